@@ -1,0 +1,49 @@
+"""kseq feeds images to Keras from disk: plain HDF5 shards, any batch by its number, every sample exactly once.
+
+kseq.pack("photos", "flowers")                              # once
+train = kseq.ShardSequence("flowers", "train")              # a keras.utils.Sequence
+model.fit(train, shuffle=False, epochs=10)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kseq import errors
+from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.dataset import ShardDataset
+from kseq.errors import KseqError
+from kseq.pack import PackReport, pack
+from kseq.verify import VerifyReport, verify
+
+if TYPE_CHECKING:
+    from kseq.sequence import ShardSequence
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CenterCrop",
+    "KseqError",
+    "PackReport",
+    "RandomFlip",
+    "RandomResizedCrop",
+    "ShardDataset",
+    "ShardSequence",
+    "VerifyReport",
+    "errors",
+    "pack",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load keras, which takes seconds, only when ShardSequence is asked for."""
+    if name == "ShardSequence":
+        from kseq.sequence import ShardSequence
+
+        return ShardSequence
+    raise AttributeError(f"module 'kseq' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "ShardSequence"])

@@ -1,0 +1,179 @@
+"""Batch memory: aligned for the backends, recycled when the last user lets go, shareable with processes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Mapping
+from multiprocessing import shared_memory
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["ALIGNMENT", "ArraySpec", "Buffer", "BufferPool", "attach"]
+
+# Keras hands an array that starts on this boundary to TensorFlow and JAX without a copy (a cache line;
+# EIGEN_MAX_ALIGN_BYTES in TensorFlow's builds, the same in XLA's CPU client).
+ALIGNMENT = 64
+_PAGE = 4096
+
+
+class ArraySpec(NamedTuple):
+    """Shape and dtype of one array of a buffer."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def num_bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class Buffer(NamedTuple):
+    """The arrays of one batch, in one block of memory; `name` is how another process finds it, if shared."""
+
+    arrays: dict[str, np.ndarray]
+    name: str | None
+
+
+class _PrivateBlock:
+    """Memory of this process alone."""
+
+    name = None
+
+    def __init__(self, num_bytes: int) -> None:
+        self.num_bytes = num_bytes
+        self._memory = np.empty(num_bytes + ALIGNMENT, np.uint8)
+        address = self._memory.__array_interface__["data"][0]
+        self.address = -(-address // ALIGNMENT) * ALIGNMENT
+
+    def release(self) -> None:
+        """Nothing to do: the memory goes with the block."""
+
+
+class _SharedBlock:
+    """Memory that other processes can map by its name; pages start on a boundary of their own."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self.num_bytes = num_bytes
+        self._memory = shared_memory.SharedMemory(create=True, size=num_bytes)
+        self._owner = os.getpid()
+        self.name = self._memory.name
+        self.address = _bytes_of(self._memory).__array_interface__["data"][0]
+
+    def release(self) -> None:
+        """Take the name away; the memory stays mapped until the block itself goes."""
+        if self._owner == os.getpid():
+            self._memory.unlink()
+            self._owner = -1
+
+
+class _Lease:
+    """Keeps a block out of the pool for as long as any array, view or tensor refers to it.
+
+    numpy keeps the object that an array was made from as its base, and every view keeps its array: when the
+    last of them is gone, so is this, and the block goes back. `deque` is used without a lock because this
+    may run at any moment, in any thread, even one that is inside the pool.
+    """
+
+    def __init__(self, block: _PrivateBlock | _SharedBlock, idle: deque) -> None:
+        self._block = block
+        self._idle = idle
+        self.__array_interface__ = {
+            "data": (block.address, False),
+            "shape": (block.num_bytes,),
+            "typestr": "|u1",
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        self._idle.append(self._block)
+
+
+class BufferPool:
+    """Hands out batch buffers and takes each back when nothing refers to it any more.
+
+    A buffer is never handed out while an array of it, a view, or a tensor made from it without a copy is
+    alive: who holds on to a batch simply makes the pool allocate another.
+
+    Args:
+        shared: Buffers other processes can map, for worker processes.
+        max_idle: How many buffers wait for their next use; more are freed.
+    """
+
+    def __init__(self, *, shared: bool = False, max_idle: int = 16) -> None:
+        self._shared = shared
+        self._max_idle = max_idle
+        self._idle: deque[_PrivateBlock | _SharedBlock] = deque()
+        self._blocks: dict[str, _SharedBlock] = {}
+
+    def take(self, specs: Mapping[str, ArraySpec]) -> Buffer:
+        """A buffer with one array per spec, each starting on a 64-byte boundary; contents are arbitrary."""
+        starts, num_bytes = _places(specs)
+        block = self._reuse(num_bytes) or self._allocate(num_bytes)
+        memory = np.asarray(_Lease(block, self._idle))
+        return Buffer(_arrays(memory, specs, starts), block.name)
+
+    def _reuse(self, num_bytes: int) -> _PrivateBlock | _SharedBlock | None:
+        """An idle block of this very size; the longest idle ones go when too many wait."""
+        found = None
+        for _ in range(len(self._idle)):
+            try:
+                block = self._idle.popleft()
+            except IndexError:
+                break
+            if found is None and block.num_bytes == num_bytes:
+                found = block
+            elif len(self._idle) < self._max_idle:
+                self._idle.append(block)
+            else:
+                self._forget(block)
+        return found
+
+    def _allocate(self, num_bytes: int) -> _PrivateBlock | _SharedBlock:
+        if not self._shared:
+            return _PrivateBlock(num_bytes)
+        block = _SharedBlock(num_bytes)
+        self._blocks[block.name] = block
+        return block
+
+    def _forget(self, block: _PrivateBlock | _SharedBlock) -> None:
+        block.release()
+        if block.name is not None:
+            self._blocks.pop(block.name, None)
+
+    def close(self) -> None:
+        """Take every shared name away and free what is idle; arrays still in use stay valid."""
+        for block in list(self._blocks.values()):
+            self._forget(block)
+        self._idle.clear()
+        self._max_idle = 0
+
+
+def attach(name: str, specs: Mapping[str, ArraySpec]) -> tuple[shared_memory.SharedMemory, dict[str, np.ndarray]]:
+    """In a worker process: the arrays of a buffer of its parent, and the mapping that must outlive them."""
+    memory = shared_memory.SharedMemory(name)
+    starts, _ = _places(specs)
+    return memory, _arrays(_bytes_of(memory), specs, starts)
+
+
+def _bytes_of(memory: shared_memory.SharedMemory) -> np.ndarray:
+    assert memory.buf is not None
+    return np.frombuffer(memory.buf, np.uint8)
+
+
+def _places(specs: Mapping[str, ArraySpec]) -> tuple[list[int], int]:
+    """Where each array starts in a block, and the size of the block in whole pages."""
+    starts, end = [], 0
+    for spec in specs.values():
+        starts.append(end)
+        end += -(-spec.num_bytes // ALIGNMENT) * ALIGNMENT
+    return starts, max(-(-end // _PAGE), 1) * _PAGE
+
+
+def _arrays(memory: np.ndarray, specs: Mapping[str, ArraySpec], starts: list[int]) -> dict[str, np.ndarray]:
+    return {
+        name: memory[start : start + spec.num_bytes].view(spec.dtype).reshape(spec.shape)
+        for start, (name, spec) in zip(starts, specs.items(), strict=True)
+    }

@@ -1,0 +1,71 @@
+"""The errors that kseq raises: every one is a KseqError and the builtin that fits."""
+
+from concurrent.futures.process import BrokenProcessPool
+
+__all__ = [
+    "ArgumentError",
+    "ClosedError",
+    "DamagedError",
+    "DatasetExistsError",
+    "DatasetNotFoundError",
+    "FormatError",
+    "ImageError",
+    "KseqError",
+    "NotAnImageError",
+    "OutOfRangeError",
+    "SourceError",
+    "WorkerDiedError",
+    "WriteError",
+]
+
+
+class KseqError(Exception):
+    """Anything that kseq refuses or finds broken; its text is one line."""
+
+
+class ArgumentError(KseqError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class OutOfRangeError(KseqError, IndexError):
+    """A sample id or a batch number does not exist."""
+
+
+class ClosedError(KseqError, ValueError):
+    """Something was asked of an object after its `close()`."""
+
+
+class DatasetNotFoundError(KseqError, FileNotFoundError):
+    """There is no dataset at this path, or a file of it is missing."""
+
+
+class DatasetExistsError(KseqError, FileExistsError):
+    """A dataset would be written where something lies already."""
+
+
+class FormatError(KseqError, ValueError):
+    """A file is HDF5, but not of the form that kseq writes, or of a newer one."""
+
+
+class DamagedError(KseqError, OSError):
+    """A file of a dataset is not what its index says: truncated, swapped, or with changed bytes."""
+
+
+class SourceError(KseqError, ValueError):
+    """The images to pack are not laid out in a way that kseq knows."""
+
+
+class ImageError(KseqError, ValueError):
+    """An image file is broken, or of a form for which there is no rule."""
+
+
+class NotAnImageError(ImageError):
+    """A file is no image at all, of no format that kseq knows."""
+
+
+class WriteError(KseqError, OSError):
+    """The operating system refused to write (disk full, no permission)."""
+
+
+class WorkerDiedError(KseqError, BrokenProcessPool):
+    """A worker process ended before its work was done."""

@@ -1,0 +1,146 @@
+"""What the files of the format share: the version, the names, digests, and how byte strings are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xxhash
+
+from kseq.errors import DamagedError, FormatError
+from kseq.hdf5 import ArrayForm, Layout, MappedFile
+
+__all__ = [
+    "FORMAT_VERSION",
+    "INDEX_NAME",
+    "REJECTED_FORMS",
+    "Rejected",
+    "ShardEntry",
+    "arrays_digest",
+    "check_version",
+    "digest_of_hashes",
+    "hash_array",
+    "pack_rejected",
+    "pack_strings",
+    "read_rejected",
+    "read_string",
+    "read_strings",
+    "shard_name",
+    "string_forms",
+]
+
+# Raised by one with every change that an older reader would misread.
+FORMAT_VERSION = 1
+
+INDEX_NAME = "index.h5"
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that was found and not packed: its path as bytes, and why."""
+
+    path: bytes
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """What the index says of one shard: enough to tell whether a file is that shard."""
+
+    number: int
+    num_rows: int
+    num_bytes: int
+    digest: str
+
+
+def shard_name(number: int) -> str:
+    """The file name of a shard: `shard-00000.h5` and so on."""
+    return f"shard-{number:05d}.h5"
+
+
+def check_version(path: str, layout: Layout, kind: str) -> None:
+    """Check that a file says it is a kseq `kind` ("shard", "index") of the version that this code reads.
+
+    Raises:
+        FormatError: Where it does not.
+    """
+    found, version = layout.attributes.get("format"), layout.attributes.get("version")
+    if found != f"kseq {kind}":
+        raise FormatError(f"{path}: attribute format is {found!r}, expected is 'kseq {kind}'")
+    if version != FORMAT_VERSION:
+        newer = isinstance(version, int) and version > FORMAT_VERSION
+        hint = " (a newer kseq wrote it: update this one)" if newer else ""
+        raise FormatError(f"{path}: format version is {version}, this kseq reads version {FORMAT_VERSION}{hint}")
+
+
+def pack_strings(group: str, strings: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Byte strings as the two arrays of a group: all of them in a row, and where each begins."""
+    offsets = np.zeros(len(strings) + 1, "<u8")
+    np.cumsum([len(string) for string in strings], out=offsets[1:])
+    return {f"{group}/bytes": np.frombuffer(b"".join(strings), np.uint8), f"{group}/offsets": offsets}
+
+
+def string_forms(group: str, count: int | None) -> dict[str, ArrayForm]:
+    """What the arrays of a group of `count` byte strings must be; None for any count."""
+    length = None if count is None else count + 1
+    return {f"{group}/bytes": ArrayForm("|u1", (None,)), f"{group}/offsets": ArrayForm("<u8", (length,))}
+
+
+def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
+    """`(n,)` uint8: one byte string of a group, as a view of the file.
+
+    Raises:
+        DamagedError: Where its offsets do not lie in the bytes.
+    """
+    flat, offsets = file.arrays[f"{group}/bytes"], file.arrays[f"{group}/offsets"]
+    start, end = int(offsets[number]), int(offsets[number + 1])
+    if not start <= end <= flat.size:
+        raise DamagedError(
+            f"{file.path}: {group}/offsets of row {number} are {start} and {end}, allowed is rising and at most {flat.size}"
+        )
+    return flat[start:end]
+
+
+def read_strings(file: MappedFile, group: str) -> list[bytes]:
+    """All byte strings of a group."""
+    count = file.arrays[f"{group}/offsets"].size - 1
+    return [read_string(file, group, number).tobytes() for number in range(count)]
+
+
+REJECTED_FORMS = {**string_forms("rejected_path", None), **string_forms("rejected_reason", None)}
+
+
+def pack_rejected(rejected: Sequence[Rejected]) -> dict[str, np.ndarray]:
+    """The rejected files as arrays; `read_rejected` reads them back."""
+    paths = pack_strings("rejected_path", [each.path for each in rejected])
+    return paths | pack_strings("rejected_reason", [each.reason.encode() for each in rejected])
+
+
+def read_rejected(file: MappedFile) -> list[Rejected]:
+    """The rejected files that a shard or an index lists."""
+    paths, reasons = read_strings(file, "rejected_path"), read_strings(file, "rejected_reason")
+    return [Rejected(path, reason.decode()) for path, reason in zip(paths, reasons, strict=True)]
+
+
+def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """The digest of a file's arrays, 32 hexadecimal digits."""
+    return digest_of_hashes({name: (each.dtype.str, each.shape, hash_array(each)) for name, each in arrays.items()})
+
+
+def hash_array(array: np.ndarray) -> bytes:
+    """XXH3-128 of the elements of an array."""
+    return xxhash.xxh3_128_digest(array)
+
+
+def digest_of_hashes(hashes: Mapping[str, tuple[str, tuple[int, ...], bytes]]) -> str:
+    """The digest of a file whose arrays have these dtypes, shapes and XXH3-128s.
+
+    It is the XXH3-128 of, for each array in the order of the names: the line `NAME DTYPE SHAPE`, such as
+    `image |u1 (8, 224, 224, 3)`, a newline, and the array's own XXH3-128.
+    """
+    total = xxhash.xxh3_128()
+    for name, (dtype, shape, digest) in sorted(hashes.items()):
+        total.update(f"{name} {dtype} {shape}\n".encode())
+        total.update(digest)
+    return total.hexdigest()

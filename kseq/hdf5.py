@@ -1,0 +1,224 @@
+"""Plain HDF5 files: contiguous arrays and short attributes, checked before a byte is believed.
+
+Reading goes through h5py once, to learn where each array lies; from then on a file is a map of bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+
+from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
+from kseq.files import copy_into
+
+__all__ = ["ArrayForm", "Layout", "MappedFile", "Place", "Spool", "read_layout", "write_file"]
+
+# h5py is not asked anything while the process forks: a child must not inherit a half-done call into HDF5.
+_H5PY_LOCK = threading.Lock()
+os.register_at_fork(before=_H5PY_LOCK.acquire, after_in_parent=_H5PY_LOCK.release, after_in_child=_H5PY_LOCK.release)
+
+# numpy.take copies the whole of an array that is not aligned, so every array starts on this boundary.
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class ArrayForm:
+    """What an array must be: its little-endian dtype, and its shape with None where any length is allowed."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        lengths = ", ".join("any" if length is None else str(length) for length in self.shape)
+        return f"{np.dtype(self.dtype).name} ({lengths})"
+
+    def allows(self, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+        return (
+            dtype == np.dtype(self.dtype)
+            and len(shape) == len(self.shape)
+            and all(wanted in (None, found) for wanted, found in zip(self.shape, shape, strict=True))
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the elements of an array lie in its file."""
+
+    offset: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that needs h5py to be known of a file: its size, attributes and arrays."""
+
+    num_bytes: int
+    attributes: Mapping[str, int | str]
+    places: Mapping[str, Place]
+
+
+@dataclass(frozen=True)
+class Spool:
+    """An array to write whose elements lie in a file of their own, since its length was not known before."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def write_file(path: str, attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | Spool]) -> None:
+    """Write a new HDF5 file; the attribute `complete` is set to 1 after everything else.
+
+    The bytes depend on the arguments alone (and on the HDF5 library's version): no times are recorded.
+    """
+    spools: list[tuple[Spool, int]] = []
+    with h5py.File(path, "w", libver=("earliest", "v108"), alignment_threshold=1, alignment_interval=_ALIGNMENT) as file:
+        for name, value in attributes.items():
+            file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else np.uint64(value)
+        file.attrs["complete"] = np.uint64(0)
+        for name, array in arrays.items():
+            if isinstance(array, Spool):
+                spools.append((array, _reserve(file, name, array)))
+            else:
+                file.create_dataset(name, data=array)
+    for spool, offset in spools:
+        copy_into(spool.path, path, offset)
+    with h5py.File(path, "r+") as file:
+        file.attrs["complete"] = np.uint64(1)
+
+
+def _reserve(file: h5py.File, name: str, spool: Spool) -> int:
+    """Create an array without writing it; returns where its bytes belong (anywhere, if it has none)."""
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_layout(h5py.h5d.CONTIGUOUS)
+    create.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    create.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    space = h5py.h5s.create_simple(spool.shape)
+    kind = h5py.h5t.py_create(np.dtype(spool.dtype), logical=True)
+    array = h5py.h5d.create(file.id, name.encode(), kind, space, create, links)
+    return array.get_offset() or 0
+
+
+def read_layout(path: str, forms: Mapping[str, ArrayForm]) -> Layout:
+    """What a file holds, after checking that it is only what `forms` allows.
+
+    A form named `group/*` allows any array directly in that group. Groups nest one deep. Only hard links are
+    followed; every array must be contiguous, unfiltered, of the stated dtype and shape, and lie inside the file.
+
+    Raises:
+        DatasetNotFoundError: Where there is no such file.
+        DamagedError: Where it is not HDF5 that can be opened, or is not complete.
+        FormatError: Where something in it is not allowed.
+    """
+    try:
+        num_bytes = os.stat(path).st_size
+        with _H5PY_LOCK, h5py.File(path, "r", locking=False) as file:
+            attributes = dict(_attributes(path, file))
+            if attributes.get("complete") != 1:
+                raise DamagedError(
+                    f"{path}: attribute complete is {attributes.get('complete')}, allowed is 1: writing it was not finished"
+                )
+            places = {name: _place(path, name, array, forms, num_bytes) for name, array in _arrays(path, file)}
+    except FileNotFoundError as error:
+        raise DatasetNotFoundError(f"{path}: there is no such file") from error
+    except (DamagedError, FormatError):
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise DamagedError(f"{path}: not an HDF5 file that can be read ({_one_line(error)})") from error
+    missing = [name for name in forms if not name.endswith("/*") and name not in places]
+    if missing:
+        raise FormatError(f"{path}: has no array {missing[0]!r}, expected is {forms[missing[0]]}")
+    return Layout(num_bytes, attributes, places)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _attributes(path: str, file: h5py.File) -> Iterator[tuple[str, int | str]]:
+    for name in file.attrs:
+        kind = file.attrs.get_id(name)
+        if kind.shape != () or kind.dtype.kind not in "Su" or isinstance(kind.get_type(), h5py.h5t.TypeVlenID):
+            raise FormatError(f"{path}: attribute {name!r} is {kind.dtype} {kind.shape}, allowed is one number or one string")
+        value = file.attrs[name]
+        yield name, value.decode() if isinstance(value, bytes) else int(value)
+
+
+def _arrays(path: str, group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    """Every array under a group, by its name; a link is looked at before it is opened."""
+    for link in group:
+        name = prefix + link
+        found = group.id.links.get_info(link.encode()).type
+        if found != h5py.h5l.TYPE_HARD:
+            raise FormatError(f"{path}: {name!r} is a soft or external link, allowed are hard links")
+        thing = group[link]
+        if isinstance(thing, h5py.Dataset):
+            yield name, thing
+        elif isinstance(thing, h5py.Group) and not prefix:
+            yield from _arrays(path, thing, f"{link}/")
+        else:
+            raise FormatError(f"{path}: {name!r} is a {type(thing).__name__.lower()}, allowed here is an array")
+
+
+def _place(path: str, name: str, array: h5py.Dataset, forms: Mapping[str, ArrayForm], num_bytes: int) -> Place:
+    form = forms.get(name) or forms.get(f"{name.rpartition('/')[0]}/*")
+    if form is None:
+        raise FormatError(f"{path}: has an array {name!r}, allowed are {', '.join(forms)}")
+    create = array.id.get_create_plist()
+    if create.get_layout() != h5py.h5d.CONTIGUOUS or create.get_external_count() or create.get_nfilters():
+        raise FormatError(f"{path}: {name!r} is chunked, compact, virtual, filtered or external, allowed is contiguous")
+    if array.dtype.kind not in "uif" or not form.allows(array.dtype, array.shape):
+        raise FormatError(f"{path}: {name!r} is {array.dtype} {array.shape}, allowed is {form}")
+    size = math.prod(array.shape) * array.dtype.itemsize
+    offset = array.id.get_offset() or 0
+    if array.id.get_storage_size() != size or (size and not offset) or offset + size > num_bytes:
+        raise DamagedError(
+            f"{path}: {name!r} takes {size} bytes from byte {offset}, the file has {num_bytes} "
+            f"(and {array.id.get_storage_size()} for this array)"
+        )
+    return Place(offset, array.dtype.newbyteorder("<").str, array.shape)
+
+
+class MappedFile:
+    """A file of known layout, mapped read-only: its arrays are views of the map, good in any thread.
+
+    Args:
+        path: The file.
+        layout: Its layout, from `read_layout`.
+
+    Raises:
+        DamagedError: Where its size is no longer that of the layout: reading past the end of a map of a
+            file that shrank would end the process.
+    """
+
+    def __init__(self, path: str, layout: Layout) -> None:
+        self.path = path
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise DatasetNotFoundError(f"{path}: there is no such file") from error
+        try:
+            found = os.fstat(descriptor).st_size
+            if found != layout.num_bytes:
+                raise DamagedError(f"{path}: has {found} bytes, expected are {layout.num_bytes}")
+            self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(descriptor)
+        self.arrays: dict[str, Any] = {name: self._view(place) for name, place in layout.places.items()}
+
+    def _view(self, place: Place) -> np.ndarray:
+        count = math.prod(place.shape)
+        if count == 0:
+            return np.empty(place.shape, place.dtype)
+        return np.frombuffer(self._map, place.dtype, count, place.offset).reshape(place.shape)

@@ -1,0 +1,260 @@
+"""Encoded image bytes to uint8 pixels, and back: one rule each for colour, depth, alpha and orientation.
+
+The rules, for every format:
+
+- Orientation: pixels come upright, by the EXIF tag Orientation (CIPA DC-008, tag 0x0112).
+- Palette: each index becomes its colour, with its transparency if the palette has one.
+- 16 bits a channel: the high byte is kept (value // 256).
+- One bit a pixel: 0 and 255.
+- CMYK and YCCK: converted to RGB without a colour profile; Adobe's inverted values are inverted back.
+- Alpha: dropped for `rgb` and `grayscale`, the colours left as stored; 255 for `rgba` where there is none.
+- Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
+- Animated: the first frame.
+- 32-bit and floating-point pixels, Lab and other spaces: refused.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageMode, UnidentifiedImageError
+
+from kseq.errors import ImageError, NotAnImageError
+
+__all__ = [
+    "CHANNELS",
+    "MAX_PIXELS",
+    "ImageHeader",
+    "decode",
+    "encode_jpeg",
+    "encode_png",
+    "read_header",
+    "recolor",
+]
+
+# Keras's color_mode, and how many channels each gives.
+CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
+
+# Pillow's limit against decompression bombs: a quarter of a gibibyte at three bytes a pixel, and a half.
+MAX_PIXELS = 178_956_970
+
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
+_MAGIC = {
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "BMP": (b"BM",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "WEBP": (b"RIFF",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+_EXIF_ORIENTATION = 0x0112
+_SIMPLEJPEG_COLORS = {"rgb": "RGB", "grayscale": "GRAY", "rgba": "RGBA"}
+_CONVERSIONS = {
+    (1, 3): cv2.COLOR_GRAY2RGB,
+    (1, 4): cv2.COLOR_GRAY2RGBA,
+    (3, 1): cv2.COLOR_RGB2GRAY,
+    (3, 4): cv2.COLOR_RGB2RGBA,
+    (4, 1): cv2.COLOR_RGBA2GRAY,
+    (4, 3): cv2.COLOR_RGBA2RGB,
+}
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What an image file says of itself before its pixels are decoded.
+
+    Attributes:
+        format: `"JPEG"`, `"PNG"`, `"BMP"`, `"GIF"`, `"WEBP"` or `"TIFF"`.
+        height: Of the upright image, in pixels.
+        width: Of the upright image, in pixels.
+        orientation: EXIF's, 1 to 8; 1 where the file has none or a value that EXIF does not define.
+    """
+
+    format: str
+    height: int
+    width: int
+    orientation: int
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """The header of an encoded image.
+
+    Raises:
+        NotAnImageError: Where the bytes begin like no format that kseq knows.
+        ImageError: Where they do, and then make no sense, or announce more than `MAX_PIXELS` pixels.
+    """
+    with _open(data) as image:
+        width, height = image.size
+        orientation = _orientation(image)
+        if orientation >= 5:
+            height, width = width, height
+        return ImageHeader(str(image.format), height, width, orientation)
+
+
+def decode(
+    data: bytes | np.ndarray,
+    color_mode: str,
+    orientation: int = 1,
+    out: np.ndarray | None = None,
+    *,
+    strict: bool = False,
+) -> np.ndarray:
+    """Pixels of an encoded image, upright.
+
+    Args:
+        data: The encoded bytes, of any known format.
+        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
+        orientation: EXIF's, from `read_header`.
+        out: `(height, width, channels)` uint8, C-contiguous, of the upright image: decoded into, if given.
+        strict: Refuse a JPEG that is truncated or corrupt, where libjpeg alone would fill the gap with gray.
+            One that libjpeg merely warns about (stray bytes between markers, common in photos) passes if
+            Pillow decodes it to its end.
+
+    Returns:
+        `(height, width, channels)` uint8 in [0, 255]; `out` itself if that was given.
+
+    Raises:
+        ImageError: Where the bytes are broken.
+    """
+    if bytes(data[:2]) == b"\xff\xd8":
+        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict)
+    else:
+        with _open(data) as image:
+            pixels = recolor(_plain_pixels(image), color_mode)
+    pixels = _upright(pixels, orientation)
+    if out is None or pixels is out:
+        return pixels
+    if out.shape != pixels.shape:
+        raise ImageError(f"decodes to {pixels.shape}, expected is {out.shape}")
+    np.copyto(out, pixels)
+    return out
+
+
+def encode_png(data: bytes) -> bytes:
+    """Any known image as the bytes of a PNG, upright, 8 bits, with its alpha if it has any.
+
+    Raises:
+        ImageError: Where the image is broken or there is no rule for its pixels.
+    """
+    with _open(data) as image:
+        pixels = _upright(_plain_pixels(image), _orientation(image))
+    target = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(target, "PNG")
+    return target.getvalue()
+
+
+def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
+    """`(height, width, 1 or 3)` uint8 as the bytes of a baseline JPEG with 4:2:0 chroma; `quality` 1 to 100."""
+    gray = pixels.shape[2] == 1
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, "GRAY" if gray else "RGB", "Gray" if gray else "420")
+
+
+def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
+    """`(height, width, channels)` uint8 with the channels of a colour mode, by this module's rules."""
+    channels = CHANNELS[color_mode]
+    if pixels.shape[2] == channels:
+        return pixels
+    converted = cv2.cvtColor(pixels, _CONVERSIONS[pixels.shape[2], channels])
+    return converted.reshape(*pixels.shape[:2], channels)
+
+
+def _open(data: bytes | np.ndarray) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unknown(bytes(data[:16])) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"announces more than twice {MAX_PIXELS} pixels, allowed are {MAX_PIXELS}") from error
+    except (OSError, SyntaxError, ValueError, OverflowError) as error:
+        raise ImageError(f"broken header: {error}") from error
+    if image.size[0] * image.size[1] > MAX_PIXELS:
+        raise ImageError(f"announces {image.size[1]} x {image.size[0]} pixels, allowed are {MAX_PIXELS}")
+    return image
+
+
+def _unknown(start: bytes) -> ImageError:
+    for name, magics in _MAGIC.items():
+        if start.startswith(magics) and (name != "WEBP" or start[8:12] == b"WEBP"):
+            return ImageError(f"begins like a {name}, but its header is broken")
+    if not start:
+        return NotAnImageError("is empty")
+    return NotAnImageError(f"is not an image of a known format (JPEG, PNG, BMP, GIF, WebP, TIFF): begins with {start!r}")
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+    except (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError) as error:
+        raise ImageError(f"broken {image.format}: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        found = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError):
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _plain_pixels(image: Image.Image) -> np.ndarray:
+    """`(height, width, 1, 3 or 4)` uint8 of a Pillow image as it is stored, not yet turned upright."""
+    _load(image)
+    if image.mode.startswith("I;16"):
+        pixels = (np.asarray(image) >> 8).astype(np.uint8)
+    elif image.mode == "1":
+        pixels = np.asarray(image.convert("L"))
+    elif image.mode == "P" or "transparency" in image.info:
+        pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
+    elif image.mode in ("LA", "La", "PA", "RGBa"):
+        pixels = np.asarray(image.convert("RGBA"))
+    elif image.mode in ("CMYK", "YCbCr", "RGBX"):
+        pixels = np.asarray(image.convert("RGB"))
+    elif image.mode in ("L", "RGB", "RGBA"):
+        pixels = np.asarray(image)
+    else:
+        kind = ImageMode.getmode(image.mode).typestr
+        raise ImageError(f"has pixels of mode {image.mode!r} ({kind}), for which there is no rule")
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | None, strict: bool) -> np.ndarray:
+    """simplejpeg decodes without the GIL, and straight into `out`."""
+    if out is not None:
+        height, width, _, _ = _jpeg_header(data)
+        if out.shape[:2] != (height, width):
+            raise ImageError(f"decodes to {height} x {width} pixels, expected are {out.shape[0]} x {out.shape[1]}")
+    try:
+        return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict)
+    except ValueError:
+        # libjpeg-turbo turns CMYK into RGB, but not into gray; of the rest, Pillow says what is wrong, if anything.
+        with _open(data) as image:
+            return recolor(_plain_pixels(image), color_mode)
+
+
+def _jpeg_header(data: bytes | np.ndarray) -> tuple[int, int, str, str]:
+    try:
+        return simplejpeg.decode_jpeg_header(data, strict=False)
+    except ValueError as error:
+        raise ImageError(f"broken JPEG: {error}") from error
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo EXIF's orientation: 5 to 8 are mirrored along the main diagonal first, then all by two flips."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

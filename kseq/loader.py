@@ -1,0 +1,214 @@
+"""Batches in their order, filled by threads or processes, some ahead of their time; no Keras."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from itertools import pairwise
+from multiprocessing.shared_memory import SharedMemory
+
+import numpy as np
+
+from kseq.batch import BatchMaker
+from kseq.buffers import ArraySpec, BufferPool, attach
+from kseq.errors import ArgumentError, ClosedError, WorkerDiedError
+from kseq.order import Order
+from kseq.workers import WorkerPool
+
+__all__ = ["Loader"]
+
+# A share of a batch smaller than this costs more to hand over than to fill.
+_LEAST_ROWS = 8
+
+# Batches that were read ahead hold at most this much memory, whatever their number.
+_AHEAD_BYTES = 1 << 30
+
+# In a worker process: what fills the batches, and the buffers of the parent that are mapped here.
+_maker: BatchMaker | None = None
+_mapped: OrderedDict[str, tuple[SharedMemory, dict[str, np.ndarray]]] = OrderedDict()
+_MOST_MAPPED = 64
+
+
+def _start_worker(maker: BatchMaker) -> None:
+    global _maker
+    _maker = maker
+
+
+def _fill_in_worker(name: str, specs: Mapping[str, ArraySpec], start: int, sample_ids: np.ndarray, epoch: int) -> None:
+    assert _maker is not None
+    if name not in _mapped:
+        _mapped[name] = attach(name, specs)
+        while len(_mapped) > _MOST_MAPPED:
+            _mapped.popitem(last=False)
+    _maker.fill(_mapped[name][1], start, sample_ids, epoch)
+
+
+def _hold(arrays: Mapping[str, np.ndarray], part: Future) -> None:
+    """Does nothing, later: until then, whoever will call it refers to the arrays."""
+
+
+class _Pending:
+    """A batch whose rows are being filled."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], parts: list[Future]) -> None:
+        self._arrays = arrays
+        self._parts = parts
+
+    def wait(self) -> dict[str, np.ndarray]:
+        for part in self._parts:
+            part.result()
+        return self._arrays
+
+    def cancel(self) -> None:
+        for part in self._parts:
+            part.cancel()
+
+
+class Loader:
+    """Makes any batch of any epoch, and reads on ahead while batch numbers come in sequence.
+
+    The rows of a batch are shared out among the workers. Safe to use from many threads and after a fork.
+
+    Args:
+        maker: Fills the rows.
+        order: Says which samples each batch holds.
+        workers: Threads or processes; 0 to read in the calling thread, and nothing ahead.
+        use_multiprocessing: Processes instead of threads.
+        max_queue_size: How many batches to read ahead at most.
+    """
+
+    def __init__(
+        self, maker: BatchMaker, order: Order, *, workers: int, use_multiprocessing: bool = False, max_queue_size: int = 10
+    ) -> None:
+        if workers < 0:
+            raise ArgumentError(f"workers={workers}: allowed is 0 or more")
+        if max_queue_size < 1:
+            raise ArgumentError(f"max_queue_size={max_queue_size}: allowed is 1 or more")
+        self._maker = maker
+        self._order = order
+        self._workers = workers
+        self._processes = use_multiprocessing and workers > 0
+        batch_bytes = sum(spec.num_bytes for spec in maker.specs(order.batch_size).values())
+        self._depth = min(max_queue_size, max(1, _AHEAD_BYTES // max(batch_bytes, 1)))
+        self._closed = False
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        # A process of a multiprocessing.Pool may have no children of its own.
+        processes = self._processes and not multiprocessing.current_process().daemon
+        self._buffers = BufferPool(shared=processes, max_idle=self._depth + 2)
+        self._pool = WorkerPool(self._workers, processes=processes, initializer=_start_worker, initargs=(self._maker,))
+        self._in_processes = processes
+        self._pending: OrderedDict[tuple[int, int], _Pending] = OrderedDict()
+        self._expected: tuple[int, int] = (-1, -1)
+        # Guards `_pending` and `_expected`; batches are begun and awaited outside it.
+        self._lock = threading.Lock()
+        # Held by the one thread that begins batches ahead; others go without.
+        self._ahead = threading.Lock()
+
+    def batch(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
+        """One batch: its arrays by field name.
+
+        The arrays are the caller's: they are not written to again while anything refers to them.
+
+        Raises:
+            OutOfRangeError: Where there is no such batch number.
+            DamagedError: Where stored bytes have changed, or a shard is missing.
+            WorkerDiedError: Where a worker process was killed.
+            ClosedError: After `close`.
+        """
+        if self._closed:
+            raise ClosedError("the sequence was closed")
+        if self._process != os.getpid():
+            # Neither the threads nor the state of the locks came along with the fork.
+            self._start()
+        if self._workers == 0:
+            return self._fill_here(epoch, batch_number)
+        try:
+            pending, in_sequence = self._find(epoch, batch_number)
+            if pending is None:
+                pending = self._begin(epoch, batch_number)
+            if in_sequence:
+                self._read_ahead(epoch, batch_number)
+            return pending.wait()
+        except BrokenProcessPool as error:
+            self._drop_all()
+            raise WorkerDiedError("a worker process was killed (out of memory?) while it filled a batch") from error
+
+    def _fill_here(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
+        sample_ids = self.sample_ids(epoch, batch_number)
+        arrays = self._buffers.take(self._maker.specs(len(sample_ids))).arrays
+        self._maker.fill(arrays, 0, sample_ids, epoch)
+        return arrays
+
+    def sample_ids(self, epoch: int, batch_number: int) -> np.ndarray:
+        """`(n,)` int64: the samples of a batch."""
+        return self._maker.dataset.sample_ids(self._order.positions(epoch, batch_number))
+
+    def _find(self, epoch: int, batch_number: int) -> tuple[_Pending | None, bool]:
+        """The batch, if it was begun ahead, and whether the numbers come in sequence."""
+        with self._lock:
+            pending = self._pending.pop((epoch, batch_number), None)
+            in_sequence = pending is not None or batch_number == 0 or (epoch, batch_number) == self._expected
+            self._expected = (epoch, batch_number + 1)
+            # What was begun for another place is of no use any more.
+            near = range(batch_number - self._depth, batch_number + self._depth + 1) if in_sequence else ()
+            for key in [key for key in self._pending if key[0] != epoch or key[1] not in near]:
+                self._pending.pop(key).cancel()
+            return pending, in_sequence
+
+    def _read_ahead(self, epoch: int, batch_number: int) -> None:
+        """Begin the next batches of the epoch, as many as may wait."""
+        if not self._ahead.acquire(blocking=False):
+            return
+        try:
+            for number in range(batch_number + 1, min(batch_number + 1 + self._depth, self._order.num_batches)):
+                with self._lock:
+                    known = (epoch, number) in self._pending
+                if not known:
+                    begun = self._begin(epoch, number)
+                    with self._lock:
+                        self._pending[epoch, number] = begun
+        finally:
+            self._ahead.release()
+
+    def _begin(self, epoch: int, batch_number: int) -> _Pending:
+        """Take a buffer and share out the rows among the workers."""
+        sample_ids = self.sample_ids(epoch, batch_number)
+        specs = self._maker.specs(len(sample_ids))
+        buffer = self._buffers.take(specs)
+        count = max(1, min(self._workers, len(sample_ids) // _LEAST_ROWS))
+        edges = [len(sample_ids) * part // count for part in range(count + 1)]
+        parts = []
+        for start, end in pairwise(edges):
+            share = sample_ids[start:end]
+            if self._in_processes:
+                part = self._pool.submit(_fill_in_worker, buffer.name, specs, start, share, epoch)
+            else:
+                part = self._pool.submit(self._maker.fill, buffer.arrays, start, share, epoch)
+            # Keeps the buffer from its next use while a worker may still write to it, even if nobody waits.
+            part.add_done_callback(functools.partial(_hold, buffer.arrays))
+            parts.append(part)
+        return _Pending(buffer.arrays, parts)
+
+    def _drop_all(self) -> None:
+        with self._lock:
+            pending, self._pending = self._pending, OrderedDict()
+        for each in pending.values():
+            each.cancel()
+        self._pool.close()
+
+    def close(self) -> None:
+        """End the workers and let go of the files and the memory; batches that were handed out stay valid."""
+        self._closed = True
+        if self._process == os.getpid():
+            self._drop_all()
+            self._buffers.close()
+            self._maker.dataset.close()

@@ -1,0 +1,130 @@
+"""What the arguments of a ShardSequence mean for one dataset, each checked against it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kseq.augment import Crop, RandomFlip
+from kseq.dataset import ShardDataset
+from kseq.errors import ArgumentError
+from kseq.fields import Field
+from kseq.images import CHANNELS
+
+__all__ = ["LabelEncoder", "check_weights", "choose_fit", "find_fields", "image_shape", "label_encoder", "sort_augment"]
+
+LabelEncoder = Callable[[np.ndarray], np.ndarray]
+
+_LABEL_MODES = ("int", "categorical", "binary", None)
+
+
+def find_fields(
+    dataset: ShardDataset, inputs: Mapping[str, str] | None, targets: Mapping[str, str] | None, label_mode: str | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Model input name to field name, and model output name to field name; the defaults name them like the fields."""
+    if label_mode is None and targets is not None:
+        raise ArgumentError(f"label_mode=None gives no targets, found targets={dict(targets)}")
+    found_inputs = {"image": "image"} if inputs is None else dict(inputs)
+    found_targets = {"label": "label"} if targets is None else dict(targets)
+    for argument, names in (("inputs", found_inputs), ("targets", found_targets)):
+        for name, field in names.items():
+            if field not in dataset.fields:
+                raise ArgumentError(
+                    f"{argument}={{{name!r}: {field!r}}}: {dataset.path} has no such field, it has {', '.join(dataset.fields)}"
+                )
+    if not any(dataset.fields[field].content == "image" for field in found_inputs.values()):
+        raise ArgumentError(f"inputs={found_inputs}: expected is at least one image field")
+    return found_inputs, {} if label_mode is None else found_targets
+
+
+def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
+    """`(n,)` int32 labels to what Keras's loss of this mode wants (`keras.utils.image_dataset_from_directory`)."""
+    num_classes = len(dataset.classes)
+    if label_mode not in _LABEL_MODES:
+        raise ArgumentError(f"label_mode={label_mode!r}: allowed are {', '.join(map(repr, _LABEL_MODES))}")
+    if label_mode == "binary":
+        if num_classes != 2:
+            raise ArgumentError(f"label_mode='binary' needs 2 classes, {dataset.path} has {num_classes}")
+        return lambda labels: labels.astype(np.float32)[:, None]
+    if label_mode == "categorical":
+        one_hot = np.eye(num_classes, dtype=np.float32)
+        return lambda labels: one_hot[labels]
+    return lambda labels: labels
+
+
+def check_weights(dataset: ShardDataset, sample_weight: Any) -> np.ndarray | None:
+    """`(samples of the split,)` float32, or None."""
+    if sample_weight is None:
+        return None
+    weights = np.asarray(sample_weight, np.float32)
+    if weights.shape != (len(dataset),):
+        raise ArgumentError(
+            f"sample_weight has shape {weights.shape}, expected is ({len(dataset)},), one per sample of the split"
+        )
+    return weights
+
+
+def sort_augment(augment: Any) -> tuple[Crop | None, list[RandomFlip], list[Callable[[np.ndarray], Any]]]:
+    """The crop, the flips and the functions over a batch among what was given, in that order or mixed up to there."""
+    given = list(augment) if isinstance(augment, Sequence) else [augment]
+    crops = [each for each in given if isinstance(each, Crop)]
+    flips = [each for each in given if isinstance(each, RandomFlip)]
+    functions = [each for each in given if not isinstance(each, (Crop, RandomFlip))]
+    if len(crops) > 1:
+        raise ArgumentError(f"augment has {len(crops)} crops, allowed is one")
+    for each in functions:
+        if not callable(each) or isinstance(each, type):
+            raise ArgumentError(f"augment has {each!r}: allowed are kseq's crops and flips, and functions over a batch")
+    if functions and given[-len(functions) :] != functions:
+        raise ArgumentError(
+            "augment has a crop or flip after a function: crops and flips happen at decoding, functions come after them"
+        )
+    return crops[0] if crops else None, flips, functions
+
+
+def image_shape(
+    dataset: ShardDataset, image: Field, input_shape: Sequence[int] | None, color_mode: str | None, crop: Crop | None
+) -> tuple[int, int, str]:
+    """Height, width and colour mode of the images of every batch.
+
+    Raises:
+        ArgumentError: Where the arguments contradict each other, or leave open which size it is to be.
+    """
+    color_mode = image.color_mode if color_mode is None else color_mode
+    if color_mode not in CHANNELS:
+        raise ArgumentError(f"color_mode={color_mode!r}: allowed are {', '.join(CHANNELS)}")
+    if input_shape is not None:
+        _check_input_shape(input_shape, color_mode)
+        if crop is not None and tuple(input_shape[:2]) != crop.size:
+            raise ArgumentError(
+                f"input_shape={tuple(input_shape)}, but the crop in augment gives {crop.size}: leave one of the two out"
+            )
+        return input_shape[0], input_shape[1], color_mode
+    if crop is not None:
+        return *crop.size, color_mode
+    height, width, _ = image.shape
+    if height is None or width is None:
+        raise ArgumentError(
+            f"{dataset.path}: its images differ in size: give input_shape=(height, width, {CHANNELS[color_mode]}), "
+            "or a crop such as augment=kseq.RandomResizedCrop(224)"
+        )
+    return height, width, color_mode
+
+
+def _check_input_shape(input_shape: Sequence[int], color_mode: str) -> None:
+    shape = tuple(input_shape)
+    if len(shape) != 3 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in shape):
+        raise ArgumentError(f"input_shape={shape}: expected are three numbers, (height, width, channels)")
+    if shape[2] != CHANNELS[color_mode]:
+        raise ArgumentError(
+            f"input_shape={shape}: color_mode {color_mode!r} gives {CHANNELS[color_mode]} channels, found {shape[2]}"
+        )
+
+
+def choose_fit(crop_to_aspect_ratio: bool, pad_to_aspect_ratio: bool) -> str:
+    """How an image meets another aspect ratio, from Keras's two switches."""
+    if crop_to_aspect_ratio and pad_to_aspect_ratio:
+        raise ArgumentError("crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other: give one of the two")
+    return "crop" if crop_to_aspect_ratio else "pad" if pad_to_aspect_ratio else "stretch"

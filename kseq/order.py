@@ -1,0 +1,185 @@
+"""The order of samples: pure arithmetic from (seed, epoch, batch number, rank) to positions in a split.
+
+Nothing here holds state or an array as long as the split. The shuffled order is a keyed permutation of
+0 to N-1, computed for just the positions asked for: an unbalanced Feistel network over a grid of
+`rows x columns` cells, walked on until the value lies below N (J. Black and P. Rogaway, "Ciphers with
+Arbitrary Finite Domains", CT-RSA 2002: the generalized Feistel construction and cycle walking). The
+round function is the finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast Splittable
+Pseudorandom Number Generators", OOPSLA 2014).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kseq.errors import ArgumentError, OutOfRangeError
+
+__all__ = ["Order", "hash_key", "permute", "uniform"]
+
+# Twelve rounds: with eight, a chi-square test over 40,000 keys still sees the smallest grids.
+_ROUNDS = 12
+_MASK = (1 << 64) - 1
+_GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+
+
+def _finalize(value: int) -> int:
+    """SplitMix64's output function on one Python integer."""
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+def hash_key(*numbers: int) -> int:
+    """One 64-bit key from any whole numbers; another number or another order gives another key."""
+    key = 0
+    for number in numbers:
+        key = _finalize((key + _GOLDEN_GAMMA) & _MASK) ^ (number & _MASK)
+        key = _finalize((key * 3 + _GOLDEN_GAMMA) & _MASK)
+    return key
+
+
+def _hash(key: int, values: np.ndarray) -> np.ndarray:
+    """SplitMix64's output for each uint64 of `values` under `key`; wraps modulo 2**64 on purpose."""
+    mixed = (values + np.uint64(1)) * np.uint64(_GOLDEN_GAMMA) + np.uint64(key)
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def uniform(key: int, ids: np.ndarray, count: int) -> np.ndarray:
+    """`count` numbers in [0, 1) for each id, the same for the same (key, id) wherever they are computed.
+
+    Args:
+        key: A 64-bit key, see `hash_key`.
+        ids: `(n,)` whole numbers.
+        count: How many numbers each id gets.
+
+    Returns:
+        `(n, count)` float64 in [0, 1), multiples of 2**-53.
+    """
+    lanes = np.arange(count, dtype=np.uint64)
+    keyed = _hash(key, np.asarray(ids).astype(np.uint64))
+    bits = _hash(key ^ _GOLDEN_GAMMA, keyed[:, None] + lanes * np.uint64(0xD1342543DE82EF95))
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:
+    """Where a keyed permutation of 0 to `size - 1` sends each of `positions`.
+
+    Args:
+        positions: `(n,)` whole numbers in [0, size).
+        size: How many positions there are, from 1 to 2**62.
+        key: A 64-bit key, see `hash_key`.
+
+    Returns:
+        `(n,)` int64 in [0, size); over all positions, each value exactly once.
+
+    The time taken grows with `n` alone.
+    """
+    rows = math.isqrt(size - 1) + 1
+    columns = -(-size // rows)
+    keys = [hash_key(key, number) for number in range(_ROUNDS)]
+    values = _feistel(np.asarray(positions).astype(np.uint64), rows, columns, keys)
+    outside = np.flatnonzero(values >= size)
+    while outside.size:
+        values[outside] = _feistel(values[outside], rows, columns, keys)
+        outside = outside[values[outside] >= size]
+    return values.astype(np.int64)
+
+
+def _feistel(values: np.ndarray, rows: int, columns: int, keys: list[int]) -> np.ndarray:
+    """One pass over the grid: the row is moved by a hash of the column, then the column by one of the row."""
+    row, column = np.divmod(values, np.uint64(columns))
+    for number, key in enumerate(keys):
+        if number % 2 == 0:
+            row = (row + _below(_hash(key, column), rows)) % np.uint64(rows)
+        else:
+            column = (column + _below(_hash(key, row), columns)) % np.uint64(columns)
+    return row * np.uint64(columns) + column
+
+
+def _below(bits: np.ndarray, limit: int) -> np.ndarray:
+    """Hashed bits to [0, limit), for limits up to 2**31, by D. Lemire's multiply and shift (2019)."""
+    return ((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which positions of a split make up each batch of each epoch, for one rank.
+
+    A global batch is `batch_size * world_size` consecutive places of the epoch's order; every rank takes
+    its own `batch_size` of them. In a last, partial global batch the shares differ by at most one.
+
+    Args:
+        num_samples: How many samples the split has, at least 1.
+        batch_size: Samples per batch on this rank.
+        shuffle: A new order each epoch, or 0, 1, 2, ... in every one.
+        seed: Any whole number; other seeds give other orders.
+        drop_remainder: Leave the last, partial global batch out.
+        rank: This process's number, from 0 to `world_size - 1`.
+        world_size: How many processes share each global batch.
+
+    Raises:
+        ArgumentError: Where a number is out of its range, where no batch is left, or where the last
+            global batch has fewer samples than there are ranks.
+    """
+
+    num_samples: int
+    batch_size: int
+    shuffle: bool = False
+    seed: int = 0
+    drop_remainder: bool = False
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ArgumentError(f"batch_size={self.batch_size}: allowed is 1 or more")
+        if self.world_size < 1:
+            raise ArgumentError(f"world_size={self.world_size}: allowed is 1 or more")
+        if not 0 <= self.rank < self.world_size:
+            raise ArgumentError(f"rank={self.rank}: allowed is 0 to {self.world_size - 1} (world_size={self.world_size})")
+        if self.num_batches == 0:
+            raise ArgumentError(
+                f"{self.num_samples} samples give no batch of {self._global_batch}: take a smaller batch_size"
+                + (" or drop_remainder=False" if self.drop_remainder and self.num_samples else "")
+            )
+        remainder = self.num_samples % self._global_batch
+        if not self.drop_remainder and 0 < remainder < self.world_size:
+            raise ArgumentError(
+                f"the last batch would hold {remainder} samples for {self.world_size} ranks, at least one each is "
+                f"needed: take drop_remainder=True or another batch_size (found {self.batch_size})"
+            )
+
+    @property
+    def _global_batch(self) -> int:
+        return self.batch_size * self.world_size
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch, the same on every rank."""
+        full, rest = divmod(self.num_samples, self._global_batch)
+        return full + (rest > 0 and not self.drop_remainder)
+
+    def positions(self, epoch: int, batch_number: int) -> np.ndarray:
+        """`(n,)` int64: the positions in the split that make up one batch, in the batch's order.
+
+        Raises:
+            OutOfRangeError: Where `batch_number` is not in [0, num_batches).
+        """
+        if not 0 <= batch_number < self.num_batches:
+            raise OutOfRangeError(f"batch number {batch_number} is not in [0, {self.num_batches})")
+        start = batch_number * self._global_batch
+        size = min(self._global_batch, self.num_samples - start)
+        first = start + size * self.rank // self.world_size
+        last = start + size * (self.rank + 1) // self.world_size
+        places = np.arange(first, last, dtype=np.int64)
+        if not self.shuffle:
+            return places
+        return permute(places, self.num_samples, hash_key(self.seed, epoch))

@@ -1,0 +1,371 @@
+"""Packing: a folder of images to a dataset, shard by shard, in worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from kseq.build import ShardTask, build_shard
+from kseq.errors import (
+    ArgumentError,
+    DatasetExistsError,
+    KseqError,
+    SourceError,
+    WorkerDiedError,
+    WriteError,
+)
+from kseq.fields import Field
+from kseq.files import remove_temporary
+from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
+from kseq.index import Index, write_index
+from kseq.plan import Plan, Settings, make_plan
+from kseq.shard import ShardReader
+from kseq.sources.folder import FolderSource
+from kseq.workers import process_pool, usable_cores
+
+__all__ = ["PackReport", "pack"]
+
+ON_ERROR = ("skip", "fail")
+
+# Seconds between two calls of `progress`.
+_PROGRESS_EVERY = 0.1
+
+
+@dataclass(frozen=True)
+class PackReport:
+    """What a packing did; `packed + len(rejected) == found`.
+
+    Attributes:
+        path: The dataset's folder.
+        found: Files that were found.
+        packed: Samples in the dataset.
+        rejected: The files that were left out, each with `path` (bytes, below the source folder) and `reason`.
+        shards: Shards in the dataset.
+        bytes: Size of all its files, in bytes.
+        seconds: How long it took.
+        class_names: The class of each label number.
+        class_counts: Split name to the number of samples of each class.
+        resumed: Shards that an earlier, unfinished run had made.
+    """
+
+    path: str
+    found: int
+    packed: int
+    rejected: list[Rejected] = field(repr=False)
+    shards: int
+    bytes: int
+    seconds: float
+    class_names: tuple[str, ...]
+    class_counts: dict[str, list[int]]
+    resumed: int = 0
+
+
+def pack(
+    source: str | os.PathLike[str],
+    dataset: str | os.PathLike[str],
+    *,
+    encoding: str = "keep",
+    image_size: tuple[int, int] | None = None,
+    resize: str = "stretch",
+    color_mode: str = "rgb",
+    interpolation: str = "bilinear",
+    quality: int = 90,
+    max_side: int | None = None,
+    check: bool = True,
+    class_names: Sequence[str] | None = None,
+    val: float = 0.0,
+    test: float = 0.0,
+    stratify: bool = True,
+    seed: int = 0,
+    on_error: str = "skip",
+    shard_bytes: int | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> PackReport:
+    """Pack a folder of images into a dataset of HDF5 shards.
+
+    The bytes of the dataset depend on the images and on the arguments down to `shard_bytes`, on nothing else.
+
+    Args:
+        source: A folder: `class/.../image`, or the same below folders called `train`, `val` and `test`.
+        dataset: The folder to make.
+        encoding: `"keep"` stores JPEG and PNG files as they are and everything else as PNG; `"raw"` stores
+            uint8 pixels of one size; `"jpeg"` encodes every image anew.
+        image_size: `(height, width)` in pixels to resize to, needed for `"raw"`, possible for `"jpeg"`.
+        resize: `"stretch"`, `"crop"` (Keras's `crop_to_aspect_ratio`) or `"pad"` (`pad_to_aspect_ratio`).
+        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`: what the images are, or are decoded to when read.
+        interpolation: Keras's names, such as `"bilinear"`.
+        quality: Of `"jpeg"`, 1 to 100.
+        max_side: For `"jpeg"`, shrink images whose longer side has more pixels than this.
+        check: Decode every image once; False leaves that out for `"keep"`.
+        class_names: All classes, to number them in another order than the sorted one.
+        val: Share of the images for the split `val`, in (0, 1), where the folders name none.
+        test: The same for `test`.
+        stratify: Take these shares of each class alike.
+        seed: Draws the splits.
+        on_error: `"skip"` leaves broken images out and lists them, `"fail"` stops at the first.
+        shard_bytes: About how large each shard is; None for 256 MiB, or less for a small collection.
+        workers: Processes; None for as many as there are cores, 0 to work in this one.
+        overwrite: Replace a dataset that lies there.
+        resume: Go on with a packing that was killed.
+        progress: Called now and then with how many images are done and how many there are.
+
+    Raises:
+        ArgumentError: Where arguments have values that are not allowed, or do not go together.
+        SourceError: Where the source is no folder that can be packed, or no image in it can.
+        DatasetExistsError: Where something lies at `dataset` already.
+        ImageError: At the first broken image, with `on_error="fail"`.
+        WriteError: Where the disk refuses.
+        WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
+    """
+    started = time.monotonic()
+    settings = Settings(encoding, _pair(image_size), resize, color_mode, interpolation, quality, max_side, check)
+    if on_error not in ON_ERROR:
+        raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
+    if workers is not None and workers < 0:
+        raise ArgumentError(f"workers={workers}: allowed is 0 or more")
+    if overwrite and resume:
+        raise ArgumentError("overwrite and resume exclude each other: give one of the two")
+    root, target = os.fspath(source), os.fspath(dataset)
+    _check_apart(root, target)
+    plan = make_plan(
+        FolderSource.scan(root, class_names), settings, {"val": val, "test": test},
+        stratify=stratify, seed=seed, shard_bytes=shard_bytes,
+    )  # fmt: skip
+    resumed = _prepare_target(target, plan, overwrite=overwrite, resume=resume)
+    tasks = [
+        ShardTask.of(plan, number, os.path.join(target, shard_name(number)), stop_at_error=on_error == "fail")
+        for number in range(plan.num_shards)
+        if number not in resumed
+    ]
+    _run(tasks, usable_cores() if workers is None else workers, _Progress(plan, resumed, progress))
+    return _publish(plan, target, started, len(resumed))
+
+
+def _pair(image_size: Any) -> tuple[int, int] | None:
+    return None if image_size is None else tuple(image_size)
+
+
+def _check_apart(source: str, target: str) -> None:
+    inner, outer = os.path.realpath(target), os.path.realpath(source)
+    if os.path.commonpath([inner, outer]) in (inner, outer):
+        raise ArgumentError(f"{target}: is the same as the source {source}, or one lies in the other: take a folder apart")
+
+
+def _prepare_target(target: str, plan: Plan, *, overwrite: bool, resume: bool) -> set[int]:
+    """Make the folder ready; returns the numbers of the shards that are there already."""
+    if not os.path.lexists(target):
+        _make_folder(target)
+        return set()
+    if not os.path.isdir(target):
+        raise DatasetExistsError(f"{target}: is a file, expected is a folder to make")
+    names = os.listdir(target)
+    ours = [name for name in names if _is_ours(name)]
+    if len(ours) < len(names):
+        other = sorted(set(names) - set(ours))[0]
+        raise DatasetExistsError(f"{target}: holds {other!r}, which is not kseq's: take a new folder")
+    if overwrite:
+        # The index first: without it there is no dataset, so nobody reads a half-removed one.
+        for name in sorted(ours):
+            os.unlink(os.path.join(target, name))
+        return set()
+    if ours and not resume:
+        state = "a dataset lies there" if INDEX_NAME in ours else "an unfinished packing lies there, --resume goes on with it"
+        raise DatasetExistsError(f"{target}: {state} (--overwrite replaces it)")
+    remove_temporary(target)
+    return _whole_shards(target, plan)
+
+
+def _make_folder(target: str) -> None:
+    try:
+        os.makedirs(target)
+    except OSError as error:
+        raise WriteError(f"{target}: cannot be made: {error.strerror}") from error
+
+
+def _is_ours(name: str) -> bool:
+    return name == INDEX_NAME or name.startswith(".kseq-tmp-") or (name.startswith("shard-") and name.endswith(".h5"))
+
+
+def _whole_shards(target: str, plan: Plan) -> set[int]:
+    """The shards of this very plan that an earlier run published; they are whole, since publishing is atomic."""
+    numbers = {number for number in range(plan.num_shards) if os.path.exists(os.path.join(target, shard_name(number)))}
+    others = [name for name in os.listdir(target) if name.startswith("shard-") and name not in map(shard_name, numbers)]
+    try:
+        for number in numbers:
+            _open_shard(plan, target, number)
+        if INDEX_NAME in os.listdir(target) and Index.open(target).dataset_id != plan.dataset_id:
+            others.append(INDEX_NAME)
+    except KseqError as error:
+        raise DatasetExistsError(
+            f"{error} (it was packed from other images or with other settings: --overwrite starts anew)"
+        ) from error
+    if others:
+        raise DatasetExistsError(
+            f"{os.path.join(target, others[0])}: was packed from other images or with other settings: --overwrite starts anew"
+        )
+    return numbers
+
+
+def _open_shard(plan: Plan, target: str, number: int) -> ShardReader:
+    return ShardReader(os.path.join(target, shard_name(number)), plan.settings.fields(), plan.dataset_id, number)
+
+
+class _Progress:
+    """Counts images done and passes the number on."""
+
+    def __init__(self, plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> None:
+        self.total = len(plan.source.images)
+        self.done = sum(len(plan.shard_images(number)) for number in resumed)
+        self._call = call
+
+    def show(self, more: int) -> bool:
+        self.done += more
+        if self._call is not None:
+            self._call(self.done, self.total)
+        return True
+
+
+def _run(tasks: list[ShardTask], workers: int, progress: _Progress) -> None:
+    progress.show(0)
+    if workers == 0:
+        for task in tasks:
+            build_shard(task, progress.show)
+        return
+    shared = get_context("spawn")
+    done, stop = shared.Value("Q", 0), shared.Event()
+    with process_pool(min(workers, max(len(tasks), 1)), _remember_shared, (done, stop)) as executor:
+        try:
+            for _ in _as_completed(executor, tasks, 2 * workers):
+                progress.show(_take_count(done))
+        except BrokenProcessPool as error:
+            raise WorkerDiedError(
+                "a worker process was killed (out of memory?): --resume goes on from the shards that are whole"
+            ) from error
+        except BaseException:
+            stop.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
+    progress.show(_take_count(done))
+
+
+def _as_completed(executor: Executor, tasks: Iterable[ShardTask], most: int) -> Iterator[None]:
+    """Run tasks, at most `most` handed over at a time; yields now and then, and when each is done."""
+    waiting: set[Future] = set()
+    rest = iter(tasks)
+    while True:
+        waiting |= {executor.submit(_build_in_worker, task) for task in islice(rest, most - len(waiting))}
+        if not waiting:
+            return
+        done, waiting = wait(waiting, _PROGRESS_EVERY, FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        yield
+
+
+def _take_count(counter: Any) -> int:
+    with counter.get_lock():
+        count: int = counter.value
+        counter.value = 0
+    return count
+
+
+# In a worker process: the counter of images done, and the event that says to stop.
+_shared: tuple[Any, Any] | None = None
+
+
+def _remember_shared(done: Any, stop: Any) -> None:
+    global _shared
+    _shared = (done, stop)
+
+
+def _build_in_worker(task: ShardTask) -> None:
+    build_shard(task, _report_shared)
+
+
+def _report_shared(more: int) -> bool:
+    assert _shared is not None
+    done, stop = _shared
+    with done.get_lock():
+        done.value += more
+    return not stop.is_set()
+
+
+@contextmanager
+def _nothing_packed_removes(target: str) -> Iterator[None]:
+    try:
+        yield
+    except SourceError:
+        for name in filter(_is_ours, os.listdir(target)):
+            os.unlink(os.path.join(target, name))
+        os.rmdir(target)
+        raise
+
+
+def _publish(plan: Plan, target: str, started: float, num_resumed: int) -> PackReport:
+    """Read back what the shards hold, and write the index that makes them a dataset."""
+    entries: list[ShardEntry] = []
+    rejected: list[Rejected] = []
+    shapes: set[tuple[int, int]] = set()
+    packed: list[int] = []
+    for number in range(plan.num_shards):
+        reader = _open_shard(plan, target, number)
+        entries.append(reader.entry(number))
+        left_out = reader.rejected()
+        rejected += left_out
+        shapes |= _image_shapes(reader, plan.settings.fields()[0])
+        paths = {each.path for each in left_out}
+        first = plan.shard_starts[number]
+        packed += [first + place for place, image in enumerate(plan.shard_images(number)) if image.path not in paths]
+    with _nothing_packed_removes(target):
+        if not packed:
+            reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
+            raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
+    fields = plan.settings.fields(shapes.pop() if len(shapes) == 1 else (None, None))
+    names = np.array(plan.splits)[packed]
+    splits = {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
+    write_index(
+        target,
+        dataset_id=plan.dataset_id,
+        fields=fields,
+        class_names=plan.source.class_names,
+        shards=entries,
+        splits=splits,
+        rejected=rejected,
+        settings=json.dumps(asdict(plan.settings), sort_keys=True),
+    )
+    labels = np.array([plan.source.images[number].label for number in packed])
+    num_classes = len(plan.source.class_names)
+    return PackReport(
+        path=target,
+        found=len(plan.source.images),
+        packed=len(packed),
+        rejected=rejected,
+        shards=len(entries),
+        bytes=sum(each.num_bytes for each in entries) + os.path.getsize(os.path.join(target, INDEX_NAME)),
+        seconds=time.monotonic() - started,
+        class_names=plan.source.class_names,
+        class_counts={name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()},
+        resumed=num_resumed,
+    )
+
+
+def _image_shapes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:
+    """The different sizes of the images of a shard; two are enough to know that they differ."""
+    if not image.encoded:
+        return {(int(image.shape[0] or 0), int(image.shape[1] or 0))}
+    sizes = np.unique(reader.array(f"{image.name}/size")[:], axis=0)[:2]
+    return {(int(height), int(width)) for height, width in sizes}

@@ -1,0 +1,219 @@
+"""What to pack: the samples in their order, their splits, and which of them make up each shard."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import xxhash
+
+from kseq.errors import ArgumentError
+from kseq.fields import Field
+from kseq.format import FORMAT_VERSION
+from kseq.images import CHANNELS
+from kseq.order import hash_key, permute
+from kseq.resize import INTERPOLATIONS, RESIZES
+from kseq.sources.folder import FolderSource, SourceImage
+
+__all__ = ["ENCODINGS", "Plan", "Settings", "make_plan"]
+
+ENCODINGS = ("keep", "raw", "jpeg")
+
+_MEBIBYTE = 1 << 20
+_SHARD_BYTES = 256 * _MEBIBYTE
+# A collection too small for sixteen full shards is still cut into sixteen, so that all cores have work,
+# but never into shards below this size.
+_LEAST_SHARD_BYTES = 8 * _MEBIBYTE
+_SHARDS_FOR_ALL_CORES = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each image is stored; the arguments of `kseq.pack` of the same names.
+
+    Raises:
+        ArgumentError: Where values do not exist or do not go together.
+    """
+
+    encoding: str = "keep"
+    image_size: tuple[int, int] | None = None
+    resize: str = "stretch"
+    color_mode: str = "rgb"
+    interpolation: str = "bilinear"
+    quality: int = 90
+    max_side: int | None = None
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        _check_choice("encoding", self.encoding, ENCODINGS)
+        _check_choice("resize", self.resize, RESIZES)
+        _check_choice("color_mode", self.color_mode, CHANNELS)
+        _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
+        if not 1 <= self.quality <= 100:
+            raise ArgumentError(f"quality={self.quality}: allowed is 1 to 100")
+        if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
+            raise ArgumentError(f"image_size={self.image_size}: allowed are two numbers, height and width, of 1 or more")
+        if self.max_side is not None and self.max_side < 1:
+            raise ArgumentError(f"max_side={self.max_side}: allowed is 1 or more")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.encoding == "raw" and self.image_size is None:
+            raise ArgumentError(
+                "encoding='raw' stores pixels of one size: give image_size, a height and a width, such as 224 224"
+            )
+        if self.encoding == "keep" and (self.image_size or self.max_side):
+            raise ArgumentError(
+                "encoding='keep' stores images as they are: image_size and max_side need encoding 'raw' or 'jpeg'"
+            )
+        if self.encoding != "jpeg" and self.max_side:
+            raise ArgumentError("max_side goes with encoding='jpeg'")
+        if self.image_size and self.max_side:
+            raise ArgumentError("image_size and max_side exclude each other: give one of the two")
+        if self.encoding == "jpeg" and self.color_mode == "rgba":
+            raise ArgumentError("color_mode='rgba': a JPEG holds no alpha, allowed with encoding='jpeg' are rgb, grayscale")
+        if self.encoding != "keep" and not self.check:
+            raise ArgumentError(
+                f"check=False: encoding={self.encoding!r} decodes every image anyway, only 'keep' can leave that out"
+            )
+
+    def fields(self, image_shape: tuple[int | None, int | None] = (None, None)) -> tuple[Field, ...]:
+        """What each sample will hold, with the size of its images, or None for one that differs."""
+        channels = CHANNELS[self.color_mode]
+        if self.encoding == "raw" and self.image_size is not None:
+            image_shape = self.image_size
+        image = Field("image", "image", self.encoding != "raw", "|u1", (*image_shape, channels))
+        return image, Field("label", "label", False, "<i4", ())
+
+    def estimate_bytes(self, image: SourceImage) -> int:
+        """About how many bytes a sample will take in its shard."""
+        if self.encoding == "raw":
+            height, width = self.image_size or (0, 0)
+            return height * width * CHANNELS[self.color_mode]
+        if self.encoding == "keep":
+            return image.num_bytes
+        # Three bits a pixel is a photo at quality 90 (measured); a source below that stays below it.
+        largest = self.image_size[0] * self.image_size[1] if self.image_size else (self.max_side or 1 << 20) ** 2
+        return min(image.num_bytes, largest * 3 // 8)
+
+
+def _check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ArgumentError(f"{name}={value!r}: allowed are {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides the bytes of a dataset, before any image is opened.
+
+    Attributes:
+        source: Where the images are.
+        settings: How each is stored.
+        splits: For each image of the source, the name of its split.
+        shard_starts: `(shards + 1,)`: the first image of each shard; the last is their number.
+        dataset_id: 32 hexadecimal digits derived from all of the above and the format's version.
+    """
+
+    source: FolderSource
+    settings: Settings
+    splits: list[str]
+    shard_starts: list[int]
+    dataset_id: str
+
+    @property
+    def num_shards(self) -> int:
+        return len(self.shard_starts) - 1
+
+    def shard_images(self, number: int) -> list[SourceImage]:
+        """The images planned for one shard."""
+        return self.source.images[self.shard_starts[number] : self.shard_starts[number + 1]]
+
+
+def make_plan(
+    source: FolderSource,
+    settings: Settings,
+    fractions: Mapping[str, float],
+    *,
+    stratify: bool = True,
+    seed: int = 0,
+    shard_bytes: int | None = None,
+) -> Plan:
+    """Decide splits and shards.
+
+    Args:
+        source: Where the images are.
+        settings: How each is stored.
+        fractions: Split name to the share of the images, in (0, 1), that it is to have.
+        stratify: Take the share of each class alike.
+        seed: Draws the splits.
+        shard_bytes: About how large each shard is to be; None for 256 MiB, or less for a small collection.
+
+    Raises:
+        ArgumentError: Where fractions do not go with each other or with the folders.
+    """
+    splits = _assign_splits(source, fractions, stratify, seed)
+    sizes = [settings.estimate_bytes(image) for image in source.images]
+    starts = _shard_starts(sizes, shard_bytes)
+    return Plan(source, settings, splits, starts, _dataset_id(source, settings, splits, starts))
+
+
+def _assign_splits(source: FolderSource, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
+    wanted = {name: fraction for name, fraction in fractions.items() if fraction}
+    from_folders = {image.split for image in source.images} - {None}
+    for name, fraction in wanted.items():
+        if not 0 < fraction < 1:
+            raise ArgumentError(f"{name}={fraction}: allowed is a share between 0 and 1")
+        if name in from_folders:
+            raise ArgumentError(f"{name}={fraction}: {source.root} has a folder for {name} already")
+    if sum(wanted.values()) >= 1:
+        raise ArgumentError(f"{' + '.join(wanted)} = {sum(wanted.values()):g}: nothing would be left for train")
+    splits = [image.split or "train" for image in source.images]
+    pool = np.array([number for number, name in enumerate(splits) if name == "train"])
+    labels = np.array([source.images[number].label for number in pool] if stratify else np.zeros(len(pool)), np.int64)
+    # Each class in an order of its own chance; a split takes from the front what the others left.
+    chance = permute(np.arange(len(pool)), max(len(pool), 1), hash_key(seed, 1))
+    queues = [pool[labels == label][np.argsort(chance[labels == label])] for label in np.unique(labels)]
+    for name, fraction in sorted(wanted.items()):
+        counts = _shares([len(pool[labels == label]) for label in np.unique(labels)], fraction)
+        for place, count in enumerate(counts):
+            for number in queues[place][:count]:
+                splits[number] = name
+            queues[place] = queues[place][count:]
+    return splits
+
+
+def _shares(sizes: list[int], fraction: float) -> list[int]:
+    """Whole shares of groups that add up to the share of the total: largest remainders round up (Hamilton's method)."""
+    exact = np.array(sizes) * fraction
+    shares = np.floor(exact).astype(int)
+    missing = round(sum(sizes) * fraction) - int(shares.sum())
+    largest = np.argsort(shares - exact, kind="stable")[: max(missing, 0)]
+    shares[largest] += 1
+    return [int(share) for share in shares]
+
+
+def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
+    if shard_bytes is None:
+        shard_bytes = max(_LEAST_SHARD_BYTES, min(_SHARD_BYTES, sum(sizes) // _SHARDS_FOR_ALL_CORES))
+    if shard_bytes < 1:
+        raise ArgumentError(f"shard_bytes={shard_bytes}: allowed is 1 or more")
+    starts, filled = [0], 0
+    for number, size in enumerate(sizes):
+        if filled and filled + size > shard_bytes:
+            starts.append(number)
+            filled = 0
+        filled += size
+    return [*starts, len(sizes)]
+
+
+def _dataset_id(source: FolderSource, settings: Settings, splits: list[str], starts: list[int]) -> str:
+    total = xxhash.xxh3_128()
+    head = {"format": FORMAT_VERSION, "settings": asdict(settings), "classes": source.class_names, "shards": starts}
+    total.update(json.dumps(head, sort_keys=True).encode(errors="surrogateescape"))
+    for image, split in zip(source.images, splits, strict=True):
+        total.update(b"%d %d %s %d:" % (image.label, image.num_bytes, os.fsencode(split), len(image.path)))
+        total.update(image.path)
+    return total.hexdigest()

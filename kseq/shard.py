@@ -1,0 +1,305 @@
+"""One shard: an HDF5 file of samples, written once and read by row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from kseq.errors import DamagedError, FormatError
+from kseq.fields import Field
+from kseq.files import publishing
+from kseq.format import (
+    FORMAT_VERSION,
+    REJECTED_FORMS,
+    Rejected,
+    ShardEntry,
+    arrays_digest,
+    check_version,
+    digest_of_hashes,
+    hash_array,
+    pack_rejected,
+    pack_strings,
+    read_rejected,
+    read_string,
+    string_forms,
+)
+from kseq.hdf5 import ArrayForm, Layout, MappedFile, Spool, read_layout, write_file
+
+__all__ = ["Encoded", "ShardReader", "ShardWriter"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One encoded image as it is stored: its bytes, the size of the upright image, EXIF's orientation."""
+
+    data: bytes
+    height: int
+    width: int
+    orientation: int = 1
+
+
+def _forms(fields: Sequence[Field], num_rows: int | None) -> dict[str, ArrayForm]:
+    """Every array of a shard, and what each must be."""
+    forms: dict[str, ArrayForm] = {}
+    for each in fields:
+        if each.encoded:
+            forms |= string_forms(each.name, num_rows)
+            forms[f"{each.name}/size"] = ArrayForm("<u4", (num_rows, 2))
+            forms[f"{each.name}/orientation"] = ArrayForm("|u1", (num_rows,))
+        else:
+            forms[each.name] = ArrayForm(each.dtype, (num_rows, *each.shape))
+    forms["checksum"] = ArrayForm("<u8", (num_rows,))
+    forms |= string_forms("source", num_rows)
+    return forms | REJECTED_FORMS
+
+
+class _Stream:
+    """The bytes of one array of unknown length, hashed on their way into a file of their own."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.num_bytes = 0
+        self._file = open(path, "wb")  # noqa: SIM115  # closed by ShardWriter
+        self._hash = xxhash.xxh3_128()
+
+    def append(self, data: bytes | np.ndarray) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.num_bytes += data.nbytes if isinstance(data, np.ndarray) else len(data)
+
+    def close(self) -> bytes:
+        self._file.close()
+        return self._hash.digest()
+
+
+@dataclass
+class _Rows:
+    """What a writer keeps of its rows besides the streams: a few numbers each."""
+
+    lengths: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    orientations: list[int] = field(default_factory=list)
+
+
+class ShardWriter:
+    """Writes one shard, sample after sample, in memory that does not grow with their bytes.
+
+    Args:
+        path: Where to write; streams of its own lie beside it until `finish`.
+        fields: What each sample holds.
+        dataset_id: The dataset it belongs to.
+        number: Its place in the dataset.
+    """
+
+    def __init__(self, path: str, fields: Sequence[Field], dataset_id: str, number: int) -> None:
+        self._path = path
+        self._fields = fields
+        self._attributes: dict[str, int | str] = {
+            "format": "kseq shard",
+            "version": FORMAT_VERSION,
+            "dataset_id": dataset_id,
+            "shard": number,
+        }
+        self._streams = {each.name: _Stream(f"{path}.{each.name}") for each in fields}
+        self._rows = {each.name: _Rows() for each in fields if each.encoded}
+        self._checksums: list[int] = []
+        self._sources: list[bytes] = []
+        self._rejected: list[Rejected] = []
+
+    @classmethod
+    @contextmanager
+    def publishing(cls, path: str, fields: Sequence[Field], dataset_id: str, number: int) -> Iterator[ShardWriter]:
+        """A writer whose shard appears as `path` at the end of the `with` block, if it was finished."""
+        with publishing(path) as temporary:
+            writer = cls(temporary, fields, dataset_id, number)
+            try:
+                yield writer
+            finally:
+                writer.close()
+
+    def close(self) -> None:
+        """Close the streams."""
+        for stream in self._streams.values():
+            stream.close()
+
+    def add(self, source: bytes, sample: Mapping[str, Encoded | np.ndarray]) -> None:
+        """Append one sample: an `Encoded` for each encoded field, an array of the field's dtype and shape else."""
+        checksum = xxhash.xxh3_64()
+        for each in self._fields:
+            value = sample[each.name]
+            if isinstance(value, Encoded):
+                data: bytes | np.ndarray = value.data
+                self._add_encoded(each.name, value)
+            else:
+                data = np.ascontiguousarray(value, each.dtype)
+            self._streams[each.name].append(data)
+            checksum.update(data)
+        self._checksums.append(checksum.intdigest())
+        self._sources.append(source)
+
+    def _add_encoded(self, name: str, value: Encoded) -> None:
+        rows = self._rows[name]
+        rows.lengths.append(len(value.data))
+        rows.sizes.append((value.height, value.width))
+        rows.orientations.append(value.orientation)
+
+    def reject(self, path: bytes, reason: str) -> None:
+        """Note a file that is left out."""
+        self._rejected.append(Rejected(path, reason))
+
+    def finish(self) -> None:
+        """Write the HDF5 file from what was added."""
+        arrays: dict[str, np.ndarray | Spool] = {}
+        hashes = {}
+        for each in self._fields:
+            stream = self._streams[each.name]
+            spool = self._spool(each, stream)
+            name = f"{each.name}/bytes" if each.encoded else each.name
+            arrays[name] = spool
+            hashes[name] = (spool.dtype, spool.shape, stream.close())
+        plain = self._plain_arrays()
+        hashes |= {name: (array.dtype.str, array.shape, hash_array(array)) for name, array in plain.items()}
+        attributes = self._attributes | {"rows": len(self._sources), "digest": digest_of_hashes(hashes)}
+        write_file(self._path, attributes, arrays | plain)
+
+    def _spool(self, each: Field, stream: _Stream) -> Spool:
+        if each.encoded:
+            return Spool(stream.path, "|u1", (stream.num_bytes,))
+        shape = tuple(length for length in each.shape if length is not None)
+        return Spool(stream.path, each.dtype, (len(self._sources), *shape))
+
+    def _plain_arrays(self) -> dict[str, np.ndarray]:
+        arrays: dict[str, np.ndarray] = {}
+        for name, rows in self._rows.items():
+            arrays[f"{name}/offsets"] = np.concatenate([[0], np.cumsum(rows.lengths)]).astype("<u8")
+            arrays[f"{name}/size"] = np.array(rows.sizes, "<u4").reshape(-1, 2)
+            arrays[f"{name}/orientation"] = np.array(rows.orientations, np.uint8)
+        arrays["checksum"] = np.array(self._checksums, "<u8")
+        return arrays | pack_strings("source", self._sources) | pack_rejected(self._rejected)
+
+
+class ShardReader:
+    """Reads one shard by row, from any thread, without h5py once it is open.
+
+    Args:
+        path: The shard.
+        fields: What each sample holds, from the index.
+        dataset_id: The dataset that the shard must belong to.
+        entry: What the index says of it; None while there is no index.
+        number: Its place in the dataset.
+        layout: The layout of this very file from an earlier opening, to leave h5py out.
+
+    Raises:
+        DatasetNotFoundError: Where there is no such file.
+        DamagedError: Where it is not that shard, or is truncated.
+        FormatError: Where it holds what the format does not allow.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        fields: Sequence[Field],
+        dataset_id: str,
+        number: int,
+        entry: ShardEntry | None = None,
+        layout: Layout | None = None,
+    ) -> None:
+        self.path = path
+        self._fields = fields
+        if layout is None:
+            layout = _checked_layout(path, fields, dataset_id, number, entry)
+        self.layout = layout
+        self._file = MappedFile(path, layout)
+        self.num_rows = int(layout.attributes["rows"])
+        self._verified: np.ndarray | None = None
+
+    def entry(self, number: int) -> ShardEntry:
+        """What an index should say of this shard."""
+        return ShardEntry(number, self.num_rows, self.layout.num_bytes, str(self.layout.attributes["digest"]))
+
+    def array(self, name: str) -> np.ndarray:
+        """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`."""
+        array: np.ndarray = self._file.arrays[name]
+        return array
+
+    def stored(self, name: str, row: int) -> np.ndarray:
+        """`(n,)` uint8: the stored bytes of an encoded field, as a view of the file."""
+        return read_string(self._file, name, row)
+
+    def source(self, row: int) -> bytes:
+        """Where a sample came from."""
+        return read_string(self._file, "source", row).tobytes()
+
+    def rejected(self) -> list[Rejected]:
+        """The files that were left out while this shard was made."""
+        return read_rejected(self._file)
+
+    def check_rows(self, rows: Iterable[int]) -> None:
+        """Compare the stored bytes of these rows with their checksums.
+
+        Raises:
+            DamagedError: At the first that differs, naming the row and its source.
+        """
+        for row in rows:
+            found, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+            if found != expected:
+                raise DamagedError(
+                    f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {found:016x}, "
+                    f"expected is {expected:016x}: its bytes have changed"
+                )
+
+    def check_new_rows(self, rows: np.ndarray) -> None:
+        """`check_rows`, for those of `rows` (whole numbers) that this reader has not found right before."""
+        if self._verified is None:
+            self._verified = np.zeros(self.num_rows, bool)
+        if not self._verified[rows].all():
+            new = rows[~self._verified[rows]]
+            self.check_rows(new.tolist())
+            self._verified[new] = True
+
+    def _checksum(self, row: int) -> int:
+        if len(self._fields) == 1 and self._fields[0].encoded:
+            return xxhash.xxh3_64_intdigest(self.stored(self._fields[0].name, row))
+        checksum = xxhash.xxh3_64()
+        for each in self._fields:
+            checksum.update(self.stored(each.name, row) if each.encoded else self._file.arrays[each.name][row])
+        return checksum.intdigest()
+
+    def check_all(self) -> list[str]:
+        """Read every byte: one line for each thing that is not as it should be."""
+        found = []
+        for row in range(self.num_rows):
+            try:
+                self.check_rows([row])
+            except DamagedError as error:
+                found.append(str(error))
+        digest, expected = arrays_digest(self._file.arrays), self.layout.attributes["digest"]
+        if digest != expected and not found:
+            found.append(
+                f"{self.path}: the arrays have digest {digest}, expected is {expected}: bytes beside the samples' have changed"
+            )
+        return found
+
+
+def _checked_layout(path: str, fields: Sequence[Field], dataset_id: str, number: int, entry: ShardEntry | None) -> Layout:
+    if entry is not None and os.path.exists(path) and os.path.getsize(path) != entry.num_bytes:
+        raise DamagedError(f"{path}: has {os.path.getsize(path)} bytes, expected are {entry.num_bytes}")
+    layout = read_layout(path, _forms(fields, None if entry is None else entry.num_rows))
+    check_version(path, layout, "shard")
+    expected: dict[str, Any] = {"dataset_id": dataset_id, "shard": number}
+    if entry is not None:
+        expected |= {"rows": entry.num_rows, "digest": entry.digest}
+    for name, value in expected.items():
+        found = layout.attributes.get(name)
+        if found != value:
+            raise DamagedError(f"{path}: attribute {name} is {found!r}, expected is {value!r}: this is another shard")
+    rows = layout.attributes.get("rows")
+    if layout.places["checksum"].shape != (rows,):
+        raise FormatError(f"{path}: attribute rows is {rows}, its arrays have {layout.places['checksum'].shape[0]}")
+    return layout

@@ -1,0 +1,157 @@
+"""Workers: threads, or processes that know nothing of the program that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+import cv2
+
+__all__ = ["WorkerPool", "process_pool", "usable_cores"]
+
+# Long enough that a validation or a slow step between two reads seldom costs a new start of processes.
+_IDLE_SECONDS = 5.0
+
+# Guards the swap of __main__ while processes start.
+_START_LOCK = threading.Lock()
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_pool(workers: int, initializer: Callable[..., None] | None = None, initargs: tuple = ()) -> Executor:
+    """Worker processes, started afresh ("spawn": no state of this process, no locks held by its threads).
+
+    They do not import the caller's main module, so that a script needs no `if __name__ == "__main__"`; they
+    leave Ctrl-C to the parent and end when the parent does, however it ends.
+    """
+    return ProcessPoolExecutor(workers, _Context(), initializer=_start_worker, initargs=(initializer, initargs))
+
+
+class _Process(SpawnProcess):
+    """A process that is started while `__main__` is hidden from it."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
+        with _main_hidden():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """multiprocessing tells a new process to import the file of `sys.modules["__main__"]`, if it has one."""
+    with _START_LOCK:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+
+
+def _start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # One thread each: the workers are as many as the cores already.
+    cv2.setNumThreads(1)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    """A worker waiting for its next task would not notice that its parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+class WorkerPool:
+    """Workers that start with the first task, and end when none has come for some seconds.
+
+    So nothing is left running after a training that ended in any way, and an idle pool costs nothing.
+
+    Args:
+        workers: How many, at least 1.
+        processes: Processes instead of threads.
+        initializer: Called with `initargs` in each new process.
+        initargs: Its arguments; picklable.
+    """
+
+    def __init__(
+        self, workers: int, *, processes: bool, initializer: Callable[..., None] | None = None, initargs: tuple = ()
+    ) -> None:
+        self._workers = workers
+        self._processes = processes
+        self._initializer = initializer
+        self._initargs = initargs
+        self._executor: Executor | None = None
+        self._last_task = 0.0
+        self._under_way = 0
+        # Guards the four above, so that no task goes to an executor that is being ended.
+        self._lock = threading.Lock()
+
+    def submit(self, fn: Callable[..., Any], *args: Any) -> Future:
+        """Run a task; with processes, `fn` and `args` are picklable."""
+        with self._lock:
+            if self._executor is None:
+                self._executor = self._start()
+            self._last_task = time.monotonic()
+            self._under_way += 1
+            try:
+                future = self._executor.submit(fn, *args)
+            except BaseException:
+                self._under_way -= 1
+                raise
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, _: Future) -> None:
+        with self._lock:
+            self._under_way -= 1
+            self._last_task = time.monotonic()
+
+    def _start(self) -> Executor:
+        executor: Executor
+        if self._processes:
+            executor = process_pool(self._workers, self._initializer, self._initargs)
+        else:
+            executor = ThreadPoolExecutor(self._workers, thread_name_prefix="kseq")
+        threading.Thread(target=self._end_when_idle, args=(executor,), name="kseq-idle", daemon=True).start()
+        return executor
+
+    def _end_when_idle(self, executor: Executor) -> None:
+        pause = _IDLE_SECONDS
+        while pause > 0:
+            time.sleep(min(pause, 0.25))
+            with self._lock:
+                if self._executor is not executor:
+                    return
+                pause = _IDLE_SECONDS if self._under_way else self._last_task + _IDLE_SECONDS - time.monotonic()
+                if pause <= 0:
+                    self._executor = None
+        executor.shutdown(wait=True)
+
+    def close(self) -> None:
+        """End the workers now; tasks not yet begun are cancelled. A later `submit` starts new ones."""
+        with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True, cancel_futures=True)

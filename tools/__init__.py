@@ -1,0 +1,1 @@
+"""The `kseq` command: a thin skin over the library; only it prints."""

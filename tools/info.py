@@ -1,0 +1,97 @@
+"""`kseq info`: what a dataset holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+import kseq
+
+from .table import format_bytes, format_counts, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `info` to the command."""
+    parser = commands.add_parser(
+        "info", help="show what a dataset holds", description="Show the fields, classes, splits and shards of DATASET."
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument("--rejected", action="store_true", help="list the files that were left out when it was packed")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the dataset holds."""
+    with kseq.ShardDataset(arguments.dataset) as dataset:
+        facts = _facts(dataset)
+        if not arguments.rejected:
+            del facts["rejected"]
+    print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts))
+    return 0
+
+
+def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
+    index = dataset.index
+    rejected = dataset.rejected()
+    return {
+        "path": dataset.path,
+        "samples": len(dataset),
+        "shards": index.num_shards,
+        "bytes": int(index.num_bytes.sum()),
+        "digest": dataset.digest,
+        "fields": {
+            name: {
+                "content": field.content,
+                "encoded": field.encoded,
+                "dtype": np.dtype(field.dtype).name,
+                "shape": field.shape,
+            }
+            for name, field in dataset.fields.items()
+        },
+        "packed_with": json.loads(index.settings),
+        "class_names": list(dataset.classes),
+        "splits": _class_counts(dataset),
+        "num_rejected": len(rejected),
+        "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
+    }
+
+
+def _class_counts(dataset: kseq.ShardDataset) -> dict[str, list[int]]:
+    """For each split, the number of samples of each class."""
+    counts = {}
+    for name, ids in dataset.index.splits.items():
+        labels = np.empty(len(ids), dataset.fields["label"].dtype)
+        dataset.gather("label", ids.astype(np.int64), labels)
+        counts[name] = np.bincount(labels, minlength=len(dataset.classes)).tolist()
+    return counts
+
+
+def _as_text(facts: dict[str, Any]) -> str:
+    lines = [
+        f"{facts['path']}: {facts['samples']:,} samples in {facts['shards']:,} shards, {format_bytes(facts['bytes'])}",
+        f"digest {facts['digest']}",
+        "",
+    ]
+    for name, field in facts["fields"].items():
+        lines.append(f"{name}: {_field_text(field, facts['packed_with'])}")
+    lines += ["", format_counts(facts["class_names"], facts["splits"])]
+    if facts["num_rejected"]:
+        lines += ["", f"{facts['num_rejected']:,} files were left out when it was packed"]
+        lines += [f"  {printable(each['path'])}: {each['reason']}" for each in facts.get("rejected", [])]
+    return "\n".join(lines)
+
+
+def _field_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
+    if field["content"] != "image":
+        return f"{field['dtype']}, a class number"
+    height, width, channels = field["shape"]
+    size = f"{height} x {width}" if height and width else "sizes differ" if not (height or width) else f"{height} x {width}"
+    stored = {"keep": "JPEG or PNG as found", "jpeg": f"JPEG, quality {settings['quality']}", "raw": "uint8 pixels"}[
+        settings["encoding"]
+    ]
+    return f"{stored}, {size}, {channels} channel{'s' * (channels != 1)} ({settings['color_mode']})"

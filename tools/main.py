@@ -1,0 +1,43 @@
+"""`kseq`: finds the subcommand, runs it, and turns what it raises into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import kseq
+
+from . import demo, info, pack, verify
+
+_COMMANDS = (pack, info, verify, demo)
+
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(prog="kseq", description="Packs images into HDF5 shards, and looks after them.")
+    parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except kseq.KseqError as error:
+        print(f"kseq: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print("kseq: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has read enough.
+        sys.stderr.close()
+        return EXIT_FAILED
+    return code

@@ -1,0 +1,159 @@
+"""`kseq pack`: a folder of images to a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+import kseq
+from kseq.images import CHANNELS
+from kseq.pack import ON_ERROR
+from kseq.plan import ENCODINGS
+from kseq.resize import INTERPOLATIONS, RESIZES
+
+from .table import format_bytes, format_counts, printable
+
+_SHOWN_REJECTED = 10
+_PLAIN_EVERY = 10.0
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def add_parser(commands: Any) -> None:
+    """Add `pack` to the command."""
+    parser = commands.add_parser(
+        "pack",
+        help="pack a folder of images into a dataset",
+        description="Pack SOURCE, a folder of CLASS/IMAGE or train/CLASS/IMAGE, into DATASET, a new folder of HDF5 shards.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help="folder of images")
+    parser.add_argument("dataset", metavar="DATASET", help="folder to make")
+    _add_image_options(parser)
+    _add_split_options(parser)
+    _add_run_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--encoding",
+        choices=ENCODINGS,
+        default="keep",
+        help="keep: JPEG and PNG bytes as they are, others as PNG; raw: uint8 pixels of one size; jpeg: encode anew "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--image-size", nargs=2, type=int, metavar=("H", "W"), help="height and width to resize to, for raw and jpeg"
+    )
+    group.add_argument(
+        "--resize", choices=RESIZES, default="stretch", help="how another aspect ratio is met (default: %(default)s)"
+    )
+    group.add_argument(
+        "--color-mode", choices=tuple(CHANNELS), default="rgb", help="channels of the images (default: %(default)s)"
+    )
+    group.add_argument(
+        "--interpolation", choices=INTERPOLATIONS, default="bilinear", help="how pixels are resized (default: %(default)s)"
+    )
+    group.add_argument(
+        "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100, for jpeg (default: %(default)s)"
+    )
+    group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
+    group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image once, for keep")
+
+
+def _add_split_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("classes and splits")
+    group.add_argument("--class-names", nargs="+", metavar="NAME", help="all classes, numbered in this order instead of sorted")
+    group.add_argument("--val", type=float, default=0.0, metavar="SHARE", help="share of the images for the split val")
+    group.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="share of the images for the split test")
+    group.add_argument(
+        "--no-stratify", dest="stratify", action="store_false", help="do not take these shares of each class alike"
+    )
+    group.add_argument("--seed", type=int, default=0, help="draws the splits (default: %(default)s)")
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the run")
+    group.add_argument(
+        "--on-error",
+        choices=ON_ERROR,
+        default="skip",
+        help="leave broken images out, or stop at the first (default: %(default)s)",
+    )
+    group.add_argument(
+        "--shard-bytes",
+        type=_size,
+        metavar="SIZE",
+        help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
+    )
+    group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
+    group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
+    group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, expected is a number of bytes, or one with K, M or G")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pack, with progress on stderr and a summary on stdout."""
+    names = [name for name in inspect.signature(kseq.pack).parameters if name != "progress"]
+    chosen = {name: getattr(arguments, name) for name in names}
+    with _Progress() as progress:
+        report = kseq.pack(**chosen, progress=progress.show)
+    print(_summary(report))
+    return 0
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._started = self._last = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit=" images", initial=done, dynamic_ncols=True)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._last > _PLAIN_EVERY:
+            self._last = time.monotonic()
+            rate = done / (self._last - self._started)
+            print(f"{done:,} of {total:,} images, {rate:,.0f} images/s", file=sys.stderr, flush=True)
+
+
+def _summary(report: kseq.PackReport) -> str:
+    rate = report.found / max(report.seconds, 1e-9)
+    shards = f"{report.shards} shard{'s' * (report.shards != 1)}"
+    lines = [
+        format_counts(report.class_names, report.class_counts),
+        "",
+        f"{report.packed:,} images packed into {report.path}: {shards}, {format_bytes(report.bytes)}, "
+        f"{report.seconds:.1f} s ({rate:,.0f} images/s)",
+    ]
+    if report.resumed:
+        lines.append(f"{report.resumed} of the shards were there from an earlier run")
+    if report.rejected:
+        lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
+        lines += [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
+        if len(report.rejected) > _SHOWN_REJECTED:
+            lines.append(f"  ... and {len(report.rejected) - _SHOWN_REJECTED:,} more (kseq info --rejected {report.path})")
+    return "\n".join(lines)

@@ -1,0 +1,45 @@
+"""Small tables, sizes and durations as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["format_bytes", "format_counts", "format_table", "printable"]
+
+
+def format_bytes(count: int) -> str:
+    """`1536` to `1.5 KiB`."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells in columns, the first aligned left, the others right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def format_counts(class_names: Sequence[str], counts: dict[str, list[int]]) -> str:
+    """A table of classes by splits, with the sums."""
+    splits = sorted(counts, key=lambda name: (["train", "val", "test", name]).index(name))
+    rows = [["class", *splits]]
+    for number, name in enumerate(class_names):
+        rows.append([printable(name), *(f"{counts[split][number]:,}" for split in splits)])
+    rows.append(["all", *(f"{sum(counts[split]):,}" for split in splits)])
+    return format_table(rows)
+
+
+def printable(text: str) -> str:
+    """A file name that may hold anything, so that it stays on its line and any terminal takes it."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode() for each in text)
