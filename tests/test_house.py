@@ -1,0 +1,35 @@
+"""What holds for the whole of the library: what importing it loads, and what its names promise."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+import kseq
+from kseq import errors
+
+
+def test_importing_kseq_loads_no_keras(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = run_python(
+        "import sys, kseq, kseq_tools.main; print([n for n in ('keras', 'tensorflow', 'jax', 'torch') if n in sys.modules])"
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "KseqError"])
+def test_every_error_is_a_kseq_error_and_a_builtin_that_fits(name: str) -> None:
+    error = getattr(errors, name)
+    assert issubclass(error, kseq.KseqError)
+    assert issubclass(error, (ValueError, IndexError, OSError, RuntimeError))
+
+
+@pytest.mark.parametrize("name", kseq.__all__)
+def test_every_public_name_has_a_docstring(name: str) -> None:
+    thing = getattr(kseq, name)
+    assert inspect.getdoc(thing)
+    for member, value in vars(thing).items():
+        if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+            assert inspect.getdoc(value), f"{name}.{member}"

@@ -1,0 +1,46 @@
+"""The README's commands and Python examples, run from top to bottom in a folder with photos."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import write_photos
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_commands_and_examples_run_as_printed(
+    tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    write_photos(tmp_path / "photos", {"daisy": 40, "rose": 40})
+    commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
+    assert len(commands) >= 3
+    for command in commands:
+        code = f"import sys; from kseq_tools.main import main; sys.exit(main({command.split()[1:]}))"
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    examples = blocks("python")
+    assert len(examples) >= 6
+    run_python(f"import os; os.chdir({str(tmp_path)!r})\n" + "\n".join(examples), backend="tensorflow")
+
+
+def test_every_subcommand_is_in_the_readme() -> None:
+    from kseq_tools.main import _COMMANDS
+
+    for command in _COMMANDS:
+        assert f"kseq {command.__name__.rpartition('.')[2]}" in README.read_text()
+
+
+def test_every_dependency_has_its_reason_in_the_readme() -> None:
+    setup = (README.parent / "setup.cfg").read_text()
+    required = re.search(r"install_requires =\n(.*?)\n\n", setup, re.DOTALL)
+    assert required is not None
+    for line in required[1].splitlines():
+        assert f"| {line.strip().split('>')[0]} |" in README.read_text()
