@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping
 from multiprocessing import shared_memory
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["ALIGNMENT", "ArraySpec", "Buffer", "BufferPool", "attach"]
+__all__ = ["ALIGNMENT", "ArraySpec", "AttachedBuffers", "Buffer", "BufferPool"]
 
 # Keras hands an array that starts on this boundary to TensorFlow and JAX without a copy (a cache line;
 # EIGEN_MAX_ALIGN_BYTES in TensorFlow's builds, the same in XLA's CPU client).
@@ -151,11 +151,26 @@ class BufferPool:
         self._max_idle = 0
 
 
-def attach(name: str, specs: Mapping[str, ArraySpec]) -> tuple[shared_memory.SharedMemory, dict[str, np.ndarray]]:
-    """In a worker process: the arrays of a buffer of its parent, and the mapping that must outlive them."""
-    memory = shared_memory.SharedMemory(name)
-    starts, _ = _places(specs)
-    return memory, _arrays(_bytes_of(memory), specs, starts)
+class AttachedBuffers:
+    """In a worker process: the buffers of its parent, mapped when first asked for.
+
+    Args:
+        most: How many stay mapped; the least recently used goes.
+    """
+
+    def __init__(self, most: int = 64) -> None:
+        self._most = most
+        self._mapped: OrderedDict[str, shared_memory.SharedMemory] = OrderedDict()
+
+    def arrays(self, name: str, specs: Mapping[str, ArraySpec]) -> dict[str, np.ndarray]:
+        """The arrays of the buffer `name`; a buffer may be used again with other specs."""
+        if name not in self._mapped:
+            self._mapped[name] = shared_memory.SharedMemory(name)
+            while len(self._mapped) > self._most:
+                self._mapped.popitem(last=False)
+        self._mapped.move_to_end(name)
+        starts, _ = _places(specs)
+        return _arrays(_bytes_of(self._mapped[name]), specs, starts)
 
 
 def _bytes_of(memory: shared_memory.SharedMemory) -> np.ndarray:

@@ -232,6 +232,8 @@ class ShardDataset:
             sample_ids: `(n,)` int64 that exist.
             out: `(n, ...)` of the field's dtype and shape, C-contiguous.
         """
+        if not len(sample_ids):
+            return
         shards, rows = self._locate(sample_ids)
         order = np.argsort(shards, kind="stable")
         sorted_shards = shards[order]

@@ -123,7 +123,7 @@ def read_layout(path: str, forms: Mapping[str, ArrayForm]) -> Layout:
     """
     try:
         num_bytes = os.stat(path).st_size
-        with _H5PY_LOCK, h5py.File(path, "r", locking=False) as file:
+        with _H5PY_LOCK, h5py.File(path, "r") as file:
             attributes = dict(_attributes(path, file))
             if attributes.get("complete") != 1:
                 raise DamagedError(

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
-from multiprocessing.shared_memory import SharedMemory
 
 import numpy as np
 
 from kseq.batch import BatchMaker
-from kseq.buffers import ArraySpec, BufferPool, attach
+from kseq.buffers import ArraySpec, AttachedBuffers, BufferPool
 from kseq.errors import ArgumentError, ClosedError, WorkerDiedError
 from kseq.order import Order
 from kseq.workers import WorkerPool
@@ -31,8 +30,7 @@ _AHEAD_BYTES = 1 << 30
 
 # In a worker process: what fills the batches, and the buffers of the parent that are mapped here.
 _maker: BatchMaker | None = None
-_mapped: OrderedDict[str, tuple[SharedMemory, dict[str, np.ndarray]]] = OrderedDict()
-_MOST_MAPPED = 64
+_attached = AttachedBuffers()
 
 
 def _start_worker(maker: BatchMaker) -> None:
@@ -42,11 +40,7 @@ def _start_worker(maker: BatchMaker) -> None:
 
 def _fill_in_worker(name: str, specs: Mapping[str, ArraySpec], start: int, sample_ids: np.ndarray, epoch: int) -> None:
     assert _maker is not None
-    if name not in _mapped:
-        _mapped[name] = attach(name, specs)
-        while len(_mapped) > _MOST_MAPPED:
-            _mapped.popitem(last=False)
-    _maker.fill(_mapped[name][1], start, sample_ids, epoch)
+    _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch)
 
 
 def _hold(arrays: Mapping[str, np.ndarray], part: Future) -> None:

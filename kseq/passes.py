@@ -11,8 +11,6 @@ What Keras 3.15.1 does (`keras/src/trainers/epoch_iterator.py`, `data_adapters/p
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
 __all__ = ["Passes"]
@@ -36,66 +34,55 @@ class Passes:
 
     def __init__(self, num_batches: int, epoch: int = 0) -> None:
         self._served = np.zeros(num_batches, dtype=bool)
-        self._num_served = 0
         self._epoch = epoch
         # Whether Keras is between on_epoch_begin and on_epoch_end, and whether its iterator has made no pass yet.
         self._within = False
         self._looking = False
         self._epoch_before_look = epoch
-        # Guards all of the above: batches may be asked for from many threads.
-        self._lock = threading.Lock()
 
     @property
     def epoch(self) -> int:
         """The pass under way or, between passes, the next."""
-        with self._lock:
-            return self._epoch
+        return self._epoch
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        with self._lock:
-            self._restart(value)
-            self._epoch_before_look = value
+        self._restart(value)
+        self._epoch_before_look = value
 
     def opened(self) -> None:
         """`num_batches` was read: a pass may begin."""
-        with self._lock:
-            self._restart(self._epoch + self._is_complete())
-            if not self._within and not self._looking:
-                self._look()
+        self._restart(self._epoch + self._is_complete())
+        if not self._within and not self._looking:
+            self._look()
 
     def begun(self) -> None:
         """`on_epoch_begin` was called."""
-        with self._lock:
-            if self._within:
-                # The fit before was broken off, this is another.
-                self._look()
-            self._within = True
+        if self._within:
+            # The fit before was broken off, this is another.
+            self._look()
+        self._within = True
 
     def served(self, batch_number: int) -> int:
         """A batch is handed out: returns the epoch that it belongs to."""
-        with self._lock:
-            self._num_served += not self._served[batch_number]
-            self._served[batch_number] = True
-            return self._epoch
+        self._served[batch_number] = True
+        return self._epoch
 
     def ended(self) -> None:
         """`on_epoch_end` was called."""
-        with self._lock:
-            if self._looking and len(self._served) <= _LOOKED_AT:
-                self._restart(self._epoch_before_look)
-            elif self._is_complete():
-                self._restart(self._epoch + 1)
-            self._within = self._looking = False
+        if self._looking and len(self._served) <= _LOOKED_AT:
+            self._restart(self._epoch_before_look)
+        elif self._is_complete():
+            self._restart(self._epoch + 1)
+        self._within = self._looking = False
 
     def _look(self) -> None:
         self._looking = True
         self._epoch_before_look = self._epoch
 
     def _is_complete(self) -> bool:
-        return self._num_served == len(self._served)
+        return bool(self._served.all())
 
     def _restart(self, epoch: int) -> None:
         self._epoch = epoch
         self._served[:] = False
-        self._num_served = 0

@@ -1,0 +1,151 @@
+"""The laws of the order: permutations, batches, ranks, seeds, epochs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from kseq.errors import ArgumentError, OutOfRangeError
+from kseq.order import Order, hash_key, permute, uniform
+
+SIZES = [*range(1, 40), *(2**power + step for power in range(6, 14) for step in (-1, 0, 1)), 99, 100, 101, 5000]
+
+
+def epoch_of(order: Order, epoch: int) -> list[int]:
+    return [int(place) for number in range(order.num_batches) for place in order.positions(epoch, number)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_permute_is_a_permutation(size: int) -> None:
+    for key in (0, 1, hash_key(size)):
+        assert sorted(permute(np.arange(size), size, key).tolist()) == list(range(size))
+
+
+def test_permute_computes_the_same_for_any_part_of_it() -> None:
+    whole = permute(np.arange(1000), 1000, 5)
+    assert np.array_equal(permute(np.array([7, 999, 7, 0]), 1000, 5), whole[[7, 999, 7, 0]])
+
+
+def test_permute_stays_in_range_at_a_billion() -> None:
+    found = permute(np.arange(10**9 - 5000, 10**9), 10**9, 3)
+    assert len(set(found.tolist())) == 5000
+    assert 0 <= found.min()
+    assert found.max() < 10**9
+
+
+@settings(deadline=None)
+@given(
+    num_samples=st.integers(1, 400),
+    batch_size=st.integers(1, 50),
+    world_size=st.integers(1, 5),
+    seed=st.integers(0, 2**70),
+    epoch=st.integers(0, 10**6),
+    drop=st.booleans(),
+    shuffle=st.booleans(),
+)
+def test_the_batches_of_all_ranks_hold_every_sample_once(
+    num_samples: int, batch_size: int, world_size: int, seed: int, epoch: int, drop: bool, shuffle: bool
+) -> None:
+    try:
+        ranks = [Order(num_samples, batch_size, shuffle, seed, drop, rank, world_size) for rank in range(world_size)]
+    except ArgumentError:
+        remainder = num_samples % (batch_size * world_size)
+        assert num_samples < batch_size * world_size or 0 < remainder < world_size
+        return
+    assert len({each.num_batches for each in ranks}) == 1
+    held = sorted(place for each in ranks for place in epoch_of(each, epoch))
+    assert len(set(held)) == len(held)
+    if drop:
+        assert len(held) == num_samples - num_samples % (batch_size * world_size)
+    else:
+        assert held == list(range(num_samples))
+    for each in ranks:
+        sizes = [len(each.positions(epoch, number)) for number in range(each.num_batches)]
+        assert all(size == batch_size for size in sizes[:-1])
+        assert 1 <= sizes[-1] <= batch_size
+
+
+@given(batch_size=st.integers(1, 20), world_size=st.integers(1, 4), seed=st.integers(0, 99), epoch=st.integers(0, 9))
+@settings(deadline=None)
+def test_the_shares_of_the_ranks_are_the_batch_of_one(batch_size: int, world_size: int, seed: int, epoch: int) -> None:
+    size = batch_size * world_size * 3
+    one = Order(size, batch_size * world_size, True, seed)
+    shares = [Order(size, batch_size, True, seed, rank=rank, world_size=world_size) for rank in range(world_size)]
+    for number in range(one.num_batches):
+        together = np.concatenate([share.positions(epoch, number) for share in shares])
+        assert np.array_equal(together, one.positions(epoch, number))
+
+
+@given(seed=st.integers(0, 2**64), epoch=st.integers(0, 10**6))
+def test_another_epoch_or_seed_gives_another_order_and_the_same_the_same(seed: int, epoch: int) -> None:
+    here = epoch_of(Order(200, 32, True, seed), epoch)
+    assert here == epoch_of(Order(200, 32, True, seed), epoch)
+    assert here != epoch_of(Order(200, 32, True, seed), epoch + 1)
+    assert here != epoch_of(Order(200, 32, True, seed + 1), epoch)
+    assert here != list(range(200))
+
+
+def test_without_shuffle_the_order_is_that_of_the_split_in_every_epoch() -> None:
+    order = Order(10, 4)
+    assert [epoch_of(order, epoch) for epoch in (0, 5)] == [list(range(10))] * 2
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7, 8, 9, 16, 17, 100])
+def test_every_sample_comes_to_every_place_alike(size: int) -> None:
+    """Chi-square over many keys, of the places and of which sample follows which."""
+    keys = 8000
+    places = np.zeros((size, size))
+    neighbours = np.zeros((size, size))
+    numbers = np.arange(size)
+    for key in range(keys):
+        found = permute(numbers, size, hash_key(size, key))
+        places[numbers, found] += 1
+        neighbours[found[:-1], found[1:]] += 1
+    off_diagonal = ~np.eye(size, dtype=bool)
+    assert stats.chisquare(places.ravel(), ddof=2 * size - 2).pvalue > 1e-4
+    assert stats.chisquare(neighbours[off_diagonal]).pvalue > 1e-4
+
+
+def test_uniform_numbers_are_uniform_and_independent() -> None:
+    numbers = uniform(hash_key(1, 2), np.arange(20_000), 3)
+    assert numbers.shape == (20_000, 3)
+    for lane in range(3):
+        assert stats.kstest(numbers[:, lane], "uniform").pvalue > 1e-3
+        assert abs(np.corrcoef(numbers[:-1, lane], numbers[1:, lane])[0, 1]) < 0.03
+    assert abs(np.corrcoef(numbers[:, 0], numbers[:, 1])[0, 1]) < 0.03
+
+
+def test_uniform_numbers_depend_on_the_id_and_not_on_its_company() -> None:
+    alone = uniform(3, np.array([17]), 4)
+    assert np.array_equal(uniform(3, np.array([5, 17, 900]), 4)[1:2], alone)
+    assert not np.array_equal(uniform(4, np.array([17]), 4), alone)
+
+
+def test_hash_key_tells_order_and_number_apart() -> None:
+    keys = [hash_key(*numbers) for numbers in [(), (0,), (0, 0), (1, 2), (2, 1), (1,), (12,), (-1,), (2**64 - 2,)]]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"batch_size": 0}, "batch_size=0: allowed is 1"),
+        ({"world_size": 0}, "world_size=0: allowed is 1"),
+        ({"rank": 2, "world_size": 2}, "rank=2: allowed is 0 to 1"),
+        ({"rank": -1}, "rank=-1: allowed is 0 to 0"),
+        ({"batch_size": 11, "drop_remainder": True}, "10 samples give no batch of 11"),
+        ({"batch_size": 3, "world_size": 3, "rank": 0}, "1 samples for 3 ranks"),
+    ],
+)
+def test_refuses_numbers_that_make_no_order(arguments: dict[str, int], words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        Order(**{"num_samples": 10, "batch_size": 2, **arguments})
+
+
+@pytest.mark.parametrize("number", [-1, 4])
+def test_refuses_a_batch_number_that_does_not_exist(number: int) -> None:
+    with pytest.raises(OutOfRangeError, match=rf"batch number {number} is not in \[0, 4\)"):
+        Order(10, 3).positions(0, number)
