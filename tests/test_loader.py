@@ -1,0 +1,369 @@
+"""Reading in threads and processes: the same batches, none overwritten, nothing left behind, no hang."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import numbers_of
+
+import kseq
+from kseq import workers
+from kseq.batch import BatchMaker, ImageForm
+from kseq.errors import ArgumentError, ClosedError, DamagedError, WorkerDiedError
+from kseq.loader import Loader
+from kseq.order import Order
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+KINDS = [(0, False), (1, False), (2, False), (4, False), (2, True)]
+SHARED = Path("/dev/shm")
+
+needs_shared_folder = pytest.mark.skipif(not SHARED.is_dir(), reason="shared memory is not a folder here")
+
+
+def make_loader(path: Path, count: int = 2, processes: bool = False, ahead: int = 3, batch_size: int = 16) -> Loader:
+    dataset = kseq.ShardDataset(path)
+    maker = BatchMaker(dataset, ["image", "label"], ImageForm(4, 4))
+    order = Order(len(dataset), batch_size, shuffle=True, seed=2)
+    return Loader(maker, order, workers=count, use_multiprocessing=processes, max_queue_size=ahead)
+
+
+@pytest.fixture
+def loader(numbered: Path) -> Iterator[Loader]:
+    loader = make_loader(numbered)
+    yield loader
+    loader.close()
+
+
+def shared_names() -> set[str]:
+    return {each.name for each in SHARED.iterdir()} if SHARED.is_dir() else set()
+
+
+@pytest.mark.parametrize(("count", "processes"), KINDS)
+def test_batches_are_the_same_for_any_workers(numbered: Path, count: int, processes: bool) -> None:
+    loader = make_loader(numbered, count, processes)
+    asked = [(0, number) for number in range(7)] + [(3, 5), (1, 2), (3, 6), (0, 0), (0, 1), (9, 4)]
+    for epoch, number in asked:
+        arrays = loader.batch(epoch, number)
+        ids = loader.sample_ids(epoch, number)
+        assert numbers_of(arrays["image"]).tolist() == ids.tolist()
+        assert arrays["label"].tolist() == (np.searchsorted([50, 80], ids, side="right")).tolist()
+    loader.close()
+
+
+@pytest.mark.parametrize(("count", "processes"), [(2, False), (2, True)])
+def test_batches_that_are_held_are_never_written_to(numbered: Path, count: int, processes: bool) -> None:
+    loader = make_loader(numbered, count, processes)
+    held = [
+        (loader.batch(epoch, number)["image"], loader.sample_ids(epoch, number)) for epoch in range(6) for number in range(7)
+    ]
+    views = [(loader.batch(9, number)["image"][1:2, :1], loader.sample_ids(9, number)[1]) for number in range(5)]
+    for epoch in range(10, 16):
+        for number in range(7):
+            loader.batch(epoch, number)
+    for images, ids in held:
+        assert numbers_of(images).tolist() == ids.tolist()
+    for view, number in views:
+        assert numbers_of(view).tolist() == [number]
+    loader.close()
+
+
+def test_reads_ahead_in_sequence_and_no_further_than_asked(loader: Loader) -> None:
+    loader.batch(0, 0)
+    assert sorted(loader._pending) == [(0, 1), (0, 2), (0, 3)]
+    loader.batch(0, 1)
+    assert sorted(loader._pending) == [(0, 2), (0, 3), (0, 4)]
+
+
+def test_does_not_read_ahead_out_of_sequence_nor_past_the_epoch(loader: Loader) -> None:
+    loader.batch(0, 4)
+    assert not loader._pending
+    loader.batch(0, 5)
+    assert sorted(loader._pending) == [(0, 6)]
+    loader.batch(0, 2)
+    assert not loader._pending
+
+
+def test_many_threads_at_once_get_what_they_ask_for(loader: Loader) -> None:
+    def read(number: int) -> bool:
+        epoch, batch_number = divmod(number, 7)
+        return (
+            numbers_of(loader.batch(epoch, batch_number)["image"]).tolist() == loader.sample_ids(epoch, batch_number).tolist()
+        )
+
+    with ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(read, np.random.default_rng(0).permutation(700).tolist()))
+
+
+def test_buffers_are_used_again(loader: Loader) -> None:
+    addresses = set()
+    for epoch in range(20):
+        for number in range(6):
+            addresses.add(loader.batch(epoch, number)["image"].__array_interface__["data"][0])
+            assert min(addresses) % 64 == 0
+    assert len(addresses) <= 3 + 3
+
+
+def damage(path: Path, tmp_path: Path) -> Path:
+    """A copy of a dataset with one bit flipped in the pixels of its last sample."""
+    import shutil
+
+    import h5py
+
+    copy = tmp_path / "damaged"
+    shutil.copytree(path, copy)
+    last = sorted(copy.glob("shard-*.h5"))[-1]
+    with h5py.File(last, "r+") as file:
+        file["image"][-1, 0, 0, 0] ^= 1
+    return copy
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_an_error_of_a_worker_reaches_the_caller_and_the_rest_goes_on(numbered: Path, tmp_path: Path, processes: bool) -> None:
+    loader = make_loader(damage(numbered, tmp_path), 2, processes)
+    good = bad = 0
+    for number in range(7):
+        if 99 in loader.sample_ids(0, number):
+            with pytest.raises(DamagedError, match=r"shard-00006.h5: row 3 .* its bytes have changed"):
+                loader.batch(0, number)
+            bad += 1
+        else:
+            assert numbers_of(loader.batch(0, number)["image"]).tolist() == loader.sample_ids(0, number).tolist()
+            good += 1
+    assert (good, bad) == (6, 1)
+    loader.close()
+
+
+def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) -> None:
+    loader = make_loader(numbered, 2, True, ahead=1)
+    loader.batch(0, 0)
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError, match="a worker process was killed"):
+        for number in range(1, 7):
+            loader.batch(0, number)
+    assert numbers_of(loader.batch(0, 1)["image"]).tolist() == loader.sample_ids(0, 1).tolist()
+    loader.close()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_idle_workers_end_by_themselves(numbered: Path, monkeypatch: pytest.MonkeyPatch, processes: bool) -> None:
+    monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.3)
+    threads = set(threading.enumerate())
+    loader = make_loader(numbered, 2, processes)
+    loader.batch(0, 0)
+    deadline = time.monotonic() + 20
+    while set(threading.enumerate()) - threads or multiprocessing.active_children():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert numbers_of(loader.batch(0, 1)["image"]).tolist() == loader.sample_ids(0, 1).tolist()
+    loader.close()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_close_leaves_no_thread_no_process_no_memory(numbered: Path, processes: bool) -> None:
+    threads, names = set(threading.enumerate()), shared_names()
+    loader = make_loader(numbered, 2, processes)
+    held, expected = loader.batch(0, 0)["image"], loader.sample_ids(0, 0).tolist()
+    loader.close()
+    assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
+    assert not multiprocessing.active_children()
+    assert shared_names() <= names
+    assert numbers_of(held).tolist() == expected
+    with pytest.raises(ClosedError):
+        loader.batch(0, 1)
+
+
+def test_a_sequence_that_is_dropped_closes_itself(numbered: Path) -> None:
+    sequence = kseq.ShardSequence(numbered, batch_size=16, workers=2, use_multiprocessing=True)
+    sequence[0]
+    assert multiprocessing.active_children()
+    del sequence
+    gc.collect()
+    assert not multiprocessing.active_children()
+
+
+HOLD = """
+import os, signal, sys, kseq
+os.environ.setdefault("KERAS_BACKEND", "jax")
+from kseq.batch import BatchMaker, ImageForm
+from kseq.loader import Loader
+from kseq.order import Order
+import multiprocessing
+dataset = kseq.ShardDataset(sys.argv[1])
+loader = Loader(BatchMaker(dataset, ["image", "label"], ImageForm(4, 4)), Order(100, 16), workers=2, use_multiprocessing=True)
+held = loader.batch(0, 0)
+print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+if sys.argv[2] == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "interrupt":
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+"""
+
+
+@needs_shared_folder
+@pytest.mark.parametrize("end", ["exit", "interrupt", "kill"])
+def test_nothing_stays_in_shared_memory_however_the_program_ends(numbered: Path, run_python: Run, end: str) -> None:
+    names = shared_names()
+    done = run_python(HOLD, numbered, end, check=False)
+    children = [int(pid) for pid in done.stdout.split()]
+    assert len(children) == 2
+    deadline = time.monotonic() + 20
+    while shared_names() - names or any(is_running(pid) for pid in children):
+        assert time.monotonic() < deadline, (shared_names() - names, children)
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_works_in_a_fork_while_the_parent_reads(loader: Loader) -> None:
+    stop = threading.Event()
+
+    def read_on() -> None:
+        while not stop.is_set():
+            for number in range(7):
+                loader.batch(0, number)
+
+    reader = threading.Thread(target=read_on)
+    reader.start()
+    try:
+        for epoch in range(8):
+            child = os.fork()
+            if child == 0:
+                right = numbers_of(loader.batch(epoch, 1)["image"]).tolist() == loader.sample_ids(epoch, 1).tolist()
+                os._exit(0 if right else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        reader.join()
+
+
+_shared_loader: Loader | None = None
+
+
+def _remember(loader: Loader) -> None:
+    global _shared_loader
+    _shared_loader = loader
+
+
+def _read_in_pool(number: int) -> list[int]:
+    assert _shared_loader is not None
+    return numbers_of(_shared_loader.batch(0, number)["image"]).tolist()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_works_in_a_fork_pool_of_the_user(numbered: Path, processes: bool) -> None:
+    loader = make_loader(numbered, 2, processes)
+    expected = [loader.sample_ids(0, number).tolist() for number in range(7)]
+    with multiprocessing.get_context("fork").Pool(2, _remember, (loader,)) as pool:
+        assert pool.map(_read_in_pool, range(7)) == expected
+    loader.close()
+
+
+def test_a_sequence_works_in_a_spawn_pool_of_the_user(numbered: Path, run_python: Run, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, sys, kseq\n"
+        "def first(sequence, number):\n"
+        "    return sequence[number][0][:, 0, 0, 0].tolist()\n"
+        "if __name__ == '__main__':\n"
+        "    sequence = kseq.ShardSequence(sys.argv[1], batch_size=16, use_multiprocessing=True, workers=2)\n"
+        "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
+        "        found = pool.starmap(first, [(sequence, number) for number in range(5)])\n"
+        "    assert found == [sequence.sample_ids(number).tolist() for number in range(5)], found\n"
+    )
+    run_python(
+        f"import runpy, sys; sys.argv[1:] = [{str(numbered)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')",
+        backend="jax",
+    )
+
+
+def test_a_plain_script_may_use_processes_without_a_guard(numbered: Path, tmp_path: Path) -> None:
+    import sys
+
+    script = tmp_path / "plain.py"
+    script.write_text(
+        "import sys, kseq\n"
+        "with kseq.ShardSequence(sys.argv[1], batch_size=16, workers=2, use_multiprocessing=True) as sequence:\n"
+        "    print(sum(len(images) for images, _ in sequence))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script, numbered],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+    )
+    assert done.stdout.splitlines()[-1:] == ["80"], done.stderr
+
+
+def test_workers_load_no_keras(numbered: Path) -> None:
+    pool = workers.process_pool(1)
+    with pool:
+        loaded = pool.submit(_loaded_after_filling, pickle.dumps(make_loader(numbered, 0)._maker)).result()
+    assert loaded == []
+
+
+def _loaded_after_filling(pickled: bytes) -> list[str]:
+    import sys
+
+    maker = pickle.loads(pickled)
+    arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(4).items()}
+    maker.fill(arrays, 0, np.arange(4), 0)
+    return [name for name in ("keras", "tensorflow", "jax", "torch") if name in sys.modules]
+
+
+@pytest.mark.parametrize(("count", "ahead"), [(-1, 10), (1, 0)])
+def test_refuses_numbers_that_make_no_sense(numbered: Path, count: int, ahead: int) -> None:
+    with pytest.raises(ArgumentError, match="allowed is"):
+        make_loader(numbered, count, ahead=ahead)
+
+
+GROWTH = """
+import gc, os, sys
+import keras, kseq
+def resident():
+    gc.collect()
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGESIZE")
+train = kseq.ShardSequence(sys.argv[1], "train", input_shape=(64, 64, 3), batch_size=16, augment=kseq.RandomResizedCrop(64))
+model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
+                          keras.layers.Dense(2, activation="softmax")])
+model.compile("sgd", "sparse_categorical_crossentropy")
+model.fit(train, epochs=2, shuffle=False, verbose=0)
+before = resident()
+model.fit(train, epochs=18, shuffle=False, verbose=0)
+print(before, resident())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is not told here")
+def test_memory_after_twenty_epochs_is_that_after_two(packed_photos: Path, run_python: Run) -> None:
+    before, after = map(int, run_python(GROWTH, packed_photos, backend="torch").stdout.split()[-2:])
+    assert after < 1.05 * before
+
+
+def test_a_pool_that_is_given_a_broken_initializer_fails_loudly() -> None:
+    pool = workers.WorkerPool(1, processes=True, initializer=os._exit, initargs=(3,))
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(os.getpid).result(timeout=60)
+    pool.close()
