@@ -136,10 +136,10 @@ class ShardDataset:
             OutOfRangeError: Where `number` is not in [-len, len).
             DamagedError: Where the stored bytes have changed.
         """
-        number = operator.index(number)
-        if number < 0:
-            number += len(self)
-        values = self.read([number])
+        number, count = operator.index(number), len(self)
+        if not -count <= number < count:
+            raise OutOfRangeError(f"{self.path}: sample {number} is not in [-{count}, {count})")
+        values = self.read([number % count])
         return {name: value[0] for name, value in values.items()}
 
     def read(self, ids: Sequence[int] | np.ndarray) -> dict[str, Any]:
@@ -175,6 +175,8 @@ class ShardDataset:
 
     def stored_bytes(self, number: int, field: str = "image") -> bytes:
         """An encoded image as it lies on disk (of a raw one: its pixels)."""
+        if field not in self.fields:
+            raise ArgumentError(f"{self.path}: has no field {field!r}, it has {', '.join(self.fields)}")
         sample_ids = self.sample_ids([number])
         self.check(sample_ids)
         reader, row = self._reader(int(sample_ids[0]))
@@ -195,10 +197,10 @@ class ShardDataset:
         asked = np.asarray(numbers)
         if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
             raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
-        positions = asked.astype(np.int64)
-        if positions.size and not (positions.min() >= 0 and positions.max() < len(self)):
-            wrong = positions[(positions < 0) | (positions >= len(self))][0]
+        if asked.size and not (asked.min() >= 0 and asked.max() < len(self)):
+            wrong = asked[(asked < 0) | (asked >= len(self))][0]
             raise OutOfRangeError(f"{self.path}: sample {wrong} is not in [0, {len(self)})")
+        positions = asked.astype(np.int64)
         if self._ids is None:
             return positions
         ids = self._ids[positions]
@@ -287,11 +289,12 @@ class _OpenShards:
         self._start()
 
     def _start(self) -> None:
-        self._process = os.getpid()
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._layouts: dict[int, Layout] = {}
         # Guards `_open` and `_layouts`; files are opened outside it.
         self._lock = threading.Lock()
+        # Last: whoever finds its own process here may take the lock.
+        self._process = os.getpid()
 
     def get(self, number: int) -> ShardReader:
         if self._process != os.getpid():
@@ -314,8 +317,7 @@ class _OpenShards:
         return reader
 
     def close(self) -> None:
-        with self._lock:
-            self._open.clear()
+        self._start()
 
 
 def _most_open_files() -> int:

@@ -40,9 +40,10 @@ class ArrayForm:
         lengths = ", ".join("any" if length is None else str(length) for length in self.shape)
         return f"{np.dtype(self.dtype).name} ({lengths})"
 
-    def allows(self, dtype: np.dtype, shape: tuple[int, ...]) -> bool:
+    def allows(self, dtype: np.dtype, shape: tuple[int, ...] | None) -> bool:
         return (
             dtype == np.dtype(self.dtype)
+            and shape is not None
             and len(shape) == len(self.shape)
             and all(wanted in (None, found) for wanted, found in zip(self.shape, shape, strict=True))
         )
@@ -134,7 +135,7 @@ def read_layout(path: str, forms: Mapping[str, ArrayForm]) -> Layout:
         raise DatasetNotFoundError(f"{path}: there is no such file") from error
     except (DamagedError, FormatError):
         raise
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DamagedError(f"{path}: not an HDF5 file that can be read ({_one_line(error)})") from error
     missing = [name for name in forms if not name.endswith("/*") and name not in places]
     if missing:

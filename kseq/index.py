@@ -39,6 +39,7 @@ _FORMS = {
     **string_forms("class_names", None),
     **REJECTED_FORMS,
 }
+_TABLES = ("shards/", "class_names/")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ class Index:
         layout = read_layout(name, _FORMS)
         check_version(name, layout, "index")
         file = MappedFile(name, layout)
+        found, expected = _tables_digest(file.arrays), layout.attributes.get("tables_digest")
+        if found != expected:
+            raise DamagedError(f"{name}: shards and class_names have digest {found}, expected is {expected}: bytes have changed")
         rows = file.arrays["shards/rows"]
         if not rows.size == file.arrays["shards/bytes"].size == len(file.arrays["shards/digest"]):
             raise FormatError(f"{name}: the arrays under shards have different lengths")
@@ -132,6 +136,11 @@ class Index:
             raise DamagedError(
                 f"{self._file.path}: a split holds sample id {int(ids.max())}, allowed is below {self.num_samples}"
             )
+
+
+def _tables_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Of the small tables, checked at every opening: a row count that changed would shift all samples after it."""
+    return arrays_digest({name: array for name, array in arrays.items() if name.startswith(_TABLES)})
 
 
 def _why_not_found(path: str) -> str:
@@ -188,6 +197,7 @@ def write_index(
         "fields": write_fields(tuple(fields)),
         "settings": settings,
         "digest": arrays_digest(arrays),
+        "tables_digest": _tables_digest(arrays),
     }
     with publishing(os.path.join(path, INDEX_NAME)) as temporary:
         write_file(temporary, attributes, arrays)

@@ -8,7 +8,6 @@ with the kernels of TensorFlow (`tensorflow/core/kernels/image/sampling_kernels.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,12 +40,15 @@ def crop_to_ratio(height: int, width: int, target_height: int, target_width: int
 
 
 def pad_to_ratio(height: int, width: int, target_height: int, target_width: int) -> Box:
-    """The box inside the target that the whole image fills, the rest being zeros (`tf.image.resize_with_pad`)."""
-    ratio = max(width / target_width, height / target_height)
-    inner_height, inner_width = height / ratio, width / ratio
-    top = max(0, math.floor((target_height - inner_height) / 2))
-    left = max(0, math.floor((target_width - inner_width) / 2))
-    return Box(top, left, max(1, math.floor(inner_height)), max(1, math.floor(inner_width)))
+    """The box inside the target that the whole image fills, the rest being zeros (`tf.image.resize_with_pad`).
+
+    In float32, as TensorFlow computes it: in float64 some sides come out one pixel shorter.
+    """
+    sides, targets = np.array([height, width], np.float32), np.array([target_height, target_width], np.float32)
+    inner = sides / (sides / targets).max()
+    top, left = np.maximum(np.floor((targets - inner) / 2), 0).astype(int).tolist()
+    inner_height, inner_width = np.maximum(np.floor(inner), 1).astype(int).tolist()
+    return Box(top, left, inner_height, inner_width)
 
 
 def resize_to(pixels: np.ndarray, out: np.ndarray, fit: str, interpolation: str) -> None:
