@@ -42,11 +42,11 @@ def process_pool(workers: int, initializer: Callable[..., None] | None = None, i
 
 
 class _Process(SpawnProcess):
-    """A process that is started while `__main__` is hidden from it."""
+    """A process that is started with `__main__` hidden from it, and deaf to Ctrl-C from its first instruction."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
-        with _main_hidden():
+        with _main_hidden(), _interrupts_blocked():
             return SpawnProcess._Popen(process_obj)
 
 
@@ -64,6 +64,19 @@ def _main_hidden() -> Iterator[None]:
             yield
         finally:
             sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """A new process inherits which signals are blocked, unlike a handler, which it could only install later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:

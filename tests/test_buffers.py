@@ -53,6 +53,7 @@ def take_many(pool: BufferPool, times: int = 40) -> set[int]:
         arrays["image"][:] = 255
         arrays["label"][:] = -1
         addresses.add(address(arrays["image"]))
+        del arrays
     return addresses
 
 
@@ -155,7 +156,7 @@ TENSORS = {
     "tensorflow": """
 import tensorflow as tf
 def make(array): return tf.convert_to_tensor(array)
-def back(tensor): return tensor.numpy()
+def back(tensor): return np.asarray(memoryview(tensor))
 def derive(tensor): return tf.reshape(tensor, [-1])
 """,
     "jax": """
@@ -201,7 +202,7 @@ for shared in (False, True):
     del tensor, arrays
     held.clear()
     gc.collect()
-    again = [pool.take(specs) for _ in range(7)]
+    again = [pool.take(specs) for _ in range(8)]
     assert starts <= {each.arrays["image"].__array_interface__["data"][0] for each in again}
     pool.close()
 """

@@ -1,0 +1,204 @@
+"""The `kseq` command: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import fcntl
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import write_numbered
+from kseq_tools.main import main, make_parser
+
+import kseq
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture
+def photos_to_pack(tmp_path: Path) -> Path:
+    write_numbered(tmp_path / "photos", {"daisy": 20, "rose": 10})
+    (tmp_path / "photos/rose/notes.txt").write_text("hello")
+    return tmp_path / "photos"
+
+
+def options_of(command: str) -> dict[str, object]:
+    """The options of a subcommand, by the name of their value, with their defaults."""
+    words = {"pack": ["pack", "a", "b"], "info": ["info", "a"], "verify": ["verify", "a"], "demo": ["demo"]}[command]
+    return {name: value for name, value in vars(make_parser().parse_args(words)).items() if name != "run"}
+
+
+def test_pack_has_the_options_of_the_function_with_the_same_defaults() -> None:
+    parameters = inspect.signature(kseq.pack).parameters
+    expected = {name: each.default for name, each in parameters.items() if name not in ("progress", "source", "dataset")}
+    found = {name: value for name, value in options_of("pack").items() if name not in ("source", "dataset")}
+    assert found == expected
+
+
+@pytest.mark.parametrize("command", ["pack", "info", "verify", "demo"])
+def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    printed = capsys.readouterr().out
+    for name in options_of(command):
+        assert name.replace("_", "-") in printed or name.upper() in printed or f"no-{name}" in printed
+
+
+def test_pack_prints_a_table_of_classes_and_splits_and_what_was_left_out(
+    photos_to_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), "--val", "0.2", "--workers", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("class  train  val\ndaisy     16    4\nrose       8    2\nall       24    6\n")
+    assert re.search(r"30 images packed into .*packed: 1 shard, [\d.]+ KiB, \d+\.\d s \([\d,]+ images/s\)", printed)
+    assert "1 of 31 files were left out:\n  rose/notes.txt: is not an image" in printed
+
+
+def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--encoding raw --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --class-names rose daisy "
+    words += "--val 0.1 --test 0.2 --no-stratify --seed 4 --shard-bytes 1K --workers 0"
+    assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), *words.split()]) == 0
+    capsys.readouterr()
+    dataset = kseq.ShardDataset(tmp_path / "packed")
+    assert dataset.classes == ("rose", "daisy")
+    assert dataset.splits == {"test": 6, "train": 21, "val": 3}
+    assert dataset.fields["image"].shape == (6, 5, 1)
+    assert dataset.index.num_shards == 1
+    settings = json.loads(dataset.index.settings)
+    assert (settings["resize"], settings["interpolation"], settings["color_mode"]) == ("pad", "area", "grayscale")
+
+
+@pytest.mark.parametrize(("text", "count"), [("1000", 1000), ("1K", 1024), ("64M", 64 << 20), ("2GiB", 2 << 30), ("3kb", 3072)])
+def test_sizes_may_have_a_unit(text: str, count: int) -> None:
+    assert make_parser().parse_args(["pack", "a", "b", "--shard-bytes", text]).shard_bytes == count
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["unpack"], ["pack", "a"], ["pack", "a", "b", "--encoding", "webp"], ["pack", "a", "b", "--shard-bytes", "x"]]
+)
+def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "usage: kseq" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["pack", "nothing", "packed"], "kseq: nothing: is not there, expected is a folder of images\n"),
+        (["info", "nothing"], "kseq: nothing: there is no such folder\n"),
+        (["verify", "nothing"], "kseq: nothing: there is no such folder\n"),
+        (["pack", ".", "packed", "--encoding", "raw"], "kseq: encoding='raw' stores pixels of one size: give image_size, "),
+    ],
+)
+def test_an_error_is_one_line_on_stderr_and_exit_code_1(
+    words: list[str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(line)
+    assert printed.err.count("\n") == 1
+
+
+def test_names_that_would_break_a_line_are_escaped(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_numbered(tmp_path / "photos", {"a": 1})
+    (tmp_path / "photos/a/two\nlines.txt").write_text("hello")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/photos/a/\xff.txt")).write_text("hello")
+    assert main(["pack", str(tmp_path / "photos"), str(tmp_path / "packed"), "--workers", "0"]) == 0
+    printed = capfdbinary.readouterr().out
+    assert rb"a/two\nlines.txt: is not" in printed
+    assert rb"a/\udcff.txt: is not" in printed
+
+
+def test_progress_is_a_bar_on_a_terminal(photos_to_pack: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = [sys.executable, "-c", COMMAND, "pack", str(photos_to_pack), str(tmp_path / "packed")]
+    done = subprocess.run(command, stderr=theirs, stdout=subprocess.PIPE, timeout=100, check=True)
+    os.close(theirs)
+    printed = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert re.search(r"100%\|.*\| 31/31 .*images/s\]", printed)
+    assert b"30 images packed" in done.stdout
+
+
+def test_progress_is_plain_lines_elsewhere(
+    photos_to_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kseq_tools.pack._PLAIN_EVERY", 0.0)
+    assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), "--workers", "0"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"31 of 31 images, [\d,]+ images/s", lines[-1])
+
+
+def test_info_tells_what_a_dataset_holds(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(numbered)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{numbered}: 100 samples in 7 shards" in printed
+    assert "image: uint8 pixels, 4 x 4, 3 channels (rgb)" in printed
+    assert "label: int32, a class number" in printed
+    assert "class  train  val\na         40   10\nb         24    6\nc         16    4\nall       80   20" in printed
+
+
+def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(numbered), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["samples"], facts["shards"], facts["class_names"]) == (100, 7, ["a", "b", "c"])
+    assert facts["splits"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
+    assert facts["digest"] == kseq.ShardDataset(numbered).digest
+    assert facts["fields"]["image"] == {"content": "image", "encoded": False, "dtype": "uint8", "shape": [4, 4, 3]}
+
+
+def test_info_lists_the_rejected_on_request(photos_to_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kseq.pack(photos_to_pack, tmp_path / "packed", workers=0)
+    main(["info", str(tmp_path / "packed")])
+    assert "notes.txt" not in capsys.readouterr().out
+    main(["info", str(tmp_path / "packed"), "--rejected"])
+    assert "rose/notes.txt: is not an image" in capsys.readouterr().out
+    main(["info", str(tmp_path / "packed"), "--rejected", "--json"])
+    assert json.loads(capsys.readouterr().out)["rejected"][0]["path"] == "rose/notes.txt"
+
+
+def test_verify_says_that_all_is_whole(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(numbered)]) == 0
+    assert "100 samples in 7 shards are whole" in capsys.readouterr().out
+
+
+def test_verify_lists_the_damage_and_exits_with_1(
+    photos_to_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kseq.pack(photos_to_pack, tmp_path / "packed", shard_bytes=500, workers=0)
+    (tmp_path / "packed/shard-00001.h5").unlink()
+    with (tmp_path / "packed/shard-00002.h5").open("ab") as shard:
+        shard.write(b"more")
+    assert main(["verify", str(tmp_path / "packed")]) == 1
+    printed = capsys.readouterr()
+    assert [line.partition(": ")[0][-14:] for line in printed.out.splitlines()] == ["shard-00001.h5", "shard-00002.h5"]
+    assert printed.err.endswith("2 things are damaged\n")
+
+
+def test_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"kseq {kseq.__version__}\n"
+
+
+def test_the_demo_learns_to_read_digits(run_python: Run) -> None:
+    done = run_python("from kseq_tools.main import main; raise SystemExit(main(['demo']))", backend="tensorflow")
+    accuracy = re.search(r"validation accuracy (\d\.\d+)", done.stdout)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 0.95
