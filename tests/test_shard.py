@@ -32,9 +32,7 @@ photos = st.builds(
 )
 pixels = st.binary(min_size=18, max_size=18).map(lambda data: np.frombuffer(data, np.uint8).reshape(2, 3, 3))
 labels = st.integers(-(2**31), 2**31 - 1).map(np.int32)
-samples = st.lists(
-    st.tuples(paths, st.fixed_dictionaries({"image": photos, "pixels": pixels, "label": labels})), max_size=6
-)
+samples = st.lists(st.tuples(paths, st.fixed_dictionaries({"image": photos, "pixels": pixels, "label": labels})), max_size=6)
 rejections = st.lists(st.builds(Rejected, paths, st.text(st.characters(codec="utf-8"), max_size=10)), max_size=3)
 
 Samples = list[tuple[bytes, dict[str, Any]]]
