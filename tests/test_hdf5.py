@@ -1,183 +1,426 @@
-"""Plain HDF5 files: what is written is plain, and nothing else is believed."""
+"""Plain HDF5 files: written the same every time, and nothing believed that the format does not allow."""
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
+from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError, WriteError
+from kseq.files import publishing, remove_temporary
+from kseq.format import arrays_digest, check_version, pack_strings, read_string, read_strings, string_forms
 from kseq.hdf5 import ArrayForm, MappedFile, Spool, read_layout, write_file
 
-FORMS = {"a": ArrayForm("<i4", (3,)), "group/b": ArrayForm("|u1", (None, 2)), "many/*": ArrayForm("<u8", (None,))}
+ATTRIBUTES: dict[str, int | str] = {"format": "kseq shard", "version": 1, "rows": 4}
 ARRAYS = {
-    "a": np.array([1, 2, 3], "<i4"),
-    "group/b": np.arange(8, dtype=np.uint8).reshape(4, 2),
-    "many/x": np.arange(5, dtype="<u8"),
-    "many/y": np.zeros(0, "<u8"),
+    "image": np.arange(24, dtype=np.uint8).reshape(4, 3, 2),
+    "label": np.arange(4, dtype="<i4"),
+    "text/bytes": np.frombuffer(b"hello", np.uint8),
+    "text/offsets": np.array([0, 1, 1, 3, 5], "<u8"),
+    "splits/train": np.array([2, 0], "<u8"),
+    "splits/val": np.array([], "<u8"),
+}
+FORMS = {
+    "image": ArrayForm("|u1", (None, 3, 2)),
+    "label": ArrayForm("<i4", (None,)),
+    **string_forms("text", 4),
+    "splits/*": ArrayForm("<u8", (None,)),
 }
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
-    path = str(tmp_path / "file.h5")
-    write_file(path, {"format": "test", "number": 2**63}, ARRAYS)
-    return path
+    """A small file that is as it should be."""
+    name = str(tmp_path / "plain.h5")
+    write_file(name, ATTRIBUTES, ARRAYS)
+    return name
 
 
-def test_arrays_and_attributes_come_back(path: str) -> None:
+def refusal(path: str, forms: dict[str, ArrayForm] = FORMS) -> KseqError:
+    """The error with which a file is refused: one line that begins with its name."""
+    with pytest.raises(KseqError) as caught:
+        read_layout(path, forms)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_reads_back_what_was_written(path: str) -> None:
     layout = read_layout(path, FORMS)
-    assert layout.attributes == {"format": "test", "number": 2**63, "complete": 1}
+    assert layout.attributes == {**ATTRIBUTES, "complete": 1}
     file = MappedFile(path, layout)
     assert file.arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
-        assert np.array_equal(file.arrays[name], array)
-        assert file.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(file.arrays[name], array, strict=True)
+        assert array.size == 0 or not file.arrays[name].flags.writeable
 
 
-def test_plain_h5py_reads_the_same(path: str) -> None:
+def test_every_array_is_contiguous_and_starts_on_a_boundary(path: str) -> None:
+    assert {place.offset % 64 for place in read_layout(path, FORMS).places.values()} == {0}
     with h5py.File(path) as file:
-        for name, array in ARRAYS.items():
-            assert np.array_equal(file[name][()], array)
+        for name, expected in ARRAYS.items():
+            assert file[name].chunks is None and file[name].compression is None
+            np.testing.assert_array_equal(file[name][()], expected, strict=True)
 
 
-def test_a_file_may_be_open_in_h5py_meanwhile(path: str) -> None:
-    with h5py.File(path):
-        assert read_layout(path, FORMS).num_bytes > 0
+def test_writing_twice_gives_the_same_bytes(
+    tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    for name in ("one.h5", "two.h5"):
+        write_file(str(tmp_path / name), ATTRIBUTES, ARRAYS)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from test_hdf5 import ARRAYS, ATTRIBUTES, write_file\n"
+        "write_file(sys.argv[1], ATTRIBUTES, ARRAYS)"
+    )
+    run_python(code, tmp_path / "three.h5", Path(__file__).parent)
+    assert len({(tmp_path / name).read_bytes() for name in ("one.h5", "two.h5", "three.h5")}) == 1
 
 
-def test_every_array_starts_on_a_boundary_of_64_bytes(path: str) -> None:
-    places = [place for place in read_layout(path, FORMS).places.values() if 0 not in place.shape]
-    assert [place.offset % 64 for place in places] == [0] * 3
-    file = MappedFile(path, read_layout(path, FORMS))
-    assert all(array.flags.aligned for array in file.arrays.values())
+def test_an_array_from_a_spool_is_the_array_itself(tmp_path: Path) -> None:
+    spools: dict[str, np.ndarray | Spool] = {}
+    for number, (name, array) in enumerate(ARRAYS.items()):
+        (tmp_path / str(number)).write_bytes(array.tobytes())
+        spools[name] = Spool(str(tmp_path / str(number)), array.dtype.str, array.shape)
+    target = str(tmp_path / "spooled.h5")
+    write_file(target, ATTRIBUTES, spools)
+    file = MappedFile(target, read_layout(target, FORMS))
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(file.arrays[name], array, strict=True)
+        assert read_layout(target, FORMS).places[name].offset % 64 == 0
 
 
-def test_maps_cannot_be_written_to(path: str) -> None:
-    with pytest.raises(ValueError, match="read-only"):
-        MappedFile(path, read_layout(path, FORMS)).arrays["a"][0] = 5
+def replace(file: h5py.File, name: str, **settings: object) -> None:
+    data = file[name][()]
+    del file[name]
+    file.create_dataset(name, **{"data": data, **settings})
 
 
-def test_a_spool_becomes_an_array(tmp_path: Path) -> None:
-    data = np.random.default_rng(0).integers(0, 256, (700, 3, 1000), np.uint8)
-    (tmp_path / "spool").write_bytes(data.tobytes())
-    path = str(tmp_path / "file.h5")
-    write_file(path, {}, {"a": Spool(str(tmp_path / "spool"), "|u1", data.shape)})
-    with h5py.File(path) as file:
-        assert np.array_equal(file["a"][()], data)
+def soft_link(file: h5py.File) -> None:
+    del file["label"]
+    file["label"] = h5py.SoftLink("/image")
 
 
-def swap(name: str, make: Callable[[h5py.File], object]) -> Callable[[h5py.File], None]:
+def external_link(file: h5py.File) -> None:
+    del file["label"]
+    file["label"] = h5py.ExternalLink("/etc/passwd", "/label")
+
+
+def linked_group(file: h5py.File) -> None:
+    del file["text"]
+    file["text"] = h5py.SoftLink("/splits")
+
+
+def virtual(file: h5py.File) -> None:
+    del file["label"]
+    layout = h5py.VirtualLayout((4,), "<i4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "label", (4,))
+    file.create_virtual_dataset("label", layout)
+
+
+def compact(file: h5py.File) -> None:
+    del file["label"]
+    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    create.set_layout(h5py.h5d.COMPACT)
+    h5py.h5d.create(file.id, b"label", h5py.h5t.STD_I32LE, h5py.h5s.create_simple((4,)), create)
+
+
+def never_written(file: h5py.File) -> None:
+    del file["label"]
+    file.create_dataset("label", (4,), "<i4")
+
+
+def date(file: h5py.File) -> None:
+    del file["label"]
+    h5py.h5d.create(file.id, b"label", h5py.h5t.UNIX_D32LE, h5py.h5s.create_simple((4,)))
+
+
+def date_attribute(file: h5py.File) -> None:
+    h5py.h5a.create(file.id, b"made", h5py.h5t.UNIX_D32LE, h5py.h5s.create(h5py.h5s.SCALAR))
+
+
+def vlen_attribute(file: h5py.File) -> None:
+    file.attrs["made by"] = "someone"
+
+
+def group_in_a_group(file: h5py.File) -> None:
+    file.create_group("text/more")
+
+
+def loop(file: h5py.File) -> None:
+    file["splits/loop"] = file["splits"]
+
+
+def named_type(file: h5py.File) -> None:
+    file["kind"] = np.dtype("u1")
+
+
+def set_attribute(name: str, value: object) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
-        del file[name]
-        make(file)
+        file.attrs[name] = value
 
     return change
 
 
-def make_external(file: h5py.File) -> None:
-    file.create_dataset("a", (3,), "<i4", external=[("other.bin", 0, 12)])
+def set_array(name: str, **settings: object) -> Callable[[h5py.File], None]:
+    return lambda file: replace(file, name, **settings)
 
 
-def make_virtual(file: h5py.File) -> None:
-    layout = h5py.VirtualLayout((3,), "<i4")
-    layout[:] = h5py.VirtualSource("other.h5", "a", (3,))
-    file.create_virtual_dataset("a", layout)
+def remove(name: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+
+    return change
 
 
-def make_compact(file: h5py.File) -> None:
-    create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    create.set_layout(h5py.h5d.COMPACT)
-    h5py.h5d.create(file.id, b"a", h5py.h5t.STD_I32LE, h5py.h5s.create_simple((3,)), create)
+def add(name: str, data: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[name] = data
+
+    return change
 
 
-FAULTS: dict[str, tuple[Callable[[h5py.File], object], str]] = {
-    "a soft link": (swap("a", lambda file: file.__setitem__("a", h5py.SoftLink("/group/b"))), "'a' is a soft or external link"),
-    "an external link": (
-        swap("a", lambda file: file.__setitem__("a", h5py.ExternalLink("x.h5", "/a"))),
-        "soft or external link",
+LINK = "'{}' is a soft or external link, allowed are hard links"
+LAYOUT = "'{}' is chunked, compact, virtual, filtered or external, allowed is contiguous"
+ATTRIBUTE = "attribute '{}' is {}, allowed is one number or one string"
+INTEGER_LABELS = "allowed is int32 (any)"
+
+REFUSED: dict[str, tuple[Callable[[h5py.File], None], type[KseqError], str]] = {
+    "soft link": (soft_link, FormatError, LINK.format("label")),
+    "external link": (external_link, FormatError, LINK.format("label")),
+    "linked group": (linked_group, FormatError, LINK.format("text")),
+    "chunked": (set_array("label", chunks=(2,)), FormatError, LAYOUT.format("label")),
+    "compressed": (set_array("image", compression="gzip"), FormatError, LAYOUT.format("image")),
+    "shuffled": (set_array("image", shuffle=True), FormatError, LAYOUT.format("image")),
+    "external storage": (set_array("label", external="/etc/passwd"), FormatError, LAYOUT.format("label")),
+    "virtual": (virtual, FormatError, LAYOUT.format("label")),
+    "compact": (compact, FormatError, LAYOUT.format("label")),
+    "vlen strings": (
+        set_array("label", data=["a", "b"], dtype=h5py.string_dtype()), FormatError, f"'label' is object (2,), {INTEGER_LABELS}",
     ),
-    "a chunked array": (
-        swap("a", lambda file: file.create_dataset("a", data=ARRAYS["a"], chunks=(1,))),
-        "allowed is contiguous",
+    "vlen numbers": (
+        set_array("label", data=None, shape=(4,), dtype=h5py.vlen_dtype("i4")), FormatError, "'label' is object (4,)",
     ),
-    "a compressed array": (
-        swap("a", lambda file: file.create_dataset("a", data=ARRAYS["a"], compression="gzip")),
-        "contiguous",
+    "object references": (
+        set_array("label", data=None, shape=(4,), dtype=h5py.ref_dtype), FormatError, "'label' is object (4,)",
     ),
-    "external storage": (swap("a", make_external), "allowed is contiguous"),
-    "a virtual array": (swap("a", make_virtual), "allowed is contiguous"),
-    "a compact array": (swap("a", make_compact), "allowed is contiguous"),
-    "strings": (swap("a", lambda file: file.create_dataset("a", data=["x", "y", "z"])), r"allowed is int32 \(3\)"),
-    "references": (swap("a", lambda file: file.create_dataset("a", (3,), h5py.ref_dtype)), "'a' is object"),
-    "another dtype": (swap("a", lambda file: file.create_dataset("a", data=ARRAYS["a"].astype("<i8"))), "'a' is int64"),
-    "another byte order": (swap("a", lambda file: file.create_dataset("a", data=ARRAYS["a"].astype(">i4"))), "'a' is >i4"),
-    "another shape": (
-        swap("a", lambda file: file.create_dataset("a", data=np.zeros(4, "<i4"))),
-        r"\(4,\), allowed is int32 \(3\)",
+    "region references": (
+        set_array("label", data=None, shape=(4,), dtype=h5py.regionref_dtype), FormatError, "'label' is object (4,)",
     ),
-    "another rank": (swap("a", lambda file: file.create_dataset("a", data=np.zeros((3, 1), "<i4"))), r"\(3, 1\), allowed"),
-    "an unknown name": (lambda file: file.create_dataset("z", data=1), "has an array 'z', allowed are a, group/b, many/"),
-    "a group too deep": (lambda file: file.create_dataset("many/deep/x", data=1), "'many/deep' is a group"),
-    "a named type": (lambda file: file.__setitem__("t", np.dtype("<i4")), "'t' is a datatype"),
-    "a missing array": (lambda file: file.__delitem__("a"), "has no array 'a', expected is int32"),
-    "an attribute that is an array": (lambda file: file.attrs.__setitem__("x", [1, 2]), "attribute 'x' is int64"),
-    "an attribute of variable length": (lambda file: file.attrs.__setitem__("x", "text"), "attribute 'x' is object"),
-    "an unfinished writing": (lambda file: file.attrs.__setitem__("complete", np.uint64(0)), "writing it was not finished"),
-}
+    "compound": (set_array("label", data=np.zeros(4, [("a", "<i4")])), FormatError, INTEGER_LABELS),
+    "other dtype": (set_array("label", data=np.zeros(4, "<f4")), FormatError, f"'label' is float32 (4,), {INTEGER_LABELS}"),
+    "big-endian": (set_array("label", data=np.zeros(4, ">i4")), FormatError, f"'label' is >i4 (4,), {INTEGER_LABELS}"),
+    "truth values": (set_array("image", data=np.zeros((4, 3, 2), bool)), FormatError, "'image' is bool (4, 3, 2)"),
+    "other shape": (
+        set_array("image", data=np.zeros((4, 2, 3), np.uint8)), FormatError, "(4, 2, 3), allowed is uint8 (any, 3, 2)",
+    ),
+    "other rank": (set_array("label", data=np.zeros((4, 1), "<i4")), FormatError, f"'label' is int32 (4, 1), {INTEGER_LABELS}"),
+    "other length": (set_array("text/offsets", data=np.zeros(4, "<u8")), FormatError, "uint64 (4,), allowed is uint64 (5)"),
+    "one number": (set_array("label", data=np.int32(3)), FormatError, f"'label' is int32 (), {INTEGER_LABELS}"),
+    "no value": (set_array("label", data=h5py.Empty("<i4")), FormatError, f"'label' is int32 None, {INTEGER_LABELS}"),
+    "unknown name": (add("extra", np.zeros(3)), FormatError, "has an array 'extra', allowed are image, label, text/bytes"),
+    "unknown name in a group": (add("text/extra", np.zeros(3)), FormatError, "has an array 'text/extra', allowed are image"),
+    "wrong dtype under a free name": (add("splits/x", np.zeros(3)), FormatError, "'splits/x' is float64 (3,), allowed is uint64"),
+    "nested group": (group_in_a_group, FormatError, "'text/more' is a group, allowed here is an array"),
+    "loop": (loop, FormatError, "'splits/loop' is a group, allowed here is an array"),
+    "named type": (named_type, FormatError, "'kind' is a datatype, allowed here is an array"),
+    "missing array": (remove("label"), FormatError, "has no array 'label', expected is int32 (any)"),
+    "missing group": (remove("text"), FormatError, "has no array 'text/bytes', expected is uint8 (any)"),
+    "never written": (never_written, DamagedError, "'label' takes 16 bytes from byte 0"),
+    "dates": (date, DamagedError, "not an HDF5 file that can be read"),
+    "not complete": (set_attribute("complete", np.uint64(0)), DamagedError, "attribute complete is 0, allowed is 1"),
+    "vlen attribute": (vlen_attribute, FormatError, ATTRIBUTE.format("made by", "object ()")),
+    "array attribute": (set_attribute("more", np.zeros(3, "<u8")), FormatError, ATTRIBUTE.format("more", "uint64 (3,)")),
+    "attribute without value": (set_attribute("more", h5py.Empty("<u8")), FormatError, ATTRIBUTE.format("more", "uint64 None")),
+    "floating attribute": (set_attribute("version", 1.0), FormatError, ATTRIBUTE.format("version", "float64 ()")),
+    "attribute not UTF-8": (set_attribute("format", np.bytes_(b"\xff")), DamagedError, "not an HDF5 file that can be read"),
+    "date attribute": (date_attribute, DamagedError, "not an HDF5 file that can be read"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_refuses(fault: str, path: str) -> None:
-    change, words = FAULTS[fault]
+@pytest.mark.parametrize("name", REFUSED)
+def test_refuses_what_is_not_allowed(path: str, name: str) -> None:
+    spoil, family, message = REFUSED[name]
+    read_layout(path, FORMS)
     with h5py.File(path, "r+") as file:
-        change(file)
-    with pytest.raises((FormatError, DamagedError), match=words) as caught:
-        read_layout(path, FORMS)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
+        spoil(file)
+    error = refusal(path)
+    assert type(error) is family
+    assert message in str(error)
 
 
-@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.99])
-def test_refuses_a_truncated_file(path: str, keep: float) -> None:
+def test_refuses_a_file_without_the_attribute_complete(path: str) -> None:
+    with h5py.File(path, "r+") as file:
+        del file.attrs["complete"]
+    assert "attribute complete is None, allowed is 1: writing it was not finished" in str(refusal(path))
+
+
+def test_a_link_is_refused_before_it_is_followed(path: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.h5"
+    write_file(str(other), ATTRIBUTES, ARRAYS)
+    with h5py.File(path, "r+") as file:
+        del file["label"]
+        file["label"] = h5py.ExternalLink(str(other), "/label")
+    with h5py.File(other, "r+"):  # whoever opened it now, through the link, would meet HDF5's lock
+        assert "external link" in str(refusal(path))
+
+
+def test_refuses_what_is_not_hdf5_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "text.h5"
+    path.write_text("This is no HDF5 file.\n" * 200)
+    assert isinstance(refusal(str(path)), DamagedError)
+
+
+def test_refuses_a_file_without_a_byte(tmp_path: Path) -> None:
+    path = tmp_path / "empty.h5"
+    path.touch()
+    assert isinstance(refusal(str(path)), DamagedError)
+
+
+def test_refuses_a_folder(tmp_path: Path) -> None:
+    assert isinstance(refusal(str(tmp_path)), DamagedError)
+
+
+def test_says_that_there_is_no_such_file(tmp_path: Path) -> None:
+    error = refusal(str(tmp_path / "missing.h5"))
+    assert isinstance(error, DatasetNotFoundError)
+    assert "there is no such file" in str(error)
+
+
+def test_refuses_a_file_cut_anywhere(path: str) -> None:
     whole = Path(path).read_bytes()
-    Path(path).write_bytes(whole[: int(keep if keep >= 1 or keep == 0 else keep * len(whole))])
-    with pytest.raises(DamagedError, match=r"file.h5: ") as caught:
-        read_layout(path, FORMS)
-    assert "\n" not in str(caught.value)
+    for size in range(0, len(whole), 97):
+        Path(path).write_bytes(whole[:size])
+        assert isinstance(refusal(path), DamagedError), size
 
 
-def test_refuses_what_is_not_hdf5(tmp_path: Path) -> None:
-    (tmp_path / "x.h5").write_text("hello" * 1000)
-    with pytest.raises(DamagedError, match="not an HDF5 file that can be read"):
-        read_layout(str(tmp_path / "x.h5"), FORMS)
+def test_a_file_that_was_killed_while_written_is_not_complete(
+    path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "spool").write_bytes(bytes(16))
+    monkeypatch.setattr("kseq.hdf5.copy_into", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_file(path, ATTRIBUTES, {**ARRAYS, "label": Spool(str(tmp_path / "spool"), "<i4", (4,))})
+    assert "attribute complete is 0" in str(refusal(path))
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match="x.h5: there is no such file"):
-        read_layout(str(tmp_path / "x.h5"), FORMS)
-
-
-def test_a_file_that_shrank_since_is_not_mapped(path: str) -> None:
+def test_a_file_that_shrank_after_it_was_looked_at_is_not_mapped(path: str) -> None:
     layout = read_layout(path, FORMS)
     with open(path, "r+b") as file:
         file.truncate(layout.num_bytes - 1)
-    with pytest.raises(DamagedError, match=f"has {layout.num_bytes - 1} bytes, expected are {layout.num_bytes}"):
+    with pytest.raises(DamagedError, match=f"{path}: has {layout.num_bytes - 1} bytes, expected are {layout.num_bytes}"):
         MappedFile(path, layout)
 
 
-def test_garbage_never_raises_anything_else(path: str) -> None:
-    whole = Path(path).read_bytes()
-    rng = np.random.default_rng(0)
-    for _ in range(150):
-        changed = bytearray(whole)
-        for place in rng.integers(0, len(whole), 3):
-            changed[place] = rng.integers(0, 256)
-        Path(path).write_bytes(changed)
-        try:
-            MappedFile(path, read_layout(path, FORMS))
-        except KseqError as error:
-            assert "\n" not in str(error)
+def test_a_file_that_is_gone_after_it_was_looked_at_is_named(path: str) -> None:
+    layout = read_layout(path, FORMS)
+    Path(path).unlink()
+    with pytest.raises(DatasetNotFoundError, match=f"{path}: there is no such file"):
+        MappedFile(path, layout)
+
+
+def test_arrays_outlive_the_file_object_and_the_name(path: str) -> None:
+    image = MappedFile(path, read_layout(path, FORMS)).arrays["image"]
+    Path(path).unlink()
+    np.testing.assert_array_equal(image, ARRAYS["image"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "message"),
+    [
+        ("index", 1, "attribute format is 'kseq shard', expected is 'kseq index'"),
+        ("shard", 2, "format version is 2, this kseq reads version 1 (a newer kseq wrote it: update this one)"),
+        ("shard", 0, "format version is 0, this kseq reads version 1"),
+        ("shard", "1", "format version is 1, this kseq reads version 1"),
+    ],
+)
+def test_refuses_another_kind_or_version(path: str, kind: str, version: int | str, message: str) -> None:
+    write_file(path, {**ATTRIBUTES, "version": version}, ARRAYS)
+    with pytest.raises(FormatError) as caught:
+        check_version(path, read_layout(path, FORMS), kind)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+@given(st.lists(st.binary(max_size=20), max_size=8))
+def test_byte_strings_come_back(tmp_path_factory: pytest.TempPathFactory, strings: list[bytes]) -> None:
+    path = str(tmp_path_factory.mktemp("strings") / "strings.h5")
+    write_file(path, ATTRIBUTES, pack_strings("text", strings))
+    file = MappedFile(path, read_layout(path, string_forms("text", len(strings))))
+    assert read_strings(file, "text") == strings
+
+
+@pytest.mark.parametrize("offsets", [[0, 3, 1, 5], [0, 1, 6, 6], [0, 2**63, 2**63, 5]])
+def test_refuses_offsets_that_do_not_lie_in_the_bytes(tmp_path: Path, offsets: list[int]) -> None:
+    path = str(tmp_path / "strings.h5")
+    arrays = {"text/bytes": np.zeros(5, np.uint8), "text/offsets": np.array(offsets, "<u8")}
+    write_file(path, ATTRIBUTES, arrays)
+    file = MappedFile(path, read_layout(path, string_forms("text", 3)))
+    with pytest.raises(DamagedError, match=re.escape(f"{path}: text/offsets of row 1 are {offsets[1]} and {offsets[2]}")):
+        read_string(file, "text", 1)
+
+
+def test_a_digest_is_the_one_that_is_written_down() -> None:
+    lines = b""
+    for name in sorted(ARRAYS):
+        array = ARRAYS[name]
+        lines += f"{name} {array.dtype.str} {array.shape}\n".encode() + xxhash.xxh3_128(array.tobytes()).digest()
+    assert arrays_digest(ARRAYS) == xxhash.xxh3_128(lines).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**ARRAYS, "label": np.array([0, 1, 2, 4], "<i4")},
+        {**ARRAYS, "label": ARRAYS["label"].view("<u4")},
+        {**ARRAYS, "image": ARRAYS["image"].reshape(4, 2, 3)},
+        {**{name: array for name, array in ARRAYS.items() if name != "label"}, "labels": ARRAYS["label"]},
+    ],
+    ids=["bytes", "dtype", "shape", "name"],
+)
+def test_a_digest_stands_for_bytes_dtypes_shapes_and_names(other: dict[str, np.ndarray]) -> None:
+    assert arrays_digest(other) != arrays_digest(ARRAYS)
+
+
+def test_publishing_shows_the_whole_file_or_none(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    with publishing(str(target)) as temporary:
+        Path(temporary).write_text("new")
+        Path(f"{temporary}.stream").write_text("beside")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_publishing_leaves_the_old_file_where_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "a.h5"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), publishing(str(target)) as temporary:
+        Path(temporary).write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_publishing_names_the_file_that_cannot_be_written(tmp_path: Path) -> None:
+    target = tmp_path / "missing" / "a.h5"
+    with pytest.raises(WriteError, match=f"^{target}: cannot be written: No such file or directory$"):
+        with publishing(str(target)) as temporary:
+            Path(temporary).write_text("x")
+
+
+def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
+    for name in (".kseq-tmp-1-a.h5", ".kseq-tmp-1-a.h5.image", "a.h5", "tmp"):
+        (tmp_path / name).touch()
+    remove_temporary(str(tmp_path))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.h5", "tmp"]
