@@ -88,7 +88,9 @@ class Index:
         file = MappedFile(name, layout)
         found, expected = _tables_digest(file.arrays), layout.attributes.get("tables_digest")
         if found != expected:
-            raise DamagedError(f"{name}: shards and class_names have digest {found}, expected is {expected}: bytes have changed")
+            raise DamagedError(
+                f"{name}: shards and class_names have digest {found}, expected is {expected}: bytes have changed"
+            )
         rows = file.arrays["shards/rows"]
         if not rows.size == file.arrays["shards/bytes"].size == len(file.arrays["shards/digest"]):
             raise FormatError(f"{name}: the arrays under shards have different lengths")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import sys
@@ -75,10 +76,8 @@ def fit(model: Recording, train: kseq.ShardSequence, *callbacks: Any, **argument
     model.records.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        try:
+        with contextlib.suppress(FloatingPointError):
             model.fit(train, verbose=0, callbacks=list(callbacks), **{"shuffle": False, **arguments})
-        except FloatingPointError:
-            pass
     ours = [str(each.message) for each in caught if "shuffle=False" in str(each.message)]
     return {"records": list(model.records), "epoch": train.epoch, "warnings": ours}
 

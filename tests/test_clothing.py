@@ -114,7 +114,8 @@ for crop in (False, True):
         count += len(images)
     differences = np.concatenate(differences)
     results[str(crop)] = {"mean": float(differences.mean()), "worst": float(differences.max()),
-                          "labels": labels_equal, "count": count, "classes": list(ours.class_names) == list(theirs.class_names)}
+                          "labels": labels_equal, "count": count,
+                          "classes": list(ours.class_names) == list(theirs.class_names)}
 print(json.dumps(results))
 """
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import json
 import os
-import fcntl
 import pty
 import re
 import struct

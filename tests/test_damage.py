@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -201,8 +202,6 @@ def test_verify_finds_any_byte_of_an_array_that_changed(which: str, request: pyt
             changed = bytearray(whole)
             changed[offset + int(rng.integers(size))] ^= 1 << int(rng.integers(8))
             (packed / name).write_bytes(changed)
-            try:
+            with contextlib.suppress(KseqError):
                 assert kseq.verify(packed).damaged, key
-            except KseqError:
-                pass
         (packed / name).write_bytes(whole)

@@ -103,9 +103,7 @@ def test_a_read_of_a_split_counts_within_it(numbered: Path, ids: list[int]) -> N
 
 @settings(deadline=None, max_examples=50)
 @given(ids=st.lists(st.integers(0, 14), max_size=12))
-def test_a_read_of_encoded_images_is_indexing(
-    png: kseq.ShardDataset, png_images: list[np.ndarray], ids: list[int]
-) -> None:
+def test_a_read_of_encoded_images_is_indexing(png: kseq.ShardDataset, png_images: list[np.ndarray], ids: list[int]) -> None:
     images = png.read(ids)["image"]
     expected = [png_images[number] for number in ids]
     one_size = len({image.shape for image in expected}) <= 1
@@ -374,18 +372,25 @@ def read_randomly(dataset: kseq.ShardDataset, serial: np.ndarray, seed: int, rea
     return equal
 
 
-@pytest.mark.parametrize("most", [1024, 5], ids=["all shards open", "few shards open"])
-def test_threads_and_processes_at_once_read_what_one_reads(many_shards: Path, most: int) -> None:
+def test_threads_and_processes_at_once_read_what_one_reads(many_shards: Path) -> None:
     dataset = kseq.ShardDataset(many_shards)
-    dataset._shards._most = most
     serial = np.concatenate([dataset.read([number])["image"] for number in range(640)])
     assert numbers_of(serial).tolist() == list(range(640))
     dataset = kseq.ShardDataset(many_shards)
-    dataset._shards._most = most
     with ProcessPoolExecutor(4, get_context("spawn")) as processes, ThreadPoolExecutor(16) as threads:
         jobs = [processes.submit(read_randomly, dataset, serial, 100 + seed, 180) for seed in range(4)]
         jobs += [threads.submit(read_randomly, dataset, serial, seed, 80) for seed in range(16)]
         assert sum(job.result(120) for job in jobs) == 100_000
+
+
+def test_threads_that_close_each_others_shards_read_what_one_reads(many_shards: Path) -> None:
+    dataset = kseq.ShardDataset(many_shards)
+    dataset._shards._most = 3
+    serial = dataset.read(range(640))["image"]
+    with ThreadPoolExecutor(8) as threads:
+        jobs = [threads.submit(read_randomly, dataset, serial, seed, 8) for seed in range(8)]
+        assert sum(job.result(60) for job in jobs) == 8 * 8 * 50
+    assert len(dataset._shards._open) <= 3
 
 
 def test_threads_decode_what_one_decodes(packed_photos: Path) -> None:
@@ -415,7 +420,9 @@ def test_a_pickle_is_a_path_and_little_else(many_shards: Path) -> None:
     assert len(pickle.dumps(dataset)) < 400
 
 
-def test_a_pickled_dataset_is_found_from_another_folder(numbered: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_pickled_dataset_is_found_from_another_folder(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(numbered.parent)
     pickled = pickle.dumps(kseq.ShardDataset(numbered.name))
     monkeypatch.chdir(tmp_path)
@@ -434,6 +441,7 @@ def test_a_pickle_of_a_dataset_that_was_packed_anew_is_refused(numbered: Path, p
 FORKS = """
 import os, sys, threading
 import numpy as np
+import numpy.random  # numpy loads it when first used, under a lock that a child may inherit held
 import kseq
 from conftest import numbers_of
 
@@ -452,13 +460,13 @@ def fail_loudly(dataset, seed):
         raise
 
 def child(dataset):
-    threads = [threading.Thread(target=check, args=(dataset, seed, 20)) for seed in range(4)]
+    threads = [threading.Thread(target=check, args=(dataset, seed, 2)) for seed in range(4)]
     for thread in threads:
         thread.start()
-    check(dataset, 9, 20)
+    check(dataset, 9, 2)
     for thread in threads:
         thread.join()
-    check(kseq.ShardDataset(sys.argv[1]), 10, 5)
+    check(kseq.ShardDataset(sys.argv[1]), 10, 1)
     dataset.close()
 
 dataset = kseq.ShardDataset(sys.argv[1])
@@ -468,7 +476,7 @@ done, failed = threading.Event(), []
 threads = [threading.Thread(target=fail_loudly, args=(dataset, seed)) for seed in range(4)]
 for thread in threads:
     thread.start()
-for _ in range(10):
+for _ in range(6):
     process = os.fork()
     if process == 0:
         status = 1

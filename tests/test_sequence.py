@@ -16,12 +16,12 @@ import pytest
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from conftest import numbers_of, write_numbered  # noqa: E402  # keras asks for its backend when it is imported
+from conftest import numbers_of, write_numbered  # keras asks for its backend when it is imported
 
-import kseq  # noqa: E402
-from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfRangeError  # noqa: E402
-from kseq.images import recolor  # noqa: E402
-from kseq.resize import resize_to  # noqa: E402
+import kseq
+from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfRangeError
+from kseq.images import recolor
+from kseq.resize import resize_to
 
 
 @pytest.fixture

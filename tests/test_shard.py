@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def sample(number: int) -> tuple[bytes, dict[str, Any]]:
     return b"\xff%d.jpg" % number, {"image": photo, "pixels": np.full((2, 3, 3), number, np.uint8), "label": np.int32(number)}
 
 
-def write(path: Path, rows: Samples, rejected: list[Rejected] | None = None, number: int = 3) -> str:
+def write(
+    path: Path, rows: Iterable[tuple[bytes, dict[str, Any]]], rejected: list[Rejected] | None = None, number: int = 3
+) -> str:
     with ShardWriter.publishing(str(path), FIELDS, DATASET, number) as writer:
         for source, values in rows:
             writer.add(source, values)
@@ -149,12 +152,12 @@ def test_every_array_is_contiguous_and_aligned(shard: str) -> None:
 
 
 def test_memory_of_a_writer_does_not_grow_with_the_bytes(tmp_path: Path) -> None:
-    photo = Encoded(bytes(1 << 20), 100, 100)
-    values = {"image": photo, "pixels": np.zeros((2, 3, 3), np.uint8), "label": np.int32(0)}
+    pixels = np.zeros((2, 3, 3), np.uint8)
 
     def peak(count: int) -> int:
         tracemalloc.start()
-        write(tmp_path / f"{count}.h5", [(b"a", values)] * count)
+        rows = ((b"a", {"image": Encoded(bytes(1 << 20), 9, 9), "pixels": pixels, "label": np.int32(0)}) for _ in range(count))
+        write(tmp_path / f"{count}.h5", rows)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
