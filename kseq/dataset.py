@@ -216,7 +216,8 @@ class ShardDataset:
         if self.verify == "never":
             return
         shards, rows = self._locate(sample_ids)
-        for number in np.unique(shards).tolist():
+        # Not numpy.unique: it imports numpy.ma when first called, which hangs in a child forked meanwhile.
+        for number in sorted(set(shards.tolist())):
             reader = self._shards.get(number)
             chosen = rows[shards == number]
             if self.verify == "first":

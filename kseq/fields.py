@@ -44,6 +44,8 @@ class Field:
             )
         if self.content not in _CONTENTS:
             raise ArgumentError(f"field {self.name}: content {self.content!r}, allowed are {', '.join(_CONTENTS)}")
+        if self.content == "image" and (len(self.shape) != 3 or self.shape[2] not in CHANNELS.values()):
+            raise ArgumentError(f"field {self.name}: shape {self.shape}, allowed is (height, width, 1, 3 or 4)")
 
     @property
     def color_mode(self) -> str:

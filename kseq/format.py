@@ -120,7 +120,7 @@ def pack_rejected(rejected: Sequence[Rejected]) -> dict[str, np.ndarray]:
 def read_rejected(file: MappedFile) -> list[Rejected]:
     """The rejected files that a shard or an index lists."""
     paths, reasons = read_strings(file, "rejected_path"), read_strings(file, "rejected_reason")
-    return [Rejected(path, reason.decode()) for path, reason in zip(paths, reasons, strict=True)]
+    return [Rejected(path, reason.decode(errors="replace")) for path, reason in zip(paths, reasons, strict=True)]
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -206,6 +206,7 @@ class MappedFile:
 
     def __init__(self, path: str, layout: Layout) -> None:
         self.path = path
+        self.attributes = layout.attributes
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:

@@ -40,6 +40,7 @@ _FORMS = {
     **REJECTED_FORMS,
 }
 _TABLES = ("shards/", "class_names/")
+_TEXTS = ("dataset_id", "fields", "settings")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Index:
         layout = read_layout(name, _FORMS)
         check_version(name, layout, "index")
         file = MappedFile(name, layout)
-        found, expected = _tables_digest(file.arrays), layout.attributes.get("tables_digest")
+        hashed = _with_texts(file.arrays, layout.attributes)
+        found, expected = _tables_digest(hashed), layout.attributes.get("tables_digest")
         if found != expected:
             raise DamagedError(
                 f"{name}: shards and class_names have digest {found}, expected is {expected}: bytes have changed"
@@ -127,7 +129,7 @@ class Index:
 
     def check_all(self) -> list[str]:
         """Read every byte of the index: one line for each thing that is not as it should be."""
-        found = arrays_digest(self._file.arrays)
+        found = arrays_digest(_with_texts(self._file.arrays, self._file.attributes))
         if found == self.digest:
             return []
         return [f"{self._file.path}: the arrays have digest {found}, expected is {self.digest}: bytes have changed"]
@@ -140,9 +142,15 @@ class Index:
             )
 
 
-def _tables_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Of the small tables, checked at every opening: a row count that changed would shift all samples after it."""
-    return arrays_digest({name: array for name, array in arrays.items() if name.startswith(_TABLES)})
+def _with_texts(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, int | str]) -> dict[str, np.ndarray]:
+    """The arrays of an index, and its JSON attributes as if they were arrays of bytes: what its digests stand for."""
+    texts = {name: np.frombuffer(str(attributes.get(name)).encode(), np.uint8) for name in _TEXTS}
+    return {**arrays, **texts}
+
+
+def _tables_digest(hashed: Mapping[str, np.ndarray]) -> str:
+    """Of all but the splits, checked at every opening: a row count that changed would shift all samples after it."""
+    return arrays_digest({name: array for name, array in hashed.items() if name.startswith(_TABLES) or name in _TEXTS})
 
 
 def _why_not_found(path: str) -> str:
@@ -198,8 +206,8 @@ def write_index(
         "dataset_id": dataset_id,
         "fields": write_fields(tuple(fields)),
         "settings": settings,
-        "digest": arrays_digest(arrays),
-        "tables_digest": _tables_digest(arrays),
     }
+    hashed = _with_texts(arrays, attributes)
+    attributes |= {"digest": arrays_digest(hashed), "tables_digest": _tables_digest(hashed)}
     with publishing(os.path.join(path, INDEX_NAME)) as temporary:
         write_file(temporary, attributes, arrays)

@@ -63,10 +63,9 @@ class Passes:
             self._look()
         self._within = True
 
-    def served(self, batch_number: int) -> int:
-        """A batch is handed out: returns the epoch that it belongs to."""
+    def served(self, batch_number: int) -> None:
+        """A batch of the epoch was handed out."""
         self._served[batch_number] = True
-        return self._epoch
 
     def ended(self) -> None:
         """`on_epoch_end` was called."""

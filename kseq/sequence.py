@@ -14,7 +14,7 @@ import numpy as np
 
 from kseq.batch import BatchMaker, ImageForm
 from kseq.dataset import ShardDataset
-from kseq.errors import ArgumentError, FormatError, OutOfRangeError
+from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
 from kseq.fields import Field
 from kseq.loader import Loader
 from kseq.options import check_weights, choose_fit, find_fields, image_shape, label_encoder, sort_augment
@@ -149,7 +149,9 @@ class ShardSequence(keras.utils.PyDataset):
         self.__init__(**state["arguments"])  # type: ignore[misc]  # files and workers are made anew
         self.epoch = state["epoch"]
         if self.digest != state["digest"]:
-            raise FormatError(f"{self._dataset.path}: has digest {self.digest}, expected is {state['digest']}")
+            raise DamagedError(
+                f"{self._dataset.path}: has digest {self.digest}, expected is {state['digest']}: it was packed again meanwhile"
+            )
 
     # What Keras asks for.
 
@@ -173,8 +175,9 @@ class ShardSequence(keras.utils.PyDataset):
         if not 0 <= batch_number < len(self):
             raise OutOfRangeError(f"{self._dataset.path}: batch number {batch_number} is not in [0, {len(self)})")
         self._notice_shuffling(batch_number)
-        epoch = self._passes.served(batch_number)
+        epoch = self.epoch
         arrays = self._loader.batch(epoch, batch_number)
+        self._passes.served(batch_number)
         return self._output(arrays, batch_number, epoch)
 
     def on_epoch_begin(self) -> None:

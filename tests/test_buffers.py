@@ -160,7 +160,10 @@ def feed():
     while True:
         yield waiting.pop()
 # The way of Keras; tf.convert_to_tensor makes a copy.
-batches = iter(tf.data.Dataset.from_generator(feed, output_signature=tf.TensorSpec((8, 16, 16, 3), tf.uint8)))
+options = tf.data.Options()
+options.experimental_optimization.inject_prefetch = False
+generator = tf.data.Dataset.from_generator(feed, output_signature=tf.TensorSpec((8, 16, 16, 3), tf.uint8))
+batches = iter(generator.with_options(options))
 def make(array):
     waiting.append(array)
     return next(batches)

@@ -476,7 +476,7 @@ done, failed = threading.Event(), []
 threads = [threading.Thread(target=fail_loudly, args=(dataset, seed)) for seed in range(4)]
 for thread in threads:
     thread.start()
-for _ in range(6):
+for _ in range(4):
     process = os.fork()
     if process == 0:
         status = 1

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -114,6 +114,28 @@ def test_buffers_are_used_again(loader: Loader) -> None:
             addresses.add(loader.batch(epoch, number)["image"].__array_interface__["data"][0])
             assert min(addresses) % 64 == 0
     assert len(addresses) <= 3 + 3
+
+
+def test_a_buffer_is_not_used_again_while_a_worker_may_still_write_to_it(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = make_loader(numbered, 2, True)
+    parts: list[Future] = []
+
+    def submit(*_: object) -> Future:
+        parts.append(Future())
+        return parts[-1]
+
+    monkeypatch.setattr(loader._pool, "submit", submit)
+    place = loader._begin(0, 0)._arrays["image"].__array_interface__["data"][0]
+    assert loader._begin(0, 1)._arrays["image"].__array_interface__["data"][0] != place
+    for part in parts:
+        part.set_result(None)
+    del part
+    parts.clear()
+    gc.collect()
+    assert place in {loader._begin(0, number)._arrays["image"].__array_interface__["data"][0] for number in (2, 3)}
+    loader.close()
 
 
 def damage(path: Path, tmp_path: Path) -> Path:

@@ -220,6 +220,24 @@ def test_crops_are_the_same_whatever_the_batch_the_workers_and_the_rank(packed_p
         assert len(share) == 24
 
 
+@pytest.mark.parametrize("color_mode", ["rgb", "grayscale"])
+@pytest.mark.parametrize("mode", ["horizontal", "vertical", "horizontal_and_vertical"])
+def test_flips_mirror_the_pixels(packed_photos: Path, mode: str, color_mode: str) -> None:
+    shape = (20, 30, {"rgb": 3, "grayscale": 1}[color_mode])
+    options: dict[str, Any] = {"input_shape": shape, "color_mode": color_mode, "batch_size": 60}
+    with kseq.ShardSequence(packed_photos, "all", **options) as plain_one:
+        images = plain_one[0][0]
+    with kseq.ShardSequence(packed_photos, "all", augment=kseq.RandomFlip(mode), **options) as flipped_one:
+        flipped = flipped_one[0][0]
+    ways = {"": np.s_[:], "down": np.s_[::-1], "across": np.s_[:, ::-1], "both": np.s_[::-1, ::-1]}
+    found = [
+        next(name for name, way in ways.items() if np.array_equal(image[way], other))
+        for image, other in zip(images, flipped, strict=True)
+    ]
+    allowed = {"horizontal": {"", "across"}, "vertical": {"", "down"}}.get(mode, set(ways))
+    assert set(found) == allowed
+
+
 def test_crops_are_new_in_each_epoch(packed_photos: Path) -> None:
     with kseq.ShardSequence(packed_photos, "val", augment=kseq.RandomResizedCrop(16)) as sequence:
         first, second = ([images.copy() for images, _ in sequence] for _ in range(2))
