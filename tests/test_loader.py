@@ -47,8 +47,9 @@ def loader(numbered: Path) -> Iterator[Loader]:
     loader.close()
 
 
-def shared_names() -> set[str]:
-    return {each.name for each in SHARED.iterdir()} if SHARED.is_dir() else set()
+def still_shared(names: set[str]) -> set[str]:
+    """Those of the names that are still there; other programs share memory meanwhile."""
+    return {name for name in names if (SHARED / name).exists()}
 
 
 @pytest.mark.parametrize(("count", "processes"), KINDS)
@@ -197,13 +198,15 @@ def test_idle_workers_end_by_themselves(numbered: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("processes", [False, True])
 def test_close_leaves_no_thread_no_process_no_memory(numbered: Path, processes: bool) -> None:
-    threads, names = set(threading.enumerate()), shared_names()
+    threads = set(threading.enumerate())
     loader = make_loader(numbered, 2, processes)
     held, expected = loader.batch(0, 0)["image"], loader.sample_ids(0, 0).tolist()
+    names = set(loader._buffers._blocks)
+    assert bool(names) == processes
     loader.close()
     assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
     assert not multiprocessing.active_children()
-    assert shared_names() <= names
+    assert not still_shared(names)
     assert numbers_of(held).tolist() == expected
     with pytest.raises(ClosedError):
         loader.batch(0, 1)
@@ -228,7 +231,7 @@ import multiprocessing
 dataset = kseq.ShardDataset(sys.argv[1])
 loader = Loader(BatchMaker(dataset, ["image", "label"], ImageForm(4, 4)), Order(100, 16), workers=2, use_multiprocessing=True)
 held = loader.batch(0, 0)
-print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+print(*[child.pid for child in multiprocessing.active_children()], *loader._buffers._blocks, flush=True)
 if sys.argv[2] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "interrupt":
@@ -240,13 +243,13 @@ if sys.argv[2] == "interrupt":
 @needs_shared_folder
 @pytest.mark.parametrize("end", ["exit", "interrupt", "kill"])
 def test_nothing_stays_in_shared_memory_however_the_program_ends(numbered: Path, run_python: Run, end: str) -> None:
-    names = shared_names()
-    done = run_python(HOLD, numbered, end, check=False)
-    children = [int(pid) for pid in done.stdout.split()]
+    printed = run_python(HOLD, numbered, end, check=False).stdout.split()
+    children, names = [int(word) for word in printed if word.isdigit()], {word for word in printed if not word.isdigit()}
     assert len(children) == 2
+    assert names
     deadline = time.monotonic() + 20
-    while shared_names() - names or any(is_running(pid) for pid in children):
-        assert time.monotonic() < deadline, (shared_names() - names, children)
+    while still_shared(names) or any(is_running(pid) for pid in children):
+        assert time.monotonic() < deadline, (still_shared(names), children)
         time.sleep(0.05)
 
 
