@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kseq.arguments import whole_pair
 from kseq.errors import ArgumentError
 from kseq.order import hash_key, uniform
 
@@ -24,10 +25,17 @@ def draw(seed: int, epoch: int, place: int, sample_ids: np.ndarray, count: int) 
 
 
 def _check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
-        raise ArgumentError(f"{name} size={size!r}: allowed is a number of pixels, or height and width, of 1 or more")
-    return pair[0], pair[1]
+    return whole_pair(f"{name} size", (size, size) if np.ndim(size) == 0 else size)
+
+
+def _check_rising(name: str, pair: Sequence[float], most: float) -> tuple[float, float]:
+    try:
+        low, high = map(float, pair)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not 0 < low <= high <= most:
+        raise ArgumentError(f"RandomResizedCrop {name}={pair!r}: allowed are two rising numbers above 0, up to {most:g}")
+    return low, high
 
 
 class Crop:
@@ -71,12 +79,8 @@ class RandomResizedCrop(Crop):
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
     ) -> None:
         self.size = _check_size("RandomResizedCrop", size)
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise ArgumentError(f"RandomResizedCrop scale={scale}: allowed are two rising shares in (0, 1]")
-        if not 0 < ratio[0] <= ratio[1]:
-            raise ArgumentError(f"RandomResizedCrop ratio={ratio}: allowed are two rising numbers above 0")
-        self.scale = tuple(scale)
-        self.ratio = tuple(ratio)
+        self.scale = _check_rising("scale", scale, 1.0)
+        self.ratio = _check_rising("ratio", ratio, 1e6)
 
     def boxes(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
         height, width = sizes[:, :1], sizes[:, 1:]

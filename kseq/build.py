@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,9 +17,6 @@ from kseq.shard import Encoded, ShardWriter
 from kseq.sources.folder import FolderSource, SourceImage
 
 __all__ = ["ShardTask", "build_shard", "encode_sample"]
-
-# How many images pass between two looks at whether to stop, and two reports of progress.
-_REPORT_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -63,22 +61,20 @@ def build_shard(task: ShardTask, report: Callable[[int], bool]) -> bool:
         WriteError: Where the disk refuses.
     """
     with ShardWriter.publishing(task.path, task.settings.fields(), task.dataset_id, task.number) as writer:
-        done = 0
         for image in task.source.images:
             _add(writer, task, image)
-            done += 1
-            if done == _REPORT_EVERY:
-                if not report(done):
-                    return False
-                done = 0
+            if not report(1):
+                return False
         writer.finish()
-    report(done)
     return True
 
 
 def _add(writer: ShardWriter, task: ShardTask, image: SourceImage) -> None:
     try:
-        sample = encode_sample(_read(task.source, image), task.settings)
+        with warnings.catch_warnings():
+            # Pillow's, of odd metadata. Here and not where images are decoded, since threads may do that.
+            warnings.simplefilter("ignore")
+            sample = encode_sample(_read(task.source, image), task.settings)
     except ImageError as error:
         if task.stop_at_error:
             name = os.path.join(task.source.root, os.fsdecode(image.path))
@@ -91,10 +87,7 @@ def _add(writer: ShardWriter, task: ShardTask, image: SourceImage) -> None:
 def _read(source: FolderSource, image: SourceImage) -> bytes:
     if image.label < 0:
         raise ImageError("lies in no class folder")
-    try:
-        return source.read(image)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
+    return source.read(image)
 
 
 def encode_sample(data: bytes, settings: Settings) -> Encoded | np.ndarray:

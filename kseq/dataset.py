@@ -68,7 +68,7 @@ class ShardDataset:
         return index.splits[split]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": os.path.abspath(self.path), "split": self.split, "verify": self.verify, "digest": self.digest}
+        return {"path": self._opened.path, "split": self.split, "verify": self.verify, "digest": self.digest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         digest = state.pop("digest")
@@ -122,6 +122,9 @@ class ShardDataset:
     def rejected(self) -> list[Rejected]:
         """The files that were found and not packed, with the reason of each."""
         return self._opened.rejected()
+
+    def __repr__(self) -> str:
+        return f"<ShardDataset {self.path!r} {self.split or 'all'}>"
 
     def __len__(self) -> int:
         return self._opened.num_samples if self._ids is None else int(self._ids.size)

@@ -3,10 +3,12 @@
 The rules, for every format:
 
 - Orientation: pixels come upright, by the EXIF tag Orientation (CIPA DC-008, tag 0x0112).
-- Palette: each index becomes its colour, with its transparency if the palette has one.
+- Palette: each index becomes its colour, with its transparency if the palette has one; so does a colour that is
+  marked as transparent (tRNS of a PNG), but not at 16 bits.
 - 16 bits a channel: the high byte is kept (value // 256).
 - One bit a pixel: 0 and 255.
-- CMYK and YCCK: converted to RGB without a colour profile; Adobe's inverted values are inverted back.
+- CMYK and YCCK: converted to RGB without a colour profile; a JPEG's values are taken as inverted, which is how Adobe
+  stores them, with its marker or without.
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored; 255 for `rgba` where there is none.
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Animated: the first frame.
@@ -16,7 +18,6 @@ The rules, for every format:
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import dataclass
 
 import cv2
@@ -93,7 +94,9 @@ def read_header(data: bytes) -> ImageHeader:
         orientation = _orientation(image)
         if orientation >= 5:
             height, width = width, height
-        return ImageHeader(str(image.format), height, width, orientation)
+        # A camera's MPO is a JPEG with more pictures behind it.
+        kind = "JPEG" if image.format == "MPO" else str(image.format)
+        return ImageHeader(kind, height, width, orientation)
 
 
 def decode(
@@ -111,9 +114,9 @@ def decode(
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
         orientation: EXIF's, from `read_header`.
         out: `(height, width, channels)` uint8, C-contiguous, of the upright image: decoded into, if given.
-        strict: Refuse a JPEG that is truncated or corrupt, where libjpeg alone would fill the gap with gray.
-            One that libjpeg merely warns about (stray bytes between markers, common in photos) passes if
-            Pillow decodes it to its end.
+        strict: Refuse a JPEG that is truncated or corrupt, where libjpeg alone would fill the gap with gray, and
+            a PNG with a wrong checksum or no end. A JPEG with stray bytes between its markers, common in photos,
+            passes if Pillow decodes it to its end.
 
     Returns:
         `(height, width, channels)` uint8 in [0, 255]; `out` itself if that was given.
@@ -126,6 +129,8 @@ def decode(
     else:
         with _open(data) as image:
             pixels = recolor(_plain_pixels(image), color_mode)
+        if strict and image.format == "PNG":
+            _verify_png(data)
     pixels = _upright(pixels, orientation)
     if out is None or pixels is out:
         return pixels
@@ -149,9 +154,16 @@ def encode_png(data: bytes) -> bytes:
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    """`(height, width, 1 or 3)` uint8 as the bytes of a baseline JPEG with 4:2:0 chroma; `quality` 1 to 100."""
-    gray = pixels.shape[2] == 1
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, "GRAY" if gray else "RGB", "Gray" if gray else "420")
+    """`(height, width, 1 or 3)` uint8 as the bytes of a baseline JPEG with 4:2:0 chroma; `quality` 1 to 100.
+
+    Raises:
+        ImageError: Where a side is longer than libjpeg's limit of 65,500 pixels.
+    """
+    colors, chroma = ("GRAY", "Gray") if pixels.shape[2] == 1 else ("RGB", "420")
+    try:
+        return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colors, chroma)
+    except ValueError as error:
+        raise ImageError(f"{pixels.shape[0]} x {pixels.shape[1]} pixels do not fit into a JPEG: {error}") from error
 
 
 def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
@@ -165,24 +177,22 @@ def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
 
 def _open(data: bytes | np.ndarray) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise _unknown(bytes(data[:16])) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"announces more than twice {MAX_PIXELS} pixels, allowed are {MAX_PIXELS}") from error
+        raise ImageError(f"announces more pixels than the {MAX_PIXELS} allowed") from error
     except (OSError, SyntaxError, ValueError, OverflowError) as error:
         raise ImageError(f"broken header: {error}") from error
     if image.size[0] * image.size[1] > MAX_PIXELS:
-        raise ImageError(f"announces {image.size[1]} x {image.size[0]} pixels, allowed are {MAX_PIXELS}")
+        raise ImageError(f"announces {image.size[1]} x {image.size[0]} pixels, more than the {MAX_PIXELS} allowed")
     return image
 
 
 def _unknown(start: bytes) -> ImageError:
     for name, magics in _MAGIC.items():
         if start.startswith(magics) and (name != "WEBP" or start[8:12] == b"WEBP"):
-            return ImageError(f"begins like a {name}, but its header is broken")
+            return ImageError(f"begins like a {name}, but its header is broken or of a kind that is not known")
     if not start:
         return NotAnImageError("is empty")
     return NotAnImageError(f"is not an image of a known format (JPEG, PNG, BMP, GIF, WebP, TIFF): begins with {start!r}")
@@ -190,11 +200,18 @@ def _unknown(start: bytes) -> ImageError:
 
 def _load(image: Image.Image) -> None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image.load()
+        image.load()
     except (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError) as error:
         raise ImageError(f"broken {image.format}: {error}") from error
+
+
+def _verify_png(data: bytes | np.ndarray) -> None:
+    """Compare the checksum of every chunk, up to the last; decoding stops at the last pixel."""
+    with _open(data) as image:
+        try:
+            image.verify()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ImageError(f"broken PNG: {error}") from error
 
 
 def _orientation(image: Image.Image) -> int:
@@ -213,10 +230,10 @@ def _plain_pixels(image: Image.Image) -> np.ndarray:
     _load(image)
     if image.mode.startswith("I;16"):
         pixels = (np.asarray(image) >> 8).astype(np.uint8)
-    elif image.mode == "1":
-        pixels = np.asarray(image.convert("L"))
     elif image.mode == "P" or "transparency" in image.info:
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
+    elif image.mode == "1":
+        pixels = np.asarray(image.convert("L"))
     elif image.mode in ("LA", "La", "PA", "RGBa"):
         pixels = np.asarray(image.convert("RGBA"))
     elif image.mode in ("CMYK", "YCbCr", "RGBX"):
@@ -237,7 +254,10 @@ def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | No
             raise ImageError(f"decodes to {height} x {width} pixels, expected are {out.shape[0]} x {out.shape[1]}")
     try:
         return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict)
-    except ValueError:
+    except ValueError as error:
+        warning = str(error)
+        if warning.startswith("Corrupt JPEG data") and "extraneous bytes" not in warning:
+            raise ImageError(f"broken JPEG: {warning}") from error
         # libjpeg-turbo turns CMYK into RGB, but not into gray; of the rest, Pillow says what is wrong, if anything.
         with _open(data) as image:
             return recolor(_plain_pixels(image), color_mode)

@@ -48,7 +48,7 @@ class Index:
     """An opened index: its small tables in memory, its splits mapped.
 
     Attributes:
-        path: The dataset's folder.
+        path: The dataset's folder, absolute.
         dataset_id: 32 hexadecimal digits, the same in every shard.
         fields: What each sample holds.
         class_names: The class of each label number.
@@ -97,7 +97,8 @@ class Index:
         if not rows.size == file.arrays["shards/bytes"].size == len(file.arrays["shards/digest"]):
             raise FormatError(f"{name}: the arrays under shards have different lengths")
         return cls(
-            path=path,
+            # Wherever the program goes meanwhile.
+            path=os.path.abspath(path),
             dataset_id=str(layout.attributes.get("dataset_id")),
             fields=parse_fields(str(layout.attributes.get("fields")), name),
             class_names=tuple(os.fsdecode(each) for each in read_strings(file, "class_names")),

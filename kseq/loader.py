@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import pickle
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -14,9 +15,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from kseq.arguments import whole
 from kseq.batch import BatchMaker
 from kseq.buffers import ArraySpec, AttachedBuffers, BufferPool
-from kseq.errors import ArgumentError, ClosedError, WorkerDiedError
+from kseq.errors import ClosedError, WorkerDiedError
 from kseq.order import Order
 from kseq.workers import WorkerPool
 
@@ -28,18 +30,22 @@ _LEAST_ROWS = 8
 # Batches that were read ahead hold at most this much memory, whatever their number.
 _AHEAD_BYTES = 1 << 30
 
-# In a worker process: what fills the batches, and the buffers of the parent that are mapped here.
+# In a worker process: what fills the batches, first as it came, and the buffers of the parent that are mapped here.
+_pickled = b""
 _maker: BatchMaker | None = None
 _attached = AttachedBuffers()
 
 
-def _start_worker(maker: BatchMaker) -> None:
-    global _maker
-    _maker = maker
+def _start_worker(pickled: bytes) -> None:
+    global _pickled
+    _pickled = pickled
 
 
 def _fill_in_worker(name: str, specs: Mapping[str, ArraySpec], start: int, sample_ids: np.ndarray, epoch: int) -> None:
-    assert _maker is not None
+    global _maker
+    if _maker is None:
+        # Not when the process starts: an error there would only end it, here it reaches the caller.
+        _maker = pickle.loads(_pickled)
     _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch)
 
 
@@ -80,16 +86,12 @@ class Loader:
     def __init__(
         self, maker: BatchMaker, order: Order, *, workers: int, use_multiprocessing: bool = False, max_queue_size: int = 10
     ) -> None:
-        if workers < 0:
-            raise ArgumentError(f"workers={workers}: allowed is 0 or more")
-        if max_queue_size < 1:
-            raise ArgumentError(f"max_queue_size={max_queue_size}: allowed is 1 or more")
         self._maker = maker
         self._order = order
-        self._workers = workers
+        self._workers = whole("workers", workers, 0)
         self._processes = use_multiprocessing and workers > 0
         batch_bytes = sum(spec.num_bytes for spec in maker.specs(order.batch_size).values())
-        self._depth = min(max_queue_size, max(1, _AHEAD_BYTES // max(batch_bytes, 1)))
+        self._depth = min(whole("max_queue_size", max_queue_size, 1), max(1, _AHEAD_BYTES // max(batch_bytes, 1)))
         self._closed = False
         self._start()
 
@@ -98,7 +100,9 @@ class Loader:
         # A process of a multiprocessing.Pool may have no children of its own.
         processes = self._processes and not multiprocessing.current_process().daemon
         self._buffers = BufferPool(shared=processes, max_idle=self._depth + 2)
-        self._pool = WorkerPool(self._workers, processes=processes, initializer=_start_worker, initargs=(self._maker,))
+        self._pool = WorkerPool(
+            self._workers, processes=processes, initializer=_start_worker, initargs=(pickle.dumps(self._maker),)
+        )
         self._in_processes = processes
         self._pending: OrderedDict[tuple[int, int], _Pending] = OrderedDict()
         self._expected: tuple[int, int] = (-1, -1)
@@ -119,7 +123,7 @@ class Loader:
             ClosedError: After `close`.
         """
         if self._closed:
-            raise ClosedError("the sequence was closed")
+            raise ClosedError(f"{self._maker.dataset.path}: the sequence was closed")
         if self._process != os.getpid():
             # Neither the threads nor the state of the locks came along with the fork.
             self._start()

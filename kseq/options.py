@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import whole_pair
 from kseq.augment import Crop, RandomFlip
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError
@@ -54,14 +55,19 @@ def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder
     return lambda labels: labels
 
 
-def check_weights(dataset: ShardDataset, sample_weight: Any) -> np.ndarray | None:
+def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weight: Any) -> np.ndarray | None:
     """`(samples of the split,)` float32, or None."""
     if sample_weight is None:
         return None
-    weights = np.asarray(sample_weight, np.float32)
-    if weights.shape != (len(dataset),):
+    if not targets:
+        raise ArgumentError("sample_weight goes with targets, found none (label_mode=None or targets={})")
+    try:
+        weights = np.asarray(sample_weight, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"sample_weight: allowed is one number per sample of the split ({error})") from error
+    if weights.shape != (len(dataset),) or not np.isfinite(weights).all():
         raise ArgumentError(
-            f"sample_weight has shape {weights.shape}, expected is ({len(dataset)},), one per sample of the split"
+            f"sample_weight has shape {weights.shape}, expected is ({len(dataset)},), one finite number per sample of the split"
         )
     return weights
 
@@ -114,9 +120,10 @@ def image_shape(
 
 
 def _check_input_shape(input_shape: Sequence[int], color_mode: str) -> None:
-    shape = tuple(input_shape)
-    if len(shape) != 3 or not all(isinstance(side, (int, np.integer)) and side > 0 for side in shape):
-        raise ArgumentError(f"input_shape={shape}: expected are three numbers, (height, width, channels)")
+    shape = tuple(input_shape) if isinstance(input_shape, Sequence) else input_shape
+    if not isinstance(shape, tuple) or len(shape) != 3:
+        raise ArgumentError(f"input_shape={shape!r}: expected are three numbers, (height, width, channels)")
+    whole_pair("input_shape", shape[:2])
     if shape[2] != CHANNELS[color_mode]:
         raise ArgumentError(
             f"input_shape={shape}: color_mode {color_mode!r} gives {CHANNELS[color_mode]} channels, found {shape[2]}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kseq.arguments import whole
 from kseq.errors import ArgumentError, OutOfRangeError
 
 __all__ = ["Order", "hash_key", "permute", "uniform"]
@@ -34,7 +35,7 @@ def _finalize(value: int) -> int:
 
 
 def hash_key(*numbers: int) -> int:
-    """One 64-bit key from any whole numbers; another number or another order gives another key."""
+    """One 64-bit key from whole numbers, taken modulo 2**64; another number or another order gives another key."""
     key = 0
     for number in numbers:
         key = _finalize((key + _GOLDEN_GAMMA) & _MASK) ^ (number & _MASK)
@@ -140,12 +141,9 @@ class Order:
     world_size: int = 1
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ArgumentError(f"batch_size={self.batch_size}: allowed is 1 or more")
-        if self.world_size < 1:
-            raise ArgumentError(f"world_size={self.world_size}: allowed is 1 or more")
-        if not 0 <= self.rank < self.world_size:
-            raise ArgumentError(f"rank={self.rank}: allowed is 0 to {self.world_size - 1} (world_size={self.world_size})")
+        for name, least, most in (("batch_size", 1, None), ("world_size", 1, None), ("seed", None, None)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least, most))
+        object.__setattr__(self, "rank", whole("rank", self.rank, 0, self.world_size - 1))
         if self.num_batches == 0:
             raise ArgumentError(
                 f"{self.num_samples} samples give no batch of {self._global_batch}: take a smaller batch_size"

@@ -8,30 +8,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
+from kseq.arguments import whole, whole_pair
 from kseq.build import ShardTask, build_shard
-from kseq.errors import (
-    ArgumentError,
-    DatasetExistsError,
-    KseqError,
-    SourceError,
-    WorkerDiedError,
-    WriteError,
-)
+from kseq.errors import ArgumentError, SourceError, WorkerDiedError
 from kseq.fields import Field
-from kseq.files import remove_temporary
 from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
-from kseq.index import Index, write_index
+from kseq.index import write_index
 from kseq.plan import Plan, Settings, make_plan
 from kseq.shard import ShardReader
 from kseq.sources.folder import FolderSource
+from kseq.target import check_apart, open_shard, target_folder
 from kseq.workers import process_pool, usable_cores
 
 __all__ = ["PackReport", "pack"]
@@ -119,7 +112,7 @@ def pack(
         on_error: `"skip"` leaves broken images out and lists them, `"fail"` stops at the first.
         shard_bytes: About how large each shard is; None for 256 MiB, or less for a small collection.
         workers: Processes; None for as many as there are cores, 0 to work in this one.
-        overwrite: Replace a dataset that lies there.
+        overwrite: Replace a dataset that lies there, once the new one is whole.
         resume: Go on with a packing that was killed.
         progress: Called now and then with how many images are done and how many there are.
 
@@ -132,96 +125,35 @@ def pack(
         WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
     """
     started = time.monotonic()
-    settings = Settings(encoding, _pair(image_size), resize, color_mode, interpolation, quality, max_side, check)
+    size = None if image_size is None else whole_pair("image_size", image_size)
+    settings = Settings(encoding, size, resize, color_mode, interpolation, quality, max_side, check)
     if on_error not in ON_ERROR:
         raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
-    if workers is not None and workers < 0:
-        raise ArgumentError(f"workers={workers}: allowed is 0 or more")
+    workers = usable_cores() if workers is None else whole("workers", workers, 0)
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
-    root, target = os.fspath(source), os.fspath(dataset)
-    _check_apart(root, target)
+    root, target = _path("source", source), _path("dataset", dataset)
+    check_apart(root, target)
     plan = make_plan(
         FolderSource.scan(root, class_names), settings, {"val": val, "test": test},
         stratify=stratify, seed=seed, shard_bytes=shard_bytes,
     )  # fmt: skip
-    resumed = _prepare_target(target, plan, overwrite=overwrite, resume=resume)
-    tasks = [
-        ShardTask.of(plan, number, os.path.join(target, shard_name(number)), stop_at_error=on_error == "fail")
-        for number in range(plan.num_shards)
-        if number not in resumed
-    ]
-    _run(tasks, usable_cores() if workers is None else workers, _Progress(plan, resumed, progress))
-    return _publish(plan, target, started, len(resumed))
+    with target_folder(target, plan, overwrite=overwrite, resume=resume) as (folder, resumed):
+        tasks = [
+            ShardTask.of(plan, number, os.path.join(folder, shard_name(number)), stop_at_error=on_error == "fail")
+            for number in range(plan.num_shards)
+            if number not in resumed
+        ]
+        _run(tasks, workers, _Progress(plan, resumed, progress))
+        report = _publish(plan, folder, len(resumed))
+    return replace(report, path=target, seconds=time.monotonic() - started)
 
 
-def _pair(image_size: Any) -> tuple[int, int] | None:
-    return None if image_size is None else tuple(image_size)
-
-
-def _check_apart(source: str, target: str) -> None:
-    inner, outer = os.path.realpath(target), os.path.realpath(source)
-    if os.path.commonpath([inner, outer]) in (inner, outer):
-        raise ArgumentError(f"{target}: is the same as the source {source}, or one lies in the other: take a folder apart")
-
-
-def _prepare_target(target: str, plan: Plan, *, overwrite: bool, resume: bool) -> set[int]:
-    """Make the folder ready; returns the numbers of the shards that are there already."""
-    if not os.path.lexists(target):
-        _make_folder(target)
-        return set()
-    if not os.path.isdir(target):
-        raise DatasetExistsError(f"{target}: is a file, expected is a folder to make")
-    names = os.listdir(target)
-    ours = [name for name in names if _is_ours(name)]
-    if len(ours) < len(names):
-        other = sorted(set(names) - set(ours))[0]
-        raise DatasetExistsError(f"{target}: holds {other!r}, which is not kseq's: take a new folder")
-    if overwrite:
-        # The index first: without it there is no dataset, so nobody reads a half-removed one.
-        for name in sorted(ours):
-            os.unlink(os.path.join(target, name))
-        return set()
-    if ours and not resume:
-        state = "a dataset lies there" if INDEX_NAME in ours else "an unfinished packing lies there, --resume goes on with it"
-        raise DatasetExistsError(f"{target}: {state} (--overwrite replaces it)")
-    remove_temporary(target)
-    return _whole_shards(target, plan)
-
-
-def _make_folder(target: str) -> None:
+def _path(name: str, value: Any) -> str:
     try:
-        os.makedirs(target)
-    except OSError as error:
-        raise WriteError(f"{target}: cannot be made: {error.strerror}") from error
-
-
-def _is_ours(name: str) -> bool:
-    return name == INDEX_NAME or name.startswith(".kseq-tmp-") or (name.startswith("shard-") and name.endswith(".h5"))
-
-
-def _whole_shards(target: str, plan: Plan) -> set[int]:
-    """The shards of this very plan that an earlier run published; they are whole, since publishing is atomic."""
-    numbers = {number for number in range(plan.num_shards) if os.path.exists(os.path.join(target, shard_name(number)))}
-    others = [name for name in os.listdir(target) if name.startswith("shard-") and name not in map(shard_name, numbers)]
-    try:
-        for number in numbers:
-            _open_shard(plan, target, number)
-        if INDEX_NAME in os.listdir(target) and Index.open(target).dataset_id != plan.dataset_id:
-            others.append(INDEX_NAME)
-    except KseqError as error:
-        raise DatasetExistsError(
-            f"{error} (it was packed from other images or with other settings: --overwrite starts anew)"
-        ) from error
-    if others:
-        raise DatasetExistsError(
-            f"{os.path.join(target, others[0])}: was packed from other images or with other settings: --overwrite starts anew"
-        )
-    return numbers
-
-
-def _open_shard(plan: Plan, target: str, number: int) -> ShardReader:
-    return ShardReader(os.path.join(target, shard_name(number)), plan.settings.fields(), plan.dataset_id, number)
+        return os.fsdecode(value)
+    except TypeError as error:
+        raise ArgumentError(f"{name}={value!r}: allowed is a path") from error
 
 
 class _Progress:
@@ -304,25 +236,14 @@ def _report_shared(more: int) -> bool:
     return not stop.is_set()
 
 
-@contextmanager
-def _nothing_packed_removes(target: str) -> Iterator[None]:
-    try:
-        yield
-    except SourceError:
-        for name in filter(_is_ours, os.listdir(target)):
-            os.unlink(os.path.join(target, name))
-        os.rmdir(target)
-        raise
-
-
-def _publish(plan: Plan, target: str, started: float, num_resumed: int) -> PackReport:
+def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
     """Read back what the shards hold, and write the index that makes them a dataset."""
     entries: list[ShardEntry] = []
     rejected: list[Rejected] = []
     shapes: set[tuple[int, int]] = set()
     packed: list[int] = []
     for number in range(plan.num_shards):
-        reader = _open_shard(plan, target, number)
+        reader = open_shard(plan, target, number)
         entries.append(reader.entry(number))
         left_out = reader.rejected()
         rejected += left_out
@@ -330,10 +251,9 @@ def _publish(plan: Plan, target: str, started: float, num_resumed: int) -> PackR
         paths = {each.path for each in left_out}
         first = plan.shard_starts[number]
         packed += [first + place for place, image in enumerate(plan.shard_images(number)) if image.path not in paths]
-    with _nothing_packed_removes(target):
-        if not packed:
-            reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
-            raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
+    if not packed:
+        reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
+        raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
     fields = plan.settings.fields(shapes.pop() if len(shapes) == 1 else (None, None))
     names = np.array(plan.splits)[packed]
     splits = {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
@@ -356,7 +276,7 @@ def _publish(plan: Plan, target: str, started: float, num_resumed: int) -> PackR
         rejected=rejected,
         shards=len(entries),
         bytes=sum(each.num_bytes for each in entries) + os.path.getsize(os.path.join(target, INDEX_NAME)),
-        seconds=time.monotonic() - started,
+        seconds=0.0,
         class_names=plan.source.class_names,
         class_counts={name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()},
         resumed=num_resumed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -10,10 +11,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import xxhash
 
+from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError
 from kseq.fields import Field
 from kseq.format import FORMAT_VERSION
-from kseq.images import CHANNELS
+from kseq.images import CHANNELS, MAX_PIXELS
 from kseq.order import hash_key, permute
 from kseq.resize import INTERPOLATIONS, RESIZES
 from kseq.sources.folder import FolderSource, SourceImage
@@ -52,12 +54,13 @@ class Settings:
         _check_choice("resize", self.resize, RESIZES)
         _check_choice("color_mode", self.color_mode, CHANNELS)
         _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
-        if not 1 <= self.quality <= 100:
-            raise ArgumentError(f"quality={self.quality}: allowed is 1 to 100")
-        if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
-            raise ArgumentError(f"image_size={self.image_size}: allowed are two numbers, height and width, of 1 or more")
-        if self.max_side is not None and self.max_side < 1:
-            raise ArgumentError(f"max_side={self.max_side}: allowed is 1 or more")
+        whole("quality", self.quality, 1, 100)
+        if self.image_size is not None:
+            height, width = whole_pair("image_size", self.image_size)
+            if height * width > MAX_PIXELS:
+                raise ArgumentError(f"image_size={self.image_size}: allowed are {MAX_PIXELS} pixels")
+        if self.max_side is not None:
+            whole("max_side", self.max_side, 1)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -71,6 +74,10 @@ class Settings:
             )
         if self.encoding != "jpeg" and self.max_side:
             raise ArgumentError("max_side goes with encoding='jpeg'")
+        if self.encoding != "jpeg" and self.quality != Settings.quality:
+            raise ArgumentError(f"quality={self.quality}: goes with encoding='jpeg', found {self.encoding!r}")
+        if self.image_size is None and self.resize != Settings.resize:
+            raise ArgumentError(f"resize={self.resize!r}: goes with image_size, found none")
         if self.image_size and self.max_side:
             raise ArgumentError("image_size and max_side exclude each other: give one of the two")
         if self.encoding == "jpeg" and self.color_mode == "rgba":
@@ -164,8 +171,8 @@ def _assign_splits(source: FolderSource, fractions: Mapping[str, float], stratif
     wanted = {name: fraction for name, fraction in fractions.items() if fraction}
     from_folders = {image.split for image in source.images} - {None}
     for name, fraction in wanted.items():
-        if not 0 < fraction < 1:
-            raise ArgumentError(f"{name}={fraction}: allowed is a share between 0 and 1")
+        if not isinstance(fraction, numbers.Real) or not 0 < fraction < 1:
+            raise ArgumentError(f"{name}={fraction!r}: allowed is a share between 0 and 1")
         if name in from_folders:
             raise ArgumentError(f"{name}={fraction}: {source.root} has a folder for {name} already")
     if sum(wanted.values()) >= 1:
@@ -174,32 +181,39 @@ def _assign_splits(source: FolderSource, fractions: Mapping[str, float], stratif
     pool = np.array([number for number, name in enumerate(splits) if name == "train"])
     labels = np.array([source.images[number].label for number in pool] if stratify else np.zeros(len(pool)), np.int64)
     # Each class in an order of its own chance; a split takes from the front what the others left.
-    chance = permute(np.arange(len(pool)), max(len(pool), 1), hash_key(seed, 1))
+    chance = permute(np.arange(len(pool)), max(len(pool), 1), hash_key(whole("seed", seed), 1))
     queues = [pool[labels == label][np.argsort(chance[labels == label])] for label in np.unique(labels)]
+    sizes = [len(queue) for queue in queues]
     for name, fraction in sorted(wanted.items()):
-        counts = _shares([len(pool[labels == label]) for label in np.unique(labels)], fraction)
+        counts = _shares(sizes, [len(queue) for queue in queues], fraction)
         for place, count in enumerate(counts):
             for number in queues[place][:count]:
                 splits[number] = name
             queues[place] = queues[place][count:]
+    for name in [*wanted, "train"] if wanted else []:
+        if name not in splits:
+            raise ArgumentError(
+                f"{' '.join(f'{each}={share}' for each, share in wanted.items())}: leaves no sample of {len(pool)} for {name}"
+            )
     return splits
 
 
-def _shares(sizes: list[int], fraction: float) -> list[int]:
-    """Whole shares of groups that add up to the share of the total: largest remainders round up (Hamilton's method)."""
+def _shares(sizes: list[int], left: list[int], fraction: float) -> list[int]:
+    """Whole shares of groups that add up to the share of the total: largest remainders round up (Hamilton's method).
+
+    A group gives no more than what other splits left of it.
+    """
     exact = np.array(sizes) * fraction
     shares = np.floor(exact).astype(int)
-    missing = round(sum(sizes) * fraction) - int(shares.sum())
-    largest = np.argsort(shares - exact, kind="stable")[: max(missing, 0)]
-    shares[largest] += 1
-    return [int(share) for share in shares]
+    for _ in range(round(sum(sizes) * fraction) - int(shares.sum())):
+        shares[np.where(shares < left, exact - shares, -np.inf).argmax()] += 1
+    return shares.tolist()
 
 
 def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
     if shard_bytes is None:
         shard_bytes = max(_LEAST_SHARD_BYTES, min(_SHARD_BYTES, sum(sizes) // _SHARDS_FOR_ALL_CORES))
-    if shard_bytes < 1:
-        raise ArgumentError(f"shard_bytes={shard_bytes}: allowed is 1 or more")
+    whole("shard_bytes", shard_bytes, 1)
     starts, filled = [0], 0
     for number, size in enumerate(sizes):
         if filled and filled + size > shard_bytes:

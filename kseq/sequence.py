@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kseq.arguments import whole
 from kseq.batch import BatchMaker, ImageForm
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
@@ -117,7 +118,7 @@ class ShardSequence(keras.utils.PyDataset):
             raise ArgumentError(f"{dataset.path}: split {option!r} is empty")
         self._inputs, self._targets = find_fields(dataset, inputs, targets, label_mode)
         self._encode_label = label_encoder(dataset, label_mode)
-        self._weights = check_weights(dataset, sample_weight)
+        self._weights = check_weights(dataset, self._targets, sample_weight)
         crop, flips, self._functions = sort_augment(augment)
         image = next(dataset.fields[name] for name in self._inputs.values() if dataset.fields[name].content == "image")
         shape = image_shape(dataset, image, input_shape, color_mode, crop)
@@ -129,7 +130,7 @@ class ShardSequence(keras.utils.PyDataset):
         self._order = Order(len(dataset), batch_size, shuffle, seed, drop_remainder, rank, world_size)
         names = list(dict.fromkeys([*self._inputs.values(), *self._targets.values()]))
         self._loader = Loader(
-            BatchMaker(dataset, names, filled, crop, flips, seed),
+            BatchMaker(dataset, names, filled, crop, flips, self._order.seed),
             self._order,
             workers=min(usable_cores(), _MOST_DEFAULT_WORKERS) if workers is None else workers,
             use_multiprocessing=use_multiprocessing,
@@ -171,14 +172,17 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: Where it is not in [0, len).
         """
-        batch_number = operator.index(index)
-        if not 0 <= batch_number < len(self):
-            raise OutOfRangeError(f"{self._dataset.path}: batch number {batch_number} is not in [0, {len(self)})")
+        batch_number = self._check_number(index)
         self._notice_shuffling(batch_number)
         epoch = self.epoch
         arrays = self._loader.batch(epoch, batch_number)
         self._passes.served(batch_number)
         return self._output(arrays, batch_number, epoch)
+
+    def _check_number(self, batch_number: int) -> int:
+        if not 0 <= operator.index(batch_number) < len(self):
+            raise OutOfRangeError(f"{self._dataset.path}: batch number {batch_number} is not in [0, {len(self)})")
+        return operator.index(batch_number)
 
     def on_epoch_begin(self) -> None:
         """Called by Keras."""
@@ -220,13 +224,12 @@ class ShardSequence(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        if value < 0:
-            raise ArgumentError(f"epoch={value}: allowed is 0 or more")
-        self._passes.epoch = value
+        self._passes.epoch = whole("epoch", value, 0)
 
     def sample_ids(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
         """`(n,)` int64: the samples of a batch, as positions in the whole collection; of the current epoch if None."""
-        return self._loader.sample_ids(self.epoch if epoch is None else epoch, batch_number)
+        wanted = self.epoch if epoch is None else whole("epoch", epoch, 0)
+        return self._loader.sample_ids(wanted, self._check_number(batch_number))
 
     @property
     def num_samples(self) -> int:
@@ -252,6 +255,12 @@ class ShardSequence(keras.utils.PyDataset):
     def digest(self) -> str:
         """32 hexadecimal digits that stand for all that the dataset holds: to log with a run."""
         return self._dataset.digest
+
+    def __repr__(self) -> str:
+        return (
+            f"<ShardSequence {self._dataset.path!r} {self.option}: {self.num_samples} samples, "
+            f"{len(self)} batches of {self.batch_size}>"
+        )
 
     def close(self) -> None:
         """End the workers and let go of the files; batches that were handed out stay valid."""
@@ -283,9 +292,14 @@ class ShardSequence(keras.utils.PyDataset):
         images = array
         for function in self._functions:
             images = np.asarray(function(images))
-        if len(images) != len(array) or images.ndim != 4:
+        if images.ndim != 4 or len(images) != len(array) or images.dtype.kind not in "uif":
             raise ArgumentError(
-                f"an augment function gave an array of {images.shape}, expected is ({len(array)}, height, width, channels)"
+                f"an augment function gave {images.dtype} of shape {images.shape}, "
+                f"expected are numbers of shape ({len(array)}, height, width, channels)"
+            )
+        if self._form.dtype == "uint8" and images.dtype != np.uint8:
+            raise ArgumentError(
+                f"an augment function gave {images.dtype}, which does not fit into dtype='uint8': give dtype='float32'"
             )
         moved = images if self._form.data_format == "channels_last" else np.moveaxis(images, -1, 1)
         out = np.empty(moved.shape, self._form.dtype)

@@ -105,7 +105,8 @@ photos, path = sys.argv[1:]
 results = {}
 for crop in (False, True):
     theirs = keras.utils.image_dataset_from_directory(
-        photos + "/test", image_size=(224, 224), batch_size=32, shuffle=False, interpolation="bilinear", crop_to_aspect_ratio=crop)
+        photos + "/test", image_size=(224, 224), batch_size=32, shuffle=False, interpolation="bilinear",
+        crop_to_aspect_ratio=crop)
     ours = kseq.ShardSequence(path, "test", input_shape=(224, 224, 3), crop_to_aspect_ratio=crop, dtype="float32")
     differences, labels_equal, count = [], True, 0
     for (images, labels), (expected, expected_labels) in zip(ours, theirs.as_numpy_iterator(), strict=True):

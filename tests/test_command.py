@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import inspect
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import write_numbered
 from kseq_tools.main import main, make_parser
+from kseq_tools.pack import _Progress
 
 import kseq
 
@@ -79,6 +81,30 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
     assert (settings["resize"], settings["interpolation"], settings["color_mode"]) == ("pad", "area", "grayscale")
 
 
+def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "source": "a", "dataset": "b", "encoding": "jpeg", "image_size": [6, 5], "resize": "pad", "color_mode": "grayscale",
+        "interpolation": "area", "quality": 80, "max_side": 70, "check": False, "class_names": ["x", "y"], "val": 0.1,
+        "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail", "shard_bytes": 1024, "workers": 3,
+        "overwrite": True, "resume": True,
+    }  # fmt: skip
+    received = {}
+
+    @functools.wraps(kseq.pack)
+    def fake(**options: object) -> None:
+        received.update(options)
+        raise kseq.KseqError("enough")
+
+    monkeypatch.setattr(kseq, "pack", fake)
+    words = "a b --encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
+    words += "--max-side 70 --no-check --class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
+    words += "--shard-bytes 1K --workers 3 --overwrite --resume"
+    assert main(["pack", *words.split()]) == 1
+    del received["progress"]
+    assert received == given
+    assert set(given) == set(options_of("pack"))
+
+
 @pytest.mark.parametrize(("text", "count"), [("1000", 1000), ("1K", 1024), ("64M", 64 << 20), ("2GiB", 2 << 30), ("3kb", 3072)])
 def test_sizes_may_have_a_unit(text: str, count: int) -> None:
     assert make_parser().parse_args(["pack", "a", "b", "--shard-bytes", text]).shard_bytes == count
@@ -124,6 +150,33 @@ def test_names_that_would_break_a_line_are_escaped(tmp_path: Path, capfdbinary: 
     assert rb"a/\udcff.txt: is not" in printed
 
 
+def test_an_error_that_names_such_a_file_is_still_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_numbered(tmp_path / "photos", {"a": 1})
+    (tmp_path / "photos/a/two\nlines.txt").write_text("hello")
+    words = ["pack", str(tmp_path / "photos"), str(tmp_path / "packed"), "--workers", "0", "--on-error", "fail"]
+    assert main(words) == 1
+    assert re.fullmatch(r"kseq: .*two\\nlines.txt: is not .*\n", capsys.readouterr().err)
+
+
+def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(photos_to_pack: Path, tmp_path: Path) -> None:
+    target = os.fsencode(tmp_path) + b"/caf\xe9"
+    strict = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
+    for words in (["pack", str(photos_to_pack), target, "--workers", "0"], ["info", target], ["verify", target]):
+        done = subprocess.run([sys.executable, "-c", COMMAND, *words], env=strict, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert rb"caf\udce9: " in done.stdout
+
+
+def test_a_reader_that_has_read_enough_is_no_error_to_print(numbered: Path) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", COMMAND, "info", str(numbered)]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=buffered, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_progress_is_a_bar_on_a_terminal(photos_to_pack: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -143,6 +196,17 @@ def test_progress_is_plain_lines_elsewhere(
     assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), "--workers", "0"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"31 of 31 images, [\d,]+ images/s", lines[-1])
+
+
+def test_the_rate_of_a_resumed_packing_counts_what_this_run_did(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 20.0, 20.0, 40.0, 40.0])
+    monkeypatch.setattr("kseq_tools.pack.time.monotonic", lambda: next(clock))
+    with _Progress() as progress:
+        progress.show(1000, 2000)
+        progress.show(1200, 2000)
+    assert capsys.readouterr().err.splitlines()[-1] == "1,200 of 2,000 images, 5 images/s"
 
 
 def test_info_tells_what_a_dataset_holds(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +239,7 @@ def test_info_lists_the_rejected_on_request(photos_to_pack: Path, tmp_path: Path
 
 def test_verify_says_that_all_is_whole(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(numbered)]) == 0
-    assert "100 samples in 7 shards are whole" in capsys.readouterr().out
+    assert "100 samples in 7 shards, all whole" in capsys.readouterr().out
 
 
 def test_verify_lists_the_damage_and_exits_with_1(

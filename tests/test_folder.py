@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import write_numbered
 
 import kseq
 from kseq.errors import SourceError
@@ -62,6 +65,27 @@ def test_images_beside_the_class_folders_are_found_but_have_no_class(tmp_path: P
     assert scanned(tmp_path) == [("a/1.jpg", 0, None), ("lost.JPG", -1, None)]
 
 
+def test_a_dangling_link_beside_the_class_folders_is_found_as_well(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    assert scanned(tmp_path) == [("a/1.jpg", 0, None), ("gone.jpg", -1, None)]
+
+
+def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "train/b/2.jpg", "train/b/10.jpg", "train/a/x/1.jpg", "train/a/1.jpg", "test/b/1.jpg")
+    found, scandir = [], os.scandir
+    for order in (sorted, lambda names, key: sorted(names, key=key, reverse=True)):
+
+        @contextlib.contextmanager
+        def ordered(folder: str, order: object = order) -> Iterator[list[os.DirEntry[str]]]:
+            with scandir(folder) as entries:
+                yield order(entries, key=lambda each: each.name)  # type: ignore[operator]
+
+        monkeypatch.setattr(os, "scandir", ordered)
+        found.append(FolderSource.scan(str(tmp_path)))
+    assert found[0] == found[1]
+
+
 def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
     touch(tmp_path / "photos", "a/1.jpg")
     touch(tmp_path / "other", "x/2.jpg")
@@ -116,10 +140,16 @@ def test_refuses_what_is_no_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [b"caf\xe9.png", b"two\nlines.png", b"x" * 251 + b".png", "ünï☃.png".encode()])
 def test_names_survive_byte_for_byte(tmp_path: Path, name: bytes) -> None:
-    from conftest import write_numbered
-
     write_numbered(tmp_path / "photos", {"a": 2})
     os.rename(tmp_path / "photos/a/00001.png", os.path.join(os.fsencode(tmp_path / "photos/a"), name))
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert b"a/" + name in [os.fsencode(dataset.source(number)) for number in range(2)]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines", "ünï☃".encode()])
+def test_class_names_survive_byte_for_byte(tmp_path: Path, name: bytes) -> None:
+    write_numbered(tmp_path / "photos", {"a": 1, "b": 1})
+    os.rename(tmp_path / "photos/b", os.path.join(os.fsencode(tmp_path / "photos"), name))
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
+    assert os.fsencode(kseq.ShardDataset(tmp_path / "packed").classes[1]) == name

@@ -22,7 +22,7 @@ from conftest import numbers_of
 import kseq
 from kseq import workers
 from kseq.batch import BatchMaker, ImageForm
-from kseq.errors import ArgumentError, ClosedError, DamagedError, WorkerDiedError
+from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
 from kseq.loader import Loader
 from kseq.order import Order
 
@@ -167,6 +167,20 @@ def test_an_error_of_a_worker_reaches_the_caller_and_the_rest_goes_on(numbered: 
             good += 1
     assert (good, bad) == (6, 1)
     loader.close()
+
+
+def test_a_worker_that_cannot_open_the_dataset_says_why(
+    numbered: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    moved = Path(shutil.copytree(numbered, tmp_path / "moved"))
+    loader = make_loader(moved, 2, True)
+    moved.rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetNotFoundError, match="moved: there is no such folder"):
+        loader.batch(0, 0)
+    loader.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) -> None:

@@ -16,7 +16,7 @@ from conftest import photo, write_numbered, write_photos
 from PIL import Image
 
 import kseq
-from kseq.errors import ArgumentError, DatasetExistsError, ImageError, NotAnImageError, SourceError
+from kseq.errors import ArgumentError, DatasetExistsError, ImageError, NotAnImageError, SourceError, WriteError
 from kseq.images import decode
 from kseq.resize import resize_to
 
@@ -78,6 +78,14 @@ def test_keep_stores_jpeg_and_png_as_they_are_and_others_as_png(mixed: Path, tmp
         assert np.array_equal(dataset[number]["image"], decode(original, "rgb"))
 
 
+def test_keep_stores_the_jpeg_of_a_camera_that_holds_more_pictures_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "photos/a").mkdir(parents=True)
+    more = [Image.fromarray(photo(1, 30, 40))]
+    Image.fromarray(photo(0, 30, 40)).save(tmp_path / "photos/a/0.jpg", "MPO", save_all=True, append_images=more)
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
+    assert kseq.ShardDataset(tmp_path / "packed").stored_bytes(0) == (tmp_path / "photos/a/0.jpg").read_bytes()
+
+
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_raw_stores_decoded_and_resized_pixels(mixed: Path, tmp_path: Path, fit: str) -> None:
     kseq.pack(mixed, tmp_path / "packed", encoding="raw", image_size=(20, 20), resize=fit, interpolation="bicubic", workers=0)
@@ -129,6 +137,13 @@ def test_no_check_leaves_the_decoding_out(mixed: Path, tmp_path: Path) -> None:
     assert report.packed == 7
 
 
+def test_an_image_that_does_not_fit_into_a_jpeg_is_left_out(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "photos", {"a": 2})
+    Image.new("RGB", (1, 65_501)).save(tmp_path / "photos/a/tall.png")
+    report = kseq.pack(tmp_path / "photos", tmp_path / "packed", encoding="jpeg", workers=0)
+    assert [each.path for each in report.rejected] == [b"a/tall.png"]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_on_error_fail_stops_and_names_the_file(mixed: Path, tmp_path: Path, workers: int) -> None:
     with pytest.raises(ImageError, match=r"mixed/.*: ") as caught:
@@ -173,6 +188,39 @@ def test_overwrite_replaces_a_dataset(photos: Path, tmp_path: Path) -> None:
     assert files(tmp_path / "packed") == files(tmp_path / "new")
 
 
+@pytest.mark.parametrize("fault", ["all broken", "stops at the first", "disk error"])
+def test_an_overwriting_that_fails_leaves_the_old_dataset(
+    photos: Path, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kseq.pack(photos, tmp_path / "packed", workers=0)
+    before = files(tmp_path / "packed")
+    write_numbered(tmp_path / "new", {"a": 2})
+    for each in (tmp_path / "new/a").iterdir() if fault == "all broken" else [tmp_path / "new/a/x.png"]:
+        each.write_bytes(b"broken")
+    if fault == "disk error":
+        monkeypatch.setattr(
+            sys.modules["kseq.pack"], "write_index", lambda *_, **__: (_ for _ in ()).throw(WriteError("disk full"))
+        )
+    with pytest.raises((SourceError, ImageError, WriteError)):
+        kseq.pack(
+            tmp_path / "new",
+            tmp_path / "packed",
+            overwrite=True,
+            workers=0,
+            on_error="skip" if fault != "stops at the first" else "fail",
+        )
+    assert files(tmp_path / "packed") == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["new", "packed"]
+
+
+def test_overwriting_goes_on_where_an_overwriting_was_killed(photos: Path, tmp_path: Path) -> None:
+    kseq.pack(photos, tmp_path / "packed", workers=0)
+    shutil.copytree(tmp_path / "packed", tmp_path / "packed.new")
+    kseq.pack(photos, tmp_path / "packed", encoding="jpeg", overwrite=True, workers=0)
+    assert kseq.ShardDataset(tmp_path / "packed").stored_bytes(0) != (photos / "cat/00000.jpg").read_bytes()
+    assert [each.name for each in tmp_path.iterdir()] == ["packed"]
+
+
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}], ids=str)
 def test_a_folder_with_other_things_is_refused_and_stays(photos: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     (tmp_path / "mine").mkdir()
@@ -180,6 +228,12 @@ def test_a_folder_with_other_things_is_refused_and_stays(photos: Path, tmp_path:
     with pytest.raises(DatasetExistsError, match=r"holds 'thesis.txt', which is not kseq's"):
         kseq.pack(photos, tmp_path / "mine", workers=0, **options)
     assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_by_the_name_of_a_shard_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "packed/shard-00000.h5").mkdir(parents=True)
+    with pytest.raises(DatasetExistsError, match=r"packed: holds 'shard-00000.h5', which is not kseq's"):
+        kseq.pack(photos, tmp_path / "packed", workers=0, overwrite=True)
 
 
 @pytest.mark.parametrize(("source", "target"), [("p", "p"), ("p", "p/packed"), ("p/in", "p")])
@@ -211,12 +265,44 @@ def test_a_split_whose_files_are_all_broken_is_left_out(tmp_path: Path) -> None:
         ({"on_error": "ignore"}, "on_error='ignore': allowed are skip, fail"),
         ({"workers": -1}, "workers=-1: allowed is 0 or more"),
         ({"overwrite": True, "resume": True}, "exclude each other"),
+        ({"workers": "2"}, "workers='2': allowed is a whole number"),
+        ({"val": "0.1"}, "val='0.1': allowed is a share"),
+        ({"val": 0.001}, "val=0.001: leaves no sample of 60 for val"),
+        ({"val": 0.999}, "val=0.999: leaves no sample of 60 for train"),
+        ({"seed": 1.5}, "seed=1.5: allowed is a whole number"),
+        ({"shard_bytes": "64M"}, "shard_bytes='64M': allowed is a whole number"),
+        ({"encoding": "raw", "image_size": 16}, "image_size=16: allowed are two numbers"),
+        ({"encoding": "raw", "image_size": (16.5, 16)}, "allowed are two numbers"),
+        ({"encoding": "raw", "image_size": (10**6, 10**6)}, "allowed are 178956970 pixels"),
+        ({"encoding": "jpeg", "quality": "90"}, "quality='90': allowed is a whole number"),
+        ({"quality": 50}, "goes with encoding='jpeg'"),
+        ({"resize": "crop"}, "goes with image_size"),
     ],
 )
 def test_refuses_arguments_in_one_line(photos: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         kseq.pack(photos, tmp_path / "packed", **options)
     assert not (tmp_path / "packed").exists()
+
+
+def test_numbers_of_numpy_are_numbers(photos: Path, tmp_path: Path) -> None:
+    size = np.array([20, 16])
+    kseq.pack(photos, tmp_path / "packed", encoding="raw", image_size=size, seed=np.int64(3), val=np.float32(0.1), workers=0)
+    assert kseq.ShardDataset(tmp_path / "packed").fields["image"].shape == (20, 16, 3)
+
+
+def test_an_empty_path_is_refused(photos: Path) -> None:
+    with pytest.raises(ArgumentError, match="allowed are paths that are not empty"):
+        kseq.pack(photos, "")
+    with pytest.raises(ArgumentError, match="dataset=5: allowed is a path"):
+        kseq.pack(photos, 5)  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_pipe_is_rejected_and_does_not_hang(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "photos", {"a": 2})
+    os.mkfifo(tmp_path / "photos/a/pipe.jpg")
+    report = kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
+    assert [each.reason for each in report.rejected] == ["is not a regular file"]
 
 
 def test_progress_is_told_up_to_the_end(photos: Path, tmp_path: Path) -> None:
@@ -228,9 +314,18 @@ def test_progress_is_told_up_to_the_end(photos: Path, tmp_path: Path) -> None:
         assert calls == sorted(calls)
 
 
-def test_packing_prints_nothing(mixed: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    kseq.pack(mixed, tmp_path / "packed", workers=2)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_packing_prints_nothing_and_warns_of_nothing(
+    mixed: Path, tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "the maker of the camera"
+    Image.fromarray(photo(0, 8, 8)).save(mixed / "a/odd.jpg", exif=exif.tobytes()[:-9])
+    with pytest.warns(UserWarning, match="Truncated File Read"), Image.open(mixed / "a/odd.jpg") as odd:
+        odd.getexif()
+    kseq.pack(mixed, tmp_path / "packed", workers=workers)
     assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
 
 
 def test_a_plain_script_needs_no_guard(photos: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import write_photos
+from PIL import Image
 
 import kseq
 from kseq.errors import DatasetExistsError, WorkerDiedError
@@ -165,6 +166,24 @@ def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled:
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
     resume(source, tmp_path / "packed")
     assert files(tmp_path / "packed") == unkilled
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_ctrl_c_amid_a_shard_of_many_seconds_ends_soon(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "photos/a").mkdir(parents=True)
+    Image.new("RGB", (2000, 2000)).save(tmp_path / "large.png")
+    for number in range(1000):
+        (tmp_path / f"photos/a/{number}.png").symlink_to(tmp_path / "large.png")
+    process = start(tmp_path / "photos", tmp_path / "packed", "--shard-bytes", "1G", "--workers", workers)
+    while not list(tmp_path.glob("packed/.kseq-tmp-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    started = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, printed = process.communicate(timeout=100)
+    assert time.monotonic() - started < 5
+    assert (process.returncode, printed) == (130, "kseq: interrupted\n")
+    assert not list((tmp_path / "packed").iterdir())
 
 
 def test_a_worker_that_is_killed_is_an_error_and_can_be_resumed(

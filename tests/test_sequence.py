@@ -199,6 +199,47 @@ def test_a_function_is_given_the_batch_of_images(numbered: Path) -> None:
     assert np.array_equal(found, kseq.ShardDataset(numbered, "val").read(range(20))["image"] // 2)
 
 
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda images: images / 255, "gave float64, which does not fit into dtype='uint8': give dtype='float32'"),
+        (lambda images: images[:3], r"expected are numbers of shape \(20, height, width, channels\)"),
+        (lambda images: None, "gave object of shape"),
+    ],
+)
+def test_refuses_what_a_function_gives_that_does_not_fit(numbered: Path, function: Any, words: str) -> None:
+    with kseq.ShardSequence(numbered, "val", augment=function) as sequence, pytest.raises(ArgumentError, match=words):
+        sequence[0]
+
+
+def test_floats_of_a_function_stay_floats(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, "val", augment=lambda images: images / 255, dtype="float32") as sequence:
+        assert np.allclose(sequence[0][0], kseq.ShardDataset(numbered, "val").read(range(20))["image"] / 255)
+
+
+def test_numbers_of_numpy_are_numbers(numbered: Path) -> None:
+    with kseq.ShardSequence(
+        numbered, seed=np.int64(3), batch_size=np.int32(16), augment=kseq.CenterCrop(np.int64(4))
+    ) as sequence:
+        sequence.epoch = np.int64(2)
+        with kseq.ShardSequence(numbered, seed=3, batch_size=16) as same:
+            assert numbers_of(sequence[0][0]).tolist() == same.sample_ids(0, 2).tolist()
+
+
+def test_the_program_may_change_its_folder(numbered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(numbered.parent)
+    with kseq.ShardSequence(numbered.name, batch_size=16) as sequence:
+        monkeypatch.chdir(tmp_path)
+        assert numbers_of(sequence[0][0]).tolist() == sequence.sample_ids(0).tolist()
+        assert len(pickle.loads(pickle.dumps(sequence))) == 5
+
+
+def test_says_what_it_is_at_a_prompt(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, batch_size=16) as sequence:
+        assert repr(sequence) == f"<ShardSequence '{numbered}' train: 80 samples, 5 batches of 16>"
+    assert repr(kseq.ShardDataset(numbered, "val")) == f"<ShardDataset '{numbered}' val>"
+
+
 def test_crops_are_the_same_whatever_the_batch_the_workers_and_the_rank(packed_photos: Path) -> None:
     def crops(**arguments: Any) -> dict[int, bytes]:
         with kseq.ShardSequence(
@@ -282,6 +323,15 @@ def refused(path: Path, *arguments: Any, **options: Any) -> str:
         ({"max_queue_size": 0}, "allowed is 1 or more"),
         ({"verify": "sometimes"}, "allowed are first, always, never"),
         ({"rank": 3, "world_size": 2}, "allowed is 0 to 1"),
+        ({"batch_size": "4"}, "batch_size='4': allowed is a whole number"),
+        ({"batch_size": 4.0}, "batch_size=4.0: allowed is a whole number"),
+        ({"seed": None}, "seed=None: allowed is a whole number"),
+        ({"workers": 2.5}, "workers=2.5: allowed is a whole number"),
+        ({"input_shape": 16}, "expected are three numbers"),
+        ({"input_shape": (16.0, 16, 3)}, "allowed are two numbers"),
+        ({"label_mode": None, "sample_weight": [1.0] * 80}, "goes with targets"),
+        ({"sample_weight": [float("nan")] * 80}, "one finite number per sample"),
+        ({"sample_weight": "a"}, "allowed is one number per sample"),
     ],
 )
 def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: str) -> None:

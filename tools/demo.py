@@ -60,7 +60,7 @@ def _choose_backend() -> None:
     if importlib.util.find_spec("sklearn") is None or not installed:
         raise ArgumentError("the demo needs scikit-learn and tensorflow, jax or torch: pip install 'kseq[demo]'")
     os.environ.setdefault("KERAS_BACKEND", installed[0])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def _write_digits(folder: Path) -> int:

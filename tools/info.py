@@ -11,7 +11,7 @@ import numpy as np
 
 import kseq
 
-from .table import format_bytes, format_counts, printable
+from .table import format_bytes, format_count, format_counts, printable
 
 
 def add_parser(commands: Any) -> None:
@@ -73,7 +73,8 @@ def _class_counts(dataset: kseq.ShardDataset) -> dict[str, list[int]]:
 
 def _as_text(facts: dict[str, Any]) -> str:
     lines = [
-        f"{facts['path']}: {facts['samples']:,} samples in {facts['shards']:,} shards, {format_bytes(facts['bytes'])}",
+        f"{printable(facts['path'])}: {format_count(facts['samples'], 'sample')} in {format_count(facts['shards'], 'shard')}, "
+        f"{format_bytes(facts['bytes'])}",
         f"digest {facts['digest']}",
         "",
     ]
@@ -81,7 +82,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines.append(f"{name}: {_field_text(field, facts['packed_with'])}")
     lines += ["", format_counts(facts["class_names"], facts["splits"])]
     if facts["num_rejected"]:
-        lines += ["", f"{facts['num_rejected']:,} files were left out when it was packed"]
+        lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
         lines += [f"  {printable(each['path'])}: {each['reason']}" for each in facts.get("rejected", [])]
     return "\n".join(lines)
 

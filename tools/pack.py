@@ -18,7 +18,7 @@ from kseq.pack import ON_ERROR
 from kseq.plan import ENCODINGS
 from kseq.resize import INTERPOLATIONS, RESIZES
 
-from .table import format_bytes, format_counts, printable
+from .table import format_bytes, format_count, format_counts, printable
 
 _SHOWN_REJECTED = 10
 _PLAIN_EVERY = 10.0
@@ -121,6 +121,7 @@ class _Progress:
     def __init__(self) -> None:
         self._bar: Any = None
         self._started = self._last = time.monotonic()
+        self._resumed: int | None = None
 
     def __enter__(self) -> _Progress:
         return self
@@ -130,23 +131,25 @@ class _Progress:
             self._bar.close()
 
     def show(self, done: int, total: int) -> None:
+        if self._resumed is None:
+            self._resumed = done
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = tqdm(total=total, unit=" images", initial=done, dynamic_ncols=True)
             self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._last > _PLAIN_EVERY:
             self._last = time.monotonic()
-            rate = done / (self._last - self._started)
+            rate = (done - self._resumed) / (self._last - self._started)
             print(f"{done:,} of {total:,} images, {rate:,.0f} images/s", file=sys.stderr, flush=True)
 
 
 def _summary(report: kseq.PackReport) -> str:
     rate = report.found / max(report.seconds, 1e-9)
-    shards = f"{report.shards} shard{'s' * (report.shards != 1)}"
+    shards = format_count(report.shards, "shard")
     lines = [
         format_counts(report.class_names, report.class_counts),
         "",
-        f"{report.packed:,} images packed into {report.path}: {shards}, {format_bytes(report.bytes)}, "
+        f"{format_count(report.packed, 'image')} packed into {printable(report.path)}: {shards}, {format_bytes(report.bytes)}, "
         f"{report.seconds:.1f} s ({rate:,.0f} images/s)",
     ]
     if report.resumed:
@@ -155,5 +158,7 @@ def _summary(report: kseq.PackReport) -> str:
         lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
         lines += [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
         if len(report.rejected) > _SHOWN_REJECTED:
-            lines.append(f"  ... and {len(report.rejected) - _SHOWN_REJECTED:,} more (kseq info --rejected {report.path})")
+            lines.append(
+                f"  ... and {len(report.rejected) - _SHOWN_REJECTED:,} more (kseq info --rejected {printable(report.path)})"
+            )
     return "\n".join(lines)

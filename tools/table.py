@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["format_bytes", "format_counts", "format_table", "printable"]
+__all__ = ["format_bytes", "format_count", "format_counts", "format_table", "printable"]
 
 
 def format_bytes(count: int) -> str:
@@ -15,6 +15,11 @@ def format_bytes(count: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def format_count(count: int, thing: str) -> str:
+    """`1 shard`, `1,000 shards`."""
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

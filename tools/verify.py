@@ -8,7 +8,7 @@ from typing import Any
 
 import kseq
 
-from .table import format_bytes
+from .table import format_bytes, format_count, printable
 
 
 def add_parser(commands: Any) -> None:
@@ -26,9 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Verify; one line for each thing that is damaged."""
     report = kseq.verify(arguments.dataset)
     for line in report.damaged:
-        print(line)
+        print(printable(line))
     if report.damaged:
-        print(f"kseq: {report.path}: {len(report.damaged)} things are damaged", file=sys.stderr)
+        count = len(report.damaged)
+        print(f"kseq: {printable(report.path)}: {count} thing{'s are' if count > 1 else ' is'} damaged", file=sys.stderr)
         return 1
-    print(f"{report.path}: {report.samples:,} samples in {report.shards:,} shards are whole, {format_bytes(report.bytes)}")
+    samples, shards = format_count(report.samples, "sample"), format_count(report.shards, "shard")
+    print(f"{printable(report.path)}: {samples} in {shards}, all whole, {format_bytes(report.bytes)}")
     return 0

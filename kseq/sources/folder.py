@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kseq.errors import SourceError
+from kseq.errors import ImageError, SourceError
 
 __all__ = ["FolderSource", "SourceImage"]
 
@@ -67,7 +68,11 @@ class FolderSource:
         places: list[tuple[str | None, str]] = [(split, name) for name, split in split_folders.items()] or [(None, "")]
         found = sorted({name for _, place in places for name in _folders(os.path.join(root, place))})
         if not found:
-            raise SourceError(f"{root}: holds no class folder, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE")
+            loose = sum(each.name.lower().endswith(_IMAGE_SUFFIXES) for each in _entries(root))
+            beside = f" (but {loose} images)" if loose else ""
+            raise SourceError(
+                f"{root}: holds no class folder{beside}, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE"
+            )
         names = _order_classes(root, found, class_names)
         images = [image for split, place in places for image in _scan_split(root, place, split, names)]
         if not any(image.label >= 0 for image in images):
@@ -77,9 +82,19 @@ class FolderSource:
         return cls(root, names, images)
 
     def read(self, image: SourceImage) -> bytes:
-        """The bytes of one image file."""
-        with open(os.path.join(os.fsencode(self.root), image.path), "rb") as file:
-            return file.read()
+        """The bytes of one image file.
+
+        Raises:
+            ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
+        """
+        path = os.path.join(os.fsencode(self.root), image.path)
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise ImageError("is not a regular file")
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise ImageError(f"cannot be read: {error.strerror}") from error
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -136,7 +151,7 @@ def _scan_split(root: str, place: str, split: str | None, class_names: tuple[str
             yield from _images(root, f"{place}/{each.name}" if place else each.name, label, split)
         elif each.name.lower().endswith(_IMAGE_SUFFIXES):
             path = f"{place}/{each.name}" if place else each.name
-            yield SourceImage(os.fsencode(path), -1, split, each.stat().st_size)
+            yield SourceImage(os.fsencode(path), -1, split, _size(each))
 
 
 def _images(root: str, place: str, label: int, split: str | None) -> Iterator[SourceImage]:
@@ -144,7 +159,7 @@ def _images(root: str, place: str, label: int, split: str | None) -> Iterator[So
         path = f"{place}/{each.name}"
         if each.is_dir(follow_symlinks=False):
             yield from _images(root, path, label, split)
-        else:
+        elif not each.is_dir():
             yield SourceImage(os.fsencode(path), label, split, _size(each))
 
 

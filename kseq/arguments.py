@@ -1,0 +1,46 @@
+"""Numbers that a caller gave: whole and in their range, or refused by the name of their argument."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from kseq.errors import ArgumentError
+
+__all__ = ["whole", "whole_pair"]
+
+
+def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
+    """A whole number (Python's or numpy's) as a Python int.
+
+    Raises:
+        ArgumentError: Where it is none, or is not from `least` to `most`.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError as error:
+        raise ArgumentError(f"{name}={value!r}: allowed is a whole number{_range(least, most)}") from error
+    if (least is not None and number < least) or (most is not None and number > most):
+        raise ArgumentError(f"{name}={number}: allowed is{_range(least, most)}")
+    return number
+
+
+def _range(least: int | None, most: int | None) -> str:
+    if least is None:
+        return ""
+    return f" {least} or more" if most is None else f" {least} to {most}"
+
+
+def whole_pair(name: str, value: Any) -> tuple[int, int]:
+    """Two whole numbers of 1 or more, height and width in pixels.
+
+    Raises:
+        ArgumentError: Where it is anything else.
+    """
+    try:
+        height, width = value
+        return whole(name, height, 1), whole(name, width, 1)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name}={value!r}: allowed are two numbers, height and width, of 1 or more") from error
