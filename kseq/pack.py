@@ -185,7 +185,8 @@ def _run(tasks: list[ShardTask], workers: int, progress: _Progress) -> None:
                 progress.show(_take_count(done))
         except BrokenProcessPool as error:
             raise WorkerDiedError(
-                "a worker process was killed (out of memory?): --resume goes on from the shards that are whole"
+                "a worker process was killed (out of memory?): --resume goes on from the shards that are whole, "
+                "unless this run was to overwrite: then the old dataset stays as it was"
             ) from error
         except BaseException:
             stop.set()
