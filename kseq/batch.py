@@ -10,17 +10,23 @@ import cv2
 import numpy as np
 
 from kseq.augment import Crop, RandomFlip, draw
+from kseq.boxes import Box
 from kseq.buffers import ArraySpec
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError
 from kseq.fields import Field
 from kseq.images import CHANNELS, recolor
-from kseq.resize import INTERPOLATIONS, RESIZES, Box, resize, resize_to
+from kseq.resize import INTERPOLATIONS, RESIZES, resize, resize_to
+from kseq.shard import ShardReader
 
 __all__ = ["BatchMaker", "ImageForm"]
 
 _DTYPES = ("uint8", "float16", "float32")
 _DATA_FORMATS = ("channels_last", "channels_first")
+
+# What is worth handing to another worker, in images that are decoded, and in bytes that are copied (1 to 2 ms either way).
+_LEAST_DECODED = 8
+_LEAST_COPIED_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,16 @@ class BatchMaker:
             else:
                 self.dataset.gather(name, sample_ids, rows)
 
+    def least_rows(self, batch_size: int) -> int:
+        """How many rows are worth handing to a worker, of a batch of `batch_size`.
+
+        Decoding a few images takes longer than handing them over; plain copies are large before they do.
+        """
+        if not all(self._is_copied(field) for field in self._fields.values() if field.content == "image"):
+            return _LEAST_DECODED
+        row_bytes = sum(spec.num_bytes for spec in self.specs(batch_size).values()) / batch_size
+        return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / row_bytes))
+
     def _is_copied(self, field: Field) -> bool:
         """Whether an image leaves byte for byte as it is stored."""
         plain = not field.encoded and self._crop is None and not self._flips and self.form.is_plain
@@ -153,9 +169,9 @@ class BatchMaker:
         boxes = self._boxes(field, sample_ids, epoch)
         flips = self._flip_codes(sample_ids, epoch)
         work = None if self.form.is_plain else np.empty(self.form.pixel_shape, np.uint8)
-        for place, sample_id in enumerate(sample_ids.tolist()):
+        for place, (reader, row) in enumerate(self.dataset.places(sample_ids)):
             pixels = rows[place] if work is None else work
-            self._render(field, sample_id, boxes[place], pixels)
+            self._render(field, reader, row, boxes[place], pixels)
             code = flips[place]
             if code is not None:
                 _flip(pixels, code)
@@ -181,19 +197,22 @@ class BatchMaker:
         codes = {(True, False): 0, (False, True): 1, (True, True): -1}
         return [codes.get((down, across)) for down, across in mirrored.tolist()]
 
-    def _render(self, field: Field, sample_id: int, box: Box | None, out: np.ndarray) -> None:
+    def _render(self, field: Field, reader: ShardReader, row: int, box: Box | None, out: np.ndarray) -> None:
         """One image, cropped or fitted, into `(height, width, channels)` uint8."""
-        if field.encoded:
-            into = out if box is None and field.shape[:2] == out.shape[:2] else None
-            pixels = self.dataset.decode(field.name, sample_id, self.form.color_mode, into)
-            if into is not None:
-                return
-        else:
-            pixels = recolor(self.dataset.pixels(field.name, sample_id), self.form.color_mode)
-        if box is None:
+        color_mode, target = self.form.color_mode, (self.form.height, self.form.width)
+        if box is not None:
+            if field.encoded:
+                pixels = reader.decode_box(field.name, row, color_mode, box, target)
+            else:
+                pixels = recolor(box.of(reader.array(field.name)[row]), color_mode)
+            resize(pixels, out, self.form.interpolation)
+        elif not field.encoded:
+            pixels = recolor(reader.array(field.name)[row], color_mode)
             resize_to(pixels, out, self.form.fit, self.form.interpolation)
+        elif field.shape[:2] == target:
+            reader.decode(field.name, row, color_mode, out)
         else:
-            resize(box.of(pixels), out, self.form.interpolation)
+            resize_to(reader.decode(field.name, row, color_mode), out, self.form.fit, self.form.interpolation)
 
 
 def _flip(pixels: np.ndarray, code: int) -> None:

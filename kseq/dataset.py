@@ -9,13 +9,13 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
-from kseq.errors import ArgumentError, ClosedError, DamagedError, ImageError, OutOfRangeError
+from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
 from kseq.fields import Field
 from kseq.format import Rejected, shard_name
 from kseq.hdf5 import Layout
-from kseq.images import decode
 from kseq.index import Index
 from kseq.shard import ShardReader
 
@@ -56,7 +56,8 @@ class ShardDataset:
         self._index: Index | None = Index.open(self.path)
         self._shards = _OpenShards(self._index)
         self._ids = self._find_split(self._index, split)
-        self._arrays = {each.name: each for each in self._index.fields if not each.encoded}
+        # Which samples were found right; touched only where samples are read, so that a billion of them cost no memory.
+        self._verified = np.zeros(self._index.num_samples if verify == "first" else 0, bool)
 
     def _find_split(self, index: Index, split: str | None) -> np.ndarray | None:
         if split is None or split == "all":
@@ -171,7 +172,7 @@ class ShardDataset:
         return values
 
     def _decode(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        images = [self.decode(field.name, sample_id, field.color_mode) for sample_id in sample_ids.tolist()]
+        images = [reader.decode(field.name, row, field.color_mode) for reader, row in self.places(sample_ids)]
         if not images:
             return np.empty((0, *(length or 0 for length in field.shape)), np.uint8)
         return np.stack(images) if len({image.shape for image in images}) == 1 else images
@@ -182,7 +183,7 @@ class ShardDataset:
             raise ArgumentError(f"{self.path}: has no field {field!r}, it has {', '.join(self.fields)}")
         sample_ids = self.sample_ids([number])
         self.check(sample_ids)
-        reader, row = self._reader(int(sample_ids[0]))
+        ((reader, row),) = self.places(sample_ids)
         if self.fields[field].encoded:
             return reader.stored(field, row).tobytes()
         pixels: bytes = reader.array(field)[row].tobytes()
@@ -190,7 +191,7 @@ class ShardDataset:
 
     def source(self, number: int) -> str:
         """Where a sample came from: its path below the source folder (`os.fsencode` gives its very bytes)."""
-        reader, row = self._reader(int(self.sample_ids([number])[0]))
+        ((reader, row),) = self.places(self.sample_ids([number]))
         return os.fsdecode(reader.source(row))
 
     # What follows takes sample ids, positions in the whole collection: it serves the loader.
@@ -218,20 +219,15 @@ class ShardDataset:
         """
         if self.verify == "never":
             return
-        shards, rows = self._locate(sample_ids)
-        # Not numpy.unique: it imports numpy.ma when first called, which hangs in a child forked meanwhile.
-        for number in sorted(set(shards.tolist())):
-            reader = self._shards.get(number)
-            chosen = rows[shards == number]
-            if self.verify == "first":
-                reader.check_new_rows(chosen)
-            else:
-                reader.check_rows(chosen.tolist())
+        if self.verify == "first":
+            sample_ids = sample_ids[~self._verified[sample_ids]]
+        for reader, row in self.places(sample_ids):
+            reader.check_row(row)
+        if self.verify == "first":
+            self._verified[sample_ids] = True
 
     def gather(self, field: str, sample_ids: np.ndarray, out: np.ndarray) -> None:
-        """Copy a field that is not encoded into `out`, one row per sample id.
-
-        One `numpy.take` per shard: a single call that holds no GIL.
+        """Copy a field that is not encoded into `out`, one row per sample id, in a single call that holds no GIL.
 
         Args:
             field: Its name (or, of an encoded field, `name/size`).
@@ -241,38 +237,36 @@ class ShardDataset:
         if not len(sample_ids):
             return
         shards, rows = self._locate(sample_ids)
-        order = np.argsort(shards, kind="stable")
-        sorted_shards = shards[order]
-        starts = np.flatnonzero(np.diff(sorted_shards, prepend=-1)).tolist()
-        in_place = len(starts) == 1 or bool((order[1:] > order[:-1]).all())
-        grouped = out if in_place else _scratch.array(out.shape, out.dtype)
-        for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-            reader = self._shards.get(int(sorted_shards[start]))
-            np.take(reader.array(field), rows[order[start:end]], axis=0, out=grouped[start:end], mode="clip")
-        if not in_place:
-            back = np.empty_like(order)
-            back[order] = np.arange(len(order))
-            np.take(grouped, back, axis=0, out=out, mode="clip")
+        if (shards == shards[0]).all():
+            np.take(self._shards.get(int(shards[0])).array(field), rows, axis=0, out=out, mode="clip")
+            return
+        copy = self._collect if out.ndim == 1 else self._join
+        # Both hold on to all shards that they read from, in each of several threads.
+        most = max(1, self._shards.most // 4)
+        for start in range(0, len(rows), most):
+            copy(field, shards[start : start + most], rows[start : start + most], out[start : start + most])
 
-    def decode(self, field: str, sample_id: int, color_mode: str, out: np.ndarray | None = None) -> np.ndarray:
-        """`(height, width, channels)` uint8 pixels of an encoded image, upright; decoded into `out` if given."""
-        reader, row = self._reader(sample_id)
-        try:
-            orientation = int(reader.array(f"{field}/orientation")[row])
-            return decode(reader.stored(field, row), color_mode, orientation, out)
-        except ImageError as error:
-            raise ImageError(f"{reader.path}: row {row} ({os.fsdecode(reader.source(row))!r}): {error}") from error
+    def _collect(self, field: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy single numbers from several shards, where a Python number each is the shortest way."""
+        numbers = shards.tolist()
+        arrays = {number: self._shards.get(number).array(field) for number in set(numbers)}
+        out[:] = [arrays[number].item(row) for number, row in zip(numbers, rows.tolist(), strict=True)]
 
-    def pixels(self, field: str, sample_id: int) -> np.ndarray:
-        """`(height, width, channels)` uint8 pixels of a raw image: a read-only view of the file."""
-        reader, row = self._reader(sample_id)
-        view: np.ndarray = reader.array(field)[row]
-        return view
+    def _join(self, field: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy rows from several shards in one call that holds no GIL: OpenCV joins any list of images.
 
-    def _reader(self, sample_id: int) -> tuple[ShardReader, int]:
-        """The shard that holds a sample, and its row there."""
-        shards, rows = self._locate(np.array([sample_id]))
-        return self._shards.get(int(shards[0])), int(rows[0])
+        `numpy.take` can copy from one array only, so that rows would be copied twice: first shard by shard, then to their
+        places. Measured with 16 shards of raw 224 x 224 photos and two threads: 0.97 of a plain memory copy, twice 0.59.
+        """
+        numbers = shards.tolist()
+        lines = {number: self._shards.get(number).lines(field) for number in set(numbers)}
+        views = [lines[number][row] for number, row in zip(numbers, rows.tolist(), strict=True)]
+        cv2.vconcat(views, out.reshape(len(out), -1).view(np.uint8))
+
+    def places(self, sample_ids: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
+        """For each sample id, when its turn comes, the shard that holds it and its row there."""
+        shards, rows = self._locate(sample_ids)
+        return ((self._shards.get(number), row) for number, row in zip(shards.tolist(), rows.tolist(), strict=True))
 
     def _locate(self, sample_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         starts = self._opened.starts
@@ -289,7 +283,7 @@ class _OpenShards:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._fields = index.fields
-        self._most = _most_open_files()
+        self.most = _most_open_files()
         self._start()
 
     def _start(self) -> None:
@@ -304,6 +298,10 @@ class _OpenShards:
         if self._process != os.getpid():
             # The lock may have been held by a thread that the fork left behind.
             self._start()
+        reader = self._open.get(number)
+        if reader is not None and len(self._open) < self.most:
+            # As long as there is room for more, it does not matter who was used last.
+            return reader
         with self._lock:
             reader = self._open.get(number)
             if reader is not None:
@@ -316,7 +314,7 @@ class _OpenShards:
         with self._lock:
             self._layouts[number] = opened.layout
             reader = self._open.setdefault(number, opened)
-            while len(self._open) > self._most:
+            while len(self._open) > self.most:
                 self._open.popitem(last=False)
         return reader
 
@@ -333,18 +331,3 @@ def _most_open_files() -> int:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1024 if limit == resource.RLIM_INFINITY else max(4, min(1024, limit // 4))
 
-
-class _Scratch(threading.local):
-    """Memory that one thread uses again and again: fresh pages cost more than the copy into them."""
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        num_bytes = int(np.prod(shape)) * dtype.itemsize
-        if self._memory.size < num_bytes:
-            self._memory = np.empty(num_bytes, np.uint8)
-        return self._memory[:num_bytes].view(dtype).reshape(shape)
-
-
-_scratch = _Scratch()

@@ -12,6 +12,7 @@ The rules, for every format:
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored; 255 for `rgba` where there is none.
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Animated: the first frame.
+- A box of a JPEG: where it is to become at most half as large, a quarter or an eighth, libjpeg decodes at that scale.
 - 32-bit and floating-point pixels, Lab and other spaces: refused.
 """
 
@@ -25,13 +26,16 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageMode, UnidentifiedImageError
 
+from kseq.boxes import Box
 from kseq.errors import ImageError, NotAnImageError
+from kseq.tiles import choose_interval, find_tiles
 
 __all__ = [
     "CHANNELS",
     "MAX_PIXELS",
     "ImageHeader",
     "decode",
+    "decode_box",
     "encode_jpeg",
     "encode_png",
     "read_header",
@@ -63,6 +67,16 @@ _CONVERSIONS = {
     (4, 1): cv2.COLOR_RGBA2GRAY,
     (4, 3): cv2.COLOR_RGBA2RGB,
 }
+
+
+# JPEG_MAX_DIMENSION of libjpeg.
+_MOST_JPEG_SIDE = 65_500
+
+# The scales at which libjpeg decodes with whole numbers; it knows more, between them.
+_SHRINKS = (8, 4, 2)
+
+# Above this share of the image, cutting a part out of a JPEG costs more than it saves (measured).
+_MOST_CUT = 0.7
 
 
 @dataclass(frozen=True)
@@ -124,7 +138,7 @@ def decode(
     Raises:
         ImageError: Where the bytes are broken.
     """
-    if bytes(data[:2]) == b"\xff\xd8":
+    if _is_jpeg(data):
         pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict)
     else:
         with _open(data) as image:
@@ -138,6 +152,64 @@ def decode(
         raise ImageError(f"decodes to {pixels.shape}, expected is {out.shape}")
     np.copyto(out, pixels)
     return out
+
+
+def decode_box(
+    data: np.ndarray, color_mode: str, orientation: int, size: tuple[int, int], box: Box, target: tuple[int, int]
+) -> np.ndarray:
+    """Pixels of a part of an encoded image, upright, about to be resized to a smaller size.
+
+    Args:
+        data: `(n,)` uint8: the encoded bytes, of any known format.
+        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
+        orientation: EXIF's, from `read_header`.
+        size: Height and width of the upright image.
+        box: The part, inside the upright image.
+        target: Height and width that the part is to be resized to.
+
+    Returns:
+        `(height, width, channels)` uint8: the pixels in `box`; of a JPEG whose box is at least twice (or four or eight times)
+        as high and as wide as `target`, those of the image decoded at a half (a quarter, an eighth) of its size, under the
+        box nearest to `box` there. The same whether a JPEG was decoded whole or in part.
+
+    Raises:
+        ImageError: Where the bytes are broken.
+    """
+    if _is_jpeg(data):
+        shrink = next((each for each in _SHRINKS if box.height >= each * target[0] and box.width >= each * target[1]), 1)
+        try:
+            if orientation == 1:
+                return _decode_jpeg_box(data, color_mode, shrink, size, box)
+            if shrink > 1:
+                return box.shrunk(shrink, *size).of(_upright(_decode_shrunk(data, color_mode, shrink), orientation))
+        except ValueError:
+            # What simplejpeg does not do, or broken: the plain way knows more, or says what is wrong.
+            pass
+    return box.of(decode(data, color_mode, orientation))
+
+
+def _is_jpeg(data: bytes | np.ndarray) -> bool:
+    return bytes(data[:2]) == b"\xff\xd8"
+
+
+def _decode_jpeg_box(data: np.ndarray, color_mode: str, shrink: int, size: tuple[int, int], box: Box) -> np.ndarray:
+    """Through the tiles under the box, if the JPEG has any and they are not nearly all of it."""
+    inner = box.shrunk(shrink, *size)
+    tiles = find_tiles(data) if box.height * box.width <= _MOST_CUT * size[0] * size[1] else None
+    if tiles is None or (tiles.height, tiles.width) != size:
+        return inner.of(_decode_shrunk(data, color_mode, shrink))
+    # Upsampling of the chroma looks one (shrunken) pixel over the edge.
+    covered = tiles.under(Box(*(shrink * each for each in inner)), shrink)
+    pixels = _decode_shrunk(tiles.cut(covered), color_mode, shrink)
+    return inner.within(Box(*(each // shrink for each in covered))).of(pixels)
+
+
+def _decode_shrunk(data: np.ndarray, color_mode: str, shrink: int) -> np.ndarray:
+    """A whole JPEG at 1, 1/2, 1/4 or 1/8 of its size, as it is stored; sides are rounded up."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+    return simplejpeg.decode_jpeg(
+        data, _SIMPLEJPEG_COLORS[color_mode], min_height=-(-height // shrink), min_width=-(-width // shrink), strict=False
+    )
 
 
 def encode_png(data: bytes) -> bytes:
@@ -154,16 +226,30 @@ def encode_png(data: bytes) -> bytes:
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
-    """`(height, width, 1 or 3)` uint8 as the bytes of a baseline JPEG with 4:2:0 chroma; `quality` 1 to 100.
+    """`(height, width, 1 or 3)` uint8 as the bytes of a baseline JPEG.
+
+    With 4:2:0 chroma, Huffman tables of its own, and restart markers that make tiles of it (see `kseq.tiles`).
+
+    Args:
+        pixels: RGB or grayscale.
+        quality: 1 to 100.
 
     Raises:
         ImageError: Where a side is longer than libjpeg's limit of 65,500 pixels.
     """
-    colors, chroma = ("GRAY", "Gray") if pixels.shape[2] == 1 else ("RGB", "420")
-    try:
-        return simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality, colors, chroma)
-    except ValueError as error:
-        raise ImageError(f"{pixels.shape[0]} x {pixels.shape[1]} pixels do not fit into a JPEG: {error}") from error
+    height, width, channels = pixels.shape
+    if max(height, width) > _MOST_JPEG_SIDE:
+        raise ImageError(f"{height} x {width} pixels do not fit into a JPEG: allowed are {_MOST_JPEG_SIDE} a side")
+    parameters = {
+        cv2.IMWRITE_JPEG_QUALITY: quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR: cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+        cv2.IMWRITE_JPEG_OPTIMIZE: 1,
+        cv2.IMWRITE_JPEG_RST_INTERVAL: choose_interval(width, 16 if channels == 3 else 8),
+    }
+    # OpenCV means blue, green, red.
+    ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if channels == 3 else pixels
+    _, encoded = cv2.imencode(".jpg", ordered, [number for pair in parameters.items() for number in pair])
+    return encoded.tobytes()
 
 
 def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:

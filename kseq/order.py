@@ -172,13 +172,28 @@ class Order:
         Raises:
             OutOfRangeError: Where `batch_number` is not in [0, num_batches).
         """
-        if not 0 <= batch_number < self.num_batches:
-            raise OutOfRangeError(f"batch number {batch_number} is not in [0, {self.num_batches})")
+        (positions,) = self.positions_of(epoch, range(batch_number, batch_number + 1))
+        return positions
+
+    def positions_of(self, epoch: int, batch_numbers: range) -> list[np.ndarray]:
+        """`positions` of several batches; together they cost hardly more than one.
+
+        Raises:
+            OutOfRangeError: Where a number is not in [0, num_batches).
+        """
+        for number in (batch_numbers[0], batch_numbers[-1]):
+            if not 0 <= number < self.num_batches:
+                raise OutOfRangeError(f"batch number {number} is not in [0, {self.num_batches})")
+        places = [self._places(number) for number in batch_numbers]
+        if not self.shuffle:
+            return places
+        shuffled = permute(np.concatenate(places), self.num_samples, hash_key(self.seed, epoch))
+        return np.split(shuffled, np.cumsum([len(each) for each in places])[:-1])
+
+    def _places(self, batch_number: int) -> np.ndarray:
+        """This rank's part of a global batch, as places in the order of the epoch."""
         start = batch_number * self._global_batch
         size = min(self._global_batch, self.num_samples - start)
         first = start + size * self.rank // self.world_size
         last = start + size * (self.rank + 1) // self.world_size
-        places = np.arange(first, last, dtype=np.int64)
-        if not self.shuffle:
-            return places
-        return permute(places, self.num_samples, hash_key(self.seed, epoch))
+        return np.arange(first, last, dtype=np.int64)

@@ -9,27 +9,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-__all__ = ["INTERPOLATIONS", "RESIZES", "Box", "crop_to_ratio", "pad_to_ratio", "resize", "resize_to"]
+from kseq.boxes import Box
+
+__all__ = ["INTERPOLATIONS", "RESIZES", "crop_to_ratio", "pad_to_ratio", "resize", "resize_to"]
 
 RESIZES = ("stretch", "crop", "pad")
-
-
-class Box(NamedTuple):
-    """A rectangle of pixels: rows `top` to `top + height - 1`, columns `left` to `left + width - 1`."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, pixels: np.ndarray) -> np.ndarray:
-        """The view of `(height, width, channels)` pixels that lies inside."""
-        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 def crop_to_ratio(height: int, width: int, target_height: int, target_width: int) -> Box:

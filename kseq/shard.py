@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from kseq.errors import DamagedError, FormatError
+from kseq.boxes import Box
+from kseq.errors import DamagedError, FormatError, ImageError
 from kseq.fields import Field
 from kseq.files import publishing
 from kseq.format import (
@@ -30,6 +31,7 @@ from kseq.format import (
     string_forms,
 )
 from kseq.hdf5 import ArrayForm, Layout, MappedFile, Spool, read_layout, write_file
+from kseq.images import decode, decode_box
 
 __all__ = ["Encoded", "ShardReader", "ShardWriter"]
 
@@ -217,7 +219,7 @@ class ShardReader:
         self.layout = layout
         self._file = MappedFile(path, layout)
         self.num_rows = int(layout.attributes["rows"])
-        self._verified: np.ndarray | None = None
+        self._lines: dict[str, np.ndarray] = {}
 
     def entry(self, number: int) -> ShardEntry:
         """What an index should say of this shard."""
@@ -228,9 +230,39 @@ class ShardReader:
         array: np.ndarray = self._file.arrays[name]
         return array
 
+    def lines(self, name: str) -> np.ndarray:
+        """`(rows, 1, bytes of a row)` uint8: `array(name)` with each row as an image one pixel high."""
+        lines = self._lines.get(name)
+        if lines is None:
+            array = self.array(name)
+            lines = self._lines[name] = array.reshape(len(array), 1, -1).view(np.uint8)
+        return lines
+
     def stored(self, name: str, row: int) -> np.ndarray:
         """`(n,)` uint8: the stored bytes of an encoded field, as a view of the file."""
         return read_string(self._file, name, row)
+
+    def decode(self, name: str, row: int, color_mode: str, out: np.ndarray | None = None) -> np.ndarray:
+        """`(height, width, channels)` uint8 pixels of an encoded image, upright; decoded into `out` if given.
+
+        Raises:
+            ImageError: Where its bytes are broken, naming the row and its source.
+        """
+        with self._naming(row):
+            return decode(self.stored(name, row), color_mode, int(self.array(f"{name}/orientation")[row]), out)
+
+    def decode_box(self, name: str, row: int, color_mode: str, box: Box, target: tuple[int, int]) -> np.ndarray:
+        """A part of an encoded image that is to be resized to `target`: see `kseq.images.decode_box`."""
+        with self._naming(row):
+            orientation, size = int(self.array(f"{name}/orientation")[row]), self.array(f"{name}/size")[row].tolist()
+            return decode_box(self.stored(name, row), color_mode, orientation, (size[0], size[1]), box, target)
+
+    @contextmanager
+    def _naming(self, row: int) -> Iterator[None]:
+        try:
+            yield
+        except ImageError as error:
+            raise ImageError(f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}): {error}") from error
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
@@ -240,28 +272,18 @@ class ShardReader:
         """The files that were left out while this shard was made."""
         return read_rejected(self._file)
 
-    def check_rows(self, rows: Iterable[int]) -> None:
-        """Compare the stored bytes of these rows with their checksums.
+    def check_row(self, row: int) -> None:
+        """Compare the stored bytes of a row with its checksum.
 
         Raises:
-            DamagedError: At the first that differs, naming the row and its source.
+            DamagedError: Where they differ, naming the row and its source.
         """
-        for row in rows:
-            found, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
-            if found != expected:
-                raise DamagedError(
-                    f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {found:016x}, "
-                    f"expected is {expected:016x}: its bytes have changed"
-                )
-
-    def check_new_rows(self, rows: np.ndarray) -> None:
-        """`check_rows`, for those of `rows` (whole numbers) that this reader has not found right before."""
-        if self._verified is None:
-            self._verified = np.zeros(self.num_rows, bool)
-        if not self._verified[rows].all():
-            new = rows[~self._verified[rows]]
-            self.check_rows(new.tolist())
-            self._verified[new] = True
+        found, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+        if found != expected:
+            raise DamagedError(
+                f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {found:016x}, "
+                f"expected is {expected:016x}: its bytes have changed"
+            )
 
     def _checksum(self, row: int) -> int:
         if len(self._fields) == 1 and self._fields[0].encoded:
@@ -276,7 +298,7 @@ class ShardReader:
         found = []
         for row in range(self.num_rows):
             try:
-                self.check_rows([row])
+                self.check_row(row)
             except DamagedError as error:
                 found.append(str(error))
         digest, expected = arrays_digest(self._file.arrays), self.layout.attributes["digest"]

@@ -75,6 +75,11 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 numbers = st.lists(st.integers(0, 99), max_size=60)
 
 
+def stored_pixels(dataset: kseq.ShardDataset, sample_id: int) -> np.ndarray:
+    ((reader, row),) = dataset.places(np.array([sample_id]))
+    return reader.array("image")[row]
+
+
 @given(ids=numbers)
 def test_a_read_is_numpy_indexing(raw: kseq.ShardDataset, raw_images: np.ndarray, ids: list[int]) -> None:
     values = raw.read(ids)
@@ -88,8 +93,24 @@ def test_the_fast_path_is_the_plain_path(raw: kseq.ShardDataset, ids: list[int])
     sample_ids = np.array(ids, np.int64)
     gathered = np.empty((len(ids), 4, 4, 3), np.uint8)
     raw.gather("image", sample_ids, gathered)
-    plain = [raw.pixels("image", sample_id) for sample_id in ids]
+    plain = [stored_pixels(raw, sample_id) for sample_id in ids]
     np.testing.assert_array_equal(gathered, np.array(plain, np.uint8).reshape(gathered.shape))
+
+
+@pytest.fixture(scope="module")
+def large_rows(tmp_path_factory: pytest.TempPathFactory) -> kseq.ShardDataset:
+    """100 samples of 20 x 20 pixels in 15 shards: rows of several shards are joined, not taken shard by shard."""
+    root = tmp_path_factory.mktemp("large")
+    write_numbered(root / "photos", {"a": 60, "b": 40}, 20, 20)
+    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(20, 20), shard_bytes=7 * 1250, workers=0)
+    return kseq.ShardDataset(root / "packed")
+
+
+@given(ids=numbers)
+def test_large_rows_of_many_shards_are_numpy_indexing(large_rows: kseq.ShardDataset, ids: list[int]) -> None:
+    assert large_rows.index.num_shards > 10
+    expected = np.stack([numbered_pixels(number, 20, 20) for number in range(100)])[ids]
+    np.testing.assert_array_equal(large_rows.read(ids)["image"], expected, strict=True)
 
 
 @given(ids=st.lists(st.integers(0, 79), max_size=40))
@@ -206,7 +227,7 @@ def test_a_read_array_is_the_callers_to_write(raw: kseq.ShardDataset) -> None:
 
 def test_pixels_are_a_view_that_cannot_be_written(raw: kseq.ShardDataset) -> None:
     with pytest.raises(ValueError, match="read-only"):
-        raw.pixels("image", 3)[:] = 0
+        stored_pixels(raw, 3)[:] = 0
 
 
 @pytest.mark.parametrize("number", [100, -101, 10**12])
@@ -289,7 +310,7 @@ def test_an_unknown_verify_names_those_allowed(numbered: Path) -> None:
     [
         len, list, lambda each: each[0], lambda each: each.read([0]), lambda each: each.read([]), lambda each: each.classes,
         lambda each: each.fields, lambda each: each.splits, lambda each: each.digest, lambda each: each.source(0),
-        lambda each: each.stored_bytes(0), lambda each: each.rejected(), lambda each: each.pixels("image", 0), pickle.dumps,
+        lambda each: each.stored_bytes(0), lambda each: each.rejected(), lambda each: stored_pixels(each, 0), pickle.dumps,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("split", [None, "train"])
@@ -302,7 +323,7 @@ def test_a_closed_dataset_says_so(numbered: Path, split: str | None, use: Callab
 
 def test_closing_twice_is_allowed_and_arrays_stay_valid(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
-    pixels = dataset.pixels("image", 7)
+    pixels = stored_pixels(dataset, 7)
     dataset.close()
     dataset.close()
     assert numbers_of(pixels[None]).tolist() == [7]
@@ -351,7 +372,7 @@ def test_no_h5py_call_is_on_the_way_of_a_batch(
     numbered: Path, raw_images: np.ndarray, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     dataset = kseq.ShardDataset(numbered)
-    dataset._shards._most = most
+    dataset._shards.most = most
     dataset.read(range(100))
     for thing in (h5py, h5py.h5f, h5py.h5d):
         for name in ("File", "open", "Dataset", "Group"):
@@ -385,7 +406,7 @@ def test_threads_and_processes_at_once_read_what_one_reads(many_shards: Path) ->
 
 def test_threads_that_close_each_others_shards_read_what_one_reads(many_shards: Path) -> None:
     dataset = kseq.ShardDataset(many_shards)
-    dataset._shards._most = 3
+    dataset._shards.most = 3
     serial = dataset.read(range(640))["image"]
     with ThreadPoolExecutor(8) as threads:
         jobs = [threads.submit(read_randomly, dataset, serial, seed, 8) for seed in range(8)]
@@ -471,7 +492,7 @@ def child(dataset):
 
 dataset = kseq.ShardDataset(sys.argv[1])
 # So few that the threads open files, under the locks, all the time.
-dataset._shards._most = 4
+dataset._shards.most = 4
 done, failed = threading.Event(), []
 threads = [threading.Thread(target=fail_loudly, args=(dataset, seed)) for seed in range(4)]
 for thread in threads:

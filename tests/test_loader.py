@@ -128,14 +128,14 @@ def test_a_buffer_is_not_used_again_while_a_worker_may_still_write_to_it(
         return parts[-1]
 
     monkeypatch.setattr(loader._pool, "submit", submit)
-    place = loader._begin(0, 0)._arrays["image"].__array_interface__["data"][0]
-    assert loader._begin(0, 1)._arrays["image"].__array_interface__["data"][0] != place
+    place = loader._begin(0, loader.sample_ids(0, 0))._arrays["image"].__array_interface__["data"][0]
+    assert loader._begin(0, loader.sample_ids(0, 1))._arrays["image"].__array_interface__["data"][0] != place
     for part in parts:
         part.set_result(None)
     del part
     parts.clear()
     gc.collect()
-    assert place in {loader._begin(0, number)._arrays["image"].__array_interface__["data"][0] for number in (2, 3)}
+    assert place in {loader._begin(0, loader.sample_ids(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)}
     loader.close()
 
 

@@ -186,7 +186,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
 
 def test_a_shard_that_shrinks_while_it_is_closed_is_refused(packed: Path) -> None:
     dataset = kseq.ShardDataset(packed)
-    dataset._shards._most = 1
+    dataset._shards.most = 1
     start = int(dataset.index.starts[2])
     dataset.read([start])
     dataset.read([0])

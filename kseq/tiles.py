@@ -1,0 +1,156 @@
+"""Restart intervals of a JPEG as tiles: a part of an image costs what the part needs, not what the image holds.
+
+A baseline JPEG with a restart marker every few MCUs (minimum coded units, 16 x 16 pixels with the usual 4:2:0 chroma)
+falls into stretches that are decoded each on its own (ITU-T T.81: restart intervals in E.1.4 and F.1.1.5, markers in
+table B.1). Where the stretches line up in columns they are tiles: those under a box, with the header before them and
+their markers counted anew from 0 modulo 8, make a smaller JPEG.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from kseq.boxes import Box
+
+__all__ = ["Tiles", "choose_interval", "find_tiles"]
+
+_SOF0, _SOF1, _SOF15, _DHT, _JPG, _DAC = 0xC0, 0xC1, 0xCF, 0xC4, 0xC8, 0xCC
+_RST0, _SOI, _EOI, _SOS, _DRI = 0xD0, 0xD8, 0xD9, 0xDA, 0xDD
+_FRAMES = set(range(_SOF0, _SOF15 + 1)) - {_DHT, _JPG, _DAC}
+# A block of 8 x 8 samples is what the cosine transform works on.
+_BLOCK = 8
+_TILE_WIDTH = 32
+_NUMBERS = np.tile(np.arange(_RST0, _RST0 + 8, dtype=np.uint8), 1 << 10)
+
+
+def choose_interval(width: int, mcu_width: int) -> int:
+    """How many MCUs of `mcu_width` pixels to put between two markers, so that they divide a row of `width` pixels evenly.
+
+    As near to 32 pixels as it can be. Measured at quality 90 on photos of 400 x 530 with 4:2:0 chroma, beside none: 2 MCUs
+    take 4 % more bytes, 3 take 3 %, 1 takes 8 %.
+    """
+    row = -(-width // mcu_width)
+    allowed = [interval for interval in range(1, 9) if row % interval == 0]
+    return min(allowed, key=lambda interval: (abs(interval * mcu_width - _TILE_WIDTH), -interval))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A JPEG that falls into tiles.
+
+    Attributes:
+        data: `(n,)` uint8: all its bytes.
+        height: Of the image as it is stored, in pixels.
+        width: Likewise.
+        tile_height: Of one tile, in pixels; those at the lower edge may be cut.
+        tile_width: Likewise, at the right edge.
+        size_at: Where in `data` the height and the width lie, two bytes each.
+        edges: `(rows, columns + 1)` int64: where in `data` each tile of a row begins; the last is where the row ends,
+            after the marker that follows it.
+    """
+
+    data: np.ndarray
+    height: int
+    width: int
+    tile_height: int
+    tile_width: int
+    size_at: int
+    edges: np.ndarray
+
+    def under(self, box: Box, margin: int) -> Box:
+        """The smallest rectangle of whole tiles that covers a box and `margin` pixels around it, as far as there are any."""
+        top = max(box.top - margin, 0) // self.tile_height * self.tile_height
+        left = max(box.left - margin, 0) // self.tile_width * self.tile_width
+        bottom = -(-(box.top + box.height + margin) // self.tile_height) * self.tile_height
+        right = -(-(box.left + box.width + margin) // self.tile_width) * self.tile_width
+        return Box(top, left, min(bottom, self.height) - top, min(right, self.width) - left)
+
+    def cut(self, box: Box) -> np.ndarray:
+        """`(n,)` uint8: the JPEG of a rectangle that `under` gave."""
+        top, left = box.top // self.tile_height, box.left // self.tile_width
+        bottom, right = -(-(box.top + box.height) // self.tile_height), -(-(box.left + box.width) // self.tile_width)
+        edges = self.edges[top:bottom, left : right + 1]
+        head = bytearray(self.data[: self.edges[0, 0]])
+        struct.pack_into(">HH", head, self.size_at, box.height, box.width)
+        begins, ends = edges[:, 0], edges[:, -1]
+        rows = [self.data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        joined = np.concatenate([np.frombuffer(head, np.uint8), *rows])
+        # How far each row moved, and so where the second byte of each marker lies now.
+        moved = len(head) + np.cumsum(ends - begins) - ends
+        markers = (edges[:, 1:] + (moved - 1)[:, None]).ravel()
+        joined[markers] = np.resize(_NUMBERS, markers.size)
+        joined[-1] = _EOI
+        return joined
+
+
+def find_tiles(data: np.ndarray) -> Tiles | None:
+    """The tiles of a JPEG, `(n,)` uint8; None where it has none that can be cut out, or is of another kind."""
+    header = _read_header(data)
+    if header is None:
+        return None
+    height, width, size_at, mcu_height, mcu_width, interval, begin = header
+    row_mcus, mcu_rows = -(-width // mcu_width), -(-height // mcu_height)
+    if row_mcus % interval == 0:
+        rows, columns, tile_height, tile_width = mcu_rows, row_mcus // interval, mcu_height, mcu_width * interval
+    elif interval % row_mcus == 0:
+        tile_rows = interval // row_mcus
+        rows, columns, tile_height, tile_width = -(-mcu_rows // tile_rows), 1, mcu_height * tile_rows, width
+    else:
+        return None
+    ends = _marker_ends(data, begin)
+    if ends.size != rows * columns or data[ends[-1] - 1] != _EOI:
+        return None
+    edges = np.empty((rows, columns + 1), np.int64)
+    edges[:, 1:] = ends.reshape(rows, columns)
+    edges[0, 0], edges[1:, 0] = begin, edges[:-1, -1]
+    return Tiles(data, height, width, tile_height, tile_width, size_at, edges)
+
+
+def _marker_ends(data: np.ndarray, begin: int) -> np.ndarray:
+    """Where each restart marker of a scan ends, and the marker that ends the scan."""
+    scan = data[begin:]
+    seconds = np.flatnonzero(scan[:-1] == 0xFF) + 1
+    codes = scan[seconds]
+    # A byte 0xFF among the coded bits is followed by 0.
+    found = np.flatnonzero((codes >= _RST0) & (codes <= _EOI))
+    codes = codes[found]
+    count = int(np.argmax(codes >= _SOI)) + 1 if codes.size else 0
+    return seconds[found[:count]] + (begin + 1)
+
+
+def _read_header(data: np.ndarray) -> tuple[int, int, int, int, int, int, int] | None:
+    """Height, width, where they lie, height and width of an MCU, MCUs per restart interval, and where the scan begins.
+
+    None unless it is a baseline JPEG of one scan that has restart intervals.
+    """
+    place, interval, frame = 2, 0, None
+    try:
+        while True:
+            prefix, marker, length = struct.unpack_from(">BBH", data, place)
+            if prefix != 0xFF:
+                return None
+            if marker == _DRI:
+                (interval,) = struct.unpack_from(">H", data, place + 4)
+            elif marker in _FRAMES:
+                frame = place + 5, *struct.unpack_from(">HHB", data, place + 5)
+                if marker > _SOF1 or data[place + 4] != _BLOCK:
+                    return None
+            elif marker == _SOS:
+                break
+            place += 2 + length
+    except struct.error:
+        return None
+    if frame is None or not interval:
+        return None
+    size_at, height, width, components = frame
+    # A frame of one component is coded block by block, whatever its sampling factors say (A.2.2).
+    across = down = 1
+    if components > 1:
+        factors = data[size_at + 6 : size_at + 6 + 3 * components : 3]
+        across, down = int((factors >> 4).max()), int((factors & 15).max())
+    if not (height and width and components in (1, 3) and data[place + 4] == components):
+        return None
+    return height, width, size_at, _BLOCK * down, _BLOCK * across, interval, place + 2 + length
