@@ -30,8 +30,17 @@ class Box(NamedTuple):
 
         Sides of that image are rounded up, as libjpeg does.
         """
+        if factor == 1:
+            return self
         rows, columns = -(-height // factor), -(-width // factor)
         top, left = min(round(self.top / factor), rows - 1), min(round(self.left / factor), columns - 1)
         return Box(
-            top, left, min(max(round(self.height / factor), 1), rows - top), min(max(round(self.width / factor), 1), columns - left)
+            top,
+            left,
+            min(max(round(self.height / factor), 1), rows - top),
+            min(max(round(self.width / factor), 1), columns - left),
         )
+
+    def times(self, factor: int) -> Box:
+        """The same rectangle in an image that is `factor` times larger."""
+        return Box(factor * self.top, factor * self.left, factor * self.height, factor * self.width)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import mmap
 import os
 from collections import OrderedDict, deque
 from collections.abc import Mapping
@@ -17,6 +19,9 @@ __all__ = ["ALIGNMENT", "ArraySpec", "AttachedBuffers", "Buffer", "BufferPool"]
 # EIGEN_MAX_ALIGN_BYTES in TensorFlow's builds, the same in XLA's CPU client).
 ALIGNMENT = 64
 _PAGE = 4096
+
+# Comes between the path of a file without a name and what tells it from others that had the same path.
+_LABEL = "#"
 
 
 class ArraySpec(NamedTuple):
@@ -52,8 +57,35 @@ class _PrivateBlock:
         """Nothing to do: the memory goes with the block."""
 
 
-class _SharedBlock:
-    """Memory that other processes can map by its name; pages start on a boundary of their own."""
+class _FileBlock:
+    """Memory that other processes can map through a file that has no name (Linux's memfd).
+
+    Nothing of it can be left behind: it is gone with the last process that has it open, however that ended. Nor does it
+    count against the size of /dev/shm, which is 64 MiB in a container unless somebody thought of it.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, num_bytes: int) -> None:
+        self.num_bytes = num_bytes
+        # The number of a descriptor comes again, the name of a block does not.
+        label = f"kseq-{next(self._numbers)}"
+        self._descriptor = os.memfd_create(label, os.MFD_CLOEXEC)
+        self._owner = os.getpid()
+        os.ftruncate(self._descriptor, num_bytes)
+        self._memory = mmap.mmap(self._descriptor, num_bytes)
+        self.name = f"/proc/{self._owner}/fd/{self._descriptor}{_LABEL}{label}"
+        self.address = _bytes_of(self._memory).__array_interface__["data"][0]
+
+    def release(self) -> None:
+        """Let nobody map it any more; who has it mapped keeps it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class _NamedBlock:
+    """Memory that other processes can map by its name, where there are no files without one."""
 
     def __init__(self, num_bytes: int) -> None:
         self.num_bytes = num_bytes
@@ -69,6 +101,30 @@ class _SharedBlock:
             self._owner = -1
 
 
+_Block = _PrivateBlock | _FileBlock | _NamedBlock
+
+
+def _attach(name: str) -> mmap.mmap | shared_memory.SharedMemory:
+    """Map the block that has this name, in another process than its own."""
+    path, label, _ = name.partition(_LABEL)
+    if not label:
+        return shared_memory.SharedMemory(name)
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        return mmap.mmap(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _bytes_of(memory: mmap.mmap | shared_memory.SharedMemory) -> np.ndarray:
+    return np.frombuffer(memory if isinstance(memory, mmap.mmap) else memory.buf, np.uint8)
+
+
+def _files_without_name() -> bool:
+    """Whether this system has them, and lets another process of the same user open them."""
+    return hasattr(os, "memfd_create") and os.access("/proc/self/fd", os.R_OK | os.X_OK)
+
+
 class _Lease:
     """Keeps a block out of the pool for as long as any array, view or tensor refers to it.
 
@@ -77,7 +133,7 @@ class _Lease:
     may run at any moment, in any thread, even one that is inside the pool.
     """
 
-    def __init__(self, block: _PrivateBlock | _SharedBlock, idle: deque) -> None:
+    def __init__(self, block: _Block, idle: deque) -> None:
         self._block = block
         self._idle = idle
         self.__array_interface__ = {
@@ -105,8 +161,8 @@ class BufferPool:
     def __init__(self, *, shared: bool = False, max_idle: int = 16) -> None:
         self._shared = shared
         self._max_idle = max_idle
-        self._idle: deque[_PrivateBlock | _SharedBlock] = deque()
-        self._blocks: dict[str, _SharedBlock] = {}
+        self._idle: deque[_Block] = deque()
+        self._blocks: dict[str, _FileBlock | _NamedBlock] = {}
 
     def take(self, specs: Mapping[str, ArraySpec]) -> Buffer:
         """A buffer with one array per spec, each starting on a 64-byte boundary; contents are arbitrary."""
@@ -115,7 +171,7 @@ class BufferPool:
         memory = np.asarray(_Lease(block, self._idle))
         return Buffer(_arrays(memory, specs, starts), block.name)
 
-    def _reuse(self, num_bytes: int) -> _PrivateBlock | _SharedBlock | None:
+    def _reuse(self, num_bytes: int) -> _Block | None:
         """An idle block of this very size; the longest idle ones go when too many wait."""
         found = None
         for _ in range(len(self._idle)):
@@ -131,14 +187,14 @@ class BufferPool:
                 self._forget(block)
         return found
 
-    def _allocate(self, num_bytes: int) -> _PrivateBlock | _SharedBlock:
+    def _allocate(self, num_bytes: int) -> _Block:
         if not self._shared:
             return _PrivateBlock(num_bytes)
-        block = _SharedBlock(num_bytes)
+        block = _FileBlock(num_bytes) if _files_without_name() else _NamedBlock(num_bytes)
         self._blocks[block.name] = block
         return block
 
-    def _forget(self, block: _PrivateBlock | _SharedBlock) -> None:
+    def _forget(self, block: _Block) -> None:
         block.release()
         if block.name is not None:
             self._blocks.pop(block.name, None)
@@ -160,22 +216,17 @@ class AttachedBuffers:
 
     def __init__(self, most: int = 64) -> None:
         self._most = most
-        self._mapped: OrderedDict[str, shared_memory.SharedMemory] = OrderedDict()
+        self._mapped: OrderedDict[str, mmap.mmap | shared_memory.SharedMemory] = OrderedDict()
 
     def arrays(self, name: str, specs: Mapping[str, ArraySpec]) -> dict[str, np.ndarray]:
         """The arrays of the buffer `name`; a buffer may be used again with other specs."""
         if name not in self._mapped:
-            self._mapped[name] = shared_memory.SharedMemory(name)
+            self._mapped[name] = _attach(name)
             while len(self._mapped) > self._most:
                 self._mapped.popitem(last=False)
         self._mapped.move_to_end(name)
         starts, _ = _places(specs)
         return _arrays(_bytes_of(self._mapped[name]), specs, starts)
-
-
-def _bytes_of(memory: shared_memory.SharedMemory) -> np.ndarray:
-    assert memory.buf is not None
-    return np.frombuffer(memory.buf, np.uint8)
 
 
 def _places(specs: Mapping[str, ArraySpec]) -> tuple[list[int], int]:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -263,6 +264,17 @@ class ShardDataset:
         views = [lines[number][row] for number, row in zip(numbers, rows.tolist(), strict=True)]
         cv2.vconcat(views, out.reshape(len(out), -1).view(np.uint8))
 
+    def will_need(self, sample_ids: np.ndarray) -> None:
+        """Ask the operating system to read samples from the disk soon, without waiting for it.
+
+        Args:
+            sample_ids: `(n,)` int64 that exist; neighbours in runs are asked for together.
+        """
+        shards, rows = self._locate(sample_ids)
+        breaks = np.flatnonzero((np.diff(sample_ids) != 1) | (np.diff(shards) != 0)) + 1
+        for first, last in pairwise([0, *breaks.tolist(), len(sample_ids)]):
+            self._shards.get(int(shards[first])).will_need(int(rows[first]), int(rows[last - 1]) + 1)
+
     def places(self, sample_ids: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
         """For each sample id, when its turn comes, the shard that holds it and its row there."""
         shards, rows = self._locate(sample_ids)
@@ -330,4 +342,3 @@ def _most_open_files() -> int:
         return 256
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1024 if limit == resource.RLIM_INFINITY else max(4, min(1024, limit // 4))
-

@@ -9,7 +9,7 @@ import math
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,6 +207,7 @@ class MappedFile:
     def __init__(self, path: str, layout: Layout) -> None:
         self.path = path
         self.attributes = layout.attributes
+        self._places = layout.places
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
@@ -225,3 +226,17 @@ class MappedFile:
         if count == 0:
             return np.empty(place.shape, place.dtype)
         return np.frombuffer(self._map, place.dtype, count, place.offset).reshape(place.shape)
+
+    def will_need(self, ranges: Sequence[tuple[str, int, int]]) -> None:
+        """Ask the operating system to read parts of arrays soon: name, first element of the first axis, end."""
+        if not hasattr(os, "posix_fadvise"):
+            return
+        # Not `mmap.madvise`, which keeps the GIL while the disk takes the requests.
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            for name, start, end in ranges:
+                place = self._places[name]
+                size = math.prod(place.shape[1:]) * np.dtype(place.dtype).itemsize
+                os.posix_fadvise(descriptor, place.offset + start * size, (end - start) * size, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)

@@ -28,7 +28,7 @@ from PIL import Image, ImageMode, UnidentifiedImageError
 
 from kseq.boxes import Box
 from kseq.errors import ImageError, NotAnImageError
-from kseq.tiles import choose_interval, find_tiles
+from kseq.tiles import Tiles, choose_interval
 
 __all__ = [
     "CHANNELS",
@@ -155,7 +155,13 @@ def decode(
 
 
 def decode_box(
-    data: np.ndarray, color_mode: str, orientation: int, size: tuple[int, int], box: Box, target: tuple[int, int]
+    data: np.ndarray,
+    color_mode: str,
+    orientation: int,
+    size: tuple[int, int],
+    tiles: np.ndarray,
+    box: Box,
+    target: tuple[int, int],
 ) -> np.ndarray:
     """Pixels of a part of an encoded image, upright, about to be resized to a smaller size.
 
@@ -164,6 +170,7 @@ def decode_box(
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
         orientation: EXIF's, from `read_header`.
         size: Height and width of the upright image.
+        tiles: What `kseq.tiles.find_tiles` gives for the bytes.
         box: The part, inside the upright image.
         target: Height and width that the part is to be resized to.
 
@@ -179,7 +186,7 @@ def decode_box(
         shrink = next((each for each in _SHRINKS if box.height >= each * target[0] and box.width >= each * target[1]), 1)
         try:
             if orientation == 1:
-                return _decode_jpeg_box(data, color_mode, shrink, size, box)
+                return _decode_jpeg_box(data, color_mode, shrink, size, tiles, box)
             if shrink > 1:
                 return box.shrunk(shrink, *size).of(_upright(_decode_shrunk(data, color_mode, shrink), orientation))
         except ValueError:
@@ -192,16 +199,18 @@ def _is_jpeg(data: bytes | np.ndarray) -> bool:
     return bytes(data[:2]) == b"\xff\xd8"
 
 
-def _decode_jpeg_box(data: np.ndarray, color_mode: str, shrink: int, size: tuple[int, int], box: Box) -> np.ndarray:
+def _decode_jpeg_box(
+    data: np.ndarray, color_mode: str, shrink: int, size: tuple[int, int], tiles: np.ndarray, box: Box
+) -> np.ndarray:
     """Through the tiles under the box, if the JPEG has any and they are not nearly all of it."""
     inner = box.shrunk(shrink, *size)
-    tiles = find_tiles(data) if box.height * box.width <= _MOST_CUT * size[0] * size[1] else None
-    if tiles is None or (tiles.height, tiles.width) != size:
+    if not tiles.size or box.height * box.width > _MOST_CUT * size[0] * size[1]:
         return inner.of(_decode_shrunk(data, color_mode, shrink))
     # Upsampling of the chroma looks one (shrunken) pixel over the edge.
-    covered = tiles.under(Box(*(shrink * each for each in inner)), shrink)
-    pixels = _decode_shrunk(tiles.cut(covered), color_mode, shrink)
-    return inner.within(Box(*(each // shrink for each in covered))).of(pixels)
+    found = Tiles(data, tiles, *size)
+    covered = found.under(inner.times(shrink), shrink)
+    pixels = _decode_shrunk(found.cut(covered), color_mode, shrink)
+    return inner.within(covered.shrunk(shrink, *size)).of(pixels)
 
 
 def _decode_shrunk(data: np.ndarray, color_mode: str, shrink: int) -> np.ndarray:

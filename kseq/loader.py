@@ -106,6 +106,8 @@ class Loader:
             self._workers, processes=processes, initializer=_start_worker, initargs=(pickle.dumps(self._maker),)
         )
         self._in_processes = processes
+        # Asks for bytes ahead of their time; a slow disk then keeps nobody waiting but this thread.
+        self._advance = WorkerPool(1, processes=False)
         self._pending: OrderedDict[tuple[int, int], _Pending] = OrderedDict()
         self._expected: tuple[int, int] = (-1, -1)
         # Guards `_pending` and `_expected`; batches are begun and awaited outside it.
@@ -135,6 +137,8 @@ class Loader:
         try:
             pending, in_sequence = self._find(epoch, batch_number)
             if pending is None:
+                if in_sequence:
+                    self._ask_ahead(epoch, batch_number)
                 pending = self._begin(epoch, self.sample_ids(epoch, batch_number))
             if in_sequence:
                 self._read_ahead(epoch, batch_number)
@@ -174,11 +178,19 @@ class Loader:
                 with self._lock:
                     known = (epoch, number) in self._pending
                 if not known:
+                    self._ask_ahead(epoch, number)
                     begun = self._begin(epoch, self._next_samples(epoch, number))
                     with self._lock:
                         self._pending[epoch, number] = begun
         finally:
             self._ahead.release()
+
+    def _ask_ahead(self, epoch: int, batch_number: int) -> None:
+        """Have the operating system read what a shuffle by blocks will want soon."""
+        positions = self._order.upcoming(epoch, batch_number)
+        if positions.size:
+            dataset = self._maker.dataset
+            self._advance.submit(dataset.will_need, dataset.sample_ids(positions))
 
     def _next_samples(self, epoch: int, batch_number: int) -> np.ndarray:
         """`sample_ids` for batches that are begun one after the other."""
@@ -214,6 +226,7 @@ class Loader:
         for each in pending.values():
             each.cancel()
         self._pool.close()
+        self._advance.close()
 
     def close(self) -> None:
         """End the workers and let go of the files and the memory; batches that were handed out stay valid."""

@@ -7,16 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import whole_pair
+from kseq.arguments import whole, whole_pair
 from kseq.augment import Crop, RandomFlip
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError
 from kseq.fields import Field
 from kseq.images import CHANNELS
 
-__all__ = ["LabelEncoder", "check_weights", "choose_fit", "find_fields", "image_shape", "label_encoder", "sort_augment"]
+__all__ = [
+    "LabelEncoder",
+    "check_weights",
+    "choose_blocks",
+    "choose_fit",
+    "find_fields",
+    "image_shape",
+    "label_encoder",
+    "sort_augment",
+]
 
 LabelEncoder = Callable[[np.ndarray], np.ndarray]
+
+# A disk reads a block of this size as fast as any longer stretch; so many blocks together still fit into memory.
+_BLOCK_BYTES = 4 << 20
+_WINDOW_BLOCKS = 64
 
 _LABEL_MODES = ("int", "categorical", "binary", None)
 
@@ -88,6 +101,15 @@ def sort_augment(augment: Any) -> tuple[Crop | None, list[RandomFlip], list[Call
             "augment has a crop or flip after a function: crops and flips happen at decoding, functions come after them"
         )
     return crops[0] if crops else None, flips, functions
+
+
+def choose_blocks(dataset: ShardDataset, block_size: int | None, window: int | None) -> tuple[int, int]:
+    """Samples per block and per window of `shuffle="block"`; where they are open, blocks of 4 MiB and windows of 64 blocks."""
+    if block_size is None:
+        index = dataset.index
+        block_size = max(1, _BLOCK_BYTES * index.num_samples // max(int(index.num_bytes.sum()), 1))
+    block_size = whole("block_size", block_size, 1)
+    return block_size, whole("window", _WINDOW_BLOCKS * block_size if window is None else window, 1)
 
 
 def image_shape(

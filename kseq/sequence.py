@@ -18,7 +18,7 @@ from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
 from kseq.fields import Field
 from kseq.loader import Loader
-from kseq.options import check_weights, choose_fit, find_fields, image_shape, label_encoder, sort_augment
+from kseq.options import check_weights, choose_blocks, choose_fit, find_fields, image_shape, label_encoder, sort_augment
 from kseq.order import Order
 from kseq.passes import Passes
 from kseq.workers import usable_cores
@@ -56,7 +56,11 @@ class ShardSequence(keras.utils.PyDataset):
         pad_to_aspect_ratio: Pad with zeros to that ratio, as Keras does.
         dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`.
         scale: What pixels are multiplied by, from [0, 255], such as `1 / 255`; not for uint8.
-        shuffle: A new order in each pass; None: for `"train"` alone.
+        shuffle: A new order in each pass: True, or `"block"` for collections that do not fit in memory, which goes through
+            them block by block and shuffles the samples of a window of blocks; None: for `"train"` alone.
+        block_size: Samples per block of `shuffle="block"`; None for about 4 MiB.
+        window: Samples that `shuffle="block"` mixes with each other; None for 64 blocks. More is nearer to a full shuffle, and
+            as many samples are in memory.
         seed: Draws the order, crops and flips; any whole number.
         drop_remainder: Leave out a last batch that would be smaller.
         augment: One or several of `RandomResizedCrop` or `CenterCrop` (at most one), `RandomFlip`, and functions
@@ -93,7 +97,9 @@ class ShardSequence(keras.utils.PyDataset):
         pad_to_aspect_ratio: bool = False,
         dtype: str = "uint8",
         scale: float | None = None,
-        shuffle: bool | None = None,
+        shuffle: bool | str | None = None,
+        block_size: int | None = None,
+        window: int | None = None,
         seed: int = 0,
         drop_remainder: bool = False,
         augment: Any = (),
@@ -127,7 +133,8 @@ class ShardSequence(keras.utils.PyDataset):
         # Functions over a batch are given plain pixels; the rest of the form is brought about after them.
         filled = ImageForm(*shape, fit=fit, interpolation=interpolation) if self._functions else self._form
         shuffle = option == "train" if shuffle is None else shuffle
-        self._order = Order(len(dataset), batch_size, shuffle, seed, drop_remainder, rank, world_size)
+        blocks = choose_blocks(dataset, block_size, window)
+        self._order = Order(len(dataset), batch_size, shuffle, seed, drop_remainder, rank, world_size, *blocks)
         names = list(dict.fromkeys([*self._inputs.values(), *self._targets.values()]))
         self._loader = Loader(
             BatchMaker(dataset, names, filled, crop, flips, self._order.seed),

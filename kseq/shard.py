@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,18 +33,24 @@ from kseq.format import (
 )
 from kseq.hdf5 import ArrayForm, Layout, MappedFile, Spool, read_layout, write_file
 from kseq.images import decode, decode_box
+from kseq.tiles import find_tiles
 
 __all__ = ["Encoded", "ShardReader", "ShardWriter"]
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """One encoded image as it is stored: its bytes, the size of the upright image, EXIF's orientation."""
+    """One encoded image as it is stored: its bytes, the size of the upright image, EXIF's orientation, its tiles."""
 
     data: bytes
     height: int
     width: int
     orientation: int = 1
+
+    @functools.cached_property
+    def tiles(self) -> np.ndarray:
+        """What `kseq.tiles.find_tiles` says of the bytes; only of images that are stored upright."""
+        return find_tiles(self.data if self.orientation == 1 else b"")
 
 
 def _forms(fields: Sequence[Field], num_rows: int | None) -> dict[str, ArrayForm]:
@@ -54,6 +61,8 @@ def _forms(fields: Sequence[Field], num_rows: int | None) -> dict[str, ArrayForm
             forms |= string_forms(each.name, num_rows)
             forms[f"{each.name}/size"] = ArrayForm("<u4", (num_rows, 2))
             forms[f"{each.name}/orientation"] = ArrayForm("|u1", (num_rows,))
+            forms[f"{each.name}/tiles"] = ArrayForm("<u4", (None,))
+            forms[f"{each.name}/tile_offsets"] = ArrayForm("<u8", (None if num_rows is None else num_rows + 1,))
         else:
             forms[each.name] = ArrayForm(each.dtype, (num_rows, *each.shape))
     forms["checksum"] = ArrayForm("<u8", (num_rows,))
@@ -87,6 +96,7 @@ class _Rows:
     lengths: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     orientations: list[int] = field(default_factory=list)
+    tiles: list[np.ndarray] = field(default_factory=list)
 
 
 class ShardWriter:
@@ -142,6 +152,8 @@ class ShardWriter:
                 data = np.ascontiguousarray(value, each.dtype)
             self._streams[each.name].append(data)
             checksum.update(data)
+            if isinstance(value, Encoded):
+                checksum.update(value.tiles)
         self._checksums.append(checksum.intdigest())
         self._sources.append(source)
 
@@ -150,6 +162,7 @@ class ShardWriter:
         rows.lengths.append(len(value.data))
         rows.sizes.append((value.height, value.width))
         rows.orientations.append(value.orientation)
+        rows.tiles.append(value.tiles)
 
     def reject(self, path: bytes, reason: str) -> None:
         """Note a file that is left out."""
@@ -182,6 +195,8 @@ class ShardWriter:
             arrays[f"{name}/offsets"] = np.concatenate([[0], np.cumsum(rows.lengths)]).astype("<u8")
             arrays[f"{name}/size"] = np.array(rows.sizes, "<u4").reshape(-1, 2)
             arrays[f"{name}/orientation"] = np.array(rows.orientations, np.uint8)
+            arrays[f"{name}/tiles"] = np.concatenate([np.empty(0, "<u4"), *rows.tiles])
+            arrays[f"{name}/tile_offsets"] = np.concatenate([[0], np.cumsum([each.size for each in rows.tiles])]).astype("<u8")
         arrays["checksum"] = np.array(self._checksums, "<u8")
         return arrays | pack_strings("source", self._sources) | pack_rejected(self._rejected)
 
@@ -248,21 +263,39 @@ class ShardReader:
         Raises:
             ImageError: Where its bytes are broken, naming the row and its source.
         """
-        with self._naming(row):
+        try:
             return decode(self.stored(name, row), color_mode, int(self.array(f"{name}/orientation")[row]), out)
+        except ImageError as error:
+            raise self._at(row, error) from error
 
     def decode_box(self, name: str, row: int, color_mode: str, box: Box, target: tuple[int, int]) -> np.ndarray:
         """A part of an encoded image that is to be resized to `target`: see `kseq.images.decode_box`."""
-        with self._naming(row):
-            orientation, size = int(self.array(f"{name}/orientation")[row]), self.array(f"{name}/size")[row].tolist()
-            return decode_box(self.stored(name, row), color_mode, orientation, (size[0], size[1]), box, target)
-
-    @contextmanager
-    def _naming(self, row: int) -> Iterator[None]:
+        height, width = self.array(f"{name}/size")[row].tolist()
+        orientation = int(self.array(f"{name}/orientation")[row])
         try:
-            yield
+            stored, tiles = self.stored(name, row), self._tiles(name, row)
+            return decode_box(stored, color_mode, orientation, (height, width), tiles, box, target)
         except ImageError as error:
-            raise ImageError(f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}): {error}") from error
+            raise self._at(row, error) from error
+
+    def _at(self, row: int, error: ImageError) -> ImageError:
+        return ImageError(f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}): {error}")
+
+    def _tiles(self, name: str, row: int) -> np.ndarray:
+        start, end = self.array(f"{name}/tile_offsets")[row : row + 2].tolist()
+        tiles: np.ndarray = self.array(f"{name}/tiles")[start:end]
+        return tiles
+
+    def will_need(self, start: int, end: int) -> None:
+        """Ask the operating system to read the stored bytes of rows `start` to `end - 1` soon."""
+        ranges = []
+        for each in self._fields:
+            if each.encoded:
+                offsets = self.array(f"{each.name}/offsets")
+                ranges.append((f"{each.name}/bytes", int(offsets[start]), int(offsets[end])))
+            else:
+                ranges.append((each.name, start, end))
+        self._file.will_need(ranges)
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
@@ -286,11 +319,13 @@ class ShardReader:
             )
 
     def _checksum(self, row: int) -> int:
-        if len(self._fields) == 1 and self._fields[0].encoded:
-            return xxhash.xxh3_64_intdigest(self.stored(self._fields[0].name, row))
         checksum = xxhash.xxh3_64()
         for each in self._fields:
-            checksum.update(self.stored(each.name, row) if each.encoded else self._file.arrays[each.name][row])
+            if each.encoded:
+                checksum.update(self.stored(each.name, row))
+                checksum.update(self._tiles(each.name, row))
+            else:
+                checksum.update(self.array(each.name)[row])
         return checksum.intdigest()
 
     def check_all(self) -> list[str]:

@@ -9,7 +9,6 @@ their markers counted anew from 0 modulo 8, make a smaller JPEG.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +22,9 @@ _FRAMES = set(range(_SOF0, _SOF15 + 1)) - {_DHT, _JPG, _DAC}
 # A block of 8 x 8 samples is what the cosine transform works on.
 _BLOCK = 8
 _TILE_WIDTH = 32
+_NO_TILES = np.empty(0, "<u4")
+# How many numbers of a record come before the positions.
+_HEAD = 4
 _NUMBERS = np.tile(np.arange(_RST0, _RST0 + 8, dtype=np.uint8), 1 << 10)
 
 
@@ -37,76 +39,85 @@ def choose_interval(width: int, mcu_width: int) -> int:
     return min(allowed, key=lambda interval: (abs(interval * mcu_width - _TILE_WIDTH), -interval))
 
 
-@dataclass(frozen=True)
 class Tiles:
-    """A JPEG that falls into tiles.
+    """The tiles of one JPEG.
 
-    Attributes:
+    Args:
         data: `(n,)` uint8: all its bytes.
+        record: What `find_tiles` gave for them.
         height: Of the image as it is stored, in pixels.
         width: Likewise.
-        tile_height: Of one tile, in pixels; those at the lower edge may be cut.
-        tile_width: Likewise, at the right edge.
-        size_at: Where in `data` the height and the width lie, two bytes each.
-        edges: `(rows, columns + 1)` int64: where in `data` each tile of a row begins; the last is where the row ends,
-            after the marker that follows it.
     """
 
-    data: np.ndarray
-    height: int
-    width: int
-    tile_height: int
-    tile_width: int
-    size_at: int
-    edges: np.ndarray
+    def __init__(self, data: np.ndarray, record: np.ndarray, height: int, width: int) -> None:
+        self._data = data
+        self._size_at, self._tile_height, self._tile_width, self._columns = record[:_HEAD].tolist()
+        self._edges = record[_HEAD:]
+        self._height = height
+        self._width = width
 
     def under(self, box: Box, margin: int) -> Box:
         """The smallest rectangle of whole tiles that covers a box and `margin` pixels around it, as far as there are any."""
-        top = max(box.top - margin, 0) // self.tile_height * self.tile_height
-        left = max(box.left - margin, 0) // self.tile_width * self.tile_width
-        bottom = -(-(box.top + box.height + margin) // self.tile_height) * self.tile_height
-        right = -(-(box.left + box.width + margin) // self.tile_width) * self.tile_width
-        return Box(top, left, min(bottom, self.height) - top, min(right, self.width) - left)
+        top = max(box.top - margin, 0) // self._tile_height * self._tile_height
+        left = max(box.left - margin, 0) // self._tile_width * self._tile_width
+        bottom = -(-(box.top + box.height + margin) // self._tile_height) * self._tile_height
+        right = -(-(box.left + box.width + margin) // self._tile_width) * self._tile_width
+        return Box(top, left, min(bottom, self._height) - top, min(right, self._width) - left)
 
     def cut(self, box: Box) -> np.ndarray:
         """`(n,)` uint8: the JPEG of a rectangle that `under` gave."""
-        top, left = box.top // self.tile_height, box.left // self.tile_width
-        bottom, right = -(-(box.top + box.height) // self.tile_height), -(-(box.left + box.width) // self.tile_width)
-        edges = self.edges[top:bottom, left : right + 1]
-        head = bytearray(self.data[: self.edges[0, 0]])
-        struct.pack_into(">HH", head, self.size_at, box.height, box.width)
+        edges = self._edges_under(box)
+        head = bytearray(self._data[: int(self._edges[0])])
+        struct.pack_into(">HH", head, self._size_at, box.height, box.width)
         begins, ends = edges[:, 0], edges[:, -1]
-        rows = [self.data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        rows = [self._data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         joined = np.concatenate([np.frombuffer(head, np.uint8), *rows])
         # How far each row moved, and so where the second byte of each marker lies now.
-        moved = len(head) + np.cumsum(ends - begins) - ends
-        markers = (edges[:, 1:] + (moved - 1)[:, None]).ravel()
-        joined[markers] = np.resize(_NUMBERS, markers.size)
+        moved = (ends - begins).cumsum(dtype=np.int64) - ends + (len(head) - 1)
+        markers = (edges[:, 1:] + moved[:, None]).ravel()
+        joined[markers] = _NUMBERS[: markers.size] if markers.size <= _NUMBERS.size else np.resize(_NUMBERS, markers.size)
         joined[-1] = _EOI
         return joined
 
+    def _edges_under(self, box: Box) -> np.ndarray:
+        """`(rows, columns + 1)` uint32: where each tile begins, and after the last of a row where that ends."""
+        top, left = box.top // self._tile_height, box.left // self._tile_width
+        bottom, right = -(-(box.top + box.height) // self._tile_height), -(-(box.left + box.width) // self._tile_width)
+        stride = self._edges.itemsize
+        # Each row ends where the next begins: a view whose rows overlap.
+        return np.ndarray(
+            (bottom - top, right + 1 - left),
+            self._edges.dtype,
+            self._edges[top * self._columns + left : bottom * self._columns + 1],
+            strides=(self._columns * stride, stride),
+        )
 
-def find_tiles(data: np.ndarray) -> Tiles | None:
-    """The tiles of a JPEG, `(n,)` uint8; None where it has none that can be cut out, or is of another kind."""
-    header = _read_header(data)
+
+def find_tiles(data: bytes) -> np.ndarray:
+    """Where the tiles of a JPEG lie in its bytes.
+
+    Returns:
+        `(4 + tiles + 1,)` uint32: where the height lies in `data`; height and width of a tile in pixels; tiles per row; where
+        each tile begins, in the order of the file; where the last one ends, after the marker that follows it. `(0,)` where
+        there are no tiles that can be cut out, or it is no JPEG, or of another kind.
+    """
+    array = np.frombuffer(data, np.uint8)
+    header = _read_header(array)
     if header is None:
-        return None
+        return _NO_TILES
     height, width, size_at, mcu_height, mcu_width, interval, begin = header
     row_mcus, mcu_rows = -(-width // mcu_width), -(-height // mcu_height)
     if row_mcus % interval == 0:
         rows, columns, tile_height, tile_width = mcu_rows, row_mcus // interval, mcu_height, mcu_width * interval
     elif interval % row_mcus == 0:
         tile_rows = interval // row_mcus
-        rows, columns, tile_height, tile_width = -(-mcu_rows // tile_rows), 1, mcu_height * tile_rows, width
+        rows, columns, tile_height, tile_width = -(-mcu_rows // tile_rows), 1, mcu_height * tile_rows, mcu_width * row_mcus
     else:
-        return None
-    ends = _marker_ends(data, begin)
-    if ends.size != rows * columns or data[ends[-1] - 1] != _EOI:
-        return None
-    edges = np.empty((rows, columns + 1), np.int64)
-    edges[:, 1:] = ends.reshape(rows, columns)
-    edges[0, 0], edges[1:, 0] = begin, edges[:-1, -1]
-    return Tiles(data, height, width, tile_height, tile_width, size_at, edges)
+        return _NO_TILES
+    ends = _marker_ends(array, begin)
+    if ends.size != rows * columns or array[ends[-1] - 1] != _EOI or ends[-1] >= 1 << 32:
+        return _NO_TILES
+    return np.concatenate([[size_at, tile_height, tile_width, columns, begin], ends]).astype("<u4")
 
 
 def _marker_ends(data: np.ndarray, begin: int) -> np.ndarray:

@@ -47,6 +47,17 @@ def write_numbered(folder: Path, counts: Mapping[str, int], height: int = 4, wid
     return number
 
 
+def is_shared(name: object) -> bool:
+    """Whether another process could map the block of this name."""
+    path, _, label = str(name).partition("#")
+    if not label:
+        return Path("/dev/shm", path).exists()
+    try:
+        return label in os.readlink(path)
+    except OSError:
+        return False
+
+
 def write_photos(folder: Path, counts: Mapping[str, int], suffix: str = ".jpg") -> None:
     """Write photos `CLASS/NAME` of sizes that differ."""
     number = 0

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import is_shared
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kseq.buffers import ALIGNMENT, ArraySpec, AttachedBuffers, Buffer, BufferPool
 
 SPECS = {"image": ArraySpec((5, 7, 3), "|u1"), "label": ArraySpec((5,), "<i4"), "weight": ArraySpec((5,), "<f4")}
-SHARED = Path("/dev/shm")
-
-needs_shared_folder = pytest.mark.skipif(not SHARED.is_dir(), reason="shared memory is not a folder here")
 
 spec_dicts = st.dictionaries(
     st.text("abc", min_size=1, max_size=3),
@@ -186,6 +184,7 @@ def derive(tensor): return tensor[1:].permute(2, 0, 1, 3)[:, ::2]
 
 HOLD_TENSORS = """
 import gc
+import os
 import numpy as np
 from kseq.buffers import ArraySpec, BufferPool
 
@@ -228,6 +227,16 @@ def test_does_not_reuse_a_buffer_while_a_tensor_made_without_a_copy_lives(
     run_python("import numpy as np\n" + TENSORS[backend] + HOLD_TENSORS)
 
 
+@pytest.fixture(params=["without a name", "named"])
+def kind_of_file(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared memory of both kinds: where there is memfd, the other is only to be had by saying so."""
+    if request.param == "named":
+        monkeypatch.setattr("kseq.buffers._files_without_name", lambda: False)
+    elif not hasattr(os, "memfd_create"):
+        pytest.skip("no memfd here")
+
+
+@pytest.mark.usefixtures("kind_of_file")
 def test_another_process_reads_and_writes_a_shared_buffer() -> None:
     pool = BufferPool(shared=True)
     buffer = pool.take(SPECS)
@@ -240,6 +249,7 @@ def test_another_process_reads_and_writes_a_shared_buffer() -> None:
     pool.close()
 
 
+@pytest.mark.usefixtures("kind_of_file")
 def test_attached_buffers_forget_the_least_recently_used() -> None:
     pool = BufferPool(shared=True)
     buffers = [pool.take(SPECS) for _ in range(3)]
@@ -253,38 +263,35 @@ def test_attached_buffers_forget_the_least_recently_used() -> None:
     pool.close()
 
 
-@needs_shared_folder
+@pytest.mark.usefixtures("kind_of_file")
 def test_close_leaves_nothing_in_shared_memory_and_arrays_stay_valid() -> None:
-    before = set(SHARED.iterdir())
     pool = BufferPool(shared=True)
     buffers: list[Buffer] = [pool.take(SPECS) for _ in range(4)]
-    names = [SHARED / str(buffer.name) for buffer in buffers]
-    assert all(name.exists() for name in names)
+    names = [buffer.name for buffer in buffers]
+    assert all(is_shared(name) for name in names)
     images = buffers[0].arrays["image"][1:]
     images[:] = 5
     del buffers
     pool.close()
-    assert not any(name.exists() for name in names)
+    assert not any(is_shared(name) for name in names)
     del pool
     gc.collect()
     images[0] = 6
     assert images.max() == 6 and images.min() == 5
-    assert not set(names) & (set(SHARED.iterdir()) - before)
 
 
-@needs_shared_folder
+@pytest.mark.usefixtures("kind_of_file")
 def test_freed_buffers_leave_shared_memory_before_the_pool_is_closed() -> None:
     pool = BufferPool(shared=True, max_idle=2)
     held = [pool.take(SPECS) for _ in range(8)]
-    names = [SHARED / str(buffer.name) for buffer in held]
+    names = [buffer.name for buffer in held]
     del held
     taken = pool.take({"large": ArraySpec((100_000,), "|u1")})
-    assert sum(name.exists() for name in names) <= 2
-    assert (SHARED / str(taken.name)).exists()
+    assert sum(is_shared(name) for name in names) <= 2
+    assert is_shared(taken.name)
     pool.close()
 
 
-@needs_shared_folder
 def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(
     run_python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
@@ -296,5 +303,5 @@ def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(
         "pool.close()\n"
     )
     assert len(done.stdout.split()) == 3
-    assert not any((SHARED / name).exists() for name in done.stdout.split())
+    assert not any(is_shared(name) for name in done.stdout.split())
     assert done.stderr == ""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import numbers_of
+from conftest import is_shared, numbers_of
 
 import kseq
 from kseq import workers
@@ -28,9 +28,6 @@ from kseq.order import Order
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 KINDS = [(0, False), (1, False), (2, False), (4, False), (2, True)]
-SHARED = Path("/dev/shm")
-
-needs_shared_folder = pytest.mark.skipif(not SHARED.is_dir(), reason="shared memory is not a folder here")
 
 
 def make_loader(path: Path, count: int = 2, processes: bool = False, ahead: int = 3, batch_size: int = 16) -> Loader:
@@ -48,8 +45,8 @@ def loader(numbered: Path) -> Iterator[Loader]:
 
 
 def still_shared(names: set[str]) -> set[str]:
-    """Those of the names that are still there; other programs share memory meanwhile."""
-    return {name for name in names if (SHARED / name).exists()}
+    """Those of the names that another process could still map."""
+    return {name for name in names if is_shared(name)}
 
 
 @pytest.mark.parametrize(("count", "processes"), KINDS)
@@ -135,7 +132,9 @@ def test_a_buffer_is_not_used_again_while_a_worker_may_still_write_to_it(
     del part
     parts.clear()
     gc.collect()
-    assert place in {loader._begin(0, loader.sample_ids(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)}
+    assert place in {
+        loader._begin(0, loader.sample_ids(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)
+    }
     loader.close()
 
 
@@ -254,7 +253,6 @@ if sys.argv[2] == "interrupt":
 """
 
 
-@needs_shared_folder
 @pytest.mark.parametrize("end", ["exit", "interrupt", "kill"])
 def test_nothing_stays_in_shared_memory_however_the_program_ends(numbered: Path, run_python: Run, end: str) -> None:
     printed = run_python(HOLD, numbered, end, check=False).stdout.split()

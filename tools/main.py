@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import kseq
 
 from . import demo, info, pack, verify
+from .bench import command as bench
 from .table import printable
 
-_COMMANDS = (pack, info, verify, demo)
+_COMMANDS = (pack, info, verify, demo, bench)
 
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 
