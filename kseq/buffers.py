@@ -117,7 +117,9 @@ def _attach(name: str) -> mmap.mmap | shared_memory.SharedMemory:
 
 
 def _bytes_of(memory: mmap.mmap | shared_memory.SharedMemory) -> np.ndarray:
-    return np.frombuffer(memory if isinstance(memory, mmap.mmap) else memory.buf, np.uint8)
+    buffer = memory if isinstance(memory, mmap.mmap) else memory.buf
+    assert buffer is not None
+    return np.frombuffer(buffer, np.uint8)
 
 
 def _files_without_name() -> bool:

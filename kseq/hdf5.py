@@ -224,7 +224,7 @@ class MappedFile:
     def _view(self, place: Place) -> np.ndarray:
         count = math.prod(place.shape)
         if count == 0:
-            return np.empty(place.shape, place.dtype)
+            return np.frombuffer(b"", place.dtype).reshape(place.shape)
         return np.frombuffer(self._map, place.dtype, count, place.offset).reshape(place.shape)
 
     def will_need(self, ranges: Sequence[tuple[str, int, int]]) -> None:

@@ -239,10 +239,8 @@ class Order:
         if not self.shuffle:
             return places
         together, key = np.concatenate(places), hash_key(self.seed, epoch)
-        if self.shuffle == "block":
-            shuffled = self._blocks.shuffled(together, key)
-        else:
-            shuffled = permute(together, self.num_samples, key)
+        by_blocks = self.shuffle == "block"
+        shuffled = self._blocks.shuffled(together, key) if by_blocks else permute(together, self.num_samples, key)
         return np.split(shuffled, np.cumsum([len(each) for each in places])[:-1])
 
     @property
@@ -250,9 +248,10 @@ class Order:
         return Blocks(self.num_samples, self.block_size, self.window)
 
     def upcoming(self, epoch: int, batch_number: int) -> np.ndarray:
-        """`(n,)` int64: positions whose bytes should be on their way from the disk when a batch is begun; none for other shuffles.
+        """`(n,)` int64: positions whose bytes should be on their way from the disk when a batch is begun.
 
-        One window ahead of the batch, or with the first batch all up to there. For one rank of several, its own samples alone.
+        None for other shuffles than `"block"`. One window ahead of the batch, or with the first batch all up to there. For
+        one rank of several, its own samples alone.
         """
         if self.shuffle != "block":
             return np.empty(0, np.int64)

@@ -143,7 +143,7 @@ def test_every_array_is_contiguous_and_aligned(shard: str) -> None:
     reader = read(shard)
     for name, array in reader._file.arrays.items():
         assert array.flags.c_contiguous, name
-        assert array.ctypes.data % 64 == 0, name
+        assert array.size == 0 or array.ctypes.data % 64 == 0, name
         assert not array.flags.writeable, name
     with h5py.File(shard, "r") as file:
         for name in reader._file.arrays:

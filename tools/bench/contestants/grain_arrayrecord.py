@@ -1,0 +1,68 @@
+"""Grain over ArrayRecord files; settings from the pages of Grain's documentation named beside them.
+
+Grain reads in threads and leaves decoding to the user's Python; `num_workers` processes take over where that holds the
+interpreter. Measured here on two cores, threads are the faster for R, J and N alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+from crops import decode_crop
+from stage import Job, jpeg_files, load_raw, perform
+
+_SHARDS = 16
+_LABEL_BYTES = 8
+
+
+def write(job: Job) -> None:
+    """ "group_size:1" is what the documentation asks for where records are read at random."""
+    paths = [os.path.join(job.store, f"{shard:02d}.array_record") for shard in range(_SHARDS)]
+    # Photos do not get smaller by compression, nor should they be decompressed.
+    writers = [ArrayRecordWriter(path, "group_size:1,uncompressed") for path in paths]
+    for number, (data, label) in enumerate(_samples(job)):
+        writers[number % _SHARDS].write(label.to_bytes(_LABEL_BYTES, "little") + data)
+    for each in writers:
+        each.close()
+
+
+def _samples(job: Job) -> Iterator[tuple[bytes, int]]:
+    if job.table == "R":
+        for pixels, label in zip(*load_raw(job), strict=True):
+            yield pixels.tobytes(), int(label)
+    else:
+        for path, label in jpeg_files(job):
+            with open(path, "rb") as file:
+                yield file.read(), label
+
+
+def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
+    paths = sorted(os.path.join(job.store, name) for name in os.listdir(job.store))
+    source = grain.sources.ArrayRecordDataSource(paths)
+
+    def parse_raw(record: bytes) -> tuple[np.ndarray, int]:
+        pixels = np.frombuffer(record, np.uint8, offset=_LABEL_BYTES).reshape(job.size, job.size, 3)
+        return pixels, int.from_bytes(record[:_LABEL_BYTES], "little")
+
+    def parse_jpeg(record: bytes, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        pixels = decode_crop(memoryview(record)[_LABEL_BYTES:], job.size, rng)
+        return pixels, int.from_bytes(record[:_LABEL_BYTES], "little")
+
+    # "Dataset basics": a lazy global shuffle; ReadOptions: as many threads as the others have, the default buffer.
+    options = grain.ReadOptions(num_threads=job.workers, prefetch_buffer_size=4 * job.batch_size)
+
+    def epoch(number: int) -> Iterator[Any]:
+        dataset = grain.MapDataset.source(source).seed(job.seed + number).shuffle()
+        parsed = dataset.map(parse_raw) if job.table == "R" else dataset.random_map(parse_jpeg)
+        return iter(parsed.to_iter_dataset(options).batch(job.batch_size, drop_remainder=False))
+
+    return epoch
+
+
+if __name__ == "__main__":
+    perform(write, open_store)

@@ -1,0 +1,23 @@
+"""A BatchMaker that stands for augmentation in plain Python; in a module of its own, so that worker processes can import it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from kseq.batch import BatchMaker
+
+__all__ = ["SlowMaker"]
+
+
+class SlowMaker(BatchMaker):
+    """Holds the interpreter for `delay` seconds for each image."""
+
+    delay = 0.0
+
+    def fill(self, arrays: dict[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int) -> None:
+        super().fill(arrays, start, sample_ids, epoch)
+        end = time.thread_time() + self.delay * len(sample_ids)
+        while time.thread_time() < end:
+            pass

@@ -1,0 +1,104 @@
+"""tf.data over TFRecord files; settings from the pages of TensorFlow's guide named beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+from stage import Job, jpeg_files, load_raw, perform
+
+_SHARDS = 16
+
+
+def write(job: Job) -> None:
+    """Sixteen files of tf.train.Example, as in the tutorial "TFRecord and tf.train.Example"."""
+    writers = [tf.io.TFRecordWriter(os.path.join(job.store, f"{shard:02d}.tfrecord")) for shard in range(_SHARDS)]
+    for number, (data, label) in enumerate(_samples(job)):
+        feature = {
+            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=feature))
+        writers[number % _SHARDS].write(example.SerializeToString())
+    for each in writers:
+        each.close()
+
+
+def _samples(job: Job) -> Iterator[tuple[bytes, int]]:
+    if job.table == "R":
+        for pixels, label in zip(*load_raw(job), strict=True):
+            yield pixels.tobytes(), int(label)
+    else:
+        for path, label in jpeg_files(job):
+            with open(path, "rb") as file:
+                yield file.read(), label
+
+
+def make_dataset(job: Job) -> tf.data.Dataset:
+    """The dataset of one epoch, a new order each time it is gone through."""
+    files = tf.data.Dataset.list_files(os.path.join(job.store, "*.tfrecord"), shuffle=True, seed=job.seed)
+    # "Better performance with the tf.data API": parallel interleave, vectorized parsing, parallel map, prefetch.
+    records = files.interleave(
+        lambda file: tf.data.TFRecordDataset(file, buffer_size=8 << 20),
+        cycle_length=_SHARDS,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=False,
+    )
+    # A buffer of every record is a full shuffle, and more than people can afford.
+    shuffled = records.shuffle(_count(job), seed=job.seed, reshuffle_each_iteration=True)
+    if job.table == "R":
+        dataset = shuffled.batch(job.batch_size).map(_parse_raw(job.size), tf.data.AUTOTUNE, deterministic=False)
+    else:
+        dataset = shuffled.map(_parse_jpeg(job.size), tf.data.AUTOTUNE, deterministic=False).batch(job.batch_size)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = job.workers
+    options.deterministic = False
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _count(job: Job) -> int:
+    return len(load_raw(job)[1]) if job.table == "R" else len(jpeg_files(job))
+
+
+_FEATURES = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
+
+
+def _parse_raw(size: int) -> Callable[[Any], Any]:
+    def parse(records: Any) -> Any:
+        parsed = tf.io.parse_example(records, _FEATURES)
+        pixels = tf.io.decode_raw(parsed["image"], tf.uint8, fixed_length=size * size * 3)
+        return tf.reshape(pixels, (-1, size, size, 3)), parsed["label"]
+
+    return parse
+
+
+def _parse_jpeg(size: int) -> Callable[[Any], Any]:
+    """The crop of TensorFlow's own ResNet examples: `sample_distorted_bounding_box`, then `decode_and_crop_jpeg`."""
+
+    def parse(record: Any) -> Any:
+        parsed = tf.io.parse_single_example(record, _FEATURES)
+        begin, extent, _ = tf.image.sample_distorted_bounding_box(
+            tf.io.extract_jpeg_shape(parsed["image"]),
+            tf.zeros((1, 0, 4)),
+            area_range=(0.08, 1.0),
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            max_attempts=10,
+            use_image_if_no_bounding_boxes=True,
+        )
+        window = tf.concat([begin[:2], extent[:2]], 0)
+        image = tf.io.decode_and_crop_jpeg(parsed["image"], window, channels=3)
+        image = tf.image.random_flip_left_right(tf.image.resize(image, (size, size)))
+        return tf.cast(tf.round(image), tf.uint8), parsed["label"]
+
+    return parse
+
+
+def open_store(job: Job) -> Callable[[int], Iterator]:
+    dataset = make_dataset(job)
+    return lambda number: dataset.as_numpy_iterator()
+
+
+if __name__ == "__main__":
+    perform(write, open_store)

@@ -1,0 +1,146 @@
+"""The photos of the benchmark: made here, or taken from a folder; the same samples for every contestant."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from kseq.errors import SourceError
+from kseq.sources.folder import FolderSource
+from kseq.workers import process_pool
+
+__all__ = ["NUM_CLASSES", "SIDE", "make_sources"]
+
+SIDE = 224
+NUM_CLASSES = 10
+
+_QUALITY = 90
+_SHORTER_SIDE = 256
+# Height and width of made photos, each as often as it stands here: ImageNet's usual sizes, and some larger.
+_SIZES = [(375, 500)] * 10 + [(500, 375)] * 5 + [(480, 640)] * 3 + [(600, 800)] * 2
+_CANVAS = 1024
+_NUM_CANVASES = 12
+# Standard deviation of the grain: with it a made photo takes about three bits a pixel at quality 90, as photos do.
+_GRAIN = 8.0
+# Photos made by one task of a worker.
+_CHUNK = 100
+
+
+def make_sources(folder: str, images: str | None, count: int, workers: int) -> dict[str, str]:
+    """Write the samples in the three forms that the tables start from, if they are not there.
+
+    Args:
+        folder: Where to; `R/images.npy` and `R/labels.npy`, `J/CLASS/NAME.jpg`, `N/CLASS/NAME.jpg`.
+        images: A folder of photos; None to make some. Where there are fewer than `count`, further ones are cut out of them.
+        count: How many samples.
+        workers: Processes.
+
+    Returns:
+        Table name to folder.
+    """
+    sources = {table: os.path.join(folder, table) for table in "RJN"}
+    done = os.path.join(folder, "done")
+    expected = f"{count} {os.path.abspath(images) if images else 'made'}"
+    if os.path.exists(done):
+        with open(done) as file:
+            if file.read() == expected:
+                return sources
+    for table in "JN":
+        for label in range(NUM_CLASSES):
+            os.makedirs(os.path.join(sources[table], f"class{label}"), exist_ok=True)
+    os.makedirs(sources["R"], exist_ok=True)
+    paths = [] if images is None else _paths(images)
+    pixels = np.lib.format.open_memmap(_raw_path(sources), "w+", np.uint8, (count, SIDE, SIDE, 3))
+    pixels.flush()
+    np.save(os.path.join(sources["R"], "labels.npy"), np.arange(count) % NUM_CLASSES)
+    chunks = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
+    with process_pool(workers) as pool:
+        for _ in pool.map(functools.partial(_make_some, sources, paths), chunks):
+            pass
+    with open(done, "w") as file:
+        file.write(expected)
+    return sources
+
+
+def _raw_path(sources: dict[str, str]) -> str:
+    return os.path.join(sources["R"], "images.npy")
+
+
+def _paths(images: str) -> list[str]:
+    source = FolderSource.scan(images)
+    if not source.images:
+        raise SourceError(f"{images}: holds no images")
+    return [os.path.join(source.root, os.fsdecode(each.path)) for each in source.images]
+
+
+def _make_some(sources: dict[str, str], paths: list[str], chunk: tuple[int, int]) -> None:
+    pixels = np.load(_raw_path(sources), mmap_mode="r+")
+    photo: Callable[[int], np.ndarray] = functools.partial(_taken, paths) if paths else _made
+    for number in range(*chunk):
+        image = photo(number)
+        name = os.path.join(f"class{number % NUM_CLASSES}", f"{number:06d}.jpg")
+        scale = _SHORTER_SIDE / min(image.shape[:2])
+        height, width = (max(_SHORTER_SIDE, round(side * scale)) for side in image.shape[:2])
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        _write(os.path.join(sources["N"], name), image)
+        _write(os.path.join(sources["J"], name), small)
+        pixels[number] = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def _write(path: str, image: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        file.write(simplejpeg.encode_jpeg(np.ascontiguousarray(image), _QUALITY, "RGB", "420"))
+
+
+def _taken(paths: list[str], number: int) -> np.ndarray:
+    """A photo of the folder; from the second time on, another part of it."""
+    image = cv2.imread(paths[number % len(paths)], cv2.IMREAD_COLOR)
+    if image is None:
+        raise SourceError(f"{paths[number % len(paths)]}: cannot be decoded")
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if number < len(paths):
+        return image
+    rng = np.random.default_rng(number)
+    height, width = (max(1, round(side * rng.uniform(0.8, 1))) for side in image.shape[:2])
+    top, left = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)
+    return image[top : top + height, left : left + width]
+
+
+def _made(number: int) -> np.ndarray:
+    """`(height, width, 3)` uint8: shapes before a cloudy ground, with the spectrum and the grain of a photo."""
+    rng = np.random.default_rng(number)
+    height, width = _SIZES[rng.integers(len(_SIZES))]
+    canvas = _canvas(int(rng.integers(_NUM_CANVASES)))
+    top, left = rng.integers(_CANVAS - height + 1), rng.integers(_CANVAS - width + 1)
+    image: np.ndarray = canvas[top : top + height, left : left + width] * np.float32(rng.uniform(0.7, 1.1))
+    for _ in range(rng.integers(3, 9)):
+        centre = (int(rng.integers(width)), int(rng.integers(height)))
+        axes = (int(rng.integers(8, width // 3)), int(rng.integers(8, height // 3)))
+        covered = image.copy()
+        cv2.ellipse(covered, centre, axes, float(rng.integers(180)), 0, 360, rng.integers(0, 256, 3).tolist(), -1, cv2.LINE_AA)
+        alpha = rng.uniform(0.3, 0.9)
+        image = cv2.addWeighted(covered, alpha, image, 1 - alpha, 0)
+    image += _canvas(-1)[top : top + height, left : left + width]
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@functools.cache
+def _canvas(number: int) -> np.ndarray:
+    """`(side, side, 3)` float32: noise whose amplitude falls with the frequency, as in photos (D. Field, 1987); -1: grain."""
+    rng = np.random.default_rng(1_000_000 + number)
+    if number == -1:
+        return cv2.GaussianBlur(rng.normal(0, 2 * _GRAIN, (_CANVAS, _CANVAS, 1)).astype(np.float32), (0, 0), 0.6)[..., None]
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(_CANVAS), np.fft.rfftfreq(_CANVAS), indexing="ij"))
+    frequency[0, 0] = 1
+    channels = []
+    for _ in range(3):
+        phases = np.exp(2j * np.pi * rng.random(frequency.shape))
+        channels.append(np.fft.irfft2(phases / frequency**1.2, (_CANVAS, _CANVAS)))
+    common = channels[0]
+    mixed = np.stack([common + 0.4 * channel for channel in channels], -1)
+    return (128 + 45 * mixed / mixed.std()).astype(np.float32)

@@ -1,0 +1,63 @@
+"""Who takes part: each contestant's script, what it needs from PyPI and Debian, and in which tables it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["BARE_DECODE", "CONTESTANTS", "COPY", "KSEQ", "Contestant"]
+
+KSEQ = "kseq"
+COPY = "plain memory copy"
+BARE_DECODE = "bare whole-image decode"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One row of the tables.
+
+    Attributes:
+        name: As it stands in the tables.
+        script: In `contestants/`.
+        tables: The tables that it stands in, of "RJN".
+        package: Whose version is reported.
+        requirements: For pip; none: it runs in the environment of the benchmark itself.
+        debian: Packages of Debian that pip needs to build it.
+        pip_options: Such as a pin that must be there before the build.
+        options: Passed to the script.
+        variables: Of its environment.
+    """
+
+    name: str
+    script: str
+    tables: str
+    package: str = ""
+    requirements: tuple[str, ...] = ()
+    debian: tuple[str, ...] = ()
+    pip_options: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+_CROPS = ("opencv-python-headless>=4.10", "simplejpeg>=1.8")
+
+CONTESTANTS = (
+    Contestant(KSEQ, "kseq_shards.py", "R", "kseq"),
+    Contestant(KSEQ, "kseq_shards.py", "JN", "kseq", options={"encoding": "jpeg"}),
+    Contestant("kseq, files as they are", "kseq_shards.py", "JN", "kseq", options={"encoding": "keep"}),
+    Contestant(COPY, "memory_copy.py", "R"),
+    Contestant(BARE_DECODE, "bare_decode.py", "JN", "simplejpeg"),
+    Contestant("FFCV", "ffcv_beton.py", "RJN", "ffcv", ("ffcv",), ("libopencv-dev", "libturbojpeg0-dev", "pkg-config", "g++")),
+    Contestant("DALI, CPU", "dali_cpu.py", "RJN", "nvidia-dali-cuda130", ("nvidia-dali-cuda130", "numpy")),
+    Contestant("tf.data, TFRecord", "tfdata_tfrecord.py", "RJN", "tensorflow"),
+    Contestant("Grain, ArrayRecord", "grain_arrayrecord.py", "RJN", "grain", ("grain", "array-record", *_CROPS)),
+    Contestant("LMDB", "lmdb_records.py", "RJN", "lmdb", ("lmdb", *_CROPS)),
+    Contestant("LitData", "litdata_optimized.py", "RJN", "litdata", ("litdata", "torchvision")),
+    Contestant(
+        "MosaicML Streaming", "mosaicml_streaming.py", "RJN", "mosaicml-streaming", ("mosaicml-streaming", "torchvision")
+    ),
+    Contestant("WebDataset", "webdataset_tar.py", "RJN", "webdataset", ("webdataset", "torch", *_CROPS)),
+    Contestant("image_dataset_from_directory", "keras_directory.py", "JN", "keras"),
+    Contestant("h5py by hand", "h5py_by_hand.py", "RJN", "h5py"),
+)

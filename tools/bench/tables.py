@@ -1,0 +1,130 @@
+"""Tables of results: as text, as JSON, and as a bar chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..table import format_table
+from .contest import Row
+
+__all__ = ["Goal", "Table", "plot"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """kseq is to reach `times` the rate of the row `name`; of times, the row is to stay under `times`."""
+
+    name: str
+    times: float
+
+
+@dataclass
+class Table:
+    """The results of one table.
+
+    Attributes:
+        key: Its letter or word.
+        title: What was measured.
+        unit: Of the rates.
+        rows: One per contestant.
+        ours: The name of the row that the others are compared with; nothing: there is none.
+        goals: What that row must reach.
+        notes: Lines to print below.
+        less_is_better: Figures are times, not rates; `goals` are what rows must stay under.
+    """
+
+    key: str
+    title: str
+    unit: str
+    rows: list[Row]
+    ours: str
+    goals: Sequence[Goal] = ()
+    notes: list[str] = field(default_factory=list)
+    less_is_better: bool = False
+
+    @property
+    def our_row(self) -> Row:
+        return next((row for row in self.rows if row.name == self.ours), Row(self.ours))
+
+    def ratio(self, row: Row) -> float:
+        """How many times the rate of a row ours is."""
+        return self.our_row.ratio_to(row)
+
+    def text(self) -> str:
+        """The table, as a person reads it."""
+        lines = [["", self.unit, "lowest", "highest", *([f"{self.ours} is"] if self.ours else []), "must be"]]
+        failed = []
+        sign = 1 if self.less_is_better else -1
+        for row in sorted(self.rows, key=lambda row: sign * row.median if row.rates else math.inf):
+            name = f"{row.name} {row.version}".strip()
+            if not row.rates:
+                failed.append(f"{name}: {row.note or 'no figures'}")
+                continue
+            figures = [_figure(value) for value in (row.median, min(row.rates), max(row.rates))]
+            times = "" if row.name == self.ours else f"{self.ratio(row):.2f} x"
+            lines.append([name, *figures, *([times] if self.ours else []), self._verdict(row)])
+        noted = [f"{row.name}: {row.note}" for row in self.rows if row.rates and row.note]
+        return "\n".join([f"{self.key}  {self.title}", format_table(lines), *failed, *noted, *self.notes])
+
+    def _verdict(self, row: Row) -> str:
+        goal = next((goal.times for goal in self.goals if goal.name == row.name), None)
+        if goal is None:
+            return ""
+        if self.less_is_better:
+            return f"under {_figure(goal)}{'' if row.median < goal else ', missed'}"
+        return f"{goal:g} x{'' if self.ratio(row) >= goal else ', missed'}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "table": self.key,
+            "title": self.title,
+            "unit": self.unit,
+            "rows": [
+                {
+                    "name": row.name,
+                    "version": row.version,
+                    "rates": row.rates,
+                    "median": row.median if row.rates else None,
+                    "ours_by_this": self.ratio(row) if row.rates and self.ours else None,
+                    "note": row.note,
+                }
+                for row in self.rows
+            ],
+            "goals": [{"name": goal.name, "times": goal.times} for goal in self.goals],
+            "notes": self.notes,
+        }
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def plot(tables: Sequence[Table], path: str) -> None:
+    """One bar chart per table into a picture; matplotlib must be there."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [table for table in tables if any(row.rates for row in table.rows) and not table.less_is_better]
+    heights = [1 + 0.35 * sum(bool(row.rates) for row in table.rows) for table in shown]
+    figure, axes = pyplot.subplots(
+        len(shown), 1, figsize=(9, sum(heights)), gridspec_kw={"height_ratios": heights}, squeeze=False, layout="constrained"
+    )
+    for table, axis in zip(shown, axes[:, 0], strict=True):
+        rows = sorted((row for row in table.rows if row.rates), key=lambda row: row.median)
+        colors = ["#1f77b4" if row.name.startswith("kseq") else "#b0b0b0" for row in rows]
+        medians = [row.median for row in rows]
+        spread = [[row.median - min(row.rates) for row in rows], [max(row.rates) - row.median for row in rows]]
+        bars = axis.barh([row.name for row in rows], medians, xerr=spread, color=colors, ecolor="#606060", capsize=2)
+        axis.bar_label(bars, [f" {_figure(row.median)}" for row in rows], padding=4, fontsize=8)
+        axis.set_title(f"{table.key}: {table.title}", loc="left", fontsize=9)
+        axis.set_xlabel(table.unit, fontsize=8)
+        axis.margins(x=0.12)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
