@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,6 +111,72 @@ def test_every_sample_comes_to_every_place_alike(size: int) -> None:
     assert stats.chisquare(neighbours[off_diagonal]).pvalue > 1e-4
 
 
+LARGE = [1023, 1024, 1025, 65_535, 65_536, 65_537, 10**6, 2**20 + 1, 2**30 - 1, 2**30, 2**30 + 1, 10**9, 2**40 + 1]
+
+
+@pytest.mark.parametrize("size", LARGE)
+@pytest.mark.parametrize("key", [0, 1, 2])
+def test_large_orders_are_uniform_over_places_and_over_neighbours(size: int, key: int) -> None:
+    """Chi-square of where places go, in sixteenths of the order, and of where neighbours go, which tell nothing of each other."""
+    places = np.sort(np.random.default_rng(key).choice(size - 1, min(20_000, size - 1), replace=False, shuffle=False))
+    here, next_to_it = (permute(each, size, hash_key(size, key)) for each in (places, places + 1))
+    for first, second in ((places, here), (here, next_to_it)):
+        counts = np.zeros((16, 16))
+        np.add.at(counts, (first * 16 // size, second * 16 // size), 1)
+        assert stats.chi2_contingency(counts).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(here * 16 // size, minlength=16)).pvalue > 1e-4
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    num_samples=st.integers(1, 300),
+    batch_size=st.integers(1, 40),
+    block_size=st.integers(1, 60),
+    window=st.integers(1, 200),
+    epoch=st.integers(0, 99),
+)
+def test_a_shuffle_by_blocks_serves_and_asks_for_every_sample_once(
+    num_samples: int, batch_size: int, block_size: int, window: int, epoch: int
+) -> None:
+    order = Order(num_samples, min(batch_size, num_samples), "block", 3, block_size=block_size, window=window)
+    assert sorted(epoch_of(order, epoch)) == list(range(num_samples))
+    asked = [order.upcoming(epoch, number) for number in range(order.num_batches)]
+    assert sorted(np.concatenate(asked).tolist()) == list(range(num_samples))
+    # What a batch holds was asked for before it, or with it.
+    known: set[int] = set()
+    for number, each in enumerate(asked):
+        known |= set(each.tolist())
+        assert known >= set(order.positions(epoch, number).tolist())
+
+
+def test_a_shuffle_by_blocks_mixes_whole_blocks_within_windows() -> None:
+    order = Order(1000, 50, "block", 1, block_size=10, window=100)
+    found = np.array(epoch_of(order, 0))
+    for window in found.reshape(10, 100):
+        blocks, counts = np.unique(window // 10, return_counts=True)
+        assert (counts == 10).all() and len(blocks) == 10
+        assert np.abs(np.diff(np.argsort(window))).mean() > 20
+    assert epoch_of(order, 0) != epoch_of(order, 1)
+    first_blocks = {tuple(np.unique(np.array(epoch_of(order, epoch))[:100] // 10)) for epoch in range(5)}
+    assert len(first_blocks) == 5
+
+
+def test_blocks_come_to_every_place_alike_the_smaller_one_too() -> None:
+    places = np.zeros((5, 5))
+    for epoch in range(3000):
+        found = np.array(epoch_of(Order(23, 23, "block", 9, block_size=5, window=1), epoch))
+        _, first = np.unique(found // 5, return_index=True)
+        places[np.arange(5), np.argsort(np.argsort(first))] += 1
+    assert stats.chisquare(places.ravel(), ddof=8).pvalue > 1e-4
+
+
+def test_ranks_ask_for_their_own_samples_ahead() -> None:
+    for rank in range(2):
+        order = Order(400, 10, "block", 1, rank=rank, world_size=2, block_size=10, window=80)
+        asked = np.concatenate([order.upcoming(0, number) for number in range(order.num_batches)])
+        assert sorted(asked.tolist()) == sorted(epoch_of(order, 0))
+
+
 def test_uniform_numbers_are_uniform_and_independent() -> None:
     numbers = uniform(hash_key(1, 2), np.arange(20_000), 3)
     assert numbers.shape == (20_000, 3)
@@ -133,6 +201,9 @@ def test_hash_key_tells_order_and_number_apart() -> None:
     ("arguments", "words"),
     [
         ({"batch_size": 0}, "batch_size=0: allowed is 1"),
+        ({"shuffle": "no"}, "shuffle='no': allowed are True, False and 'block'"),
+        ({"shuffle": "block", "block_size": 0}, "block_size=0: allowed is 1"),
+        ({"shuffle": "block", "window": 0}, "window=0: allowed is 1"),
         ({"world_size": 0}, "world_size=0: allowed is 1"),
         ({"rank": 2, "world_size": 2}, "rank=2: allowed is 0 to 1"),
         ({"rank": -1}, "rank=-1: allowed is 0 to 0"),
@@ -140,7 +211,7 @@ def test_hash_key_tells_order_and_number_apart() -> None:
         ({"batch_size": 3, "world_size": 3, "rank": 0}, "1 samples for 3 ranks"),
     ],
 )
-def test_refuses_numbers_that_make_no_order(arguments: dict[str, int], words: str) -> None:
+def test_refuses_numbers_that_make_no_order(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         Order(**{"num_samples": 10, "batch_size": 2, **arguments})
 

@@ -21,6 +21,7 @@ from conftest import numbers_of, write_numbered  # keras asks for its backend wh
 import kseq
 from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfRangeError
 from kseq.images import recolor
+from kseq.options import choose_blocks
 from kseq.resize import resize_to
 
 
@@ -377,3 +378,53 @@ def test_does_not_warn_of_random_access_by_the_user(train: kseq.ShardSequence) -
         warnings.simplefilter("error")
         for number in (3, 1, 4, 2, 0, 4, 1):
             train[number]
+
+
+def test_shuffles_by_blocks(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, batch_size=16, shuffle="block", block_size=4, window=20, workers=2) as sequence:
+        for epoch in range(2):
+            batches = list(sequence)
+            numbers = np.concatenate([numbers_of(images) for images, _ in batches])
+            expected = np.concatenate([sequence.sample_ids(number, epoch) for number in range(5)])
+            assert numbers.tolist() == expected.tolist()
+            assert sorted(numbers.tolist()) == sorted(kseq.ShardDataset(numbered, "train").sample_ids(range(80)).tolist())
+
+
+def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:
+    dataset = kseq.ShardDataset(numbered)
+    sample_bytes = int(dataset.index.num_bytes.sum()) / 100
+    size, window = choose_blocks(dataset, None, None)
+    assert size == int((4 << 20) / sample_bytes)
+    assert window == 64 * size
+    assert choose_blocks(dataset, 10, None) == (10, 640)
+    assert choose_blocks(dataset, 10, 25) == (10, 25)
+
+
+@pytest.mark.parametrize("encoding", ["keep", "raw"])
+def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
+    numbered: Path, packed_photos: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = numbered if encoding == "raw" else packed_photos
+    asked: list[tuple[str, int, int]] = []
+
+    def note(descriptor: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_WILLNEED
+        asked.append((os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")), offset, offset + length))
+
+    monkeypatch.setattr("os.posix_fadvise", note)
+    shape = None if encoding == "raw" else (8, 8, 3)
+    with kseq.ShardSequence(
+        path, "all", batch_size=4, shuffle="block", block_size=3, window=9, input_shape=shape, workers=1
+    ) as sequence:
+        list(sequence)
+    for number in range(len(kseq.ShardDataset(path))):
+        ((reader, row),) = kseq.ShardDataset(path).places(np.array([number]))
+        place = reader.layout.places["image" if encoding == "raw" else "image/bytes"]
+        if encoding == "raw":
+            start, end = row * 48, (row + 1) * 48
+        else:
+            start, end = reader.array("image/offsets")[row : row + 2].tolist()
+        name = os.path.basename(reader.path)
+        assert any(
+            shard == name and first <= place.offset + start and place.offset + end <= last for shard, first, last in asked
+        ), number

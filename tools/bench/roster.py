@@ -48,15 +48,15 @@ CONTESTANTS = (
     Contestant("kseq, files as they are", "kseq_shards.py", "JN", "kseq", options={"encoding": "keep"}),
     Contestant(COPY, "memory_copy.py", "R"),
     Contestant(BARE_DECODE, "bare_decode.py", "JN", "simplejpeg"),
-    Contestant("FFCV", "ffcv_beton.py", "RJN", "ffcv", ("ffcv",), ("libopencv-dev", "libturbojpeg0-dev", "pkg-config", "g++")),
+    Contestant(
+        "FFCV", "ffcv_beton.py", "RJN", "ffcv", ("ffcv", "pillow"), ("libopencv-dev", "libturbojpeg0-dev", "pkg-config", "g++")
+    ),
     Contestant("DALI, CPU", "dali_cpu.py", "RJN", "nvidia-dali-cuda130", ("nvidia-dali-cuda130", "numpy")),
     Contestant("tf.data, TFRecord", "tfdata_tfrecord.py", "RJN", "tensorflow"),
     Contestant("Grain, ArrayRecord", "grain_arrayrecord.py", "RJN", "grain", ("grain", "array-record", *_CROPS)),
     Contestant("LMDB", "lmdb_records.py", "RJN", "lmdb", ("lmdb", *_CROPS)),
-    Contestant("LitData", "litdata_optimized.py", "RJN", "litdata", ("litdata", "torchvision")),
-    Contestant(
-        "MosaicML Streaming", "mosaicml_streaming.py", "RJN", "mosaicml-streaming", ("mosaicml-streaming", "torchvision")
-    ),
+    Contestant("LitData", "litdata_optimized.py", "RJN", "litdata", ("litdata", "pillow")),
+    Contestant("MosaicML Streaming", "mosaicml_streaming.py", "RJN", "mosaicml-streaming", ("mosaicml-streaming",)),
     Contestant("WebDataset", "webdataset_tar.py", "RJN", "webdataset", ("webdataset", "torch", *_CROPS)),
     Contestant("image_dataset_from_directory", "keras_directory.py", "JN", "keras"),
     Contestant("h5py by hand", "h5py_by_hand.py", "RJN", "h5py"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import numpy as np
 import simplejpeg
-from stage import Job, jpeg_files, perform
+from stage import Job, in_threads, jpeg_files, perform
 
 
 def write(job: Job) -> None:
@@ -24,11 +23,7 @@ def open_store(job: Job):
             simplejpeg.decode_jpeg(data, "RGB")
 
     def epoch(number: int) -> Iterator:
-        threads = [threading.Thread(target=work, args=(place,)) for place in range(job.workers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, job.workers)
         yield stand_in, labels
 
     return epoch

@@ -14,7 +14,7 @@ import grain
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from crops import decode_crop
-from stage import Job, jpeg_files, load_raw, perform
+from stage import Job, perform, samples
 
 _SHARDS = 16
 _LABEL_BYTES = 8
@@ -25,20 +25,10 @@ def write(job: Job) -> None:
     paths = [os.path.join(job.store, f"{shard:02d}.array_record") for shard in range(_SHARDS)]
     # Photos do not get smaller by compression, nor should they be decompressed.
     writers = [ArrayRecordWriter(path, "group_size:1,uncompressed") for path in paths]
-    for number, (data, label) in enumerate(_samples(job)):
+    for number, (data, label) in enumerate(samples(job)):
         writers[number % _SHARDS].write(label.to_bytes(_LABEL_BYTES, "little") + data)
     for each in writers:
         each.close()
-
-
-def _samples(job: Job) -> Iterator[tuple[bytes, int]]:
-    if job.table == "R":
-        for pixels, label in zip(*load_raw(job), strict=True):
-            yield pixels.tobytes(), int(label)
-    else:
-        for path, label in jpeg_files(job):
-            with open(path, "rb") as file:
-                yield file.read(), label
 
 
 def open_store(job: Job) -> Callable[[int], Iterator[Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 import lmdb
 import numpy as np
 from crops import decode_crop
-from stage import Job, jpeg_files, load_raw, perform
+from stage import Job, perform, samples
 
 _AHEAD = 8
 _LABEL_BYTES = 8
@@ -24,23 +24,13 @@ def write(job: Job) -> None:
     """Keys are numbers, in rising order ("append=True" of `Transaction.put`)."""
     environment = lmdb.open(os.path.join(job.store, "data"), map_size=1 << 36, subdir=False)
     with environment.begin(write=True) as transaction:
-        for number, (data, label) in enumerate(_samples(job)):
+        for number, (data, label) in enumerate(samples(job)):
             transaction.put(_key(number), label.to_bytes(_LABEL_BYTES, "little") + data, append=True)
     environment.close()
 
 
 def _key(number: int) -> bytes:
     return number.to_bytes(8, "big")
-
-
-def _samples(job: Job) -> Iterator[tuple[bytes, int]]:
-    if job.table == "R":
-        for pixels, label in zip(*load_raw(job), strict=True):
-            yield pixels.tobytes(), int(label)
-    else:
-        for path, label in jpeg_files(job):
-            with open(path, "rb") as file:
-                yield file.read(), label
 
 
 def open_store(job: Job) -> Callable[[int], Iterator[Any]]:

@@ -5,11 +5,10 @@ The source is an array in (huge) pages of its own, the targets are twelve batche
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import numpy as np
-from stage import Job, load_raw, perform
+from stage import Job, in_threads, load_raw, perform
 
 _TARGETS = 12
 
@@ -37,11 +36,7 @@ def open_store(job: Job):
             np.copyto(targets[number % _TARGETS][first:last], batch[first:last])
 
     def epoch(number: int) -> Iterator:
-        threads = [threading.Thread(target=work, args=(place,)) for place in range(job.workers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(work, job.workers)
         for place, start in enumerate(starts):
             ending = min(job.batch_size, len(images) - start)
             yield targets[place % _TARGETS][:ending], labels[start : start + ending]

@@ -22,14 +22,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Job", "jpeg_files", "load_raw", "perform"]
+__all__ = ["Job", "count_samples", "in_threads", "jpeg_files", "load_raw", "perform", "samples"]
 
 Epoch = Callable[[int], Iterable[tuple[Any, Any]]]
 
@@ -63,6 +64,31 @@ def jpeg_files(job: Job) -> list[tuple[str, int]]:
         for label, name in enumerate(classes)
         for file in sorted(os.listdir(os.path.join(job.source, name)))
     ]
+
+
+def samples(job: Job) -> Iterator[tuple[bytes, int]]:
+    """Every sample of the source: its pixels as bytes, or its JPEG, and its label."""
+    if job.table == "R":
+        for pixels, label in zip(*load_raw(job), strict=True):
+            yield pixels.tobytes(), int(label)
+    else:
+        for path, label in jpeg_files(job):
+            with open(path, "rb") as file:
+                yield file.read(), label
+
+
+def count_samples(job: Job) -> int:
+    """How many samples the source has."""
+    return len(load_raw(job)[1]) if job.table == "R" else len(jpeg_files(job))
+
+
+def in_threads(work: Callable[[int], None], count: int) -> None:
+    """Call `work` with 0 to `count - 1`, each in a thread of its own, and wait for all."""
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def perform(write: Callable[[Job], None], open_store: Callable[[Job], Epoch]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
-from stage import Job, jpeg_files, load_raw, perform
+from stage import Job, count_samples, perform, samples
 
 _SHARDS = 16
 
@@ -15,7 +15,7 @@ _SHARDS = 16
 def write(job: Job) -> None:
     """Sixteen files of tf.train.Example, as in the tutorial "TFRecord and tf.train.Example"."""
     writers = [tf.io.TFRecordWriter(os.path.join(job.store, f"{shard:02d}.tfrecord")) for shard in range(_SHARDS)]
-    for number, (data, label) in enumerate(_samples(job)):
+    for number, (data, label) in enumerate(samples(job)):
         feature = {
             "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[data])),
             "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
@@ -24,16 +24,6 @@ def write(job: Job) -> None:
         writers[number % _SHARDS].write(example.SerializeToString())
     for each in writers:
         each.close()
-
-
-def _samples(job: Job) -> Iterator[tuple[bytes, int]]:
-    if job.table == "R":
-        for pixels, label in zip(*load_raw(job), strict=True):
-            yield pixels.tobytes(), int(label)
-    else:
-        for path, label in jpeg_files(job):
-            with open(path, "rb") as file:
-                yield file.read(), label
 
 
 def make_dataset(job: Job) -> tf.data.Dataset:
@@ -47,7 +37,7 @@ def make_dataset(job: Job) -> tf.data.Dataset:
         deterministic=False,
     )
     # A buffer of every record is a full shuffle, and more than people can afford.
-    shuffled = records.shuffle(_count(job), seed=job.seed, reshuffle_each_iteration=True)
+    shuffled = records.shuffle(count_samples(job), seed=job.seed, reshuffle_each_iteration=True)
     if job.table == "R":
         dataset = shuffled.batch(job.batch_size).map(_parse_raw(job.size), tf.data.AUTOTUNE, deterministic=False)
     else:
@@ -56,10 +46,6 @@ def make_dataset(job: Job) -> tf.data.Dataset:
     options.threading.private_threadpool_size = job.workers
     options.deterministic = False
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
-
-
-def _count(job: Job) -> int:
-    return len(load_raw(job)[1]) if job.table == "R" else len(jpeg_files(job))
 
 
 _FEATURES = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import webdataset as wds
 from crops import decode_crop
-from stage import Job, jpeg_files, load_raw, perform
+from stage import Job, count_samples, perform, samples
 
 _SHARDS = 16
 _BUFFER = 1000
@@ -20,23 +20,11 @@ _BUFFER = 1000
 
 def write(job: Job) -> None:
     """Sixteen tar files ("ShardWriter")."""
-    samples = list(_samples(job)) if job.table != "R" else _samples(job)
-    count = len(load_raw(job)[1]) if job.table == "R" else len(samples)  # type: ignore[arg-type]
     kind = "bin" if job.table == "R" else "jpg"
     pattern = os.path.join(job.store, "%02d.tar")
-    with wds.ShardWriter(pattern, maxcount=-(-count // _SHARDS), verbose=0) as writer:
-        for number, (data, label) in enumerate(samples):
+    with wds.ShardWriter(pattern, maxcount=-(-count_samples(job) // _SHARDS), verbose=0) as writer:
+        for number, (data, label) in enumerate(samples(job)):
             writer.write({"__key__": f"{number:06d}", kind: data, "cls": str(label).encode()})
-
-
-def _samples(job: Job) -> Iterator[tuple[bytes, int]]:
-    if job.table == "R":
-        for pixels, label in zip(*load_raw(job), strict=True):
-            yield pixels.tobytes(), int(label)
-    else:
-        for path, label in jpeg_files(job):
-            with open(path, "rb") as file:
-                yield file.read(), label
 
 
 class _Parse:
