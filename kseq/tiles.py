@@ -67,13 +67,15 @@ class Tiles:
     def cut(self, box: Box) -> np.ndarray:
         """`(n,)` uint8: the JPEG of a rectangle that `under` gave."""
         edges = self._edges_under(box)
-        head = bytearray(self._data[: int(self._edges[0])])
-        struct.pack_into(">HH", head, self._size_at, box.height, box.width)
         begins, ends = edges[:, 0], edges[:, -1]
-        rows = [self._data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        joined = np.concatenate([np.frombuffer(head, np.uint8), *rows])
+        data, head = memoryview(self._data), int(self._edges[0])
+        rows = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
+        # Not numpy.concatenate: it lets go of the GIL and asks for it again with every row.
+        cut = bytearray().join([data[:head], *rows])
+        struct.pack_into(">HH", cut, self._size_at, box.height, box.width)
+        joined = np.frombuffer(cut, np.uint8)
         # How far each row moved, and so where the second byte of each marker lies now.
-        moved = (ends - begins).cumsum(dtype=np.int64) - ends + (len(head) - 1)
+        moved = (ends - begins).cumsum(dtype=np.int64) - ends + (head - 1)
         markers = (edges[:, 1:] + moved[:, None]).ravel()
         joined[markers] = _NUMBERS[: markers.size] if markers.size <= _NUMBERS.size else np.resize(_NUMBERS, markers.size)
         joined[-1] = _EOI

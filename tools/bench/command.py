@@ -31,8 +31,8 @@ def add_parser(commands: Any) -> None:
         "bench",
         help="measure kseq beside other loaders",
         description="Write the same photos in each loader's format, let the loaders take turns at reading them, and print what "
-        "each reached: medians over the rounds, with the lowest and the highest. Other loaders are installed from PyPI, each into "
-        "a virtual environment of its own. All of it lies in one folder, which is used again by the next run.",
+        "each reached: medians over the rounds, with the lowest and the highest. Other loaders are installed from PyPI, each "
+        "into a virtual environment of its own. All of it lies in one folder, which is used again by the next run.",
     )
     parser.add_argument("--folder", default="kseq-bench", metavar="DIR", help="folder to work in (default: %(default)s)")
     parser.add_argument("--images", metavar="DIR", help="photos to measure on (default: made ones)")

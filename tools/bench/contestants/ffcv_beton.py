@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 from ffcv.fields import IntField, RGBImageField
 from ffcv.fields.decoders import IntDecoder, RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
@@ -50,6 +51,22 @@ class JpegSamples:
             return np.array(image.convert("RGB")), label
 
 
+class ResizedSamples:
+    """What the writer indexes for table W: pixels of one size, decoded from JPEG files, and label."""
+
+    def __init__(self, job: Job) -> None:
+        self.files = jpeg_files(job)
+        self.size = (job.size, job.size)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        path, label = self.files[index]
+        pixels = cv2.resize(cv2.imread(path), self.size, interpolation=cv2.INTER_LINEAR)
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), label
+
+
 def beton(job: Job) -> str:
     """The store's one file."""
     return os.path.join(job.store, "data.beton")
@@ -57,8 +74,9 @@ def beton(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Write the .beton file with FFCV's own writer ("Writing a dataset to FFCV format")."""
-    if job.table == "R":
-        samples, field = RawSamples(job), RGBImageField(write_mode="raw")
+    if job.table in "RW":
+        samples = RawSamples(job) if job.table == "R" else ResizedSamples(job)
+        field = RGBImageField(write_mode="raw")
     else:
         quality = (job.options or {}).get("jpeg_quality", 90)
         samples, field = JpegSamples(job), RGBImageField(write_mode="jpg", jpeg_quality=quality)

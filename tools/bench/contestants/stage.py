@@ -4,9 +4,9 @@ A script runs in the contestant's own virtual environment, so that this module n
 the one argument of the script:
 
     action      "write" (make `store` from `source`, once) or "read" (epochs from `store`, on demand)
-    table       "R" (raw pixels), "J" (JPEG, shorter side 256) or "N" (JPEG, native size)
+    table       "R" (raw pixels), "J" (JPEG, shorter side 256), "N" (JPEG, native size) or "W" (raw pixels to be made of JPEGs)
     source      R: a folder with images.npy, (n, size, size, 3) uint8, and labels.npy, (n,) int64;
-                J, N: a folder of CLASS/NAME.jpg, classes numbered in sorted order
+                J, N, W: a folder of CLASS/NAME.jpg, classes numbered in sorted order
     store       the contestant's folder
     workers     threads or processes that may work at the same time
     batch_size  samples per batch; a last, smaller one counts
