@@ -119,9 +119,15 @@ class BatchMaker:
         self._crop = crop
         self._flips = tuple(flips)
         self._seed = seed
+        self._specs: dict[int, dict[str, ArraySpec]] = {}
 
     def specs(self, num_samples: int) -> dict[str, ArraySpec]:
         """The arrays of a batch: field name to shape and dtype."""
+        if num_samples not in self._specs:
+            self._specs[num_samples] = self._make_specs(num_samples)
+        return self._specs[num_samples]
+
+    def _make_specs(self, num_samples: int) -> dict[str, ArraySpec]:
         return {
             name: ArraySpec((num_samples, *self.form.shape), self.form.dtype)
             if field.content == "image"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import mmap
@@ -168,7 +169,7 @@ class BufferPool:
 
     def take(self, specs: Mapping[str, ArraySpec]) -> Buffer:
         """A buffer with one array per spec, each starting on a 64-byte boundary; contents are arbitrary."""
-        starts, num_bytes = _places(specs)
+        starts, num_bytes = _places(tuple(specs.values()))
         block = self._reuse(num_bytes) or self._allocate(num_bytes)
         memory = np.asarray(_Lease(block, self._idle))
         return Buffer(_arrays(memory, specs, starts), block.name)
@@ -227,14 +228,15 @@ class AttachedBuffers:
             while len(self._mapped) > self._most:
                 self._mapped.popitem(last=False)
         self._mapped.move_to_end(name)
-        starts, _ = _places(specs)
+        starts, _ = _places(tuple(specs.values()))
         return _arrays(_bytes_of(self._mapped[name]), specs, starts)
 
 
-def _places(specs: Mapping[str, ArraySpec]) -> tuple[list[int], int]:
+@functools.lru_cache(maxsize=64)
+def _places(specs: tuple[ArraySpec, ...]) -> tuple[list[int], int]:
     """Where each array starts in a block, and the size of the block in whole pages."""
     starts, end = [], 0
-    for spec in specs.values():
+    for spec in specs:
         starts.append(end)
         end += -(-spec.num_bytes // ALIGNMENT) * ALIGNMENT
     return starts, max(-(-end // _PAGE), 1) * _PAGE

@@ -72,11 +72,8 @@ _CONVERSIONS = {
 # JPEG_MAX_DIMENSION of libjpeg.
 _MOST_JPEG_SIDE = 65_500
 
-# The scales at which libjpeg decodes with whole numbers; it knows more, between them.
-_SHRINKS = (8, 4, 2)
-
-# Above this share of the image, cutting a part out of a JPEG costs more than it saves (measured).
-_MOST_CUT = 0.7
+# Where tiles of more than this share of the image are needed, cutting them out costs more than it saves (measured).
+_MOST_CUT = 0.87
 
 
 @dataclass(frozen=True)
@@ -183,16 +180,23 @@ def decode_box(
         ImageError: Where the bytes are broken.
     """
     if _is_jpeg(data):
-        shrink = next((each for each in _SHRINKS if box.height >= each * target[0] and box.width >= each * target[1]), 1)
+        shrink = _shrink(box, target)
         try:
             if orientation == 1:
                 return _decode_jpeg_box(data, color_mode, shrink, size, tiles, box)
             if shrink > 1:
-                return box.shrunk(shrink, *size).of(_upright(_decode_shrunk(data, color_mode, shrink), orientation))
+                stored = size if orientation < 5 else size[::-1]
+                return box.shrunk(shrink, *size).of(_upright(_decode_shrunk(data, color_mode, shrink, *stored), orientation))
         except ValueError:
             # What simplejpeg does not do, or broken: the plain way knows more, or says what is wrong.
             pass
     return box.of(decode(data, color_mode, orientation))
+
+
+def _shrink(box: Box, target: tuple[int, int]) -> int:
+    """How many times smaller a box may be decoded, and still cover the target."""
+    most = min(box.height // target[0], box.width // target[1])
+    return 1 if most < 2 else 2 if most < 4 else 4 if most < 8 else 8
 
 
 def _is_jpeg(data: bytes | np.ndarray) -> bool:
@@ -204,21 +208,23 @@ def _decode_jpeg_box(
 ) -> np.ndarray:
     """Through the tiles under the box, if the JPEG has any and they are not nearly all of it."""
     inner = box.shrunk(shrink, *size)
-    if not tiles.size or box.height * box.width > _MOST_CUT * size[0] * size[1]:
-        return inner.of(_decode_shrunk(data, color_mode, shrink))
-    # Upsampling of the chroma looks one (shrunken) pixel over the edge.
-    found = Tiles(data, tiles, *size)
-    covered = found.under(inner.times(shrink), shrink)
-    pixels = _decode_shrunk(found.cut(covered), color_mode, shrink)
-    return inner.within(covered.shrunk(shrink, *size)).of(pixels)
+    if tiles.size:
+        found = Tiles(data, tiles, *size)
+        # Upsampling of the chroma looks one (shrunken) pixel over the edge.
+        covered = found.under(inner.times(shrink), shrink)
+        if covered.height * covered.width <= _MOST_CUT * size[0] * size[1]:
+            pixels = _decode_shrunk(found.cut(covered), color_mode, shrink, covered.height, covered.width)
+            return inner.within(covered.shrunk(shrink, *size)).of(pixels)
+    return inner.of(_decode_shrunk(data, color_mode, shrink, *size))
 
 
-def _decode_shrunk(data: np.ndarray, color_mode: str, shrink: int) -> np.ndarray:
-    """A whole JPEG at 1, 1/2, 1/4 or 1/8 of its size, as it is stored; sides are rounded up."""
-    height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    return simplejpeg.decode_jpeg(
-        data, _SIMPLEJPEG_COLORS[color_mode], min_height=-(-height // shrink), min_width=-(-width // shrink), strict=False
-    )
+def _decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, width: int) -> np.ndarray:
+    """A whole JPEG of `height` x `width` pixels at 1, 1/2, 1/4 or 1/8 of its size, as it is stored; sides are rounded up."""
+    colors = _SIMPLEJPEG_COLORS[color_mode]
+    if shrink == 1:
+        return simplejpeg.decode_jpeg(data, colors, strict=False)
+    least = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
+    return simplejpeg.decode_jpeg(data, colors, strict=False, **least)
 
 
 def encode_png(data: bytes) -> bytes:

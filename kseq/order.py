@@ -45,7 +45,8 @@ def hash_key(*numbers: int) -> int:
 
 def _hash(key: int, values: np.ndarray) -> np.ndarray:
     """SplitMix64's output for each uint64 of `values` under `key`; wraps modulo 2**64 on purpose."""
-    mixed = (values + np.uint64(1)) * np.uint64(_GOLDEN_GAMMA) + np.uint64(key)
+    mixed = values * np.uint64(_GOLDEN_GAMMA)
+    mixed += np.uint64((key + _GOLDEN_GAMMA) & _MASK)
     mixed ^= mixed >> np.uint64(30)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     mixed ^= mixed >> np.uint64(27)
@@ -100,10 +101,18 @@ def _feistel(values: np.ndarray, rows: int, columns: int, keys: list[int]) -> np
     row, column = np.divmod(values, np.uint64(columns))
     for number, key in enumerate(keys):
         if number % 2 == 0:
-            row = (row + _below(_hash(key, column), rows)) % np.uint64(rows)
+            row = _wrapped(row + _below(_hash(key, column), rows), rows)
         else:
-            column = (column + _below(_hash(key, row), columns)) % np.uint64(columns)
+            column = _wrapped(column + _below(_hash(key, row), columns), columns)
     return row * np.uint64(columns) + column
+
+
+def _wrapped(sums: np.ndarray, limit: int) -> np.ndarray:
+    """Sums of two numbers below `limit`, modulo `limit`; without a division, which takes longer than all the rest.
+
+    A difference below zero wraps to more than any sum.
+    """
+    return np.minimum(sums, sums - np.uint64(limit))
 
 
 def _below(bits: np.ndarray, limit: int) -> np.ndarray:

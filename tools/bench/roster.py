@@ -10,7 +10,7 @@ __all__ = ["BARE_DECODE", "CONTESTANTS", "COPY", "KSEQ", "Contestant"]
 
 KSEQ = "kseq"
 COPY = "plain memory copy"
-BARE_DECODE = "bare whole-image decode"
+BARE_DECODE = "bare decode of kseq's whole images"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ CONTESTANTS = (
     Contestant(KSEQ, "kseq_shards.py", "JN", "kseq", options={"encoding": "jpeg"}),
     Contestant("kseq, files as they are", "kseq_shards.py", "JN", "kseq", options={"encoding": "keep"}),
     Contestant(COPY, "memory_copy.py", "R"),
-    Contestant(BARE_DECODE, "bare_decode.py", "JN", "simplejpeg"),
+    Contestant(BARE_DECODE, "bare_decode.py", "JN", "simplejpeg", options={"of": "kseq"}),
+    Contestant("bare decode of the whole files", "bare_decode.py", "JN", "simplejpeg", options={"of": "files"}),
     Contestant(
         "FFCV", "ffcv_beton.py", "RJN", "ffcv", ("ffcv", "pillow"), ("libopencv-dev", "libturbojpeg0-dev", "pkg-config", "g++")
     ),

@@ -1,6 +1,7 @@
-"""A plain copy in memory of the same bytes, in order, with the same threads: what no loader can be faster than.
+"""A plain copy of the same bytes, in order, with the same threads: what no loader can be faster than.
 
-The source is an array in (huge) pages of its own, the targets are twelve batches in turn, all aligned.
+The source is one file that is mapped, from the page cache, as the loaders' files are; the targets are twelve batches in
+turn, all aligned.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ def aligned(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def open_store(job: Job):
-    mapped, labels = load_raw(job)
-    images = np.array(mapped)
+    images, labels = load_raw(job)
     targets = [aligned((job.batch_size, *images.shape[1:])) for _ in range(_TARGETS)]
     starts = range(0, len(images), job.batch_size)
 
