@@ -248,6 +248,8 @@ print(*[child.pid for child in multiprocessing.active_children()], *loader._buff
 if sys.argv[2] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "interrupt":
+    # A program that was started in the background by a shell ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGINT)
     signal.pause()
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 import warnings
 from collections.abc import Iterator
 from itertools import islice
@@ -411,20 +412,23 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
         assert advice == os.POSIX_FADV_WILLNEED
         asked.append((os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")), offset, offset + length))
 
+    def was_asked(number: int) -> bool:
+        ((reader, row),) = kseq.ShardDataset(path).places(np.array([number]))
+        place = reader.layout.places["image" if encoding == "raw" else "image/bytes"]
+        start, end = (48 * row, 48 * row + 48) if encoding == "raw" else reader.array("image/offsets")[row : row + 2].tolist()
+        name = os.path.basename(reader.path)
+        return any(
+            shard == name and first <= place.offset + start and place.offset + end <= last for shard, first, last in asked
+        )
+
     monkeypatch.setattr("os.posix_fadvise", note)
     shape = None if encoding == "raw" else (8, 8, 3)
     with kseq.ShardSequence(
         path, "all", batch_size=4, shuffle="block", block_size=3, window=9, input_shape=shape, workers=1
     ) as sequence:
         list(sequence)
-    for number in range(len(kseq.ShardDataset(path))):
-        ((reader, row),) = kseq.ShardDataset(path).places(np.array([number]))
-        place = reader.layout.places["image" if encoding == "raw" else "image/bytes"]
-        if encoding == "raw":
-            start, end = row * 48, (row + 1) * 48
-        else:
-            start, end = reader.array("image/offsets")[row : row + 2].tolist()
-        name = os.path.basename(reader.path)
-        assert any(
-            shard == name and first <= place.offset + start and place.offset + end <= last for shard, first, last in asked
-        ), number
+        # Another thread asks.
+        deadline = time.monotonic() + 10
+        while not all(was_asked(number) for number in range(len(kseq.ShardDataset(path)))):
+            assert time.monotonic() < deadline, asked
+            time.sleep(0.01)
