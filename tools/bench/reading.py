@@ -88,7 +88,8 @@ def measure_reading(table: str, setting: Setting, source: str, say: Any) -> Tabl
             rows[each.name].version = installed_version(command[0], each.package) if each.package else ""
             runners[each.name] = Runner(each.name, command, job | {"action": "read"}, setting.path("logs"), each.variables)
         except ContestantError as error:
-            rows[each.name].note = str(error)
+            needs = f" (it needs {', '.join(each.debian)} of Debian)" if each.debian else ""
+            rows[each.name].note = f"{error}{needs}"
     say(f"table {table}: {len(runners)} contestants, {setting.rounds} rounds")
     take_turns(runners, setting.rounds, rows, setting.expected)
     title = f"{_TITLES[table]}, {setting.workers} threads"
