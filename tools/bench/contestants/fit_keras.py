@@ -72,10 +72,10 @@ _FEEDERS: dict[str, Callable[[Job], Any]] = {"kseq": _kseq, "ready-made": ReadyM
 
 
 class Glance(keras.layers.Layer):
-    """Looks at one pixel of a thousand."""
+    """Looks at one value in each 63 bytes: every cache line of a batch is read from memory, and next to nothing computed."""
 
     def call(self, images: Any) -> Any:
-        return keras.ops.cast(images[:, ::32, ::32, :], "float32")
+        return keras.ops.cast(images[:, :, ::21, :1], "float32")
 
 
 class Step(keras.callbacks.Callback):
