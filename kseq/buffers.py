@@ -107,11 +107,15 @@ _Block = _PrivateBlock | _FileBlock | _NamedBlock
 
 def _attach(name: str) -> mmap.mmap | shared_memory.SharedMemory:
     """Map the block that has this name, in another process than its own."""
-    path, label, _ = name.partition(_LABEL)
-    if not label:
+    path, separator, label = name.partition(_LABEL)
+    if not separator:
         return shared_memory.SharedMemory(name)
     descriptor = os.open(path, os.O_RDWR)
     try:
+        # The number of a descriptor that was closed may stand for any other file by now.
+        found = os.readlink(f"/proc/self/fd/{descriptor}")
+        if found != f"/memfd:{label} (deleted)":
+            raise FileNotFoundError(f"{path}: is {found}, expected is the memory {label}: it was freed meanwhile")
         return mmap.mmap(descriptor, 0)
     finally:
         os.close(descriptor)

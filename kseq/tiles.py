@@ -163,7 +163,10 @@ def _read_header(data: np.ndarray) -> tuple[int, int, int, int, int, int, int] |
     across = down = 1
     if components > 1:
         factors = data[size_at + 6 : size_at + 6 + 3 * components : 3]
+        if factors.size != components:
+            return None
         across, down = int((factors >> 4).max()), int((factors & 15).max())
-    if not (height and width and components in (1, 3) and data[place + 4] == components):
+    scan_components = data[place + 4] if place + 4 < data.size else 0
+    if not (height and width and across and down and components in (1, 3) and scan_components == components):
         return None
     return height, width, size_at, _BLOCK * down, _BLOCK * across, interval, place + 2 + length

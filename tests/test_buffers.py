@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -305,3 +306,19 @@ def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(
     assert len(done.stdout.split()) == 3
     assert not any(is_shared(name) for name in done.stdout.split())
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
+def test_a_name_that_was_freed_does_not_stand_for_another_file(tmp_path: Path) -> None:
+    pool = BufferPool(shared=True)
+    name = str(pool.take(SPECS).name)
+    pool.close()
+    (tmp_path / "other").write_bytes(b"as it was")
+    others = [os.open(tmp_path / "other", os.O_RDWR) for _ in range(20)]
+    try:
+        assert name.partition("#")[0] in {f"/proc/{os.getpid()}/fd/{each}" for each in others}
+        with pytest.raises(FileNotFoundError, match="it was freed meanwhile"):
+            AttachedBuffers().arrays(name, SPECS)
+    finally:
+        for each in others:
+            os.close(each)

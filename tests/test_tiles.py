@@ -204,3 +204,12 @@ def test_keep_profits_from_markers_that_are_there(tmp_path: Path, interval: int)
     assert dataset.stored_bytes(0) == data
     ((reader, _),) = dataset.places(np.array([0]))
     assert reader.array("image/tiles").size == (4 + 4 * 2 + 1 if interval else 0)
+
+
+@settings(deadline=None, max_examples=500)
+@given(place=st.integers(0, 700), value=st.integers(0, 255), end=st.integers(0, 3000))
+def test_a_broken_header_is_no_error(place: int, value: int, end: int) -> None:
+    data = bytearray(jpeg(photo(1, 32, 64), 2))
+    data[min(place, len(data) - 1)] = value
+    assert find_tiles(bytes(data[:end])).dtype == np.uint32
+    assert find_tiles(bytes(data)).dtype == np.uint32
