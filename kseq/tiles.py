@@ -117,13 +117,13 @@ def find_tiles(data: bytes) -> np.ndarray:
     else:
         return _NO_TILES
     ends = _marker_ends(array, begin)
-    if ends.size != rows * columns or array[ends[-1] - 1] != _EOI or ends[-1] >= 1 << 32:
+    if not ends.size or ends.size != rows * columns or array[ends[-1] - 1] != _EOI or ends[-1] >= 1 << 32:
         return _NO_TILES
     return np.concatenate([[size_at, tile_height, tile_width, columns, begin], ends]).astype("<u4")
 
 
 def _marker_ends(data: np.ndarray, begin: int) -> np.ndarray:
-    """Where each restart marker of a scan ends, and the marker that ends the scan."""
+    """Where each restart marker of a scan ends, and the marker that ends the scan; nothing if their numbers are not in turn."""
     scan = data[begin:]
     seconds = np.flatnonzero(scan[:-1] == 0xFF) + 1
     codes = scan[seconds]
@@ -131,6 +131,9 @@ def _marker_ends(data: np.ndarray, begin: int) -> np.ndarray:
     found = np.flatnonzero((codes >= _RST0) & (codes <= _EOI))
     codes = codes[found]
     count = int(np.argmax(codes >= _SOI)) + 1 if codes.size else 0
+    if (codes[: count - 1] != np.resize(_NUMBERS, max(count - 1, 0))).any():
+        # Numbers out of turn: libjpeg would guess what is missing, each tile alone would not.
+        return np.empty(0, np.int64)
     return seconds[found[:count]] + (begin + 1)
 
 

@@ -82,7 +82,7 @@ def test_a_name_that_is_not_known_is_refused(tmp_path: Path, capsys: pytest.Capt
 
 
 def script(tmp_path: Path, code: str) -> list[str]:
-    path = tmp_path / "script.py"
+    path = tmp_path / f"script{len(list(tmp_path.iterdir()))}.py"
     path.write_text(code)
     return [sys.executable, str(path)]
 
@@ -103,8 +103,9 @@ def test_contestants_take_turns_and_one_that_breaks_is_left_out(tmp_path: Path) 
         "wrong": Runner("wrong", script(tmp_path, GOOD.replace("3}", "4}")), JOB, str(tmp_path)),
         "broken": Runner("broken", script(tmp_path, "raise ValueError('no such thing')"), JOB, str(tmp_path)),
     }
-    # All three were started before the script of the next was written.
     take_turns(runners, 3, rows, {"images": 10, "label_sum": 3})
+    assert rows["good"].rates == rows["wrong"].rates == [5.0] * 3
+    assert (rows["good"].note, rows["wrong"].note[:23]) == ("", "not every sample once: ")
     assert rows["broken"].rates == []
     assert "ValueError: no such thing" in rows["broken"].note
 

@@ -135,6 +135,12 @@ def test_finds_no_tiles_where_there_are_none(data: bytes) -> None:
     assert find_tiles(data).size == 0
 
 
+def test_markers_out_of_turn_are_no_tiles() -> None:
+    data = jpeg(photo(1, 64, 96), 2)
+    assert find_tiles(data).size
+    assert find_tiles(data.replace(b"\xff\xd3", b"\xff\xd5", 1)).size == 0
+
+
 def test_finds_the_tiles_of_an_image_with_stray_bytes_behind_it() -> None:
     data = jpeg(photo(1, 64, 96), 2)
     np.testing.assert_array_equal(find_tiles(data + bytes(9) + data), find_tiles(data))
