@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
-import cv2
 import numpy as np
 
 from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
 from kseq.fields import Field
-from kseq.format import Rejected, shard_name
-from kseq.hdf5 import Layout
+from kseq.format import Rejected
 from kseq.index import Index
 from kseq.shard import ShardReader
+from kseq.shards import OpenShards
 
 __all__ = ["VERIFY", "ShardDataset"]
 
@@ -55,7 +51,7 @@ class ShardDataset:
         self.split = split
         self.verify = verify
         self._index: Index | None = Index.open(self.path)
-        self._shards = _OpenShards(self._index)
+        self._shards = OpenShards(self._index)
         self._ids = self._find_split(self._index, split)
         # Which samples were found right; touched only where samples are read, so that a billion of them cost no memory.
         self._verified = np.zeros(self._index.num_samples if verify == "first" else 0, bool)
@@ -235,45 +231,19 @@ class ShardDataset:
             sample_ids: `(n,)` int64 that exist.
             out: `(n, ...)` of the field's dtype and shape, C-contiguous.
         """
-        if not len(sample_ids):
-            return
-        shards, rows = self._locate(sample_ids)
-        if (shards == shards[0]).all():
-            np.take(self._shards.get(int(shards[0])).array(field), rows, axis=0, out=out, mode="clip")
-            return
-        copy = self._collect if out.ndim == 1 else self._join
-        # Both hold on to all shards that they read from, in each of several threads.
-        most = max(1, self._shards.most // 4)
-        for start in range(0, len(rows), most):
-            copy(field, shards[start : start + most], rows[start : start + most], out[start : start + most])
-
-    def _collect(self, field: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-        """Copy single numbers from several shards, where a Python number each is the shortest way."""
-        numbers = shards.tolist()
-        arrays = {number: self._shards.get(number).array(field) for number in set(numbers)}
-        out[:] = [arrays[number].item(row) for number, row in zip(numbers, rows.tolist(), strict=True)]
-
-    def _join(self, field: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-        """Copy rows from several shards in one call that holds no GIL: OpenCV joins any list of images.
-
-        `numpy.take` can copy from one array only, so that rows would be copied twice: first shard by shard, then to their
-        places. Measured with 16 shards of raw 224 x 224 photos and two threads: 0.97 of a plain memory copy, twice 0.59.
-        """
-        numbers = shards.tolist()
-        lines = {number: self._shards.get(number).lines(field) for number in set(numbers)}
-        views = [lines[number][row] for number, row in zip(numbers, rows.tolist(), strict=True)]
-        cv2.vconcat(views, out.reshape(len(out), -1).view(np.uint8))
+        if len(sample_ids):
+            self._shards.take(field, *self._locate(sample_ids), out)
 
     def will_need(self, sample_ids: np.ndarray) -> None:
         """Ask the operating system to read samples from the disk soon, without waiting for it.
 
         Args:
-            sample_ids: `(n,)` int64 that exist; neighbours in runs are asked for together.
+            sample_ids: `(n,)` int64 that exist.
         """
-        shards, rows = self._locate(sample_ids)
-        breaks = np.flatnonzero((np.diff(sample_ids) != 1) | (np.diff(shards) != 0)) + 1
-        for first, last in pairwise([0, *breaks.tolist(), len(sample_ids)]):
-            self._shards.get(int(shards[first])).will_need(int(rows[first]), int(rows[last - 1]) + 1)
+        shards, rows = self._locate(np.sort(sample_ids))
+        breaks = np.flatnonzero(np.diff(shards)) + 1
+        for number, chosen in zip(shards[[0, *breaks]].tolist(), np.split(rows, breaks), strict=True):
+            self._shards.get(number).will_need(chosen)
 
     def places(self, sample_ids: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
         """For each sample id, when its turn comes, the shard that holds it and its row there."""
@@ -284,61 +254,3 @@ class ShardDataset:
         starts = self._opened.starts
         shards = np.searchsorted(starts, sample_ids, side="right") - 1
         return shards, sample_ids - starts[shards]
-
-
-class _OpenShards:
-    """The shards of a dataset: opened when first needed, the least recently used closed when there are many.
-
-    What h5py found out about a shard is kept, so that opening it again is one `open` and one `mmap`.
-    """
-
-    def __init__(self, index: Index) -> None:
-        self._index = index
-        self._fields = index.fields
-        self.most = _most_open_files()
-        self._start()
-
-    def _start(self) -> None:
-        self._open: OrderedDict[int, ShardReader] = OrderedDict()
-        self._layouts: dict[int, Layout] = {}
-        # Guards `_open` and `_layouts`; files are opened outside it.
-        self._lock = threading.Lock()
-        # Last: whoever finds its own process here may take the lock.
-        self._process = os.getpid()
-
-    def get(self, number: int) -> ShardReader:
-        if self._process != os.getpid():
-            # The lock may have been held by a thread that the fork left behind.
-            self._start()
-        reader = self._open.get(number)
-        if reader is not None and len(self._open) < self.most:
-            # As long as there is room for more, it does not matter who was used last.
-            return reader
-        with self._lock:
-            reader = self._open.get(number)
-            if reader is not None:
-                self._open.move_to_end(number)
-                return reader
-            layout = self._layouts.get(number)
-        index = self._index
-        path = os.path.join(index.path, shard_name(number))
-        opened = ShardReader(path, self._fields, index.dataset_id, number, index.entry(number), layout)
-        with self._lock:
-            self._layouts[number] = opened.layout
-            reader = self._open.setdefault(number, opened)
-            while len(self._open) > self.most:
-                self._open.popitem(last=False)
-        return reader
-
-    def close(self) -> None:
-        self._start()
-
-
-def _most_open_files() -> int:
-    """A quarter of the files that this process may have open: each mapped shard holds one."""
-    try:
-        import resource
-    except ImportError:
-        return 256
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1024 if limit == resource.RLIM_INFINITY else max(4, min(1024, limit // 4))

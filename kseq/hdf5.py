@@ -6,10 +6,9 @@ Reading goes through h5py once, to learn where each array lies; from then on a f
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
 from kseq.files import copy_into
+from kseq.maps import map_file
 
 __all__ = ["ArrayForm", "Layout", "MappedFile", "Place", "Spool", "read_layout", "write_file"]
 
@@ -198,16 +198,16 @@ class MappedFile:
     Args:
         path: The file.
         layout: Its layout, from `read_layout`.
+        mapped: Maps an open file of a given size: `kseq.maps.map_file`, or a span's.
 
     Raises:
         DamagedError: Where its size is no longer that of the layout: reading past the end of a map of a
-            file that shrank would end the process.
+            file that shrank would end the process. And where it cannot be mapped.
     """
 
-    def __init__(self, path: str, layout: Layout) -> None:
+    def __init__(self, path: str, layout: Layout, mapped: Callable[[int, int], np.ndarray] = map_file) -> None:
         self.path = path
         self.attributes = layout.attributes
-        self._places = layout.places
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
@@ -216,27 +216,11 @@ class MappedFile:
             found = os.fstat(descriptor).st_size
             if found != layout.num_bytes:
                 raise DamagedError(f"{path}: has {found} bytes, expected are {layout.num_bytes}")
-            self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+            self._bytes = mapped(descriptor, found)
         finally:
             os.close(descriptor)
         self.arrays: dict[str, Any] = {name: self._view(place) for name, place in layout.places.items()}
 
     def _view(self, place: Place) -> np.ndarray:
-        count = math.prod(place.shape)
-        if count == 0:
-            return np.frombuffer(b"", place.dtype).reshape(place.shape)
-        return np.frombuffer(self._map, place.dtype, count, place.offset).reshape(place.shape)
-
-    def will_need(self, ranges: Sequence[tuple[str, int, int]]) -> None:
-        """Ask the operating system to read parts of arrays soon: name, first element of the first axis, end."""
-        if not hasattr(os, "posix_fadvise"):
-            return
-        # Not `mmap.madvise`, which keeps the GIL while the disk takes the requests.
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            for name, start, end in ranges:
-                place = self._places[name]
-                size = math.prod(place.shape[1:]) * np.dtype(place.dtype).itemsize
-                os.posix_fadvise(descriptor, place.offset + start * size, (end - start) * size, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(descriptor)
+        size = math.prod(place.shape) * np.dtype(place.dtype).itemsize
+        return self._bytes[place.offset : place.offset + size].view(place.dtype).reshape(place.shape)

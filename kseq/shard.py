@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,9 +33,13 @@ from kseq.format import (
 )
 from kseq.hdf5 import ArrayForm, Layout, MappedFile, Spool, read_layout, write_file
 from kseq.images import decode, decode_box
+from kseq.maps import map_file, will_need
 from kseq.tiles import find_tiles
 
 __all__ = ["Encoded", "ShardReader", "ShardWriter"]
+
+# Of the arrays of an encoded field, those with a few bytes for each row.
+_LOOKED_UP = ("offsets", "size", "orientation", "tiles", "tile_offsets")
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,7 @@ class ShardReader:
         entry: What the index says of it; None while there is no index.
         number: Its place in the dataset.
         layout: The layout of this very file from an earlier opening, to leave h5py out.
+        mapped: See `kseq.hdf5.MappedFile`.
 
     Raises:
         DatasetNotFoundError: Where there is no such file.
@@ -226,15 +231,16 @@ class ShardReader:
         number: int,
         entry: ShardEntry | None = None,
         layout: Layout | None = None,
+        mapped: Callable[[int, int], np.ndarray] = map_file,
     ) -> None:
         self.path = path
         self._fields = fields
         if layout is None:
             layout = _checked_layout(path, fields, dataset_id, number, entry)
         self.layout = layout
-        self._file = MappedFile(path, layout)
+        self._file = MappedFile(path, layout, mapped)
         self.num_rows = int(layout.attributes["rows"])
-        self._lines: dict[str, np.ndarray] = {}
+        self._asked_tables = False
 
     def entry(self, number: int) -> ShardEntry:
         """What an index should say of this shard."""
@@ -244,14 +250,6 @@ class ShardReader:
         """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`."""
         array: np.ndarray = self._file.arrays[name]
         return array
-
-    def lines(self, name: str) -> np.ndarray:
-        """`(rows, 1, bytes of a row)` uint8: `array(name)` with each row as an image one pixel high."""
-        lines = self._lines.get(name)
-        if lines is None:
-            array = self.array(name)
-            lines = self._lines[name] = array.reshape(len(array), 1, -1).view(np.uint8)
-        return lines
 
     def stored(self, name: str, row: int) -> np.ndarray:
         """`(n,)` uint8: the stored bytes of an encoded field, as a view of the file."""
@@ -286,16 +284,22 @@ class ShardReader:
         tiles: np.ndarray = self.array(f"{name}/tiles")[start:end]
         return tiles
 
-    def will_need(self, start: int, end: int) -> None:
-        """Ask the operating system to read the stored bytes of rows `start` to `end - 1` soon."""
-        ranges = []
+    def will_need(self, rows: np.ndarray) -> None:
+        """Ask the operating system to read the stored bytes of rows, `(n,)` int64 and rising, soon."""
+        if not self._asked_tables:
+            self._asked_tables = True
+            for name in (name for name in self._file.arrays if name.partition("/")[2] in _LOOKED_UP):
+                table = self._file.arrays[name].reshape(-1).view(np.uint8)
+                will_need(table, np.zeros(1, np.int64), np.array([table.size]))
         for each in self._fields:
             if each.encoded:
                 offsets = self.array(f"{each.name}/offsets")
-                ranges.append((f"{each.name}/bytes", int(offsets[start]), int(offsets[end])))
+                starts, ends = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
+                will_need(self.array(f"{each.name}/bytes"), starts, ends)
             else:
-                ranges.append((each.name, start, end))
-        self._file.will_need(ranges)
+                flat = self.array(each.name).reshape(-1).view(np.uint8)
+                row_bytes = flat.size // self.num_rows
+                will_need(flat, rows * row_bytes, (rows + 1) * row_bytes)
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""

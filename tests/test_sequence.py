@@ -401,27 +401,27 @@ def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_other
     assert choose_blocks(dataset, 10, 25) == (10, 25)
 
 
+def address_of(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
 @pytest.mark.parametrize("encoding", ["keep", "raw"])
 def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
     numbered: Path, packed_photos: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = numbered if encoding == "raw" else packed_photos
-    asked: list[tuple[str, int, int]] = []
+    asked: list[tuple[int, int]] = []
 
-    def note(descriptor: int, offset: int, length: int, advice: int) -> None:
-        assert advice == os.POSIX_FADV_WILLNEED
-        asked.append((os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")), offset, offset + length))
+    def note(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        asked.extend(zip((address_of(mapped) + starts).tolist(), (address_of(mapped) + ends).tolist(), strict=True))
 
     def was_asked(number: int) -> bool:
-        ((reader, row),) = kseq.ShardDataset(path).places(np.array([number]))
-        place = reader.layout.places["image" if encoding == "raw" else "image/bytes"]
-        start, end = (48 * row, 48 * row + 48) if encoding == "raw" else reader.array("image/offsets")[row : row + 2].tolist()
-        name = os.path.basename(reader.path)
-        return any(
-            shard == name and first <= place.offset + start and place.offset + end <= last for shard, first, last in asked
-        )
+        ((reader, row),) = sequence._dataset.places(np.array([number]))
+        stored = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
+        return any(first <= address_of(stored) and address_of(stored) + stored.nbytes <= last for first, last in asked)
 
-    monkeypatch.setattr("os.posix_fadvise", note)
+    monkeypatch.setattr("kseq.shard.will_need", note)
     shape = None if encoding == "raw" else (8, 8, 3)
     with kseq.ShardSequence(
         path, "all", batch_size=4, shuffle="block", block_size=3, window=9, input_shape=shape, workers=1
@@ -429,6 +429,6 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
         list(sequence)
         # Another thread asks.
         deadline = time.monotonic() + 10
-        while not all(was_asked(number) for number in range(len(kseq.ShardDataset(path)))):
+        while not all(was_asked(number) for number in range(sequence.num_samples)):
             assert time.monotonic() < deadline, asked
             time.sleep(0.01)

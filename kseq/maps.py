@@ -1,0 +1,148 @@
+"""Files mapped into memory read-only, one by one or side by side in one stretch of addresses."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Span", "map_file", "most_maps", "will_need"]
+
+# Python's mmap keeps a descriptor open for each map until 3.13, and maps nothing at a given address.
+_HAS_CALLS = sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8
+
+# <linux/mman.h>; the others are in the module mmap.
+_PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
+_FAILED = ctypes.c_void_p(-1).value
+
+# Of the 128 TiB of addresses that a process has.
+_MOST_ADDRESSES = 1 << 46
+
+# Bytes that a disk reads along sooner than it turns to another place.
+_GAP = 128 << 10
+
+# Linux's vm.max_map_count, where it cannot be read.
+_MOST_MAPS = 65_530
+
+
+def most_maps() -> int:
+    """How many files one dataset should have mapped at most: a share of what the operating system allows a process."""
+    if not _HAS_CALLS:
+        return _share_of_descriptors()
+    try:
+        with open("/proc/sys/vm/max_map_count") as file:
+            allowed = int(file.read())
+    except (OSError, ValueError):
+        allowed = _MOST_MAPS
+    return max(4, min(4096, allowed // 8))
+
+
+def _share_of_descriptors() -> int:
+    """A quarter of the files that this process may have open: each map holds one."""
+    try:
+        import resource
+    except ImportError:
+        return 256
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1024 if limit == resource.RLIM_INFINITY else max(4, min(1024, limit // 4))
+
+
+def map_file(descriptor: int, num_bytes: int) -> np.ndarray:
+    """`(num_bytes,)` uint8, read-only: an open file, which may be closed afterwards.
+
+    Raises:
+        OSError: Where the operating system refuses.
+    """
+    if not _HAS_CALLS:
+        return np.frombuffer(mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ), np.uint8)
+    address = _map(None, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor)
+    return np.asarray(_Stretch(address, num_bytes))
+
+
+def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Ask the operating system to read parts of a mapped file soon, without waiting for it. Elsewhere than on Linux: nothing.
+
+    Args:
+        mapped: `(n,)` uint8, a view of a map.
+        starts: `(parts,)` int64, rising: where in `mapped` each part begins.
+        ends: `(parts,)` int64: and ends. Parts that lie near each other are asked for as one.
+    """
+    if not _HAS_CALLS or not mapped.size:
+        return
+    base = mapped.__array_interface__["data"][0]
+    gaps = np.flatnonzero(starts[1:] - ends[:-1] > _GAP)
+    firsts, lasts = starts[[0, *(gaps + 1)]].tolist(), ends[[*gaps, -1]].tolist()
+    for first, last in zip(firsts, lasts, strict=True):
+        start = (base + first) // mmap.PAGESIZE * mmap.PAGESIZE
+        # Advice: what the system makes of it is its own affair.
+        _calls().madvise(start, base + last - start, mmap.MADV_WILLNEED)
+
+
+class Span:
+    """Room for files side by side, so that one call can gather from all of them.
+
+    Args:
+        num_bytes: How much.
+
+    Attributes:
+        bytes: `(num_bytes,)` uint8, read-only. Only where files were mapped may it be looked at.
+    """
+
+    def __init__(self, num_bytes: int) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        self._start = _map(None, num_bytes, _PROT_NONE, flags, -1)
+        self.bytes: np.ndarray = np.asarray(_Stretch(self._start, num_bytes))
+
+    @classmethod
+    def reserve(cls, num_bytes: int) -> Span | None:
+        """A span, or None where this system has none, or has no room for it."""
+        if not _HAS_CALLS or not 0 < num_bytes <= _MOST_ADDRESSES:
+            return None
+        try:
+            return cls(num_bytes)
+        except OSError:
+            return None
+
+    def map_file(self, place: int, descriptor: int, num_bytes: int) -> np.ndarray:
+        """`(num_bytes,)` uint8, read-only: an open file, from now on at `place` in `bytes`, a multiple of the page size.
+
+        Raises:
+            OSError: Where the operating system refuses.
+        """
+        _map(self._start + place, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor)
+        return self.bytes[place : place + num_bytes]
+
+
+class _Stretch:
+    """Addresses that are given back when no array refers to them any more."""
+
+    def __init__(self, address: int, num_bytes: int) -> None:
+        self.__array_interface__ = {"data": (address, True), "shape": (num_bytes,), "typestr": "|u1", "version": 3}
+        self._unmap = functools.partial(_calls().munmap, address, num_bytes)
+
+    def __del__(self) -> None:
+        self._unmap()
+
+
+@functools.cache
+def _calls() -> Any:
+    """mmap, munmap and madvise of the C library; they hold no GIL."""
+    library = ctypes.CDLL(None, use_errno=True)
+    library.mmap.restype = ctypes.c_void_p
+    library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
+    library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    library.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return library
+
+
+def _map(address: int | None, num_bytes: int, protection: int, flags: int, descriptor: int) -> int:
+    found: int = _calls().mmap(address, num_bytes, protection, flags, descriptor, 0)
+    if found == _FAILED:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return found

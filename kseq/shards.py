@@ -1,0 +1,165 @@
+"""The shards of a dataset, each opened when first needed."""
+
+from __future__ import annotations
+
+import functools
+import math
+import mmap
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from kseq.format import shard_name
+from kseq.hdf5 import Layout, Place
+from kseq.index import Index
+from kseq.maps import Span, map_file, most_maps
+from kseq.shard import ShardReader
+
+__all__ = ["OpenShards"]
+
+# In place of a row's number: the shard was not looked at yet, or its rows do not fit into the table.
+_UNKNOWN, _APART = -1, -2
+
+
+class OpenShards:
+    """The shards of a dataset: opened when first needed, the least recently used closed when there are many.
+
+    Where all of them may be open at once, they are mapped side by side, each at a multiple of the bytes of a row: to numpy,
+    the rows of a field in all shards are then one array, and one `numpy.take` gathers a batch from any of them. (The rows
+    between two shards do not exist, and are never asked for.)
+
+    What h5py found out about a shard is kept, so that opening it again is one `open` and one `mmap`.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._most = most_maps()
+        self._start()
+
+    def _start(self) -> None:
+        self._open: OrderedDict[int, ShardReader] = OrderedDict()
+        self._layouts: dict[int, Layout] = {}
+        self._tables: dict[str, _Table] = {}
+        # Guards the three above; files are opened outside it.
+        self._lock = threading.Lock()
+        self._slot_bytes = _slot_bytes(self._index)
+        fits = self._index.num_shards <= self._most
+        self._span = Span.reserve(self._index.num_shards * self._slot_bytes) if fits else None
+        # Last: whoever finds its own process here may take the lock.
+        self._process = os.getpid()
+
+    def get(self, number: int) -> ShardReader:
+        """A shard by its number.
+
+        Raises:
+            DamagedError: Where it is not what the index says.
+        """
+        if self._process != os.getpid():
+            # The lock may have been held by a thread that the fork left behind.
+            self._start()
+        reader = self._open.get(number)
+        if reader is not None and self._span is not None:
+            return reader
+        with self._lock:
+            reader = self._open.get(number)
+            if reader is not None:
+                self._open.move_to_end(number)
+                return reader
+            layout = self._layouts.get(number)
+        opened = self._read(number, layout)
+        with self._lock:
+            self._layouts[number] = opened.layout
+            reader = self._open.setdefault(number, opened)
+            while len(self._open) > self._most:
+                self._open.popitem(last=False)
+        return reader
+
+    def _read(self, number: int, layout: Layout | None) -> ShardReader:
+        index = self._index
+        path = os.path.join(index.path, shard_name(number))
+        # Two threads may map the same file to the same place: the second finds what the first found.
+        mapped = map_file if self._span is None else functools.partial(self._span.map_file, number * self._slot_bytes)
+        return ShardReader(path, index.fields, index.dataset_id, number, index.entry(number), layout, mapped)
+
+    def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy rows of an array, of any shards, into `out`: in one call that holds no GIL, where that can be.
+
+        Args:
+            name: Of the array in the shards.
+            shards: `(n,)` int64, n at least 1.
+            rows: `(n,)` int64, each in its shard.
+            out: `(n, ...)` of the array's dtype and shape, C-contiguous.
+        """
+        table = self._table(name, int(shards[0]))
+        if table is not None:
+            firsts = table.firsts[shards]
+            if (firsts == _UNKNOWN).any():
+                for number in set(shards[firsts == _UNKNOWN].tolist()):
+                    table.add(number, self.get(number).layout.places[name])
+                firsts = table.firsts[shards]
+            if (firsts >= 0).all():
+                np.take(table.rows, firsts + rows, axis=0, out=out, mode="clip")
+                return
+        self._take_plainly(name, shards, rows, out)
+
+    def _take_plainly(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        for number in np.unique(shards).tolist():
+            chosen = np.flatnonzero(shards == number)
+            out[chosen] = self.get(number).array(name)[rows[chosen]]
+
+    def _table(self, name: str, number: int) -> _Table | None:
+        """The table of an array; shard `number` is opened to learn its form, if need be."""
+        if self._process == os.getpid() and name in self._tables:
+            return self._tables[name]
+        place = self.get(number).layout.places[name]
+        span = self._span
+        if span is None:
+            return None
+        with self._lock:
+            return self._tables.setdefault(name, _Table(span, self._slot_bytes, self._index.num_shards, number, place))
+
+    def close(self) -> None:
+        """Let go of all; what was read from them stays valid."""
+        # Without the lock, which a fork may have left held.
+        self._open, self._tables, self._span = OrderedDict(), {}, None
+
+
+def _slot_bytes(index: Index) -> int:
+    """The room for one shard: a multiple of a page and of the rows of every field that is not encoded."""
+    row_bytes = (_row_bytes(each.dtype, each.shape) for each in index.fields if not each.encoded)
+    unit = math.lcm(mmap.PAGESIZE, *row_bytes)
+    return -(-int(index.num_bytes.max(initial=1)) // unit) * unit
+
+
+def _row_bytes(dtype: str, shape: Sequence[int | None]) -> int:
+    return max(np.dtype(dtype).itemsize * math.prod(length or 0 for length in shape), 1)
+
+
+class _Table:
+    """The rows of one array in all shards of a span, as one array.
+
+    Attributes:
+        rows: `(n, ...)`: from the first byte of the span to the last, in steps of a row.
+        firsts: `(shards,)` int64: where in `rows` each shard's first row is, `_UNKNOWN` or `_APART`.
+    """
+
+    def __init__(self, span: Span, slot_bytes: int, num_shards: int, number: int, place: Place) -> None:
+        self._slot_bytes = slot_bytes
+        self._row_bytes = _row_bytes(place.dtype, place.shape[1:])
+        # Where rows begin, modulo their size; the same in all shards that were written with the same fields.
+        self._phase = (number * slot_bytes + place.offset) % self._row_bytes
+        # numpy.take would first copy all of an array that is not aligned.
+        self._is_aligned = self._phase % np.dtype(place.dtype).itemsize == 0
+        self.firsts = np.full(num_shards, _UNKNOWN)
+        if self._is_aligned:
+            count = (span.bytes.size - self._phase) // self._row_bytes
+            used = span.bytes[self._phase : self._phase + count * self._row_bytes]
+            self.rows = used.view(place.dtype).reshape(count, *place.shape[1:])
+
+    def add(self, number: int, place: Place) -> None:
+        """Note where the rows of a shard begin."""
+        first, rest = divmod(number * self._slot_bytes + place.offset - self._phase, self._row_bytes)
+        self.firsts[number] = _APART if rest or not self._is_aligned else first
