@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,10 @@ from kseq.augment import Crop, RandomFlip, draw
 from kseq.boxes import Box
 from kseq.buffers import ArraySpec
 from kseq.dataset import ShardDataset
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, DamagedError, ImageError
 from kseq.fields import Field
 from kseq.images import CHANNELS, recolor
+from kseq.parts import Parts
 from kseq.resize import INTERPOLATIONS, RESIZES, resize, resize_to
 from kseq.shard import ShardReader
 
@@ -172,28 +174,50 @@ class BatchMaker:
         return plain and field.shape == self.form.pixel_shape
 
     def _fill_images(self, field: Field, rows: np.ndarray, sample_ids: np.ndarray, epoch: int) -> None:
-        boxes = self._boxes(field, sample_ids, epoch)
-        flips = self._flip_codes(sample_ids, epoch)
         work = None if self.form.is_plain else np.empty(self.form.pixel_shape, np.uint8)
-        for place, (reader, row) in enumerate(self.dataset.places(sample_ids)):
+        flips = self._flip_codes(sample_ids, epoch)
+        render = self._renderer(field, sample_ids, epoch)
+        for place, code in enumerate(flips):
             pixels = rows[place] if work is None else work
-            self._render(field, reader, row, boxes[place], pixels)
-            code = flips[place]
+            render(place, pixels)
             if code is not None:
                 _flip(pixels, code)
             if work is not None:
                 self.form.convert(work, rows[place])
 
-    def _boxes(self, field: Field, sample_ids: np.ndarray, epoch: int) -> Sequence[Box | None]:
+    def _renderer(self, field: Field, sample_ids: np.ndarray, epoch: int) -> Callable[[int, np.ndarray], None]:
+        """What brings one of some samples' images, cropped or fitted, into `(height, width, channels)` uint8."""
         if self._crop is None:
-            return [None] * len(sample_ids)
-        if field.encoded:
-            sizes = np.empty((len(sample_ids), 2), "<u4")
-            self.dataset.gather(f"{field.name}/size", sample_ids, sizes)
-        else:
-            sizes = np.array([field.shape[:2]] * len(sample_ids))
+            places = list(self.dataset.places(sample_ids))
+            return lambda place, out: self._render_whole(field, *places[place], out)
         draws = draw(self._seed, epoch, 0, sample_ids, self._crop.num_draws)
-        return [Box(*box) for box in self._crop.boxes(sizes.astype(np.int64), draws).tolist()]
+        if field.encoded:
+            stored = self.dataset.stored(field.name, sample_ids)
+            parts = Parts(stored, self._crop.boxes(stored.sizes, draws), self._crop.size)
+            return functools.partial(self._render_part, parts, sample_ids)
+        sizes = np.array([field.shape[:2]] * len(sample_ids))
+        boxes, places = Box(*self._crop.boxes(sizes, draws).T).each(), list(self.dataset.places(sample_ids))
+        return lambda place, out: self._render_slice(field, *places[place], boxes[place], out)
+
+    def _render_part(self, parts: Parts, sample_ids: np.ndarray, place: int, out: np.ndarray) -> None:
+        try:
+            pixels = parts.decode(place, self.form.color_mode)
+        except (ImageError, DamagedError) as error:
+            raise self.dataset.at(int(sample_ids[place]), error) from error
+        resize(pixels, out, self.form.interpolation)
+
+    def _render_slice(self, field: Field, reader: ShardReader, row: int, box: Box, out: np.ndarray) -> None:
+        pixels = recolor(box.of(reader.array(field.name)[row]), self.form.color_mode)
+        resize(pixels, out, self.form.interpolation)
+
+    def _render_whole(self, field: Field, reader: ShardReader, row: int, out: np.ndarray) -> None:
+        form = self.form
+        if not field.encoded:
+            resize_to(recolor(reader.array(field.name)[row], form.color_mode), out, form.fit, form.interpolation)
+        elif field.shape[:2] == (form.height, form.width):
+            reader.decode(field.name, row, form.color_mode, out)
+        else:
+            resize_to(reader.decode(field.name, row, form.color_mode), out, form.fit, form.interpolation)
 
     def _flip_codes(self, sample_ids: np.ndarray, epoch: int) -> list[int | None]:
         """OpenCV's code for each image: 0 top to bottom, 1 left to right, -1 both, None neither."""
@@ -202,23 +226,6 @@ class BatchMaker:
             mirrored ^= flip.flips(draw(self._seed, epoch, place, sample_ids, flip.num_draws))
         codes = {(True, False): 0, (False, True): 1, (True, True): -1}
         return [codes.get((down, across)) for down, across in mirrored.tolist()]
-
-    def _render(self, field: Field, reader: ShardReader, row: int, box: Box | None, out: np.ndarray) -> None:
-        """One image, cropped or fitted, into `(height, width, channels)` uint8."""
-        color_mode, target = self.form.color_mode, (self.form.height, self.form.width)
-        if box is not None:
-            if field.encoded:
-                pixels = reader.decode_box(field.name, row, color_mode, box, target)
-            else:
-                pixels = recolor(box.of(reader.array(field.name)[row]), color_mode)
-            resize(pixels, out, self.form.interpolation)
-        elif not field.encoded:
-            pixels = recolor(reader.array(field.name)[row], color_mode)
-            resize_to(pixels, out, self.form.fit, self.form.interpolation)
-        elif field.shape[:2] == target:
-            reader.decode(field.name, row, color_mode, out)
-        else:
-            resize_to(reader.decode(field.name, row, color_mode), out, self.form.fit, self.form.interpolation)
 
 
 def _flip(pixels: np.ndarray, code: int) -> None:

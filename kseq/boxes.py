@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,12 +10,19 @@ __all__ = ["Box"]
 
 
 class Box(NamedTuple):
-    """A rectangle of pixels: rows `top` to `top + height - 1`, columns `left` to `left + width - 1`."""
+    """A rectangle of pixels: rows `top` to `top + height - 1`, columns `left` to `left + width - 1`.
 
-    top: int
-    left: int
-    height: int
-    width: int
+    The four may be whole numbers, or int64 arrays of one shape: a rectangle for each of several images.
+    """
+
+    top: Any
+    left: Any
+    height: Any
+    width: Any
+
+    def each(self) -> list[Box]:
+        """Of `(n,)` arrays: the rectangles one by one, in whole numbers."""
+        return [Box(*four) for four in zip(*(np.asarray(side).tolist() for side in self), strict=True)]
 
     def of(self, pixels: np.ndarray) -> np.ndarray:
         """The view of `(height, width, channels)` pixels that lies inside."""
@@ -25,22 +32,24 @@ class Box(NamedTuple):
         """The same rectangle, counted from the corner of one that holds it."""
         return Box(self.top - outer.top, self.left - outer.left, self.height, self.width)
 
-    def shrunk(self, factor: int, height: int, width: int) -> Box:
+    def shrunk(self, factor: Any, height: Any, width: Any) -> Box:
         """The nearest rectangle of whole pixels in an image that was `height` x `width` and is `factor` times smaller.
 
         Sides of that image are rounded up, as libjpeg does.
         """
-        if factor == 1:
-            return self
         rows, columns = -(-height // factor), -(-width // factor)
-        top, left = min(round(self.top / factor), rows - 1), min(round(self.left / factor), columns - 1)
+        top, left = np.minimum(_rounded(self.top, factor), rows - 1), np.minimum(_rounded(self.left, factor), columns - 1)
         return Box(
             top,
             left,
-            min(max(round(self.height / factor), 1), rows - top),
-            min(max(round(self.width / factor), 1), columns - left),
+            np.minimum(np.maximum(_rounded(self.height, factor), 1), rows - top),
+            np.minimum(np.maximum(_rounded(self.width, factor), 1), columns - left),
         )
 
-    def times(self, factor: int) -> Box:
+    def times(self, factor: Any) -> Box:
         """The same rectangle in an image that is `factor` times larger."""
         return Box(factor * self.top, factor * self.left, factor * self.height, factor * self.width)
+
+
+def _rounded(length: Any, factor: Any) -> Any:
+    return np.rint(np.asarray(length) / factor).astype(np.int64)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
+from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError
 from kseq.fields import Field
 from kseq.format import Rejected
 from kseq.index import Index
+from kseq.parts import Stored
 from kseq.shard import ShardReader
 from kseq.shards import OpenShards
 
@@ -51,7 +52,7 @@ class ShardDataset:
         self.split = split
         self.verify = verify
         self._index: Index | None = Index.open(self.path)
-        self._shards = OpenShards(self._index)
+        self._open_shards = OpenShards(self._index)
         self._ids = self._find_split(self._index, split)
         # Which samples were found right; touched only where samples are read, so that a billion of them cost no memory.
         self._verified = np.zeros(self._index.num_samples if verify == "first" else 0, bool)
@@ -80,11 +81,18 @@ class ShardDataset:
             raise ClosedError(f"{self.path}: the dataset was closed")
         return self._index
 
+    @property
+    def _shards(self) -> OpenShards:
+        shards = self._open_shards
+        if shards.process != os.getpid():
+            shards = self._open_shards = OpenShards(self._opened)
+        return shards
+
     def close(self) -> None:
         """Let go of the files. Arrays that were read stay valid."""
         self._index = None
         self._ids = None
-        self._shards.close()
+        self._open_shards.close()
 
     def __enter__(self) -> ShardDataset:
         return self
@@ -231,8 +239,30 @@ class ShardDataset:
             sample_ids: `(n,)` int64 that exist.
             out: `(n, ...)` of the field's dtype and shape, C-contiguous.
         """
-        if len(sample_ids):
-            self._shards.take(field, *self._locate(sample_ids), out)
+        self._shards.take(field, *self._locate(sample_ids), out)
+
+    def stored(self, field: str, sample_ids: np.ndarray) -> Stored:
+        """Encoded images as they are stored, without a copy of their bytes.
+
+        Args:
+            field: The name of an encoded field.
+            sample_ids: `(n,)` int64 that exist.
+
+        Raises:
+            DamagedError: Where offsets are broken.
+        """
+        places, shards = self._locate(sample_ids), self._shards
+        sizes, orientations = np.empty((len(sample_ids), 2), "<u4"), np.empty(len(sample_ids), np.uint8)
+        shards.take(f"{field}/size", *places, sizes)
+        shards.take(f"{field}/orientation", *places, orientations)
+        data = shards.pieces(f"{field}/bytes", f"{field}/offsets", *places)
+        tiles = shards.pieces(f"{field}/tiles", f"{field}/tile_offsets", *places)
+        return Stored(data, sizes.astype(np.int64), orientations, tiles)
+
+    def at(self, sample_id: int, error: KseqError) -> KseqError:
+        """The same error, with the place and the source of the sample that it is about."""
+        ((reader, row),) = self.places(np.array([sample_id]))
+        return reader.at(row, error)
 
     def will_need(self, sample_ids: np.ndarray) -> None:
         """Ask the operating system to read samples from the disk soon, without waiting for it.
@@ -240,15 +270,17 @@ class ShardDataset:
         Args:
             sample_ids: `(n,)` int64 that exist.
         """
-        shards, rows = self._locate(np.sort(sample_ids))
-        breaks = np.flatnonzero(np.diff(shards)) + 1
-        for number, chosen in zip(shards[[0, *breaks]].tolist(), np.split(rows, breaks), strict=True):
-            self._shards.get(number).will_need(chosen)
+        numbers, rows = self._locate(np.sort(sample_ids))
+        breaks = np.flatnonzero(np.diff(numbers)) + 1
+        shards = self._shards
+        for number, chosen in zip(numbers[[0, *breaks]].tolist(), np.split(rows, breaks), strict=True):
+            shards.get(number).will_need(chosen)
 
     def places(self, sample_ids: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
         """For each sample id, when its turn comes, the shard that holds it and its row there."""
-        shards, rows = self._locate(sample_ids)
-        return ((self._shards.get(number), row) for number, row in zip(shards.tolist(), rows.tolist(), strict=True))
+        numbers, rows = self._locate(sample_ids)
+        shards = self._shards
+        return ((shards.get(number), row) for number, row in zip(numbers.tolist(), rows.tolist(), strict=True))
 
     def _locate(self, sample_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         starts = self._opened.starts

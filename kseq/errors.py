@@ -13,6 +13,7 @@ __all__ = [
     "KseqError",
     "NotAnImageError",
     "OutOfRangeError",
+    "ReadError",
     "SourceError",
     "WorkerDiedError",
     "WriteError",
@@ -61,6 +62,10 @@ class ImageError(KseqError, ValueError):
 
 class NotAnImageError(ImageError):
     """A file is no image at all, of no format that kseq knows."""
+
+
+class ReadError(KseqError, OSError):
+    """The operating system refused to read (no permission, too many open files, no memory left to map)."""
 
 
 class WriteError(KseqError, OSError):

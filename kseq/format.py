@@ -93,13 +93,22 @@ def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
     Raises:
         DamagedError: Where its offsets do not lie in the bytes.
     """
-    flat, offsets = file.arrays[f"{group}/bytes"], file.arrays[f"{group}/offsets"]
-    start, end = int(offsets[number]), int(offsets[number + 1])
-    if not start <= end <= flat.size:
+    return read_piece(file, f"{group}/bytes", f"{group}/offsets", number)
+
+
+def read_piece(file: MappedFile, flat: str, offsets: str, number: int) -> np.ndarray:
+    """`(n,)`: what belongs to one row of an array of all rows' elements, as a view of the file.
+
+    Raises:
+        DamagedError: Where the row's offsets do not lie in that array.
+    """
+    elements: np.ndarray = file.arrays[flat]
+    start, end = file.arrays[offsets][number : number + 2].tolist()
+    if not start <= end <= elements.size:
         raise DamagedError(
-            f"{file.path}: {group}/offsets of row {number} are {start} and {end}, allowed is rising and at most {flat.size}"
+            f"{file.path}: {offsets} of row {number} are {start} and {end}, allowed is rising and at most {elements.size}"
         )
-    return flat[start:end]
+    return elements[start:end]
 
 
 def read_strings(file: MappedFile, group: str) -> list[bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
+from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, ReadError
 from kseq.files import copy_into
 from kseq.maps import map_file
 
@@ -202,23 +202,25 @@ class MappedFile:
 
     Raises:
         DamagedError: Where its size is no longer that of the layout: reading past the end of a map of a
-            file that shrank would end the process. And where it cannot be mapped.
+            file that shrank would end the process.
+        ReadError: Where the operating system does not open or map it.
     """
 
     def __init__(self, path: str, layout: Layout, mapped: Callable[[int, int], np.ndarray] = map_file) -> None:
         self.path = path
         self.attributes = layout.attributes
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            with open(path, "rb", buffering=0) as file:
+                found = os.fstat(file.fileno()).st_size
+                if found != layout.num_bytes:
+                    raise DamagedError(f"{path}: has {found} bytes, expected are {layout.num_bytes}")
+                self._bytes = mapped(file.fileno(), found)
         except FileNotFoundError as error:
             raise DatasetNotFoundError(f"{path}: there is no such file") from error
-        try:
-            found = os.fstat(descriptor).st_size
-            if found != layout.num_bytes:
-                raise DamagedError(f"{path}: has {found} bytes, expected are {layout.num_bytes}")
-            self._bytes = mapped(descriptor, found)
-        finally:
-            os.close(descriptor)
+        except DamagedError:
+            raise
+        except OSError as error:
+            raise ReadError(f"{path}: cannot be opened and mapped: {error.strerror}") from error
         self.arrays: dict[str, Any] = {name: self._view(place) for name, place in layout.places.items()}
 
     def _view(self, place: Place) -> np.ndarray:

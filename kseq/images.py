@@ -26,20 +26,21 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageMode, UnidentifiedImageError
 
-from kseq.boxes import Box
 from kseq.errors import ImageError, NotAnImageError
-from kseq.tiles import Tiles, choose_interval
+from kseq.tiles import choose_interval
 
 __all__ = [
     "CHANNELS",
     "MAX_PIXELS",
     "ImageHeader",
     "decode",
-    "decode_box",
+    "decode_shrunk",
     "encode_jpeg",
     "encode_png",
+    "is_jpeg",
     "read_header",
     "recolor",
+    "upright",
 ]
 
 # Keras's color_mode, and how many channels each gives.
@@ -71,9 +72,6 @@ _CONVERSIONS = {
 
 # JPEG_MAX_DIMENSION of libjpeg.
 _MOST_JPEG_SIDE = 65_500
-
-# Where tiles of more than this share of the image are needed, cutting them out costs more than it saves (measured).
-_MOST_CUT = 0.87
 
 
 @dataclass(frozen=True)
@@ -135,14 +133,14 @@ def decode(
     Raises:
         ImageError: Where the bytes are broken.
     """
-    if _is_jpeg(data):
+    if is_jpeg(data):
         pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict)
     else:
         with _open(data) as image:
             pixels = recolor(_plain_pixels(image), color_mode)
         if strict and image.format == "PNG":
             _verify_png(data)
-    pixels = _upright(pixels, orientation)
+    pixels = upright(pixels, orientation)
     if out is None or pixels is out:
         return pixels
     if out.shape != pixels.shape:
@@ -151,75 +149,17 @@ def decode(
     return out
 
 
-def decode_box(
-    data: np.ndarray,
-    color_mode: str,
-    orientation: int,
-    size: tuple[int, int],
-    tiles: np.ndarray,
-    box: Box,
-    target: tuple[int, int],
-) -> np.ndarray:
-    """Pixels of a part of an encoded image, upright, about to be resized to a smaller size.
-
-    Args:
-        data: `(n,)` uint8: the encoded bytes, of any known format.
-        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
-        orientation: EXIF's, from `read_header`.
-        size: Height and width of the upright image.
-        tiles: What `kseq.tiles.find_tiles` gives for the bytes.
-        box: The part, inside the upright image.
-        target: Height and width that the part is to be resized to.
-
-    Returns:
-        `(height, width, channels)` uint8: the pixels in `box`; of a JPEG whose box is at least twice (or four or eight times)
-        as high and as wide as `target`, those of the image decoded at a half (a quarter, an eighth) of its size, under the
-        box nearest to `box` there. The same whether a JPEG was decoded whole or in part.
-
-    Raises:
-        ImageError: Where the bytes are broken.
-    """
-    if _is_jpeg(data):
-        shrink = _shrink(box, target)
-        try:
-            if orientation == 1:
-                return _decode_jpeg_box(data, color_mode, shrink, size, tiles, box)
-            if shrink > 1:
-                stored = size if orientation < 5 else size[::-1]
-                return box.shrunk(shrink, *size).of(_upright(_decode_shrunk(data, color_mode, shrink, *stored), orientation))
-        except ValueError:
-            # What simplejpeg does not do, or broken: the plain way knows more, or says what is wrong.
-            pass
-    return box.of(decode(data, color_mode, orientation))
-
-
-def _shrink(box: Box, target: tuple[int, int]) -> int:
-    """How many times smaller a box may be decoded, and still cover the target."""
-    most = min(box.height // target[0], box.width // target[1])
-    return 1 if most < 2 else 2 if most < 4 else 4 if most < 8 else 8
-
-
-def _is_jpeg(data: bytes | np.ndarray) -> bool:
+def is_jpeg(data: bytes | np.ndarray) -> bool:
+    """Whether encoded bytes begin like a JPEG."""
     return bytes(data[:2]) == b"\xff\xd8"
 
 
-def _decode_jpeg_box(
-    data: np.ndarray, color_mode: str, shrink: int, size: tuple[int, int], tiles: np.ndarray, box: Box
-) -> np.ndarray:
-    """Through the tiles under the box, if the JPEG has any and they are not nearly all of it."""
-    inner = box.shrunk(shrink, *size)
-    if tiles.size:
-        found = Tiles(data, tiles, *size)
-        # Upsampling of the chroma looks one (shrunken) pixel over the edge.
-        covered = found.under(inner.times(shrink), shrink)
-        if covered.height * covered.width <= _MOST_CUT * size[0] * size[1]:
-            pixels = _decode_shrunk(found.cut(covered), color_mode, shrink, covered.height, covered.width)
-            return inner.within(covered.shrunk(shrink, *size)).of(pixels)
-    return inner.of(_decode_shrunk(data, color_mode, shrink, *size))
+def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, width: int) -> np.ndarray:
+    """A whole JPEG of `height` x `width` pixels at 1, 1/2, 1/4 or 1/8 of its size, as it is stored; sides are rounded up.
 
-
-def _decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, width: int) -> np.ndarray:
-    """A whole JPEG of `height` x `width` pixels at 1, 1/2, 1/4 or 1/8 of its size, as it is stored; sides are rounded up."""
+    Raises:
+        ValueError: Where it is broken, or of a kind that simplejpeg does not decode.
+    """
     colors = _SIMPLEJPEG_COLORS[color_mode]
     if shrink == 1:
         return simplejpeg.decode_jpeg(data, colors, strict=False)
@@ -234,7 +174,7 @@ def encode_png(data: bytes) -> bytes:
         ImageError: Where the image is broken or there is no rule for its pixels.
     """
     with _open(data) as image:
-        pixels = _upright(_plain_pixels(image), _orientation(image))
+        pixels = upright(_plain_pixels(image), _orientation(image))
     target = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(target, "PNG")
     return target.getvalue()
@@ -371,7 +311,7 @@ def _jpeg_header(data: bytes | np.ndarray) -> tuple[int, int, str, str]:
         raise ImageError(f"broken JPEG: {error}") from error
 
 
-def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undo EXIF's orientation: 5 to 8 are mirrored along the main diagonal first, then all by two flips."""
     if orientation == 1:
         return pixels

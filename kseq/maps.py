@@ -74,7 +74,7 @@ def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
     """
     if not _HAS_CALLS or not mapped.size:
         return
-    base = mapped.__array_interface__["data"][0]
+    base = _address(mapped)
     gaps = np.flatnonzero(starts[1:] - ends[:-1] > _GAP)
     firsts, lasts = starts[[0, *(gaps + 1)]].tolist(), ends[[*gaps, -1]].tolist()
     for first, last in zip(firsts, lasts, strict=True):
@@ -117,6 +117,10 @@ class Span:
         _map(self._start + place, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor)
         return self.bytes[place : place + num_bytes]
 
+    def place_of(self, array: np.ndarray) -> int:
+        """Where an array begins, counted from the first byte; what lies elsewhere in memory is below 0 or beyond the last."""
+        return _address(array) - self._start
+
 
 class _Stretch:
     """Addresses that are given back when no array refers to them any more."""
@@ -127,6 +131,11 @@ class _Stretch:
 
     def __del__(self) -> None:
         self._unmap()
+
+
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 @functools.cache

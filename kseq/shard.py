@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from kseq.boxes import Box
-from kseq.errors import DamagedError, FormatError, ImageError
+from kseq.errors import DamagedError, FormatError, ImageError, KseqError
 from kseq.fields import Field
 from kseq.files import publishing
 from kseq.format import (
@@ -27,12 +26,13 @@ from kseq.format import (
     hash_array,
     pack_rejected,
     pack_strings,
+    read_piece,
     read_rejected,
     read_string,
     string_forms,
 )
 from kseq.hdf5 import ArrayForm, Layout, MappedFile, Spool, read_layout, write_file
-from kseq.images import decode, decode_box
+from kseq.images import decode
 from kseq.maps import map_file, will_need
 from kseq.tiles import find_tiles
 
@@ -264,25 +264,19 @@ class ShardReader:
         try:
             return decode(self.stored(name, row), color_mode, int(self.array(f"{name}/orientation")[row]), out)
         except ImageError as error:
-            raise self._at(row, error) from error
+            raise self.at(row, error) from error
 
-    def decode_box(self, name: str, row: int, color_mode: str, box: Box, target: tuple[int, int]) -> np.ndarray:
-        """A part of an encoded image that is to be resized to `target`: see `kseq.images.decode_box`."""
-        height, width = self.array(f"{name}/size")[row].tolist()
-        orientation = int(self.array(f"{name}/orientation")[row])
-        try:
-            stored, tiles = self.stored(name, row), self._tiles(name, row)
-            return decode_box(stored, color_mode, orientation, (height, width), tiles, box, target)
-        except ImageError as error:
-            raise self._at(row, error) from error
+    def piece(self, flat: str, offsets: str, row: int) -> np.ndarray:
+        """What belongs to a row in the array `flat` of all rows' elements, by the array `offsets`: a view of the file.
 
-    def _at(self, row: int, error: ImageError) -> ImageError:
-        return ImageError(f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}): {error}")
+        Raises:
+            DamagedError: Where the row's offsets do not lie in that array.
+        """
+        return read_piece(self._file, flat, offsets, row)
 
-    def _tiles(self, name: str, row: int) -> np.ndarray:
-        start, end = self.array(f"{name}/tile_offsets")[row : row + 2].tolist()
-        tiles: np.ndarray = self.array(f"{name}/tiles")[start:end]
-        return tiles
+    def at(self, row: int, error: KseqError) -> KseqError:
+        """The same error, with the place and the source of the row that it is about."""
+        return type(error)(f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}): {error}")
 
     def will_need(self, rows: np.ndarray) -> None:
         """Ask the operating system to read the stored bytes of rows, `(n,)` int64 and rising, soon."""
@@ -327,7 +321,7 @@ class ShardReader:
         for each in self._fields:
             if each.encoded:
                 checksum.update(self.stored(each.name, row))
-                checksum.update(self._tiles(each.name, row))
+                checksum.update(self.piece(f"{each.name}/tiles", f"{each.name}/tile_offsets", row))
             else:
                 checksum.update(self.array(each.name)[row])
         return checksum.intdigest()

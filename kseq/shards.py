@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kseq.format import shard_name
-from kseq.hdf5 import Layout, Place
+from kseq.hdf5 import Layout
 from kseq.index import Index
 from kseq.maps import Span, map_file, most_maps
 from kseq.shard import ShardReader
@@ -32,24 +32,24 @@ class OpenShards:
     between two shards do not exist, and are never asked for.)
 
     What h5py found out about a shard is kept, so that opening it again is one `open` and one `mmap`.
+
+    Attributes:
+        process: The one that it serves.
     """
 
     def __init__(self, index: Index) -> None:
+        # In a forked child, the lock may be held by a thread that the fork left behind: it needs an object of its own.
+        self.process = os.getpid()
         self._index = index
         self._most = most_maps()
-        self._start()
-
-    def _start(self) -> None:
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._layouts: dict[int, Layout] = {}
         self._tables: dict[str, _Table] = {}
         # Guards the three above; files are opened outside it.
         self._lock = threading.Lock()
-        self._slot_bytes = _slot_bytes(self._index)
-        fits = self._index.num_shards <= self._most
-        self._span = Span.reserve(self._index.num_shards * self._slot_bytes) if fits else None
-        # Last: whoever finds its own process here may take the lock.
-        self._process = os.getpid()
+        fits = index.num_shards <= self._most
+        self._slot_bytes = _slot_bytes(index)
+        self._span = Span.reserve(index.num_shards * self._slot_bytes) if fits else None
 
     def get(self, number: int) -> ShardReader:
         """A shard by its number.
@@ -57,9 +57,6 @@ class OpenShards:
         Raises:
             DamagedError: Where it is not what the index says.
         """
-        if self._process != os.getpid():
-            # The lock may have been held by a thread that the fork left behind.
-            self._start()
         reader = self._open.get(number)
         if reader is not None and self._span is not None:
             return reader
@@ -81,7 +78,8 @@ class OpenShards:
         index = self._index
         path = os.path.join(index.path, shard_name(number))
         # Two threads may map the same file to the same place: the second finds what the first found.
-        mapped = map_file if self._span is None else functools.partial(self._span.map_file, number * self._slot_bytes)
+        span = self._span
+        mapped = map_file if span is None else functools.partial(span.map_file, number * self._slot_bytes)
         return ShardReader(path, index.fields, index.dataset_id, number, index.entry(number), layout, mapped)
 
     def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
@@ -89,16 +87,18 @@ class OpenShards:
 
         Args:
             name: Of the array in the shards.
-            shards: `(n,)` int64, n at least 1.
+            shards: `(n,)` int64.
             rows: `(n,)` int64, each in its shard.
             out: `(n, ...)` of the array's dtype and shape, C-contiguous.
         """
+        if not len(shards):
+            return
         table = self._table(name, int(shards[0]))
         if table is not None:
             firsts = table.firsts[shards]
             if (firsts == _UNKNOWN).any():
                 for number in set(shards[firsts == _UNKNOWN].tolist()):
-                    table.add(number, self.get(number).layout.places[name])
+                    table.add(number, self.get(number).array(name))
                 firsts = table.firsts[shards]
             if (firsts >= 0).all():
                 np.take(table.rows, firsts + rows, axis=0, out=out, mode="clip")
@@ -110,16 +110,37 @@ class OpenShards:
             chosen = np.flatnonzero(shards == number)
             out[chosen] = self.get(number).array(name)[rows[chosen]]
 
+    def pieces(self, flat: str, offsets: str, shards: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+        """What belongs to each of some rows, `(n,)`, in an array of all rows' elements: views of the files.
+
+        Args:
+            flat: Name of the array of elements.
+            offsets: Of the array that says where each row's begin and end.
+            shards: `(n,)` int64.
+            rows: `(n,)` int64, each in its shard.
+
+        Raises:
+            DamagedError: Where a row's offsets do not lie in the array.
+        """
+        starts, ends = np.empty(len(rows), "<u8"), np.empty(len(rows), "<u8")
+        self.take(offsets, shards, rows, starts)
+        self.take(offsets, shards, rows + 1, ends)
+        pieces = []
+        for place, (number, start, end) in enumerate(zip(shards.tolist(), starts.tolist(), ends.tolist(), strict=True)):
+            reader = self.get(number)
+            piece = reader.array(flat)[start:end]
+            pieces.append(piece if piece.size == end - start else reader.piece(flat, offsets, int(rows[place])))
+        return pieces
+
     def _table(self, name: str, number: int) -> _Table | None:
         """The table of an array; shard `number` is opened to learn its form, if need be."""
-        if self._process == os.getpid() and name in self._tables:
+        if name in self._tables:
             return self._tables[name]
-        place = self.get(number).layout.places[name]
-        span = self._span
+        array, span = self.get(number).array(name), self._span
         if span is None:
             return None
         with self._lock:
-            return self._tables.setdefault(name, _Table(span, self._slot_bytes, self._index.num_shards, number, place))
+            return self._tables.setdefault(name, _Table(span, self._index.num_shards, array))
 
     def close(self) -> None:
         """Let go of all; what was read from them stays valid."""
@@ -141,25 +162,31 @@ def _row_bytes(dtype: str, shape: Sequence[int | None]) -> int:
 class _Table:
     """The rows of one array in all shards of a span, as one array.
 
+    Args:
+        span: Where the shards are mapped.
+        num_shards: How many there are.
+        array: The array in any of them; rows begin at the same place in all, modulo their size, if they were written alike.
+
     Attributes:
         rows: `(n, ...)`: from the first byte of the span to the last, in steps of a row.
         firsts: `(shards,)` int64: where in `rows` each shard's first row is, `_UNKNOWN` or `_APART`.
     """
 
-    def __init__(self, span: Span, slot_bytes: int, num_shards: int, number: int, place: Place) -> None:
-        self._slot_bytes = slot_bytes
-        self._row_bytes = _row_bytes(place.dtype, place.shape[1:])
-        # Where rows begin, modulo their size; the same in all shards that were written with the same fields.
-        self._phase = (number * slot_bytes + place.offset) % self._row_bytes
+    def __init__(self, span: Span, num_shards: int, array: np.ndarray) -> None:
+        self._span = span
+        self._row_bytes = _row_bytes(array.dtype.str, array.shape[1:])
+        self._phase = span.place_of(array) % self._row_bytes
         # numpy.take would first copy all of an array that is not aligned.
-        self._is_aligned = self._phase % np.dtype(place.dtype).itemsize == 0
+        self._is_aligned = self._phase % array.itemsize == 0
         self.firsts = np.full(num_shards, _UNKNOWN)
         if self._is_aligned:
             count = (span.bytes.size - self._phase) // self._row_bytes
             used = span.bytes[self._phase : self._phase + count * self._row_bytes]
-            self.rows = used.view(place.dtype).reshape(count, *place.shape[1:])
+            self.rows = used.view(array.dtype).reshape(count, *array.shape[1:])
 
-    def add(self, number: int, place: Place) -> None:
+    def add(self, number: int, array: np.ndarray) -> None:
         """Note where the rows of a shard begin."""
-        first, rest = divmod(number * self._slot_bytes + place.offset - self._phase, self._row_bytes)
-        self.firsts[number] = _APART if rest or not self._is_aligned else first
+        place = self._span.place_of(array)
+        first, rest = divmod(place - self._phase, self._row_bytes)
+        is_inside = 0 <= place <= self._span.bytes.size - array.nbytes
+        self.firsts[number] = first if is_inside and self._is_aligned and not rest else _APART

@@ -9,12 +9,14 @@ their markers counted anew from 0 modulo 8, make a smaller JPEG.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
 from kseq.boxes import Box
+from kseq.errors import DamagedError
 
-__all__ = ["Tiles", "choose_interval", "find_tiles"]
+__all__ = ["Cuts", "choose_interval", "find_tiles"]
 
 _SOF0, _SOF1, _SOF15, _DHT, _JPG, _DAC = 0xC0, 0xC1, 0xCF, 0xC4, 0xC8, 0xCC
 _RST0, _SOI, _EOI, _SOS, _DRI = 0xD0, 0xD8, 0xD9, 0xDA, 0xDD
@@ -25,6 +27,8 @@ _TILE_WIDTH = 32
 _NO_TILES = np.empty(0, "<u4")
 # How many numbers of a record come before the positions.
 _HEAD = 4
+# Pixels at the scale of the decoding, with chroma at half the width.
+_LEAST_WIDTH = 5
 _NUMBERS = np.tile(np.arange(_RST0, _RST0 + 8, dtype=np.uint8), 1 << 10)
 
 
@@ -39,60 +43,114 @@ def choose_interval(width: int, mcu_width: int) -> int:
     return min(allowed, key=lambda interval: (abs(interval * mcu_width - _TILE_WIDTH), -interval))
 
 
-class Tiles:
-    """The tiles of one JPEG.
+class Cuts:
+    """For boxes of several JPEGs, the smaller JPEGs of the tiles under them; all that can be computed at once is.
 
     Args:
-        data: `(n,)` uint8: all its bytes.
-        record: What `find_tiles` gave for them.
-        height: Of the image as it is stored, in pixels.
-        width: Likewise.
+        data: Of each image, `(n,)` uint8: all its bytes.
+        records: Of each image, what `find_tiles` gave for them; `(0,)`: no tiles.
+        sizes: `(images, 2)` int64: height and width, in pixels.
+        boxes: `(images,)`: inside the images.
+        margins: `(images,)` int64: how many pixels around its box a cut must cover too, as far as there are any.
+        most: Where the tiles would cover more than this share of the image, there is no cut.
+
+    Attributes:
+        covered: `(images,)`: the smallest rectangles of whole tiles that cover boxes and margins.
+        exist: `(images,)` bool: which images have a cut.
     """
 
-    def __init__(self, data: np.ndarray, record: np.ndarray, height: int, width: int) -> None:
+    def __init__(
+        self,
+        data: Sequence[np.ndarray],
+        records: Sequence[np.ndarray],
+        sizes: np.ndarray,
+        boxes: Box,
+        margins: np.ndarray,
+        most: float,
+    ) -> None:
         self._data = data
-        self._size_at, self._tile_height, self._tile_width, self._columns = record[:_HEAD].tolist()
-        self._edges = record[_HEAD:]
-        self._height = height
-        self._width = width
+        lengths = np.array([record.size for record in records], np.int64)
+        starts = np.cumsum(lengths) - lengths
+        # Not numpy.concatenate: it lets go of the GIL and asks for it again with every record.
+        numbers = np.frombuffer(b"".join(records), "<u4").astype(np.int64)
+        # A record that is too short is read with what follows it, and then found broken.
+        heads = np.append(numbers, np.zeros(_HEAD + 1, np.int64))[starts[:, None] + np.arange(_HEAD + 1)]
+        self._size_at, self._tile_height, self._tile_width, self._columns, self._head = heads.T
+        sides = np.maximum(heads[:, 1:3], 1)
+        rows, columns = (-(-sizes // sides)).T
+        fits = (heads[:, 1:3] > 0).all(1) & (self._columns == columns) & (lengths == _HEAD + rows * columns + 1)
+        broken = (lengths > 0) & ~fits
+        self.covered = _covered(boxes, margins, sizes, sides)
+        found = fits & (self.covered.height * self.covered.width <= most * sizes[:, 0] * sizes[:, 1])
+        # A record that is broken is only said to be so when its image is asked for.
+        self.exist, self._broken = found | broken, broken.tolist()
+        self._find_rows(numbers, found, starts + _HEAD, sides)
 
-    def under(self, box: Box, margin: int) -> Box:
-        """The smallest rectangle of whole tiles that covers a box and `margin` pixels around it, as far as there are any."""
-        top = max(box.top - margin, 0) // self._tile_height * self._tile_height
-        left = max(box.left - margin, 0) // self._tile_width * self._tile_width
-        bottom = -(-(box.top + box.height + margin) // self._tile_height) * self._tile_height
-        right = -(-(box.left + box.width + margin) // self._tile_width) * self._tile_width
-        return Box(top, left, min(bottom, self._height) - top, min(right, self._width) - left)
+    def _find_rows(self, numbers: np.ndarray, found: np.ndarray, firsts: np.ndarray, sides: np.ndarray) -> None:
+        """Note which bytes each cut takes, and where its markers will lie."""
+        (down, across), box = sides.T, self.covered
+        tops, lefts = box.top // down, box.left // across
+        # Rows of tiles of each cut, and tiles of a row; no rows where there is no cut.
+        heights = np.where(found, -(-(box.top + box.height) // down) - tops, 0)
+        widths = -(-(box.left + box.width) // across) - lefts
+        image, row = _expand(heights)
+        edges = (firsts + tops * self._columns + lefts)[image] + row * self._columns[image]
+        begins, ends = numbers[edges], numbers[edges + widths[image]]
+        # How far each row moves: to behind the header and the rows before it.
+        lengths = np.append(ends - begins, 0)
+        before = np.cumsum(lengths) - lengths
+        row_starts = np.cumsum(heights) - heights
+        moved = self._head[image] + before[:-1] - before[row_starts][image] - begins
+        of_row, tile = _expand(widths[image])
+        # A tile ends with the marker that follows it, whose second byte is its number.
+        self._markers = numbers[edges[of_row] + 1 + tile] + (moved - 1)[of_row]
+        self._begins, self._ends = begins.tolist(), ends.tolist()
+        marker_ends = np.cumsum(heights * widths)
+        self._rows = list(zip(row_starts.tolist(), np.cumsum(heights).tolist(), strict=True))
+        self._marked = list(zip((marker_ends - heights * widths).tolist(), marker_ends.tolist(), strict=True))
+        self._heads = list(zip(*(each.tolist() for each in (self._head, self._size_at, box.height, box.width)), strict=True))
 
-    def cut(self, box: Box) -> np.ndarray:
-        """`(n,)` uint8: the JPEG of a rectangle that `under` gave."""
-        edges = self._edges_under(box)
-        begins, ends = edges[:, 0], edges[:, -1]
-        data, head = memoryview(self._data), int(self._edges[0])
-        rows = [data[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-        # Not numpy.concatenate: it lets go of the GIL and asks for it again with every row.
-        cut = bytearray().join([data[:head], *rows])
-        struct.pack_into(">HH", cut, self._size_at, box.height, box.width)
-        joined = np.frombuffer(cut, np.uint8)
-        # How far each row moved, and so where the second byte of each marker lies now.
-        moved = (ends - begins).cumsum(dtype=np.int64) - ends + (head - 1)
-        markers = (edges[:, 1:] + moved[:, None]).ravel()
-        joined[markers] = _NUMBERS[: markers.size] if markers.size <= _NUMBERS.size else np.resize(_NUMBERS, markers.size)
-        joined[-1] = _EOI
-        return joined
+    def cut(self, number: int) -> np.ndarray:
+        """`(n,)` uint8: the JPEG of `covered` of an image that has a cut.
 
-    def _edges_under(self, box: Box) -> np.ndarray:
-        """`(rows, columns + 1)` uint32: where each tile begins, and after the last of a row where that ends."""
-        top, left = box.top // self._tile_height, box.left // self._tile_width
-        bottom, right = -(-(box.top + box.height) // self._tile_height), -(-(box.left + box.width) // self._tile_width)
-        stride = self._edges.itemsize
-        # Each row ends where the next begins: a view whose rows overlap.
-        return np.ndarray(
-            (bottom - top, right + 1 - left),
-            self._edges.dtype,
-            self._edges[top * self._columns + left : bottom * self._columns + 1],
-            strides=(self._columns * stride, stride),
+        Raises:
+            DamagedError: Where its record does not go with its bytes.
+        """
+        if self._broken[number]:
+            raise DamagedError("the record of its tiles does not go with its size")
+        (first, last), (start, end), (head, size_at, height, width) = (
+            self._rows[number],
+            self._marked[number],
+            self._heads[number],
         )
+        data = memoryview(self._data[number])
+        rows = [data[begin:stop] for begin, stop in zip(self._begins[first:last], self._ends[first:last], strict=True)]
+        joined = bytearray().join([data[:head], *rows])
+        cut = np.frombuffer(joined, np.uint8)
+        count = end - start
+        try:
+            struct.pack_into(">HH", joined, size_at, height, width)
+            cut[self._markers[start:end]] = _NUMBERS[:count] if count <= _NUMBERS.size else np.resize(_NUMBERS, count)
+            cut[-1] = _EOI
+        except (struct.error, IndexError) as error:
+            raise DamagedError(f"the record of its tiles does not go with its {data.nbytes} bytes") from error
+        return cut
+
+
+def _covered(boxes: Box, margins: np.ndarray, sizes: np.ndarray, sides: np.ndarray) -> Box:
+    down, across = sides.T
+    top = np.maximum(boxes.top - margins, 0) // down * down
+    bottom = np.minimum(-(-(boxes.top + boxes.height + margins) // down) * down, sizes[:, 0])
+    right = np.minimum(-(-(boxes.left + boxes.width + margins) // across) * across, sizes[:, 1])
+    # Of an image that is narrower, libjpeg does not smooth the chroma (jdsample.c: downsampled_width > 2).
+    left = np.maximum(np.minimum(boxes.left - margins, right - _LEAST_WIDTH * margins), 0) // across * across
+    return Box(top, left, bottom - top, right - left)
+
+
+def _expand(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For `counts[0]` zeros, `counts[1]` ones and so on: these numbers, and how often each came before."""
+    owners = np.repeat(np.arange(counts.size), counts)
+    return owners, np.arange(owners.size) - (np.cumsum(counts) - counts)[owners]
 
 
 def find_tiles(data: bytes) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -14,7 +16,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError, WriteError
+from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError, ReadError, WriteError
 from kseq.files import publishing, remove_temporary
 from kseq.format import arrays_digest, check_version, pack_strings, read_string, read_strings, string_forms
 from kseq.hdf5 import ArrayForm, MappedFile, Spool, read_layout, write_file
@@ -328,6 +330,14 @@ def test_a_file_that_is_gone_after_it_was_looked_at_is_named(path: str) -> None:
     Path(path).unlink()
     with pytest.raises(DatasetNotFoundError, match=f"{path}: there is no such file"):
         MappedFile(path, layout)
+
+
+def test_a_file_that_cannot_be_mapped_is_named(path: str) -> None:
+    def refuse(descriptor: int, num_bytes: int) -> np.ndarray:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with pytest.raises(ReadError, match=f"^{path}: cannot be opened and mapped: Cannot allocate memory$"):
+        MappedFile(path, read_layout(path, FORMS), refuse)
 
 
 def test_arrays_outlive_the_file_object_and_the_name(path: str) -> None:

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import kseq
-from kseq import images
+from kseq import images, parts
 from kseq.batch import BatchMaker, ImageForm
 from kseq.boxes import Box
-from kseq.images import decode_box, encode_jpeg
-from kseq.tiles import Tiles, choose_interval, find_tiles
+from kseq.dataset import ShardDataset
+from kseq.errors import DamagedError
+from kseq.images import encode_jpeg
+from kseq.parts import Parts, Stored
+from kseq.tiles import Cuts, choose_interval, find_tiles
 
 SAMPLINGS = {
     "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
@@ -34,6 +37,19 @@ NO_TILES = np.empty(0, "<u4")
 def jpeg(pixels: np.ndarray, interval: int = 0, sampling: str = "4:2:0", progressive: bool = False) -> bytes:
     parameters = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SAMPLINGS[sampling], cv2.IMWRITE_JPEG_RST_INTERVAL, interval]
     return cv2.imencode(".jpg", pixels, [*parameters, cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)])[1].tobytes()
+
+
+def decode_box(
+    data: bytes, color_mode: str, orientation: int, size: tuple[int, int], tiles: np.ndarray, box: Box, target: tuple[int, int]
+) -> np.ndarray:
+    """A part of one image."""
+    stored = Stored([np.frombuffer(data, np.uint8)], np.array([size]), np.array([orientation]), [tiles])
+    return Parts(stored, np.array([box]), target).decode(0, color_mode)
+
+
+def cuts_of(data: bytes, tiles: np.ndarray, height: int, width: int, box: Box) -> Cuts:
+    one = Box(*np.array([box]).T)
+    return Cuts([np.frombuffer(data, np.uint8)], [tiles], np.array([[height, width]]), one, np.ones(1, int), 1.0)
 
 
 @st.composite
@@ -59,19 +75,41 @@ def cases(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], Box, tuple[int, int]
 
 @settings(deadline=None, max_examples=400)
 @given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]))
+@example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Box(0, 81, 1, 1), (1, 1)), color_mode="rgb")
+@example(case=(jpeg(photo(23, 9, 130), 1), (9, 130), Box(0, 126, 8, 4), (4, 2)), color_mode="rgb")
 @example(case=(jpeg(photo(1, 64, 96), 3), (64, 96), Box(0, 0, 64, 48), (1, 1)), color_mode="rgb")
 def test_a_part_from_tiles_is_that_part_of_the_whole(
     case: tuple[bytes, tuple[int, int], Box, tuple[int, int]], color_mode: str
 ) -> None:
     data, size, box, target = case
-    array = np.frombuffer(data, np.uint8)
-    most, images._MOST_CUT = images._MOST_CUT, 1.0
+    most, parts._MOST_CUT = parts._MOST_CUT, 1.0
     try:
-        parts = decode_box(array, color_mode, 1, size, find_tiles(data), box, target)
+        part = decode_box(data, color_mode, 1, size, find_tiles(data), box, target)
     finally:
-        images._MOST_CUT = most
-    whole = decode_box(array, color_mode, 1, size, NO_TILES, box, target)
-    np.testing.assert_array_equal(parts, whole, strict=True)
+        parts._MOST_CUT = most
+    whole = decode_box(data, color_mode, 1, size, NO_TILES, box, target)
+    np.testing.assert_array_equal(part, whole, strict=True)
+
+
+PNG = images.encode_png(jpeg(photo(2, 40, 50)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(images=st.lists(st.one_of(cases(), st.just((PNG, (40, 50), Box(3, 5, 30, 20), (10, 10)))), max_size=8))
+def test_parts_of_several_images_are_those_of_each_alone(
+    images: list[tuple[bytes, tuple[int, int], Box, tuple[int, int]]],
+) -> None:
+    target = (16, 24)
+    stored = Stored(
+        [np.frombuffer(data, np.uint8) for data, _, _, _ in images],
+        np.array([size for _, size, _, _ in images], np.int64).reshape(-1, 2),
+        np.ones(len(images), np.uint8),
+        [find_tiles(data) for data, _, _, _ in images],
+    )
+    together = Parts(stored, np.array([box for _, _, box, _ in images], np.int64).reshape(-1, 4), target)
+    for number, (data, size, box, _) in enumerate(images):
+        alone = decode_box(data, "rgb", 1, size, NO_TILES, box, target)
+        np.testing.assert_array_equal(together.decode(number, "rgb"), alone, strict=True)
 
 
 @settings(deadline=None)
@@ -79,7 +117,7 @@ def test_a_part_from_tiles_is_that_part_of_the_whole(
 def test_a_part_that_is_not_shrunk_is_a_slice_of_the_plain_decode(height: int, width: int, data: st.DataObject) -> None:
     encoded = encode_jpeg(photo(height, height, width), 90)
     box = data.draw(boxes(height, width))
-    found = decode_box(np.frombuffer(encoded, np.uint8), "rgb", 1, (height, width), find_tiles(encoded), box, (90, 90))
+    found = decode_box(encoded, "rgb", 1, (height, width), find_tiles(encoded), box, (90, 90))
     np.testing.assert_array_equal(found, box.of(simplejpeg.decode_jpeg(encoded)), strict=True)
 
 
@@ -87,9 +125,7 @@ def test_a_part_that_is_not_shrunk_is_a_slice_of_the_plain_decode(height: int, w
 def test_a_box_twice_the_target_is_decoded_at_half_the_size(shrink: int) -> None:
     encoded = encode_jpeg(photo(3, 200, 304), 90)
     box = Box(3, 20, 120, 160)
-    found = decode_box(
-        np.frombuffer(encoded, np.uint8), "rgb", 1, (200, 304), find_tiles(encoded), box, (120 // shrink, 160 // shrink)
-    )
+    found = decode_box(encoded, "rgb", 1, (200, 304), find_tiles(encoded), box, (120 // shrink, 160 // shrink))
     small = simplejpeg.decode_jpeg(encoded, min_height=200 // shrink, min_width=304 // shrink)
     assert small.shape == (200 // shrink, 304 // shrink, 3)
     np.testing.assert_array_equal(found, box.shrunk(shrink, 200, 304).of(small), strict=True)
@@ -98,7 +134,7 @@ def test_a_box_twice_the_target_is_decoded_at_half_the_size(shrink: int) -> None
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_image_that_is_turned_is_shrunk_like_one_that_is_not(orientation: int) -> None:
-    encoded = np.frombuffer(encode_jpeg(photo(3, 96, 64), 90), np.uint8)
+    encoded = encode_jpeg(photo(3, 96, 64), 90)
     size = (96, 64) if orientation < 5 else (64, 96)
     found = decode_box(encoded, "rgb", orientation, size, NO_TILES, Box(8, 16, 32, 48), (16, 24))
     upright = images.decode(encoded, "rgb", orientation)
@@ -148,10 +184,9 @@ def test_finds_the_tiles_of_an_image_with_stray_bytes_behind_it() -> None:
 
 def test_a_cut_is_a_jpeg_of_fewer_bytes_that_pillow_opens() -> None:
     data = encode_jpeg(photo(5, 200, 320), 90)
-    tiles = Tiles(np.frombuffer(data, np.uint8), find_tiles(data), 200, 320)
-    covered = tiles.under(Box(50, 100, 30, 40), 1)
-    assert covered == Box(48, 96, 48, 64)
-    cut = tiles.cut(covered).tobytes()
+    cuts = cuts_of(data, find_tiles(data), 200, 320, Box(50, 100, 30, 40))
+    assert cuts.covered.each() == [Box(48, 96, 48, 64)]
+    cut = cuts.cut(0).tobytes()
     assert len(cut) < len(data) / 4
     with Image.open(io.BytesIO(cut)) as image:
         assert image.size == (64, 48)
@@ -161,11 +196,24 @@ def test_a_cut_is_a_jpeg_of_fewer_bytes_that_pillow_opens() -> None:
 def test_more_tiles_than_the_table_of_numbers_holds() -> None:
     data = encode_jpeg(photo(6, 2000, 2400), 50)
     box = Box(1, 1, 1990, 2390)
-    array = np.frombuffer(data, np.uint8)
-    tiles = Tiles(array, find_tiles(data), 2000, 2400)
     assert find_tiles(data).size > 8192
-    covered = tiles.under(box, 1)
-    np.testing.assert_array_equal(simplejpeg.decode_jpeg(tiles.cut(covered)), simplejpeg.decode_jpeg(data), strict=True)
+    cuts = cuts_of(data, find_tiles(data), 2000, 2400, box)
+    np.testing.assert_array_equal(simplejpeg.decode_jpeg(cuts.cut(0)), simplejpeg.decode_jpeg(data), strict=True)
+
+
+@settings(deadline=None, max_examples=300)
+@given(place=st.integers(0, 28), value=st.integers(0, 2**32 - 1), end=st.integers(1, 29))
+def test_a_record_of_tiles_that_was_changed_gives_pixels_or_a_damaged_error(place: int, value: int, end: int) -> None:
+    data = jpeg(photo(1, 64, 96), 1)
+    record = find_tiles(data)[:end].copy()
+    assert find_tiles(data).size == 4 + 24 + 1
+    record[place % end] = value
+    try:
+        found = decode_box(data, "rgb", 1, (64, 96), record, Box(17, 33, 20, 20), (20, 20))
+    except DamagedError as error:
+        assert "the record of its tiles does not go with its" in str(error)
+    else:
+        assert found.shape == (20, 20, 3)
 
 
 @pytest.fixture(scope="module")
@@ -190,14 +238,27 @@ def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.Mon
         maker.fill({"image": out}, 0, np.arange(96) % 24, 5)
         return out
 
-    cuts: list[Box] = []
-    cut = Tiles.cut
-    monkeypatch.setattr(Tiles, "cut", lambda self, box: cuts.append(box) or cut(self, box))
+    cut: list[int] = []
+    make = Cuts.cut
+    monkeypatch.setattr(Cuts, "cut", lambda self, number: cut.append(number) or make(self, number))
     with_tiles = filled()
-    assert len(cuts) > 40
-    monkeypatch.setattr("kseq.shard.ShardReader._tiles", lambda *_: NO_TILES)
+    assert 40 < len(cut) < 96
+    find = ShardDataset.stored
+    monkeypatch.setattr(ShardDataset, "stored", lambda *args: find(*args)._replace(tiles=[NO_TILES] * 96))
+    cut.clear()
     np.testing.assert_array_equal(filled(), with_tiles)
-    assert len(cuts) < 96
+    assert not cut
+
+
+def test_a_batch_names_the_sample_whose_tiles_are_damaged(tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = kseq.ShardDataset(tiled, verify="never")
+    find = ShardDataset.stored
+    monkeypatch.setattr(ShardDataset, "stored", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
+    maker = BatchMaker(dataset, ["image"], ImageForm(8, 8), kseq.RandomResizedCrop(8, scale=(0.1, 0.2)))
+    with pytest.raises(
+        DamagedError, match=r"shard-00000\.h5: row 4 \('a/.*'\): the record of its tiles does not go with its size"
+    ):
+        maker.fill({"image": np.empty((3, 8, 8, 3), np.uint8)}, 0, np.arange(4, 7), 5)
 
 
 @pytest.mark.parametrize("interval", [0, 3])
