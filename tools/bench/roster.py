@@ -41,6 +41,9 @@ class Contestant:
 
 
 _CROPS = ("opencv-python-headless>=4.10", "simplejpeg>=1.8")
+# PyPI's own build for Linux brings several GB of CUDA. A build for CPUs, "2.13.0+cpu", fits this pin too, and pip takes it where
+# it finds one: from an index or a folder that its configuration names.
+_TORCH = "torch==2.13.0"
 
 CONTESTANTS = (
     Contestant(KSEQ, "kseq_shards.py", "R", "kseq"),
@@ -56,9 +59,9 @@ CONTESTANTS = (
     Contestant("tf.data, TFRecord", "tfdata_tfrecord.py", "RJN", "tensorflow"),
     Contestant("Grain, ArrayRecord", "grain_arrayrecord.py", "RJN", "grain", ("grain", "array-record", *_CROPS)),
     Contestant("LMDB", "lmdb_records.py", "RJN", "lmdb", ("lmdb", *_CROPS)),
-    Contestant("LitData", "litdata_optimized.py", "RJN", "litdata", ("litdata", "pillow")),
-    Contestant("MosaicML Streaming", "mosaicml_streaming.py", "RJN", "mosaicml-streaming", ("mosaicml-streaming",)),
-    Contestant("WebDataset", "webdataset_tar.py", "RJN", "webdataset", ("webdataset", "torch", *_CROPS)),
+    Contestant("LitData", "litdata_optimized.py", "RJN", "litdata", ("litdata", "pillow", _TORCH)),
+    Contestant("MosaicML Streaming", "mosaicml_streaming.py", "RJN", "mosaicml-streaming", ("mosaicml-streaming", _TORCH)),
+    Contestant("WebDataset", "webdataset_tar.py", "RJN", "webdataset", ("webdataset", _TORCH, *_CROPS)),
     Contestant("image_dataset_from_directory", "keras_directory.py", "JN", "keras"),
     Contestant("h5py by hand", "h5py_by_hand.py", "RJN", "h5py"),
 )

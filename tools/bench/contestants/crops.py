@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-__all__ = ["decode_crop"]
+__all__ = ["decode_crop", "draw_crop"]
 
 cv2.setNumThreads(1)
 
@@ -16,13 +16,14 @@ cv2.setNumThreads(1)
 def decode_crop(data: bytes | memoryview, size: int, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
     """`(size, size, 3)` uint8: a random part of a JPEG, 0.08 to 1 of its area, 3/4 to 4/3 as wide as high, mirrored or not."""
     image = simplejpeg.decode_jpeg(data)
-    top, left, height, width = _draw(*image.shape[:2], rng)
+    top, left, height, width = draw_crop(*image.shape[:2], rng)
     part = image[top : top + height, left : left + width]
     resized = cv2.resize(part, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)
     return cv2.flip(resized, 1, dst=resized) if rng.random() < 0.5 else resized
 
 
-def _draw(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def draw_crop(height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random part: 0.08 to 1 of the area, 3/4 to 4/3 as wide as high."""
     for _ in range(10):
         area = height * width * rng.uniform(0.08, 1.0)
         ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))

@@ -43,13 +43,15 @@ def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
         pixels = decode_crop(memoryview(record)[_LABEL_BYTES:], job.size, rng)
         return pixels, int.from_bytes(record[:_LABEL_BYTES], "little")
 
-    # "Dataset basics": a lazy global shuffle; ReadOptions: as many threads as the others have, the default buffer.
-    options = grain.ReadOptions(num_threads=job.workers, prefetch_buffer_size=4 * job.batch_size)
+    # ReadOptions: as many threads as the others have. Its buffer counts elements, which are batches here, since the threads make
+    # them: two for each thread (fewer than threads would idle some), not the default of 500, meant for elements of 1 to 10 KiB.
+    options = grain.ReadOptions(num_threads=job.workers, prefetch_buffer_size=2 * job.workers)
 
     def epoch(number: int) -> Iterator[Any]:
+        # "Dataset basics": a lazy global shuffle.
         dataset = grain.MapDataset.source(source).seed(job.seed + number).shuffle()
         parsed = dataset.map(parse_raw) if job.table == "R" else dataset.random_map(parse_jpeg)
-        return iter(parsed.to_iter_dataset(options).batch(job.batch_size, drop_remainder=False))
+        return iter(parsed.batch(job.batch_size, drop_remainder=False).to_iter_dataset(options))
 
     return epoch
 

@@ -50,9 +50,10 @@ def _collate(samples: list[tuple[np.ndarray, int]]) -> tuple[np.ndarray, np.ndar
 
 def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
     shards = sorted(os.path.join(job.store, name) for name in os.listdir(job.store))
-    # "WebDataset": shardshuffle, then a shuffle buffer; batches are made in the workers, so that fewer things travel.
+    # "WebDataset": shardshuffle, then a shuffle buffer; batches are made in the workers, so that fewer things travel. Only with
+    # detshuffle is the order of the shards another in each epoch: without, each starts again from the seed.
     dataset = (
-        wds.WebDataset(shards, shardshuffle=_SHARDS, seed=job.seed)
+        wds.WebDataset(shards, shardshuffle=_SHARDS, detshuffle=True, seed=job.seed)
         .shuffle(_BUFFER)
         .map(_Parse(job))
         .batched(job.batch_size, collation_fn=_collate, partial=True)
