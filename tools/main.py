@@ -45,7 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except OSError as error:
-        print(f"kseq: the output cannot be written: {error.strerror}", file=sys.stderr)
+        reason = error.strerror or str(error)
+        if error.filename is not None:
+            print(f"kseq: {printable(str(error.filename))}: {reason}", file=sys.stderr)
+            return EXIT_FAILED
+        # A failed write names no file, and the output is the one that the command itself writes to.
+        print(f"kseq: the output cannot be written: {reason}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return code

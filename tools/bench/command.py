@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from functools import partial
@@ -14,15 +16,21 @@ from itertools import product
 from typing import Any
 
 import kseq
+from kseq.arguments import whole
+from kseq.errors import ArgumentError, WriteError
 from kseq.workers import usable_cores
 
 from . import curves, fitting, packing, reading
-from .photos import make_sources
-from .reading import Setting
-from .roster import CONTESTANTS
-from .tables import Table, plot
+from .contest import ContestantError, Row
+from .photos import find_images, make_sources
+from .reading import BACKENDS, Setting
+from .roster import CONTESTANTS, KSEQ
+from .tables import Table, check_plot, plot
 
 _TABLES = ("R", "J", "N", "F", "P", "W", "overlap", "processes", "cold", "scale", "start")
+# They measure kseq by itself.
+_OURS = ("P", "overlap", "processes", "cold", "scale", "start")
+_COUNTS = ("num_images", "batch_size", "workers", "rounds")
 
 
 def add_parser(commands: Any) -> None:
@@ -43,37 +51,33 @@ def add_parser(commands: Any) -> None:
         "--workers", type=int, default=usable_cores(), metavar="N", help="threads of each loader (default: as many as cores)"
     )
     parser.add_argument(
-        "--tables", nargs="+", choices=_TABLES, default=_TABLES, metavar="TABLE", help=f"of {', '.join(_TABLES)}"
+        "--tables", nargs="+", choices=_TABLES, default=_TABLES, metavar="TABLE", help=f"of {', '.join(_TABLES)} (default: all)"
     )
     parser.add_argument(
-        "--contestants", nargs="+", metavar="NAME", help="which loaders, by the names in the tables (default: all)"
+        "--contestants", nargs="+", metavar="NAME", help="loaders to run, by their names in R, J and N (default: all)"
     )
     parser.add_argument(
         "--backends",
         nargs="+",
-        choices=fitting.BACKENDS,
-        default=fitting.BACKENDS,
+        choices=BACKENDS,
+        default=BACKENDS,
         metavar="BACKEND",
-        help="for F, P and overlap",
+        help=f"for F, P, overlap and start, of {', '.join(BACKENDS)} (default: all)",
     )
-    parser.add_argument("--json", metavar="FILE", help="write every figure there")
+    parser.add_argument("--json", metavar="FILE", help="write every figure there, after each table")
     parser.add_argument("--plot", metavar="FILE", help="draw a bar chart there, such as bars.png (needs matplotlib)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print each table as soon as it is there."""
-    names = _check_names(arguments.contestants)
-    setting = Setting(
-        os.path.abspath(arguments.folder), arguments.images, arguments.num_images, arguments.batch_size,
-        arguments.workers, arguments.rounds, names,
-    )  # fmt: skip
+    setting = _check(arguments)
     print(_machine(setting), flush=True)
     _say(f"photos in {setting.path('sources')}")
-    sources = make_sources(setting.path("sources"), arguments.images, setting.num_images, setting.workers)
+    sources = make_sources(setting.path("sources"), setting.images, setting.num_images, setting.workers)
     tables: list[Table] = []
-    for measure in _steps(arguments, setting, sources):
-        for table in measure():
+    for key, measure in _steps(arguments.tables, setting, sources):
+        for table in _measured(key, measure):
             print(f"\n{table.text()}", flush=True)
             tables.append(table)
             if arguments.json:
@@ -83,38 +87,87 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_names(names: list[str] | None) -> tuple[str, ...] | None:
+def _check(arguments: argparse.Namespace) -> Setting:
+    """The setting of the run, if everything is such that it can be carried out.
+
+    Raises:
+        ArgumentError, SourceError, WriteError: Where it is not.
+    """
+    counts = {name: whole(f"--{name.replace('_', '-')}", getattr(arguments, name), 1) for name in _COUNTS}
+    names = tuple(arguments.contestants) if arguments.contestants else None
     known = list(dict.fromkeys(each.name for each in CONTESTANTS))
     for name in names or ():
         if name not in known:
-            raise kseq.errors.ArgumentError(f"--contestants {name!r}: allowed are {', '.join(known)}")
-    return tuple(names) if names else None
+            raise ArgumentError(f"--contestants {name!r}: allowed are {', '.join(map(repr, known))}")
+    images = os.path.abspath(arguments.images) if arguments.images else None
+    if images:
+        find_images(images)
+    if arguments.plot:
+        check_plot(arguments.plot)
+        _check_writable("--plot", arguments.plot)
+    if arguments.json:
+        _check_writable("--json", arguments.json)
+    folder = os.path.abspath(arguments.folder)
+    with _named_failure("--folder", folder):
+        os.makedirs(folder, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    return Setting(folder, images, names=names, backends=tuple(arguments.backends), **counts)
 
 
-def _steps(arguments: argparse.Namespace, setting: Setting, sources: dict[str, str]) -> Iterator[Callable[[], list[Table]]]:
+def _check_writable(option: str, path: str) -> None:
+    with _named_failure(option, path):
+        there = os.path.exists(path)
+        with open(path, "a"):
+            pass
+        if not there:
+            os.unlink(path)
+
+
+@contextlib.contextmanager
+def _named_failure(option: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{option} {path}: cannot be written: {error.strerror}") from error
+
+
+Step = Callable[[], list[Table]]
+
+
+def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterator[tuple[str, Step]]:
     """What to measure, in the order that was asked for; each gives one or two tables."""
-    for key in arguments.tables:
-        if key in "RJN":
-            yield partial(_one, reading.measure_reading, key, setting, sources[key], _say)
+    for key in keys:
+        if key in _OURS and not setting.wants(KSEQ):
+            yield key, partial(_one, Table, key, "kseq by itself", "", [], KSEQ)
+        elif key in "RJN":
+            yield key, partial(_one, reading.measure_reading, key, setting, sources[key], _say)
         elif key == "F":
-            for backend in arguments.backends:
-                yield partial(_one, fitting.measure_fit, backend, setting, sources["R"], _say)
+            for backend in setting.backends:
+                yield key, partial(_one, fitting.measure_fit, backend, setting, sources, _say)
         elif key == "P":
-            for backend in arguments.backends:
-                yield partial(_one, fitting.measure_processes, backend, setting, sources["R"], _say)
+            for backend in setting.backends:
+                yield key, partial(_one, fitting.measure_processes, backend, setting, sources, _say)
         elif key == "overlap":
-            for table, backend in product("RJ", arguments.backends):
-                yield partial(_one, fitting.measure_overlap, table, backend, setting, sources["R"], _say)
+            for table, backend in product("RJ", setting.backends):
+                yield key, partial(_one, fitting.measure_overlap, table, backend, setting, sources, _say)
         elif key == "processes":
-            yield partial(_one, reading.measure_processes, setting, sources["J"], _say)
+            yield key, partial(_one, reading.measure_processes, setting, sources["J"], _say)
         elif key == "W":
-            yield partial(packing.measure_packing, setting, sources["J"], _say)
+            yield key, partial(packing.measure_packing, setting, sources["J"], _say)
         else:
-            yield partial(_one, curves.CURVES[key], setting, sources, _say)
+            yield key, partial(_one, curves.CURVES[key], setting, sources, _say)
 
 
 def _one(measure: Callable[..., Table], *arguments: Any) -> list[Table]:
     return [measure(*arguments)]
+
+
+def _measured(key: str, measure: Step) -> list[Table]:
+    """The tables of a step; where what all its rows need cannot be had, one that says why."""
+    try:
+        return measure()
+    except ContestantError as error:
+        return [Table(key, "not measured", "", [Row(KSEQ, note=str(error))], KSEQ)]
 
 
 def _say(text: str) -> None:

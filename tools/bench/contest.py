@@ -9,13 +9,14 @@ import re
 import select
 import statistics
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from kseq.errors import KseqError
 
-__all__ = ["ContestantError", "Row", "Runner", "run_once", "take_turns"]
+__all__ = ["ContestantError", "Row", "Runner", "check_epoch", "run_once", "take_turns"]
 
 # Seconds: writing a store, or one epoch of the slowest, takes minutes; longer than this is a hang.
 _PATIENCE = 1800
@@ -23,6 +24,10 @@ _PATIENCE = 1800
 
 class ContestantError(KseqError, RuntimeError):
     """A contestant's process ended, or said something else than expected."""
+
+
+# What may befall one row and leave the others as they are.
+_FAILURES = (KseqError, OSError, subprocess.SubprocessError, BrokenExecutor)
 
 
 @dataclass
@@ -42,13 +47,32 @@ class Row:
     version: str = ""
 
     @property
+    def title(self) -> str:
+        """Name and version."""
+        return f"{self.name} {self.version}".strip()
+
+    @property
     def median(self) -> float:
         return statistics.median(self.rates) if self.rates else float("nan")
 
-    def ratio_to(self, other: Row) -> float:
-        """The median over the rounds of this rate by the other's of the same round."""
+    @property
+    def failed(self) -> bool:
+        """It has no rates, and its note says why."""
+        return bool(self.note) and not self.rates
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """What fails in the block makes this row one without rates, whose note says why."""
+        try:
+            yield
+        except _FAILURES as error:
+            self.note = str(error)
+            self.rates.clear()
+
+    def ratio_to(self, other: Row) -> float | None:
+        """The median over the rounds of this rate by the other's of the same round; None where no round has both."""
         pairs = [(mine, theirs) for mine, theirs in zip(self.rates, other.rates, strict=False) if theirs]
-        return statistics.median(mine / theirs for mine, theirs in pairs) if pairs else float("nan")
+        return statistics.median(mine / theirs for mine, theirs in pairs) if pairs else None
 
 
 class Runner:
@@ -60,6 +84,13 @@ class Runner:
         job: What `contestants/stage.py` calls a job.
         folder: For the job's file and what the process prints.
         environment: Variables beside those of this process.
+
+    Attributes:
+        name: As given.
+        python: The command's first part.
+
+    Raises:
+        ContestantError: Where the process cannot be started; by the methods, where it ended, or hangs.
     """
 
     def __init__(
@@ -71,32 +102,42 @@ class Runner:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         os.makedirs(folder, exist_ok=True)
-        self.name = name
+        self.name, self.python = name, command[0]
         stem = os.path.join(folder, f"{name.replace(' ', '-').replace('/', '-')}-{job['table']}-{job['action']}")
         with open(f"{stem}.json", "w") as file:
             json.dump(dict(job), file)
         self._log = f"{stem}.log"
         with open(self._log, "w") as log:
-            self._process = subprocess.Popen(
-                [*command, f"{stem}.json"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                bufsize=1,
-                env={**os.environ, **(environment or {})},
-                # Its own worker processes end with it.
-                start_new_session=True,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [*command, f"{stem}.json"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    bufsize=1,
+                    env={**os.environ, **(environment or {})},
+                    # Its own worker processes end with it.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ContestantError(f"{name}: {command[0]} cannot be run: {error.strerror}") from error
 
     def answer(self) -> dict[str, Any]:
         """The next line that the process says."""
         assert self._process.stdout is not None
         readable, _, _ = select.select([self._process.stdout], [], [], _PATIENCE)
-        line = self._process.stdout.readline() if readable else ""
+        if not readable:
+            # It may be at work, in the others' time.
+            self.close()
+            raise ContestantError(f"{self.name}: no answer in {_PATIENCE} s")
+        line = self._process.stdout.readline()
         if not line:
-            raise ContestantError(f"{self.name}: {self._last_words() if readable else f'no answer in {_PATIENCE} s'}")
-        answer: dict[str, Any] = json.loads(line)
+            raise ContestantError(f"{self.name}: {self._last_words()}")
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise ContestantError(f"{self.name}: said {line.strip()[:200]!r}, expected is JSON") from None
         return answer
 
     def epoch(self) -> dict[str, Any]:
@@ -133,35 +174,36 @@ def run_once(
         runner.close()
 
 
-@contextlib.contextmanager
-def _closing(runners: Mapping[str, Runner]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for each in runners.values():
-            each.close()
-
-
-def take_turns(runners: Mapping[str, Runner], rounds: int, rows: Mapping[str, Row], expected: Mapping[str, int]) -> None:
+def take_turns(
+    starts: Mapping[str, Callable[[], Runner]], rounds: int, rows: Mapping[str, Row], expected: Mapping[str, int]
+) -> None:
     """Let all read an epoch to warm up, then `rounds` more in turn; the rates, in images a second, go to the rows.
 
-    A contestant that fails is left out from then on; its row says so, and also if an epoch differs from `expected` (`images`,
-    `label_sum`).
+    A contestant that cannot be started, or fails, is left out from then on; its row says so, and also if an epoch differs from
+    `expected` (`images`, `label_sum`).
     """
-    alive = dict(runners)
-    with _closing(runners):
-        for number in range(rounds + 1):
-            for name, runner in list(alive.items()):
-                try:
-                    answer = runner.answer() if number == 0 else {}
-                    answer = runner.epoch()
-                except ContestantError as error:
-                    rows[name].note = str(error)
-                    rows[name].rates.clear()
-                    del alive[name]
+    with contextlib.ExitStack() as closing:
+        runners: dict[str, Runner] = {}
+        for name, start in starts.items():
+            with rows[name].noting():
+                runners[name] = start()
+                closing.callback(runners[name].close)
+        for name, runner in runners.items():
+            with rows[name].noting():
+                runner.answer()
+                runner.epoch()
+        for _ in range(rounds):
+            for name, runner in runners.items():
+                row = rows[name]
+                if row.failed:
                     continue
-                wrong = {key: answer[key] for key, value in expected.items() if answer.get(key, value) != value}
-                if wrong:
-                    rows[name].note = f"not every sample once: {wrong}, expected {dict(expected)}"
-                if number:
-                    rows[name].rates.append(answer["images"] / answer["seconds"])
+                with row.noting():
+                    answer = runner.epoch()
+                    row.note = check_epoch(answer, expected) or row.note
+                    row.rates.append(answer["images"] / answer["seconds"])
+
+
+def check_epoch(answer: Mapping[str, Any], expected: Mapping[str, int]) -> str:
+    """What is wrong with an epoch, or nothing."""
+    wrong = {key: answer[key] for key, value in expected.items() if answer.get(key, value) != value}
+    return f"not every sample once: {wrong}, expected {dict(expected)}" if wrong else ""

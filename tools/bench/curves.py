@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,16 +16,18 @@ from kseq import ShardDataset
 from kseq.options import choose_blocks
 from kseq.order import Order
 
-from .contest import Row, Runner, run_once
+from .contest import ContestantError, Row, Runner, check_epoch, run_once
 from .reading import SCRIPTS, Setting, prepare
-from .roster import CONTESTANTS, KSEQ
+from .roster import KSEQ, contestant
 from .scale import make_sparse
+from .stamps import make_once
 from .tables import Goal, Table
 
 __all__ = ["CURVES"]
 
 _CHUNK = 8 << 20
 _SEQUENTIAL = "sequential read"
+_BLOCKS = "kseq, shuffle='block'"
 
 # The dataset of the scale curve.
 _SHARDS, _ROWS = 100_000, 10_000
@@ -34,27 +37,30 @@ _MEMORY = "resident memory, growth in MiB"
 
 def _measure_cold(setting: Setting, sources: Mapping[str, str], say: Any) -> Table:
     """Raw samples from the disk itself, each process a fresh one, the cache dropped before."""
-    ours = next(each for each in CONTESTANTS if each.name == KSEQ and "R" in each.tables)
-    command, job = prepare(ours, "R", setting, sources["R"], say)
+    command, job = prepare(contestant(KSEQ, "R"), "R", setting, sources["R"], say)
     shuffles: dict[str, bool | str] = {
-        "kseq, shuffle='block'": "block",
+        _BLOCKS: "block",
         "kseq, shuffle=True": True,
         "kseq, shuffle=False": False,
     }
-    rows = {name: Row(name) for name in (*shuffles, _SEQUENTIAL)}
+    runs: dict[str, Callable[[], float]] = {
+        name: partial(_cold_epoch, name, shuffle, command, job, setting) for name, shuffle in shuffles.items()
+    }
+    runs[_SEQUENTIAL] = partial(_read_all, job["store"])
+    rows = {name: Row(name) for name in runs}
     say("cold cache")
     for _ in range(setting.rounds):
         for name, row in rows.items():
+            if row.failed:
+                continue
             _drop_cache(job["store"])
-            seconds = (
-                _read_all(job["store"]) if name == _SEQUENTIAL else _cold_epoch(name, shuffles[name], command, job, setting)
-            )
-            row.rates.append(setting.num_images / seconds)
+            with row.noting():
+                row.rates.append(setting.num_images / runs[name]())
     spread = _spread(setting.num_images, job["store"])
     note = f"shuffle='block' takes neighbours on disk {spread:.2f} times as far from each other as a full shuffle does"
     goals = [Goal(_SEQUENTIAL, 0.8)]
     title = "raw samples from a cold page cache, a fresh process each"
-    return Table("cold", title, "images/s", list(rows.values()), "kseq, shuffle='block'", goals, [note])
+    return Table("cold", title, "images/s", list(rows.values()), _BLOCKS, goals, [note])
 
 
 def _cold_epoch(name: str, shuffle: bool | str, command: Any, job: Mapping[str, Any], setting: Setting) -> float:
@@ -62,7 +68,10 @@ def _cold_epoch(name: str, shuffle: bool | str, command: Any, job: Mapping[str, 
     runner = Runner(name, command, {**job, "action": "read", "options": options}, setting.path("logs"))
     try:
         runner.answer()
-        return float(runner.epoch()["seconds"])
+        answer = runner.epoch()
+        if wrong := check_epoch(answer, setting.expected):
+            raise ContestantError(f"{name}: {wrong}")
+        return float(answer["seconds"])
     finally:
         runner.close()
 
@@ -105,9 +114,12 @@ def _spread(num_images: int, store: str) -> float:
 def _measure_scale(setting: Setting, sources: Mapping[str, str], say: Any) -> Table:
     """Opening a simulated dataset of a billion samples, and its first batch."""
     folder = setting.path("scale")
-    if not os.path.exists(os.path.join(folder, "index.h5")):
+
+    def make() -> None:
         say(f"scale: making {_SHARDS:,} sparse shards of {_ROWS:,} samples")
         make_sparse(folder, _SHARDS, _ROWS)
+
+    make_once(folder, f"{_SHARDS} shards of {_ROWS}", make)
     say("scale")
     rows = {
         name: Row(name) for name in (*_SCALE_GOALS, "a later batch of 128", "order of 128 samples", "order of 1,280 samples")
@@ -125,16 +137,23 @@ def _measure_scale(setting: Setting, sources: Mapping[str, str], say: Any) -> Ta
 
 def _measure_start(setting: Setting, sources: Mapping[str, str], say: Any) -> Table:
     """From a cold process to the first batch, and what of it is what."""
+    _, job = prepare(contestant(KSEQ, "R"), "R", setting, sources["R"], say)
     say("time to the first batch")
-    store = setting.path("stores", "kseq_shards-R")
+    # A backend's row, until its steps are known.
+    backends = {backend: Row(backend or "without Keras") for backend in (*setting.backends, "")}
     rows: dict[str, Row] = {}
     for _ in range(setting.rounds):
-        for backend in ("tensorflow", "jax", "torch", ""):
-            answer = _script("start", {"table": "start", "action": "read", "store": store}, setting, {"KERAS_BACKEND": backend})
-            for name, seconds in answer.items():
-                label = f"{backend or 'without Keras'}: {name}"
-                rows.setdefault(label, Row(label)).rates.append(1e3 * seconds)
-    return Table("start", "a process until its first batch", "ms", list(rows.values()), "", less_is_better=True)
+        for backend, row in backends.items():
+            if row.failed:
+                continue
+            with row.noting():
+                answer = _script("start", job | {"action": "read", "table": "start"}, setting, {"KERAS_BACKEND": backend})
+                for step, seconds in answer.items():
+                    label = f"{row.name}: {step}"
+                    rows.setdefault(label, Row(label)).rates.append(1e3 * seconds)
+    failed = [row for row in backends.values() if row.failed]
+    title = f"a process until its first batch of {setting.batch_size}"
+    return Table("start", title, "ms", [*rows.values(), *failed], "", less_is_better=True)
 
 
 def _script(name: str, job: Mapping[str, Any], setting: Setting, variables: Mapping[str, str] | None = None) -> dict[str, Any]:

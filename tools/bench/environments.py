@@ -5,40 +5,45 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .contest import ContestantError
+from .stamps import make_once
 
 __all__ = ["installed_version", "make_environment"]
 
-_DONE = "installed.json"
 
-
-def make_environment(folder: str, requirements: Sequence[str], options: Sequence[str] = ()) -> str:
-    """The Python of an environment that has the requirements; made if it is not there.
+def make_environment(
+    folder: str, requirements: Sequence[str], options: Sequence[str] = (), begins: Callable[[], object] = lambda: None
+) -> str:
+    """The Python of an environment that has the requirements; `begins` is called if it must be made.
 
     Raises:
-        ContestantError: Where pip cannot install them, with its own line.
+        ContestantError: Where there can be no environment, or where pip cannot install them, with its own line.
     """
-    done, python = os.path.join(folder, _DONE), os.path.join(folder, "bin", "python")
-    wanted = [list(requirements), list(options)]
-    if os.path.exists(done):
-        with open(done) as file:
-            if json.load(file) == wanted:
-                return python
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    result = subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", *options, *requirements], capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        raise ContestantError(f"cannot be installed: {_error_line(result.stderr)}")
-    with open(done, "w") as file:
-        json.dump(wanted, file)
+    python = os.path.join(folder, "bin", "python")
+
+    def make() -> None:
+        begins()
+        made = _run([sys.executable, "-m", "venv", folder])
+        if made.returncode:
+            # Where Debian's python3-venv is missing, it is the first of several lines that says so.
+            raise ContestantError(f"no virtual environment can be made: {' '.join((made.stdout + made.stderr).split())[:200]}")
+        installed = _run([python, "-m", "pip", "install", "--quiet", *options, *requirements])
+        if installed.returncode:
+            raise ContestantError(f"cannot be installed: {_error_line(installed.stderr)}")
+
+    make_once(folder, json.dumps([list(requirements), list(options)]), make)
     return python
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ContestantError(f"{command[0]} cannot be run: {error.strerror}") from error
 
 
 def _error_line(text: str) -> str:

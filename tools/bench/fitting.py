@@ -4,89 +4,97 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from .contest import Row, Runner, take_turns
-from .reading import SCRIPTS, Setting
+from .reading import SCRIPTS, Setting, make_job, prepare
+from .roster import H5PY, KSEQ, TFDATA, contestant
 from .tables import Goal, Table
 
-__all__ = ["BACKENDS", "measure_fit", "measure_overlap", "measure_processes"]
+__all__ = ["measure_fit", "measure_overlap", "measure_processes"]
 
-BACKENDS = ("tensorflow", "jax", "torch")
+_READY, _PROCESSES = "ready-made batches", "kseq, processes"
+# What `contestants/fit_keras.py` calls whoever makes the batches.
+_FEEDERS = {KSEQ: "kseq", _READY: "ready-made", TFDATA: "tf.data", H5PY: "h5py"}
+_FIT_EPOCHS, _OVERLAP_EPOCHS = 3, 1
+# Rounds that tell how long the step of the overlap is to be.
+_PROBES = 3
 
-_READY, _THREADS, _PROCESSES = "ready-made batches", "kseq", "kseq, 2 processes"
-_OVERLAP_EPOCHS = 1
+Sources = Mapping[str, str]
 
 
-def _runner(name: str, backend: str, setting: Setting, source: str, store: str, table: str = "R", **options: Any) -> Runner:
-    job = {
-        "action": "read",
-        "table": table,
-        "source": source,
-        "store": store,
-        "workers": setting.workers,
-        "batch_size": setting.batch_size,
-        "size": 224,
-        "options": {"num_images": setting.num_images, **options},
-    }
-    variables = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+def _start(
+    name: str,
+    backend: str,
+    setting: Setting,
+    sources: Sources,
+    say: Any,
+    feeder: str = KSEQ,
+    table: str = "R",
+    epochs: int = _FIT_EPOCHS,
+    **options: Any,
+) -> Runner:
+    """A process that fits, fed by a contestant from its store of a table, written before if need be, or ready-made batches."""
+    if feeder == _READY:
+        job = make_job(table, setting, sources[table])
+    else:
+        _, job = prepare(contestant(feeder, table), table, setting, sources[table], say)
+    job = job | {"action": "read", "options": {"feeder": _FEEDERS[feeder], "epochs": epochs, **options}}
     command = [sys.executable, os.path.join(SCRIPTS, "fit_keras.py")]
+    variables = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return Runner(f"{name} {backend}", command, job, setting.path("logs"), variables)
 
 
-def measure_fit(backend: str, setting: Setting, source: str, say: Any) -> Table:
-    """Table F on one backend."""
-    feeders = {_THREADS: ("kseq", "kseq_shards-R"), _READY: ("ready-made", "")}
-    goals = [Goal(_READY, 0.9)]
-    if backend == "tensorflow":
-        feeders |= {"tf.data, TFRecord": ("tf.data", "tfdata_tfrecord-R"), "h5py by hand": ("h5py", "h5py_by_hand-R")}
-        goals += [Goal("tf.data, TFRecord", 3), Goal("h5py by hand", 10)]
+def _measure(
+    starts: Mapping[str, Callable[[], Runner]], setting: Setting, rounds: int, epochs: int = _FIT_EPOCHS
+) -> dict[str, Row]:
+    """The rows of fits that took turns; each fit is checked to train on every sample of its epochs."""
+    rows = {name: Row(name) for name in starts}
+    take_turns(starts, rounds, rows, {"images": epochs * setting.num_images})
+    return rows
+
+
+def measure_fit(backend: str, setting: Setting, sources: Sources, say: Any) -> Table:
+    """Table F on one backend; without rows where none of its contestants was asked for."""
     say(f"table F on {backend}")
-    runners = {
-        name: _runner(name, backend, setting, source, setting.path("stores", store), feeder=feeder)
-        for name, (feeder, store) in feeders.items()
-    }
-    return _table(f"F {backend}", f"raw batches through model.fit on {backend}", setting, runners, goals)
+    others = {TFDATA: 3.0, H5PY: 10.0} if backend == "tensorflow" else {}
+    asked = [name for name in (KSEQ, *others) if setting.wants(name)]
+    feeders = [*asked, _READY] if asked else []
+    starts = {name: partial(_start, name, backend, setting, sources, say, name) for name in feeders}
+    rows = _measure(starts, setting, setting.rounds)
+    goals = [Goal(_READY, 0.9), *(Goal(name, times) for name, times in others.items())]
+    return Table(f"F {backend}", f"raw batches through model.fit on {backend}", "images/s", list(rows.values()), KSEQ, goals)
 
 
-def measure_processes(backend: str, setting: Setting, source: str, say: Any) -> Table:
+def measure_processes(backend: str, setting: Setting, sources: Sources, say: Any) -> Table:
     """Table P on one backend."""
     say(f"table P on {backend}")
-    store = setting.path("stores", "kseq_shards-R")
-    runners = {
-        _PROCESSES: _runner(_PROCESSES, backend, setting, source, store, feeder="kseq", processes=True),
-        _THREADS: _runner(_THREADS, backend, setting, source, store, feeder="kseq"),
+    starts = {
+        name: partial(_start, name, backend, setting, sources, say, processes=name == _PROCESSES) for name in (_PROCESSES, KSEQ)
     }
-    title = f"raw batches through model.fit on {backend}, use_multiprocessing=True"
-    return _table(f"P {backend}", title, setting, runners, [Goal(_THREADS, 0.75)], _PROCESSES)
+    rows = _measure(starts, setting, setting.rounds)
+    title = f"raw batches through model.fit on {backend}, {setting.workers} processes (use_multiprocessing=True) or threads"
+    return Table(f"P {backend}", title, "images/s", list(rows.values()), _PROCESSES, [Goal(KSEQ, 0.75)])
 
 
-def _table(
-    key: str, title: str, setting: Setting, runners: dict[str, Runner], goals: list[Goal], ours: str = _THREADS
-) -> Table:
-    rows = {name: Row(name) for name in runners}
-    take_turns(runners, setting.rounds, rows, {})
-    return Table(key, title, "images/s", list(rows.values()), ours, goals)
-
-
-def measure_overlap(table: str, backend: str, setting: Setting, source: str, say: Any) -> Table:
+def measure_overlap(table: str, backend: str, setting: Setting, sources: Sources, say: Any) -> Table:
     """Reading alone, a step of the same length alone, and both: 1 would be a perfect overlap, 0.5 none."""
     say(f"overlap of table {table} on {backend}")
-    store = setting.path("stores", f"kseq_shards-{table}" + ("-jpeg" if table == "J" else ""))
-    alone = {"reading alone": Row("reading alone")}
-    options: dict[str, Any] = {"table": table, "feeder": "kseq", "epochs": _OVERLAP_EPOCHS}
-    take_turns({"reading alone": _runner("reading", backend, setting, source, store, **options)}, 3, alone, {})
+    both, slower, reading, stepping = "both", "slower one alone", "reading alone", "step alone"
+    begin = partial(_start, backend=backend, setting=setting, sources=sources, say=say, epochs=_OVERLAP_EPOCHS)
+    read = {reading: partial(begin, reading, table=table)}
+    rows = _measure(read, setting, _PROBES, _OVERLAP_EPOCHS)
+    if not rows[reading].failed:
+        step = setting.batch_size / rows[reading].median
+        starts = {
+            both: partial(begin, both, table=table, step=step),
+            **read,
+            stepping: partial(begin, stepping, feeder=_READY, step=step),
+        }
+        rows = _measure(starts, setting, setting.rounds, _OVERLAP_EPOCHS)
+        pairs = zip(rows[reading].rates, rows[stepping].rates, strict=False)
+        rows[slower] = Row(slower, [min(pair) for pair in pairs])
     title = f"overlap: table {table} through fit on {backend} with a step that takes as long as the reading"
-    rows = {name: Row(name) for name in ("both", "slower one alone", "reading alone", "step alone")}
-    if not alone["reading alone"].rates:
-        return Table(f"overlap {table} {backend}", title, "images/s", list(alone.values()), "both")
-    step = setting.batch_size / alone["reading alone"].median
-    runners = {
-        "both": _runner("both", backend, setting, source, store, **options, step=step),
-        "reading alone": _runner("reading", backend, setting, source, store, **options),
-        "step alone": _runner("step", backend, setting, source, "", feeder="ready-made", epochs=_OVERLAP_EPOCHS, step=step),
-    }
-    take_turns(runners, setting.rounds, rows, {})
-    pairs = zip(rows["reading alone"].rates, rows["step alone"].rates, strict=False)
-    rows["slower one alone"].rates = [min(pair) for pair in pairs]
-    return Table(f"overlap {table} {backend}", title, "images/s", list(rows.values()), "both", [Goal("slower one alone", 0.85)])
+    return Table(f"overlap {table} {backend}", title, "images/s", list(rows.values()), both, [Goal(slower, 0.85)])

@@ -22,9 +22,10 @@ from typing import Any
 
 import kseq
 
+from .photos import SIDE
+
 __all__ = ["main"]
 
-_SIDE = 224
 _WARM_UP = 20
 
 
@@ -66,14 +67,14 @@ def _open(path: str, arguments: argparse.Namespace) -> kseq.ShardSequence:
         drop_remainder=True,
         workers=arguments.workers,
         use_multiprocessing=arguments.processes,
-        augment=[kseq.RandomResizedCrop(_SIDE), kseq.RandomFlip()] if encoded else kseq.RandomFlip(),
+        augment=[kseq.RandomResizedCrop(SIDE), kseq.RandomFlip()] if encoded else kseq.RandomFlip(),
     )
 
 
 def _model(num_classes: int) -> Any:
     import keras
 
-    inputs = keras.Input((_SIDE, _SIDE, 3), dtype="uint8")
+    inputs = keras.Input((SIDE, SIDE, 3), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
     outputs = keras.applications.ResNet50(weights=None, classes=num_classes, classifier_activation=None)(scaled)
     model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(outputs))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import cv2
@@ -20,61 +20,69 @@ from kseq.workers import process_pool
 from .contest import ContestantError, Row, run_once
 from .photos import SIDE
 from .reading import Setting, prepare
-from .roster import CONTESTANTS
+from .roster import FFCV, KSEQ, contestant
 from .tables import Goal, Table
 
 __all__ = ["measure_packing"]
 
 _CHUNK = 64
-_FFCV = "FFCV"
+
+# Does its work once, and returns the seconds that it took.
+Run = Callable[[], float]
 
 
 def measure_packing(setting: Setting, source: str, say: Any) -> list[Table]:
-    """`keep` beside a plain copy of the files, `raw` beside FFCV's writer and beside decoding and resizing alone."""
+    """`keep` beside a plain copy of the files, `raw` beside FFCV's writer and beside decoding and resizing alone.
+
+    Both are without rows where neither kseq nor FFCV was asked for, the first also without kseq.
+    """
     target = setting.path("packed")
-    pack = functools.partial(kseq.pack, source, target, workers=setting.workers)
-    keep = {
-        "kseq pack --no-check": lambda: pack(encoding="keep", check=False),
-        "kseq pack": lambda: pack(encoding="keep"),
-        "cp -r and sync": lambda: _copy(source, target),
-    }
-    raw: dict[str, Callable[[], object]] = {
-        "kseq pack --encoding raw": lambda: pack(encoding="raw", image_size=(SIDE, SIDE)),
-        "decode and resize alone": lambda: _decode(source, setting.workers),
-    }
-    rows = {name: Row(name) for name in raw}
-    ffcv = _ffcv_writer(setting, source, say)
-    rows[_FFCV] = Row(_FFCV)
-    if isinstance(ffcv, str):
-        rows[_FFCV].note = ffcv
-    else:
-        raw[_FFCV] = ffcv
-    say("table W")
+    pack = partial(kseq.pack, source, target, workers=setting.workers)
+    keep: dict[str, Run] = {}
+    raw: dict[str, Run] = {}
+    if setting.wants(KSEQ):
+        keep["kseq pack --no-check"] = partial(_seconds, partial(pack, encoding="keep", check=False))
+        keep["kseq pack"] = partial(_seconds, partial(pack, encoding="keep"))
+        keep["cp -r and sync"] = partial(_seconds, partial(_copy, source, target))
+        raw["kseq pack --encoding raw"] = partial(_seconds, partial(pack, encoding="raw", image_size=(SIDE, SIDE)))
+    if setting.wants(KSEQ) or setting.wants(FFCV):
+        raw["decode and resize alone"] = partial(_seconds, partial(_decode, source, setting.workers))
+        raw[FFCV] = _ffcv_writer(setting, source, say)
     workers = f"{setting.workers} processes"
+    say("table W")
     return [
         Table(
-            "W keep", f"packing a folder of JPEGs as they are, {workers}", "images/s",
-            _measure(keep, {name: Row(name) for name in keep}, setting, target),
+            "W keep", f"packing a folder of JPEGs as they are, {workers}", "images/s", _measure(keep, setting, target),
             "kseq pack --no-check", [Goal("cp -r and sync", 0.5)],
         ),
         Table(
-            "W raw", f"packing the same as raw {SIDE} x {SIDE}, {workers}", "images/s", _measure(raw, rows, setting, target),
-            "kseq pack --encoding raw", [Goal(_FFCV, 3), Goal("decode and resize alone", 0.8)],
+            "W raw", f"packing the same as raw {SIDE} x {SIDE}, {workers}", "images/s", _measure(raw, setting, target),
+            "kseq pack --encoding raw", [Goal(FFCV, 3), Goal("decode and resize alone", 0.8)],
         ),
     ]  # fmt: skip
 
 
-def _measure(runs: Mapping[str, Callable[[], object]], rows: dict[str, Row], setting: Setting, target: str) -> list[Row]:
+def _measure(runs: Mapping[str, Run], setting: Setting, target: str) -> list[Row]:
+    rows = {name: Row(name) for name in runs}
     for number in range(setting.rounds + 1):
         for name, run in runs.items():
+            row = rows[name]
+            if row.failed:
+                continue
             shutil.rmtree(target, ignore_errors=True)
             os.sync()
-            started = time.perf_counter()
-            run()
-            if number:
-                rows[name].rates.append(setting.num_images / (time.perf_counter() - started))
+            with row.noting():
+                seconds = run()
+                if number:
+                    row.rates.append(setting.num_images / seconds)
     shutil.rmtree(target, ignore_errors=True)
     return list(rows.values())
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
 
 
 def _copy(source: str, target: str) -> None:
@@ -97,13 +105,15 @@ def _decode_some(paths: list[str]) -> None:
             cv2.resize(simplejpeg.decode_jpeg(file.read(), "RGB"), (SIDE, SIDE), dst=target)
 
 
-def _ffcv_writer(setting: Setting, source: str, say: Any) -> Callable[[], object] | str:
-    """FFCV's own writer of raw images, from the same folder; or why there is none."""
-    ffcv = next((each for each in CONTESTANTS if each.name == _FFCV), None)
-    if ffcv is None or (setting.names is not None and _FFCV not in setting.names):
-        return "not asked for"
-    try:
-        command, job = prepare(ffcv, "W", setting, source, say)
-    except ContestantError as error:
-        return str(error)
-    return lambda: run_once(ffcv.name, command, job | {"action": "write"}, setting.path("logs"), ffcv.variables)
+def _ffcv_writer(setting: Setting, source: str, say: Any) -> Run:
+    """FFCV's own writer of raw images, from the same folder; timed by its script, without the import of its libraries."""
+
+    def run() -> float:
+        if not setting.wants(FFCV):
+            raise ContestantError("not asked for")
+        each = contestant(FFCV, "R")
+        command, job = prepare(each, "W", setting, source, say)
+        answer = run_once(each.name, command, job | {"action": "write"}, setting.path("logs"), each.variables)
+        return float(answer["seconds"])
+
+    return run

@@ -14,7 +14,9 @@ from kseq.errors import SourceError
 from kseq.sources.folder import FolderSource
 from kseq.workers import process_pool
 
-__all__ = ["NUM_CLASSES", "SIDE", "make_sources"]
+from .stamps import make_once
+
+__all__ = ["NUM_CLASSES", "SIDE", "describe", "find_images", "make_sources"]
 
 SIDE = 224
 NUM_CLASSES = 10
@@ -32,7 +34,7 @@ _CHUNK = 100
 
 
 def make_sources(folder: str, images: str | None, count: int, workers: int) -> dict[str, str]:
-    """Write the samples in the three forms that the tables start from, if they are not there.
+    """Write the samples in the three forms that the tables start from, if they are not there; others are removed.
 
     Args:
         folder: Where to; `R/images.npy` and `R/labels.npy`, `J/CLASS/NAME.jpg`, `N/CLASS/NAME.jpg`.
@@ -42,19 +44,26 @@ def make_sources(folder: str, images: str | None, count: int, workers: int) -> d
 
     Returns:
         Table name to folder.
+
+    Raises:
+        SourceError: Where `images` is no folder, has no images, or one that cannot be decoded.
     """
     sources = {table: os.path.join(folder, table) for table in "RJN"}
-    done = os.path.join(folder, "done")
-    expected = f"{count} {os.path.abspath(images) if images else 'made'}"
-    if os.path.exists(done):
-        with open(done) as file:
-            if file.read() == expected:
-                return sources
+    make_once(folder, describe(images, count), functools.partial(_make, sources, images, count, workers))
+    return sources
+
+
+def describe(images: str | None, count: int) -> str:
+    """What samples there are: equal for the same number of the same folder."""
+    return f"{count} {os.path.abspath(images) if images else 'made'}"
+
+
+def _make(sources: dict[str, str], images: str | None, count: int, workers: int) -> None:
+    paths = find_images(images) if images else []
     for table in "JN":
         for label in range(NUM_CLASSES):
-            os.makedirs(os.path.join(sources[table], f"class{label}"), exist_ok=True)
-    os.makedirs(sources["R"], exist_ok=True)
-    paths = [] if images is None else _paths(images)
+            os.makedirs(os.path.join(sources[table], f"class{label}"))
+    os.makedirs(sources["R"])
     pixels = np.lib.format.open_memmap(_raw_path(sources), "w+", np.uint8, (count, SIDE, SIDE, 3))
     pixels.flush()
     np.save(os.path.join(sources["R"], "labels.npy"), np.arange(count) % NUM_CLASSES)
@@ -62,16 +71,18 @@ def make_sources(folder: str, images: str | None, count: int, workers: int) -> d
     with process_pool(workers) as pool:
         for _ in pool.map(functools.partial(_make_some, sources, paths), chunks):
             pass
-    with open(done, "w") as file:
-        file.write(expected)
-    return sources
 
 
 def _raw_path(sources: dict[str, str]) -> str:
     return os.path.join(sources["R"], "images.npy")
 
 
-def _paths(images: str) -> list[str]:
+def find_images(images: str) -> list[str]:
+    """The paths of all images below a folder.
+
+    Raises:
+        SourceError: Where it is no folder, or has none.
+    """
     source = FolderSource.scan(images)
     if not source.images:
         raise SourceError(f"{images}: holds no images")

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["BARE_DECODE", "CONTESTANTS", "COPY", "KSEQ", "Contestant"]
+__all__ = ["BARE_DECODE", "CONTESTANTS", "COPY", "DALI", "FFCV", "GRAIN", "H5PY", "KSEQ", "TFDATA", "Contestant", "contestant"]
 
 KSEQ = "kseq"
 COPY = "plain memory copy"
 BARE_DECODE = "bare decode of kseq's whole images"
+FFCV = "FFCV"
+DALI = "DALI, CPU"
+TFDATA = "tf.data, TFRecord"
+GRAIN = "Grain, ArrayRecord"
+H5PY = "h5py by hand"
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Contestant:
 
 
 _CROPS = ("opencv-python-headless>=4.10", "simplejpeg>=1.8")
-# PyPI's own build for Linux brings several GB of CUDA. A build for CPUs, "2.13.0+cpu", fits this pin too, and pip takes it where
-# it finds one: from an index or a folder that its configuration names.
+# PyPI's own build for Linux brings several GB of CUDA. A build for CPUs, "2.13.0+cpu", fits this pin too, and pip takes it
+# where its configuration names an index or a folder that has one.
 _TORCH = "torch==2.13.0"
 
 CONTESTANTS = (
@@ -53,15 +58,20 @@ CONTESTANTS = (
     Contestant(BARE_DECODE, "bare_decode.py", "JN", "simplejpeg", options={"of": "kseq"}),
     Contestant("bare decode of the whole files", "bare_decode.py", "JN", "simplejpeg", options={"of": "files"}),
     Contestant(
-        "FFCV", "ffcv_beton.py", "RJN", "ffcv", ("ffcv", "pillow"), ("libopencv-dev", "libturbojpeg0-dev", "pkg-config", "g++")
+        FFCV, "ffcv_beton.py", "RJN", "ffcv", ("ffcv", "pillow"), ("libopencv-dev", "libturbojpeg0-dev", "pkg-config", "g++")
     ),
-    Contestant("DALI, CPU", "dali_cpu.py", "RJN", "nvidia-dali-cuda130", ("nvidia-dali-cuda130", "numpy")),
-    Contestant("tf.data, TFRecord", "tfdata_tfrecord.py", "RJN", "tensorflow"),
-    Contestant("Grain, ArrayRecord", "grain_arrayrecord.py", "RJN", "grain", ("grain", "array-record", *_CROPS)),
+    Contestant(DALI, "dali_cpu.py", "RJN", "nvidia-dali-cuda130", ("nvidia-dali-cuda130", "numpy")),
+    Contestant(TFDATA, "tfdata_tfrecord.py", "RJN", "tensorflow"),
+    Contestant(GRAIN, "grain_arrayrecord.py", "RJN", "grain", ("grain", "array-record", *_CROPS)),
     Contestant("LMDB", "lmdb_records.py", "RJN", "lmdb", ("lmdb", *_CROPS)),
     Contestant("LitData", "litdata_optimized.py", "RJN", "litdata", ("litdata", "pillow", _TORCH)),
     Contestant("MosaicML Streaming", "mosaicml_streaming.py", "RJN", "mosaicml-streaming", ("mosaicml-streaming", _TORCH)),
     Contestant("WebDataset", "webdataset_tar.py", "RJN", "webdataset", ("webdataset", _TORCH, *_CROPS)),
     Contestant("image_dataset_from_directory", "keras_directory.py", "JN", "keras"),
-    Contestant("h5py by hand", "h5py_by_hand.py", "RJN", "h5py"),
+    Contestant(H5PY, "h5py_by_hand.py", "RJN", "h5py"),
 )
+
+
+def contestant(name: str, table: str) -> Contestant:
+    """The one of this name that stands in a table of "RJN"."""
+    return next(each for each in CONTESTANTS if each.name == name and table in each.tables)

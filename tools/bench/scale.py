@@ -20,8 +20,9 @@ _PAGE = 4096
 
 
 def make_sparse(folder: str, num_shards: int, rows: int) -> None:
-    """Write `num_shards` shards of `rows` raw images of 8 x 8 pixels, all zero, and their index with a split `train` of all.
+    """Write `num_shards` shards of `rows` raw images of 8 x 8 pixels, all zero, and their index.
 
+    Its split `few` holds the first `rows` samples: one of all would need a list of them, which takes room.
     The shards differ in their number alone, so that the few bytes of one serve for all, with that number changed.
     """
     os.makedirs(folder, exist_ok=True)

@@ -1,7 +1,8 @@
 """Batches through `model.fit`, of a model that costs almost nothing; KERAS_BACKEND says on what.
 
 Options: `feeder`, who makes the batches: "kseq", "ready-made", "tf.data" or "h5py"; `processes`, for kseq; `step`, seconds that
-each step takes beside: the host waits, as for an accelerator; `epochs`, of each `fit`.
+each step takes beside: the host waits, as for an accelerator; `epochs`, of each `fit`. What counts as an epoch of the stage is
+one `fit`, and its images are those that the model trained on.
 """
 
 from __future__ import annotations
@@ -78,16 +79,21 @@ class Glance(keras.layers.Layer):
         return keras.ops.cast(images[:, :, ::21, :1], "float32")
 
 
-class Step(keras.callbacks.Callback):
-    """Waits as if an accelerator were at work."""
+class Watch(keras.callbacks.Callback):
+    """Waits as if an accelerator were at work, and counts the images that the model trained on."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds = seconds
+        self.images = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._seconds:
             time.sleep(self._seconds)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        # Keras's mean of the loss weighs each batch by its length, and so has counted the epoch's images already.
+        self.images += int(self.model.metrics[0].count)
 
 
 def write(job: Job) -> None:
@@ -101,12 +107,12 @@ def open_store(job: Job) -> Callable[[int], Iterator]:
     outputs = keras.layers.Dense(10)(keras.layers.Flatten()(Glance()(inputs)))
     model = keras.Model(inputs, outputs)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    epochs = options.get("epochs", 3)
-    stand_in = np.empty((options["num_images"] * epochs, job.size, job.size, 3), np.uint8)
 
     def epoch(number: int) -> Iterator:
-        model.fit(feeder, epochs=epochs, shuffle=False, verbose=0, callbacks=[Step(options.get("step", 0.0))])
-        yield stand_in, np.zeros(1, int)
+        watch = Watch(options.get("step", 0.0))
+        model.fit(feeder, epochs=options["epochs"], shuffle=False, verbose=0, callbacks=[watch])
+        # As many images as were counted, which take no room.
+        yield np.broadcast_to(np.uint8(0), (watch.images, job.size, job.size, 3)), np.zeros(1, int)
 
     return epoch
 

@@ -43,8 +43,9 @@ def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
         pixels = decode_crop(memoryview(record)[_LABEL_BYTES:], job.size, rng)
         return pixels, int.from_bytes(record[:_LABEL_BYTES], "little")
 
-    # ReadOptions: as many threads as the others have. Its buffer counts elements, which are batches here, since the threads make
-    # them: two for each thread (fewer than threads would idle some), not the default of 500, meant for elements of 1 to 10 KiB.
+    # ReadOptions: as many threads as the others have. Its buffer counts elements, which are batches here, since the threads
+    # make them: two for each thread. Fewer than threads would leave some idle; the default, 500, is meant for elements of 1 to
+    # 10 KiB.
     options = grain.ReadOptions(num_threads=job.workers, prefetch_buffer_size=2 * job.workers)
 
     def epoch(number: int) -> Iterator[Any]:

@@ -35,6 +35,8 @@ def _write_raw(job: Job) -> None:
     """kseq packs folders: the raw pixels become PNG files, which lose nothing, and then the shards."""
     images, labels = load_raw(job)
     folder = f"{job.store}-png"
+    # Of a writing that was interrupted.
+    shutil.rmtree(folder, ignore_errors=True)
     for label in sorted(set(labels.tolist())):
         os.makedirs(os.path.join(folder, f"class{label}"), exist_ok=True)
     for number, (pixels, label) in enumerate(zip(images, labels.tolist(), strict=True)):

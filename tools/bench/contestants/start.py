@@ -12,7 +12,7 @@ _LAUNCHED = time.perf_counter()
 
 def main() -> None:
     with open(sys.argv[1]) as file:
-        store = json.load(file)["store"]
+        job = json.load(file)
     steps = {}
     if os.environ["KERAS_BACKEND"]:
         import keras
@@ -23,15 +23,15 @@ def main() -> None:
     import kseq
 
     if os.environ["KERAS_BACKEND"]:
-        sequence = kseq.ShardSequence(store, batch_size=128)
+        sequence = kseq.ShardSequence(job["store"], batch_size=job["batch_size"])
         steps["import of kseq and opening"] = time.perf_counter() - before
         before = time.perf_counter()
         sequence[0]
     else:
-        dataset = kseq.ShardDataset(store)
+        dataset = kseq.ShardDataset(job["store"])
         steps["import of kseq and opening"] = time.perf_counter() - before
         before = time.perf_counter()
-        dataset.read(range(128))
+        dataset.read(range(min(job["batch_size"], len(dataset))))
     steps["first batch"] = time.perf_counter() - before
     steps["all"] = time.perf_counter() - _LAUNCHED
     print(json.dumps(steps), flush=True)
