@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from functools import partial
@@ -30,6 +29,8 @@ from .tables import Table, check_plot, plot
 _TABLES = ("R", "J", "N", "F", "P", "W", "overlap", "processes", "cold", "scale", "start")
 # They measure kseq by itself.
 _OURS = ("P", "overlap", "processes", "cold", "scale", "start")
+# The file that says of a folder that it is the benchmark's.
+_MARK = "kseq-bench"
 _COUNTS = ("num_images", "batch_size", "workers", "rounds")
 
 
@@ -99,19 +100,30 @@ def _check(arguments: argparse.Namespace) -> Setting:
     for name in names or ():
         if name not in known:
             raise ArgumentError(f"--contestants {name!r}: allowed are {', '.join(map(repr, known))}")
+    folder = _check_folder(os.path.abspath(arguments.folder))
     images = os.path.abspath(arguments.images) if arguments.images else None
     if images:
+        if os.path.commonpath([os.path.realpath(each) for each in (images, folder)]) == os.path.realpath(folder):
+            raise ArgumentError(f"--images {images}: lies in the folder to work in, {folder}, where things are removed")
         find_images(images)
     if arguments.plot:
         check_plot(arguments.plot)
         _check_writable("--plot", arguments.plot)
     if arguments.json:
         _check_writable("--json", arguments.json)
-    folder = os.path.abspath(arguments.folder)
+    return Setting(folder, images, names=names, backends=tuple(arguments.backends), **counts)
+
+
+def _check_folder(folder: str) -> str:
+    """The folder to work in, marked as such: what it holds is removed when it is made anew, and must not be somebody's."""
+    mark = os.path.join(folder, _MARK)
     with _named_failure("--folder", folder):
         os.makedirs(folder, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    return Setting(folder, images, names=names, backends=tuple(arguments.backends), **counts)
+        if os.listdir(folder) and not os.path.exists(mark):
+            raise ArgumentError(f"--folder {folder}: holds other things, allowed is a new folder, or that of an earlier run")
+        with open(mark, "a"):
+            pass
+    return folder
 
 
 def _check_writable(option: str, path: str) -> None:

@@ -96,5 +96,5 @@ def measure_overlap(table: str, backend: str, setting: Setting, sources: Sources
         rows = _measure(starts, setting, setting.rounds, _OVERLAP_EPOCHS)
         pairs = zip(rows[reading].rates, rows[stepping].rates, strict=False)
         rows[slower] = Row(slower, [min(pair) for pair in pairs])
-    title = f"overlap: table {table} through fit on {backend} with a step that takes as long as the reading"
+    title = f"table {table} through fit on {backend}, with a step that takes as long as the reading"
     return Table(f"overlap {table} {backend}", title, "images/s", list(rows.values()), both, [Goal(slower, 0.85)])

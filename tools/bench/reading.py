@@ -112,7 +112,7 @@ def measure_processes(setting: Setting, source: str, say: Any) -> Table:
     say("threads and processes")
     take_turns(starts, setting.rounds, rows, setting.expected)
     title = f"table J in {setting.workers} threads or processes, and functions in Python that hold the interpreter"
-    return Table("processes", title, "images/s", list(rows.values()), f"processes, {_DELAYS[0]} us of Python an image")
+    return Table("processes", title, "images/s", list(rows.values()), "")
 
 
 def make_job(table: str, setting: Setting, source: str) -> dict[str, Any]:
