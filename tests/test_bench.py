@@ -389,7 +389,12 @@ def test_a_table_that_fails_as_a_whole_leaves_the_others_alone(
     assert "\nR  raw" in printed
 
 
-def test_tables_of_kseq_alone_need_that_it_was_asked_for(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_tables_of_kseq_alone_need_that_it_was_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reading, "take_turns", None)
+    monkeypatch.setattr(fitting, "take_turns", None)
+    monkeypatch.setattr(curves, "CURVES", {})
     tables = ["P", "overlap", "processes", "cold", "scale", "start", "W"]
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", *tables, "--contestants", "plain memory copy"]) == 0
     printed = capfd.readouterr().out

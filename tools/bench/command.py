@@ -19,6 +19,7 @@ from kseq.arguments import whole
 from kseq.errors import ArgumentError, WriteError
 from kseq.workers import usable_cores
 
+from ..table import format_count
 from . import curves, fitting, packing, reading
 from .contest import ContestantError, Row
 from .photos import find_images, make_sources
@@ -190,7 +191,8 @@ def _machine(setting: Setting) -> str:
     return (
         f"kseq {kseq.__version__}, Python {platform.python_version()}, {_processor()}, {usable_cores()} cores, "
         f"{datetime.now(timezone.utc):%Y-%m-%d}\n"
-        f"{setting.num_images:,} photos ({setting.images or 'made'}), batches of {setting.batch_size}, {setting.rounds} rounds"
+        f"{format_count(setting.num_images, 'photo')} ({setting.images or 'made'}), batches of {setting.batch_size}, "
+        f"{format_count(setting.rounds, 'round')}"
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..table import format_count
 from .contest import ContestantError, Row, Runner, run_once, take_turns
 from .environments import installed_version, make_environment
 from .photos import NUM_CLASSES, SIDE, describe
@@ -85,7 +86,7 @@ def measure_reading(table: str, setting: Setting, source: str, say: Any) -> Tabl
         return runner
 
     starts = {each.name: functools.partial(start, each) for each in chosen}
-    say(f"table {table}: {len(chosen)} contestants, {setting.rounds} rounds")
+    say(f"table {table}: {format_count(len(chosen), 'contestant')}, {format_count(setting.rounds, 'round')}")
     take_turns(starts, setting.rounds, rows, setting.expected)
     title = f"{_TITLES[table]}, {setting.workers} threads"
     return Table(table, title, "images/s", list(rows.values()), KSEQ, _GOALS[table])
