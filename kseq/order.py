@@ -157,7 +157,8 @@ class Blocks:
         slot = hash_key(key, 2) % (full + 1)
         after = places >= slot * self.size + rest
         slots, offsets = np.divmod(places - rest * after, self.size)
-        positions = permute(slots, full, hash_key(key, 3)) * self.size + offsets
+        # Places inside the smaller block are filled in below; their slot may be one too many, and `permute` never end.
+        positions = permute(np.minimum(slots, full - 1), full, hash_key(key, 3)) * self.size + offsets
         inside = (places >= slot * self.size) & ~after
         positions[inside] = full * self.size + places[inside] - slot * self.size
         return positions

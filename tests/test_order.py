@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kseq.errors import ArgumentError, OutOfRangeError
-from kseq.order import Order, hash_key, permute, uniform
+from kseq.order import Blocks, Order, hash_key, permute, uniform
 
 SIZES = [*range(1, 40), *(2**power + step for power in range(6, 14) for step in (-1, 0, 1)), 99, 100, 101, 5000]
 
@@ -168,6 +168,15 @@ def test_blocks_come_to_every_place_alike_the_smaller_one_too() -> None:
         _, first = np.unique(found // 5, return_index=True)
         places[np.arange(5), np.argsort(np.argsort(first))] += 1
     assert stats.chisquare(places.ravel(), ddof=8).pvalue > 1e-4
+
+
+@pytest.mark.timeout(60)
+def test_the_smaller_block_at_the_end_keeps_nobody_waiting() -> None:
+    """The walk of `permute` need not end for a number that it is not meant for."""
+    for full in range(1, 20):
+        for key in range(40):
+            found = Blocks(5 * full + 2, 5, 1).in_blocks(np.arange(5 * full + 2), hash_key(key))
+            assert sorted(found.tolist()) == list(range(5 * full + 2))
 
 
 def test_ranks_ask_for_their_own_samples_ahead() -> None:
