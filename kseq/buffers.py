@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import itertools
 import math
 import mmap
 import os
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from multiprocessing import shared_memory
@@ -23,6 +25,9 @@ _PAGE = 4096
 
 # Comes between the path of a file without a name and what tells it from others that had the same path.
 _LABEL = "#"
+
+# From Linux's prctl.h: asks whether other processes of the same user may look into this one.
+_PR_GET_DUMPABLE = 3
 
 
 class ArraySpec(NamedTuple):
@@ -54,9 +59,6 @@ class _PrivateBlock:
         address = self._memory.__array_interface__["data"][0]
         self.address = -(-address // ALIGNMENT) * ALIGNMENT
 
-    def release(self) -> None:
-        """Nothing to do: the memory goes with the block."""
-
 
 class _FileBlock:
     """Memory that other processes can map through a file that has no name (Linux's memfd).
@@ -71,18 +73,13 @@ class _FileBlock:
         self.num_bytes = num_bytes
         # The number of a descriptor comes again, the name of a block does not.
         label = f"kseq-{next(self._numbers)}"
-        self._descriptor = os.memfd_create(label, os.MFD_CLOEXEC)
-        self._owner = os.getpid()
-        os.ftruncate(self._descriptor, num_bytes)
-        self._memory = mmap.mmap(self._descriptor, num_bytes)
-        self.name = f"/proc/{self._owner}/fd/{self._descriptor}{_LABEL}{label}"
+        descriptor = os.memfd_create(label, os.MFD_CLOEXEC)
+        # Let nobody map it any more: who has it mapped keeps it. Called when the block goes, at the latest.
+        self.release = weakref.finalize(self, os.close, descriptor)
+        os.ftruncate(descriptor, num_bytes)
+        self._memory = mmap.mmap(descriptor, num_bytes)
+        self.name = f"/proc/{os.getpid()}/fd/{descriptor}{_LABEL}{label}"
         self.address = _bytes_of(self._memory).__array_interface__["data"][0]
-
-    def release(self) -> None:
-        """Let nobody map it any more; who has it mapped keeps it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 class _NamedBlock:
@@ -90,16 +87,19 @@ class _NamedBlock:
 
     def __init__(self, num_bytes: int) -> None:
         self.num_bytes = num_bytes
-        self._memory = shared_memory.SharedMemory(create=True, size=num_bytes)
-        self._owner = os.getpid()
-        self.name = self._memory.name
-        self.address = _bytes_of(self._memory).__array_interface__["data"][0]
+        memory = shared_memory.SharedMemory(create=True, size=num_bytes)
+        # Takes the name away: the memory stays mapped as long as the block. Called when the block or the program ends, at
+        # the latest.
+        self.release = weakref.finalize(self, _unlink, memory, os.getpid())
+        self._memory = memory
+        self.name = memory.name
+        self.address = _bytes_of(memory).__array_interface__["data"][0]
 
-    def release(self) -> None:
-        """Take the name away; the memory stays mapped until the block itself goes."""
-        if self._owner == os.getpid():
-            self._memory.unlink()
-            self._owner = -1
+
+def _unlink(memory: shared_memory.SharedMemory, owner: int) -> None:
+    """A forked child has the block too; the name is its parent's."""
+    if os.getpid() == owner:
+        memory.unlink()
 
 
 _Block = _PrivateBlock | _FileBlock | _NamedBlock
@@ -128,8 +128,29 @@ def _bytes_of(memory: mmap.mmap | shared_memory.SharedMemory) -> np.ndarray:
 
 
 def _files_without_name() -> bool:
-    """Whether this system has them, and lets another process of the same user open them."""
-    return hasattr(os, "memfd_create") and os.access("/proc/self/fd", os.R_OK | os.X_OK)
+    """Whether this system has them, and lets another process of the same user open those of this one."""
+    return hasattr(os, "memfd_create") and os.access("/proc/self/fd", os.R_OK | os.X_OK) and _lets_others_look()
+
+
+def _lets_others_look() -> bool:
+    """Not so after a change of the user, or where a program guards its secrets: /proc/PID/fd is closed to its own children."""
+    return bool(ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+
+
+class _Idle(deque[_Block]):
+    """The blocks that wait for their next use, until the pool is closed."""
+
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        self.clear()
+
+    def give_back(self, block: _Block) -> None:
+        self.append(block)
+        # Asked only now: a pool that is closed in between would clear too early. Nobody else frees what comes after that.
+        if self.closed:
+            self.clear()
 
 
 class _Lease:
@@ -140,7 +161,7 @@ class _Lease:
     may run at any moment, in any thread, even one that is inside the pool.
     """
 
-    def __init__(self, block: _Block, idle: deque) -> None:
+    def __init__(self, block: _Block, idle: _Idle) -> None:
         self._block = block
         self._idle = idle
         self.__array_interface__ = {
@@ -151,7 +172,7 @@ class _Lease:
         }
 
     def __del__(self) -> None:
-        self._idle.append(self._block)
+        self._idle.give_back(self._block)
 
 
 class BufferPool:
@@ -168,8 +189,11 @@ class BufferPool:
     def __init__(self, *, shared: bool = False, max_idle: int = 16) -> None:
         self._shared = shared
         self._max_idle = max_idle
-        self._idle: deque[_Block] = deque()
-        self._blocks: dict[str, _FileBlock | _NamedBlock] = {}
+        self._idle = _Idle()
+        # An array that outlives a pool that was dropped would keep it, with all that waits there.
+        weakref.finalize(self, self._idle.close)
+        # Those that arrays still refer to as well.
+        self._blocks: weakref.WeakValueDictionary[str, _FileBlock | _NamedBlock] = weakref.WeakValueDictionary()
 
     def take(self, specs: Mapping[str, ArraySpec]) -> Buffer:
         """A buffer with one array per spec, each starting on a 64-byte boundary; contents are arbitrary."""
@@ -189,9 +213,7 @@ class BufferPool:
             if found is None and block.num_bytes == num_bytes:
                 found = block
             elif len(self._idle) < self._max_idle:
-                self._idle.append(block)
-            else:
-                self._forget(block)
+                self._idle.give_back(block)
         return found
 
     def _allocate(self, num_bytes: int) -> _Block:
@@ -201,17 +223,14 @@ class BufferPool:
         self._blocks[block.name] = block
         return block
 
-    def _forget(self, block: _Block) -> None:
-        block.release()
-        if block.name is not None:
-            self._blocks.pop(block.name, None)
-
     def close(self) -> None:
-        """Take every shared name away and free what is idle; arrays still in use stay valid."""
-        for block in list(self._blocks.values()):
-            self._forget(block)
-        self._idle.clear()
-        self._max_idle = 0
+        """Take every shared name away and free what is idle; arrays still in use stay valid, and are freed with their end."""
+        self._idle.close()
+        # A list of what is there now: other threads may take and drop buffers meanwhile.
+        for reference in self._blocks.valuerefs():
+            block = reference()
+            if block is not None:
+                block.release()
 
 
 class AttachedBuffers:

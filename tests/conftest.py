@@ -53,7 +53,7 @@ def is_shared(name: object) -> bool:
     if not label:
         return Path("/dev/shm", path).exists()
     try:
-        return label in os.readlink(path)
+        return os.readlink(path) == f"/memfd:{label} (deleted)"
     except OSError:
         return False
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -293,19 +295,122 @@ def test_freed_buffers_leave_shared_memory_before_the_pool_is_closed() -> None:
     pool.close()
 
 
+@pytest.mark.parametrize("named", [False, True])
 def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(
-    run_python: Callable[..., subprocess.CompletedProcess[str]],
+    run_python: Callable[..., subprocess.CompletedProcess[str]], named: bool
 ) -> None:
     done = run_python(
+        "import kseq.buffers, sys\n"
         "from kseq.buffers import ArraySpec, BufferPool\n"
+        "if sys.argv[1] == 'True':\n"
+        "    kseq.buffers._files_without_name = lambda: False\n"
         "pool = BufferPool(shared=True)\n"
         "held = [pool.take({'image': ArraySpec((9,), '|u1')}) for _ in range(3)]\n"
-        "print(*[each.name for each in held])\n"
-        "pool.close()\n"
+        "print(*[each.name for each in held])\n",
+        named,
     )
     assert len(done.stdout.split()) == 3
+    assert named == all("#" not in name for name in done.stdout.split())
     assert not any(is_shared(name) for name in done.stdout.split())
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
+def test_a_block_is_told_from_one_whose_name_begins_alike() -> None:
+    descriptor = os.memfd_create("kseq-12")
+    found = [is_shared(f"/proc/self/fd/{descriptor}#{label}") for label in ("kseq-12", "kseq-1", "kseq-123")]
+    os.close(descriptor)
+    assert found == [True, False, False]
+
+
+NOT_DUMPABLE = """
+import ctypes, os, sys
+import kseq
+from kseq import buffers
+libc = ctypes.CDLL(None)
+# Root's children may open it all the same, unless the right to look into others (CAP_SYS_PTRACE) is taken from them.
+libc.prctl(24, 19, 0, 0, 0)
+before = buffers._files_without_name()
+libc.prctl(4, 0, 0, 0, 0)
+with kseq.ShardSequence(sys.argv[1], batch_size=16, workers=2, use_multiprocessing=True) as sequence:
+    print(before, buffers._files_without_name(), sum(len(images) for images, _ in sequence))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
+def test_worker_processes_fill_buffers_of_a_program_that_lets_nobody_look_into_it(
+    numbered: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    assert run_python(NOT_DUMPABLE, numbered, backend="jax").stdout.split()[-3:] == ["True", "False", "80"]
+
+
+def open_memory() -> list[str]:
+    """What this process has open of memory without a name, a line per descriptor."""
+    found = []
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/self/fd/{each}"))
+    return sorted(each for each in found if each.startswith("/memfd:kseq"))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_comes_back_after_close_is_freed_at_once(shared: bool) -> None:
+    before = open_memory()
+    pool = BufferPool(shared=shared)
+    held = [pool.take(SPECS).arrays["image"] for _ in range(4)]
+    pool.close()
+    held.append(pool.take(SPECS).arrays["image"])
+    blocks = [weakref.ref(image.base.base._block) for image in held]
+    assert all(block() is not None for block in blocks)
+    del held
+    assert all(block() is None for block in blocks)
+    assert not pool._idle
+    assert open_memory() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
+def test_a_pool_that_is_dropped_without_close_keeps_no_file_open() -> None:
+    before = open_memory()
+    pool = BufferPool(shared=True)
+    idle, held, late = pool.take(SPECS), pool.take(SPECS), pool.take(SPECS)
+    del idle
+    of_one = (len(open_memory()) - len(before)) // 3
+    assert of_one > 0
+    del pool
+    assert len(open_memory()) == len(before) + 2 * of_one
+    del late
+    assert len(open_memory()) == len(before) + of_one
+    held.arrays["image"][:] = 3
+    assert (held.arrays["image"] == 3).all()
+    del held
+    assert open_memory() == before
+
+
+def test_a_named_pool_that_is_dropped_without_close_leaves_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kseq.buffers._files_without_name", lambda: False)
+    pool = BufferPool(shared=True)
+    buffer = pool.take(SPECS)
+    name = buffer.name
+    assert is_shared(name)
+    del pool
+    assert is_shared(name)
+    del buffer
+    assert not is_shared(name)
+
+
+@pytest.mark.usefixtures("kind_of_file")
+def test_a_forked_child_that_drops_its_copy_closes_its_files_and_takes_no_name_away() -> None:
+    before = open_memory()
+    pool = BufferPool(shared=True)
+    buffers = [pool.take(SPECS) for _ in range(3)]
+    names = [buffer.name for buffer in buffers]
+    child = os.fork()
+    if child == 0:
+        del pool, buffers
+        os._exit(0 if open_memory() == before else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert all(is_shared(name) for name in names)
+    pool.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
