@@ -9,7 +9,7 @@ import pickle
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 
@@ -29,6 +29,9 @@ _ORDERED_AT_ONCE = 32
 
 # Batches that were read ahead hold at most this much memory, whatever their number.
 _AHEAD_BYTES = 1 << 30
+
+# A window is asked for ahead in about so many pieces: `close` waits for one of them, and drops the rest.
+_PIECES_PER_WINDOW = 32
 
 # In a worker process: what fills the batches, first as it came, and the buffers of the parent that are mapped here.
 _pickled = b""
@@ -94,11 +97,14 @@ class Loader:
         self._depth = min(whole("max_queue_size", max_queue_size, 1), max(1, _AHEAD_BYTES // max(batch_bytes, 1)))
         # A share of a batch smaller than this costs more to hand over than to fill.
         self._least_rows = maker.least_rows(order.batch_size)
+        # What is asked for ahead in one piece; a batch always is, so that it costs one task.
+        self._piece = max(order.batch_size, order.window // _PIECES_PER_WINDOW)
         self._closed = False
+        # Guards the start in a forked child, where several threads may find that it is needed.
+        self._starting = threading.Lock()
         self._start()
 
     def _start(self) -> None:
-        self._process = os.getpid()
         # A process of a multiprocessing.Pool may have no children of its own.
         processes = self._processes and not multiprocessing.current_process().daemon
         self._buffers = BufferPool(shared=processes, max_idle=self._depth + 2)
@@ -110,11 +116,22 @@ class Loader:
         self._advance = WorkerPool(1, processes=False)
         self._pending: OrderedDict[tuple[int, int], _Pending] = OrderedDict()
         self._expected: tuple[int, int] = (-1, -1)
-        # Guards `_pending` and `_expected`; batches are begun and awaited outside it.
+        # The epoch and its batches whose bytes were asked for. No lock: at worst, some are asked for twice.
+        self._asked = (-1, range(0))
+        # Guards `_pending` and `_expected`, and that nothing comes to the first once `_closed` is set; batches are begun and
+        # awaited outside it.
         self._lock = threading.Lock()
         # Held by the one thread that begins batches ahead; others go without. Guards `_ordered`.
         self._ahead = threading.Lock()
         self._ordered: dict[tuple[int, int], np.ndarray] = {}
+        # Last: whoever finds its own process here may use all of the above.
+        self._process = os.getpid()
+
+    def _start_in_child(self) -> None:
+        """Neither the threads nor the state of the locks came along with the fork."""
+        with self._starting:
+            if self._process != os.getpid() and not self._closed:
+                self._start()
 
     def batch(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
         """One batch: its arrays by field name.
@@ -125,27 +142,33 @@ class Loader:
             OutOfRangeError: Where there is no such batch number.
             DamagedError: Where stored bytes have changed, or a shard is missing.
             WorkerDiedError: Where a worker process was killed.
-            ClosedError: After `close`.
+            ClosedError: After `close`, or when it comes meanwhile.
         """
-        if self._closed:
-            raise ClosedError(f"{self._maker.dataset.path}: the sequence was closed")
         if self._process != os.getpid():
-            # Neither the threads nor the state of the locks came along with the fork.
-            self._start()
-        if self._workers == 0:
-            return self._fill_here(epoch, batch_number)
+            self._start_in_child()
+        if self._closed:
+            raise self._closed_error()
         try:
+            if self._workers == 0:
+                return self._fill_here(epoch, batch_number)
             pending, in_sequence = self._find(epoch, batch_number)
             if pending is None:
-                if in_sequence:
+                # Out of sequence only once an epoch: Keras may have been asked to shuffle the numbers.
+                if in_sequence or epoch != self._asked[0]:
                     self._ask_ahead(epoch, batch_number)
                 pending = self._begin(epoch, self.sample_ids(epoch, batch_number))
             if in_sequence:
                 self._read_ahead(epoch, batch_number)
             return pending.wait()
+        except (CancelledError, ClosedError) as error:
+            raise self._closed_error() from error
         except BrokenProcessPool as error:
-            self._drop_all()
+            self._drop_pending()
+            self._pool.renew()
             raise WorkerDiedError("a worker process was killed (out of memory?) while it filled a batch") from error
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"{self._maker.dataset.path}: the sequence was closed")
 
     def _fill_here(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
         sample_ids = self.sample_ids(epoch, batch_number)
@@ -181,16 +204,21 @@ class Loader:
                 self._ask_ahead(epoch, number)
                 begun = self._begin(epoch, self._next_samples(epoch, number))
                 with self._lock:
+                    if self._closed:
+                        begun.cancel()
+                        return
                     self._pending[epoch, number] = begun
         finally:
             self._ahead.release()
 
     def _ask_ahead(self, epoch: int, batch_number: int) -> None:
         """Have the operating system read what a shuffle by blocks will want soon."""
-        positions = self._order.upcoming(epoch, batch_number)
-        if positions.size:
-            dataset = self._maker.dataset
-            self._advance.submit(dataset.will_need, dataset.sample_ids(positions))
+        asked_epoch, asked = self._asked
+        positions, asked = self._order.upcoming(epoch, batch_number, asked if asked_epoch == epoch else range(0))
+        self._asked = (epoch, asked)
+        dataset = self._maker.dataset
+        for start in range(0, len(positions), self._piece):
+            self._advance.submit(dataset.will_need, dataset.sample_ids(positions[start : start + self._piece]))
 
     def _next_samples(self, epoch: int, batch_number: int) -> np.ndarray:
         """`sample_ids` for batches that are begun one after the other."""
@@ -220,18 +248,18 @@ class Loader:
             parts.append(part)
         return _Pending(buffer.arrays, parts)
 
-    def _drop_all(self) -> None:
+    def _drop_pending(self) -> None:
         with self._lock:
             pending, self._pending = self._pending, OrderedDict()
         for each in pending.values():
             each.cancel()
-        self._pool.close()
-        self._advance.close()
 
     def close(self) -> None:
         """End the workers and let go of the files and the memory; batches that were handed out stay valid."""
         self._closed = True
         if self._process == os.getpid():
-            self._drop_all()
+            self._drop_pending()
+            self._advance.close()
+            self._pool.close()
             self._buffers.close()
             self._maker.dataset.close()

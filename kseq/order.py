@@ -139,6 +139,8 @@ class Blocks:
 
     def shuffled(self, places: np.ndarray, key: int) -> np.ndarray:
         """`(n,)` int64: the position at each of `places`, whole numbers in [0, num_samples)."""
+        if self.window == 1:
+            return self.in_blocks(places, key)
         windows = places // self.window
         mixed = np.empty_like(places)
         for window in sorted(set(windows.tolist())):
@@ -199,11 +201,14 @@ class Order:
     window: int = 4096
 
     def __post_init__(self) -> None:
-        if self.shuffle not in (True, False, "block"):
+        if not (isinstance(self.shuffle, (bool, np.bool_)) or (isinstance(self.shuffle, str) and self.shuffle == "block")):
             raise ArgumentError(f"shuffle={self.shuffle!r}: allowed are True, False and 'block'")
         leasts = {"batch_size": 1, "world_size": 1, "block_size": 1, "window": 1, "seed": None}
         for name, least in leasts.items():
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        for name in ("block_size", "window"):
+            # The order is that of all samples from there on, and a number without end would not fit into an array.
+            object.__setattr__(self, name, min(getattr(self, name), max(self.num_samples, 1)))
         object.__setattr__(self, "rank", whole("rank", self.rank, 0, self.world_size - 1))
         if self.num_batches == 0:
             raise ArgumentError(
@@ -257,22 +262,34 @@ class Order:
     def _blocks(self) -> Blocks:
         return Blocks(self.num_samples, self.block_size, self.window)
 
-    def upcoming(self, epoch: int, batch_number: int) -> np.ndarray:
-        """`(n,)` int64: positions whose bytes should be on their way from the disk when a batch is begun.
+    def upcoming(self, epoch: int, batch_number: int, asked: range) -> tuple[np.ndarray, range]:
+        """What should be on its way from the disk when a batch is begun, and was not asked for: one window ahead of it.
 
-        None for other shuffles than `"block"`. One window ahead of the batch, or with the first batch all up to there. For
-        one rank of several, its own samples alone.
+        Args:
+            epoch: The epoch.
+            batch_number: The batch that is begun.
+            asked: The batches of this epoch that were seen to, as the last call told; at first `range(0)`.
+
+        Returns:
+            `(n,)` int64 positions, none for other shuffles than `"block"`, and the batches that are seen to with them. A batch
+            that does not follow on `asked` is a new beginning: then the positions begin with its own window. For one rank of
+            several, they are its own samples alone.
         """
-        if self.shuffle != "block":
-            return np.empty(0, np.int64)
-        ahead = self.window // self._global_batch + 1
-        first, last = 0 if batch_number == 0 else batch_number + ahead, min(batch_number + ahead + 1, self.num_batches)
-        if first >= last:
-            return np.empty(0, np.int64)
+        follows = len(asked) > 0 and asked.start <= batch_number <= asked.stop
+        first = asked.stop if follows else batch_number
+        last = min(batch_number + self.window // self._global_batch + 2, self.num_batches)
+        if self.shuffle != "block" or first >= last:
+            return np.empty(0, np.int64), asked
+        seen = range(asked.start if follows else first, last)
         if self.world_size > 1:
-            return np.concatenate(self.positions_of(epoch, range(first, last)))
-        start, end = first * self.batch_size, min(last * self.batch_size, self.num_samples)
-        return self._blocks.in_blocks(np.arange(start, end, dtype=np.int64), hash_key(self.seed, epoch))
+            return np.concatenate(self.positions_of(epoch, range(first, last))), seen
+        start = first * self.batch_size
+        if not follows:
+            # What a batch holds may lie anywhere in its window.
+            start -= start % self.window
+        # So it may in the last one, of which `drop_remainder` leaves out what nobody knows.
+        end = self.num_samples if last == self.num_batches else last * self.batch_size
+        return self._blocks.in_blocks(np.arange(start, end, dtype=np.int64), hash_key(self.seed, epoch)), seen
 
     def _places(self, batch_number: int) -> np.ndarray:
         """This rank's part of a global batch, as places in the order of the epoch."""

@@ -18,6 +18,8 @@ from typing import Any
 
 import cv2
 
+from kseq.errors import ClosedError
+
 __all__ = ["WorkerPool", "process_pool", "usable_cores"]
 
 # Long enough that a validation or a slow step between two reads seldom costs a new start of processes.
@@ -116,14 +118,21 @@ class WorkerPool:
         self._initializer = initializer
         self._initargs = initargs
         self._executor: Executor | None = None
+        self._closed = False
         self._last_task = 0.0
         self._under_way = 0
-        # Guards the four above, so that no task goes to an executor that is being ended.
+        # Guards the four above, so that no task goes to an executor that is being ended, and none starts after the last.
         self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future:
-        """Run a task; with processes, `fn` and `args` are picklable."""
+        """Run a task; with processes, `fn` and `args` are picklable.
+
+        Raises:
+            ClosedError: After `close`.
+        """
         with self._lock:
+            if self._closed:
+                raise ClosedError("the workers were ended")
             if self._executor is None:
                 self._executor = self._start()
             self._last_task = time.monotonic()
@@ -162,9 +171,18 @@ class WorkerPool:
                     self._executor = None
         executor.shutdown(wait=True)
 
-    def close(self) -> None:
-        """End the workers now; tasks not yet begun are cancelled. A later `submit` starts new ones."""
+    def renew(self) -> None:
+        """End the workers, of which one died; a later `submit` starts new ones."""
         with self._lock:
+            executor, self._executor = self._executor, None
+        if executor is not None:
+            # Nothing is cancelled: another thread may have been here before, and given tasks to new workers.
+            executor.shutdown(wait=True)
+
+    def close(self) -> None:
+        """End the workers for good; tasks not yet begun are cancelled."""
+        with self._lock:
+            self._closed = True
             executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=True, cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -30,10 +31,12 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 KINDS = [(0, False), (1, False), (2, False), (4, False), (2, True)]
 
 
-def make_loader(path: Path, count: int = 2, processes: bool = False, ahead: int = 3, batch_size: int = 16) -> Loader:
+def make_loader(
+    path: Path, count: int = 2, processes: bool = False, ahead: int = 3, batch_size: int = 16, order: Order | None = None
+) -> Loader:
     dataset = kseq.ShardDataset(path)
     maker = BatchMaker(dataset, ["image", "label"], ImageForm(4, 4))
-    order = Order(len(dataset), batch_size, shuffle=True, seed=2)
+    order = Order(len(dataset), batch_size, shuffle=True, seed=2) if order is None else order
     return Loader(maker, order, workers=count, use_multiprocessing=processes, max_queue_size=ahead)
 
 
@@ -223,6 +226,214 @@ def test_close_leaves_no_thread_no_process_no_memory(numbered: Path, processes: 
     assert numbers_of(held).tolist() == expected
     with pytest.raises(ClosedError):
         loader.batch(0, 1)
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """What a call returns, or the error it ends with."""
+    try:
+        return call()
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_batch_that_close_overtakes_starts_no_workers(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
+) -> None:
+    threads = set(threading.enumerate())
+    loader = make_loader(numbered, 2, processes)
+    loader.batch(0, 0)
+    ids = loader.sample_ids(3, 2)
+    begun, closed = threading.Event(), threading.Event()
+
+    def wait_for_close(epoch: int, number: int) -> np.ndarray:
+        begun.set()
+        assert closed.wait(20)
+        return ids
+
+    monkeypatch.setattr(loader, "sample_ids", wait_for_close)
+    with ThreadPoolExecutor(1) as caller:
+        future = caller.submit(loader.batch, 3, 2)
+        assert begun.wait(20)
+        loader.close()
+        closed.set()
+        with pytest.raises(ClosedError, match="packed: the sequence was closed"):
+            future.result(20)
+    assert not multiprocessing.active_children()
+    assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
+
+
+def test_batches_begun_ahead_while_close_runs_are_not_kept(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = loader._begin
+
+    def begin_and_close(epoch: int, sample_ids: np.ndarray) -> object:
+        begun = begin(epoch, sample_ids)
+        if not (sample_ids == loader.sample_ids(0, 0)).all():
+            loader.close()
+        return begun
+
+    monkeypatch.setattr(loader, "_begin", begin_and_close)
+    loader.batch(0, 0)
+    assert not loader._pending
+
+
+def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = make_loader(numbered, 1)
+    fill, go_on, filling = loader._maker.fill, threading.Event(), threading.Event()
+
+    def wait_and_fill(*arguments: object) -> None:
+        filling.set()
+        assert go_on.wait(20)
+        fill(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loader._maker, "fill", wait_and_fill)
+    with ThreadPoolExecutor(3) as callers:
+        first = callers.submit(loader.batch, 0, 0)
+        assert filling.wait(20)
+        while (0, 3) not in loader._pending:
+            time.sleep(0.01)
+        second = callers.submit(loader.batch, 0, 1)
+        while (0, 1) in loader._pending:
+            time.sleep(0.01)
+        closing = callers.submit(loader.close)
+        with pytest.raises(ClosedError, match="packed: the sequence was closed"):
+            second.result(20)
+        go_on.set()
+        closing.result(20)
+        assert numbers_of(first.result(20)["image"]).tolist() == make_loader(numbered).sample_ids(0, 0).tolist()
+
+
+@pytest.mark.parametrize(("processes", "times"), [(False, 30), (True, 3)])
+def test_threads_that_read_while_it_is_closed_end_with_closed_error_and_leave_nothing(
+    numbered: Path, processes: bool, times: int
+) -> None:
+    threads = set(threading.enumerate())
+
+    def read_on(loader: Loader) -> None:
+        for epoch in range(10_000):
+            for number in range(7):
+                loader.batch(epoch, number)
+
+    for turn in range(times):
+        loader = make_loader(numbered, 2, processes)
+        with ThreadPoolExecutor(3) as callers:
+            reading = [callers.submit(outcome, functools.partial(read_on, loader)) for _ in range(3)]
+            time.sleep(0.01 * (turn % 4) + 0.5 * processes)
+            loader.close()
+            assert {type(each.result(30)) for each in reading} == {ClosedError}
+        assert not loader._pending
+        assert not multiprocessing.active_children()
+        assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_pool_takes_no_task_after_close(processes: bool) -> None:
+    pool = workers.WorkerPool(1, processes=processes)
+    assert pool.submit(int).result(60) == 0
+    pool.close()
+    with pytest.raises(ClosedError):
+        pool.submit(int)
+    assert pool._executor is None
+
+
+def test_workers_that_were_started_after_one_died_are_not_ended_by_who_notices_late() -> None:
+    pool = workers.WorkerPool(1, processes=True)
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(os._exit, 3).result(60)
+    pool.renew()
+    after = [pool.submit(time.sleep, 0.2) for _ in range(4)]
+    pool.renew()
+    assert [each.result(60) for each in after] == [None] * 4
+    pool.close()
+
+
+def test_threads_of_a_forked_child_start_the_workers_once(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader.batch(0, 0)
+    start, starts = loader._start, []
+
+    def start_slowly() -> None:
+        starts.append(None)
+        time.sleep(0.2)
+        start()
+
+    monkeypatch.setattr(loader, "_start", start_slowly)
+    child = os.fork()
+    if child == 0:
+        with ThreadPoolExecutor(4) as callers:
+            found = list(callers.map(lambda number: numbers_of(loader.batch(1, number)["image"]).tolist(), range(4)))
+        os._exit(0 if found == [loader.sample_ids(1, number).tolist() for number in range(4)] and len(starts) == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def note_what_is_asked_for(loader: Loader, monkeypatch: pytest.MonkeyPatch, seconds: float = 0) -> list[int]:
+    """Sample ids, in the order in which the disk is asked for them; each request takes so long."""
+    asked: list[int] = []
+
+    def note(sample_ids: np.ndarray) -> None:
+        asked.extend(sample_ids.tolist())
+        time.sleep(seconds)
+
+    monkeypatch.setattr(loader._maker.dataset, "will_need", note)
+    return asked
+
+
+def test_close_waits_for_a_piece_of_what_is_asked_for_ahead_and_drops_the_rest(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = make_loader(numbered, 1, order=Order(100, 2, "block", block_size=5, window=40))
+    asked = note_what_is_asked_for(loader, monkeypatch, 0.3)
+    loader.batch(0, 0)
+    start = time.monotonic()
+    loader.close()
+    assert time.monotonic() - start < 1.5
+    assert 0 < len(asked) <= 8
+
+
+def test_an_epoch_that_is_begun_anywhere_asks_for_the_window_of_its_first_batch_and_for_each_sample_once(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = make_loader(numbered, 1, order=Order(100, 4, "block", block_size=5, window=20))
+    asked = note_what_is_asked_for(loader, monkeypatch)
+    loader.batch(3, 12)
+    loader._advance.submit(int).result(20)
+    assert set(asked) >= {sample for number in range(12, 15) for sample in loader.sample_ids(3, number).tolist()}
+    for number in range(13, 25):
+        loader.batch(3, number)
+    loader._advance.submit(int).result(20)
+    assert len(asked) == len(set(asked)) == 60
+    # Numbers in an order of Keras's own: nothing more than at the beginning of an epoch.
+    asked.clear()
+    for number in (17, 2, 21, 9, 5):
+        loader.batch(4, number)
+    loader._advance.submit(int).result(20)
+    assert len(asked) <= 50
+    # A jump, and in sequence from there: the new place is asked for.
+    for number in (0, 1, 20, 21):
+        loader.batch(5, number)
+    loader._advance.submit(int).result(20)
+    assert set(asked) >= set(loader.sample_ids(5, 21).tolist())
+    loader.close()
+
+
+def test_a_forked_child_that_reads_closes_the_buffers_of_its_parent(numbered: Path) -> None:
+    loader = make_loader(numbered, 2, True)
+    loader.batch(0, 0)
+    labels = {name.partition("#")[2] for name in loader._buffers._blocks}
+    assert labels
+    for pending in loader._pending.values():
+        pending.wait()
+    del pending
+    child = os.fork()
+    if child == 0:
+        loader.batch(0, 3)
+        links = [outcome(functools.partial(os.readlink, f"/proc/self/fd/{each}")) for each in os.listdir("/proc/self/fd")]
+        left = {f"/memfd:{label} (deleted)" for label in labels} & set(map(str, links))
+        loader.close()
+        os._exit(len(left))
+    assert os.waitpid(child, 0)[1] == 0
+    loader.close()
 
 
 def test_a_sequence_that_is_dropped_closes_itself(numbered: Path) -> None:
