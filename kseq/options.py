@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +15,14 @@ from kseq.augment import Crop, RandomFlip
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError
 from kseq.fields import Field
-from kseq.images import CHANNELS
+from kseq.images import CHANNELS, MAX_PIXELS
 
 __all__ = [
     "LabelEncoder",
+    "check_flags",
+    "check_option",
+    "check_path",
+    "check_scale",
     "check_weights",
     "choose_blocks",
     "choose_fit",
@@ -27,17 +34,53 @@ __all__ = [
 
 LabelEncoder = Callable[[np.ndarray], np.ndarray]
 
-# A disk reads a block of this size as fast as any longer stretch; so many blocks together still fit into memory.
-_BLOCK_BYTES = 4 << 20
+# What a shuffle by blocks mixes fits into any memory; in so many blocks, a disk reads them as fast as any longer stretch.
+_WINDOW_BYTES = 256 << 20
 _WINDOW_BLOCKS = 64
+# A block is mostly of one class: with so many blocks per class, a window holds most classes. Below the least size, an SSD
+# would read notably slower too.
+_BLOCKS_PER_CLASS = 2
+_LEAST_BLOCK_BYTES = 256 << 10
 
 _LABEL_MODES = ("int", "categorical", "binary", None)
+
+
+def check_path(path: Any) -> str:
+    """The folder's path, absolute, so that the program may go elsewhere."""
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"path={path!r}: allowed is the path of a dataset's folder, a str or a pathlib.Path")
+    return os.path.abspath(name)
+
+
+def check_option(option: Any) -> None:
+    """Refuse what cannot be the name of a split; whether there is one, the dataset knows."""
+    if not isinstance(option, str):
+        raise ArgumentError(f"option={option!r}: allowed is the name of one split, such as 'train', or 'all'")
+
+
+def check_flags(**flags: Any) -> None:
+    """Refuse switches that are neither on nor off: 'no' would count as yes."""
+    for name, value in flags.items():
+        if not isinstance(value, (bool, np.bool_)):
+            raise ArgumentError(f"{name}={value!r}: allowed are True and False")
+
+
+def check_scale(scale: Any) -> None:
+    """Refuse what pixels cannot be multiplied by."""
+    if scale is None:
+        return
+    if isinstance(scale, bool) or not isinstance(scale, numbers.Real) or not math.isfinite(scale):
+        raise ArgumentError(f"scale={scale!r}: allowed is a finite number, such as 1 / 255, or None")
 
 
 def find_fields(
     dataset: ShardDataset, inputs: Mapping[str, str] | None, targets: Mapping[str, str] | None, label_mode: str | None
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Model input name to field name, and model output name to field name; the defaults name them like the fields."""
+    for argument, given in (("inputs", inputs), ("targets", targets)):
+        if given is not None and not _is_str_to_str(given):
+            raise ArgumentError(f"{argument}={given!r}: allowed is a dict of the model's names to fields, or None")
     if label_mode is None and targets is not None:
         raise ArgumentError(f"label_mode=None gives no targets, found targets={dict(targets)}")
     found_inputs = {"image": "image"} if inputs is None else dict(inputs)
@@ -51,6 +94,10 @@ def find_fields(
     if not any(dataset.fields[field].content == "image" for field in found_inputs.values()):
         raise ArgumentError(f"inputs={found_inputs}: expected is at least one image field")
     return found_inputs, {} if label_mode is None else found_targets
+
+
+def _is_str_to_str(names: Any) -> bool:
+    return isinstance(names, Mapping) and all(isinstance(each, str) for pair in names.items() for each in pair)
 
 
 def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
@@ -75,9 +122,12 @@ def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weig
     if not targets:
         raise ArgumentError("sample_weight goes with targets, found none (label_mode=None or targets={})")
     try:
-        weights = np.asarray(sample_weight, np.float32)
+        given = np.asarray(sample_weight)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"sample_weight: allowed is one number per sample of the split ({error})") from error
+    if given.dtype.kind not in "biuf":
+        raise ArgumentError(f"sample_weight holds {given.dtype}: allowed is one number per sample of the split")
+    weights = given.astype(np.float32)
     if weights.shape != (len(dataset),) or not np.isfinite(weights).all():
         raise ArgumentError(
             f"sample_weight has shape {weights.shape}, expected is ({len(dataset)},), one finite number per sample of the split"
@@ -87,7 +137,7 @@ def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weig
 
 def sort_augment(augment: Any) -> tuple[Crop | None, list[RandomFlip], list[Callable[[np.ndarray], Any]]]:
     """The crop, the flips and the functions over a batch among what was given, in that order or mixed up to there."""
-    given = list(augment) if isinstance(augment, Sequence) else [augment]
+    given = list(augment) if isinstance(augment, Sequence) and not isinstance(augment, str) else [augment]
     crops = [each for each in given if isinstance(each, Crop)]
     flips = [each for each in given if isinstance(each, RandomFlip)]
     functions = [each for each in given if not isinstance(each, (Crop, RandomFlip))]
@@ -103,13 +153,31 @@ def sort_augment(augment: Any) -> tuple[Crop | None, list[RandomFlip], list[Call
     return crops[0] if crops else None, flips, functions
 
 
-def choose_blocks(dataset: ShardDataset, block_size: int | None, window: int | None) -> tuple[int, int]:
-    """Samples per block and per window of `shuffle="block"`; where they are open, blocks of 4 MiB and windows of 64 blocks."""
+def choose_blocks(
+    dataset: ShardDataset, block_size: int | None, window: int | None, shuffle: bool | str = "block"
+) -> tuple[int, int]:
+    """Samples per block and per window of `shuffle="block"`.
+
+    Where they are open, a window is of 256 MiB, and at least of 64 blocks. It is made of 64 blocks of 4 MiB, or of two blocks
+    per class, where there are many classes, as long as a block stays at 256 KiB or more.
+
+    Raises:
+        ArgumentError: Where one of them is no whole number of 1 or more, or is given for another shuffle.
+    """
+    for name, value in (("block_size", block_size), ("window", window)):
+        if value is not None and shuffle != "block":
+            raise ArgumentError(f"{name}={value!r}: goes with shuffle='block', found shuffle={shuffle!r}")
+    index = dataset.index
+    num_bytes = max(int(index.num_bytes.sum()), 1)
+    in_window = _WINDOW_BYTES * index.num_samples // num_bytes
     if block_size is None:
-        index = dataset.index
-        block_size = max(1, _BLOCK_BYTES * index.num_samples // max(int(index.num_bytes.sum()), 1))
+        least = -(-_LEAST_BLOCK_BYTES * index.num_samples // num_bytes)
+        blocks = max(_WINDOW_BLOCKS, _BLOCKS_PER_CLASS * len(dataset.classes))
+        block_size = max(1, min(least, in_window // _WINDOW_BLOCKS), in_window // blocks)
     block_size = whole("block_size", block_size, 1)
-    return block_size, whole("window", _WINDOW_BLOCKS * block_size if window is None else window, 1)
+    if window is None:
+        window = max(_WINDOW_BLOCKS, in_window // block_size) * block_size
+    return block_size, whole("window", window, 1)
 
 
 def image_shape(
@@ -121,7 +189,7 @@ def image_shape(
         ArgumentError: Where the arguments contradict each other, or leave open which size it is to be.
     """
     color_mode = image.color_mode if color_mode is None else color_mode
-    if color_mode not in CHANNELS:
+    if color_mode not in tuple(CHANNELS):
         raise ArgumentError(f"color_mode={color_mode!r}: allowed are {', '.join(CHANNELS)}")
     if input_shape is not None:
         _check_input_shape(input_shape, color_mode)
@@ -145,7 +213,9 @@ def _check_input_shape(input_shape: Sequence[int], color_mode: str) -> None:
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else input_shape
     if not isinstance(shape, tuple) or len(shape) != 3:
         raise ArgumentError(f"input_shape={shape!r}: expected are three numbers, (height, width, channels)")
-    whole_pair("input_shape", shape[:2])
+    height, width = whole_pair("input_shape", shape[:2])
+    if height * width > MAX_PIXELS:
+        raise ArgumentError(f"input_shape={shape}: has {height * width} pixels, allowed are {MAX_PIXELS}")
     if shape[2] != CHANNELS[color_mode]:
         raise ArgumentError(
             f"input_shape={shape}: color_mode {color_mode!r} gives {CHANNELS[color_mode]} channels, found {shape[2]}"

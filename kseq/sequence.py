@@ -18,7 +18,19 @@ from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
 from kseq.fields import Field
 from kseq.loader import Loader
-from kseq.options import check_weights, choose_blocks, choose_fit, find_fields, image_shape, label_encoder, sort_augment
+from kseq.options import (
+    check_flags,
+    check_option,
+    check_path,
+    check_scale,
+    check_weights,
+    choose_blocks,
+    choose_fit,
+    find_fields,
+    image_shape,
+    label_encoder,
+    sort_augment,
+)
 from kseq.order import Order
 from kseq.passes import Passes
 from kseq.workers import usable_cores
@@ -58,9 +70,10 @@ class ShardSequence(keras.utils.PyDataset):
         scale: What pixels are multiplied by, from [0, 255], such as `1 / 255`; not for uint8.
         shuffle: A new order in each pass: True, or `"block"` for collections that do not fit in memory, which goes through
             them block by block and shuffles the samples of a window of blocks; None: for `"train"` alone.
-        block_size: Samples per block of `shuffle="block"`; None for about 4 MiB.
-        window: Samples that `shuffle="block"` mixes with each other; None for 64 blocks. More is nearer to a full shuffle, and
-            as many samples are in memory.
+        block_size: Samples per block of `shuffle="block"`; None for about 4 MiB, and less (down to 256 KiB) where there are
+            many classes: a block is mostly of one class, and a window is to hold two blocks of each.
+        window: Samples that `shuffle="block"` mixes with each other; None for about 256 MiB, at least 64 blocks. More is nearer
+            to a full shuffle, and as many samples are in memory.
         seed: Draws the order, crops and flips; any whole number.
         drop_remainder: Leave out a last batch that would be smaller.
         augment: One or several of `RandomResizedCrop` or `CenterCrop` (at most one), `RandomFlip`, and functions
@@ -114,7 +127,15 @@ class ShardSequence(keras.utils.PyDataset):
         verify: str = "first",
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._arguments["path"] = os.path.abspath(os.fspath(path))
+        self._arguments["path"] = check_path(path)
+        check_option(option)
+        check_flags(
+            drop_remainder=drop_remainder,
+            use_multiprocessing=use_multiprocessing,
+            crop_to_aspect_ratio=crop_to_aspect_ratio,
+            pad_to_aspect_ratio=pad_to_aspect_ratio,
+        )
+        check_scale(scale)
         # To Keras, one batch after the other in its simplest loop: reading in parallel is the loader's.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=max_queue_size)
         dataset = ShardDataset(path, option, verify=verify)
@@ -133,7 +154,7 @@ class ShardSequence(keras.utils.PyDataset):
         # Functions over a batch are given plain pixels; the rest of the form is brought about after them.
         filled = ImageForm(*shape, fit=fit, interpolation=interpolation) if self._functions else self._form
         shuffle = option == "train" if shuffle is None else shuffle
-        blocks = choose_blocks(dataset, block_size, window)
+        blocks = choose_blocks(dataset, block_size, window, shuffle)
         self._order = Order(len(dataset), batch_size, shuffle, seed, drop_remainder, rank, world_size, *blocks)
         names = list(dict.fromkeys([*self._inputs.values(), *self._targets.values()]))
         self._loader = Loader(

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import kseq
 from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfRangeError
 from kseq.images import recolor
 from kseq.options import choose_blocks
+from kseq.order import Order
 from kseq.resize import resize_to
 
 
@@ -300,6 +302,40 @@ def refused(path: Path, *arguments: Any, **options: Any) -> str:
     [
         ({"option": "tset"}, "has no split 'tset', it has train, val, all"),
         ({"option": "test"}, "--test 0.1"),
+        ({"option": ["train"]}, "option=['train']: allowed is the name of one split"),
+        ({"option": None}, "option=None: allowed is the name of one split"),
+        ({"shuffle": "no"}, "shuffle='no': allowed are True, False and 'block'"),
+        ({"shuffle": 1}, "shuffle=1: allowed are True, False and 'block'"),
+        ({"shuffle": "block", "block_size": 2.5}, "block_size=2.5: allowed is a whole number 1 or more"),
+        ({"shuffle": "block", "window": 0}, "window=0: allowed is 1 or more"),
+        ({"inputs": "image"}, "inputs='image': allowed is a dict of the model's names to fields"),
+        ({"inputs": ["image"]}, "inputs=['image']: allowed is a dict"),
+        ({"inputs": {"a": ["image"]}}, "inputs={'a': ['image']}: allowed is a dict"),
+        ({"inputs": {1: "image"}}, "inputs={1: 'image'}: allowed is a dict"),
+        ({"targets": "label"}, "targets='label': allowed is a dict"),
+        ({"targets": ["label"], "label_mode": None}, "targets=['label']: allowed is a dict"),
+        ({"drop_remainder": "no"}, "drop_remainder='no': allowed are True and False"),
+        ({"use_multiprocessing": None}, "use_multiprocessing=None: allowed are True and False"),
+        ({"crop_to_aspect_ratio": "no"}, "crop_to_aspect_ratio='no': allowed are True and False"),
+        ({"pad_to_aspect_ratio": 1}, "pad_to_aspect_ratio=1: allowed are True and False"),
+        ({"scale": "a", "dtype": "float32"}, "scale='a': allowed is a finite number"),
+        ({"scale": True, "dtype": "float32"}, "scale=True: allowed is a finite number"),
+        ({"scale": float("nan"), "dtype": "float32"}, "scale=nan: allowed is a finite number"),
+        ({"color_mode": ["rgb"]}, "color_mode=['rgb']: allowed are grayscale, rgb, rgba"),
+        ({"label_mode": 1}, "label_mode=1: allowed are 'int', 'categorical', 'binary', None"),
+        ({"dtype": float}, "dtype=<class 'float'>: allowed are uint8, float16, float32"),
+        ({"verify": None}, "verify=None: allowed are first, always, never"),
+        ({"input_shape": "x"}, "expected are three numbers"),
+        ({"input_shape": (2**40, 2**40, 3)}, "pixels, allowed are 178956970"),
+        ({"augment": "flip"}, "augment has 'flip': allowed are"),
+        ({"augment": None}, "augment has None: allowed are"),
+        ({"workers": True}, "workers=True: allowed is a whole number 0 or more"),
+        ({"world_size": "2"}, "world_size='2': allowed is a whole number 1 or more"),
+        ({"rank": -1}, "rank=-1: allowed is 0 to 0"),
+        ({"batch_size": 2.5}, "batch_size=2.5: allowed is a whole number 1 or more"),
+        ({"seed": "a"}, "seed='a': allowed is a whole number"),
+        ({"sample_weight": ["1"] * 80}, "allowed is one number per sample"),
+        ({"sample_weight": [[1.0] * 80]}, "expected is (80,)"),
         ({"input_shape": (4, 4)}, "expected are three numbers"),
         ({"input_shape": (4, 4, 1)}, "color_mode 'rgb' gives 3 channels, found 1"),
         ({"input_shape": (4, 4, 3), "color_mode": "grayscale"}, "gives 1 channels, found 3"),
@@ -338,6 +374,11 @@ def refused(path: Path, *arguments: Any, **options: Any) -> str:
 )
 def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: str) -> None:
     assert words in refused(numbered, **options)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"flowers", "", ["flowers"]])
+def test_refuses_a_path_that_is_none(path: Any) -> None:
+    assert refused(path).startswith(f"path={path!r}: allowed is the path of a dataset's folder")
 
 
 def test_images_of_several_sizes_need_a_shape_or_a_crop(packed_photos: Path) -> None:
@@ -391,14 +432,59 @@ def test_shuffles_by_blocks(numbered: Path) -> None:
             assert sorted(numbers.tolist()) == sorted(kseq.ShardDataset(numbered, "train").sample_ids(range(80)).tolist())
 
 
+def made(num_samples: int, sample_bytes: int, num_classes: int) -> Any:
+    """What `choose_blocks` looks at of a dataset that would be too large to pack here."""
+    index = SimpleNamespace(num_samples=num_samples, num_bytes=np.array([num_samples * sample_bytes]))
+    return SimpleNamespace(index=index, classes=tuple(map(str, range(num_classes))))
+
+
 def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
     sample_bytes = int(dataset.index.num_bytes.sum()) / 100
     size, window = choose_blocks(dataset, None, None)
     assert size == int((4 << 20) / sample_bytes)
     assert window == 64 * size
-    assert choose_blocks(dataset, 10, None) == (10, 640)
-    assert choose_blocks(dataset, 10, 25) == (10, 25)
+    large = made(1_000_000, 100_000, 10)
+    assert choose_blocks(large, None, None) == (41, 2665)
+    assert choose_blocks(large, 100, None) == (100, 6400)
+    assert choose_blocks(large, 10, None) == (10, 2680)
+    assert choose_blocks(large, 10, 25) == (10, 25)
+    assert choose_blocks(made(1000, 50 << 20, 10), None, None) == (1, 64)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "least_block"), [(10, 4 << 20), (100, 1 << 20), (1000, 256 << 10), (10_000, 256 << 10)]
+)
+def test_blocks_are_smaller_where_there_are_many_classes_but_never_too_small(num_classes: int, least_block: int) -> None:
+    size, window = choose_blocks(made(2_000_000, 10_000, num_classes), None, None)
+    assert 0.95 * least_block <= size * 10_000 <= 1.5 * least_block
+    assert 0.95 * (256 << 20) <= window * 10_000 <= 256 << 20
+
+
+@pytest.mark.parametrize("sample_bytes", [20_000, 110_000, 150_528])
+def test_a_batch_of_a_thousand_classes_in_their_order_holds_nearly_as_many_as_after_a_full_shuffle(sample_bytes: int) -> None:
+    """The photos lie class by class, 1,300 of each, as in ImageNet; a batch has 128."""
+    num_samples = 1000 * 1300
+    blocks = choose_blocks(made(num_samples, sample_bytes, 1000), None, None)
+
+    def mean_classes(shuffle: bool | str) -> float:
+        order = Order(num_samples, 128, shuffle, 3, False, 0, 1, *blocks)
+        return float(np.mean([len(set((order.positions(0, number) // 1300).tolist())) for number in range(0, 10_000, 500)]))
+
+    assert mean_classes("block") > 0.9 * mean_classes(True)
+
+
+@pytest.mark.parametrize("name", ["block_size", "window"])
+@pytest.mark.parametrize("shuffle", [None, True, False])
+def test_refuses_blocks_for_another_shuffle(numbered: Path, name: str, shuffle: bool | None) -> None:
+    message = refused(numbered, "val", shuffle=shuffle, **{name: 4})
+    assert message == f"{name}=4: goes with shuffle='block', found shuffle={bool(shuffle)}"
+
+
+@pytest.mark.parametrize("name", ["block_size", "window"])
+def test_takes_blocks_larger_than_any_dataset(numbered: Path, name: str) -> None:
+    with kseq.ShardSequence(numbered, "val", shuffle="block", **{name: 2**63}) as sequence:
+        assert sorted(numbers_of(sequence[0][0]).tolist()) == kseq.ShardDataset(numbered).index.splits["val"].tolist()
 
 
 def address_of(array: np.ndarray) -> int:
@@ -418,8 +504,9 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
 
     def was_asked(number: int) -> bool:
         ((reader, row),) = sequence._dataset.places(np.array([number]))
-        stored = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
-        return any(first <= address_of(stored) and address_of(stored) + stored.nbytes <= last for first, last in asked)
+        image = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
+        places = [(address_of(each), address_of(each) + each.nbytes) for each in (image, reader.array("label")[row : row + 1])]
+        return all(any(first <= start and end <= last for first, last in asked) for start, end in places)
 
     monkeypatch.setattr("kseq.shard.will_need", note)
     shape = None if encoding == "raw" else (8, 8, 3)
