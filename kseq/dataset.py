@@ -133,7 +133,9 @@ class ShardDataset:
         return f"<ShardDataset {self.path!r} {self.split or 'all'}>"
 
     def __len__(self) -> int:
-        return self._opened.num_samples if self._ids is None else int(self._ids.size)
+        # Read once: another thread may close meanwhile.
+        ids = self._ids
+        return self._opened.num_samples if ids is None else int(ids.size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[number] for number in range(len(self)))
@@ -203,6 +205,8 @@ class ShardDataset:
 
     def sample_ids(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """`(n,)` int64 sample ids of `(n,)` numbers that count within the split."""
+        # In this order: once closed, there is no index, and what was a split's numbers would pass for sample ids.
+        split, index = self._ids, self._opened
         asked = np.asarray(numbers)
         if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
             raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
@@ -210,10 +214,10 @@ class ShardDataset:
             wrong = asked[(asked < 0) | (asked >= len(self))][0]
             raise OutOfRangeError(f"{self.path}: sample {wrong} is not in [0, {len(self)})")
         positions = asked.astype(np.int64)
-        if self._ids is None:
+        if split is None:
             return positions
-        ids = self._ids[positions]
-        self._opened.check_ids(ids)
+        ids = split[positions]
+        index.check_ids(ids)
         return ids.astype(np.int64)
 
     def check(self, sample_ids: np.ndarray) -> None:
