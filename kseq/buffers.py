@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import itertools
@@ -10,7 +11,7 @@ import mmap
 import os
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing import shared_memory
 from typing import NamedTuple
 
@@ -137,20 +138,53 @@ def _lets_others_look() -> bool:
     return bool(ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
 
 
-class _Idle(deque[_Block]):
-    """The blocks that wait for their next use, until the pool is closed."""
+class _Idle:
+    """The blocks that wait for their next use, until the pool is closed; of the deque, only what is atomic is used."""
 
-    closed = False
+    def __init__(self) -> None:
+        # The longest idle first, each with the time of its coming, which is counted in takes.
+        self._blocks: deque[tuple[int, _Block]] = deque()
+        self._takes = 0
+        self._closed = False
 
-    def close(self) -> None:
-        self.closed = True
-        self.clear()
+    def __len__(self) -> int:
+        return len(self._blocks)
 
     def give_back(self, block: _Block) -> None:
-        self.append(block)
+        self._put(self._blocks.append, (self._takes, block))
+
+    def take(self, num_bytes: int, patience: int) -> _Block | None:
+        """The one of this very size that came last, of which the caches may hold most; one that nobody needed in time goes."""
+        self._takes += 1
+        passed = []
+        found = None
+        with contextlib.suppress(IndexError):
+            while found is None:
+                entry = self._blocks.pop()
+                if entry[1].num_bytes == num_bytes:
+                    found = entry[1]
+                else:
+                    passed.append(entry)
+        for entry in reversed(passed):
+            self._put(self._blocks.append, entry)
+        with contextlib.suppress(IndexError):
+            oldest = self._blocks.popleft()
+            if oldest[0] + patience >= self._takes:
+                self._put(self._blocks.appendleft, oldest)
+        return found
+
+    def _put(self, put: Callable[[tuple[int, _Block]], None], entry: tuple[int, _Block]) -> None:
+        put(entry)
         # Asked only now: a pool that is closed in between would clear too early. Nobody else frees what comes after that.
-        if self.closed:
-            self.clear()
+        if self._closed:
+            self._blocks.clear()
+
+    def clear(self) -> None:
+        self._blocks.clear()
+
+    def close(self) -> None:
+        self._closed = True
+        self._blocks.clear()
 
 
 class _Lease:
@@ -183,12 +217,13 @@ class BufferPool:
 
     Args:
         shared: Buffers other processes can map, for worker processes.
-        max_idle: How many buffers wait for their next use; more are freed.
+        patience: A buffer that so many takes did not need is freed. It outlasts an epoch's end, where a backend that works
+            through a backlog lets go of dozens at once: to allocate them anew costs as much as to fill them.
     """
 
-    def __init__(self, *, shared: bool = False, max_idle: int = 16) -> None:
+    def __init__(self, *, shared: bool = False, patience: int = 100) -> None:
         self._shared = shared
-        self._max_idle = max_idle
+        self._patience = patience
         self._idle = _Idle()
         # An array that outlives a pool that was dropped would keep it, with all that waits there.
         weakref.finalize(self, self._idle.close)
@@ -198,23 +233,9 @@ class BufferPool:
     def take(self, specs: Mapping[str, ArraySpec]) -> Buffer:
         """A buffer with one array per spec, each starting on a 64-byte boundary; contents are arbitrary."""
         starts, num_bytes = _places(tuple(specs.values()))
-        block = self._reuse(num_bytes) or self._allocate(num_bytes)
+        block = self._idle.take(num_bytes, self._patience) or self._allocate(num_bytes)
         memory = np.asarray(_Lease(block, self._idle))
         return Buffer(_arrays(memory, specs, starts), block.name)
-
-    def _reuse(self, num_bytes: int) -> _Block | None:
-        """An idle block of this very size; the longest idle ones go when too many wait."""
-        found = None
-        for _ in range(len(self._idle)):
-            try:
-                block = self._idle.popleft()
-            except IndexError:
-                break
-            if found is None and block.num_bytes == num_bytes:
-                found = block
-            elif len(self._idle) < self._max_idle:
-                self._idle.give_back(block)
-        return found
 
     def _allocate(self, num_bytes: int) -> _Block:
         if not self._shared:
@@ -222,6 +243,10 @@ class BufferPool:
         block = _FileBlock(num_bytes) if _files_without_name() else _NamedBlock(num_bytes)
         self._blocks[block.name] = block
         return block
+
+    def free_idle(self) -> None:
+        """Give the memory back that nobody uses now."""
+        self._idle.clear()
 
     def close(self) -> None:
         """Take every shared name away and free what is idle; arrays still in use stay valid, and are freed with their end."""

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
@@ -54,6 +55,13 @@ def _fill_in_worker(name: str, specs: Mapping[str, ArraySpec], start: int, sampl
 
 def _hold(arrays: Mapping[str, np.ndarray], part: Future) -> None:
     """Does nothing, later: until then, whoever will call it refers to the arrays."""
+
+
+def _free_idle(buffers: weakref.ref[BufferPool]) -> None:
+    """In a forked child, the stack of the thread that would call this stays for ever, and must not keep the buffers."""
+    found = buffers()
+    if found is not None:
+        found.free_idle()
 
 
 class _Pending:
@@ -107,9 +115,13 @@ class Loader:
     def _start(self) -> None:
         # A process of a multiprocessing.Pool may have no children of its own.
         processes = self._processes and not multiprocessing.current_process().daemon
-        self._buffers = BufferPool(shared=processes, max_idle=self._depth + 2)
+        self._buffers = BufferPool(shared=processes)
         self._pool = WorkerPool(
-            self._workers, processes=processes, initializer=_start_worker, initargs=(pickle.dumps(self._maker),)
+            self._workers,
+            processes=processes,
+            initializer=_start_worker,
+            initargs=(pickle.dumps(self._maker),),
+            at_rest=functools.partial(_free_idle, weakref.ref(self._buffers)),
         )
         self._in_processes = processes
         # Asks for bytes ahead of their time; a slow disk then keeps nobody waiting but this thread.

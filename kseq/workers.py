@@ -108,15 +108,23 @@ class WorkerPool:
         processes: Processes instead of threads.
         initializer: Called with `initargs` in each new process.
         initargs: Its arguments; picklable.
+        at_rest: Called when the workers have ended because no task came.
     """
 
     def __init__(
-        self, workers: int, *, processes: bool, initializer: Callable[..., None] | None = None, initargs: tuple = ()
+        self,
+        workers: int,
+        *,
+        processes: bool,
+        initializer: Callable[..., None] | None = None,
+        initargs: tuple = (),
+        at_rest: Callable[[], None] | None = None,
     ) -> None:
         self._workers = workers
         self._processes = processes
         self._initializer = initializer
         self._initargs = initargs
+        self._at_rest = at_rest
         self._executor: Executor | None = None
         self._closed = False
         self._last_task = 0.0
@@ -170,6 +178,8 @@ class WorkerPool:
                 if pause <= 0:
                     self._executor = None
         executor.shutdown(wait=True)
+        if self._at_rest is not None:
+            self._at_rest()
 
     def renew(self) -> None:
         """End the workers, of which one died; a later `submit` starts new ones."""

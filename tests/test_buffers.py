@@ -131,12 +131,36 @@ def test_does_not_reuse_a_buffer_while_its_other_array_is_held(pool: BufferPool)
     assert labels.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_keeps_no_more_idle_buffers_than_allowed() -> None:
-    pool = BufferPool(max_idle=3)
+def test_frees_idle_buffers_that_are_not_needed_for_long_and_keeps_the_others() -> None:
+    pool = BufferPool(patience=20)
     held = [pool.take(SPECS) for _ in range(10)]
     del held
-    pool.take({"large": ArraySpec((100_000,), "|u1")})
-    assert len(pool._idle) <= 3 + 1
+    used = {address(buffer.arrays["image"]) for buffer in [pool.take(SPECS) for _ in range(10)]}
+    assert len(used) == len(pool._idle) == 10
+    for _ in range(40):
+        first, second = pool.take(SPECS), pool.take(SPECS)
+        assert {address(first.arrays["image"]), address(second.arrays["image"])} <= used
+        del first, second
+    assert len(pool._idle) == 2
+
+
+def test_takes_the_buffer_that_was_used_last(pool: BufferPool) -> None:
+    first, second = pool.take(SPECS), pool.take(SPECS)
+    last = address(first.arrays["image"])
+    del second, first
+    other = pool.take({"large": ArraySpec((100_000,), "|u1")})
+    del other
+    assert address(pool.take(SPECS).arrays["image"]) == last
+
+
+def test_frees_what_is_idle_when_told(pool: BufferPool) -> None:
+    held = pool.take(SPECS)
+    pool.take(SPECS)
+    assert len(pool._idle) == 1
+    pool.free_idle()
+    assert not len(pool._idle)
+    del held
+    assert len(pool._idle) == 1
 
 
 def test_threads_that_take_at_once_share_nothing(pool: BufferPool) -> None:
@@ -285,12 +309,13 @@ def test_close_leaves_nothing_in_shared_memory_and_arrays_stay_valid() -> None:
 
 @pytest.mark.usefixtures("kind_of_file")
 def test_freed_buffers_leave_shared_memory_before_the_pool_is_closed() -> None:
-    pool = BufferPool(shared=True, max_idle=2)
+    pool = BufferPool(shared=True, patience=4)
     held = [pool.take(SPECS) for _ in range(8)]
     names = [buffer.name for buffer in held]
     del held
-    taken = pool.take({"large": ArraySpec((100_000,), "|u1")})
-    assert sum(is_shared(name) for name in names) <= 2
+    for _ in range(20):
+        taken = pool.take({"large": ArraySpec((100_000,), "|u1")})
+    assert not any(is_shared(name) for name in names)
     assert is_shared(taken.name)
     pool.close()
 

@@ -199,15 +199,20 @@ def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) ->
 
 
 @pytest.mark.parametrize("processes", [False, True])
-def test_idle_workers_end_by_themselves(numbered: Path, monkeypatch: pytest.MonkeyPatch, processes: bool) -> None:
+def test_idle_workers_end_by_themselves_and_their_memory_is_free(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
+) -> None:
     monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.3)
     threads = set(threading.enumerate())
     loader = make_loader(numbered, 2, processes)
     loader.batch(0, 0)
+    assert len(loader._buffers._idle)
     deadline = time.monotonic() + 20
     while set(threading.enumerate()) - threads or multiprocessing.active_children():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    # Those of batches that were read ahead are not idle.
+    assert not len(loader._buffers._idle)
     assert numbers_of(loader.batch(0, 1)["image"]).tolist() == loader.sample_ids(0, 1).tolist()
     loader.close()
 
