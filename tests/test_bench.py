@@ -451,7 +451,7 @@ def test_the_feeders_of_a_fit_are_those_that_were_asked_for(tmp_path: Path, monk
     monkeypatch.setattr(fitting, "take_turns", lambda *_: None)
 
     def rows(backend: str, *names: str) -> list[str]:
-        return [row.name for row in fitting.measure_fit(backend, setting(tmp_path, *names), {}, quiet).rows]
+        return [row.name for row in fitting.measure_fit(backend, "small", setting(tmp_path, *names), {}, quiet).rows]
 
     ready = "ready-made batches"
     assert rows("tensorflow") == ["kseq", "tf.data, TFRecord", "h5py by hand", ready]

@@ -155,8 +155,8 @@ def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterat
         elif key in "RJN":
             yield key, partial(_one, reading.measure_reading, key, setting, sources[key], _say)
         elif key == "F":
-            for backend in setting.backends:
-                yield key, partial(_one, fitting.measure_fit, backend, setting, sources, _say)
+            for backend, model in product(setting.backends, fitting.MODELS):
+                yield key, partial(_one, fitting.measure_fit, backend, model, setting, sources, _say)
         elif key == "P":
             for backend in setting.backends:
                 yield key, partial(_one, fitting.measure_processes, backend, setting, sources, _say)

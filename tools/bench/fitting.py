@@ -13,7 +13,14 @@ from .reading import SCRIPTS, Setting, make_job, prepare
 from .roster import H5PY, KSEQ, TFDATA, contestant
 from .tables import Goal, Table
 
-__all__ = ["measure_fit", "measure_overlap", "measure_processes"]
+__all__ = ["MODELS", "measure_fit", "measure_overlap", "measure_processes"]
+
+# What `contestants/fit_keras.py` calls a model, and what it is.
+_SMALL, _GLANCE = "small", "glance"
+MODELS = {
+    _SMALL: "of the smallest model that looks at every value",
+    _GLANCE: "of a model that only loads a batch from memory",
+}
 
 _READY, _PROCESSES = "ready-made batches", "kseq, processes"
 # What `contestants/fit_keras.py` calls whoever makes the batches.
@@ -34,6 +41,7 @@ def _start(
     feeder: str = KSEQ,
     table: str = "R",
     epochs: int = _FIT_EPOCHS,
+    model: str = _SMALL,
     **options: Any,
 ) -> Runner:
     """A process that fits, fed by a contestant from its store of a table, written before if need be, or ready-made batches."""
@@ -41,7 +49,7 @@ def _start(
         job = make_job(table, setting, sources[table])
     else:
         _, job = prepare(contestant(feeder, table), table, setting, sources[table], say)
-    job = job | {"action": "read", "options": {"feeder": _FEEDERS[feeder], "epochs": epochs, **options}}
+    job = job | {"action": "read", "options": {"feeder": _FEEDERS[feeder], "model": model, "epochs": epochs, **options}}
     command = [sys.executable, os.path.join(SCRIPTS, "fit_keras.py")]
     variables = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     return Runner(f"{name} {backend}", command, job, setting.path("logs"), variables)
@@ -56,16 +64,17 @@ def _measure(
     return rows
 
 
-def measure_fit(backend: str, setting: Setting, sources: Sources, say: Any) -> Table:
-    """Table F on one backend; without rows where none of its contestants was asked for."""
-    say(f"table F on {backend}")
+def measure_fit(backend: str, model: str, setting: Setting, sources: Sources, say: Any) -> Table:
+    """Table F on one backend, of one of `MODELS`; without rows where none of its contestants was asked for."""
+    say(f"table F on {backend}, {model}")
     others = {TFDATA: 3.0, H5PY: 10.0} if backend == "tensorflow" else {}
     asked = [name for name in (KSEQ, *others) if setting.wants(name)]
     feeders = [*asked, _READY] if asked else []
-    starts = {name: partial(_start, name, backend, setting, sources, say, name) for name in feeders}
+    starts = {name: partial(_start, name, backend, setting, sources, say, name, model=model) for name in feeders}
     rows = _measure(starts, setting, setting.rounds)
     goals = [Goal(_READY, 0.9), *(Goal(name, times) for name, times in others.items())]
-    return Table(f"F {backend}", f"raw batches through model.fit on {backend}", "images/s", list(rows.values()), KSEQ, goals)
+    title = f"raw batches through model.fit on {backend}, {MODELS[model]}"
+    return Table(f"F {backend} {model}", title, "images/s", list(rows.values()), KSEQ, goals)
 
 
 def measure_processes(backend: str, setting: Setting, sources: Sources, say: Any) -> Table:
@@ -83,7 +92,7 @@ def measure_overlap(table: str, backend: str, setting: Setting, sources: Sources
     """Reading alone, a step of the same length alone, and both: 1 would be a perfect overlap, 0.5 none."""
     say(f"overlap of table {table} on {backend}")
     both, slower, reading, stepping = "both", "slower one alone", "reading alone", "step alone"
-    begin = partial(_start, backend=backend, setting=setting, sources=sources, say=say, epochs=_OVERLAP_EPOCHS)
+    begin = partial(_start, backend=backend, setting=setting, sources=sources, say=say, epochs=_OVERLAP_EPOCHS, model=_GLANCE)
     read = {reading: partial(begin, reading, table=table)}
     rows = _measure(read, setting, _PROBES, _OVERLAP_EPOCHS)
     if not rows[reading].failed:

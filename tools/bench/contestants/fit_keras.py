@@ -1,7 +1,7 @@
 """Batches through `model.fit`, of a model that costs almost nothing; KERAS_BACKEND says on what.
 
 Options: `feeder`, who makes the batches: "kseq", "ready-made", "tf.data" or "h5py"; `processes`, for kseq; `step`, seconds that
-each step takes beside: the host waits, as for an accelerator; `epochs`, of each `fit`. What counts as an epoch of the stage is
+each step takes beside: the host waits, as for an accelerator; `model`: "small" or "glance"; `epochs`, of each `fit`. What counts as an epoch of the stage is
 one `fit`, and its images are those that the model trained on.
 """
 
@@ -72,6 +72,19 @@ def _h5py(job: Job) -> Any:
 _FEEDERS: dict[str, Callable[[Job], Any]] = {"kseq": _kseq, "ready-made": ReadyMade, "tf.data": _tfdata, "h5py": _h5py}
 
 
+def _small_model(inputs: Any) -> Any:
+    """The smallest that looks at every value: the largest of each channel, and ten classes."""
+    return keras.layers.Dense(10)(keras.layers.Rescaling(1 / 255)(keras.layers.GlobalMaxPooling2D()(inputs)))
+
+
+def _glancing_model(inputs: Any) -> Any:
+    """Next to nothing is computed, so that memory alone is the limit."""
+    return keras.layers.Dense(10)(keras.layers.Flatten()(Glance()(inputs)))
+
+
+_MODELS: dict[str, Callable[[Any], Any]] = {"small": _small_model, "glance": _glancing_model}
+
+
 class Glance(keras.layers.Layer):
     """Looks at one value in each 63 bytes: every cache line of a batch is read from memory, and next to nothing computed."""
 
@@ -104,8 +117,7 @@ def open_store(job: Job) -> Callable[[int], Iterator]:
     options = job.options or {}
     feeder = _FEEDERS[options["feeder"]](job)
     inputs = keras.Input((job.size, job.size, 3), dtype="uint8")
-    outputs = keras.layers.Dense(10)(keras.layers.Flatten()(Glance()(inputs)))
-    model = keras.Model(inputs, outputs)
+    model = keras.Model(inputs, _MODELS[options["model"]](inputs))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
     def epoch(number: int) -> Iterator:
