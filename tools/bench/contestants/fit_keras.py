@@ -1,8 +1,8 @@
 """Batches through `model.fit`, of a model that costs almost nothing; KERAS_BACKEND says on what.
 
-Options: `feeder`, who makes the batches: "kseq", "ready-made", "tf.data" or "h5py"; `processes`, for kseq; `step`, seconds that
-each step takes beside: the host waits, as for an accelerator; `model`: "small" or "glance"; `epochs`, of each `fit`. What counts as an epoch of the stage is
-one `fit`, and its images are those that the model trained on.
+Options: `feeder`, who makes the batches: "kseq", "ready-made", "tf.data" or "h5py"; `processes`, for kseq; `model`: "small" or
+"glance"; `step`, seconds that each step takes beside: the host waits, as for an accelerator; `epochs`, of each `fit`. What
+counts as an epoch of the stage is one `fit`, and its images are those that the model trained on.
 """
 
 from __future__ import annotations
