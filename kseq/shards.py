@@ -134,8 +134,9 @@ class OpenShards:
 
     def _table(self, name: str, number: int) -> _Table | None:
         """The table of an array; shard `number` is opened to learn its form, if need be."""
-        if name in self._tables:
-            return self._tables[name]
+        found = self._tables.get(name)
+        if found is not None:
+            return found
         array, span = self.get(number).array(name), self._span
         if span is None:
             return None

@@ -17,6 +17,7 @@ from kseq.options import choose_blocks
 from kseq.order import Order
 
 from .contest import ContestantError, Row, Runner, check_epoch, run_once
+from .folders import read_all
 from .reading import SCRIPTS, Setting, prepare
 from .roster import KSEQ, contestant
 from .scale import make_sparse
@@ -25,7 +26,6 @@ from .tables import Goal, Table
 
 __all__ = ["CURVES"]
 
-_CHUNK = 8 << 20
 _SEQUENTIAL = "sequential read"
 _BLOCKS = "kseq, shuffle='block'"
 
@@ -46,7 +46,7 @@ def _measure_cold(setting: Setting, sources: Mapping[str, str], say: Any) -> Tab
     runs: dict[str, Callable[[], float]] = {
         name: partial(_cold_epoch, name, shuffle, command, job, setting) for name, shuffle in shuffles.items()
     }
-    runs[_SEQUENTIAL] = partial(_read_all, job["store"])
+    runs[_SEQUENTIAL] = partial(_seconds_to_read, job["store"])
     rows = {name: Row(name) for name in runs}
     say("cold cache")
     for _ in range(setting.rounds):
@@ -92,14 +92,9 @@ def _drop_cache(folder: str) -> None:
         os.close(descriptor)
 
 
-def _read_all(folder: str) -> float:
-    """Seconds to read every file, one after the other, in large pieces."""
-    piece = bytearray(_CHUNK)
+def _seconds_to_read(folder: str) -> float:
     started = time.perf_counter()
-    for entry in sorted(os.scandir(folder), key=lambda each: each.name):
-        with open(entry.path, "rb", buffering=0) as file:
-            while file.readinto(piece):
-                pass
+    read_all(folder)
     return time.perf_counter() - started
 
 
