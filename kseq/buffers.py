@@ -179,8 +179,10 @@ class _Idle:
         if self._closed:
             self._blocks.clear()
 
-    def clear(self) -> None:
-        self._blocks.clear()
+    def trim(self, most: int) -> None:
+        with contextlib.suppress(IndexError):
+            while len(self._blocks) > most:
+                self._blocks.popleft()
 
     def close(self) -> None:
         self._closed = True
@@ -244,9 +246,9 @@ class BufferPool:
         self._blocks[block.name] = block
         return block
 
-    def free_idle(self) -> None:
-        """Give the memory back that nobody uses now."""
-        self._idle.clear()
+    def trim(self, most: int) -> None:
+        """Free the longest idle buffers until no more than `most` are left."""
+        self._idle.trim(most)
 
     def close(self) -> None:
         """Take every shared name away and free what is idle; arrays still in use stay valid, and are freed with their end."""

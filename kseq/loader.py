@@ -57,11 +57,11 @@ def _hold(arrays: Mapping[str, np.ndarray], part: Future) -> None:
     """Does nothing, later: until then, whoever will call it refers to the arrays."""
 
 
-def _free_idle(buffers: weakref.ref[BufferPool]) -> None:
+def _trim(buffers: weakref.ref[BufferPool], most: int) -> None:
     """In a forked child, the stack of the thread that would call this stays for ever, and must not keep the buffers."""
     found = buffers()
     if found is not None:
-        found.free_idle()
+        found.trim(most)
 
 
 class _Pending:
@@ -121,7 +121,8 @@ class Loader:
             processes=processes,
             initializer=_start_worker,
             initargs=(pickle.dumps(self._maker),),
-            at_rest=functools.partial(_free_idle, weakref.ref(self._buffers)),
+            # What the next epoch begins with stays, a backlog's memory goes.
+            at_rest=functools.partial(_trim, weakref.ref(self._buffers), self._depth + 2),
         )
         self._in_processes = processes
         # Asks for bytes ahead of their time; a slow disk then keeps nobody waiting but this thread.

@@ -153,14 +153,14 @@ def test_takes_the_buffer_that_was_used_last(pool: BufferPool) -> None:
     assert address(pool.take(SPECS).arrays["image"]) == last
 
 
-def test_frees_what_is_idle_when_told(pool: BufferPool) -> None:
-    held = pool.take(SPECS)
-    pool.take(SPECS)
-    assert len(pool._idle) == 1
-    pool.free_idle()
-    assert not len(pool._idle)
-    del held
-    assert len(pool._idle) == 1
+def test_a_trim_frees_the_longest_idle_buffers(pool: BufferPool) -> None:
+    held = [pool.take(SPECS) for _ in range(6)]
+    starts = [address(buffer.arrays["image"]) for buffer in held]
+    while held:
+        del held[0]
+    pool.trim(2)
+    assert len(pool._idle) == 2
+    assert {address(buffer.arrays["image"]) for buffer in [pool.take(SPECS), pool.take(SPECS)]} == set(starts[-2:])
 
 
 def test_threads_that_take_at_once_share_nothing(pool: BufferPool) -> None:
