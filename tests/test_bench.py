@@ -102,13 +102,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         ("--workers", 0, "--workers=0: allowed is 1 or more"),
         ("--images", "no-such", "/no-such: is not there, expected is a folder of images"),
         ("--images", "empty", "/empty: holds no class folder, expected is "),
-        ("--images", "work/sources", "/work/sources: lies in the folder to work in, "),
+        ("--images", "bench/sources", "/bench/sources: lies in the folder to work in, "),
         ("--plot", "bars.abc", "--plot bars.abc: the suffix is '.abc', allowed are "),
         ("--plot", "bars", "--plot bars: the suffix is '', allowed are "),
         ("--plot", "no-such/bars.png", "--plot no-such/bars.png: cannot be written: No such file or directory"),
         ("--json", "no-such/a.json", "--json no-such/a.json: cannot be written: No such file or directory"),
         ("--json", "empty", "--json empty: cannot be written: Is a directory"),
-        ("--folder", "file/work", "/file/work: cannot be written: Not a directory"),
+        ("--folder", "file/bench", "/file/bench: cannot be written: Not a directory"),
         ("--folder", "somebodys", "/somebodys: holds other things, allowed is a new folder, or that of an earlier run"),
     ],
 )
@@ -116,18 +116,18 @@ def test_what_cannot_be_done_is_said_before_the_work(
     option: str, value: object, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if option == "--plot":
-        pytest.importorskip("matplotlib")
+        pytest.importorskip("matplotlib", reason="only a chart needs matplotlib")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "make_sources", None)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
     (tmp_path / "somebodys" / "sources").mkdir(parents=True)
-    assert text in refused(capsys, "--folder", "work", option, value)
+    assert text in refused(capsys, "--folder", "bench", option, value)
 
 
 def test_a_file_that_could_be_written_is_not_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "a.json"
-    refused(capsys, "--folder", tmp_path / "work", "--images", tmp_path / "no-such", "--json", results)
+    refused(capsys, "--folder", tmp_path / "bench", "--images", tmp_path / "no-such", "--json", results)
     command._check_writable("--json", str(results))
     assert not results.exists()
     results.write_text("kept")
@@ -140,7 +140,7 @@ def test_a_chart_without_matplotlib_is_refused_before_the_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     assert "bars.png: needs matplotlib, which cannot be imported: " in refused(
-        capsys, "--folder", tmp_path / "work", "--plot", tmp_path / "bars.png"
+        capsys, "--folder", tmp_path / "bench", "--plot", tmp_path / "bars.png"
     )
 
 
@@ -151,7 +151,7 @@ def test_an_error_of_the_system_is_printed_with_its_file(
         raise PermissionError(13, "Permission denied", "/a/file")
 
     monkeypatch.setattr(command, "make_sources", fail)
-    assert main(["bench", "--folder", str(tmp_path / "work")]) == 1
+    assert main(["bench", "--folder", str(tmp_path / "bench")]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "kseq: /a/file: Permission denied"
 
 
@@ -365,13 +365,13 @@ def test_times_stay_in_their_order_and_are_better_when_they_are_less() -> None:
 
 
 def test_a_chart_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="only a chart needs matplotlib")
     plot([table(kseq=[10, 12], slow=[5, 6])], str(tmp_path / "bars.png"))
     assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_chart_of_nothing_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="only a chart needs matplotlib")
     with pytest.raises(ArgumentError, match=r"nothing is drawn, since no table has rates$"):
         plot([table(kseq=[])], str(tmp_path / "bars.png"))
 

@@ -79,7 +79,7 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatc
         @contextlib.contextmanager
         def ordered(folder: str, order: object = order) -> Iterator[list[os.DirEntry[str]]]:
             with scandir(folder) as entries:
-                yield order(entries, key=lambda each: each.name)  # type: ignore[operator]
+                yield order(entries, key=lambda each: each.name)  # type: ignore[operator]  # one of two built-in functions
 
         monkeypatch.setattr(os, "scandir", ordered)
         found.append(FolderSource.scan(str(tmp_path)))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -290,10 +291,10 @@ def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
     loader = make_loader(numbered, 1)
     fill, go_on, filling = loader._maker.fill, threading.Event(), threading.Event()
 
-    def wait_and_fill(*arguments: object) -> None:
+    def wait_and_fill(*arguments: Any) -> None:
         filling.set()
         assert go_on.wait(20)
-        fill(*arguments)  # type: ignore[arg-type]
+        fill(*arguments)
 
     monkeypatch.setattr(loader._maker, "fill", wait_and_fill)
     with ThreadPoolExecutor(3) as callers:
