@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from kseq.errors import KseqError, WriteError
 
-__all__ = ["TEMPORARY_PREFIX", "copy_into", "publishing", "remove_temporary"]
+__all__ = ["TEMPORARY_PREFIX", "copy_into", "publishing", "remove_temporary", "start_writing"]
 
 TEMPORARY_PREFIX = ".kseq-tmp-"
 _COPY_BYTES = 1 << 20
+
+# <linux/fs.h>: begin to write what is not being written yet, and wait for nothing.
+_SYNC_FILE_RANGE_WRITE = 2
 
 
 @contextmanager
@@ -49,11 +54,32 @@ def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def copy_into(source_path: str, target_path: str, offset: int) -> None:
-    """Copy all bytes of one file into another, from `offset` on."""
+def copy_into(source_path: str, start: int, end: int, target_path: str, offset: int) -> None:
+    """Copy the bytes from `start` up to `end` of one file over those of another, from `offset` on."""
     with open(source_path, "rb") as source, open(target_path, "r+b") as target:
+        source.seek(start)
         target.seek(offset)
-        shutil.copyfileobj(source, target, _COPY_BYTES)
+        while start < end and (piece := source.read(min(_COPY_BYTES, end - start))):
+            target.write(piece)
+            start += len(piece)
+
+
+def start_writing(descriptor: int, start: int, end: int) -> None:
+    """Ask the operating system to begin to write a part of a file to the disk, so that a flush later finds less to do.
+
+    Linux's sync_file_range(2); elsewhere this does nothing.
+    """
+    if (call := _sync_file_range()) is not None:
+        # Whether it can or not: the flush will tell.
+        call(descriptor, start, end - start, _SYNC_FILE_RANGE_WRITE)
+
+
+@functools.cache
+def _sync_file_range() -> Callable[..., int] | None:
+    call: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if call is not None:
+        call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return call
 
 
 def _flush(path: str) -> None:

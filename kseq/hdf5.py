@@ -19,7 +19,7 @@ from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, ReadErr
 from kseq.files import copy_into
 from kseq.maps import map_file
 
-__all__ = ["ArrayForm", "Layout", "MappedFile", "Place", "Spool", "read_layout", "write_file"]
+__all__ = ["ArrayForm", "Layout", "MappedFile", "Place", "Spool", "first_offset", "read_layout", "write_file"]
 
 # h5py is not asked anything while the process forks: a child must not inherit a half-done call into HDF5.
 _H5PY_LOCK = threading.Lock()
@@ -69,32 +69,76 @@ class Layout:
 
 @dataclass(frozen=True)
 class Spool:
-    """An array to write whose elements lie in a file of their own, since its length was not known before."""
+    """An array to write whose elements lie in a file of their own, from byte `begin` on, since its length was not known before.
+
+    Where it lies just there in the HDF5 file too (see `first_offset`), its own file becomes the HDF5 file, and is not copied.
+    """
 
     path: str
     dtype: str
     shape: tuple[int, ...]
+    begin: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where the byte after its last would lie."""
+        return self.begin + math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def first_offset(path: str, attributes: Mapping[str, int | str], name: str, dtype: str, row_shape: tuple[int, ...]) -> int:
+    """Where the elements of the first array of a file will lie, however many rows it has.
+
+    Args:
+        path: Where the file is to be written; it is made, and removed again.
+        attributes: Those it will have; of strings only their lengths matter, of numbers nothing.
+        name: The array's.
+        dtype: The array's.
+        row_shape: Its shape without the first axis.
+    """
+    places = _write_frame(path, attributes, {name: Spool("", dtype, (1, *row_shape))})
+    os.unlink(path)
+    return places[name]
 
 
 def write_file(path: str, attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | Spool]) -> None:
-    """Write a new HDF5 file; the attribute `complete` is set to 1 after everything else.
+    """Write a new HDF5 file; the attribute `complete` is set to 1 after everything else. The files of spools may be gone then.
 
     The bytes depend on the arguments alone (and on the HDF5 library's version): no times are recorded.
     """
-    spools: list[tuple[Spool, int]] = []
+    places = _write_frame(path, attributes, arrays)
+    spools = [(array, places[name]) for name, array in arrays.items() if isinstance(array, Spool)]
+    in_place = [spool for spool, offset in spools if spool.begin == offset]
+    if in_place:
+        _put_around(path, in_place[0])
+    for spool, offset in spools:
+        if spool not in in_place[:1]:
+            copy_into(spool.path, spool.begin, spool.end, path, offset)
+    with h5py.File(path, "r+") as file:
+        file.attrs["complete"] = np.uint64(1)
+
+
+def _write_frame(path: str, attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | Spool]) -> dict[str, int]:
+    """Write a file in which the elements of spools are missing; returns where they belong."""
+    places = {}
+    # A path that the operating system refuses is named in its own short words, not in HDF5's.
+    open(path, "wb").close()
     with h5py.File(path, "w", libver=("earliest", "v108"), alignment_threshold=1, alignment_interval=_ALIGNMENT) as file:
         for name, value in attributes.items():
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else np.uint64(value)
         file.attrs["complete"] = np.uint64(0)
         for name, array in arrays.items():
             if isinstance(array, Spool):
-                spools.append((array, _reserve(file, name, array)))
+                places[name] = _reserve(file, name, array)
             else:
                 file.create_dataset(name, data=array)
-    for spool, offset in spools:
-        copy_into(spool.path, path, offset)
-    with h5py.File(path, "r+") as file:
-        file.attrs["complete"] = np.uint64(1)
+    return places
+
+
+def _put_around(path: str, spool: Spool) -> None:
+    """Turn the file of a spool into the one at `path`, by writing around it all that this has around its place."""
+    copy_into(path, 0, spool.begin, spool.path, 0)
+    copy_into(path, spool.end, os.path.getsize(path), spool.path, spool.end)
+    os.replace(spool.path, path)
 
 
 def _reserve(file: h5py.File, name: str, spool: Spool) -> int:

@@ -9,14 +9,14 @@ their markers counted anew from 0 modulo 8, make a smaller JPEG.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from kseq.boxes import Box
 from kseq.errors import DamagedError
 
-__all__ = ["Cuts", "choose_interval", "find_tiles"]
+__all__ = ["Cuts", "choose_interval", "find_tiles", "segments"]
 
 _SOF0, _SOF1, _SOF15, _DHT, _JPG, _DAC = 0xC0, 0xC1, 0xCF, 0xC4, 0xC8, 0xCC
 _RST0, _SOI, _EOI, _SOS, _DRI = 0xD0, 0xD8, 0xD9, 0xDA, 0xDD
@@ -153,6 +153,21 @@ def _expand(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return owners, np.arange(owners.size) - (np.cumsum(counts) - counts)[owners]
 
 
+def segments(data: bytes | np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """The marker segments of a JPEG up to its first scan (ITU-T T.81, B.1.1.4): each marker's second byte, where its
+    parameters begin, and how many bytes they take.
+
+    The last is that of the scan's header, 0xDA, if the segments follow each other without a gap.
+    """
+    place, marker = 2, _SOI
+    while marker != _SOS and place + 4 <= len(data):
+        prefix, marker, length = struct.unpack_from(">BBH", data, place)
+        if prefix != 0xFF:
+            return
+        yield marker, place + 4, length - 2
+        place += 2 + length
+
+
 def find_tiles(data: bytes) -> np.ndarray:
     """Where the tiles of a JPEG lie in its bytes.
 
@@ -200,24 +215,20 @@ def _read_header(data: np.ndarray) -> tuple[int, int, int, int, int, int, int] |
 
     None unless it is a baseline JPEG of one scan that has restart intervals.
     """
-    place, interval, frame = 2, 0, None
+    interval, frame, scan = 0, None, None
     try:
-        while True:
-            prefix, marker, length = struct.unpack_from(">BBH", data, place)
-            if prefix != 0xFF:
-                return None
+        for marker, place, length in segments(data):
             if marker == _DRI:
-                (interval,) = struct.unpack_from(">H", data, place + 4)
+                (interval,) = struct.unpack_from(">H", data, place)
             elif marker in _FRAMES:
-                frame = place + 5, *struct.unpack_from(">HHB", data, place + 5)
-                if marker > _SOF1 or data[place + 4] != _BLOCK:
+                frame = place + 1, *struct.unpack_from(">HHB", data, place + 1)
+                if marker > _SOF1 or data[place] != _BLOCK:
                     return None
             elif marker == _SOS:
-                break
-            place += 2 + length
+                scan = place, length
     except struct.error:
         return None
-    if frame is None or not interval:
+    if scan is None or frame is None or not interval:
         return None
     size_at, height, width, components = frame
     # A frame of one component is coded block by block, whatever its sampling factors say (A.2.2).
@@ -227,7 +238,8 @@ def _read_header(data: np.ndarray) -> tuple[int, int, int, int, int, int, int] |
         if factors.size != components:
             return None
         across, down = int((factors >> 4).max()), int((factors & 15).max())
-    scan_components = data[place + 4] if place + 4 < data.size else 0
+    begin, scan_length = scan
+    scan_components = data[begin] if begin < data.size else 0
     if not (height and width and across and down and components in (1, 3) and scan_components == components):
         return None
-    return height, width, size_at, _BLOCK * down, _BLOCK * across, interval, place + 2 + length
+    return height, width, size_at, _BLOCK * down, _BLOCK * across, interval, begin + scan_length

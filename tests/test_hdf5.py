@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError, ReadError, WriteError
 from kseq.files import publishing, remove_temporary
 from kseq.format import arrays_digest, check_version, pack_strings, read_string, read_strings, string_forms
-from kseq.hdf5 import ArrayForm, MappedFile, Spool, read_layout, write_file
+from kseq.hdf5 import ArrayForm, MappedFile, Spool, first_offset, read_layout, write_file
 
 ATTRIBUTES: dict[str, int | str] = {"format": "kseq shard", "version": 1, "rows": 4}
 ARRAYS = {
@@ -98,6 +99,26 @@ def test_an_array_from_a_spool_is_the_array_itself(tmp_path: Path) -> None:
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(file.arrays[name], array, strict=True)
         assert read_layout(target, FORMS).places[name].offset % 64 == 0
+
+
+@given(rows=st.integers(0, 300), name=st.sampled_from(["image", "image/bytes"]), more=st.integers(1, 3))
+def test_a_spool_that_begins_where_its_array_will_lie_becomes_the_file(rows: int, name: str, more: int) -> None:
+    images = np.arange(rows * 70, dtype=np.uint8).reshape(rows, 7, 10)
+    others = {f"other/{number}": np.arange(rows, dtype="<u8") for number in range(more)}
+    with tempfile.TemporaryDirectory() as folder:
+        copied, target, spool = (os.path.join(folder, each) for each in ("copied", "target", "spool"))
+        begin = first_offset(target, {**ATTRIBUTES, "rows": 0}, name, "|u1", (7, 10))
+        assert not os.path.exists(target)
+        for path, place in ((copied, 0), (target, begin)):
+            with open(spool, "wb") as file:
+                file.seek(place)
+                file.write(images.tobytes())
+            write_file(path, ATTRIBUTES, {name: Spool(spool, "|u1", images.shape, place), **others})
+            assert not rows or os.path.exists(spool) == (path == copied)
+        with open(copied, "rb") as one, open(target, "rb") as other:
+            assert one.read() == other.read()
+        with h5py.File(target) as file:
+            np.testing.assert_array_equal(file[name][()], images, strict=True)
 
 
 def replace(file: h5py.File, name: str, **settings: object) -> None:

@@ -15,7 +15,7 @@ from conftest import photo
 from PIL import Image, ImageOps
 
 from kseq.errors import ImageError, NotAnImageError
-from kseq.images import MAX_PIXELS, decode, encode_jpeg, encode_png, read_header, recolor
+from kseq.images import MAX_PIXELS, ImageHeader, decode, encode_jpeg, encode_png, read_header, recolor
 
 PIXELS = photo(1, 24, 36)
 
@@ -54,6 +54,37 @@ def test_pixels_come_upright(kind: str, orientation: int) -> None:
     assert (header.height, header.width) == upright.shape[:2]
     found = decode(data, "rgb", header.orientation)
     assert np.abs(found.astype(int) - upright).max() <= (2 if kind == "JPEG" else 0)
+
+
+def with_xmp(orientation: int) -> bytes:
+    xmp = f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'
+    return saved(Image.fromarray(PIXELS), "JPEG", xmp=xmp.encode())
+
+
+def with_segment_before(data: bytes, marker: int, inside: bytes) -> bytes:
+    """A JPEG with one more segment, right after its first two bytes."""
+    return data[:2] + struct.pack(">BBH", 0xFF, marker, 2 + len(inside)) + inside + data[2:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        saved(Image.fromarray(PIXELS), "JPEG"),
+        saved(Image.fromarray(PIXELS[..., 0]), "JPEG", progressive=True),
+        oriented("JPEG", 6),
+        with_xmp(8),
+        # What begins a scan, and what announces EXIF, in the wrong place.
+        with_segment_before(oriented("JPEG", 5), 0xEC, b"\xff\xda\0\x08" + bytes(20)),
+        with_segment_before(saved(Image.fromarray(PIXELS), "JPEG"), 0xFE, b"\xff\xe1\0\x10Exif\0\0"),
+        # A byte 0xFF that fills the space before a marker, as T.81 allows.
+        oriented("JPEG", 7)[:2] + b"\xff" + oriented("JPEG", 7)[2:],
+    ],
+)
+def test_the_header_is_what_pillow_says(data: bytes) -> None:
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
+        found = read_header(data)
+        assert found == ImageHeader("JPEG", upright.height, upright.width, image.getexif().get(0x0112, 1))
 
 
 @pytest.mark.parametrize("value", [0, 9, 300])

@@ -18,6 +18,7 @@ import kseq
 from kseq.workers import process_pool
 
 from .contest import ContestantError, Row, run_once
+from .folders import read_all
 from .photos import SIDE
 from .reading import Setting, prepare
 from .roster import FFCV, KSEQ, contestant
@@ -52,17 +53,19 @@ def measure_packing(setting: Setting, source: str, say: Any) -> list[Table]:
     say("table W")
     return [
         Table(
-            "W keep", f"packing a folder of JPEGs as they are, {workers}", "images/s", _measure(keep, setting, target),
+            "W keep", f"packing a folder of JPEGs as they are, {workers}", "images/s",
+            _measure(keep, setting, source, target),
             "kseq pack --no-check", [Goal("cp -r and sync", 0.5)],
         ),
         Table(
-            "W raw", f"packing the same as raw {SIDE} x {SIDE}, {workers}", "images/s", _measure(raw, setting, target),
+            "W raw", f"packing the same as raw {SIDE} x {SIDE}, {workers}", "images/s",
+            _measure(raw, setting, source, target),
             "kseq pack --encoding raw", [Goal(FFCV, 3), Goal("decode and resize alone", 0.8)],
         ),
     ]  # fmt: skip
 
 
-def _measure(runs: Mapping[str, Run], setting: Setting, target: str) -> list[Row]:
+def _measure(runs: Mapping[str, Run], setting: Setting, source: str, target: str) -> list[Row]:
     rows = {name: Row(name) for name in runs}
     for number in range(setting.rounds + 1):
         for name, run in runs.items():
@@ -71,6 +74,7 @@ def _measure(runs: Mapping[str, Run], setting: Setting, target: str) -> list[Row
                 continue
             shutil.rmtree(target, ignore_errors=True)
             os.sync()
+            read_all(source)
             with row.noting():
                 seconds = run()
                 if number:
