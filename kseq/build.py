@@ -14,7 +14,7 @@ from kseq.images import decode, encode_jpeg, encode_png, read_header
 from kseq.plan import Plan, Settings
 from kseq.resize import resize, resize_to
 from kseq.shard import Encoded, ShardWriter
-from kseq.sources.folder import FolderSource, SourceImage
+from kseq.sources.files import FileSource, SourceImage
 
 __all__ = ["ShardTask", "build_shard", "encode_sample"]
 
@@ -35,14 +35,14 @@ class ShardTask:
     path: str
     dataset_id: str
     number: int
-    source: FolderSource
+    source: FileSource
     settings: Settings
     stop_at_error: bool
 
     @classmethod
     def of(cls, plan: Plan, number: int, path: str, *, stop_at_error: bool) -> ShardTask:
         """The task for one shard of a plan."""
-        part = FolderSource(plan.source.root, (), plan.shard_images(number))
+        part = plan.source.part(plan.shard_images(number))
         return cls(path, plan.dataset_id, number, part, plan.settings, stop_at_error)
 
 
@@ -74,7 +74,7 @@ def _add(writer: ShardWriter, task: ShardTask, image: SourceImage) -> None:
         with warnings.catch_warnings():
             # Pillow's, of odd metadata. Here and not where images are decoded, since threads may do that.
             warnings.simplefilter("ignore")
-            sample = encode_sample(_read(task.source, image), task.settings)
+            sample = encode_sample(task.source.read(image), task.settings)
     except ImageError as error:
         if task.stop_at_error:
             name = os.path.join(task.source.root, os.fsdecode(image.path))
@@ -82,12 +82,6 @@ def _add(writer: ShardWriter, task: ShardTask, image: SourceImage) -> None:
         writer.reject(image.path, str(error))
     else:
         writer.add(image.path, {"image": sample, "label": np.array(image.label, np.int32)})
-
-
-def _read(source: FolderSource, image: SourceImage) -> bytes:
-    if image.label < 0:
-        raise ImageError("lies in no class folder")
-    return source.read(image)
 
 
 def encode_sample(data: bytes, settings: Settings) -> Encoded | np.ndarray:

@@ -23,7 +23,8 @@ from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
 from kseq.index import write_index
 from kseq.plan import Plan, Settings, make_plan
 from kseq.shard import ShardReader
-from kseq.sources.folder import FolderSource
+from kseq.sources.opening import open_source
+from kseq.sources.table import Columns
 from kseq.target import check_apart, open_shard, target_folder
 from kseq.workers import process_pool, usable_cores
 
@@ -68,6 +69,12 @@ def pack(
     source: str | os.PathLike[str],
     dataset: str | os.PathLike[str],
     *,
+    source_format: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    split_column: str | None = None,
+    group: str | None = None,
+    root: str | os.PathLike[str] | None = None,
     encoding: str = "keep",
     image_size: tuple[int, int] | None = None,
     resize: str = "stretch",
@@ -88,13 +95,21 @@ def pack(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> PackReport:
-    """Pack a folder of images into a dataset of HDF5 shards.
+    """Pack a collection of images into a dataset of HDF5 shards.
 
     The bytes of the dataset depend on the images and on the arguments down to `shard_bytes`, on nothing else.
 
     Args:
-        source: A folder: `class/.../image`, or the same below folders called `train`, `val` and `test`.
+        source: A folder: `class/.../image`, or the same below folders called `train`, `val` and `test`. Or a table: CSV (its
+            first line names the columns), JSON Lines or Parquet, whose rules are at the top of `kseq/sources/table.py`.
         dataset: The folder to make.
+        source_format: `"folder"`, `"csv"`, `"jsonl"` or `"parquet"`; None to tell by what lies at `source` and by its name.
+        image: The column of a table that holds the paths; None for the first that is called `image`, `path`, `file`,
+            `filename` or the like.
+        label: The column of its classes; None for the first that is called `label`, `class`, `class_name` or `category`.
+        split_column: The column of its splits: `train`, `val` or `test`, or nothing, for what `val` and `test` share out.
+        group: A column: all images with the same value fall into one split, and a share is a share of such groups.
+        root: The folder that the paths of a table are relative to; None for the table's own.
         encoding: `"keep"` stores JPEG and PNG files as they are and everything else as PNG; `"raw"` stores
             uint8 pixels of one size; `"jpeg"` encodes every image anew.
         image_size: `(height, width)` in pixels to resize to, needed for `"raw"`, possible for `"jpeg"`.
@@ -132,12 +147,11 @@ def pack(
     workers = usable_cores() if workers is None else whole("workers", workers, 0)
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
-    root, target = _path("source", source), _path("dataset", dataset)
-    check_apart(root, target)
-    plan = make_plan(
-        FolderSource.scan(root, class_names), settings, {"val": val, "test": test},
-        stratify=stratify, seed=seed, shard_bytes=shard_bytes,
-    )  # fmt: skip
+    place, target = _path("source", source), _path("dataset", dataset)
+    check_apart(place, target)
+    columns = Columns(image, label, split_column, group)
+    found = open_source(place, source_format, columns, None if root is None else _path("root", root), class_names)
+    plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
     with target_folder(target, plan, overwrite=overwrite, resume=resume) as (folder, resumed):
         tasks = [
             ShardTask.of(plan, number, os.path.join(folder, shard_name(number)), stop_at_error=on_error == "fail")
@@ -249,9 +263,7 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
         left_out = reader.rejected()
         rejected += left_out
         shapes |= _image_shapes(reader, plan.settings.fields()[0])
-        paths = {each.path for each in left_out}
-        first = plan.shard_starts[number]
-        packed += [first + place for place, image in enumerate(plan.shard_images(number)) if image.path not in paths]
+        packed += _packed(plan, number, left_out)
     if not packed:
         reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
         raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
@@ -282,6 +294,15 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
         class_counts={name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()},
         resumed=num_resumed,
     )
+
+
+def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
+    """Which images of the plan a shard holds. Of those with the same path, all but one were refused before they were read."""
+    images = plan.shard_images(number)
+    refused = {(image.path, image.refused) for image in images}
+    failed = {each.path for each in left_out if (each.path, each.reason) not in refused}
+    places = [place for place, image in enumerate(images) if image.refused is None and image.path not in failed]
+    return [plan.shard_starts[number] + place for place in places]
 
 
 def _image_shapes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:

@@ -12,13 +12,13 @@ import numpy as np
 import xxhash
 
 from kseq.arguments import whole, whole_pair
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, SourceError
 from kseq.fields import Field
 from kseq.format import FORMAT_VERSION
 from kseq.images import CHANNELS, MAX_PIXELS
 from kseq.order import hash_key, permute
 from kseq.resize import INTERPOLATIONS, RESIZES
-from kseq.sources.folder import FolderSource, SourceImage
+from kseq.sources.files import FileSource, SourceImage
 
 __all__ = ["ENCODINGS", "Plan", "Settings", "make_plan"]
 
@@ -124,7 +124,7 @@ class Plan:
         dataset_id: 32 hexadecimal digits derived from all of the above and the format's version.
     """
 
-    source: FolderSource
+    source: FileSource
     settings: Settings
     splits: list[str]
     shard_starts: list[int]
@@ -140,7 +140,7 @@ class Plan:
 
 
 def make_plan(
-    source: FolderSource,
+    source: FileSource,
     settings: Settings,
     fractions: Mapping[str, float],
     *,
@@ -167,35 +167,64 @@ def make_plan(
     return Plan(source, settings, splits, starts, _dataset_id(source, settings, splits, starts))
 
 
-def _assign_splits(source: FolderSource, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
+def _assign_splits(source: FileSource, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
     wanted = {name: fraction for name, fraction in fractions.items() if fraction}
-    from_folders = {image.split for image in source.images} - {None}
+    named = {image.split for image in source.images} - {None}
     for name, fraction in wanted.items():
         if not isinstance(fraction, numbers.Real) or not 0 < fraction < 1:
             raise ArgumentError(f"{name}={fraction!r}: allowed is a share between 0 and 1")
-        if name in from_folders:
-            raise ArgumentError(f"{name}={fraction}: {source.root} has a folder for {name} already")
+        if name in named:
+            raise ArgumentError(f"{name}={fraction}: {source.root} says already which images {name} has")
     if sum(wanted.values()) >= 1:
         raise ArgumentError(f"{' + '.join(wanted)} = {sum(wanted.values()):g}: nothing would be left for train")
     splits = [image.split or "train" for image in source.images]
-    pool = np.array([number for number, name in enumerate(splits) if name == "train"])
-    labels = np.array([source.images[number].label for number in pool] if stratify else np.zeros(len(pool)), np.int64)
+    units = _units(source, splits)
+    labels = np.array([source.images[unit[0]].label for unit in units] if stratify else np.zeros(len(units)), np.int64)
     # Each class in an order of its own chance; a split takes from the front what the others left.
-    chance = permute(np.arange(len(pool)), max(len(pool), 1), hash_key(whole("seed", seed), 1))
-    queues = [pool[labels == label][np.argsort(chance[labels == label])] for label in np.unique(labels)]
+    chance = permute(np.arange(len(units)), max(len(units), 1), hash_key(whole("seed", seed), 1))
+    queues = [each[np.argsort(chance[each])] for each in (np.flatnonzero(labels == label) for label in np.unique(labels))]
     sizes = [len(queue) for queue in queues]
     for name, fraction in sorted(wanted.items()):
         counts = _shares(sizes, [len(queue) for queue in queues], fraction)
         for place, count in enumerate(counts):
-            for number in queues[place][:count]:
+            for number in (image for unit in queues[place][:count] for image in units[unit]):
                 splits[number] = name
             queues[place] = queues[place][count:]
     for name in [*wanted, "train"] if wanted else []:
         if name not in splits:
+            found = f"{len(units)} groups" if any(image.group is not None for image in source.images) else f"{len(units)}"
             raise ArgumentError(
-                f"{' '.join(f'{each}={share}' for each, share in wanted.items())}: leaves no sample of {len(pool)} for {name}"
+                f"{' '.join(f'{each}={share}' for each, share in wanted.items())}: leaves no sample of {found} for {name}"
             )
     return splits
+
+
+def _units(source: FileSource, splits: list[str]) -> list[list[int]]:
+    """The images of `train` that may go to other splits: alone, or those of a group together; a group counts for the class of
+    its first.
+
+    Raises:
+        SourceError: Where a group lies in two splits already.
+    """
+    units: list[list[int]] = []
+    of_group: dict[str, tuple[list[int], str]] = {}
+    for number, (image, split) in enumerate(zip(source.images, splits, strict=True)):
+        if image.refused is not None:
+            continue
+        if image.group is not None and image.group in of_group:
+            unit, earlier = of_group[image.group]
+            if split != earlier:
+                raise SourceError(
+                    f"{source.root}: group {image.group!r} has images in the splits {earlier} and {split}, allowed is one"
+                )
+            unit.append(number)
+            continue
+        unit = [number]
+        if image.group is not None:
+            of_group[image.group] = unit, split
+        if split == "train":
+            units.append(unit)
+    return units
 
 
 def _shares(sizes: list[int], left: list[int], fraction: float) -> list[int]:
@@ -223,11 +252,13 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
     return [*starts, len(sizes)]
 
 
-def _dataset_id(source: FolderSource, settings: Settings, splits: list[str], starts: list[int]) -> str:
+def _dataset_id(source: FileSource, settings: Settings, splits: list[str], starts: list[int]) -> str:
     total = xxhash.xxh3_128()
     head = {"format": FORMAT_VERSION, "settings": asdict(settings), "classes": source.class_names, "shards": starts}
     total.update(json.dumps(head, sort_keys=True).encode(errors="surrogateescape"))
     for image, split in zip(source.images, splits, strict=True):
-        total.update(b"%d %d %s %d:" % (image.label, image.num_bytes, os.fsencode(split), len(image.path)))
-        total.update(image.path)
+        for text in (image.path, os.fsencode(split), (image.refused or "").encode(errors="surrogateescape")):
+            total.update(b"%d:" % len(text))
+            total.update(text)
+        total.update(b"%d %d;" % (image.label, image.num_bytes))
     return total.hexdigest()

@@ -83,7 +83,9 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
 
 def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
-        "source": "a", "dataset": "b", "encoding": "jpeg", "image_size": [6, 5], "resize": "pad", "color_mode": "grayscale",
+        "source": "a", "dataset": "b", "source_format": "csv", "image": "photo", "label": "kind", "split_column": "part",
+        "group": "patient", "root": "photos",
+        "encoding": "jpeg", "image_size": [6, 5], "resize": "pad", "color_mode": "grayscale",
         "interpolation": "area", "quality": 80, "max_side": 70, "check": False, "class_names": ["x", "y"], "val": 0.1,
         "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail", "shard_bytes": 1024, "workers": 3,
         "overwrite": True, "resume": True,
@@ -96,7 +98,8 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
         raise kseq.KseqError("enough")
 
     monkeypatch.setattr(kseq, "pack", fake)
-    words = "a b --encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
+    words = "a b --from csv --image photo --label kind --split-column part --group patient --root photos "
+    words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--max-side 70 --no-check --class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
     words += "--shard-bytes 1K --workers 3 --overwrite --resume"
     assert main(["pack", *words.split()]) == 1

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError
 from kseq.plan import Plan, Settings, make_plan
-from kseq.sources.folder import FolderSource, SourceImage
+from kseq.sources.files import SourceImage
+from kseq.sources.folder import FolderSource
 
 MEBIBYTE = 1 << 20
 
@@ -90,7 +91,7 @@ def test_splits_of_the_folders_stay_and_shares_are_taken_from_train() -> None:
         ({"val": 1.0}, None, "val=1.0: allowed is a share between 0 and 1"),
         ({"val": -0.1}, None, "val=-0.1: allowed is a share"),
         ({"val": 0.6, "test": 0.5}, None, "nothing would be left for train"),
-        ({"val": 0.1}, "val", "has a folder for val already"),
+        ({"val": 0.1}, "val", "says already which images val has"),
     ],
 )
 def test_refuses_shares_that_cannot_be(fractions: dict[str, float], split: str | None, words: str) -> None:

@@ -17,10 +17,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
 
 
+def write_table(folder: Path) -> None:
+    """The table that the README shows, of all photos; cameras took ten each."""
+    files = sorted((folder / "photos").rglob("*.jpg"))
+    rows = [f"{each.relative_to(folder)},{each.parent.name},camera{number // 10}\n" for number, each in enumerate(files)]
+    (folder / "photos.csv").write_text("path,species,camera\n" + "".join(rows))
+
+
 def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     write_photos(tmp_path / "photos", {"daisy": 40, "rose": 40})
+    write_table(tmp_path)
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
     assert len(commands) >= 3
     for command in commands:

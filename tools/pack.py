@@ -1,4 +1,4 @@
-"""`kseq pack`: a folder of images to a dataset."""
+"""`kseq pack`: a collection of images to a dataset."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from kseq.images import CHANNELS
 from kseq.pack import ON_ERROR
 from kseq.plan import ENCODINGS
 from kseq.resize import INTERPOLATIONS, RESIZES
+from kseq.sources.opening import SOURCE_FORMATS
 
 from .table import format_bytes, format_count, format_counts, printable
 
@@ -29,15 +30,34 @@ def add_parser(commands: Any) -> None:
     """Add `pack` to the command."""
     parser = commands.add_parser(
         "pack",
-        help="pack a folder of images into a dataset",
-        description="Pack SOURCE, a folder of CLASS/IMAGE or train/CLASS/IMAGE, into DATASET, a new folder of HDF5 shards.",
+        help="pack a collection of images into a dataset",
+        description="Pack SOURCE, a folder of CLASS/IMAGE or train/CLASS/IMAGE or a table of paths and classes, into DATASET, "
+        "a new folder of HDF5 shards.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="folder of images")
+    parser.add_argument("source", metavar="SOURCE", help="folder of images, or table: CSV, JSON Lines, Parquet")
     parser.add_argument("dataset", metavar="DATASET", help="folder to make")
+    _add_table_options(parser)
     _add_image_options(parser)
     _add_split_options(parser)
     _add_run_options(parser)
     parser.set_defaults(run=run)
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the source")
+    group.add_argument(
+        "--from",
+        "--source-format",
+        dest="source_format",
+        choices=SOURCE_FORMATS,
+        metavar="FORMAT",
+        help=f"what it is: {', '.join(SOURCE_FORMATS)} (default: told by what lies there and its name)",
+    )
+    group.add_argument("--image", metavar="COLUMN", help="a table's paths (default: image, path, file, filename or the like)")
+    group.add_argument("--label", metavar="COLUMN", help="its classes (default: label, class, class_name or category)")
+    group.add_argument("--split-column", metavar="COLUMN", help="its splits: train, val or test; empty: for --val and --test")
+    group.add_argument("--group", metavar="COLUMN", help="images that share a value fall into one split")
+    group.add_argument("--root", metavar="DIR", help="what its paths are relative to (default: the table's folder)")
 
 
 def _add_image_options(parser: argparse.ArgumentParser) -> None:

@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from kseq.errors import ImageError, SourceError
+from kseq.errors import SourceError
+from kseq.sources.files import SPLITS, FileSource, SourceImage
 
-__all__ = ["FolderSource", "SourceImage"]
-
-# Folder names, in lower case, that mean a split and not a class.
-SPLIT_FOLDERS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+__all__ = ["FolderSource"]
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
-class SourceImage:
-    """One file that was found: where, what class and split its folders say, and its size.
-
-    Attributes:
-        path: Below the source folder, as bytes, with `/` between folders.
-        label: Class number, -1 for an image that lies in no class folder.
-        split: `"train"`, `"val"`, `"test"`, or None where the folders do not say.
-        num_bytes: Its size on disk.
-    """
-
-    path: bytes
-    label: int
-    split: str | None
-    num_bytes: int
-
-
-@dataclass(frozen=True)
-class FolderSource:
+class FolderSource(FileSource):
     """All images below a folder, sorted by split, class and path, so that their order is the same everywhere.
 
     Hidden files and folders (a leading dot) are left alone, links to files are followed, links to folders are not.
     Every other file in a class folder counts as found; beside the class folders, those named like an image do.
 
-    Attributes:
-        root: The folder.
-        class_names: The class of each label number, sorted unless another order was asked for.
-        images: What was found.
+    The classes are numbered in the order of their names, unless another order was asked for.
     """
-
-    root: str
-    class_names: tuple[str, ...]
-    images: list[SourceImage] = field(repr=False)
 
     @classmethod
     def scan(cls, root: str, class_names: Sequence[str] | None = None) -> FolderSource:
@@ -81,21 +54,6 @@ class FolderSource:
             )
         return cls(root, names, images)
 
-    def read(self, image: SourceImage) -> bytes:
-        """The bytes of one image file.
-
-        Raises:
-            ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
-        """
-        path = os.path.join(os.fsencode(self.root), image.path)
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise ImageError("is not a regular file")
-            with open(path, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from error
-
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
@@ -115,7 +73,7 @@ def _find_splits(root: str) -> dict[str, str]:
     A class may be called `train` as well (beside `bus`): what tells is whether class folders lie inside.
     """
     folders = _folders(root)
-    named = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
+    named = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
     with_classes = {name: split for name, split in named.items() if _folders(os.path.join(root, name))}
     others = [name for name in folders if name not in named]
     if not named or (others and not with_classes):
@@ -151,7 +109,7 @@ def _scan_split(root: str, place: str, split: str | None, class_names: tuple[str
             yield from _images(root, f"{place}/{each.name}" if place else each.name, label, split)
         elif each.name.lower().endswith(_IMAGE_SUFFIXES):
             path = f"{place}/{each.name}" if place else each.name
-            yield SourceImage(os.fsencode(path), -1, split, _size(each))
+            yield SourceImage(os.fsencode(path), -1, split, _size(each), "lies in no class folder")
 
 
 def _images(root: str, place: str, label: int, split: str | None) -> Iterator[SourceImage]:

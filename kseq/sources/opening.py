@@ -1,0 +1,51 @@
+"""Which source a path is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from kseq.errors import ArgumentError, SourceError
+from kseq.sources.files import FileSource
+from kseq.sources.folder import FolderSource
+from kseq.sources.table import FORMATS, Columns, TableSource
+
+__all__ = ["SOURCE_FORMATS", "open_source"]
+
+SOURCE_FORMATS = ("folder", *FORMATS)
+_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
+
+
+def open_source(
+    path: str, source_format: str | None, columns: Columns, root: str | None, class_names: Sequence[str] | None
+) -> FileSource:
+    """Look through what lies at a path.
+
+    Args:
+        path: A folder of images, or a table of them.
+        source_format: One of `SOURCE_FORMATS`; None to tell by what lies there and by its name.
+        columns: Of a table.
+        root: The folder that a table's paths are relative to; None for the table's own.
+        class_names: All classes, in the order of their numbers.
+
+    Raises:
+        ArgumentError: Where arguments do not go with each other, or with what lies there.
+        SourceError: Where there is nothing that can be packed.
+    """
+    if source_format is not None and source_format not in SOURCE_FORMATS:
+        raise ArgumentError(f"source_format={source_format!r}: allowed are {', '.join(SOURCE_FORMATS)}")
+    found = source_format or _tell(path)
+    if found == "folder":
+        if columns != Columns() or root is not None:
+            raise ArgumentError(f"{path}: columns and a root go with a table ({', '.join(FORMATS)}), found a folder")
+        return FolderSource.scan(path, class_names)
+    return TableSource.load(path, found, columns, root, class_names)
+
+
+def _tell(path: str) -> str:
+    if os.path.isdir(path) or not os.path.exists(path):
+        return "folder"
+    found = _SUFFIXES.get(os.path.splitext(path)[1].lower())
+    if found is None:
+        raise SourceError(f"{path}: is a file, expected is a folder of images, or a table ({', '.join(_SUFFIXES)}; --from)")
+    return found
