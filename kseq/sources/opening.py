@@ -43,7 +43,9 @@ def open_source(
 
 
 def _tell(path: str) -> str:
-    if os.path.isdir(path) or not os.path.exists(path):
+    if not os.path.exists(path):
+        raise SourceError(f"{path}: is not there, expected is a folder of images, or a table ({', '.join(_SUFFIXES)})")
+    if os.path.isdir(path):
         return "folder"
     found = _SUFFIXES.get(os.path.splitext(path)[1].lower())
     if found is None:

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import select
+import signal
 import statistics
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
@@ -22,6 +24,9 @@ __all__ = ["ContestantError", "Row", "Runner", "check_epoch", "run_once", "take_
 
 # Seconds: writing a store, or one epoch of the slowest, takes minutes; longer than this is a hang.
 _PATIENCE = 1800
+
+# And what a process started has so many seconds to end by itself.
+_FAREWELL = 2.0
 
 
 class ContestantError(KseqError, RuntimeError):
@@ -165,9 +170,15 @@ class Runner:
         return f"ended with {self._process.returncode}: {(errors or lines or ['no message'])[-1][:200]}"
 
     def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 9)
+        """End it first and then whatever it started: Python's resource tracker needs a moment to remove its semaphores."""
+        self._process.kill()
         self._process.wait()
+        ending = time.monotonic() + _FAREWELL
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < ending:
+                os.killpg(self._process.pid, 0)
+                time.sleep(0.02)
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def run_once(
