@@ -103,6 +103,39 @@ def test_the_delimiter_is_found_and_a_mark_of_the_byte_order_is_no_name(tmp_path
         assert named(load(tmp_path / "t.csv")) == [("'a b.jpg", 0), ("c.jpg", 1)]
 
 
+def test_a_csv_with_the_mark_of_utf16_is_read_as_such(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,label\nä.jpg,x\n", "utf-16")
+    assert named(load(tmp_path / "t.csv")) == [("ä.jpg", 0)]
+
+
+def test_numbers_too_long_to_be_numbers_are_names(tmp_path: Path) -> None:
+    long = "9" * 5000
+    assert load(write_csv(tmp_path / "t", [{"image": "a", "label": long}, {"image": "b", "label": "10"}])).class_names == (
+        "10",
+        long,
+    )
+
+
+def test_a_path_or_a_label_that_is_no_text_is_none(tmp_path: Path) -> None:
+    paths = [{"image": value, "label": "x"} for value in ({"path": "a.jpg"}, ["a.jpg"], 3, "\ud800.jpg")]
+    labels = [{"image": f"{number}.jpg", "label": value} for number, value in enumerate((["x"], {"x": 1}, "\ud800"))]
+    source = load(write_jsonl(tmp_path / "t", [*paths, *labels, {"image": "good.jpg", "label": "x"}]))
+    reasons = [f"row {row} names no image" for row in range(1, 5)] + [f"row {row} has no label" for row in range(5, 8)]
+    assert [image.refused for image in source.images] == [*reasons, None]
+
+
+def test_bytes_of_a_parquet_file_are_text(tmp_path: Path) -> None:
+    source = load(write_parquet(tmp_path / "t", [{"image": b"a\xe9.jpg", "label": b"x"}]))
+    assert (source.images[0].path, source.class_names) == (b"a\xe9.jpg", ("x",))
+
+
+def test_a_pipe_is_no_table_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    for source_format in (None, "csv"):
+        with pytest.raises(SourceError, match="t.csv: is n"):
+            kseq.pack(tmp_path / "t.csv", tmp_path / "packed", source_format=source_format, workers=0)
+
+
 def test_a_name_that_is_not_utf8_survives_byte_for_byte(tmp_path: Path) -> None:
     name = b"f\xe9e, or not.png"
     write_numbered(tmp_path / "x", {"a": 1})
@@ -191,11 +224,13 @@ def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
         ("t.csv", 'image,label\n"a,b\n', "is not a CSV that can be read: unexpected end of data"),
         ("t.csv", "image,label\n", "none of its 0 rows can be packed"),
         ("t.csv", "image,label\na,\n", r"none of its 1 rows can be packed \(first: a: row 1 has no label\)"),
+        ("t.csv", "image,label,label\na,b,c\n", "has 2 columns called 'label', allowed is one"),
+        ("t.jsonl", "[" * 100_000, "row 1 is not JSON: "),
         ("t.jsonl", "", "is empty, expected is an object"),
         ("t.jsonl", '{"image": "a", "label": 1}\n{', "row 2 is not JSON: "),
         ("t.jsonl", '{"image": "a", "label": 1}\n[1, 2]\n', r"row 2 is \[1, 2\], expected is an object"),
         ("t.parquet", "PAR1 or not", "is not a Parquet file that can be read: "),
-        ("t.xlsx", "x", r"is a file, expected is a folder of images, or a table \(.csv, .tsv, "),
+        ("t.xlsx", "x", r"is neither a folder of images nor a table that its name tells \(.csv, .tsv, "),
     ],
 )
 def test_a_table_that_cannot_be_read_says_why_in_one_line(tmp_path: Path, name: str, text: str, words: str) -> None:

@@ -39,6 +39,8 @@ def open_source(
         if columns != Columns() or root is not None:
             raise ArgumentError(f"{path}: columns and a root go with a table ({', '.join(FORMATS)}), found a folder")
         return FolderSource.scan(path, class_names)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SourceError(f"{path}: is not a file, expected is a table ({found})")
     return TableSource.load(path, found, columns, root, class_names)
 
 
@@ -48,6 +50,8 @@ def _tell(path: str) -> str:
     if os.path.isdir(path):
         return "folder"
     found = _SUFFIXES.get(os.path.splitext(path)[1].lower())
-    if found is None:
-        raise SourceError(f"{path}: is a file, expected is a folder of images, or a table ({', '.join(_SUFFIXES)}; --from)")
+    if found is None or not os.path.isfile(path):
+        raise SourceError(
+            f"{path}: is neither a folder of images nor a table that its name tells ({', '.join(_SUFFIXES)}; --from)"
+        )
     return found

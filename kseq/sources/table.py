@@ -5,7 +5,7 @@ The rules for a row that is not as the others; such a row is refused, and listed
 - A label that is empty, null or NaN (in a CSV also the word) is none.
 - A label that is not among the class names that were asked for is unknown.
 - A path that an earlier row has already is refused the second time, whatever its label: in two splits it would be a leak.
-- A row without a path is listed by its number.
+- A row without a path, or with one that is no text, is listed by its number. A label that is a list or an object is none.
 
 Rows are counted from 1, the first below the names of the columns. Where every label is a whole number, classes are numbered in
 the order of these numbers, else in the order of their names.
@@ -13,6 +13,7 @@ the order of these numbers, else in the order of their names.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import math
@@ -20,6 +21,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 from kseq.errors import ArgumentError, SourceError
@@ -33,7 +35,9 @@ _USUAL = {
     "label": ("label", "class", "class_name", "category"),
 }
 _DELIMITERS = ",;\t|"
-_WHOLE = re.compile(r"-?\d+")
+_WHOLE = re.compile(r"-?\d{1,18}")
+# What begins a file in UTF-16, which some spreadsheets write.
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 # The cells of some columns, row by row.
 _Rows = Callable[[Sequence[str]], Iterator[Sequence[Any]]]
@@ -68,6 +72,10 @@ class Columns:
             found[each.name] = wanted if wanted is not None else next((name for name in usual if name in names), None)
             if wanted is not None and wanted not in names:
                 raise SourceError(f"{path}: has no column {wanted!r}, its columns are {', '.join(names)}")
+            if names.count(found[each.name]) > 1:
+                raise SourceError(
+                    f"{path}: has {names.count(found[each.name])} columns called {found[each.name]!r}, allowed is one"
+                )
             if usual and found[each.name] is None:
                 raise SourceError(
                     f"{path}: which column is the {each.name}? (--{each.name}) None is called {', '.join(usual)}; "
@@ -135,7 +143,7 @@ def _images(
     numbers = {name: number for number, name in enumerate(classes)}
     seen: dict[bytes, int] = {}
     for row, ((image, _, split, group), label) in enumerate(zip(cells, labels, strict=True), start=1):
-        name = os.fsencode(str(image)) if not _is_missing(image) else b""
+        name = _path(image)
         refused = None
         if not name:
             refused = f"row {row} names no image"
@@ -162,14 +170,26 @@ def _first_reason(images: Sequence[SourceImage]) -> str:
     return f" (first: {os.fsdecode(images[0].path)}: {images[0].refused})" if images else ""
 
 
+def _path(value: Any) -> bytes:
+    """Nothing where it is none, or no text."""
+    try:
+        return os.fsencode(value) if isinstance(value, (str, bytes)) else b""
+    except UnicodeEncodeError:
+        return b""
+
+
 def _is_missing(value: Any) -> bool:
     return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
 
 
 def _class_name(value: Any) -> str | None:
-    if _is_missing(value):
+    if _is_missing(value) or isinstance(value, (list, dict)):
         return None
+    if isinstance(value, bytes):
+        value = os.fsdecode(value)
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    if not _path(text):
+        return None
     return text if text and text.lower() != "nan" else None
 
 
@@ -195,16 +215,19 @@ def _size(root: str, name: bytes) -> int:
 
 
 def _open_csv(path: str) -> tuple[list[str], _Rows]:
-    """A CSV with names in its first line, in UTF-8; its delimiter is what stands most often between these."""
+    """A CSV with names in its first line, in UTF-8, or UTF-16 with its mark; its delimiter is what this line has most of."""
+    with open(path, "rb") as binary:
+        encoding = "utf-16" if binary.read(2) in _UTF16_MARKS else "utf-8-sig"
     # Names of files may be other bytes than UTF-8: they come out as they went in.
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    opened = partial(open, path, encoding=encoding, errors="surrogateescape", newline="")
+    with opened() as file:
         head = file.readline()
     if not head.strip():
         raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
     delimiter = max(_DELIMITERS, key=head.count)
 
     def lines() -> Iterator[list[str]]:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with opened() as file:
             yield from csv.reader(file, delimiter=delimiter, strict=True)
 
     def rows(asked: Sequence[str]) -> Iterator[Sequence[Any]]:
@@ -238,7 +261,7 @@ def _open_jsonl(path: str) -> tuple[list[str], _Rows]:
                 number += 1
                 try:
                     found = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise SourceError(f"{path}: row {number} is not JSON: {error}") from error
                 if not isinstance(found, dict):
                     raise SourceError(f"{path}: row {number} is {line.strip()[:40]}, expected is an object in braces")
