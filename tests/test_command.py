@@ -126,7 +126,11 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["pack", "nothing", "packed"], "kseq: nothing: is not there, expected is a folder of images\n"),
+        (
+            ["pack", "nothing", "packed"],
+            "kseq: nothing: is not there, expected is a folder of images, or a table "
+            "(.csv, .tsv, .jsonl, .ndjson, .parquet, .pq)\n",
+        ),
         (["info", "nothing"], "kseq: nothing: there is no such folder\n"),
         (["verify", "nothing"], "kseq: nothing: there is no such folder\n"),
         (["pack", ".", "packed", "--encoding", "raw"], "kseq: encoding='raw' stores pixels of one size: give image_size, "),
