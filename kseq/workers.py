@@ -25,6 +25,10 @@ __all__ = ["WorkerPool", "process_pool", "usable_cores"]
 # Long enough that a validation or a slow step between two reads seldom costs a new start of processes.
 _IDLE_SECONDS = 5.0
 
+# By how much reading gives way to the training that it serves, in steps of niceness. Measured on two cores, of the rate
+# that batches from memory reach in `fit`, without and with it: tensorflow 0.67 and 0.93, torch 0.88 and 0.97, jax 0.88 and 0.91.
+_NICENESS = 10
+
 # Guards the swap of __main__ while processes start.
 _START_LOCK = threading.Lock()
 
@@ -98,10 +102,29 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _start_reader(initializer: Callable[..., None] | None, initargs: tuple) -> None:
+    _give_way()
+    if initializer is not None:
+        initializer(*initargs)
+
+
+def _give_way() -> None:
+    """Let the training have a core first: what is read ahead can wait, and when it is waited for, the training is not running.
+
+    Where threads have a niceness of their own: on Linux.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        # Where a sandbox forbids it, all goes on as well, only later.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
+
+
 class WorkerPool:
     """Workers that start with the first task, and end when none has come for some seconds.
 
-    So nothing is left running after a training that ended in any way, and an idle pool costs nothing.
+    So nothing is left running after a training that ended in any way, and an idle pool costs nothing. On Linux they give way to
+    the program's other threads.
 
     Args:
         workers: How many, at least 1.
@@ -161,9 +184,9 @@ class WorkerPool:
     def _start(self) -> Executor:
         executor: Executor
         if self._processes:
-            executor = process_pool(self._workers, self._initializer, self._initargs)
+            executor = process_pool(self._workers, _start_reader, (self._initializer, self._initargs))
         else:
-            executor = ThreadPoolExecutor(self._workers, thread_name_prefix="kseq")
+            executor = ThreadPoolExecutor(self._workers, thread_name_prefix="kseq", initializer=_give_way)
         threading.Thread(target=self._end_when_idle, args=(executor,), name="kseq-idle", daemon=True).start()
         return executor
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -107,6 +108,26 @@ def test_many_threads_at_once_get_what_they_ask_for(loader: Loader) -> None:
 
     with ThreadPoolExecutor(16) as pool:
         assert all(pool.map(read, np.random.default_rng(0).permutation(700).tolist()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
+@pytest.mark.parametrize("processes", [False, True])
+def test_whoever_reads_gives_way_to_the_program(numbered: Path, processes: bool) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    loader = make_loader(numbered, processes=processes)
+    loader.batch(0, 0)
+    if processes:
+        readers = [child.pid for child in multiprocessing.active_children()]
+    else:
+        readers = [thread.native_id for thread in threading.enumerate() if thread.name.startswith("kseq_")]
+    assert readers
+    ending = time.monotonic() + 30
+    # One of the processes may still be starting.
+    while {os.getpriority(os.PRIO_PROCESS, reader or 0) for reader in readers} != {min(before + 10, 19)}:
+        assert time.monotonic() < ending
+        time.sleep(0.01)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    loader.close()
 
 
 def test_buffers_are_used_again(loader: Loader) -> None:
