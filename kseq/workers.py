@@ -25,8 +25,8 @@ __all__ = ["WorkerPool", "process_pool", "usable_cores"]
 # Long enough that a validation or a slow step between two reads seldom costs a new start of processes.
 _IDLE_SECONDS = 5.0
 
-# By how much reading gives way to the training that it serves, in steps of niceness. Measured on two cores, of the rate
-# that batches from memory reach in `fit`, without and with it: tensorflow 0.67 and 0.93, torch 0.88 and 0.97, jax 0.88 and 0.91.
+# By how much reading gives way to the training that it serves, in steps of niceness. Measured on two cores, share of
+# what batches from memory reach in `fit`, without and with it: tensorflow 0.67, 0.93, torch 0.88, 0.97, jax 0.88, 0.91.
 _NICENESS = 10
 
 # Guards the swap of __main__ while processes start.
