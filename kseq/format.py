@@ -97,16 +97,16 @@ def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
 
 
 def read_piece(file: MappedFile, flat: str, offsets: str, number: int) -> np.ndarray:
-    """`(n,)`: what belongs to one row of an array of all rows' elements, as a view of the file.
+    """`(n, ...)`: what belongs to one row of an array of all rows' elements, as a view of the file.
 
     Raises:
         DamagedError: Where the row's offsets do not lie in that array.
     """
     elements: np.ndarray = file.arrays[flat]
     start, end = file.arrays[offsets][number : number + 2].tolist()
-    if not start <= end <= elements.size:
+    if not start <= end <= len(elements):
         raise DamagedError(
-            f"{file.path}: {offsets} of row {number} are {start} and {end}, allowed is rising and at most {elements.size}"
+            f"{file.path}: {offsets} of row {number} are {start} and {end}, allowed is rising and at most {len(elements)}"
         )
     return elements[start:end]
 

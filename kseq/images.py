@@ -14,6 +14,9 @@ The rules, for every format:
 - Animated: the first frame.
 - A box of a JPEG: where it is to become at most half as large, a quarter or an eighth, libjpeg decodes at that scale.
 - 32-bit and floating-point pixels, Lab and other spaces: refused.
+
+Of a mask, pixels are values, not colours: one channel of 8 bits as stored; of a palette, the indices; of one bit a pixel, 0 and
+1; anything else is refused. Orientation as above.
 """
 
 from __future__ import annotations
@@ -34,8 +37,10 @@ __all__ = [
     "MAX_PIXELS",
     "ImageHeader",
     "decode",
+    "decode_mask",
     "decode_shrunk",
     "encode_jpeg",
+    "encode_pixels",
     "encode_png",
     "is_jpeg",
     "read_header",
@@ -71,6 +76,9 @@ _CONVERSIONS = {
     (4, 3): cv2.COLOR_RGBA2RGB,
 }
 
+
+# Pillow's names of one channel: 8 bits, palette, 1 bit.
+_MASK_MODES = ("L", "P", "1")
 
 # JPEG_MAX_DIMENSION of libjpeg.
 _MOST_JPEG_SIDE = 65_500
@@ -196,9 +204,38 @@ def encode_png(data: bytes) -> bytes:
     """
     with _open(data) as image:
         pixels = upright(_plain_pixels(image), _orientation(image))
+    return encode_pixels(pixels)
+
+
+def encode_pixels(pixels: np.ndarray) -> bytes:
+    """`(height, width, 1, 3 or 4)` uint8 as the bytes of a PNG."""
     target = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(target, "PNG")
     return target.getvalue()
+
+
+def decode_mask(data: bytes | np.ndarray, orientation: int = 1, *, strict: bool = False) -> np.ndarray:
+    """Values of an encoded mask, upright.
+
+    Args:
+        data: The encoded bytes, of any known format.
+        orientation: EXIF's, from `read_header`.
+        strict: Refuse a PNG with a wrong checksum or no end.
+
+    Returns:
+        `(height, width, 1)` uint8.
+
+    Raises:
+        ImageError: Where the bytes are broken, or hold colours.
+    """
+    with _open(data) as image:
+        if image.mode not in _MASK_MODES:
+            raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
+        _load(image)
+        values = np.asarray(image).astype(np.uint8, copy=False)
+    if strict and image.format == "PNG":
+        _verify_png(data)
+    return upright(values[:, :, None], orientation)
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
@@ -23,8 +23,8 @@ from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
 from kseq.index import write_index
 from kseq.plan import Plan, Settings, make_plan
 from kseq.shard import ShardReader
+from kseq.sources.columns import Columns
 from kseq.sources.opening import open_source
-from kseq.sources.table import Columns
 from kseq.target import check_apart, open_shard, target_folder
 from kseq.workers import process_pool, usable_cores
 
@@ -49,7 +49,8 @@ class PackReport:
         bytes: Size of all its files, in bytes.
         seconds: How long it took.
         class_names: The class of each label number.
-        class_counts: Split name to the number of samples of each class.
+        splits: Split name to the number of its samples.
+        class_counts: Split name to the number of samples of each class; nothing where samples have no label.
         resumed: Shards that an earlier, unfinished run had made.
     """
 
@@ -61,6 +62,7 @@ class PackReport:
     bytes: int
     seconds: float
     class_names: tuple[str, ...]
+    splits: dict[str, int]
     class_counts: dict[str, list[int]]
     resumed: int = 0
 
@@ -70,8 +72,14 @@ def pack(
     dataset: str | os.PathLike[str],
     *,
     source_format: str | None = None,
-    image: str | None = None,
+    image: str | Sequence[str] | None = None,
     label: str | None = None,
+    targets: Mapping[str, str] | None = None,
+    mask: str | None = None,
+    boxes: str | None = None,
+    box_labels: str | None = None,
+    text: str | None = None,
+    weight: str | None = None,
     split_column: str | None = None,
     group: str | None = None,
     root: str | os.PathLike[str] | None = None,
@@ -105,8 +113,15 @@ def pack(
         dataset: The folder to make.
         source_format: `"folder"`, `"csv"`, `"jsonl"` or `"parquet"`; None to tell by what lies at `source` and by its name.
         image: The column of a table that holds the paths; None for the first that is called `image`, `path`, `file`,
-            `filename` or the like.
-        label: The column of its classes; None for the first that is called `label`, `class`, `class_name` or `category`.
+            `filename` or the like. Several make a field each, called like their columns.
+        label: The column of its classes; None for the first that is called `label`, `class`, `class_name` or `category`, `""`
+            for no label.
+        targets: Field name to column, for numbers, vectors, and several labels a sample (a list, or separated by `|`).
+        mask: The column of paths of masks, images of one channel whose pixels are values: kept losslessly, resized by nearest.
+        boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
+        box_labels: The column of their classes, lists as long.
+        text: The column of text.
+        weight: The column of weights, numbers of 0 or more.
         split_column: The column of its splits: `train`, `val` or `test`, or nothing, for what `val` and `test` share out.
         group: A column: all images with the same value fall into one split, and a share is a share of such groups.
         root: The folder that the paths of a table are relative to; None for the table's own.
@@ -149,7 +164,18 @@ def pack(
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
     place, target = _path("source", source), _path("dataset", dataset)
     check_apart(place, target)
-    columns = Columns(image, label, split_column, group)
+    columns = Columns(
+        image=(image,) if isinstance(image, str) else tuple(image or ()),
+        label=label,
+        split=split_column,
+        group=group,
+        targets=tuple((targets or {}).items()),
+        mask=mask,
+        boxes=boxes,
+        box_labels=box_labels,
+        text=text,
+        weight=weight,
+    )
     found = open_source(place, source_format, columns, None if root is None else _path("root", root), class_names)
     plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
     with target_folder(target, plan, overwrite=overwrite, resume=resume) as (folder, resumed):
@@ -255,19 +281,20 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
     """Read back what the shards hold, and write the index that makes them a dataset."""
     entries: list[ShardEntry] = []
     rejected: list[Rejected] = []
-    shapes: set[tuple[int, int]] = set()
+    sizes: dict[str, set[tuple[int, int]]] = {}
     packed: list[int] = []
     for number in range(plan.num_shards):
         reader = open_shard(plan, target, number)
         entries.append(reader.entry(number))
         left_out = reader.rejected()
         rejected += left_out
-        shapes |= _image_shapes(reader, plan.settings.fields()[0])
+        for each in (each for each in plan.fields() if each.is_pixels):
+            sizes.setdefault(each.name, set()).update(_image_sizes(reader, each))
         packed += _packed(plan, number, left_out)
     if not packed:
         reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
         raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
-    fields = plan.settings.fields(shapes.pop() if len(shapes) == 1 else (None, None))
+    fields = plan.fields({name: found.pop() for name, found in sizes.items() if len(found) == 1})
     names = np.array(plan.splits)[packed]
     splits = {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
     write_index(
@@ -280,8 +307,6 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
         rejected=rejected,
         settings=json.dumps(asdict(plan.settings), sort_keys=True),
     )
-    labels = np.array([plan.source.images[number].label for number in packed])
-    num_classes = len(plan.source.class_names)
     return PackReport(
         path=target,
         found=len(plan.source.images),
@@ -291,9 +316,19 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
         bytes=sum(each.num_bytes for each in entries) + os.path.getsize(os.path.join(target, INDEX_NAME)),
         seconds=0.0,
         class_names=plan.source.class_names,
-        class_counts={name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()},
+        splits={name: len(ids) for name, ids in splits.items()},
+        class_counts=_class_counts(plan, np.array(packed), splits),
         resumed=num_resumed,
     )
+
+
+def _class_counts(plan: Plan, packed: np.ndarray, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    """Split name to the number of samples of each class; nothing where samples have no label."""
+    if not any(each.content == "label" for each in plan.source.fields):
+        return {}
+    labels = np.array([each.label for each in plan.source.images])[packed]
+    num_classes = len(plan.source.class_names)
+    return {name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()}
 
 
 def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
@@ -305,7 +340,7 @@ def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
     return [plan.shard_starts[number] + place for place in places]
 
 
-def _image_shapes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:
+def _image_sizes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:
     """The different sizes of the images of a shard; two are enough to know that they differ."""
     if not image.encoded:
         return {(int(image.shape[0] or 0), int(image.shape[1] or 0))}

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import numbers
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import xxhash
 
 from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError, SourceError
-from kseq.fields import Field
+from kseq.fields import Field, write_fields
 from kseq.format import FORMAT_VERSION
 from kseq.images import CHANNELS, MAX_PIXELS
 from kseq.order import hash_key, permute
 from kseq.resize import INTERPOLATIONS, RESIZES
-from kseq.sources.files import FileSource, SourceImage
+from kseq.sources.files import Source, SourceImage
 
 __all__ = ["ENCODINGS", "Plan", "Settings", "make_plan"]
 
@@ -87,19 +88,20 @@ class Settings:
                 f"check=False: encoding={self.encoding!r} decodes every image anyway, only 'keep' can leave that out"
             )
 
-    def fields(self, image_shape: tuple[int | None, int | None] = (None, None)) -> tuple[Field, ...]:
-        """What each sample will hold, with the size of its images, or None for one that differs."""
-        channels = CHANNELS[self.color_mode]
+    def stored(self, field: Field, size: tuple[int | None, int | None] = (None, None)) -> Field:
+        """A field of a source as it is to be stored; `size` is the height and width of its images, None where they differ."""
+        if not field.is_pixels:
+            return field
         if self.encoding == "raw" and self.image_size is not None:
-            image_shape = self.image_size
-        image = Field("image", "image", self.encoding != "raw", "|u1", (*image_shape, channels))
-        return image, Field("label", "label", False, "<i4", ())
+            size = self.image_size
+        channels = CHANNELS[self.color_mode] if field.content == "image" else 1
+        return replace(field, encoded=self.encoding != "raw", shape=(*size, channels))
 
-    def estimate_bytes(self, image: SourceImage) -> int:
-        """About how many bytes a sample will take in its shard."""
+    def estimate_bytes(self, image: SourceImage, fields: Sequence[Field]) -> int:
+        """About how many bytes a sample of these fields will take in its shard."""
         if self.encoding == "raw":
             height, width = self.image_size or (0, 0)
-            return height * width * CHANNELS[self.color_mode]
+            return height * width * sum(each.shape[2] or 0 for each in fields if each.is_pixels)
         if self.encoding == "keep":
             return image.num_bytes
         # Three bits a pixel is a photo at quality 90 (measured); a source below that stays below it.
@@ -124,7 +126,7 @@ class Plan:
         dataset_id: 32 hexadecimal digits derived from all of the above and the format's version.
     """
 
-    source: FileSource
+    source: Source
     settings: Settings
     splits: list[str]
     shard_starts: list[int]
@@ -134,13 +136,18 @@ class Plan:
     def num_shards(self) -> int:
         return len(self.shard_starts) - 1
 
+    def fields(self, sizes: Mapping[str, tuple[int, int]] | None = None) -> tuple[Field, ...]:
+        """What each sample will hold; `sizes` has the height and width of each field whose images have all the same."""
+        known = sizes or {}
+        return tuple(self.settings.stored(each, known.get(each.name, (None, None))) for each in self.source.fields)
+
     def shard_images(self, number: int) -> list[SourceImage]:
         """The images planned for one shard."""
         return self.source.images[self.shard_starts[number] : self.shard_starts[number + 1]]
 
 
 def make_plan(
-    source: FileSource,
+    source: Source,
     settings: Settings,
     fractions: Mapping[str, float],
     *,
@@ -162,12 +169,13 @@ def make_plan(
         ArgumentError: Where fractions do not go with each other or with the folders.
     """
     splits = _assign_splits(source, fractions, stratify, seed)
-    sizes = [settings.estimate_bytes(image) for image in source.images]
+    fields = [settings.stored(each) for each in source.fields]
+    sizes = [settings.estimate_bytes(image, fields) for image in source.images]
     starts = _shard_starts(sizes, shard_bytes)
     return Plan(source, settings, splits, starts, _dataset_id(source, settings, splits, starts))
 
 
-def _assign_splits(source: FileSource, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
+def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
     wanted = {name: fraction for name, fraction in fractions.items() if fraction}
     named = {image.split for image in source.images} - {None}
     for name, fraction in wanted.items():
@@ -199,7 +207,7 @@ def _assign_splits(source: FileSource, fractions: Mapping[str, float], stratify:
     return splits
 
 
-def _units(source: FileSource, splits: list[str]) -> list[list[int]]:
+def _units(source: Source, splits: list[str]) -> list[list[int]]:
     """The images of `train` that may go to other splits: alone, or those of a group together; a group counts for the class of
     its first.
 
@@ -252,13 +260,32 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
     return [*starts, len(sizes)]
 
 
-def _dataset_id(source: FileSource, settings: Settings, splits: list[str], starts: list[int]) -> str:
+def _dataset_id(source: Source, settings: Settings, splits: list[str], starts: list[int]) -> str:
     total = xxhash.xxh3_128()
-    head = {"format": FORMAT_VERSION, "settings": asdict(settings), "classes": source.class_names, "shards": starts}
+    head = {
+        "format": FORMAT_VERSION,
+        "settings": asdict(settings),
+        "fields": write_fields(source.fields),
+        "classes": source.class_names,
+        "shards": starts,
+    }
     total.update(json.dumps(head, sort_keys=True).encode(errors="surrogateescape"))
     for image, split in zip(source.images, splits, strict=True):
         for text in (image.path, os.fsencode(split), (image.refused or "").encode(errors="surrogateescape")):
             total.update(b"%d:" % len(text))
             total.update(text)
         total.update(b"%d %d;" % (image.label, image.num_bytes))
+        for value in image.more:
+            _add_value(total, value)
     return total.hexdigest()
+
+
+def _add_value(total: xxhash.xxh3_128, value: Any) -> None:
+    """Add the value of a field, or the place of an image."""
+    if isinstance(value, np.ndarray):
+        total.update(f"{value.dtype} {value.shape}:".encode())
+        total.update(np.ascontiguousarray(value))
+    else:
+        text = value if isinstance(value, bytes) else repr(value).encode(errors="surrogateescape")
+        total.update(b"%d:" % len(text))
+        total.update(text)

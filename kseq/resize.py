@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from kseq.boxes import Box
 
-__all__ = ["INTERPOLATIONS", "RESIZES", "crop_to_ratio", "pad_to_ratio", "resize", "resize_to"]
+__all__ = ["INTERPOLATIONS", "RESIZES", "Placement", "crop_to_ratio", "pad_to_ratio", "placement", "resize", "resize_to"]
 
 RESIZES = ("stretch", "crop", "pad")
 
@@ -39,6 +40,32 @@ def pad_to_ratio(height: int, width: int, target_height: int, target_width: int)
     return Box(top, left, inner_height, inner_width)
 
 
+class Placement(NamedTuple):
+    """Which box of an image is resized, and which box of the target it then fills."""
+
+    source: Box
+    target: Box
+
+    def fill(self, pixels: np.ndarray, out: np.ndarray, interpolation: str) -> None:
+        """Fill a target of uint8 pixels with an image; what lies outside of the target's box becomes 0."""
+        part, target = self.source.of(pixels), self.target
+        if (target.height, target.width) == out.shape[:2]:
+            resize(part, out, interpolation)
+            return
+        inner = np.empty((target.height, target.width, out.shape[2]), np.uint8)
+        resize(part, inner, interpolation)
+        out[:] = 0
+        target.of(out)[:] = inner
+
+
+def placement(height: int, width: int, target_height: int, target_width: int, fit: str) -> Placement:
+    """How an image meets a target; `fit` as in `resize_to`."""
+    whole, target = Box(0, 0, height, width), Box(0, 0, target_height, target_width)
+    if fit == "crop":
+        return Placement(crop_to_ratio(height, width, target_height, target_width), target)
+    return Placement(whole, pad_to_ratio(height, width, target_height, target_width) if fit == "pad" else target)
+
+
 def resize_to(pixels: np.ndarray, out: np.ndarray, fit: str, interpolation: str) -> None:
     """Fill `out` with an image, meeting its aspect ratio by `fit`.
 
@@ -49,16 +76,7 @@ def resize_to(pixels: np.ndarray, out: np.ndarray, fit: str, interpolation: str)
             `pad_to_aspect_ratio`: the rest is 0).
         interpolation: One of `INTERPOLATIONS`.
     """
-    if fit == "crop":
-        pixels = crop_to_ratio(*pixels.shape[:2], *out.shape[:2]).of(pixels)
-    if fit == "pad":
-        box = pad_to_ratio(*pixels.shape[:2], *out.shape[:2])
-        inner = np.empty((box.height, box.width, out.shape[2]), np.uint8)
-        resize(pixels, inner, interpolation)
-        out[:] = 0
-        box.of(out)[:] = inner
-    else:
-        resize(pixels, out, interpolation)
+    placement(pixels.shape[0], pixels.shape[1], out.shape[0], out.shape[1], fit).fill(pixels, out, interpolation)
 
 
 def resize(pixels: np.ndarray, out: np.ndarray, interpolation: str) -> None:

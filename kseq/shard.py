@@ -38,8 +38,8 @@ from kseq.tiles import find_tiles
 
 __all__ = ["Encoded", "ShardReader", "ShardWriter"]
 
-# Of the arrays of an encoded field, those with a few bytes for each row.
-_LOOKED_UP = ("offsets", "size", "orientation", "tiles", "tile_offsets")
+# Of the arrays of an encoded or ragged field, those with a few bytes for each row.
+_LOOKED_UP = ("offsets", "size", "orientation", "tiles", "tile_offsets", "values")
 
 # The disk begins to write while images are still being decoded: measured, raw photos are packed a fifth faster.
 _WRITTEN_AT_ONCE = 4 << 20
@@ -63,13 +63,17 @@ class Encoded:
 def _forms(fields: Sequence[Field], num_rows: int | None) -> dict[str, ArrayForm]:
     """Every array of a shard, and what each must be."""
     forms: dict[str, ArrayForm] = {}
+    num_offsets = None if num_rows is None else num_rows + 1
     for each in fields:
         if each.encoded:
             forms |= string_forms(each.name, num_rows)
             forms[f"{each.name}/size"] = ArrayForm("<u4", (num_rows, 2))
             forms[f"{each.name}/orientation"] = ArrayForm("|u1", (num_rows,))
             forms[f"{each.name}/tiles"] = ArrayForm("<u4", (None,))
-            forms[f"{each.name}/tile_offsets"] = ArrayForm("<u8", (None if num_rows is None else num_rows + 1,))
+            forms[f"{each.name}/tile_offsets"] = ArrayForm("<u8", (num_offsets,))
+        elif each.is_ragged:
+            forms[f"{each.name}/values"] = ArrayForm(each.dtype, each.shape)
+            forms[f"{each.name}/offsets"] = ArrayForm("<u8", (num_offsets,))
         else:
             forms[each.name] = ArrayForm(each.dtype, (num_rows, *each.shape))
     forms["checksum"] = ArrayForm("<u8", (num_rows,))
@@ -106,7 +110,9 @@ class _Stream:
 
 def _spool_name(each: Field) -> str:
     """The name of the array that holds the bytes of a field."""
-    return f"{each.name}/bytes" if each.encoded else each.name
+    if each.encoded:
+        return f"{each.name}/bytes"
+    return f"{each.name}/values" if each.is_ragged else each.name
 
 
 def _row_form(each: Field) -> tuple[str, tuple[int, ...]]:
@@ -116,9 +122,14 @@ def _row_form(each: Field) -> tuple[str, tuple[int, ...]]:
     return each.dtype, tuple(length for length in each.shape if length is not None)
 
 
+def _has_offsets(each: Field) -> bool:
+    """Whether samples differ in length, so that the array that holds them has one of offsets beside it."""
+    return each.encoded or each.is_ragged
+
+
 @dataclass
 class _Rows:
-    """What a writer keeps of its rows besides the streams: a few numbers each."""
+    """What a writer keeps of the rows of an encoded or ragged field besides the streams: a few numbers each."""
 
     lengths: list[int] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -150,7 +161,7 @@ class ShardWriter:
         # The first, usually the images, are written where they are to stay; the others are few bytes.
         first = first_offset(path, self._attributes, _spool_name(fields[0]), *_row_form(fields[0]))
         self._streams = {each.name: _Stream(f"{path}.{each.name}", 0 if place else first) for place, each in enumerate(fields)}
-        self._rows = {each.name: _Rows() for each in fields if each.encoded}
+        self._rows = {each.name: _Rows() for each in fields if _has_offsets(each)}
         self._checksums: list[int] = []
         self._sources: list[bytes] = []
         self._rejected: list[Rejected] = []
@@ -172,7 +183,7 @@ class ShardWriter:
             stream.close()
 
     def add(self, source: bytes, sample: Mapping[str, Encoded | np.ndarray]) -> None:
-        """Append one sample: an `Encoded` for each encoded field, an array of the field's dtype and shape else."""
+        """Append one sample: an `Encoded` for each encoded field, an array of the field's shape else."""
         checksum = xxhash.xxh3_64()
         for each in self._fields:
             value = sample[each.name]
@@ -181,6 +192,8 @@ class ShardWriter:
                 self._add_encoded(each.name, value)
             else:
                 data = np.ascontiguousarray(value, each.dtype)
+                if each.is_ragged:
+                    self._rows[each.name].lengths.append(len(data))
             self._streams[each.name].append(data)
             checksum.update(data)
             if isinstance(value, Encoded):
@@ -216,13 +229,16 @@ class ShardWriter:
 
     def _spool(self, each: Field, stream: _Stream) -> Spool:
         dtype, row_shape = _row_form(each)
-        num_rows = stream.num_bytes if each.encoded else len(self._sources)
+        num_rows = sum(self._rows[each.name].lengths) if _has_offsets(each) else len(self._sources)
         return Spool(stream.path, dtype, (num_rows, *row_shape), stream.begin)
 
     def _plain_arrays(self) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
-        for name, rows in self._rows.items():
+        for each in (each for each in self._fields if _has_offsets(each)):
+            name, rows = each.name, self._rows[each.name]
             arrays[f"{name}/offsets"] = np.concatenate([[0], np.cumsum(rows.lengths)]).astype("<u8")
+            if each.is_ragged:
+                continue
             arrays[f"{name}/size"] = np.array(rows.sizes, "<u4").reshape(-1, 2)
             arrays[f"{name}/orientation"] = np.array(rows.orientations, np.uint8)
             arrays[f"{name}/tiles"] = np.concatenate([np.empty(0, "<u4"), *rows.tiles])
@@ -281,6 +297,10 @@ class ShardReader:
         """`(n,)` uint8: the stored bytes of an encoded field, as a view of the file."""
         return read_string(self._file, name, row)
 
+    def ragged(self, name: str, row: int) -> np.ndarray:
+        """`(count, ...)`: a row of a field whose samples differ in length, as a view of the file."""
+        return self.piece(f"{name}/values", f"{name}/offsets", row)
+
     def decode(self, name: str, row: int, color_mode: str, out: np.ndarray | None = None) -> np.ndarray:
         """`(height, width, channels)` uint8 pixels of an encoded image, upright; decoded into `out` if given.
 
@@ -316,7 +336,7 @@ class ShardReader:
                 offsets = self.array(f"{each.name}/offsets")
                 starts, ends = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
                 will_need(self.array(f"{each.name}/bytes"), starts, ends)
-            else:
+            elif not each.is_ragged:
                 flat = self.array(each.name).reshape(-1).view(np.uint8)
                 row_bytes = flat.size // self.num_rows
                 will_need(flat, rows * row_bytes, (rows + 1) * row_bytes)
@@ -348,6 +368,8 @@ class ShardReader:
             if each.encoded:
                 checksum.update(self.stored(each.name, row))
                 checksum.update(self.piece(f"{each.name}/tiles", f"{each.name}/tile_offsets", row))
+            elif each.is_ragged:
+                checksum.update(self.ragged(each.name, row))
             else:
                 checksum.update(self.array(each.name)[row])
         return checksum.intdigest()

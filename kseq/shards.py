@@ -129,7 +129,7 @@ class OpenShards:
         for place, (number, start, end) in enumerate(zip(shards.tolist(), starts.tolist(), ends.tolist(), strict=True)):
             reader = self.get(number)
             piece = reader.array(flat)[start:end]
-            pieces.append(piece if piece.size == end - start else reader.piece(flat, offsets, int(rows[place])))
+            pieces.append(piece if len(piece) == end - start else reader.piece(flat, offsets, int(rows[place])))
         return pieces
 
     def _table(self, name: str, number: int) -> _Table | None:
@@ -150,8 +150,8 @@ class OpenShards:
 
 
 def _slot_bytes(index: Index) -> int:
-    """The room for one shard: a multiple of a page and of the rows of every field that is not encoded."""
-    row_bytes = (_row_bytes(each.dtype, each.shape) for each in index.fields if not each.encoded)
+    """The room for one shard: a multiple of a page and of the rows of every field whose rows have one length."""
+    row_bytes = (_row_bytes(each.dtype, each.shape) for each in index.fields if not each.encoded and not each.is_ragged)
     unit = math.lcm(mmap.PAGESIZE, *row_bytes)
     return -(-int(index.num_bytes.max(initial=1)) // unit) * unit
 

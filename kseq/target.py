@@ -31,7 +31,7 @@ def open_shard(plan: Plan, folder: str, number: int) -> ShardReader:
     Raises:
         KseqError: Where there is none, or another.
     """
-    return ShardReader(os.path.join(folder, shard_name(number)), plan.settings.fields(), plan.dataset_id, number)
+    return ShardReader(os.path.join(folder, shard_name(number)), plan.fields(), plan.dataset_id, number)
 
 
 @contextmanager

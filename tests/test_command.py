@@ -54,7 +54,8 @@ def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixtur
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for name in options_of(command):
-        assert name.replace("_", "-") in printed or name.upper() in printed or f"no-{name}" in printed
+        option = {"targets": "target"}.get(name, name.replace("_", "-"))
+        assert f"--{option}" in printed or name.upper() in printed or f"--no-{name}" in printed
 
 
 def test_pack_prints_a_table_of_classes_and_splits_and_what_was_left_out(
@@ -83,8 +84,9 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
 
 def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     given = {
-        "source": "a", "dataset": "b", "source_format": "csv", "image": "photo", "label": "kind", "split_column": "part",
-        "group": "patient", "root": "photos",
+        "source": "a", "dataset": "b", "source_format": "csv", "image": ["left", "right"], "label": "kind",
+        "targets": {"age": "years", "tags": "topics"}, "mask": "outline", "boxes": "objects", "box_labels": "kinds",
+        "text": "caption", "weight": "worth", "split_column": "part", "group": "patient", "root": "photos",
         "encoding": "jpeg", "image_size": [6, 5], "resize": "pad", "color_mode": "grayscale",
         "interpolation": "area", "quality": 80, "max_side": 70, "check": False, "class_names": ["x", "y"], "val": 0.1,
         "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail", "shard_bytes": 1024, "workers": 3,
@@ -98,7 +100,9 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
         raise kseq.KseqError("enough")
 
     monkeypatch.setattr(kseq, "pack", fake)
-    words = "a b --from csv --image photo --label kind --split-column part --group patient --root photos "
+    words = "a b --from csv --image left --image right --label kind --target age=years --target tags=topics --mask outline "
+    words += "--boxes objects --box-labels kinds --text caption --weight worth "
+    words += "--split-column part --group patient --root photos "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--max-side 70 --no-check --class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
     words += "--shard-bytes 1K --workers 3 --overwrite --resume"
@@ -229,7 +233,8 @@ def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixt
     assert main(["info", str(numbered), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["samples"], facts["shards"], facts["class_names"]) == (100, 7, ["a", "b", "c"])
-    assert facts["splits"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
+    assert facts["splits"] == {"train": 80, "val": 20}
+    assert facts["class_counts"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
     assert facts["digest"] == kseq.ShardDataset(numbered).digest
     assert facts["fields"]["image"] == {"content": "image", "encoded": False, "dtype": "uint8", "shape": [4, 4, 3]}
 

@@ -18,7 +18,8 @@ from conftest import write_numbered
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.sources.opening import open_source
-from kseq.sources.table import Columns, TableSource
+from kseq.sources.columns import Columns
+from kseq.sources.table import TableSource
 
 Row = dict[str, Any]
 
@@ -85,7 +86,7 @@ def test_rows_stay_in_their_order_and_columns_go_by_their_names(tmp_path: Path, 
         {"note": None, "kind": "daisy", "photo": "a.jpg", "part": "train", "owner": "bob"},
         {"note": "z", "kind": "rose", "photo": "c.jpg", "part": None, "owner": None},
     ]
-    source = load(write(tmp_path / "t", rows), Columns("photo", "kind", "part", "owner"))
+    source = load(write(tmp_path / "t", rows), Columns(("photo",), "kind", "part", "owner"))
     assert source.class_names == ("daisy", "rose")
     found = [(image.path, image.label, image.split, image.group) for image in source.images]
     assert found == [(b"b.jpg", 1, "val", "ann"), (b"a.jpg", 0, "train", "bob"), (b"c.jpg", 1, None, None)]
@@ -255,7 +256,7 @@ def test_arguments_that_do_not_go_with_the_source_are_refused(tmp_path: Path) ->
         (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "go with a table"),
         (table, {"source_format": "excel"}, ArgumentError, "source_format='excel': allowed are folder, csv, jsonl, parquet"),
         (table, {"root": tmp_path / "none"}, SourceError, "none: is not a folder"),
-        (table, {"group": "who"}, SourceError, "has no column 'who', its columns are image, label"),
+        (table, {"group": "who"}, SourceError, "has no column 'who' .--group., its columns are image, label"),
         (table, {"source_format": "folder"}, SourceError, "is a file, expected is a folder"),
     ]
     for source, options, kind, words in cases:

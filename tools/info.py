@@ -55,15 +55,18 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
         },
         "packed_with": json.loads(index.settings),
         "class_names": list(dataset.classes),
-        "splits": _class_counts(dataset),
+        "splits": dataset.splits,
+        "class_counts": _class_counts(dataset),
         "num_rejected": len(rejected),
         "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
     }
 
 
 def _class_counts(dataset: kseq.ShardDataset) -> dict[str, list[int]]:
-    """For each split, the number of samples of each class."""
-    counts = {}
+    """For each split, the number of samples of each class; nothing where samples have no label."""
+    counts: dict[str, list[int]] = {}
+    if "label" not in dataset.fields:
+        return counts
     for name, ids in dataset.index.splits.items():
         labels = np.empty(len(ids), dataset.fields["label"].dtype)
         dataset.gather("label", ids.astype(np.int64), labels)
@@ -80,7 +83,7 @@ def _as_text(facts: dict[str, Any]) -> str:
     ]
     for name, field in facts["fields"].items():
         lines.append(f"{name}: {_field_text(field, facts['packed_with'])}")
-    lines += ["", format_counts(facts["class_names"], facts["splits"])]
+    lines += ["", format_counts(facts["splits"], facts["class_names"], facts["class_counts"])]
     if facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
         lines += [f"  {printable(each['path'])}: {each['reason']}" for each in facts.get("rejected", [])]
@@ -88,10 +91,28 @@ def _as_text(facts: dict[str, Any]) -> str:
 
 
 def _field_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
-    if field["content"] != "image":
-        return f"{field['dtype']}, a class number"
+    if field["content"] in ("image", "mask"):
+        return _pixels_text(field, settings)
+    shape = " x ".join("any number" if length is None else str(length) for length in field["shape"])
+    return f"{field['dtype']}{', ' if shape else ''}{shape}, {_MEANINGS[field['content']]}"
+
+
+_MEANINGS = {
+    "label": "a class number",
+    "multi_label": "class numbers",
+    "numbers": "numbers",
+    "boxes": "x1, y1, x2, y2 in pixels",
+    "labels": "the class numbers of the boxes",
+    "text": "UTF-8 text",
+    "weight": "a weight",
+}
+
+
+def _pixels_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
     height, width, channels = field["shape"]
-    size = f"{height} x {width}" if height and width else "sizes differ" if not (height or width) else f"{height} x {width}"
+    size = "sizes differ" if height is None or width is None else f"{height} x {width}"
+    if field["content"] == "mask":
+        return f"{'PNG' if field['encoded'] else 'uint8 values'}, {size}, a value for each pixel"
     stored = {"keep": "JPEG or PNG as found", "jpeg": f"JPEG, quality {settings['quality']}", "raw": "uint8 pixels"}[
         settings["encoding"]
     ]

@@ -53,8 +53,28 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT",
         help=f"what it is: {', '.join(SOURCE_FORMATS)} (default: told by what lies there and its name)",
     )
-    group.add_argument("--image", metavar="COLUMN", help="a table's paths (default: image, path, file, filename or the like)")
-    group.add_argument("--label", metavar="COLUMN", help="its classes (default: label, class, class_name or category)")
+    group.add_argument(
+        "--image",
+        metavar="COLUMN",
+        action="append",
+        help="a table's paths (default: image, path, file, filename or the like); several times for several images a sample",
+    )
+    group.add_argument(
+        "--label", metavar="COLUMN", help="its classes (default: label, class, class_name or category; '' for none)"
+    )
+    group.add_argument(
+        "--target",
+        dest="targets",
+        metavar="NAME=COLUMN",
+        action="append",
+        type=_pair,
+        help="numbers, vectors as [1, 0.5], or labels as a|b, to be the field NAME",
+    )
+    group.add_argument("--mask", metavar="COLUMN", help="paths of masks: images of one channel, a value for each pixel")
+    group.add_argument("--boxes", metavar="COLUMN", help="boxes as [[x1, y1, x2, y2], ...] in pixels of the upright image")
+    group.add_argument("--box-labels", metavar="COLUMN", help="their classes, as many")
+    group.add_argument("--text", metavar="COLUMN", help="text that goes with the image")
+    group.add_argument("--weight", metavar="COLUMN", help="weights of the samples")
     group.add_argument("--split-column", metavar="COLUMN", help="its splits: train, val or test; empty: for --val and --test")
     group.add_argument("--group", metavar="COLUMN", help="images that share a value fall into one split")
     group.add_argument("--root", metavar="DIR", help="what its paths are relative to (default: the table's folder)")
@@ -118,6 +138,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
 
 
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    if not (name and equals and column):
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair, expected is NAME=COLUMN")
+    return name, column
+
+
 def _size(text: str) -> int:
     match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
     if not match:
@@ -129,6 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pack, with progress on stderr and a summary on stdout."""
     names = [name for name in inspect.signature(kseq.pack).parameters if name != "progress"]
     chosen = {name: getattr(arguments, name) for name in names}
+    chosen["targets"] = dict(arguments.targets or ())
     with _Progress() as progress:
         report = kseq.pack(**chosen, progress=progress.show)
     print(_summary(report))
@@ -167,7 +195,7 @@ def _summary(report: kseq.PackReport) -> str:
     rate = report.found / max(report.seconds, 1e-9)
     shards = format_count(report.shards, "shard")
     lines = [
-        format_counts(report.class_names, report.class_counts),
+        format_counts(report.splits, report.class_names, report.class_counts),
         "",
         f"{format_count(report.packed, 'image')} packed into {printable(report.path)}: {shards}, {format_bytes(report.bytes)}, "
         f"{report.seconds:.1f} s ({rate:,.0f} images/s)",

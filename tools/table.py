@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 __all__ = ["format_bytes", "format_count", "format_counts", "format_table", "printable"]
 
@@ -35,13 +35,13 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def format_counts(class_names: Sequence[str], counts: dict[str, list[int]]) -> str:
-    """A table of classes by splits, with the sums."""
-    splits = sorted(counts, key=lambda name: (["train", "val", "test", name]).index(name))
-    rows = [["class", *splits]]
-    for number, name in enumerate(class_names):
-        rows.append([printable(name), *(f"{counts[split][number]:,}" for split in splits)])
-    rows.append(["all", *(f"{sum(counts[split]):,}" for split in splits)])
+def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
+    """A table of classes by splits, with the sums; of the sums alone where samples have no label."""
+    names = sorted(splits, key=lambda name: (["train", "val", "test", name]).index(name))
+    rows = [["class" if counts else "", *names]]
+    for number, name in enumerate(class_names if counts else ()):
+        rows.append([printable(name), *(f"{counts[split][number]:,}" for split in names)])
+    rows.append(["all", *(f"{splits[split]:,}" for split in names)])
     return format_table(rows)
 
 

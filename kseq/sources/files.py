@@ -1,4 +1,4 @@
-"""What every source of image files gives: where each image is, what is known of it, and its bytes."""
+"""What every source gives: where each image is, what is known of it, and the values of its sample; and image files."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from kseq.errors import ImageError
+from kseq.fields import IMAGE, LABEL, Field
 
-__all__ = ["SPLITS", "FileSource", "SourceImage"]
+__all__ = ["SPLITS", "FileSource", "Source", "SourceImage"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 
 
 class SourceImage(NamedTuple):
-    """One image file that was found or named: where, and what its source says of it. A tuple, since there may be millions.
+    """One sample that was found or named: where its image is, and what its source says of it. A tuple: there may be millions.
 
     Attributes:
-        path: Below the source's root, as bytes, with `/` between folders; or absolute.
+        path: What it is called, as bytes: of a file, its path below the source's root, with `/` between folders, or absolute.
         label: Class number, -1 where there is none.
         split: `"train"`, `"val"`, `"test"`, or None where the source does not say.
-        num_bytes: Its size on disk.
+        num_bytes: The size of its files on disk.
         refused: Why it cannot be packed, where that is known before it is read.
         group: What it must share its split with; None for nothing.
+        more: For each field of the source after the first and the label: its value, or of an image or a mask, its place.
+        place: Where its source finds the image, where `path` does not say that.
     """
 
     path: bytes
@@ -34,38 +39,73 @@ class SourceImage(NamedTuple):
     num_bytes: int
     refused: str | None = None
     group: str | None = None
+    more: tuple[Any, ...] = ()
+    place: Any = None
 
 
-Files = TypeVar("Files", bound="FileSource")
+Self = TypeVar("Self", bound="Source")
 
 
 @dataclass(frozen=True)
-class FileSource:
-    """Image files below a folder, in the order in which they are to be packed.
+class Source:
+    """Samples in the order in which they are to be packed, each of which any process can read by itself.
 
     Attributes:
-        root: The folder.
+        root: The folder or file, for messages.
         class_names: The class of each label number.
         images: What there is.
+        fields: What each sample holds, the first being an image, the second the label, if there is one. How images are stored
+            is not the source's affair: theirs are as `kseq.fields.IMAGE`.
     """
 
     root: str
     class_names: tuple[str, ...]
     images: list[SourceImage] = field(repr=False)
+    fields: tuple[Field, ...] = (IMAGE, LABEL)
 
-    def part(self: Files, images: Sequence[SourceImage]) -> Files:
+    def part(self: Self, images: Sequence[SourceImage]) -> Self:
         """A source of some of its images, for a process that needs to know of no others."""
         return replace(self, class_names=(), images=list(images))
 
-    def read(self, image: SourceImage) -> bytes:
-        """The bytes of one image file.
+    def read(self, image: SourceImage) -> dict[str, Any]:
+        """The values of one sample, as `kseq.encode.encode_sample` takes them.
 
         Raises:
-            ImageError: Where it was refused, cannot be read, or is a pipe or another thing that never ends.
+            ImageError: Where it was refused, or cannot be read.
         """
         if image.refused is not None:
             raise ImageError(image.refused)
-        path = os.path.join(os.fsencode(self.root), image.path)
+        first, *others = self.fields
+        values = {first.name: self.fetch(image.path if image.place is None else image.place)}
+        if others and others[0].content == "label":
+            values[others.pop(0).name] = np.array(image.label, np.int32)
+        for each, value in zip(others, image.more, strict=True):
+            values[each.name] = self.fetch(value) if each.is_pixels else value
+        return values
+
+    def fetch(self, place: Any) -> bytes | np.ndarray:
+        """The bytes of one image file, or its pixels.
+
+        Args:
+            place: What `SourceImage` says of where it is.
+
+        Raises:
+            ImageError: Where it cannot be read.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FileSource(Source):
+    """Image files below the folder `root`; their places are paths."""
+
+    def fetch(self, place: bytes) -> bytes:
+        """The bytes of one image file.
+
+        Raises:
+            ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
+        """
+        path = os.path.join(os.fsencode(self.root), place)
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise ImageError("is not a regular file")

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.files import FileSource
+from kseq.sources.columns import Columns
+from kseq.sources.files import Source
 from kseq.sources.folder import FolderSource
-from kseq.sources.table import FORMATS, Columns, TableSource
+from kseq.sources.table import FORMATS, TableSource
 
 __all__ = ["SOURCE_FORMATS", "open_source"]
 
@@ -18,7 +19,7 @@ _SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"
 
 def open_source(
     path: str, source_format: str | None, columns: Columns, root: str | None, class_names: Sequence[str] | None
-) -> FileSource:
+) -> Source:
     """Look through what lies at a path.
 
     Args:

@@ -1,14 +1,16 @@
-"""A table of images: CSV, JSON Lines or Parquet, with a column of paths and a column of classes.
+"""A table of images: CSV, JSON Lines or Parquet, with a column of paths and columns of what goes with them.
 
 The rules for a row that is not as the others; such a row is refused, and listed with the reason:
 
 - A label that is empty, null or NaN (in a CSV also the word) is none.
 - A label that is not among the class names that were asked for is unknown.
-- A path that an earlier row has already is refused the second time, whatever its label: in two splits it would be a leak.
+- A path that an earlier row has already is refused the second time, whatever its label: in two splits it would be a leak. Where
+  there are several images, that holds for all of them together.
 - A row without a path, or with one that is no text, is listed by its number. A label that is a list or an object is none.
 
 Rows are counted from 1, the first below the names of the columns. Where every label is a whole number, classes are numbered in
-the order of these numbers, else in the order of their names.
+the order of these numbers, else in the order of their names. What other columns may hold is at the top of
+`kseq/sources/values.py`.
 """
 
 from __future__ import annotations
@@ -16,72 +18,27 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-import math
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from typing import Any
 
 from kseq.errors import ArgumentError, SourceError
+from kseq.sources.columns import Columns
+from kseq.sources.drafts import Draft, draft_fields
 from kseq.sources.files import SPLITS, FileSource, SourceImage
+from kseq.sources.values import is_missing
 
-__all__ = ["FORMATS", "Columns", "TableSource"]
+__all__ = ["FORMATS", "TableSource"]
 
-# What the columns are called where nothing was said; the first that the table has.
-_USUAL = {
-    "image": ("image", "path", "file", "filename", "file_name", "filepath", "image_path", "image_file"),
-    "label": ("label", "class", "class_name", "category"),
-}
 _DELIMITERS = ",;\t|"
-_WHOLE = re.compile(r"-?\d{1,18}")
 # What begins a file in UTF-16, which some spreadsheets write.
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 # The cells of some columns, row by row.
 _Rows = Callable[[Sequence[str]], Iterator[Sequence[Any]]]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column of a table says what.
-
-    Attributes:
-        image: The path of the image; None for the first that is called `image`, `path`, `file`, `filename` or the like.
-        label: Its class; None for the first that is called `label`, `class`, `class_name` or `category`.
-        split: `train`, `val` (`validation`, `valid`) or `test`, in any case; an empty cell leaves it open. None for no column.
-        group: Images with the same value, such as a patient, share a split; an empty cell is no group. None for no column.
-    """
-
-    image: str | None = None
-    label: str | None = None
-    split: str | None = None
-    group: str | None = None
-
-    def find(self, path: str, names: Sequence[str]) -> Columns:
-        """The same with the columns that a table has.
-
-        Raises:
-            SourceError: Where it lacks one.
-        """
-        found: dict[str, str | None] = {}
-        for each in fields(self):
-            wanted = getattr(self, each.name)
-            usual = _USUAL.get(each.name, ())
-            found[each.name] = wanted if wanted is not None else next((name for name in usual if name in names), None)
-            if wanted is not None and wanted not in names:
-                raise SourceError(f"{path}: has no column {wanted!r}, its columns are {', '.join(names)}")
-            if names.count(found[each.name]) > 1:
-                raise SourceError(
-                    f"{path}: has {names.count(found[each.name])} columns called {found[each.name]!r}, allowed is one"
-                )
-            if usual and found[each.name] is None:
-                raise SourceError(
-                    f"{path}: which column is the {each.name}? (--{each.name}) None is called {', '.join(usual)}; "
-                    f"its columns are {', '.join(names)}"
-                )
-        return Columns(**found)
 
 
 @dataclass(frozen=True)
@@ -115,55 +72,47 @@ class TableSource(FileSource):
         try:
             names, rows = FORMATS[table_format](path)
             found = columns.find(path, names)
-            chosen = [getattr(found, each.name) for each in fields(found)]
-            cells = list(_fill(rows, chosen))
+            asked = list(dict.fromkeys(name for _, name in found.named()))
+            read = list(zip(*rows(asked), strict=True)) or [()] * len(asked)
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise SourceError(f"{path}: is not UTF-8: {error}") from error
-        labels = [_class_name(row[1]) for row in cells]
-        classes = _sorted_names({label for label in labels if label is not None}) if class_names is None else class_names
-        images = list(_images(path, root, cells, labels, classes))
+        cells = dict(zip(asked, read, strict=True))
+        draft = draft_fields(found, cells, class_names)
+        images = list(_images(path, root, found, cells, draft))
         if all(image.refused for image in images):
             raise SourceError(f"{path}: none of its {len(images)} rows can be packed{_first_reason(images)}")
-        return cls(root, tuple(classes), images)
+        return cls(root, draft.class_names, images, draft.fields)
 
 
-def _fill(rows: _Rows, chosen: Sequence[str | None]) -> Iterator[tuple[Any, ...]]:
-    """The cells of the chosen columns, None for those that are not."""
-    asked = [name for name in chosen if name is not None]
-    places = [asked.index(name) if name is not None else None for name in chosen]
-    for row in rows(asked):
-        yield tuple(None if place is None else row[place] for place in places)
-
-
-def _images(
-    path: str, root: str, cells: Iterable[tuple[Any, ...]], labels: Iterable[str | None], classes: Sequence[str]
-) -> Iterator[SourceImage]:
-    numbers = {name: number for number, name in enumerate(classes)}
-    seen: dict[bytes, int] = {}
-    for row, ((image, _, split, group), label) in enumerate(zip(cells, labels, strict=True), start=1):
-        name = _path(image)
-        refused = None
-        if not name:
-            refused = f"row {row} names no image"
-        elif b"\0" in name:
-            refused = f"row {row}: its path holds a zero byte, which no path does"
-        elif name in seen:
-            refused = f"row {row} names it again, after row {seen[name]}"
-        elif label is None:
-            refused = f"row {row} has no label"
-        elif label not in numbers:
-            refused = f"row {row} has the label {label!r}, which is not among the class names"
-        seen.setdefault(name, row)
+def _images(path: str, root: str, columns: Columns, cells: Mapping[str, Sequence[Any]], draft: Draft) -> Iterator[SourceImage]:
+    places = [[_path(cell) for cell in cells[name]] for name in (*columns.image, *filter(None, [columns.mask]))]
+    splits, groups = (cells[name] if name else repeat(None) for name in (columns.split, columns.group))
+    seen: dict[tuple[bytes, ...], int] = {}
+    # Those of a mask may be named as often as a table likes.
+    num_images = len(columns.image)
+    rows = zip(zip(*places, strict=True), draft.samples, splits, groups, strict=False)
+    for row, (paths, sample, split, group) in enumerate(rows, start=1):
+        refused = _refused(paths, seen.get(paths[:num_images])) or sample.refused
+        seen.setdefault(paths[:num_images], row)
         yield SourceImage(
-            name or b"(row %d)" % row,
-            numbers.get(label, -1) if label is not None else -1,
+            paths[0] or b"(row %d)" % row,
+            sample.label,
             _split(path, row, split),
-            0 if refused else _size(root, name),
-            refused,
-            None if _is_missing(group) else str(group),
+            0 if refused else sum(_size(root, each) for each in paths),
+            f"row {row} {refused}" if refused else None,
+            None if is_missing(group) else str(group),
+            (*paths[1:], *sample.values),
         )
+
+
+def _refused(paths: Sequence[bytes], earlier: int | None) -> str | None:
+    if not all(paths):
+        return "names no image" if not paths[0] else "lacks a path"
+    if any(b"\0" in each for each in paths):
+        return "has a path with a zero byte, which no path has"
+    return None if earlier is None else f"names it again, after row {earlier}"
 
 
 def _first_reason(images: Sequence[SourceImage]) -> str:
@@ -178,27 +127,8 @@ def _path(value: Any) -> bytes:
         return b""
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def _class_name(value: Any) -> str | None:
-    if _is_missing(value) or isinstance(value, (list, dict)):
-        return None
-    if isinstance(value, bytes):
-        value = os.fsdecode(value)
-    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
-    if not _path(text):
-        return None
-    return text if text and text.lower() != "nan" else None
-
-
-def _sorted_names(names: set[str]) -> list[str]:
-    return sorted(names, key=int) if all(_WHOLE.fullmatch(name) for name in names) else sorted(names)
-
-
 def _split(path: str, row: int, value: Any) -> str | None:
-    if _is_missing(value):
+    if is_missing(value):
         return None
     found = SPLITS.get(str(value).strip().lower())
     if found is None:

@@ -1,0 +1,169 @@
+"""One sample as it is stored: its images encoded or resized, masks and boxes moved along with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kseq.boxes import Box
+from kseq.errors import ImageError
+from kseq.fields import Field
+from kseq.images import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, read_header, recolor
+from kseq.objects import check_boxes, move_boxes
+from kseq.plan import Settings
+from kseq.resize import Placement, placement
+from kseq.shard import Encoded
+
+__all__ = ["encode_sample"]
+
+
+def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: Settings) -> dict[str, Encoded | np.ndarray]:
+    """The values of one sample as they are to be stored.
+
+    Args:
+        values: Field name to value: of an image or a mask, the bytes of its file, or `(height, width)` or
+            `(height, width, channels)` uint8 pixels; of any other, an array of the field's shape. Masks and boxes are those of
+            the first image.
+        fields: What a sample holds; the first is an image.
+        settings: How images are stored.
+
+    Returns:
+        Field name to an `Encoded`, or to an array of the field's dtype and shape.
+
+    Raises:
+        NotAnImageError: Where a file is no image.
+        ImageError: Where it is broken, or a mask or a box does not go with its image.
+    """
+    places: dict[str, _Place] = {}
+    stored: dict[str, Encoded | np.ndarray] = {}
+    for each in fields:
+        if each.content == "image":
+            stored[each.name], places[each.name] = _encode_image(values[each.name], settings)
+    first = places[fields[0].name]
+    for each in fields:
+        if each.content == "mask":
+            stored[each.name] = _encode_mask(each.name, values[each.name], first, settings)
+        elif each.content != "image":
+            stored[each.name] = np.asarray(values[each.name], each.dtype)
+    _move_objects(stored, fields, first)
+    return stored
+
+
+class _Place(NamedTuple):
+    """Where an image comes to lie.
+
+    Attributes:
+        height: Of the upright image as it came.
+        width: Of the same.
+        size: The height and width in which it is stored.
+        placement: What is kept of it, and what that fills.
+    """
+
+    height: int
+    width: int
+    size: tuple[int, int]
+    placement: Placement
+
+    @property
+    def is_same(self) -> bool:
+        """Whether it is stored as it came."""
+        return self.size == (self.height, self.width)
+
+    def fill(self, pixels: np.ndarray, interpolation: str) -> np.ndarray:
+        """`(height, width, channels)` uint8: the image in the size in which it is stored."""
+        if self.is_same:
+            return pixels
+        target = np.empty((*self.size, pixels.shape[2]), np.uint8)
+        self.placement.fill(pixels, target, interpolation)
+        return target
+
+
+def _place(height: int, width: int, settings: Settings) -> _Place:
+    if settings.image_size is not None:
+        size = settings.image_size
+        return _Place(height, width, size, placement(height, width, *size, settings.resize))
+    size = (height, width)
+    if settings.max_side is not None and max(size) > settings.max_side:
+        # The longer side becomes `max_side`, the other keeps the ratio, rounded.
+        size = (max(1, round(height * settings.max_side / max(size))), max(1, round(width * settings.max_side / max(size))))
+    return _Place(height, width, size, Placement(Box(0, 0, height, width), Box(0, 0, *size)))
+
+
+def _encode_image(data: bytes | np.ndarray, settings: Settings) -> tuple[Encoded | np.ndarray, _Place]:
+    if isinstance(data, np.ndarray):
+        found, orientation = _checked_pixels(data), 1
+        place = _place(found.shape[0], found.shape[1], settings)
+        if settings.encoding == "keep":
+            return Encoded(encode_pixels(found), place.height, place.width), place
+        pixels = recolor(found, settings.color_mode)
+    else:
+        header = read_header(data)
+        orientation = header.orientation
+        place = _place(header.height, header.width, settings)
+        if settings.encoding == "keep":
+            return _keep(data, header.format in ("JPEG", "PNG"), place, orientation, settings.check), place
+        pixels = decode(data, settings.color_mode, orientation, strict=True)
+    pixels = place.fill(pixels, settings.interpolation)
+    if settings.encoding == "raw":
+        return pixels, place
+    return Encoded(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), place
+
+
+def _keep(data: bytes, is_kept: bool, place: _Place, orientation: int, check: bool) -> Encoded:
+    if not is_kept:
+        return Encoded(encode_png(data), place.height, place.width)
+    if check:
+        decode(data, "rgb", strict=True)
+    return Encoded(data, place.height, place.width, orientation)
+
+
+def _checked_pixels(pixels: np.ndarray) -> np.ndarray:
+    """`(height, width, channels)` of pixels that may lack the last axis."""
+    shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
+        raise ImageError(
+            f"is {pixels.dtype} of shape {pixels.shape}, allowed is uint8 of (height, width) or (height, width, 1, 3 or 4)"
+        )
+    return np.ascontiguousarray(shaped)
+
+
+def _encode_mask(name: str, data: bytes | np.ndarray, image: _Place, settings: Settings) -> Encoded | np.ndarray:
+    """Whatever images are encoded as, masks lose nothing: PNG, or values."""
+    try:
+        values, is_kept, orientation = _mask_values(data)
+    except ImageError as error:
+        raise type(error)(f"its {name} {error}") from error
+    if values.shape[:2] != (image.height, image.width):
+        raise ImageError(
+            f"its {name} has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, "
+            f"{image.height} x {image.width}"
+        )
+    if image.is_same and is_kept and settings.encoding != "raw":
+        return Encoded(bytes(data), image.height, image.width, orientation)
+    placed = image.fill(values, "nearest")
+    return placed if settings.encoding == "raw" else Encoded(encode_pixels(placed), *placed.shape[:2])
+
+
+def _mask_values(data: bytes | np.ndarray) -> tuple[np.ndarray, bool, int]:
+    """The values of a mask, upright; whether its bytes can be stored as they are, and with which orientation."""
+    if isinstance(data, np.ndarray):
+        values = _checked_pixels(data)
+        if values.shape[2] != 1:
+            raise ImageError(f"has {values.shape[2]} channels, allowed is one")
+        return values, False, 1
+    header = read_header(data)
+    return decode_mask(data, header.orientation, strict=True), header.format == "PNG", header.orientation
+
+
+def _move_objects(stored: dict[str, Any], fields: Sequence[Field], image: _Place) -> None:
+    """Bring boxes to the size in which their image is stored; those that are cropped away go, and their labels with them."""
+    for each in fields:
+        if each.content == "boxes":
+            checked = check_boxes(stored[each.name], image.height, image.width)
+            stored[each.name], stay = move_boxes(checked, *image.placement)
+            for labels in (other.name for other in fields if other.content == "labels"):
+                if len(stored[labels]) != len(stay):
+                    raise ImageError(f"has {len(stay)} {each.name} and {len(stored[labels])} {labels}, expected are as many")
+                stored[labels] = stored[labels][stay]

@@ -1,0 +1,218 @@
+"""What the cells of a column are: numbers, labels, boxes or text; and each as a sample stores it.
+
+The rules, for every table and every kind of record:
+
+- A cell is missing if it is empty, null or NaN. A sample whose number or weight is missing is refused; missing labels of
+  `--target`, missing boxes and missing text are none.
+- `--target`: where any cell is a word, a list of words, or has `|` between its parts, the column is of labels (`multi_label`),
+  numbered in the order of their names. So is a column of lists of whole numbers whose lengths differ. Else it is of numbers:
+  single, or in lists of one shape, or of lengths that differ. Whole numbers are stored as int64, others as float32.
+- In text, a list is JSON: `[0.5, 1]`.
+- Numbers are finite. Weights are 0 or more.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kseq.errors import SourceError
+from kseq.fields import Field
+
+__all__ = ["Refused", "boxes", "class_name", "is_missing", "labels", "sorted_names", "target", "text", "weight"]
+
+_WHOLE = re.compile(r"-?\d{1,18}")
+
+
+class Refused(str):
+    """In place of a value: why there is none."""
+
+
+# A field, and its value for each sample, or why it has none.
+Column = tuple[Field, list[Any]]
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell says nothing."""
+    return value is None or (isinstance(value, str) and not value.strip()) or (isinstance(value, float) and math.isnan(value))
+
+
+def class_name(value: Any) -> str | None:
+    """The name of a class, None for a cell that names none: missing, a list, no text that a file name could hold."""
+    if is_missing(value) or isinstance(value, (list, dict)):
+        return None
+    if isinstance(value, bytes):
+        value = value.decode(errors="surrogateescape")
+    name = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+    try:
+        name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return None
+    return name if name and name.lower() != "nan" else None
+
+
+def sorted_names(names: Iterable[str]) -> list[str]:
+    """Classes in the order of their numbers: as numbers where all of them are, else as text."""
+    found = set(names)
+    return sorted(found, key=int) if all(_WHOLE.fullmatch(name) for name in found) else sorted(found)
+
+
+def target(name: str, cells: Sequence[Any]) -> Column:
+    """A column of numbers or of labels; which, its cells tell."""
+    parsed = [_parse(cell) for cell in cells]
+    if any(_has_words(each) for each in parsed) or _are_uneven_whole_numbers(parsed):
+        return _labels(name, "multi_label", parsed)
+    return _numbers(name, parsed)
+
+
+def labels(name: str, cells: Sequence[Any], class_names: Sequence[str] | None = None) -> Column:
+    """A column of lists of class names, for the boxes of each sample."""
+    return _labels(name, "labels", [_parse(cell) for cell in cells], class_names)
+
+
+def boxes(name: str, cells: Sequence[Any]) -> Column:
+    """A column of lists of x1, y1, x2, y2."""
+    return Field(name, "boxes", False, "<f4", (None, 4)), [_or_refused(_boxes, cell) for cell in cells]
+
+
+def text(name: str, cells: Sequence[Any]) -> Column:
+    """A column of text."""
+    return Field(name, "text", False, "|u1", (None,)), [_or_refused(_text, cell) for cell in cells]
+
+
+def weight(name: str, cells: Sequence[Any]) -> Column:
+    """A column of weights."""
+    return Field(name, "weight", False, "<f4", ()), [_or_refused(_weight, cell) for cell in cells]
+
+
+def _or_refused(convert: Callable[[Any], Any], cell: Any) -> Any:
+    try:
+        return convert(cell)
+    except (ValueError, TypeError, OverflowError) as error:
+        return Refused(str(error))
+
+
+def _parse(cell: Any) -> Any:
+    """A cell as it came from JSON or Parquet, or as it stands in text: None, a number, a word, or a list of these."""
+    if isinstance(cell, np.ndarray):
+        return cell.tolist()
+    if isinstance(cell, bytes):
+        cell = cell.decode(errors="surrogateescape")
+    if is_missing(cell):
+        return None
+    if not isinstance(cell, str):
+        return cell
+    stripped = cell.strip()
+    if stripped.startswith("["):
+        try:
+            return json.loads(stripped)
+        except ValueError:
+            return stripped
+    if "|" in stripped:
+        return [part.strip() for part in stripped.split("|") if part.strip()]
+    return _number_or_word(stripped)
+
+
+def _number_or_word(word: str) -> int | float | str:
+    try:
+        return int(word) if _WHOLE.fullmatch(word) else float(word)
+    except ValueError:
+        return word
+
+
+def _has_words(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(each, str) for each in value))
+
+
+def _are_uneven_whole_numbers(parsed: Sequence[Any]) -> bool:
+    lists = [each for each in parsed if isinstance(each, list)]
+    whole = all(isinstance(each, int) for value in lists for each in value)
+    return whole and len({len(each) for each in lists}) > 1
+
+
+def _labels(name: str, content: str, parsed: Sequence[Any], class_names: Sequence[str] | None = None) -> Column:
+    named = [_names(each) for each in parsed]
+    classes = sorted_names(each for names in named for each in names or ()) if class_names is None else class_names
+    numbers = {each: number for number, each in enumerate(classes)}
+    values = [_class_numbers(names, numbers) for names in named]
+    return Field(name, content, False, "<i4", (None,), tuple(classes)), values
+
+
+def _names(value: Any) -> list[str] | None:
+    """The class names in a cell; None where one is no name."""
+    names = [class_name(each) for each in (value if isinstance(value, list) else [] if value is None else [value])]
+    return None if None in names else [each for each in names if each is not None]
+
+
+def _class_numbers(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | Refused:
+    if names is None:
+        return Refused("has something that is no name of a class")
+    unknown = [name for name in names if name not in numbers]
+    if unknown:
+        return Refused(f"has {unknown[0]!r}, which is not among the class names")
+    return np.array([numbers[name] for name in names], np.int32)
+
+
+def _numbers(name: str, parsed: Sequence[Any]) -> Column:
+    arrays = [_or_refused(_finite, value) for value in parsed]
+    good = [each for each in arrays if isinstance(each, np.ndarray)]
+    if not good:
+        reason = next((each for each in arrays if isinstance(each, Refused)), "there are no samples")
+        raise SourceError(f"target {name}: no sample has numbers (the first {reason})")
+    shapes = {each.shape for each in good}
+    if len(shapes) > 1 and any(len(shape) != 1 for shape in shapes):
+        raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are one shape, or plain lists")
+    dtype = "<i8" if all(each.dtype.kind == "i" for each in good) else "<f4"
+    field = Field(name, "numbers", False, dtype, shapes.pop() if len(shapes) == 1 else (None,))
+    return field, [each if isinstance(each, Refused) else each.astype(dtype) for each in arrays]
+
+
+def _finite(value: Any) -> np.ndarray:
+    if value is None:
+        raise ValueError("has no number")
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"has {str(value)[:40]}, allowed are numbers in lists of one length") from None
+    if found.dtype.kind == "b":
+        found = found.astype(np.int64)
+    if found.dtype.kind not in "iuf" or not np.isfinite(found.astype(np.float32)).all():
+        raise ValueError(f"has {str(value)[:40]}, allowed are finite numbers")
+    return found.astype(np.int64) if found.dtype.kind in "iu" else found
+
+
+def _boxes(cell: Any) -> np.ndarray:
+    value = _parse(cell)
+    found: np.ndarray
+    try:
+        found = np.asarray([] if value is None else value, np.float32)
+    except (ValueError, TypeError):
+        found = np.empty(3)
+    if found.size == 0:
+        return np.empty((0, 4), np.float32)
+    if found.shape == (4,):
+        found = found[None]
+    if found.ndim != 2 or found.shape[1] != 4:
+        raise ValueError(f"has boxes {str(value)[:40]}, allowed is a list of [x1, y1, x2, y2]")
+    return found
+
+
+def _text(cell: Any) -> np.ndarray:
+    if isinstance(cell, (list, dict)):
+        raise ValueError(f"has {str(cell)[:40]}, allowed is text")
+    given = b"" if is_missing(cell) else cell if isinstance(cell, bytes) else str(cell).encode(errors="surrogateescape")
+    return np.frombuffer(given, np.uint8)
+
+
+def _weight(cell: Any) -> np.ndarray:
+    value = _parse(cell)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(
+            "has no weight" if value is None else f"has weight {str(value)[:40]}, allowed are numbers of 0 or more"
+        )
+    return np.array(value, np.float32)
