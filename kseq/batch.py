@@ -4,98 +4,40 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from kseq.augment import Crop, RandomFlip, draw
+from kseq.augment import Crop, RandomFlip
 from kseq.boxes import Box
 from kseq.buffers import ArraySpec
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError, DamagedError, ImageError
 from kseq.fields import Field
-from kseq.images import CHANNELS, recolor
+from kseq.forms import ImageForm
+from kseq.images import recolor
+from kseq.moves import Moves
+from kseq.objects import flip_boxes, move_boxes
 from kseq.parts import Parts
-from kseq.resize import INTERPOLATIONS, RESIZES, resize, resize_to
+from kseq.resize import resize, resize_to
 from kseq.shard import ShardReader
 
-__all__ = ["BatchMaker", "ImageForm"]
-
-_DTYPES = ("uint8", "float16", "float32")
-_DATA_FORMATS = ("channels_last", "channels_first")
+__all__ = ["PADDING", "BatchMaker"]
 
 # What is worth handing to another worker, in images that are decoded, and in bytes that are copied (1 to 2 ms either way).
 _LEAST_DECODED = 8
 _LEAST_COPIED_BYTES = 16 << 20
 
-
-@dataclass(frozen=True)
-class ImageForm:
-    """The form in which images leave: every image of a batch has the same.
-
-    Attributes:
-        height: In pixels.
-        width: In pixels.
-        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
-        data_format: `"channels_last"` or `"channels_first"`.
-        dtype: `"uint8"`, `"float16"` or `"float32"`.
-        scale: What floating-point pixels are multiplied by, from [0, 255].
-        fit: `"stretch"`, `"crop"` or `"pad"`: how an image of another aspect ratio is resized.
-        interpolation: One of Keras's names.
-    """
-
-    height: int
-    width: int
-    color_mode: str = "rgb"
-    data_format: str = "channels_last"
-    dtype: str = "uint8"
-    scale: float | None = None
-    fit: str = "stretch"
-    interpolation: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        choices: list[tuple[str, Any, Sequence[str]]] = [
-            ("color_mode", self.color_mode, tuple(CHANNELS)),
-            ("data_format", self.data_format, _DATA_FORMATS),
-            ("dtype", self.dtype, _DTYPES),
-            ("fit", self.fit, RESIZES),
-            ("interpolation", self.interpolation, INTERPOLATIONS),
-        ]
-        for name, value, allowed in choices:
-            if value not in allowed:
-                raise ArgumentError(f"{name}={value!r}: allowed are {', '.join(allowed)}")
-        if self.scale is not None and self.dtype == "uint8":
-            raise ArgumentError(f"scale={self.scale}: goes with dtype='float32' or 'float16', found dtype='uint8'")
-
-    @property
-    def pixel_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)`."""
-        return self.height, self.width, CHANNELS[self.color_mode]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """The shape of one image in a batch, in the order of `data_format`."""
-        height, width, channels = self.pixel_shape
-        return (height, width, channels) if self.data_format == "channels_last" else (channels, height, width)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether images leave as uint8 pixels, channels last: just as they are decoded."""
-        return self.dtype == "uint8" and self.data_format == "channels_last"
-
-    def convert(self, pixels: np.ndarray, out: np.ndarray) -> None:
-        """Uint8 (or other) pixels, channels last, into `out` of this form; one image or a batch."""
-        moved = pixels if self.data_format == "channels_last" else np.moveaxis(pixels, -1, -3)
-        if self.scale is None:
-            np.copyto(out, moved, casting="unsafe")
-        else:
-            np.multiply(moved, np.float32(self.scale), out=out, dtype=np.float32, casting="unsafe")
+# What stands where a sample has fewer elements than the longest of its batch.
+PADDING = {"labels": -1}
 
 
 class BatchMaker:
     """Fills rows of batch buffers; picklable, so that worker processes fill them just as threads do.
+
+    A field whose samples differ in length is padded, with an array `NAME_mask` beside it that is True where there are elements;
+    several labels are a row of zeros and ones.
 
     Args:
         dataset: Where the samples are.
@@ -104,6 +46,8 @@ class BatchMaker:
         crop: How a box is cut out of each image, or None.
         flips: How each image is mirrored.
         seed: Draws crops and flips, together with the epoch and the sample id.
+        mask_format: The `data_format` of masks; None for that of the images.
+        pad_to: How many elements to make room for in every batch; None for as many as the longest of its samples has.
     """
 
     def __init__(
@@ -114,28 +58,71 @@ class BatchMaker:
         crop: Crop | None = None,
         flips: Sequence[RandomFlip] = (),
         seed: int = 0,
+        *,
+        mask_format: str | None = None,
+        pad_to: int | None = None,
     ) -> None:
         self.dataset = dataset
         self.form = form
         self._fields = {name: dataset.fields[name] for name in fields}
+        self._mask_form = replace(
+            form,
+            color_mode="grayscale",
+            data_format=mask_format or form.data_format,
+            dtype="uint8",
+            scale=None,
+            interpolation="nearest",
+        )
         self._crop = crop
         self._flips = tuple(flips)
         self._seed = seed
+        self._pad_to = pad_to
+        self._padded = [name for name, each in self._fields.items() if each.is_ragged and each.content != "multi_label"]
         self._specs: dict[int, dict[str, ArraySpec]] = {}
 
-    def specs(self, num_samples: int) -> dict[str, ArraySpec]:
-        """The arrays of a batch: field name to shape and dtype."""
+    def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
+        """The arrays of a batch of samples: name to shape and dtype.
+
+        Raises:
+            ArgumentError: Where a sample has more elements than `pad_to`.
+        """
+        specs = self._fixed_specs(len(sample_ids))
+        if self._padded:
+            specs = dict(specs)
+            for name in self._padded:
+                shape = (len(sample_ids), self._room(name, sample_ids))
+                specs[name] = ArraySpec((*shape, *_lengths(self._fields[name].shape[1:])), self._fields[name].dtype)
+                specs[f"{name}_mask"] = ArraySpec(shape, "bool")
+        return specs
+
+    def _room(self, name: str, sample_ids: np.ndarray) -> int:
+        counts = self.dataset.counts(name, sample_ids)
+        longest = int(counts.max(initial=0))
+        if self._pad_to is None or self._fields[name].content == "text":
+            # An axis of length 0 would trouble more models than one row of padding.
+            return max(longest, 1)
+        if longest > self._pad_to:
+            error = ArgumentError(f"has {longest} elements in {name}, allowed by pad_to are {self._pad_to}")
+            raise self.dataset.at(int(sample_ids[counts.argmax()]), error)
+        return self._pad_to
+
+    def _fixed_specs(self, num_samples: int) -> dict[str, ArraySpec]:
         if num_samples not in self._specs:
-            self._specs[num_samples] = self._make_specs(num_samples)
+            fixed = (each for name, each in self._fields.items() if name not in self._padded)
+            self._specs[num_samples] = {each.name: self._fixed_spec(each, num_samples) for each in fixed}
         return self._specs[num_samples]
 
-    def _make_specs(self, num_samples: int) -> dict[str, ArraySpec]:
-        return {
-            name: ArraySpec((num_samples, *self.form.shape), self.form.dtype)
-            if field.content == "image"
-            else ArraySpec((num_samples, *(length or 0 for length in field.shape)), field.dtype)
-            for name, field in self._fields.items()
-        }
+    def _fixed_spec(self, field: Field, num_samples: int) -> ArraySpec:
+        if field.is_pixels:
+            form = self._form_of(field)
+            return ArraySpec((num_samples, *form.shape), form.dtype)
+        if field.content == "multi_label":
+            return ArraySpec((num_samples, len(field.class_names)), "float32")
+        return ArraySpec((num_samples, *_lengths(field.shape)), field.dtype)
+
+    def batch_bytes(self, batch_size: int) -> int:
+        """About how much memory a batch takes."""
+        return sum(spec.num_bytes for spec in self._fixed_specs(batch_size).values())
 
     def fill(self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int) -> None:
         """Fill the rows from `start` on with samples.
@@ -151,53 +138,61 @@ class BatchMaker:
             ImageError: Where an image cannot be decoded.
         """
         self.dataset.check(sample_ids)
+        moves = Moves(self._crop, self._flips, self._seed, epoch, sample_ids)
+        rows = {name: array[start : start + len(sample_ids)] for name, array in arrays.items()}
         for name, field in self._fields.items():
-            rows = arrays[name][start : start + len(sample_ids)]
-            if field.content == "image" and not self._is_copied(field):
-                self._fill_images(field, rows, sample_ids, epoch)
-            else:
-                self.dataset.gather(name, sample_ids, rows)
+            if field.is_pixels and not self._is_copied(field):
+                self._fill_images(field, rows[name], moves)
+            elif field.content == "multi_label":
+                _fill_multi_hot(rows[name], self.dataset.ragged(name, sample_ids))
+            elif not field.is_ragged:
+                self.dataset.gather(name, sample_ids, rows[name])
+            elif field.content not in ("boxes", "labels"):
+                _fill_padded(rows[name], rows[f"{name}_mask"], self.dataset.ragged(name, sample_ids), 0)
+        self._fill_objects(rows, moves)
 
     def least_rows(self, batch_size: int) -> int:
         """How many rows are worth handing to a worker, of a batch of `batch_size`.
 
         Decoding a few images takes longer than handing them over; plain copies are large before they do.
         """
-        if not all(self._is_copied(field) for field in self._fields.values() if field.content == "image"):
+        if not all(self._is_copied(field) for field in self._fields.values() if field.is_pixels):
             return _LEAST_DECODED
-        row_bytes = sum(spec.num_bytes for spec in self.specs(batch_size).values()) / batch_size
-        return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / row_bytes))
+        row_bytes = self.batch_bytes(batch_size) / batch_size
+        return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / max(row_bytes, 1)))
+
+    def _form_of(self, field: Field) -> ImageForm:
+        return self.form if field.content == "image" else self._mask_form
 
     def _is_copied(self, field: Field) -> bool:
         """Whether an image leaves byte for byte as it is stored."""
-        plain = not field.encoded and self._crop is None and not self._flips and self.form.is_plain
-        return plain and field.shape == self.form.pixel_shape
+        form = self._form_of(field)
+        plain = not field.encoded and self._crop is None and not self._flips and form.is_plain
+        return plain and field.shape == form.pixel_shape
 
-    def _fill_images(self, field: Field, rows: np.ndarray, sample_ids: np.ndarray, epoch: int) -> None:
-        work = None if self.form.is_plain else np.empty(self.form.pixel_shape, np.uint8)
-        flips = self._flip_codes(sample_ids, epoch)
-        render = self._renderer(field, sample_ids, epoch)
-        for place, code in enumerate(flips):
+    def _fill_images(self, field: Field, rows: np.ndarray, moves: Moves) -> None:
+        form = self._form_of(field)
+        work = None if form.is_plain else np.empty(form.pixel_shape, np.uint8)
+        render = self._renderer(field, form, moves)
+        for place, code in enumerate(moves.flip_codes):
             pixels = rows[place] if work is None else work
             render(place, pixels)
             if code is not None:
                 _flip(pixels, code)
             if work is not None:
-                self.form.convert(work, rows[place])
+                form.convert(work, rows[place])
 
-    def _renderer(self, field: Field, sample_ids: np.ndarray, epoch: int) -> Callable[[int, np.ndarray], None]:
+    def _renderer(self, field: Field, form: ImageForm, moves: Moves) -> Callable[[int, np.ndarray], None]:
         """What brings one of some samples' images, cropped or fitted, into `(height, width, channels)` uint8."""
         if self._crop is None:
-            places = list(self.dataset.places(sample_ids))
-            return lambda place, out: self._render_whole(field, *places[place], out)
-        draws = draw(self._seed, epoch, 0, sample_ids, self._crop.num_draws)
-        if field.encoded:
-            stored = self.dataset.stored(field.name, sample_ids)
-            parts = Parts(stored, self._crop.boxes(stored.sizes, draws), self._crop.size)
-            return functools.partial(self._render_part, parts, sample_ids)
-        sizes = np.array([field.shape[:2]] * len(sample_ids))
-        boxes, places = Box(*self._crop.boxes(sizes, draws).T).each(), list(self.dataset.places(sample_ids))
-        return lambda place, out: self._render_slice(field, *places[place], boxes[place], out)
+            places = list(self.dataset.places(moves.sample_ids))
+            return lambda place, out: self._render_whole(field, form, *places[place], out)
+        boxes = moves.crop_boxes(self.dataset.sizes(field.name, moves.sample_ids))
+        if field.encoded and field.content == "image":
+            parts = Parts(self.dataset.stored(field.name, moves.sample_ids), boxes, self._crop.size)
+            return functools.partial(self._render_part, parts, moves.sample_ids)
+        each, places = Box(*boxes.T).each(), list(self.dataset.places(moves.sample_ids))
+        return lambda place, out: self._render_slice(field, form, *places[place], each[place], out)
 
     def _render_part(self, parts: Parts, sample_ids: np.ndarray, place: int, out: np.ndarray) -> None:
         try:
@@ -206,26 +201,63 @@ class BatchMaker:
             raise self.dataset.at(int(sample_ids[place]), error) from error
         resize(pixels, out, self.form.interpolation)
 
-    def _render_slice(self, field: Field, reader: ShardReader, row: int, box: Box, out: np.ndarray) -> None:
-        pixels = recolor(box.of(reader.array(field.name)[row]), self.form.color_mode)
-        resize(pixels, out, self.form.interpolation)
+    def _render_slice(self, field: Field, form: ImageForm, reader: ShardReader, row: int, box: Box, out: np.ndarray) -> None:
+        whole = reader.decode_mask(field.name, row) if field.encoded else reader.array(field.name)[row]
+        resize(recolor(box.of(whole), form.color_mode), out, form.interpolation)
 
-    def _render_whole(self, field: Field, reader: ShardReader, row: int, out: np.ndarray) -> None:
-        form = self.form
+    def _render_whole(self, field: Field, form: ImageForm, reader: ShardReader, row: int, out: np.ndarray) -> None:
         if not field.encoded:
             resize_to(recolor(reader.array(field.name)[row], form.color_mode), out, form.fit, form.interpolation)
+        elif field.content == "mask":
+            resize_to(reader.decode_mask(field.name, row), out, form.fit, form.interpolation)
         elif field.shape[:2] == (form.height, form.width):
             reader.decode(field.name, row, form.color_mode, out)
         else:
             resize_to(reader.decode(field.name, row, form.color_mode), out, form.fit, form.interpolation)
 
-    def _flip_codes(self, sample_ids: np.ndarray, epoch: int) -> list[int | None]:
-        """OpenCV's code for each image: 0 top to bottom, 1 left to right, -1 both, None neither."""
-        mirrored = np.zeros((len(sample_ids), 2), bool)
-        for place, flip in enumerate(self._flips, start=1):
-            mirrored ^= flip.flips(draw(self._seed, epoch, place, sample_ids, flip.num_draws))
-        codes = {(True, False): 0, (False, True): 1, (True, True): -1}
-        return [codes.get((down, across)) for down, across in mirrored.tolist()]
+    def _fill_objects(self, rows: Mapping[str, np.ndarray], moves: Moves) -> None:
+        """Boxes and their labels, moved as their image is; those whose centre is cropped away are left out of both."""
+        wanted = [name for name, field in self._fields.items() if field.content in ("boxes", "labels")]
+        if not wanted:
+            return
+        fields = self.dataset.fields
+        boxes = next(name for name, field in fields.items() if field.content == "boxes")
+        image = next(name for name, field in fields.items() if field.content == "image")
+        moved, stay = self._move(self.dataset.ragged(boxes, moves.sample_ids), image, moves)
+        for name in wanted:
+            if fields[name].content == "boxes":
+                pieces = moved
+            else:
+                pieces = [each[kept] for each, kept in zip(self.dataset.ragged(name, moves.sample_ids), stay, strict=True)]
+            _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].content, 0))
+
+    def _move(self, boxes: Sequence[np.ndarray], image: str, moves: Moves) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Boxes as `move_boxes` gives them for the image of each sample, mirrored with it; and which of them stay."""
+        placements = moves.placements(self.dataset.sizes(image, moves.sample_ids), self.form)
+        moved, stay = [], []
+        for each, placement, (down, across) in zip(boxes, placements, moves.mirrored.tolist(), strict=True):
+            kept, which = move_boxes(each, *placement)
+            moved.append(flip_boxes(kept, down, across, self.form.height, self.form.width))
+            stay.append(which)
+        return moved, stay
+
+
+def _lengths(shape: Sequence[int | None]) -> list[int]:
+    return [length or 0 for length in shape]
+
+
+def _fill_padded(rows: np.ndarray, mask: np.ndarray, pieces: Sequence[np.ndarray], padding: int) -> None:
+    rows[:] = padding
+    mask[:] = False
+    for row, there, piece in zip(rows, mask, pieces, strict=True):
+        row[: len(piece)] = piece
+        there[: len(piece)] = True
+
+
+def _fill_multi_hot(rows: np.ndarray, pieces: Sequence[np.ndarray]) -> None:
+    rows[:] = 0
+    for row, piece in zip(rows, pieces, strict=True):
+        row[piece] = 1
 
 
 def _flip(pixels: np.ndarray, code: int) -> None:

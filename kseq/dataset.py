@@ -141,7 +141,7 @@ class ShardDataset:
         return (self[number] for number in range(len(self)))
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """One sample: field name to value; an image is `(height, width, channels)` uint8, upright.
+        """One sample: field name to value, as `read` gives it for several.
 
         Raises:
             OutOfRangeError: Where `number` is not in [-len, len).
@@ -160,8 +160,9 @@ class ShardDataset:
             ids: `(n,)` whole numbers in [0, len).
 
         Returns:
-            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8, or a list of
-            `(height, width, channels)` where their sizes differ.
+            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8, upright, or a list of
+            `(height, width, channels)` where their sizes differ. A field whose samples differ in length is a list of arrays
+            (of boxes: `(count, 4)` float32), text a list of str.
 
         Raises:
             OutOfRangeError: Where a number is not in [0, len).
@@ -173,19 +174,24 @@ class ShardDataset:
         for each in self._opened.fields:
             if each.encoded:
                 values[each.name] = self._decode(each, sample_ids)
+            elif each.is_ragged:
+                values[each.name] = [_as_value(each, piece) for piece in self.ragged(each.name, sample_ids)]
             else:
                 values[each.name] = np.empty((len(sample_ids), *each.shape), each.dtype)
                 self.gather(each.name, sample_ids, values[each.name])
         return values
 
     def _decode(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        images = [reader.decode(field.name, row, field.color_mode) for reader, row in self.places(sample_ids)]
+        if field.content == "mask":
+            images = [reader.decode_mask(field.name, row) for reader, row in self.places(sample_ids)]
+        else:
+            images = [reader.decode(field.name, row, field.color_mode) for reader, row in self.places(sample_ids)]
         if not images:
             return np.empty((0, *(length or 0 for length in field.shape)), np.uint8)
         return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
     def stored_bytes(self, number: int, field: str = "image") -> bytes:
-        """An encoded image as it lies on disk (of a raw one: its pixels)."""
+        """A field of a sample as it lies on disk: an encoded image, or the numbers of any other, little-endian."""
         if field not in self.fields:
             raise ArgumentError(f"{self.path}: has no field {field!r}, it has {', '.join(self.fields)}")
         sample_ids = self.sample_ids([number])
@@ -193,8 +199,8 @@ class ShardDataset:
         ((reader, row),) = self.places(sample_ids)
         if self.fields[field].encoded:
             return reader.stored(field, row).tobytes()
-        pixels: bytes = reader.array(field)[row].tobytes()
-        return pixels
+        numbers: bytes = (reader.ragged(field, row) if self.fields[field].is_ragged else reader.array(field)[row]).tobytes()
+        return numbers
 
     def source(self, number: int) -> str:
         """Where a sample came from: its path below the source folder (`os.fsencode` gives its very bytes)."""
@@ -245,6 +251,31 @@ class ShardDataset:
         """
         self._shards.take(field, *self._locate(sample_ids), out)
 
+    def sizes(self, field: str, sample_ids: np.ndarray) -> np.ndarray:
+        """`(n, 2)` int64: height and width of images or masks, upright."""
+        form = self.fields[field]
+        if not form.encoded:
+            return np.tile(np.array(form.shape[:2], np.int64), (len(sample_ids), 1))
+        found = np.empty((len(sample_ids), 2), "<u4")
+        self.gather(f"{field}/size", sample_ids, found)
+        return found.astype(np.int64)
+
+    def counts(self, field: str, sample_ids: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: how many elements each sample has of a field whose samples differ in length."""
+        places, edges = self._locate(sample_ids), np.empty((2, len(sample_ids)), "<u8")
+        for more, edge in enumerate(edges):
+            self._shards.take(f"{field}/offsets", places[0], places[1] + more, edge)
+        # Of broken offsets: what reading them will complain of, not a length to make room for.
+        return np.maximum(np.diff(edges.astype(np.int64), axis=0)[0], 0)
+
+    def ragged(self, field: str, sample_ids: np.ndarray) -> list[np.ndarray]:
+        """A field whose samples differ in length: for each sample `(count, ...)`, a view of the file.
+
+        Raises:
+            DamagedError: Where offsets are broken.
+        """
+        return self._shards.pieces(f"{field}/values", f"{field}/offsets", *self._locate(sample_ids))
+
     def stored(self, field: str, sample_ids: np.ndarray) -> Stored:
         """Encoded images as they are stored, without a copy of their bytes.
 
@@ -290,3 +321,8 @@ class ShardDataset:
         starts = self._opened.starts
         shards = np.searchsorted(starts, sample_ids, side="right") - 1
         return shards, sample_ids - starts[shards]
+
+
+def _as_value(field: Field, piece: np.ndarray) -> Any:
+    """What a user gets of a sample: numbers of their own, or text."""
+    return piece.tobytes().decode(errors="replace") if field.content == "text" else piece.copy()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseq.boxes import Box
-from kseq.errors import ImageError
+from kseq.errors import ImageError, saying
 from kseq.fields import Field
 from kseq.images import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, read_header, recolor
 from kseq.objects import check_boxes, move_boxes
@@ -40,11 +41,13 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
     stored: dict[str, Encoded | np.ndarray] = {}
     for each in fields:
         if each.content == "image":
-            stored[each.name], places[each.name] = _encode_image(values[each.name], settings)
+            with saying(f"its {each.name}") if places else nullcontext():
+                stored[each.name], places[each.name] = _encode_image(values[each.name], settings)
     first = places[fields[0].name]
     for each in fields:
         if each.content == "mask":
-            stored[each.name] = _encode_mask(each.name, values[each.name], first, settings)
+            with saying(f"its {each.name}"):
+                stored[each.name] = _encode_mask(values[each.name], first, settings)
         elif each.content != "image":
             stored[each.name] = np.asarray(values[each.name], each.dtype)
     _move_objects(stored, fields, first)
@@ -129,16 +132,12 @@ def _checked_pixels(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(shaped)
 
 
-def _encode_mask(name: str, data: bytes | np.ndarray, image: _Place, settings: Settings) -> Encoded | np.ndarray:
+def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: Settings) -> Encoded | np.ndarray:
     """Whatever images are encoded as, masks lose nothing: PNG, or values."""
-    try:
-        values, is_kept, orientation = _mask_values(data)
-    except ImageError as error:
-        raise type(error)(f"its {name} {error}") from error
+    values, is_kept, orientation = _mask_values(data)
     if values.shape[:2] != (image.height, image.width):
         raise ImageError(
-            f"its {name} has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, "
-            f"{image.height} x {image.width}"
+            f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {image.height} x {image.width}"
         )
     if image.is_same and is_kept and settings.encoding != "raw":
         return Encoded(bytes(data), image.height, image.width, orientation)

@@ -1,6 +1,8 @@
 """The errors that kseq raises: every one is a KseqError and the builtin that fits."""
 
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 __all__ = [
     "ArgumentError",
@@ -74,3 +76,12 @@ class WriteError(KseqError, OSError):
 
 class WorkerDiedError(KseqError, BrokenProcessPool):
     """A worker process ended before its work was done."""
+
+
+@contextmanager
+def saying(words: str) -> Iterator[None]:
+    """Puts words before the text of an ImageError that the block raises."""
+    try:
+        yield
+    except ImageError as error:
+        raise type(error)(f"{words} {error}") from error

@@ -101,8 +101,8 @@ class Loader:
         self._order = order
         self._workers = whole("workers", workers, 0)
         self._processes = use_multiprocessing and workers > 0
-        batch_bytes = sum(spec.num_bytes for spec in maker.specs(order.batch_size).values())
-        self._depth = min(whole("max_queue_size", max_queue_size, 1), max(1, _AHEAD_BYTES // max(batch_bytes, 1)))
+        most = max(1, _AHEAD_BYTES // max(maker.batch_bytes(order.batch_size), 1))
+        self._depth = min(whole("max_queue_size", max_queue_size, 1), most)
         # A share of a batch smaller than this costs more to hand over than to fill.
         self._least_rows = maker.least_rows(order.batch_size)
         # What is asked for ahead in one piece; a batch always is, so that it costs one task.
@@ -185,7 +185,7 @@ class Loader:
 
     def _fill_here(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
         sample_ids = self.sample_ids(epoch, batch_number)
-        arrays = self._buffers.take(self._maker.specs(len(sample_ids))).arrays
+        arrays = self._buffers.take(self._maker.specs(sample_ids)).arrays
         self._maker.fill(arrays, 0, sample_ids, epoch)
         return arrays
 
@@ -245,7 +245,7 @@ class Loader:
 
     def _begin(self, epoch: int, sample_ids: np.ndarray) -> _Pending:
         """Take a buffer and share out the rows among the workers."""
-        specs = self._maker.specs(len(sample_ids))
+        specs = self._maker.specs(sample_ids)
         buffer = self._buffers.take(specs)
         count = max(1, min(self._workers, len(sample_ids) // self._least_rows))
         edges = [len(sample_ids) * part // count for part in range(count + 1)]

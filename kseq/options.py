@@ -28,6 +28,7 @@ __all__ = [
     "choose_fit",
     "find_fields",
     "image_shape",
+    "is_padded",
     "label_encoder",
     "sort_augment",
 ]
@@ -77,23 +78,46 @@ def check_scale(scale: Any) -> None:
 def find_fields(
     dataset: ShardDataset, inputs: Mapping[str, str] | None, targets: Mapping[str, str] | None, label_mode: str | None
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Model input name to field name, and model output name to field name; the defaults name them like the fields."""
+    """Model input name to field name, and model output name to field name; the defaults name them like the fields.
+
+    By default the inputs are the images, and the target is the label or, where there is none, whatever else a sample holds but its
+    weight. A name `FIELD_mask` stands for where a field was padded.
+    """
     for argument, given in (("inputs", inputs), ("targets", targets)):
         if given is not None and not _is_str_to_str(given):
             raise ArgumentError(f"{argument}={given!r}: allowed is a dict of the model's names to fields, or None")
     if label_mode is None and targets is not None:
         raise ArgumentError(f"label_mode=None gives no targets, found targets={dict(targets)}")
-    found_inputs = {"image": "image"} if inputs is None else dict(inputs)
-    found_targets = {"label": "label"} if targets is None else dict(targets)
+    fields = dataset.fields
+    allowed = [*fields, *(f"{name}_mask" for name, each in fields.items() if is_padded(each))]
+    found_inputs = _default_inputs(fields) if inputs is None else dict(inputs)
+    found_targets = _default_targets(fields) if targets is None else dict(targets)
     for argument, names in (("inputs", found_inputs), ("targets", found_targets)):
         for name, field in names.items():
-            if field not in dataset.fields:
+            if field not in allowed:
                 raise ArgumentError(
-                    f"{argument}={{{name!r}: {field!r}}}: {dataset.path} has no such field, it has {', '.join(dataset.fields)}"
+                    f"{argument}={{{name!r}: {field!r}}}: {dataset.path} has no such field, it has {', '.join(allowed)}"
                 )
-    if not any(dataset.fields[field].content == "image" for field in found_inputs.values()):
+    if not any(field in fields and fields[field].content == "image" for field in found_inputs.values()):
         raise ArgumentError(f"inputs={found_inputs}: expected is at least one image field")
     return found_inputs, {} if label_mode is None else found_targets
+
+
+def is_padded(field: Field) -> bool:
+    """Whether samples of a batch are padded to one length, with an array `NAME_mask` beside them."""
+    return field.is_ragged and field.content not in ("multi_label", "text")
+
+
+def _default_inputs(fields: Mapping[str, Field]) -> dict[str, str]:
+    return {name: name for name, each in fields.items() if each.content == "image"}
+
+
+def _default_targets(fields: Mapping[str, Field]) -> dict[str, str]:
+    if "label" in fields:
+        return {"label": "label"}
+    found = [name for name, each in fields.items() if each.content not in ("image", "weight")]
+    masks = [f"{name}_mask" for name in found if is_padded(fields[name])]
+    return {name: name for name in (*found, *masks)}
 
 
 def _is_str_to_str(names: Any) -> bool:
@@ -115,12 +139,20 @@ def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder
     return lambda labels: labels
 
 
-def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weight: Any) -> np.ndarray | None:
-    """`(samples of the split,)` float32, or None."""
+def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weight: Any) -> np.ndarray | str | None:
+    """`(samples of the split,)` float32, the name of a field that holds a number for each sample, or None."""
     if sample_weight is None:
         return None
     if not targets:
         raise ArgumentError("sample_weight goes with targets, found none (label_mode=None or targets={})")
+    if isinstance(sample_weight, str):
+        numbers_of = [name for name, each in dataset.fields.items() if each.content in ("weight", "numbers") and not each.shape]
+        if sample_weight not in numbers_of:
+            raise ArgumentError(
+                f"sample_weight={sample_weight!r}: allowed is a field with a number for each sample, {dataset.path} has "
+                f"{', '.join(numbers_of) or 'none'}"
+            )
+        return sample_weight
     try:
         given = np.asarray(sample_weight)
     except (TypeError, ValueError) as error:

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 
 from kseq.arguments import whole
-from kseq.batch import BatchMaker, ImageForm
+from kseq.batch import BatchMaker
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
-from kseq.fields import Field
+from kseq.forms import ImageForm
 from kseq.loader import Loader
 from kseq.options import (
     check_flags,
@@ -32,6 +32,7 @@ from kseq.options import (
     sort_augment,
 )
 from kseq.order import Order
+from kseq.outputs import FieldEncoder
 from kseq.passes import Passes
 from kseq.workers import usable_cores
 
@@ -83,9 +84,13 @@ class ShardSequence(keras.utils.PyDataset):
         workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core.
         use_multiprocessing: Read in processes, for machines of many cores.
         max_queue_size: How many batches to read ahead at most.
-        inputs: Model input name to field name, for a dict of inputs.
-        targets: Model output name to field name, for a dict of targets.
-        sample_weight: `(samples of the split,)` numbers, a third element of each batch.
+        inputs: Model input name to field name, for a dict of inputs; None for the image, or a dict of all images.
+        targets: Model output name to field name, for a dict of targets; None for the label or, where there is none, for what
+            else the samples hold: the one field, or a dict of all. `FIELD_mask` stands for where a field was padded.
+        sample_weight: `(samples of the split,)` numbers, or the name of a field of numbers: a third element of each batch.
+        ragged: Give fields whose samples differ in length as lists of arrays, one for each sample, instead of padded.
+        pad_to: How many boxes, or other elements, each batch has room for, so that all are of one shape, which spares JAX a
+            compilation; None for as many as the sample of the batch that has most.
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
 
     Raises:
@@ -124,6 +129,8 @@ class ShardSequence(keras.utils.PyDataset):
         inputs: Mapping[str, str] | None = None,
         targets: Mapping[str, str] | None = None,
         sample_weight: Any = None,
+        ragged: bool = False,
+        pad_to: int | None = None,
         verify: str = "first",
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -134,8 +141,11 @@ class ShardSequence(keras.utils.PyDataset):
             use_multiprocessing=use_multiprocessing,
             crop_to_aspect_ratio=crop_to_aspect_ratio,
             pad_to_aspect_ratio=pad_to_aspect_ratio,
+            ragged=ragged,
         )
         check_scale(scale)
+        if pad_to is not None:
+            whole("pad_to", pad_to, 1)
         # To Keras, one batch after the other in its simplest loop: reading in parallel is the loader's.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=max_queue_size)
         dataset = ShardDataset(path, option, verify=verify)
@@ -144,21 +154,31 @@ class ShardSequence(keras.utils.PyDataset):
         if not len(dataset):
             raise ArgumentError(f"{dataset.path}: split {option!r} is empty")
         self._inputs, self._targets = find_fields(dataset, inputs, targets, label_mode)
-        self._encode_label = label_encoder(dataset, label_mode)
         self._weights = check_weights(dataset, self._targets, sample_weight)
-        crop, flips, self._functions = sort_augment(augment)
+        crop, flips, functions = sort_augment(augment)
         image = next(dataset.fields[name] for name in self._inputs.values() if dataset.fields[name].content == "image")
         shape = image_shape(dataset, image, input_shape, color_mode, crop)
         fit = choose_fit(crop_to_aspect_ratio, pad_to_aspect_ratio)
         self._form = ImageForm(*shape, data_format, dtype, scale, fit, interpolation)
         # Functions over a batch are given plain pixels; the rest of the form is brought about after them.
-        filled = ImageForm(*shape, fit=fit, interpolation=interpolation) if self._functions else self._form
+        filled = ImageForm(*shape, fit=fit, interpolation=interpolation) if functions else self._form
         shuffle = option == "train" if shuffle is None else shuffle
         blocks = choose_blocks(dataset, block_size, window, shuffle)
         self._order = Order(len(dataset), batch_size, shuffle, seed, drop_remainder, rank, world_size, *blocks)
-        names = list(dict.fromkeys([*self._inputs.values(), *self._targets.values()]))
+        self._encoder = FieldEncoder(dataset.fields, label_encoder(dataset, label_mode), self._form, functions, ragged)
+        names = [*self._inputs.values(), *self._targets.values(), *filter(_is_name, [self._weights])]
+        fields = [name for name in dataset.fields if name in names or f"{name}_mask" in names]
         self._loader = Loader(
-            BatchMaker(dataset, names, filled, crop, flips, self._order.seed),
+            BatchMaker(
+                dataset,
+                fields,
+                filled,
+                crop,
+                flips,
+                self._order.seed,
+                mask_format=data_format,
+                pad_to=None if ragged else pad_to,
+            ),
             self._order,
             workers=min(usable_cores(), _MOST_DEFAULT_WORKERS) if workers is None else workers,
             use_multiprocessing=use_multiprocessing,
@@ -303,36 +323,16 @@ class ShardSequence(keras.utils.PyDataset):
     # How a batch leaves.
 
     def _output(self, arrays: dict[str, np.ndarray], batch_number: int, epoch: int) -> Any:
-        values = {name: self._encode(self._dataset.fields[name], array) for name, array in arrays.items()}
+        values = self._encoder.encode(arrays)
         inputs = _named(self._inputs, values, self._arguments["inputs"] is not None)
         if not self._targets:
             return inputs
         targets = _named(self._targets, values, self._arguments["targets"] is not None)
         if self._weights is None:
             return inputs, targets
+        if isinstance(self._weights, str):
+            return inputs, targets, values[self._weights]
         return inputs, targets, self._weights[self._order.positions(epoch, batch_number)]
-
-    def _encode(self, field: Field, array: np.ndarray) -> np.ndarray:
-        if field.content == "label":
-            return self._encode_label(array)
-        if not self._functions:
-            return array
-        images = array
-        for function in self._functions:
-            images = np.asarray(function(images))
-        if images.ndim != 4 or len(images) != len(array) or images.dtype.kind not in "uif":
-            raise ArgumentError(
-                f"an augment function gave {images.dtype} of shape {images.shape}, "
-                f"expected are numbers of shape ({len(array)}, height, width, channels)"
-            )
-        if self._form.dtype == "uint8" and images.dtype != np.uint8:
-            raise ArgumentError(
-                f"an augment function gave {images.dtype}, which does not fit into dtype='uint8': give dtype='float32'"
-            )
-        moved = images if self._form.data_format == "channels_last" else np.moveaxis(images, -1, 1)
-        out = np.empty(moved.shape, self._form.dtype)
-        self._form.convert(images, out)
-        return out
 
     def _notice_shuffling(self, batch_number: int) -> None:
         """Say once that batches cannot be read ahead while Keras permutes their numbers."""
@@ -349,7 +349,11 @@ class ShardSequence(keras.utils.PyDataset):
             )
 
 
-def _named(names: Mapping[str, str], values: Mapping[str, np.ndarray], as_dict: bool) -> Any:
-    """The arrays of some fields as Keras wants them: a dict if the caller named them, else just the array."""
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:
+    """The values of some fields as Keras wants them: a dict if the caller named them or they are several, else the one."""
     named = {name: values[field] for name, field in names.items()}
-    return named if as_dict else next(iter(named.values()))
+    return named if as_dict or len(named) > 1 else next(iter(named.values()))

@@ -32,7 +32,7 @@ from kseq.format import (
     string_forms,
 )
 from kseq.hdf5 import ArrayForm, Layout, MappedFile, Spool, first_offset, read_layout, write_file
-from kseq.images import decode
+from kseq.images import decode, decode_mask
 from kseq.maps import map_file, will_need
 from kseq.tiles import find_tiles
 
@@ -309,6 +309,17 @@ class ShardReader:
         """
         try:
             return decode(self.stored(name, row), color_mode, int(self.array(f"{name}/orientation")[row]), out)
+        except ImageError as error:
+            raise self.at(row, error) from error
+
+    def decode_mask(self, name: str, row: int) -> np.ndarray:
+        """`(height, width, 1)` uint8 values of an encoded mask, upright.
+
+        Raises:
+            ImageError: Where its bytes are broken, naming the row and its source.
+        """
+        try:
+            return decode_mask(self.stored(name, row), int(self.array(f"{name}/orientation")[row]))
         except ImageError as error:
             raise self.at(row, error) from error
 

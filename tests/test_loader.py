@@ -24,8 +24,9 @@ from conftest import is_shared, numbers_of
 
 import kseq
 from kseq import workers
-from kseq.batch import BatchMaker, ImageForm
+from kseq.batch import BatchMaker
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
+from kseq.forms import ImageForm
 from kseq.loader import Loader
 from kseq.order import Order
 
@@ -477,7 +478,8 @@ def test_a_sequence_that_is_dropped_closes_itself(numbered: Path) -> None:
 HOLD = """
 import os, signal, sys, kseq
 os.environ.setdefault("KERAS_BACKEND", "jax")
-from kseq.batch import BatchMaker, ImageForm
+from kseq.batch import BatchMaker
+from kseq.forms import ImageForm
 from kseq.loader import Loader
 from kseq.order import Order
 import multiprocessing
@@ -607,7 +609,7 @@ def _loaded_after_filling(pickled: bytes) -> list[str]:
     import sys
 
     maker = pickle.loads(pickled)
-    arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(4).items()}
+    arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(np.arange(4)).items()}
     maker.fill(arrays, 0, np.arange(4), 0)
     return [name for name in ("keras", "tensorflow", "jax", "torch") if name in sys.modules]
 

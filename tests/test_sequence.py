@@ -369,7 +369,9 @@ def refused(path: Path, *arguments: Any, **options: Any) -> str:
         ({"input_shape": (16.0, 16, 3)}, "allowed are two numbers"),
         ({"label_mode": None, "sample_weight": [1.0] * 80}, "goes with targets"),
         ({"sample_weight": [float("nan")] * 80}, "one finite number per sample"),
-        ({"sample_weight": "a"}, "allowed is one number per sample"),
+        ({"sample_weight": "a"}, "allowed is a field with a number for each sample"),
+        ({"ragged": 1}, "ragged=1: allowed are True and False"),
+        ({"pad_to": 0}, "pad_to=0: allowed is 1 or more"),
     ],
 )
 def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: str) -> None:

@@ -17,8 +17,8 @@ from conftest import write_numbered
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
-from kseq.sources.opening import open_source
 from kseq.sources.columns import Columns
+from kseq.sources.opening import open_source
 from kseq.sources.table import TableSource
 
 Row = dict[str, Any]

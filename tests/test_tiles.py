@@ -16,10 +16,11 @@ from PIL import Image
 
 import kseq
 from kseq import images, parts
-from kseq.batch import BatchMaker, ImageForm
+from kseq.batch import BatchMaker
 from kseq.boxes import Box
 from kseq.dataset import ShardDataset
 from kseq.errors import DamagedError
+from kseq.forms import ImageForm
 from kseq.images import encode_jpeg
 from kseq.parts import Parts, Stored
 from kseq.tiles import Cuts, choose_interval, find_tiles

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from kseq.errors import ImageError
+from kseq.errors import ImageError, saying
 from kseq.fields import IMAGE, LABEL, Field
 
 __all__ = ["SPLITS", "FileSource", "Source", "SourceImage"]
@@ -80,7 +80,8 @@ class Source:
         if others and others[0].content == "label":
             values[others.pop(0).name] = np.array(image.label, np.int32)
         for each, value in zip(others, image.more, strict=True):
-            values[each.name] = self.fetch(value) if each.is_pixels else value
+            with saying(f"its {each.name}"):
+                values[each.name] = self.fetch(value) if each.is_pixels else value
         return values
 
     def fetch(self, place: Any) -> bytes | np.ndarray:

@@ -16,7 +16,7 @@ from slow_maker import SlowMaker
 from stage import Job, load_raw, perform
 
 import kseq
-from kseq.batch import ImageForm
+from kseq.forms import ImageForm
 from kseq.loader import Loader
 from kseq.options import choose_blocks
 from kseq.order import Order

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 import kseq
-from kseq.batch import BatchMaker, ImageForm
+from kseq.batch import BatchMaker
+from kseq.forms import ImageForm
 from kseq.loader import Loader
 from kseq.order import Order, permute
 

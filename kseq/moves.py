@@ -1,0 +1,67 @@
+"""Where the images of some samples are cut, and how they are mirrored: the same for all that goes with an image."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from kseq.augment import Crop, RandomFlip, draw
+from kseq.boxes import Box
+from kseq.forms import ImageForm
+from kseq.resize import Placement, placement
+
+__all__ = ["Moves"]
+
+# OpenCV's codes for mirrored (top to bottom, left to right).
+_FLIP_CODES = {(True, False): 0, (False, True): 1, (True, True): -1}
+
+
+class Moves:
+    """Crops and flips of some samples in one epoch.
+
+    Args:
+        crop: How a box is cut out of each image, or None.
+        flips: How each is mirrored, one after the other.
+        seed: Draws both, together with the epoch and the sample id.
+        epoch: Which.
+        sample_ids: `(n,)` int64.
+    """
+
+    def __init__(self, crop: Crop | None, flips: Sequence[RandomFlip], seed: int, epoch: int, sample_ids: np.ndarray) -> None:
+        self.sample_ids = sample_ids
+        self._crop = crop
+        self._flips = flips
+        self._seed = seed
+        self._epoch = epoch
+
+    @functools.cached_property
+    def mirrored(self) -> np.ndarray:
+        """`(n, 2)` bool: whether each image is mirrored top to bottom, and left to right."""
+        mirrored = np.zeros((len(self.sample_ids), 2), bool)
+        for place, flip in enumerate(self._flips, start=1):
+            mirrored ^= flip.flips(draw(self._seed, self._epoch, place, self.sample_ids, flip.num_draws))
+        return mirrored
+
+    @functools.cached_property
+    def flip_codes(self) -> list[int | None]:
+        """OpenCV's code for each image: 0 top to bottom, 1 left to right, -1 both, None neither."""
+        return [_FLIP_CODES.get((down, across)) for down, across in self.mirrored.tolist()]
+
+    def crop_boxes(self, sizes: np.ndarray) -> np.ndarray:
+        """`(n, 4)` int64: what the crop takes of images of these heights and widths, `(n, 2)` int64."""
+        assert self._crop is not None
+        return self._crop.boxes(sizes, self._draws)
+
+    @functools.cached_property
+    def _draws(self) -> np.ndarray:
+        assert self._crop is not None
+        return draw(self._seed, self._epoch, 0, self.sample_ids, self._crop.num_draws)
+
+    def placements(self, sizes: np.ndarray, form: ImageForm) -> list[Placement]:
+        """How images of these heights and widths, `(n, 2)` int64, come into their form, before they are mirrored."""
+        if self._crop is None:
+            return [placement(height, width, form.height, form.width, form.fit) for height, width in sizes.tolist()]
+        target = Box(0, 0, form.height, form.width)
+        return [Placement(box, target) for box in Box(*self.crop_boxes(sizes).T).each()]
