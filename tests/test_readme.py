@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conftest import write_photos
+from PIL import Image
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -24,11 +25,24 @@ def write_table(folder: Path) -> None:
     (folder / "photos.csv").write_text("path,species,camera\n" + "".join(rows))
 
 
+def write_objects(folder: Path) -> None:
+    """The table of masks, boxes and other targets that the README shows."""
+    (folder / "masks").mkdir()
+    lines = ["image,outline,objects,kinds,topics,height"]
+    for number, each in enumerate(sorted((folder / "photos").rglob("*.jpg"))):
+        with Image.open(each) as photo:
+            Image.new("L", photo.size, number).save(folder / "masks" / f"{number:05d}.png")
+        boxes, kinds = ("[[4, 5, 30, 31]]", '"[""bee""]"') if number % 2 else ("[]", "[]")
+        lines.append(f'{each.relative_to(folder)},masks/{number:05d}.png,"{boxes}",{kinds},garden|summer,0.{number}')
+    (folder / "objects.csv").write_text("\n".join(lines))
+
+
 def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     write_photos(tmp_path / "photos", {"daisy": 40, "rose": 40})
     write_table(tmp_path)
+    write_objects(tmp_path)
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
     assert len(commands) >= 3
     for command in commands:
