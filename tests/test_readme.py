@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,12 +39,28 @@ def write_objects(folder: Path) -> None:
     (folder / "objects.csv").write_text("\n".join(lines))
 
 
+def write_coco_and_yolo(folder: Path) -> None:
+    """The same boxes, as both formats have them."""
+    files = sorted((folder / "photos").rglob("*.jpg"))
+    images = [{"id": number, "file_name": str(each.relative_to(folder / "photos"))} for number, each in enumerate(files)]
+    boxes = [{"id": number, "image_id": number, "category_id": 7, "bbox": [1, 2, 3, 4]} for number in range(len(files))]
+    found = {"images": images, "annotations": boxes, "categories": [{"id": 7, "name": "bee"}]}
+    (folder / "instances_train.json").write_text(json.dumps(found))
+    for split in ("train", "val"):
+        for name in ("images", "labels"):
+            (folder / "yolo-photos" / name / split).mkdir(parents=True)
+        shutil.copy(files[0], folder / "yolo-photos" / "images" / split / "a.jpg")
+        (folder / "yolo-photos" / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.25 0.25\n")
+    (folder / "yolo-photos" / "data.yaml").write_text("names: [bee]\n")
+
+
 def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     write_photos(tmp_path / "photos", {"daisy": 40, "rose": 40})
     write_table(tmp_path)
     write_objects(tmp_path)
+    write_coco_and_yolo(tmp_path)
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
     assert len(commands) >= 3
     for command in commands:

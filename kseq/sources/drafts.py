@@ -12,9 +12,15 @@ from kseq.sources import values
 from kseq.sources.columns import Columns
 from kseq.sources.values import Refused
 
-__all__ = ["MASK", "Draft", "DraftSample", "draft_fields"]
+__all__ = ["MASK", "Draft", "DraftSample", "draft_fields", "object_fields"]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
+
+
+def object_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
+    """What samples of images with boxes hold."""
+    boxes = Field("boxes", "boxes", False, "<f4", (None, 4))
+    return IMAGE, boxes, Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
 
 
 class DraftSample(NamedTuple):

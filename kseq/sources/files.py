@@ -13,10 +13,14 @@ import numpy as np
 from kseq.errors import ImageError, saying
 from kseq.fields import IMAGE, LABEL, Field
 
-__all__ = ["SPLITS", "FileSource", "Source", "SourceImage"]
+__all__ = ["IMAGE_SUFFIXES", "SPLITS", "FileSource", "Source", "SourceImage", "file_size"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+
+
+# Beside others, files with such names count as images.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 class SourceImage(NamedTuple):
@@ -114,3 +118,11 @@ class FileSource(Source):
                 return file.read()
         except OSError as error:
             raise ImageError(f"cannot be read: {error.strerror}") from error
+
+
+def file_size(root: str, name: bytes) -> int:
+    """The size of a file below `root`; 0 where that cannot be known: reading it will fail, and tell why."""
+    try:
+        return os.stat(os.path.join(os.fsencode(root), name)).st_size
+    except (OSError, ValueError):
+        return 0

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kseq.errors import SourceError
-from kseq.sources.files import SPLITS, FileSource, SourceImage
+from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage
 
 __all__ = ["FolderSource"]
-
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class FolderSource(FileSource):
         places: list[tuple[str | None, str]] = [(split, name) for name, split in split_folders.items()] or [(None, "")]
         found = sorted({name for _, place in places for name in _folders(os.path.join(root, place))})
         if not found:
-            loose = sum(each.name.lower().endswith(_IMAGE_SUFFIXES) for each in _entries(root))
+            loose = sum(each.name.lower().endswith(IMAGE_SUFFIXES) for each in _entries(root))
             beside = f" (but {loose} images)" if loose else ""
             raise SourceError(
                 f"{root}: holds no class folder{beside}, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE"
@@ -107,7 +105,7 @@ def _scan_split(root: str, place: str, split: str | None, class_names: tuple[str
         if each.is_dir(follow_symlinks=False):
             label = numbers[each.name]
             yield from _images(root, f"{place}/{each.name}" if place else each.name, label, split)
-        elif each.name.lower().endswith(_IMAGE_SUFFIXES):
+        elif each.name.lower().endswith(IMAGE_SUFFIXES):
             path = f"{place}/{each.name}" if place else each.name
             yield SourceImage(os.fsencode(path), -1, split, _size(each), "lies in no class folder")
 

@@ -28,7 +28,7 @@ from typing import Any
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.columns import Columns
 from kseq.sources.drafts import Draft, draft_fields
-from kseq.sources.files import SPLITS, FileSource, SourceImage
+from kseq.sources.files import SPLITS, FileSource, SourceImage, file_size
 from kseq.sources.values import is_missing
 
 __all__ = ["FORMATS", "TableSource"]
@@ -100,7 +100,7 @@ def _images(path: str, root: str, columns: Columns, cells: Mapping[str, Sequence
             paths[0] or b"(row %d)" % row,
             sample.label,
             _split(path, row, split),
-            0 if refused else sum(_size(root, each) for each in paths),
+            0 if refused else sum(file_size(root, each) for each in paths),
             f"row {row} {refused}" if refused else None,
             None if is_missing(group) else str(group),
             (*paths[1:], *sample.values),
@@ -134,14 +134,6 @@ def _split(path: str, row: int, value: Any) -> str | None:
     if found is None:
         raise SourceError(f"{path}: row {row}: split {str(value)!r}, allowed are {', '.join(SPLITS)}")
     return found
-
-
-def _size(root: str, name: bytes) -> int:
-    try:
-        return os.stat(os.path.join(os.fsencode(root), name)).st_size
-    except (OSError, ValueError):
-        # Reading it will fail, and tell why.
-        return 0
 
 
 def _open_csv(path: str) -> tuple[list[str], _Rows]:

@@ -1,0 +1,195 @@
+"""Boxes from COCO's JSON and from folders as YOLO has them, to the pixels that they lie on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseq
+from kseq.errors import ArgumentError, KseqError, SourceError
+
+COCO: dict[str, Any] = {
+    "images": [{"id": 5, "file_name": "b.png"}, {"id": 3, "file_name": "a.png"}, {"id": 9, "file_name": "none.png"}],
+    "annotations": [
+        {"id": 1, "image_id": 3, "category_id": 18, "bbox": [2, 4, 10, 6]},
+        {"id": 2, "image_id": 5, "category_id": 2, "bbox": [0.5, 0, 3, 40]},
+        {"id": 3, "image_id": 3, "category_id": 2, "bbox": [1, 1, 2, 2], "iscrowd": 0},
+        {"id": 4, "image_id": 3, "category_id": 2, "bbox": [1, 1, 2, 2], "iscrowd": 1},
+        {"id": 5, "image_id": 3, "category_id": 2, "bbox": [7, 7, 0, 3]},
+    ],
+    "categories": [{"id": 18, "name": "ant"}, {"id": 2, "name": "wasp"}],
+}
+
+
+def write_images(folder: Path, *names: str, size: tuple[int, int] = (20, 30)) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((*size, 3), 50 * number, np.uint8)).save(folder / name)
+
+
+def write_coco(folder: Path, **changed: Any) -> Path:
+    write_images(folder, "a.png", "b.png")
+    (folder / "instances.json").write_text(json.dumps(COCO | changed))
+    return folder / "instances.json"
+
+
+def packed(source: Path, **options: Any) -> kseq.ShardDataset:
+    target = source.parent / f"{source.stem}-packed"
+    kseq.pack(source, target, workers=0, **options)
+    return kseq.ShardDataset(target)
+
+
+def objects(dataset: kseq.ShardDataset) -> dict[str, list[tuple[str, list[float]]]]:
+    """File name to class names and boxes."""
+    names = dataset.fields["labels"].class_names
+    return {
+        dataset.source(number): [(names[label], box) for label, box in zip(each["labels"], each["boxes"].tolist(), strict=True)]
+        for number, each in enumerate(dataset)
+    }
+
+
+def test_coco_boxes_become_corners_with_their_classes(tmp_path: Path) -> None:
+    with packed(write_coco(tmp_path)) as dataset:
+        assert dataset.classes == ("wasp", "ant")
+        assert objects(dataset) == {
+            "b.png": [("wasp", [0.5, 0, 3.5, 20])],
+            "a.png": [("ant", [2, 4, 12, 10]), ("wasp", [1, 1, 3, 3])],
+        }
+        assert [each.path for each in dataset.rejected()] == [b"none.png"]
+
+
+def test_coco_classes_may_have_another_order_and_images_another_folder(tmp_path: Path) -> None:
+    write_images(tmp_path / "photos", "a.png", "b.png")
+    (tmp_path / "x.json").write_text(json.dumps(COCO))
+    with packed(tmp_path / "x.json", root=tmp_path / "photos", class_names=["ant", "wasp"]) as dataset:
+        assert dataset.classes == ("ant", "wasp")
+        assert objects(dataset)["a.png"][0][0] == "ant"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"annotations": None}, "has no list 'annotations'"),
+        ({"categories": [{"id": 2, "name": "wasp"}]}, "annotation 1 has category_id 18, which does not exist"),
+        ({"images": [{"id": 5, "file_name": "b.png"}]}, "annotation 1 has image_id 3, which does not exist"),
+        ({"images": [{"id": 5, "file_name": "b.png"}] * 2}, "two images have the same id"),
+        ({"images": [{"id": 5}, {"id": 3}]}, "is not a COCO detection file: KeyError 'file_name'"),
+        ({"annotations": [{"image_id": 3, "category_id": 2, "bbox": [1, 2, 3]}]}, "is not a COCO detection file: ValueError"),
+        ({"images": [], "annotations": []}, "names no image that can be packed"),
+        ({"categories": [{"id": 18, "name": "ant"}, {"id": 2, "name": "ant"}]}, "two categories have the same name"),
+    ],
+)
+def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    source = write_coco(tmp_path, **changed)
+    with pytest.raises(SourceError) as caught:
+        packed(source)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_coco_image_of_the_same_name_is_refused_the_second_time(tmp_path: Path) -> None:
+    again = [*COCO["images"][:2], {"id": 9, "file_name": "a.png"}]
+    with packed(write_coco(tmp_path, images=again)) as dataset:
+        assert [each.reason for each in dataset.rejected()] == ["is named again, by the image of id 9"]
+
+
+LAYOUTS: dict[str, Callable[[str, str, str], str]] = {
+    "by kind": lambda kind, split, name: f"{kind}/{split}/{name}",
+    "by split": lambda kind, split, name: f"{split}/{kind}/{name}",
+}
+
+
+def write_yolo(folder: Path, layout: str = "by kind", text: str = "1 0.5 0.5 0.2 0.4\n0 0 0 0.5 0 0.5 0.25\n") -> Path:
+    place = LAYOUTS[layout]
+    write_images(folder, place("images", "train", "a.png"), place("images", "val", "b.png"), place("images", "train", "c.png"))
+    for split in ("train", "val"):
+        (folder / place("labels", split, "x")).parent.mkdir(parents=True, exist_ok=True)
+    (folder / place("labels", "train", "a.txt")).write_text(text)
+    (folder / place("labels", "val", "b.txt")).write_text("")
+    (folder / place("labels", "train", "lost.txt")).write_text("0 1 1 1 1\n")
+    (folder / "data.yaml").write_text("names:\n  0: ant\n  1: wasp\n")
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_yolo_shares_become_pixels_with_their_classes_and_splits(tmp_path: Path, layout: str) -> None:
+    place = LAYOUTS[layout]
+    with packed(write_yolo(tmp_path / "y", layout)) as dataset:
+        assert dataset.splits == {"train": 2, "val": 1}
+        assert dataset.classes == ("ant", "wasp")
+        found = objects(dataset)
+        assert [name for name, _ in found[place("images", "train", "a.png")]] == ["wasp", "ant"]
+        boxes = [box for _, box in found[place("images", "train", "a.png")]]
+        np.testing.assert_allclose(boxes, [[12, 6, 18, 14], [0, 0, 15, 5]], rtol=1e-5)
+        assert found[place("images", "val", "b.png")] == found[place("images", "train", "c.png")] == []
+        assert [(each.path.decode(), each.reason) for each in dataset.rejected()] == [
+            (place("labels", "train", "lost.txt"), "no image goes with it")
+        ]
+
+
+def test_yolo_boxes_lie_on_the_upright_photo(tmp_path: Path) -> None:
+    write_yolo(tmp_path / "y", text="0 0.25 0.25 0.5 0.5\n")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "y" / "images" / "train" / "a.png", exif=exif)
+    with packed(tmp_path / "y") as dataset:
+        assert objects(dataset)["images/train/a.png"] == [("ant", [0, 0, 20, 30])]
+
+
+@pytest.mark.parametrize(("files", "names"), [({}, ("0", "1")), ({"classes.txt": "ant\nwasp\n"}, ("ant", "wasp"))])
+def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], names: tuple[str, ...]) -> None:
+    folder = write_yolo(tmp_path / "y")
+    (folder / "data.yaml").unlink()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with packed(folder) as dataset:
+        assert dataset.classes == names
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("labels/train/a.txt", "0 1 1 1", "line 1 is '0 1 1 1', expected is a class number and four numbers, or a polygon"),
+        ("labels/train/a.txt", "ant 1 1 1 1", "line 1 is 'ant 1 1 1 1'"),
+        ("labels/train/a.txt", "-1 1 1 1 1", "line 1 has class number -1, allowed is 0 or more"),
+        ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", "class number 7 has no name, there are 2: ant, wasp"),
+        ("data.yaml", "names: {0: a, 2: b}", "names are numbered 0, 2, expected are 0, 1, 2 and so on"),
+        ("data.yaml", "names: [", "data.yaml: cannot be read: while parsing"),
+    ],
+)
+def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, text: str, words: str) -> None:
+    folder = write_yolo(tmp_path / "y")
+    (folder / file).write_text(text)
+    with pytest.raises(SourceError) as caught:
+        packed(folder)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        ({"label": "kind"}, ArgumentError, "columns go with a table"),
+        ({"root": "photos"}, ArgumentError, "a root goes with a table or with coco, found yolo"),
+        ({"source_format": "coco"}, SourceError, "is not a file, expected is one (coco)"),
+    ],
+)
+def test_arguments_that_do_not_go_with_yolo_are_refused(
+    tmp_path: Path, options: dict[str, Any], kind: type[KseqError], words: str
+) -> None:
+    folder = write_yolo(tmp_path / "y")
+    with pytest.raises(kind) as caught:
+        packed(folder, **options)
+    assert words in str(caught.value)
+
+
+def test_a_folder_of_classes_called_images_and_labels_stays_one(tmp_path: Path) -> None:
+    write_images(tmp_path / "classes", "images/a.png", "labels/b.png")
+    with packed(tmp_path / "classes") as dataset:
+        assert dataset.classes == ("images", "labels")
