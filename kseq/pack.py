@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context
@@ -24,6 +25,8 @@ from kseq.index import write_index
 from kseq.plan import Plan, Settings, make_plan
 from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
+from kseq.sources.files import Source
+from kseq.sources.iterables import spooled
 from kseq.sources.opening import open_source
 from kseq.target import check_apart, open_shard, target_folder
 from kseq.workers import process_pool, usable_cores
@@ -68,7 +71,7 @@ class PackReport:
 
 
 def pack(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Iterable[Any],
     dataset: str | os.PathLike[str],
     *,
     source_format: str | None = None,
@@ -162,8 +165,7 @@ def pack(
     workers = usable_cores() if workers is None else whole("workers", workers, 0)
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
-    place, target = _path("source", source), _path("dataset", dataset)
-    check_apart(place, target)
+    target = _path("dataset", dataset)
     columns = Columns(
         image=(image,) if isinstance(image, str) else tuple(image or ()),
         label=label,
@@ -176,9 +178,11 @@ def pack(
         text=text,
         weight=weight,
     )
-    found = open_source(place, source_format, columns, None if root is None else _path("root", root), class_names)
-    plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
-    with target_folder(target, plan, overwrite=overwrite, resume=resume) as (folder, resumed):
+    opened = _open(source, target, source_format, columns, None if root is None else _path("root", root), class_names)
+    with ExitStack() as stack:
+        found = stack.enter_context(opened)
+        plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
+        folder, resumed = stack.enter_context(target_folder(target, plan, overwrite=overwrite, resume=resume))
         tasks = [
             ShardTask.of(plan, number, os.path.join(folder, shard_name(number)), stop_at_error=on_error == "fail")
             for number in range(plan.num_shards)
@@ -187,6 +191,20 @@ def pack(
         _run(tasks, workers, _Progress(plan, resumed, progress))
         report = _publish(plan, folder, len(resumed))
     return replace(report, path=target, seconds=time.monotonic() - started)
+
+
+@contextmanager
+def _open(
+    source: Any, target: str, source_format: str | None, columns: Columns, root: str | None, class_names: Sequence[str] | None
+) -> Iterator[Source]:
+    """What is to be packed, good until the end of the block."""
+    if not isinstance(source, (str, bytes, os.PathLike)) and source_format is None and root is None:
+        with spooled(source, os.path.dirname(os.path.abspath(target)), columns, class_names) as found:
+            yield found
+        return
+    place = _path("source", source)
+    check_apart(place, target)
+    yield open_source(place, source_format, columns, root, class_names)
 
 
 def _path(name: str, value: Any) -> str:

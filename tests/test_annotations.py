@@ -155,7 +155,7 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("labels/train/a.txt", "0 1 1 1", "line 1 is '0 1 1 1', expected is a class number and four numbers, or a polygon"),
+        ("labels/train/a.txt", "0 1 1 1", "line 1 is '0 1 1 1', expected are a class and four numbers, or a polygon"),
         ("labels/train/a.txt", "ant 1 1 1 1", "line 1 is 'ant 1 1 1 1'"),
         ("labels/train/a.txt", "-1 1 1 1 1", "line 1 has class number -1, allowed is 0 or more"),
         ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", "class number 7 has no name, there are 2: ant, wasp"),

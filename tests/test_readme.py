@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import tensorflow as tf
 from conftest import write_photos
 from PIL import Image
 
@@ -54,6 +58,23 @@ def write_coco_and_yolo(folder: Path) -> None:
     (folder / "yolo-photos" / "data.yaml").write_text("names: [bee]\n")
 
 
+def write_archives(folder: Path) -> None:
+    """A tar, a TFRecord file and arrays of a few photos."""
+    files = sorted((folder / "photos").rglob("*.jpg"))[::8]
+    for name in ("tars", "records"):
+        (folder / name).mkdir()
+    with tarfile.open(folder / "tars" / "train-000000.tar", "w") as tar:
+        for each in files:
+            tar.add(each, each.relative_to(folder / "photos"))
+    with tf.io.TFRecordWriter(str(folder / "records" / "train.tfrecord")) as writer:
+        for each in files:
+            image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[each.read_bytes()]))
+            label = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+            features = tf.train.Features(feature={"image/encoded": image, "image/class/label": label})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
+
+
 def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -61,10 +82,11 @@ def test_commands_and_examples_run_as_printed(
     write_table(tmp_path)
     write_objects(tmp_path)
     write_coco_and_yolo(tmp_path)
+    write_archives(tmp_path)
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
     assert len(commands) >= 3
     for command in commands:
-        code = f"import sys; from kseq_tools.main import main; sys.exit(main({command.split()[1:]}))"
+        code = f"import sys; from kseq_tools.main import main; sys.exit(main({shlex.split(command)[1:]}))"
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     examples = blocks("python")
     assert len(examples) >= 6

@@ -230,7 +230,7 @@ def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
         ("t.jsonl", "", "is empty, expected is an object"),
         ("t.jsonl", '{"image": "a", "label": 1}\n{', "row 2 is not JSON: "),
         ("t.jsonl", '{"image": "a", "label": 1}\n[1, 2]\n', r"row 2 is \[1, 2\], expected is an object"),
-        ("t.parquet", "PAR1 or not", "is not a Parquet file that can be read: "),
+        ("t.parquet", "PAR1 or not", "is not a Parquet or Arrow file that can be read: "),
         ("t.xlsx", "x", r"is neither a folder of images nor a file that its name tells \(.csv, .tsv, "),
     ],
 )
@@ -253,7 +253,7 @@ def test_arguments_that_do_not_go_with_the_source_are_refused(tmp_path: Path) ->
     table = write_csv(tmp_path / "t", [{"image": "a", "label": "b"}])
     cases: list[tuple[Path, dict[str, Any], type[KseqError], str]] = [
         (tmp_path / "photos", {"label": "x"}, ArgumentError, "go with a table"),
-        (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "a root goes with a table"),
+        (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "a root goes with csv"),
         (table, {"source_format": "excel"}, ArgumentError, "source_format='excel': allowed are folder, csv, jsonl, parquet"),
         (table, {"root": tmp_path / "none"}, SourceError, "none: is not a folder"),
         (table, {"group": "who"}, SourceError, "has no column 'who' .--group., its columns are image, label"),

@@ -71,6 +71,11 @@ class Columns:
         return [name for name, column in singles if column] + [name for name, _ in self.targets]
 
     @property
+    def pixels(self) -> tuple[str, ...]:
+        """The columns of images, and after them that of masks."""
+        return self.image if self.mask is None else (*self.image, self.mask)
+
+    @property
     def has_targets(self) -> bool:
         """Whether a sample holds something to learn besides a label."""
         return bool(self.targets) or any(each is not None for each in (self.mask, self.boxes, self.text))

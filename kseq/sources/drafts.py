@@ -1,18 +1,21 @@
-"""What samples hold besides their images, from the columns of a source: fields, and for each sample its values."""
+"""What samples hold, from the columns of a source: fields, and for each sample its label, split and values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, NamedTuple
 
+from kseq.errors import SourceError
 from kseq.fields import IMAGE, LABEL, Field
 from kseq.sources import values
 from kseq.sources.columns import Columns
+from kseq.sources.files import SPLITS, SourceImage
 from kseq.sources.values import Refused
 
-__all__ = ["MASK", "Draft", "DraftSample", "draft_fields", "object_fields"]
+__all__ = ["MASK", "Draft", "Record", "draft_samples", "object_fields"]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
 
@@ -23,47 +26,59 @@ def object_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
     return IMAGE, boxes, Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
 
 
-class DraftSample(NamedTuple):
-    """What one sample holds besides its images.
+class Record(NamedTuple):
+    """What a source knows of a sample besides the cells of its columns.
 
     Attributes:
-        label: Class number, -1 where there is none.
-        values: Of the other fields, in their order.
+        name: What the sample is called.
+        places: Where its images, and after them its mask, are found; of a file its path.
+        num_bytes: Their size.
+        split: What the source says where no column does.
         refused: Why it cannot be packed.
     """
 
-    label: int
-    values: tuple[Any, ...]
-    refused: str | None
+    name: bytes
+    places: tuple[Any, ...]
+    num_bytes: int
+    split: str | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
 class Draft:
-    """The fields of a source, and what each sample holds.
+    """All that a `Source` is made of, but for its root.
 
     Attributes:
-        fields: As a `Source` has them: images and the mask first, but for the label at the second place.
         class_names: Of the label, or where there is none, of the first field that has classes.
-        samples: One for each row, to be gone through once.
+        fields: Images and the mask first, but for the label at the second place; then the others.
+        images: One for each record.
     """
 
-    fields: tuple[Field, ...]
     class_names: tuple[str, ...]
-    samples: Iterator[DraftSample]
+    fields: tuple[Field, ...]
+    images: list[SourceImage]
 
 
-def draft_fields(columns: Columns, cells: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None) -> Draft:
+def draft_samples(
+    path: str,
+    columns: Columns,
+    cells: Mapping[str, Sequence[Any]],
+    records: Iterable[Record],
+    class_names: Sequence[str] | None = None,
+) -> Draft:
     """Find out what the columns of a source hold.
 
     Args:
+        path: The source, for messages.
         columns: Which say what, as `Columns.find` found them.
         cells: Column to its cell for each sample; those of images and masks are not needed.
+        records: One for each sample.
         class_names: All classes of the label, or else of the boxes, in the order of their numbers; None for those found.
 
     Raises:
-        SourceError: Where a column makes no sense as a whole.
+        SourceError: Where a column makes no sense as a whole, or no sample can be packed.
     """
-    labels: Sequence[int | Refused] = []
+    labels: Sequence[int | Refused] | None = None
     names: tuple[str, ...] = ()
     if columns.label is not None:
         names, labels = _labels(cells[columns.label], class_names)
@@ -71,11 +86,52 @@ def draft_fields(columns: Columns, cells: Mapping[str, Sequence[Any]], class_nam
     first, *images = (replace(IMAGE, name=name) for name in columns.image_fields())
     masks = [MASK] if columns.mask is not None else []
     label = [LABEL] if columns.label is not None else []
-    fields = (first, *label, *images, *masks, *(field for field, _ in found))
     if columns.label is None:
         names = next((field.class_names for field, _ in found if field.class_names), ())
-    rows = zip(*(values for _, values in found), strict=True) if found else repeat(())
-    return Draft(fields, names, _samples([field.name for field, _ in found], labels if label else None, rows))
+    drafted = list(_images(path, columns, cells, records, labels, found))
+    if all(image.refused for image in drafted):
+        reason = f" (first: {os.fsdecode(drafted[0].path)}: {drafted[0].refused})" if drafted else ""
+        raise SourceError(f"{path}: none of its {len(drafted)} rows can be packed{reason}")
+    return Draft(names, (first, *label, *images, *masks, *(field for field, _ in found)), drafted)
+
+
+def _images(
+    path: str,
+    columns: Columns,
+    cells: Mapping[str, Sequence[Any]],
+    records: Iterable[Record],
+    labels: Sequence[int | Refused] | None,
+    others: Sequence[tuple[Field, list[Any]]],
+) -> Iterator[SourceImage]:
+    rows = zip(*(found for _, found in others), strict=True) if others else repeat(())
+    splits, groups = (cells[name] if name else repeat(None) for name in (columns.split, columns.group))
+    samples = zip(records, repeat(-1) if labels is None else labels, rows, splits, groups, strict=False)
+    for number, (record, label, row, split, group) in enumerate(samples, start=1):
+        wrong = [str(label)] if isinstance(label, Refused) else []
+        wrong += [
+            f"{value} ({field.name})" for (field, _), value in zip(others, row, strict=True) if isinstance(value, Refused)
+        ]
+        refused = record.refused or (wrong[0] if wrong else None)
+        first, *places = record.places
+        yield SourceImage(
+            record.name,
+            -1 if isinstance(label, Refused) else label,
+            _split(path, number, split) or record.split,
+            0 if refused else record.num_bytes,
+            f"row {number} {refused}" if refused else None,
+            None if values.is_missing(group) else str(group),
+            (*places, *row),
+            None if first == record.name else first,
+        )
+
+
+def _split(path: str, number: int, cell: Any) -> str | None:
+    if values.is_missing(cell):
+        return None
+    found = SPLITS.get(str(cell).strip().lower())
+    if found is None:
+        raise SourceError(f"{path}: row {number}: split {str(cell)!r}, allowed are {', '.join(SPLITS)}")
+    return found
 
 
 def _labels(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[int | Refused]]:
@@ -116,14 +172,3 @@ def _check_counts(boxes: list[Any], labels: list[Any]) -> None:
     for row, (one, other) in enumerate(zip(boxes, labels, strict=True)):
         if not isinstance(one, Refused) and not isinstance(other, Refused) and len(one) != len(other):
             labels[row] = Refused(f"has {len(one)} boxes and {len(other)} labels, expected are as many")
-
-
-def _samples(
-    names: Sequence[str], labels: Sequence[int | Refused] | None, rows: Iterator[tuple[Any, ...]] | repeat
-) -> Iterator[DraftSample]:
-    for label, row in zip(repeat(-1) if labels is None else labels, rows, strict=False):
-        wrong = [f"{value} ({name})" for name, value in zip(names, row, strict=True) if isinstance(value, Refused)]
-        if isinstance(label, Refused):
-            yield DraftSample(-1, row, str(label))
-        else:
-            yield DraftSample(label, row, wrong[0] if wrong else None)

@@ -13,7 +13,7 @@ import numpy as np
 from kseq.errors import ImageError, saying
 from kseq.fields import IMAGE, LABEL, Field
 
-__all__ = ["IMAGE_SUFFIXES", "SPLITS", "FileSource", "Source", "SourceImage", "file_size"]
+__all__ = ["IMAGE_SUFFIXES", "SPLITS", "FileSource", "Source", "SourceImage", "file_size", "read_piece"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
@@ -126,3 +126,19 @@ def file_size(root: str, name: bytes) -> int:
         return os.stat(os.path.join(os.fsencode(root), name)).st_size
     except (OSError, ValueError):
         return 0
+
+
+def read_piece(path: str, offset: int, size: int) -> bytes:
+    """Some bytes of a file that holds many samples.
+
+    Raises:
+        ImageError: Where they cannot be read.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            found = os.pread(file.fileno(), size, offset)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    if len(found) < size:
+        raise ImageError(f"breaks off after {len(found)} of {size} bytes")
+    return found

@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from kseq.errors import ArgumentError, SourceError
+from kseq.sources.arrays import ArraysSource
 from kseq.sources.coco import CocoSource
 from kseq.sources.columns import Columns
 from kseq.sources.files import Source
 from kseq.sources.folder import FolderSource
-from kseq.sources.table import FORMATS, TableSource
+from kseq.sources.huggingface import HuggingFaceSource
+from kseq.sources.many import is_pattern
+from kseq.sources.table import TableSource
+from kseq.sources.tfrecord import TFRecordSource
+from kseq.sources.webdataset import WebDatasetSource
 from kseq.sources.yolo import YoloSource
 
 __all__ = ["SOURCE_FORMATS", "open_source"]
 
-SOURCE_FORMATS = ("folder", *FORMATS, "coco", "yolo")
-_SUFFIXES = {
-    ".json": "coco",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
+
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for: the arguments of `open_source`."""
+
+    path: str
+    columns: Columns
+    root: str | None
+    class_names: Sequence[str] | None
+
+
+def _table(table_format: str) -> Callable[[_Request], Source]:
+    def load(asked: _Request) -> Source:
+        if os.path.exists(asked.path) and not os.path.isfile(asked.path):
+            raise SourceError(f"{asked.path}: is not a file, expected is one ({table_format})")
+        return TableSource.load(asked.path, table_format, asked.columns, asked.root, asked.class_names)
+
+    return load
+
+
+def _parquet(asked: _Request) -> Source:
+    """Where the images are in the files themselves, not a table of paths."""
+    if asked.root is None and (not os.path.isfile(asked.path) or HuggingFaceSource.has_images(asked.path, asked.columns)):
+        return HuggingFaceSource.load(asked.path, asked.columns, asked.class_names)
+    return _table("parquet")(asked)
+
+
+def _coco(asked: _Request) -> Source:
+    if os.path.exists(asked.path) and not os.path.isfile(asked.path):
+        raise SourceError(f"{asked.path}: is not a file, expected is one (coco)")
+    return CocoSource.load(asked.path, asked.root, asked.class_names)
+
+
+_OPEN: dict[str, Callable[[_Request], Source]] = {
+    "folder": lambda asked: FolderSource.scan(asked.path, asked.class_names),
+    "csv": _table("csv"),
+    "jsonl": _table("jsonl"),
+    "parquet": _parquet,
+    "coco": _coco,
+    "yolo": lambda asked: YoloSource.scan(asked.path, asked.class_names),
+    "webdataset": lambda asked: WebDatasetSource.load(asked.path, asked.columns, asked.class_names),
+    "tfrecord": lambda asked: TFRecordSource.load(asked.path, asked.columns, asked.class_names),
+    "huggingface": lambda asked: HuggingFaceSource.load(asked.path, asked.columns, asked.class_names),
+    "arrays": lambda asked: ArraysSource.load(asked.path, asked.columns, asked.class_names),
 }
+SOURCE_FORMATS = tuple(_OPEN)
+_WITHOUT_COLUMNS = ("folder", "coco", "yolo")
+_WITH_ROOT = ("csv", "jsonl", "parquet", "coco")
+
+# What the end of a file's name says; of a folder, that of the files in it.
+_ENDS = {
+    r"\.[ct]sv": "csv",
+    r"\.(jsonl|ndjson)": "jsonl",
+    r"\.(parquet|pq)": "parquet",
+    r"\.json": "coco",
+    r"\.tar": "webdataset",
+    r"\.tfrecords?(-\d+-of-\d+)?": "tfrecord",
+    r"\.(npz|npy|h5|hdf5)": "arrays",
+}
+_IN_FOLDERS = ("parquet", "webdataset", "tfrecord")
+_KNOWN = ".csv, .tsv, .jsonl, .ndjson, .parquet, .pq, .json, .tar, .tfrecord, .npz, .npy, .h5"
 
 
 def open_source(
@@ -33,9 +92,9 @@ def open_source(
     """Look through what lies at a path.
 
     Args:
-        path: A folder of images, or a table of them.
+        path: A folder of images, a file that names or holds them, or a pattern of such files.
         source_format: One of `SOURCE_FORMATS`; None to tell by what lies there and by its name.
-        columns: Of a table.
+        columns: Which column, feature, array or kind of file says what.
         root: The folder that a table's paths are relative to; None for the table's own.
         class_names: All classes, in the order of their numbers.
 
@@ -46,27 +105,41 @@ def open_source(
     if source_format is not None and source_format not in SOURCE_FORMATS:
         raise ArgumentError(f"source_format={source_format!r}: allowed are {', '.join(SOURCE_FORMATS)}")
     found = source_format or _tell(path)
-    if found not in FORMATS and columns != Columns():
-        raise ArgumentError(f"{path}: columns go with a table ({', '.join(FORMATS)}), found {found}")
-    if found in ("folder", "yolo"):
-        if root is not None:
-            raise ArgumentError(f"{path}: a root goes with a table or with coco, found {found}")
-        return YoloSource.scan(path, class_names) if found == "yolo" else FolderSource.scan(path, class_names)
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise SourceError(f"{path}: is not a file, expected is one ({found})")
-    if found == "coco":
-        return CocoSource.load(path, root, class_names)
-    return TableSource.load(path, found, columns, root, class_names)
+    if found in _WITHOUT_COLUMNS and columns != Columns():
+        others = ", ".join(each for each in SOURCE_FORMATS if each not in _WITHOUT_COLUMNS)
+        raise ArgumentError(f"{path}: columns go with a table or with records ({others}), found {found}")
+    if found not in _WITH_ROOT and root is not None:
+        raise ArgumentError(f"{path}: a root goes with {', '.join(_WITH_ROOT)}, found {found}")
+    return _OPEN[found](_Request(path, columns, root, class_names))
 
 
 def _tell(path: str) -> str:
+    if is_pattern(path):
+        files = sorted(glob.glob(path, recursive=True))
+        if not files:
+            raise SourceError(f"{path}: no file matches this pattern")
+        return _tell_file(files[0])
     if not os.path.exists(path):
-        raise SourceError(f"{path}: is not there, expected is a folder of images, or a file ({', '.join(_SUFFIXES)})")
-    if os.path.isdir(path):
-        return "yolo" if YoloSource.is_at(path) else "folder"
-    found = _SUFFIXES.get(os.path.splitext(path)[1].lower())
-    if found is None or not os.path.isfile(path):
-        raise SourceError(
-            f"{path}: is neither a folder of images nor a file that its name tells ({', '.join(_SUFFIXES)}; --from)"
-        )
-    return found
+        raise SourceError(f"{path}: is not there, expected is a folder of images, or a file ({_KNOWN})")
+    return _tell_folder(path) if os.path.isdir(path) else _tell_file(path)
+
+
+def _tell_file(path: str) -> str:
+    for end, source_format in _ENDS.items():
+        if os.path.isfile(path) and re.search(rf"{end}$", path, re.IGNORECASE):
+            return source_format
+    raise SourceError(f"{path}: is neither a folder of images nor a file that its name tells ({_KNOWN}; --from)")
+
+
+def _tell_folder(path: str) -> str:
+    """Images in a folder of classes are the rule; records lie in it, or one folder deeper."""
+    if HuggingFaceSource.is_at(path):
+        return "huggingface"
+    if YoloSource.is_at(path):
+        return "yolo"
+    files = glob.glob(os.path.join(glob.escape(path), "*")) + glob.glob(os.path.join(glob.escape(path), "*", "*"))
+    for file in sorted(each for each in files if os.path.isfile(each)):
+        for end, source_format in _ENDS.items():
+            if source_format in _IN_FOLDERS and re.search(rf"{end}$", file, re.IGNORECASE):
+                return source_format
+    return "folder"

@@ -22,14 +22,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 from typing import Any
 
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.columns import Columns
-from kseq.sources.drafts import Draft, draft_fields
-from kseq.sources.files import SPLITS, FileSource, SourceImage, file_size
-from kseq.sources.values import is_missing
+from kseq.sources.drafts import Record, draft_samples
+from kseq.sources.files import FileSource, file_size
 
 __all__ = ["FORMATS", "TableSource"]
 
@@ -79,32 +77,20 @@ class TableSource(FileSource):
         except UnicodeDecodeError as error:
             raise SourceError(f"{path}: is not UTF-8: {error}") from error
         cells = dict(zip(asked, read, strict=True))
-        draft = draft_fields(found, cells, class_names)
-        images = list(_images(path, root, found, cells, draft))
-        if all(image.refused for image in images):
-            raise SourceError(f"{path}: none of its {len(images)} rows can be packed{_first_reason(images)}")
-        return cls(root, draft.class_names, images, draft.fields)
+        draft = draft_samples(path, found, cells, _records(root, found, cells), class_names)
+        return cls(root, draft.class_names, draft.images, draft.fields)
 
 
-def _images(path: str, root: str, columns: Columns, cells: Mapping[str, Sequence[Any]], draft: Draft) -> Iterator[SourceImage]:
-    places = [[_path(cell) for cell in cells[name]] for name in (*columns.image, *filter(None, [columns.mask]))]
-    splits, groups = (cells[name] if name else repeat(None) for name in (columns.split, columns.group))
-    seen: dict[tuple[bytes, ...], int] = {}
-    # Those of a mask may be named as often as a table likes.
+def _records(root: str, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
+    places = [[_path(cell) for cell in cells[name]] for name in columns.pixels]
+    # A mask may be named as often as a table likes.
     num_images = len(columns.image)
-    rows = zip(zip(*places, strict=True), draft.samples, splits, groups, strict=False)
-    for row, (paths, sample, split, group) in enumerate(rows, start=1):
-        refused = _refused(paths, seen.get(paths[:num_images])) or sample.refused
+    seen: dict[tuple[bytes, ...], int] = {}
+    for row, paths in enumerate(zip(*places, strict=True), start=1):
+        refused = _refused(paths, seen.get(paths[:num_images]))
         seen.setdefault(paths[:num_images], row)
-        yield SourceImage(
-            paths[0] or b"(row %d)" % row,
-            sample.label,
-            _split(path, row, split),
-            0 if refused else sum(file_size(root, each) for each in paths),
-            f"row {row} {refused}" if refused else None,
-            None if is_missing(group) else str(group),
-            (*paths[1:], *sample.values),
-        )
+        size = 0 if refused else sum(file_size(root, each) for each in paths)
+        yield Record(paths[0] or b"(row %d)" % row, paths, size, None, refused)
 
 
 def _refused(paths: Sequence[bytes], earlier: int | None) -> str | None:
@@ -115,25 +101,12 @@ def _refused(paths: Sequence[bytes], earlier: int | None) -> str | None:
     return None if earlier is None else f"names it again, after row {earlier}"
 
 
-def _first_reason(images: Sequence[SourceImage]) -> str:
-    return f" (first: {os.fsdecode(images[0].path)}: {images[0].refused})" if images else ""
-
-
 def _path(value: Any) -> bytes:
     """Nothing where it is none, or no text."""
     try:
         return os.fsencode(value) if isinstance(value, (str, bytes)) else b""
     except UnicodeEncodeError:
         return b""
-
-
-def _split(path: str, row: int, value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    found = SPLITS.get(str(value).strip().lower())
-    if found is None:
-        raise SourceError(f"{path}: row {row}: split {str(value)!r}, allowed are {', '.join(SPLITS)}")
-    return found
 
 
 def _open_csv(path: str) -> tuple[list[str], _Rows]:

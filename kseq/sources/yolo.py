@@ -125,7 +125,7 @@ def _read_text(path: str) -> tuple[np.ndarray, np.ndarray]:
             boxes[number] = _box([float(word) for word in words[1:]])
         except (ValueError, OverflowError) as error:
             raise SourceError(
-                f"{path}: line {number + 1} is {' '.join(words)[:60]!r}, expected is a class number and four numbers, or a polygon"
+                f"{path}: line {number + 1} is {' '.join(words)[:60]!r}, expected are a class and four numbers, or a polygon"
             ) from error
         if labels[number] < 0:
             raise SourceError(f"{path}: line {number + 1} has class number {labels[number]}, allowed is 0 or more")

@@ -1,0 +1,199 @@
+"""Samples that come one after the other from anything that can be gone through once: spooled to a file, in bounded memory.
+
+The rules:
+
+- An element is a dict, or a pair of image and label. Where its images are of four dimensions, it is a batch of samples.
+- An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one. Tensors
+  count as arrays.
+- `(x, y)` and `((x_train, y_train), (x_test, y_test))`, as `keras.datasets` give them, are pairs of arrays.
+- A sample is called by its number, counted from 0, or by its path.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kseq.errors import ArgumentError, ImageError, SourceError, WriteError
+from kseq.files import TEMPORARY_PREFIX
+from kseq.sources.arrays import check_images
+from kseq.sources.columns import USUAL, Columns
+from kseq.sources.drafts import Record, draft_samples
+from kseq.sources.files import Source, read_piece
+
+__all__ = ["SpooledSource", "spooled"]
+
+_NAME = "the iterable"
+
+
+class _Place(NamedTuple):
+    """Where an image lies in the spool, and its shape if it is pixels; or the path of its file."""
+
+    offset: int
+    size: int
+    shape: tuple[int, ...] | None
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class SpooledSource(Source):
+    """The samples of an iterable, in their order; `root` is the file that holds their images."""
+
+    def fetch(self, place: _Place) -> bytes | np.ndarray:
+        """The bytes or the pixels of the image at a place."""
+        if place.path is not None:
+            try:
+                with open(place.path, "rb") as file:
+                    return file.read()
+            except OSError as error:
+                raise ImageError(f"cannot be read: {error.strerror}") from error
+        data = read_piece(self.root, place.offset, place.size)
+        return data if place.shape is None else np.frombuffer(data, np.uint8).reshape(place.shape)
+
+
+@contextmanager
+def spooled(
+    samples: Iterable[Any], folder: str, columns: Columns, class_names: Sequence[str] | None = None
+) -> Iterator[SpooledSource]:
+    """Go through an iterable once; its images lie in a file in `folder` until the end of the block.
+
+    Args:
+        samples: As above.
+        folder: Where there is room.
+        columns: Which key of a dict says what.
+        class_names: All classes, in the order of their numbers; None for those found.
+
+    Raises:
+        ArgumentError: Where it is not iterable.
+        SourceError: Where an element is none of the above.
+        WriteError: Where the disk refuses.
+    """
+    elements = _elements(samples)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as file:
+            yield _spool(elements, file, columns, class_names)
+    except OSError as error:
+        if isinstance(error, (SourceError, WriteError)) or error.filename is None:
+            raise
+        raise WriteError(f"{folder}: the images cannot be spooled there: {error.strerror}") from error
+
+
+def _spool(
+    elements: Iterable[Mapping[str, Any]], file: Any, columns: Columns, class_names: Sequence[str] | None
+) -> SpooledSource:
+    found: Columns | None = None
+    cells: dict[str, list[Any]] = {}
+    records: list[Record] = []
+    for number, element in enumerate(elements):
+        if found is None:
+            found = columns.find(_NAME, list(element), USUAL)
+            cells = {name: [] for _, name in found.named() if name not in found.pixels}
+        missing = [name for _, name in found.named() if name not in element]
+        if missing:
+            raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
+        for name, column in cells.items():
+            column.append(_cell(element[name]))
+        places = tuple(_put(file, number, name, element[name]) for name in found.pixels)
+        called = os.fsencode(places[0].path) if places[0].path is not None else b"%d" % number
+        records.append(Record(called, places, sum(place.size for place in places), element.get(_SPLIT)))
+    if found is None:
+        raise SourceError(f"{_NAME}: has no sample")
+    file.flush()
+    draft = draft_samples(_NAME, found, cells, records, class_names)
+    return SpooledSource(file.name, draft.class_names, draft.images, draft.fields)
+
+
+# The key of a split that is known by the form of the whole; no user's dict has it.
+_SPLIT = "(split)"
+
+
+def _elements(samples: Any) -> Iterator[dict[str, Any]]:
+    """One dict for each sample."""
+    if isinstance(samples, tuple) and len(samples) == 2 and all(_is_pair(each) for each in samples):
+        for split, pair in zip(("train", "test"), samples, strict=True):
+            yield from ({**each, _SPLIT: split} for each in _rows_of(pair))
+    elif _is_pair(samples):
+        yield from _rows_of(samples)
+    else:
+        try:
+            iterator = iter(samples)
+        except TypeError as error:
+            raise ArgumentError(f"source={samples!r}: allowed is a path, or an iterable of samples") from error
+        for number, element in enumerate(iterator):
+            yield from _samples_of(number, element)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is `(x, y)`: two arrays, or things like them, as long."""
+    return isinstance(value, tuple) and len(value) == 2 and all(getattr(each, "ndim", 0) > 0 for each in value)
+
+
+def _rows_of(pair: Any) -> Iterator[dict[str, Any]]:
+    images, labels = pair
+    check_images(_NAME, "x", tuple(images.shape), np.dtype(getattr(images, "dtype", None)))
+    if len(images) != len(labels):
+        raise SourceError(f"{_NAME}: has {len(images)} images and {len(labels)} labels, expected are as many")
+    flat = np.asarray(labels).reshape(len(labels), -1)
+    if flat.shape[1] != 1:
+        raise SourceError(f"{_NAME}: labels have shape {np.shape(labels)}, expected is ({len(labels)},)")
+    return ({"image": image, "label": label} for image, label in zip(images, flat[:, 0].tolist(), strict=True))
+
+
+def _samples_of(number: int, element: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(element, (tuple, list)) and len(element) in (1, 2):
+        element = dict(zip(("image", "label"), element, strict=False))
+    if not isinstance(element, Mapping):
+        raise SourceError(
+            f"{_NAME}: element {number} is a {type(element).__name__}, expected is a dict, or a pair of image and label"
+        )
+    values = {str(name): _plain(value) for name, value in element.items()}
+    batched = [name for name, value in values.items() if isinstance(value, np.ndarray) and value.ndim == 4]
+    if not batched:
+        yield values
+        return
+    count = len(values[batched[0]])
+    uneven = [name for name, value in values.items() if not hasattr(value, "__len__") or len(value) != count]
+    if uneven:
+        raise SourceError(f"{_NAME}: element {number} is a batch of {count}, but its {uneven[0]!r} is not as long")
+    for row in range(count):
+        yield {name: value[row] for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Tensors as arrays."""
+    if isinstance(value, (str, bytes, os.PathLike, list, tuple, dict, np.ndarray)) or value is None or np.isscalar(value):
+        return value
+    return np.asarray(value)
+
+
+def _cell(value: Any) -> Any:
+    """Arrays of one number or one string as such."""
+    if isinstance(value, np.ndarray):
+        return value.item() if value.ndim == 0 else value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _put(file: Any, number: int, name: str, value: Any) -> _Place:
+    """Write an image to the spool, unless it is a path."""
+    value = _plain(value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (str, os.PathLike)):
+        path = os.path.abspath(os.fsdecode(value))
+        return _Place(0, os.path.getsize(path) if os.path.isfile(path) else 0, None, path)
+    offset = file.tell()
+    if isinstance(value, bytes):
+        file.write(value)
+        return _Place(offset, len(value), None)
+    if isinstance(value, np.ndarray):
+        check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype)
+        file.write(np.ascontiguousarray(value).data)
+        return _Place(offset, value.nbytes, value.shape)
+    raise SourceError(f"{_NAME}: {name} of sample {number} is a {type(value).__name__}, expected are pixels, bytes or a path")
