@@ -132,8 +132,7 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixtur
     [
         (
             ["pack", "nothing", "packed"],
-            "kseq: nothing: is not there, expected is a folder of images, or a table "
-            "(.csv, .tsv, .jsonl, .ndjson, .parquet, .pq)\n",
+            "kseq: nothing: is not there, expected is a folder of images, or a file (.csv, .tsv, ",
         ),
         (["info", "nothing"], "kseq: nothing: there is no such folder\n"),
         (["verify", "nothing"], "kseq: nothing: there is no such folder\n"),

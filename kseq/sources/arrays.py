@@ -2,9 +2,9 @@
 
 The rules:
 
-- Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`; the array is called `images`, `image`, `x`
-  or `data`, or what `--image` says. Labels are `(samples,)` or `(samples, 1)` numbers or names, or, where the names of the classes
-  are known, one-hot `(samples, classes)`; the array is called `labels`, `label`, `y` or `targets`.
+- Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`; their array is called `images`, `image`,
+  `x` or `data`, or what `--image` says. Labels are `(samples,)` or `(samples, 1)` numbers or names, or, where the names of the
+  classes are known, one-hot `(samples, classes)`; their array is called `labels`, `label`, `y` or `targets`.
 - Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits.
 - To `images.npy` belong the other `.npy` files of its folder.
 - An array `label_names` or `class_names` has the names of the classes.

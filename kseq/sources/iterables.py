@@ -3,8 +3,8 @@
 The rules:
 
 - An element is a dict, or a pair of image and label. Where its images are of four dimensions, it is a batch of samples.
-- An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one. Tensors
-  count as arrays.
+- An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one.
+  Tensors count as arrays.
 - `(x, y)` and `((x_train, y_train), (x_test, y_test))`, as `keras.datasets` give them, are pairs of arrays.
 - A sample is called by its number, counted from 0, or by its path.
 """
