@@ -2,7 +2,7 @@
 
 The rules:
 
-- Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`; their array is called `images`, `image`,
+- Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`; the array is `images`, `image`,
   `x` or `data`, or what `--image` says. Labels are `(samples,)` or `(samples, 1)` numbers or names, or, where the names of the
   classes are known, one-hot `(samples, classes)`; their array is called `labels`, `label`, `y` or `targets`.
 - Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits.
