@@ -50,12 +50,22 @@ def test_pack_has_the_options_of_the_function_with_the_same_defaults() -> None:
 @pytest.mark.parametrize("command", ["pack", "info", "verify", "demo"])
 def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main([command, "--help"])
+        main([command, "--help-all" if command == "pack" else "--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for name in options_of(command):
         option = {"targets": "target"}.get(name, name.replace("_", "-"))
         assert f"--{option}" in printed or name.upper() in printed or f"--no-{name}" in printed
+
+
+def test_the_help_of_pack_fits_on_a_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as caught:
+        main(["pack", "--help"])
+    assert caught.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 32
+    assert any("--help-all" in line for line in lines)
 
 
 def test_pack_prints_a_table_of_classes_and_splits_and_what_was_left_out(

@@ -21,6 +21,12 @@ from kseq.sources.opening import SOURCE_FORMATS
 
 from .table import format_bytes, format_count, format_counts, printable
 
+# What `--help` shows; `--help-all` has the rest.
+_COMMON = (
+    "source", "dataset", "help", "help_all", "source_format", "image", "label", "targets", "mask", "encoding", "image_size",
+    "val", "test", "overwrite", "resume",
+)  # fmt: skip
+
 _SHOWN_REJECTED = 10
 _PLAIN_EVERY = 10.0
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -31,16 +37,38 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "pack",
         help="pack a collection of images into a dataset",
-        description="Pack SOURCE, a folder of CLASS/IMAGE or train/CLASS/IMAGE or a table of paths and classes, into DATASET, "
-        "a new folder of HDF5 shards.",
+        usage="kseq pack SOURCE DATASET [options]",
+        add_help=False,
+        description="Pack SOURCE into DATASET, a new folder of HDF5 shards. SOURCE is a folder of CLASS/IMAGE or "
+        "train/CLASS/IMAGE, a table of paths (CSV, JSON Lines, Parquet), COCO, YOLO, tars, TFRecords, "
+        "Hugging Face's Parquet, .npz, .npy or .h5.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="folder of images, or table: CSV, JSON Lines, Parquet")
+    parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
     parser.add_argument("dataset", metavar="DATASET", help="folder to make")
+    parser.add_argument("-h", "--help", action=_ShortHelp, help="show the options that are used most")
+    parser.add_argument("--help-all", action="help", help="show all options")
     _add_table_options(parser)
     _add_image_options(parser)
     _add_split_options(parser)
     _add_run_options(parser)
     parser.set_defaults(run=run)
+
+
+class _ShortHelp(argparse.Action):
+    """Prints the help of the common options alone, so that it fits on a screen."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        formatter = argparse.HelpFormatter(parser.prog)
+        formatter.add_usage(parser.usage, (), ())
+        formatter.add_text(parser.description)
+        formatter.start_section("common options")
+        formatter.add_arguments([each for each in parser._actions if each.dest in _COMMON])
+        formatter.end_section()
+        parser._print_message(formatter.format_help(), sys.stdout)
+        parser.exit()
 
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:
@@ -51,17 +79,15 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         dest="source_format",
         choices=SOURCE_FORMATS,
         metavar="FORMAT",
-        help=f"what it is: {', '.join(SOURCE_FORMATS)} (default: told by what lies there and its name)",
+        help=f"what SOURCE is: {', '.join(SOURCE_FORMATS)} (default: told by what lies there)",
     )
     group.add_argument(
         "--image",
         metavar="COLUMN",
         action="append",
-        help="a table's paths (default: image, path, file, filename or the like); several times for several images a sample",
+        help="column, feature or array of the images (default: the usual names); several times for several",
     )
-    group.add_argument(
-        "--label", metavar="COLUMN", help="its classes (default: label, class, class_name or category; '' for none)"
-    )
+    group.add_argument("--label", metavar="COLUMN", help="that of the classes; '' for none")
     group.add_argument(
         "--target",
         dest="targets",
@@ -77,7 +103,7 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weight", metavar="COLUMN", help="weights of the samples")
     group.add_argument("--split-column", metavar="COLUMN", help="its splits: train, val or test; empty: for --val and --test")
     group.add_argument("--group", metavar="COLUMN", help="images that share a value fall into one split")
-    group.add_argument("--root", metavar="DIR", help="what its paths are relative to (default: the table's folder)")
+    group.add_argument("--root", metavar="DIR", help="what the paths of a table are relative to (default: its folder)")
 
 
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
