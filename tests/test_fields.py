@@ -288,3 +288,18 @@ def test_a_second_image_that_is_broken_is_named(tmp_path: Path) -> None:
     (tmp_path / "pairs.csv").write_text("a,b,label\n0.png,1.png,x\n1.png,bad.png,x\n")
     kseq.pack(tmp_path / "pairs.csv", tmp_path / "packed", image=["a", "b"], **SETTINGS)
     assert rejected(kseq.ShardDataset(tmp_path / "packed"))["1.png"].startswith("its b is not an image")
+
+
+def test_samples_that_share_their_first_image_are_told_apart(tmp_path: Path) -> None:
+    write_table(tmp_path, {"x": [0] * 4})
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    rows = ["0.png,1.png,x,train", "0.png,bad.png,y,train", "0.png,2.png,y,val", "3.png,2.png,x,val"]
+    (tmp_path / "pairs.csv").write_text("a,b,label,part\n" + "\n".join(rows))
+    kseq.pack(tmp_path / "pairs.csv", tmp_path / "packed", image=["a", "b"], split_column="part", **SETTINGS)
+    dataset = kseq.ShardDataset(tmp_path / "packed")
+    assert dataset.splits == {"train": 1, "val": 2}
+    assert list(rejected(dataset)) == ["0.png (row 2)"]
+    assert [dataset.source(number) for number in range(3)] == ["0.png", "0.png (row 3)", "3.png"]
+    np.testing.assert_array_equal(numbers_of(dataset.read(range(3))["b"]), [1, 2, 2])
+    with kseq.ShardDataset(tmp_path / "packed", "train") as train:
+        assert train[0]["label"] == 0

@@ -30,7 +30,7 @@ class Record(NamedTuple):
     """What a source knows of a sample besides the cells of its columns.
 
     Attributes:
-        name: What the sample is called.
+        name: What the sample is called; where an earlier one is called so too, ` (row NUMBER)` is added.
         places: Where its images, and after them its mask, are found; of a file its path.
         num_bytes: Their size.
         split: What the source says where no column does.
@@ -106,6 +106,7 @@ def _images(
     rows = zip(*(found for _, found in others), strict=True) if others else repeat(())
     splits, groups = (cells[name] if name else repeat(None) for name in (columns.split, columns.group))
     samples = zip(records, repeat(-1) if labels is None else labels, rows, splits, groups, strict=False)
+    seen: set[bytes] = set()
     for number, (record, label, row, split, group) in enumerate(samples, start=1):
         wrong = [str(label)] if isinstance(label, Refused) else []
         wrong += [
@@ -113,15 +114,18 @@ def _images(
         ]
         refused = record.refused or (wrong[0] if wrong else None)
         first, *places = record.places
+        # Rejected samples are told from the others by their names.
+        name = record.name if refused or record.name not in seen else b"%s (row %d)" % (record.name, number)
+        seen.add(name)
         yield SourceImage(
-            record.name,
+            name,
             -1 if isinstance(label, Refused) else label,
             _split(path, number, split) or record.split,
             0 if refused else record.num_bytes,
             f"row {number} {refused}" if refused else None,
             None if values.is_missing(group) else str(group),
             (*places, *row),
-            None if first == record.name else first,
+            None if first == name else first,
         )
 
 
