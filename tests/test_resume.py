@@ -168,21 +168,27 @@ def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled:
     assert files(tmp_path / "packed") == unkilled
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_ctrl_c_amid_a_shard_of_many_seconds_ends_soon(tmp_path: Path, workers: str) -> None:
+def test_a_signal_amid_a_shard_of_many_seconds_ends_soon(
+    tmp_path: Path, workers: str, number: signal.Signals, code: int, words: str
+) -> None:
     (tmp_path / "photos/a").mkdir(parents=True)
     Image.new("RGB", (2000, 2000)).save(tmp_path / "large.png")
-    for number in range(1000):
-        (tmp_path / f"photos/a/{number}.png").symlink_to(tmp_path / "large.png")
+    for place in range(1000):
+        (tmp_path / f"photos/a/{place}.png").symlink_to(tmp_path / "large.png")
     process = start(tmp_path / "photos", tmp_path / "packed", "--shard-bytes", "1G", "--workers", workers)
     while not list(tmp_path.glob("packed/.kseq-tmp-*")):
         assert process.poll() is None
         time.sleep(0.01)
     started = time.monotonic()
-    os.killpg(process.pid, signal.SIGINT)
+    # Ctrl-C goes to all processes of a terminal, a system that shuts down tells the first.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     _, printed = process.communicate(timeout=100)
     assert time.monotonic() - started < 5
-    assert (process.returncode, printed) == (130, "kseq: interrupted\n")
+    assert (process.returncode, printed) == (code, f"kseq: {words}\n")
     assert not list((tmp_path / "packed").iterdir())
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import kseq
 
@@ -15,7 +18,12 @@ from .table import printable
 
 _COMMANDS = (pack, info, verify, demo, bench)
 
-EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+# A shell's 128 + the number of the signal: SIGINT is 2, SIGTERM 15.
+EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came: all is ended and cleared away as after Ctrl-C."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -29,14 +37,18 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C."""
+    """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     arguments = make_parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        with _heeding_sigterm():
+            code: int = arguments.run(arguments)
         sys.stdout.flush()
     except kseq.KseqError as error:
         print(f"kseq: {printable(str(error))}", file=sys.stderr)
         return EXIT_FAILED
+    except _Terminated:
+        print("kseq: terminated", file=sys.stderr)
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         print("kseq: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -54,3 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return code
+
+
+@contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Turns SIGTERM into an exception, unless whoever started this had it ignored or handles it."""
+    is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if is_ours:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(*_: object) -> None:
+    raise _Terminated
