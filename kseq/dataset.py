@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import operator
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError
+from kseq.collection import Collection
+from kseq.conditions import matching
+from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
 from kseq.fields import Field
-from kseq.format import Rejected
+from kseq.format import Rejected, arrays_digest
 from kseq.index import Index
-from kseq.parts import Stored
-from kseq.shard import ShardReader
-from kseq.shards import OpenShards
+from kseq.samples import Samples
 
 __all__ = ["VERIFY", "ShardDataset"]
 
 VERIFY = ("first", "always", "never")
 
+# Of a field of all samples, so many values are gathered in one call: where they are takes twice their room.
+_VALUES_AT_ONCE = 1 << 20
 
-class ShardDataset:
+
+class ShardDataset(Samples):
     """The samples of a packed dataset, or of one of its splits, by number.
 
     Safe to use from many threads at once, after a fork, and in another process through pickle.
@@ -48,51 +52,49 @@ class ShardDataset:
     def __init__(self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first") -> None:
         if verify not in VERIFY:
             raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
-        self.path = os.fspath(path)
-        self.split = split
-        self.verify = verify
-        self._index: Index | None = Index.open(self.path)
-        self._open_shards = OpenShards(self._index)
-        self._ids = self._find_split(self._index, split)
-        # Which samples were found right; touched only where samples are read, so that a billion of them cost no memory.
-        self._verified = np.zeros(self._index.num_samples if verify == "first" else 0, bool)
+        self._hold(os.fspath(path), Collection([Index.open(os.fspath(path))], verify), split)
 
-    def _find_split(self, index: Index, split: str | None) -> np.ndarray | None:
-        if split is None or split == "all":
-            return None
-        if split not in index.splits:
-            hint = f" (kseq pack --{split} 0.1 makes one)" if split in ("val", "test") else ""
-            names = ", ".join([*index.splits, "all"])
-            raise ArgumentError(f"{self.path}: has no split {split!r}, it has {names}{hint}")
-        return index.splits[split]
+    def _hold(self, path: str, collection: Collection, split: str | None, chosen: np.ndarray | None = None) -> None:
+        """All that it consists of.
+
+        Args:
+            path: As it was given.
+            collection: Where the samples are.
+            split: The split that they are of.
+            chosen: The sample ids of a selection; None for all of the split.
+        """
+        self.path = path
+        self.split = split
+        self.verify = collection.verify
+        self._collection = collection
+        self._chosen = chosen
+        self._digest: str | None = None
+        self._ids = _find_split(collection, split) if chosen is None else chosen
+
+    def _over(self, collection: Collection, split: str | None, chosen: np.ndarray | None) -> ShardDataset:
+        """A selection."""
+        made = object.__new__(ShardDataset)
+        path = self.path if len(collection.indexes) == 1 else collection.path
+        made._hold(path, collection, split, chosen)
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._opened.path, "split": self.split, "verify": self.verify, "digest": self.digest}
+        paths = [each.path for each in self._opened.indexes]
+        return {"paths": paths, "split": self.split, "verify": self.verify, "chosen": self._chosen, "digest": self.digest}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        digest = state.pop("digest")
-        self.__init__(**state)  # type: ignore[misc]  # files are opened anew, nothing else is carried
-        if self.digest != digest:
-            raise DamagedError(f"{self.path}: has digest {self.digest}, expected is {digest}: it was packed again meanwhile")
-
-    @property
-    def _opened(self) -> Index:
-        if self._index is None:
-            raise ClosedError(f"{self.path}: the dataset was closed")
-        return self._index
-
-    @property
-    def _shards(self) -> OpenShards:
-        shards = self._open_shards
-        if shards.process != os.getpid():
-            shards = self._open_shards = OpenShards(self._opened)
-        return shards
+        # Files are opened anew, nothing else is carried.
+        collection = Collection([Index.open(each) for each in state["paths"]], state["verify"])
+        self._hold(collection.path, collection, state["split"], state["chosen"])
+        if self.digest != state["digest"]:
+            raise DamagedError(
+                f"{self.path}: has digest {self.digest}, expected is {state['digest']}: it was packed again meanwhile"
+            )
 
     def close(self) -> None:
-        """Let go of the files. Arrays that were read stay valid."""
-        self._index = None
-        self._ids = None
-        self._open_shards.close()
+        """Let go of the files. Arrays that were read stay valid; selections that were made from it go on."""
+        self._collection = None
+        self._ids = self._chosen = None
 
     def __enter__(self) -> ShardDataset:
         return self
@@ -101,36 +103,125 @@ class ShardDataset:
         self.close()
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The class name of each label number."""
-        return self._opened.class_names
-
-    @property
-    def fields(self) -> dict[str, Field]:
-        """What each sample holds, by name."""
-        return {each.name: each for each in self._opened.fields}
-
-    @property
     def splits(self) -> dict[str, int]:
-        """How many samples each split has, by name."""
-        return {name: int(ids.size) for name, ids in self._opened.splits.items()}
+        """How many samples each split of the dataset has, by name; those of several datasets are added up."""
+        sizes: Counter[str] = Counter()
+        for index in self._opened.indexes:
+            sizes.update({name: int(ids.size) for name, ids in index.splits.items()})
+        return dict(sizes)
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits that stand for all that the dataset holds: to log with a run."""
-        return self._opened.digest
+        """32 hexadecimal digits to log with a run: they stand for all that the dataset holds, and for what was selected of it.
+
+        All splits of a dataset have the same; a selection has one of its own, the same whenever it is of the same sample ids.
+        """
+        collection, chosen = self._opened, self._chosen
+        if chosen is None:
+            return collection.digest
+        if self._digest is None:
+            of = np.frombuffer(bytes.fromhex(collection.digest), np.uint8)
+            self._digest = arrays_digest({"digest": of, "ids": chosen})
+        return self._digest
 
     @property
     def index(self) -> Index:
-        """The index as it lies on disk, for tools."""
-        return self._opened
+        """The index as it lies on disk, for tools.
+
+        Raises:
+            ArgumentError: Where there are several, see `concat`.
+        """
+        indexes = self._opened.indexes
+        if len(indexes) > 1:
+            raise ArgumentError(f"{self.path}: these are {len(indexes)} datasets, each has an index of its own")
+        return indexes[0]
 
     def rejected(self) -> list[Rejected]:
         """The files that were found and not packed, with the reason of each."""
         return self._opened.rejected()
 
     def __repr__(self) -> str:
-        return f"<ShardDataset {self.path!r} {self.split or 'all'}>"
+        selected = "" if self._chosen is None else f": {len(self._chosen)} samples"
+        return f"<ShardDataset {self.path!r} {self.split or 'all'}{selected}>"
+
+    # Selections: other samples of the same files, which stay open for all.
+
+    def where(self, **conditions: Any) -> ShardDataset:
+        """The samples for which all of some conditions on their fields hold, in the order in which they are.
+
+        Args:
+            conditions: Field name to the value that it must have, to several of which it must have one, or to a function that
+                is given the field's `values` and returns `(len,)` bool. A class may be given by its name or its number. Of a
+                field with several values in a sample, one that fits is enough.
+
+        Returns:
+            A dataset whose numbers count within the selection. It holds 8 bytes a sample.
+
+        Raises:
+            ArgumentError: Where there is no such field or class, or a field cannot be chosen by.
+
+        Example:
+            >>> pets = dataset.where(label=["cat", "dog"])
+            >>> tall = dataset.where(height=lambda values: values > 0.5)
+        """
+        kept = np.ones(len(self), bool)
+        for name, condition in conditions.items():
+            kept &= matching(self._field(name), self.classes, self.values(name), condition)
+        return self.take(np.flatnonzero(kept))
+
+    def take(self, numbers: Sequence[int] | np.ndarray) -> ShardDataset:
+        """Some of the samples, in the order given; one that is given several times comes several times.
+
+        Args:
+            numbers: `(n,)` whole numbers in [0, len).
+
+        Raises:
+            OutOfRangeError: Where a number is not in [0, len).
+        """
+        return self._over(self._opened, self.split, self.sample_ids(numbers))
+
+    def concat(self, other: ShardDataset) -> ShardDataset:
+        """These samples, then the other's, as one dataset; `verify` is this one's.
+
+        Sample ids count on through the datasets: this one's stay, those of another dataset begin where they end, so that
+        none is cropped or flipped as another is. Samples of the same dataset keep their ids.
+
+        Raises:
+            ArgumentError: Where the other's samples hold other fields or classes.
+        """
+        if not isinstance(other, ShardDataset):
+            raise ArgumentError(f"concat={other!r}: allowed is a ShardDataset")
+        mine, its = self._opened, other._opened
+        joined, starts = mine.join(its)
+        split = self.split if self.split == other.split else None
+        here, there = (each.sample_ids(np.arange(len(each))) for each in (self, other))
+        return self._over(joined, split, np.concatenate([here, its.moved(there, starts)]))
+
+    def reopened(self, verify: str) -> ShardDataset:
+        """The same samples through files of its own, so that either may be closed."""
+        made = object.__new__(ShardDataset)
+        made.__setstate__({**self.__getstate__(), "verify": verify})
+        return made
+
+    def values(self, field: str) -> np.ndarray | list[Any]:
+        """One field of all samples, as `read` gives it; for fields that are no pixels. Checksums are not looked at.
+
+        Raises:
+            ArgumentError: Where there is no such field, or it is an image or a mask.
+        """
+        form = self._field(field)
+        if form.is_pixels:
+            others = ", ".join(name for name, each in self.fields.items() if not each.is_pixels)
+            raise ArgumentError(f"{self.path}: field {field!r} is {form.content} pixels, allowed are {others or 'none'}")
+        parts = [self.sample_ids(numbers) for numbers in _in_parts(len(self))]
+        if form.is_ragged:
+            return [value for ids in parts for value in self._values(form, ids)]
+        return np.concatenate([self._values(form, ids) for ids in parts])
+
+    def _field(self, name: str) -> Field:
+        if name not in self._opened.fields:
+            raise ArgumentError(f"{self.path}: has no field {name!r}, it has {', '.join(self.fields)}")
+        return self._opened.fields[name]
 
     def __len__(self) -> int:
         # Read once: another thread may close meanwhile.
@@ -171,14 +262,16 @@ class ShardDataset:
         sample_ids = self.sample_ids(ids)
         self.check(sample_ids)
         values: dict[str, Any] = {}
-        for each in self._opened.fields:
-            if each.encoded:
-                values[each.name] = self._decode(each, sample_ids)
-            elif each.is_ragged:
-                values[each.name] = [_as_value(each, piece) for piece in self.ragged(each.name, sample_ids)]
-            else:
-                values[each.name] = np.empty((len(sample_ids), *each.shape), each.dtype)
-                self.gather(each.name, sample_ids, values[each.name])
+        for name, each in self._opened.fields.items():
+            values[name] = self._decode(each, sample_ids) if each.encoded else self._values(each, sample_ids)
+        return values
+
+    def _values(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[Any]:
+        """A field that is not encoded."""
+        if field.is_ragged:
+            return [_as_value(field, piece) for piece in self.ragged(field.name, sample_ids)]
+        values: np.ndarray = np.empty((len(sample_ids), *(length or 0 for length in field.shape)), field.dtype)
+        self.gather(field.name, sample_ids, values)
         return values
 
     def _decode(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[np.ndarray]:
@@ -192,14 +285,13 @@ class ShardDataset:
 
     def stored_bytes(self, number: int, field: str = "image") -> bytes:
         """A field of a sample as it lies on disk: an encoded image, or the numbers of any other, little-endian."""
-        if field not in self.fields:
-            raise ArgumentError(f"{self.path}: has no field {field!r}, it has {', '.join(self.fields)}")
+        form = self._field(field)
         sample_ids = self.sample_ids([number])
         self.check(sample_ids)
         ((reader, row),) = self.places(sample_ids)
-        if self.fields[field].encoded:
+        if form.encoded:
             return reader.stored(field, row).tobytes()
-        numbers: bytes = (reader.ragged(field, row) if self.fields[field].is_ragged else reader.array(field)[row]).tobytes()
+        numbers: bytes = (reader.ragged(field, row) if form.is_ragged else reader.array(field)[row]).tobytes()
         return numbers
 
     def source(self, number: int) -> str:
@@ -207,12 +299,10 @@ class ShardDataset:
         ((reader, row),) = self.places(self.sample_ids([number]))
         return os.fsdecode(reader.source(row))
 
-    # What follows takes sample ids, positions in the whole collection: it serves the loader.
-
     def sample_ids(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """`(n,)` int64 sample ids of `(n,)` numbers that count within the split."""
         # In this order: once closed, there is no index, and what was a split's numbers would pass for sample ids.
-        split, index = self._ids, self._opened
+        split, collection = self._ids, self._opened
         asked = np.asarray(numbers)
         if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
             raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
@@ -223,104 +313,25 @@ class ShardDataset:
         if split is None:
             return positions
         ids = split[positions]
-        index.check_ids(ids)
+        collection.check_ids(ids)
         return ids.astype(np.int64)
 
-    def check(self, sample_ids: np.ndarray) -> None:
-        """Compare the stored bytes of samples with their checksums, if `verify` says that it is time.
 
-        Raises:
-            DamagedError: At the first that differs.
-        """
-        if self.verify == "never":
-            return
-        if self.verify == "first":
-            sample_ids = sample_ids[~self._verified[sample_ids]]
-        for reader, row in self.places(sample_ids):
-            reader.check_row(row)
-        if self.verify == "first":
-            self._verified[sample_ids] = True
+def _find_split(collection: Collection, split: str | None) -> np.ndarray | None:
+    """The sample ids of a split of one dataset; None for all that there are."""
+    if split is None or split == "all":
+        return None
+    (index,) = collection.indexes
+    if split not in index.splits:
+        hint = f" (kseq pack --{split} 0.1 makes one)" if split in ("val", "test") else ""
+        names = ", ".join([*index.splits, "all"])
+        raise ArgumentError(f"{index.path}: has no split {split!r}, it has {names}{hint}")
+    return index.splits[split]
 
-    def gather(self, field: str, sample_ids: np.ndarray, out: np.ndarray) -> None:
-        """Copy a field that is not encoded into `out`, one row per sample id, in a single call that holds no GIL.
 
-        Args:
-            field: Its name (or, of an encoded field, `name/size`).
-            sample_ids: `(n,)` int64 that exist.
-            out: `(n, ...)` of the field's dtype and shape, C-contiguous.
-        """
-        self._shards.take(field, *self._locate(sample_ids), out)
-
-    def sizes(self, field: str, sample_ids: np.ndarray) -> np.ndarray:
-        """`(n, 2)` int64: height and width of images or masks, upright."""
-        form = self.fields[field]
-        if not form.encoded:
-            return np.tile(np.array(form.shape[:2], np.int64), (len(sample_ids), 1))
-        found = np.empty((len(sample_ids), 2), "<u4")
-        self.gather(f"{field}/size", sample_ids, found)
-        return found.astype(np.int64)
-
-    def counts(self, field: str, sample_ids: np.ndarray) -> np.ndarray:
-        """`(n,)` int64: how many elements each sample has of a field whose samples differ in length."""
-        places, edges = self._locate(sample_ids), np.empty((2, len(sample_ids)), "<u8")
-        for more, edge in enumerate(edges):
-            self._shards.take(f"{field}/offsets", places[0], places[1] + more, edge)
-        # Of broken offsets: what reading them will complain of, not a length to make room for.
-        return np.maximum(np.diff(edges.astype(np.int64), axis=0)[0], 0)
-
-    def ragged(self, field: str, sample_ids: np.ndarray) -> list[np.ndarray]:
-        """A field whose samples differ in length: for each sample `(count, ...)`, a view of the file.
-
-        Raises:
-            DamagedError: Where offsets are broken.
-        """
-        return self._shards.pieces(f"{field}/values", f"{field}/offsets", *self._locate(sample_ids))
-
-    def stored(self, field: str, sample_ids: np.ndarray) -> Stored:
-        """Encoded images as they are stored, without a copy of their bytes.
-
-        Args:
-            field: The name of an encoded field.
-            sample_ids: `(n,)` int64 that exist.
-
-        Raises:
-            DamagedError: Where offsets are broken.
-        """
-        places, shards = self._locate(sample_ids), self._shards
-        sizes, orientations = np.empty((len(sample_ids), 2), "<u4"), np.empty(len(sample_ids), np.uint8)
-        shards.take(f"{field}/size", *places, sizes)
-        shards.take(f"{field}/orientation", *places, orientations)
-        data = shards.pieces(f"{field}/bytes", f"{field}/offsets", *places)
-        tiles = shards.pieces(f"{field}/tiles", f"{field}/tile_offsets", *places)
-        return Stored(data, sizes.astype(np.int64), orientations, tiles)
-
-    def at(self, sample_id: int, error: KseqError) -> KseqError:
-        """The same error, with the place and the source of the sample that it is about."""
-        ((reader, row),) = self.places(np.array([sample_id]))
-        return reader.at(row, error)
-
-    def will_need(self, sample_ids: np.ndarray) -> None:
-        """Ask the operating system to read samples from the disk soon, without waiting for it.
-
-        Args:
-            sample_ids: `(n,)` int64 that exist.
-        """
-        numbers, rows = self._locate(np.sort(sample_ids))
-        breaks = np.flatnonzero(np.diff(numbers)) + 1
-        shards = self._shards
-        for number, chosen in zip(numbers[[0, *breaks]].tolist(), np.split(rows, breaks), strict=True):
-            shards.get(number).will_need(chosen)
-
-    def places(self, sample_ids: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
-        """For each sample id, when its turn comes, the shard that holds it and its row there."""
-        numbers, rows = self._locate(sample_ids)
-        shards = self._shards
-        return ((shards.get(number), row) for number, row in zip(numbers.tolist(), rows.tolist(), strict=True))
-
-    def _locate(self, sample_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        starts = self._opened.starts
-        shards = np.searchsorted(starts, sample_ids, side="right") - 1
-        return shards, sample_ids - starts[shards]
+def _in_parts(count: int) -> list[np.ndarray]:
+    """The numbers from 0 to `count - 1`, in at least one part."""
+    return [np.arange(start, min(start + _VALUES_AT_ONCE, count)) for start in range(0, max(count, 1), _VALUES_AT_ONCE)]
 
 
 def _as_value(field: Field, piece: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""The shards of a dataset, each opened when first needed."""
+"""The shards of datasets, each opened when first needed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -18,10 +19,22 @@ from kseq.index import Index
 from kseq.maps import Span, map_file, most_maps
 from kseq.shard import ShardReader
 
-__all__ = ["OpenShards"]
+__all__ = ["JoinedShards", "OpenShards", "Shards"]
 
 # In place of a row's number: the shard was not looked at yet, or its rows do not fit into the table.
 _UNKNOWN, _APART = -1, -2
+
+
+class Shards(Protocol):
+    """Shards by their numbers: those of one dataset or of several; what each method does, `OpenShards` says."""
+
+    process: int
+
+    def get(self, number: int) -> ShardReader: ...
+
+    def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None: ...
+
+    def pieces(self, flat: str, offsets: str, shards: np.ndarray, rows: np.ndarray) -> list[np.ndarray]: ...
 
 
 class OpenShards:
@@ -143,10 +156,52 @@ class OpenShards:
         with self._lock:
             return self._tables.setdefault(name, _Table(span, self._index.num_shards, array))
 
-    def close(self) -> None:
-        """Let go of all; what was read from them stays valid."""
-        # Without the lock, which a fork may have left held.
-        self._open, self._tables, self._span = OrderedDict(), {}, None
+    @property
+    def num_shards(self) -> int:
+        return self._index.num_shards
+
+
+class JoinedShards:
+    """The shards of several datasets, numbered one dataset after the other.
+
+    Args:
+        parts: The shards of each dataset.
+
+    Attributes:
+        process: The one that it serves.
+    """
+
+    def __init__(self, parts: Sequence[OpenShards]) -> None:
+        self.process = parts[0].process
+        self._parts = parts
+        self._starts = np.cumsum([0, *(each.num_shards for each in parts)])
+
+    def get(self, number: int) -> ShardReader:
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return self._parts[part].get(number - int(self._starts[part]))
+
+    def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """As `OpenShards` does it, in one call for each dataset that is asked for, and one more copy where they are several."""
+        for part, chosen, numbers in self._by_part(shards):
+            if len(chosen) == len(shards):
+                part.take(name, numbers, rows, out)
+            else:
+                found = np.empty((len(chosen), *out.shape[1:]), out.dtype)
+                part.take(name, numbers, rows[chosen], found)
+                out[chosen] = found
+
+    def pieces(self, flat: str, offsets: str, shards: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+        pieces: dict[int, np.ndarray] = {}
+        for part, chosen, numbers in self._by_part(shards):
+            pieces.update(zip(chosen.tolist(), part.pieces(flat, offsets, numbers, rows[chosen]), strict=True))
+        return [pieces[place] for place in range(len(shards))]
+
+    def _by_part(self, shards: np.ndarray) -> Iterator[tuple[OpenShards, np.ndarray, np.ndarray]]:
+        """Each dataset that some shards are of, which of them, and their numbers in it."""
+        numbers = np.searchsorted(self._starts, shards, side="right") - 1
+        for number in np.unique(numbers).tolist():
+            chosen = np.flatnonzero(numbers == number)
+            yield self._parts[number], chosen, shards[chosen] - self._starts[number]
 
 
 def _slot_bytes(index: Index) -> int:

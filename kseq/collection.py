@@ -1,0 +1,167 @@
+"""What lies in one packed dataset, or in several one after the other: all that selections of their samples share."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from kseq.errors import ArgumentError
+from kseq.fields import Field
+from kseq.format import Rejected, arrays_digest
+from kseq.index import Index
+from kseq.shards import JoinedShards, OpenShards, Shards
+
+__all__ = ["Collection"]
+
+
+class Collection:
+    """All samples of some packed datasets, by sample id: the first one's, then the next one's, and so on.
+
+    Args:
+        indexes: Of the datasets, at least one.
+        verify: When stored bytes are compared with their checksums: see `kseq.ShardDataset`.
+        shards: Their shards, where they are open already.
+
+    Raises:
+        ArgumentError: Where the samples of one hold something else than those of another.
+
+    Attributes:
+        fields: What each sample holds, by name.
+        classes: The class name of each label number.
+        starts: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the total.
+        verified: `(samples,)` bool, empty unless `verify` is `"first"`: which samples were found right.
+    """
+
+    def __init__(self, indexes: Sequence[Index], verify: str, shards: Shards | None = None) -> None:
+        self.indexes = tuple(indexes)
+        self.verify = verify
+        self.fields = _common_fields(self.indexes)
+        self.classes = self.indexes[0].class_names
+        self._id_starts = np.cumsum([0, *(each.num_samples for each in self.indexes)])
+        starts = [each.starts[:-1] + start for each, start in zip(self.indexes, self._id_starts, strict=False)]
+        self.starts = np.concatenate([*starts, self._id_starts[-1:]])
+        # Touched only where samples are read, so that a billion of them cost no memory.
+        self.verified = np.zeros(self.num_samples if verify == "first" else 0, bool)
+        self._open_shards = self._open() if shards is None else shards
+
+    def _open(self) -> Shards:
+        opened = [OpenShards(each) for each in self.indexes]
+        return opened[0] if len(opened) == 1 else JoinedShards(opened)
+
+    @property
+    def shards(self) -> Shards:
+        """Its shards; in a forked child, opened anew."""
+        shards = self._open_shards
+        if shards.process != os.getpid():
+            shards = self._open_shards = self._open()
+        return shards
+
+    @property
+    def path(self) -> str:
+        """The folders."""
+        return " + ".join(each.path for each in self.indexes)
+
+    @property
+    def num_samples(self) -> int:
+        return int(self._id_starts[-1])
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all shard files."""
+        return sum(int(each.num_bytes.sum()) for each in self.indexes)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """32 hexadecimal digits that stand for all that it holds."""
+        if len(self.indexes) == 1:
+            return self.indexes[0].digest
+        return arrays_digest({"digests": np.frombuffer(bytes.fromhex("".join(each.digest for each in self.indexes)), np.uint8)})
+
+    def rejected(self) -> list[Rejected]:
+        """The files that were found and not packed."""
+        return [each for index in self.indexes for each in index.rejected()]
+
+    def join(self, other: Collection) -> tuple[Collection, np.ndarray]:
+        """The samples of both; those of a dataset that both have are there once.
+
+        Sample ids of this one stay as they are.
+
+        Returns:
+            The collection, and `(indexes,)` int64: where the sample ids of each of the other's datasets begin in it.
+        """
+        indexes = list(self.indexes)
+        known = [(each.path, each.digest) for each in indexes]
+        added = [each for each in other.indexes if (each.path, each.digest) not in known]
+        if added:
+            joined = Collection([*indexes, *added], self.verify)
+            indexes, known = list(joined.indexes), [(each.path, each.digest) for each in joined.indexes]
+        else:
+            joined = self
+        return joined, np.array([joined._id_starts[known.index((each.path, each.digest))] for each in other.indexes])
+
+    def moved(self, sample_ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: sample ids as they are where its datasets begin at `starts`, as `join` tells."""
+        numbers = np.searchsorted(self._id_starts, sample_ids, side="right") - 1
+        return sample_ids + (starts - self._id_starts[:-1])[numbers]
+
+    def check_ids(self, sample_ids: np.ndarray) -> None:
+        """Raise DamagedError unless all sample ids, read from a split, exist."""
+        if len(self.indexes) == 1:
+            self.indexes[0].check_ids(sample_ids)
+
+    def locate(self, sample_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`(n,)` int64 shard numbers and `(n,)` int64 rows of samples."""
+        shards = np.searchsorted(self.starts, sample_ids, side="right") - 1
+        return shards, sample_ids - self.starts[shards]
+
+
+def _common_fields(indexes: Sequence[Index]) -> dict[str, Field]:
+    first, *others = indexes
+    fields = {each.name: each for each in first.fields}
+    for other in others:
+        its = {each.name: each for each in other.fields}
+        for name in {**fields, **its}:
+            _check_has(name, its, other.path, first.path)
+            _check_has(name, fields, first.path, other.path)
+        fields = {name: _common(each, its[name], first.path, other.path) for name, each in fields.items()}
+        _check_classes("", first.class_names, other.class_names, first.path, other.path)
+    return fields
+
+
+def _check_has(name: str, fields: Mapping[str, Field], path: str, other_path: str) -> None:
+    if name not in fields:
+        raise ArgumentError(f"{path}: has no field {name!r}, which {other_path} has: they do not go together")
+
+
+def _common(field: Field, other: Field, path: str, other_path: str) -> Field:
+    """One field for both: of images whose sizes differ, lengths are None."""
+    shape = field.shape
+    if field.encoded and other.encoded and field.shape[2:] == other.shape[2:]:
+        shape = tuple(mine if mine == its else None for mine, its in zip(field.shape, other.shape, strict=True))
+    _check_classes(f" of {field.name}", field.class_names, other.class_names, path, other_path)
+    common, its = replace(field, shape=shape), replace(other, shape=shape if field.encoded else other.shape)
+    if common != its:
+        raise ArgumentError(
+            f"{other_path}: field {field.name!r} is {_told(other)}, in {path} it is {_told(field)}: they do not go together"
+        )
+    return common
+
+
+def _told(field: Field) -> str:
+    return f"{field.content} {field.dtype} {field.shape}{', encoded' if field.encoded else ''}"
+
+
+def _check_classes(what: str, classes: Sequence[str], others: Sequence[str], path: str, other_path: str) -> None:
+    if tuple(classes) == tuple(others):
+        return
+    for number in range(max(len(classes), len(others))):
+        mine, its = classes[number : number + 1], others[number : number + 1]
+        if mine != its:
+            told = [repr(each[0]) if each else "none" for each in (its, mine)]
+            raise ArgumentError(
+                f"{other_path}: class {number}{what} is {told[0]}, in {path} it is {told[1]}: they do not go together"
+            )
