@@ -11,7 +11,6 @@ Pseudorandom Number Generators", OOPSLA 2014).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, OutOfRangeError
 
-__all__ = ["Blocks", "Order", "hash_each", "hash_key", "permute", "permute_each", "uniform"]
+__all__ = ["Blocks", "Order", "hash_key", "permute", "uniform"]
 
 # With six rounds, a chi-square test over 40,000 keys sees that the places are not alike at sizes 5 and 7 (p < 0.0001);
 # with eight it hardly does (p = 0.01 at size 5), with ten not any more. Two more are for good measure.
@@ -44,11 +43,8 @@ def hash_key(*numbers: int) -> int:
     return key
 
 
-def hash_each(key: int | np.ndarray, values: np.ndarray) -> np.ndarray:
-    """SplitMix64's output for each uint64 of `values` under `key`, one for all or uint64 keys of their own.
-
-    Wraps modulo 2**64 on purpose.
-    """
+def _hash(key: int, values: np.ndarray) -> np.ndarray:
+    """SplitMix64's output for each uint64 of `values` under `key`; wraps modulo 2**64 on purpose."""
     mixed = values * np.uint64(_GOLDEN_GAMMA)
     mixed += np.uint64((key + _GOLDEN_GAMMA) & _MASK)
     mixed ^= mixed >> np.uint64(30)
@@ -71,8 +67,8 @@ def uniform(key: int, ids: np.ndarray, count: int) -> np.ndarray:
         `(n, count)` float64 in [0, 1), multiples of 2**-53.
     """
     lanes = np.arange(count, dtype=np.uint64)
-    keyed = hash_each(key, np.asarray(ids).astype(np.uint64))
-    bits = hash_each(key ^ _GOLDEN_GAMMA, keyed[:, None] + lanes * np.uint64(0xD1342543DE82EF95))
+    keyed = _hash(key, np.asarray(ids).astype(np.uint64))
+    bits = _hash(key ^ _GOLDEN_GAMMA, keyed[:, None] + lanes * np.uint64(0xD1342543DE82EF95))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -100,44 +96,18 @@ def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def permute_each(positions: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Where each of `positions` is sent by a permutation of its own, as `permute` makes them.
-
-    Args:
-        positions: `(n,)` whole numbers, each in [0, its size).
-        sizes: `(n,)` whole numbers from 1 to 2**52: how many positions each permutation has.
-        keys: `(n,)` uint64: which permutation it is; equal sizes and keys are the same one.
-
-    Returns:
-        `(n,)` int64, each in [0, its size).
-    """
-    limits = sizes.astype(np.uint64)
-    rows = np.sqrt(sizes - 1.0).astype(np.uint64) + np.uint64(1)
-    columns = (limits + rows - np.uint64(1)) // rows
-    rounds = [hash_each(number, keys) for number in range(_ROUNDS)]
-    values = positions.astype(np.uint64)
-    outside = np.arange(len(values))
-    while outside.size:
-        its_rounds = [each[outside] for each in rounds]
-        values[outside] = _feistel(values[outside], rows[outside], columns[outside], its_rounds)
-        outside = outside[values[outside] >= limits[outside]]
-    return values.astype(np.int64)
-
-
-def _feistel(
-    values: np.ndarray, rows: int | np.ndarray, columns: int | np.ndarray, keys: Sequence[int | np.ndarray]
-) -> np.ndarray:
+def _feistel(values: np.ndarray, rows: int, columns: int, keys: list[int]) -> np.ndarray:
     """One pass over the grid: the row is moved by a hash of the column, then the column by one of the row."""
     row, column = np.divmod(values, np.uint64(columns))
     for number, key in enumerate(keys):
         if number % 2 == 0:
-            row = _wrapped(row + _below(hash_each(key, column), rows), rows)
+            row = _wrapped(row + _below(_hash(key, column), rows), rows)
         else:
-            column = _wrapped(column + _below(hash_each(key, row), columns), columns)
+            column = _wrapped(column + _below(_hash(key, row), columns), columns)
     return row * np.uint64(columns) + column
 
 
-def _wrapped(sums: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
+def _wrapped(sums: np.ndarray, limit: int) -> np.ndarray:
     """Sums of two numbers below `limit`, modulo `limit`; without a division, which takes longer than all the rest.
 
     A difference below zero wraps to more than any sum.
@@ -145,7 +115,7 @@ def _wrapped(sums: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
     return np.minimum(sums, sums - np.uint64(limit))
 
 
-def _below(bits: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
+def _below(bits: np.ndarray, limit: int) -> np.ndarray:
     """Hashed bits to [0, limit), for limits up to 2**31, by D. Lemire's multiply and shift (2019)."""
     return ((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)
 
@@ -277,31 +247,16 @@ class Order:
         Raises:
             OutOfRangeError: Where a number is not in [0, num_batches).
         """
-        return [positions for positions, _ in self.drawn_of(epoch, batch_numbers)]
-
-    def drawn_of(self, epoch: int, batch_numbers: range) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The same, each with `(n,)` int64 turns: what tells apart the draws of one position in an epoch; here, all are 0.
-
-        Raises:
-            OutOfRangeError: Where a number is not in [0, num_batches).
-        """
         for number in (batch_numbers[0], batch_numbers[-1]):
             if not 0 <= number < self.num_batches:
                 raise OutOfRangeError(f"batch number {number} is not in [0, {self.num_batches})")
         places = [self._places(number) for number in batch_numbers]
-        edges = np.cumsum([len(each) for each in places])[:-1]
-        positions, turns = self.drawn_at(np.concatenate(places), epoch)
-        return list(zip(np.split(positions, edges), np.split(turns, edges), strict=True))
-
-    def drawn_at(self, places: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """`(n,)` int64 positions and `(n,)` int64 turns at places of an epoch's order, whole numbers in [0, num_samples)."""
-        turns = np.zeros_like(places)
         if not self.shuffle:
-            return places, turns
-        key = hash_key(self.seed, epoch)
+            return places
+        together, key = np.concatenate(places), hash_key(self.seed, epoch)
         by_blocks = self.shuffle == "block"
-        shuffled = self._blocks.shuffled(places, key) if by_blocks else permute(places, self.num_samples, key)
-        return shuffled, turns
+        shuffled = self._blocks.shuffled(together, key) if by_blocks else permute(together, self.num_samples, key)
+        return np.split(shuffled, np.cumsum([len(each) for each in places])[:-1])
 
     @property
     def _blocks(self) -> Blocks:
