@@ -176,7 +176,7 @@ def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, te
     ("options", "kind", "words"),
     [
         ({"label": "kind"}, ArgumentError, "columns go with a table"),
-        ({"root": "photos"}, ArgumentError, "a root goes with a table or with coco, found yolo"),
+        ({"root": "photos"}, ArgumentError, "a root goes with csv, jsonl, parquet, coco, found yolo"),
         ({"source_format": "coco"}, SourceError, "is not a file, expected is one (coco)"),
     ],
 )
