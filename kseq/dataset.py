@@ -15,7 +15,7 @@ from kseq.conditions import matching
 from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
 from kseq.fields import Field
 from kseq.format import Rejected, arrays_digest
-from kseq.index import Index
+from kseq.index import Index, Remaining
 from kseq.samples import Samples
 
 __all__ = ["VERIFY", "ShardDataset"]
@@ -270,6 +270,10 @@ class ShardDataset(Samples):
         """A field that is not encoded."""
         if field.is_ragged:
             return [_as_value(field, piece) for piece in self.ragged(field.name, sample_ids)]
+        return self._gathered(field, sample_ids)
+
+    def _gathered(self, field: Field, sample_ids: np.ndarray) -> np.ndarray:
+        """A field whose samples are as long as each other."""
         values: np.ndarray = np.empty((len(sample_ids), *(length or 0 for length in field.shape)), field.dtype)
         self.gather(field.name, sample_ids, values)
         return values
@@ -288,11 +292,11 @@ class ShardDataset(Samples):
         form = self._field(field)
         sample_ids = self.sample_ids([number])
         self.check(sample_ids)
-        ((reader, row),) = self.places(sample_ids)
         if form.encoded:
+            ((reader, row),) = self.places(sample_ids)
             return reader.stored(field, row).tobytes()
-        numbers: bytes = (reader.ragged(field, row) if form.is_ragged else reader.array(field)[row]).tobytes()
-        return numbers
+        (value,) = self.ragged(field, sample_ids) if form.is_ragged else self._gathered(form, sample_ids)
+        return np.asarray(value).tobytes()
 
     def source(self, number: int) -> str:
         """Where a sample came from: its path below the source folder (`os.fsencode` gives its very bytes)."""
@@ -317,11 +321,11 @@ class ShardDataset(Samples):
         return ids.astype(np.int64)
 
 
-def _find_split(collection: Collection, split: str | None) -> np.ndarray | None:
+def _find_split(collection: Collection, split: str | None) -> np.ndarray | Remaining | None:
     """The sample ids of a split of one dataset; None for all that there are."""
-    if split is None or split == "all":
-        return None
     (index,) = collection.indexes
+    if split is None or split == "all":
+        return index.remaining if index.dropped.size else None
     if split not in index.splits:
         hint = f" (kseq pack --{split} 0.1 makes one)" if split in ("val", "test") else ""
         names = ", ".join([*index.splits, "all"])

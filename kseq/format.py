@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,10 +24,13 @@ __all__ = [
     "hash_array",
     "pack_rejected",
     "pack_strings",
+    "pack_text",
     "read_rejected",
     "read_string",
     "read_strings",
+    "read_text",
     "shard_name",
+    "shard_number",
     "string_forms",
 ]
 
@@ -34,6 +38,8 @@ __all__ = [
 FORMAT_VERSION = 1
 
 INDEX_NAME = "index.h5"
+
+_SHARD_NAME = re.compile(r"shard-(\d{5,})\.h5")
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,14 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """What the index says of one shard: enough to tell whether a file is that shard."""
+    """What the index says of one shard: enough to tell whether a file is that shard.
+
+    Attributes:
+        number: That of its file, see `shard_name`; which place it has among the shards is another matter.
+        num_rows: How many samples it holds.
+        num_bytes: The size of its file.
+        digest: Of its arrays.
+    """
 
     number: int
     num_rows: int
@@ -57,6 +70,12 @@ class ShardEntry:
 def shard_name(number: int) -> str:
     """The file name of a shard: `shard-00000.h5` and so on."""
     return f"shard-{number:05d}.h5"
+
+
+def shard_number(name: str) -> int | None:
+    """The number of the shard whose file is called so; None where the name is no shard's."""
+    match = _SHARD_NAME.fullmatch(name)
+    return int(match[1]) if match and shard_name(int(match[1])) == name else None
 
 
 def check_version(path: str, layout: Layout, kind: str) -> None:
@@ -79,6 +98,16 @@ def pack_strings(group: str, strings: Sequence[bytes]) -> dict[str, np.ndarray]:
     offsets = np.zeros(len(strings) + 1, "<u8")
     np.cumsum([len(string) for string in strings], out=offsets[1:])
     return {f"{group}/bytes": np.frombuffer(b"".join(strings), np.uint8), f"{group}/offsets": offsets}
+
+
+def pack_text(text: str) -> np.ndarray:
+    """`(n,)` uint8: a text as an array, since an attribute holds 64 KiB at most."""
+    return np.frombuffer(text.encode(errors="surrogateescape"), np.uint8)
+
+
+def read_text(array: np.ndarray) -> str:
+    """The text that `pack_text` made an array of."""
+    return array.tobytes().decode(errors="surrogateescape")
 
 
 def string_forms(group: str, count: int | None) -> dict[str, ArrayForm]:

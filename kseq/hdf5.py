@@ -156,11 +156,12 @@ def _reserve(file: h5py.File, name: str, spool: Spool) -> int:
     return array.get_offset() or 0
 
 
-def read_layout(path: str, forms: Mapping[str, ArrayForm]) -> Layout:
+def read_layout(path: str, forms: Mapping[str, ArrayForm | None]) -> Layout:
     """What a file holds, after checking that it is only what `forms` allows.
 
-    A form named `group/*` allows any array directly in that group. Groups nest one deep. Only hard links are
-    followed; every array must be contiguous, unfiltered, of the stated dtype and shape, and lie inside the file.
+    A form named `group/*` allows any array directly in that group, and None as a form any numbers. Groups nest one deep.
+    Only hard links are followed; every array must be contiguous, unfiltered, of the stated dtype and shape, and lie inside
+    the file.
 
     Raises:
         DatasetNotFoundError: Where there is no such file.
@@ -217,15 +218,16 @@ def _arrays(path: str, group: h5py.Group, prefix: str = "") -> Iterator[tuple[st
             raise FormatError(f"{path}: {name!r} is a {type(thing).__name__.lower()}, allowed here is an array")
 
 
-def _place(path: str, name: str, array: h5py.Dataset, forms: Mapping[str, ArrayForm], num_bytes: int) -> Place:
-    form = forms.get(name) or forms.get(f"{name.rpartition('/')[0]}/*")
-    if form is None:
+def _place(path: str, name: str, array: h5py.Dataset, forms: Mapping[str, ArrayForm | None], num_bytes: int) -> Place:
+    allowed = name if name in forms else f"{name.rpartition('/')[0]}/*"
+    if allowed not in forms:
         raise FormatError(f"{path}: has an array {name!r}, allowed are {', '.join(forms)}")
     create = array.id.get_create_plist()
     if create.get_layout() != h5py.h5d.CONTIGUOUS or create.get_external_count() or create.get_nfilters():
         raise FormatError(f"{path}: {name!r} is chunked, compact, virtual, filtered or external, allowed is contiguous")
-    if array.dtype.kind not in "uif" or not form.allows(array.dtype, array.shape):
-        raise FormatError(f"{path}: {name!r} is {array.dtype} {array.shape}, allowed is {form}")
+    form = forms[allowed]
+    if array.dtype.kind not in "uif" or not (form is None or form.allows(array.dtype, array.shape)):
+        raise FormatError(f"{path}: {name!r} is {array.dtype} {array.shape}, allowed is {form or 'an array of numbers'}")
     size = math.prod(array.shape) * array.dtype.itemsize
     offset = array.id.get_offset() or 0
     if array.id.get_storage_size() != size or (size and not offset) or offset + size > num_bytes:

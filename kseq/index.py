@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,115 +24,248 @@ from kseq.format import (
     check_version,
     pack_rejected,
     pack_strings,
+    pack_text,
     read_rejected,
     read_strings,
+    read_text,
+    shard_name,
     string_forms,
 )
 from kseq.hdf5 import ArrayForm, MappedFile, read_layout, write_file
 
-__all__ = ["Index", "check_split_name", "write_index"]
+__all__ = ["Contents", "Index", "Remaining", "check_split_name", "column_forms", "write_index"]
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FORMS = {
+    "shards/number": ArrayForm("<u8", (None,)),
     "shards/rows": ArrayForm("<u8", (None,)),
     "shards/bytes": ArrayForm("<u8", (None,)),
     "shards/digest": ArrayForm("|u1", (None, 16)),
     "splits/*": ArrayForm("<u8", (None,)),
+    "dropped": ArrayForm("<u8", (None,)),
+    **{name: ArrayForm("|u1", (None,)) for name in ("fields", "stored_fields", "settings", "changes")},
     **string_forms("class_names", None),
     **REJECTED_FORMS,
 }
-_TABLES = ("shards/", "class_names/")
-_TEXTS = ("dataset_id", "fields", "settings")
+# Of these, `tables_digest` is compared at every opening: a row count that changed would shift all samples after it.
+_TABLES = ("shards/", "class_names/", "fields", "stored_fields", "settings", "changes")
+# These say where things lie and how they came to be, not what a dataset holds.
+_OUTSIDE_DIGEST = ("shards/number", "changes")
+
+
+class Remaining:
+    """The sample ids that were not dropped, in order, computed for just the places asked for.
+
+    Args:
+        num_samples: How many sample ids there are.
+        dropped: `(n,)` sample ids, each larger than the one before.
+    """
+
+    def __init__(self, num_samples: int, dropped: np.ndarray) -> None:
+        self.size = num_samples - len(dropped)
+        # How many remain before each that was dropped.
+        self._before = dropped.astype(np.int64) - np.arange(len(dropped))
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: the sample ids at some places, `(n,)` int64 in [0, size)."""
+        ids: np.ndarray = places + np.searchsorted(self._before, places, side="right")
+        return ids
+
+
+@dataclass(frozen=True)
+class Contents:
+    """All that an index says; `write_index` writes it, `Index.contents` gives it back.
+
+    Attributes:
+        dataset_id: 32 hexadecimal digits.
+        fields: What each sample holds.
+        class_names: The class of each label number.
+        shards: One entry for each shard, in order.
+        splits: Split name to `(n,)` sample ids.
+        rejected: The files that were left out when it was packed.
+        settings: How it was packed, as JSON.
+        stored_fields: What each row of a shard holds; None for the same as `fields`.
+        columns: What does not lie in the shards, or is no longer as it lies there: arrays of all samples, called as in a shard
+            (`NAME`, or `NAME/values` and `NAME/offsets`).
+        dropped: `(n,)` sample ids that are out of all splits, each larger than the one before.
+        changes: What was done to it since it was packed, a line for each time.
+    """
+
+    dataset_id: str
+    fields: Sequence[Field]
+    class_names: Sequence[str]
+    shards: Sequence[ShardEntry]
+    splits: Mapping[str, np.ndarray]
+    rejected: Sequence[Rejected]
+    settings: str
+    stored_fields: Sequence[Field] | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    dropped: np.ndarray = field(default_factory=lambda: np.empty(0, "<u8"))
+    changes: Sequence[str] = ()
+
+    @property
+    def num_samples(self) -> int:
+        """How many sample ids there are."""
+        return sum(each.num_rows for each in self.shards)
 
 
 @dataclass(frozen=True)
 class Index:
-    """An opened index: its small tables in memory, its splits mapped.
+    """An opened index: its small tables in memory, its splits and columns mapped.
 
     Attributes:
         path: The dataset's folder, absolute.
-        dataset_id: 32 hexadecimal digits, the same in every shard.
+        dataset_id: 32 hexadecimal digits, of the packing that began it.
         fields: What each sample holds.
+        stored_fields: What each row of a shard holds.
         class_names: The class of each label number.
+        numbers: `(shards,)` uint64: the number of each shard's file.
         starts: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the total.
         num_bytes: `(shards,)` uint64: the size of each shard file.
         digests: `(shards, 16)` uint8: the digest of each shard's arrays.
         splits: Split name to `(n,)` uint64 sample ids, mapped from the file.
+        columns: As `Contents` has them, mapped from the file.
+        dropped: `(n,)` uint64 sample ids that are out of all splits, mapped from the file.
         settings: How it was packed, as JSON.
+        changes: What was done to it since then.
         digest: Of the index's arrays, and so of all that the dataset holds: 32 hexadecimal digits.
     """
 
     path: str
     dataset_id: str
     fields: tuple[Field, ...]
+    stored_fields: tuple[Field, ...]
     class_names: tuple[str, ...]
+    numbers: np.ndarray
     starts: np.ndarray
     num_bytes: np.ndarray
     digests: np.ndarray
     splits: Mapping[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
+    dropped: np.ndarray
     settings: str
+    changes: tuple[str, ...]
     digest: str
     _file: MappedFile
 
     @classmethod
-    def open(cls, path: str) -> Index:
+    def open(cls, path: str, name: str = INDEX_NAME) -> Index:
         """Open the index of the dataset in the folder `path`, in time proportional to its shards.
+
+        Args:
+            path: The folder.
+            name: Of the file in it.
 
         Raises:
             DatasetNotFoundError: Where there is no dataset.
             DamagedError: Where the index is damaged.
             FormatError: Where it is of a newer format, or holds what is not allowed.
         """
-        name = os.path.join(path, INDEX_NAME)
-        if not os.path.isfile(name):
+        file_name = os.path.join(path, name)
+        if not os.path.isfile(file_name):
             raise DatasetNotFoundError(_why_not_found(path))
-        layout = read_layout(name, _FORMS)
-        check_version(name, layout, "index")
-        file = MappedFile(name, layout)
-        hashed = _with_texts(file.arrays, layout.attributes)
-        found, expected = _tables_digest(hashed), layout.attributes.get("tables_digest")
+        layout = read_layout(file_name, {**_FORMS, "columns/*": None})
+        check_version(file_name, layout, "index")
+        file = MappedFile(file_name, layout)
+        found, expected = _tables_digest(file.arrays), layout.attributes.get("tables_digest")
         if found != expected:
-            raise DamagedError(
-                f"{name}: shards and class_names have digest {found}, expected is {expected}: bytes have changed"
-            )
+            raise DamagedError(f"{file_name}: its tables have digest {found}, expected is {expected}: bytes have changed")
+        fields = parse_fields(read_text(file.arrays["fields"]), file_name)
         rows = file.arrays["shards/rows"]
-        if not rows.size == file.arrays["shards/bytes"].size == len(file.arrays["shards/digest"]):
-            raise FormatError(f"{name}: the arrays under shards have different lengths")
-        return cls(
+        opened = cls(
             # Wherever the program goes meanwhile.
             path=os.path.abspath(path),
             dataset_id=str(layout.attributes.get("dataset_id")),
-            fields=parse_fields(str(layout.attributes.get("fields")), name),
+            fields=fields,
+            stored_fields=parse_fields(read_text(file.arrays["stored_fields"]), file_name),
             class_names=tuple(os.fsdecode(each) for each in read_strings(file, "class_names")),
+            numbers=file.arrays["shards/number"],
             starts=np.concatenate([[0], np.cumsum(rows, dtype=np.int64)]),
             num_bytes=file.arrays["shards/bytes"],
             digests=file.arrays["shards/digest"],
             splits={each[7:]: file.arrays[each] for each in file.arrays if each.startswith("splits/")},
-            settings=str(layout.attributes.get("settings")),
+            columns={_in_shard(each): file.arrays[each] for each in file.arrays if each.startswith("columns/")},
+            dropped=file.arrays["dropped"],
+            settings=read_text(file.arrays["settings"]),
+            changes=tuple(json.loads(read_text(file.arrays["changes"]))),
             digest=str(layout.attributes.get("digest")),
             _file=file,
         )
+        opened._check_forms()
+        return opened
+
+    def _check_forms(self) -> None:
+        """Raise FormatError unless tables and columns are as long as they must be, and hold what the fields say."""
+        shards = {f"shards/{name}": len(self._file.arrays[f"shards/{name}"]) for name in ("number", "rows", "bytes", "digest")}
+        if len(set(shards.values())) != 1:
+            raise FormatError(f"{self._file.path}: the arrays under shards have different lengths: {shards}")
+        stored = {each.name for each in self.stored_fields}
+        wanted: dict[str, ArrayForm] = {}
+        for each in self.fields:
+            forms = column_forms(each, self.num_samples)
+            if each.name not in stored or any(name in self.columns for name in forms):
+                wanted |= forms
+        for name in {**wanted, **self.columns}:
+            array = self.columns.get(name)
+            form = wanted.get(name)
+            if array is None or form is None or not form.allows(array.dtype, array.shape):
+                found = "missing" if array is None else f"{array.dtype} {array.shape}"
+                raise FormatError(f"{self._file.path}: the column {name!r} is {found}, expected is {form or 'none'}")
 
     @property
     def num_samples(self) -> int:
+        """How many sample ids there are, with those that were dropped."""
         return int(self.starts[-1])
 
     @property
     def num_shards(self) -> int:
         return len(self.num_bytes)
 
-    def entry(self, number: int) -> ShardEntry:
-        """What the index says of one shard."""
-        num_rows = int(self.starts[number + 1] - self.starts[number])
-        return ShardEntry(number, num_rows, int(self.num_bytes[number]), self.digests[number].tobytes().hex())
+    @property
+    def remaining(self) -> Remaining:
+        """The sample ids that were not dropped.
+
+        Raises:
+            DamagedError: Where the list of those that were is not what it must be.
+        """
+        dropped = self.dropped
+        if dropped.size and (int(dropped[-1]) >= self.num_samples or not (dropped[1:] > dropped[:-1]).all()):
+            raise DamagedError(f"{self._file.path}: dropped is not a rising list of sample ids below {self.num_samples}")
+        return Remaining(self.num_samples, dropped)
+
+    def shard_path(self, place: int) -> str:
+        """The file of the shard at a place, counted from 0."""
+        return os.path.join(self.path, shard_name(int(self.numbers[place])))
+
+    def entry(self, place: int) -> ShardEntry:
+        """What the index says of the shard at a place."""
+        num_rows = int(self.starts[place + 1] - self.starts[place])
+        return ShardEntry(int(self.numbers[place]), num_rows, int(self.num_bytes[place]), self.digests[place].tobytes().hex())
 
     def rejected(self) -> list[Rejected]:
         """Every file that was found and not packed."""
         return read_rejected(self._file)
 
+    def contents(self, **changes: Any) -> Contents:
+        """All that it says, with some of it replaced."""
+        contents = Contents(
+            dataset_id=self.dataset_id,
+            fields=self.fields,
+            class_names=self.class_names,
+            shards=[self.entry(place) for place in range(self.num_shards)],
+            splits=self.splits,
+            rejected=self.rejected(),
+            settings=self.settings,
+            stored_fields=self.stored_fields,
+            columns=self.columns,
+            dropped=self.dropped,
+            changes=self.changes,
+        )
+        return replace(contents, **changes)
+
     def check_all(self) -> list[str]:
         """Read every byte of the index: one line for each thing that is not as it should be."""
-        found = arrays_digest(_with_texts(self._file.arrays, self._file.attributes))
+        found = _digest(self._file.arrays)
         if found == self.digest:
             return []
         return [f"{self._file.path}: the arrays have digest {found}, expected is {self.digest}: bytes have changed"]
@@ -143,15 +278,32 @@ class Index:
             )
 
 
-def _with_texts(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, int | str]) -> dict[str, np.ndarray]:
-    """The arrays of an index, and its JSON attributes as if they were arrays of bytes: what its digests stand for."""
-    texts = {name: np.frombuffer(str(attributes.get(name)).encode(), np.uint8) for name in _TEXTS}
-    return {**arrays, **texts}
+def column_forms(each: Field, num_samples: int) -> dict[str, ArrayForm]:
+    """What the arrays of a column must be, by the names that they have in a shard; columns are never images."""
+    if each.is_pixels:
+        return {}
+    if each.is_ragged:
+        offsets = ArrayForm("<u8", (num_samples + 1,))
+        return {f"{each.name}/values": ArrayForm(each.dtype, each.shape), f"{each.name}/offsets": offsets}
+    return {each.name: ArrayForm(each.dtype, (num_samples, *each.shape))}
 
 
-def _tables_digest(hashed: Mapping[str, np.ndarray]) -> str:
-    """Of all but the splits, checked at every opening: a row count that changed would shift all samples after it."""
-    return arrays_digest({name: array for name, array in hashed.items() if name.startswith(_TABLES) or name in _TEXTS})
+def _in_index(name: str) -> str:
+    """What the array of a column is called in the index, where groups nest one deep."""
+    return f"columns/{name.replace('/', '.')}"
+
+
+def _in_shard(name: str) -> str:
+    """What an array of the index would be called in a shard."""
+    return name.removeprefix("columns/").replace(".", "/")
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    return arrays_digest({name: array for name, array in arrays.items() if name not in _OUTSIDE_DIGEST})
+
+
+def _tables_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    return arrays_digest({name: array for name, array in arrays.items() if name.startswith(_TABLES)})
 
 
 def _why_not_found(path: str) -> str:
@@ -170,45 +322,37 @@ def check_split_name(name: str) -> None:
         raise ArgumentError(f"split name {name!r}: allowed are letters, digits, _, - and ., and not 'all'")
 
 
-def write_index(
-    path: str,
-    *,
-    dataset_id: str,
-    fields: Sequence[Field],
-    class_names: Sequence[str],
-    shards: Sequence[ShardEntry],
-    splits: Mapping[str, np.ndarray],
-    rejected: Sequence[Rejected],
-    settings: str,
-) -> None:
-    """Publish `index.h5` in the folder `path`: from then on, there is a dataset.
+def write_index(path: str, contents: Contents) -> None:
+    """Publish `index.h5` in the folder `path`: from then on, there is a dataset of these contents.
 
-    Args:
-        path: The dataset's folder, with all its shards in place.
-        dataset_id: 32 hexadecimal digits, as in the shards.
-        fields: What each sample holds.
-        class_names: The class of each label number.
-        shards: One entry per shard, in order.
-        splits: Split name to whole numbers, sample ids.
-        rejected: The files that were left out.
-        settings: How it was packed, as JSON.
+    All its shards must be in place.
+
+    Raises:
+        WriteError: Where the operating system refuses.
     """
+    shards = contents.shards
+    stored = contents.fields if contents.stored_fields is None else contents.stored_fields
     arrays = {
+        "shards/number": np.array([each.number for each in shards], "<u8"),
         "shards/rows": np.array([each.num_rows for each in shards], "<u8"),
         "shards/bytes": np.array([each.num_bytes for each in shards], "<u8"),
         "shards/digest": np.frombuffer(bytes.fromhex("".join(each.digest for each in shards)), np.uint8).reshape(-1, 16),
-        **{f"splits/{name}": np.asarray(ids, "<u8") for name, ids in sorted(splits.items())},
-        **pack_strings("class_names", [os.fsencode(name) for name in class_names]),
-        **pack_rejected(rejected),
+        "fields": pack_text(write_fields(tuple(contents.fields))),
+        "stored_fields": pack_text(write_fields(tuple(stored))),
+        "settings": pack_text(contents.settings),
+        "changes": pack_text(json.dumps(list(contents.changes))),
+        "dropped": np.asarray(contents.dropped, "<u8"),
+        **{f"splits/{name}": np.asarray(ids, "<u8") for name, ids in sorted(contents.splits.items())},
+        **{_in_index(name): column for name, column in sorted(contents.columns.items())},
+        **pack_strings("class_names", [os.fsencode(name) for name in contents.class_names]),
+        **pack_rejected(contents.rejected),
     }
     attributes: dict[str, int | str] = {
         "format": "kseq index",
         "version": FORMAT_VERSION,
-        "dataset_id": dataset_id,
-        "fields": write_fields(tuple(fields)),
-        "settings": settings,
+        "dataset_id": contents.dataset_id,
+        "digest": _digest(arrays),
+        "tables_digest": _tables_digest(arrays),
     }
-    hashed = _with_texts(arrays, attributes)
-    attributes |= {"digest": arrays_digest(hashed), "tables_digest": _tables_digest(hashed)}
     with publishing(os.path.join(path, INDEX_NAME)) as temporary:
         write_file(temporary, attributes, arrays)

@@ -21,7 +21,7 @@ from kseq.build import ShardTask, build_shard
 from kseq.errors import ArgumentError, SourceError, WorkerDiedError
 from kseq.fields import Field
 from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
-from kseq.index import write_index
+from kseq.index import Contents, write_index
 from kseq.plan import Plan, Settings, make_plan
 from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
@@ -319,8 +319,7 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
     fields = plan.fields({name: found.pop() for name, found in sizes.items() if len(found) == 1})
     names = np.array(plan.splits)[packed]
     splits = {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
-    write_index(
-        target,
+    contents = Contents(
         dataset_id=plan.dataset_id,
         fields=fields,
         class_names=plan.source.class_names,
@@ -329,6 +328,7 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
         rejected=rejected,
         settings=json.dumps(asdict(plan.settings), sort_keys=True),
     )
+    write_index(target, contents)
     return PackReport(
         path=target,
         found=len(plan.source.images),

@@ -252,10 +252,8 @@ class ShardReader:
 
     Args:
         path: The shard.
-        fields: What each sample holds, from the index.
-        dataset_id: The dataset that the shard must belong to.
+        fields: What each of its rows holds, from the index.
         entry: What the index says of it; None while there is no index.
-        number: Its place in the dataset.
         layout: The layout of this very file from an earlier opening, to leave h5py out.
         mapped: See `kseq.hdf5.MappedFile`.
 
@@ -269,8 +267,6 @@ class ShardReader:
         self,
         path: str,
         fields: Sequence[Field],
-        dataset_id: str,
-        number: int,
         entry: ShardEntry | None = None,
         layout: Layout | None = None,
         mapped: Callable[[int, int], np.ndarray] = map_file,
@@ -278,7 +274,7 @@ class ShardReader:
         self.path = path
         self._fields = fields
         if layout is None:
-            layout = _checked_layout(path, fields, dataset_id, number, entry)
+            layout = _checked_layout(path, fields, entry)
         self.layout = layout
         self._file = MappedFile(path, layout, mapped)
         self.num_rows = int(layout.attributes["rows"])
@@ -287,6 +283,10 @@ class ShardReader:
     def entry(self, number: int) -> ShardEntry:
         """What an index should say of this shard."""
         return ShardEntry(number, self.num_rows, self.layout.num_bytes, str(self.layout.attributes["digest"]))
+
+    def check_origin(self, dataset_id: str, number: int) -> None:
+        """Raise DamagedError unless the shard was made as number `number` of the packing `dataset_id`."""
+        _check_attributes(self.path, self.layout, {"dataset_id": dataset_id, "shard": number})
 
     def array(self, name: str) -> np.ndarray:
         """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`."""
@@ -401,19 +401,21 @@ class ShardReader:
         return found
 
 
-def _checked_layout(path: str, fields: Sequence[Field], dataset_id: str, number: int, entry: ShardEntry | None) -> Layout:
+def _checked_layout(path: str, fields: Sequence[Field], entry: ShardEntry | None) -> Layout:
     if entry is not None and os.path.exists(path) and os.path.getsize(path) != entry.num_bytes:
         raise DamagedError(f"{path}: has {os.path.getsize(path)} bytes, expected are {entry.num_bytes}")
     layout = read_layout(path, _forms(fields, None if entry is None else entry.num_rows))
     check_version(path, layout, "shard")
-    expected: dict[str, Any] = {"dataset_id": dataset_id, "shard": number}
     if entry is not None:
-        expected |= {"rows": entry.num_rows, "digest": entry.digest}
-    for name, value in expected.items():
-        found = layout.attributes.get(name)
-        if found != value:
-            raise DamagedError(f"{path}: attribute {name} is {found!r}, expected is {value!r}: this is another shard")
+        _check_attributes(path, layout, {"rows": entry.num_rows, "digest": entry.digest})
     rows = layout.attributes.get("rows")
     if layout.places["checksum"].shape != (rows,):
         raise FormatError(f"{path}: attribute rows is {rows}, its arrays have {layout.places['checksum'].shape[0]}")
     return layout
+
+
+def _check_attributes(path: str, layout: Layout, expected: Mapping[str, Any]) -> None:
+    for name, value in expected.items():
+        found = layout.attributes.get(name)
+        if found != value:
+            raise DamagedError(f"{path}: attribute {name} is {found!r}, expected is {value!r}: this is another shard")

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kseq.format import shard_name
+from kseq.errors import DamagedError
 from kseq.hdf5 import Layout
 from kseq.index import Index
 from kseq.maps import Span, map_file, most_maps
@@ -39,6 +39,8 @@ class Shards(Protocol):
 
 class OpenShards:
     """The shards of a dataset: opened when first needed, the least recently used closed when there are many.
+
+    What the index has as a column is taken from there, whatever the shards hold of that name.
 
     Where all of them may be open at once, they are mapped side by side, each at a multiple of the bytes of a row: to numpy,
     the rows of a field in all shards are then one array, and one `numpy.take` gathers a batch from any of them. (The rows
@@ -89,11 +91,10 @@ class OpenShards:
 
     def _read(self, number: int, layout: Layout | None) -> ShardReader:
         index = self._index
-        path = os.path.join(index.path, shard_name(number))
         # Two threads may map the same file to the same place: the second finds what the first found.
         span = self._span
         mapped = map_file if span is None else functools.partial(span.map_file, number * self._slot_bytes)
-        return ShardReader(path, index.fields, index.dataset_id, number, index.entry(number), layout, mapped)
+        return ShardReader(index.shard_path(number), index.stored_fields, index.entry(number), layout, mapped)
 
     def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy rows of an array, of any shards, into `out`: in one call that holds no GIL, where that can be.
@@ -105,6 +106,10 @@ class OpenShards:
             out: `(n, ...)` of the array's dtype and shape, C-contiguous.
         """
         if not len(shards):
+            return
+        column = self._index.columns.get(name)
+        if column is not None:
+            np.take(column, self._index.starts[shards] + rows, axis=0, out=out, mode="clip")
             return
         table = self._table(name, int(shards[0]))
         if table is not None:
@@ -138,12 +143,22 @@ class OpenShards:
         starts, ends = np.empty(len(rows), "<u8"), np.empty(len(rows), "<u8")
         self.take(offsets, shards, rows, starts)
         self.take(offsets, shards, rows + 1, ends)
+        column = self._index.columns.get(flat)
+        if column is not None:
+            return self._pieces_of_column(column, flat, starts, ends)
         pieces = []
         for place, (number, start, end) in enumerate(zip(shards.tolist(), starts.tolist(), ends.tolist(), strict=True)):
             reader = self.get(number)
             piece = reader.array(flat)[start:end]
             pieces.append(piece if len(piece) == end - start else reader.piece(flat, offsets, int(rows[place])))
         return pieces
+
+    def _pieces_of_column(self, column: np.ndarray, flat: str, starts: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
+        if ((starts > ends) | (ends > len(column))).any():
+            raise DamagedError(
+                f"{self._index.path}: offsets of the column {flat} do not rise from 0 to {len(column)}: bytes have changed"
+            )
+        return [column[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
     def _table(self, name: str, number: int) -> _Table | None:
         """The table of an array; shard `number` is opened to learn its form, if need be."""
@@ -206,7 +221,7 @@ class JoinedShards:
 
 def _slot_bytes(index: Index) -> int:
     """The room for one shard: a multiple of a page and of the rows of every field whose rows have one length."""
-    row_bytes = (_row_bytes(each.dtype, each.shape) for each in index.fields if not each.encoded and not each.is_ragged)
+    row_bytes = (_row_bytes(each.dtype, each.shape) for each in index.stored_fields if not each.encoded and not each.is_ragged)
     unit = math.lcm(mmap.PAGESIZE, *row_bytes)
     return -(-int(index.num_bytes.max(initial=1)) // unit) * unit
 

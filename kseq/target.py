@@ -31,7 +31,9 @@ def open_shard(plan: Plan, folder: str, number: int) -> ShardReader:
     Raises:
         KseqError: Where there is none, or another.
     """
-    return ShardReader(os.path.join(folder, shard_name(number)), plan.fields(), plan.dataset_id, number)
+    reader = ShardReader(os.path.join(folder, shard_name(number)), plan.fields())
+    reader.check_origin(plan.dataset_id, number)
+    return reader
 
 
 @contextmanager

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from kseq.errors import KseqError
-from kseq.format import shard_name
 from kseq.index import Index
 from kseq.shard import ShardReader
 
@@ -48,9 +46,9 @@ def verify(path: str | os.PathLike[str], *, progress: Callable[[int, int], None]
         FormatError: Where it was written by a newer kseq.
     """
     index = Index.open(os.fspath(path))
-    damaged = index.check_all()
+    damaged = index.check_all() + _check_ids("dropped", lambda: index.remaining)
     for name, ids in index.splits.items():
-        damaged += _check_split(index, name, ids)
+        damaged += _check_ids(f"split {name}", functools.partial(index.check_ids, ids))
     for number in range(index.num_shards):
         damaged += _check_shard(index, number)
         if progress is not None:
@@ -59,16 +57,16 @@ def verify(path: str | os.PathLike[str], *, progress: Callable[[int, int], None]
 
 
 def _check_shard(index: Index, number: int) -> list[str]:
-    path = os.path.join(index.path, shard_name(number))
+    path = index.shard_path(number)
     try:
-        return ShardReader(path, index.fields, index.dataset_id, number, index.entry(number)).check_all()
+        return ShardReader(path, index.stored_fields, index.entry(number)).check_all()
     except KseqError as error:
         return [str(error)]
 
 
-def _check_split(index: Index, name: str, ids: np.ndarray) -> list[str]:
+def _check_ids(name: str, check: Callable[[], object]) -> list[str]:
     try:
-        index.check_ids(ids)
+        check()
     except KseqError as error:
-        return [f"{error} (split {name})"]
+        return [f"{error} ({name})"]
     return []

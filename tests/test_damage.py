@@ -66,7 +66,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], str]] = {
         DatasetNotFoundError,
         "shard-00001.h5: there is no such file",
     ),
-    "swapped shards": (swap_shards, DamagedError, "shard-00001.h5: attribute shard is 2, expected is 1: this is another shard"),
+    "swapped shards": (swap_shards, DamagedError, "shard-00001.h5: attribute digest is .*: this is another shard"),
     "a flipped bit": (flip_pixel, DamagedError, r"shard-00001.h5: row 2 \('a/00018.png'\) has checksum \w+, expected is \w+"),
     "a shard of a newer format": (
         lambda p: newer(p / "shard-00001.h5"),
@@ -86,7 +86,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], str]] = {
     "a shard for an index": (
         lambda p: shutil.copy(p / "shard-00001.h5", p / "index.h5"),
         FormatError,
-        "index.h5: has an array 'checksum', allowed are shards/rows",
+        "index.h5: has an array 'checksum', allowed are shards/number",
     ),
     "a missing index": (lambda p: (p / "index.h5").unlink(), DatasetNotFoundError, "its packing was not finished"),
 }
@@ -128,12 +128,11 @@ def test_verify_finds_nothing_in_a_whole_dataset(numbered: Path, packed_photos: 
 def test_a_shard_of_another_dataset_is_refused(packed: Path, tmp_path: Path) -> None:
     from conftest import write_numbered
 
-    write_numbered(tmp_path / "photos", {"a": 50, "b": 30, "c": 20})
-    kseq.pack(tmp_path / "photos", tmp_path / "other", encoding="raw", image_size=(4, 4), val=0.3, shard_bytes=800, workers=0)
+    write_numbered(tmp_path / "photos", {"a": 50, "b": 30, "other": 20})
+    kseq.pack(tmp_path / "photos", tmp_path / "other", encoding="raw", image_size=(4, 4), shard_bytes=800, workers=0)
+    shutil.move(tmp_path / "other/shard-00005.h5", tmp_path / "other/shard-00001.h5")
     shutil.copy(tmp_path / "other/shard-00001.h5", packed / "shard-00001.h5")
-    with pytest.raises(
-        DamagedError, match=r"shard-00001.h5: attribute dataset_id is '\w+', expected is '\w+': this is another"
-    ):
+    with pytest.raises(DamagedError, match=r"shard-00001.h5: attribute digest is '\w+', expected is '\w+': this is another"):
         kseq.ShardDataset(packed)[BAD_ROW]
 
 

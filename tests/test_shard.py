@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, WriteError
 from kseq.fields import Field, parse_fields, write_fields
 from kseq.format import Rejected, ShardEntry
-from kseq.index import Index, check_split_name, write_index
+from kseq.index import Contents, Index, check_split_name, write_index
 from kseq.shard import Encoded, ShardReader, ShardWriter
 
 DATASET = "0123456789abcdef" * 2
@@ -57,8 +57,8 @@ def write(
     return str(path)
 
 
-def read(path: str, entry: ShardEntry | None = None, number: int = 3) -> ShardReader:
-    return ShardReader(path, FIELDS, DATASET, number, entry)
+def read(path: str, entry: ShardEntry | None = None) -> ShardReader:
+    return ShardReader(path, FIELDS, entry)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_plain_h5py_reads_the_same_from_a_packed_raw_dataset(numbered: Path) -> 
         with h5py.File(entry, "r") as file:
             number = int(file.attrs["shard"])
             index = Index.open(str(numbered))
-            reader = ShardReader(str(entry), index.fields, index.dataset_id, number, index.entry(number))
+            reader = ShardReader(str(entry), index.fields, index.entry(number))
             for name in ("image", "label"):
                 np.testing.assert_array_equal(file[name][()], reader.array(name), strict=True)
             start = int(index.starts[number])
@@ -188,7 +188,7 @@ def test_a_folder_that_is_missing_is_a_write_error(tmp_path: Path) -> None:
 
 def test_rejects_a_shard_of_another_place(shard: str) -> None:
     with pytest.raises(DamagedError) as caught:
-        read(shard, number=4)
+        read(shard).check_origin(DATASET, 4)
     assert str(caught.value) == f"{shard}: attribute shard is 3, expected is 4: this is another shard"
 
 
@@ -215,7 +215,7 @@ def write_small_index(path: Path, **changes: Any) -> None:
         "rejected": [Rejected(b"\xff.jpg", "broken: é")],
         "settings": json.dumps({"encoding": "keep"}),
     }
-    write_index(str(path), **(arguments | changes))
+    write_index(str(path), Contents(**(arguments | changes)))
 
 
 def test_an_index_comes_back(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import kseq
 from kseq.fields import Field
-from kseq.index import write_index
+from kseq.index import Contents, write_index
 from kseq.maps import Span
 from kseq.shard import ShardWriter
 
@@ -36,17 +36,11 @@ def write_dataset(folder: Path, fields_of: Callable[[int], tuple[Field, ...]] = 
             for sample_id in range(number * ROWS, (number + 1) * ROWS):
                 writer.add(b"", {"image": IMAGES[sample_id], "label": np.array(sample_id % 3, "<i4")})
             writer.finish()
-        entries.append(kseq.shard.ShardReader(path, FIELDS, "0" * 32, number).entry(number))
-    write_index(
-        str(folder),
-        dataset_id="0" * 32,
-        fields=FIELDS,
-        class_names="abc",
-        shards=entries,
-        splits={},
-        rejected=[],
-        settings="{}",
+        entries.append(kseq.shard.ShardReader(path, FIELDS).entry(number))
+    contents = Contents(
+        dataset_id="0" * 32, fields=FIELDS, class_names="abc", shards=entries, splits={}, rejected=[], settings="{}"
     )
+    write_index(str(folder), contents)
     return folder
 
 

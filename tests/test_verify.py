@@ -107,7 +107,7 @@ def test_finds_one_flipped_bit_anywhere_in_the_arrays_of_a_shard(
     shutil.copy(source / "shard-00000.h5", path)
     name, offset, size = data.draw(st.sampled_from(places(path)))
     flip(path, offset + data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, 7)))
-    found = ShardReader(str(path), index.fields, index.dataset_id, 0, index.entry(0)).check_all()
+    found = ShardReader(str(path), index.fields, index.entry(0)).check_all()
     assert found, name
     assert all(line.startswith(f"{path}: ") and "\n" not in line for line in found)
 
@@ -120,10 +120,10 @@ def test_a_flipped_bit_anywhere_in_a_shard_is_found_or_changes_no_sample(
     index = Index.open(str(numbered))
     path = tmp_path_factory.getbasetemp() / "flipped-anywhere.h5"
     shutil.copy(numbered / "shard-00001.h5", path)
-    whole = ShardReader(str(path), index.fields, index.dataset_id, 1, index.entry(1)).array("image").tobytes()
+    whole = ShardReader(str(path), index.fields, index.entry(1)).array("image").tobytes()
     flip(path, data.draw(st.integers(0, path.stat().st_size - 1)), data.draw(st.integers(0, 7)))
     try:
-        reader = ShardReader(str(path), index.fields, index.dataset_id, 1, index.entry(1))
+        reader = ShardReader(str(path), index.fields, index.entry(1))
     except kseq.KseqError as error:
         assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
     else:
@@ -137,13 +137,15 @@ def test_finds_a_flipped_bit_in_a_split(packed: Path, name: str) -> None:
     assert damaged and damaged[0].startswith(f"{packed}/index.h5: the arrays have digest ")
 
 
-@pytest.mark.parametrize("name", ["shards/rows", "shards/bytes", "shards/digest", "class_names/bytes", "class_names/offsets"])
+@pytest.mark.parametrize(
+    "name", ["shards/number", "shards/rows", "shards/bytes", "shards/digest", "class_names/bytes", "class_names/offsets"]
+)
 @pytest.mark.parametrize("read", [kseq.ShardDataset, kseq.verify])
 def test_a_flipped_bit_in_the_tables_of_the_index_is_found_when_it_is_opened(
     packed: Path, name: str, read: Callable[[Path], object]
 ) -> None:
     flip_in(packed / "index.h5", name)
-    with pytest.raises(DamagedError, match=f"^{packed}/index.h5: shards and class_names have digest .*, expected is "):
+    with pytest.raises(DamagedError, match=f"^{packed}/index.h5: its tables have digest .*, expected is "):
         read(packed)
 
 
@@ -151,7 +153,7 @@ def test_a_row_count_that_changed_does_not_shift_the_samples(packed: Path) -> No
     with h5py.File(packed / "index.h5", "r+") as file:
         rows = file["shards/rows"][()]
         file["shards/rows"][...] = rows - np.array([1] + [0] * (len(rows) - 1), "<u8")
-    with pytest.raises(DamagedError, match="index.h5: shards and class_names have digest"):
+    with pytest.raises(DamagedError, match="index.h5: its tables have digest"):
         kseq.ShardDataset(packed)
 
 

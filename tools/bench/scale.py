@@ -9,7 +9,7 @@ import numpy as np
 from kseq.fields import Field
 from kseq.format import FORMAT_VERSION, ShardEntry, shard_name
 from kseq.hdf5 import Spool, write_file
-from kseq.index import write_index
+from kseq.index import Contents, write_index
 from kseq.shard import ShardReader
 
 __all__ = ["make_sparse"]
@@ -27,11 +27,10 @@ def make_sparse(folder: str, num_shards: int, rows: int) -> None:
     """
     os.makedirs(folder, exist_ok=True)
     pages, size, place = _template(folder, rows)
-    entry = ShardReader(os.path.join(folder, shard_name(0)), _FIELDS, _DATASET_ID, 0).entry(0)
+    entry = ShardReader(os.path.join(folder, shard_name(0)), _FIELDS).entry(0)
     for number in range(num_shards):
         _write_shard(os.path.join(folder, shard_name(number)), pages, size, place, number)
-    write_index(
-        folder,
+    contents = Contents(
         dataset_id=_DATASET_ID,
         fields=_FIELDS,
         class_names=["zero"],
@@ -40,6 +39,7 @@ def make_sparse(folder: str, num_shards: int, rows: int) -> None:
         rejected=[],
         settings="{}",
     )
+    write_index(folder, contents)
 
 
 def _write_shard(path: str, pages: dict[int, bytes], size: int, place: int, number: int) -> None:
