@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kseq import errors
 from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.change import undo
 from kseq.dataset import ShardDataset
 from kseq.errors import KseqError
 from kseq.pack import PackReport, pack
@@ -32,6 +33,7 @@ __all__ = [
     "VerifyReport",
     "errors",
     "pack",
+    "undo",
     "verify",
 ]
 

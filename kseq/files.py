@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from kseq.errors import KseqError, WriteError
 
-__all__ = ["TEMPORARY_PREFIX", "copy_into", "publishing", "remove_temporary", "start_writing"]
+__all__ = ["TEMPORARY_PREFIX", "copy_into", "flush", "link_or_copy", "publishing", "remove_temporary", "start_writing"]
 
 TEMPORARY_PREFIX = ".kseq-tmp-"
 _COPY_BYTES = 1 << 20
@@ -35,9 +36,9 @@ def publishing(path: str) -> Iterator[str]:
     try:
         yield temporary
         if os.path.exists(temporary):
-            _flush(temporary)
+            flush(temporary)
             os.replace(temporary, path)
-            _flush(folder)
+            flush(folder)
     except KseqError:
         raise
     except OSError as error:
@@ -64,6 +65,22 @@ def copy_into(source_path: str, start: int, end: int, target_path: str, offset: 
             start += len(piece)
 
 
+def link_or_copy(source_path: str, target_path: str) -> None:
+    """Give a file a second name, in place of what is there; where the file system cannot do that, make a copy."""
+    folder, name = os.path.split(os.path.abspath(target_path))
+    spare = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    try:
+        try:
+            os.link(source_path, spare)
+        except OSError:
+            shutil.copyfile(source_path, spare)
+            flush(spare)
+        os.replace(spare, target_path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(spare)
+
+
 def start_writing(descriptor: int, start: int, end: int) -> None:
     """Ask the operating system to begin to write a part of a file to the disk, so that a flush later finds less to do.
 
@@ -82,7 +99,8 @@ def _sync_file_range() -> Callable[..., int] | None:
     return call
 
 
-def _flush(path: str) -> None:
+def flush(path: str) -> None:
+    """Have all of a file, or the names in a folder, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

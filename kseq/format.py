@@ -15,6 +15,7 @@ from kseq.hdf5 import ArrayForm, Layout, MappedFile
 __all__ = [
     "FORMAT_VERSION",
     "INDEX_NAME",
+    "LAST_INDEX_NAME",
     "REJECTED_FORMS",
     "Rejected",
     "ShardEntry",
@@ -38,6 +39,8 @@ __all__ = [
 FORMAT_VERSION = 1
 
 INDEX_NAME = "index.h5"
+# The one before the last change.
+LAST_INDEX_NAME = "index.h5.1"
 
 _SHARD_NAME = re.compile(r"shard-(\d{5,})\.h5")
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError
 from kseq.fields import Field, parse_fields, write_fields
-from kseq.files import publishing
+from kseq.files import link_or_copy, publishing
 from kseq.format import (
     FORMAT_VERSION,
     INDEX_NAME,
+    LAST_INDEX_NAME,
     REJECTED_FORMS,
     Rejected,
     ShardEntry,
@@ -322,10 +323,13 @@ def check_split_name(name: str) -> None:
         raise ArgumentError(f"split name {name!r}: allowed are letters, digits, _, - and ., and not 'all'")
 
 
-def write_index(path: str, contents: Contents) -> None:
+def write_index(path: str, contents: Contents, *, keep_last: bool = False) -> None:
     """Publish `index.h5` in the folder `path`: from then on, there is a dataset of these contents.
 
-    All its shards must be in place.
+    Args:
+        path: The folder; all shards must be in place.
+        contents: What the index is to say.
+        keep_last: The index that lies there now stays, as `index.h5.1`.
 
     Raises:
         WriteError: Where the operating system refuses.
@@ -356,3 +360,5 @@ def write_index(path: str, contents: Contents) -> None:
     }
     with publishing(os.path.join(path, INDEX_NAME)) as temporary:
         write_file(temporary, attributes, arrays)
+        if keep_last:
+            link_or_copy(os.path.join(path, INDEX_NAME), os.path.join(path, LAST_INDEX_NAME))

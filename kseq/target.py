@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError, WriteError
 from kseq.files import TEMPORARY_PREFIX, remove_temporary
-from kseq.format import INDEX_NAME, shard_name
+from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name
 from kseq.index import Index
 from kseq.plan import Plan
 from kseq.shard import ShardReader
@@ -81,7 +81,11 @@ def _look(target: str) -> list[str]:
 
 
 def _is_ours(name: str) -> bool:
-    return name == INDEX_NAME or name.startswith(TEMPORARY_PREFIX) or (name.startswith("shard-") and name.endswith(".h5"))
+    return (
+        name in (INDEX_NAME, LAST_INDEX_NAME)
+        or name.startswith(TEMPORARY_PREFIX)
+        or (name.startswith("shard-") and name.endswith(".h5"))
+    )
 
 
 @contextmanager
@@ -122,6 +126,18 @@ def _clear(folder: str) -> None:
         raise WriteError(f"{folder}: cannot be removed: {error.strerror}") from error
 
 
+def _check_unchanged(target: str, index: Index, plan: Plan) -> None:
+    """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
+    if index.changes:
+        raise DatasetExistsError(
+            f"{target}: was changed since it was packed ({index.changes[-1]}), so it cannot be resumed: --overwrite starts anew"
+        )
+    if index.dataset_id != plan.dataset_id:
+        raise DatasetExistsError(
+            f"{os.path.join(target, INDEX_NAME)}: was packed from other images or with other settings: --overwrite starts anew"
+        )
+
+
 def _whole_shards(target: str, plan: Plan) -> set[int]:
     """The shards of this very plan that an earlier run published; they are whole, since publishing is atomic."""
     names = set(os.listdir(target))
@@ -130,8 +146,10 @@ def _whole_shards(target: str, plan: Plan) -> set[int]:
     try:
         for number in numbers:
             open_shard(plan, target, number)
-        if INDEX_NAME in names and Index.open(target).dataset_id != plan.dataset_id:
-            others.append(INDEX_NAME)
+        if INDEX_NAME in names:
+            _check_unchanged(target, Index.open(target), plan)
+    except DatasetExistsError:
+        raise
     except KseqError as error:
         raise DatasetExistsError(
             f"{error} (it was packed from other images or with other settings: --overwrite starts anew)"

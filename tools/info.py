@@ -54,6 +54,8 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
             for name, field in dataset.fields.items()
         },
         "packed_with": json.loads(index.settings),
+        "changes": list(index.changes),
+        "dropped": len(index.dropped),
         "class_names": list(dataset.classes),
         "splits": dataset.splits,
         "class_counts": _class_counts(dataset),
@@ -84,6 +86,10 @@ def _as_text(facts: dict[str, Any]) -> str:
     for name, field in facts["fields"].items():
         lines.append(f"{name}: {_field_text(field, facts['packed_with'])}")
     lines += ["", format_counts(facts["splits"], facts["class_names"], facts["class_counts"])]
+    if facts["dropped"]:
+        lines += ["", f"dropped, but still there: {format_count(facts['dropped'], 'sample')} (kseq compact removes them)"]
+    if facts["changes"]:
+        lines += ["", "changed since it was packed:", *(f"  {printable(each)}" for each in facts["changes"])]
     if facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
         lines += [f"  {printable(each['path'])}: {each['reason']}" for each in facts.get("rejected", [])]

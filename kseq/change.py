@@ -1,0 +1,136 @@
+"""Changing a packed dataset: a new index is published in one step, and the one before stays for `undo`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kseq.errors import ArgumentError, KseqError, WriteError
+from kseq.files import TEMPORARY_PREFIX, flush, link_or_copy, remove_temporary
+from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
+from kseq.index import Index, write_index
+from kseq.lock import locked
+
+__all__ = ["Change", "Undone", "changing", "sweep", "undo"]
+
+
+class Change:
+    """A change under way.
+
+    Attributes:
+        index: What the dataset holds before it.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._last = _last_index(index.path)
+
+    @property
+    def folder(self) -> str:
+        """The dataset's folder, absolute."""
+        return self.index.path
+
+    def next_number(self) -> int:
+        """The number for the file of a new shard: above all that this index and the last one name."""
+        used = [number for each in (self.index, self._last) if each is not None for number in each.numbers.tolist()]
+        return max(used, default=-1) + 1
+
+    def publish(self, said: str, *, keep: bool = True, **changes: Any) -> Index:
+        """Publish the change; readers that are at work go on with what they opened.
+
+        The index before stays as `index.h5.1`, with the shards that it names. What only the one before that named goes.
+
+        Args:
+            said: One line for the history that the index keeps: what was done.
+            keep: False: the index before goes too, and nothing can be undone.
+            changes: What is new in the index, see `kseq.index.Contents`.
+
+        Raises:
+            WriteError: Where the operating system refuses; the dataset is then as it was.
+        """
+        folder = self.folder
+        write_index(folder, self.index.contents(**changes, changes=(*self.index.changes, said)), keep_last=True)
+        if not keep:
+            os.unlink(os.path.join(folder, LAST_INDEX_NAME))
+        sweep(folder)
+        return Index.open(folder)
+
+
+@contextmanager
+def changing(path: str | os.PathLike[str]) -> Iterator[Change]:
+    """A change of the dataset at `path`, which no other process changes meanwhile.
+
+    Raises:
+        DatasetNotFoundError: Where there is no dataset.
+        LockedError: Where another process changes it.
+        WriteError: Where the operating system refuses.
+    """
+    folder = Index.open(os.fspath(path)).path
+    with locked(folder):
+        # What a change that was killed may have left.
+        sweep(folder)
+        yield Change(Index.open(folder))
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What `undo` did.
+
+    Attributes:
+        path: The dataset's folder.
+        change: The change, as the history has it.
+        taken_back: Whether it was taken back; else it was made again.
+    """
+
+    path: str
+    change: str
+    taken_back: bool
+
+
+def undo(path: str | os.PathLike[str]) -> Undone:
+    """Take the last change of a dataset back; called again, it makes the change again.
+
+    Raises:
+        DatasetNotFoundError: Where there is no dataset.
+        ArgumentError: Where there is nothing to take back.
+        LockedError: Where another process changes it.
+        WriteError: Where the operating system refuses.
+    """
+    with changing(path) as change:
+        folder, now = change.folder, change.index
+        last = _last_index(folder)
+        if last is None:
+            raise ArgumentError(f"{now.path}: there is no {LAST_INDEX_NAME}, so there is no change to take back")
+        index, kept = (os.path.join(folder, name) for name in (INDEX_NAME, LAST_INDEX_NAME))
+        spare = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-exchange")
+        try:
+            link_or_copy(index, spare)
+            os.replace(kept, index)
+            os.replace(spare, kept)
+            flush(folder)
+        except OSError as error:
+            raise WriteError(f"{index}: cannot be exchanged with {kept}: {error.strerror}") from error
+        longer = max(now.changes, last.changes, key=len)
+        return Undone(folder, longer[-1] if longer else "", longer == now.changes)
+
+
+def sweep(folder: str) -> None:
+    """Remove the shards that neither the index nor the last one names, and what was left half written."""
+    remove_temporary(folder)
+    named = {
+        shard_name(int(number)) for index in (Index.open(folder), _last_index(folder)) if index for number in index.numbers
+    }
+    for name in os.listdir(folder):
+        if shard_number(name) is not None and name not in named:
+            os.unlink(os.path.join(folder, name))
+
+
+def _last_index(folder: str) -> Index | None:
+    """The index before the last change; None where there is none, or it cannot be read, so that it would be of no use."""
+    try:
+        return Index.open(folder, LAST_INDEX_NAME)
+    except KseqError:
+        return None

@@ -1,0 +1,152 @@
+"""Changes of a packed dataset: published in one step, taken back by undo, kept out of each other's way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kseq_tools.main import main
+
+import kseq
+from kseq.change import changing
+from kseq.errors import ArgumentError, DatasetExistsError, DatasetNotFoundError, LockedError, WriteError
+from kseq.files import link_or_copy
+from kseq.index import Index
+from kseq.lock import locked
+
+
+@pytest.fixture
+def packed(numbered: Path, tmp_path: Path) -> Path:
+    """A copy of the numbered dataset, to be changed."""
+    return Path(shutil.copytree(numbered, tmp_path / "packed"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
+def make(packed: Path, number: int, keep: bool = True) -> None:
+    with changing(packed) as change:
+        change.publish(f"change {number}", dropped=np.array([number]), keep=keep)
+
+
+def test_undo_takes_a_change_back_and_makes_it_again(packed: Path) -> None:
+    before = files(packed)
+    make(packed, 1)
+    after = files(packed)
+    assert after["index.h5.1"] == before["index.h5"]
+    assert Index.open(str(packed)).changes == ("change 1",)
+    assert (kseq.undo(packed).change, kseq.undo(packed).taken_back) == ("change 1", False)
+    assert files(packed) == after
+    assert kseq.undo(packed).taken_back
+    assert files(packed) == {**before, "index.h5.1": after["index.h5"]}
+
+
+def test_undo_without_a_change_is_refused(packed: Path) -> None:
+    before = files(packed)
+    with pytest.raises(ArgumentError, match="there is no index.h5.1, so there is no change to take back"):
+        kseq.undo(packed)
+    assert files(packed) == before
+
+
+def test_history_grows_and_the_last_change_alone_can_be_taken_back(packed: Path) -> None:
+    make(packed, 1)
+    make(packed, 2)
+    assert Index.open(str(packed)).changes == ("change 1", "change 2")
+    kseq.undo(packed)
+    assert Index.open(str(packed)).changes == ("change 1",)
+    make(packed, 3)
+    assert Index.open(str(packed)).changes == ("change 1", "change 3")
+
+
+def test_a_change_that_is_not_to_be_taken_back_leaves_no_last_index(packed: Path) -> None:
+    make(packed, 1)
+    make(packed, 2, keep=False)
+    assert not (packed / "index.h5.1").exists()
+
+
+def test_readers_go_on_with_what_they_opened(packed: Path) -> None:
+    dataset = kseq.ShardDataset(packed)
+    make(packed, 7)
+    assert len(dataset) == 100
+    assert dataset[7]["image"][0, 0, 0] == 7
+    assert len(kseq.ShardDataset(packed)) == 99
+
+
+def test_shards_that_nobody_names_any_more_go_and_those_of_the_last_index_stay(packed: Path) -> None:
+    extra = packed / "shard-00007.h5"
+    shutil.copy(packed / "shard-00000.h5", extra)
+    with changing(packed) as change:
+        assert not extra.exists()
+        assert change.next_number() == 7
+        shutil.copy(packed / "shard-00000.h5", extra)
+        shards = change.index.contents().shards
+        change.publish("more", shards=[*shards, replace(shards[0], number=7)])
+    dataset = kseq.ShardDataset(packed)
+    assert len(dataset) == 100 + shards[0].num_rows
+    assert dataset[100]["image"][0, 0, 0] == 0
+    kseq.undo(packed)
+    assert extra.exists()
+    make(packed, 1)
+    assert not extra.exists()
+
+
+def test_a_change_that_breaks_off_leaves_the_dataset_as_it_was(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(packed)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kseq.index.write_file", fail)
+    with pytest.raises(WriteError, match="index.h5: cannot be written: No space left on device"):
+        make(packed, 1)
+    assert files(packed) == before
+
+
+def test_two_changes_at_once_are_kept_apart(packed: Path) -> None:
+    with locked(str(packed)), pytest.raises(LockedError, match="is being changed by process"):
+        make(packed, 1)
+
+
+def test_a_file_that_cannot_be_linked_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "a").write_bytes(b"one")
+    link_or_copy(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert files(tmp_path) == {"a": b"one", "b": b"one"}
+
+
+def test_a_changed_dataset_is_not_resumed_and_can_be_overwritten(tmp_path: Path) -> None:
+    from conftest import write_numbered
+
+    write_numbered(tmp_path / "photos", {"a": 5, "b": 5})
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
+    make(tmp_path / "packed", 1)
+    before = files(tmp_path / "packed")
+    with pytest.raises(DatasetExistsError, match=r"was changed since it was packed \(change 1\), so it cannot be resumed"):
+        kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0, resume=True)
+    assert files(tmp_path / "packed") == before
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0, overwrite=True)
+    assert "index.h5.1" not in files(tmp_path / "packed")
+
+
+def test_there_must_be_a_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError, match="holds no index.h5"):
+        make(tmp_path, 1)
+    assert not files(tmp_path)
+
+
+def test_the_command_says_what_it_took_back(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(packed, 1)
+    assert main(["info", str(packed)]) == 0
+    assert "dropped, but still there: 1 sample (kseq compact removes them)\n" in (shown := capsys.readouterr().out)
+    assert "changed since it was packed:\n  change 1" in shown
+    assert main(["undo", str(packed)]) == 0
+    assert main(["undo", str(packed)]) == 0
+    assert capsys.readouterr().out == f"{packed}: taken back: change 1\n{packed}: made again: change 1\n"
