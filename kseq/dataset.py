@@ -12,7 +12,7 @@ import numpy as np
 
 from kseq.collection import Collection
 from kseq.conditions import matching
-from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
+from kseq.errors import ArgumentError, OutOfRangeError
 from kseq.fields import Field
 from kseq.format import Rejected, arrays_digest
 from kseq.index import Index, Remaining
@@ -79,17 +79,13 @@ class ShardDataset(Samples):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        paths = [each.path for each in self._opened.indexes]
-        return {"paths": paths, "split": self.split, "verify": self.verify, "chosen": self._chosen, "digest": self.digest}
+        indexes = [(each.path, each.digest) for each in self._opened.indexes]
+        return {"indexes": indexes, "split": self.split, "verify": self.verify, "chosen": self._chosen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Files are opened anew, nothing else is carried.
-        collection = Collection([Index.open(each) for each in state["paths"]], state["verify"])
+        collection = Collection([Index.find(*each) for each in state["indexes"]], state["verify"])
         self._hold(collection.path, collection, state["split"], state["chosen"])
-        if self.digest != state["digest"]:
-            raise DamagedError(
-                f"{self.path}: has digest {self.digest}, expected is {state['digest']}: it was packed again meanwhile"
-            )
 
     def close(self) -> None:
         """Let go of the files. Arrays that were read stay valid; selections that were made from it go on."""

@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError
+from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, KseqError
 from kseq.fields import Field, parse_fields, write_fields
 from kseq.files import link_or_copy, publishing
 from kseq.format import (
@@ -194,6 +195,25 @@ class Index:
         )
         opened._check_forms()
         return opened
+
+    @classmethod
+    def find(cls, path: str, digest: str) -> Index:
+        """Open the very index that had a digest, though a change of the dataset may have come meanwhile.
+
+        Raises:
+            DamagedError: Where neither the index nor the one before the last change is that.
+            KseqError: As `open` does.
+        """
+        opened = cls.open(path)
+        if opened.digest == digest:
+            return opened
+        with suppress(KseqError):
+            last = cls.open(path, LAST_INDEX_NAME)
+            if last.digest == digest:
+                return last
+        raise DamagedError(
+            f"{opened.path}: has digest {opened.digest}, expected is {digest}: it was packed again or changed meanwhile"
+        )
 
     def _check_forms(self) -> None:
         """Raise FormatError unless tables and columns are as long as they must be, and hold what the fields say."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from kseq_tools.main import main
 
 import kseq
 from kseq.change import changing
-from kseq.errors import ArgumentError, DatasetExistsError, DatasetNotFoundError, LockedError, WriteError
+from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, DatasetNotFoundError, LockedError, WriteError
 from kseq.files import link_or_copy
 from kseq.index import Index
 from kseq.lock import locked
@@ -75,6 +76,28 @@ def test_readers_go_on_with_what_they_opened(packed: Path) -> None:
     assert len(dataset) == 100
     assert dataset[7]["image"][0, 0, 0] == 7
     assert len(kseq.ShardDataset(packed)) == 99
+
+
+def test_what_was_opened_before_a_change_is_found_again_after_it(packed: Path) -> None:
+    dataset = kseq.ShardDataset(packed, "train")
+    chosen = pickle.dumps(dataset.where(label="b"))
+    pickled, ids = pickle.dumps(dataset), dataset.sample_ids(range(80)).tolist()
+    make(packed, 7)
+    for data, count in ((pickled, 80), (chosen, 24)):
+        again = pickle.loads(data)
+        assert len(again) == count
+        np.testing.assert_array_equal(again.read(range(count))["image"], pickle.loads(data).read(range(count))["image"])
+    assert pickle.loads(pickled).sample_ids(range(80)).tolist() == ids
+    make(packed, 8)
+    with pytest.raises(DamagedError, match="it was packed again or changed meanwhile"):
+        pickle.loads(pickled)
+
+
+def test_workers_that_start_after_a_change_read_what_was_opened_before(packed: Path) -> None:
+    with kseq.ShardSequence(packed, "val", batch_size=5, workers=1, use_multiprocessing=True) as val:
+        make(packed, int(val.sample_ids(0)[0]))
+        for number in range(len(val)):
+            assert val[number][0][:, 0, 0, 0].tolist() == val.sample_ids(number).tolist()
 
 
 def test_shards_that_nobody_names_any_more_go_and_those_of_the_last_index_stay(packed: Path) -> None:
