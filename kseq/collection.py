@@ -13,7 +13,7 @@ from kseq.errors import ArgumentError
 from kseq.fields import Field
 from kseq.format import Rejected, arrays_digest
 from kseq.index import Index
-from kseq.shards import JoinedShards, OpenShards, Shards
+from kseq.shards import OpenShards
 
 __all__ = ["Collection"]
 
@@ -36,7 +36,7 @@ class Collection:
         verified: `(samples,)` bool, empty unless `verify` is `"first"`: which samples were found right.
     """
 
-    def __init__(self, indexes: Sequence[Index], verify: str, shards: Shards | None = None) -> None:
+    def __init__(self, indexes: Sequence[Index], verify: str, shards: OpenShards | None = None) -> None:
         self.indexes = tuple(indexes)
         self.verify = verify
         self.fields = _common_fields(self.indexes)
@@ -48,12 +48,11 @@ class Collection:
         self.verified = np.zeros(self.num_samples if verify == "first" else 0, bool)
         self._open_shards = self._open() if shards is None else shards
 
-    def _open(self) -> Shards:
-        opened = [OpenShards(each) for each in self.indexes]
-        return opened[0] if len(opened) == 1 else JoinedShards(opened)
+    def _open(self) -> OpenShards:
+        return OpenShards(self.indexes)
 
     @property
-    def shards(self) -> Shards:
+    def shards(self) -> OpenShards:
         """Its shards; in a forked child, opened anew."""
         shards = self._open_shards
         if shards.process != os.getpid():

@@ -11,7 +11,7 @@ from kseq.errors import ClosedError, KseqError
 from kseq.fields import Field
 from kseq.parts import Stored
 from kseq.shard import ShardReader
-from kseq.shards import Shards
+from kseq.shards import OpenShards
 
 __all__ = ["Samples"]
 
@@ -35,7 +35,7 @@ class Samples:
         return self._collection
 
     @property
-    def _shards(self) -> Shards:
+    def _shards(self) -> OpenShards:
         return self._opened.shards
 
     @property

@@ -8,8 +8,7 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,28 +18,17 @@ from kseq.index import Index
 from kseq.maps import Span, map_file, most_maps
 from kseq.shard import ShardReader
 
-__all__ = ["JoinedShards", "OpenShards", "Shards"]
+__all__ = ["OpenShards"]
 
 # In place of a row's number: the shard was not looked at yet, or its rows do not fit into the table.
 _UNKNOWN, _APART = -1, -2
 
 
-class Shards(Protocol):
-    """Shards by their numbers: those of one dataset or of several; what each method does, `OpenShards` says."""
-
-    process: int
-
-    def get(self, number: int) -> ShardReader: ...
-
-    def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None: ...
-
-    def pieces(self, flat: str, offsets: str, shards: np.ndarray, rows: np.ndarray) -> list[np.ndarray]: ...
-
-
 class OpenShards:
-    """The shards of a dataset: opened when first needed, the least recently used closed when there are many.
+    """The shards of some datasets, one dataset's after the other's: opened when first needed, the least recently used closed
+    when there are many.
 
-    What the index has as a column is taken from there, whatever the shards hold of that name.
+    What an index has as a column is taken from there, whatever its shards hold of that name.
 
     Where all of them may be open at once, they are mapped side by side, each at a multiple of the bytes of a row: to numpy,
     the rows of a field in all shards are then one array, and one `numpy.take` gathers a batch from any of them. (The rows
@@ -48,23 +36,28 @@ class OpenShards:
 
     What h5py found out about a shard is kept, so that opening it again is one `open` and one `mmap`.
 
+    Args:
+        indexes: Of the datasets, whose samples hold the same fields.
+
     Attributes:
         process: The one that it serves.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, indexes: Sequence[Index]) -> None:
         # In a forked child, the lock may be held by a thread that the fork left behind: it needs an object of its own.
         self.process = os.getpid()
-        self._index = index
+        self._indexes = tuple(indexes)
+        # The number at which the shards of each dataset begin; the last is the total.
+        self._starts = np.cumsum([0, *(each.num_shards for each in self._indexes)])
+        self._columns = {name for each in self._indexes for name in each.columns}
         self._most = most_maps()
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._layouts: dict[int, Layout] = {}
         self._tables: dict[str, _Table] = {}
         # Guards the three above; files are opened outside it.
         self._lock = threading.Lock()
-        fits = index.num_shards <= self._most
-        self._slot_bytes = _slot_bytes(index)
-        self._span = Span.reserve(index.num_shards * self._slot_bytes) if fits else None
+        self._slot_bytes = _slot_bytes(self._indexes)
+        self._span = Span.reserve(self.num_shards * self._slot_bytes) if self.num_shards <= self._most else None
 
     def get(self, number: int) -> ShardReader:
         """A shard by its number.
@@ -90,11 +83,11 @@ class OpenShards:
         return reader
 
     def _read(self, number: int, layout: Layout | None) -> ShardReader:
-        index = self._index
+        index, place = self._place_of(number)
         # Two threads may map the same file to the same place: the second finds what the first found.
         span = self._span
         mapped = map_file if span is None else functools.partial(span.map_file, number * self._slot_bytes)
-        return ShardReader(index.shard_path(number), index.stored_fields, index.entry(number), layout, mapped)
+        return ShardReader(index.shard_path(place), index.stored_fields, index.entry(place), layout, mapped)
 
     def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy rows of an array, of any shards, into `out`: in one call that holds no GIL, where that can be.
@@ -107,10 +100,12 @@ class OpenShards:
         """
         if not len(shards):
             return
-        column = self._index.columns.get(name)
-        if column is not None:
-            np.take(column, self._index.starts[shards] + rows, axis=0, out=out, mode="clip")
+        if name in self._columns:
+            self._take_columns(name, shards, rows, out)
             return
+        self._take_stored(name, shards, rows, out)
+
+    def _take_stored(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         table = self._table(name, int(shards[0]))
         if table is not None:
             firsts = table.firsts[shards]
@@ -122,6 +117,19 @@ class OpenShards:
                 np.take(table.rows, firsts + rows, axis=0, out=out, mode="clip")
                 return
         self._take_plainly(name, shards, rows, out)
+
+    def _take_columns(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
+        """The same for an array that at least one index has as a column: a few bytes a sample, so copied once more."""
+        parts = np.searchsorted(self._starts, shards, side="right") - 1
+        for part in np.unique(parts).tolist():
+            chosen, index = np.flatnonzero(parts == part), self._indexes[part]
+            if name in index.columns:
+                ids = index.starts[shards[chosen] - self._starts[part]] + rows[chosen]
+                out[chosen] = index.columns[name][ids]
+            else:
+                found = np.empty((len(chosen), *out.shape[1:]), out.dtype)
+                self._take_stored(name, shards[chosen], rows[chosen], found)
+                out[chosen] = found
 
     def _take_plainly(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         for number in np.unique(shards).tolist():
@@ -143,22 +151,32 @@ class OpenShards:
         starts, ends = np.empty(len(rows), "<u8"), np.empty(len(rows), "<u8")
         self.take(offsets, shards, rows, starts)
         self.take(offsets, shards, rows + 1, ends)
-        column = self._index.columns.get(flat)
-        if column is not None:
-            return self._pieces_of_column(column, flat, starts, ends)
         pieces = []
         for place, (number, start, end) in enumerate(zip(shards.tolist(), starts.tolist(), ends.tolist(), strict=True)):
-            reader = self.get(number)
-            piece = reader.array(flat)[start:end]
-            pieces.append(piece if len(piece) == end - start else reader.piece(flat, offsets, int(rows[place])))
+            piece = self._flat(flat, number)[start:end]
+            pieces.append(piece if len(piece) == end - start else self._checked_piece(flat, offsets, number, int(rows[place])))
         return pieces
 
-    def _pieces_of_column(self, column: np.ndarray, flat: str, starts: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
-        if ((starts > ends) | (ends > len(column))).any():
-            raise DamagedError(
-                f"{self._index.path}: offsets of the column {flat} do not rise from 0 to {len(column)}: bytes have changed"
-            )
-        return [column[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    def _flat(self, name: str, number: int) -> np.ndarray:
+        """The array of all rows' elements that belongs to the rows of a shard."""
+        if name in self._columns:
+            index, _ = self._place_of(number)
+            if name in index.columns:
+                return index.columns[name]
+        return self.get(number).array(name)
+
+    def _checked_piece(self, flat: str, offsets: str, number: int, row: int) -> np.ndarray:
+        """What `pieces` gives of one row; raises the error if its offsets are broken."""
+        index, _ = self._place_of(number)
+        if flat in index.columns:
+            last = len(index.columns[flat])
+            raise DamagedError(f"{index.path}: offsets of the column {flat} do not rise from 0 to {last}: bytes have changed")
+        return self.get(number).piece(flat, offsets, row)
+
+    def _place_of(self, number: int) -> tuple[Index, int]:
+        """The dataset of a shard, and the shard's place in it."""
+        part = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return self._indexes[part], number - int(self._starts[part])
 
     def _table(self, name: str, number: int) -> _Table | None:
         """The table of an array; shard `number` is opened to learn its form, if need be."""
@@ -169,61 +187,19 @@ class OpenShards:
         if span is None:
             return None
         with self._lock:
-            return self._tables.setdefault(name, _Table(span, self._index.num_shards, array))
+            return self._tables.setdefault(name, _Table(span, self.num_shards, array))
 
     @property
     def num_shards(self) -> int:
-        return self._index.num_shards
+        return int(self._starts[-1])
 
 
-class JoinedShards:
-    """The shards of several datasets, numbered one dataset after the other.
-
-    Args:
-        parts: The shards of each dataset.
-
-    Attributes:
-        process: The one that it serves.
-    """
-
-    def __init__(self, parts: Sequence[OpenShards]) -> None:
-        self.process = parts[0].process
-        self._parts = parts
-        self._starts = np.cumsum([0, *(each.num_shards for each in parts)])
-
-    def get(self, number: int) -> ShardReader:
-        part = int(np.searchsorted(self._starts, number, side="right")) - 1
-        return self._parts[part].get(number - int(self._starts[part]))
-
-    def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
-        """As `OpenShards` does it, in one call for each dataset that is asked for, and one more copy where they are several."""
-        for part, chosen, numbers in self._by_part(shards):
-            if len(chosen) == len(shards):
-                part.take(name, numbers, rows, out)
-            else:
-                found = np.empty((len(chosen), *out.shape[1:]), out.dtype)
-                part.take(name, numbers, rows[chosen], found)
-                out[chosen] = found
-
-    def pieces(self, flat: str, offsets: str, shards: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-        pieces: dict[int, np.ndarray] = {}
-        for part, chosen, numbers in self._by_part(shards):
-            pieces.update(zip(chosen.tolist(), part.pieces(flat, offsets, numbers, rows[chosen]), strict=True))
-        return [pieces[place] for place in range(len(shards))]
-
-    def _by_part(self, shards: np.ndarray) -> Iterator[tuple[OpenShards, np.ndarray, np.ndarray]]:
-        """Each dataset that some shards are of, which of them, and their numbers in it."""
-        numbers = np.searchsorted(self._starts, shards, side="right") - 1
-        for number in np.unique(numbers).tolist():
-            chosen = np.flatnonzero(numbers == number)
-            yield self._parts[number], chosen, shards[chosen] - self._starts[number]
-
-
-def _slot_bytes(index: Index) -> int:
+def _slot_bytes(indexes: Sequence[Index]) -> int:
     """The room for one shard: a multiple of a page and of the rows of every field whose rows have one length."""
-    row_bytes = (_row_bytes(each.dtype, each.shape) for each in index.stored_fields if not each.encoded and not each.is_ragged)
-    unit = math.lcm(mmap.PAGESIZE, *row_bytes)
-    return -(-int(index.num_bytes.max(initial=1)) // unit) * unit
+    fields = {each for index in indexes for each in index.stored_fields if not each.encoded and not each.is_ragged}
+    unit = math.lcm(mmap.PAGESIZE, *(_row_bytes(each.dtype, each.shape) for each in fields))
+    largest = max(int(index.num_bytes.max(initial=1)) for index in indexes)
+    return -(-largest // unit) * unit
 
 
 def _row_bytes(dtype: str, shape: Sequence[int | None]) -> int:
