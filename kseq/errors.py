@@ -13,6 +13,7 @@ __all__ = [
     "FormatError",
     "ImageError",
     "KseqError",
+    "LockedError",
     "NotAnImageError",
     "OutOfRangeError",
     "ReadError",
@@ -44,6 +45,10 @@ class DatasetNotFoundError(KseqError, FileNotFoundError):
 
 class DatasetExistsError(KseqError, FileExistsError):
     """A dataset would be written where something lies already."""
+
+
+class LockedError(KseqError, BlockingIOError):
+    """Another process is changing the dataset."""
 
 
 class FormatError(KseqError, ValueError):
