@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, BinaryIO
 
 from kseq.errors import KseqError, WriteError
 
@@ -27,6 +27,7 @@ def publishing(path: str) -> Iterator[str]:
 
     The file is flushed to the disk, renamed, and the folder flushed. If the block raises or makes no file,
     `path` stays as it was. What lies beside the temporary file, under names that begin with its own, goes.
+    Flushing is tried once: after a failure the system may have dropped what it was to write, and a second try would succeed.
 
     Raises:
         WriteError: Where the operating system refuses.
@@ -34,17 +35,18 @@ def publishing(path: str) -> Iterator[str]:
     folder, name = os.path.split(os.path.abspath(path))
     temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
     try:
-        yield temporary
-        if os.path.exists(temporary):
-            flush(temporary)
-            os.replace(temporary, path)
-            flush(folder)
+        try:
+            yield temporary
+            if os.path.exists(temporary):
+                flush(temporary)
+                os.replace(temporary, path)
+                flush(folder)
+        finally:
+            remove_temporary(folder, os.path.basename(temporary))
     except KseqError:
         raise
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        remove_temporary(folder, os.path.basename(temporary))
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:
@@ -55,9 +57,9 @@ def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def copy_into(source_path: str, start: int, end: int, target_path: str, offset: int) -> None:
-    """Copy the bytes from `start` up to `end` of one file over those of another, from `offset` on."""
-    with open(source_path, "rb") as source, open(target_path, "r+b") as target:
+def copy_into(target: BinaryIO, offset: int, source_path: str, start: int, end: int) -> None:
+    """Copy the bytes from `start` up to `end` of a file over those of an open one, from `offset` on."""
+    with open(source_path, "rb") as source:
         source.seek(start)
         target.seek(offset)
         while start < end and (piece := source.read(min(_COPY_BYTES, end - start))):

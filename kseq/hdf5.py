@@ -5,12 +5,13 @@ Reading goes through h5py once, to learn where each array lies; from then on a f
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -85,63 +86,107 @@ class Spool:
         return self.begin + math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
-def first_offset(path: str, attributes: Mapping[str, int | str], name: str, dtype: str, row_shape: tuple[int, ...]) -> int:
+def first_offset(attributes: Mapping[str, int | str], name: str, dtype: str, row_shape: tuple[int, ...]) -> int:
     """Where the elements of the first array of a file will lie, however many rows it has.
 
     Args:
-        path: Where the file is to be written; it is made, and removed again.
-        attributes: Those it will have; of strings only their lengths matter, of numbers nothing.
+        attributes: Those that the file will have; of strings only their lengths matter, of numbers nothing.
         name: The array's.
         dtype: The array's.
         row_shape: Its shape without the first axis.
     """
-    places = _write_frame(path, attributes, {name: Spool("", dtype, (1, *row_shape))})
-    os.unlink(path)
-    return places[name]
+    return _make_frame(attributes, {name: Spool("", dtype, (1, *row_shape))})[1][name]
 
 
 def write_file(path: str, attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | Spool]) -> None:
-    """Write a new HDF5 file; the attribute `complete` is set to 1 after everything else. The files of spools may be gone then.
+    """Write a new HDF5 file, with the attribute `complete`, which is 1. The files of spools may be gone then.
 
-    The bytes depend on the arguments alone (and on the HDF5 library's version): no times are recorded.
+    The bytes depend on the arguments alone (and on the HDF5 library's version): no times are recorded. The beginning is written
+    last: before that, it is no HDF5 file.
+
+    Raises:
+        OSError: Where the operating system refuses.
     """
-    places = _write_frame(path, attributes, arrays)
-    spools = [(array, places[name]) for name, array in arrays.items() if isinstance(array, Spool)]
-    in_place = [spool for spool, offset in spools if spool.begin == offset]
-    if in_place:
-        _put_around(path, in_place[0])
-    for spool, offset in spools:
-        if spool not in in_place[:1]:
-            copy_into(spool.path, spool.begin, spool.end, path, offset)
-    with h5py.File(path, "r+") as file:
-        file.attrs["complete"] = np.uint64(1)
-
-
-def _write_frame(path: str, attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | Spool]) -> dict[str, int]:
-    """Write a file in which the elements of spools are missing; returns where they belong."""
-    places = {}
-    # A path that the operating system refuses is named in its own short words, not in HDF5's.
-    open(path, "wb").close()
-    with h5py.File(path, "w", libver=("earliest", "v108"), alignment_threshold=1, alignment_interval=_ALIGNMENT) as file:
-        for name, value in attributes.items():
-            file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else np.uint64(value)
-        file.attrs["complete"] = np.uint64(0)
+    frame, offsets = _make_frame(attributes, arrays)
+    kept = next((each for name, each in arrays.items() if isinstance(each, Spool) and each.begin == offsets[name]), None)
+    if kept is not None:
+        os.replace(kept.path, path)
+    with open(path, "wb" if kept is None else "r+b") as file:
         for name, array in arrays.items():
             if isinstance(array, Spool):
-                places[name] = _reserve(file, name, array)
-            else:
-                file.create_dataset(name, data=array)
-    return places
+                if array is not kept:
+                    copy_into(file, offsets[name], array.path, array.begin, array.end)
+            elif array.size:
+                file.seek(offsets[name])
+                file.write(np.ascontiguousarray(array))
+        file.truncate(frame.size)
+        frame.copy_into(file)
 
 
-def _put_around(path: str, spool: Spool) -> None:
-    """Turn the file of a spool into the one at `path`, by writing around it all that this has around its place."""
-    copy_into(path, 0, spool.begin, spool.path, 0)
-    copy_into(path, spool.end, os.path.getsize(path), spool.path, spool.end)
-    os.replace(spool.path, path)
+class _Memory(io.RawIOBase):
+    """A file in memory, of which only what was written takes any.
+
+    HDF5 writes into it, not to the disk: of a disk that is full or fails it tells in many lines on stderr, or not at all.
+
+    Attributes:
+        size: In bytes.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._place = 0
+        # What was written last from each offset on, in the order of writing.
+        self._pieces: dict[tuple[int, int], bytes] = {}
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self.size}[whence]
+        return self._place
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        where = (self._place, len(piece))
+        self._pieces.pop(where, None)
+        self._pieces[where] = piece
+        self.size = max(self.size, self.seek(len(piece), io.SEEK_CUR))
+        return len(piece)
+
+    def readinto(self, out: Any) -> int:
+        begin, end = self._place, self.seek(len(out), io.SEEK_CUR)
+        found = bytearray(len(out))
+        for (start, _), piece in self._pieces.items():
+            first, last = max(start, begin), min(start + len(piece), end)
+            if first < last:
+                found[first - begin : last - begin] = piece[first - start : last - start]
+        out[:] = found
+        return len(found)
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self._place if size is None else size
+        return self.size
+
+    def copy_into(self, file: BinaryIO) -> None:
+        """Write to another file what was written here, in the same order: HDF5 writes the beginning last."""
+        for (start, _), piece in self._pieces.items():
+            file.seek(start)
+            file.write(piece)
 
 
-def _reserve(file: h5py.File, name: str, spool: Spool) -> int:
+def _make_frame(
+    attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | Spool]
+) -> tuple[_Memory, dict[str, int]]:
+    """A file in which the elements of all arrays are missing, and where they belong."""
+    frame = _Memory()
+    with (
+        _H5PY_LOCK,
+        h5py.File(frame, "w", libver=("earliest", "v108"), alignment_threshold=1, alignment_interval=_ALIGNMENT) as file,
+    ):
+        for name, value in attributes.items():
+            file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else np.uint64(value)
+        file.attrs["complete"] = np.uint64(1)
+        return frame, {name: _reserve(file, name, array.dtype, array.shape) for name, array in arrays.items()}
+
+
+def _reserve(file: h5py.File, name: str, dtype: str | np.dtype, shape: tuple[int, ...]) -> int:
     """Create an array without writing it; returns where its bytes belong (anywhere, if it has none)."""
     create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     create.set_layout(h5py.h5d.CONTIGUOUS)
@@ -150,8 +195,8 @@ def _reserve(file: h5py.File, name: str, spool: Spool) -> int:
     create.set_obj_track_times(False)
     links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
     links.set_create_intermediate_group(True)
-    space = h5py.h5s.create_simple(spool.shape)
-    kind = h5py.h5t.py_create(np.dtype(spool.dtype), logical=True)
+    space = h5py.h5s.create_simple(shape)
+    kind = h5py.h5t.py_create(np.dtype(dtype), logical=True)
     array = h5py.h5d.create(file.id, name.encode(), kind, space, create, links)
     return array.get_offset() or 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,7 +159,7 @@ class ShardWriter:
             "digest": digest_of_hashes({}),
         }
         # The first, usually the images, are written where they are to stay; the others are few bytes.
-        first = first_offset(path, self._attributes, _spool_name(fields[0]), *_row_form(fields[0]))
+        first = first_offset(self._attributes, _spool_name(fields[0]), *_row_form(fields[0]))
         self._streams = {each.name: _Stream(f"{path}.{each.name}", 0 if place else first) for place, each in enumerate(fields)}
         self._rows = {each.name: _Rows() for each in fields if _has_offsets(each)}
         self._checksums: list[int] = []
@@ -178,9 +178,10 @@ class ShardWriter:
                 writer.close()
 
     def close(self) -> None:
-        """Close the streams."""
-        for stream in self._streams.values():
-            stream.close()
+        """Close the streams, each even where another cannot be: on a full disk, what they still hold cannot be written."""
+        with ExitStack() as stack:
+            for stream in self._streams.values():
+                stack.callback(stream.close)
 
     def add(self, source: bytes, sample: Mapping[str, Encoded | np.ndarray]) -> None:
         """Append one sample: an `Encoded` for each encoded field, an array of the field's shape else."""

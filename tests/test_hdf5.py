@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -107,8 +109,7 @@ def test_a_spool_that_begins_where_its_array_will_lie_becomes_the_file(rows: int
     others = {f"other/{number}": np.arange(rows, dtype="<u8") for number in range(more)}
     with tempfile.TemporaryDirectory() as folder:
         copied, target, spool = (os.path.join(folder, each) for each in ("copied", "target", "spool"))
-        begin = first_offset(target, {**ATTRIBUTES, "rows": 0}, name, "|u1", (7, 10))
-        assert not os.path.exists(target)
+        begin = first_offset({**ATTRIBUTES, "rows": 0}, name, "|u1", (7, 10))
         for path, place in ((copied, 0), (target, begin)):
             with open(spool, "wb") as file:
                 file.seek(place)
@@ -325,17 +326,29 @@ def test_refuses_a_file_cut_anywhere(path: str) -> None:
         assert isinstance(refusal(path), DamagedError), size
 
 
-def test_a_file_that_was_killed_while_written_is_not_complete(
-    path: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+class StoppingFile(io.FileIO):
+    """Unbuffered, and refuses one of its writes."""
 
-    (tmp_path / "spool").write_bytes(bytes(16))
-    monkeypatch.setattr("kseq.hdf5.copy_into", killed)
-    with pytest.raises(KeyboardInterrupt):
-        write_file(path, ATTRIBUTES, {**ARRAYS, "label": Spool(str(tmp_path / "spool"), "<i4", (4,))})
-    assert "attribute complete is 0" in str(refusal(path))
+    writes_left = 0
+
+    def write(self, data: Any) -> int:
+        if StoppingFile.writes_left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        StoppingFile.writes_left -= 1
+        return super().write(data)
+
+
+def test_a_file_that_lacks_the_last_of_its_writes_is_no_hdf5_file(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kseq.hdf5.open", StoppingFile, raising=False)
+    StoppingFile.writes_left = 1000
+    write_file(path, ATTRIBUTES, ARRAYS)
+    for count in range(1000 - StoppingFile.writes_left):
+        StoppingFile.writes_left = count
+        with pytest.raises(OSError, match="No space left"):
+            write_file(path, ATTRIBUTES, ARRAYS)
+        with monkeypatch.context() as plain:
+            plain.delattr("kseq.hdf5.open")
+            assert "not an HDF5 file" in str(refusal(path)), count
 
 
 def test_a_file_that_shrank_after_it_was_looked_at_is_not_mapped(path: str) -> None:
