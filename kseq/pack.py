@@ -21,6 +21,7 @@ from kseq.build import ShardTask, build_shard
 from kseq.errors import ArgumentError, SourceError, WorkerDiedError
 from kseq.fields import Field
 from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
+from kseq.images import MAX_PIXELS
 from kseq.index import write_index
 from kseq.plan import Plan, Settings, make_plan
 from kseq.shard import ShardReader
@@ -94,6 +95,7 @@ def pack(
     quality: int = 90,
     max_side: int | None = None,
     check: bool = True,
+    max_pixels: int = MAX_PIXELS,
     class_names: Sequence[str] | None = None,
     val: float = 0.0,
     test: float = 0.0,
@@ -141,6 +143,7 @@ def pack(
         quality: Of `"jpeg"`, 1 to 100.
         max_side: For `"jpeg"`, shrink images whose longer side has more pixels than this.
         check: Decode every image once; False leaves that out for `"keep"`.
+        max_pixels: Refuse images that announce more pixels than this, before they are decoded.
         class_names: All classes, to number them in another order than the sorted one.
         val: Share of the images for the split `val`, in (0, 1), where the folders name none.
         test: The same for `test`.
@@ -163,7 +166,9 @@ def pack(
     """
     started = time.monotonic()
     size = None if image_size is None else whole_pair("image_size", image_size)
-    settings = Settings(encoding, size, resize, color_mode, interpolation, quality, max_side, check)
+    settings = Settings(
+        encoding, size, resize, color_mode, interpolation, quality, max_side, check, whole("max_pixels", max_pixels, 1)
+    )
     if on_error not in ON_ERROR:
         raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
     workers = usable_cores() if workers is None else whole("workers", workers, 0)

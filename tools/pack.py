@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 import kseq
-from kseq.images import CHANNELS
+from kseq.images import CHANNELS, MAX_PIXELS
 from kseq.pack import ON_ERROR
 from kseq.plan import ENCODINGS
 from kseq.resize import INTERPOLATIONS, RESIZES
@@ -132,6 +132,13 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
     group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image once, for keep")
+    group.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="leave out images with more pixels, by their headers (default: %(default)s)",
+    )
 
 
 def _add_split_options(parser: argparse.ArgumentParser) -> None:
