@@ -87,6 +87,7 @@ def pack(
     split_column: str | None = None,
     group: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
     encoding: str = "keep",
     image_size: tuple[int, int] | None = None,
     resize: str = "stretch",
@@ -134,6 +135,7 @@ def pack(
         split_column: The column of its splits: `train`, `val` or `test`, or nothing, for what `val` and `test` share out.
         group: A column: all images with the same value fall into one split, and a share is a share of such groups.
         root: The folder that the paths of a table are relative to; None for the table's own.
+        follow_links: Follow links out of the folder of images, and links to folders; without it, they are left out and listed.
         encoding: `"keep"` stores JPEG and PNG files as they are and everything else as PNG; `"raw"` stores
             uint8 pixels of one size; `"jpeg"` encodes every image anew.
         image_size: `(height, width)` in pixels to resize to, needed for `"raw"`, possible for `"jpeg"`.
@@ -187,7 +189,9 @@ def pack(
         text=text,
         weight=weight,
     )
-    opened = _open(source, target, source_format, columns, None if root is None else _path("root", root), class_names)
+    opened = _open(
+        source, target, source_format, columns, None if root is None else _path("root", root), class_names, follow_links
+    )
     with ExitStack() as stack:
         found = stack.enter_context(opened)
         plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
@@ -204,16 +208,22 @@ def pack(
 
 @contextmanager
 def _open(
-    source: Any, target: str, source_format: str | None, columns: Columns, root: str | None, class_names: Sequence[str] | None
+    source: Any,
+    target: str,
+    source_format: str | None,
+    columns: Columns,
+    root: str | None,
+    class_names: Sequence[str] | None,
+    follow_links: bool,
 ) -> Iterator[Source]:
     """What is to be packed, good until the end of the block."""
-    if not isinstance(source, (str, bytes, os.PathLike)) and source_format is None and root is None:
+    if not isinstance(source, (str, bytes, os.PathLike)) and source_format is None and root is None and not follow_links:
         with spooled(source, os.path.dirname(os.path.abspath(target)), columns, class_names) as found:
             yield found
         return
     place = _path("source", source)
     check_apart(place, target)
-    yield open_source(place, source_format, columns, root, class_names)
+    yield open_source(place, source_format, columns, root, class_names, follow_links=follow_links)
 
 
 def _path(name: str, value: Any) -> str:

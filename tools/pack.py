@@ -104,6 +104,9 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split-column", metavar="COLUMN", help="its splits: train, val or test; empty: for --val and --test")
     group.add_argument("--group", metavar="COLUMN", help="images that share a value fall into one split")
     group.add_argument("--root", metavar="DIR", help="what the paths of a table are relative to (default: its folder)")
+    group.add_argument(
+        "--follow-links", action="store_true", help="follow links out of the folder of images, and links to folders"
+    )
 
 
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
