@@ -11,7 +11,17 @@ import numpy as np
 from kseq.boxes import Box
 from kseq.errors import ImageError, saying
 from kseq.fields import Field
-from kseq.images import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, read_header, recolor
+from kseq.images import (
+    CHANNELS,
+    check_pixels,
+    decode,
+    decode_mask,
+    encode_jpeg,
+    encode_pixels,
+    encode_png,
+    read_header,
+    recolor,
+)
 from kseq.objects import check_boxes, move_boxes
 from kseq.plan import Settings
 from kseq.resize import Placement, placement
@@ -96,13 +106,13 @@ def _place(height: int, width: int, settings: Settings) -> _Place:
 
 def _encode_image(data: bytes | np.ndarray, settings: Settings) -> tuple[Encoded | np.ndarray, _Place]:
     if isinstance(data, np.ndarray):
-        found, orientation = _checked_pixels(data), 1
+        found, orientation = _checked_pixels(data, settings), 1
         place = _place(found.shape[0], found.shape[1], settings)
         if settings.encoding == "keep":
             return Encoded(encode_pixels(found), place.height, place.width), place
         pixels = recolor(found, settings.color_mode)
     else:
-        header = read_header(data)
+        header = read_header(data, settings.max_pixels)
         orientation = header.orientation
         place = _place(header.height, header.width, settings)
         if settings.encoding == "keep":
@@ -122,19 +132,20 @@ def _keep(data: bytes, is_kept: bool, place: _Place, orientation: int, check: bo
     return Encoded(data, place.height, place.width, orientation)
 
 
-def _checked_pixels(pixels: np.ndarray) -> np.ndarray:
+def _checked_pixels(pixels: np.ndarray, settings: Settings) -> np.ndarray:
     """`(height, width, channels)` of pixels that may lack the last axis."""
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
         raise ImageError(
             f"is {pixels.dtype} of shape {pixels.shape}, allowed is uint8 of (height, width) or (height, width, 1, 3 or 4)"
         )
+    check_pixels(shaped.shape[0], shaped.shape[1], settings.max_pixels)
     return np.ascontiguousarray(shaped)
 
 
 def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: Settings) -> Encoded | np.ndarray:
     """Whatever images are encoded as, masks lose nothing: PNG, or values."""
-    values, is_kept, orientation = _mask_values(data)
+    values, is_kept, orientation = _mask_values(data, settings)
     if values.shape[:2] != (image.height, image.width):
         raise ImageError(
             f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {image.height} x {image.width}"
@@ -145,14 +156,14 @@ def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: Settings) ->
     return placed if settings.encoding == "raw" else Encoded(encode_pixels(placed), *placed.shape[:2])
 
 
-def _mask_values(data: bytes | np.ndarray) -> tuple[np.ndarray, bool, int]:
+def _mask_values(data: bytes | np.ndarray, settings: Settings) -> tuple[np.ndarray, bool, int]:
     """The values of a mask, upright; whether its bytes can be stored as they are, and with which orientation."""
     if isinstance(data, np.ndarray):
-        values = _checked_pixels(data)
+        values = _checked_pixels(data, settings)
         if values.shape[2] != 1:
             raise ImageError(f"has {values.shape[2]} channels, allowed is one")
         return values, False, 1
-    header = read_header(data)
+    header = read_header(data, settings.max_pixels)
     return decode_mask(data, header.orientation, strict=True), header.format == "PNG", header.orientation
 
 

@@ -11,9 +11,11 @@ The rules, for every format:
   stores them, with its marker or without.
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored; 255 for `rgba` where there is none.
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
-- Animated: the first frame.
+- Animated, or of several pages: the first frame; of an APNG, the picture that is shown where animations are not known.
 - A box of a JPEG: where it is to become at most half as large, a quarter or an eighth, libjpeg decodes at that scale.
 - 32-bit and floating-point pixels, Lab and other spaces: refused.
+- More pixels than are allowed: refused by the header, before anything is decoded.
+- The format is told by the first bytes, never by a name.
 
 Of a mask, pixels are values, not colours: one channel of 8 bits as stored; of a palette, the indices; of one bit a pixel, 0 and
 1; anything else is refused. Orientation as above.
@@ -22,12 +24,21 @@ Of a mask, pixels are values, not colours: one channel of 8 bits as stored; of a
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageMode, UnidentifiedImageError
+from PIL import Image, ImageMode
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import jpeg_factory
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from kseq.errors import ImageError, NotAnImageError
 from kseq.tiles import choose_interval, segments
@@ -36,6 +47,7 @@ __all__ = [
     "CHANNELS",
     "MAX_PIXELS",
     "ImageHeader",
+    "check_pixels",
     "decode",
     "decode_mask",
     "decode_shrunk",
@@ -54,18 +66,20 @@ CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 # Pillow's limit against decompression bombs: a quarter of a gibibyte at three bytes a pixel, and a half.
 MAX_PIXELS = 178_956_970
 
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF")
-_MAGIC = {
-    "JPEG": (b"\xff\xd8\xff",),
-    "PNG": (b"\x89PNG\r\n\x1a\n",),
-    "BMP": (b"BM",),
-    "GIF": (b"GIF87a", b"GIF89a"),
-    "WEBP": (b"RIFF",),
-    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+# What a file of each format begins with, and what opens it: `PIL.Image.open` has a limit of pixels that is the whole process's.
+_FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[[io.BytesIO, str], ImageFile]]] = {
+    "JPEG": ((b"\xff\xd8\xff",), jpeg_factory),
+    "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
+    "BMP": ((b"BM",), BmpImageFile),
+    "GIF": ((b"GIF87a", b"GIF89a"), GifImageFile),
+    "WEBP": ((b"RIFF",), WebPImageFile),
+    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
 }
 _EXIF_ORIENTATION = 0x0112
 # The segment of a JPEG that can hold an orientation, in EXIF or in XMP; and the one that ends them.
 _APP1, _SOS = 0xE1, 0xDA
+# The chunks of a PNG that can hold one, and those of its pixels.
+_PNG_TEXTS, _PNG_PIXELS, _PNG_START = (b"eXIf", b"iTXt", b"tEXt", b"zTXt"), b"IDAT", 8
 _SIMPLEJPEG_COLORS = {"rgb": "RGB", "grayscale": "GRAY", "rgba": "RGBA"}
 _CONVERSIONS = {
     (1, 3): cv2.COLOR_GRAY2RGB,
@@ -76,6 +90,11 @@ _CONVERSIONS = {
     (4, 3): cv2.COLOR_RGBA2RGB,
 }
 
+
+# What Pillow raises where a file is broken, while it opens and while it decodes one.
+_BROKEN = (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError, TypeError, KeyError, struct.error)
+# And of parts of a file that announce more pixels than it does itself.
+_TOO_LARGE = (Image.DecompressionBombError, MemoryError)
 
 # Pillow's names of one channel: 8 bits, palette, 1 bit.
 _MASK_MODES = ("L", "P", "1")
@@ -101,16 +120,31 @@ class ImageHeader:
     orientation: int
 
 
-def read_header(data: bytes) -> ImageHeader:
-    """The header of an encoded image.
+def read_header(data: bytes, max_pixels: int | None = None) -> ImageHeader:
+    """The header of an encoded image; its pixels are not decoded.
+
+    Args:
+        data: The encoded bytes.
+        max_pixels: The most that it may announce; None for any number.
 
     Raises:
         NotAnImageError: Where the bytes begin like no format that kseq knows.
-        ImageError: Where they do, and then make no sense, or announce more than `MAX_PIXELS` pixels.
+        ImageError: Where they do, and then make no sense, or announce more than `max_pixels` pixels.
     """
-    if (size := _size_without_exif(data)) is not None:
-        return ImageHeader("JPEG", *size, 1)
-    with _open(data) as image:
+    size = _size_without_exif(data)
+    header = ImageHeader("JPEG", *size, 1) if size is not None else _full_header(data)
+    check_pixels(header.height, header.width, max_pixels)
+    return header
+
+
+def check_pixels(height: int, width: int, max_pixels: int | None) -> None:
+    """Raise ImageError where an image is larger than is allowed."""
+    if max_pixels is not None and height * width > max_pixels:
+        raise ImageError(f"has more pixels than the {max_pixels} allowed (--max-pixels): {height} x {width}")
+
+
+def _full_header(data: bytes) -> ImageHeader:
+    with _open(_texts_first(data) if data.startswith(_FORMATS["PNG"][0]) else data) as image:
         width, height = image.size
         orientation = _orientation(image)
         if orientation >= 5:
@@ -118,6 +152,26 @@ def read_header(data: bytes) -> ImageHeader:
         # A camera's MPO is a JPEG with more pictures behind it.
         kind = "JPEG" if image.format == "MPO" else str(image.format)
         return ImageHeader(kind, height, width, orientation)
+
+
+def _texts_first(data: bytes) -> bytes:
+    """A PNG whose texts come before its pixels, so that its orientation can be known without decoding these."""
+    chunks = list(_png_chunks(data))
+    pixels = next((start for kind, start, _ in chunks if kind == _PNG_PIXELS), len(data))
+    late = [data[start:end] for kind, start, end in chunks if kind in _PNG_TEXTS and start > pixels]
+    return b"".join((data[:pixels], *late, data[pixels:])) if late else data
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each chunk that is whole, where it begins and where it ends."""
+    start = _PNG_START
+    while start + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        end = start + 12 + length
+        if end > len(data):
+            return
+        yield kind, start, end
+        start = end
 
 
 def _size_without_exif(data: bytes) -> tuple[int, int] | None:
@@ -134,7 +188,7 @@ def _size_without_exif(data: bytes) -> tuple[int, int] | None:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    return (height, width) if height * width <= MAX_PIXELS else None
+    return height, width
 
 
 def decode(
@@ -166,6 +220,7 @@ def decode(
         pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict)
     else:
         with _open(data) as image:
+            _check_size(image, orientation, out)
             pixels = recolor(_plain_pixels(image), color_mode)
         if strict and image.format == "PNG":
             _verify_png(data)
@@ -274,34 +329,43 @@ def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
     return converted.reshape(*pixels.shape[:2], channels)
 
 
-def _open(data: bytes | np.ndarray) -> Image.Image:
+def _open(data: bytes | np.ndarray) -> ImageFile:
+    kind = _format(bytes(data[:16]))
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise _unknown(bytes(data[:16])) from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"announces more pixels than the {MAX_PIXELS} allowed") from error
-    except (OSError, SyntaxError, ValueError, OverflowError) as error:
-        raise ImageError(f"broken header: {error}") from error
-    if image.size[0] * image.size[1] > MAX_PIXELS:
-        raise ImageError(f"announces {image.size[1]} x {image.size[0]} pixels, more than the {MAX_PIXELS} allowed")
-    return image
+        return _FORMATS[kind][1](io.BytesIO(data), "")
+    except _BROKEN as error:
+        raise ImageError(f"broken {kind} header: {_one_line(error)}") from error
+    except _TOO_LARGE as error:
+        raise ImageError(f"broken {kind} header: announces more pixels than there is memory for") from error
 
 
-def _unknown(start: bytes) -> ImageError:
-    for name, magics in _MAGIC.items():
+def _format(start: bytes) -> str:
+    for name, (magics, _) in _FORMATS.items():
         if start.startswith(magics) and (name != "WEBP" or start[8:12] == b"WEBP"):
-            return ImageError(f"begins like a {name}, but its header is broken or of a kind that is not known")
+            return name
     if not start:
-        return NotAnImageError("is empty")
-    return NotAnImageError(f"is not an image of a known format (JPEG, PNG, BMP, GIF, WebP, TIFF): begins with {start!r}")
+        raise NotAnImageError("is empty")
+    raise NotAnImageError(f"is not an image of a known format ({', '.join(_FORMATS)}): begins with {start!r}")
 
 
-def _load(image: Image.Image) -> None:
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _check_size(image: ImageFile, orientation: int, out: np.ndarray | None) -> None:
+    """Refuse an image that does not fit into the memory it is to be decoded into, before it is decoded."""
+    width, height = image.size if orientation < 5 else image.size[::-1]
+    if out is not None and out.shape[:2] != (height, width):
+        raise ImageError(f"decodes to {height} x {width} pixels, expected are {out.shape[0]} x {out.shape[1]}")
+
+
+def _load(image: ImageFile) -> None:
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError) as error:
-        raise ImageError(f"broken {image.format}: {error}") from error
+    except _BROKEN as error:
+        raise ImageError(f"broken {image.format}: {_one_line(error)}") from error
+    except _TOO_LARGE as error:
+        raise ImageError(f"broken {image.format}: needs more memory than there is") from error
 
 
 def _verify_png(data: bytes | np.ndarray) -> None:
@@ -309,22 +373,23 @@ def _verify_png(data: bytes | np.ndarray) -> None:
     with _open(data) as image:
         try:
             image.verify()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ImageError(f"broken PNG: {error}") from error
+        except _BROKEN as error:
+            raise ImageError(f"broken PNG: {_one_line(error)}") from error
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: ImageFile) -> int:
     if image.format == "TIFF":
         # Pillow turns a TIFF upright itself when it decodes it, and gives its size so.
         return 1
     try:
-        found = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError):
+        # Not a PNG's own: that decodes its pixels.
+        found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+    except _BROKEN:
         return 1
     return found if found in range(1, 9) else 1
 
 
-def _plain_pixels(image: Image.Image) -> np.ndarray:
+def _plain_pixels(image: ImageFile) -> np.ndarray:
     """`(height, width, 1, 3 or 4)` uint8 of a Pillow image as it is stored, not yet turned upright."""
     _load(image)
     if image.mode.startswith("I;16"):

@@ -17,6 +17,7 @@ from kseq.build import ShardTask
 from kseq.errors import ArgumentError, SourceError
 from kseq.fields import Field
 from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
+from kseq.images import MAX_PIXELS
 from kseq.index import Contents, write_index
 from kseq.plan import Plan, Settings, make_plan
 from kseq.running import Progress, run_tasks
@@ -80,6 +81,7 @@ def pack(
     split_column: str | None = None,
     group: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    follow_links: bool = False,
     encoding: str = "keep",
     image_size: tuple[int, int] | None = None,
     resize: str = "stretch",
@@ -88,6 +90,7 @@ def pack(
     quality: int = 90,
     max_side: int | None = None,
     check: bool = True,
+    max_pixels: int = MAX_PIXELS,
     class_names: Sequence[str] | None = None,
     val: float = 0.0,
     test: float = 0.0,
@@ -126,6 +129,7 @@ def pack(
         split_column: The column of its splits: `train`, `val` or `test`, or nothing, for what `val` and `test` share out.
         group: A column: all images with the same value fall into one split, and a share is a share of such groups.
         root: The folder that the paths of a table are relative to; None for the table's own.
+        follow_links: Follow links out of the folder of images, and links to folders; without it, they are left out and listed.
         encoding: `"keep"` stores JPEG and PNG files as they are and everything else as PNG; `"raw"` stores
             uint8 pixels of one size; `"jpeg"` encodes every image anew.
         image_size: `(height, width)` in pixels to resize to, needed for `"raw"`, possible for `"jpeg"`.
@@ -135,6 +139,7 @@ def pack(
         quality: Of `"jpeg"`, 1 to 100.
         max_side: For `"jpeg"`, shrink images whose longer side has more pixels than this.
         check: Decode every image once; False leaves that out for `"keep"`.
+        max_pixels: Refuse images that announce more pixels than this, before they are decoded.
         class_names: All classes, to number them in another order than the sorted one.
         val: Share of the images for the split `val`, in (0, 1), where the folders name none.
         test: The same for `test`.
@@ -157,7 +162,9 @@ def pack(
     """
     started = time.monotonic()
     size = None if image_size is None else whole_pair("image_size", image_size)
-    settings = Settings(encoding, size, resize, color_mode, interpolation, quality, max_side, check)
+    settings = Settings(
+        encoding, size, resize, color_mode, interpolation, quality, max_side, check, whole("max_pixels", max_pixels, 1)
+    )
     if on_error not in ON_ERROR:
         raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
     workers = usable_cores() if workers is None else whole("workers", workers, 0)
@@ -176,7 +183,9 @@ def pack(
         text=text,
         weight=weight,
     )
-    opened = _open(source, target, source_format, columns, None if root is None else _path("root", root), class_names)
+    opened = _open(
+        source, target, source_format, columns, None if root is None else _path("root", root), class_names, follow_links
+    )
     with ExitStack() as stack:
         found = stack.enter_context(opened)
         plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
@@ -193,16 +202,22 @@ def pack(
 
 @contextmanager
 def _open(
-    source: Any, target: str, source_format: str | None, columns: Columns, root: str | None, class_names: Sequence[str] | None
+    source: Any,
+    target: str,
+    source_format: str | None,
+    columns: Columns,
+    root: str | None,
+    class_names: Sequence[str] | None,
+    follow_links: bool,
 ) -> Iterator[Source]:
     """What is to be packed, good until the end of the block."""
-    if not isinstance(source, (str, bytes, os.PathLike)) and source_format is None and root is None:
+    if not isinstance(source, (str, bytes, os.PathLike)) and source_format is None and root is None and not follow_links:
         with spooled(source, os.path.dirname(os.path.abspath(target)), columns, class_names) as found:
             yield found
         return
     place = _path("source", source)
     check_apart(place, target)
-    yield open_source(place, source_format, columns, root, class_names)
+    yield open_source(place, source_format, columns, root, class_names, follow_links=follow_links)
 
 
 def _progress(plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> Progress:

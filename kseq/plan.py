@@ -49,6 +49,7 @@ class Settings:
     quality: int = 90
     max_side: int | None = None
     check: bool = True
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         _check_choice("encoding", self.encoding, ENCODINGS)

@@ -96,7 +96,7 @@ def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path, changed:
 def test_a_coco_image_of_the_same_name_is_refused_the_second_time(tmp_path: Path) -> None:
     again = [*COCO["images"][:2], {"id": 9, "file_name": "a.png"}]
     with packed(write_coco(tmp_path, images=again)) as dataset:
-        assert [each.reason for each in dataset.rejected()] == ["is named again, by the image of id 9"]
+        assert [each.reason for each in dataset.rejected()] == ["is named again: by the image of id 9"]
 
 
 LAYOUTS: dict[str, Callable[[str, str, str], str]] = {

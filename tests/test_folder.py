@@ -86,18 +86,6 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatc
     assert found[0] == found[1]
 
 
-def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
-    touch(tmp_path / "photos", "a/1.jpg")
-    touch(tmp_path / "other", "x/2.jpg")
-    (tmp_path / "photos/a/linked.jpg").symlink_to(tmp_path / "other/x/2.jpg")
-    (tmp_path / "photos/a/loop").symlink_to(tmp_path / "photos")
-    (tmp_path / "photos/b").symlink_to(tmp_path / "other")
-    names = [name for name, _, _ in scanned(tmp_path / "photos")]
-    assert "a/1.jpg" in names
-    assert "a/linked.jpg" in names
-    assert not [name for name in names if "2.jpg" in name]
-
-
 def test_class_names_fix_another_order(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "b/2.jpg")
     source = FolderSource.scan(str(tmp_path), ["b", "a"])

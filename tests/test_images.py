@@ -292,7 +292,32 @@ def test_a_bomb_is_refused_by_its_header(side: int) -> None:
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
     assert side * side > MAX_PIXELS
     with pytest.raises(ImageError, match=rf"pixels than the {MAX_PIXELS} allowed"):
-        read_header(data)
+        read_header(data, MAX_PIXELS)
+    assert read_header(data, side * side).height == side
+
+
+def test_the_orientation_of_a_png_is_known_before_its_pixels_are_decoded() -> None:
+    whole = oriented("PNG", 6)
+    place = whole.index(b"eXIf") - 4
+    exif = whole[place : place + 12 + int.from_bytes(whole[place : place + 4], "big")]
+    header = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
+    for data in (start + exif + png_chunk(b"IDAT", b""), start + png_chunk(b"IDAT", b"") + exif + png_chunk(b"IEND", b"")):
+        assert read_header(data) == ImageHeader("PNG", 60_000, 50_000, 6)
+
+
+def test_memory_of_another_size_is_refused_before_a_png_is_decoded() -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"")
+    with pytest.raises(ImageError, match="decodes to 50000 x 60000 pixels, expected are 4 x 4"):
+        decode(data, "rgb", 1, np.empty((4, 4, 3), np.uint8))
+
+
+def test_limits_that_others_set_in_pillow_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
+    data = saved(Image.fromarray(PIXELS), "PNG")
+    assert read_header(data, 24 * 36) == ImageHeader("PNG", 24, 36, 1)
+    assert np.array_equal(decode(data, "rgb"), PIXELS)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])

@@ -179,7 +179,7 @@ def test_a_signal_amid_a_shard_of_many_seconds_ends_soon(
     Image.new("RGB", (2000, 2000)).save(tmp_path / "large.png")
     for place in range(1000):
         (tmp_path / f"photos/a/{place}.png").symlink_to(tmp_path / "large.png")
-    process = start(tmp_path / "photos", tmp_path / "packed", "--shard-bytes", "1G", "--workers", workers)
+    process = start(tmp_path / "photos", tmp_path / "packed", "--shard-bytes", "1G", "--workers", workers, "--follow-links")
     while not list(tmp_path.glob("packed/.kseq-tmp-*")):
         assert process.poll() is None
         time.sleep(0.01)

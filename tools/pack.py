@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 import kseq
-from kseq.images import CHANNELS
+from kseq.images import CHANNELS, MAX_PIXELS
 from kseq.pack import ON_ERROR
 from kseq.plan import ENCODINGS
 from kseq.resize import INTERPOLATIONS, RESIZES
@@ -104,6 +104,9 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--split-column", metavar="COLUMN", help="its splits: train, val or test; empty: for --val and --test")
     group.add_argument("--group", metavar="COLUMN", help="images that share a value fall into one split")
     group.add_argument("--root", metavar="DIR", help="what the paths of a table are relative to (default: its folder)")
+    group.add_argument(
+        "--follow-links", action="store_true", help="follow links out of the folder of images, and links to folders"
+    )
 
 
 def _add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +135,13 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
     group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image once, for keep")
+    group.add_argument(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="leave out images with more pixels, by their headers (default: %(default)s)",
+    )
 
 
 def _add_split_options(parser: argparse.ArgumentParser) -> None:

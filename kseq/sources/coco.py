@@ -23,7 +23,8 @@ import numpy as np
 
 from kseq.errors import SourceError
 from kseq.sources.drafts import object_fields
-from kseq.sources.files import FileSource, SourceImage, file_size
+from kseq.sources.files import FileSource, SourceImage
+from kseq.sources.links import Links
 
 __all__ = ["CocoSource"]
 
@@ -35,13 +36,16 @@ class CocoSource(FileSource):
     """The images that a COCO file names, in its order."""
 
     @classmethod
-    def load(cls, path: str, root: str | None = None, class_names: Sequence[str] | None = None) -> CocoSource:
+    def load(
+        cls, path: str, root: str | None = None, class_names: Sequence[str] | None = None, *, follow_links: bool = False
+    ) -> CocoSource:
         """Read an annotation file.
 
         Args:
             path: The file.
             root: The folder that file names are relative to; None for the file's own.
             class_names: Another order of the classes; all of them.
+            follow_links: Follow links out of that folder.
 
         Raises:
             SourceError: Where it is no such file, or contradicts itself.
@@ -51,7 +55,7 @@ class CocoSource(FileSource):
         try:
             numbers, names = _number_classes(path, found["categories"], class_names)
             objects = _objects(path, found, numbers)
-            images = list(_images(root, found["images"], objects))
+            images = list(_images(Links(root, follow_links), found["images"], objects))
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
         if all(image.refused for image in images):
@@ -105,14 +109,16 @@ def _objects(
 
 
 def _images(
-    root: str, images: Sequence[Mapping[str, Any]], objects: Mapping[Any, list[tuple[list[float], int]]]
+    links: Links, images: Sequence[Mapping[str, Any]], objects: Mapping[Any, list[tuple[list[float], int]]]
 ) -> Iterator[SourceImage]:
     seen: set[bytes] = set()
     for image in images:
         name = os.fsencode(image["file_name"])
-        refused = f"is named again, by the image of id {image['id']}" if name in seen else None
+        size, refused = links.look(name)
+        if name in seen:
+            refused = f"is named again: by the image of id {image['id']}"
         seen.add(name)
         found = objects[image["id"]]
         boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
         labels = np.array([label for _, label in found], np.int32)
-        yield SourceImage(name, -1, None, 0 if refused else file_size(root, name), refused, more=(boxes, labels))
+        yield SourceImage(name, -1, None, 0 if refused else size, refused, more=(boxes, labels))

@@ -13,7 +13,7 @@ import numpy as np
 from kseq.errors import ImageError, saying
 from kseq.fields import IMAGE, LABEL, Field
 
-__all__ = ["IMAGE_SUFFIXES", "SPLITS", "FileSource", "Source", "SourceImage", "file_size", "read_piece"]
+__all__ = ["IMAGE_SUFFIXES", "SPLITS", "FileSource", "Source", "SourceImage", "read_file", "read_piece"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
@@ -110,22 +110,37 @@ class FileSource(Source):
         Raises:
             ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
         """
-        path = os.path.join(os.fsencode(self.root), place)
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise ImageError("is not a regular file")
-            with open(path, "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from error
+        return read_file(os.path.join(os.fsencode(self.root), place))
 
 
-def file_size(root: str, name: bytes) -> int:
-    """The size of a file below `root`; 0 where that cannot be known: reading it will fail, and tell why."""
+def read_file(path: str | bytes) -> bytes:
+    """The bytes of a whole file.
+
+    Raises:
+        ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
+    """
+    if b"\0" in os.fsencode(path):
+        raise ImageError("has a path with a zero byte, which no path has")
     try:
-        return os.stat(os.path.join(os.fsencode(root), name)).st_size
-    except (OSError, ValueError):
-        return 0
+        # Looked at twice: opening a device can do things, and what is opened may be another than what was looked at.
+        _check_regular(os.stat(path))
+        with open(path, "rb", opener=_open_at_once) as file:
+            _check_regular(os.fstat(file.fileno()))
+            return file.read()
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    except MemoryError as error:
+        raise ImageError("is larger than memory") from error
+
+
+def _open_at_once(path: Any, flags: int) -> int:
+    """A pipe would be waited for until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_regular(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise ImageError("is not a regular file")
 
 
 def read_piece(path: str, offset: int, size: int) -> bytes:

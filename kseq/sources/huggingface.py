@@ -22,7 +22,7 @@ from kseq.errors import ArgumentError, ImageError, NotAnImageError, SourceError
 from kseq.images import read_header
 from kseq.sources.columns import USUAL, Columns
 from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import Source
+from kseq.sources.files import Source, read_file
 from kseq.sources.many import find_files, name_below, split_of
 
 __all__ = ["HuggingFaceSource"]
@@ -97,11 +97,7 @@ class HuggingFaceSource(Source):
             return bytes(data)
         if not path:
             raise ImageError("has neither bytes nor a path")
-        try:
-            with open(os.path.join(os.path.dirname(self.files[number]), path), "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise ImageError(f"cannot be read: {error.strerror}") from error
+        return read_file(os.path.join(os.path.dirname(self.files[number]), path))
 
 
 class _Parts:

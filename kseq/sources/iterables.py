@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.errors import ArgumentError, ImageError, SourceError, WriteError
+from kseq.errors import ArgumentError, SourceError, WriteError
 from kseq.files import TEMPORARY_PREFIX
 from kseq.sources.arrays import check_images
 from kseq.sources.columns import USUAL, Columns
 from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import Source, read_piece
+from kseq.sources.files import Source, read_file, read_piece
 
 __all__ = ["SpooledSource", "spooled"]
 
@@ -48,11 +48,7 @@ class SpooledSource(Source):
     def fetch(self, place: _Place) -> bytes | np.ndarray:
         """The bytes or the pixels of the image at a place."""
         if place.path is not None:
-            try:
-                with open(place.path, "rb") as file:
-                    return file.read()
-            except OSError as error:
-                raise ImageError(f"cannot be read: {error.strerror}") from error
+            return read_file(place.path)
         data = read_piece(self.root, place.offset, place.size)
         return data if place.shape is None else np.frombuffer(data, np.uint8).reshape(place.shape)
 

@@ -32,13 +32,16 @@ class _Request:
     columns: Columns
     root: str | None
     class_names: Sequence[str] | None
+    follow_links: bool
 
 
 def _table(table_format: str) -> Callable[[_Request], Source]:
     def load(asked: _Request) -> Source:
         if os.path.exists(asked.path) and not os.path.isfile(asked.path):
             raise SourceError(f"{asked.path}: is not a file, expected is one ({table_format})")
-        return TableSource.load(asked.path, table_format, asked.columns, asked.root, asked.class_names)
+        return TableSource.load(
+            asked.path, table_format, asked.columns, asked.root, asked.class_names, follow_links=asked.follow_links
+        )
 
     return load
 
@@ -53,16 +56,16 @@ def _parquet(asked: _Request) -> Source:
 def _coco(asked: _Request) -> Source:
     if os.path.exists(asked.path) and not os.path.isfile(asked.path):
         raise SourceError(f"{asked.path}: is not a file, expected is one (coco)")
-    return CocoSource.load(asked.path, asked.root, asked.class_names)
+    return CocoSource.load(asked.path, asked.root, asked.class_names, follow_links=asked.follow_links)
 
 
 _OPEN: dict[str, Callable[[_Request], Source]] = {
-    "folder": lambda asked: FolderSource.scan(asked.path, asked.class_names),
+    "folder": lambda asked: FolderSource.scan(asked.path, asked.class_names, follow_links=asked.follow_links),
     "csv": _table("csv"),
     "jsonl": _table("jsonl"),
     "parquet": _parquet,
     "coco": _coco,
-    "yolo": lambda asked: YoloSource.scan(asked.path, asked.class_names),
+    "yolo": lambda asked: YoloSource.scan(asked.path, asked.class_names, follow_links=asked.follow_links),
     "webdataset": lambda asked: WebDatasetSource.load(asked.path, asked.columns, asked.class_names),
     "tfrecord": lambda asked: TFRecordSource.load(asked.path, asked.columns, asked.class_names),
     "huggingface": lambda asked: HuggingFaceSource.load(asked.path, asked.columns, asked.class_names),
@@ -71,6 +74,7 @@ _OPEN: dict[str, Callable[[_Request], Source]] = {
 SOURCE_FORMATS = tuple(_OPEN)
 _WITHOUT_COLUMNS = ("folder", "coco", "yolo")
 _WITH_ROOT = ("csv", "jsonl", "parquet", "coco")
+_WITH_LINKS = ("folder", "yolo", *_WITH_ROOT)
 
 # What the end of a file's name says; of a folder, that of the files in it.
 _ENDS = {
@@ -85,7 +89,13 @@ _KNOWN = ".csv, .tsv, .jsonl, .ndjson, .parquet, .pq, .json, .tar, .tfrecord, .n
 
 
 def open_source(
-    path: str, source_format: str | None, columns: Columns, root: str | None, class_names: Sequence[str] | None
+    path: str,
+    source_format: str | None,
+    columns: Columns,
+    root: str | None,
+    class_names: Sequence[str] | None,
+    *,
+    follow_links: bool = False,
 ) -> Source:
     """Look through what lies at a path.
 
@@ -95,6 +105,7 @@ def open_source(
         columns: Which column, feature, array or kind of file says what.
         root: The folder that a table's paths are relative to; None for the table's own.
         class_names: All classes, in the order of their numbers.
+        follow_links: Follow links out of the folder of images, and links to folders.
 
     Raises:
         ArgumentError: Where arguments do not go with each other, or with what lies there.
@@ -108,7 +119,9 @@ def open_source(
         raise ArgumentError(f"{path}: columns go with a table or with records ({others}), found {found}")
     if found not in _WITH_ROOT and root is not None:
         raise ArgumentError(f"{path}: a root goes with {', '.join(_WITH_ROOT)}, found {found}")
-    return _OPEN[found](_Request(path, columns, root, class_names))
+    if found not in _WITH_LINKS and follow_links:
+        raise ArgumentError(f"{path}: follow_links goes with {', '.join(_WITH_LINKS)}, found {found}")
+    return _OPEN[found](_Request(path, columns, root, class_names, follow_links))
 
 
 def _tell(path: str) -> str:

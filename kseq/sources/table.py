@@ -28,7 +28,8 @@ from typing import Any, TextIO
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.columns import Columns
 from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import FileSource, file_size
+from kseq.sources.files import FileSource
+from kseq.sources.links import Links
 
 __all__ = ["ENDS", "FORMATS", "Table", "TableSource", "open_text", "table_format"]
 
@@ -98,6 +99,8 @@ class TableSource(FileSource):
         columns: Columns,
         root: str | None = None,
         class_names: Sequence[str] | None = None,
+        *,
+        follow_links: bool = False,
     ) -> TableSource:
         """Read a table.
 
@@ -107,6 +110,7 @@ class TableSource(FileSource):
             columns: Which column says what.
             root: The folder that paths are relative to; None for the table's own.
             class_names: All classes, in the order of their numbers; None for those found, in theirs.
+            follow_links: Follow links out of that folder.
 
         Raises:
             SourceError: Where the file cannot be read as such a table, lacks a column, or no row can be packed.
@@ -117,19 +121,23 @@ class TableSource(FileSource):
         table = Table.open(path, table_format)
         found = columns.find(path, table.names)
         cells = table.read([name for _, name in found.named()])
-        draft = draft_samples(path, found, cells, _records(root, found, cells), class_names)
+        draft = draft_samples(path, found, cells, _records(Links(root, follow_links), found, cells), class_names)
         return cls(root, draft.class_names, draft.images, draft.fields)
 
 
-def _records(root: str, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
+def _records(links: Links, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
     places = [[_path(cell) for cell in cells[name]] for name in columns.pixels]
     # A mask may be named as often as a table likes.
     num_images = len(columns.image)
     seen: dict[tuple[bytes, ...], int] = {}
     for row, paths in enumerate(zip(*places, strict=True), start=1):
-        refused = _refused(paths, seen.get(paths[:num_images]))
+        refused, size = _refused(paths, seen.get(paths[:num_images])), 0
         seen.setdefault(paths[:num_images], row)
-        size = 0 if refused else sum(file_size(root, each) for each in paths)
+        for path in () if refused else paths:
+            found, refused = links.look(path)
+            size += found
+            if refused:
+                break
         yield Record(paths[0] or b"(row %d)" % row, paths, size, None, refused)
 
 

@@ -25,7 +25,8 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.images import read_header
 from kseq.sources.drafts import object_fields
-from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage, file_size
+from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage
+from kseq.sources.links import Links
 
 __all__ = ["YoloSource"]
 
@@ -40,12 +41,13 @@ class YoloSource(FileSource):
         return any(_has_text(labels) for _, labels in _pairs(root))
 
     @classmethod
-    def scan(cls, root: str, class_names: Sequence[str] | None = None) -> YoloSource:
+    def scan(cls, root: str, class_names: Sequence[str] | None = None, *, follow_links: bool = False) -> YoloSource:
         """Look through a folder.
 
         Args:
             root: The folder.
             class_names: The classes, instead of those that the folder names.
+            follow_links: Follow links out of the folder.
 
         Raises:
             SourceError: Where it is not laid out like this, or a text file makes no sense.
@@ -53,7 +55,8 @@ class YoloSource(FileSource):
         pairs = list(_pairs(root))
         if not pairs:
             raise SourceError(f"{root}: expected are {root}/images and {root}/labels, or {root}/train/images and so on")
-        found = [each for images, labels in pairs for each in _scan(root, images, labels)]
+        links = Links(root, follow_links)
+        found = [each for images, labels in pairs for each in _scan(root, images, labels, links)]
         found.sort(key=lambda each: (each.split or "", each.path))
         most = max((int(each.more[1].max(initial=-1)) for each in found), default=-1)
         names = tuple(class_names if class_names is not None else _class_names(root, most))
@@ -72,7 +75,11 @@ class YoloSource(FileSource):
 
 def _pairs(root: str) -> Iterator[tuple[str, str]]:
     """The folders of images and of text files."""
-    places = [root, *(os.path.join(root, name) for name in sorted(os.listdir(root)) if name.lower() in SPLITS)]
+    try:
+        names = sorted(os.listdir(root))
+    except OSError as error:
+        raise SourceError(f"{root}: cannot be read: {error.strerror}") from error
+    places = [root, *(os.path.join(root, name) for name in names if name.lower() in SPLITS)]
     for place in places:
         images, labels = os.path.join(place, "images"), os.path.join(place, "labels")
         if os.path.isdir(images) and os.path.isdir(labels):
@@ -91,19 +98,20 @@ def _stems(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
     return {os.path.splitext(path)[0]: path for path in sorted(paths) if path.lower().endswith(suffixes)}
 
 
-def _scan(root: str, images: str, labels: str) -> Iterator[SourceImage]:
+def _scan(root: str, images: str, labels: str, links: Links) -> Iterator[SourceImage]:
     found, texts = _stems(images, IMAGE_SUFFIXES), _stems(labels, (".txt",))
     texts.pop("classes", None)
     nothing = np.empty((0, 4), np.float32), np.empty(0, np.int32)
     for stem in sorted(found.keys() | texts.keys()):
         path = os.path.join(images, found[stem]) if stem in found else os.path.join(labels, texts[stem])
         name = os.fsencode(os.path.relpath(path, root))
-        objects, refused = nothing, None
+        objects = nothing
+        size, refused = links.look(name)
         if stem not in found:
             refused = "no image goes with it"
         elif stem in texts:
             objects = _read_text(os.path.join(labels, texts[stem]))
-        yield SourceImage(name, -1, _split(name), 0 if refused else file_size(root, name), refused, more=objects)
+        yield SourceImage(name, -1, _split(name), 0 if refused else size, refused, more=objects)
 
 
 def _split(name: bytes) -> str | None:
