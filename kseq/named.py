@@ -202,7 +202,7 @@ def _as_name(value: Any) -> bytes:
 def _samples_of(index: Index, names: Collection[bytes]) -> dict[bytes, list[int]]:
     """The sample ids of each of some sources that there is."""
     found: dict[bytes, list[int]] = {}
-    shards = OpenShards(index)
+    shards = OpenShards((index,))
     for place, start in enumerate(index.starts[:-1].tolist()):
         reader = shards.get(place)
         data, offsets = reader.array("source/bytes").tobytes(), reader.array("source/offsets")
