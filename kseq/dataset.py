@@ -326,11 +326,6 @@ class ShardDataset(Samples):
         return ids.astype(np.int64)
 
 
-def _check_verify(verify: Any) -> None:
-    if verify not in VERIFY:
-        raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
-
-
 def _find_split(collection: Collection, split: str | None) -> np.ndarray | None:
     """The sample ids of a split of one dataset; None for all that there are."""
     if split is None or split == "all":
@@ -346,6 +341,11 @@ def _find_split(collection: Collection, split: str | None) -> np.ndarray | None:
 def _in_parts(count: int) -> list[np.ndarray]:
     """The numbers from 0 to `count - 1`, in at least one part."""
     return [np.arange(start, min(start + _VALUES_AT_ONCE, count)) for start in range(0, max(count, 1), _VALUES_AT_ONCE)]
+
+
+def _check_verify(verify: Any) -> None:
+    if verify not in VERIFY:
+        raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
 
 
 def _as_value(field: Field, piece: np.ndarray) -> Any:
