@@ -1,4 +1,4 @@
-"""Crops and flips, drawn for each sample from (seed, epoch, sample id) alone."""
+"""Crops and flips, drawn for each sample from (seed, epoch, sample id, turn in the epoch) alone."""
 
 from __future__ import annotations
 

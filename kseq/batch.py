@@ -45,7 +45,7 @@ class BatchMaker:
         form: The form of its images.
         crop: How a box is cut out of each image, or None.
         flips: How each image is mirrored.
-        seed: Draws crops and flips, together with the epoch and the sample id.
+        seed: Draws crops and flips, together with the epoch, the sample id and its turn in the epoch.
         mask_format: The `data_format` of masks; None for that of the images.
         pad_to: How many elements to make room for in every batch; None for as many as the longest of its samples has.
     """
@@ -124,7 +124,14 @@ class BatchMaker:
         """About how much memory a batch takes."""
         return sum(spec.num_bytes for spec in self._fixed_specs(batch_size).values())
 
-    def fill(self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int) -> None:
+    def fill(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        start: int,
+        sample_ids: np.ndarray,
+        epoch: int,
+        turns: np.ndarray | None = None,
+    ) -> None:
         """Fill the rows from `start` on with samples.
 
         Args:
@@ -132,13 +139,14 @@ class BatchMaker:
             start: The first row.
             sample_ids: `(n,)` int64: what goes into rows `start` to `start + n - 1`.
             epoch: The epoch that crops and flips are drawn for.
+            turns: `(n,)` int64: which of its draws in the epoch each is, from 0; None for all 0.
 
         Raises:
             DamagedError: Where stored bytes have changed.
             ImageError: Where an image cannot be decoded.
         """
         self.dataset.check(sample_ids)
-        moves = Moves(self._crop, self._flips, self._seed, epoch, sample_ids)
+        moves = Moves(self._crop, self._flips, self._seed, epoch, sample_ids, turns)
         rows = {name: array[start : start + len(sample_ids)] for name, array in arrays.items()}
         for name, field in self._fields.items():
             if field.is_pixels and not self._is_copied(field):

@@ -50,8 +50,7 @@ class ShardDataset(Samples):
     """
 
     def __init__(self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first") -> None:
-        if verify not in VERIFY:
-            raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
+        _check_verify(verify)
         self._hold(os.fspath(path), Collection([Index.open(os.fspath(path))], verify), split)
 
     def _hold(self, path: str, collection: Collection, split: str | None, chosen: np.ndarray | None = None) -> None:
@@ -105,6 +104,11 @@ class ShardDataset(Samples):
         for index in self._opened.indexes:
             sizes.update({name: int(ids.size) for name, ids in index.splits.items()})
         return dict(sizes)
+
+    @property
+    def selected(self) -> np.ndarray | None:
+        """`(len,)` int64: the sample ids of a selection; None for a split, or all, of a dataset."""
+        return self._chosen
 
     @property
     def digest(self) -> str:
@@ -194,7 +198,12 @@ class ShardDataset(Samples):
         return self._over(joined, split, np.concatenate([here, its.moved(there, starts)]))
 
     def reopened(self, verify: str) -> ShardDataset:
-        """The same samples through files of its own, so that either may be closed."""
+        """The same samples through files of its own, so that either may be closed.
+
+        Raises:
+            ArgumentError: Where `verify` is not allowed.
+        """
+        _check_verify(verify)
         made = object.__new__(ShardDataset)
         made.__setstate__({**self.__getstate__(), "verify": verify})
         return made
@@ -332,6 +341,11 @@ def _find_split(collection: Collection, split: str | None) -> np.ndarray | Remai
 def _in_parts(count: int) -> list[np.ndarray]:
     """The numbers from 0 to `count - 1`, in at least one part."""
     return [np.arange(start, min(start + _VALUES_AT_ONCE, count)) for start in range(0, max(count, 1), _VALUES_AT_ONCE)]
+
+
+def _check_verify(verify: Any) -> None:
+    if verify not in VERIFY:
+        raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
 
 
 def _as_value(field: Field, piece: np.ndarray) -> Any:

@@ -45,12 +45,14 @@ def _start_worker(pickled: bytes) -> None:
     _pickled = pickled
 
 
-def _fill_in_worker(name: str, specs: Mapping[str, ArraySpec], start: int, sample_ids: np.ndarray, epoch: int) -> None:
+def _fill_in_worker(
+    name: str, specs: Mapping[str, ArraySpec], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray
+) -> None:
     global _maker
     if _maker is None:
         # Not when the process starts: an error there would only end it, here it reaches the caller.
         _maker = pickle.loads(_pickled)
-    _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch)
+    _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch, turns)
 
 
 def _hold(arrays: Mapping[str, np.ndarray], part: Future) -> None:
@@ -136,7 +138,7 @@ class Loader:
         self._lock = threading.Lock()
         # Held by the one thread that begins batches ahead; others go without. Guards `_ordered`.
         self._ahead = threading.Lock()
-        self._ordered: dict[tuple[int, int], np.ndarray] = {}
+        self._ordered: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
         # Last: whoever finds its own process here may use all of the above.
         self._process = os.getpid()
 
@@ -169,7 +171,7 @@ class Loader:
                 # Out of sequence only once an epoch: Keras may have been asked to shuffle the numbers.
                 if in_sequence or epoch != self._asked[0]:
                     self._ask_ahead(epoch, batch_number)
-                pending = self._begin(epoch, self.sample_ids(epoch, batch_number))
+                pending = self._begin(epoch, *self._samples(epoch, batch_number))
             if in_sequence:
                 self._read_ahead(epoch, batch_number)
             return pending.wait()
@@ -184,14 +186,19 @@ class Loader:
         return ClosedError(f"{self._maker.dataset.path}: the sequence was closed")
 
     def _fill_here(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
-        sample_ids = self.sample_ids(epoch, batch_number)
+        sample_ids, turns = self._samples(epoch, batch_number)
         arrays = self._buffers.take(self._maker.specs(sample_ids)).arrays
-        self._maker.fill(arrays, 0, sample_ids, epoch)
+        self._maker.fill(arrays, 0, sample_ids, epoch, turns)
         return arrays
 
     def sample_ids(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the samples of a batch."""
-        return self._maker.dataset.sample_ids(self._order.positions(epoch, batch_number))
+        return self._samples(epoch, batch_number)[0]
+
+    def _samples(self, epoch: int, batch_number: int) -> tuple[np.ndarray, np.ndarray]:
+        """`(n,)` int64 sample ids of a batch, and their turns, see `Order.drawn_of`."""
+        ((positions, turns),) = self._order.drawn_of(epoch, range(batch_number, batch_number + 1))
+        return self._maker.dataset.sample_ids(positions), turns
 
     def _find(self, epoch: int, batch_number: int) -> tuple[_Pending | None, bool]:
         """The batch, if it was begun ahead, and whether the numbers come in sequence."""
@@ -215,7 +222,7 @@ class Loader:
                 unknown = [number for number in numbers if (epoch, number) not in self._pending]
             for number in unknown:
                 self._ask_ahead(epoch, number)
-                begun = self._begin(epoch, self._next_samples(epoch, number))
+                begun = self._begin(epoch, *self._next_samples(epoch, number))
                 with self._lock:
                     if self._closed:
                         begun.cancel()
@@ -233,17 +240,18 @@ class Loader:
         for start in range(0, len(positions), self._piece):
             self._advance.submit(dataset.will_need, dataset.sample_ids(positions[start : start + self._piece]))
 
-    def _next_samples(self, epoch: int, batch_number: int) -> np.ndarray:
-        """`sample_ids` for batches that are begun one after the other."""
+    def _next_samples(self, epoch: int, batch_number: int) -> tuple[np.ndarray, np.ndarray]:
+        """`_samples` for batches that are begun one after the other."""
         if (epoch, batch_number) not in self._ordered:
             numbers = range(batch_number, min(batch_number + _ORDERED_AT_ONCE, self._order.num_batches))
-            positions = self._order.positions_of(epoch, numbers)
-            sample_ids = self._maker.dataset.sample_ids(np.concatenate(positions))
-            each_batch = np.split(sample_ids, np.cumsum([len(each) for each in positions])[:-1])
-            self._ordered = {(epoch, number): each for number, each in zip(numbers, each_batch, strict=True)}
+            drawn = self._order.drawn_of(epoch, numbers)
+            sample_ids = self._maker.dataset.sample_ids(np.concatenate([positions for positions, _ in drawn]))
+            each_batch = np.split(sample_ids, np.cumsum([len(turns) for _, turns in drawn])[:-1])
+            pairs = ((ids, turns) for ids, (_, turns) in zip(each_batch, drawn, strict=True))
+            self._ordered = {(epoch, number): pair for number, pair in zip(numbers, pairs, strict=True)}
         return self._ordered.pop((epoch, batch_number))
 
-    def _begin(self, epoch: int, sample_ids: np.ndarray) -> _Pending:
+    def _begin(self, epoch: int, sample_ids: np.ndarray, turns: np.ndarray) -> _Pending:
         """Take a buffer and share out the rows among the workers."""
         specs = self._maker.specs(sample_ids)
         buffer = self._buffers.take(specs)
@@ -251,11 +259,11 @@ class Loader:
         edges = [len(sample_ids) * part // count for part in range(count + 1)]
         parts = []
         for start, end in pairwise(edges):
-            share = sample_ids[start:end]
+            share = (sample_ids[start:end], epoch, turns[start:end])
             if self._in_processes:
-                part = self._pool.submit(_fill_in_worker, buffer.name, specs, start, share, epoch)
+                part = self._pool.submit(_fill_in_worker, buffer.name, specs, start, *share)
             else:
-                part = self._pool.submit(self._maker.fill, buffer.arrays, start, share, epoch)
+                part = self._pool.submit(self._maker.fill, buffer.arrays, start, *share)
             # Keeps the buffer from its next use while a worker may still write to it, even if nobody waits.
             part.add_done_callback(functools.partial(_hold, buffer.arrays))
             parts.append(part)

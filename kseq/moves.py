@@ -17,6 +17,9 @@ __all__ = ["Moves"]
 # OpenCV's codes for mirrored (top to bottom, left to right).
 _FLIP_CODES = {(True, False): 0, (False, True): 1, (True, True): -1}
 
+# A first turn is keyed by the sample id alone, a later one by a number that no sample id reaches.
+_TURN_BITS = 40
+
 
 class Moves:
     """Crops and flips of some samples in one epoch.
@@ -24,13 +27,23 @@ class Moves:
     Args:
         crop: How a box is cut out of each image, or None.
         flips: How each is mirrored, one after the other.
-        seed: Draws both, together with the epoch and the sample id.
+        seed: Draws both, together with the epoch, the sample id and its turn.
         epoch: Which.
         sample_ids: `(n,)` int64.
+        turns: `(n,)` int64: which of its draws in the epoch each is, from 0; None for all 0.
     """
 
-    def __init__(self, crop: Crop | None, flips: Sequence[RandomFlip], seed: int, epoch: int, sample_ids: np.ndarray) -> None:
+    def __init__(
+        self,
+        crop: Crop | None,
+        flips: Sequence[RandomFlip],
+        seed: int,
+        epoch: int,
+        sample_ids: np.ndarray,
+        turns: np.ndarray | None = None,
+    ) -> None:
         self.sample_ids = sample_ids
+        self._drawn_for = sample_ids if turns is None else sample_ids + (turns << _TURN_BITS)
         self._crop = crop
         self._flips = flips
         self._seed = seed
@@ -41,7 +54,7 @@ class Moves:
         """`(n, 2)` bool: whether each image is mirrored top to bottom, and left to right."""
         mirrored = np.zeros((len(self.sample_ids), 2), bool)
         for place, flip in enumerate(self._flips, start=1):
-            mirrored ^= flip.flips(draw(self._seed, self._epoch, place, self.sample_ids, flip.num_draws))
+            mirrored ^= flip.flips(draw(self._seed, self._epoch, place, self._drawn_for, flip.num_draws))
         return mirrored
 
     @functools.cached_property
@@ -57,7 +70,7 @@ class Moves:
     @functools.cached_property
     def _draws(self) -> np.ndarray:
         assert self._crop is not None
-        return draw(self._seed, self._epoch, 0, self.sample_ids, self._crop.num_draws)
+        return draw(self._seed, self._epoch, 0, self._drawn_for, self._crop.num_draws)
 
     def placements(self, sizes: np.ndarray, form: ImageForm) -> list[Placement]:
         """How images of these heights and widths, `(n, 2)` int64, come into their form, before they are mirrored."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from kseq.arguments import whole, whole_pair
 from kseq.augment import Crop, RandomFlip
 from kseq.dataset import ShardDataset
+from kseq.drawing import check_number_field, number_per_sample
 from kseq.errors import ArgumentError
 from kseq.fields import Field
 from kseq.images import CHANNELS, MAX_PIXELS
@@ -20,12 +20,11 @@ from kseq.images import CHANNELS, MAX_PIXELS
 __all__ = [
     "LabelEncoder",
     "check_flags",
-    "check_option",
-    "check_path",
     "check_scale",
     "check_weights",
     "choose_blocks",
     "choose_fit",
+    "choose_shuffle",
     "find_fields",
     "image_shape",
     "is_padded",
@@ -44,20 +43,6 @@ _BLOCKS_PER_CLASS = 2
 _LEAST_BLOCK_BYTES = 256 << 10
 
 _LABEL_MODES = ("int", "categorical", "binary", None)
-
-
-def check_path(path: Any) -> str:
-    """The folder's path, absolute, so that the program may go elsewhere."""
-    name = os.fspath(path) if isinstance(path, os.PathLike) else path
-    if not isinstance(name, str) or not name:
-        raise ArgumentError(f"path={path!r}: allowed is the path of a dataset's folder, a str or a pathlib.Path")
-    return os.path.abspath(name)
-
-
-def check_option(option: Any) -> None:
-    """Refuse what cannot be the name of a split; whether there is one, the dataset knows."""
-    if not isinstance(option, str):
-        raise ArgumentError(f"option={option!r}: allowed is the name of one split, such as 'train', or 'all'")
 
 
 def check_flags(**flags: Any) -> None:
@@ -146,24 +131,11 @@ def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weig
     if not targets:
         raise ArgumentError("sample_weight goes with targets, found none (label_mode=None or targets={})")
     if isinstance(sample_weight, str):
-        numbers_of = [name for name, each in dataset.fields.items() if each.content in ("weight", "numbers") and not each.shape]
-        if sample_weight not in numbers_of:
-            raise ArgumentError(
-                f"sample_weight={sample_weight!r}: allowed is a field with a number for each sample, {dataset.path} has "
-                f"{', '.join(numbers_of) or 'none'}"
-            )
+        check_number_field("sample_weight", dataset, sample_weight)
         return sample_weight
-    try:
-        given = np.asarray(sample_weight)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"sample_weight: allowed is one number per sample of the split ({error})") from error
-    if given.dtype.kind not in "biuf":
-        raise ArgumentError(f"sample_weight holds {given.dtype}: allowed is one number per sample of the split")
-    weights = given.astype(np.float32)
-    if weights.shape != (len(dataset),) or not np.isfinite(weights).all():
-        raise ArgumentError(
-            f"sample_weight has shape {weights.shape}, expected is ({len(dataset)},), one finite number per sample of the split"
-        )
+    weights = number_per_sample("sample_weight", sample_weight, len(dataset)).astype(np.float32)
+    if not np.isfinite(weights).all():
+        raise ArgumentError("sample_weight: allowed is one finite number per sample of the split")
     return weights
 
 
@@ -199,11 +171,11 @@ def choose_blocks(
     for name, value in (("block_size", block_size), ("window", window)):
         if value is not None and shuffle != "block":
             raise ArgumentError(f"{name}={value!r}: goes with shuffle='block', found shuffle={shuffle!r}")
-    index = dataset.index
-    num_bytes = max(int(index.num_bytes.sum()), 1)
-    in_window = _WINDOW_BYTES * index.num_samples // num_bytes
+    collection = dataset.collection
+    num_bytes = max(collection.num_bytes, 1)
+    in_window = _WINDOW_BYTES * collection.num_samples // num_bytes
     if block_size is None:
-        least = -(-_LEAST_BLOCK_BYTES * index.num_samples // num_bytes)
+        least = -(-_LEAST_BLOCK_BYTES * collection.num_samples // num_bytes)
         blocks = max(_WINDOW_BLOCKS, _BLOCKS_PER_CLASS * len(dataset.classes))
         block_size = max(1, min(least, in_window // _WINDOW_BLOCKS), in_window // blocks)
     block_size = whole("block_size", block_size, 1)
@@ -259,3 +231,14 @@ def choose_fit(crop_to_aspect_ratio: bool, pad_to_aspect_ratio: bool) -> str:
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ArgumentError("crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other: give one of the two")
     return "crop" if crop_to_aspect_ratio else "pad" if pad_to_aspect_ratio else "stretch"
+
+
+def choose_shuffle(shuffle: Any, is_train: bool, is_drawn: bool) -> Any:
+    """Whether, and how, to shuffle: where it is open, what is trained on, and what is drawn by a law of its own.
+
+    Raises:
+        ArgumentError: Where a law is to draw block by block.
+    """
+    if isinstance(shuffle, str) and is_drawn:
+        raise ArgumentError(f"shuffle={shuffle!r}: with balance, weights or shares, allowed are True and False")
+    return is_train or is_drawn if shuffle is None else shuffle

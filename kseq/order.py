@@ -11,14 +11,15 @@ Pseudorandom Number Generators", OOPSLA 2014).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, OutOfRangeError
 
-__all__ = ["Blocks", "Order", "hash_key", "permute", "uniform"]
+__all__ = ["Blocks", "Order", "hash_each", "hash_key", "permute", "permute_each", "uniform"]
 
 # With six rounds, a chi-square test over 40,000 keys sees that the places are not alike at sizes 5 and 7 (p < 0.0001);
 # with eight it hardly does (p = 0.01 at size 5), with ten not any more. Two more are for good measure.
@@ -43,8 +44,11 @@ def hash_key(*numbers: int) -> int:
     return key
 
 
-def _hash(key: int, values: np.ndarray) -> np.ndarray:
-    """SplitMix64's output for each uint64 of `values` under `key`; wraps modulo 2**64 on purpose."""
+def hash_each(key: int | np.ndarray, values: np.ndarray) -> np.ndarray:
+    """SplitMix64's output for each uint64 of `values` under `key`: one for all, or a uint64 for each.
+
+    Wraps modulo 2**64 on purpose.
+    """
     mixed = values * np.uint64(_GOLDEN_GAMMA)
     mixed += np.uint64((key + _GOLDEN_GAMMA) & _MASK)
     mixed ^= mixed >> np.uint64(30)
@@ -67,8 +71,8 @@ def uniform(key: int, ids: np.ndarray, count: int) -> np.ndarray:
         `(n, count)` float64 in [0, 1), multiples of 2**-53.
     """
     lanes = np.arange(count, dtype=np.uint64)
-    keyed = _hash(key, np.asarray(ids).astype(np.uint64))
-    bits = _hash(key ^ _GOLDEN_GAMMA, keyed[:, None] + lanes * np.uint64(0xD1342543DE82EF95))
+    keyed = hash_each(key, np.asarray(ids).astype(np.uint64))
+    bits = hash_each(key ^ _GOLDEN_GAMMA, keyed[:, None] + lanes * np.uint64(0xD1342543DE82EF95))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -96,18 +100,45 @@ def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _feistel(values: np.ndarray, rows: int, columns: int, keys: list[int]) -> np.ndarray:
+def permute_each(positions: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Where each of `positions` is sent by a permutation of its own, of the kind that `permute` makes.
+
+    Args:
+        positions: `(n,)` whole numbers, each in [0, its size).
+        sizes: `(n,)` whole numbers from 1 to 2**52: how many positions each permutation has.
+        keys: `(n,)` uint64: which permutation it is; the same size and key are the same one.
+
+    Returns:
+        `(n,)` int64, each in [0, its size).
+    """
+    limits = sizes.astype(np.uint64)
+    rows = np.sqrt(sizes - 1.0).astype(np.uint64) + np.uint64(1)
+    columns = (limits + rows - np.uint64(1)) // rows
+    # The keys of the rounds lie at a distance that is drawn, too: hashing each of them would take half of the time.
+    first, distance = hash_each(0, keys), hash_each(1, keys)
+    values = positions.astype(np.uint64)
+    outside = np.arange(len(values))
+    while outside.size:
+        rounds = [first[outside] + distance[outside] * np.uint64(number) for number in range(_ROUNDS)]
+        values[outside] = _feistel(values[outside], rows[outside], columns[outside], rounds)
+        outside = outside[values[outside] >= limits[outside]]
+    return values.astype(np.int64)
+
+
+def _feistel(
+    values: np.ndarray, rows: int | np.ndarray, columns: int | np.ndarray, keys: Sequence[int | np.ndarray]
+) -> np.ndarray:
     """One pass over the grid: the row is moved by a hash of the column, then the column by one of the row."""
     row, column = np.divmod(values, np.uint64(columns))
     for number, key in enumerate(keys):
         if number % 2 == 0:
-            row = _wrapped(row + _below(_hash(key, column), rows), rows)
+            row = _wrapped(row + _below(hash_each(key, column), rows), rows)
         else:
-            column = _wrapped(column + _below(_hash(key, row), columns), columns)
+            column = _wrapped(column + _below(hash_each(key, row), columns), columns)
     return row * np.uint64(columns) + column
 
 
-def _wrapped(sums: np.ndarray, limit: int) -> np.ndarray:
+def _wrapped(sums: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
     """Sums of two numbers below `limit`, modulo `limit`; without a division, which takes longer than all the rest.
 
     A difference below zero wraps to more than any sum.
@@ -115,7 +146,7 @@ def _wrapped(sums: np.ndarray, limit: int) -> np.ndarray:
     return np.minimum(sums, sums - np.uint64(limit))
 
 
-def _below(bits: np.ndarray, limit: int) -> np.ndarray:
+def _below(bits: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
     """Hashed bits to [0, limit), for limits up to 2**31, by D. Lemire's multiply and shift (2019)."""
     return ((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)
 
@@ -184,6 +215,8 @@ class Order:
         world_size: How many processes share each global batch.
         block_size: For `"block"`: positions per block.
         window: For `"block"`: places that are shuffled among each other.
+        repeats: `(num_samples,)`: how often the sample at each position stands at a position before it; None where each is
+            another sample.
 
     Raises:
         ArgumentError: Where a number is out of its range, where no batch is left, or where the last
@@ -199,6 +232,7 @@ class Order:
     world_size: int = 1
     block_size: int = 64
     window: int = 4096
+    repeats: np.ndarray | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.shuffle, (bool, np.bool_)) or (isinstance(self.shuffle, str) and self.shuffle == "block")):
@@ -247,16 +281,33 @@ class Order:
         Raises:
             OutOfRangeError: Where a number is not in [0, num_batches).
         """
+        return [positions for positions, _ in self.drawn_of(epoch, batch_numbers)]
+
+    def drawn_of(self, epoch: int, batch_numbers: range) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The same, each with `(n,)` int64 turns, from 0: a sample that comes several times in an epoch has another each time.
+
+        Raises:
+            OutOfRangeError: Where a number is not in [0, num_batches).
+        """
         for number in (batch_numbers[0], batch_numbers[-1]):
             if not 0 <= number < self.num_batches:
                 raise OutOfRangeError(f"batch number {number} is not in [0, {self.num_batches})")
         places = [self._places(number) for number in batch_numbers]
+        positions, turns = self._drawn(np.concatenate(places), epoch)
+        if self.repeats is not None:
+            turns = turns * (int(self.repeats.max()) + 1) + self.repeats[positions]
+        edges = np.cumsum([len(each) for each in places])[:-1]
+        return list(zip(np.split(positions, edges), np.split(turns, edges), strict=True))
+
+    def _drawn(self, places: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """`(n,)` int64 positions at places of an epoch's order, and the turn of each, as `drawn_of` says."""
+        turns = np.zeros_like(places)
         if not self.shuffle:
-            return places
-        together, key = np.concatenate(places), hash_key(self.seed, epoch)
-        by_blocks = self.shuffle == "block"
-        shuffled = self._blocks.shuffled(together, key) if by_blocks else permute(together, self.num_samples, key)
-        return np.split(shuffled, np.cumsum([len(each) for each in places])[:-1])
+            return places, turns
+        key = hash_key(self.seed, epoch)
+        if self.shuffle == "block":
+            return self._blocks.shuffled(places, key), turns
+        return permute(places, self.num_samples, key), turns
 
     @property
     def _blocks(self) -> Blocks:

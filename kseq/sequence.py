@@ -15,17 +15,18 @@ import numpy as np
 from kseq.arguments import whole
 from kseq.batch import BatchMaker
 from kseq.dataset import ShardDataset
-from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
+from kseq.drawing import choose_law, repeats
+from kseq.errors import DamagedError, OutOfRangeError
 from kseq.forms import ImageForm
+from kseq.given import open_given
 from kseq.loader import Loader
 from kseq.options import (
     check_flags,
-    check_option,
-    check_path,
     check_scale,
     check_weights,
     choose_blocks,
     choose_fit,
+    choose_shuffle,
     find_fields,
     image_shape,
     label_encoder,
@@ -34,6 +35,7 @@ from kseq.options import (
 from kseq.order import Order
 from kseq.outputs import FieldEncoder
 from kseq.passes import Passes
+from kseq.sampling import DrawnOrder
 from kseq.workers import usable_cores
 
 __all__ = ["ShardSequence"]
@@ -48,16 +50,19 @@ _JUMPS_TO_WARN = 3
 class ShardSequence(keras.utils.PyDataset):
     """Batches of a packed dataset, for `fit`, `evaluate` and `predict`.
 
-    Each pass of Keras over it serves every sample of the split exactly once, in an order that depends on
-    `seed` and the number of the pass alone. Batch `i` is `sequence[i]`: `(images, labels)`, where images are
-    `(n, height, width, channels)` uint8 in [0, 255] unless asked for otherwise.
+    Each pass of Keras over it serves every sample of the split exactly once (unless `balance`, `weights` or shares say how
+    often), in an order that depends on `seed` and the number of the pass alone. Batch `i` is `sequence[i]`:
+    `(images, labels)`, where images are `(n, height, width, channels)` uint8 in [0, 255] unless asked for otherwise.
 
     Give `shuffle=False` to `fit`: the order is kseq's own, and `fit`'s shuffling of the batch numbers would
     keep it from reading ahead.
 
     Args:
-        path: The dataset's folder.
-        option: `"train"`, `"val"`, `"test"`, the name of any split, or `"all"`.
+        dataset: The dataset's folder; or a `ShardDataset`, such as a selection, which stays the caller's and may be closed; or
+            a dict of several of either to their shares, `{"flowers": 0.7, "more-flowers": 0.3}`: of each epoch, so much is of
+            each, exactly, and of each batch as nearly as can be; each is gone through as a class is by `balance`.
+        option: `"train"`, `"val"`, `"test"`, the name of any split, or `"all"`. None: `"train"` of a folder, and all that a
+            `ShardDataset` holds, for which no other is allowed.
         batch_size: Samples per batch (on this rank).
         input_shape: `(height, width, channels)` to bring every image to; None for the size that all have.
         data_format: `"channels_last"` or `"channels_first"`.
@@ -70,7 +75,8 @@ class ShardSequence(keras.utils.PyDataset):
         dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`.
         scale: What pixels are multiplied by, from [0, 255], such as `1 / 255`; not for uint8.
         shuffle: A new order in each pass: True, or `"block"` for collections that do not fit in memory, which goes through
-            them block by block and shuffles the samples of a window of blocks; None: for `"train"` alone.
+            them block by block and shuffles the samples of a window of blocks; None: for samples of `"train"`, and where
+            `balance`, `weights` or shares are given. False with one of these: each pass is as the first one.
         block_size: Samples per block of `shuffle="block"`; None for about 4 MiB, and less (down to 256 KiB) where there are
             many classes: a block is mostly of one class, and a window is to hold two blocks of each.
         window: Samples that `shuffle="block"` mixes with each other; None for about 256 MiB, at least 64 blocks. More is nearer
@@ -91,7 +97,16 @@ class ShardSequence(keras.utils.PyDataset):
         ragged: Give fields whose samples differ in length as lists of arrays, one for each sample, instead of padded.
         pad_to: How many boxes, or other elements, each batch has room for, so that all are of one shape, which spares JAX a
             compilation; None for as many as the sample of the batch that has most.
+        balance: `"class"`: in each pass every class comes as often as any other, give or take one; classes without samples are
+            left out. A class is gone through again and again, from one pass into the next: each of its samples comes once
+            before one comes again, and none comes twice in a pass of Keras in which another of its class does not come.
+        weights: `(samples of the split,)` numbers of 0 or more, or the name of a field of numbers: in each pass a sample comes
+            `epoch_size * weight / sum` times, rounded down or up, and over many passes as often as that on average.
+        epoch_size: Samples per pass, for `balance`, `weights` and shares; None for as many as there are samples, so that a pass
+            takes as long as without.
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
+
+    A sample that comes several times in a pass is cropped and flipped anew each time.
 
     Raises:
         DatasetNotFoundError: Where there is no dataset.
@@ -102,8 +117,8 @@ class ShardSequence(keras.utils.PyDataset):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
-        option: str = "train",
+        dataset: str | os.PathLike[str] | ShardDataset | Mapping[Any, float],
+        option: str | None = None,
         *,
         batch_size: int = 32,
         input_shape: tuple[int, int, int] | None = None,
@@ -131,11 +146,12 @@ class ShardSequence(keras.utils.PyDataset):
         sample_weight: Any = None,
         ragged: bool = False,
         pad_to: int | None = None,
+        balance: str | None = None,
+        weights: Any = None,
+        epoch_size: int | None = None,
         verify: str = "first",
     ) -> None:
         self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self._arguments["path"] = check_path(path)
-        check_option(option)
         check_flags(
             drop_remainder=drop_remainder,
             use_multiprocessing=use_multiprocessing,
@@ -148,11 +164,10 @@ class ShardSequence(keras.utils.PyDataset):
             whole("pad_to", pad_to, 1)
         # To Keras, one batch after the other in its simplest loop: reading in parallel is the loader's.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=max_queue_size)
-        dataset = ShardDataset(path, option, verify=verify)
-        self._dataset = dataset
-        self.option = option
-        if not len(dataset):
-            raise ArgumentError(f"{dataset.path}: split {option!r} is empty")
+        given = open_given(dataset, option, verify)
+        self._arguments["dataset"] = given.origin
+        dataset = self._dataset = given.dataset
+        self.option = dataset.split or "all"
         self._inputs, self._targets = find_fields(dataset, inputs, targets, label_mode)
         self._weights = check_weights(dataset, self._targets, sample_weight)
         crop, flips, functions = sort_augment(augment)
@@ -162,9 +177,12 @@ class ShardSequence(keras.utils.PyDataset):
         self._form = ImageForm(*shape, data_format, dtype, scale, fit, interpolation)
         # Functions over a batch are given plain pixels; the rest of the form is brought about after them.
         filled = ImageForm(*shape, fit=fit, interpolation=interpolation) if functions else self._form
-        shuffle = option == "train" if shuffle is None else shuffle
+        law, num_samples = choose_law(given, balance, weights, epoch_size, seed)
+        shuffle = choose_shuffle(shuffle, dataset.split == "train", law is not None)
         blocks = choose_blocks(dataset, block_size, window, shuffle)
-        self._order = Order(len(dataset), batch_size, shuffle, seed, drop_remainder, rank, world_size, *blocks)
+        settings = (num_samples, batch_size, shuffle, seed, drop_remainder, rank, world_size, *blocks)
+        again = repeats(dataset.selected)
+        self._order = Order(*settings, again) if law is None else DrawnOrder(*settings, again, law)
         self._encoder = FieldEncoder(dataset.fields, label_encoder(dataset, label_mode), self._form, functions, ragged)
         names = [*self._inputs.values(), *self._targets.values(), *filter(_is_name, [self._weights])]
         fields = [name for name in dataset.fields if name in names or f"{name}_mask" in names]
@@ -281,7 +299,7 @@ class ShardSequence(keras.utils.PyDataset):
 
     @property
     def num_samples(self) -> int:
-        """Samples in the split."""
+        """Samples per pass: those of the split, or `epoch_size`."""
         return self._order.num_samples
 
     @property

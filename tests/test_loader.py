@@ -151,15 +151,15 @@ def test_a_buffer_is_not_used_again_while_a_worker_may_still_write_to_it(
         return parts[-1]
 
     monkeypatch.setattr(loader._pool, "submit", submit)
-    place = loader._begin(0, loader.sample_ids(0, 0))._arrays["image"].__array_interface__["data"][0]
-    assert loader._begin(0, loader.sample_ids(0, 1))._arrays["image"].__array_interface__["data"][0] != place
+    place = loader._begin(0, *loader._samples(0, 0))._arrays["image"].__array_interface__["data"][0]
+    assert loader._begin(0, *loader._samples(0, 1))._arrays["image"].__array_interface__["data"][0] != place
     for part in parts:
         part.set_result(None)
     del part
     parts.clear()
     gc.collect()
     assert place in {
-        loader._begin(0, loader.sample_ids(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)
+        loader._begin(0, *loader._samples(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)
     }
     loader.close()
 
@@ -273,15 +273,15 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
     threads = set(threading.enumerate())
     loader = make_loader(numbered, 2, processes)
     loader.batch(0, 0)
-    ids = loader.sample_ids(3, 2)
+    samples = loader._samples(3, 2)
     begun, closed = threading.Event(), threading.Event()
 
-    def wait_for_close(epoch: int, number: int) -> np.ndarray:
+    def wait_for_close(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
         begun.set()
         assert closed.wait(20)
-        return ids
+        return samples
 
-    monkeypatch.setattr(loader, "sample_ids", wait_for_close)
+    monkeypatch.setattr(loader, "_samples", wait_for_close)
     with ThreadPoolExecutor(1) as caller:
         future = caller.submit(loader.batch, 3, 2)
         assert begun.wait(20)
@@ -296,8 +296,8 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
 def test_batches_begun_ahead_while_close_runs_are_not_kept(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = loader._begin
 
-    def begin_and_close(epoch: int, sample_ids: np.ndarray) -> object:
-        begun = begin(epoch, sample_ids)
+    def begin_and_close(epoch: int, sample_ids: np.ndarray, turns: np.ndarray) -> object:
+        begun = begin(epoch, sample_ids, turns)
         if not (sample_ids == loader.sample_ids(0, 0)).all():
             loader.close()
         return begun

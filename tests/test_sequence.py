@@ -303,7 +303,7 @@ def refused(path: Path, *arguments: Any, **options: Any) -> str:
         ({"option": "tset"}, "has no split 'tset', it has train, val, all"),
         ({"option": "test"}, "--test 0.1"),
         ({"option": ["train"]}, "option=['train']: allowed is the name of one split"),
-        ({"option": None}, "option=None: allowed is the name of one split"),
+        ({"option": 3}, "option=3: allowed is the name of one split"),
         ({"shuffle": "no"}, "shuffle='no': allowed are True, False and 'block'"),
         ({"shuffle": 1}, "shuffle=1: allowed are True, False and 'block'"),
         ({"shuffle": "block", "block_size": 2.5}, "block_size=2.5: allowed is a whole number 1 or more"),
@@ -380,7 +380,7 @@ def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: 
 
 @pytest.mark.parametrize("path", [None, 5, b"flowers", "", ["flowers"]])
 def test_refuses_a_path_that_is_none(path: Any) -> None:
-    assert refused(path).startswith(f"path={path!r}: allowed is the path of a dataset's folder")
+    assert refused(path).startswith(f"dataset={path!r}: allowed is the path of a dataset's folder")
 
 
 def test_images_of_several_sizes_need_a_shape_or_a_crop(packed_photos: Path) -> None:
@@ -436,8 +436,8 @@ def test_shuffles_by_blocks(numbered: Path) -> None:
 
 def made(num_samples: int, sample_bytes: int, num_classes: int) -> Any:
     """What `choose_blocks` looks at of a dataset that would be too large to pack here."""
-    index = SimpleNamespace(num_samples=num_samples, num_bytes=np.array([num_samples * sample_bytes]))
-    return SimpleNamespace(index=index, classes=tuple(map(str, range(num_classes))))
+    collection = SimpleNamespace(num_samples=num_samples, num_bytes=num_samples * sample_bytes)
+    return SimpleNamespace(collection=collection, classes=tuple(map(str, range(num_classes))))
 
 
 def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:

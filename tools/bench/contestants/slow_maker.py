@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,8 +17,15 @@ class SlowMaker(BatchMaker):
 
     delay = 0.0
 
-    def fill(self, arrays: dict[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int) -> None:
-        super().fill(arrays, start, sample_ids, epoch)
+    def fill(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        start: int,
+        sample_ids: np.ndarray,
+        epoch: int,
+        turns: np.ndarray | None = None,
+    ) -> None:
+        super().fill(arrays, start, sample_ids, epoch, turns)
         end = time.thread_time() + self.delay * len(sample_ids)
         while time.thread_time() < end:
             pass
