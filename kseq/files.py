@@ -12,10 +12,24 @@ from typing import Any, BinaryIO
 
 from kseq.errors import KseqError, WriteError
 
-__all__ = ["TEMPORARY_PREFIX", "copy_into", "flush", "link_or_copy", "publishing", "remove_temporary", "start_writing"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "copy_into",
+    "exchange",
+    "flush",
+    "link_or_copy",
+    "publishing",
+    "remove_temporary",
+    "start_writing",
+]
 
 TEMPORARY_PREFIX = ".kseq-tmp-"
 _COPY_BYTES = 1 << 20
+
+# <linux/fs.h>: two files or folders take each other's names, at once.
+_RENAME_EXCHANGE = 2
+# <fcntl.h>: paths are relative to where the process is.
+_AT_FDCWD = -100
 
 # <linux/fs.h>: begin to write what is not being written yet, and wait for nothing.
 _SYNC_FILE_RANGE_WRITE = 2
@@ -88,23 +102,37 @@ def start_writing(descriptor: int, start: int, end: int) -> None:
 
     Linux's sync_file_range(2); elsewhere this does nothing.
     """
-    if (call := _sync_file_range()) is not None:
+    if (call := _system_call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)) is not None:
         # Whether it can or not: the flush will tell.
         call(descriptor, start, end - start, _SYNC_FILE_RANGE_WRITE)
 
 
-@functools.cache
-def _sync_file_range() -> Callable[..., int] | None:
-    call: Any = getattr(ctypes.CDLL(None), "sync_file_range", None)
-    if call is not None:
-        call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return call
+def exchange(one: str, other: str) -> bool:
+    """Let two files or folders take each other's names, so that there is no moment without either.
+
+    Linux's renameat2(2). Returns whether it was done: elsewhere, and on a file system that cannot, nothing is.
+    """
+    call = _system_call("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    return call is not None and call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 def flush(path: str) -> None:
-    """Have all of a file, or the names in a folder, on the disk."""
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: Where the operating system refuses; then it is not to be tried again on this file.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@functools.cache
+def _system_call(name: str, *kinds: Any) -> Callable[..., int] | None:
+    """A function of the C library, which other systems do not have; it takes arguments of these kinds."""
+    call: Any = getattr(ctypes.CDLL(None), name, None)
+    if call is not None:
+        call.argtypes = kinds
+    return call

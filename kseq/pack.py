@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import whole, whole_pair
+from kseq.begun import Begun
 from kseq.build import ShardTask
 from kseq.errors import ArgumentError, SourceError
 from kseq.fields import Field
@@ -20,18 +21,21 @@ from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
 from kseq.images import MAX_PIXELS
 from kseq.index import Contents, write_index
 from kseq.plan import Plan, Settings, make_plan
+from kseq.room import free_bytes, planned_bytes
 from kseq.running import Progress, run_tasks
 from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
 from kseq.sources.files import Source
 from kseq.sources.iterables import spooled
 from kseq.sources.opening import open_source
-from kseq.target import check_apart, open_shard, target_folder
+from kseq.target import begun, check_apart, check_target, open_shard, target_folder, whole_shards
 from kseq.workers import usable_cores
 
 __all__ = ["PackReport", "pack"]
 
 ON_ERROR = ("skip", "fail")
+
+_PATHS = (str, bytes, os.PathLike)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class PackReport:
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; nothing where samples have no label.
         resumed: Shards that an earlier, unfinished run had made.
+        free: Bytes that are free on its disk: at the end, or for a dry run now.
+
+    Of a dry run, it says what would be done: `bytes` is an estimate, and of files that turn out to be broken it knows nothing.
     """
 
     path: str
@@ -63,6 +70,7 @@ class PackReport:
     splits: dict[str, int]
     class_counts: dict[str, list[int]]
     resumed: int = 0
+    free: int = 0
 
 
 def pack(
@@ -101,6 +109,7 @@ def pack(
     workers: int | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    dry_run: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> PackReport:
     """Pack a collection of images into a dataset of HDF5 shards.
@@ -150,14 +159,17 @@ def pack(
         workers: Processes; None for as many as there are cores, 0 to work in this one.
         overwrite: Replace a dataset that lies there, once the new one is whole.
         resume: Go on with a packing that was killed.
+        dry_run: Only look at the source, and tell what would be packed; nothing is written. Not of an iterable.
         progress: Called now and then with how many images are done and how many there are.
 
     Raises:
         ArgumentError: Where arguments have values that are not allowed, or do not go together.
         SourceError: Where the source is no folder that can be packed, or no image in it can.
-        DatasetExistsError: Where something lies at `dataset` already.
+        DatasetExistsError: Where something lies at `dataset` already, or `resume` finds other images or arguments than it was
+            begun with.
+        LockedError: Where another process packs there.
         ImageError: At the first broken image, with `on_error="fail"`.
-        WriteError: Where the disk refuses.
+        WriteError: Where the disk refuses, or cannot hold the dataset (the rule is at the top of `kseq/room.py`).
         WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
     """
     started = time.monotonic()
@@ -183,13 +195,22 @@ def pack(
         text=text,
         weight=weight,
     )
-    opened = _open(
-        source, target, source_format, columns, None if root is None else _path("root", root), class_names, follow_links
-    )
+    root = None if root is None else _path("root", root)
+    shares = {"val": val, "test": test}
+    arguments = {**shares, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes}
+    target = os.path.normpath(_checked_apart(source, target))
     with ExitStack() as stack:
-        found = stack.enter_context(opened)
-        plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
-        folder, resumed = stack.enter_context(target_folder(target, plan, overwrite=overwrite, resume=resume))
+        if dry_run:
+            check_target(target, overwrite=overwrite, resume=resume)
+            folder = ""
+        else:
+            folder = stack.enter_context(target_folder(target, overwrite=overwrite, resume=resume))
+        found = stack.enter_context(_open(source, folder, source_format, columns, root, class_names, follow_links))
+        plan = make_plan(found, settings, shares, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
+        if dry_run:
+            resumed = whole_shards(target, plan, Begun.of(plan, arguments)) if resume else set()
+            return replace(_foresee(plan, target, resumed), seconds=time.monotonic() - started)
+        resumed = stack.enter_context(begun(folder, plan, arguments))
         tasks = [
             ShardTask.of(plan, number, os.path.join(folder, shard_name(number)), stop_at_error=on_error == "fail")
             for number in range(plan.num_shards)
@@ -197,27 +218,36 @@ def pack(
         ]
         run_tasks(tasks, workers, _progress(plan, resumed, progress))
         report = _publish(plan, folder, len(resumed))
-    return replace(report, path=target, seconds=time.monotonic() - started)
+    return replace(report, path=target, seconds=time.monotonic() - started, free=free_bytes(target))
 
 
 @contextmanager
 def _open(
     source: Any,
-    target: str,
+    folder: str,
     source_format: str | None,
     columns: Columns,
     root: str | None,
     class_names: Sequence[str] | None,
     follow_links: bool,
 ) -> Iterator[Source]:
-    """What is to be packed, good until the end of the block."""
-    if not isinstance(source, (str, bytes, os.PathLike)) and source_format is None and root is None and not follow_links:
-        with spooled(source, os.path.dirname(os.path.abspath(target)), columns, class_names) as found:
-            yield found
+    """What is to be packed, good until the end of the block; `folder` is where an iterable may be spooled, "" for nowhere."""
+    if isinstance(source, _PATHS) or source_format is not None or root is not None or follow_links:
+        yield open_source(_path("source", source), source_format, columns, root, class_names, follow_links=follow_links)
         return
-    place = _path("source", source)
-    check_apart(place, target)
-    yield open_source(place, source_format, columns, root, class_names, follow_links=follow_links)
+    if not folder:
+        raise ArgumentError("dry_run goes with a path: an iterable can be gone through only once")
+    with spooled(source, folder, columns, class_names) as found:
+        yield found
+
+
+def _checked_apart(source: Any, target: str) -> str:
+    """The path of the dataset, if it lies apart from the source."""
+    if isinstance(source, _PATHS):
+        check_apart(os.fsdecode(source), target)
+    elif not target:
+        raise ArgumentError(f"dataset={target!r}: allowed is a path that is not empty")
+    return target
 
 
 def _progress(plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> Progress:
@@ -250,8 +280,7 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
         reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
         raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
     fields = plan.fields({name: found.pop() for name, found in sizes.items() if len(found) == 1})
-    names = np.array(plan.splits)[packed]
-    splits = {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
+    splits = _splits(plan, packed)
     contents = Contents(
         dataset_id=plan.dataset_id,
         fields=fields,
@@ -275,6 +304,33 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
         class_counts=_class_counts(plan, np.array(packed), splits),
         resumed=num_resumed,
     )
+
+
+def _foresee(plan: Plan, target: str, resumed: set[int]) -> PackReport:
+    """What a packing would report, as far as it can be known before any image is read."""
+    images = plan.source.images
+    planned = [number for number, image in enumerate(images) if image.refused is None]
+    splits = _splits(plan, planned)
+    return PackReport(
+        path=target,
+        found=len(images),
+        packed=len(planned),
+        rejected=[Rejected(image.path, image.refused) for image in images if image.refused is not None],
+        shards=plan.num_shards,
+        bytes=planned_bytes(plan, range(plan.num_shards)),
+        seconds=0.0,
+        class_names=plan.source.class_names,
+        splits={name: len(ids) for name, ids in splits.items()},
+        class_counts=_class_counts(plan, np.array(planned, np.int64), splits),
+        resumed=len(resumed),
+        free=free_bytes(target),
+    )
+
+
+def _splits(plan: Plan, packed: list[int]) -> dict[str, np.ndarray]:
+    """Split name to the sample ids that it has, where these images of the plan are packed."""
+    names = np.array(plan.splits)[packed]
+    return {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
 
 
 def _class_counts(plan: Plan, packed: np.ndarray, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:

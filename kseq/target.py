@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
 
+import numpy as np
+
+from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError, WriteError
-from kseq.files import TEMPORARY_PREFIX, remove_temporary
-from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name
+from kseq.files import exchange, flush, remove_temporary
+from kseq.format import INDEX_NAME, shard_name
 from kseq.index import Index
+from kseq.lock import LOCK_NAME, locked
 from kseq.plan import Plan
+from kseq.room import check_room
 from kseq.shard import ShardReader
 
-__all__ = ["check_apart", "open_shard", "target_folder"]
+__all__ = ["begun", "check_apart", "check_target", "open_shard", "target_folder", "whole_shards"]
+
+# What the names of the files begin with that make up a dataset.
+_LASTING = (INDEX_NAME, "shard-")
+_OURS = re.compile(r"index\.h5(\.\d+)?|shard-.*\.h5|\.kseq-(tmp-.*|plan|lock)", re.DOTALL)
 
 
 def check_apart(source: str, target: str) -> None:
@@ -36,35 +47,124 @@ def open_shard(plan: Plan, folder: str, number: int) -> ShardReader:
     return reader
 
 
-@contextmanager
-def target_folder(target: str, plan: Plan, *, overwrite: bool, resume: bool) -> Iterator[tuple[str, set[int]]]:
-    """Gives the folder to pack into, and the numbers of the shards that are in it already.
-
-    To overwrite, that is a new folder beside the old dataset, which gives way at the end of the block and stays
-    as it was if the block raises.
+def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
+    """The files of a dataset, whole or not, that lie where one is to be packed.
 
     Raises:
         DatasetExistsError: Where something lies at `target` that may not be touched.
-        WriteError: Where the operating system refuses.
     """
-    target = os.path.normpath(target)
-    ours = _look(target)
-    if overwrite and ours:
-        with _giving_way(target) as folder:
-            yield folder, set()
-        return
-    if ours and not resume:
+    ours = [name for name in _look(target) if name != LOCK_NAME]
+    if ours and not overwrite and not resume:
         state = "a dataset lies there" if INDEX_NAME in ours else "an unfinished packing lies there, --resume goes on with it"
         raise DatasetExistsError(f"{target}: {state} (--overwrite replaces it)")
+    return ours
+
+
+@contextmanager
+def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str]:
+    """Gives the folder to pack into, which is this process's alone until the end of the block.
+
+    To overwrite, that is a new folder beside the old dataset, which gives way at the end of the block and stays
+    as it was if the block raises. A block that raises before it made a shard leaves nothing.
+
+    Raises:
+        DatasetExistsError: Where something lies at `target` that may not be touched.
+        LockedError: Where another process packs there.
+        WriteError: Where the operating system refuses.
+    """
+    _mend(target)
+    if INDEX_NAME in _look(target):
+        check_target(target, overwrite=overwrite, resume=resume)
+    is_new = not os.path.isdir(target)
     _make(target)
-    remove_temporary(target)
-    shards = _whole_shards(target, plan)
     try:
-        yield target, shards
+        with locked(target):
+            ours = check_target(target, overwrite=overwrite, resume=resume)
+            with (_giving_way if overwrite and ours else _in_place)(target) as folder:
+                yield folder
+    finally:
+        if is_new:
+            # If nothing is in it.
+            with suppress(OSError):
+                os.rmdir(target)
+
+
+@contextmanager
+def begun(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator[set[int]]:
+    """Gives the numbers of the shards that are in the folder already; for a resume, keeps there what the plan was made from.
+
+    Args:
+        folder: The folder to pack into.
+        plan: What is to be packed.
+        arguments: Those of `kseq.pack` that the plan's settings do not hold.
+
+    Raises:
+        DatasetExistsError: Where other images were packed there, or with other settings.
+        WriteError: Where the operating system refuses, or the disk cannot hold what is to be made.
+    """
+    now = Begun.of(plan, arguments)
+    shards = whole_shards(folder, plan, now)
+    check_room(folder, plan, [number for number in range(plan.num_shards) if number not in shards])
+    now.write(folder)
+    try:
+        yield shards
     except SourceError:
         # There was nothing to pack, so there is nothing to go on with.
-        _clear(target)
+        _empty(folder)
         raise
+    _remove(os.path.join(folder, BEGUN_NAME))
+
+
+def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
+    """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
+    if index.changes:
+        raise DatasetExistsError(
+            f"{folder}: was changed since it was packed ({index.changes[-1]}), so it cannot be resumed: --overwrite starts anew"
+        )
+    if index.dataset_id != plan.dataset_id:
+        raise _others(os.path.join(folder, INDEX_NAME), "")
+
+
+def whole_shards(folder: str, plan: Plan, now: Begun) -> set[int]:
+    """The shards of this very plan that an earlier run published in a folder; they are whole, since publishing is atomic.
+
+    Raises:
+        DatasetExistsError: Where other images were packed there, or with other settings, or images have changed since.
+    """
+    names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    numbers = {number for number in range(plan.num_shards) if shard_name(number) in names}
+    found = {name for name in names if name.startswith(_LASTING)}
+    if found and (then := Begun.read(folder)) is not None:
+        told = then.differences(now, _in_shards(plan, numbers))
+        if told:
+            raise _others(folder, f": {'; '.join(told)}")
+    try:
+        for number in numbers:
+            open_shard(plan, folder, number)
+        if INDEX_NAME in names:
+            _check_unchanged(folder, Index.open(folder), plan)
+    except DatasetExistsError:
+        raise
+    except KseqError as error:
+        raise DatasetExistsError(
+            f"{error} (it was packed from other images or with other settings: --overwrite starts anew)"
+        ) from error
+    others = sorted(found - {INDEX_NAME} - {shard_name(number) for number in numbers})
+    if others:
+        raise _others(os.path.join(folder, others[0]), "")
+    return numbers
+
+
+def _others(path: str, told: str) -> DatasetExistsError:
+    return DatasetExistsError(f"{path}: was packed from other images or with other settings{told} (--overwrite starts anew)")
+
+
+def _in_shards(plan: Plan, numbers: set[int]) -> np.ndarray:
+    """`(images,)` bool: which images of a plan lie in some shards."""
+    packed = np.zeros(plan.shard_starts[-1], bool)
+    for number in numbers:
+        packed[plan.shard_starts[number] : plan.shard_starts[number + 1]] = True
+    return packed
 
 
 def _look(target: str) -> list[str]:
@@ -74,37 +174,70 @@ def _look(target: str) -> list[str]:
     if not os.path.isdir(target):
         raise DatasetExistsError(f"{target}: is a file, expected is a folder to make")
     names = sorted(os.listdir(target))
-    others = [name for name in names if not _is_ours(name) or os.path.isdir(os.path.join(target, name))]
+    others = [name for name in names if not _OURS.fullmatch(name) or os.path.isdir(os.path.join(target, name))]
     if others:
         raise DatasetExistsError(f"{target}: holds {others[0]!r}, which is not kseq's: take a new folder")
     return names
 
 
-def _is_ours(name: str) -> bool:
-    return (
-        name in (INDEX_NAME, LAST_INDEX_NAME)
-        or name.startswith(TEMPORARY_PREFIX)
-        or (name.startswith("shard-") and name.endswith(".h5"))
-    )
+@contextmanager
+def _in_place(target: str) -> Iterator[str]:
+    _remove_temporary(target)
+    try:
+        yield target
+    except BaseException:
+        # That which is under way says what is wrong, whatever happens here.
+        with suppress(KseqError, OSError):
+            _remove_temporary(target)
+            if not any(name.startswith(_LASTING) for name in os.listdir(target)):
+                _empty(target)
+        raise
+
+
+def _beside(target: str) -> tuple[str, str]:
+    """Where a new dataset is made that is to replace one, and, where names cannot be exchanged, the old one goes."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".kseq-new-{name}"), os.path.join(folder, f".kseq-old-{name}")
 
 
 @contextmanager
 def _giving_way(target: str) -> Iterator[str]:
-    new, old = f"{target}.new", f"{target}.old"
+    target = os.path.realpath(target)
+    new, old = _beside(target)
     _clear(new)
     _clear(old)
     _make(new)
+    # So that it is locked under its later name from the first moment on.
+    with locked(new):
+        try:
+            yield new
+        except BaseException:
+            with suppress(KseqError, OSError):
+                _clear(new)
+            raise
+        try:
+            if exchange(new, target):
+                old = new
+            else:
+                os.rename(target, old)
+                os.rename(new, target)
+            flush(os.path.dirname(new))
+        except OSError as error:
+            raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror}") from error
+        _clear(old)
+
+
+def _mend(target: str) -> None:
+    """Give a new dataset its name, if its packing was killed between the two renames of an overwriting."""
+    new, old = _beside(os.path.realpath(target))
+    if os.path.lexists(target) or not os.path.isdir(old) or INDEX_NAME not in _look(new):
+        return
+    with locked(new):
+        pass
     try:
-        yield new
-    except BaseException:
-        _clear(new)
-        raise
-    try:
-        os.rename(target, old)
         os.rename(new, target)
     except OSError as error:
-        raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror}") from error
-    _clear(old)
+        raise WriteError(f"{target}: {new} cannot take this name: {error.strerror}") from error
 
 
 def _make(folder: str) -> None:
@@ -115,47 +248,34 @@ def _make(folder: str) -> None:
 
 
 def _clear(folder: str) -> None:
-    """Remove a folder that holds a dataset, whole or not; the index first, so that nobody reads a part of it."""
-    names = _look(folder)
-    try:
-        for name in names:
-            os.unlink(os.path.join(folder, name))
-        if os.path.isdir(folder):
+    """Remove a folder that holds a dataset, whole or not."""
+    if os.path.isdir(folder):
+        _empty(folder)
+        _remove_temporary(folder)
+        _remove(os.path.join(folder, LOCK_NAME))
+        try:
             os.rmdir(folder)
-    except OSError as error:
-        raise WriteError(f"{folder}: cannot be removed: {error.strerror}") from error
+        except OSError as error:
+            raise WriteError(f"{folder}: cannot be removed: {error.strerror}") from error
 
 
-def _check_unchanged(target: str, index: Index, plan: Plan) -> None:
-    """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
-    if index.changes:
-        raise DatasetExistsError(
-            f"{target}: was changed since it was packed ({index.changes[-1]}), so it cannot be resumed: --overwrite starts anew"
-        )
-    if index.dataset_id != plan.dataset_id:
-        raise DatasetExistsError(
-            f"{os.path.join(target, INDEX_NAME)}: was packed from other images or with other settings: --overwrite starts anew"
-        )
+def _empty(folder: str) -> None:
+    """Remove a dataset, whole or not, from its folder; the index first, so that nobody reads a part of it."""
+    for name in _look(folder):
+        if name == BEGUN_NAME or name.startswith(_LASTING):
+            _remove(os.path.join(folder, name))
 
 
-def _whole_shards(target: str, plan: Plan) -> set[int]:
-    """The shards of this very plan that an earlier run published; they are whole, since publishing is atomic."""
-    names = set(os.listdir(target))
-    numbers = {number for number in range(plan.num_shards) if shard_name(number) in names}
-    others = sorted(names - {INDEX_NAME} - {shard_name(number) for number in numbers})
+def _remove_temporary(folder: str) -> None:
     try:
-        for number in numbers:
-            open_shard(plan, target, number)
-        if INDEX_NAME in names:
-            _check_unchanged(target, Index.open(target), plan)
-    except DatasetExistsError:
-        raise
-    except KseqError as error:
-        raise DatasetExistsError(
-            f"{error} (it was packed from other images or with other settings: --overwrite starts anew)"
-        ) from error
-    if others:
-        raise DatasetExistsError(
-            f"{os.path.join(target, others[0])}: was packed from other images or with other settings: --overwrite starts anew"
-        )
-    return numbers
+        remove_temporary(folder)
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
+
+
+def _remove(path: str) -> None:
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error

@@ -101,7 +101,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
         "interpolation": "area", "quality": 80, "max_side": 70, "check": False, "max_pixels": 9000,
         "class_names": ["x", "y"], "val": 0.1,
         "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail", "shard_bytes": 1024, "workers": 3,
-        "overwrite": True, "resume": True,
+        "overwrite": True, "resume": True, "dry_run": True,
     }  # fmt: skip
     received = {}
 
@@ -116,7 +116,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     words += "--split-column part --group patient --root photos "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--max-side 70 --no-check --class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
-    words += "--shard-bytes 1K --workers 3 --overwrite --resume --max-pixels 9000 --follow-links"
+    words += "--shard-bytes 1K --workers 3 --overwrite --resume --max-pixels 9000 --follow-links --dry-run"
     assert main(["pack", *words.split()]) == 1
     del received["progress"]
     assert received == given

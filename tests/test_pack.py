@@ -215,7 +215,8 @@ def test_an_overwriting_that_fails_leaves_the_old_dataset(
 
 def test_overwriting_goes_on_where_an_overwriting_was_killed(photos: Path, tmp_path: Path) -> None:
     kseq.pack(photos, tmp_path / "packed", workers=0)
-    shutil.copytree(tmp_path / "packed", tmp_path / "packed.new")
+    shutil.copytree(tmp_path / "packed", tmp_path / ".kseq-new-packed")
+    (tmp_path / ".kseq-new-packed/index.h5").unlink()
     kseq.pack(photos, tmp_path / "packed", encoding="jpeg", overwrite=True, workers=0)
     assert kseq.ShardDataset(tmp_path / "packed").stored_bytes(0) != (photos / "cat/00000.jpg").read_bytes()
     assert [each.name for each in tmp_path.iterdir()] == ["packed"]

@@ -24,7 +24,7 @@ from .table import format_bytes, format_count, format_counts, printable
 # What `--help` shows; `--help-all` has the rest.
 _COMMON = (
     "source", "dataset", "help", "help_all", "source_format", "image", "label", "targets", "mask", "encoding", "image_size",
-    "val", "test", "overwrite", "resume",
+    "val", "test", "overwrite", "resume", "dry_run",
 )  # fmt: skip
 
 _SHOWN_REJECTED = 10
@@ -172,6 +172,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
     group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
     group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
+    group.add_argument("--dry-run", action="store_true", help="show what would be packed, and write nothing")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -195,7 +196,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen["targets"] = dict(arguments.targets or ())
     with _Progress() as progress:
         report = kseq.pack(**chosen, progress=progress.show)
-    print(_summary(report))
+    print(_plan(report) if arguments.dry_run else _summary(report))
     return 0
 
 
@@ -240,9 +241,29 @@ def _summary(report: kseq.PackReport) -> str:
         lines.append(f"{report.resumed} of the shards were there from an earlier run")
     if report.rejected:
         lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
-        lines += [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
-        if len(report.rejected) > _SHOWN_REJECTED:
-            lines.append(
-                f"  ... and {len(report.rejected) - _SHOWN_REJECTED:,} more (kseq info --rejected {printable(report.path)})"
-            )
+        lines += _rejected(report, f" (kseq info --rejected {printable(report.path)})")
+    return "\n".join(lines)
+
+
+def _rejected(report: kseq.PackReport, hint: str) -> list[str]:
+    lines = [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
+    more = len(report.rejected) - _SHOWN_REJECTED
+    return [*lines, f"  ... and {more:,} more{hint}"] if more > 0 else lines
+
+
+def _plan(report: kseq.PackReport) -> str:
+    shards, size, free = format_count(report.shards, "shard"), format_bytes(report.bytes), format_bytes(report.free)
+    lines = [
+        format_counts(report.splits, report.class_names, report.class_counts),
+        "",
+        f"{format_count(report.packed, 'image')} would be packed into {printable(report.path)}: "
+        f"{shards}, about {size}, of {free} that are free there",
+    ]
+    if report.resumed:
+        lines.append(f"{report.resumed} of the shards are there from an earlier run")
+    if report.rejected:
+        lines.append(
+            f"{len(report.rejected):,} of {report.found:,} would be left out, besides files that turn out to be broken:"
+        )
+        lines += _rejected(report, "")
     return "\n".join(lines)
