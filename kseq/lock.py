@@ -127,8 +127,7 @@ def _take(path: str, me: _Process) -> int:
                 raise _refusal(path, None, certain=False)
             if owner is not None and not _is_gone(owner, me, guarded):
                 raise _refusal(path, owner, certain=owner.boot == me.boot)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
+            _sign(path, descriptor, me)
         except BaseException:
             os.close(descriptor)
             raise
@@ -195,6 +194,17 @@ def _refusal(path: str, owner: _Process | None, *, certain: bool) -> LockedError
     who = "another process" if owner is None else f"process {owner.pid} on {owner.host}"
     advice = "wait until it is done" if certain else f"if that has ended, remove {path}"
     return LockedError(f"{os.path.dirname(path)}: is being changed by {who}: {advice}")
+
+
+def _sign(path: str, descriptor: int, me: _Process) -> None:
+    """Write whose lock it is."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
+    except OSError:
+        # On a full disk, say. Nobody else has it.
+        os.unlink(path)
+        raise
 
 
 def _release(path: str, descriptor: int, me: _Process) -> None:

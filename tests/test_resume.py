@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -61,6 +62,16 @@ def wait_for_shards(process: subprocess.Popen[str], target: Path, count: int) ->
     while count_shards(target) < count and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def wait_for_no_process(group: int) -> None:
+    """No orphan: of those that a command started, as members of its group, none is left after a moment."""
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.killpg(group, 0)
+            assert time.monotonic() < deadline, "a process is left"
+            time.sleep(0.01)
 
 
 def resume(source: Path, target: Path) -> kseq.PackReport:
@@ -163,7 +174,9 @@ def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled:
     assert time.monotonic() - started < 5
     assert process.returncode == 130
     assert printed == "kseq: interrupted\n"
-    assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
+    wait_for_no_process(process.pid)
+    # Neither a lock nor anything half written.
+    assert [each.name for each in (tmp_path / "packed").glob(".*")] == [".kseq-plan"]
     resume(source, tmp_path / "packed")
     assert files(tmp_path / "packed") == unkilled
 
@@ -189,7 +202,8 @@ def test_a_signal_amid_a_shard_of_many_seconds_ends_soon(
     _, printed = process.communicate(timeout=100)
     assert time.monotonic() - started < 5
     assert (process.returncode, printed) == (code, f"kseq: {words}\n")
-    assert not list((tmp_path / "packed").iterdir())
+    wait_for_no_process(process.pid)
+    assert not (tmp_path / "packed").exists()
 
 
 def test_a_worker_that_is_killed_is_an_error_and_can_be_resumed(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -73,12 +73,17 @@ def spooled(
     elements = _elements(samples)
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX) as file:
-            yield _spool(elements, file, columns, class_names)
+        file = tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX, delete=False)  # noqa: SIM115  # closed below
     except OSError as error:
-        if isinstance(error, (SourceError, WriteError)) or error.filename is None:
-            raise
         raise WriteError(f"{folder}: the images cannot be spooled there: {error.strerror}") from error
+    try:
+        yield _spool(elements, file, columns, class_names)
+    finally:
+        # What it still holds cannot be written where the disk is full; nobody needs it.
+        with suppress(OSError):
+            file.close()
+        with suppress(OSError):
+            os.unlink(file.name)
 
 
 def _spool(
@@ -101,7 +106,7 @@ def _spool(
         records.append(Record(called, places, sum(place.size for place in places), element.get(_SPLIT)))
     if found is None:
         raise SourceError(f"{_NAME}: has no sample")
-    file.flush()
+    _write(file, b"", flush=True)
     draft = draft_samples(_NAME, found, cells, records, class_names)
     return SpooledSource(file.name, draft.class_names, draft.images, draft.fields)
 
@@ -186,10 +191,19 @@ def _put(file: Any, number: int, name: str, value: Any) -> _Place:
         return _Place(0, os.path.getsize(path) if os.path.isfile(path) else 0, None, path)
     offset = file.tell()
     if isinstance(value, bytes):
-        file.write(value)
+        _write(file, value)
         return _Place(offset, len(value), None)
     if isinstance(value, np.ndarray):
         check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype)
-        file.write(np.ascontiguousarray(value).data)
+        _write(file, np.ascontiguousarray(value).data)
         return _Place(offset, value.nbytes, value.shape)
     raise SourceError(f"{_NAME}: {name} of sample {number} is a {type(value).__name__}, expected are pixels, bytes or a path")
+
+
+def _write(file: Any, data: bytes | memoryview, *, flush: bool = False) -> None:
+    try:
+        file.write(data)
+        if flush:
+            file.flush()
+    except OSError as error:
+        raise WriteError(f"{file.name}: the images cannot be spooled there: {error.strerror}") from error
