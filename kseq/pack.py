@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -56,6 +57,8 @@ class PackReport:
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; nothing where samples have no label.
         resumed: Shards that an earlier, unfinished run had made.
+        reasons: Why files were left out, without what is of one file alone, and how many; the most frequent first.
+        empty_classes: The classes of which nothing was packed.
     """
 
     path: str
@@ -69,6 +72,15 @@ class PackReport:
     splits: dict[str, int]
     class_counts: dict[str, list[int]]
     resumed: int = 0
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        return dict(Counter(each.kind for each in self.rejected).most_common())
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        counts = [sum(each) for each in zip(*self.class_counts.values(), strict=True)]
+        return tuple(name for name, count in zip(self.class_names, counts, strict=False) if not count)
 
 
 def pack(

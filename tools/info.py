@@ -86,7 +86,7 @@ def _as_text(facts: dict[str, Any]) -> str:
     lines += ["", format_counts(facts["splits"], facts["class_names"], facts["class_counts"])]
     if facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
-        lines += [f"  {printable(each['path'])}: {each['reason']}" for each in facts.get("rejected", [])]
+        lines += [f"  {printable(each['path'])}: {printable(each['reason'])}" for each in facts.get("rejected", [])]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -238,11 +239,30 @@ def _summary(report: kseq.PackReport) -> str:
     ]
     if report.resumed:
         lines.append(f"{report.resumed} of the shards were there from an earlier run")
-    if report.rejected:
-        lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
-        lines += [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
-        if len(report.rejected) > _SHOWN_REJECTED:
-            lines.append(
-                f"  ... and {len(report.rejected) - _SHOWN_REJECTED:,} more (kseq info --rejected {printable(report.path)})"
-            )
+    if report.empty_classes:
+        lines.append(f"classes without a sample: {_listed(report.empty_classes)}")
+    lines += _left_out(report)
     return "\n".join(lines)
+
+
+def _left_out(report: kseq.PackReport) -> list[str]:
+    """What was not packed: all of it, or how much for each reason, and some."""
+    if not report.rejected:
+        return []
+    lines = [f"{len(report.rejected):,} of {report.found:,} files were left out:"]
+    if len(report.rejected) > _SHOWN_REJECTED:
+        reasons = list(report.reasons.items())
+        lines += [f"  {count:,}: {printable(reason)}" for reason, count in reasons[:_SHOWN_REJECTED]]
+        if len(reasons) > _SHOWN_REJECTED:
+            lines.append(f"  ... and {format_count(len(reasons) - _SHOWN_REJECTED, 'more reason')}")
+        lines.append("such as")
+    lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.reason)}" for each in report.rejected[:_SHOWN_REJECTED]]
+    if len(report.rejected) > _SHOWN_REJECTED:
+        more = len(report.rejected) - _SHOWN_REJECTED
+        lines.append(f"  ... and {more:,} more (kseq info --rejected {printable(report.path)})")
+    return lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_REJECTED:,} more" if len(names) > _SHOWN_REJECTED else ""
+    return ", ".join(map(printable, names[:_SHOWN_REJECTED])) + more
