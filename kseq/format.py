@@ -35,6 +35,10 @@ __all__ = [
     "string_forms",
 ]
 
+# How the reasons for the rows of a table begin; and after what there is nothing of this file alone.
+_ROW = re.compile(r"^row \d+ ")
+_TELLS_ALL = "cannot be read: "
+
 # Raised by one with every change that an older reader would misread.
 FORMAT_VERSION = 1
 
@@ -51,6 +55,12 @@ class Rejected:
 
     path: bytes
     reason: str
+
+    @property
+    def kind(self) -> str:
+        """The reason without what is of this file alone, such as its row: what to count by."""
+        words = _ROW.sub("", self.reason)
+        return words if _TELLS_ALL in words else words.partition(": ")[0]
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,7 @@ REJECTED_FORMS = {**string_forms("rejected_path", None), **string_forms("rejecte
 def pack_rejected(rejected: Sequence[Rejected]) -> dict[str, np.ndarray]:
     """The rejected files as arrays; `read_rejected` reads them back."""
     paths = pack_strings("rejected_path", [each.path for each in rejected])
-    return paths | pack_strings("rejected_reason", [each.reason.encode() for each in rejected])
+    return paths | pack_strings("rejected_reason", [each.reason.encode(errors="backslashreplace") for each in rejected])
 
 
 def read_rejected(file: MappedFile) -> list[Rejected]:

@@ -54,6 +54,7 @@ __all__ = [
     "encode_jpeg",
     "encode_pixels",
     "encode_png",
+    "image_format",
     "is_jpeg",
     "read_header",
     "recolor",
@@ -90,12 +91,10 @@ _CONVERSIONS = {
     (4, 3): cv2.COLOR_RGBA2RGB,
 }
 
-
 # What Pillow raises where a file is broken, while it opens and while it decodes one.
 _BROKEN = (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError, TypeError, KeyError, struct.error)
 # And of parts of a file that announce more pixels than it does itself.
 _TOO_LARGE = (Image.DecompressionBombError, MemoryError)
-
 # Pillow's names of one channel: 8 bits, palette, 1 bit.
 _MASK_MODES = ("L", "P", "1")
 
@@ -220,7 +219,7 @@ def decode(
         pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict)
     else:
         with _open(data) as image:
-            _check_size(image, orientation, out)
+            _check_size(*(image.size[::-1] if orientation < 5 else image.size), out)
             pixels = recolor(_plain_pixels(image), color_mode)
         if strict and image.format == "PNG":
             _verify_png(data)
@@ -330,7 +329,7 @@ def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
 
 
 def _open(data: bytes | np.ndarray) -> ImageFile:
-    kind = _format(bytes(data[:16]))
+    kind = image_format(bytes(data[:16]))
     try:
         return _FORMATS[kind][1](io.BytesIO(data), "")
     except _BROKEN as error:
@@ -339,7 +338,12 @@ def _open(data: bytes | np.ndarray) -> ImageFile:
         raise ImageError(f"broken {kind} header: announces more pixels than there is memory for") from error
 
 
-def _format(start: bytes) -> str:
+def image_format(start: bytes) -> str:
+    """The format of an image by the first 16 bytes of its file, as in `ImageHeader`.
+
+    Raises:
+        NotAnImageError: Where they are those of none that kseq knows.
+    """
     for name, (magics, _) in _FORMATS.items():
         if start.startswith(magics) and (name != "WEBP" or start[8:12] == b"WEBP"):
             return name
@@ -352,9 +356,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _check_size(image: ImageFile, orientation: int, out: np.ndarray | None) -> None:
+def _check_size(height: int, width: int, out: np.ndarray | None) -> None:
     """Refuse an image that does not fit into the memory it is to be decoded into, before it is decoded."""
-    width, height = image.size if orientation < 5 else image.size[::-1]
     if out is not None and out.shape[:2] != (height, width):
         raise ImageError(f"decodes to {height} x {width} pixels, expected are {out.shape[0]} x {out.shape[1]}")
 
@@ -386,7 +389,7 @@ def _orientation(image: ImageFile) -> int:
         found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
     except _BROKEN:
         return 1
-    return found if found in range(1, 9) else 1
+    return int(found) if found in range(1, 9) else 1
 
 
 def _plain_pixels(image: ImageFile) -> np.ndarray:
@@ -413,9 +416,7 @@ def _plain_pixels(image: ImageFile) -> np.ndarray:
 def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | None, strict: bool) -> np.ndarray:
     """simplejpeg decodes without the GIL, and straight into `out`."""
     if out is not None:
-        height, width, _, _ = _jpeg_header(data)
-        if out.shape[:2] != (height, width):
-            raise ImageError(f"decodes to {height} x {width} pixels, expected are {out.shape[0]} x {out.shape[1]}")
+        _check_size(*_jpeg_header(data), out)
     try:
         return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict)
     except ValueError as error:
@@ -427,9 +428,10 @@ def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | No
             return recolor(_plain_pixels(image), color_mode)
 
 
-def _jpeg_header(data: bytes | np.ndarray) -> tuple[int, int, str, str]:
+def _jpeg_header(data: bytes | np.ndarray) -> tuple[int, int]:
+    """Height and width, as stored."""
     try:
-        return simplejpeg.decode_jpeg_header(data, strict=False)
+        return simplejpeg.decode_jpeg_header(data, strict=False)[:2]
     except ValueError as error:
         raise ImageError(f"broken JPEG: {error}") from error
 

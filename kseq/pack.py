@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -55,6 +56,8 @@ class PackReport:
         class_counts: Split name to the number of samples of each class; nothing where samples have no label.
         resumed: Shards that an earlier, unfinished run had made.
         free: Bytes that are free on its disk: at the end, or for a dry run now.
+        reasons: Why files were left out, without what is of one file alone, and how many; the most frequent first.
+        empty_classes: The classes of which nothing was packed.
 
     Of a dry run, it says what would be done: `bytes` is an estimate, and of files that turn out to be broken it knows nothing.
     """
@@ -71,6 +74,15 @@ class PackReport:
     class_counts: dict[str, list[int]]
     resumed: int = 0
     free: int = 0
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        return dict(Counter(each.kind for each in self.rejected).most_common())
+
+    @property
+    def empty_classes(self) -> tuple[str, ...]:
+        counts = [sum(each) for each in zip(*self.class_counts.values(), strict=True)]
+        return tuple(name for name, count in zip(self.class_names, counts, strict=False) if not count)
 
 
 def pack(

@@ -7,6 +7,7 @@ import numbers
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ _SHARD_BYTES = 256 * _MEBIBYTE
 # but never into shards below this size.
 _LEAST_SHARD_BYTES = 8 * _MEBIBYTE
 _SHARDS_FOR_ALL_CORES = 16
+
+# Images whose hashes are taken together.
+_HASHED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -187,18 +191,21 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     if sum(wanted.values()) >= 1:
         raise ArgumentError(f"{' + '.join(wanted)} = {sum(wanted.values()):g}: nothing would be left for train")
     splits = [image.split or "train" for image in source.images]
-    units = _units(source, splits)
-    labels = np.array([source.images[unit[0]].label for unit in units] if stratify else np.zeros(len(units)), np.int64)
+    if not wanted and all(image.group is None for image in source.images):
+        return splits
+    units, unit_of = _units(source, splits)
+    labels = np.array([source.images[first].label for first in units] if stratify else np.zeros(len(units)), np.int64)
     # Each class in an order of its own chance; a split takes from the front what the others left.
     chance = permute(np.arange(len(units)), max(len(units), 1), hash_key(whole("seed", seed), 1))
     queues = [each[np.argsort(chance[each])] for each in (np.flatnonzero(labels == label) for label in np.unique(labels))]
     sizes = [len(queue) for queue in queues]
+    chosen: dict[int, str] = {}
     for name, fraction in sorted(wanted.items()):
         counts = _shares(sizes, [len(queue) for queue in queues], fraction)
         for place, count in enumerate(counts):
-            for number in (image for unit in queues[place][:count] for image in units[unit]):
-                splits[number] = name
+            chosen.update((unit, name) for unit in queues[place][:count].tolist())
             queues[place] = queues[place][count:]
+    splits = [chosen.get(unit, split) for unit, split in zip(unit_of, splits, strict=True)]
     for name in [*wanted, "train"] if wanted else []:
         if name not in splits:
             found = f"{len(units)} groups" if any(image.group is not None for image in source.images) else f"{len(units)}"
@@ -208,32 +215,33 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     return splits
 
 
-def _units(source: Source, splits: list[str]) -> list[list[int]]:
-    """The images of `train` that may go to other splits: alone, or those of a group together; a group counts for the class of
-    its first.
+def _units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
+    """What may go to other splits than `train`: single images, or those of a group together.
+
+    Returns:
+        The first image of each unit, whose class counts for all of it; and for each image its unit, -1 where it has none.
 
     Raises:
         SourceError: Where a group lies in two splits already.
     """
-    units: list[list[int]] = []
-    of_group: dict[str, tuple[list[int], str]] = {}
+    firsts: list[int] = []
+    unit_of = [-1] * len(splits)
+    of_group: dict[str, tuple[int, str]] = {}
     for number, (image, split) in enumerate(zip(source.images, splits, strict=True)):
         if image.refused is not None:
             continue
-        if image.group is not None and image.group in of_group:
-            unit, earlier = of_group[image.group]
+        unit = len(firsts)
+        if image.group is not None:
+            unit, earlier = of_group.setdefault(image.group, (unit, split))
             if split != earlier:
                 raise SourceError(
                     f"{source.root}: group {image.group!r} has images in the splits {earlier} and {split}, allowed is one"
                 )
-            unit.append(number)
-            continue
-        unit = [number]
-        if image.group is not None:
-            of_group[image.group] = unit, split
         if split == "train":
-            units.append(unit)
-    return units
+            unit_of[number] = unit
+            if unit == len(firsts):
+                firsts.append(number)
+    return firsts, unit_of
 
 
 def _shares(sizes: list[int], left: list[int], fraction: float) -> list[int]:
@@ -271,22 +279,30 @@ def _dataset_id(source: Source, settings: Settings, splits: list[str], starts: l
         "shards": starts,
     }
     total.update(json.dumps(head, sort_keys=True).encode(errors="surrogateescape"))
-    for image, split in zip(source.images, splits, strict=True):
-        for text in (image.path, os.fsencode(split), (image.refused or "").encode(errors="surrogateescape")):
-            total.update(b"%d:" % len(text))
-            total.update(text)
-        total.update(b"%d %d;" % (image.label, image.num_bytes))
-        for value in image.more:
-            _add_value(total, value)
+    for start in range(0, len(splits), _HASHED_AT_ONCE):
+        images, some = source.images[start : start + _HASHED_AT_ONCE], splits[start : start + _HASHED_AT_ONCE]
+        _add_texts(total, [image.path for image in images])
+        _add_texts(total, [os.fsencode(split) for split in some])
+        _add_texts(total, [(image.refused or "").encode(errors="surrogatepass") for image in images])
+        total.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
+        for column in zip_longest(*(image.more for image in images)):
+            _add_values(total, column)
     return total.hexdigest()
 
 
-def _add_value(total: xxhash.xxh3_128, value: Any) -> None:
-    """Add the value of a field, or the place of an image."""
-    if isinstance(value, np.ndarray):
-        total.update(f"{value.dtype} {value.shape}:".encode())
-        total.update(np.ascontiguousarray(value))
-    else:
-        text = value if isinstance(value, bytes) else repr(value).encode(errors="surrogateescape")
-        total.update(b"%d:" % len(text))
-        total.update(text)
+def _add_texts(total: xxhash.xxh3_128, texts: Sequence[bytes]) -> None:
+    """Add texts, and before them how long each is, so that none can pass for a part of another."""
+    total.update(np.fromiter(map(len, texts), "<u8", len(texts)))
+    total.update(b"".join(texts))
+
+
+def _add_values(total: xxhash.xxh3_128, values: Sequence[Any]) -> None:
+    """Add the values of a field, or the places of images."""
+    kinds = {(each.dtype, each.shape) if isinstance(each, (np.ndarray, np.generic)) else None for each in values}
+    alike = [np.array(values)] if len(kinds) == 1 and None not in kinds else values
+    for value in alike:
+        if isinstance(value, (np.ndarray, np.generic)):
+            total.update(f"{value.dtype} {value.shape}:".encode())
+            total.update(np.ascontiguousarray(value))
+        else:
+            _add_texts(total, [value if isinstance(value, bytes) else repr(value).encode()])

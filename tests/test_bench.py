@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_photos
-from kseq_tools.bench import command, contest, curves, environments, fitting, packing, photos, reading, roster, scale
+from kseq_tools.bench import command, contest, curves, environments, fitting, packing, photos, planning, reading, roster, scale
 from kseq_tools.bench.contest import ContestantError, Row, Runner, run_once, take_turns
 from kseq_tools.bench.reading import Setting
 from kseq_tools.bench.stamps import make_once
@@ -395,7 +395,7 @@ def test_tables_of_kseq_alone_need_that_it_was_asked_for(
     monkeypatch.setattr(reading, "take_turns", None)
     monkeypatch.setattr(fitting, "take_turns", None)
     monkeypatch.setattr(curves, "CURVES", {})
-    tables = ["P", "overlap", "processes", "cold", "scale", "start", "W"]
+    tables = ["P", "overlap", "processes", "cold", "scale", "plan", "start", "W"]
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", *tables, "--contestants", "plain memory copy"]) == 0
     printed = capfd.readouterr().out
     assert printed.count("nobody who was asked for takes part") == len(tables) + 1
@@ -492,6 +492,16 @@ def test_sparse_shards_are_a_dataset_that_takes_no_room(tmp_path: Path) -> None:
     assert len(dataset) == 100_000
     assert dataset.read([0, 99_999, 50_000])["image"].shape == (3, 8, 8, 3)
     assert sum(path.stat().st_blocks for path in (tmp_path / "sparse").iterdir()) * 512 < 20 * 40_000
+
+
+def test_planning_a_table_is_told_in_seconds_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_FOLDERS", 3)
+    monkeypatch.setattr(planning, "_FILES", 5)
+    found = planning.measure_planning(setting(tmp_path), {}, quiet)
+    assert [len(row.rates) for row in found.rows] == [2] * 6
+    names = [row.name for row in found.rows]
+    assert names[:3] == [f"path, label, split: {what}" for what in ("s", "s of the processor", "MiB")]
+    assert {goal.name for goal in found.goals} < set(names)
 
 
 def test_the_distance_of_neighbours_tells_a_block_shuffle_from_a_full_one(folder: Path) -> None:

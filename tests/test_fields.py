@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import h5py
 import numpy as np
 import pytest
 from conftest import numbered_pixels, numbers_of, photo
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.sources import values
-from kseq.sources.values import Refused
+from kseq.sources.values import Column, Refused
 
 SETTINGS: dict[str, Any] = {"workers": 0, "encoding": "raw", "image_size": (8, 8)}
 
@@ -112,7 +113,7 @@ def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path)
         ({"age": [1, None]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
         ({"age": [1, float("nan")]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
         ({"age": [[1], [float("inf")]]}, {"targets": {"age": "age"}}, "row 2 has [inf], allowed are finite numbers (age)"),
-        ({"weight": [1, -2]}, {"weight": "weight", "label": ""}, "row 2 has weight -2, allowed are numbers of 0 or more"),
+        ({"weight": [1, -2]}, {"weight": "weight", "label": ""}, "row 2 has weight -2, allowed are finite numbers of 0"),
         ({"weight": [1, None]}, {"weight": "weight", "label": ""}, "row 2 has no weight (weight)"),
         ({"at": [[], [[1, 2, 3]]]}, {"boxes": "at"}, "row 2 has boxes [[1, 2, 3]], allowed is a list of [x1, y1, x2, y2] ("),
         ({"at": [[], [[3, 1, 2, 2]]]}, {"boxes": "at"}, "box 0 is 3, 1, 2, 2, allowed are x1 < x2 and y1 < y2"),
@@ -125,7 +126,7 @@ def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path)
         (
             {"at": [[[1, 1, 2, 2]]] * 2, "what": ["car", "cow"]},
             {"boxes": "at", "box_labels": "what", "class_names": ["car"]},
-            "row 2 has 'cow', which is not among the class names (labels)",
+            "row 2 has a label that is not among the class names: 'cow' (labels)",
         ),
         ({"tags": [["a"], [None]]}, {"targets": {"tags": "tags"}}, "row 2 has something that is no name of a class (tags)"),
         ({"text": ["a", ["b"]]}, {"text": "text"}, "row 2 has ['b'], allowed is text (text)"),
@@ -303,3 +304,37 @@ def test_samples_that_share_their_first_image_are_told_apart(tmp_path: Path) -> 
     np.testing.assert_array_equal(numbers_of(dataset.read(range(3))["b"]), [1, 2, 2])
     with kseq.ShardDataset(tmp_path / "packed", "train") as train:
         assert train[0]["label"] == 0
+
+
+def plainly(monkeypatch: pytest.MonkeyPatch, column: Callable[[], Column]) -> tuple[Column, Column]:
+    """A column as it is parsed at once, and cell by cell."""
+    quick = column()
+    with monkeypatch.context() as slow:
+        slow.setattr(values, "_plain_numbers", lambda _: None)
+        return quick, column()
+
+
+WORDS = st.one_of(
+    st.integers(-(10**19), 10**19).map(str),
+    st.floats(allow_nan=True, allow_infinity=True).map(str),
+    st.sampled_from([" 7 ", "1_0", "+3", "-0", "1e400", "0.1", "9007199254740993", "٣"]),
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.one_of(st.lists(WORDS, min_size=1), st.lists(st.one_of(st.integers(), st.floats()), min_size=1)))
+@pytest.mark.parametrize("make", [values.target, values.weight])
+def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
+    cells: list[Any], make: Callable[[str, list[Any]], Column], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def column() -> Column:
+        try:
+            return make("it", cells)
+        except SourceError as error:
+            return str(error), []  # type: ignore[return-value]  # to be compared
+
+    (field, found), (expected_field, expected) = plainly(monkeypatch, column)
+    assert field == expected_field
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, Refused) == isinstance(other, Refused)
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=not isinstance(one, str))

@@ -159,9 +159,9 @@ def test_odd_rows_are_refused_with_the_reason(tmp_path: Path, write: Writer) -> 
     assert source.class_names == ("y", "x", "never")
     assert refused(source) == {
         "b.jpg": "row 2 has no label",
-        "a.jpg": "row 3 names it again, after row 1",
+        "a.jpg": "row 3 names an image again: that of row 1",
         "(row 4)": "row 4 names no image",
-        "c.jpg": "row 5 has the label 'z', which is not among the class names",
+        "c.jpg": "row 5 has a label that is not among the class names: 'z'",
     }
 
 
@@ -180,7 +180,7 @@ def test_refused_rows_are_counted_and_listed(tmp_path: Path) -> None:
     report = kseq.pack(write_csv(tmp_path / "t", rows), tmp_path / "packed", val=0.5, workers=0)
     assert (report.found, report.packed) == (7, 4)
     assert [(each.path, each.reason) for each in report.rejected] == [
-        (b"photos/a/00000.png", "row 5 names it again, after row 1"),
+        (b"photos/a/00000.png", "row 5 names an image again: that of row 1"),
         (b"nowhere.png", "cannot be read: No such file or directory"),
         (b"x", "row 7 has no label"),
     ]

@@ -205,6 +205,43 @@ def test_an_iterable_may_name_a_pipe_and_does_not_hang(tmp_path: Path) -> None:
     assert [each.reason for each in report.rejected] == [NO_FILE]
 
 
+def test_a_film_among_the_photos_is_not_read_into_memory(photos: Path, run_python: Run) -> None:
+    with (photos / "a/film.mp4").open("wb") as film:
+        film.write(b"\0\0\0 ftypmp42")
+        film.truncate(4 << 30)
+    code = "import sys, resource, kseq; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)); "
+    code += "print(kseq.pack(sys.argv[1], sys.argv[2], workers=0).rejected[0].reason)"
+    assert run_python(code, photos, photos.parent / "packed").stdout.startswith("is not an image of a known format")
+
+
+def test_what_begins_like_an_image_and_is_larger_than_memory_is_left_out(photos: Path, run_python: Run) -> None:
+    with (photos / "a/huge.jpg").open("wb") as huge:
+        huge.write(b"\xff\xd8\xff")
+        huge.truncate(4 << 30)
+    code = "import sys, resource, kseq; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30)); "
+    code += "print(kseq.pack(sys.argv[1], sys.argv[2], workers=0).rejected[0].reason)"
+    assert run_python(code, photos, photos.parent / "packed").stdout == "is larger than memory\n"
+
+
+def test_folders_may_lie_deeper_than_python_calls(photos: Path) -> None:
+    deep = photos / "a"
+    for _ in range(1200):
+        deep /= "d"
+    here = os.open(photos / "a", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(here)
+    shutil.copy(photos / "a/00000.png", deep / "deep.png")
+    names, reasons = packed(photos)
+    assert (len(names), reasons) == (4, {})
+    # Which shutil's own recursion could not remove.
+    for _ in range(1200):
+        shutil.rmtree(deep)
+        deep = deep.parent
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that any user can get to, which pytest's own are not."""

@@ -92,7 +92,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines += ["", "changed since it was packed:", *(f"  {printable(each)}" for each in facts["changes"])]
     if facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
-        lines += [f"  {printable(each['path'])}: {each['reason']}" for each in facts.get("rejected", [])]
+        lines += [f"  {printable(each['path'])}: {printable(each['reason'])}" for each in facts.get("rejected", [])]
     return "\n".join(lines)
 
 

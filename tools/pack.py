@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -239,16 +240,12 @@ def _summary(report: kseq.PackReport) -> str:
     ]
     if report.resumed:
         lines.append(f"{report.resumed} of the shards were there from an earlier run")
+    if report.empty_classes:
+        lines.append(f"classes without a sample: {_listed(report.empty_classes)}")
     if report.rejected:
         lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
         lines += _rejected(report, f" (kseq info --rejected {printable(report.path)})")
     return "\n".join(lines)
-
-
-def _rejected(report: kseq.PackReport, hint: str) -> list[str]:
-    lines = [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
-    more = len(report.rejected) - _SHOWN_REJECTED
-    return [*lines, f"  ... and {more:,} more{hint}"] if more > 0 else lines
 
 
 def _plan(report: kseq.PackReport) -> str:
@@ -261,9 +258,30 @@ def _plan(report: kseq.PackReport) -> str:
     ]
     if report.resumed:
         lines.append(f"{report.resumed} of the shards are there from an earlier run")
+    if report.empty_classes:
+        lines.append(f"classes without a sample: {_listed(report.empty_classes)}")
     if report.rejected:
         lines.append(
             f"{len(report.rejected):,} of {report.found:,} would be left out, besides files that turn out to be broken:"
         )
         lines += _rejected(report, "")
     return "\n".join(lines)
+
+
+def _rejected(report: kseq.PackReport, hint: str) -> list[str]:
+    """What is left out: all of it, or how much for each reason, and some."""
+    lines = []
+    more = len(report.rejected) - _SHOWN_REJECTED
+    if more > 0:
+        reasons = list(report.reasons.items())
+        lines += [f"  {count:,}: {printable(reason)}" for reason, count in reasons[:_SHOWN_REJECTED]]
+        if len(reasons) > _SHOWN_REJECTED:
+            lines.append(f"  ... and {format_count(len(reasons) - _SHOWN_REJECTED, 'more reason')}")
+        lines.append("such as")
+    lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.reason)}" for each in report.rejected[:_SHOWN_REJECTED]]
+    return [*lines, f"  ... and {more:,} more{hint}"] if more > 0 else lines
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN_REJECTED:,} more" if len(names) > _SHOWN_REJECTED else ""
+    return ", ".join(map(printable, names[:_SHOWN_REJECTED])) + more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -104,53 +104,72 @@ def _images(
     others: Sequence[tuple[Field, list[Any]]],
 ) -> Iterator[SourceImage]:
     rows = zip(*(found for _, found in others), strict=True) if others else repeat(())
-    splits, groups = (cells[name] if name else repeat(None) for name in (columns.split, columns.group))
-    samples = zip(records, repeat(-1) if labels is None else labels, rows, splits, groups, strict=False)
+    splits = _splits(path, cells[columns.split]) if columns.split else repeat(None)
+    groups = _groups(cells[columns.group]) if columns.group else repeat(None)
+    given = labels if labels is not None else repeat(-1)
+    samples = zip(records, given, rows, splits, groups, _wrong(labels, others), strict=False)
     seen: set[bytes] = set()
-    for number, (record, label, row, split, group) in enumerate(samples, start=1):
-        wrong = [str(label)] if isinstance(label, Refused) else []
-        wrong += [
-            f"{value} ({field.name})" for (field, _), value in zip(others, row, strict=True) if isinstance(value, Refused)
-        ]
-        refused = record.refused or (wrong[0] if wrong else None)
-        first, *places = record.places
+    for number, (record, label, row, split, group, wrong) in enumerate(samples, start=1):
+        name, (first, *places), num_bytes, own_split, refused = record
+        refused = refused or wrong
         # Rejected samples are told from the others by their names.
-        name = record.name if refused or record.name not in seen else b"%s (row %d)" % (record.name, number)
+        if not refused and name in seen:
+            name = b"%s (row %d)" % (name, number)
         seen.add(name)
         yield SourceImage(
             name,
-            -1 if isinstance(label, Refused) else label,
-            _split(path, number, split) or record.split,
-            0 if refused else record.num_bytes,
+            label if wrong is None or not isinstance(label, Refused) else -1,
+            split or own_split,
+            0 if refused else num_bytes,
             f"row {number} {refused}" if refused else None,
-            None if values.is_missing(group) else str(group),
-            (*places, *row),
+            group,
+            (*places, *row) if places or row else (),
             None if first == name else first,
         )
 
 
-def _split(path: str, number: int, cell: Any) -> str | None:
-    if values.is_missing(cell):
-        return None
-    found = SPLITS.get(str(cell).strip().lower())
-    if found is None:
-        raise SourceError(f"{path}: row {number}: split {str(cell)!r}, allowed are {', '.join(SPLITS)}")
+def _wrong(labels: Sequence[int | Refused] | None, others: Sequence[tuple[Field, list[Any]]]) -> Iterator[str | None]:
+    """For each sample why one of its values is none; the first that is."""
+    columns: list[tuple[str, Sequence[Any]]] = [] if labels is None else [("", labels)]
+    columns += [(f" ({field.name})", column) for field, column in others]
+    found = [(note, column) for note, column in columns if Refused in set(map(type, column))]
+    if not found:
+        return repeat(None)
+    reasons = ([f"{each}{note}" if isinstance(each, Refused) else None for each in column] for note, column in found)
+    return (next(filter(None, row), None) for row in zip(*reasons, strict=True))
+
+
+def _each_once(cells: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    """A value for each cell; where all are text, those that are equal are looked at once."""
+    if set(map(type, cells)) != {str}:
+        return list(map(convert, cells))
+    known = {cell: convert(cell) for cell in set(cells)}
+    return [known[cell] for cell in cells]
+
+
+def _splits(path: str, cells: Sequence[Any]) -> list[str | None]:
+    found = _each_once(cells, lambda cell: None if values.is_missing(cell) else SPLITS.get(str(cell).strip().lower(), ""))
+    if "" in found:
+        row = found.index("")
+        raise SourceError(f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}")
     return found
 
 
+def _groups(cells: Sequence[Any]) -> list[str | None]:
+    return _each_once(cells, lambda cell: None if values.is_missing(cell) else str(cell))
+
+
 def _labels(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[int | Refused]]:
-    named = [values.class_name(cell) for cell in cells]
-    classes = values.sorted_names(name for name in named if name is not None) if class_names is None else class_names
-    numbers = {name: number for number, name in enumerate(classes)}
-    return tuple(classes), [_label(name, numbers) for name in named]
+    named = _each_once(cells, values.class_name)
+    classes = values.sorted_names(name for name in set(named) if name is not None) if class_names is None else class_names
+    numbers: dict[str | None, int | Refused] = {name: number for number, name in enumerate(classes)}
+    return tuple(classes), [numbers[name] if name in numbers else _unknown(name) for name in named]
 
 
-def _label(name: str | None, numbers: Mapping[str, int]) -> int | Refused:
+def _unknown(name: str | None) -> Refused:
     if name is None:
         return Refused("has no label")
-    if name not in numbers:
-        return Refused(f"has the label {name!r}, which is not among the class names")
-    return numbers[name]
+    return Refused(f"has a label that is not among the class names: {name!r}")
 
 
 def _others(

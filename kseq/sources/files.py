@@ -12,6 +12,7 @@ import numpy as np
 
 from kseq.errors import ImageError, saying
 from kseq.fields import IMAGE, LABEL, Field
+from kseq.images import image_format
 
 __all__ = ["IMAGE_SUFFIXES", "SPLITS", "FileSource", "Source", "SourceImage", "read_file", "read_piece"]
 
@@ -114,9 +115,10 @@ class FileSource(Source):
 
 
 def read_file(path: str | bytes) -> bytes:
-    """The bytes of a whole file.
+    """The bytes of an image file.
 
     Raises:
+        NotAnImageError: Where it begins like no image: a film of some gigabytes is not read on.
         ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
     """
     if b"\0" in os.fsencode(path):
@@ -126,6 +128,7 @@ def read_file(path: str | bytes) -> bytes:
         _check_regular(os.stat(path))
         with open(path, "rb", opener=_open_at_once) as file:
             _check_regular(os.fstat(file.fileno()))
+            image_format(os.pread(file.fileno(), 16, 0))
             return file.read()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error

@@ -212,9 +212,14 @@ def _scan_split(tree: _Tree, place: _Entry, split: str | None, class_names: tupl
 
 
 def _images(tree: _Tree, folder: _Entry, label: int, split: str | None) -> Iterator[SourceImage]:
-    for each in tree.entries(folder):
-        if each.is_folder:
-            yield from _images(tree, each, label, split)
+    # Not by recursion: folders may lie deeper in each other than Python's calls may.
+    levels = [iter(tree.entries(folder))]
+    while levels:
+        each = next(levels[-1], None)
+        if each is None:
+            levels.pop()
+        elif each.is_folder:
+            levels.append(iter(tree.entries(each)))
         else:
             yield SourceImage(os.fsencode(each.path), label, split, each.num_bytes, each.refused)
 

@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TextIO
 
 from kseq.errors import ArgumentError, SourceError
@@ -37,8 +38,11 @@ _DELIMITERS = ",;\t|"
 # What begins a file in UTF-16, which some spreadsheets write.
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-# The cells of some columns, row by row.
-_Rows = Callable[[Sequence[str]], Iterator[Sequence[Any]]]
+# Rows that are read at a time: enough that their number costs nothing, few enough that they fit into a cache.
+_AT_ONCE = 10_000
+
+# The cells of some columns, some rows at a time: for each column, those of these rows.
+_Rows = Callable[[Sequence[str]], Iterator[Sequence[Sequence[Any]]]]
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,18 @@ class Table:
         with _reading(path):
             return cls(path, *FORMATS[table_format](path))
 
-    def read(self, columns: Sequence[str]) -> dict[str, Sequence[Any]]:
+    def read(self, columns: Sequence[str]) -> dict[str, list[Any]]:
         """The cells of some columns, from the first row to the last.
 
         Raises:
             SourceError: Where the file cannot be read as such a table.
         """
-        asked = list(dict.fromkeys(columns))
+        cells: dict[str, list[Any]] = {name: [] for name in columns}
         with _reading(self.path):
-            read: list[Sequence[Any]] = list(zip(*self._rows(asked), strict=True)) or [()] * len(asked)
-        return dict(zip(asked, read, strict=True))
+            for some in self._rows(list(cells)):
+                for column, more in zip(cells.values(), some, strict=True):
+                    column += more
+        return cells
 
 
 @contextmanager
@@ -126,35 +132,51 @@ class TableSource(FileSource):
 
 
 def _records(links: Links, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
-    places = [[_path(cell) for cell in cells[name]] for name in columns.pixels]
+    places = [_paths(cells[name]) for name in columns.pixels]
+    are_paths = all(all(column) and not any(b"\0" in path for path in column) for column in places)
     # A mask may be named as often as a table likes.
     num_images = len(columns.image)
-    seen: dict[tuple[bytes, ...], int] = {}
+    seen: dict[Any, int] = {}
     for row, paths in enumerate(zip(*places, strict=True), start=1):
-        refused, size = _refused(paths, seen.get(paths[:num_images])), 0
-        seen.setdefault(paths[:num_images], row)
+        earlier = seen.setdefault(paths[0] if num_images == 1 else paths[:num_images], row)
+        refused, size = None if are_paths else _refused(paths), 0
+        if refused is None and earlier < row:
+            refused = f"names an image again: that of row {earlier}"
         for path in () if refused else paths:
             found, refused = links.look(path)
-            size += found
             if refused:
                 break
+            size += found
         yield Record(paths[0] or b"(row %d)" % row, paths, size, None, refused)
 
 
-def _refused(paths: Sequence[bytes], earlier: int | None) -> str | None:
-    if not all(paths):
-        return "names no image" if not paths[0] else "lacks a path"
-    if any(b"\0" in each for each in paths):
-        return "has a path with a zero byte, which no path has"
-    return None if earlier is None else f"names it again, after row {earlier}"
+def _refused(paths: Sequence[bytes]) -> str | None:
+    for path in paths:
+        if not path:
+            return "names no image" if not paths[0] else "lacks a path"
+        if b"\0" in path:
+            return "has a path with a zero byte, which no path has"
+    return None
 
 
-def _path(value: Any) -> bytes:
-    """Nothing where it is none, or no text."""
+def _paths(cells: Sequence[Any]) -> list[bytes]:
+    """Nothing where a cell is none, or no text."""
     try:
-        return os.fsencode(value) if isinstance(value, (str, bytes)) else b""
+        return list(map(os.fsencode, cells))
+    except (TypeError, UnicodeEncodeError):
+        return list(map(_path, cells))
+
+
+def _path(cell: Any) -> bytes:
+    try:
+        return os.fsencode(cell) if isinstance(cell, (str, bytes)) else b""
     except UnicodeEncodeError:
         return b""
+
+
+def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    while block := list(islice(rows, _AT_ONCE)):
+        yield block
 
 
 def open_text(path: str, newline: str | None = None) -> TextIO:
@@ -177,16 +199,18 @@ def _open_csv(path: str) -> tuple[list[str], _Rows]:
         with open_text(path, newline="") as file:
             yield from csv.reader(file, delimiter=delimiter, strict=True)
 
-    def rows(asked: Sequence[str]) -> Iterator[Sequence[Any]]:
+    def rows(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
         places = [names.index(name) for name in asked]
         read = lines()
         next(read)
-        for number, cells in enumerate((cells for cells in read if cells), start=1):
-            if len(cells) != len(names):
-                raise SourceError(f"{path}: row {number} has {len(cells)} cells, the first line names {len(names)} columns")
-            yield [cells[place] for place in places]
+        start = 1
+        for block in _blocks(filter(None, read)):
+            _check_lengths(path, start, block, len(names))
+            start += len(block)
+            columns = list(zip(*block, strict=True))
+            yield [_shared(columns[place]) for place in places]
 
-    def checked(asked: Sequence[str]) -> Iterator[Sequence[Any]]:
+    def checked(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
         try:
             yield from rows(asked)
         except csv.Error as error:
@@ -194,6 +218,18 @@ def _open_csv(path: str) -> tuple[list[str], _Rows]:
 
     names = [name.strip() for name in next(lines())]
     return names, checked
+
+
+def _check_lengths(path: str, start: int, block: Sequence[Sequence[str]], expected: int) -> None:
+    if set(map(len, block)) != {expected}:
+        row, cells = next((row, cells) for row, cells in enumerate(block, start) if len(cells) != expected)
+        raise SourceError(f"{path}: row {row} has {len(cells)} cells, the first line names {expected} columns")
+
+
+def _shared(cells: Sequence[str]) -> Sequence[str]:
+    """The same cells; those that are equal are one object, where many are: a million class names take room."""
+    distinct = {cell: cell for cell in cells}
+    return [distinct[cell] for cell in cells] if 2 * len(distinct) < len(cells) else cells
 
 
 def _open_jsonl(path: str) -> tuple[list[str], _Rows]:
@@ -214,8 +250,9 @@ def _open_jsonl(path: str) -> tuple[list[str], _Rows]:
                     raise SourceError(f"{path}: row {number} is {line.strip()[:40]}, expected is an object in braces")
                 yield found
 
-    def rows(asked: Sequence[str]) -> Iterator[Sequence[Any]]:
-        return ([each.get(name) for name in asked] for each in objects())
+    def rows(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+        for block in _blocks(objects()):
+            yield [[each.get(name) for each in block] for name in asked]
 
     try:
         return list(next(objects())), rows
@@ -235,10 +272,10 @@ def _open_parquet(path: str) -> tuple[list[str], _Rows]:
     except pyarrow.ArrowException as error:
         raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
 
-    def rows(asked: Sequence[str]) -> Iterator[Sequence[Any]]:
+    def rows(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
         try:
-            for batch in file.iter_batches(columns=list(dict.fromkeys(asked))):
-                yield from zip(*(batch.column(name).to_pylist() for name in asked), strict=True)
+            for batch in file.iter_batches(columns=list(asked)):
+                yield [batch.column(name).to_pylist() for name in asked]
         except pyarrow.ArrowException as error:
             raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
 

@@ -20,16 +20,16 @@ from kseq.errors import ArgumentError, WriteError
 from kseq.workers import usable_cores
 
 from ..table import format_count
-from . import curves, fitting, packing, reading
+from . import curves, fitting, packing, planning, reading
 from .contest import ContestantError, Row
 from .photos import find_images, make_sources
 from .reading import BACKENDS, Setting
 from .roster import CONTESTANTS, KSEQ
 from .tables import Table, check_plot, plot
 
-_TABLES = ("R", "J", "N", "F", "P", "W", "overlap", "processes", "cold", "scale", "start")
+_TABLES = ("R", "J", "N", "F", "P", "W", "overlap", "processes", "cold", "scale", "plan", "start")
 # They measure kseq by itself.
-_OURS = ("P", "overlap", "processes", "cold", "scale", "start")
+_OURS = ("P", "overlap", "processes", "cold", "scale", "plan", "start")
 # The file that says of a folder that it is the benchmark's.
 _MARK = "kseq-bench"
 _COUNTS = ("num_images", "batch_size", "workers", "rounds")
@@ -167,6 +167,8 @@ def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterat
             yield key, partial(_one, reading.measure_processes, setting, sources["J"], _say)
         elif key == "W":
             yield key, partial(packing.measure_packing, setting, sources["J"], _say)
+        elif key == "plan":
+            yield key, partial(_one, planning.measure_planning, setting, sources, _say)
         else:
             yield key, partial(_one, curves.CURVES[key], setting, sources, _say)
 

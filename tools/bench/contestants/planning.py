@@ -1,0 +1,27 @@
+"""Plans the packing of a table; prints seconds, those of the processor, and the most memory that the process ever had."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+from kseq.plan import Settings, make_plan
+from kseq.sources.columns import Columns
+from kseq.sources.opening import open_source
+
+
+def main() -> None:
+    with open(sys.argv[1]) as file:
+        job = json.load(file)
+    columns = Columns(split="split", targets=(("age", "age"),) if job["targets"] else ())
+    started, busy = time.perf_counter(), time.process_time()
+    make_plan(open_source(job["source"], None, columns, None, None), Settings(), {})
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"s": seconds, "s of the processor": busy, "MiB": most}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
