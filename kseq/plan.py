@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import numbers
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,8 +16,8 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.fields import Field, write_fields
 from kseq.format import FORMAT_VERSION
 from kseq.images import CHANNELS, MAX_PIXELS
-from kseq.order import hash_key, permute
 from kseq.resize import INTERPOLATIONS, RESIZES
+from kseq.shares import check_fractions, draw_shares
 from kseq.sources.files import Source, SourceImage
 
 __all__ = ["ENCODINGS", "Plan", "Settings", "make_plan"]
@@ -178,26 +177,17 @@ def make_plan(
 def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
     wanted = {name: fraction for name, fraction in fractions.items() if fraction}
     named = {image.split for image in source.images} - {None}
-    for name, fraction in wanted.items():
-        if not isinstance(fraction, numbers.Real) or not 0 < fraction < 1:
-            raise ArgumentError(f"{name}={fraction!r}: allowed is a share between 0 and 1")
+    check_fractions(wanted)
+    for name in wanted:
         if name in named:
-            raise ArgumentError(f"{name}={fraction}: {source.root} says already which images {name} has")
-    if sum(wanted.values()) >= 1:
-        raise ArgumentError(f"{' + '.join(wanted)} = {sum(wanted.values()):g}: nothing would be left for train")
+            raise ArgumentError(f"{name}={wanted[name]}: {source.root} says already which images {name} has")
     splits = [image.split or "train" for image in source.images]
     units = _units(source, splits)
     labels = np.array([source.images[unit[0]].label for unit in units] if stratify else np.zeros(len(units)), np.int64)
-    # Each class in an order of its own chance; a split takes from the front what the others left.
-    chance = permute(np.arange(len(units)), max(len(units), 1), hash_key(whole("seed", seed), 1))
-    queues = [each[np.argsort(chance[each])] for each in (np.flatnonzero(labels == label) for label in np.unique(labels))]
-    sizes = [len(queue) for queue in queues]
-    for name, fraction in sorted(wanted.items()):
-        counts = _shares(sizes, [len(queue) for queue in queues], fraction)
-        for place, count in enumerate(counts):
-            for number in (image for unit in queues[place][:count] for image in units[unit]):
-                splits[number] = name
-            queues[place] = queues[place][count:]
+    drawn = draw_shares(np.unique(labels, return_inverse=True)[1], wanted, seed)
+    for unit in np.flatnonzero(drawn).tolist():
+        for number in units[unit]:
+            splits[number] = sorted(wanted)[drawn[unit] - 1]
     for name in [*wanted, "train"] if wanted else []:
         if name not in splits:
             found = f"{len(units)} groups" if any(image.group is not None for image in source.images) else f"{len(units)}"
@@ -233,18 +223,6 @@ def _units(source: Source, splits: list[str]) -> list[list[int]]:
         if split == "train":
             units.append(unit)
     return units
-
-
-def _shares(sizes: list[int], left: list[int], fraction: float) -> list[int]:
-    """Whole shares of groups that add up to the share of the total: largest remainders round up (Hamilton's method).
-
-    A group gives no more than what other splits left of it.
-    """
-    exact = np.array(sizes) * fraction
-    shares = np.floor(exact).astype(int)
-    for _ in range(round(sum(sizes) * fraction) - int(shares.sum())):
-        shares[np.where(shares < left, exact - shares, -np.inf).argmax()] += 1
-    return shares.tolist()
 
 
 def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
