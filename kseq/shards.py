@@ -9,6 +9,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +21,9 @@ from kseq.maps import Span, map_file, most_maps
 from kseq.shard import ShardReader
 
 __all__ = ["JoinedShards", "OpenShards", "Shards"]
+
+# Of an array of all samples' elements, so many samples' are copied in one go.
+_CUT_AT_ONCE = 1 << 16
 
 # In place of a row's number: the shard was not looked at yet, or its rows do not fit into the table.
 _UNKNOWN, _APART = -1, -2
@@ -153,6 +157,34 @@ class OpenShards:
             pieces.append(piece if len(piece) == end - start else reader.piece(flat, offsets, int(rows[place])))
         return pieces
 
+    def copy_all(self, name: str, out: np.ndarray) -> None:
+        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that has room for its numbers."""
+        column = self._index.columns.get(name)
+        if column is not None:
+            out[:] = column
+            return
+        starts = self._index.starts.tolist()
+        for number, (start, end) in enumerate(pairwise(starts)):
+            out[start:end] = self.get(number).array(name)
+
+    def each(self, flat: str, offsets: str) -> Iterator[bytes]:
+        """What belongs to each sample, from the first to the last, in an array of all samples' elements.
+
+        Args:
+            flat: Name of the array of elements.
+            offsets: Of the array that says where each sample's begin and end.
+
+        Raises:
+            DamagedError: Where offsets do not rise, or not to within the array.
+        """
+        columns = self._index.columns
+        if flat in columns:
+            yield from _cut(f"{self._index.path}: the column {flat}", columns[flat], columns[offsets])
+            return
+        for number in range(self._index.num_shards):
+            reader = self.get(number)
+            yield from _cut(f"{reader.path}: {flat}", reader.array(flat), reader.array(offsets))
+
     def _pieces_of_column(self, column: np.ndarray, flat: str, starts: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
         if ((starts > ends) | (ends > len(column))).any():
             raise DamagedError(
@@ -217,6 +249,16 @@ class JoinedShards:
         for number in np.unique(numbers).tolist():
             chosen = np.flatnonzero(numbers == number)
             yield self._parts[number], chosen, shards[chosen] - self._starts[number]
+
+
+def _cut(place: str, flat: np.ndarray, offsets: np.ndarray) -> Iterator[bytes]:
+    if (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) > len(flat):
+        raise DamagedError(f"{place}: its offsets do not rise to at most {len(flat)}: bytes have changed")
+    for first in range(0, len(offsets) - 1, _CUT_AT_ONCE):
+        places = offsets[first : first + _CUT_AT_ONCE + 1].tolist()
+        data = flat[places[0] : places[-1]].tobytes()
+        size = flat[:1].nbytes
+        yield from (data[(start - places[0]) * size : (end - places[0]) * size] for start, end in pairwise(places))
 
 
 def _slot_bytes(index: Index) -> int:
