@@ -13,8 +13,10 @@ from kseq import errors
 from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.change import undo
 from kseq.dataset import ShardDataset
+from kseq.drop import DropReport, drop
 from kseq.errors import KseqError
 from kseq.pack import PackReport, pack
+from kseq.split import SplitReport, split
 from kseq.verify import VerifyReport, verify
 
 if TYPE_CHECKING:
@@ -24,15 +26,19 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CenterCrop",
+    "DropReport",
     "KseqError",
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
     "ShardDataset",
     "ShardSequence",
+    "SplitReport",
     "VerifyReport",
+    "drop",
     "errors",
     "pack",
+    "split",
     "undo",
     "verify",
 ]

@@ -12,18 +12,17 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from kseq.errors import DamagedError, SourceError
+from kseq.errors import SourceError
 from kseq.index import Index
 from kseq.shards import OpenShards
 from kseq.sources.columns import USUAL
 from kseq.sources.table import Table, open_text, table_format
 
-__all__ = ["NamedSamples", "read_named"]
+__all__ = ["NamedSamples", "find_sources", "read_named"]
 
 # Longer ones are names: no id has so many digits, and Python refuses to read very many.
 _NUMBER = re.compile(r"\s*([0-9]{1,20})\s*")
@@ -98,6 +97,26 @@ def read_named(
     others = {name: [cells[place] for place in kept] for name, cells in read.columns.items()}
     known = np.array([ids[place] for place in kept], np.int64)
     return NamedSamples(path, known, [read.rows[place] for place in kept], others, len(ids) - len(kept))
+
+
+def find_sources(index: Index, sources: Sequence[str | bytes], *, missing_ok: bool = False) -> tuple[np.ndarray, int]:
+    """The samples that came from some sources.
+
+    Args:
+        index: Of the dataset.
+        sources: As `ShardDataset.source` tells them.
+        missing_ok: Leave out, and count, the sources that no sample has.
+
+    Returns:
+        `(n,)` int64 sample ids, and how many sources were left out.
+
+    Raises:
+        SourceError: Where a source is that of no sample, or of several.
+        DamagedError: Where a shard is damaged.
+    """
+    found = _find_sources(index, "sources", _Names(range(1, len(sources) + 1), None, sources, {}), None, missing_ok)
+    known = [number for number in found if number is not None]
+    return np.array(known, np.int64), len(found) - len(known)
 
 
 def _read_list(path: str, columns: Sequence[str] | None) -> _Names:
@@ -202,16 +221,9 @@ def _as_name(value: Any) -> bytes:
 def _samples_of(index: Index, names: Collection[bytes]) -> dict[bytes, list[int]]:
     """The sample ids of each of some sources that there is."""
     found: dict[bytes, list[int]] = {}
-    shards = OpenShards((index,))
-    for place, start in enumerate(index.starts[:-1].tolist()):
-        reader = shards.get(place)
-        data, offsets = reader.array("source/bytes").tobytes(), reader.array("source/offsets")
-        if (offsets[1:] < offsets[:-1]).any() or offsets[-1] > len(data):
-            raise DamagedError(f"{reader.path}: source/offsets do not rise to at most {len(data)}: bytes have changed")
-        for row, (begin, end) in enumerate(pairwise(offsets.tolist())):
-            name = data[begin:end]
-            if name in names:
-                found.setdefault(name, []).append(start + row)
+    for number, name in enumerate(OpenShards((index,)).each("source/bytes", "source/offsets")):
+        if name in names:
+            found.setdefault(name, []).append(number)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import numbers
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,8 +17,8 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.fields import Field, write_fields
 from kseq.format import FORMAT_VERSION
 from kseq.images import CHANNELS, MAX_PIXELS
-from kseq.order import hash_key, permute
 from kseq.resize import INTERPOLATIONS, RESIZES
+from kseq.shares import check_fractions, draw_shares
 from kseq.sources.files import Source, SourceImage
 
 __all__ = ["ENCODINGS", "Plan", "Settings", "make_plan"]
@@ -183,29 +182,18 @@ def make_plan(
 def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
     wanted = {name: fraction for name, fraction in fractions.items() if fraction}
     named = {image.split for image in source.images} - {None}
-    for name, fraction in wanted.items():
-        if not isinstance(fraction, numbers.Real) or not 0 < fraction < 1:
-            raise ArgumentError(f"{name}={fraction!r}: allowed is a share between 0 and 1")
+    check_fractions(wanted)
+    for name in wanted:
         if name in named:
-            raise ArgumentError(f"{name}={fraction}: {source.root} says already which images {name} has")
-    if sum(wanted.values()) >= 1:
-        raise ArgumentError(f"{' + '.join(wanted)} = {sum(wanted.values()):g}: nothing would be left for train")
+            raise ArgumentError(f"{name}={wanted[name]}: {source.root} says already which images {name} has")
     splits = [image.split or "train" for image in source.images]
     if not wanted and all(image.group is None for image in source.images):
         return splits
     units, unit_of = _units(source, splits)
     labels = np.array([source.images[first].label for first in units] if stratify else np.zeros(len(units)), np.int64)
-    # Each class in an order of its own chance; a split takes from the front what the others left.
-    chance = permute(np.arange(len(units)), max(len(units), 1), hash_key(whole("seed", seed), 1))
-    queues = [each[np.argsort(chance[each])] for each in (np.flatnonzero(labels == label) for label in np.unique(labels))]
-    sizes = [len(queue) for queue in queues]
-    chosen: dict[int, str] = {}
-    for name, fraction in sorted(wanted.items()):
-        counts = _shares(sizes, [len(queue) for queue in queues], fraction)
-        for place, count in enumerate(counts):
-            chosen.update((unit, name) for unit in queues[place][:count].tolist())
-            queues[place] = queues[place][count:]
-    splits = [chosen.get(unit, split) for unit, split in zip(unit_of, splits, strict=True)]
+    drawn = draw_shares(np.unique(labels, return_inverse=True)[1], wanted, seed).tolist()
+    names = ["train", *sorted(wanted)]
+    splits = [split if unit < 0 else names[drawn[unit]] for unit, split in zip(unit_of, splits, strict=True)]
     for name in [*wanted, "train"] if wanted else []:
         if name not in splits:
             found = f"{len(units)} groups" if any(image.group is not None for image in source.images) else f"{len(units)}"
@@ -242,18 +230,6 @@ def _units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
             if unit == len(firsts):
                 firsts.append(number)
     return firsts, unit_of
-
-
-def _shares(sizes: list[int], left: list[int], fraction: float) -> list[int]:
-    """Whole shares of groups that add up to the share of the total: largest remainders round up (Hamilton's method).
-
-    A group gives no more than what other splits left of it.
-    """
-    exact = np.array(sizes) * fraction
-    shares = np.floor(exact).astype(int)
-    for _ in range(round(sum(sizes) * fraction) - int(shares.sum())):
-        shares[np.where(shares < left, exact - shares, -np.inf).argmax()] += 1
-    return shares.tolist()
 
 
 def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:

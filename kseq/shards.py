@@ -8,7 +8,8 @@ import mmap
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from kseq.maps import Span, map_file, most_maps
 from kseq.shard import ShardReader
 
 __all__ = ["OpenShards"]
+
+# Of an array of all samples' elements, so many samples' are copied in one go.
+_CUT_AT_ONCE = 1 << 16
 
 # In place of a row's number: the shard was not looked at yet, or its rows do not fit into the table.
 _UNKNOWN, _APART = -1, -2
@@ -178,6 +182,36 @@ class OpenShards:
         part = int(np.searchsorted(self._starts, number, side="right")) - 1
         return self._indexes[part], number - int(self._starts[part])
 
+    def copy_all(self, name: str, out: np.ndarray) -> None:
+        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that has room for its numbers."""
+        start = 0
+        for _, array in self._all(name, name):
+            out[start : start + len(array)] = array
+            start += len(array)
+
+    def each(self, flat: str, offsets: str) -> Iterator[bytes]:
+        """What belongs to each sample, from the first to the last, in an array of all samples' elements.
+
+        Args:
+            flat: Name of the array of elements.
+            offsets: Of the array that says where each sample's begin and end.
+
+        Raises:
+            DamagedError: Where offsets do not rise, or not to within the array.
+        """
+        for (path, elements), (_, places) in zip(self._all(flat, flat), self._all(flat, offsets), strict=True):
+            yield from _cut(f"{path}: {flat}", elements, places)
+
+    def _all(self, of: str, name: str) -> Iterator[tuple[str, np.ndarray]]:
+        """An array of all samples, piece by piece, and where each lies: the column of an index that has `of` as one, else that
+        of each shard."""
+        for index, first in zip(self._indexes, self._starts.tolist(), strict=False):
+            if of in index.columns:
+                yield index.path, index.columns[name]
+            else:
+                readers = (self.get(first + place) for place in range(index.num_shards))
+                yield from ((reader.path, reader.array(name)) for reader in readers)
+
     def _table(self, name: str, number: int) -> _Table | None:
         """The table of an array; shard `number` is opened to learn its form, if need be."""
         found = self._tables.get(name)
@@ -192,6 +226,16 @@ class OpenShards:
     @property
     def num_shards(self) -> int:
         return int(self._starts[-1])
+
+
+def _cut(place: str, flat: np.ndarray, offsets: np.ndarray) -> Iterator[bytes]:
+    if (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) > len(flat):
+        raise DamagedError(f"{place}: its offsets do not rise to at most {len(flat)}: bytes have changed")
+    for first in range(0, len(offsets) - 1, _CUT_AT_ONCE):
+        places = offsets[first : first + _CUT_AT_ONCE + 1].tolist()
+        data = flat[places[0] : places[-1]].tobytes()
+        size = flat[:1].nbytes
+        yield from (data[(start - places[0]) * size : (end - places[0]) * size] for start, end in pairwise(places))
 
 
 def _slot_bytes(indexes: Sequence[Index]) -> int:

@@ -181,7 +181,7 @@ def test_offsets_of_sources_that_are_broken_are_named(numbered: Path, tmp_path: 
     path = Path(shutil.copytree(numbered, tmp_path / "packed"))
     with h5py.File(path / "shard-00000.h5", "r+") as file:
         file["source/offsets"][1] = 10**6
-    with pytest.raises(DamagedError, match="shard-00000.h5: source/offsets do not rise"):
+    with pytest.raises(DamagedError, match="shard-00000.h5: source/bytes: its offsets do not rise"):
         read(Index.open(str(path)), tmp_path / "l.txt", source(99))
 
 

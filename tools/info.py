@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 import kseq
+from kseq.labels import count_splits, read_labels
 
+from .samples import print_samples
 from .table import format_bytes, format_count, format_counts, printable
 
 
@@ -22,12 +24,20 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument("--rejected", action="store_true", help="list the files that were left out when it was packed")
+    parser.add_argument(
+        "--samples",
+        action="store_true",
+        help="list the samples instead, as CSV, or with --json as JSON Lines: id, split, label, source",
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the dataset holds."""
     with kseq.ShardDataset(arguments.dataset) as dataset:
+        if arguments.samples:
+            print_samples(dataset, arguments.json)
+            return 0
         facts = _facts(dataset)
         if not arguments.rejected:
             del facts["rejected"]
@@ -58,22 +68,10 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
         "dropped": len(index.dropped),
         "class_names": list(dataset.classes),
         "splits": dataset.splits,
-        "class_counts": _class_counts(dataset),
+        "class_counts": count_splits(index, index.splits, read_labels(index)).classes,
         "num_rejected": len(rejected),
         "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
     }
-
-
-def _class_counts(dataset: kseq.ShardDataset) -> dict[str, list[int]]:
-    """For each split, the number of samples of each class; nothing where samples have no label."""
-    counts: dict[str, list[int]] = {}
-    if "label" not in dataset.fields:
-        return counts
-    for name, ids in dataset.index.splits.items():
-        labels = np.empty(len(ids), dataset.fields["label"].dtype)
-        dataset.gather("label", ids.astype(np.int64), labels)
-        counts[name] = np.bincount(labels, minlength=len(dataset.classes)).tolist()
-    return counts
 
 
 def _as_text(facts: dict[str, Any]) -> str:
