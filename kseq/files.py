@@ -53,14 +53,26 @@ def publishing(path: str) -> Iterator[str]:
             yield temporary
             if os.path.exists(temporary):
                 flush(temporary)
-                os.replace(temporary, path)
-                flush(folder)
+                _give_name(temporary, path)
         finally:
             remove_temporary(folder, os.path.basename(temporary))
     except KseqError:
         raise
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _give_name(temporary: str, path: str) -> None:
+    """Rename a file within its folder, so that its name is on the disk."""
+    is_new = not os.path.exists(path)
+    os.replace(temporary, path)
+    try:
+        flush(os.path.dirname(temporary))
+    except OSError:
+        # A name that may be gone after a crash must not count as published.
+        if is_new:
+            os.unlink(path)
+        raise
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:

@@ -21,6 +21,19 @@ LOCK_NAME = ".kseq-lock"
 _WRITTEN_WITHIN = 1.0
 
 
+# The lock files that this process has open.
+_held: set[int] = set()
+
+
+def _close_held() -> None:
+    """The kernel's lock lasts until nobody has the file open, and a forked child may live longer than this process."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_close_held)
+
+
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
     """Keeps a dataset's folder to this process until the end of the block; readers are not kept out.
@@ -131,6 +144,7 @@ def _take(path: str, me: _Process) -> int:
         except BaseException:
             os.close(descriptor)
             raise
+        _held.add(descriptor)
         return descriptor
 
 
@@ -208,11 +222,14 @@ def _sign(path: str, descriptor: int, me: _Process) -> None:
 
 
 def _release(path: str, descriptor: int, me: _Process) -> None:
-    # In a forked child nothing is removed, and a folder may have been exchanged for another that this process locked as well.
+    if descriptor not in _held:
+        # In a forked child.
+        return
+    # The folder may have been exchanged for another since, which this process has locked as well.
     with suppress(OSError):
-        if me.pid == os.getpid():
-            with open(path, "rb") as file:
-                is_mine = _read(file.fileno()) == me
-            if is_mine:
-                os.unlink(path)
+        with open(path, "rb") as file:
+            is_mine = _read(file.fileno()) == me
+        if is_mine:
+            os.unlink(path)
+    _held.discard(descriptor)
     os.close(descriptor)

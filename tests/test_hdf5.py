@@ -456,6 +456,18 @@ def test_publishing_leaves_the_old_file_where_the_block_fails(tmp_path: Path) ->
     assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]
 
 
+def test_a_file_whose_name_may_not_be_on_the_disk_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_for_folders(path: str) -> None:
+        if os.path.isdir(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("kseq.files.flush", fail_for_folders)
+    message = r"a.h5: cannot be written: Input/output error"
+    with pytest.raises(WriteError, match=message), publishing(str(tmp_path / "a.h5")) as temporary:
+        Path(temporary).write_text("new")
+    assert not list(tmp_path.iterdir())
+
+
 def test_publishing_names_the_file_that_cannot_be_written(tmp_path: Path) -> None:
     target = tmp_path / "missing" / "a.h5"
     message = f"^{target}: cannot be written: No such file or directory$"

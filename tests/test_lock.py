@@ -131,6 +131,20 @@ def test_a_forked_child_that_leaves_the_block_does_not_give_the_lock_back(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_forked_child_that_lives_longer_than_its_killed_parent_does_not_keep_the_lock(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time\nfrom kseq.lock import locked\nwith locked(sys.argv[1]):\n"
+        "    child = os.fork()\n    if not child:\n        time.sleep(100)\n"
+        "    print(child, flush=True)\n    os.kill(os.getpid(), 9)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.wait()
+        with locked(str(tmp_path)):
+            os.kill(child, signal.SIGKILL)
+
+
 def test_of_many_that_take_it_from_each_other_and_from_the_dead_one_has_it(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", CONTEND, tmp_path, "100", "dies" if number % 2 else "lives"])
