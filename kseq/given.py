@@ -56,8 +56,10 @@ def open_given(given: Any, option: str | None, verify: str) -> Given:
         raise ArgumentError(f"dataset={given!r}: allowed is {_ALLOWED}")
     shares = tuple(_checked_share(each, share) for each, share in given.items())
     opened = [_open_one(each, option, verify) for each in given]
-    joined = functools.reduce(ShardDataset.concat, [dataset for dataset, _ in opened])
     origin = dict(zip([origin for _, origin in opened], shares, strict=True))
+    if len(origin) < len(opened):
+        raise ArgumentError(f"dataset={given!r}: two of its paths are of the same folder")
+    joined = functools.reduce(ShardDataset.concat, [dataset for dataset, _ in opened])
     return Given(joined, origin, tuple(len(dataset) for dataset, _ in opened), shares)
 
 

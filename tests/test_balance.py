@@ -317,6 +317,7 @@ def test_refuses_what_does_not_go_with_a_dataset(numbered: Path, second: Path, w
     assert refused([train]).startswith("dataset=[<ShardDataset ")
     for share in (0, -1, float("nan"), float("inf"), "1", True, None):
         assert refused({train: share}).endswith(f"is {share!r}: allowed are finite numbers above 0")
+    assert refused({numbered: 1, str(numbered): 2}).endswith("two of its paths are of the same folder")
     words = "shares of several datasets exclude each other: give one of them"
     assert refused({train: 1}, balance="class") == f"balance and {words}"
     assert refused({train: 1, kseq.ShardDataset(second): 1e-9}).startswith("an epoch of 104 samples has none of dataset 1 of 2")
