@@ -112,6 +112,7 @@ def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path)
     [
         ({"age": [1, None]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
         ({"age": [1, float("nan")]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
+        ({"age": [1, "[" * 100_000]}, {"weight": "age", "label": ""}, "row 2 has weight [[[[[[[[[["),
         ({"age": [[1], [float("inf")]]}, {"targets": {"age": "age"}}, "row 2 has [inf], allowed are finite numbers (age)"),
         ({"weight": [1, -2]}, {"weight": "weight", "label": ""}, "row 2 has weight -2, allowed are finite numbers of 0"),
         ({"weight": [1, None]}, {"weight": "weight", "label": ""}, "row 2 has no weight (weight)"),
@@ -338,3 +339,13 @@ def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
     for one, other in zip(found, expected, strict=True):
         assert isinstance(one, Refused) == isinstance(other, Refused)
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=not isinstance(one, str))
+
+
+def test_lists_that_are_all_empty_are_lists_of_any_length(tmp_path: Path) -> None:
+    with packed(tmp_path, {"ages": [[], []]}, targets={"ages": "ages"}, label="") as dataset:
+        assert [dataset[number]["ages"].shape for number in range(2)] == [(0,), (0,)]
+
+
+def test_lists_of_empty_lists_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"target ages: shapes \(1, 0\), allowed are one shape, or plain lists"):
+        packed(tmp_path, {"ages": [[[]], [[]]]}, targets={"ages": "ages"}, label="")

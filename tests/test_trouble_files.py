@@ -180,8 +180,22 @@ def test_links_are_held_to_the_rule_in_a_yolo_folder(tmp_path: Path) -> None:
     (tmp_path / "yolo/labels/0.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     (tmp_path / "yolo/images/0.png").symlink_to("../../elsewhere/x/00000.png")
     shutil.copy(tmp_path / "elsewhere/x/00001.png", tmp_path / "yolo/images/1.png")
-    assert packed(tmp_path / "yolo") == (["images/1.png"], {"images/0.png": LINK_OUT})
-    assert packed(tmp_path / "yolo", follow_links=True) == (["images/0.png", "images/1.png"], {})
+    (tmp_path / "yolo/images/more").symlink_to("../../elsewhere/x")
+    (tmp_path / "yolo/images/loop").symlink_to("../images")
+    links = {"images/loop": FOLDER_LINK, "images/more": FOLDER_LINK}
+    assert packed(tmp_path / "yolo") == (["images/1.png"], {"images/0.png": LINK_OUT, **links})
+    names = ["images/0.png", "images/1.png", "images/more/00000.png", "images/more/00001.png"]
+    assert packed(tmp_path / "yolo", follow_links=True) == (names, {"images/loop": FOLDER_LOOP})
+
+
+def test_a_yolo_folder_whose_images_are_a_link_says_so(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "elsewhere", {"x": 1})
+    (tmp_path / "yolo/labels").mkdir(parents=True)
+    (tmp_path / "yolo/labels/00000.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (tmp_path / "yolo/images").symlink_to("../elsewhere/x")
+    with pytest.raises(SourceError, match="holds no image that can be packed.*lies behind a link out of the source's folder"):
+        packed(tmp_path / "yolo")
+    assert packed(tmp_path / "yolo", follow_links=True) == (["images/00000.png"], {})
 
 
 def test_follow_links_goes_with_files_only(photos: Path) -> None:

@@ -142,7 +142,7 @@ def _parse(cell: Any) -> Any:
     if stripped.startswith("["):
         try:
             return json.loads(stripped)
-        except ValueError:
+        except (ValueError, RecursionError):
             return stripped
     if "|" in stripped:
         return [part.strip() for part in stripped.split("|") if part.strip()]
@@ -196,10 +196,11 @@ def _numbers(name: str, parsed: Sequence[Any]) -> Column:
         reason = next((each for each in arrays if isinstance(each, Refused)), "there are no samples")
         raise SourceError(f"target {name}: no sample has numbers (the first {reason})")
     shapes = {each.shape for each in good}
-    if len(shapes) > 1 and any(len(shape) != 1 for shape in shapes):
+    is_fixed = len(shapes) == 1 and not any(0 in shape for shape in shapes)
+    if not is_fixed and any(len(shape) != 1 for shape in shapes):
         raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are one shape, or plain lists")
     dtype = "<i8" if all(each.dtype.kind == "i" for each in good) else "<f4"
-    field = Field(name, "numbers", False, dtype, shapes.pop() if len(shapes) == 1 else (None,))
+    field = Field(name, "numbers", False, dtype, shapes.pop() if is_fixed else (None,))
     return field, [each if isinstance(each, Refused) else each.astype(dtype) for each in arrays]
 
 

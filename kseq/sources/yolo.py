@@ -27,6 +27,7 @@ from kseq.images import read_header
 from kseq.sources.drafts import object_fields
 from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage
 from kseq.sources.links import Links
+from kseq.sources.tree import Entry, FolderTree
 
 __all__ = ["YoloSource"]
 
@@ -55,15 +56,16 @@ class YoloSource(FileSource):
         pairs = list(_pairs(root))
         if not pairs:
             raise SourceError(f"{root}: expected are {root}/images and {root}/labels, or {root}/train/images and so on")
-        links = Links(root, follow_links)
-        found = [each for images, labels in pairs for each in _scan(root, images, labels, links)]
+        tree, links = FolderTree(root, follow_links), Links(root, follow_links)
+        found = [each for images, labels in pairs for each in _scan(tree, images, labels, links)]
         found.sort(key=lambda each: (each.split or "", each.path))
         most = max((int(each.more[1].max(initial=-1)) for each in found), default=-1)
         names = tuple(class_names if class_names is not None else _class_names(root, most))
         if most >= len(names):
             raise SourceError(f"{root}: class number {most} has no name, there are {len(names)}: {', '.join(names[:5])}")
         if all(each.refused for each in found):
-            raise SourceError(f"{root}: holds no image that can be packed")
+            reason = f" (first: {os.fsdecode(found[0].path)}: {found[0].refused})" if found else ""
+            raise SourceError(f"{root}: holds no image that can be packed{reason}")
         return cls(root, names, found, object_fields(names))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
@@ -90,27 +92,32 @@ def _has_text(folder: str) -> bool:
     return any(name.endswith(".txt") for _, _, names in os.walk(folder) for name in names)
 
 
-def _stems(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Path without its suffix, below the folder, to path."""
-    paths = [
-        os.path.relpath(os.path.join(place, name), folder) for place, _, names in os.walk(folder) for name in sorted(names)
-    ]
-    return {os.path.splitext(path)[0]: path for path in sorted(paths) if path.lower().endswith(suffixes)}
+def _stems(tree: FolderTree, folder: str, suffixes: tuple[str, ...]) -> dict[str, Entry]:
+    """Path without its suffix, below the folder, to file; or the path of a folder that is not gone into."""
+    start = tree.enter(os.path.relpath(folder, tree.root))
+    found = {}
+    for each in tree.files(start):
+        path = os.path.relpath(each.path, start.path)
+        if path.lower().endswith(suffixes):
+            found[os.path.splitext(path)[0]] = each
+        elif each.refused is not None:
+            found[path] = each
+    return found
 
 
-def _scan(root: str, images: str, labels: str, links: Links) -> Iterator[SourceImage]:
-    found, texts = _stems(images, IMAGE_SUFFIXES), _stems(labels, (".txt",))
+def _scan(tree: FolderTree, images: str, labels: str, links: Links) -> Iterator[SourceImage]:
+    found, texts = _stems(tree, images, IMAGE_SUFFIXES), _stems(tree, labels, (".txt",))
     texts.pop("classes", None)
-    nothing = np.empty((0, 4), np.float32), np.empty(0, np.int32)
     for stem in sorted(found.keys() | texts.keys()):
-        path = os.path.join(images, found[stem]) if stem in found else os.path.join(labels, texts[stem])
-        name = os.fsencode(os.path.relpath(path, root))
-        objects = nothing
+        file = found.get(stem) or texts[stem]
+        name = os.fsencode(file.path)
+        objects = np.empty((0, 4), np.float32), np.empty(0, np.int32)
         size, refused = links.look(name)
-        if stem not in found:
+        refused = file.refused or refused
+        if refused is None and stem not in found:
             refused = "no image goes with it"
-        elif stem in texts:
-            objects = _read_text(os.path.join(labels, texts[stem]))
+        elif refused is None and stem in texts:
+            objects = _read_text(os.path.join(tree.root, texts[stem].path))
         yield SourceImage(name, -1, _split(name), 0 if refused else size, refused, more=objects)
 
 
