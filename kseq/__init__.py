@@ -14,6 +14,7 @@ from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.change import undo
 from kseq.dataset import ShardDataset
 from kseq.errors import KseqError
+from kseq.export import ExportReport, export
 from kseq.pack import PackReport, pack
 from kseq.verify import VerifyReport, verify
 
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CenterCrop",
+    "ExportReport",
     "KseqError",
     "PackReport",
     "RandomFlip",
@@ -32,6 +34,7 @@ __all__ = [
     "ShardSequence",
     "VerifyReport",
     "errors",
+    "export",
     "pack",
     "undo",
     "verify",

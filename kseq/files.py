@@ -10,9 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from kseq.errors import KseqError, WriteError
+from kseq.errors import DatasetExistsError, KseqError, WriteError
 
-__all__ = ["TEMPORARY_PREFIX", "copy_into", "flush", "link_or_copy", "publishing", "remove_temporary", "start_writing"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "copy_into",
+    "flush",
+    "link_or_copy",
+    "publishing",
+    "publishing_folder",
+    "remove_temporary",
+    "start_writing",
+]
 
 TEMPORARY_PREFIX = ".kseq-tmp-"
 _COPY_BYTES = 1 << 20
@@ -45,6 +54,34 @@ def publishing(path: str) -> Iterator[str]:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         remove_temporary(folder, os.path.basename(temporary))
+
+
+@contextmanager
+def publishing_folder(path: str) -> Iterator[str]:
+    """Gives an empty folder beside `path`, which becomes `path` at the end of the block, or goes if the block raises.
+
+    The files in it are flushed to the disk by who writes them, or not.
+
+    Raises:
+        DatasetExistsError: Where something lies at `path`.
+        WriteError: Where the operating system refuses.
+    """
+    parent, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(parent, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    if os.path.lexists(path):
+        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make")
+    try:
+        os.makedirs(temporary)
+        yield temporary
+        flush(temporary)
+        os.rename(temporary, os.path.join(parent, name))
+        flush(parent)
+    except KseqError:
+        raise
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:
