@@ -16,7 +16,7 @@ from kseq.sources.files import Source
 from kseq.sources.folder import FolderSource
 from kseq.sources.huggingface import HuggingFaceSource
 from kseq.sources.many import is_pattern
-from kseq.sources.table import TableSource
+from kseq.sources.table import ENDS, TableSource
 from kseq.sources.tfrecord import TFRecordSource
 from kseq.sources.webdataset import WebDatasetSource
 from kseq.sources.yolo import YoloSource
@@ -74,9 +74,7 @@ _WITH_ROOT = ("csv", "jsonl", "parquet", "coco")
 
 # What the end of a file's name says; of a folder, that of the files in it.
 _ENDS = {
-    r"\.[ct]sv": "csv",
-    r"\.(jsonl|ndjson)": "jsonl",
-    r"\.(parquet|pq)": "parquet",
+    **ENDS,
     r"\.json": "coco",
     r"\.tar": "webdataset",
     r"\.tfrecords?(-\d+-of-\d+)?": "tfrecord",

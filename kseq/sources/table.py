@@ -19,17 +19,18 @@ import codecs
 import csv
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.columns import Columns
 from kseq.sources.drafts import Record, draft_samples
 from kseq.sources.files import FileSource, file_size
 
-__all__ = ["FORMATS", "TableSource"]
+__all__ = ["ENDS", "FORMATS", "Table", "TableSource", "open_text", "table_format"]
 
 _DELIMITERS = ",;\t|"
 # What begins a file in UTF-16, which some spreadsheets write.
@@ -37,6 +38,52 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 # The cells of some columns, row by row.
 _Rows = Callable[[Sequence[str]], Iterator[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a table, by column.
+
+    Attributes:
+        path: The file.
+        names: Of its columns, in their order.
+    """
+
+    path: str
+    names: Sequence[str]
+    _rows: _Rows
+
+    @classmethod
+    def open(cls, path: str, table_format: str) -> Table:
+        """A table of one of `FORMATS`.
+
+        Raises:
+            SourceError: Where the file cannot be read as such a table.
+        """
+        with _reading(path):
+            return cls(path, *FORMATS[table_format](path))
+
+    def read(self, columns: Sequence[str]) -> dict[str, Sequence[Any]]:
+        """The cells of some columns, from the first row to the last.
+
+        Raises:
+            SourceError: Where the file cannot be read as such a table.
+        """
+        asked = list(dict.fromkeys(columns))
+        with _reading(self.path):
+            read: list[Sequence[Any]] = list(zip(*self._rows(asked), strict=True)) or [()] * len(asked)
+        return dict(zip(asked, read, strict=True))
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Says which file it is that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except UnicodeError as error:
+        raise SourceError(f"{path}: is not UTF-8: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -67,16 +114,9 @@ class TableSource(FileSource):
         root = os.path.dirname(path) or "." if root is None else root
         if not os.path.isdir(root):
             raise SourceError(f"{root}: is not a folder, expected is the one that the paths in {path} are relative to")
-        try:
-            names, rows = FORMATS[table_format](path)
-            found = columns.find(path, names)
-            asked = list(dict.fromkeys(name for _, name in found.named()))
-            read = list(zip(*rows(asked), strict=True)) or [()] * len(asked)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{path}: is not UTF-8: {error}") from error
-        cells = dict(zip(asked, read, strict=True))
+        table = Table.open(path, table_format)
+        found = columns.find(path, table.names)
+        cells = table.read([name for _, name in found.named()])
         draft = draft_samples(path, found, cells, _records(root, found, cells), class_names)
         return cls(root, draft.class_names, draft.images, draft.fields)
 
@@ -109,20 +149,24 @@ def _path(value: Any) -> bytes:
         return b""
 
 
-def _open_csv(path: str) -> tuple[list[str], _Rows]:
-    """A CSV with names in its first line, in UTF-8, or UTF-16 with its mark; its delimiter is what this line has most of."""
+def open_text(path: str, newline: str | None = None) -> TextIO:
+    """A file of text in UTF-8, or UTF-16 with its mark."""
     with open(path, "rb") as binary:
         encoding = "utf-16" if binary.read(2) in _UTF16_MARKS else "utf-8-sig"
     # Names of files may be other bytes than UTF-8: they come out as they went in.
-    opened = partial(open, path, encoding=encoding, errors="surrogateescape", newline="")
-    with opened() as file:
+    return open(path, encoding=encoding, errors="surrogateescape", newline=newline)
+
+
+def _open_csv(path: str) -> tuple[list[str], _Rows]:
+    """A CSV with names in its first line, in UTF-8, or UTF-16 with its mark; its delimiter is what this line has most of."""
+    with open_text(path, newline="") as file:
         head = file.readline()
     if not head.strip():
         raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
     delimiter = max(_DELIMITERS, key=head.count)
 
     def lines() -> Iterator[list[str]]:
-        with opened() as file:
+        with open_text(path, newline="") as file:
             yield from csv.reader(file, delimiter=delimiter, strict=True)
 
     def rows(asked: Sequence[str]) -> Iterator[Sequence[Any]]:
@@ -199,3 +243,11 @@ FORMATS: dict[str, Callable[[str], tuple[list[str], _Rows]]] = {
     "jsonl": _open_jsonl,
     "parquet": _open_parquet,
 }
+
+# What the end of a file's name says of it.
+ENDS = {r"\.[ct]sv": "csv", r"\.(jsonl|ndjson)": "jsonl", r"\.(parquet|pq)": "parquet"}
+
+
+def table_format(path: str) -> str | None:
+    """Which of `FORMATS` a file is, by its name; None for none."""
+    return next((each for end, each in ENDS.items() if re.search(rf"{end}$", path, re.IGNORECASE)), None)
