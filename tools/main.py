@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import kseq
 
-from . import demo, export, info, pack, undo, verify
+from . import add_field, demo, export, info, pack, relabel, rename_class, undo, verify
 from .bench import command as bench
 from .table import printable
 
-_COMMANDS = (pack, info, verify, undo, export, demo, bench)
+_COMMANDS = (pack, info, verify, relabel, rename_class, add_field, undo, export, demo, bench)
 
 # A shell's 128 + the number of the signal: SIGINT is 2, SIGTERM 15.
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
