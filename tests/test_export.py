@@ -272,6 +272,34 @@ def test_classes_that_would_be_numbered_otherwise_are_in_the_command(photos: Pat
     assert kseq.ShardDataset(tmp_path / "b").digest == kseq.ShardDataset(tmp_path / "a").digest
 
 
+def test_a_sample_that_was_given_another_label_lies_in_the_folder_of_its_class(photos: Path, tmp_path: Path) -> None:
+    kseq.pack(photos, tmp_path / "a", workers=0)
+    (tmp_path / "new.csv").write_text("id,label\n0,dog\n59,cat\n")
+    kseq.relabel(tmp_path / "a", tmp_path / "new.csv")
+    report = kseq.export(tmp_path / "a", tmp_path / "out")
+    assert {b"dog/00000000.jpg", b"cat/00000059.jpg", b"cat/00001.jpg"} < files(tmp_path / "out").keys()
+    pack_again(report, tmp_path / "b")
+    kseq.pack(tmp_path / "out", tmp_path / "c", workers=0)
+    before, after = (kseq.ShardDataset(tmp_path / name) for name in ("a", "b"))
+    np.testing.assert_array_equal(after.values("label"), before.values("label"))
+    again = kseq.ShardDataset(tmp_path / "c")
+    assert [len(again.where(label=name)) for name in ("cat", "dog")] == [40, 20]
+    for number in range(60):
+        assert again.source(number).split("/")[0] == again.classes[again[number]["label"]]
+
+
+def test_a_sample_that_was_given_to_another_split_lies_in_the_folder_of_its_split(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_photos(tmp_path / "photos" / split, {"cat": 3})
+    kseq.pack(tmp_path / "photos", tmp_path / "a", workers=0)
+    with changing(tmp_path / "a") as change:
+        change.publish("split", splits={"train": np.array([1, 2, 3]), "val": np.array([0, 4, 5])})
+    kseq.export(tmp_path / "a", tmp_path / "out")
+    moved = {b"val/cat/00000000.jpg", b"train/cat/00000003.jpg"}
+    stay = {b"train/cat/00001.jpg", b"train/cat/00002.jpg", b"valid/cat/00001.jpg", b"valid/cat/00002.jpg"}
+    assert files(tmp_path / "out").keys() == {*moved, *stay, b"samples.csv"}
+
+
 def test_names_that_no_file_below_a_folder_can_have_give_way_to_class_and_id(tmp_path: Path) -> None:
     write_numbered(tmp_path / "beside", {"x": 5})
     (tmp_path / "photos" / ".hidden").mkdir(parents=True)

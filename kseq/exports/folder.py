@@ -6,9 +6,10 @@ The rules:
 - It is called as its source was, byte for byte, where that is a path below a folder which ends like an image and has no hidden
   part (a leading dot), no `..`, and no archive or file of records on its way (`train-000.tar/0001.jpg`). Of `raw` and `jpeg`,
   the suffix becomes that of what is stored; of `keep` it stays, so that a WebP that was stored as PNG has its old name.
-- Where that cannot be, or is taken (by a name that differs in case alone, where the file system does not tell these apart), it
-  is `CLASS/ID.jpg`; or `SPLIT/CLASS/ID.jpg`, where the first sample's name begins with its split or does not fit either. ID is
-  the sample id in eight digits. A class name that no folder can have gives way to the class number.
+- Where its folder is that of another class or split, as after `kseq relabel`, or where the name cannot be, or is taken (by one
+  that differs in case alone, where the file system does not tell these apart), it is `CLASS/ID.jpg`; or `SPLIT/CLASS/ID.jpg`,
+  where the first sample's source begins with a split or is no such path either. ID is the sample id in eight digits. A class
+  name that no folder can have gives way to the class number.
 - A mask, or another image than the first, is called as the first image, in a folder called like its field.
 - The table is `samples.csv`, or `samples.jsonl` where samples hold lists, text or whole numbers: a row for each sample, in the
   order of their ids, with the columns `path`, `split` and one for each field. Classes are told by their names.
@@ -62,6 +63,7 @@ class FolderWriter:
         # Whether files that lose their names lie in folders of splits; the first sample tells.
         self._in_splits: bool | None = None
         self._made = b""
+        self._classes = frozenset(exported.class_names)
         fields = list(exported.fields.values())
         self._path, self.split_column = _free("path", exported.fields), _free("split", exported.fields)
         self.columns = {each.name: each.name for each in fields} | {fields[0].name: self._path}
@@ -93,14 +95,26 @@ class FolderWriter:
         if self._in_splits is None:
             first = kept.split(b"/")[0] if kept else b""
             self._in_splits = kept is None or os.fsdecode(first).lower() in SPLITS
-        if kept is not None:
+        label = int(sample.values["label"]) if "label" in sample.values else None
+        if kept is not None and not self._is_of_another(kept, label, _split_of(sample)):
             yield kept
         folders = [sample.split] if self._in_splits and sample.split else []
-        if "label" in sample.values:
-            folders.append(self._class_folder(int(sample.values["label"])))
+        if label is not None:
+            folders.append(self._class_folder(label))
         stem = f"{sample.number:08d}"
         yield os.fsencode("/".join([*folders, stem + picture.suffix]))
         yield from _numbered(stem, picture.suffix)
+
+    def _is_of_another(self, name: bytes, label: int | None, split: str) -> bool:
+        """Whether a file of this name would lie in the folder of another class or split."""
+        *folders, _ = os.fsdecode(name).split("/")
+        if label is None or not folders:
+            return False
+        named = SPLITS.get(folders[0].lower()) if len(folders) > 1 else None
+        folder = folders[0] if named is None else folders[1]
+        if folder not in self._classes:
+            return False
+        return folder != self._exported.class_names[label] or (named is not None and split != "" and named != split)
 
     def _class_folder(self, label: int) -> str:
         name = self._exported.class_names[label]
