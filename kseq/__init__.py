@@ -10,12 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kseq import errors
+from kseq.add_field import FieldReport, add_field
 from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.change import undo
 from kseq.dataset import ShardDataset
 from kseq.drop import DropReport, drop
 from kseq.errors import KseqError
+from kseq.export import ExportReport, export
 from kseq.pack import PackReport, pack
+from kseq.relabel import RelabelReport, relabel
+from kseq.rename_class import RenameReport, rename_class
 from kseq.split import SplitReport, split
 from kseq.verify import VerifyReport, verify
 
@@ -27,17 +31,25 @@ __version__ = "0.1.0"
 __all__ = [
     "CenterCrop",
     "DropReport",
+    "ExportReport",
+    "FieldReport",
     "KseqError",
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
+    "RelabelReport",
+    "RenameReport",
     "ShardDataset",
     "ShardSequence",
     "SplitReport",
     "VerifyReport",
+    "add_field",
     "drop",
     "errors",
+    "export",
     "pack",
+    "relabel",
+    "rename_class",
     "split",
     "undo",
     "verify",

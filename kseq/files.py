@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
 
-from kseq.errors import KseqError, WriteError
+from kseq.errors import DatasetExistsError, KseqError, WriteError
 
 __all__ = [
     "TEMPORARY_PREFIX",
@@ -19,6 +19,7 @@ __all__ = [
     "flush",
     "link_or_copy",
     "publishing",
+    "publishing_folder",
     "remove_temporary",
     "start_writing",
 ]
@@ -73,6 +74,34 @@ def _give_name(temporary: str, path: str) -> None:
         if is_new:
             os.unlink(path)
         raise
+
+
+@contextmanager
+def publishing_folder(path: str) -> Iterator[str]:
+    """Gives an empty folder beside `path`, which becomes `path` at the end of the block, or goes if the block raises.
+
+    The files in it are flushed to the disk by who writes them, or not.
+
+    Raises:
+        DatasetExistsError: Where something lies at `path`.
+        WriteError: Where the operating system refuses.
+    """
+    parent, name = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(parent, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    if os.path.lexists(path):
+        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make")
+    try:
+        os.makedirs(temporary)
+        yield temporary
+        flush(temporary)
+        os.rename(temporary, os.path.join(parent, name))
+        flush(parent)
+    except KseqError:
+        raise
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:

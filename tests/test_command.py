@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import write_numbered
 from kseq_tools.main import main, make_parser
-from kseq_tools.pack import _Progress
+from kseq_tools.pack import Progress
 
 import kseq
 
@@ -224,7 +224,7 @@ def test_the_rate_of_a_resumed_packing_counts_what_this_run_did(
 ) -> None:
     clock = iter([0.0, 20.0, 20.0, 40.0, 40.0])
     monkeypatch.setattr("kseq_tools.pack.time.monotonic", lambda: next(clock))
-    with _Progress() as progress:
+    with Progress() as progress:
         progress.show(1000, 2000)
         progress.show(1200, 2000)
     assert capsys.readouterr().err.splitlines()[-1] == "1,200 of 2,000 images, 5 images/s"

@@ -75,6 +75,13 @@ def write_archives(folder: Path) -> None:
     np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
 
 
+def write_corrections(folder: Path) -> None:
+    """The tables of other labels and new targets that the README names."""
+    (folder / "mistakes.csv").write_text("source,label\ndaisy/00003.jpg,rose\ndaisy/00007.jpg,rose\n")
+    (folder / "heights.csv").write_text("source,height\ndaisy/00003.jpg,0.5\n")
+    (folder / "topics.csv").write_text("id,topics\n0,garden|summer\n79,summer\n")
+
+
 def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -83,6 +90,7 @@ def test_commands_and_examples_run_as_printed(
     write_objects(tmp_path)
     write_coco_and_yolo(tmp_path)
     write_archives(tmp_path)
+    write_corrections(tmp_path)
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
     assert len(commands) >= 3
     for command in commands:

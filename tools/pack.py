@@ -166,7 +166,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--shard-bytes",
-        type=_size,
+        type=size_in_bytes,
         metavar="SIZE",
         help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
     )
@@ -183,7 +183,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name, column
 
 
-def _size(text: str) -> int:
+def size_in_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size, expected is a number of bytes, or one with K, M or G")
@@ -195,13 +195,13 @@ def run(arguments: argparse.Namespace) -> int:
     names = [name for name in inspect.signature(kseq.pack).parameters if name != "progress"]
     chosen = {name: getattr(arguments, name) for name in names}
     chosen["targets"] = dict(arguments.targets or ())
-    with _Progress() as progress:
+    with Progress() as progress:
         report = kseq.pack(**chosen, progress=progress.show)
     print(_plan(report) if arguments.dry_run else _summary(report))
     return 0
 
 
-class _Progress:
+class Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
@@ -209,7 +209,7 @@ class _Progress:
         self._started = self._last = time.monotonic()
         self._resumed: int | None = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,7 @@ from kseq.sources.columns import Columns
 from kseq.sources.files import SPLITS, SourceImage
 from kseq.sources.values import Refused
 
-__all__ = ["MASK", "Draft", "Record", "draft_samples", "object_fields"]
+__all__ = ["MASK", "Draft", "Record", "class_numbers", "draft_samples", "object_fields"]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
 
@@ -81,7 +81,7 @@ def draft_samples(
     labels: Sequence[int | Refused] | None = None
     names: tuple[str, ...] = ()
     if columns.label is not None:
-        names, labels = _labels(cells[columns.label], class_names)
+        names, labels = class_numbers(cells[columns.label], class_names)
     found = list(_others(columns, cells, class_names if columns.label is None else None))
     first, *images = (replace(IMAGE, name=name) for name in columns.image_fields())
     masks = [MASK] if columns.mask is not None else []
@@ -159,7 +159,8 @@ def _groups(cells: Sequence[Any]) -> list[str | None]:
     return _each_once(cells, lambda cell: None if values.is_missing(cell) else str(cell))
 
 
-def _labels(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[int | Refused]]:
+def class_numbers(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[int | Refused]]:
+    """The classes of a column of labels, those found unless they are given, and the number of each cell's."""
     named = _each_once(cells, values.class_name)
     classes = values.sorted_names(name for name in set(named) if name is not None) if class_names is None else class_names
     numbers: dict[str | None, int | Refused] = {name: number for number, name in enumerate(classes)}

@@ -31,7 +31,7 @@ from kseq.sources.drafts import Record, draft_samples
 from kseq.sources.files import Source, read_piece
 from kseq.sources.many import find_files, name_below, split_of
 
-__all__ = ["TFRecordSource"]
+__all__ = ["TFRecordSource", "example_class", "framed"]
 
 _USUAL = {
     "image": ("image/encoded", "image", "image_raw", "img", "jpeg", "png"),
@@ -190,7 +190,7 @@ def _parse(data: bytes) -> dict[str, list[Any]]:
     Raises:
         ImageError: Where the bytes are none.
     """
-    example = _example()
+    example = example_class()
     from google.protobuf.message import DecodeError
 
     try:
@@ -204,6 +204,16 @@ def _parse(data: bytes) -> dict[str, list[Any]]:
     return found
 
 
+def framed(data: bytes) -> bytes:
+    """The bytes of a record as they stand in a file: with its length, and a checksum of either.
+
+    Raises:
+        ArgumentError: Where google-crc32c is not installed.
+    """
+    crc32c, length = _crc32c(), struct.pack("<Q", len(data))
+    return b"".join([length, struct.pack("<I", _masked(crc32c(length))), data, struct.pack("<I", _masked(crc32c(data)))])
+
+
 def _crc32c() -> Any:
     try:
         import google_crc32c
@@ -213,7 +223,7 @@ def _crc32c() -> Any:
 
 
 @functools.cache
-def _example() -> Any:
+def example_class() -> Any:
     """The class of `tf.train.Example`, in a pool of its own: TensorFlow may have its own in this process."""
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format

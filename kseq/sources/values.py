@@ -24,7 +24,7 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.fields import Field
 
-__all__ = ["Refused", "boxes", "class_name", "is_missing", "labels", "sorted_names", "target", "text", "weight"]
+__all__ = ["Refused", "boxes", "class_name", "is_missing", "labels", "listed", "sorted_names", "target", "text", "weight"]
 
 _WHOLE = re.compile(r"-?\d{1,18}")
 _ALL_WHOLE_BELOW = 2.0**53
@@ -174,9 +174,15 @@ def _labels(name: str, content: str, parsed: Sequence[Any], class_names: Sequenc
     return Field(name, content, False, "<i4", (None,), tuple(classes)), values
 
 
+def listed(cell: Any) -> list[Any]:
+    """The values of a cell that may hold several: those of a list, the parts between `|`, one alone, or none."""
+    value = _parse(cell)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
 def _names(value: Any) -> list[str] | None:
     """The class names in a cell; None where one is no name."""
-    names = [class_name(each) for each in (value if isinstance(value, list) else [] if value is None else [value])]
+    names = [class_name(each) for each in listed(value)]
     return None if None in names else [each for each in names if each is not None]
 
 

@@ -1,0 +1,1 @@
+"""What a dataset can be exported to, one module each."""
