@@ -6,37 +6,31 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
 from kseq.arguments import whole, whole_pair
-from kseq.build import ShardTask, build_shard
-from kseq.errors import ArgumentError, SourceError, WorkerDiedError
+from kseq.build import ShardTask
+from kseq.errors import ArgumentError, SourceError
 from kseq.fields import Field
 from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
 from kseq.index import Contents, write_index
 from kseq.plan import Plan, Settings, make_plan
+from kseq.running import Progress, run_tasks
 from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
 from kseq.sources.files import Source
 from kseq.sources.iterables import spooled
 from kseq.sources.opening import open_source
 from kseq.target import check_apart, open_shard, target_folder
-from kseq.workers import process_pool, usable_cores
+from kseq.workers import usable_cores
 
 __all__ = ["PackReport", "pack"]
 
 ON_ERROR = ("skip", "fail")
-
-# Seconds between two calls of `progress`.
-_PROGRESS_EVERY = 0.1
 
 
 @dataclass(frozen=True)
@@ -192,7 +186,7 @@ def pack(
             for number in range(plan.num_shards)
             if number not in resumed
         ]
-        _run(tasks, workers, _Progress(plan, resumed, progress))
+        run_tasks(tasks, workers, _progress(plan, resumed, progress))
         report = _publish(plan, folder, len(resumed))
     return replace(report, path=target, seconds=time.monotonic() - started)
 
@@ -211,92 +205,16 @@ def _open(
     yield open_source(place, source_format, columns, root, class_names)
 
 
+def _progress(plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> Progress:
+    done = sum(len(plan.shard_images(number)) for number in resumed)
+    return Progress(done, len(plan.source.images), call)
+
+
 def _path(name: str, value: Any) -> str:
     try:
         return os.fsdecode(value)
     except TypeError as error:
         raise ArgumentError(f"{name}={value!r}: allowed is a path") from error
-
-
-class _Progress:
-    """Counts images done and passes the number on."""
-
-    def __init__(self, plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> None:
-        self.total = len(plan.source.images)
-        self.done = sum(len(plan.shard_images(number)) for number in resumed)
-        self._call = call
-
-    def show(self, more: int) -> bool:
-        self.done += more
-        if self._call is not None:
-            self._call(self.done, self.total)
-        return True
-
-
-def _run(tasks: list[ShardTask], workers: int, progress: _Progress) -> None:
-    progress.show(0)
-    if workers == 0:
-        for task in tasks:
-            build_shard(task, progress.show)
-        return
-    shared = get_context("spawn")
-    done, stop = shared.Value("Q", 0), shared.Event()
-    with process_pool(min(workers, max(len(tasks), 1)), _remember_shared, (done, stop)) as executor:
-        try:
-            for _ in _as_completed(executor, tasks, 2 * workers):
-                progress.show(_take_count(done))
-        except BrokenProcessPool as error:
-            raise WorkerDiedError(
-                "a worker process was killed (out of memory?): --resume goes on from the shards that are whole, "
-                "unless this run was to overwrite: then the old dataset stays as it was"
-            ) from error
-        except BaseException:
-            stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
-            raise
-    progress.show(_take_count(done))
-
-
-def _as_completed(executor: Executor, tasks: Iterable[ShardTask], most: int) -> Iterator[None]:
-    """Run tasks, at most `most` handed over at a time; yields now and then, and when each is done."""
-    waiting: set[Future] = set()
-    rest = iter(tasks)
-    while True:
-        waiting |= {executor.submit(_build_in_worker, task) for task in islice(rest, most - len(waiting))}
-        if not waiting:
-            return
-        done, waiting = wait(waiting, _PROGRESS_EVERY, FIRST_COMPLETED)
-        for future in done:
-            future.result()
-        yield
-
-
-def _take_count(counter: Any) -> int:
-    with counter.get_lock():
-        count: int = counter.value
-        counter.value = 0
-    return count
-
-
-# In a worker process: the counter of images done, and the event that says to stop.
-_shared: tuple[Any, Any] | None = None
-
-
-def _remember_shared(done: Any, stop: Any) -> None:
-    global _shared
-    _shared = (done, stop)
-
-
-def _build_in_worker(task: ShardTask) -> None:
-    build_shard(task, _report_shared)
-
-
-def _report_shared(more: int) -> bool:
-    assert _shared is not None
-    done, stop = _shared
-    with done.get_lock():
-        done.value += more
-    return not stop.is_set()
 
 
 def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
