@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kseq import errors
+from kseq.append import AppendReport, append
 from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.change import undo
+from kseq.compact import CompactReport, compact
 from kseq.dataset import ShardDataset
 from kseq.errors import KseqError
+from kseq.merge import MergeReport, merge
 from kseq.pack import PackReport, pack
 from kseq.verify import VerifyReport, verify
 
@@ -23,15 +26,21 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AppendReport",
     "CenterCrop",
+    "CompactReport",
     "KseqError",
+    "MergeReport",
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
     "ShardDataset",
     "ShardSequence",
     "VerifyReport",
+    "append",
+    "compact",
     "errors",
+    "merge",
     "pack",
     "undo",
     "verify",

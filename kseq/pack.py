@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
-from kseq.arguments import whole, whole_pair
+from kseq.arguments import path_text, whole, whole_pair
 from kseq.build import ShardTask
-from kseq.errors import ArgumentError, SourceError
-from kseq.fields import Field
-from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
+from kseq.errors import ArgumentError
+from kseq.format import INDEX_NAME, Rejected, shard_name
 from kseq.index import Contents, write_index
+from kseq.intake import opened_source
+from kseq.outcome import read_outcome
 from kseq.plan import Plan, Settings, make_plan
 from kseq.running import Progress, run_tasks
-from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
-from kseq.sources.files import Source
-from kseq.sources.iterables import spooled
-from kseq.sources.opening import open_source
-from kseq.target import check_apart, open_shard, target_folder
+from kseq.target import open_shard, target_folder
 from kseq.workers import usable_cores
 
 __all__ = ["PackReport", "pack"]
@@ -163,20 +158,20 @@ def pack(
     workers = usable_cores() if workers is None else whole("workers", workers, 0)
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
-    target = _path("dataset", dataset)
-    columns = Columns(
-        image=(image,) if isinstance(image, str) else tuple(image or ()),
+    target = path_text("dataset", dataset)
+    columns = Columns.of(
+        image=image,
+        targets=targets,
         label=label,
         split=split_column,
         group=group,
-        targets=tuple((targets or {}).items()),
         mask=mask,
         boxes=boxes,
         box_labels=box_labels,
         text=text,
         weight=weight,
     )
-    opened = _open(source, target, source_format, columns, None if root is None else _path("root", root), class_names)
+    opened = opened_source(source, target, source_format, columns, root, class_names)
     with ExitStack() as stack:
         found = stack.enter_context(opened)
         plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
@@ -191,98 +186,35 @@ def pack(
     return replace(report, path=target, seconds=time.monotonic() - started)
 
 
-@contextmanager
-def _open(
-    source: Any, target: str, source_format: str | None, columns: Columns, root: str | None, class_names: Sequence[str] | None
-) -> Iterator[Source]:
-    """What is to be packed, good until the end of the block."""
-    if not isinstance(source, (str, bytes, os.PathLike)) and source_format is None and root is None:
-        with spooled(source, os.path.dirname(os.path.abspath(target)), columns, class_names) as found:
-            yield found
-        return
-    place = _path("source", source)
-    check_apart(place, target)
-    yield open_source(place, source_format, columns, root, class_names)
-
-
 def _progress(plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> Progress:
     done = sum(len(plan.shard_images(number)) for number in resumed)
     return Progress(done, len(plan.source.images), call)
 
 
-def _path(name: str, value: Any) -> str:
-    try:
-        return os.fsdecode(value)
-    except TypeError as error:
-        raise ArgumentError(f"{name}={value!r}: allowed is a path") from error
-
-
 def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
     """Read back what the shards hold, and write the index that makes them a dataset."""
-    entries: list[ShardEntry] = []
-    rejected: list[Rejected] = []
-    sizes: dict[str, set[tuple[int, int]]] = {}
-    packed: list[int] = []
-    for number in range(plan.num_shards):
-        reader = open_shard(plan, target, number)
-        entries.append(reader.entry(number))
-        left_out = reader.rejected()
-        rejected += left_out
-        for each in (each for each in plan.fields() if each.is_pixels):
-            sizes.setdefault(each.name, set()).update(_image_sizes(reader, each))
-        packed += _packed(plan, number, left_out)
-    if not packed:
-        reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
-        raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
-    fields = plan.fields({name: found.pop() for name, found in sizes.items() if len(found) == 1})
-    names = np.array(plan.splits)[packed]
-    splits = {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
+    outcome = read_outcome(plan, functools.partial(open_shard, plan, target))
+    splits = outcome.splits()
     contents = Contents(
         dataset_id=plan.dataset_id,
-        fields=fields,
+        fields=outcome.fields,
         class_names=plan.source.class_names,
-        shards=entries,
+        shards=outcome.entries,
         splits=splits,
-        rejected=rejected,
-        settings=json.dumps(asdict(plan.settings), sort_keys=True),
+        rejected=outcome.rejected,
+        settings=plan.settings.as_text(),
     )
     write_index(target, contents)
     return PackReport(
         path=target,
         found=len(plan.source.images),
-        packed=len(packed),
-        rejected=rejected,
-        shards=len(entries),
-        bytes=sum(each.num_bytes for each in entries) + os.path.getsize(os.path.join(target, INDEX_NAME)),
+        packed=len(outcome.packed),
+        rejected=outcome.rejected,
+        shards=len(outcome.entries),
+        bytes=sum(each.num_bytes for each in outcome.entries) + os.path.getsize(os.path.join(target, INDEX_NAME)),
         seconds=0.0,
         class_names=plan.source.class_names,
         splits={name: len(ids) for name, ids in splits.items()},
-        class_counts=_class_counts(plan, np.array(packed), splits),
+        class_counts=outcome.class_counts(splits),
         resumed=num_resumed,
     )
-
-
-def _class_counts(plan: Plan, packed: np.ndarray, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """Split name to the number of samples of each class; nothing where samples have no label."""
-    if not any(each.content == "label" for each in plan.source.fields):
-        return {}
-    labels = np.array([each.label for each in plan.source.images])[packed]
-    num_classes = len(plan.source.class_names)
-    return {name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()}
-
-
-def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
-    """Which images of the plan a shard holds. Of those with the same path, all but one were refused before they were read."""
-    images = plan.shard_images(number)
-    refused = {(image.path, image.refused) for image in images}
-    failed = {each.path for each in left_out if (each.path, each.reason) not in refused}
-    places = [place for place, image in enumerate(images) if image.refused is None and image.path not in failed]
-    return [plan.shard_starts[number] + place for place in places]
-
-
-def _image_sizes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:
-    """The different sizes of the images of a shard; two are enough to know that they differ."""
-    if not image.encoded:
-        return {(int(image.shape[0] or 0), int(image.shape[1] or 0))}
-    sizes = np.unique(reader.array(f"{image.name}/size")[:], axis=0)[:2]
-    return {(int(height), int(width)) for height, width in sizes}

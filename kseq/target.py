@@ -13,7 +13,7 @@ from kseq.index import Index
 from kseq.plan import Plan
 from kseq.shard import ShardReader
 
-__all__ = ["check_apart", "open_shard", "target_folder"]
+__all__ = ["check_apart", "new_folder", "open_shard", "target_folder"]
 
 
 def check_apart(source: str, target: str) -> None:
@@ -67,6 +67,23 @@ def target_folder(target: str, plan: Plan, *, overwrite: bool, resume: bool) -> 
         raise
 
 
+@contextmanager
+def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
+    """Gives a folder to make a dataset in, beside `target`; it becomes `target` at the end of the block.
+
+    If the block raises, it goes, and what lay at `target` stays as it was.
+
+    Raises:
+        DatasetExistsError: Where something lies at `target` that may not be touched.
+        WriteError: Where the operating system refuses.
+    """
+    target = os.path.normpath(target)
+    if _look(target) and not overwrite:
+        raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one (--overwrite replaces it)")
+    with _giving_way(target) as folder:
+        yield folder
+
+
 def _look(target: str) -> list[str]:
     """The files of a dataset, whole or not, that lie at `target`; nothing else may."""
     if not os.path.lexists(target):
@@ -100,7 +117,8 @@ def _giving_way(target: str) -> Iterator[str]:
         _clear(new)
         raise
     try:
-        os.rename(target, old)
+        if os.path.lexists(target):
+            os.rename(target, old)
         os.rename(new, target)
     except OSError as error:
         raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror}") from error

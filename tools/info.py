@@ -11,6 +11,7 @@ import numpy as np
 
 import kseq
 
+from .counts import class_counts
 from .table import format_bytes, format_count, format_counts, printable
 
 
@@ -58,22 +59,10 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
         "dropped": len(index.dropped),
         "class_names": list(dataset.classes),
         "splits": dataset.splits,
-        "class_counts": _class_counts(dataset),
+        "class_counts": class_counts(dataset),
         "num_rejected": len(rejected),
         "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
     }
-
-
-def _class_counts(dataset: kseq.ShardDataset) -> dict[str, list[int]]:
-    """For each split, the number of samples of each class; nothing where samples have no label."""
-    counts: dict[str, list[int]] = {}
-    if "label" not in dataset.fields:
-        return counts
-    for name, ids in dataset.index.splits.items():
-        labels = np.empty(len(ids), dataset.fields["label"].dtype)
-        dataset.gather("label", ids.astype(np.int64), labels)
-        counts[name] = np.bincount(labels, minlength=len(dataset.classes)).tolist()
-    return counts
 
 
 def _as_text(facts: dict[str, Any]) -> str:

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import kseq
 
-from . import demo, info, pack, undo, verify
+from . import append, compact, demo, info, merge, pack, undo, verify
 from .bench import command as bench
 from .table import printable
 
-_COMMANDS = (pack, info, verify, undo, demo, bench)
+_COMMANDS = (pack, info, verify, append, merge, compact, undo, demo, bench)
 
 # A shell's 128 + the number of the signal: SIGINT is 2, SIGTERM 15.
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
@@ -47,7 +48,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="folder to make")
     parser.add_argument("-h", "--help", action=_ShortHelp, help="show the options that are used most")
     parser.add_argument("--help-all", action="help", help="show all options")
-    _add_table_options(parser)
+    add_source_options(parser)
     _add_image_options(parser)
     _add_split_options(parser)
     _add_run_options(parser)
@@ -71,7 +72,8 @@ class _ShortHelp(argparse.Action):
         parser.exit()
 
 
-def _add_table_options(parser: argparse.ArgumentParser) -> None:
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what SOURCE is."""
     group = parser.add_argument_group("the source")
     group.add_argument(
         "--from",
@@ -137,6 +139,11 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
 def _add_split_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("classes and splits")
     group.add_argument("--class-names", nargs="+", metavar="NAME", help="all classes, numbered in this order instead of sorted")
+    add_share_options(group)
+
+
+def add_share_options(group: Any) -> None:
+    """Add the options that share samples out among splits."""
     group.add_argument("--val", type=float, default=0.0, metavar="SHARE", help="share of the images for the split val")
     group.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="share of the images for the split test")
     group.add_argument(
@@ -147,6 +154,13 @@ def _add_split_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
+    add_worker_options(group)
+    group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
+    group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
+
+
+def add_worker_options(group: Any) -> None:
+    """Add the options that say how shards are built."""
     group.add_argument(
         "--on-error",
         choices=ON_ERROR,
@@ -160,8 +174,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
     )
     group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
-    group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
-    group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -180,16 +192,19 @@ def _size(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, with progress on stderr and a summary on stdout."""
-    names = [name for name in inspect.signature(kseq.pack).parameters if name != "progress"]
-    chosen = {name: getattr(arguments, name) for name in names}
-    chosen["targets"] = dict(arguments.targets or ())
-    with _Progress() as progress:
-        report = kseq.pack(**chosen, progress=progress.show)
+    with Progress() as progress:
+        report = kseq.pack(**chosen(kseq.pack, arguments), progress=progress.show)
     print(_summary(report))
     return 0
 
 
-class _Progress:
+def chosen(function: Callable[..., Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was chosen for each argument of a function that packs."""
+    names = [name for name in inspect.signature(function).parameters if name != "progress"]
+    return {**{name: getattr(arguments, name) for name in names}, "targets": dict(arguments.targets or ())}
+
+
+class Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
@@ -197,7 +212,7 @@ class _Progress:
         self._started = self._last = time.monotonic()
         self._resumed: int | None = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -228,11 +243,16 @@ def _summary(report: kseq.PackReport) -> str:
     ]
     if report.resumed:
         lines.append(f"{report.resumed} of the shards were there from an earlier run")
-    if report.rejected:
-        lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
-        lines += [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
-        if len(report.rejected) > _SHOWN_REJECTED:
-            lines.append(
-                f"  ... and {len(report.rejected) - _SHOWN_REJECTED:,} more (kseq info --rejected {printable(report.path)})"
-            )
-    return "\n".join(lines)
+    return "\n".join(lines + rejected_lines(report))
+
+
+def rejected_lines(report: kseq.PackReport | kseq.AppendReport) -> list[str]:
+    """What was left out, the first of it by name."""
+    if not report.rejected:
+        return []
+    lines = [f"{len(report.rejected):,} of {report.found:,} files were left out:"]
+    lines += [f"  {printable(os.fsdecode(each.path))}: {each.reason}" for each in report.rejected[:_SHOWN_REJECTED]]
+    if len(report.rejected) > _SHOWN_REJECTED:
+        more = len(report.rejected) - _SHOWN_REJECTED
+        lines.append(f"  ... and {more:,} more (kseq info --rejected {printable(report.path)})")
+    return lines

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["format_bytes", "format_count", "format_counts", "format_table", "printable"]
+__all__ = ["format_bytes", "format_count", "format_counts", "format_table", "in_order", "printable"]
 
 
 def format_bytes(count: int) -> str:
@@ -37,12 +37,17 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
     """A table of classes by splits, with the sums; of the sums alone where samples have no label."""
-    names = sorted(splits, key=lambda name: (["train", "val", "test", name]).index(name))
+    names = in_order(splits)
     rows = [["class" if counts else "", *names]]
     for number, name in enumerate(class_names if counts else ()):
         rows.append([printable(name), *(f"{counts[split][number]:,}" for split in names)])
     rows.append(["all", *(f"{splits[split]:,}" for split in names)])
     return format_table(rows)
+
+
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Names of splits: train, val and test before others."""
+    return sorted(splits, key=lambda name: (["train", "val", "test", name]).index(name))
 
 
 def printable(text: str) -> str:
