@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from kseq import errors
 from kseq.add_field import FieldReport, add_field
+from kseq.append import AppendReport, append
 from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.change import undo
+from kseq.compact import CompactReport, compact
 from kseq.dataset import ShardDataset
 from kseq.drop import DropReport, drop
 from kseq.errors import KseqError
 from kseq.export import ExportReport, export
+from kseq.merge import MergeReport, merge
 from kseq.pack import PackReport, pack
 from kseq.relabel import RelabelReport, relabel
 from kseq.rename_class import RenameReport, rename_class
@@ -29,11 +32,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AppendReport",
     "CenterCrop",
+    "CompactReport",
     "DropReport",
     "ExportReport",
     "FieldReport",
     "KseqError",
+    "MergeReport",
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
@@ -44,9 +50,12 @@ __all__ = [
     "SplitReport",
     "VerifyReport",
     "add_field",
+    "append",
+    "compact",
     "drop",
     "errors",
     "export",
+    "merge",
     "pack",
     "relabel",
     "rename_class",

@@ -1,13 +1,26 @@
-"""Numbers that a caller gave: whole and in their range, or refused by the name of their argument."""
+"""What a caller gave: numbers in their range, paths; or refused by the name of the argument."""
 
 from __future__ import annotations
 
 import operator
+import os
 from typing import Any
 
 from kseq.errors import ArgumentError
 
-__all__ = ["whole", "whole_pair"]
+__all__ = ["path_text", "whole", "whole_pair"]
+
+
+def path_text(name: str, value: Any) -> str:
+    """A path as a text.
+
+    Raises:
+        ArgumentError: Where it is none.
+    """
+    try:
+        return os.fsdecode(value)
+    except TypeError as error:
+        raise ArgumentError(f"{name}={value!r}: allowed is a path") from error
 
 
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:

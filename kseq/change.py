@@ -60,8 +60,13 @@ class Change:
 
 
 @contextmanager
-def changing(path: str | os.PathLike[str]) -> Iterator[Change]:
+def changing(path: str | os.PathLike[str], *, sweeps: bool = True) -> Iterator[Change]:
     """A change of the dataset at `path`, which no other process changes meanwhile.
+
+    Args:
+        path: The dataset's folder.
+        sweeps: Remove what a change that was killed may have left; False leaves that to `publish`, for a change that goes on
+            from it.
 
     Raises:
         DatasetNotFoundError: Where there is no dataset.
@@ -70,8 +75,8 @@ def changing(path: str | os.PathLike[str]) -> Iterator[Change]:
     """
     folder = Index.open(os.fspath(path)).path
     with locked(folder):
-        # What a change that was killed may have left.
-        sweep(folder)
+        if sweeps:
+            sweep(folder)
         yield Change(Index.open(folder))
 
 

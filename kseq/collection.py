@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from kseq.errors import ArgumentError
 from kseq.fields import Field
 from kseq.format import Rejected, arrays_digest
 from kseq.index import Index
+from kseq.schema import check_same_names, common_field
 from kseq.shards import OpenShards
 
 __all__ = ["Collection"]
@@ -123,35 +123,12 @@ def _common_fields(indexes: Sequence[Index]) -> dict[str, Field]:
     fields = {each.name: each for each in first.fields}
     for other in others:
         its = {each.name: each for each in other.fields}
-        for name in {**fields, **its}:
-            _check_has(name, its, other.path, first.path)
-            _check_has(name, fields, first.path, other.path)
-        fields = {name: _common(each, its[name], first.path, other.path) for name, each in fields.items()}
+        check_same_names(fields, its, first.path, other.path)
+        for name, each in fields.items():
+            _check_classes(f" of {name}", each.class_names, its[name].class_names, first.path, other.path)
+            fields[name] = common_field(each, its[name], first.path, other.path)
         _check_classes("", first.class_names, other.class_names, first.path, other.path)
     return fields
-
-
-def _check_has(name: str, fields: Mapping[str, Field], path: str, other_path: str) -> None:
-    if name not in fields:
-        raise ArgumentError(f"{path}: has no field {name!r}, which {other_path} has: they do not go together")
-
-
-def _common(field: Field, other: Field, path: str, other_path: str) -> Field:
-    """One field for both: of images whose sizes differ, lengths are None."""
-    shape = field.shape
-    if field.encoded and other.encoded and field.shape[2:] == other.shape[2:]:
-        shape = tuple(mine if mine == its else None for mine, its in zip(field.shape, other.shape, strict=True))
-    _check_classes(f" of {field.name}", field.class_names, other.class_names, path, other_path)
-    common, its = replace(field, shape=shape), replace(other, shape=shape if field.encoded else other.shape)
-    if common != its:
-        raise ArgumentError(
-            f"{other_path}: field {field.name!r} is {_told(other)}, in {path} it is {_told(field)}: they do not go together"
-        )
-    return common
-
-
-def _told(field: Field) -> str:
-    return f"{field.content} {field.dtype} {field.shape}{', encoded' if field.encoded else ''}"
 
 
 def _check_classes(what: str, classes: Sequence[str], others: Sequence[str], path: str, other_path: str) -> None:

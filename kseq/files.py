@@ -122,20 +122,37 @@ def copy_into(target: BinaryIO, offset: int, source_path: str, start: int, end: 
             start += len(piece)
 
 
-def link_or_copy(source_path: str, target_path: str) -> None:
-    """Give a file a second name, in place of what is there; where the file system cannot do that, make a copy."""
+def link_or_copy(source_path: str, target_path: str, *, copy: bool = False) -> bool:
+    """Give a file a second name, in place of what is there; where the file system cannot do that, make a copy.
+
+    Args:
+        source_path: The file.
+        target_path: Its second name.
+        copy: Make a copy in any case.
+
+    Returns:
+        Whether it has two names now.
+    """
     folder, name = os.path.split(os.path.abspath(target_path))
     spare = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
     try:
-        try:
-            os.link(source_path, spare)
-        except OSError:
+        is_linked = not copy and _can_link(source_path, spare)
+        if not is_linked:
             shutil.copyfile(source_path, spare)
             flush(spare)
         os.replace(spare, target_path)
+        return is_linked
     finally:
         with suppress(FileNotFoundError):
             os.unlink(spare)
+
+
+def _can_link(source_path: str, target_path: str) -> bool:
+    try:
+        os.link(source_path, target_path)
+    except OSError:
+        return False
+    return True
 
 
 def start_writing(descriptor: int, start: int, end: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ __all__ = [
     "ShardEntry",
     "arrays_digest",
     "check_version",
+    "count_reasons",
     "digest_of_hashes",
     "hash_array",
     "pack_rejected",
@@ -172,6 +174,11 @@ def read_rejected(file: MappedFile) -> list[Rejected]:
     """The rejected files that a shard or an index lists."""
     paths, reasons = read_strings(file, "rejected_path"), read_strings(file, "rejected_reason")
     return [Rejected(path, reason.decode(errors="replace")) for path, reason in zip(paths, reasons, strict=True)]
+
+
+def count_reasons(rejected: Sequence[Rejected]) -> dict[str, int]:
+    """Why files were left out, without what is of one file alone, and how many; the most frequent first."""
+    return dict(Counter(each.kind for each in rejected).most_common())
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:

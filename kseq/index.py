@@ -291,6 +291,11 @@ class Index:
             return []
         return [f"{self._file.path}: the arrays have digest {found}, expected is {self.digest}: bytes have changed"]
 
+    def check_digest(self) -> None:
+        """Raise DamagedError unless every byte is as it was written, so that a new index does not carry on what has changed."""
+        for line in self.check_all():
+            raise DamagedError(line)
+
     def check_ids(self, ids: np.ndarray) -> None:
         """Raise DamagedError unless all sample ids, read from a split, exist."""
         if ids.size and not int(ids.max()) < self.num_samples:

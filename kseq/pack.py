@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,27 +15,22 @@ import numpy as np
 from kseq.arguments import whole, whole_pair
 from kseq.begun import Begun
 from kseq.build import ShardTask
-from kseq.errors import ArgumentError, SourceError
-from kseq.fields import Field
-from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
+from kseq.errors import ArgumentError
+from kseq.format import INDEX_NAME, Rejected, count_reasons, shard_name
 from kseq.images import MAX_PIXELS
 from kseq.index import Contents, write_index
+from kseq.intake import opened_source, target_apart
+from kseq.outcome import Outcome, read_outcome
 from kseq.plan import Plan, Settings, make_plan
 from kseq.room import free_bytes, planned_bytes
 from kseq.running import Progress, run_tasks
-from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
-from kseq.sources.files import Source
-from kseq.sources.iterables import spooled
-from kseq.sources.opening import open_source
-from kseq.target import begun, check_apart, check_target, open_shard, target_folder, whole_shards
+from kseq.target import begun, check_target, open_shard, target_folder, whole_shards
 from kseq.workers import usable_cores
 
 __all__ = ["PackReport", "pack"]
 
 ON_ERROR = ("skip", "fail")
-
-_PATHS = (str, bytes, os.PathLike)
 
 
 @dataclass(frozen=True)
@@ -77,7 +71,7 @@ class PackReport:
 
     @property
     def reasons(self) -> dict[str, int]:
-        return dict(Counter(each.kind for each in self.rejected).most_common())
+        return count_reasons(self.rejected)
 
     @property
     def empty_classes(self) -> tuple[str, ...]:
@@ -194,30 +188,29 @@ def pack(
     workers = usable_cores() if workers is None else whole("workers", workers, 0)
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
-    target = _path("dataset", dataset)
-    columns = Columns(
-        image=(image,) if isinstance(image, str) else tuple(image or ()),
+    columns = Columns.of(
+        image=image,
+        targets=targets,
         label=label,
         split=split_column,
         group=group,
-        targets=tuple((targets or {}).items()),
         mask=mask,
         boxes=boxes,
         box_labels=box_labels,
         text=text,
         weight=weight,
     )
-    root = None if root is None else _path("root", root)
     shares = {"val": val, "test": test}
     arguments = {**shares, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes}
-    target = os.path.normpath(_checked_apart(source, target))
+    target = os.path.normpath(target_apart(source, dataset))
     with ExitStack() as stack:
         if dry_run:
             check_target(target, overwrite=overwrite, resume=resume)
             folder = ""
         else:
             folder = stack.enter_context(target_folder(target, overwrite=overwrite, resume=resume))
-        found = stack.enter_context(_open(source, folder, source_format, columns, root, class_names, follow_links))
+        opened = opened_source(source, folder, source_format, columns, root, class_names, follow_links=follow_links)
+        found = stack.enter_context(opened)
         plan = make_plan(found, settings, shares, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         if dry_run:
             resumed = whole_shards(target, plan, Begun.of(plan, arguments)) if resume else set()
@@ -233,87 +226,36 @@ def pack(
     return replace(report, path=target, seconds=time.monotonic() - started, free=free_bytes(target))
 
 
-@contextmanager
-def _open(
-    source: Any,
-    folder: str,
-    source_format: str | None,
-    columns: Columns,
-    root: str | None,
-    class_names: Sequence[str] | None,
-    follow_links: bool,
-) -> Iterator[Source]:
-    """What is to be packed, good until the end of the block; `folder` is where an iterable may be spooled, "" for nowhere."""
-    if isinstance(source, _PATHS) or source_format is not None or root is not None or follow_links:
-        yield open_source(_path("source", source), source_format, columns, root, class_names, follow_links=follow_links)
-        return
-    if not folder:
-        raise ArgumentError("dry_run goes with a path: an iterable can be gone through only once")
-    with spooled(source, folder, columns, class_names) as found:
-        yield found
-
-
-def _checked_apart(source: Any, target: str) -> str:
-    """The path of the dataset, if it lies apart from the source."""
-    if isinstance(source, _PATHS):
-        check_apart(os.fsdecode(source), target)
-    elif not target:
-        raise ArgumentError(f"dataset={target!r}: allowed is a path that is not empty")
-    return target
-
-
 def _progress(plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> Progress:
     done = sum(len(plan.shard_images(number)) for number in resumed)
     return Progress(done, len(plan.source.images), call)
 
 
-def _path(name: str, value: Any) -> str:
-    try:
-        return os.fsdecode(value)
-    except TypeError as error:
-        raise ArgumentError(f"{name}={value!r}: allowed is a path") from error
-
-
 def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
     """Read back what the shards hold, and write the index that makes them a dataset."""
-    entries: list[ShardEntry] = []
-    rejected: list[Rejected] = []
-    sizes: dict[str, set[tuple[int, int]]] = {}
-    packed: list[int] = []
-    for number in range(plan.num_shards):
-        reader = open_shard(plan, target, number)
-        entries.append(reader.entry(number))
-        left_out = reader.rejected()
-        rejected += left_out
-        for each in (each for each in plan.fields() if each.is_pixels):
-            sizes.setdefault(each.name, set()).update(_image_sizes(reader, each))
-        packed += _packed(plan, number, left_out)
-    if not packed:
-        reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
-        raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
-    fields = plan.fields({name: found.pop() for name, found in sizes.items() if len(found) == 1})
-    splits = _splits(plan, packed)
+    outcome = read_outcome(plan, functools.partial(open_shard, plan, target))
+    splits = outcome.splits()
     contents = Contents(
         dataset_id=plan.dataset_id,
-        fields=fields,
+        fields=outcome.fields,
         class_names=plan.source.class_names,
-        shards=entries,
+        shards=outcome.entries,
         splits=splits,
-        rejected=rejected,
-        settings=json.dumps(asdict(plan.settings), sort_keys=True),
+        rejected=outcome.rejected,
+        settings=plan.settings.as_text(),
     )
     write_index(target, contents)
     return PackReport(
         path=target,
         found=len(plan.source.images),
-        packed=len(packed),
-        rejected=rejected,
-        shards=len(entries),
-        bytes=sum(each.num_bytes for each in entries) + os.path.getsize(os.path.join(target, INDEX_NAME)),
+        packed=len(outcome.packed),
+        rejected=outcome.rejected,
+        shards=len(outcome.entries),
+        bytes=sum(each.num_bytes for each in outcome.entries) + os.path.getsize(os.path.join(target, INDEX_NAME)),
         seconds=0.0,
         class_names=plan.source.class_names,
         splits={name: len(ids) for name, ids in splits.items()},
-        class_counts=_class_counts(plan, np.array(packed), splits),
+        class_counts=outcome.class_counts(splits),
         resumed=num_resumed,
     )
 
@@ -322,50 +264,20 @@ def _foresee(plan: Plan, target: str, resumed: set[int]) -> PackReport:
     """What a packing would report, as far as it can be known before any image is read."""
     images = plan.source.images
     planned = [number for number, image in enumerate(images) if image.refused is None]
-    splits = _splits(plan, planned)
+    refused = [Rejected(image.path, image.refused) for image in images if image.refused is not None]
+    outcome = Outcome(plan, [], refused, np.array(planned, np.int64), {})
+    splits = outcome.splits()
     return PackReport(
         path=target,
         found=len(images),
         packed=len(planned),
-        rejected=[Rejected(image.path, image.refused) for image in images if image.refused is not None],
+        rejected=refused,
         shards=plan.num_shards,
         bytes=planned_bytes(plan, range(plan.num_shards)),
         seconds=0.0,
         class_names=plan.source.class_names,
         splits={name: len(ids) for name, ids in splits.items()},
-        class_counts=_class_counts(plan, np.array(planned, np.int64), splits),
+        class_counts=outcome.class_counts(splits),
         resumed=len(resumed),
         free=free_bytes(target),
     )
-
-
-def _splits(plan: Plan, packed: list[int]) -> dict[str, np.ndarray]:
-    """Split name to the sample ids that it has, where these images of the plan are packed."""
-    names = np.array(plan.splits)[packed]
-    return {name: np.flatnonzero(names == name) for name in sorted(set(plan.splits)) if (names == name).any()}
-
-
-def _class_counts(plan: Plan, packed: np.ndarray, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
-    """Split name to the number of samples of each class; nothing where samples have no label."""
-    if not any(each.content == "label" for each in plan.source.fields):
-        return {}
-    labels = np.array([each.label for each in plan.source.images])[packed]
-    num_classes = len(plan.source.class_names)
-    return {name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()}
-
-
-def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
-    """Which images of the plan a shard holds. Of those with the same path, all but one were refused before they were read."""
-    images = plan.shard_images(number)
-    refused = {(image.path, image.refused) for image in images}
-    failed = {each.path for each in left_out if (each.path, each.reason) not in refused}
-    places = [place for place, image in enumerate(images) if image.refused is None and image.path not in failed]
-    return [plan.shard_starts[number] + place for place in places]
-
-
-def _image_sizes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:
-    """The different sizes of the images of a shard; two are enough to know that they differ."""
-    if not image.encoded:
-        return {(int(image.shape[0] or 0), int(image.shape[1] or 0))}
-    sizes = np.unique(reader.array(f"{image.name}/size")[:], axis=0)[:2]
-    return {(int(height), int(width)) for height, width in sizes}

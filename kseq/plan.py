@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 
 from kseq.arguments import whole, whole_pair
-from kseq.errors import ArgumentError, SourceError
+from kseq.errors import ArgumentError, FormatError, SourceError
 from kseq.fields import Field, write_fields
 from kseq.format import FORMAT_VERSION
 from kseq.images import CHANNELS, MAX_PIXELS
@@ -91,6 +91,28 @@ class Settings:
             raise ArgumentError(
                 f"check=False: encoding={self.encoding!r} decodes every image anyway, only 'keep' can leave that out"
             )
+
+    def as_text(self) -> str:
+        """As an index keeps it; `parse` reads it back."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def parse(cls, text: str, path: str) -> Settings:
+        """The settings that a dataset was packed with.
+
+        Args:
+            text: As the index has them.
+            path: The dataset, for messages.
+
+        Raises:
+            FormatError: Where they are not what `as_text` makes.
+        """
+        try:
+            found: dict[str, Any] = json.loads(text)
+            size = found.get("image_size")
+            return cls(**{**found, "image_size": size and tuple(size)})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise FormatError(f"{path}: was packed with settings that make no sense here ({error}): {text[:80]}") from error
 
     def stored(self, field: Field, size: tuple[int | None, int | None] = (None, None)) -> Field:
         """A field of a source as it is to be stored; `size` is the height and width of its images, None where they differ."""

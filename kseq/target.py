@@ -20,7 +20,7 @@ from kseq.plan import Plan
 from kseq.room import check_room
 from kseq.shard import ShardReader
 
-__all__ = ["begun", "check_apart", "check_target", "open_shard", "target_folder", "whole_shards"]
+__all__ = ["begun", "check_apart", "check_target", "new_folder", "open_shard", "target_folder", "whole_shards"]
 
 # What the names of the files begin with that make up a dataset.
 _LASTING = (INDEX_NAME, "shard-")
@@ -167,6 +167,24 @@ def _in_shards(plan: Plan, numbers: set[int]) -> np.ndarray:
     return packed
 
 
+@contextmanager
+def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
+    """Gives a folder to make a dataset in, beside `target`; it becomes `target` at the end of the block.
+
+    If the block raises, it goes, and what lay at `target` stays as it was.
+
+    Raises:
+        DatasetExistsError: Where something lies at `target` that may not be touched.
+        WriteError: Where the operating system refuses.
+    """
+    target = os.path.normpath(target)
+    if _look(target) and not overwrite:
+        raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one (--overwrite replaces it)")
+    _make(os.path.dirname(os.path.abspath(target)))
+    with _giving_way(target) as folder:
+        yield folder
+
+
 def _look(target: str) -> list[str]:
     """The files of a dataset, whole or not, that lie at `target`; nothing else may."""
     if not os.path.lexists(target):
@@ -219,7 +237,8 @@ def _giving_way(target: str) -> Iterator[str]:
             if exchange(new, target):
                 old = new
             else:
-                os.rename(target, old)
+                if os.path.lexists(target):
+                    os.rename(target, old)
                 os.rename(new, target)
             flush(os.path.dirname(new))
         except OSError as error:

@@ -36,18 +36,21 @@ def photos_to_pack(tmp_path: Path) -> Path:
 
 def options_of(command: str) -> dict[str, object]:
     """The options of a subcommand, by the name of their value, with their defaults."""
-    words = {"pack": ["pack", "a", "b"], "info": ["info", "a"], "verify": ["verify", "a"], "demo": ["demo"]}[command]
+    paths = {"pack": 2, "info": 1, "verify": 1, "append": 2, "merge": 3, "compact": 1, "demo": 0}[command]
+    words = [command, *"abc"[:paths]]
     return {name: value for name, value in vars(make_parser().parse_args(words)).items() if name != "run"}
 
 
-def test_pack_has_the_options_of_the_function_with_the_same_defaults() -> None:
-    parameters = inspect.signature(kseq.pack).parameters
-    expected = {name: each.default for name, each in parameters.items() if name not in ("progress", "source", "dataset")}
-    found = {name: value for name, value in options_of("pack").items() if name not in ("source", "dataset")}
-    assert found == expected
+@pytest.mark.parametrize("command", ["pack", "append", "merge", "compact"])
+def test_a_command_has_the_options_of_its_function_with_the_same_defaults(command: str) -> None:
+    parameters = inspect.signature(getattr(kseq, command)).parameters
+    expected = {name: each.default for name, each in parameters.items() if each.default is not inspect.Parameter.empty}
+    found = {name: value for name, value in options_of(command).items() if name in expected}
+    assert found == {name: default for name, default in expected.items() if name != "progress"}
+    assert {*options_of(command)} - {*found} == {*parameters} - {*expected}
 
 
-@pytest.mark.parametrize("command", ["pack", "info", "verify", "demo"])
+@pytest.mark.parametrize("command", ["pack", "info", "verify", "append", "merge", "compact", "demo"])
 def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help-all" if command == "pack" else "--help"])

@@ -86,6 +86,7 @@ def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     write_photos(tmp_path / "photos", {"daisy": 40, "rose": 40})
+    write_photos(tmp_path / "more-photos", {"daisy": 10, "tulip": 10})
     write_table(tmp_path)
     write_objects(tmp_path)
     write_coco_and_yolo(tmp_path)

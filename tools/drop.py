@@ -11,7 +11,8 @@ import numpy as np
 import kseq
 from kseq.errors import ArgumentError
 
-from .table import format_change, format_count, printable
+from .counts import Counts, format_change
+from .table import format_count, printable
 from .where import parse_where
 
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"{printable(report.path)}: {printable(report.change or 'nothing is dropped')}")
     if report.change:
-        print(format_change(report.class_names, report.before, report.after))
+        print(format_change(Counts(report.class_names, report.before), Counts(report.class_names, report.after)))
     if report.already:
         print(f"dropped before: {format_count(report.already, 'sample')}")
     if report.unknown:

@@ -12,11 +12,27 @@ from contextlib import contextmanager
 
 import kseq
 
-from . import add_field, demo, drop, export, info, pack, relabel, rename_class, split, undo, verify
+from . import add_field, append, compact, demo, drop, export, info, merge, pack, relabel, rename_class, split, undo, verify
 from .bench import command as bench
 from .table import printable
 
-_COMMANDS = (pack, info, verify, split, drop, relabel, rename_class, add_field, undo, export, demo, bench)
+_COMMANDS = (
+    pack,
+    append,
+    merge,
+    info,
+    verify,
+    split,
+    drop,
+    relabel,
+    rename_class,
+    add_field,
+    compact,
+    undo,
+    export,
+    demo,
+    bench,
+)
 
 # A shell's 128 + the number of the signal: SIGINT is 2, SIGTERM 15.
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -48,7 +48,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="folder to make")
     parser.add_argument("-h", "--help", action=_ShortHelp, help="show the options that are used most")
     parser.add_argument("--help-all", action="help", help="show all options")
-    _add_table_options(parser)
+    add_source_options(parser)
     _add_image_options(parser)
     _add_split_options(parser)
     _add_run_options(parser)
@@ -72,7 +72,8 @@ class _ShortHelp(argparse.Action):
         parser.exit()
 
 
-def _add_table_options(parser: argparse.ArgumentParser) -> None:
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what SOURCE is."""
     group = parser.add_argument_group("the source")
     group.add_argument(
         "--from",
@@ -148,6 +149,11 @@ def _add_image_options(parser: argparse.ArgumentParser) -> None:
 def _add_split_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("classes and splits")
     group.add_argument("--class-names", nargs="+", metavar="NAME", help="all classes, numbered in this order instead of sorted")
+    add_share_options(group)
+
+
+def add_share_options(group: Any) -> None:
+    """Add the options that share samples out among splits."""
     group.add_argument("--val", type=float, default=0.0, metavar="SHARE", help="share of the images for the split val")
     group.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="share of the images for the split test")
     group.add_argument(
@@ -158,6 +164,13 @@ def _add_split_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
+    add_worker_options(group)
+    group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
+    group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
+
+
+def add_worker_options(group: Any) -> None:
+    """Add the options that say how shards are built."""
     group.add_argument(
         "--on-error",
         choices=ON_ERROR,
@@ -171,9 +184,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
     )
     group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
-    group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
-    group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
-    group.add_argument("--dry-run", action="store_true", help="show what would be packed, and write nothing")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -192,13 +202,16 @@ def size_in_bytes(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, with progress on stderr and a summary on stdout."""
-    names = [name for name in inspect.signature(kseq.pack).parameters if name != "progress"]
-    chosen = {name: getattr(arguments, name) for name in names}
-    chosen["targets"] = dict(arguments.targets or ())
     with Progress() as progress:
-        report = kseq.pack(**chosen, progress=progress.show)
+        report = kseq.pack(**chosen(kseq.pack, arguments), progress=progress.show)
     print(_plan(report) if arguments.dry_run else _summary(report))
     return 0
+
+
+def chosen(function: Callable[..., Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was chosen for each argument of a function that packs."""
+    names = [name for name in inspect.signature(function).parameters if name != "progress"]
+    return {**{name: getattr(arguments, name) for name in names}, "targets": dict(arguments.targets or ())}
 
 
 class Progress:
@@ -244,7 +257,7 @@ def _summary(report: kseq.PackReport) -> str:
         lines.append(f"classes without a sample: {_listed(report.empty_classes)}")
     if report.rejected:
         lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
-        lines += _rejected(report, f" (kseq info --rejected {printable(report.path)})")
+        lines += rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")
     return "\n".join(lines)
 
 
@@ -264,11 +277,11 @@ def _plan(report: kseq.PackReport) -> str:
         lines.append(
             f"{len(report.rejected):,} of {report.found:,} would be left out, besides files that turn out to be broken:"
         )
-        lines += _rejected(report, "")
+        lines += rejected_lines(report, "")
     return "\n".join(lines)
 
 
-def _rejected(report: kseq.PackReport, hint: str) -> list[str]:
+def rejected_lines(report: kseq.PackReport | kseq.AppendReport, hint: str) -> list[str]:
     """What is left out: all of it, or how much for each reason, and some."""
     lines = []
     more = len(report.rejected) - _SHOWN_REJECTED

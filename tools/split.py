@@ -8,7 +8,8 @@ from typing import Any
 import kseq
 from kseq.errors import ArgumentError
 
-from .table import format_change, format_count, printable
+from .counts import Counts, format_change
+from .table import format_count, printable
 
 
 def add_parser(commands: Any) -> None:
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     print(f"{printable(report.path)}: {printable(report.change)}")
-    print(format_change(report.class_names, report.before, report.after))
+    print(format_change(Counts(report.class_names, report.before), Counts(report.class_names, report.after)))
     if report.dropped:
         print(f"left out of the lists, since they were dropped: {format_count(report.dropped, 'sample')}")
     if report.unused:

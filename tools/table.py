@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from kseq.labels import SplitCounts
-
-__all__ = ["format_bytes", "format_change", "format_count", "format_counts", "format_table", "printable"]
+__all__ = ["format_bytes", "format_count", "format_counts", "format_table", "in_order", "printable"]
 
 
 def format_bytes(count: int) -> str:
@@ -39,7 +37,7 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
     """A table of classes by splits, with the sums; of the sums alone where samples have no label."""
-    names = sorted(splits, key=lambda name: (["train", "val", "test", name]).index(name))
+    names = in_order(splits)
     rows = [["class" if counts else "", *names]]
     for number, name in enumerate(class_names if counts else ()):
         rows.append([printable(name), *(f"{counts[split][number]:,}" for split in names)])
@@ -47,22 +45,9 @@ def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts:
     return format_table(rows)
 
 
-def format_change(class_names: Sequence[str], before: SplitCounts, after: SplitCounts) -> str:
-    """A table of classes by splits: how many there are, or, of a split that has changed, how many there were and are."""
-    names = sorted({**before.splits, **after.splits}, key=lambda name: (["train", "val", "test", name].index(name), name))
-
-    def cell(was: int | None, now: int | None) -> str:
-        shown = ["-" if count is None else f"{count:,}" for count in (was, now)]
-        return shown[1] if was == now else " -> ".join(shown)
-
-    rows = [["class" if after.classes else "", *names]]
-    for number, name in enumerate(class_names if after.classes else ()):
-        counts = [
-            [side.classes[split][number] if split in side.classes else None for split in names] for side in (before, after)
-        ]
-        rows.append([printable(name), *map(cell, *counts)])
-    rows.append(["all", *(cell(before.splits.get(split), after.splits.get(split)) for split in names)])
-    return format_table(rows)
+def in_order(splits: Iterable[str]) -> list[str]:
+    """Names of splits: train, val and test before others."""
+    return sorted(splits, key=lambda name: (["train", "val", "test", name]).index(name))
 
 
 def printable(text: str) -> str:

@@ -48,6 +48,12 @@ class Columns:
     text: str | None = None
     weight: str | None = None
 
+    @classmethod
+    def of(cls, *, image: str | Sequence[str] | None, targets: Mapping[str, str] | None, **others: str | None) -> Columns:
+        """As a caller says it: one image or several, targets by the names of their fields."""
+        images = (image,) if isinstance(image, str) else tuple(image or ())
+        return cls(images, targets=tuple((targets or {}).items()), **others)
+
     def __post_init__(self) -> None:
         if self.box_labels is not None and self.boxes is None:
             raise ArgumentError(f"box_labels={self.box_labels!r}: goes with boxes, found none")
