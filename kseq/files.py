@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from kseq.errors import KseqError, WriteError
 
-__all__ = ["TEMPORARY_PREFIX", "copy_into", "publishing", "remove_temporary", "start_writing"]
+__all__ = ["TEMPORARY_PREFIX", "copy_into", "publishing", "remove_half_written", "remove_temporary", "start_writing"]
 
 TEMPORARY_PREFIX = ".kseq-tmp-"
 _COPY_BYTES = 1 << 20
@@ -31,7 +32,8 @@ def publishing(path: str) -> Iterator[str]:
         WriteError: Where the operating system refuses.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    # Not by the process's number: on several machines that may be the same.
+    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
     try:
         yield temporary
         if os.path.exists(temporary):
@@ -72,6 +74,22 @@ def start_writing(descriptor: int, start: int, end: int) -> None:
     if (call := _sync_file_range()) is not None:
         # Whether it can or not: the flush will tell.
         call(descriptor, start, end - start, _SYNC_FILE_RANGE_WRITE)
+
+
+def remove_half_written(path: str) -> None:
+    """Remove what processes left that died while they made `path`, or files whose names begin with its name.
+
+    Raises:
+        WriteError: Where the operating system refuses.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        for each in os.listdir(folder):
+            if each.startswith(TEMPORARY_PREFIX) and f"-{name}" in each:
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, each))
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
 
 
 @functools.cache

@@ -15,6 +15,7 @@ __all__ = [
     "FORMAT_VERSION",
     "INDEX_NAME",
     "REJECTED_FORMS",
+    "SHARD_PREFIX",
     "Rejected",
     "ShardEntry",
     "arrays_digest",
@@ -34,6 +35,7 @@ __all__ = [
 FORMAT_VERSION = 1
 
 INDEX_NAME = "index.h5"
+SHARD_PREFIX = "shard-"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class ShardEntry:
 
 def shard_name(number: int) -> str:
     """The file name of a shard: `shard-00000.h5` and so on."""
-    return f"shard-{number:05d}.h5"
+    return f"{SHARD_PREFIX}{number:05d}.h5"
 
 
 def check_version(path: str, layout: Layout, kind: str) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -19,14 +20,14 @@ from kseq.fields import Field
 from kseq.format import INDEX_NAME, Rejected, ShardEntry, shard_name
 from kseq.index import write_index
 from kseq.plan import Plan, Settings, make_plan
-from kseq.running import Progress, run_tasks
+from kseq.progress import Progress
+from kseq.running import run_tasks
 from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
 from kseq.sources.files import Source
 from kseq.sources.iterables import spooled
 from kseq.sources.opening import open_source
 from kseq.target import check_apart, open_shard, target_folder
-from kseq.workers import usable_cores
 
 __all__ = ["PackReport", "pack"]
 
@@ -96,6 +97,7 @@ def pack(
     on_error: str = "skip",
     shard_bytes: int | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     overwrite: bool = False,
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -142,7 +144,12 @@ def pack(
         seed: Draws the splits.
         on_error: `"skip"` leaves broken images out and lists them, `"fail"` stops at the first.
         shard_bytes: About how large each shard is; None for 256 MiB, or less for a small collection.
-        workers: Processes; None for as many as there are cores, 0 to work in this one.
+        workers: Processes; None for as many as there are cores, 0 to work in this one. A process that dies (memory ran out, a
+            codec crashed) is survived: its shard is built again; if it dies again, each sample of the shard alone, and what
+            kills a process twice is left out. In this process nothing of that can be survived, nor in threads.
+        executor: Builds the shards instead: anything with the interface of `concurrent.futures.Executor`, such as Dask's
+            `client.get_executor()`, whose workers have kseq and see the same files. It is not shut down. What its workers die
+            over is built by processes of this one.
         overwrite: Replace a dataset that lies there, once the new one is whole.
         resume: Go on with a packing that was killed.
         progress: Called now and then with how many images are done and how many there are.
@@ -153,14 +160,18 @@ def pack(
         DatasetExistsError: Where something lies at `dataset` already.
         ImageError: At the first broken image, with `on_error="fail"`.
         WriteError: Where the disk refuses.
-        WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
+        WorkerDiedError: Where worker processes die whatever they do, or memory ran out in this one; what is whole stays, for
+            `resume`.
     """
     started = time.monotonic()
     size = None if image_size is None else whole_pair("image_size", image_size)
     settings = Settings(encoding, size, resize, color_mode, interpolation, quality, max_side, check)
     if on_error not in ON_ERROR:
         raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
-    workers = usable_cores() if workers is None else whole("workers", workers, 0)
+    if workers is not None:
+        whole("workers", workers, 0)
+        if executor is not None:
+            raise ArgumentError("workers and executor exclude each other: give one of the two")
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
     target = _path("dataset", dataset)
@@ -176,17 +187,22 @@ def pack(
         text=text,
         weight=weight,
     )
+    if executor is not None:
+        # Its workers may be in other folders.
+        source, root = _absolute(source), _absolute(root)
     opened = _open(source, target, source_format, columns, None if root is None else _path("root", root), class_names)
     with ExitStack() as stack:
         found = stack.enter_context(opened)
         plan = make_plan(found, settings, {"val": val, "test": test}, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         folder, resumed = stack.enter_context(target_folder(target, plan, overwrite=overwrite, resume=resume))
         tasks = [
-            ShardTask.of(plan, number, os.path.join(folder, shard_name(number)), stop_at_error=on_error == "fail")
+            ShardTask.of(
+                plan, number, os.path.abspath(os.path.join(folder, shard_name(number))), stop_at_error=on_error == "fail"
+            )
             for number in range(plan.num_shards)
             if number not in resumed
         ]
-        run_tasks(tasks, workers, _progress(plan, resumed, progress))
+        run_tasks(tasks, workers, executor, _progress(plan, resumed, progress))
         report = _publish(plan, folder, len(resumed))
     return replace(report, path=target, seconds=time.monotonic() - started)
 
@@ -203,6 +219,11 @@ def _open(
     place = _path("source", source)
     check_apart(place, target)
     yield open_source(place, source_format, columns, root, class_names)
+
+
+def _absolute(place: Any) -> Any:
+    """A path from the root of the file system; what is no path as it is."""
+    return os.path.abspath(os.fsdecode(place)) if isinstance(place, (str, bytes, os.PathLike)) else place
 
 
 def _progress(plan: Plan, resumed: set[int], call: Callable[[int, int], None] | None) -> Progress:

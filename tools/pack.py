@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from contextlib import nullcontext
 from typing import Any
 
 from tqdm import tqdm
@@ -19,6 +20,7 @@ from kseq.plan import ENCODINGS
 from kseq.resize import INTERPOLATIONS, RESIZES
 from kseq.sources.opening import SOURCE_FORMATS
 
+from .cluster import dask_executor
 from .table import format_bytes, format_count, format_counts, printable
 
 # What `--help` shows; `--help-all` has the rest.
@@ -160,6 +162,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
     )
     group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
+    group.add_argument(
+        "--dask",
+        metavar="HOST:PORT",
+        help="build the shards on the workers of this Dask scheduler, which see the same files",
+    )
     group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
     group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
 
@@ -180,11 +187,11 @@ def _size(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, with progress on stderr and a summary on stdout."""
-    names = [name for name in inspect.signature(kseq.pack).parameters if name != "progress"]
+    names = [name for name in inspect.signature(kseq.pack).parameters if name not in ("executor", "progress")]
     chosen = {name: getattr(arguments, name) for name in names}
     chosen["targets"] = dict(arguments.targets or ())
-    with _Progress() as progress:
-        report = kseq.pack(**chosen, progress=progress.show)
+    with nullcontext() if arguments.dask is None else dask_executor(arguments.dask) as executor, _Progress() as progress:
+        report = kseq.pack(**chosen, executor=executor, progress=progress.show)
     print(_summary(report))
     return 0
 
