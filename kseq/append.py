@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from kseq.arguments import whole
+from kseq.arguments import absolute
 from kseq.build import ShardTask
 from kseq.change import Change, changing, sweep
 from kseq.errors import ArgumentError, KseqError, SourceError
@@ -25,11 +26,11 @@ from kseq.joining import Piece, joined
 from kseq.outcome import Outcome, read_outcome
 from kseq.pack import ON_ERROR
 from kseq.plan import Plan, Settings, make_plan
-from kseq.running import Progress, run_tasks
+from kseq.progress import Progress
+from kseq.running import check_workers, run_tasks
 from kseq.schema import common_field
 from kseq.shard import ShardReader
 from kseq.sources.columns import Columns
-from kseq.workers import usable_cores
 
 __all__ = ["AppendReport", "append"]
 
@@ -94,6 +95,7 @@ def append(
     on_error: str = "skip",
     shard_bytes: int | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     again: bool = False,
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -130,6 +132,7 @@ def append(
         on_error: `"skip"` or `"fail"`.
         shard_bytes: About how large each new shard is; None for 256 MiB, or less for a small source.
         workers: Processes; None for as many as there are cores, 0 to work in this one.
+        executor: Builds the shards instead, see `kseq.pack`.
         again: Take samples although all of them are in the dataset already.
         resume: Go on with the same run, which was killed.
         progress: Called now and then with how many images are done and how many there are.
@@ -148,7 +151,10 @@ def append(
     started = time.monotonic()
     if on_error not in ON_ERROR:
         raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
-    workers = usable_cores() if workers is None else whole("workers", workers, 0)
+    check_workers(workers, executor)
+    if executor is not None:
+        # Its workers may be in other folders.
+        source, root = absolute(source), absolute(root)
     columns = Columns.of(
         image=image,
         targets=targets,
@@ -174,7 +180,7 @@ def append(
         fractions = {"val": val, "test": test}
         plan = make_plan(fitted.source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         new = _NewShards(change, plan)
-        resumed = new.build(workers, on_error == "fail", progress)
+        resumed = new.build(workers, executor, on_error == "fail", progress)
         report = _publish(change, fitted, new, again, _said(name, fractions, seed))
     return replace(report, resumed=resumed, seconds=time.monotonic() - started)
 
@@ -217,7 +223,9 @@ class _NewShards:
         """All of them."""
         return (self.open(place) for place in range(self.plan.num_shards))
 
-    def build(self, workers: int, stop_at_error: bool, call: Callable[[int, int], None] | None) -> int:
+    def build(
+        self, workers: int | None, executor: Executor | None, stop_at_error: bool, call: Callable[[int, int], None] | None
+    ) -> int:
         """Build those that are not there yet; how many are."""
         plan = self.plan
         there = [place for place in range(plan.num_shards) if self._is_there(place)]
@@ -229,7 +237,7 @@ class _NewShards:
         done = sum(len(plan.shard_images(place)) for place in there)
         # What lies beside the shards of the dataset does not go into these either.
         tasks = [replace(task, fields=self._index.stored_fields) for task in tasks]
-        run_tasks(tasks, workers, Progress(done, len(plan.source.images), call))
+        run_tasks(tasks, workers, executor, Progress(done, len(plan.source.images), call))
         return len(there)
 
     def _is_there(self, place: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kseq.errors import ArgumentError
 
-__all__ = ["path_text", "whole", "whole_pair"]
+__all__ = ["absolute", "path_text", "whole", "whole_pair"]
 
 
 def path_text(name: str, value: Any) -> str:
@@ -57,3 +57,8 @@ def whole_pair(name: str, value: Any) -> tuple[int, int]:
         return whole(name, height, 1), whole(name, width, 1)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{name}={value!r}: allowed are two numbers, height and width, of 1 or more") from error
+
+
+def absolute(place: Any) -> Any:
+    """A path from the root of the file system; what is no path as it is."""
+    return os.path.abspath(os.fsdecode(place)) if isinstance(place, (str, bytes, os.PathLike)) else place

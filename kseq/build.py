@@ -7,14 +7,18 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from kseq.encode import encode_sample
-from kseq.errors import ImageError
+from kseq.errors import ImageError, WorkerDiedError
 from kseq.fields import Field
 from kseq.plan import Plan, Settings
-from kseq.shard import ShardWriter
+from kseq.shard import Encoded, ShardWriter
 from kseq.sources.files import Source, SourceImage
 
-__all__ = ["ShardTask", "build_shard"]
+__all__ = ["Sample", "ShardTask", "build_shard", "read_sample"]
+
+Sample = dict[str, Encoded | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,15 @@ class ShardTask:
         return cls(path, plan.dataset_id, number, part, plan.fields(), plan.settings, stop_at_error)
 
 
-def build_shard(task: ShardTask, report: Callable[[int], bool]) -> bool:
+def build_shard(
+    task: ShardTask, report: Callable[[int], bool], read: Callable[[ShardTask, SourceImage], Sample] | None = None
+) -> bool:
     """Build a shard and publish it.
 
     Args:
         task: What to build.
         report: Told how many images were done since the last call; False from it means to stop.
+        read: Gives the sample of an image, as `read_sample`; None for that itself.
 
     Returns:
         Whether it was built; False if `report` said to stop.
@@ -59,26 +66,43 @@ def build_shard(task: ShardTask, report: Callable[[int], bool]) -> bool:
     Raises:
         ImageError: At an image that cannot be packed, if the task says so.
         WriteError: Where the disk refuses.
+        WorkerDiedError: Where memory ran out.
     """
-    with ShardWriter.publishing(task.path, task.fields, task.dataset_id, task.number) as writer:
+    writing = ShardWriter.publishing(task.path, task.fields, task.dataset_id, task.number)
+    with writing as writer, warnings.catch_warnings():
+        # Of odd metadata. Here and not where images are decoded, since threads may do that; once, since it takes a while.
+        warnings.filterwarnings("ignore", module="PIL")
         for image in task.source.images:
-            _add(writer, task, image)
+            _add(writer, task, image, read or read_sample)
             if not report(1):
                 return False
         writer.finish()
     return True
 
 
-def _add(writer: ShardWriter, task: ShardTask, image: SourceImage) -> None:
+def read_sample(task: ShardTask, image: SourceImage) -> Sample:
+    """An image and its targets as they are to be stored.
+
+    Raises:
+        ImageError: Where it cannot be packed.
+        WorkerDiedError: Where memory ran out.
+    """
     try:
-        with warnings.catch_warnings():
-            # Pillow's, of odd metadata. Here and not where images are decoded, since threads may do that.
-            warnings.simplefilter("ignore")
-            sample = encode_sample(task.source.read(image), task.fields, task.settings)
+        return encode_sample(task.source.read(image), task.fields, task.settings)
+    except MemoryError as error:
+        raise WorkerDiedError(f"{_name(task, image)}: memory ran out while it was packed") from error
+
+
+def _name(task: ShardTask, image: SourceImage) -> str:
+    return os.path.join(task.source.root, os.fsdecode(image.path))
+
+
+def _add(writer: ShardWriter, task: ShardTask, image: SourceImage, read: Callable[[ShardTask, SourceImage], Sample]) -> None:
+    try:
+        sample = read(task, image)
     except ImageError as error:
         if task.stop_at_error:
-            name = os.path.join(task.source.root, os.fsdecode(image.path))
-            raise type(error)(f"{name}: {error}") from error
+            raise type(error)(f"{_name(task, image)}: {error}") from error
         writer.reject(image.path, str(error))
     else:
         writer.add(image.path, sample)

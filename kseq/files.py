@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO
@@ -20,6 +21,7 @@ __all__ = [
     "link_or_copy",
     "publishing",
     "publishing_folder",
+    "remove_half_written",
     "remove_temporary",
     "start_writing",
 ]
@@ -48,7 +50,8 @@ def publishing(path: str) -> Iterator[str]:
         WriteError: Where the operating system refuses.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    # Not by the process's number: on several machines that may be the same.
+    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
     try:
         try:
             yield temporary
@@ -163,6 +166,22 @@ def start_writing(descriptor: int, start: int, end: int) -> None:
     if (call := _system_call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)) is not None:
         # Whether it can or not: the flush will tell.
         call(descriptor, start, end - start, _SYNC_FILE_RANGE_WRITE)
+
+
+def remove_half_written(path: str) -> None:
+    """Remove what processes left that died while they made `path`, or files whose names begin with its name.
+
+    Raises:
+        WriteError: Where the operating system refuses.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    try:
+        for each in os.listdir(folder):
+            if each.startswith(TEMPORARY_PREFIX) and f"-{name}" in each:
+                with suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, each))
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
 
 
 def exchange(one: str, other: str) -> bool:

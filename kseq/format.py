@@ -18,6 +18,7 @@ __all__ = [
     "INDEX_NAME",
     "LAST_INDEX_NAME",
     "REJECTED_FORMS",
+    "SHARD_PREFIX",
     "Rejected",
     "ShardEntry",
     "arrays_digest",
@@ -48,6 +49,7 @@ INDEX_NAME = "index.h5"
 # The one before the last change.
 LAST_INDEX_NAME = "index.h5.1"
 
+SHARD_PREFIX = "shard-"
 _SHARD_NAME = re.compile(r"shard-(\d{5,})\.h5")
 
 
@@ -84,7 +86,7 @@ class ShardEntry:
 
 def shard_name(number: int) -> str:
     """The file name of a shard: `shard-00000.h5` and so on."""
-    return f"shard-{number:05d}.h5"
+    return f"{SHARD_PREFIX}{number:05d}.h5"
 
 
 def shard_number(name: str) -> int | None:

@@ -6,13 +6,14 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from kseq.arguments import whole, whole_pair
+from kseq.arguments import absolute, whole, whole_pair
 from kseq.begun import Begun
 from kseq.build import ShardTask
 from kseq.errors import ArgumentError
@@ -22,11 +23,11 @@ from kseq.index import Contents, write_index
 from kseq.intake import opened_source, target_apart
 from kseq.outcome import Outcome, read_outcome
 from kseq.plan import Plan, Settings, make_plan
+from kseq.progress import Progress
 from kseq.room import free_bytes, planned_bytes
-from kseq.running import Progress, run_tasks
+from kseq.running import check_workers, run_tasks
 from kseq.sources.columns import Columns
 from kseq.target import begun, check_target, open_shard, target_folder, whole_shards
-from kseq.workers import usable_cores
 
 __all__ = ["PackReport", "pack"]
 
@@ -113,6 +114,7 @@ def pack(
     on_error: str = "skip",
     shard_bytes: int | None = None,
     workers: int | None = None,
+    executor: Executor | None = None,
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
@@ -162,7 +164,12 @@ def pack(
         seed: Draws the splits.
         on_error: `"skip"` leaves broken images out and lists them, `"fail"` stops at the first.
         shard_bytes: About how large each shard is; None for 256 MiB, or less for a small collection.
-        workers: Processes; None for as many as there are cores, 0 to work in this one.
+        workers: Processes; None for as many as there are cores, 0 to work in this one. A process that dies (memory ran out, a
+            codec crashed) is survived: its shard is built again; if it dies again, each sample of the shard alone, and what
+            kills a process twice is left out. In this process nothing of that can be survived, nor in threads.
+        executor: Builds the shards instead: anything with the interface of `concurrent.futures.Executor`, such as Dask's
+            `client.get_executor()`, whose workers have kseq and see the same files. It is not shut down. What its workers die
+            over is built by processes of this one.
         overwrite: Replace a dataset that lies there, once the new one is whole.
         resume: Go on with a packing that was killed.
         dry_run: Only look at the source, and tell what would be packed; nothing is written. Not of an iterable.
@@ -176,7 +183,8 @@ def pack(
         LockedError: Where another process packs there.
         ImageError: At the first broken image, with `on_error="fail"`.
         WriteError: Where the disk refuses, or cannot hold the dataset (the rule is at the top of `kseq/room.py`).
-        WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
+        WorkerDiedError: Where worker processes die whatever they do, or memory ran out in this one; what is whole stays, for
+            `resume`.
     """
     started = time.monotonic()
     size = None if image_size is None else whole_pair("image_size", image_size)
@@ -185,7 +193,7 @@ def pack(
     )
     if on_error not in ON_ERROR:
         raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
-    workers = usable_cores() if workers is None else whole("workers", workers, 0)
+    check_workers(workers, executor)
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
     columns = Columns.of(
@@ -200,6 +208,9 @@ def pack(
         text=text,
         weight=weight,
     )
+    if executor is not None:
+        # Its workers may be in other folders.
+        source, root = absolute(source), absolute(root)
     shares = {"val": val, "test": test}
     arguments = {**shares, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes}
     target = os.path.normpath(target_apart(source, dataset))
@@ -217,11 +228,13 @@ def pack(
             return replace(_foresee(plan, target, resumed), seconds=time.monotonic() - started)
         resumed = stack.enter_context(begun(folder, plan, arguments))
         tasks = [
-            ShardTask.of(plan, number, os.path.join(folder, shard_name(number)), stop_at_error=on_error == "fail")
+            ShardTask.of(
+                plan, number, os.path.abspath(os.path.join(folder, shard_name(number))), stop_at_error=on_error == "fail"
+            )
             for number in range(plan.num_shards)
             if number not in resumed
         ]
-        run_tasks(tasks, workers, _progress(plan, resumed, progress))
+        run_tasks(tasks, workers, executor, _progress(plan, resumed, progress))
         report = _publish(plan, folder, len(resumed))
     return replace(report, path=target, seconds=time.monotonic() - started, free=free_bytes(target))
 

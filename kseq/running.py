@@ -1,119 +1,48 @@
-"""Running the tasks of a packing: in this process, or in worker processes."""
+"""Who builds the shards of a packing: this process, processes of its own, or an executor that was given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from multiprocessing import get_context
-from typing import Any
+from concurrent.futures import Executor
 
+from kseq.arguments import whole
 from kseq.build import ShardTask, build_shard
-from kseq.errors import WorkerDiedError
-from kseq.workers import process_pool
+from kseq.errors import ArgumentError
+from kseq.executors import build_on
+from kseq.lanes import build_in_processes
+from kseq.progress import Progress
+from kseq.workers import usable_cores
 
-__all__ = ["Progress", "run_tasks"]
-
-# Seconds between two calls of `progress`.
-_PROGRESS_EVERY = 0.1
-
-
-class Progress:
-    """Counts images done and passes the number on.
-
-    Args:
-        done: How many are done.
-        total: How many there are.
-        call: Called with both numbers.
-    """
-
-    def __init__(self, done: int, total: int, call: Callable[[int, int], None] | None) -> None:
-        self._done = done
-        self._total = total
-        self._call = call
-
-    def show(self, more: int) -> bool:
-        """Some more are done; True: go on."""
-        self._done += more
-        if self._call is not None:
-            self._call(self._done, self._total)
-        return True
+__all__ = ["check_workers", "run_tasks"]
 
 
-def run_tasks(tasks: list[ShardTask], workers: int, progress: Progress) -> None:
+def check_workers(workers: int | None, executor: Executor | None) -> None:
+    """Raise ArgumentError unless who is to build shards is said once, and `workers` is a number of 0 or more."""
+    if workers is not None:
+        whole("workers", workers, 0)
+        if executor is not None:
+            raise ArgumentError("workers and executor exclude each other: give one of the two")
+
+
+def run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor | None, progress: Progress) -> None:
     """Build shards.
 
     Args:
         tasks: What to build.
-        workers: Processes; 0 to work in this one.
+        workers: Processes; 0 to work in this one, None for as many as there are cores.
+        executor: Builds them instead; what its workers die over is left to processes of this one.
         progress: Told of images that are done.
 
     Raises:
+        ArgumentError: Where the executor cannot be used, or its workers do not see the same files.
         ImageError: At the first broken image, where a task says so.
         WriteError: Where the disk refuses.
-        WorkerDiedError: Where a worker process was killed; shards that are whole stay.
+        WorkerDiedError: Where workers die whatever they do; shards that are whole stay.
     """
-    progress.show(0)
+    progress.show()
+    if executor is not None:
+        tasks = build_on(executor, tasks, progress)
     if workers == 0:
         for task in tasks:
-            build_shard(task, progress.show)
-        return
-    shared = get_context("spawn")
-    done, stop = shared.Value("Q", 0), shared.Event()
-    with process_pool(min(workers, max(len(tasks), 1)), _remember_shared, (done, stop)) as executor:
-        try:
-            for _ in _as_completed(executor, tasks, 2 * workers):
-                progress.show(_take_count(done))
-        except BrokenProcessPool as error:
-            raise WorkerDiedError(
-                "a worker process was killed (out of memory?): --resume goes on from the shards that are whole, "
-                "unless this run was to overwrite: then the old dataset stays as it was"
-            ) from error
-        except BaseException:
-            stop.set()
-            executor.shutdown(wait=True, cancel_futures=True)
-            raise
-    progress.show(_take_count(done))
-
-
-def _as_completed(executor: Executor, tasks: Iterable[ShardTask], most: int) -> Iterator[None]:
-    """Run tasks, at most `most` handed over at a time; yields now and then, and when each is done."""
-    waiting: set[Future] = set()
-    rest = iter(tasks)
-    while True:
-        waiting |= {executor.submit(_build_in_worker, task) for task in islice(rest, most - len(waiting))}
-        if not waiting:
-            return
-        done, waiting = wait(waiting, _PROGRESS_EVERY, FIRST_COMPLETED)
-        for future in done:
-            future.result()
-        yield
-
-
-def _take_count(counter: Any) -> int:
-    with counter.get_lock():
-        count: int = counter.value
-        counter.value = 0
-    return count
-
-
-# In a worker process: the counter of images done, and the event that says to stop.
-_shared: tuple[Any, Any] | None = None
-
-
-def _remember_shared(done: Any, stop: Any) -> None:
-    global _shared
-    _shared = (done, stop)
-
-
-def _build_in_worker(task: ShardTask) -> None:
-    build_shard(task, _report_shared)
-
-
-def _report_shared(more: int) -> bool:
-    assert _shared is not None
-    done, stop = _shared
-    with done.get_lock():
-        done.value += more
-    return not stop.is_set()
+            build_shard(task, progress.add)
+    elif tasks:
+        build_in_processes(tasks, usable_cores() if workers is None else workers, progress)

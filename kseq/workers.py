@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import cv2
@@ -38,13 +39,25 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def process_pool(workers: int, initializer: Callable[..., None] | None = None, initargs: tuple = ()) -> Executor:
+def process_pool(
+    workers: int,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple = (),
+    started: list[BaseProcess] | None = None,
+) -> Executor:
     """Worker processes, started afresh ("spawn": no state of this process, no locks held by its threads).
 
     They do not import the caller's main module, so that a script needs no `if __name__ == "__main__"`; they
     leave Ctrl-C to the parent and end when the parent does, however it ends.
+
+    Args:
+        workers: How many.
+        initializer: Called with `initargs` in each new process.
+        initargs: Its arguments; picklable.
+        started: Each new process is added to it, for who wants to know how it ended.
     """
-    return ProcessPoolExecutor(workers, _Context(), initializer=_start_worker, initargs=(initializer, initargs))
+    context = _Context([] if started is None else started)
+    return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(initializer, initargs))
 
 
 class _Process(SpawnProcess):
@@ -57,7 +70,13 @@ class _Process(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    Process = _Process
+    def __init__(self, started: list[BaseProcess]) -> None:
+        self._started = started
+
+    def Process(self, *args: Any, **options: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802
+        process = _Process(*args, **options)
+        self._started.append(process)
+        return process
 
 
 @contextlib.contextmanager

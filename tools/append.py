@@ -7,6 +7,7 @@ from typing import Any
 
 import kseq
 
+from .cluster import dask_executor
 from .counts import count, format_change
 from .pack import Progress, add_share_options, add_source_options, add_worker_options, chosen, rejected_lines
 from .table import format_bytes, format_count, printable
@@ -35,8 +36,8 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Append, with progress on stderr and a summary on stdout."""
     before = count(arguments.dataset)
-    with Progress() as progress:
-        report = kseq.append(**chosen(kseq.append, arguments), progress=progress.show)
+    with dask_executor(arguments.dask) as executor, Progress() as progress:
+        report = kseq.append(**chosen(kseq.append, arguments), executor=executor, progress=progress.show)
     print(format_change(before, count(arguments.dataset)))
     print(
         f"\n{format_count(report.packed, 'image')} appended to {printable(report.path)}: "

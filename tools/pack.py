@@ -20,6 +20,7 @@ from kseq.plan import ENCODINGS
 from kseq.resize import INTERPOLATIONS, RESIZES
 from kseq.sources.opening import SOURCE_FORMATS
 
+from .cluster import dask_executor
 from .table import format_bytes, format_count, format_counts, printable
 
 # What `--help` shows; `--help-all` has the rest.
@@ -184,6 +185,11 @@ def add_worker_options(group: Any) -> None:
         help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
     )
     group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
+    group.add_argument(
+        "--dask",
+        metavar="HOST:PORT",
+        help="build the shards on the workers of this Dask scheduler, which see the same files",
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -202,15 +208,15 @@ def size_in_bytes(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, with progress on stderr and a summary on stdout."""
-    with Progress() as progress:
-        report = kseq.pack(**chosen(kseq.pack, arguments), progress=progress.show)
+    with dask_executor(arguments.dask) as executor, Progress() as progress:
+        report = kseq.pack(**chosen(kseq.pack, arguments), executor=executor, progress=progress.show)
     print(_plan(report) if arguments.dry_run else _summary(report))
     return 0
 
 
 def chosen(function: Callable[..., Any], arguments: argparse.Namespace) -> dict[str, Any]:
     """What was chosen for each argument of a function that packs."""
-    names = [name for name in inspect.signature(function).parameters if name != "progress"]
+    names = [name for name in inspect.signature(function).parameters if name not in ("executor", "progress")]
     return {**{name: getattr(arguments, name) for name in names}, "targets": dict(arguments.targets or ())}
 
 
