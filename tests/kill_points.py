@@ -25,7 +25,7 @@ from conftest import write_photos
 
 import kseq
 
-SHARD_BYTES = 10_000
+SHARD_BYTES = 6_000
 _LIBRARY = os.path.dirname(kseq.__file__)
 # A prime, so that second kills fall everywhere.
 _STRIDE = 7919
