@@ -36,8 +36,8 @@ def photos_to_pack(tmp_path: Path) -> Path:
 
 def options_of(command: str) -> dict[str, object]:
     """The options of a subcommand, by the name of their value, with their defaults."""
-    words = {"pack": ["pack", "a", "b"], "info": ["info", "a"], "verify": ["verify", "a"], "demo": ["demo"]}[command]
-    return {name: value for name, value in vars(make_parser().parse_args(words)).items() if name != "run"}
+    words = {"pack": ["a", "b"], "drop": ["a", "--ids", "1"], "demo": []}.get(command, ["a"])
+    return {name: value for name, value in vars(make_parser().parse_args([command, *words])).items() if name != "run"}
 
 
 def test_pack_has_the_options_of_the_function_with_the_same_defaults() -> None:
@@ -47,14 +47,14 @@ def test_pack_has_the_options_of_the_function_with_the_same_defaults() -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("command", ["pack", "info", "verify", "demo"])
+@pytest.mark.parametrize("command", ["pack", "info", "verify", "split", "drop", "demo"])
 def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help-all" if command == "pack" else "--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for name in options_of(command):
-        option = {"targets": "target"}.get(name, name.replace("_", "-"))
+        option = {"targets": "target", "lists": "from-list"}.get(name, name.replace("_", "-"))
         assert f"--{option}" in printed or name.upper() in printed or f"--no-{name}" in printed
 
 
