@@ -82,6 +82,12 @@ def write_corrections(folder: Path) -> None:
     (folder / "topics.csv").write_text("id,topics\n0,garden|summer\n79,summer\n")
 
 
+def write_lists(folder: Path) -> None:
+    """Files that name samples, by id and by source."""
+    (folder / "hard.txt").write_text("5\n7\n")
+    (folder / "blurred.txt").write_text("daisy/00001.jpg\nrose/blurred.jpg\n")
+
+
 def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -92,6 +98,7 @@ def test_commands_and_examples_run_as_printed(
     write_coco_and_yolo(tmp_path)
     write_archives(tmp_path)
     write_corrections(tmp_path)
+    write_lists(tmp_path)
     commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
     assert len(commands) >= 3
     for command in commands:
