@@ -194,7 +194,7 @@ def make_plan(
     Raises:
         ArgumentError: Where fractions do not go with each other or with the folders.
     """
-    splits = _assign_splits(source, fractions, stratify, seed)
+    splits = _assign_splits(source, fractions, stratify, whole("seed", seed))
     fields = [settings.stored(each) for each in source.fields]
     sizes = [settings.estimate_bytes(image, fields) for image in source.images]
     starts = _shard_starts(sizes, shard_bytes)

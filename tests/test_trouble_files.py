@@ -206,7 +206,7 @@ def test_follow_links_goes_with_files_only(photos: Path) -> None:
 def test_what_became_a_pipe_since_it_was_looked_at_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     regular = os.stat(__file__)
     os.mkfifo(tmp_path / "pipe")
-    monkeypatch.setattr(files.os, "stat", lambda _: regular)
+    monkeypatch.setattr(files.os, "stat", lambda *_, **__: regular)
     with pytest.raises(ImageError, match=NO_FILE):
         files.read_file(tmp_path / "pipe")
 
