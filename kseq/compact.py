@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,9 @@ from kseq.shard import Encoded, ShardReader, ShardWriter
 
 __all__ = ["CompactReport", "compact"]
 
-# Samples that are read at a time: they are in memory together.
-_AT_ONCE = 32
+# What is read at a time, at least one sample: it is in memory together.
+_BYTES_AT_ONCE = 16 << 20
+_MOST_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -195,17 +196,19 @@ class _Work:
             for place in group:
                 for each in dataset.collection.shards.get(place).rejected():
                     writer.reject(each.path, each.reason)
-                ids = self._kept(place)
-                for start in range(0, len(ids), _AT_ONCE):
-                    self._copy(dataset, ids[start : start + _AT_ONCE], writer)
+                for ids in self._parts(place):
+                    self._copy(dataset, ids, writer)
             writer.finish()
         return ShardReader(path, index.fields).entry(number)
 
-    def _kept(self, place: int) -> np.ndarray:
-        """`(n,)` int64: the sample ids of a shard that were not dropped."""
+    def _parts(self, place: int) -> Iterator[np.ndarray]:
+        """`(n,)` int64: the sample ids of a shard that were not dropped, so many at a time as may be in memory."""
         start, end = self._index.starts[place : place + 2].tolist()
         dropped = self._index.dropped[slice(*self._dropped_starts[place : place + 2])]
-        return np.delete(np.arange(start, end), dropped.astype(np.int64) - start)
+        ids = np.delete(np.arange(start, end), dropped.astype(np.int64) - start)
+        row_bytes = int(self._index.num_bytes[place]) // (end - start)
+        step = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // max(row_bytes, 1)))
+        return (ids[first : first + step] for first in range(0, len(ids), step))
 
     def _copy(self, dataset: ShardDataset, ids: np.ndarray, writer: ShardWriter) -> None:
         dataset.check(ids)

@@ -102,7 +102,7 @@ def _fitted(field: Field, its: Field, path: str, source: str) -> Field:
 
 
 def _fits(field: Field, its: Field) -> bool:
-    """Whether values of a source can be those of a field: the same, or numbers that lose nothing by it."""
+    """Whether values of a source can be those of a field: of the same form, or whole numbers where others have fractions."""
     if its.content != field.content:
         return False
     same_shape = its.shape == field.shape or (field.content == "numbers" and field.is_ragged and len(its.shape) < 2)

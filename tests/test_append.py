@@ -341,7 +341,7 @@ def test_an_append_that_is_killed_leaves_the_dataset_as_it_was_and_can_be_resume
     seconds = time.monotonic() - started
     chance = random.Random(0)
     resumed = []
-    for _ in range(4):
+    for _ in range(3):
         killed(packed, chance.uniform(0.2, 1) * seconds, more, val=0.1, shard_bytes=300)
         if (packed / "index.h5.1").exists():
             kseq.undo(packed)

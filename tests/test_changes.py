@@ -141,7 +141,7 @@ def check_undo(path: Path, before: dict[str, bytes]) -> None:
     assert files(path) == after
 
 
-@settings(max_examples=14, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_dataset_holds_after_any_changes_what_a_list_would(
     parts: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -149,7 +149,7 @@ def test_a_dataset_holds_after_any_changes_what_a_list_would(
     root = tmp_path_factory.mktemp("any")
     path = Path(shutil.copytree(parts / "one", root / "dataset"))
     model = model_of(path)
-    for operation in data.draw(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=6)):
+    for operation in data.draw(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=5)):
         before = files(path)
         change(operation, path, model, parts / "two", data)
         check(path, model)
@@ -200,7 +200,7 @@ def test_a_compact_that_is_killed_at_any_time_leaves_the_dataset_as_before_or_af
     before, after = (Index.open(str(each)).digest for each in (path, whole))
     samples = read(kseq.ShardDataset(path))
     chance, found = random.Random(1), []
-    for _ in range(8):
+    for _ in range(5):
         copy = Path(shutil.copytree(path, tmp_path / f"copy{len(found)}"))
         killed_at(chance.uniform(0, 1.3) * seconds, lambda copy=copy: kseq.compact(copy))
         found.append(Index.open(str(copy)).digest)

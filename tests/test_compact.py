@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,19 @@ def test_a_full_disk_stops_it_and_nothing_is_left(packed: Path, monkeypatch: pyt
         kseq.compact(packed)
     assert len(done) > 3
     assert files(packed) == before
+
+
+def test_memory_does_not_grow_with_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros((60, 256, 256, 3), np.uint8)
+    kseq.pack((images, np.arange(60)), tmp_path / "packed", encoding="raw", image_size=(256, 256), workers=0)
+    drop(tmp_path / "packed", [0, 30])
+    monkeypatch.setattr(sys.modules["kseq.compact"], "_BYTES_AT_ONCE", 1 << 20)
+    tracemalloc.start()
+    kseq.compact(tmp_path / "packed")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(kseq.ShardDataset(tmp_path / "packed")) == 58
+    assert peak < images.nbytes / 2
 
 
 def test_progress_counts_the_samples_that_are_copied(packed: Path) -> None:
