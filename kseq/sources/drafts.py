@@ -35,6 +35,7 @@ class Record(NamedTuple):
         num_bytes: Their size.
         split: What the source says where no column does.
         refused: Why it cannot be packed.
+        is_row: Whether it is a sample; a whole file that cannot be read stands for those that were in it.
     """
 
     name: bytes
@@ -42,6 +43,12 @@ class Record(NamedTuple):
     num_bytes: int
     split: str | None = None
     refused: str | None = None
+    is_row: bool = True
+
+    @classmethod
+    def of_file(cls, name: str, reason: str, num_places: int) -> Record:
+        """What stands for a file that cannot be read."""
+        return cls(os.fsencode(name), (None,) * num_places, 0, None, reason, is_row=False)
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def _images(
             -1 if isinstance(label, Refused) else label,
             _split(path, number, split) or record.split,
             0 if refused else record.num_bytes,
-            f"row {number} {refused}" if refused else None,
+            f"{f'row {number} ' if record.is_row else ''}{refused}" if refused else None,
             None if values.is_missing(group) else str(group),
             (*places, *row),
             None if first == name else first,

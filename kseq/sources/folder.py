@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 from kseq.errors import SourceError
 from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage
 
-__all__ = ["FolderSource"]
+__all__ = ["Entries", "Entry", "FolderSource", "scan_classes"]
+
+
+class Entry(Protocol):
+    """A file or a folder in a folder, as `os.DirEntry` tells of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool: ...
+
+    def stat(self) -> Any: ...
+
+
+# What lies in a folder, given its path below the source, sorted by name, without what is hidden.
+Entries = Callable[[str], Sequence[Entry]]
 
 
 @dataclass(frozen=True)
@@ -35,25 +52,31 @@ class FolderSource(FileSource):
         """
         if not os.path.isdir(root):
             raise SourceError(f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder of images")
-        split_folders = _find_splits(root)
-        places: list[tuple[str | None, str]] = [(split, name) for name, split in split_folders.items()] or [(None, "")]
-        found = sorted({name for _, place in places for name in _folders(os.path.join(root, place))})
-        if not found:
-            loose = sum(each.name.lower().endswith(IMAGE_SUFFIXES) for each in _entries(root))
-            beside = f" (but {loose} images)" if loose else ""
-            raise SourceError(
-                f"{root}: holds no class folder{beside}, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE"
-            )
-        names = _order_classes(root, found, class_names)
-        images = [image for split, place in places for image in _scan_split(root, place, split, names)]
-        if not any(image.label >= 0 for image in images):
-            raise SourceError(
-                f"{root}: no file in its class folders ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
-            )
-        return cls(root, names, images)
+        return cls(root, *scan_classes(root, partial(_entries, root), class_names))
 
 
-def _entries(folder: str) -> list[os.DirEntry[str]]:
+def scan_classes(root: str, entries: Entries, class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[SourceImage]]:
+    """The classes and images of a folder, wherever it lies.
+
+    Raises:
+        SourceError: Where nothing in it can be packed.
+    """
+    split_folders = _find_splits(root, entries)
+    places: list[tuple[str | None, str]] = [(split, name) for name, split in split_folders.items()] or [(None, "")]
+    found = sorted({name for _, place in places for name in _folders(entries, place)})
+    if not found:
+        loose = sum(each.name.lower().endswith(IMAGE_SUFFIXES) for each in entries(""))
+        beside = f" (but {loose} images)" if loose else ""
+        raise SourceError(f"{root}: holds no class folder{beside}, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE")
+    names = _order_classes(root, found, class_names)
+    images = [image for split, place in places for image in _scan_split(entries, place, split, names)]
+    if not any(image.label >= 0 for image in images):
+        raise SourceError(f"{root}: no file in its class folders ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})")
+    return names, images
+
+
+def _entries(root: str, place: str) -> list[os.DirEntry[str]]:
+    folder = os.path.join(root, place)
     try:
         with os.scandir(folder) as entries:
             return sorted((each for each in entries if not each.name.startswith(".")), key=lambda each: os.fsencode(each.name))
@@ -61,18 +84,18 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         raise SourceError(f"{folder}: cannot be read: {error.strerror}") from error
 
 
-def _folders(folder: str) -> list[str]:
-    return [each.name for each in _entries(folder) if each.is_dir(follow_symlinks=False)]
+def _folders(entries: Entries, place: str) -> list[str]:
+    return [each.name for each in entries(place) if each.is_dir(follow_symlinks=False)]
 
 
-def _find_splits(root: str) -> dict[str, str]:
+def _find_splits(root: str, entries: Entries) -> dict[str, str]:
     """Folder name to split, if the folders below `root` are splits; empty if they are classes.
 
     A class may be called `train` as well (beside `bus`): what tells is whether class folders lie inside.
     """
-    folders = _folders(root)
+    folders = _folders(entries, "")
     named = {name: SPLITS[name.lower()] for name in folders if name.lower() in SPLITS}
-    with_classes = {name: split for name, split in named.items() if _folders(os.path.join(root, name))}
+    with_classes = {name: split for name, split in named.items() if _folders(entries, name)}
     others = [name for name in folders if name not in named]
     if not named or (others and not with_classes):
         return {}
@@ -98,28 +121,27 @@ def _order_classes(root: str, found: list[str], wanted: Sequence[str] | None) ->
     return tuple(wanted)
 
 
-def _scan_split(root: str, place: str, split: str | None, class_names: tuple[str, ...]) -> Iterator[SourceImage]:
+def _scan_split(entries: Entries, place: str, split: str | None, class_names: tuple[str, ...]) -> Iterator[SourceImage]:
     numbers = {name: number for number, name in enumerate(class_names)}
-    folder = os.path.join(root, place)
-    for each in _entries(folder):
+    for each in entries(place):
         if each.is_dir(follow_symlinks=False):
             label = numbers[each.name]
-            yield from _images(root, f"{place}/{each.name}" if place else each.name, label, split)
+            yield from _images(entries, f"{place}/{each.name}" if place else each.name, label, split)
         elif each.name.lower().endswith(IMAGE_SUFFIXES):
             path = f"{place}/{each.name}" if place else each.name
             yield SourceImage(os.fsencode(path), -1, split, _size(each), "lies in no class folder")
 
 
-def _images(root: str, place: str, label: int, split: str | None) -> Iterator[SourceImage]:
-    for each in _entries(os.path.join(root, place)):
+def _images(entries: Entries, place: str, label: int, split: str | None) -> Iterator[SourceImage]:
+    for each in entries(place):
         path = f"{place}/{each.name}"
         if each.is_dir(follow_symlinks=False):
-            yield from _images(root, path, label, split)
+            yield from _images(entries, path, label, split)
         elif not each.is_dir():
             yield SourceImage(os.fsencode(path), label, split, _size(each))
 
 
-def _size(entry: os.DirEntry[str]) -> int:
+def _size(entry: Entry) -> int:
     try:
         return entry.stat().st_size
     except OSError:

@@ -1,0 +1,179 @@
+"""A zip of class folders, laid out as a folder of images is: `CLASS/.../IMAGE`, or the same below `train`, `val` and `test`.
+
+The rules, besides those of `kseq/sources/folder.py`:
+
+- Nothing is unpacked to the disk: members are read where they lie, stored or compressed (deflate, bzip2, LZMA).
+- Where everything lies in one folder that holds folders and no image (as `zip -r photos.zip photos` makes it), and that is no
+  split, it counts as the top.
+- `__MACOSX`, in which macOS keeps what is no image, is left alone like what is hidden.
+- Listed are: a member that is encrypted, a link, compressed in another way, or larger than any image may be (of how large it
+  says that it is, no more is ever unpacked); one whose name has `..` or an empty part in it, or goes on where another member is
+  a file; one of whose name there is a later one, which counts. One with a wrong checksum is listed when it is read.
+- A sample is called as in the zip. A zip without its list of members (cut off, say) is refused.
+
+Source: PKWARE's APPNOTE.TXT, as `zipfile` of the standard library reads it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from kseq.errors import ImageError, SourceError
+from kseq.images import MAX_PIXELS
+from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, Source, SourceImage
+from kseq.sources.folder import scan_classes
+from kseq.sources.many import stamp
+
+__all__ = ["ZipSource"]
+
+_NOT_IMAGES = "__MACOSX"
+# Pixels of four channels of 16 bits: no image that may be packed is larger.
+_MOST_BYTES = MAX_PIXELS * 8
+_ENCRYPTED = 1
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# What zipfile raises where a zip is damaged, or of a kind that it does not know.
+_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class ZipSource(Source):
+    """All images in a zip, in the order of a folder's; the place of one is its name."""
+
+    @classmethod
+    def load(cls, path: str, class_names: Sequence[str] | None = None) -> ZipSource:
+        """Read the list of members.
+
+        Args:
+            path: The file.
+            class_names: Another order of the classes than the sorted one; all of them.
+
+        Raises:
+            SourceError: Where it is no zip, or holds nothing that can be packed.
+        """
+        if not os.path.isfile(path):
+            raise SourceError(f"{path}: is {'not a file' if os.path.exists(path) else 'not there'}, expected is one (zip)")
+        try:
+            members = _open(path, stamp(path)).infolist()
+        except _ERRORS as error:
+            raise SourceError(f"{path}: is not a zip file that can be read: {' '.join(str(error).split())}") from error
+        top = _Node("", 0, {})
+        misplaced = list(_place(top, members))
+        head = _head(top)
+        names, found = scan_classes(path, lambda place: top.at(f"{head}{place}").entries(), class_names)
+        reasons = {member.filename: reason for member in members if (reason := _refused(member)) is not None}
+        images = [_told(image, head, reasons) for image in found] + misplaced
+        if all(image.refused for image in images):
+            first = images[0]
+            raise SourceError(f"{path}: no image in it can be packed (first: {os.fsdecode(first.path)}: {first.refused})")
+        return cls(path, names, images)
+
+    def fetch(self, place: bytes) -> bytes:
+        """The bytes of the image of a name; its checksum is compared."""
+        try:
+            with _open(self.root, stamp(self.root)).open(os.fsdecode(place)) as file:
+                return file.read()
+        except _ERRORS as error:
+            raise ImageError(f"cannot be read: {' '.join(str(error).split())}") from error
+
+
+@dataclass
+class _Node:
+    """A file or a folder in a zip; as `kseq.sources.folder.Entry`."""
+
+    name: str
+    st_size: int = 0
+    children: dict[str, _Node] | None = field(default=None)
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return self.children is not None
+
+    def stat(self) -> _Node:
+        return self
+
+    def at(self, place: str) -> _Node:
+        node = self
+        for part in place.split("/") if place.strip("/") else ():
+            if part:
+                node = (node.children or {})[part]
+        return node
+
+    def entries(self) -> list[_Node]:
+        """What lies in it, as a folder has it: sorted, without what is hidden."""
+        shown = [each for each in (self.children or {}).values() if not each.name.startswith(".") and each.name != _NOT_IMAGES]
+        return sorted(shown, key=lambda each: os.fsencode(each.name))
+
+
+def _place(top: _Node, members: Sequence[zipfile.ZipInfo]) -> Iterator[SourceImage]:
+    """Put members in their folders; gives those that have no place."""
+    last = {member.filename: number for number, member in enumerate(members)}
+    for number, member in enumerate(members):
+        reason = "is in the zip again, and the later one counts" if last[member.filename] != number else _put(top, member)
+        if reason is not None:
+            yield SourceImage(os.fsencode(member.filename), -1, None, 0, reason)
+
+
+def _put(top: _Node, member: zipfile.ZipInfo) -> str | None:
+    """Put a member in its folder, or say why it has none."""
+    *folders, name = member.filename.removesuffix("/").split("/")
+    if any(each in ("", ".", "..") for each in [*folders, name]):
+        return "has a name with '..', '.' or nothing between slashes, allowed are plain paths"
+    node = top
+    for each in folders:
+        assert node.children is not None
+        node = node.children.setdefault(each, _Node(each, 0, {}))
+        if node.children is None:
+            return f"lies in {each!r}, which is a file"
+    assert node.children is not None
+    if member.is_dir():
+        node.children.setdefault(name, _Node(name, 0, {}))
+    elif name in node.children:
+        return "is called like a folder"
+    else:
+        node.children[name] = _Node(name, member.file_size)
+    return None
+
+
+def _head(top: _Node) -> str:
+    """The folders around everything, with a slash behind each."""
+    head, node = "", top
+    while True:
+        entries = node.entries()
+        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name.lower() in SPLITS:
+            return head
+        inner = entries[0].entries()
+        if not any(each.is_dir() for each in inner) or any(
+            not each.is_dir() and each.name.lower().endswith(IMAGE_SUFFIXES) for each in inner
+        ):
+            return head
+        node = entries[0]
+        head += f"{node.name}/"
+
+
+def _told(image: SourceImage, head: str, reasons: dict[str, str]) -> SourceImage:
+    """An image as it is called in the zip, with what is known against it."""
+    name = f"{head}{os.fsdecode(image.path)}"
+    return image._replace(path=os.fsencode(name), refused=image.refused or reasons.get(name))
+
+
+def _refused(member: zipfile.ZipInfo) -> str | None:
+    if member.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a link, links in a zip are not followed"
+    if member.compress_type not in _METHODS:
+        return f"is compressed by method {member.compress_type}, allowed are {', '.join(map(str, _METHODS))}"
+    if member.file_size > _MOST_BYTES:
+        return f"says that it is {member.file_size} bytes unpacked, allowed are {_MOST_BYTES}"
+    return None
+
+
+@functools.lru_cache(maxsize=2)
+def _open(path: str, known: tuple[int, ...]) -> zipfile.ZipFile:
+    """A zip, kept open in this process for as long as the file is the same."""
+    return zipfile.ZipFile(path)
