@@ -23,6 +23,7 @@ from __future__ import annotations
 import functools
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,9 +50,19 @@ _CLASS_NAMES = ("label_names", "class_names")
 # HDF5 arrays may be compressed in chunks: so many rows are read at a time, at least.
 _ROWS_AT_ONCE = 64
 _PIECE_BYTES = 1 << 20
-# What a file that is damaged makes numpy, zipfile and h5py raise; NotImplementedError and RuntimeError: compressed or encrypted
-# in a way that zipfile does not know.
-_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+# What a file that is damaged makes numpy, h5py and zipfile raise; the last also where it is encrypted, or compressed in a way
+# that zipfile does not know.
+_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    tokenize.TokenError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class _Array(NamedTuple):
@@ -193,9 +204,9 @@ def _npy_form(path: str) -> _Array:
         with open(path, "rb") as file:
             array, in_rows = _read_form(path, name, file)
             offset = file.tell()
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, SourceError):
-            raise
+    except SourceError:
+        raise
+    except _ERRORS as error:
         raise SourceError(f"{path}: is not a file of arrays that can be read: {' '.join(str(error).split())}") from error
     _check_whole(array, name, os.path.getsize(path) - offset)
     return array._replace(offset=offset if in_rows else None)

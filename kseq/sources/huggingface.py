@@ -137,13 +137,19 @@ class _Parts:
             self._file = _arrow().parquet.ParquetFile(path)
             self.schema = self._file.schema_arrow
             self.num_rows = [self._file.metadata.row_group(part).num_rows for part in range(self._file.num_row_groups)]
+        # Names are decoded when they are asked for: broken ones are found here, where a file is opened.
+        str(self.schema)
         self.num_bytes = os.path.getsize(path) // max(sum(self.num_rows), 1)
 
     def read(self, part: int, columns: Sequence[str]) -> Any:
-        """A table of some columns of a part; of a struct, a column may be one of its fields (`image.path`)."""
+        """A table of some columns of a part."""
         if self._file is not None:
-            return self._file.read_row_group(part, columns=list(columns))
-        return _arrow().Table.from_batches([self._batches[part]]).select(list(columns))
+            found = self._file.read_row_group(part, columns=list(columns))
+        else:
+            found = _arrow().Table.from_batches([self._batches[part]]).select(list(columns))
+        # Arrow has no checksums, and believes offsets: wrong ones would end the process.
+        found.validate(full=True)
+        return found
 
 
 def _arrow() -> Any:
@@ -176,7 +182,7 @@ def _open(path: str) -> _Parts:
     pyarrow = _arrow()
     try:
         return _open_once(path, stamp(path))
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: is not a Parquet or Arrow file that can be read: {_line(error)}") from error
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {_line(error)}") from error
@@ -191,7 +197,7 @@ def _images(path: str, part: int, column: str) -> Any:
     """A column of images, kept for the next: workers go through a part row by row."""
     try:
         return _read_images(path, stamp(path), part, column)
-    except (_arrow().ArrowException, OSError, SourceError) as error:
+    except (_arrow().ArrowException, OSError, SourceError, UnicodeDecodeError) as error:
         raise ImageError(f"cannot be read: {_line(error)}") from error
 
 
@@ -273,7 +279,7 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _Rows:
             table = opened.read(part, list(cells))
             for name, column in cells.items():
                 column += table.column(name).to_pylist()
-    except (_arrow().ArrowException, OSError) as error:
+    except (_arrow().ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: cannot be read: {_line(error)}") from error
     names = _class_names(opened.schema, columns.label)
     if names is not None and columns.label is not None:

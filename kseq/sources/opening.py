@@ -81,6 +81,7 @@ _ENDS = {
     r"\.[ct]sv": "csv",
     r"\.(jsonl|ndjson)": "jsonl",
     r"\.(parquet|pq)": "parquet",
+    r"\.arrow": "huggingface",
     r"\.json": "coco",
     TARS: "webdataset",
     r"\.zip": "zip",
@@ -88,8 +89,8 @@ _ENDS = {
     ARRAY_RECORDS: "arrayrecord",
     r"\.(npz|npy|h5|hdf5)": "arrays",
 }
-_IN_FOLDERS = ("parquet", "webdataset", "tfrecord", "arrayrecord")
-_KNOWN = ".csv, .tsv, .jsonl, .ndjson, .parquet, .pq, .json, .tar, .zip, .tfrecord, .array_record, .npz, .npy, .h5"
+_IN_FOLDERS = ("parquet", "huggingface", "webdataset", "tfrecord", "arrayrecord")
+_KNOWN = ".csv, .tsv, .jsonl, .ndjson, .parquet, .pq, .arrow, .json, .tar, .zip, .tfrecord, .array_record, .npz, .npy, .h5"
 
 
 def open_source(

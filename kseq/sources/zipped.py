@@ -76,8 +76,11 @@ class ZipSource(Source):
     def fetch(self, place: bytes) -> bytes:
         """The bytes of the image of a name; its checksum is compared."""
         try:
-            with _open(self.root, stamp(self.root)).open(os.fsdecode(place)) as file:
-                return file.read()
+            opened = _open(self.root, stamp(self.root))
+            member = opened.getinfo(os.fsdecode(place))
+            with opened.open(member) as file:
+                # Not all that there is: that may be more than the zip says.
+                return file.read(member.file_size)
         except _ERRORS as error:
             raise ImageError(f"cannot be read: {' '.join(str(error).split())}") from error
 
@@ -113,8 +116,11 @@ def _place(top: _Node, members: Sequence[zipfile.ZipInfo]) -> Iterator[SourceIma
     """Put members in their folders; gives those that have no place."""
     last = {member.filename: number for number, member in enumerate(members)}
     for number, member in enumerate(members):
-        reason = "is in the zip again, and the later one counts" if last[member.filename] != number else _put(top, member)
-        if reason is not None:
+        if last[member.filename] != number:
+            # Rejected samples are told from the others by their names.
+            name = f"{member.filename} (member {number + 1})"
+            yield SourceImage(os.fsencode(name), -1, None, 0, "is in the zip again, and the later one counts")
+        elif (reason := _put(top, member)) is not None:
             yield SourceImage(os.fsencode(member.filename), -1, None, 0, reason)
 
 
