@@ -411,6 +411,8 @@ def test_a_source_that_was_written_anew_is_read_anew(folder: Path, tmp_path: Pat
     fresh = WRITERS[kind][0](tmp_path / "photos", tmp_path / "second", 100)
     for each in [fresh] if fresh.is_file() else fresh.rglob("*"):
         old = source if fresh.is_file() else source / each.relative_to(fresh)
+        # A new file, which whoever has the old one open does not see.
+        old.unlink()
         old.write_bytes(each.read_bytes())
     pack(source, tmp_path / "after")
     assert contents(tmp_path / "before")["test"][:2] == contents(tmp_path / "after")["test"][1::-1]
