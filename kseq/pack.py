@@ -127,12 +127,13 @@ def pack(
     Args:
         source: A folder: `class/.../image`, or the same below folders called `train`, `val` and `test`. Or a table: CSV (its
             first line names the columns), JSON Lines or Parquet. Or COCO's JSON, a folder as YOLO has it, WebDataset tars,
-            TFRecords, Hugging Face's Parquet or Arrow: one, a folder of them, or a pattern. Or `.npz`, `.npy`, HDF5 arrays.
+            TFRecords, ArrayRecords, Hugging Face's Parquet or Arrow: one, a folder of them, or a pattern (`*.tar`,
+            `{000..009}.tar`). Or a zip of class folders. Or `.npz`, `.npy`, HDF5 arrays.
             Or an iterable: dicts, pairs of image and label, a `tf.data.Dataset`, what `keras.datasets` gives. The rules of
             each are at the top of its module in `kseq/sources`.
         dataset: The folder to make.
-        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"yolo"`, `"webdataset"`, `"tfrecord"`,
-            `"huggingface"` or `"arrays"`; None to tell by what lies at `source` and by its name.
+        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`,
+            `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to tell by what lies at `source` and by its name.
         image: The column of the paths, or the feature, array or key of the images; None for the first of the usual names (in a
             table `image`, `path`, `file`, `filename` and the like). Several make a field each, called like their columns.
         label: That of the classes; None for the first of the usual names (in a table `label`, `class`, `class_name` or

@@ -8,14 +8,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from array_record.python.array_record_module import ArrayRecordWriter
 from conftest import write_photos
 from PIL import Image
+from writers import example, write_tar
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -59,19 +60,22 @@ def write_coco_and_yolo(folder: Path) -> None:
 
 
 def write_archives(folder: Path) -> None:
-    """A tar, a TFRecord file and arrays of a few photos."""
+    """Tars, a zip, records and arrays of a few photos."""
     files = sorted((folder / "photos").rglob("*.jpg"))[::8]
-    for name in ("tars", "records"):
+    for name in ("tars", "records", "array-records"):
         (folder / name).mkdir()
-    with tarfile.open(folder / "tars" / "train-000000.tar", "w") as tar:
-        for each in files:
-            tar.add(each, each.relative_to(folder / "photos"))
+    for number in range(2):
+        write_tar(
+            folder / "tars" / f"train-{number:06d}.tar",
+            {str(each.relative_to(folder / "photos")): each.read_bytes() for each in files[number::2]},
+        )
+    shutil.make_archive(str(folder / "photos"), "zip", folder / "photos")
+    arrays = ArrayRecordWriter(str(folder / "array-records" / "train.array_record"), "")
     with tf.io.TFRecordWriter(str(folder / "records" / "train.tfrecord")) as writer:
         for each in files:
-            image = tf.train.Feature(bytes_list=tf.train.BytesList(value=[each.read_bytes()]))
-            label = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
-            features = tf.train.Features(feature={"image/encoded": image, "image/class/label": label})
-            writer.write(tf.train.Example(features=features).SerializeToString())
+            for record in (writer, arrays):
+                record.write(example(each.read_bytes(), 1))
+    arrays.close()
     np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
 
 

@@ -2,157 +2,79 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import shutil
 import tarfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import h5py
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 import tensorflow as tf
-import webdataset
 from conftest import write_photos
+from writers import WRITERS, by_split, contents, example, photos_of, write_tar, write_tars
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
 
-SPLITS = ("train", "val", "test")
-CLASSES = ("cat", "dog")
+CLOTHING = Path(__file__).parent.parent.parent / "shared" / "data" / "clothing-dataset-small"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos in train, val and test, of sizes that differ."""
     root = tmp_path_factory.mktemp("sources") / "photos"
-    for number, split in enumerate(SPLITS):
+    for number, split in enumerate(("train", "val", "test")):
         write_photos(root / split, {"cat": 5 - number, "dog": 3})
     return root
 
 
-def photos_of(folder: Path) -> list[tuple[str, str, Path]]:
-    """Split, class and file, in the order in which the folder is packed."""
-    return [
-        (split, name, path)
-        for split in sorted(SPLITS)
-        for name in CLASSES
-        for path in sorted((folder / split / name).iterdir())
-    ]
+@pytest.fixture(scope="module")
+def real(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some of the real photos of clothes, where they are at hand, else the made ones."""
+    if not CLOTHING.is_dir():
+        return folder
+    root = tmp_path_factory.mktemp("real") / "photos"
+    for split in sorted(each for each in CLOTHING.iterdir() if each.is_dir()):
+        for name in sorted(split.iterdir())[:3]:
+            shutil.copytree(name, root / split.name / name.name, ignore=lambda _, names: sorted(names)[3:])
+    return root
 
 
-def write_csv(folder: Path, target: Path) -> Path:
-    with open(target / "photos.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "part"])
-        writer.writerows([path, name, split] for split, name, path in photos_of(folder))
-    return target / "photos.csv"
+@pytest.fixture(scope="module")
+def expected(real: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[bytes, int]]]:
+    """What the folder of these photos gives."""
+    target = tmp_path_factory.mktemp("expected") / "from-folder"
+    kseq.pack(real, target, workers=0)
+    return contents(target)
 
 
-def write_parquet(folder: Path, target: Path) -> Path:
-    rows = [{"path": str(path), "label": name, "part": split} for split, name, path in photos_of(folder)]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), target / "photos.parquet")
-    return target / "photos.parquet"
-
-
-def write_tars(folder: Path, target: Path) -> Path:
-    (target / "tars").mkdir()
-    for split in SPLITS:
-        with (
-            warnings.catch_warnings(),
-            webdataset.ShardWriter(str(target / "tars" / f"{split}-%06d.tar"), maxcount=3, verbose=0) as writer,
-        ):
-            for number, (_, name, path) in enumerate(each for each in photos_of(folder) if each[0] == split):
-                writer.write({"__key__": f"{number:06d}", "jpg": path.read_bytes(), "cls": CLASSES.index(name)})
-    return target / "tars"
-
-
-def example(image: bytes, label: int) -> bytes:
-    features = {
-        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-    }
-    written: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-    return written
-
-
-def write_tfrecords(folder: Path, target: Path) -> Path:
-    (target / "records").mkdir()
-    for split in SPLITS:
-        photos = [each for each in photos_of(folder) if each[0] == split]
-        for part in range(2):
-            with tf.io.TFRecordWriter(str(target / "records" / f"{split}.tfrecord-{part:05d}-of-00002")) as writer:
-                for _, name, path in photos[part * 4 : part * 4 + 4]:
-                    writer.write(example(path.read_bytes(), CLASSES.index(name)))
-    return target / "records"
-
-
-def hugging_face(folder: Path, split: str) -> datasets.Dataset:
-    photos = [each for each in photos_of(folder) if each[0] == split]
-    rows = {
-        "image": [{"bytes": path.read_bytes(), "path": path.name} for _, _, path in photos],
-        "label": [CLASSES.index(name) for _, name, _ in photos],
-    }
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(CLASSES))})
-    return datasets.Dataset.from_dict(rows, features=features)
-
-
-def write_hugging_face(folder: Path, target: Path) -> Path:
-    (target / "hub").mkdir()
-    for split in SPLITS:
-        hugging_face(folder, split).to_parquet(str(target / "hub" / f"{split}-00000-of-00001.parquet"), batch_size=3)
-    return target / "hub"
-
-
-def write_to_disk(folder: Path, target: Path) -> Path:
-    datasets.DatasetDict({split: hugging_face(folder, split) for split in SPLITS}).save_to_disk(str(target / "disk"))
-    return target / "disk"
-
-
-WRITERS: dict[str, tuple[Callable[[Path, Path], Path], dict[str, Any]]] = {
-    "folder": (lambda folder, target: folder, {}),
-    "csv": (write_csv, {"split_column": "part"}),
-    "parquet": (write_parquet, {"split_column": "part"}),
-    "webdataset": (write_tars, {}),
-    "tfrecord": (write_tfrecords, {}),
-    "hugging face": (write_hugging_face, {}),
-    "save_to_disk": (write_to_disk, {}),
-}
-
-
-def contents(path: Path) -> dict[str, list[tuple[bytes, int]]]:
-    """Split name to stored bytes and label of each sample."""
-    found = {}
-    for split in SPLITS:
-        with kseq.ShardDataset(path, split) as dataset:
-            found[split] = [(dataset.stored_bytes(number), int(dataset[number]["label"])) for number in range(len(dataset))]
-    return found
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("kind", [name for name in WRITERS if name != "folder"])
-def test_every_source_gives_what_the_folder_gives(folder: Path, tmp_path: Path, kind: str, workers: int) -> None:
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_source_gives_what_the_folder_gives(
+    real: Path, expected: dict[str, list[tuple[bytes, int]]], tmp_path: Path, kind: str
+) -> None:
     write, options = WRITERS[kind]
-    kseq.pack(write(folder, tmp_path), tmp_path / "packed", workers=workers, shard_bytes=9_000, **options)
-    kseq.pack(folder, tmp_path / "from-folder", workers=0)
-    assert contents(tmp_path / "packed") == contents(tmp_path / "from-folder")
+    shard_bytes = sum(each.path.stat().st_size for each in photos_of(real)) // 4
+    kseq.pack(write(real, tmp_path, 3), tmp_path / "packed", workers=2, shard_bytes=shard_bytes, **options)
+    found = contents(tmp_path / "packed")
+    assert found == expected
+    assert {split: len(samples) for split, samples in found.items()} == {
+        split: len(photos) for split, photos in by_split(real).items()
+    }
+    assert not kseq.ShardDataset(tmp_path / "packed").rejected()
     assert not kseq.verify(tmp_path / "packed").damaged
 
 
 @pytest.mark.parametrize("kind", ["hugging face", "save_to_disk"])
 def test_hugging_face_files_name_their_classes(folder: Path, tmp_path: Path, kind: str) -> None:
-    kseq.pack(WRITERS[kind][0](folder, tmp_path), tmp_path / "packed", workers=0)
-    assert kseq.ShardDataset(tmp_path / "packed").classes == CLASSES
+    kseq.pack(WRITERS[kind][0](folder, tmp_path, 3), tmp_path / "packed", workers=0)
+    assert kseq.ShardDataset(tmp_path / "packed").classes == ("cat", "dog")
 
 
 def test_a_pattern_picks_some_of_the_files(folder: Path, tmp_path: Path) -> None:
-    tars = write_tars(folder, tmp_path)
+    tars = write_tars(folder, tmp_path, 3)
     kseq.pack(str(tars / "val-*.tar"), tmp_path / "packed", workers=0)
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
         assert dataset.splits == {"val": 7}
@@ -161,17 +83,8 @@ def test_a_pattern_picks_some_of_the_files(folder: Path, tmp_path: Path) -> None
         kseq.pack(str(tars / "none-*.tar"), tmp_path / "other")
 
 
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return path
-
-
 def jpegs(folder: Path) -> list[bytes]:
-    return [path.read_bytes() for _, _, path in photos_of(folder)]
+    return [each.path.read_bytes() for each in photos_of(folder)]
 
 
 def test_a_tar_without_cls_has_its_folders_as_classes(folder: Path, tmp_path: Path) -> None:
@@ -376,7 +289,7 @@ def test_whatever_can_be_gone_through_is_packed(tmp_path: Path, kind: str, worke
 
 
 def test_an_iterable_may_give_bytes_and_paths(folder: Path, tmp_path: Path) -> None:
-    (_, _, one), (_, _, two), *_ = photos_of(folder)
+    one, two, *_ = (each.path for each in photos_of(folder))
     kseq.pack([{"image": one.read_bytes(), "label": 1}, {"image": two, "label": 0}], tmp_path / "packed", workers=0)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert [dataset.stored_bytes(number) for number in range(2)] == [one.read_bytes(), two.read_bytes()]

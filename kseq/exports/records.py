@@ -30,7 +30,8 @@ import numpy as np
 from kseq.exports.parts import PartsWriter
 from kseq.exports.samples import Exported, Sample
 from kseq.fields import Field
-from kseq.sources.tfrecord import example_class, framed
+from kseq.sources.examples import example_class
+from kseq.sources.tfrecord import framed
 
 __all__ = ["RecordsWriter"]
 

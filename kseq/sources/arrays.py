@@ -3,22 +3,32 @@
 The rules:
 
 - Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`; the array is `images`, `image`,
-  `x` or `data`, or what `--image` says. Labels are `(samples,)` or `(samples, 1)` numbers or names, or, where the names of the
-  classes are known, one-hot `(samples, classes)`; their array is called `labels`, `label`, `y` or `targets`.
-- Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits.
+  `x`, `X` or `data`, or what `--image` says. Labels are `(samples,)` or `(samples, 1)` whole numbers or names, or one-hot
+  `(samples, classes)`; their array is called `labels`, `label`, `y`, `Y` or `targets`.
+- Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits. One of images
+  without one of labels, or the reverse, is refused, unless `--label ''` says that there are none.
 - To `images.npy` belong the other `.npy` files of its folder.
-- An array `label_names` or `class_names` has the names of the classes.
-- A sample is called ARRAY/ROW, counted from 0. An `.npz` is loaded by each worker as a whole; the others are read row by row.
+- An array `label_names` or `class_names` has the names of the classes. Without it they are what labels say; one-hot, 0 to
+  classes - 1.
+- A file that is damaged or cut off, and an array of Python objects, are refused: such a file is read whole or not at all.
+- A sample is called ARRAY/ROW, counted from 0. Rows are read where they lie, except from a member of an `.npz` that is
+  compressed (`numpy.savez_compressed`), or an array in Fortran's order: each worker has the whole of it in memory, one at a
+  time. Of an HDF5 file it reads one chunk, or 64 rows.
+
+Source: the format of `.npy` and `.npz`, `numpy.lib.format`; for where a stored member lies, PKWARE's APPNOTE.TXT, 4.3.7.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -27,7 +37,9 @@ from kseq.errors import ImageError, SourceError
 from kseq.images import CHANNELS
 from kseq.sources.columns import Columns
 from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import SPLITS, Source
+from kseq.sources.files import SPLITS, Source, read_piece
+from kseq.sources.many import stamp
+from kseq.sources.values import name_numbers, one_hot
 
 __all__ = ["ArraysSource", "check_images"]
 
@@ -37,14 +49,36 @@ _CLASS_NAMES = ("label_names", "class_names")
 
 # HDF5 arrays may be compressed in chunks: so many rows are read at a time, at least.
 _ROWS_AT_ONCE = 64
+_PIECE_BYTES = 1 << 20
+# What a file that is damaged makes numpy, h5py and zipfile raise; the last also where it is encrypted, or compressed in a way
+# that zipfile does not know.
+_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    tokenize.TokenError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class _Array(NamedTuple):
-    """An array in a file: its shape and dtype, and the rows that are read at once; 0 for an array in memory or mapped."""
+    """An array in a file.
+
+    Attributes:
+        file: The path of the file.
+        offset: Where its rows begin, one after the other; None where they do not lie so.
+        rows_at_once: Of an HDF5 file, so many are read at a time; 0 of others.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    rows_at_once: int
+    file: str
+    offset: int | None = None
+    rows_at_once: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,10 +86,10 @@ class ArraysSource(Source):
     """The rows of arrays; the place of an image is array and row.
 
     Attributes:
-        rows_at_once: Array name to how many of its rows are read at a time.
+        arrays: Those of images: name and form.
     """
 
-    rows_at_once: tuple[tuple[str, int], ...] = ()
+    arrays: tuple[tuple[str, _Array], ...] = ()
 
     @classmethod
     def load(cls, path: str, columns: Columns, class_names: Sequence[str] | None = None) -> ArraysSource:
@@ -69,37 +103,48 @@ class ArraysSource(Source):
         Raises:
             SourceError: Where the file cannot be read, or its arrays do not go together.
         """
+        try:
+            return cls._load(path, columns, class_names)
+        except SourceError:
+            raise
+        except _ERRORS as error:
+            raise SourceError(f"{path}: is not a file of arrays that can be read: {' '.join(str(error).split())}") from error
+
+    @classmethod
+    def _load(cls, path: str, columns: Columns, class_names: Sequence[str] | None) -> ArraysSource:
         arrays = _look(path)
         if class_names is None:
-            class_names = _named_classes(path, arrays)
+            class_names = _named_classes(arrays)
+        chosen = list(_choose(path, columns, arrays))
+        counts = [_check_lengths(path, each, arrays) for _, each in chosen]
+        labels, class_names = _read_labels(path, [each.label for _, each in chosen if each.label], arrays, class_names)
+        found = chosen[0][1]
         records: list[Record] = []
         cells: dict[str, list[Any]] = {}
-        found = columns
-        for split, chosen in _choose(path, columns, arrays):
-            found = found if records else chosen
-            count = _check_lengths(path, chosen, arrays)
-            for (_, name), (_, first) in zip(chosen.named(), found.named(), strict=True):
-                if name not in chosen.pixels:
-                    cells.setdefault(first, []).extend(_cells(path, name, class_names if name == chosen.label else None))
-            records += _records(chosen, arrays, count, split)
+        for (split, each), count in zip(chosen, counts, strict=True):
+            for name, first in dict(zip(each.others, found.others, strict=True)).items():
+                cells.setdefault(first, []).extend(labels[name] if name in labels else _cells(name, arrays))
+            records += _records(each, arrays, count, split)
         draft = draft_samples(path, found, cells, records, class_names)
-        return cls(
-            path,
-            draft.class_names,
-            draft.images,
-            draft.fields,
-            tuple((name, each.rows_at_once) for name, each in arrays.items()),
-        )
+        images = dict.fromkeys(name for _, each in chosen for name in each.pixels)
+        return cls(path, draft.class_names, draft.images, draft.fields, tuple((name, arrays[name]) for name in images))
 
     def fetch(self, place: tuple[str, int]) -> np.ndarray:
         """The pixels of the image at a place."""
         name, row = place
-        at_once = dict(self.rows_at_once)[name]
+        array = dict(self.arrays)[name]
         try:
-            if not at_once:
-                return np.asarray(_load(self.root, name)[row])
-            return _rows(self.root, name, row // at_once * at_once, at_once)[row % at_once]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            if array.offset is not None:
+                size = int(np.prod(array.shape[1:]))
+                data = read_piece(array.file, array.offset + row * size, size)
+                return np.frombuffer(data, np.uint8).reshape(array.shape[1:])
+            if not array.rows_at_once:
+                return np.asarray(_kept(array.file, stamp(array.file), name)[row])
+            at_once = array.rows_at_once
+            return _rows(array.file, stamp(array.file), name, row // at_once * at_once, at_once)[row % at_once]
+        except ImageError:
+            raise
+        except (*_ERRORS, IndexError) as error:
             raise ImageError(f"cannot be read: {' '.join(str(error).split())}") from error
 
 
@@ -118,57 +163,111 @@ def check_images(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) 
         )
 
 
+def _ends(path: str, end: str) -> bool:
+    return path.lower().endswith(end)
+
+
 def _look(path: str) -> dict[str, _Array]:
     """The arrays of a file."""
+    if _ends(path, ".npz"):
+        with zipfile.ZipFile(path) as file:
+            members = [each for each in file.infolist() if each.filename.endswith(".npy")]
+            return {each.filename[:-4]: _member_form(path, file, each) for each in members}
+    if _ends(path, ".npy"):
+        folder = os.path.dirname(path)
+        names = sorted(name for name in os.listdir(folder or ".") if name.endswith(".npy"))
+        return {name[:-4]: _npy_form(os.path.join(folder, name)) for name in names}
+    with h5py.File(path, "r") as file:
+        found = [(name, each) for name, each in file.items() if isinstance(each, h5py.Dataset) and each.shape is not None]
+        return {name: _hdf5_form(path, each) for name, each in found}
+
+
+def _read_form(path: str, name: str, file: IO[bytes]) -> tuple[_Array, bool]:
+    """The form of an array, from the start of its `.npy`; and whether its rows lie one after the other."""
+    version = np.lib.format.read_magic(file)
+    if version > (2, 0):
+        raise SourceError(f"{path}: array {name!r} has names of fields that are no Latin-1, allowed are plain arrays")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read_header(file)
+    return _Array(shape, dtype, path), not (fortran_order and len(shape) > 1)
+
+
+def _check_whole(array: _Array, name: str, present: int) -> None:
+    expected = int(np.prod(array.shape, dtype=object)) * array.dtype.itemsize
+    if not array.dtype.hasobject and present < expected:
+        raise SourceError(f"{array.file}: array {name!r} breaks off after {present} of {expected} bytes")
+
+
+def _npy_form(path: str) -> _Array:
+    name = os.path.basename(path)[:-4]
     try:
-        if path.endswith(".npz"):
-            with np.load(path, allow_pickle=False) as file:
-                return {name: _Array(file[name].shape, file[name].dtype, 0) for name in file.files}
-        if path.endswith(".npy"):
-            beside = sorted(name[:-4] for name in os.listdir(os.path.dirname(path) or ".") if name.endswith(".npy"))
-            found = {name: _load(path, name) for name in beside}
-            return {name: _Array(each.shape, each.dtype, 0) for name, each in found.items()}
-        with h5py.File(path, "r") as file:
-            return {name: _hdf5_form(each) for name, each in file.items() if isinstance(each, h5py.Dataset)}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        with open(path, "rb") as file:
+            array, in_rows = _read_form(path, name, file)
+            offset = file.tell()
+    except SourceError:
+        raise
+    except _ERRORS as error:
         raise SourceError(f"{path}: is not a file of arrays that can be read: {' '.join(str(error).split())}") from error
+    _check_whole(array, name, os.path.getsize(path) - offset)
+    return array._replace(offset=offset if in_rows else None)
 
 
-def _hdf5_form(array: h5py.Dataset) -> _Array:
+def _member_form(path: str, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> _Array:
+    with file.open(member) as opened:
+        array, in_rows = _read_form(path, member.filename[:-4], opened)
+        start = opened.tell()
+    _check_whole(array, member.filename[:-4], member.file_size - start)
+    if not in_rows or member.compress_type != zipfile.ZIP_STORED:
+        return array
+    # Of the local header: the lengths of the name and of the extra field behind it.
+    name_length, extra_length = struct.unpack("<HH", read_piece(path, member.header_offset + 26, 4))
+    return array._replace(offset=member.header_offset + 30 + name_length + extra_length + start)
+
+
+def _hdf5_form(path: str, array: h5py.Dataset) -> _Array:
     rows = array.chunks[0] if array.chunks else 1
-    return _Array(array.shape, array.dtype, max(rows, _ROWS_AT_ONCE // rows * rows))
+    return _Array(array.shape, array.dtype, path, None, max(rows, _ROWS_AT_ONCE // rows * rows))
 
 
-@functools.lru_cache(maxsize=8)
-def _load(path: str, name: str) -> np.ndarray:
-    """A whole array, in memory or mapped; kept in this process."""
-    if path.endswith(".npz"):
-        with np.load(path, allow_pickle=False) as file:
-            found: np.ndarray = file[name]
-            return found
-    return np.load(os.path.join(os.path.dirname(path), f"{name}.npy"), mmap_mode="r", allow_pickle=False)
+# The one array that is in memory as a whole; a cache of functools would hold it while the next is read.
+_in_memory: dict[tuple[Any, ...], np.ndarray] = {}
+
+
+def _kept(file: str, known: tuple[int, ...], name: str) -> np.ndarray:
+    """A whole array, kept until another is asked for."""
+    key = (file, known, name)
+    if key not in _in_memory:
+        _in_memory.clear()
+        _in_memory[key] = _whole(file, name)
+    return _in_memory[key]
 
 
 @functools.lru_cache(maxsize=2)
-def _rows(path: str, name: str, start: int, count: int) -> np.ndarray:
+def _rows(file: str, known: tuple[int, ...], name: str, start: int, count: int) -> np.ndarray:
     """Some rows of an array of an HDF5 file."""
-    with h5py.File(path, "r") as file:
-        found: np.ndarray = file[name][start : start + count]
+    with h5py.File(file, "r") as opened:
+        found: np.ndarray = opened[name][start : start + count]
         return found
 
 
 def _whole(path: str, name: str) -> np.ndarray:
-    if path.endswith((".npz", ".npy")):
-        return np.asarray(_load(path, name))
-    with h5py.File(path, "r") as file:
-        array = file[name]
-        found: np.ndarray = array.asstr(errors="surrogateescape")[:] if h5py.check_string_dtype(array.dtype) else array[:]
-        return found
+    found: np.ndarray
+    if _ends(path, ".npz"):
+        with np.load(path, allow_pickle=False) as file:
+            found = file[name]
+    elif _ends(path, ".npy"):
+        found = np.load(path, allow_pickle=False)
+    else:
+        with h5py.File(path, "r") as file:
+            array = file[name]
+            is_text = h5py.check_string_dtype(array.dtype)
+            found = array.asstr(errors="surrogateescape")[()] if is_text else array[()]
+    return found
 
 
-def _named_classes(path: str, arrays: Mapping[str, _Array]) -> list[str] | None:
+def _named_classes(arrays: Mapping[str, _Array]) -> list[str] | None:
     name = next((each for each in _CLASS_NAMES if each in arrays), None)
-    return None if name is None else [_text(each) for each in _whole(path, name).tolist()]
+    return None if name is None else [_text(each) for each in np.ravel(_whole(arrays[name].file, name)).tolist()]
 
 
 def _text(value: Any) -> str:
@@ -178,53 +277,96 @@ def _text(value: Any) -> str:
 def _choose(path: str, columns: Columns, arrays: Mapping[str, _Array]) -> Iterator[tuple[str | None, Columns]]:
     """For each split, or for all at once, which array says what."""
     names = list(arrays)
-    by_split = [
-        (SPLITS[word], image.format(word), label.format(word))
-        for word in SPLITS
-        for image, label in _BY_SPLIT
-        if image.format(word) in names and (label.format(word) in names or columns.label == "")
-    ]
+    by_split = {} if columns.image else _find_splits(path, names, with_labels=columns.label != "")
     stem = os.path.splitext(os.path.basename(path))[0]
-    if path.endswith(".npy") and not columns.image and not by_split:
+    if _ends(path, ".npy") and not columns.image and not by_split:
         columns = replace(columns, image=(stem,))
-    if columns.image or not by_split:
+    if not by_split:
         yield None, columns.find(path, names, _USUAL)
         return
     if columns.label or columns.has_targets or columns.split or columns.group or columns.weight:
         raise SourceError(
-            f"{path}: has an array for each split ({by_split[0][1]}, ...): other columns cannot be told, give --image"
+            f"{path}: has an array for each split ({', '.join(by_split)}): other columns cannot be told, give --image"
         )
-    for split, image, label in by_split:
-        yield split, replace(columns, image=(image,), label=None if columns.label == "" else label)
+    for image, (split, label) in by_split.items():
+        yield split, replace(columns, image=(image,), label=label)
+
+
+def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[str, tuple[str, str | None]]:
+    """Name of an array of images to its split and the array of its labels.
+
+    Raises:
+        SourceError: Where one of the two is not there.
+    """
+    pairs = [(SPLITS[word], image.format(word), label.format(word)) for word in SPLITS for image, label in _BY_SPLIT]
+    found: dict[str, tuple[str, str | None]] = {}
+    for split, image, label in pairs:
+        if image in names and (label in names or not with_labels):
+            found.setdefault(image, (split, label if with_labels else None))
+    used = {label for _, label in found.values()}
+    for _, image, label in pairs:
+        if image in names and image not in found:
+            raise SourceError(f"{path}: has {image} and no {label} beside it (--label '' packs images without labels)")
+        if label in names and label not in used and with_labels:
+            raise SourceError(f"{path}: has {label} and no {image} beside it (--image and --label say which to pack)")
+    return found
 
 
 def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, _Array]) -> int:
-    """How many samples there are: the length of every array that is used."""
+    """How many samples there are: the length of every array that is used. Images that are read in place are read once."""
     for name in columns.pixels:
         check_images(path, name, arrays[name].shape, arrays[name].dtype)
+        if _ends(path, ".npz"):
+            _check_member(path, name)
     count = arrays[columns.image[0]].shape[0]
     for _, name in columns.named():
         if arrays[name].shape[:1] != (count,):
             raise SourceError(
                 f"{path}: array {name!r} has shape {arrays[name].shape}, expected are {count} rows as {columns.image[0]!r} has"
             )
+        if arrays[name].dtype.kind == "O" and h5py.check_string_dtype(arrays[name].dtype) is None:
+            raise SourceError(f"{path}: array {name!r} holds Python objects, allowed are numbers and text")
     return count
 
 
-def _cells(path: str, name: str, class_names: Sequence[str] | None) -> list[Any]:
-    """The rows of an array as cells; labels that are numbers or one-hot by the names of their classes, if these are known."""
-    rows = _whole(path, name)
+def _check_member(path: str, name: str) -> None:
+    """Compare a member of an `.npz` with its checksum: whoever reads single rows in place cannot."""
+    with zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as member:
+        while member.read(_PIECE_BYTES):
+            pass
+
+
+def _read_labels(
+    path: str, names: Sequence[str], arrays: Mapping[str, _Array], class_names: Sequence[str] | None
+) -> tuple[dict[str, list[Any]], Sequence[str] | None]:
+    """The labels of some arrays as cells, and the names of the classes, where they are known.
+
+    Labels that are numbers, or one-hot, become the names of their classes where these are known.
+    """
+    rows = {name: _whole(arrays[name].file, name) for name in dict.fromkeys(names)}
+    widths = {each.shape[1] for each in rows.values() if each.ndim > 1 and each.shape[1] != 1}
+    if len(widths) > 1 or (widths and class_names is not None and widths != {len(class_names)}):
+        known = "" if class_names is None else f", there are {len(class_names)} class names"
+        raise SourceError(f"{path}: one-hot labels of {' and '.join(map(str, sorted(widths)))} classes{known}")
+    if widths and class_names is None:
+        class_names = [str(number) for number in range(widths.pop())]
+    found = {}
+    for name, each in rows.items():
+        numbers = one_hot(each) if each.ndim > 1 and each.shape[1] != 1 else each.reshape(-1)
+        if numbers is None or each.ndim > 2:
+            raise SourceError(
+                f"{path}: array {name!r} has shape {each.shape}, allowed as labels are (samples,), (samples, 1), or one-hot "
+                f"(samples, classes); of several labels a sample: --label '' --target NAME={name}"
+            )
+        found[name] = name_numbers(numbers.tolist(), class_names)
+    return found, class_names
+
+
+def _cells(name: str, arrays: Mapping[str, _Array]) -> list[Any]:
+    """The rows of an array as cells."""
+    rows = _whole(arrays[name].file, name)
     if rows.ndim == 2 and rows.shape[1] == 1:
         rows = rows[:, 0]
-    if class_names is not None and rows.ndim == 2 and ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all():
-        rows = rows.argmax(axis=1)
-    if (
-        rows.ndim == 1
-        and rows.dtype.kind in "iuf"
-        and class_names is not None
-        and not set(map(str, rows.tolist())) <= set(class_names)
-    ):
-        return [class_names[int(row)] if 0 <= row < len(class_names) else str(row) for row in rows.tolist()]
     return list(rows) if rows.ndim > 1 else [_text(row) if isinstance(row, bytes) else row for row in rows.tolist()]
 
 

@@ -82,6 +82,11 @@ class Columns:
         return self.image if self.mask is None else (*self.image, self.mask)
 
     @property
+    def others(self) -> list[str]:
+        """The columns that are used besides those, each once."""
+        return list(dict.fromkeys(name for _, name in self.named() if name not in self.pixels))
+
+    @property
     def has_targets(self) -> bool:
         """Whether a sample holds something to learn besides a label."""
         return bool(self.targets) or any(each is not None for each in (self.mask, self.boxes, self.text))

@@ -35,6 +35,7 @@ class Record(NamedTuple):
         num_bytes: Their size.
         split: What the source says where no column does.
         refused: Why it cannot be packed.
+        is_row: Whether it is a sample; a whole file that cannot be read stands for those that were in it.
     """
 
     name: bytes
@@ -42,6 +43,12 @@ class Record(NamedTuple):
     num_bytes: int
     split: str | None = None
     refused: str | None = None
+    is_row: bool = True
+
+    @classmethod
+    def of_file(cls, name: str, reason: str, num_places: int) -> Record:
+        """What stands for a file that cannot be read."""
+        return cls(os.fsencode(name), (None,) * num_places, 0, None, reason, is_row=False)
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ def _images(
     samples = zip(records, given, rows, splits, groups, _wrong(labels, others), strict=False)
     seen: set[bytes] = set()
     for number, (record, label, row, split, group, wrong) in enumerate(samples, start=1):
-        name, (first, *places), num_bytes, own_split, refused = record
+        name, (first, *places), num_bytes, own_split, refused, is_row = record
         refused = refused or wrong
         # Rejected samples are told from the others by their names.
         if not refused and name in seen:
@@ -121,7 +128,7 @@ def _images(
             label if wrong is None or not isinstance(label, Refused) else -1,
             split or own_split,
             0 if refused else num_bytes,
-            f"row {number} {refused}" if refused else None,
+            f"{f'row {number} ' if is_row else ''}{refused}" if refused else None,
             group,
             (*places, *row) if places or row else (),
             None if first == name else first,

@@ -3,9 +3,14 @@
 The rules:
 
 - The files are Parquet, or a folder that `datasets.save_to_disk` wrote (Arrow). Their names say the split
-  (`train-00000-of-00002.parquet`), or their folders (`train/data-00000-of-00001.arrow`).
-- An image without bytes is the file at its path, below the folder of the files.
-- Where the files say the names of a class label (`ClassLabel`), these are the classes, in their order.
+  (`train-00000-of-00002.parquet`), or their folders (`train/data-00000-of-00001.arrow`). Where a folder's `state.json` names
+  its files, others in it (`cache-....arrow`, which `map` leaves there) are left alone.
+- An image without bytes is the file at its path, relative to the folder of the files.
+- Where the files say the names of a class label (`ClassLabel`), these are the classes, in their order. Of several files each
+  number has the name that its own file says, and the names that only later files have come after those of the first. Where some
+  files say names and others do not, their numbers cannot be told, and all are refused.
+- Which columns there are, the first file that can be read tells. One among others that lacks them, or that cannot be read, is
+  listed as a whole. In a file that can be opened, images that cannot be read are listed one by one.
 - A sample is called FILE/ROW, with the row counted from 0.
 """
 
@@ -16,19 +21,23 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kseq.errors import ArgumentError, ImageError, NotAnImageError, SourceError
 from kseq.images import read_header
 from kseq.sources.columns import USUAL, Columns
 from kseq.sources.drafts import Record, draft_samples
 from kseq.sources.files import Source, read_file
-from kseq.sources.many import find_files, name_below, split_of
+from kseq.sources.many import SourceFile, find_files, read_files, split_of, stamp
+from kseq.sources.values import Refused
 
 __all__ = ["HuggingFaceSource"]
 
 _USUAL = {"image": ("image", "img", "jpg", *USUAL["image"]), "label": ("label", "labels", "fine_label", *USUAL["label"])}
 _MARKS = ("dataset_info.json", "dataset_dict.json")
+
+_STATE = "state.json"
+_ENDS = r"\.(parquet|pq|arrow)"
 
 # A row group can hold hundreds of megabytes of images: this many are kept for the rows that come next.
 _KEPT_PARTS = 2
@@ -68,21 +77,22 @@ class HuggingFaceSource(Source):
         Raises:
             SourceError: Where the files cannot be read, or have no images.
         """
-        files = find_files(path, lambda name: name.endswith((".parquet", ".arrow")), "Parquet or Arrow files")
-        schema = _open(files[0]).schema
-        found = columns.find(path, schema.names, _USUAL)
-        for name in found.pixels:
-            if not _is_image(schema, name):
-                raise SourceError(f"{files[0]}: column {name!r} is {schema.field(name).type}, expected are images, as bytes")
-        asked = list(dict.fromkeys(name for _, name in found.named() if name not in found.pixels))
-        cells: dict[str, list[Any]] = {name: [] for name in asked}
+        files = _without_left_over(path, find_files(path, _ENDS, "Parquet or Arrow files"))
+        columns = columns.find(path, _first_names(path, files), _USUAL)
+        read = read_files(path, files, lambda number, file: _read(number, file, columns))
+        named = _join_names(path, read)
+        cells: dict[str, list[Any]] = {name: [] for name in columns.others}
         records: list[Record] = []
-        for number, file in enumerate(files):
-            _read(file, asked, cells)
-            records += _records(number, file, name_below(path, file), found.pixels)
-        named = _name_labels(schema, found, cells)
-        draft = draft_samples(path, found, cells, records, named if class_names is None else class_names)
-        return cls(path, draft.class_names, draft.images, draft.fields, tuple(files))
+        for file, each in read:
+            if isinstance(each, Refused):
+                each = _Rows(
+                    {name: [None] for name in columns.others}, [Record.of_file(file.name, each, len(columns.pixels))], None
+                )
+            records += each.records
+            for name in columns.others:
+                cells[name] += each.cells[name]
+        draft = draft_samples(path, columns, cells, records, named if class_names is None else class_names)
+        return cls(path, draft.class_names, draft.images, draft.fields, tuple(file.path for file in files))
 
     def fetch(self, place: tuple[int, int, int, str]) -> bytes:
         """The bytes of the image at a place.
@@ -95,9 +105,17 @@ class HuggingFaceSource(Source):
         data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         if data is not None:
             return bytes(data)
-        if not path:
+        if not path or "\0" in path:
             raise ImageError("has neither bytes nor a path")
         return read_file(os.path.join(os.path.dirname(self.files[number]), path))
+
+
+class _Rows(NamedTuple):
+    """What a file holds: cells by column, a record for each row, and the class names that it says."""
+
+    cells: dict[str, list[Any]]
+    records: list[Record]
+    names: list[str] | None
 
 
 class _Parts:
@@ -113,20 +131,25 @@ class _Parts:
         self._file: Any = None
         self._batches: list[Any] = []
         if path.endswith(".arrow"):
-            self._batches = _arrow_batches(path)
-            self.schema = self._batches[0].schema
+            self.schema, self._batches = _arrow_batches(path)
             self.num_rows = [batch.num_rows for batch in self._batches]
         else:
             self._file = _arrow().parquet.ParquetFile(path)
             self.schema = self._file.schema_arrow
             self.num_rows = [self._file.metadata.row_group(part).num_rows for part in range(self._file.num_row_groups)]
+        # Names are decoded when they are asked for: broken ones are found here, where a file is opened.
+        str(self.schema)
         self.num_bytes = os.path.getsize(path) // max(sum(self.num_rows), 1)
 
     def read(self, part: int, columns: Sequence[str]) -> Any:
-        """A table of some columns of a part; of a struct, a column may be one of its fields (`image.path`)."""
+        """A table of some columns of a part."""
         if self._file is not None:
-            return self._file.read_row_group(part, columns=list(columns))
-        return _arrow().Table.from_batches([self._batches[part]]).select(list(columns))
+            found = self._file.read_row_group(part, columns=list(columns))
+        else:
+            found = _arrow().Table.from_batches([self._batches[part]]).select(list(columns))
+        # Arrow has no checksums, and believes offsets: wrong ones would end the process.
+        found.validate(full=True)
+        return found
 
 
 def _arrow() -> Any:
@@ -138,39 +161,48 @@ def _arrow() -> Any:
     return pyarrow
 
 
-def _arrow_batches(path: str) -> list[Any]:
-    """The record batches of a file as `datasets` writes it, mapped."""
+def _arrow_batches(path: str) -> tuple[Any, list[Any]]:
+    """The schema and the record batches of a file as `datasets` writes it, mapped."""
     with _arrow().memory_map(path) as file:
-        return list(_arrow().ipc.open_stream(file))
+        stream = _arrow().ipc.open_stream(file)
+        return stream.schema, list(stream)
 
 
 @functools.lru_cache(maxsize=16)
-def _open_once(path: str) -> _Parts:
+def _open_once(path: str, known: tuple[int, ...]) -> _Parts:
     return _Parts(path)
 
 
 def _open(path: str) -> _Parts:
-    """A file, kept open in this process.
+    """A file, kept open in this process for as long as it is the same.
 
     Raises:
         SourceError: Where it cannot be read.
     """
     pyarrow = _arrow()
     try:
-        return _open_once(path)
-    except pyarrow.ArrowException as error:
-        raise SourceError(f"{path}: is not a Parquet or Arrow file that can be read: {error}") from error
-    except (OSError, IndexError) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
+        return _open_once(path, stamp(path))
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: is not a Parquet or Arrow file that can be read: {_line(error)}") from error
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {_line(error)}") from error
 
 
 @functools.lru_cache(maxsize=_KEPT_PARTS)
+def _read_images(path: str, known: tuple[int, ...], part: int, column: str) -> Any:
+    return _open(path).read(part, [column]).column(column)
+
+
 def _images(path: str, part: int, column: str) -> Any:
-    """A column of images; workers go through a part row by row."""
+    """A column of images, kept for the next: workers go through a part row by row."""
     try:
-        return _open(path).read(part, [column]).column(column)
-    except (_arrow().ArrowException, OSError, SourceError) as error:
-        raise ImageError(f"cannot be read: {' '.join(str(error).split())}") from error
+        return _read_images(path, stamp(path), part, column)
+    except (_arrow().ArrowException, OSError, SourceError, UnicodeDecodeError) as error:
+        raise ImageError(f"cannot be read: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _holds_path(path: str, schema: Any, name: str) -> bool:
@@ -197,40 +229,97 @@ def _is_image(schema: Any, name: str) -> bool:
     return found
 
 
-def _read(path: str, asked: Sequence[str], cells: dict[str, list[Any]]) -> None:
-    """Add the cells of a file."""
-    file = _open(path)
-    missing = [name for name in asked if name not in file.schema.names]
-    if missing:
-        raise SourceError(f"{path}: has no column {missing[0]!r}, its columns are {', '.join(file.schema.names)}")
+def _without_left_over(path: str, files: Sequence[SourceFile]) -> list[SourceFile]:
+    """Of folders in which `datasets` wrote which files make up the data, only these.
+
+    Raises:
+        SourceError: Where one of them is not there.
+    """
+    present = {file.path for file in files}
+    left_over: set[str] = set()
+    for folder in dict.fromkeys(os.path.dirname(file.path) for file in files):
+        wanted = _data_files(folder)
+        missing = [name for name in wanted or () if not os.path.exists(os.path.join(folder, name))]
+        if missing:
+            raise SourceError(f"{path}: {folder}/{_STATE} names {missing[0]!r}, which is not there")
+        if wanted is not None:
+            left_over |= {each for each in present if os.path.dirname(each) == folder and os.path.basename(each) not in wanted}
+    return [file for file in files if file.path not in left_over]
+
+
+def _data_files(folder: str) -> list[str] | None:
     try:
-        for part in range(len(file.num_rows) if asked else 0):
-            table = file.read(part, asked)
-            for name in asked:
-                cells[name] += table.column(name).to_pylist()
-    except (_arrow().ArrowException, OSError) as error:
-        raise SourceError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+        with open(os.path.join(folder, _STATE), encoding="utf-8") as file:
+            return [each["filename"] for each in json.load(file)["_data_files"]] or None
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
 
 
-def _records(number: int, path: str, name: str, pixels: Sequence[str]) -> Iterator[Record]:
-    file = _open(path)
+def _first_names(path: str, files: Sequence[SourceFile]) -> list[str]:
+    """The columns of the first file that can be read."""
+    schemas = [each for _, each in read_files(path, files, lambda _, file: _open(file.path).schema)]
+    return next(list(each.names) for each in schemas if not isinstance(each, Refused))
+
+
+def _read(number: int, file: SourceFile, columns: Columns) -> _Rows:
+    """All of a file but its images.
+
+    Raises:
+        SourceError: Where it cannot be read, or lacks a column.
+    """
+    path, opened = file.path, _open(file.path)
+    for name in [*columns.pixels, *columns.others]:
+        if name not in opened.schema.names:
+            raise SourceError(f"{path}: has no column {name!r}, its columns are {', '.join(opened.schema.names)}")
+        if name in columns.pixels and not _is_image(opened.schema, name):
+            raise SourceError(f"{path}: column {name!r} is {opened.schema.field(name).type}, expected are images, as bytes")
+    cells: dict[str, list[Any]] = {name: [] for name in columns.others}
+    try:
+        for part in range(len(opened.num_rows) if cells else 0):
+            table = opened.read(part, list(cells))
+            for name, column in cells.items():
+                column += table.column(name).to_pylist()
+    except (_arrow().ArrowException, OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: cannot be read: {_line(error)}") from error
+    names = _class_names(opened.schema, columns.label)
+    if names is not None and columns.label is not None:
+        numbers = range(len(names))
+        cells[columns.label] = [names[cell] if cell in numbers else cell for cell in cells[columns.label]]
+    return _Rows(cells, list(_records(number, opened, file.name, columns.pixels)), names)
+
+
+def _records(number: int, opened: _Parts, name: str, pixels: Sequence[str]) -> Iterator[Record]:
     split = split_of(name)
     total = 0
-    for part, count in enumerate(file.num_rows):
+    for part, count in enumerate(opened.num_rows):
         for row in range(count):
             places = tuple((number, part, row, column) for column in pixels)
-            yield Record(os.fsencode(f"{name}/{total}"), places, file.num_bytes, split)
+            yield Record(os.fsencode(f"{name}/{total}"), places, opened.num_bytes, split)
             total += 1
 
 
-def _name_labels(schema: Any, columns: Columns, cells: dict[str, list[Any]]) -> list[str] | None:
-    """Class names from what `datasets` writes beside the schema; labels become these names. None where it says nothing."""
+def _class_names(schema: Any, label: str | None) -> list[str] | None:
+    """What `datasets` writes beside the schema of a class label; None where it says nothing."""
     try:
-        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        names: list[str] = features[columns.label]["names"]
+        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
         return None
-    if columns.label is not None:
-        numbers = range(len(names))
-        cells[columns.label] = [names[cell] if cell in numbers else cell for cell in cells[columns.label]]
-    return names
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def _join_names(path: str, read: Sequence[tuple[SourceFile, _Rows | Refused]]) -> list[str] | None:
+    """The classes of all files, in the order in which they come; None where no file names any.
+
+    Raises:
+        SourceError: Where some files do and others do not.
+    """
+    named = {file.name: each.names for file, each in read if not isinstance(each, Refused) and each.records}
+    silent = next((name for name, names in named.items() if names is None), None)
+    if silent is not None and any(names is not None for names in named.values()):
+        telling = next(name for name, names in named.items() if names is not None)
+        raise SourceError(
+            f"{path}: {telling} says the names of its classes, {silent} does not: what its numbers mean cannot be told"
+        )
+    return (
+        None if silent is not None or not named else list(dict.fromkeys(name for each in named.values() for name in each or ()))
+    )

@@ -6,6 +6,8 @@ The rules:
 - An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one.
   Tensors count as arrays.
 - `(x, y)` and `((x_train, y_train), (x_test, y_test))`, as `keras.datasets` give them, are pairs of arrays.
+- A label is a number or a name; or one-hot, for all samples alike, of classes 0 to its length - 1. Where `class_names` are
+  given, numbers are theirs.
 - A sample is called by its number, counted from 0, or by its path.
 """
 
@@ -26,6 +28,7 @@ from kseq.sources.arrays import check_images
 from kseq.sources.columns import USUAL, Columns
 from kseq.sources.drafts import Record, draft_samples
 from kseq.sources.files import Source, read_file, read_piece
+from kseq.sources.values import name_numbers, one_hot
 
 __all__ = ["SpooledSource", "spooled"]
 
@@ -95,7 +98,7 @@ def _spool(
     for number, element in enumerate(elements):
         if found is None:
             found = columns.find(_NAME, list(element), USUAL)
-            cells = {name: [] for _, name in found.named() if name not in found.pixels}
+            cells = {name: [] for name in found.others}
         missing = [name for _, name in found.named() if name not in element]
         if missing:
             raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
@@ -107,8 +110,29 @@ def _spool(
     if found is None:
         raise SourceError(f"{_NAME}: has no sample")
     _write(file, b"", flush=True)
+    if found.label is not None:
+        cells[found.label], class_names = _labels(found.label, cells[found.label], class_names)
     draft = draft_samples(_NAME, found, cells, records, class_names)
     return SpooledSource(file.name, draft.class_names, draft.images, draft.fields)
+
+
+def _labels(name: str, cells: list[Any], class_names: Sequence[str] | None) -> tuple[list[Any], Sequence[str] | None]:
+    """Labels, and the names of the classes, where they are known."""
+    if not any(isinstance(each, list) for each in cells):
+        return name_numbers(cells, class_names), class_names
+    try:
+        rows = np.asarray(cells)
+    except ValueError:
+        rows = np.empty(0)
+    numbers = one_hot(rows)
+    if numbers is None or (class_names is not None and len(class_names) != rows.shape[1]):
+        known = "" if class_names is None else f" of {len(class_names)} classes"
+        raise SourceError(
+            f"{_NAME}: {name} is {str(cells[0])[:40]}, allowed as labels are a number, a name, or one-hot{known}; of several "
+            "labels a sample: label='', targets={'labels': " + repr(name) + "}"
+        )
+    class_names = class_names or [str(number) for number in range(rows.shape[1])]
+    return name_numbers(numbers.tolist(), class_names), class_names
 
 
 # The key of a split that is known by the form of the whole; no user's dict has it.
@@ -141,10 +165,9 @@ def _rows_of(pair: Any) -> Iterator[dict[str, Any]]:
     check_images(_NAME, "x", tuple(images.shape), np.dtype(getattr(images, "dtype", None)))
     if len(images) != len(labels):
         raise SourceError(f"{_NAME}: has {len(images)} images and {len(labels)} labels, expected are as many")
-    flat = np.asarray(labels).reshape(len(labels), -1)
-    if flat.shape[1] != 1:
-        raise SourceError(f"{_NAME}: labels have shape {np.shape(labels)}, expected is ({len(labels)},)")
-    return ({"image": image, "label": label} for image, label in zip(images, flat[:, 0].tolist(), strict=True))
+    rows = np.asarray(labels)
+    cells = rows.reshape(-1) if rows.size == len(rows) else rows
+    return ({"image": image, "label": label} for image, label in zip(images, cells, strict=True))
 
 
 def _samples_of(number: int, element: Any) -> Iterator[dict[str, Any]]:
@@ -188,6 +211,8 @@ def _put(file: Any, number: int, name: str, value: Any) -> _Place:
         value = value.item()
     if isinstance(value, (str, os.PathLike)):
         path = os.path.abspath(os.fsdecode(value))
+        if "\0" in path:
+            raise SourceError(f"{_NAME}: {name} of sample {number} is a path with a zero byte, which no path has")
         return _Place(0, os.path.getsize(path) if os.path.isfile(path) else 0, None, path)
     offset = file.tell()
     if isinstance(value, bytes):

@@ -9,17 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kseq.errors import ArgumentError, SourceError
+from kseq.sources.arrayrecord import ARRAY_RECORDS, ArrayRecordSource
 from kseq.sources.arrays import ArraysSource
 from kseq.sources.coco import CocoSource
 from kseq.sources.columns import Columns
-from kseq.sources.files import Source
+from kseq.sources.files import IMAGE_SUFFIXES, Source
 from kseq.sources.folder import FolderSource
 from kseq.sources.huggingface import HuggingFaceSource
-from kseq.sources.many import is_pattern
+from kseq.sources.many import is_pattern, match_files
 from kseq.sources.table import ENDS, TableSource
-from kseq.sources.tfrecord import TFRecordSource
-from kseq.sources.webdataset import WebDatasetSource
+from kseq.sources.tfrecord import TFRECORDS, TFRecordSource
+from kseq.sources.webdataset import TARS, WebDatasetSource
 from kseq.sources.yolo import YoloSource
+from kseq.sources.zipped import ZipSource
 
 __all__ = ["SOURCE_FORMATS", "open_source"]
 
@@ -67,25 +69,30 @@ _OPEN: dict[str, Callable[[_Request], Source]] = {
     "coco": _coco,
     "yolo": lambda asked: YoloSource.scan(asked.path, asked.class_names, follow_links=asked.follow_links),
     "webdataset": lambda asked: WebDatasetSource.load(asked.path, asked.columns, asked.class_names),
+    "zip": lambda asked: ZipSource.load(asked.path, asked.class_names),
     "tfrecord": lambda asked: TFRecordSource.load(asked.path, asked.columns, asked.class_names),
+    "arrayrecord": lambda asked: ArrayRecordSource.load(asked.path, asked.columns, asked.class_names),
     "huggingface": lambda asked: HuggingFaceSource.load(asked.path, asked.columns, asked.class_names),
     "arrays": lambda asked: ArraysSource.load(asked.path, asked.columns, asked.class_names),
 }
 SOURCE_FORMATS = tuple(_OPEN)
-_WITHOUT_COLUMNS = ("folder", "coco", "yolo")
+_WITHOUT_COLUMNS = ("folder", "coco", "yolo", "zip")
 _WITH_ROOT = ("csv", "jsonl", "parquet", "coco")
 _WITH_LINKS = ("folder", "yolo", *_WITH_ROOT)
 
 # What the end of a file's name says; of a folder, that of the files in it.
 _ENDS = {
     **ENDS,
+    r"\.arrow": "huggingface",
     r"\.json": "coco",
-    r"\.tar": "webdataset",
-    r"\.tfrecords?(-\d+-of-\d+)?": "tfrecord",
+    TARS: "webdataset",
+    r"\.zip": "zip",
+    TFRECORDS: "tfrecord",
+    ARRAY_RECORDS: "arrayrecord",
     r"\.(npz|npy|h5|hdf5)": "arrays",
 }
-_IN_FOLDERS = ("parquet", "webdataset", "tfrecord")
-_KNOWN = ".csv, .tsv, .jsonl, .ndjson, .parquet, .pq, .json, .tar, .tfrecord, .npz, .npy, .h5"
+_IN_FOLDERS = ("parquet", "huggingface", "webdataset", "tfrecord", "arrayrecord")
+_KNOWN = ".csv, .tsv, .jsonl, .ndjson, .parquet, .pq, .arrow, .json, .tar, .zip, .tfrecord, .array_record, .npz, .npy, .h5"
 
 
 def open_source(
@@ -126,10 +133,7 @@ def open_source(
 
 def _tell(path: str) -> str:
     if is_pattern(path):
-        files = sorted(glob.glob(path, recursive=True))
-        if not files:
-            raise SourceError(f"{path}: no file matches this pattern")
-        return _tell_file(files[0])
+        return _tell_file(match_files(path)[0])
     if not os.path.exists(path):
         raise SourceError(f"{path}: is not there, expected is a folder of images, or a file ({_KNOWN})")
     return _tell_folder(path) if os.path.isdir(path) else _tell_file(path)
@@ -148,9 +152,21 @@ def _tell_folder(path: str) -> str:
         return "huggingface"
     if YoloSource.is_at(path):
         return "yolo"
+    if _has_image_below(path):
+        # Whatever lies beside the class folders: an archive of them, say.
+        return "folder"
     files = glob.glob(os.path.join(glob.escape(path), "*")) + glob.glob(os.path.join(glob.escape(path), "*", "*"))
     for file in sorted(each for each in files if os.path.isfile(each)):
         for end, source_format in _ENDS.items():
             if source_format in _IN_FOLDERS and re.search(rf"{end}$", file, re.IGNORECASE):
                 return source_format
     return "folder"
+
+
+def _has_image_below(path: str) -> bool:
+    """Whether a folder in this one holds an image, at any depth; the first one tells."""
+    for place, folders, names in os.walk(path):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        if place != path and any(name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") for name in names):
+            return True
+    return False

@@ -24,7 +24,20 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.fields import Field
 
-__all__ = ["Refused", "boxes", "class_name", "is_missing", "labels", "listed", "sorted_names", "target", "text", "weight"]
+__all__ = [
+    "Refused",
+    "boxes",
+    "class_name",
+    "is_missing",
+    "labels",
+    "listed",
+    "name_numbers",
+    "one_hot",
+    "sorted_names",
+    "target",
+    "text",
+    "weight",
+]
 
 _WHOLE = re.compile(r"-?\d{1,18}")
 _ALL_WHOLE_BELOW = 2.0**53
@@ -65,6 +78,22 @@ def sorted_names(names: Iterable[str]) -> list[str]:
     """Classes in the order of their numbers: as numbers where all of them are, else as text."""
     found = set(names)
     return sorted(found, key=int) if all(_WHOLE.fullmatch(name) for name in found) else sorted(found)
+
+
+def one_hot(rows: np.ndarray) -> np.ndarray | None:
+    """`(n,)` class numbers of labels `(n, classes)`, a one in the place of the class and else zeros; None of other rows."""
+    if rows.ndim != 2 or rows.dtype.kind not in "biuf" or not ((rows == 0) | (rows == 1)).all():
+        return None
+    return rows.argmax(axis=1) if (rows.sum(axis=1) == 1).all() else None
+
+
+def name_numbers(cells: Sequence[Any], class_names: Sequence[str] | None) -> list[Any]:
+    """Labels by the names of their classes, where these are known: numbers are theirs, unless all of them are names."""
+    texts = [each.decode(errors="surrogateescape") if isinstance(each, bytes) else each for each in cells]
+    if class_names is None or set(map(str, texts)) <= set(class_names):
+        return texts
+    numbers = range(len(class_names))
+    return [class_names[int(each)] if not isinstance(each, str) and each in numbers else each for each in texts]
 
 
 def target(name: str, cells: Sequence[Any]) -> Column:

@@ -1,0 +1,227 @@
+"""Arrays that are odd, large, or damaged: which go together, what labels mean, what is in memory."""
+
+from __future__ import annotations
+
+import shutil
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import kseq
+from kseq.errors import SourceError
+
+X = np.arange(20 * 4 * 5 * 3, dtype=np.uint16).astype(np.uint8).reshape(20, 4, 5, 3)
+Y = np.arange(20) % 3
+ONE_HOT = np.eye(4, dtype=np.float32)[Y]
+
+
+def write_npz(target: Path, **arrays: np.ndarray) -> Path:
+    np.savez(target / "x.npz", **arrays)
+    return target / "x.npz"
+
+
+def write_deflated(target: Path, **arrays: np.ndarray) -> Path:
+    np.savez_compressed(target / "x.npz", **arrays)
+    return target / "x.npz"
+
+
+def write_npy(target: Path, **arrays: np.ndarray) -> Path:
+    for name, array in arrays.items():
+        np.save(target / f"{name}.npy", array)
+    return target / f"{next(iter(arrays))}.npy"
+
+
+def write_hdf5(target: Path, **arrays: np.ndarray) -> Path:
+    with h5py.File(target / "x.h5", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    return target / "x.h5"
+
+
+WRITERS = (write_npz, write_deflated, write_npy, write_hdf5)
+
+
+def pack(source: Path, target: Path, **options: Any) -> kseq.ShardDataset:
+    report = kseq.pack(source, target, workers=0, **options)
+    assert not report.rejected
+    return kseq.ShardDataset(target)
+
+
+def refusal(source: Path, target: Path, **options: Any) -> str:
+    """What a source is refused with: one line; nothing is left behind."""
+    with pytest.raises(SourceError) as caught:
+        kseq.pack(source, target, workers=0, **options)
+    assert "\n" not in str(caught.value)
+    assert not target.exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("write", WRITERS)
+def test_rows_are_those_of_numpy(tmp_path: Path, write: Callable[..., Path], order: Any) -> None:
+    source = write(tmp_path, images=np.asarray(X, order=order), labels=Y)
+    dataset = pack(source, tmp_path / "packed")
+    read = dataset.read(range(20))
+    np.testing.assert_array_equal(read["image"], X)
+    np.testing.assert_array_equal(read["label"], Y)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_one_hot_labels_are_class_numbers(tmp_path: Path, write: Callable[..., Path]) -> None:
+    dataset = pack(write(tmp_path, images=X, labels=ONE_HOT), tmp_path / "packed")
+    assert dataset.classes == ("0", "1", "2", "3")
+    assert dataset.read(range(20))["label"].tolist() == Y.tolist()
+
+
+def test_one_hot_labels_take_the_names_that_there_are(tmp_path: Path) -> None:
+    names = np.array(["ant", "bee", "cow", "dog"])
+    source = write_npz(tmp_path, x_train=X[:9], y_train=ONE_HOT[:9], x_test=X[9:], y_test=ONE_HOT[9:], class_names=names)
+    dataset = pack(source, tmp_path / "packed")
+    assert dataset.classes == tuple(names)
+    assert dataset.splits == {"test": 11, "train": 9}
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (ONE_HOT * 0.5, "array 'labels' has shape (20, 4), allowed as labels are"),
+        (ONE_HOT + ONE_HOT[::-1], "of several labels a sample: --label '' --target NAME=labels"),
+        (np.zeros((20, 4)), "array 'labels' has shape (20, 4), allowed as labels are"),
+        (np.zeros((20, 2, 2)), "array 'labels' has shape (20, 2, 2), allowed as labels are"),
+        (np.array([{}] * 20), "array 'labels' holds Python objects, allowed are numbers and text"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path: Path, labels: np.ndarray, words: str) -> None:
+    assert words in refusal(write_npz(tmp_path, images=X, labels=labels), tmp_path / "packed")
+
+
+def test_as_many_names_as_one_hot_classes_are_needed(tmp_path: Path) -> None:
+    source = write_npz(tmp_path, images=X, labels=ONE_HOT)
+    message = refusal(source, tmp_path / "packed", class_names=["ant", "bee"])
+    assert "one-hot labels of 4 classes, there are 2 class names" in message
+
+
+def test_several_labels_a_sample_are_a_target(tmp_path: Path) -> None:
+    source = write_npz(tmp_path, images=X, labels=ONE_HOT + ONE_HOT[::-1])
+    dataset = pack(source, tmp_path / "packed", label="", targets={"kinds": "labels"})
+    np.testing.assert_array_equal(dataset.read(range(20))["kinds"], ONE_HOT + ONE_HOT[::-1])
+
+
+def test_a_label_that_is_no_whole_number_has_no_class(tmp_path: Path) -> None:
+    source = write_npz(tmp_path, images=X, labels=Y + np.where(np.arange(20) == 4, 0.5, 0), class_names=np.array(list("abc")))
+    report = kseq.pack(source, tmp_path / "packed", workers=0)
+    assert [each.reason for each in report.rejected] == ["row 5 has the label '1.5', which is not among the class names"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x_train": X, "y_train": Y, "x_test": X}, "has x_test and no y_test beside it (--label '' packs images without"),
+        ({"x_train": X, "y_train": Y, "y_val": Y}, "has y_val and no x_val beside it"),
+        ({"train_images": X, "train_labels": Y, "test_images": X}, "has test_images and no test_labels beside it"),
+    ],
+)
+def test_half_of_a_split_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:
+    assert words in refusal(write_npz(tmp_path, **arrays), tmp_path / "packed")
+
+
+def test_images_of_splits_may_be_packed_alone(tmp_path: Path) -> None:
+    source = write_npz(tmp_path, x_train=X[:9], y_train=Y[:9], x_test=X[9:])
+    assert pack(source, tmp_path / "packed", label="").splits == {"test": 11, "train": 9}
+
+
+def test_labels_in_capitals_do_not_double_a_split(tmp_path: Path) -> None:
+    source = write_npz(tmp_path, X_train=X, Y_train=Y, y_train=Y)
+    message = refusal(source, tmp_path / "packed")
+    assert "has y_train and no x_train beside it" in message
+
+
+@pytest.mark.parametrize("write", [write_npz, write_npy])
+def test_large_arrays_are_read_in_place(tmp_path: Path, write: Callable[..., Path]) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (400, 100, 100, 3), np.uint8)
+    source = write(tmp_path, images=images, labels=np.arange(400) % 3)
+    tracemalloc.start()
+    try:
+        dataset = pack(source, tmp_path / "packed", encoding="raw", image_size=(100, 100), shard_bytes=3_000_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < images.nbytes // 2
+    np.testing.assert_array_equal(dataset[399]["image"], images[399])
+
+
+def test_of_compressed_members_one_is_in_memory(tmp_path: Path) -> None:
+    images = np.zeros((1000, 100, 100), np.uint8)
+    source = write_deflated(tmp_path, x_train=images, y_train=np.arange(1000) % 3, x_test=images, y_test=np.arange(1000) % 3)
+    tracemalloc.start()
+    try:
+        pack(source, tmp_path / "packed", encoding="raw", image_size=(10, 10))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert images.nbytes < peak < 1.7 * images.nbytes
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path, write: Callable[..., Path]) -> None:
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        images = np.full((3, 4, 5), number + 1, np.uint8)
+        made = write(tmp_path / str(number), images=images, labels=np.arange(3))
+        if number:
+            shutil.copyfile(made, tmp_path / "0" / made.name)
+        dataset = pack(tmp_path / "0" / made.name, tmp_path / f"packed{number}")
+        assert dataset[2]["image"].max() == number + 1
+
+
+def flipped(data: bytes) -> bytes:
+    place = data.index(X[7].tobytes())
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("write", "spoil", "words"),
+    [
+        (write_npz, flipped, "is not a file of arrays that can be read: Bad CRC-32 for file 'images.npy'"),
+        (write_npz, lambda data: data[:-100], "is not a file of arrays that can be read: File is not a zip file"),
+        (write_npy, lambda data: data[:-100], "array 'images' breaks off after 1100 of 1200 bytes"),
+        (write_npy, lambda data: b"", "is not a file of arrays that can be read"),
+        (write_npy, lambda data: data.replace(b"(20, 4, 5, 3)", b"(2e, 4, 5, 3)"), "is not a file of arrays that can be read"),
+        (write_npy, lambda data: data.replace(b"(20, 4, 5, 3)", b"(99, 4, 5, 3)"), "breaks off after 1200 of 5940 bytes"),
+        (write_hdf5, lambda data: data[:-100], "is not a file of arrays that can be read"),
+    ],
+)
+def test_a_damaged_file_of_arrays_is_refused(
+    tmp_path: Path, write: Callable[..., Path], spoil: Callable[[bytes], bytes], words: str
+) -> None:
+    source = write(tmp_path, images=X, labels=Y)
+    source.write_bytes(spoil(source.read_bytes()))
+    assert words in refusal(source, tmp_path / "packed")
+
+
+@pytest.mark.parametrize(
+    ("samples", "class_names", "labels"),
+    [
+        ([(X[0], [0, 1, 0]), (X[1], [0, 0, 1])], None, [1, 2]),
+        ((X, ONE_HOT), None, Y.tolist()),
+        ([(X[:12], ONE_HOT[:12]), (X[12:], ONE_HOT[12:])], list("abcd"), Y.tolist()),
+        (((X[:12], ONE_HOT[:12]), (X[12:], ONE_HOT[12:])), None, Y.tolist()),
+        ((X, Y), list("abc"), Y.tolist()),
+    ],
+)
+def test_an_iterable_may_have_one_hot_labels(tmp_path: Path, samples: Any, class_names: Any, labels: list[int]) -> None:
+    kseq.pack(samples, tmp_path / "packed", workers=0, class_names=class_names)
+    dataset = kseq.ShardDataset(tmp_path / "packed")
+    assert dataset.read(range(len(labels)))["label"].tolist() == labels
+    assert len(dataset.classes) == (3 if samples[0][0] is X[0] or class_names == list("abc") or len(labels) == 2 else 4)
+
+
+def test_an_iterable_of_other_labels_is_refused(tmp_path: Path) -> None:
+    for labels in ([0.5, 0.5], [1, 1], [[1], [0]]):
+        with pytest.raises(SourceError, match="allowed as labels are a number, a name, or one-hot"):
+            kseq.pack([(X[0], labels), (X[1], [0, 1])], tmp_path / "packed")
