@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kseq.errors import DamagedError
 from kseq.fields import Field
 from kseq.index import Index
+from kseq.joining import Piece, joined
 from kseq.shards import OpenShards
 
 __all__ = ["Column", "column_of", "empty_column", "rows_of", "with_values", "without"]
@@ -35,20 +35,7 @@ def column_of(index: Index, field: Field) -> Column:
     if all(name in index.columns for name in names):
         return {name: index.columns[name] for name in names}
     shards = OpenShards((index,))
-    parts = [[shards.get(place).array(name) for place in range(index.num_shards)] for name in names]
-    if not field.is_ragged:
-        return {field.name: np.concatenate(parts[0])}
-    values, offsets = parts
-    for place, (its, found) in enumerate(zip(offsets, values, strict=True)):
-        _check_offsets(index.shard_path(place), field, its, len(found))
-    starts = np.cumsum([0, *map(len, values)]).astype("<u8")
-    moved = [its[1:] + start for its, start in zip(offsets, starts[:-1], strict=True)]
-    return dict(zip(names, (np.concatenate(values), np.concatenate([starts[:1], *moved])), strict=True))
-
-
-def _check_offsets(path: str, field: Field, offsets: np.ndarray, count: int) -> None:
-    if int(offsets[0]) != 0 or int(offsets[-1]) != count or (offsets[1:] < offsets[:-1]).any():
-        raise DamagedError(f"{path}: {field.name}/offsets do not rise from 0 to {count}: bytes have changed")
+    return joined(field, (Piece(index.shard_path(place), shards.get(place).array) for place in range(index.num_shards)))
 
 
 def rows_of(column: Column, field: Field, ids: np.ndarray) -> list[np.ndarray]:
