@@ -57,8 +57,6 @@ class PackReport:
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; nothing where samples have no label.
         resumed: Shards that an earlier, unfinished run had made.
-        reasons: Why files were left out, without what is of one file alone, and how many; the most frequent first.
-        empty_classes: The classes of which nothing was packed.
     """
 
     path: str
@@ -75,10 +73,12 @@ class PackReport:
 
     @property
     def reasons(self) -> dict[str, int]:
+        """Why files were left out, without what is of one file alone, and how many; the most frequent first."""
         return dict(Counter(each.kind for each in self.rejected).most_common())
 
     @property
     def empty_classes(self) -> tuple[str, ...]:
+        """The classes of which nothing was packed; none where samples have no label."""
         counts = [sum(each) for each in zip(*self.class_counts.values(), strict=True)]
         return tuple(name for name, count in zip(self.class_names, counts, strict=False) if not count)
 
