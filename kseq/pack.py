@@ -51,8 +51,6 @@ class PackReport:
         class_counts: Split name to the number of samples of each class; nothing where samples have no label.
         resumed: Shards that an earlier, unfinished run had made.
         free: Bytes that are free on its disk: at the end, or for a dry run now.
-        reasons: Why files were left out, without what is of one file alone, and how many; the most frequent first.
-        empty_classes: The classes of which nothing was packed.
 
     Of a dry run, it says what would be done: `bytes` is an estimate, and of files that turn out to be broken it knows nothing.
     """
@@ -72,10 +70,12 @@ class PackReport:
 
     @property
     def reasons(self) -> dict[str, int]:
+        """Why files were left out, without what is of one file alone, and how many; the most frequent first."""
         return count_reasons(self.rejected)
 
     @property
     def empty_classes(self) -> tuple[str, ...]:
+        """The classes of which nothing was packed; none where samples have no label."""
         counts = [sum(each) for each in zip(*self.class_counts.values(), strict=True)]
         return tuple(name for name, count in zip(self.class_names, counts, strict=False) if not count)
 
