@@ -212,7 +212,7 @@ def given_for(name: str, numbered: Path, second: Path) -> Any:
 def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, second: Path, name: str) -> None:
     def read(**arguments: Any) -> list[list[bytes]]:
         given = given_for(name, numbered, second)
-        options = {"epoch_size": 120, "seed": 3, "augment": kseq.RandomFlip(), **OPTIONS[name], **arguments}
+        options = {"epoch_size": 120, "seed": 3, **OPTIONS[name], **arguments}
         with kseq.ShardSequence(given, **options) as sequence:
             sequence.epoch = 5
             return [
@@ -263,9 +263,8 @@ def test_a_sample_that_comes_several_times_is_cropped_anew(packed_photos: Path) 
     balanced = crops_of(dataset.take(range(40)), balance="class", epoch_size=200)
     assert len(set(balanced)) == 200
     assert set(balanced) >= {(sample, plain[sample]) for sample, _ in balanced}
-    assert sorted(balanced) == sorted(
-        crops_of(dataset.take(range(40)), balance="class", epoch_size=200, batch_size=7, workers=0)
-    )
+    for options in ({"batch_size": 7, "workers": 0}, {"workers": 2, "use_multiprocessing": True}):
+        assert sorted(balanced) == sorted(crops_of(dataset.take(range(40)), balance="class", epoch_size=200, **options))
     twice = crops_of(dataset.take([0, 0]), weights=[1, 2], epoch_size=30)
     assert len(set(twice)) == 30
 
