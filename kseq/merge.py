@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xxhash
 
-from kseq.errors import ArgumentError, ReadError
+from kseq.errors import ArgumentError, DamagedError, FormatError, ReadError
 from kseq.fields import Field
 from kseq.files import link_or_copy
 from kseq.format import INDEX_NAME, ShardEntry, shard_name
@@ -209,11 +209,14 @@ def _bring(indexes: Sequence[Index], entries: Sequence[ShardEntry], folder: str,
     found = ((index, place) for index in indexes for place in range(index.num_shards))
     linked = 0
     for entry, (index, place) in zip(entries, found, strict=True):
-        path = os.path.join(folder, shard_name(entry.number))
+        its, path = index.shard_path(place), os.path.join(folder, shard_name(entry.number))
         try:
-            linked += link_or_copy(index.shard_path(place), path, copy=copy)
+            linked += link_or_copy(its, path, copy=copy)
+            # The very shard that its index means, and not one that has come in its place meanwhile.
+            ShardReader(path, index.stored_fields, entry)
         except FileNotFoundError as error:
-            raise ReadError(f"{index.shard_path(place)}: is not there any more: {index.path} was changed meanwhile") from error
-        # The very shard that its index means, and not one that has come in its place meanwhile.
-        ShardReader(path, index.stored_fields, entry)
+            raise ReadError(f"{its}: is not there any more: {index.path} was changed meanwhile") from error
+        except (DamagedError, FormatError) as error:
+            # Under the name by which it is known.
+            raise type(error)(str(error).replace(path, its)) from error
     return linked

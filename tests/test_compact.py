@@ -101,8 +101,10 @@ def test_columns_come_into_the_shards(packed: Path) -> None:
         assert shard["label"][:3].tolist() == [0, 1, 0]
 
 
-def test_stored_bytes_sources_and_what_was_left_out_stay(packed_photos: Path, tmp_path: Path) -> None:
-    path = Path(shutil.copytree(packed_photos, tmp_path / "packed"))
+def test_stored_bytes_sources_and_what_was_left_out_stay(photos: Path, tmp_path: Path) -> None:
+    source, path = Path(shutil.copytree(photos, tmp_path / "photos")), tmp_path / "packed"
+    (source / "cat/broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    kseq.pack(source, path, shard_bytes=30_000, workers=0)
     before = kseq.ShardDataset(path)
     wanted = [(before.stored_bytes(number), before.source(number)) for number in range(60) if number % 4]
     sizes = before.sizes("image", np.arange(60))[np.arange(60) % 4 > 0].tolist()
@@ -111,6 +113,8 @@ def test_stored_bytes_sources_and_what_was_left_out_stay(packed_photos: Path, tm
     after = kseq.ShardDataset(path)
     assert [(after.stored_bytes(number), after.source(number)) for number in range(45)] == wanted
     assert after.sizes("image", np.arange(45)).tolist() == sizes
+    shards = [after.collection.shards.get(place) for place in range(report.shards)]
+    assert [each.path for shard in shards for each in shard.rejected()] == [b"cat/broken.jpg"]
     assert kseq.verify(path).damaged == []
     assert report.bytes < report.bytes_before
 

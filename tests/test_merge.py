@@ -16,7 +16,7 @@ from kseq_tools.main import main
 
 import kseq
 from kseq.change import changing
-from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, DatasetNotFoundError, FormatError
+from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, DatasetNotFoundError, FormatError, ReadError
 from kseq.fields import Field
 from kseq.index import Index, write_index
 
@@ -232,14 +232,16 @@ def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, nu
     assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == ["both"]
 
 
-def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(first: Path, second: Path, tmp_path: Path) -> None:
+def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(others: Path, second: Path, tmp_path: Path) -> None:
+    change(second, dropped=np.array([0]))
     data = (second / "shard-00001.h5").read_bytes()
-    (second / "shard-00001.h5").write_bytes((second / "shard-00000.h5").read_bytes())
-    with pytest.raises((DamagedError, FormatError), match="shard-00001.h5"):
-        kseq.merge([second, first], tmp_path / "both")
-    (second / "shard-00001.h5").write_bytes(data[:-1])
-    with pytest.raises(DamagedError):
-        kseq.merge([second, first], tmp_path / "both")
+    for wrong in ((second / "shard-00000.h5").read_bytes(), data[:-1]):
+        (second / "shard-00001.h5").write_bytes(wrong)
+        with pytest.raises((DamagedError, FormatError), match="second/shard-00001.h5: "):
+            kseq.merge([others, second], tmp_path / "both")
+    (second / "shard-00001.h5").unlink()
+    with pytest.raises(ReadError, match=r"shard-00001.h5: is not there any more: .*second was changed meanwhile"):
+        kseq.merge([others, second], tmp_path / "both")
     assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == []
 
 
