@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,18 +46,17 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
         NotAnImageError: Where a file is no image.
         ImageError: Where it is broken, or a mask or a box does not go with its image.
     """
-    places: dict[str, _Place] = {}
+    image, *others = fields
     stored: dict[str, Encoded | np.ndarray] = {}
-    for each in fields:
+    stored[image.name], first = _encode_image(values[image.name], settings)
+    for each in others:
         if each.content == "image":
-            with saying(f"its {each.name}") if places else nullcontext():
-                stored[each.name], places[each.name] = _encode_image(values[each.name], settings)
-    first = places[fields[0].name]
-    for each in fields:
-        if each.content == "mask":
+            with saying(f"its {each.name}"):
+                stored[each.name], _ = _encode_image(values[each.name], settings)
+        elif each.content == "mask":
             with saying(f"its {each.name}"):
                 stored[each.name] = _encode_mask(values[each.name], first, settings)
-        elif each.content != "image":
+        else:
             stored[each.name] = np.asarray(values[each.name], each.dtype)
     _move_objects(stored, fields, first)
     return stored

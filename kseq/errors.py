@@ -80,7 +80,7 @@ class WriteError(KseqError, OSError):
 
 
 class WorkerDiedError(KseqError, BrokenProcessPool):
-    """A worker process ended before its work was done."""
+    """Worker processes ended before their work was done, or memory ran out."""
 
 
 @contextmanager

@@ -78,12 +78,11 @@ class Lane:
             raise WorkerDiedError(f"{self._stillborn} worker processes in a row ended before they could begin ({how})")
         return None
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the process when it has done the task that it is at; those after it are cancelled."""
+    def close(self) -> None:
+        """End the process when it has done the task that it is at, and wait for that; tasks after it are cancelled."""
         if self._pool is not None:
-            self._pool.shutdown(wait=wait, cancel_futures=True)
-            if wait:
-                self._pool = None
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
 
 def _nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
@@ -32,7 +32,7 @@ def build_in_processes(tasks: list[ShardTask], workers: int, progress: Progress)
     the one that kills it is left out. What other processes are at is not disturbed.
 
     Args:
-        tasks: What to build.
+        tasks: What to build, at least one.
         workers: How many processes, at least 1.
         progress: Told of images that are done.
 
@@ -57,9 +57,8 @@ def build_in_processes(tasks: list[ShardTask], workers: int, progress: Progress)
             builder.stop()
         raise
     finally:
-        for wait_for_it in (False, True):
-            for builder in builders:
-                builder.close(wait=wait_for_it)
+        with ThreadPoolExecutor(len(builders)) as together:
+            list(together.map(_Builder.close, builders))
 
 
 def _hand_out(waiting: deque[tuple[ShardTask, int]], builders: Iterable[_Builder]) -> bool:
@@ -136,9 +135,9 @@ class _Builder:
         """Let it end after the image that it is at."""
         self._shared[1] = 1
 
-    def close(self, *, wait: bool) -> None:
-        """End its process."""
-        self._lane.close(wait=wait)
+    def close(self) -> None:
+        """End its process when it has done what it is at."""
+        self._lane.close()
 
 
 # In a worker process: what the builder shares with it.
