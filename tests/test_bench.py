@@ -13,7 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_photos
-from kseq_tools.bench import command, contest, curves, environments, fitting, packing, photos, planning, reading, roster, scale
+from kseq_tools.bench import (
+    command,
+    contest,
+    curves,
+    environments,
+    fitting,
+    packing,
+    photos,
+    planning,
+    reading,
+    roster,
+    scale,
+    splits,
+)
 from kseq_tools.bench.contest import ContestantError, Row, Runner, run_once, take_turns
 from kseq_tools.bench.reading import Setting
 from kseq_tools.bench.stamps import make_once
@@ -514,3 +527,17 @@ def test_the_command_needs_a_backend_that_exists(capsys: pytest.CaptureFixture[s
         main(["bench", "--backends", "mxnet"])
     assert "invalid choice: 'mxnet'" in capsys.readouterr().err
     assert issubclass(ContestantError, (kseq.KseqError, RuntimeError)) and not issubclass(ContestantError, ArgumentError)
+
+
+def test_the_time_and_memory_of_a_split_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, words in enumerate(([], ["--column", "--folds", "2"])):
+        assert splits.main([str(tmp_path / f"sparse {number}"), "--shards", "3", "--rows", "2000", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [
+        "6,000 samples, labels in shards",
+        *(shares := ["val=0.2, test=0.1, stratify=True", "val=0.2, test=0.1, stratify=False"]),
+        "6,000 samples, labels in the index",
+        *shares,
+        "folds=2",
+    ]
+    assert all("s of one core, at most" in line for line in lines if ": " in line)
