@@ -39,7 +39,7 @@ _BOX, _CLASS, _MASK = "image/object/bbox", "image/object/class", "image/segmenta
 _FORMATS = {".jpg": b"jpeg", ".png": b"png"}
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
-# Which of its lists a feature has, and the values in it; an empty list has a kind as well.
+# Which of its lists a feature has, and the values in it.
 _Values = tuple[str, Sequence[Any]]
 
 
@@ -82,10 +82,8 @@ class _RecordFile:
             features |= self._of_value(self._exported.fields[name], value, sample)
         example = self._example()
         for name, (kind, values) in features.items():
-            found = getattr(example.features.feature[name], kind)
-            # Of none, this alone says that there is such a feature.
-            found.SetInParent()
-            found.value.extend(values)
+            # Of none too: that there is such a feature is said by its name.
+            getattr(example.features.feature[name], kind).value.extend(values)
         self._file.write(framed(example.SerializeToString(deterministic=True)))
         return self._file.tell()
 
