@@ -88,6 +88,8 @@ def drop(
     ways = [name for name, value in given.items() if value is not None]
     if len(ways) != 1:
         raise ArgumentError(f"{', '.join(ways) or 'nothing'} given: allowed is one of {', '.join(given)}")
+    if isinstance(sources, (str, bytes)):
+        raise ArgumentError(f"sources={sources!r}: allowed are several, in a list")
     with changing(dataset) as change:
         index, unknown = change.index, 0
         if ids is not None:
@@ -124,7 +126,10 @@ def drop(
 
 def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
     """`(n,)` int64 sample ids that exist."""
-    asked = np.asarray(ids if isinstance(ids, (np.ndarray, range)) else list(ids))
+    try:
+        asked = np.asarray(ids if isinstance(ids, (np.ndarray, range)) else list(ids))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"ids={ids!r}: allowed are whole numbers in one dimension") from error
     if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
         raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
     wrong = asked[(asked < 0) | (asked >= index.num_samples)]
@@ -135,8 +140,8 @@ def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
 
 def _matching(index: Index, where: Mapping[str, Any]) -> np.ndarray:
     """The sample ids for which all conditions hold, of those that were not dropped."""
-    if not where:
-        raise ArgumentError("where has no condition, which would hold for all samples: allowed is one or more")
+    if not isinstance(where, Mapping) or not where:
+        raise ArgumentError(f"where={where!r}: allowed are names of fields, one or more, each with a condition")
     with ShardDataset(index.path) as dataset:
         chosen = dataset.where(**where)
         return chosen.sample_ids(np.arange(len(chosen)))

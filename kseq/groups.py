@@ -30,7 +30,9 @@ def read_groups(index: Index, name: str) -> np.ndarray:
         raise ArgumentError(f"{index.path}: group={name!r}: has no such field, its fields are {', '.join(known)}")
     found = known[name]
     if found.content not in _GROUPING or (found.is_ragged and found.content != "text"):
-        raise ArgumentError(f"{index.path}: group={name!r}: is {found.content}, allowed are a label, numbers as many, and text")
+        raise ArgumentError(
+            f"{index.path}: group={name!r}: is {found.content}, allowed are a label, text, and numbers, as many in each sample"
+        )
     return _text_groups(index, name) if found.content == "text" else _number_groups(index, found)
 
 

@@ -20,7 +20,7 @@ from kseq.errors import SourceError
 from kseq.index import Index
 from kseq.shards import OpenShards
 from kseq.sources.columns import USUAL
-from kseq.sources.table import Table, open_text, table_format
+from kseq.sources.table import Table, table_format, text_encoding
 
 __all__ = ["NamedSamples", "find_sources", "read_named"]
 
@@ -125,8 +125,10 @@ def _read_list(path: str, columns: Sequence[str] | None) -> _Names:
             f"{path}: is a list of samples, expected is a table with a column {columns[0]!r} (.csv, .jsonl or .parquet)"
         )
     try:
-        with open_text(path, newline="\n") as file:
-            lines = [line.rstrip("\r\n") for line in file]
+        # At one go: what `<(...)` of a shell gives cannot be read twice.
+        with open(path, "rb") as file:
+            data = file.read()
+        lines = [line.rstrip("\r") for line in data.decode(text_encoding(data), "surrogateescape").split("\n")]
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeError as error:
@@ -138,6 +140,8 @@ def _read_list(path: str, columns: Sequence[str] | None) -> _Names:
 
 
 def _read_table(path: str, kind: str, columns: Sequence[str] | None) -> _Names:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SourceError(f"{path}: is not a file, expected is a table ({kind})")
     table = Table.open(path, kind)
     source = next((name for name in _SOURCE if name in table.names), None)
     naming = [name for name in (_ID if _ID in table.names else None, source) if name is not None]

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ class _Asked:
 
     def said(self) -> str:
         """What is done, in a line."""
-        parts = [f"{name}={share:g}" for name, share in (("val", self.val), ("test", self.test)) if share is not None]
+        parts = [f"{name}={share}" for name, share in (("val", self.val), ("test", self.test)) if share is not None]
         parts += [] if self.folds is None else [f"{self.folds} folds"]
         drawn = bool(self.fractions or self.folds)
         parts += [f"by {self.group}"] if self.group is not None and drawn else []
@@ -153,7 +154,7 @@ def split(
         >>> kseq.split("flowers", val=0.2, test=0.1, seed=3)
         >>> kseq.split("flowers", folds=5)
     """
-    files = {name: os.fspath(path) for name, path in (lists or {}).items()}
+    files = _paths(lists or {})
     asked = _Asked(val, test, stratify, seed, folds, group, files)
     with changing(dataset) as change:
         index = change.index
@@ -170,6 +171,13 @@ def split(
         after = change.publish(asked.said(), splits=splits)
         counts = count_splits(after, splits, labels)
         return SplitReport(index.path, asked.said(), index.class_names, before, counts, _unused(after), num_dropped)
+
+
+def _paths(lists: Any) -> dict[str, str]:
+    try:
+        return {str(name): os.fsdecode(path) for name, path in lists.items()}
+    except (AttributeError, TypeError) as error:
+        raise ArgumentError(f"lists={lists!r}: allowed are names of splits, each with a path") from error
 
 
 def _read_lists(index: Index, files: Mapping[str, str]) -> tuple[dict[str, np.ndarray], int]:

@@ -51,6 +51,17 @@ def test_any_other_list_is_one_of_sources(index: Index, tmp_path: Path, encoding
     assert read(index, tmp_path / "bad", text.encode(encoding)).ids.tolist() == [99, 0, 50]
 
 
+def test_a_list_may_come_through_a_pipe_and_a_table_may_not(index: Index, tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, "".join(f"{source(number)}\n" for number in range(100)).encode())
+    os.close(writing)
+    assert read_named(index, f"/dev/fd/{reading}").ids.tolist() == list(range(100))
+    os.close(reading)
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(SourceError, match="t.csv: is not a file, expected is a table"):
+        read_named(index, tmp_path / "t.csv")
+
+
 def test_an_empty_list_names_nothing(index: Index, tmp_path: Path) -> None:
     for content in ("", "\n\n"):
         assert read(index, tmp_path / "bad.txt", content).ids.shape == (0,)

@@ -20,6 +20,7 @@ from kseq.index import Index, write_index
 
 CAMERA = Field("camera", "text", False, "|u1", (None,))
 HEIGHT = Field("height", "numbers", False, "<f4", ())
+RAGGED = Field("ragged", "numbers", False, "<i8", (None,))
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden",))
 
 
@@ -46,10 +47,12 @@ def with_fields(path: Path, cameras: list[str], heights: list[float]) -> None:
         "camera/values": np.frombuffer(b"".join(texts), np.uint8),
         "camera/offsets": np.cumsum([0, *map(len, texts)]).astype("<u8"),
         "height": np.array(heights, "<f4"),
+        "ragged/values": np.empty(0, "<i8"),
+        "ragged/offsets": np.zeros(len(texts) + 1, "<u8"),
         "topics/values": np.empty(0, "<i4"),
         "topics/offsets": np.zeros(len(texts) + 1, "<u8"),
     }
-    rewrite(path, fields=(*Index.open(str(path)).fields, CAMERA, HEIGHT, TOPICS), columns=columns)
+    rewrite(path, fields=(*Index.open(str(path)).fields, CAMERA, HEIGHT, RAGGED, TOPICS), columns=columns)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -308,8 +311,14 @@ def test_a_sequence_reads_the_new_split(packed: Path) -> None:
         ({"folds": 101}, "folds=101: there are 100 samples for them, allowed is up to as many"),
         ({"folds": 4, "group": "label"}, "folds=4: there are 3 groups for them"),
         ({"val": 0.2, "group": "kind"}, "group='kind': has no such field, its fields are image, label"),
-        ({"val": 0.2, "group": "image"}, "group='image': is image, allowed are a label, numbers"),
+        ({"val": 0.2, "group": "image"}, "group='image': is image, allowed are a label, text"),
         ({"val": 0.2, "group": "topics"}, "group='topics': is multi_label, allowed are"),
+        (
+            {"val": 0.2, "group": "ragged"},
+            "group='ragged': is numbers, allowed are a label, text, and numbers, as many in each",
+        ),
+        ({"lists": {"hard": 3}}, "lists=.'hard': 3.: allowed are names of splits, each with a path"),
+        ({"lists": ["hard"]}, "lists=.'hard'.: allowed are names of splits, each with a path"),
         ({"val": 0.2, "lists": {"val": "few"}}, "val=0.2: val is listed as well, allowed is one of the two"),
         ({"lists": {"all": "few"}}, "split name 'all': allowed are"),
         ({"lists": {"a/b": "few"}}, "split name 'a/b': allowed are"),
@@ -337,8 +346,9 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     for name, ids in lists.items():
         write(tmp_path / name, ids)
     before = files(packed)
-    if "lists" in options:
-        options = {**options, "lists": {name: tmp_path / file for name, file in options["lists"].items()}}
+    if "lists" in options and isinstance(options["lists"], dict):
+        paths = {name: tmp_path / file if isinstance(file, str) else file for name, file in options["lists"].items()}
+        options = {**options, "lists": paths}
     with pytest.raises(KseqError, match=words) as caught:
         kseq.split(packed, **options)
     assert "\n" not in str(caught.value)

@@ -32,7 +32,7 @@ from kseq.sources.drafts import Record, draft_samples
 from kseq.sources.files import FileSource
 from kseq.sources.links import Links
 
-__all__ = ["ENDS", "FORMATS", "Table", "TableSource", "open_text", "table_format"]
+__all__ = ["ENDS", "FORMATS", "Table", "TableSource", "table_format", "text_encoding"]
 
 _DELIMITERS = ",;\t|"
 # What begins a file in UTF-16, which some spreadsheets write.
@@ -174,6 +174,7 @@ def _path(cell: Any) -> bytes:
         return b""
 
 
+<<<<<<< HEAD
 def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
     while block := list(islice(rows, _AT_ONCE)):
         yield block
@@ -181,22 +182,30 @@ def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
 
 def open_text(path: str, newline: str | None = None) -> TextIO:
     """A file of text in UTF-8, or UTF-16 with its mark."""
+=======
+def text_encoding(head: bytes) -> str:
+    """UTF-8, or UTF-16 where a file begins with its mark."""
+    return "utf-16" if head[:2] in _UTF16_MARKS else "utf-8-sig"
+
+
+def _open_text(path: str) -> TextIO:
+>>>>>>> h-split
     with open(path, "rb") as binary:
-        encoding = "utf-16" if binary.read(2) in _UTF16_MARKS else "utf-8-sig"
+        encoding = text_encoding(binary.read(2))
     # Names of files may be other bytes than UTF-8: they come out as they went in.
-    return open(path, encoding=encoding, errors="surrogateescape", newline=newline)
+    return open(path, encoding=encoding, errors="surrogateescape", newline="")
 
 
 def _open_csv(path: str) -> tuple[list[str], _Rows]:
     """A CSV with names in its first line, in UTF-8, or UTF-16 with its mark; its delimiter is what this line has most of."""
-    with open_text(path, newline="") as file:
+    with _open_text(path) as file:
         head = file.readline()
     if not head.strip():
         raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
     delimiter = max(_DELIMITERS, key=head.count)
 
     def lines() -> Iterator[list[str]]:
-        with open_text(path, newline="") as file:
+        with _open_text(path) as file:
             yield from csv.reader(file, delimiter=delimiter, strict=True)
 
     def rows(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
