@@ -212,7 +212,7 @@ def test_what_cannot_be_relabelled_is_refused_in_one_line(
     assert files(packed) == before
 
 
-@settings(deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.dictionaries(st.integers(0, 99), st.sampled_from(["a", "b", "c", "d"]), min_size=1), max_size=3))
 def test_labels_are_those_of_the_last_time_that_a_file_named_the_sample(
     numbered: Path, tmp_path: Path, rounds: list[dict[int, str]]
