@@ -72,6 +72,16 @@ def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str
         LockedError: Where another process packs there.
         WriteError: Where the operating system refuses.
     """
+    with (
+        _taken(target, overwrite=overwrite, resume=resume) as ours,
+        (_giving_way if overwrite and ours else _in_place)(target) as folder,
+    ):
+        yield folder
+
+
+@contextmanager
+def _taken(target: str, *, overwrite: bool, resume: bool) -> Iterator[list[str]]:
+    """Keeps the folder of a dataset that is to be made to this process; gives what lies there."""
     _mend(target)
     if INDEX_NAME in _look(target):
         check_target(target, overwrite=overwrite, resume=resume)
@@ -79,9 +89,7 @@ def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str
     _make(target)
     try:
         with locked(target):
-            ours = check_target(target, overwrite=overwrite, resume=resume)
-            with (_giving_way if overwrite and ours else _in_place)(target) as folder:
-                yield folder
+            yield check_target(target, overwrite=overwrite, resume=resume)
     finally:
         if is_new:
             # If nothing is in it.
@@ -178,10 +186,7 @@ def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
         WriteError: Where the operating system refuses.
     """
     target = os.path.normpath(target)
-    if _look(target) and not overwrite:
-        raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one (--overwrite replaces it)")
-    _make(os.path.dirname(os.path.abspath(target)))
-    with _giving_way(target) as folder:
+    with _taken(target, overwrite=overwrite, resume=False), _giving_way(target) as folder:
         yield folder
 
 
@@ -237,8 +242,7 @@ def _giving_way(target: str) -> Iterator[str]:
             if exchange(new, target):
                 old = new
             else:
-                if os.path.lexists(target):
-                    os.rename(target, old)
+                os.rename(target, old)
                 os.rename(new, target)
             flush(os.path.dirname(new))
         except OSError as error:

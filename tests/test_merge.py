@@ -222,7 +222,7 @@ def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, nu
     both = Path(shutil.copytree(numbered, tmp_path / "both"))
     change(both, dropped=np.array([1]))
     before = files(both)
-    with pytest.raises(DatasetExistsError, match=r"both: a dataset lies there, or a part of one \(--overwrite replaces it\)"):
+    with pytest.raises(DatasetExistsError, match=r"both: a dataset lies there \(--overwrite replaces it\)"):
         kseq.merge([first, second], both)
     with pytest.raises(ArgumentError, match="is the same as the source"):
         kseq.merge([first, second], first, overwrite=True)
@@ -230,6 +230,12 @@ def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, nu
     kseq.merge([first, second], both, overwrite=True)
     assert read(both) == read(first) + read(second)
     assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == ["both"]
+
+
+def test_what_was_merged_can_be_changed_at_once(first: Path, second: Path, tmp_path: Path) -> None:
+    kseq.merge([first, second], tmp_path / "both")
+    assert ".kseq-lock" not in os.listdir(tmp_path / "both")
+    kseq.compact(tmp_path / "both")
 
 
 def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(others: Path, second: Path, tmp_path: Path) -> None:

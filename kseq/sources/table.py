@@ -174,22 +174,17 @@ def _path(cell: Any) -> bytes:
         return b""
 
 
-<<<<<<< HEAD
 def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
     while block := list(islice(rows, _AT_ONCE)):
         yield block
 
 
-def open_text(path: str, newline: str | None = None) -> TextIO:
-    """A file of text in UTF-8, or UTF-16 with its mark."""
-=======
 def text_encoding(head: bytes) -> str:
     """UTF-8, or UTF-16 where a file begins with its mark."""
     return "utf-16" if head[:2] in _UTF16_MARKS else "utf-8-sig"
 
 
 def _open_text(path: str) -> TextIO:
->>>>>>> h-split
     with open(path, "rb") as binary:
         encoding = text_encoding(binary.read(2))
     # Names of files may be other bytes than UTF-8: they come out as they went in.
