@@ -168,6 +168,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add_worker_options(group)
     group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
     group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
+    group.add_argument("--dry-run", action="store_true", help="show what would be packed, and write nothing")
 
 
 def add_worker_options(group: Any) -> None:
