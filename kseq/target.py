@@ -75,16 +75,22 @@ def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str
     _mend(target)
     if INDEX_NAME in _look(target):
         check_target(target, overwrite=overwrite, resume=resume)
+    with _made_and_locked(target):
+        ours = check_target(target, overwrite=overwrite, resume=resume)
+        with (_giving_way if overwrite and ours else _in_place)(target) as folder:
+            yield folder
+
+
+@contextmanager
+def _made_and_locked(target: str) -> Iterator[None]:
+    """Makes a folder, if need be, and keeps it to this process; one that was made goes at the end, if nothing is in it."""
     is_new = not os.path.isdir(target)
     _make(target)
     try:
         with locked(target):
-            ours = check_target(target, overwrite=overwrite, resume=resume)
-            with (_giving_way if overwrite and ours else _in_place)(target) as folder:
-                yield folder
+            yield
     finally:
         if is_new:
-            # If nothing is in it.
             with suppress(OSError):
                 os.rmdir(target)
 
@@ -171,18 +177,25 @@ def _in_shards(plan: Plan, numbers: set[int]) -> np.ndarray:
 def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
     """Gives a folder to make a dataset in, beside `target`; it becomes `target` at the end of the block.
 
-    If the block raises, it goes, and what lay at `target` stays as it was.
+    Until then, `target` is this process's alone. If the block raises, it goes, and what lay at `target` stays as it was.
 
     Raises:
         DatasetExistsError: Where something lies at `target` that may not be touched.
+        LockedError: Where another process packs or changes a dataset there.
         WriteError: Where the operating system refuses.
     """
     target = os.path.normpath(target)
-    if _look(target) and not overwrite:
+    _mend(target)
+    _check_free(target, overwrite)
+    with _made_and_locked(target):
+        _check_free(target, overwrite)
+        with _giving_way(target) as folder:
+            yield folder
+
+
+def _check_free(target: str, overwrite: bool) -> None:
+    if not overwrite and any(name != LOCK_NAME for name in _look(target)):
         raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one (--overwrite replaces it)")
-    _make(os.path.dirname(os.path.abspath(target)))
-    with _giving_way(target) as folder:
-        yield folder
 
 
 def _look(target: str) -> list[str]:
