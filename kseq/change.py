@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.errors import ArgumentError, KseqError, WriteError
-from kseq.files import TEMPORARY_PREFIX, flush, link_or_copy, remove_temporary
+from kseq.files import exchange, flush, link_or_copy, remove_temporary, spare_name
 from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
 from kseq.index import Index, write_index
 from kseq.lock import locked
@@ -110,11 +110,12 @@ def undo(path: str | os.PathLike[str]) -> Undone:
         if last is None:
             raise ArgumentError(f"{now.path}: there is no {LAST_INDEX_NAME}, so there is no change to take back")
         index, kept = (os.path.join(folder, name) for name in (INDEX_NAME, LAST_INDEX_NAME))
-        spare = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-exchange")
         try:
-            link_or_copy(index, spare)
-            os.replace(kept, index)
-            os.replace(spare, kept)
+            if not exchange(index, kept):
+                spare = spare_name(kept)
+                link_or_copy(index, spare)
+                os.replace(kept, index)
+                os.replace(spare, kept)
             flush(folder)
         except OSError as error:
             raise WriteError(f"{index}: cannot be exchanged with {kept}: {error.strerror}") from error

@@ -23,6 +23,7 @@ __all__ = [
     "publishing_folder",
     "remove_half_written",
     "remove_temporary",
+    "spare_name",
     "start_writing",
 ]
 
@@ -38,6 +39,13 @@ _AT_FDCWD = -100
 _SYNC_FILE_RANGE_WRITE = 2
 
 
+def spare_name(path: str) -> str:
+    """A name in the folder of `path` that nobody else takes; what is left under it counts as half written."""
+    folder, name = os.path.split(os.path.abspath(path))
+    # Not by the process's number: that may be the same on several machines, and in a container each time.
+    return os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
+
+
 @contextmanager
 def publishing(path: str) -> Iterator[str]:
     """Gives a temporary path in the folder of `path`; the file that the block makes there becomes `path`.
@@ -49,9 +57,8 @@ def publishing(path: str) -> Iterator[str]:
     Raises:
         WriteError: Where the operating system refuses.
     """
-    folder, name = os.path.split(os.path.abspath(path))
-    # Not by the process's number: on several machines that may be the same.
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
+    temporary = spare_name(path)
+    folder = os.path.dirname(temporary)
     try:
         try:
             yield temporary
@@ -90,7 +97,7 @@ def publishing_folder(path: str) -> Iterator[str]:
         WriteError: Where the operating system refuses.
     """
     parent, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(parent, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    temporary = spare_name(path)
     if os.path.lexists(path):
         raise DatasetExistsError(f"{path}: exists already, expected is a folder to make")
     try:
@@ -136,8 +143,7 @@ def link_or_copy(source_path: str, target_path: str, *, copy: bool = False) -> b
     Returns:
         Whether it has two names now.
     """
-    folder, name = os.path.split(os.path.abspath(target_path))
-    spare = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    spare = spare_name(target_path)
     try:
         is_linked = not copy and _can_link(source_path, spare)
         if not is_linked:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from kseq_tools.main import main
 import kseq
 from kseq.change import changing
 from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, DatasetNotFoundError, LockedError, WriteError
-from kseq.files import link_or_copy
+from kseq.files import exchange, link_or_copy
 from kseq.index import Index
 from kseq.lock import locked
 
@@ -143,6 +146,56 @@ def test_a_file_that_cannot_be_linked_is_copied(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a").write_bytes(b"one")
     link_or_copy(str(tmp_path / "a"), str(tmp_path / "b"))
     assert files(tmp_path) == {"a": b"one", "b": b"one"}
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "shard").write_bytes(b"of another dataset")
+    os.link(tmp_path / "shard", tmp_path / f".kseq-tmp-{os.getpid()}-b")
+    assert link_or_copy(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (tmp_path / "shard").read_bytes() == b"of another dataset"
+
+
+def test_undo_where_names_cannot_be_exchanged(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(packed)
+    make(packed, 1)
+    after = files(packed)
+    monkeypatch.setattr("kseq.change.exchange", lambda *_: False)
+    kseq.undo(packed)
+    assert files(packed) == {**before, "index.h5.1": after["index.h5"]}
+
+
+def test_a_kill_at_any_moment_of_an_undo_loses_neither_index(packed: Path) -> None:
+    make(packed, 1)
+    before = files(packed)
+    if not exchange(str(packed / "index.h5"), str(packed / "index.h5.1")):
+        pytest.skip("names cannot be exchanged here")
+    names = ("rename", "replace", "link", "unlink", "fsync")
+    for moment in range(20):
+        pid = os.fork()
+        if not pid:
+            calls = iter(range(moment, -1, -1))
+            for name in names:
+                vars(os)[name] = _dying(getattr(os, name), calls)
+            kseq.undo(packed)
+            os._exit(0)
+        ended = os.waitpid(pid, 0)[1]
+        found = {files(packed)[name] for name in ("index.h5", "index.h5.1")}
+        assert found == {before["index.h5"], before["index.h5.1"]}
+        if not ended:
+            return
+    pytest.fail("an undo takes more calls than were tried")
+
+
+def _dying(call: Callable[..., Any], calls: Iterator[int]) -> Callable[..., Any]:
+    """The call; at the last of some calls, the process dies in its place."""
+
+    def instead(*arguments: Any, **options: Any) -> Any:
+        if not next(calls):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+
+    return instead
 
 
 def test_a_changed_dataset_is_not_resumed_and_can_be_overwritten(tmp_path: Path) -> None:
