@@ -21,6 +21,7 @@ __all__ = [
     "link_or_copy",
     "publishing",
     "publishing_folder",
+    "remove_file",
     "remove_half_written",
     "remove_temporary",
     "spare_name",
@@ -115,11 +116,12 @@ def publishing_folder(path: str) -> Iterator[str]:
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:
-    """Remove what was left half written in `folder`, by anyone or under names with this prefix."""
-    with suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            if name.startswith(prefix):
-                os.unlink(os.path.join(folder, name))
+    """Remove what was left half written in `folder`, by anyone or under names with this prefix.
+
+    Raises:
+        WriteError: Where the operating system refuses.
+    """
+    _clear(folder, lambda name: name.startswith(prefix))
 
 
 def copy_into(target: BinaryIO, offset: int, source_path: str, start: int, end: int) -> None:
@@ -181,13 +183,32 @@ def remove_half_written(path: str) -> None:
         WriteError: Where the operating system refuses.
     """
     folder, name = os.path.split(os.path.abspath(path))
+    _clear(folder, lambda each: each.startswith(TEMPORARY_PREFIX) and f"-{name}" in each)
+
+
+def _clear(folder: str, is_left: Callable[[str], bool]) -> None:
     try:
-        for each in os.listdir(folder):
-            if each.startswith(TEMPORARY_PREFIX) and f"-{name}" in each:
-                with suppress(FileNotFoundError):
-                    os.unlink(os.path.join(folder, each))
+        for name in filter(is_left, os.listdir(folder)):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+    except FileNotFoundError:
+        # The folder went, and all in it.
+        return
     except OSError as error:
         raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        WriteError: Where the operating system refuses.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error
 
 
 def exchange(one: str, other: str) -> bool:

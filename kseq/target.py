@@ -12,7 +12,7 @@ import numpy as np
 
 from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError, WriteError
-from kseq.files import exchange, flush, remove_temporary
+from kseq.files import exchange, flush, remove_file, remove_temporary
 from kseq.format import INDEX_NAME, shard_name
 from kseq.index import Index
 from kseq.lock import LOCK_NAME, locked
@@ -118,7 +118,7 @@ def begun(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator[set
         # There was nothing to pack, so there is nothing to go on with.
         _empty(folder)
         raise
-    _remove(os.path.join(folder, BEGUN_NAME))
+    remove_file(os.path.join(folder, BEGUN_NAME))
 
 
 def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
@@ -213,13 +213,13 @@ def _look(target: str) -> list[str]:
 
 @contextmanager
 def _in_place(target: str) -> Iterator[str]:
-    _remove_temporary(target)
+    remove_temporary(target)
     try:
         yield target
     except BaseException:
         # That which is under way says what is wrong, whatever happens here.
         with suppress(KseqError, OSError):
-            _remove_temporary(target)
+            remove_temporary(target)
             if not any(name.startswith(_LASTING) for name in os.listdir(target)):
                 _empty(target)
         raise
@@ -283,8 +283,8 @@ def _clear(folder: str) -> None:
     """Remove a folder that holds a dataset, whole or not."""
     if os.path.isdir(folder):
         _empty(folder)
-        _remove_temporary(folder)
-        _remove(os.path.join(folder, LOCK_NAME))
+        remove_temporary(folder)
+        remove_file(os.path.join(folder, LOCK_NAME))
         try:
             os.rmdir(folder)
         except OSError as error:
@@ -295,19 +295,4 @@ def _empty(folder: str) -> None:
     """Remove a dataset, whole or not, from its folder; the index first, so that nobody reads a part of it."""
     for name in _look(folder):
         if name == BEGUN_NAME or name.startswith(_LASTING):
-            _remove(os.path.join(folder, name))
-
-
-def _remove_temporary(folder: str) -> None:
-    try:
-        remove_temporary(folder)
-    except OSError as error:
-        raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
-
-
-def _remove(path: str) -> None:
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-    except OSError as error:
-        raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error
+            remove_file(os.path.join(folder, name))

@@ -133,6 +133,59 @@ def test_a_change_that_breaks_off_leaves_the_dataset_as_it_was(packed: Path, mon
     assert files(packed) == before
 
 
+def test_a_change_that_cannot_be_flushed_leaves_the_one_before_to_be_undone(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(packed, 1)
+    before = files(packed)
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(WriteError, match="index.h5: cannot be written: No space left on device"):
+            make(packed, 2)
+    assert files(packed) == before
+    assert kseq.undo(packed).change == "change 1"
+
+
+def test_a_change_that_was_killed_before_it_was_published_is_not_taken_back(packed: Path) -> None:
+    make(packed, 1)
+    pid = os.fork()
+    if not pid:
+        # It dies when the index before lies beside, and the new one has no name yet.
+        os.replace = _dying(os.replace, iter([1, 0]))
+        make(packed, 2)
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert Index.open(str(packed)).changes == Index.open(str(packed), "index.h5.1").changes == ("change 1",)
+    with pytest.raises(ArgumentError, match=r"index.h5.1 is the same as index.h5, so there is no change to take back"):
+        kseq.undo(packed)
+
+
+def test_shards_that_only_an_unreadable_last_index_names_stay(packed: Path) -> None:
+    extra = packed / "shard-00007.h5"
+    with changing(packed) as change:
+        shutil.copy(packed / "shard-00000.h5", extra)
+        shards = change.index.contents().shards
+        change.publish("more", shards=[*shards, replace(shards[0], number=7)])
+    kseq.undo(packed)
+    last = (packed / "index.h5.1").read_bytes()
+    (packed / "index.h5.1").write_bytes(b"for the moment")
+    with changing(packed):
+        pass
+    (packed / "index.h5.1").write_bytes(last)
+    kseq.undo(packed)
+    assert not kseq.verify(packed).damaged
+
+
+def test_what_cannot_be_removed_is_said_in_one_line(packed: Path) -> None:
+    (packed / ".kseq-tmp-folder").mkdir()
+    with pytest.raises(WriteError, match="packed: cannot be cleared of what is half written: Is a directory"):
+        make(packed, 1)
+
+
 def test_two_changes_at_once_are_kept_apart(packed: Path) -> None:
     with locked(str(packed)), pytest.raises(LockedError, match="is being changed by process"):
         make(packed, 1)
