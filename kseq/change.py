@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.errors import ArgumentError, KseqError, WriteError
-from kseq.files import TEMPORARY_PREFIX, flush, link_or_copy, remove_temporary
+from kseq.files import exchange, flush, link_or_copy, remove_file, remove_temporary, spare_name
 from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
 from kseq.index import Index, write_index
 from kseq.lock import locked
@@ -54,7 +54,7 @@ class Change:
         folder = self.folder
         write_index(folder, self.index.contents(**changes, changes=(*self.index.changes, said)), keep_last=True)
         if not keep:
-            os.unlink(os.path.join(folder, LAST_INDEX_NAME))
+            remove_file(os.path.join(folder, LAST_INDEX_NAME))
         sweep(folder)
         return Index.open(folder)
 
@@ -107,14 +107,17 @@ def undo(path: str | os.PathLike[str]) -> Undone:
     with changing(path) as change:
         folder, now = change.folder, change.index
         last = _last_index(folder)
-        if last is None:
-            raise ArgumentError(f"{now.path}: there is no {LAST_INDEX_NAME}, so there is no change to take back")
+        # A change that was killed just before it was published leaves two of the same.
+        if last is None or last.changes == now.changes:
+            found = f"there is no {LAST_INDEX_NAME}" if last is None else f"{LAST_INDEX_NAME} is the same as {INDEX_NAME}"
+            raise ArgumentError(f"{now.path}: {found}, so there is no change to take back")
         index, kept = (os.path.join(folder, name) for name in (INDEX_NAME, LAST_INDEX_NAME))
-        spare = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-exchange")
         try:
-            link_or_copy(index, spare)
-            os.replace(kept, index)
-            os.replace(spare, kept)
+            if not exchange(index, kept):
+                spare = spare_name(kept)
+                link_or_copy(index, spare)
+                os.replace(kept, index)
+                os.replace(spare, kept)
             flush(folder)
         except OSError as error:
             raise WriteError(f"{index}: cannot be exchanged with {kept}: {error.strerror}") from error
@@ -123,14 +126,21 @@ def undo(path: str | os.PathLike[str]) -> Undone:
 
 
 def sweep(folder: str) -> None:
-    """Remove the shards that neither the index nor the last one names, and what was left half written."""
+    """Remove the shards that neither the index nor the last one names, and what was left half written.
+
+    Where the last one cannot be read, that may be for the moment, and shards that only it may name stay.
+
+    Raises:
+        WriteError: Where the operating system refuses.
+    """
     remove_temporary(folder)
-    named = {
-        shard_name(int(number)) for index in (Index.open(folder), _last_index(folder)) if index for number in index.numbers
-    }
-    for name in os.listdir(folder):
+    index, last, names = Index.open(folder), _last_index(folder), os.listdir(folder)
+    if last is None and LAST_INDEX_NAME in names:
+        return
+    named = {shard_name(int(number)) for each in (index, last) if each is not None for number in each.numbers}
+    for name in names:
         if shard_number(name) is not None and name not in named:
-            os.unlink(os.path.join(folder, name))
+            remove_file(os.path.join(folder, name))
 
 
 def _last_index(folder: str) -> Index | None:

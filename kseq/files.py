@@ -21,8 +21,10 @@ __all__ = [
     "link_or_copy",
     "publishing",
     "publishing_folder",
+    "remove_file",
     "remove_half_written",
     "remove_temporary",
+    "spare_name",
     "start_writing",
 ]
 
@@ -38,6 +40,13 @@ _AT_FDCWD = -100
 _SYNC_FILE_RANGE_WRITE = 2
 
 
+def spare_name(path: str) -> str:
+    """A name in the folder of `path` that nobody else takes; what is left under it counts as half written."""
+    folder, name = os.path.split(os.path.abspath(path))
+    # Not by the process's number: that may be the same on several machines, and in a container each time.
+    return os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
+
+
 @contextmanager
 def publishing(path: str) -> Iterator[str]:
     """Gives a temporary path in the folder of `path`; the file that the block makes there becomes `path`.
@@ -49,9 +58,8 @@ def publishing(path: str) -> Iterator[str]:
     Raises:
         WriteError: Where the operating system refuses.
     """
-    folder, name = os.path.split(os.path.abspath(path))
-    # Not by the process's number: on several machines that may be the same.
-    temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
+    temporary = spare_name(path)
+    folder = os.path.dirname(temporary)
     try:
         try:
             yield temporary
@@ -90,7 +98,7 @@ def publishing_folder(path: str) -> Iterator[str]:
         WriteError: Where the operating system refuses.
     """
     parent, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(parent, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    temporary = spare_name(path)
     if os.path.lexists(path):
         raise DatasetExistsError(f"{path}: exists already, expected is a folder to make")
     try:
@@ -108,11 +116,12 @@ def publishing_folder(path: str) -> Iterator[str]:
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:
-    """Remove what was left half written in `folder`, by anyone or under names with this prefix."""
-    with suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            if name.startswith(prefix):
-                os.unlink(os.path.join(folder, name))
+    """Remove what was left half written in `folder`, by anyone or under names with this prefix.
+
+    Raises:
+        WriteError: Where the operating system refuses.
+    """
+    _clear(folder, lambda name: name.startswith(prefix))
 
 
 def copy_into(target: BinaryIO, offset: int, source_path: str, start: int, end: int) -> None:
@@ -136,8 +145,7 @@ def link_or_copy(source_path: str, target_path: str, *, copy: bool = False) -> b
     Returns:
         Whether it has two names now.
     """
-    folder, name = os.path.split(os.path.abspath(target_path))
-    spare = os.path.join(folder, f"{TEMPORARY_PREFIX}{os.getpid()}-{name}")
+    spare = spare_name(target_path)
     try:
         is_linked = not copy and _can_link(source_path, spare)
         if not is_linked:
@@ -175,13 +183,32 @@ def remove_half_written(path: str) -> None:
         WriteError: Where the operating system refuses.
     """
     folder, name = os.path.split(os.path.abspath(path))
+    _clear(folder, lambda each: each.startswith(TEMPORARY_PREFIX) and f"-{name}" in each)
+
+
+def _clear(folder: str, is_left: Callable[[str], bool]) -> None:
     try:
-        for each in os.listdir(folder):
-            if each.startswith(TEMPORARY_PREFIX) and f"-{name}" in each:
-                with suppress(FileNotFoundError):
-                    os.unlink(os.path.join(folder, each))
+        for name in filter(is_left, os.listdir(folder)):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+    except FileNotFoundError:
+        # The folder went, and all in it.
+        return
     except OSError as error:
         raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
+
+
+def remove_file(path: str) -> None:
+    """Remove a file, if it is there.
+
+    Raises:
+        WriteError: Where the operating system refuses.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error
 
 
 def exchange(one: str, other: str) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, KseqError
 from kseq.fields import Field, parse_fields, write_fields
-from kseq.files import link_or_copy, publishing
+from kseq.files import flush, link_or_copy, publishing
 from kseq.format import (
     FORMAT_VERSION,
     INDEX_NAME,
@@ -386,4 +386,6 @@ def write_index(path: str, contents: Contents, *, keep_last: bool = False) -> No
     with publishing(os.path.join(path, INDEX_NAME)) as temporary:
         write_file(temporary, attributes, arrays)
         if keep_last:
+            # First: where the disk refuses this, the one before the last change is to stay as well.
+            flush(temporary)
             link_or_copy(os.path.join(path, INDEX_NAME), os.path.join(path, LAST_INDEX_NAME))

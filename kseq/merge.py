@@ -71,6 +71,7 @@ def merge(
         DatasetNotFoundError: Where there is no dataset.
         DatasetExistsError: Where something lies at `out` already.
         DamagedError: Where an index's bytes have changed, or a shard is not what its index says.
+        LockedError: Where another process makes or changes a dataset at `out`.
         WriteError: Where the disk refuses.
     """
     started = time.monotonic()

@@ -12,7 +12,7 @@ import numpy as np
 
 from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError, WriteError
-from kseq.files import exchange, flush, remove_temporary
+from kseq.files import exchange, flush, remove_file, remove_temporary
 from kseq.format import INDEX_NAME, shard_name
 from kseq.index import Index
 from kseq.lock import LOCK_NAME, locked
@@ -72,27 +72,25 @@ def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str
         LockedError: Where another process packs there.
         WriteError: Where the operating system refuses.
     """
-    with (
-        _taken(target, overwrite=overwrite, resume=resume) as ours,
-        (_giving_way if overwrite and ours else _in_place)(target) as folder,
-    ):
-        yield folder
-
-
-@contextmanager
-def _taken(target: str, *, overwrite: bool, resume: bool) -> Iterator[list[str]]:
-    """Keeps the folder of a dataset that is to be made to this process; gives what lies there."""
     _mend(target)
     if INDEX_NAME in _look(target):
         check_target(target, overwrite=overwrite, resume=resume)
+    with _made_and_locked(target):
+        ours = check_target(target, overwrite=overwrite, resume=resume)
+        with (_giving_way if overwrite and ours else _in_place)(target) as folder:
+            yield folder
+
+
+@contextmanager
+def _made_and_locked(target: str) -> Iterator[None]:
+    """Makes a folder, if need be, and keeps it to this process; one that was made goes at the end, if nothing is in it."""
     is_new = not os.path.isdir(target)
     _make(target)
     try:
         with locked(target):
-            yield check_target(target, overwrite=overwrite, resume=resume)
+            yield
     finally:
         if is_new:
-            # If nothing is in it.
             with suppress(OSError):
                 os.rmdir(target)
 
@@ -120,7 +118,7 @@ def begun(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator[set
         # There was nothing to pack, so there is nothing to go on with.
         _empty(folder)
         raise
-    _remove(os.path.join(folder, BEGUN_NAME))
+    remove_file(os.path.join(folder, BEGUN_NAME))
 
 
 def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
@@ -179,15 +177,25 @@ def _in_shards(plan: Plan, numbers: set[int]) -> np.ndarray:
 def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
     """Gives a folder to make a dataset in, beside `target`; it becomes `target` at the end of the block.
 
-    If the block raises, it goes, and what lay at `target` stays as it was.
+    Until then, `target` is this process's alone. If the block raises, it goes, and what lay at `target` stays as it was.
 
     Raises:
         DatasetExistsError: Where something lies at `target` that may not be touched.
+        LockedError: Where another process packs or changes a dataset there.
         WriteError: Where the operating system refuses.
     """
     target = os.path.normpath(target)
-    with _taken(target, overwrite=overwrite, resume=False), _giving_way(target) as folder:
-        yield folder
+    _mend(target)
+    _check_free(target, overwrite)
+    with _made_and_locked(target):
+        _check_free(target, overwrite)
+        with _giving_way(target) as folder:
+            yield folder
+
+
+def _check_free(target: str, overwrite: bool) -> None:
+    if not overwrite and any(name != LOCK_NAME for name in _look(target)):
+        raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one (--overwrite replaces it)")
 
 
 def _look(target: str) -> list[str]:
@@ -205,13 +213,13 @@ def _look(target: str) -> list[str]:
 
 @contextmanager
 def _in_place(target: str) -> Iterator[str]:
-    _remove_temporary(target)
+    remove_temporary(target)
     try:
         yield target
     except BaseException:
         # That which is under way says what is wrong, whatever happens here.
         with suppress(KseqError, OSError):
-            _remove_temporary(target)
+            remove_temporary(target)
             if not any(name.startswith(_LASTING) for name in os.listdir(target)):
                 _empty(target)
         raise
@@ -242,7 +250,8 @@ def _giving_way(target: str) -> Iterator[str]:
             if exchange(new, target):
                 old = new
             else:
-                os.rename(target, old)
+                if os.path.lexists(target):
+                    os.rename(target, old)
                 os.rename(new, target)
             flush(os.path.dirname(new))
         except OSError as error:
@@ -274,8 +283,8 @@ def _clear(folder: str) -> None:
     """Remove a folder that holds a dataset, whole or not."""
     if os.path.isdir(folder):
         _empty(folder)
-        _remove_temporary(folder)
-        _remove(os.path.join(folder, LOCK_NAME))
+        remove_temporary(folder)
+        remove_file(os.path.join(folder, LOCK_NAME))
         try:
             os.rmdir(folder)
         except OSError as error:
@@ -286,19 +295,4 @@ def _empty(folder: str) -> None:
     """Remove a dataset, whole or not, from its folder; the index first, so that nobody reads a part of it."""
     for name in _look(folder):
         if name == BEGUN_NAME or name.startswith(_LASTING):
-            _remove(os.path.join(folder, name))
-
-
-def _remove_temporary(folder: str) -> None:
-    try:
-        remove_temporary(folder)
-    except OSError as error:
-        raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
-
-
-def _remove(path: str) -> None:
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-    except OSError as error:
-        raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error
+            remove_file(os.path.join(folder, name))

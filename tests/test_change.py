@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from kseq_tools.main import main
 import kseq
 from kseq.change import changing
 from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, DatasetNotFoundError, LockedError, WriteError
-from kseq.files import link_or_copy
+from kseq.files import exchange, link_or_copy
 from kseq.index import Index
 from kseq.lock import locked
 
@@ -130,6 +133,59 @@ def test_a_change_that_breaks_off_leaves_the_dataset_as_it_was(packed: Path, mon
     assert files(packed) == before
 
 
+def test_a_change_that_cannot_be_flushed_leaves_the_one_before_to_be_undone(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(packed, 1)
+    before = files(packed)
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(WriteError, match="index.h5: cannot be written: No space left on device"):
+            make(packed, 2)
+    assert files(packed) == before
+    assert kseq.undo(packed).change == "change 1"
+
+
+def test_a_change_that_was_killed_before_it_was_published_is_not_taken_back(packed: Path) -> None:
+    make(packed, 1)
+    pid = os.fork()
+    if not pid:
+        # It dies when the index before lies beside, and the new one has no name yet.
+        os.replace = _dying(os.replace, iter([1, 0]))
+        make(packed, 2)
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert Index.open(str(packed)).changes == Index.open(str(packed), "index.h5.1").changes == ("change 1",)
+    with pytest.raises(ArgumentError, match=r"index.h5.1 is the same as index.h5, so there is no change to take back"):
+        kseq.undo(packed)
+
+
+def test_shards_that_only_an_unreadable_last_index_names_stay(packed: Path) -> None:
+    extra = packed / "shard-00007.h5"
+    with changing(packed) as change:
+        shutil.copy(packed / "shard-00000.h5", extra)
+        shards = change.index.contents().shards
+        change.publish("more", shards=[*shards, replace(shards[0], number=7)])
+    kseq.undo(packed)
+    last = (packed / "index.h5.1").read_bytes()
+    (packed / "index.h5.1").write_bytes(b"for the moment")
+    with changing(packed):
+        pass
+    (packed / "index.h5.1").write_bytes(last)
+    kseq.undo(packed)
+    assert not kseq.verify(packed).damaged
+
+
+def test_what_cannot_be_removed_is_said_in_one_line(packed: Path) -> None:
+    (packed / ".kseq-tmp-folder").mkdir()
+    with pytest.raises(WriteError, match="packed: cannot be cleared of what is half written: Is a directory"):
+        make(packed, 1)
+
+
 def test_two_changes_at_once_are_kept_apart(packed: Path) -> None:
     with locked(str(packed)), pytest.raises(LockedError, match="is being changed by process"):
         make(packed, 1)
@@ -143,6 +199,56 @@ def test_a_file_that_cannot_be_linked_is_copied(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a").write_bytes(b"one")
     link_or_copy(str(tmp_path / "a"), str(tmp_path / "b"))
     assert files(tmp_path) == {"a": b"one", "b": b"one"}
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one")
+    (tmp_path / "shard").write_bytes(b"of another dataset")
+    os.link(tmp_path / "shard", tmp_path / f".kseq-tmp-{os.getpid()}-b")
+    assert link_or_copy(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert (tmp_path / "shard").read_bytes() == b"of another dataset"
+
+
+def test_undo_where_names_cannot_be_exchanged(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(packed)
+    make(packed, 1)
+    after = files(packed)
+    monkeypatch.setattr("kseq.change.exchange", lambda *_: False)
+    kseq.undo(packed)
+    assert files(packed) == {**before, "index.h5.1": after["index.h5"]}
+
+
+def test_a_kill_at_any_moment_of_an_undo_loses_neither_index(packed: Path) -> None:
+    make(packed, 1)
+    before = files(packed)
+    if not exchange(str(packed / "index.h5"), str(packed / "index.h5.1")):
+        pytest.skip("names cannot be exchanged here")
+    names = ("rename", "replace", "link", "unlink", "fsync")
+    for moment in range(20):
+        pid = os.fork()
+        if not pid:
+            calls = iter(range(moment, -1, -1))
+            for name in names:
+                vars(os)[name] = _dying(getattr(os, name), calls)
+            kseq.undo(packed)
+            os._exit(0)
+        ended = os.waitpid(pid, 0)[1]
+        found = {files(packed)[name] for name in ("index.h5", "index.h5.1")}
+        assert found == {before["index.h5"], before["index.h5.1"]}
+        if not ended:
+            return
+    pytest.fail("an undo takes more calls than were tried")
+
+
+def _dying(call: Callable[..., Any], calls: Iterator[int]) -> Callable[..., Any]:
+    """The call; at the last of some calls, the process dies in its place."""
+
+    def instead(*arguments: Any, **options: Any) -> Any:
+        if not next(calls):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+
+    return instead
 
 
 def test_a_changed_dataset_is_not_resumed_and_can_be_overwritten(tmp_path: Path) -> None:

@@ -16,9 +16,18 @@ from kseq_tools.main import main
 
 import kseq
 from kseq.change import changing
-from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, DatasetNotFoundError, FormatError, ReadError
+from kseq.errors import (
+    ArgumentError,
+    DamagedError,
+    DatasetExistsError,
+    DatasetNotFoundError,
+    FormatError,
+    LockedError,
+    ReadError,
+)
 from kseq.fields import Field
 from kseq.index import Index, write_index
+from kseq.target import new_folder
 
 HEIGHT = Field("height", "numbers", False, "<f4", ())
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))
@@ -222,7 +231,7 @@ def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, nu
     both = Path(shutil.copytree(numbered, tmp_path / "both"))
     change(both, dropped=np.array([1]))
     before = files(both)
-    with pytest.raises(DatasetExistsError, match=r"both: a dataset lies there \(--overwrite replaces it\)"):
+    with pytest.raises(DatasetExistsError, match=r"both: a dataset lies there, or a part of one \(--overwrite replaces it\)"):
         kseq.merge([first, second], both)
     with pytest.raises(ArgumentError, match="is the same as the source"):
         kseq.merge([first, second], first, overwrite=True)
@@ -236,6 +245,24 @@ def test_what_was_merged_can_be_changed_at_once(first: Path, second: Path, tmp_p
     kseq.merge([first, second], tmp_path / "both")
     assert ".kseq-lock" not in os.listdir(tmp_path / "both")
     kseq.compact(tmp_path / "both")
+
+
+def test_a_dataset_that_another_changes_is_not_replaced(first: Path, second: Path, numbered: Path, tmp_path: Path) -> None:
+    both = Path(shutil.copytree(numbered, tmp_path / "both"))
+    with changing(both) as under_way:
+        with pytest.raises(LockedError, match="both: is being changed by process"):
+            kseq.merge([first, second], both, overwrite=True)
+        under_way.publish("a change")
+    assert kseq.ShardDataset(both).index.changes == ("a change",)
+
+
+def test_of_two_merges_to_one_folder_the_second_stops(first: Path, second: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    with new_folder(str(both), overwrite=False):
+        for overwrite in (False, True):
+            with pytest.raises(LockedError, match="both: is being changed by process"):
+                kseq.merge([first, second], both, overwrite=overwrite)
+    assert sorted(os.listdir(tmp_path)) == ["first", "second"]
 
 
 def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(others: Path, second: Path, tmp_path: Path) -> None:
@@ -259,11 +286,12 @@ def test_a_killed_merge_leaves_nothing_that_passes_for_a_dataset(first: Path, se
         kseq.merge([first, second], tmp_path / "both")
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-    assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == ["both.new"]
-    with pytest.raises(DatasetNotFoundError):
-        kseq.ShardDataset(tmp_path / "both.new")
+    assert sorted(each for each in os.listdir(tmp_path) if "both" in each) == [".kseq-new-both", "both"]
+    for name in (".kseq-new-both", "both"):
+        with pytest.raises(DatasetNotFoundError):
+            kseq.ShardDataset(tmp_path / name)
     kseq.merge([first, second], tmp_path / "both")
-    assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == ["both"]
+    assert sorted(each for each in os.listdir(tmp_path) if "both" in each) == ["both"]
 
 
 def test_a_merged_dataset_is_not_resumed(first: Path, second: Path, tmp_path: Path) -> None:
