@@ -303,6 +303,26 @@ def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> N
     assert kseq.ShardDataset(packed)[100]["boxes"].tolist() == [[1, 1, 2, 2]]
 
 
+def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
+    rows = [f'{{"image": "{number}.png", "label": "a", "height": {number}}}' for number in range(3)]
+    (tmp_path / "first.jsonl").write_text("\n".join(rows[:2]))
+    (tmp_path / "values.csv").write_text("id,height\n0,0.5\n1,1.5\n")
+    (tmp_path / "more.jsonl").write_text(rows[2].replace(": 2}", ": 2.5}"))
+    packed, targets = tmp_path / "packed", {"height": "height"}
+    kseq.pack(tmp_path / "first.jsonl", packed, targets=targets, workers=0)
+    kseq.add_field(packed, "height", tmp_path / "values.csv", replace=True)
+    with pytest.raises(
+        SourceError,
+        match=r"field 'height' is numbers <f4 \(\), in its shards numbers <i8 \(\): kseq compact .*packed mends that$",
+    ):
+        append(packed, tmp_path / "more.jsonl", targets=targets)
+    kseq.compact(packed)
+    append(packed, tmp_path / "more.jsonl", targets=targets)
+    assert kseq.ShardDataset(packed).values("height").tolist() == [0.5, 1.5, 2.5]
+
+
 def test_what_does_not_make_sense_is_refused_and_nothing_written(packed: Path, more: Path, tmp_path: Path) -> None:
     before = files(packed)
     with pytest.raises(ArgumentError, match="on_error='stop'"):
