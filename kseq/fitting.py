@@ -12,7 +12,7 @@ from kseq.errors import SourceError
 from kseq.fields import Field
 from kseq.index import Index
 from kseq.plan import Settings
-from kseq.schema import class_numbers, common_field, renumbered, row_forms, told, unite_classes
+from kseq.schema import class_numbers, common_field, dataset_classes, renumbered, row_forms, told, unite_classes
 from kseq.sources.files import Source, SourceImage
 
 __all__ = ["Fitted", "fit"]
@@ -67,10 +67,12 @@ def fit(source: Source, name: str, index: Index, settings: Settings) -> Fitted:
                 f"{index.path}: field {each.name!r} lies beside the shards, and is moved along with its image: "
                 f"kseq compact {index.path} brings it into them"
             )
-    classes = unite_classes(index.class_names, source.class_names)
+    classes = dataset_classes(fields, unite_classes(index.class_names, source.class_names))
+    has_label = any(each.content == "label" for each in fields)
+    labels = class_numbers(source.class_names, classes) if has_label else None
     wanted = {each.name: each for each in fields}
     others = [each for each in source.fields[1:] if each.content != "label"]
-    images = _renumbered(source, others, wanted, class_numbers(source.class_names, classes))
+    images = _renumbered(source, others, wanted, labels)
     places: dict[str, int | None] = {each.name: place for place, each in enumerate(others)}
     new = tuple(each if each.is_pixels else wanted[each.name] for each in source.fields)
     beside = {each.name: places.get(each.name) for each in fields if each.name not in stored}

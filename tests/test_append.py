@@ -303,6 +303,25 @@ def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> N
     assert kseq.ShardDataset(packed)[100]["boxes"].tolist() == [[1, 1, 2, 2]]
 
 
+def test_without_a_label_the_classes_stay_those_of_the_first_field(tmp_path: Path) -> None:
+    rows = []
+    for number, (topic, place) in enumerate([("a|b", "in"), ("c|a", "out|up")]):
+        Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{topic},{place}")
+        (tmp_path / f"{number}.csv").write_text(f"image,topics,places\n{rows[-1]}\n")
+        order = ["topics", "places"] if number == 0 else ["places", "topics"]
+        targets = {name: name for name in order}
+        if number == 0:
+            kseq.pack(tmp_path / "0.csv", tmp_path / "packed", targets=targets, workers=0)
+        else:
+            append(tmp_path / "packed", tmp_path / "1.csv", targets=targets)
+    dataset = kseq.ShardDataset(tmp_path / "packed")
+    assert dataset.classes == dataset.fields["topics"].class_names == ("a", "b", "c")
+    assert dataset.fields["places"].class_names == ("in", "out", "up")
+    assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2, 0]]
+    assert [each.tolist() for each in dataset.values("places")] == [[0], [1, 2]]
+
+
 def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
