@@ -407,6 +407,10 @@ def test_what_a_killed_append_left_is_of_no_use_to_another(packed: Path, more: P
     assert append(same, more, resume=True).resumed == 2
     assert append(packed, more, val=0.1, resume=True).resumed == 0
     assert kseq.verify(packed).damaged == []
+    again = Path(shutil.copytree(more, tmp_path / "again" / "more"))
+    rewritten = again / "aa" / "00000.png"
+    os.utime(rewritten, ns=(0, rewritten.stat().st_mtime_ns + 1))
+    assert append(Path(shutil.copytree(left, tmp_path / "third")), again, resume=True).resumed == 0
     change(left, dropped=np.array([0]))
     assert not (left / "shard-00007.h5").exists()
     shutil.copy(other / "shard-00007.h5", left / "shard-00007.h5")
