@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 
 from kseq.arguments import absolute
+from kseq.begun import stamps_digest
 from kseq.build import ShardTask
 from kseq.change import Change, changing, sweep
 from kseq.errors import ArgumentError, KseqError, SourceError
@@ -202,8 +203,9 @@ class _NewShards:
     def __init__(self, change: Change, plan: Plan) -> None:
         self._index = change.index
         self.first = change.next_number()
-        # Found again only by the same run on the same dataset.
-        origin = xxhash.xxh3_128_hexdigest(f"append {plan.dataset_id} {change.index.digest}".encode())
+        # Found again only by the same run on the same dataset, and of files that were not written again since.
+        run = f"append {plan.dataset_id} {change.index.digest} {stamps_digest(plan.source).hex()}"
+        origin = xxhash.xxh3_128_hexdigest(run.encode())
         self.plan = replace(plan, dataset_id=origin)
 
     def _path(self, place: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from kseq.errors import ArgumentError, SourceError
 from kseq.fields import Field
 from kseq.index import Index
+from kseq.schema import dataset_classes
 from kseq.sources.values import class_name
 
 __all__ = ["ClassNumbers", "class_field", "class_names", "no_class", "with_class_names", "with_fields"]
@@ -56,11 +57,8 @@ def with_fields(index: Index, fields: Sequence[Field], label_names: Sequence[str
         fields: The fields.
         label_names: The classes of the label; None for those that it has.
     """
-    names: Sequence[str] = index.class_names if label_names is None else label_names
-    if not any(each.content == "label" for each in fields):
-        # The dataset's classes are then those of the first field that has some.
-        names = next((each.class_names for each in fields if each.class_names), ())
-    return {"fields": tuple(fields), "class_names": tuple(names)}
+    names = dataset_classes(fields, index.class_names if label_names is None else label_names)
+    return {"fields": tuple(fields), "class_names": names}
 
 
 def no_class(names: Sequence[str], name: str) -> str:

@@ -12,7 +12,7 @@ from kseq.errors import SourceError
 from kseq.fields import Field
 from kseq.index import Index
 from kseq.plan import Settings
-from kseq.schema import class_numbers, common_field, renumbered, told, unite_classes
+from kseq.schema import class_numbers, common_field, dataset_classes, renumbered, row_forms, told, unite_classes
 from kseq.sources.files import Source, SourceImage
 
 __all__ = ["Fitted", "fit"]
@@ -57,6 +57,7 @@ def fit(source: Source, name: str, index: Index, settings: Settings) -> Fitted:
         SourceError: Where the source lacks a field, has one too many, or one that holds something else.
     """
     its = {each.name: settings.stored(each) for each in source.fields}
+    _check_stored(index)
     _check_names(name, list(its), index)
     fields = tuple(_fitted(each, its[each.name], index.path, name) for each in index.fields)
     stored = {each.name for each in index.stored_fields}
@@ -66,22 +67,32 @@ def fit(source: Source, name: str, index: Index, settings: Settings) -> Fitted:
                 f"{index.path}: field {each.name!r} lies beside the shards, and is moved along with its image: "
                 f"kseq compact {index.path} brings it into them"
             )
-    classes = unite_classes(index.class_names, source.class_names)
+    classes = dataset_classes(fields, unite_classes(index.class_names, source.class_names))
+    has_label = any(each.content == "label" for each in fields)
+    labels = class_numbers(source.class_names, classes) if has_label else None
     wanted = {each.name: each for each in fields}
     others = [each for each in source.fields[1:] if each.content != "label"]
-    images = _renumbered(source, others, wanted, class_numbers(source.class_names, classes))
+    images = _renumbered(source, others, wanted, labels)
     places: dict[str, int | None] = {each.name: place for place, each in enumerate(others)}
     new = tuple(each if each.is_pixels else wanted[each.name] for each in source.fields)
     beside = {each.name: places.get(each.name) for each in fields if each.name not in stored}
     return Fitted(replace(source, class_names=classes, images=images, fields=new), fields, beside)
 
 
+def _check_stored(index: Index) -> None:
+    """Raise SourceError where a field was replaced by values of another form: new shards hold what the old ones do."""
+    stored = {each.name: each for each in index.stored_fields}
+    for each in index.fields:
+        then = stored.get(each.name, each)
+        if row_forms([each]) != row_forms([then]):
+            raise SourceError(
+                f"{index.path}: field {each.name!r} is {told(each)}, in its shards {told(then)}: "
+                f"kseq compact {index.path} mends that"
+            )
+
+
 def _check_names(source: str, names: Sequence[str], index: Index) -> None:
     wanted = [each.name for each in index.fields]
-    for each in (each for each in index.stored_fields if each.name not in wanted):
-        raise SourceError(
-            f"{index.path}: its shards hold {each.name!r}, its samples do not: kseq compact {index.path} mends that"
-        )
     told_all = f"the samples of {index.path} hold {', '.join(wanted)}, those of {source} {', '.join(names)}"
     for name in (name for name in wanted if name not in names):
         raise SourceError(f"{source}: has no field {name!r}: {told_all}")

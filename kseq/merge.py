@@ -16,7 +16,7 @@ from kseq.files import link_or_copy
 from kseq.format import INDEX_NAME, ShardEntry, shard_name
 from kseq.index import Contents, Index, column_forms, write_index
 from kseq.joining import Piece, joined
-from kseq.schema import check_same_names, class_numbers, common_field, row_forms, unite_classes
+from kseq.schema import check_same_names, class_numbers, common_field, dataset_classes, row_forms, unite_classes
 from kseq.shard import ShardReader
 from kseq.target import check_apart, new_folder
 
@@ -110,7 +110,7 @@ def _check_each(indexes: Sequence[Index], target: str) -> None:
 def _united(indexes: Sequence[Index]) -> Contents:
     """What the index of all of them is to say."""
     fields, stored = _common_fields(indexes)
-    classes = unite_classes(*(each.class_names for each in indexes))
+    classes = dataset_classes(fields, unite_classes(*(each.class_names for each in indexes)))
     starts = np.cumsum([0, *(each.num_samples for each in indexes)]).astype("<u8")
     names = sorted({name for each in indexes for name in each.splits})
     none = np.empty(0, "<u8")

@@ -10,7 +10,16 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.fields import Field
 
-__all__ = ["check_same_names", "class_numbers", "common_field", "renumbered", "row_forms", "told", "unite_classes"]
+__all__ = [
+    "check_same_names",
+    "class_numbers",
+    "common_field",
+    "dataset_classes",
+    "renumbered",
+    "row_forms",
+    "told",
+    "unite_classes",
+]
 
 
 def check_same_names(fields: Iterable[str], others: Iterable[str], path: str, other_path: str) -> None:
@@ -62,6 +71,14 @@ def unite_classes(names: Sequence[str], *others: Sequence[str]) -> tuple[str, ..
             known.add(name)
             united.append(name)
     return tuple(united)
+
+
+def dataset_classes(fields: Iterable[Field], label_names: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a dataset: those of the label, or where there is none, of the first field that has some."""
+    found = list(fields)
+    if any(each.content == "label" for each in found):
+        return tuple(label_names)
+    return next((each.class_names for each in found if each.class_names), ())
 
 
 def class_numbers(names: Sequence[str], united: Sequence[str]) -> np.ndarray | None:

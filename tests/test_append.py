@@ -303,6 +303,45 @@ def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> N
     assert kseq.ShardDataset(packed)[100]["boxes"].tolist() == [[1, 1, 2, 2]]
 
 
+def test_without_a_label_the_classes_stay_those_of_the_first_field(tmp_path: Path) -> None:
+    rows = []
+    for number, (topic, place) in enumerate([("a|b", "in"), ("c|a", "out|up")]):
+        Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{topic},{place}")
+        (tmp_path / f"{number}.csv").write_text(f"image,topics,places\n{rows[-1]}\n")
+        order = ["topics", "places"] if number == 0 else ["places", "topics"]
+        targets = {name: name for name in order}
+        if number == 0:
+            kseq.pack(tmp_path / "0.csv", tmp_path / "packed", targets=targets, workers=0)
+        else:
+            append(tmp_path / "packed", tmp_path / "1.csv", targets=targets)
+    dataset = kseq.ShardDataset(tmp_path / "packed")
+    assert dataset.classes == dataset.fields["topics"].class_names == ("a", "b", "c")
+    assert dataset.fields["places"].class_names == ("in", "out", "up")
+    assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2, 0]]
+    assert [each.tolist() for each in dataset.values("places")] == [[0], [1, 2]]
+
+
+def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
+    rows = [f'{{"image": "{number}.png", "label": "a", "height": {number}}}' for number in range(3)]
+    (tmp_path / "first.jsonl").write_text("\n".join(rows[:2]))
+    (tmp_path / "values.csv").write_text("id,height\n0,0.5\n1,1.5\n")
+    (tmp_path / "more.jsonl").write_text(rows[2].replace(": 2}", ": 2.5}"))
+    packed, targets = tmp_path / "packed", {"height": "height"}
+    kseq.pack(tmp_path / "first.jsonl", packed, targets=targets, workers=0)
+    kseq.add_field(packed, "height", tmp_path / "values.csv", replace=True)
+    with pytest.raises(
+        SourceError,
+        match=r"field 'height' is numbers <f4 \(\), in its shards numbers <i8 \(\): kseq compact .*packed mends that$",
+    ):
+        append(packed, tmp_path / "more.jsonl", targets=targets)
+    kseq.compact(packed)
+    append(packed, tmp_path / "more.jsonl", targets=targets)
+    assert kseq.ShardDataset(packed).values("height").tolist() == [0.5, 1.5, 2.5]
+
+
 def test_what_does_not_make_sense_is_refused_and_nothing_written(packed: Path, more: Path, tmp_path: Path) -> None:
     before = files(packed)
     with pytest.raises(ArgumentError, match="on_error='stop'"):
@@ -368,6 +407,10 @@ def test_what_a_killed_append_left_is_of_no_use_to_another(packed: Path, more: P
     assert append(same, more, resume=True).resumed == 2
     assert append(packed, more, val=0.1, resume=True).resumed == 0
     assert kseq.verify(packed).damaged == []
+    again = Path(shutil.copytree(more, tmp_path / "again" / "more"))
+    rewritten = again / "aa" / "00000.png"
+    os.utime(rewritten, ns=(0, rewritten.stat().st_mtime_ns + 1))
+    assert append(Path(shutil.copytree(left, tmp_path / "third")), again, resume=True).resumed == 0
     change(left, dropped=np.array([0]))
     assert not (left / "shard-00007.h5").exists()
     shutil.copy(other / "shard-00007.h5", left / "shard-00007.h5")

@@ -154,6 +154,21 @@ def test_all_that_samples_hold_comes_back_by_the_command_in_the_report(
 
 
 @pytest.mark.parametrize("kind", EXPORT_FORMATS)
+def test_several_images_come_back_under_their_names(tmp_path: Path, kind: str) -> None:
+    rows = []
+    for number in range(4):
+        # Of both kinds, which end differently.
+        for side, suffix in (("left", ".jpg" if number % 2 else ".png"), ("path", ".png")):
+            Image.fromarray(photo(10 * number + len(side), 20, 30)).save(tmp_path / f"{side}{number}{suffix}")
+        rows.append(f"left{number}{'.jpg' if number % 2 else '.png'},path{number}.png,cat")
+    (tmp_path / "pairs.csv").write_text("left,path,label\n" + "\n".join(rows))
+    kseq.pack(tmp_path / "pairs.csv", tmp_path / "a", image=["left", "path"], label="label", workers=0)
+    pack_again(kseq.export(tmp_path / "a", tmp_path / "out", format=kind), tmp_path / "b")
+    assert list(kseq.ShardDataset(tmp_path / "b").fields) == ["left", "label", "path"]
+    assert checksums(tmp_path / "b") == checksums(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
 def test_raw_pixels_come_back_from_png(numbered: Path, tmp_path: Path, kind: str) -> None:
     report = kseq.export(numbered, tmp_path / "out", format=kind)
     pack_again(report, tmp_path / "again")

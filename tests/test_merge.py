@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import numbers_of, write_numbered, write_photos
+from conftest import numbered_pixels, numbers_of, write_numbered, write_photos
 from kseq_tools.main import main
+from PIL import Image
 
 import kseq
 from kseq.change import changing
@@ -84,6 +85,20 @@ def test_samples_follow_each_other_and_classes_go_by_their_names(first: Path, se
     assert report.bytes == sum(map(len, files(tmp_path / "both").values()))
     assert kseq.verify(tmp_path / "both").damaged == []
     assert Index.open(str(tmp_path / "both")).changes == ("merge first + second",)
+
+
+def test_without_a_label_the_classes_are_those_of_the_first_field(tmp_path: Path) -> None:
+    for number, order in enumerate((("topics", "places"), ("places", "topics"))):
+        Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.csv").write_text(f"image,size\n{number}.png,{number}\n")
+        (tmp_path / f"more{number}.csv").write_text(f"id,topics,places\n0,{'a|b' if number == 0 else 'c'},in|out\n")
+        kseq.pack(tmp_path / f"{number}.csv", tmp_path / f"d{number}", targets={"size": "size"}, workers=0)
+        for name in order:
+            kseq.add_field(tmp_path / f"d{number}", name, tmp_path / f"more{number}.csv", column=name)
+    report = kseq.merge([tmp_path / "d0", tmp_path / "d1"], tmp_path / "both")
+    dataset = kseq.ShardDataset(tmp_path / "both")
+    assert dataset.classes == report.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
+    assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2]]
 
 
 def test_shards_are_links_and_no_change_of_one_dataset_touches_another(first: Path, second: Path, tmp_path: Path) -> None:

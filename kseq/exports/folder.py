@@ -12,7 +12,8 @@ The rules:
   name that no folder can have gives way to the class number.
 - A mask, or another image than the first, is called as the first image, in a folder called like its field.
 - The table is `samples.csv`, or `samples.jsonl` where samples hold lists, text or whole numbers: a row for each sample, in the
-  order of their ids, with the columns `path`, `split` and one for each field. Classes are told by their names.
+  order of their ids, with the columns `path`, `split` and one for each other field; of several images, each has the column
+  called like its field. Classes are told by their names.
 - A split that is not called train, val or test leaves the cell of `split` empty. A sample in several splits counts for train,
   else val, else test.
 """
@@ -65,7 +66,10 @@ class FolderWriter:
         self._made = b""
         self._classes = frozenset(exported.class_names)
         fields = list(exported.fields.values())
-        self._path, self.split_column = _free("path", exported.fields), _free("split", exported.fields)
+        # Several image fields are called like their columns when they are packed again.
+        is_alone = sum(each.content == "image" for each in fields) == 1
+        self._path = _free("path", exported.fields) if is_alone else fields[0].name
+        self.split_column = _free("split", exported.fields)
         self.columns = {each.name: each.name for each in fields} | {fields[0].name: self._path}
         is_csv = all(_fits_into_csv(each) for each in fields)
         self.source = "samples.csv" if is_csv else "samples.jsonl"

@@ -41,10 +41,11 @@ class TarsWriter(PartsWriter):
 
 
 def _columns(fields: Mapping[str, Field]) -> dict[str, str]:
-    """What holds each field; `kseq pack` finds images by itself."""
-    return {
-        name: f"{name}.png" if each.is_pixels else f"json.{name}" for name, each in fields.items() if each.content != "image"
-    }
+    """What holds each field; an image that is alone, `kseq pack` finds by itself."""
+    images = [name for name, each in fields.items() if each.content == "image"]
+    others = [name for name in fields if name not in images]
+    columns = {name: f"{name}.png" if fields[name].is_pixels else f"json.{name}" for name in others}
+    return columns if len(images) == 1 else {name: name for name in images} | columns
 
 
 class _Tar:

@@ -5,7 +5,8 @@ The rules:
 - A key is the path up to the first dot of the file's name; what follows is the column, in lower case (`a/0001.seg.png`: key
   `a/0001`, column `seg.png`). The files of a sample lie next to each other. A file without a key (a name that begins with a
   dot) is left alone.
-- The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `--image` says.
+- The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `--image` says: a column,
+  or where none is called so, one without such an end (`left` for `left.jpg` and `left.png`); so it is with masks.
 - The label is the column `cls`, a number or a name; or else the folder that the key lies in.
 - A column `json.NAME` is what the sample's json file has under that name.
 - A file's name, or its folder's, says the split: `train-000000.tar`, `photos-val-000000.tar`, `test/000000.tar`.
@@ -197,15 +198,24 @@ def _names(samples: Sequence[_Sample], columns: Columns, reader: _Reader) -> lis
     asked = [name for _, name in columns.named()]
     if any(name.startswith("json.") for name in asked):
         names |= dict.fromkeys(f"json.{name}" for sample in whole for name in reader.json(sample) or ())
-    if any(_image(sample) for sample in whole):
-        names[_ANY_IMAGE] = None
+    for name, of in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in columns.pixels)):
+        if any(_image(sample, of) for sample in whole):
+            names[name] = None
     if whole and all("/" in sample.key for sample in whole):
         names[_FOLDER] = None
     return list(names)
 
 
-def _image(sample: _Sample) -> tuple[int, int, int] | None:
-    return next((sample.members[name] for name in _IMAGES if name in sample.members), None)
+def _image(sample: _Sample, of: str = "") -> tuple[int, int, int] | None:
+    """The first of the usual images, among the columns that begin with `of`."""
+    return next((sample.members[f"{of}{name}"] for name in _IMAGES if f"{of}{name}" in sample.members), None)
+
+
+def _place(sample: _Sample, column: str) -> tuple[int, int, int] | None:
+    """Where the image is that a column means."""
+    if column == _ANY_IMAGE:
+        return _image(sample)
+    return sample.members.get(column) or _image(sample, f"{column}.")
 
 
 def _row(reader: _Reader, sample: _Sample, columns: Sequence[str]) -> tuple[list[Any], str | None]:
@@ -219,7 +229,7 @@ def _row(reader: _Reader, sample: _Sample, columns: Sequence[str]) -> tuple[list
 
 
 def _record(sample: _Sample, file: SourceFile, pixels: Sequence[str], refused: str | None) -> Record:
-    places = [_image(sample) if column == _ANY_IMAGE else sample.members.get(column) for column in pixels]
+    places = [_place(sample, column) for column in pixels]
     missing = [column for column, place in zip(pixels, places, strict=True) if place is None]
     refused = refused or (f"has no {missing[0].strip('()')}" if missing else None)
     num_bytes = sum(place[2] for place in places if place is not None)
