@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -27,6 +28,9 @@ BEGUN_NAME = ".kseq-plan"
 # In 64 bits, a class number above the size of a file.
 _LABEL_AT = 44
 _MASK = (1 << 64) - 1
+
+# What numpy and zipfile raise over bytes that have changed.
+_UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # Of long lists, this many are told.
 _TOLD = 3
@@ -97,7 +101,7 @@ class Begun:
                     _strings(held["files/bytes"], held["files/offsets"]),
                     held["file_stamps"],
                 )
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        except _UNREADABLE:
             return None
 
     def write(self, folder: str) -> None:

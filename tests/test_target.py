@@ -295,6 +295,25 @@ def test_a_plan_that_cannot_be_read_is_done_without(source: Path, tmp_path: Path
     assert BEGUN_NAME not in files(tmp_path / "packed")
 
 
+def test_a_plan_with_changed_bytes_is_done_without(source: Path, tmp_path: Path) -> None:
+    begin(source, tmp_path / "packed")
+    plan = tmp_path / "packed" / BEGUN_NAME
+    data = plan.read_bytes()
+    for place in range(0, len(data), 5):
+        plan.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        Begun.read(str(plan.parent))
+    np.save(tmp_path / "array.npy", np.arange(3))
+    plan.write_bytes((tmp_path / "array.npy").read_bytes())
+    assert Begun.read(str(plan.parent)) is None
+    assert resume(source, tmp_path / "packed").resumed
+
+
+def test_a_path_with_a_zero_byte_is_refused(source: Path, tmp_path: Path) -> None:
+    for paths in (("a\0b", tmp_path / "packed"), (source, "packed\0")):
+        with pytest.raises(ArgumentError, match="has a zero byte, which no path has"):
+            kseq.pack(*paths)
+
+
 def test_a_run_that_made_no_shard_leaves_nothing(source: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         kseq.pack(source, tmp_path / "packed", workers=0, progress=stop_after(0, tmp_path / "packed"))
