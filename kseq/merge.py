@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xxhash
 
-from kseq.errors import ArgumentError, DamagedError, FormatError, ReadError
+from kseq.errors import ArgumentError, DamagedError, FormatError, KseqError, ReadError, WriteError
 from kseq.fields import Field
 from kseq.files import link_or_copy
 from kseq.format import INDEX_NAME, ShardEntry, shard_name
@@ -220,4 +220,8 @@ def _bring(indexes: Sequence[Index], entries: Sequence[ShardEntry], folder: str,
         except (DamagedError, FormatError) as error:
             # Under the name by which it is known.
             raise type(error)(str(error).replace(path, its)) from error
+        except KseqError:
+            raise
+        except OSError as error:
+            raise WriteError(f"{path}: cannot be made of {its}: {error.strerror or error}") from error
     return linked
