@@ -189,6 +189,16 @@ def test_datasets_that_are_called_like_it_stay(source: Path, tmp_path: Path) -> 
 # The source or the arguments change between a killed run and its resume.
 
 
+@pytest.mark.parametrize("name", ["shard-cats.h5", "shard-1.h5", "shard-00000.h5.bak", "index.h5~"])
+def test_files_that_are_only_called_alike_are_never_removed(source: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / name).write_bytes(b"years of work")
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(DatasetExistsError, match="which is not kseq's: take a new folder"):
+            kseq.pack(source, tmp_path / "packed", workers=0, **options)
+    assert files(tmp_path / "packed") == {name: b"years of work"}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
