@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ import kseq
 from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, LockedError, WriteError
 from kseq.lock import LOCK_NAME, locked
+from kseq.plan import Plan, Settings
+from kseq.sources.files import FileSource, SourceImage
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SHARD_BYTES = 10_000
@@ -269,6 +273,30 @@ def test_a_tar_that_was_written_again_is_named(source: Path, tmp_path: Path) -> 
     rewrite(tmp_path / "photos-0.tar")
     with pytest.raises(DatasetExistsError, match=r": photos-0\.tar was written again \(--overwrite starts anew\)"):
         resume(tmp_path / "photos-0.tar", tmp_path / "packed")
+
+
+def test_a_number_in_the_middle_of_a_long_vector_that_changed_is_named(source: Path, tmp_path: Path) -> None:
+    rows = [{"image": f"cat/{number:05d}.jpg", "vector": list(range(2000))} for number in range(20)]
+
+    def write() -> Path:
+        (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / "table.jsonl"
+
+    options: dict[str, Any] = {"root": source, "label": "", "targets": {"vector": "vector"}}
+    begin(write(), tmp_path / "packed", **options)
+    rows[7]["vector"][1000] = -1
+    with pytest.raises(DatasetExistsError, match="settings: cat/00007.jpg has changed"):
+        resume(write(), tmp_path / "packed", **options)
+
+
+def test_what_a_million_samples_are_begun_with_takes_seconds() -> None:
+    count = 20_000
+    boxes, vector = np.zeros((3, 4), np.float32), np.zeros(16, np.float32)
+    images = [SourceImage(b"%d" % number, 0, None, 1, more=(boxes, vector)) for number in range(count)]
+    plan = Plan(FileSource("photos", ("a",), images), Settings(), ["train"] * count, [0, count], "0" * 32)
+    started = time.process_time()
+    Begun.of(plan, {})
+    assert (time.process_time() - started) * 1_000_000 / count < 60
 
 
 def test_what_cannot_matter_is_not_refused(source: Path, tmp_path: Path) -> None:
