@@ -13,7 +13,7 @@ import numpy as np
 from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError, WriteError
 from kseq.files import exchange, flush, remove_file, remove_temporary
-from kseq.format import INDEX_NAME, shard_name, shard_number
+from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
 from kseq.index import Index
 from kseq.lock import LOCK_NAME, locked
 from kseq.plan import Plan
@@ -123,9 +123,10 @@ def begun(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator[set
 
 def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
     """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
-    if index.changes:
+    if index.changes or os.path.exists(os.path.join(folder, LAST_INDEX_NAME)):
+        told = index.changes[-1] if index.changes else "what was taken back"
         raise DatasetExistsError(
-            f"{folder}: was changed since it was packed ({index.changes[-1]}), so it cannot be resumed: --overwrite starts anew"
+            f"{folder}: was changed since it was packed ({told}), so it cannot be resumed: --overwrite starts anew"
         )
     if index.dataset_id != plan.dataset_id:
         raise _others(os.path.join(folder, INDEX_NAME), "")
