@@ -448,6 +448,14 @@ def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not
     assert kseq.pack(source, tmp_path / "packed", workers=0, **options).packed == 30
 
 
+def test_a_file_system_that_does_not_tell_its_size_is_tried(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((512, 512, 0, 0, 0, 0, 0, 0, 0, 255)))
+    report = kseq.pack(source, tmp_path / "packed", workers=0)
+    assert (report.packed, report.free) == (30, 0)
+
+
 def test_files_that_will_be_another_form_are_not_held_against_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos/a").mkdir(parents=True)
     Image.new("RGB", (400, 400)).save(tmp_path / "photos/a/large.bmp")
