@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xxhash
 
+from kseq.arguments import path_text
 from kseq.errors import ArgumentError, DamagedError, FormatError, KseqError, ReadError, WriteError
 from kseq.fields import Field
 from kseq.files import link_or_copy
@@ -75,10 +76,10 @@ def merge(
         WriteError: Where the disk refuses.
     """
     started = time.monotonic()
-    if isinstance(datasets, (str, bytes, os.PathLike)) or len(datasets) < 2:
+    if isinstance(datasets, (str, bytes, os.PathLike)) or not isinstance(datasets, Sequence) or len(datasets) < 2:
         raise ArgumentError(f"datasets={datasets!r}: allowed are the folders of at least two")
-    target = os.fsdecode(out)
-    indexes = [Index.open(os.fsdecode(each)) for each in datasets]
+    target = path_text("out", out)
+    indexes = [Index.open(path_text("datasets", each)) for each in datasets]
     _check_each(indexes, target)
     contents = _united(indexes)
     with new_folder(target, overwrite=overwrite) as folder:
