@@ -172,8 +172,7 @@ def append(
         change = stack.enter_context(changing(target_apart(source, dataset), sweeps=not resume))
         index = change.index
         index.check_digest()
-        spool = os.path.dirname(index.path)
-        opened = opened_source(source, spool, source_format, columns, root, None, follow_links=follow_links)
+        opened = opened_source(source, index.path, source_format, columns, root, None, follow_links=follow_links)
         found = stack.enter_context(opened)
         settings = Settings.parse(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"

@@ -18,9 +18,12 @@ def path_text(name: str, value: Any) -> str:
         ArgumentError: Where it is none.
     """
     try:
-        return os.fsdecode(value)
+        text = os.fsdecode(value)
     except TypeError as error:
         raise ArgumentError(f"{name}={value!r}: allowed is a path") from error
+    if "\0" in text:
+        raise ArgumentError(f"{name}={value!r}: has a zero byte, which no path has")
+    return text
 
 
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -27,6 +28,9 @@ BEGUN_NAME = ".kseq-plan"
 # In 64 bits, a class number above the size of a file.
 _LABEL_AT = 44
 _MASK = (1 << 64) - 1
+
+# What numpy and zipfile raise over bytes that have changed.
+_UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # Of long lists, this many are told.
 _TOLD = 3
@@ -97,7 +101,7 @@ class Begun:
                     _strings(held["files/bytes"], held["files/offsets"]),
                     held["file_stamps"],
                 )
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        except _UNREADABLE:
             return None
 
     def write(self, folder: str) -> None:
@@ -160,11 +164,21 @@ def _facts(images: Sequence[SourceImage]) -> np.ndarray:
     plain = ((image.label << _LABEL_AT ^ image.num_bytes) & _MASK for image in images)
     facts = np.fromiter(plain, np.uint64, len(images))
     for number, image in enumerate(images):
-        # Most have no more: of a million, writing all of them out would take seconds.
+        # Most have no more: of a million, hashing all of them would take seconds.
         if image.split is not None or image.refused is not None or image.group is not None or image.more:
-            told = repr((image.split, image.refused, image.group, image.more))
-            facts[number] ^= np.uint64(xxhash.xxh3_64_intdigest(told.encode(errors="backslashreplace")))
+            facts[number] ^= np.uint64(_hash_of(image))
     return facts
+
+
+def _hash_of(image: SourceImage) -> int:
+    """Of what else a source says of an image; of arrays, their bytes: to write a million of them out would take minutes."""
+    told: list[Any] = [image.split, image.refused, image.group]
+    data = []
+    for each in image.more:
+        is_array = isinstance(each, (np.ndarray, np.generic))
+        told.append(each.shape if is_array else each)
+        data += [each.tobytes()] if is_array else []
+    return xxhash.xxh3_64_intdigest(b"".join([repr(told).encode(errors="backslashreplace"), *data]))
 
 
 def _stamps(source: Source) -> np.ndarray:

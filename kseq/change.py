@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from kseq.arguments import path_text
 from kseq.errors import ArgumentError, KseqError, WriteError
 from kseq.files import exchange, flush, link_or_copy, remove_file, remove_temporary, spare_name
 from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
@@ -73,7 +74,7 @@ def changing(path: str | os.PathLike[str], *, sweeps: bool = True) -> Iterator[C
         LockedError: Where another process changes it.
         WriteError: Where the operating system refuses.
     """
-    folder = Index.open(os.fspath(path)).path
+    folder = Index.open(path_text("dataset", path)).path
     with locked(folder):
         if sweeps:
             sweep(folder)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import path_text
 from kseq.collection import Collection
 from kseq.conditions import matching
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -51,7 +52,8 @@ class ShardDataset(Samples):
 
     def __init__(self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first") -> None:
         _check_verify(verify)
-        self._hold(os.fspath(path), Collection([Index.open(os.fspath(path))], verify), split)
+        folder = path_text("path", path)
+        self._hold(folder, Collection([Index.open(folder)], verify), split)
 
     def _hold(self, path: str, collection: Collection, split: str | None, chosen: np.ndarray | None = None) -> None:
         """All that it consists of.

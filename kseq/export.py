@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from kseq.arguments import whole
+from kseq.arguments import path_text, whole
 from kseq.errors import ArgumentError
 from kseq.exports.folder import FolderWriter
 from kseq.exports.records import RecordsWriter
@@ -105,7 +105,7 @@ def export(
         DamagedError: Where stored bytes have changed.
         WriteError: Where the operating system refuses.
     """
-    path, target = os.fsdecode(dataset), os.path.normpath(os.fsdecode(out))
+    path, target = path_text("dataset", dataset), os.path.normpath(path_text("out", out))
     if format not in EXPORT_FORMATS:
         raise ArgumentError(f"format={format!r}: allowed are {', '.join(EXPORT_FORMATS)}")
     if file_bytes is not None and format == "folder":

@@ -59,7 +59,7 @@ def target_apart(source: Any, dataset: str | os.PathLike[str]) -> str:
     """
     target = path_text("dataset", dataset)
     if isinstance(source, _PATHS):
-        check_apart(os.fsdecode(source), target)
+        check_apart(path_text("source", source), target)
     elif not target:
         raise ArgumentError(f"dataset={target!r}: allowed is a path that is not empty")
     return target

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xxhash
 
-from kseq.errors import ArgumentError, DamagedError, FormatError, ReadError
+from kseq.arguments import path_text
+from kseq.errors import ArgumentError, DamagedError, FormatError, KseqError, ReadError, WriteError
 from kseq.fields import Field
 from kseq.files import link_or_copy
 from kseq.format import INDEX_NAME, ShardEntry, shard_name
@@ -75,10 +76,10 @@ def merge(
         WriteError: Where the disk refuses.
     """
     started = time.monotonic()
-    if isinstance(datasets, (str, bytes, os.PathLike)) or len(datasets) < 2:
+    if isinstance(datasets, (str, bytes, os.PathLike)) or not isinstance(datasets, Sequence) or len(datasets) < 2:
         raise ArgumentError(f"datasets={datasets!r}: allowed are the folders of at least two")
-    target = os.fsdecode(out)
-    indexes = [Index.open(os.fsdecode(each)) for each in datasets]
+    target = path_text("out", out)
+    indexes = [Index.open(path_text("datasets", each)) for each in datasets]
     _check_each(indexes, target)
     contents = _united(indexes)
     with new_folder(target, overwrite=overwrite) as folder:
@@ -220,4 +221,8 @@ def _bring(indexes: Sequence[Index], entries: Sequence[ShardEntry], folder: str,
         except (DamagedError, FormatError) as error:
             # Under the name by which it is known.
             raise type(error)(str(error).replace(path, its)) from error
+        except KseqError:
+            raise
+        except OSError as error:
+            raise WriteError(f"{path}: cannot be made of {its}: {error.strerror or error}") from error
     return linked

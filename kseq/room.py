@@ -53,12 +53,16 @@ def planned_bytes(plan: Plan, shards: Iterable[int]) -> int:
 
 
 def free_bytes(folder: str) -> int:
-    """How many bytes are free where a folder is, or is to be made."""
+    """How many bytes are free where a folder is, or is to be made; 0 where its file system does not tell."""
+    found = _file_system(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _file_system(folder: str) -> os.statvfs_result:
     place = os.path.abspath(folder)
     while not os.path.exists(place):
         place = os.path.dirname(place)
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize
+    return os.statvfs(place)
 
 
 def check_room(folder: str, plan: Plan, shards: Sequence[int]) -> None:
@@ -66,7 +70,8 @@ def check_room(folder: str, plan: Plan, shards: Sequence[int]) -> None:
     encoding = plan.settings.encoding
     planned, free = planned_bytes(plan, shards), free_bytes(folder)
     needed = int((planned - (_uncertain(plan, shards) if encoding == "keep" else 0)) * _AT_LEAST[encoding])
-    if needed > free:
+    # One that is not a disk may have no size at all.
+    if needed > free and _file_system(folder).f_blocks:
         raise WriteError(f"{folder}: the shards to be made take about {planned:,} bytes, the disk has {free:,} free")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError, WriteError
 from kseq.files import exchange, flush, remove_file, remove_temporary
-from kseq.format import INDEX_NAME, shard_name
+from kseq.format import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
 from kseq.index import Index
 from kseq.lock import LOCK_NAME, locked
 from kseq.plan import Plan
@@ -24,7 +24,7 @@ __all__ = ["begun", "check_apart", "check_target", "new_folder", "open_shard", "
 
 # What the names of the files begin with that make up a dataset.
 _LASTING = (INDEX_NAME, "shard-")
-_OURS = re.compile(r"index\.h5(\.\d+)?|shard-.*\.h5|\.kseq-(tmp-.*|plan|lock)", re.DOTALL)
+_OURS = re.compile(r"index\.h5(\.\d+)?|\.kseq-(tmp-.*|plan|lock)", re.DOTALL)
 
 
 def check_apart(source: str, target: str) -> None:
@@ -123,9 +123,10 @@ def begun(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator[set
 
 def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
     """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
-    if index.changes:
+    if index.changes or os.path.exists(os.path.join(folder, LAST_INDEX_NAME)):
+        told = index.changes[-1] if index.changes else "what was taken back"
         raise DatasetExistsError(
-            f"{folder}: was changed since it was packed ({index.changes[-1]}), so it cannot be resumed: --overwrite starts anew"
+            f"{folder}: was changed since it was packed ({told}), so it cannot be resumed: --overwrite starts anew"
         )
     if index.dataset_id != plan.dataset_id:
         raise _others(os.path.join(folder, INDEX_NAME), "")
@@ -205,10 +206,14 @@ def _look(target: str) -> list[str]:
     if not os.path.isdir(target):
         raise DatasetExistsError(f"{target}: is a file, expected is a folder to make")
     names = sorted(os.listdir(target))
-    others = [name for name in names if not _OURS.fullmatch(name) or os.path.isdir(os.path.join(target, name))]
+    others = [name for name in names if not _is_ours(name) or os.path.isdir(os.path.join(target, name))]
     if others:
         raise DatasetExistsError(f"{target}: holds {others[0]!r}, which is not kseq's: take a new folder")
     return names
+
+
+def _is_ours(name: str) -> bool:
+    return shard_number(name) is not None or _OURS.fullmatch(name) is not None
 
 
 @contextmanager

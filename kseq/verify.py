@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kseq.arguments import path_text
 from kseq.errors import KseqError
 from kseq.index import Index
 from kseq.shard import ShardReader
@@ -45,7 +46,7 @@ def verify(path: str | os.PathLike[str], *, progress: Callable[[int, int], None]
         DamagedError: Where the index itself cannot be read.
         FormatError: Where it was written by a newer kseq.
     """
-    index = Index.open(os.fspath(path))
+    index = Index.open(path_text("path", path))
     damaged = index.check_all() + _check_ids("dropped", lambda: index.remaining)
     for name, ids in index.splits.items():
         damaged += _check_ids(f"split {name}", functools.partial(index.check_ids, ids))

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -395,6 +396,24 @@ def test_an_append_that_is_killed_leaves_the_dataset_as_it_was_and_can_be_resume
     assert any(resumed), resumed
     append(packed, more, val=0.1, shard_bytes=300)
     assert files(packed) == files(whole)
+
+
+def test_the_spool_of_a_killed_append_goes_with_the_next_change(packed: Path) -> None:
+    around = sorted(os.listdir(packed.parent))
+    pid = os.fork()
+    if not pid:
+
+        def samples() -> Iterator[dict[str, Any]]:
+            for number in range(1000):
+                yield {"image": numbered_pixels(number), "label": "a"}
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        append(packed, samples())
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert any(name.startswith(".kseq-tmp-") for name in os.listdir(packed))
+    change(packed)
+    assert not any(name.startswith(".kseq-tmp-") for name in os.listdir(packed))
+    assert sorted(os.listdir(packed.parent)) == around
 
 
 def test_what_a_killed_append_left_is_of_no_use_to_another(packed: Path, more: Path, tmp_path: Path) -> None:

@@ -154,6 +154,27 @@ def test_stored_bytes_of_an_unknown_field_names_those_there_are(raw: kseq.ShardD
         raw.stored_bytes(0, "mask")
 
 
+@pytest.mark.parametrize("place", [5, None, "photos\0"])
+def test_what_is_no_path_is_refused_by_the_name_of_its_argument(numbered: Path, place: Any) -> None:
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("path", lambda: kseq.ShardDataset(place)),
+        ("path", lambda: kseq.verify(place)),
+        ("dataset", lambda: kseq.undo(place)),
+        ("dataset", lambda: kseq.export(place, "out")),
+        ("out", lambda: kseq.export(numbered, place)),
+        ("datasets", lambda: kseq.merge([numbered, place], "out")),
+        ("out", lambda: kseq.merge([numbered, numbered], place)),
+    ]
+    for name, call in calls:
+        with pytest.raises(ArgumentError, match=f"^{name}={re.escape(repr(place))}: (allowed is a path|has a zero byte)"):
+            call()
+
+
+def test_a_path_may_be_bytes(numbered: Path) -> None:
+    with kseq.ShardDataset(os.fsencode(numbered)) as dataset:
+        assert len(dataset) == 100
+
+
 def test_the_sources_are_the_files_in_their_order(raw: kseq.ShardDataset) -> None:
     assert [raw.source(number) for number in (0, 49, 50, 99)] == ["a/00000.png", "a/00049.png", "b/00050.png", "c/00099.png"]
 

@@ -25,6 +25,7 @@ from kseq.errors import (
     FormatError,
     LockedError,
     ReadError,
+    WriteError,
 )
 from kseq.fields import Field
 from kseq.index import Index, write_index
@@ -291,6 +292,18 @@ def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(others: P
     with pytest.raises(ReadError, match=r"shard-00001.h5: is not there any more: .*second was changed meanwhile"):
         kseq.merge([others, second], tmp_path / "both")
     assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == []
+
+
+def test_a_disk_that_cannot_hold_the_copies_is_said_in_one_line(
+    first: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", fail)
+    with pytest.raises(WriteError, match=r"shard-00000.h5: cannot be made of .*first/shard-00000.h5: No space left on device"):
+        kseq.merge([first, second], tmp_path / "both", copy=True)
+    assert sorted(os.listdir(tmp_path)) == ["first", "second"]
 
 
 def test_a_killed_merge_leaves_nothing_that_passes_for_a_dataset(first: Path, second: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ import kseq
 from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, LockedError, WriteError
 from kseq.lock import LOCK_NAME, locked
+from kseq.plan import Plan, Settings
+from kseq.sources.files import FileSource, SourceImage
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SHARD_BYTES = 10_000
@@ -189,6 +193,16 @@ def test_datasets_that_are_called_like_it_stay(source: Path, tmp_path: Path) -> 
 # The source or the arguments change between a killed run and its resume.
 
 
+@pytest.mark.parametrize("name", ["shard-cats.h5", "shard-1.h5", "shard-00000.h5.bak", "index.h5~"])
+def test_files_that_are_only_called_alike_are_never_removed(source: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / name).write_bytes(b"years of work")
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(DatasetExistsError, match="which is not kseq's: take a new folder"):
+            kseq.pack(source, tmp_path / "packed", workers=0, **options)
+    assert files(tmp_path / "packed") == {name: b"years of work"}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -212,7 +226,9 @@ def rewrite(path: Path) -> None:
     """Write other bytes of the same number, some time later."""
     data = path.read_bytes()
     before = path.stat().st_mtime_ns
-    path.write_bytes(data[:-1] + b"x")
+    # In the last image: what follows it in a tar is to be nothing.
+    place = data.rindex(b"\xff\xd9") - 1
+    path.write_bytes(data[:place] + b"x" + data[place + 1 :])
     os.utime(path, ns=(before + 1_000_000, before + 1_000_000))
 
 
@@ -259,6 +275,30 @@ def test_a_tar_that_was_written_again_is_named(source: Path, tmp_path: Path) -> 
         resume(tmp_path / "photos-0.tar", tmp_path / "packed")
 
 
+def test_a_number_in_the_middle_of_a_long_vector_that_changed_is_named(source: Path, tmp_path: Path) -> None:
+    rows = [{"image": f"cat/{number:05d}.jpg", "vector": list(range(2000))} for number in range(20)]
+
+    def write() -> Path:
+        (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / "table.jsonl"
+
+    options: dict[str, Any] = {"root": source, "label": "", "targets": {"vector": "vector"}}
+    begin(write(), tmp_path / "packed", **options)
+    rows[7]["vector"][1000] = -1
+    with pytest.raises(DatasetExistsError, match="settings: cat/00007.jpg has changed"):
+        resume(write(), tmp_path / "packed", **options)
+
+
+def test_what_a_million_samples_are_begun_with_takes_seconds() -> None:
+    count = 20_000
+    boxes, vector = np.zeros((3, 4), np.float32), np.zeros(16, np.float32)
+    images = [SourceImage(b"%d" % number, 0, None, 1, more=(boxes, vector)) for number in range(count)]
+    plan = Plan(FileSource("photos", ("a",), images), Settings(), ["train"] * count, [0, count], "0" * 32)
+    started = time.process_time()
+    Begun.of(plan, {})
+    assert (time.process_time() - started) * 1_000_000 / count < 60
+
+
 def test_what_cannot_matter_is_not_refused(source: Path, tmp_path: Path) -> None:
     kseq.pack(source, tmp_path / "fresh", workers=0, shard_bytes=SHARD_BYTES)
     begin(source, tmp_path / "packed")
@@ -293,6 +333,25 @@ def test_a_plan_that_cannot_be_read_is_done_without(source: Path, tmp_path: Path
         resume(source, tmp_path / "packed", encoding="jpeg")
     assert resume(source, tmp_path / "packed").resumed == 2
     assert BEGUN_NAME not in files(tmp_path / "packed")
+
+
+def test_a_plan_with_changed_bytes_is_done_without(source: Path, tmp_path: Path) -> None:
+    begin(source, tmp_path / "packed")
+    plan = tmp_path / "packed" / BEGUN_NAME
+    data = plan.read_bytes()
+    for place in range(0, len(data), 5):
+        plan.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        Begun.read(str(plan.parent))
+    np.save(tmp_path / "array.npy", np.arange(3))
+    plan.write_bytes((tmp_path / "array.npy").read_bytes())
+    assert Begun.read(str(plan.parent)) is None
+    assert resume(source, tmp_path / "packed").resumed
+
+
+def test_a_path_with_a_zero_byte_is_refused(source: Path, tmp_path: Path) -> None:
+    for paths in (("a\0b", tmp_path / "packed"), (source, "packed\0")):
+        with pytest.raises(ArgumentError, match="has a zero byte, which no path has"):
+            kseq.pack(*paths)
 
 
 def test_a_run_that_made_no_shard_leaves_nothing(source: Path, tmp_path: Path) -> None:
@@ -387,6 +446,14 @@ def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
     monkeypatch.setattr("kseq.room.free_bytes", lambda _: free + 200)
     assert kseq.pack(source, tmp_path / "packed", workers=0, **options).packed == 30
+
+
+def test_a_file_system_that_does_not_tell_its_size_is_tried(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((512, 512, 0, 0, 0, 0, 0, 0, 0, 255)))
+    report = kseq.pack(source, tmp_path / "packed", workers=0)
+    assert (report.packed, report.free) == (30, 0)
 
 
 def test_files_that_will_be_another_form_are_not_held_against_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
