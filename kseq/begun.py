@@ -20,7 +20,7 @@ from kseq.plan import Plan
 from kseq.sources.files import FileSource, Source, SourceImage
 from kseq.sources.iterables import SpooledSource
 
-__all__ = ["BEGUN_NAME", "Begun"]
+__all__ = ["BEGUN_NAME", "Begun", "settings_told"]
 
 BEGUN_NAME = ".kseq-plan"
 
@@ -123,7 +123,7 @@ class Begun:
         """
         if self.dataset_id == now.dataset_id:
             return self._times_told(now, packed)
-        return _settings_told(self.settings, now.settings) or self._images_told(now)
+        return settings_told(self.settings, now.settings) or self._images_told(now)
 
     def _images_told(self, now: Begun) -> list[str]:
         then_names, now_names = dict.fromkeys(self.names), dict.fromkeys(now.names)
@@ -198,7 +198,8 @@ def _stamp(path: str | bytes) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _settings_told(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def settings_told(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Which settings are others now, in words."""
     return [
         f"{name} was {_cut(then.get(name))}, now it is {_cut(now.get(name))}"
         for name in {**then, **now}
