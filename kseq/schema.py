@@ -51,7 +51,7 @@ def told(field: Field) -> str:
         stored = "encoded" if field.encoded else "raw pixels"
         return f"{field.content}, {stored}, {size}, {channels} channel{'s' * (channels != 1)}"
     shape = " x ".join("any number" if length is None else str(length) for length in field.shape)
-    return f"{field.content}, {np.dtype(field.dtype).name}{', ' if shape else ''}{shape}"
+    return f"{field.content}, {np.dtype(field.dtype).name}{f' ({shape})' if shape else ''}"
 
 
 def row_forms(fields: Sequence[Field]) -> list[Field]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.begun import BEGUN_NAME, Begun, settings_told
+from kseq.begun import BEGUN_NAME, Begun
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError, WriteError
 from kseq.files import exchange, flush, remove_file, remove_temporary
 from kseq.format import INDEX_NAME, shard_name
@@ -129,7 +129,7 @@ def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
             f"{folder}: was changed since it was packed ({index.changes[-1]}), so it cannot be resumed: --overwrite starts anew"
         )
     if index.dataset_id != plan.dataset_id:
-        told = settings_told(json.loads(index.settings), json.loads(plan.settings.as_text()))
+        told = Begun.settings_told(json.loads(index.settings), json.loads(plan.settings.as_text()))
         raise _others(folder, f": {'; '.join(told)}" if told else "")
 
 
