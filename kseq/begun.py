@@ -127,7 +127,16 @@ class Begun:
         """
         if self.dataset_id == now.dataset_id:
             return self._times_told(now, packed)
-        return _settings_told(self.settings, now.settings) or self._images_told(now)
+        return self.settings_told(self.settings, now.settings) or self._images_told(now)
+
+    @staticmethod
+    def settings_told(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+        """Which settings are others now, in words."""
+        return [
+            f"{name} was {_cut(then.get(name))}, now it is {_cut(now.get(name))}"
+            for name in {**then, **now}
+            if then.get(name) != now.get(name)
+        ]
 
     def _images_told(self, now: Begun) -> list[str]:
         then_names, now_names = dict.fromkeys(self.names), dict.fromkeys(now.names)
@@ -216,14 +225,6 @@ def _stamp(path: str | bytes) -> tuple[int, int]:
     except (OSError, ValueError):
         return 0, 0
     return found.st_size, found.st_mtime_ns
-
-
-def _settings_told(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{name} was {_cut(then.get(name))}, now it is {_cut(now.get(name))}"
-        for name in {**then, **now}
-        if then.get(name) != now.get(name)
-    ]
 
 
 def _names_told(what: str, names: Iterable[bytes]) -> str:

@@ -35,5 +35,7 @@ def read_cells(
         found = next(iter(named.columns))
     if found is None:
         others = ", ".join(named.columns) or "none beside that of the samples"
-        raise SourceError(f"{named.path}: which column has the values? (--column) None is called {usual[0]}; there is {others}")
+        raise SourceError(
+            f"{named.path}: which column has the values? (--column) No column is called {usual[0]}; there is {others}"
+        )
     return named, named.columns[found]

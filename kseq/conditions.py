@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,44 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.fields import Field
 
-__all__ = ["Values", "matching"]
+__all__ = ["Told", "Values", "matching", "told"]
 
 # What `ShardDataset.values` gives: an array with a row for each sample, or a list where samples differ in length.
 Values = np.ndarray | list[Any]
 
 # So many class names are told where a name is not among them.
 _MOST_NAMES = 10
+
+# A condition of more characters is told by its field alone.
+_MOST_TOLD = 60
+
+
+@dataclass(frozen=True)
+class Told:
+    """A function over the values of a field that can say what it asks, such as `height>0.5`."""
+
+    text: str
+    test: Callable[[Values], np.ndarray]
+
+    def __call__(self, values: Values) -> np.ndarray:
+        """`(n,)` bool: for which it holds."""
+        return self.test(values)
+
+
+def told(name: str, condition: Any) -> str:
+    """A condition on a field as a person writes it, on one line; its field alone where that is long, or a function."""
+    if isinstance(condition, Told):
+        return condition.text
+    several = isinstance(condition, (list, tuple, set, frozenset, range, np.ndarray))
+    if callable(condition) or (several and len(condition) > _MOST_TOLD):
+        return name
+    text = f"{name}={','.join(map(_value_told, condition if several else [condition]))}"
+    return text if len(text) <= _MOST_TOLD else name
+
+
+def _value_told(value: Any) -> str:
+    is_plain = not isinstance(value, str) or (value.isprintable() and "," not in value)
+    return str(value) if is_plain else repr(value)
 
 
 def matching(field: Field, classes: Sequence[str], values: Values, condition: Any) -> np.ndarray:

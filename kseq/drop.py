@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kseq.change import changing
+from kseq.conditions import told
 from kseq.dataset import ShardDataset
 from kseq.errors import ArgumentError, OutOfRangeError
 from kseq.index import Index
@@ -17,9 +18,6 @@ from kseq.labels import SplitCounts, count_splits, read_labels
 from kseq.named import find_sources, read_named
 
 __all__ = ["DropReport", "drop"]
-
-# A condition that takes more room in the history is told by its field alone.
-_MOST_TOLD = 60
 
 
 @dataclass(frozen=True)
@@ -151,11 +149,8 @@ def _how(where: Mapping[str, Any] | None, rejected_by: str | os.PathLike[str] | 
     """The end of the line for the history."""
     if rejected_by is not None:
         return f" named by {os.path.basename(os.fspath(rejected_by))}"
-    told = [
-        name if callable(value) or len(f"{value!r}") > _MOST_TOLD else f"{name}={value!r}"
-        for name, value in (where or {}).items()
-    ]
-    return f" by {', '.join(told)}" if told else ""
+    conditions = [told(name, value) for name, value in (where or {}).items()]
+    return f" by {', '.join(conditions)}" if conditions else ""
 
 
 def _counted(count: int) -> str:

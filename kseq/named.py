@@ -147,7 +147,7 @@ def _read_table(path: str, kind: str, columns: Sequence[str] | None) -> _Names:
     naming = [name for name in (_ID if _ID in table.names else None, source) if name is not None]
     if not naming:
         raise SourceError(
-            f"{path}: which column names the samples? None is called {_ID}, {', '.join(_SOURCE)}; "
+            f"{path}: which column names the samples? No column is called {_ID}, {', '.join(_SOURCE)}; "
             f"its columns are {', '.join(table.names)}"
         )
     others = [name for name in table.names if name not in naming] if columns is None else list(columns)

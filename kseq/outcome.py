@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from kseq.format import Rejected, ShardEntry
 from kseq.plan import Plan
 from kseq.shard import ShardReader
 
-__all__ = ["Outcome", "read_outcome"]
+__all__ = ["Outcome", "nothing_packed", "read_outcome"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,14 @@ def read_outcome(plan: Plan, shard: Callable[[int], ShardReader], first: int = 0
             sizes.setdefault(each.name, set()).update(_image_sizes(reader, each))
         packed += _packed(plan, place, left_out)
     if not packed:
-        reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
-        raise SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
+        raise nothing_packed(plan, rejected)
     return Outcome(plan, entries, rejected, np.array(packed), sizes)
+
+
+def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
+    """What is to be raised where all was left out."""
+    reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
+    return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
 
 
 def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:

@@ -16,17 +16,18 @@ import numpy as np
 from kseq.arguments import absolute, whole, whole_pair
 from kseq.begun import Begun
 from kseq.build import ShardTask
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, ImageError
 from kseq.format import INDEX_NAME, Rejected, count_reasons, shard_name
 from kseq.images import MAX_PIXELS
 from kseq.index import Contents, write_index
 from kseq.intake import opened_source, target_apart
-from kseq.outcome import Outcome, read_outcome
+from kseq.outcome import Outcome, nothing_packed, read_outcome
 from kseq.plan import Plan, Settings, make_plan
 from kseq.progress import Progress
 from kseq.room import free_bytes, planned_bytes
 from kseq.running import check_workers, run_tasks
 from kseq.sources.columns import Columns
+from kseq.sources.files import FileSource, Source, SourceImage
 from kseq.target import begun, check_target, open_shard, target_folder, whole_shards
 
 __all__ = ["PackReport", "pack"]
@@ -274,11 +275,24 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
     )
 
 
+def _refused(source: Source, image: SourceImage) -> str | None:
+    """Why an image will be left out, as far as that is known; a file without a known size is looked at: it may be missing."""
+    if image.refused is None and image.num_bytes == 0 and isinstance(source, FileSource):
+        try:
+            source.read(image)
+        except ImageError as error:
+            return str(error)
+    return image.refused
+
+
 def _foresee(plan: Plan, target: str, resumed: set[int]) -> PackReport:
     """What a packing would report, as far as it can be known before any image is read."""
     images = plan.source.images
-    planned = [number for number, image in enumerate(images) if image.refused is None]
-    refused = [Rejected(image.path, image.refused) for image in images if image.refused is not None]
+    reasons = [_refused(plan.source, image) for image in images]
+    planned = [number for number, reason in enumerate(reasons) if reason is None]
+    refused = [Rejected(image.path, reason) for image, reason in zip(images, reasons, strict=True) if reason is not None]
+    if not planned:
+        raise nothing_packed(plan, refused)
     outcome = Outcome(plan, [], refused, np.array(planned, np.int64), {})
     splits = outcome.splits()
     return PackReport(

@@ -54,7 +54,13 @@ def common_field(field: Field, other: Field, path: str, other_path: str) -> Fiel
 
 def told(field: Field) -> str:
     """What a field holds, for a message."""
-    return f"{field.content} {field.dtype} {field.shape}{', encoded' if field.encoded else ''}"
+    if field.is_pixels:
+        height, width, channels = field.shape
+        size = "of sizes that differ" if None in (height, width) else f"{height} x {width}"
+        stored = "encoded" if field.encoded else "raw pixels"
+        return f"{field.content}, {stored}, {size}, {channels} channel{'s' * (channels != 1)}"
+    shape = " x ".join("any number" if length is None else str(length) for length in field.shape)
+    return f"{field.content}, {np.dtype(field.dtype).name}{f' ({shape})' if shape else ''}"
 
 
 def row_forms(fields: Sequence[Field]) -> list[Field]:

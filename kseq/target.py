@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -129,7 +130,8 @@ def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
             f"{folder}: was changed since it was packed ({told}), so it cannot be resumed: --overwrite starts anew"
         )
     if index.dataset_id != plan.dataset_id:
-        raise _others(os.path.join(folder, INDEX_NAME), "")
+        told = Begun.settings_told(json.loads(index.settings), json.loads(plan.settings.as_text()))
+        raise _others(folder, f": {'; '.join(told)}" if told else "")
 
 
 def whole_shards(folder: str, plan: Plan, now: Begun) -> set[int]:
@@ -146,10 +148,10 @@ def whole_shards(folder: str, plan: Plan, now: Begun) -> set[int]:
         if told:
             raise _others(folder, f": {'; '.join(told)}")
     try:
-        for number in numbers:
-            open_shard(plan, folder, number)
         if INDEX_NAME in names:
             _check_unchanged(folder, Index.open(folder), plan)
+        for number in numbers:
+            open_shard(plan, folder, number)
     except DatasetExistsError:
         raise
     except KseqError as error:

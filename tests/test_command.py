@@ -144,6 +144,14 @@ def test_wrong_usage_exits_with_2(words: list[str], capsys: pytest.CaptureFixtur
     assert "usage: kseq" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("command", "option"), [("pack", "--help-all"), ("merge", "--help")])
+def test_a_misspelt_option_is_told_with_where_to_look(command: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "a", "b", "--vall", "0.1"])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f": there is no --vall 0.1 (kseq {command} {option} lists what there is)\n")
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -252,7 +260,26 @@ def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixt
     assert facts["splits"] == {"train": 80, "val": 20}
     assert facts["class_counts"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
     assert facts["digest"] == kseq.ShardDataset(numbered).digest
-    assert facts["fields"]["image"] == {"content": "image", "encoded": False, "dtype": "uint8", "shape": [4, 4, 3]}
+    assert facts["fields"]["image"] == {
+        "content": "image",
+        "encoded": False,
+        "dtype": "uint8",
+        "shape": [4, 4, 3],
+        "class_names": [],
+    }
+    assert facts["fields"]["label"]["class_names"] == ["a", "b", "c"]
+
+
+def test_info_names_the_classes_of_boxes_and_of_several_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_numbered(tmp_path / "photos", {"a": 1})
+    (tmp_path / "table.csv").write_text('image,topics,boxes,kinds\nphotos/a/00000.png,red|blue,"[[0, 0, 1, 1]]",bee\n')
+    kseq.pack(
+        tmp_path / "table.csv", tmp_path / "packed", targets={"topics": "topics"}, boxes="boxes", box_labels="kinds", workers=0
+    )
+    assert main(["info", str(tmp_path / "packed")]) == 0
+    printed = capsys.readouterr().out
+    assert "topics: int32, any number, class numbers: blue, red\n" in printed
+    assert "labels: int32, any number, the class numbers of the boxes: bee\n" in printed
 
 
 def test_info_lists_the_rejected_on_request(photos_to_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,6 +290,11 @@ def test_info_lists_the_rejected_on_request(photos_to_pack: Path, tmp_path: Path
     assert "rose/notes.txt: is not an image" in capsys.readouterr().out
     main(["info", str(tmp_path / "packed"), "--rejected", "--json"])
     assert json.loads(capsys.readouterr().out)["rejected"][0]["path"] == "rose/notes.txt"
+
+
+def test_info_says_so_where_nothing_was_rejected(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["info", str(numbered), "--rejected"])
+    assert capsys.readouterr().out.endswith("\nleft out when it was packed: nothing\n")
 
 
 def test_verify_says_that_all_is_whole(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:

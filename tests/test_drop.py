@@ -93,7 +93,7 @@ def test_dropped_samples_are_in_no_split_and_undo_brings_them_back(
 def test_samples_are_dropped_by_what_their_fields_hold(packed: Path) -> None:
     report = kseq.drop(packed, where={"label": ["b", 2]})
     assert (report.dropped, report.classes, dropped(packed)) == (50, [0, 30, 20], list(range(50, 100)))
-    assert report.change == "drop 50 samples by label=['b', 2]"
+    assert report.change == "drop 50 samples by label=b,2"
     assert report.after.classes["train"][1:] == [0, 0]
     assert kseq.drop(packed, where={"label": "b"}).change is None
     assert kseq.drop(packed, where={"label": lambda values: np.arange(50) < 2}).change == "drop 2 samples by label"
@@ -171,6 +171,13 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(packed: Path, options:
 def test_conditions_of_the_command(with_fields: Path, conditions: list[str], expected: list[int]) -> None:
     assert main(["drop", str(with_fields), *(word for each in conditions for word in ("--where", each))]) == 0
     assert dropped(with_fields) == expected
+
+
+def test_the_history_tells_the_conditions_of_the_command(with_fields: Path) -> None:
+    main(["drop", str(with_fields), "--where", "height>0.15", "--where", "height<=0.3", "--where", "label=a,b"])
+    assert Index.open(str(with_fields)).changes == ("drop 2 samples by height>0.15, height<=0.3, label=a,b",)
+    main(["drop", str(with_fields), "--where", "when=night"])
+    assert Index.open(str(with_fields)).changes[1] == "drop 8 samples by when=night"
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,11 @@ def test_labels_of_boxes_stay_as_many(objects: Path, tmp_path: Path) -> None:
         (["id,label", "1,3"], {}, r"row 1: 3 is no class number, allowed are 0 to 2"),
         (["id,label", "1,-1"], {}, r"row 1: -1 is no class number, allowed are 0 to 2"),
         (["source,label", "nobody.png,a"], {}, r"row 1: 'nobody.png' is the source of no sample"),
-        (["id,one,two", "1,a,b"], {}, r"which column has the values\? \(--column\) None is called label; there is one, two"),
+        (
+            ["id,one,two", "1,a,b"],
+            {},
+            r"which column has the values\? \(--column\) No column is called label; there is one, two",
+        ),
         (["id,label", "1,a"], {"column": "lable"}, r"has 0 columns called 'lable'"),
         (["id,label", "1,a"], {"field": "image"}, r"field 'image' is image, those with classes are label"),
         (["id,label", "1,a"], {"field": "lable"}, r"there is no field 'lable', those with classes are label"),

@@ -114,7 +114,7 @@ def test_unknown_sources_may_be_left_out_and_are_counted(index: Index, tmp_path:
         ("t.csv", "id\n1.0\n", "row 1: '1.0' is no sample id"),
         ("t.csv", f"id,path\n3,{source(3)}\n4,{source(3)}\n", "row 2: 'a/00003.png' is not the source of sample 4"),
         ("t.csv", "path\n\nx\n", "row 1: 'x' is the source of no sample"),
-        ("t.csv", "name,kind\n3,4\n", "which column names the samples. None is called id, source, image, path"),
+        ("t.csv", "name,kind\n3,4\n", "which column names the samples. No column is called id, source, image, path"),
         ("t.csv", "id,id\n3,4\n", "has 2 columns called 'id', expected is one"),
         ("t.csv", "id,kind\n3\n", "row 1 has 1 cells, the first line names 2 columns"),
         ("t.csv", "", "is empty, expected is a first line"),

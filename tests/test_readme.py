@@ -20,10 +20,6 @@ from writers import example, write_tar
 README = Path(__file__).parent.parent / "README.md"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-
-
 def write_table(folder: Path) -> None:
     """The table that the README shows, of all photos; cameras took ten each."""
     files = sorted((folder / "photos").rglob("*.jpg"))
@@ -102,19 +98,13 @@ def test_commands_and_examples_run_as_printed(
     write_archives(tmp_path)
     write_corrections(tmp_path)
     write_lists(tmp_path)
-    commands = [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ kseq")]
-    assert len(commands) >= 3
-    # One process for all: each would import everything anew.
-    words = [shlex.split(command)[1:] for command in commands]
-    run_python(
-        f"import os; os.chdir({str(tmp_path)!r})\n"
-        "from kseq_tools.main import main\n"
-        f"for words in {words!r}:\n"
-        "    assert main(words) == 0, words\n"
-    )
-    examples = blocks("python")
-    assert len(examples) >= 6
-    run_python(f"import os; os.chdir({str(tmp_path)!r})\n" + "\n".join(examples), backend="tensorflow")
+    # In the order in which a reader meets them. One process for all: each would import everything anew.
+    steps = [f"import os; os.chdir({str(tmp_path)!r})\nfrom kseq_tools.main import main"]
+    for language, block in re.findall(r"^```(console|python)\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE):
+        commands = [shlex.split(line[2:])[1:] for line in block.splitlines() if line.startswith("$ kseq")]
+        steps += [block] if language == "python" else [f"assert main({words!r}) == 0, {words!r}" for words in commands]
+    assert len(steps) > 30
+    run_python("\n".join(steps), backend="tensorflow")
 
 
 def test_every_subcommand_is_in_the_readme() -> None:

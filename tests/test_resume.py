@@ -158,6 +158,16 @@ def test_resume_with_other_settings_is_refused_and_loses_nothing(
     assert files(tmp_path / "packed") == before
 
 
+def test_resume_of_a_whole_dataset_with_other_settings_says_which(source: Path, tmp_path: Path) -> None:
+    kseq.pack(source, tmp_path / "packed", workers=0)
+    before = files(tmp_path / "packed")
+    with pytest.raises(
+        DatasetExistsError, match="packed: was packed from .* settings: encoding was 'keep', now it is 'raw'; image_s"
+    ):
+        kseq.pack(source, tmp_path / "packed", workers=0, resume=True, encoding="raw", image_size=(8, 8))
+    assert files(tmp_path / "packed") == before
+
+
 def test_resume_from_another_source_is_refused(source: Path, unkilled: dict[str, bytes], tmp_path: Path) -> None:
     before = unfinished(unkilled, tmp_path / "packed")
     write_photos(tmp_path / "photos", {"cat": 3})
@@ -174,7 +184,7 @@ def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled:
     _, printed = process.communicate(timeout=30)
     assert time.monotonic() - started < 5
     assert process.returncode == 130
-    assert printed == "kseq: interrupted\n"
+    assert printed == "kseq: interrupted: what is packed stays, and the same command with --resume goes on\n"
     wait_for_no_process(process.pid)
     # Neither a lock nor anything half written.
     assert [each.name for each in (tmp_path / "packed").glob(".*")] == [".kseq-plan"]

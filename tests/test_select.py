@@ -376,9 +376,12 @@ def packed(folder: Path, counts: dict[str, int], **options: Any) -> kseq.ShardDa
         ({"a": 1, "b": 1, "d": 1}, {"encoding": "raw", "image_size": (4, 4)}, "class 2 is 'd', in {path} it is 'c'"),
         (
             {"a": 1, "b": 1, "c": 1}, {"encoding": "raw", "image_size": (8, 8)},
-            "field 'image' is image |u1 (8, 8, 3), in {path} it is image |u1 (4, 4, 3)",
+            "field 'image' is image, raw pixels, 8 x 8, 3 channels, in {path} it is image, raw pixels, 4 x 4, 3 channels",
         ),
-        ({"a": 1, "b": 1, "c": 1}, {}, "field 'image' is image |u1 (4, 4, 3), encoded, in {path} it is image |u1 (4, 4, 3)"),
+        (
+            {"a": 1, "b": 1, "c": 1}, {},
+            "field 'image' is image, encoded, 4 x 4, 3 channels, in {path} it is image, raw pixels, 4 x 4, 3 channels",
+        ),
     ],
 )  # fmt: skip
 def test_refuses_to_join_what_does_not_go_together(

@@ -375,3 +375,17 @@ def test_the_command_shows_what_each_split_had_and_has(packed: Path, capsys: pyt
         assert main(["split", str(packed), "--from-list", wrong]) == 1
     assert main(["split", str(packed), *lists, *lists]) == 1
     assert "--from-list x=: allowed is NAME=FILE, and each name once" in capsys.readouterr().err
+
+
+def test_many_splits_are_shown_on_a_line_each(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["split", str(packed), "--folds", "5"])
+    main(["info", str(packed)])
+    split, info = capsys.readouterr().out.split("\n", 1)[1].split(f"{packed}:")
+    assert split.splitlines()[:4] == [
+        "split              a        b        c      all",
+        "train             40       24       16       80",
+        "val               10        6        4       20",
+        "fold0-train  - -> 40  - -> 24  - -> 16  - -> 80",
+    ]
+    assert "split         a   b   c  all\ntrain        40  24  16   80\nval          10   6   4   20\nfold0-train  40" in info
+    assert max(map(len, split.splitlines())) < 100

@@ -220,7 +220,11 @@ def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     ("name", "text", "words"),
     [
         ("t.csv", "", "is empty, expected is a first line"),
-        ("t.csv", "photo,label\na,b\n", r"which column is the image\? \(--image\) None is called image, path, .* photo, label"),
+        (
+            "t.csv",
+            "photo,label\na,b\n",
+            r"which column is the image\? \(--image\) No column is called image, path, .* photo, label",
+        ),
         ("t.csv", "image,label\na,b,c\n", "row 1 has 3 cells, the first line names 2 columns"),
         ("t.csv", 'image,label\n"a,b\n', "is not a CSV that can be read: unexpected end of data"),
         ("t.csv", "image,label\n", "none of its 0 rows can be packed"),

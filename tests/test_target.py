@@ -21,7 +21,7 @@ from PIL import Image
 
 import kseq
 from kseq.begun import BEGUN_NAME, Begun
-from kseq.errors import ArgumentError, DatasetExistsError, LockedError, WriteError
+from kseq.errors import ArgumentError, DatasetExistsError, LockedError, SourceError, WriteError
 from kseq.lock import LOCK_NAME, locked
 from kseq.plan import Plan, Settings
 from kseq.sources.files import FileSource, SourceImage
@@ -401,6 +401,17 @@ def test_a_dry_run_lists_what_is_refused_before_it_is_read(tmp_path: Path) -> No
     (tmp_path / "table.csv").write_text("image,label\nphotos/a/00000.png,a\nphotos/a/00001.png,\n")
     report = kseq.pack(tmp_path / "table.csv", tmp_path / "packed", dry_run=True)
     assert (report.found, report.packed, [each.path for each in report.rejected]) == (2, 1, [b"photos/a/00001.png"])
+
+
+def test_a_dry_run_lists_files_that_are_missing(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "photos", {"a": 1})
+    table = tmp_path / "table.csv"
+    table.write_text("image,label\nphotos/a/00000.png,a\nphotos/a/gone.png,a\n")
+    report = kseq.pack(table, tmp_path / "packed", dry_run=True)
+    assert report.packed == 1
+    assert [(each.path, each.reason.split(":")[0]) for each in report.rejected] == [(b"photos/a/gone.png", "cannot be read")]
+    with pytest.raises(SourceError, match=r"photos: none of 2 files can be packed \(first: photos/a/00000.png: cannot be read"):
+        kseq.pack(table, tmp_path / "packed", root=tmp_path / "photos", dry_run=True)
 
 
 def test_a_dry_run_refuses_what_a_run_would(source: Path, tmp_path: Path) -> None:

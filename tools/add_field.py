@@ -17,7 +17,7 @@ def add_parser(commands: Any) -> None:
         help="add a target beside the packed ones",
         description="Give every sample of DATASET a new value, the field NAME, from FILE: a table (CSV, JSON Lines, Parquet) "
         "with a column id or source, and one of numbers, [vectors], several|labels, text or weights; or an .npy array with a "
-        "row for each sample id. NAME label is the class of each sample.",
+        "row for each sample id. If NAME is label, that is its class.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("name", metavar="NAME", help="of the field")

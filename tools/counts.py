@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kseq.index import Index
 from kseq.labels import SplitCounts, count_splits, read_labels
 
-from .table import format_table, in_order, printable
+from .table import format_splits, in_order, printable
 
 __all__ = ["Counts", "count", "format_change"]
 
@@ -46,7 +46,7 @@ def format_change(before: Counts, now: Counts) -> str:
     for each in dict.fromkeys([*before.class_names, *now.class_names]) if has_classes else ():
         rows.append([printable(each), *(_cell(before.of(split, each), now.of(split, each)) for split in names)])
     rows.append(["all", *(_cell(before.found.splits.get(split), now.found.splits.get(split)) for split in names)])
-    return format_table(rows)
+    return format_splits(rows)
 
 
 def _cell(before: int | None, now: int | None) -> str:

@@ -30,8 +30,8 @@ def add_parser(commands: Any) -> None:
         "--where",
         action="append",
         metavar="CONDITION",
-        help="samples whose fields are so: 'label=rose', 'label=rose,daisy', 'height>0.5' (also <, <=, >=); of several "
-        "conditions, all must hold",
+        help="samples whose fields are so: 'label=rose', 'label=rose,daisy', 'height>0.5' (also <, <=, >=); may be "
+        "repeated: all must hold",
     )
     group.add_argument(
         "--rejected-by", metavar="FILE", help="samples that a file names: sample ids or sources, one a line, or a table of them"

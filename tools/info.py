@@ -13,7 +13,7 @@ import kseq
 from kseq.labels import count_splits, read_labels
 
 from .samples import print_samples
-from .table import format_bytes, format_count, format_counts, printable
+from .table import format_bytes, format_count, format_counts, listed, printable
 
 
 def add_parser(commands: Any) -> None:
@@ -60,6 +60,7 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
                 "encoded": field.encoded,
                 "dtype": np.dtype(field.dtype).name,
                 "shape": field.shape,
+                "class_names": list(dataset.classes if field.content == "label" else field.class_names),
             }
             for name, field in dataset.fields.items()
         },
@@ -88,7 +89,9 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines += ["", f"dropped, but still there: {format_count(facts['dropped'], 'sample')} (kseq compact removes them)"]
     if facts["changes"]:
         lines += ["", "changed since it was packed:", *(f"  {printable(each)}" for each in facts["changes"])]
-    if facts["num_rejected"]:
+    if "rejected" in facts and not facts["num_rejected"]:
+        lines += ["", "left out when it was packed: nothing"]
+    elif facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
         lines += [f"  {printable(each['path'])}: {printable(each['reason'])}" for each in facts.get("rejected", [])]
     return "\n".join(lines)
@@ -98,7 +101,9 @@ def _field_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
     if field["content"] in ("image", "mask"):
         return _pixels_text(field, settings)
     shape = " x ".join("any number" if length is None else str(length) for length in field["shape"])
-    return f"{field['dtype']}{', ' if shape else ''}{shape}, {_MEANINGS[field['content']]}"
+    # Those of the label head the table of splits.
+    names = listed(field["class_names"]) if field["content"] in ("multi_label", "labels") else ""
+    return f"{field['dtype']}{', ' if shape else ''}{shape}, {_MEANINGS[field['content']]}{': ' if names else ''}{names}"
 
 
 _MEANINGS = {

@@ -54,7 +54,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
-    arguments = make_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = make_parser()
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        # Before the command, the parser knows nothing that takes a word.
+        help_option = "--help-all" if words[0] == "pack" else "--help"
+        parser.error(f"there is no {' '.join(unknown)} (kseq {words[0]} {help_option} lists what there is)")
     try:
         with _heeding_sigterm():
             code: int = arguments.run(arguments)
@@ -62,12 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except kseq.KseqError as error:
         print(f"kseq: {printable(str(error))}", file=sys.stderr)
         return EXIT_FAILED
-    except _Terminated:
-        print("kseq: terminated", file=sys.stderr)
-        return EXIT_TERMINATED
-    except KeyboardInterrupt:
-        print("kseq: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stop:
+        is_ours = isinstance(stop, _Terminated)
+        print(": ".join(["kseq", "terminated" if is_ours else "interrupted", *stop.args]), file=sys.stderr)
+        return EXIT_TERMINATED if is_ours else EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has read enough; what is still buffered must not fail again at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

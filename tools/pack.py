@@ -8,12 +8,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
 
 import kseq
+from kseq.begun import BEGUN_NAME
 from kseq.images import CHANNELS, MAX_PIXELS
 from kseq.pack import ON_ERROR
 from kseq.plan import ENCODINGS
@@ -21,7 +22,7 @@ from kseq.resize import INTERPOLATIONS, RESIZES
 from kseq.sources.opening import SOURCE_FORMATS
 
 from .cluster import dask_executor
-from .table import format_bytes, format_count, format_counts, printable
+from .table import format_bytes, format_count, format_counts, listed, printable
 
 # What `--help` shows; `--help-all` has the rest.
 _COMMON = (
@@ -209,8 +210,13 @@ def size_in_bytes(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, with progress on stderr and a summary on stdout."""
-    with dask_executor(arguments.dask) as executor, Progress() as progress:
-        report = kseq.pack(**chosen(kseq.pack, arguments), executor=executor, progress=progress.show)
+    try:
+        with dask_executor(arguments.dask) as executor, Progress() as progress:
+            report = kseq.pack(**chosen(kseq.pack, arguments), executor=executor, progress=progress.show)
+    except KeyboardInterrupt as stop:
+        if os.path.exists(os.path.join(arguments.dataset, BEGUN_NAME)):
+            stop.args = ("what is packed stays, and the same command with --resume goes on",)
+        raise
     print(_plan(report) if arguments.dry_run else _summary(report))
     return 0
 
@@ -261,7 +267,7 @@ def _summary(report: kseq.PackReport) -> str:
     if report.resumed:
         lines.append(f"{report.resumed} of the shards were there from an earlier run")
     if report.empty_classes:
-        lines.append(f"classes without a sample: {_listed(report.empty_classes)}")
+        lines.append(f"classes without a sample: {listed(report.empty_classes)}")
     if report.rejected:
         lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
         lines += rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")
@@ -279,7 +285,7 @@ def _plan(report: kseq.PackReport) -> str:
     if report.resumed:
         lines.append(f"{report.resumed} of the shards are there from an earlier run")
     if report.empty_classes:
-        lines.append(f"classes without a sample: {_listed(report.empty_classes)}")
+        lines.append(f"classes without a sample: {listed(report.empty_classes)}")
     if report.rejected:
         lines.append(
             f"{len(report.rejected):,} of {report.found:,} would be left out, besides files that turn out to be broken:"
@@ -300,8 +306,3 @@ def rejected_lines(report: kseq.PackReport | kseq.AppendReport, hint: str) -> li
         lines.append("such as")
     lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.reason)}" for each in report.rejected[:_SHOWN_REJECTED]]
     return [*lines, f"  ... and {more:,} more{hint}"] if more > 0 else lines
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN_REJECTED:,} more" if len(names) > _SHOWN_REJECTED else ""
-    return ", ".join(map(printable, names[:_SHOWN_REJECTED])) + more

@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
         help="take shares and folds of each class alike (default: if samples have a label)",
     )
     parser.add_argument("--group", metavar="FIELD", help="keep samples with the same value of this field in one split")
-    parser.add_argument("--seed", type=int, default=0, help="draws (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="draws the splits (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["format_bytes", "format_count", "format_counts", "format_table", "in_order", "printable"]
+__all__ = ["format_bytes", "format_count", "format_counts", "format_splits", "format_table", "in_order", "listed", "printable"]
+
+# Of long lists of names, so many are shown.
+_SHOWN = 10
+
+# Characters of a line that a terminal takes without breaking it.
+_WIDE = 100
 
 
 def format_bytes(count: int) -> str:
@@ -35,6 +41,15 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def format_splits(rows: Sequence[Sequence[str]]) -> str:
+    """A table of classes by splits; turned, with a line for each split, where it would be too wide and is not high."""
+    shown = format_table(rows)
+    if len(rows) >= len(rows[0]) or len(shown.partition("\n")[0]) <= _WIDE:
+        return shown
+    _, *others = zip(*rows, strict=True)
+    return format_table([["split", *(row[0] for row in rows[1:])], *others])
+
+
 def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
     """A table of classes by splits, with the sums; of the sums alone where samples have no label."""
     names = in_order(splits)
@@ -42,7 +57,13 @@ def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts:
     for number, name in enumerate(class_names if counts else ()):
         rows.append([printable(name), *(f"{counts[split][number]:,}" for split in names)])
     rows.append(["all", *(f"{splits[split]:,}" for split in names)])
-    return format_table(rows)
+    return format_splits(rows)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names on one line, the first ten of more."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(printable, names[:_SHOWN])) + more
 
 
 def in_order(splits: Iterable[str]) -> list[str]:

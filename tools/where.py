@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import kseq
-from kseq.conditions import Values, matching
+from kseq.conditions import Told, Values, matching, told
 from kseq.errors import ArgumentError
 from kseq.fields import Field
 
@@ -20,8 +20,6 @@ __all__ = ["parse_where"]
 _FORM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(<=|>=|<|>|=)\s*(.*?)\s*", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CLASSES = ("label", "labels", "multi_label")
-# What a condition is told of the values of a field: which of them it holds for.
-_Test = Callable[[Values], np.ndarray]
 
 
 def parse_where(texts: Sequence[str], dataset: kseq.ShardDataset) -> dict[str, Any]:
@@ -53,19 +51,20 @@ def parse_where(texts: Sequence[str], dataset: kseq.ShardDataset) -> dict[str, A
 def _equal(text: str, field: Field, classes: Sequence[str], value: str) -> Any:
     if field.content == "text" or (field.content in _CLASSES and value in classes):
         # It may hold commas itself.
-        return [value] if field.content in _CLASSES else [value, *value.split(",")]
+        return [value] if field.content in _CLASSES else list(dict.fromkeys([value, *value.split(",")]))
     values = [each.strip() for each in value.split(",")]
     if field.content in _CLASSES:
         return [each if each in classes or not re.fullmatch("[0-9]{1,9}", each) else int(each) for each in values]
     return [_number(text, each) for each in values]
 
 
-def _compared(text: str, field: Field, sign: str, value: str) -> _Test:
+def _compared(text: str, field: Field, sign: str, value: str) -> Told:
     if field.content not in ("numbers", "weight"):
         raise ArgumentError(f"--where {text}: {field.name} is {field.content}, {sign} goes with numbers")
     # As it is stored: 0.1 is not the float32 nearest to it.
     limit = np.asarray(_number(text, value))
-    return partial(_fits, _COMPARE[sign], limit.astype(field.dtype) if np.dtype(field.dtype).kind == "f" else limit)
+    stored = limit.astype(field.dtype) if np.dtype(field.dtype).kind == "f" else limit
+    return Told(f"{field.name}{sign}{value}", partial(_fits, _COMPARE[sign], stored))
 
 
 def _fits(compare: Callable[[Any, Any], Any], limit: np.ndarray, values: Values) -> np.ndarray:
@@ -81,5 +80,8 @@ def _number(text: str, value: str) -> int | float:
         raise ArgumentError(f"--where {text}: {value!r} is no number") from error
 
 
-def _both(field: Field, classes: Sequence[str], one: Any, other: Any) -> _Test:
-    return lambda values: matching(field, classes, values, one) & matching(field, classes, values, other)
+def _both(field: Field, classes: Sequence[str], one: Any, other: Any) -> Told:
+    return Told(
+        f"{told(field.name, one)}, {told(field.name, other)}",
+        lambda values: matching(field, classes, values, one) & matching(field, classes, values, other),
+    )

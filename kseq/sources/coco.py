@@ -51,6 +51,8 @@ class CocoSource(FileSource):
             SourceError: Where it is no such file, or contradicts itself.
         """
         root = os.path.dirname(path) or "." if root is None else root
+        if not os.path.isdir(root):
+            raise SourceError(f"{root}: is not a folder, expected is the one that the paths in {path} are relative to")
         found = _read(path)
         try:
             numbers, names = _number_classes(path, found["categories"], class_names)
@@ -60,6 +62,9 @@ class CocoSource(FileSource):
             raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
         if all(image.refused for image in images):
             raise SourceError(f"{path}: names no image that can be packed")
+        if all(image.num_bytes == 0 for image in images):
+            first = os.fsdecode(images[0].path)
+            raise SourceError(f"{path}: none of its {len(images)} images lies in {root}, such as {first} (--root says where)")
         return cls(root, names, images, object_fields(names))
 
 

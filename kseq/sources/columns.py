@@ -122,7 +122,7 @@ class Columns:
         found = tuple(name for name in usual[what] if name in names)[:1]
         if not found and (what == "image" or not self.has_targets):
             raise SourceError(
-                f"{path}: which column is the {what}? (--{what}) None is called {', '.join(usual[what])}; "
+                f"{path}: which column is the {what}? (--{what}) No column is called {', '.join(usual[what])}; "
                 f"its columns are {', '.join(names)}"
             )
         return found

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kseq.errors import SourceError
+from kseq.format import INDEX_NAME
 from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage
 from kseq.sources.tree import Entry, FolderTree, Tree
 
@@ -75,6 +76,8 @@ def scan_classes(tree: Tree, class_names: Sequence[str] | None) -> tuple[tuple[s
 def _beside(tree: Tree) -> str:
     """What else lies in a root that has no class folder."""
     entries = tree.entries(tree.top)
+    if any(each.name == INDEX_NAME for each in entries):
+        return " (but a dataset: kseq export writes its images as files, kseq merge makes one dataset of several)"
     refused = next((each for each in entries if each.refused is not None), None)
     if refused is not None:
         return f" (but {refused.path}: {refused.refused})"
