@@ -46,7 +46,8 @@ class Begun:
         settings: Argument of `kseq.pack` to its value, for those that matter.
         names: What the images are called.
         facts: `(n,)` uint64: what else the source says of each, mixed.
-        stamps: `(n,)` int64: when each image file was written last, in nanoseconds; 0 where images are no files.
+        stamps: `(n,)` uint64: when each image file was written last, in nanoseconds; of an iterable's pixels or bytes a hash;
+            0 where images lie in files of many.
         files: The files that hold many images.
         file_stamps: `(files, 2)` int64: size and time of each.
     """
@@ -191,18 +192,24 @@ def _hash_of(image: SourceImage) -> int:
 
 
 def _stamps(source: Source) -> np.ndarray:
-    if not isinstance(source, FileSource):
-        return np.zeros(len(source.images), np.int64)
+    if not isinstance(source, (FileSource, SpooledSource)):
+        return np.zeros(len(source.images), np.uint64)
     others = [
         place for place, each in enumerate(each for each in source.fields[1:] if each.content != "label") if each.is_pixels
     ]
     root = os.fsencode(source.root)
 
-    def latest(image: SourceImage) -> int:
-        paths = [image.path if image.place is None else image.place, *(image.more[place] for place in others)]
-        return max(_stamp(os.path.join(root, path))[1] for path in paths)
+    def stamp(place: Any) -> int:
+        if isinstance(place, bytes):
+            return _stamp(os.path.join(root, place))[1]
+        return place.hash if place.path is None else _stamp(place.path)[1]
 
-    return np.array([latest(image) for image in source.images], np.int64)
+    def mixed(image: SourceImage) -> int:
+        places = [image.path if image.place is None else image.place, *(image.more[place] for place in others)]
+        stamps = [stamp(place) & _MASK for place in places]
+        return stamps[0] if len(stamps) == 1 else xxhash.xxh3_64_intdigest(np.array(stamps, np.uint64))
+
+    return np.array([mixed(image) for image in source.images], np.uint64)
 
 
 def stamps_digest(source: Source) -> bytes:

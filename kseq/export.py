@@ -86,7 +86,8 @@ def export(
     the files again stands in the report, with every field; the rules of each format, which say what cannot come back, are at
     the top of its module in `kseq/exports`. A folder `CLASS/IMAGE` (or `train/CLASS/IMAGE`) that was packed with
     `encoding="keep"`, with no file left out and none dropped since, comes back with its names and bytes: packed with the same
-    options, it gives the same digest.
+    options, it gives the same digest. In a table or a record, a class called `nan` is none, spaces at the ends of a name are
+    lost, and labels of which no sample has any come back as numbers, or from TFRecords not at all.
 
     The folder appears when all is written; a run that is killed leaves one whose name begins with `.kseq-tmp-` beside it.
 

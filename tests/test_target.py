@@ -385,6 +385,33 @@ def test_names_of_any_bytes_are_kept_as_they_are(tmp_path: Path) -> None:
 # Dry runs and room.
 
 
+def test_an_iterable_whose_pixels_have_changed_is_not_gone_on_with(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done >= 6:
+            raise StoppedError
+
+    def samples(red: int) -> list[dict[str, Any]]:
+        return [{"image": np.full((8, 8, 3), red, np.uint8), "label": "a"} for _ in range(10)]
+
+    options: dict[str, Any] = {"encoding": "raw", "image_size": (8, 8), "shard_bytes": 800, "workers": 0}
+    with pytest.raises(StoppedError):
+        kseq.pack(samples(1), tmp_path / "packed", progress=stop, **options)
+    with pytest.raises(
+        DatasetExistsError, match=r"packed: was packed from other images .*: 0, 1, 2 and 1 more was written again"
+    ):
+        resume(samples(2), tmp_path / "packed", **options)
+    assert resume(samples(1), tmp_path / "packed", **options).resumed == 1
+    with pytest.raises(StoppedError):
+        kseq.append(tmp_path / "packed", samples(2), progress=stop, workers=0, shard_bytes=800)
+    report = kseq.append(tmp_path / "packed", samples(3), resume=True, workers=0, shard_bytes=800)
+    assert report.resumed == 0
+    reds = [int(each["image"][0, 0, 0]) for each in kseq.ShardDataset(tmp_path / "packed")]
+    assert reds == [1] * 10 + [3] * 10
+
+
 def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(source: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"encoding": "raw", "image_size": (20, 30), "val": 0.2, "shard_bytes": SHARD_BYTES, "workers": 0}
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import xxhash
 
 from kseq.errors import ArgumentError, SourceError, WriteError
 from kseq.files import TEMPORARY_PREFIX
@@ -36,11 +37,12 @@ _NAME = "the iterable"
 
 
 class _Place(NamedTuple):
-    """Where an image lies in the spool, and its shape if it is pixels; or the path of its file."""
+    """Where an image lies in the spool, its shape if it is pixels, and a hash of its bytes; or the path of its file."""
 
     offset: int
     size: int
     shape: tuple[int, ...] | None
+    hash: int = 0
     path: str | None = None
 
 
@@ -213,15 +215,16 @@ def _put(file: Any, number: int, name: str, value: Any) -> _Place:
         path = os.path.abspath(os.fsdecode(value))
         if "\0" in path:
             raise SourceError(f"{_NAME}: {name} of sample {number} is a path with a zero byte, which no path has")
-        return _Place(0, os.path.getsize(path) if os.path.isfile(path) else 0, None, path)
+        return _Place(0, os.path.getsize(path) if os.path.isfile(path) else 0, None, path=path)
     offset = file.tell()
     if isinstance(value, bytes):
         _write(file, value)
-        return _Place(offset, len(value), None)
+        return _Place(offset, len(value), None, xxhash.xxh3_64_intdigest(value))
     if isinstance(value, np.ndarray):
         check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype)
-        _write(file, np.ascontiguousarray(value).data)
-        return _Place(offset, value.nbytes, value.shape)
+        data = np.ascontiguousarray(value).data
+        _write(file, data)
+        return _Place(offset, value.nbytes, value.shape, xxhash.xxh3_64_intdigest(data))
     raise SourceError(f"{_NAME}: {name} of sample {number} is a {type(value).__name__}, expected are pixels, bytes or a path")
 
 
