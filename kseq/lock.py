@@ -98,7 +98,7 @@ class _Process:
 def _this_process() -> _Process:
     host, boot, namespace = socket.gethostname(), "", ""
     with suppress(OSError):
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             boot = file.read().strip()
         namespace = os.readlink("/proc/self/ns/pid")
     return _Process(host, boot or host, namespace, os.getpid(), _start_of(os.getpid()) or "")

@@ -185,7 +185,7 @@ class OpenShards:
     def copy_all(self, name: str, out: np.ndarray) -> None:
         """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that has room for its numbers."""
         start = 0
-        for _, array in self._all(name, name):
+        for _, (array,) in self._all(name):
             out[start : start + len(array)] = array
             start += len(array)
 
@@ -199,18 +199,18 @@ class OpenShards:
         Raises:
             DamagedError: Where offsets do not rise, or not to within the array.
         """
-        for (path, elements), (_, places) in zip(self._all(flat, flat), self._all(flat, offsets), strict=True):
+        for path, (elements, places) in self._all(flat, offsets):
             yield from _cut(f"{path}: {flat}", elements, places)
 
-    def _all(self, of: str, name: str) -> Iterator[tuple[str, np.ndarray]]:
-        """An array of all samples, piece by piece, and where each lies: the column of an index that has `of` as one, else that
-        of each shard."""
+    def _all(self, *names: str) -> Iterator[tuple[str, list[np.ndarray]]]:
+        """Arrays of all samples, piece by piece, and where each lies: the columns of an index that has them, else those of each
+        shard."""
         for index, first in zip(self._indexes, self._starts.tolist(), strict=False):
-            if of in index.columns:
-                yield index.path, index.columns[name]
+            if names[0] in index.columns:
+                yield index.path, [index.columns[name] for name in names]
             else:
                 readers = (self.get(first + place) for place in range(index.num_shards))
-                yield from ((reader.path, reader.array(name)) for reader in readers)
+                yield from ((reader.path, [reader.array(name) for name in names]) for reader in readers)
 
     def _table(self, name: str, number: int) -> _Table | None:
         """The table of an array; shard `number` is opened to learn its form, if need be."""

@@ -460,13 +460,18 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
         ("height", ["1"], {"class_names": ["a"]}, "class_names: goes with the field 'label', found 'height'"),
         ("height", ["1", "nan"], {}, r"new.csv: row 2 has nan, allowed are finite numbers"),
         ("height", ["1", ""], {}, r"new.csv: row 2 has no number"),
-        ("importance", ["1", "-1"], {"content": "weight"}, r"new.csv: row 2 has weight -1, allowed are numbers of 0 or more"),
+        (
+            "importance",
+            ["1", "-1"],
+            {"content": "weight"},
+            r"new.csv: row 2 has weight -1, allowed are finite numbers of 0 or more",
+        ),
         ("height", ["1"], {"default": "inf"}, r"default='inf': has inf, allowed are finite numbers"),
         (
             "label",
             ["x"],
             {"replace": True, "class_names": ["y"]},
-            r"row 1 has the label 'x', which is not among the class names",
+            r"row 1 has a label that is not among the class names: 'x'",
         ),
     ],
 )
