@@ -125,9 +125,9 @@ def begun(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator[set
 def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
     """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
     if index.changes or os.path.exists(os.path.join(folder, LAST_INDEX_NAME)):
-        told = index.changes[-1] if index.changes else "what was taken back"
+        change = index.changes[-1] if index.changes else "what was taken back"
         raise DatasetExistsError(
-            f"{folder}: was changed since it was packed ({told}), so it cannot be resumed: --overwrite starts anew"
+            f"{folder}: was changed since it was packed ({change}), so it cannot be resumed: --overwrite starts anew"
         )
     if index.dataset_id != plan.dataset_id:
         told = Begun.settings_told(json.loads(index.settings), json.loads(plan.settings.as_text()))

@@ -272,7 +272,7 @@ from PIL import Image
 Image.init()
 if os.geteuid() == 0:
     os.seteuid(65534)
-report = kseq.pack(sys.argv[1], sys.argv[1] + "/../packed", workers=0)
+report = kseq.pack(sys.argv[1], sys.argv[1] + "/../packed", workers=0, overwrite=True)
 print(report.packed, [(os.fsdecode(each.path), each.reason) for each in report.rejected])
 """
 
