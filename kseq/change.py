@@ -50,7 +50,8 @@ class Change:
             changes: What is new in the index, see `kseq.index.Contents`.
 
         Raises:
-            WriteError: Where the operating system refuses; the dataset is then as it was.
+            WriteError: Where the operating system refuses. The dataset is then as it was; or changed, where it was only what
+                nobody needs any more that could not be removed.
         """
         folder = self.folder
         write_index(folder, self.index.contents(**changes, changes=(*self.index.changes, said)), keep_last=True)

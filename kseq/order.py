@@ -215,8 +215,8 @@ class Order:
         world_size: How many processes share each global batch.
         block_size: For `"block"`: positions per block.
         window: For `"block"`: places that are shuffled among each other.
-        repeats: `(num_samples,)`: how often the sample at each position stands at a position before it; None where each is
-            another sample.
+        repeats: `(positions,)`: how often the sample at each position of the split stands at a position before it; None where
+            each is another sample.
 
     Raises:
         ArgumentError: Where a number is out of its range, where no batch is left, or where the last
