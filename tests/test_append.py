@@ -337,7 +337,7 @@ def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Pa
     kseq.add_field(packed, "height", tmp_path / "values.csv", replace=True)
     with pytest.raises(
         SourceError,
-        match=r"field 'height' is numbers <f4 \(\), in its shards numbers <i8 \(\): kseq compact .*packed mends that$",
+        match=r"field 'height' is numbers, float32, in its shards numbers, int64: kseq compact .*packed mends that$",
     ):
         append(packed, tmp_path / "more.jsonl", targets=targets)
     kseq.compact(packed)
