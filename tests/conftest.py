@@ -99,7 +99,7 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs code in a Python of its own; a hang or a non-zero exit fails the test with all that was printed."""
 
     def run(
-        code: str, *arguments: object, backend: str | None = None, timeout: float = 200, check: bool = True
+        code: str, *arguments: object, backend: str | None = None, timeout: float = 500, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", PYTHONFAULTHANDLER="1")
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), environment.get("PYTHONPATH", "")])

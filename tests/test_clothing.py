@@ -66,13 +66,13 @@ import json, sys
 import keras, kseq
 path, checkpoint = sys.argv[1:]
 keras.utils.set_random_seed(1)
-shape = dict(input_shape=(96, 96, 3), batch_size=64)
+shape = dict(input_shape=(64, 64, 3), batch_size=64)
 train = kseq.ShardSequence(path, "train", **shape, augment=kseq.RandomFlip())
 val = kseq.ShardSequence(path, "val", **shape)
 model = keras.Sequential([
-    keras.Input((96, 96, 3)),
+    keras.Input((64, 64, 3)),
     keras.layers.Rescaling(1 / 127.5, offset=-1),
-    keras.applications.MobileNetV2(input_shape=(96, 96, 3), weights=None, classes=10),
+    keras.applications.MobileNetV2(input_shape=(64, 64, 3), alpha=0.35, weights=None, classes=10),
 ])
 model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
 losses = []

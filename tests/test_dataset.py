@@ -526,7 +526,7 @@ check(dataset, 11, 20)
 @needs_fork
 @pytest.mark.parametrize("arguments", [(), ("few",)], ids=["all-open", "few-open"])
 def test_a_forked_child_reads_while_threads_of_its_parent_read(many_shards: Path, run_python: Run, arguments: tuple) -> None:
-    run_python(FORKS, many_shards, *arguments, timeout=60)
+    run_python(FORKS, many_shards, *arguments, timeout=200)
 
 
 @needs_fork
@@ -543,7 +543,7 @@ with dataset._shards._lock:
 assert os.waitpid(process, 0)[1] == 0
 assert len(dataset.read([5])["image"]) == 1
 """
-    run_python(code, many_shards, timeout=30)
+    run_python(code, many_shards, timeout=100)
 
 
 def test_reads_more_shards_than_files_may_be_open(many_shards: Path, run_python: Run) -> None:

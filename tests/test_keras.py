@@ -25,7 +25,7 @@ def seen(request: pytest.FixtureRequest, numbered: Path, run_python: Run) -> dic
     """What the scenarios of keras_scenarios.py recorded."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
-    done = run_python("import keras_scenarios; keras_scenarios.main()", numbered, backend=request.param, timeout=280)
+    done = run_python("import keras_scenarios; keras_scenarios.main()", numbered, backend=request.param, timeout=500)
     return json.loads(done.stdout.splitlines()[-1])
 
 

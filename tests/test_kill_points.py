@@ -19,7 +19,7 @@ def run(*options: str) -> int:
         [sys.executable, Path(__file__).with_name("kill_points.py"), *options],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr

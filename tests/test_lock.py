@@ -127,7 +127,7 @@ def test_a_forked_child_that_leaves_the_block_does_not_give_the_lock_back(tmp_pa
         "with locked(sys.argv[1]):\n    child = os.fork()\n    if child:\n        os.waitpid(child, 0)\n"
         "        assert os.listdir(sys.argv[1])\n"
     )
-    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True, timeout=200)
     assert not list(tmp_path.iterdir())
 
 

@@ -298,7 +298,7 @@ with dataset._shards._lock:
             os._exit(status)
 assert os.waitpid(process, 0)[1] == 0
 """
-    run_python(code, numbered, second, timeout=60)
+    run_python(code, numbered, second, timeout=200)
 
 
 @settings(deadline=None)
