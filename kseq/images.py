@@ -367,8 +367,9 @@ def _load(image: ImageFile) -> None:
         image.load()
     except _BROKEN as error:
         raise ImageError(f"broken {image.format}: {_one_line(error)}") from error
-    except _TOO_LARGE as error:
-        raise ImageError(f"broken {image.format}: needs more memory than there is") from error
+    except Image.DecompressionBombError as error:
+        # Memory that runs out is not the file's fault: whoever packs tries again.
+        raise ImageError(f"broken {image.format}: announces more pixels than may be") from error
 
 
 def _verify_png(data: bytes | np.ndarray) -> None:

@@ -34,12 +34,12 @@ def opening(monkeypatch: pytest.MonkeyPatch) -> Callable[[type, dict[str, Any]],
     """Lets `kseq.pack` open folders as another kind of source."""
 
     def use(kind: type, options: dict[str, Any]) -> None:
-        def opened(path: str, *_: object) -> FolderSource:
+        def opened(path: str, *_: object, **__: object) -> FolderSource:
             found = FolderSource.scan(path)
             source: FolderSource = kind(found.root, found.class_names, found.images, found.fields, **options)
             return source
 
-        monkeypatch.setattr(importlib.import_module("kseq.pack"), "open_source", opened)
+        monkeypatch.setattr(importlib.import_module("kseq.intake"), "open_source", opened)
 
     return use
 
