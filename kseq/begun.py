@@ -117,7 +117,7 @@ class Begun:
         numbers = {"facts": self.facts, "stamps": self.stamps, "file_stamps": self.file_stamps}
         with publishing(os.path.join(folder, BEGUN_NAME)) as temporary, open(temporary, "wb") as file:
             # Names of arrays, none of them an option of the call.
-            np.savez_compressed(file, **{**texts, **lists, **numbers})  # type: ignore[arg-type]
+            np.savez_compressed(file, **{**texts, **lists, **numbers})  # type: ignore[arg-type]  # numpy says bool for any keyword
 
     def differences(self, now: Begun, packed: np.ndarray) -> list[str]:
         """What has changed since, in words; nothing where the shards are the same all the same.

@@ -73,7 +73,7 @@ class _Context(SpawnContext):
     def __init__(self, started: list[BaseProcess]) -> None:
         self._started = started
 
-    def Process(self, *args: Any, **options: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802
+    def Process(self, *args: Any, **options: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802  # its name
         process = _Process(*args, **options)
         self._started.append(process)
         return process

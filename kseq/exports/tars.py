@@ -52,7 +52,7 @@ class _Tar:
     def __init__(self, path: str, exported: Exported) -> None:
         self._exported = exported
         self._file = open(path, "wb")  # noqa: SIM115  # see close
-        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115  # close
         self._num_images = sum(each.content == "image" for each in exported.fields.values())
 
     def add(self, sample: Sample) -> int:
