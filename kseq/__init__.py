@@ -10,41 +10,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kseq import errors
-from kseq.add_field import FieldReport, add_field
-from kseq.append import AppendReport, append
-from kseq.augment import CenterCrop, RandomFlip, RandomResizedCrop
-from kseq.change import undo
-from kseq.compact import CompactReport, compact
-from kseq.dataset import ShardDataset
-from kseq.drop import DropReport, drop
+from kseq.editing.add_field import AddFieldReport, add_field
+from kseq.editing.append import AppendReport, append
+from kseq.editing.compact import CompactReport, compact
+from kseq.editing.drop import DropReport, drop
+from kseq.editing.merge import MergeReport, merge
+from kseq.editing.relabel import RelabelReport, relabel
+from kseq.editing.rename_class import RenameClassReport, rename_class
+from kseq.editing.split import SplitReport, split
+from kseq.editing.transaction import undo
 from kseq.errors import KseqError
-from kseq.export import ExportReport, export
-from kseq.merge import MergeReport, merge
-from kseq.pack import PackReport, pack
-from kseq.relabel import RelabelReport, relabel
-from kseq.rename_class import RenameReport, rename_class
-from kseq.split import SplitReport, split
-from kseq.verify import VerifyReport, verify
+from kseq.exporting.export import ExportReport, export
+from kseq.packing.pack import PackReport, pack
+from kseq.reading.dataset import ShardDataset
+from kseq.reading.verify import VerifyReport, verify
+from kseq.training.augment import CenterCrop, RandomFlip, RandomResizedCrop
 
 if TYPE_CHECKING:
-    from kseq.sequence import ShardSequence
+    from kseq.training.sequence import ShardSequence
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AddFieldReport",
     "AppendReport",
     "CenterCrop",
     "CompactReport",
     "DropReport",
     "ExportReport",
-    "FieldReport",
     "KseqError",
     "MergeReport",
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
     "RelabelReport",
-    "RenameReport",
+    "RenameClassReport",
     "ShardDataset",
     "ShardSequence",
     "SplitReport",
@@ -68,7 +68,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Load keras, which takes seconds, only when ShardSequence is asked for."""
     if name == "ShardSequence":
-        from kseq.sequence import ShardSequence
+        from kseq.training.sequence import ShardSequence
 
         return ShardSequence
     raise AttributeError(f"module 'kseq' has no attribute {name!r}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 
 import kseq
 from kseq import errors
+from tests.helpers.paths import ROOT
 
 
 def test_importing_kseq_loads_no_keras(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
@@ -17,6 +19,13 @@ def test_importing_kseq_loads_no_keras(run_python: Callable[..., subprocess.Comp
         "import sys, kseq, kseq_tools.main; print([n for n in ('keras', 'tensorflow', 'jax', 'torch') if n in sys.modules])"
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_room_imports_only_the_rooms_below_it() -> None:
+    """The contracts of setup.cfg, as `lint-imports` checks them."""
+    code = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in errors.__all__ if name != "KseqError"])

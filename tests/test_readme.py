@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
-from conftest import write_photos
 from PIL import Image
-from writers import example, write_tar
+
+from tests.helpers.photos import write_photos
+from tests.helpers.writers import example, write_tar
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -12,9 +12,24 @@ from contextlib import contextmanager
 
 import kseq
 
-from . import add_field, append, compact, demo, drop, export, info, merge, pack, relabel, rename_class, split, undo, verify
-from .bench import command as bench
-from .table import printable
+from .commands import (
+    add_field,
+    append,
+    compact,
+    demo,
+    drop,
+    export,
+    info,
+    merge,
+    pack,
+    relabel,
+    rename_class,
+    split,
+    undo,
+    verify,
+)
+from .commands import bench as bench
+from .console.text import printable
 
 _COMMANDS = (
     pack,

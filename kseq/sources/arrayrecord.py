@@ -1,6 +1,6 @@
 """ArrayRecord files of `tf.train.Example`, as Grain and TensorFlow Datasets write them, by the package array-record.
 
-The rules, besides those of `kseq/sources/examples.py`:
+The rules, besides those of `kseq/sources/tf_example.py`:
 
 - The package checks the hashes of what it reads. Of a file in whose middle something is damaged, the records that can be read
   are packed, and the others listed. A file that is cut off has lost its table of records, and cannot be read at all.
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kseq.errors import ArgumentError, ImageError, SourceError
-from kseq.sources.examples import ExampleSource, Found
-from kseq.sources.many import stamp
+from kseq.sources.file_sets import stamp
+from kseq.sources.tf_example import ExampleSource, Found
 
 __all__ = ["ARRAY_RECORDS", "ArrayRecordSource"]
 

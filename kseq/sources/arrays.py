@@ -34,12 +34,12 @@ import h5py
 import numpy as np
 
 from kseq.errors import ImageError, SourceError
-from kseq.images import CHANNELS
-from kseq.sources.columns import Columns
-from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import SPLITS, Source, read_piece
-from kseq.sources.many import stamp
-from kseq.sources.values import name_numbers, one_hot
+from kseq.images.codecs import CHANNELS
+from kseq.sources.assemble import Record, draft_samples
+from kseq.sources.base import SPLITS, Source, read_piece
+from kseq.sources.cell_types import name_numbers, one_hot
+from kseq.sources.column_roles import Columns
+from kseq.sources.file_sets import stamp
 
 __all__ = ["ArraysSource", "check_images"]
 

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import SourceError
-from kseq.sources.drafts import object_fields
-from kseq.sources.files import FileSource, SourceImage
+from kseq.sources.assemble import object_fields
+from kseq.sources.base import FileSource, SourceImage
 from kseq.sources.links import Links
 
 __all__ = ["CocoSource"]

@@ -20,9 +20,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from kseq.errors import SourceError
-from kseq.format import INDEX_NAME
-from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage
-from kseq.sources.tree import Entry, FolderTree, Tree
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.base import SPLITS, FileSource, SourceImage
+from kseq.sources.folder_tree import Entry, FolderTree, Tree
+from kseq.storage.layout import INDEX_NAME
 
 __all__ = ["FolderSource", "scan_classes"]
 

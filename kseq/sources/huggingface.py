@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kseq.errors import ArgumentError, ImageError, NotAnImageError, SourceError
-from kseq.images import read_header
-from kseq.sources.columns import USUAL, Columns
-from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import Source, read_file
-from kseq.sources.many import SourceFile, find_files, read_files, split_of, stamp
-from kseq.sources.values import Refused
+from kseq.images.formats import read_header
+from kseq.sources.assemble import Record, draft_samples
+from kseq.sources.base import Source, read_file
+from kseq.sources.cell_types import Refused
+from kseq.sources.column_roles import USUAL, Columns
+from kseq.sources.file_sets import SourceFile, find_files, read_files, split_of, stamp
 
 __all__ = ["HuggingFaceSource"]
 

@@ -24,12 +24,12 @@ import numpy as np
 import xxhash
 
 from kseq.errors import ArgumentError, SourceError, WriteError
-from kseq.files import TEMPORARY_PREFIX
 from kseq.sources.arrays import check_images
-from kseq.sources.columns import USUAL, Columns
-from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import Source, read_file, read_piece
-from kseq.sources.values import name_numbers, one_hot
+from kseq.sources.assemble import Record, draft_samples
+from kseq.sources.base import Source, read_file, read_piece
+from kseq.sources.cell_types import name_numbers, one_hot
+from kseq.sources.column_roles import USUAL, Columns
+from kseq.storage.layout import TEMPORARY_PREFIX
 
 __all__ = ["SpooledSource", "spooled"]
 

@@ -10,7 +10,7 @@ The rules for a row that is not as the others; such a row is refused, and listed
 
 Rows are counted from 1, the first below the names of the columns. Where every label is a whole number, classes are numbered in
 the order of these numbers, else in the order of their names. What other columns may hold is at the top of
-`kseq/sources/values.py`.
+`kseq/sources/cell_types.py`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from itertools import islice
 from typing import Any, TextIO
 
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.columns import Columns
-from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import FileSource
+from kseq.sources.assemble import Record, draft_samples
+from kseq.sources.base import FileSource
+from kseq.sources.column_roles import Columns
 from kseq.sources.links import Links
 
 __all__ = ["ENDS", "FORMATS", "Table", "TableSource", "table_format", "text_encoding"]

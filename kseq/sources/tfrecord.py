@@ -1,6 +1,6 @@
 """TFRecord files of `tf.train.Example`, read without TensorFlow.
 
-The rules, besides those of `kseq/sources/examples.py`:
+The rules, besides those of `kseq/sources/tf_example.py`:
 
 - Both checksums of each record are compared. Of a file that is damaged or cut off, the records before that are packed, and the
   rest is listed as one; a record of which only the data are damaged is listed alone.
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.examples import ExampleSource, Found
-from kseq.sources.files import read_piece
-from kseq.sources.many import compression
+from kseq.sources.base import read_piece
+from kseq.sources.file_sets import compression
+from kseq.sources.tf_example import ExampleSource, Found
 
 __all__ = ["TFRECORDS", "TFRecordSource", "framed"]
 

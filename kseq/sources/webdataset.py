@@ -32,11 +32,12 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from kseq.errors import ImageError, SourceError
-from kseq.sources.columns import Columns
-from kseq.sources.drafts import Record, draft_samples
-from kseq.sources.files import IMAGE_SUFFIXES, Source, read_piece
-from kseq.sources.many import SourceFile, compression, find_files, read_files, split_of
-from kseq.sources.values import Refused
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.assemble import Record, draft_samples
+from kseq.sources.base import Source, read_piece
+from kseq.sources.cell_types import Refused
+from kseq.sources.column_roles import Columns
+from kseq.sources.file_sets import SourceFile, compression, find_files, read_files, split_of
 
 __all__ = ["TARS", "WebDatasetSource"]
 

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import SourceError
-from kseq.images import read_header
-from kseq.sources.drafts import object_fields
-from kseq.sources.files import IMAGE_SUFFIXES, SPLITS, FileSource, SourceImage
+from kseq.images.formats import IMAGE_SUFFIXES, read_header
+from kseq.sources.assemble import object_fields
+from kseq.sources.base import SPLITS, FileSource, SourceImage
+from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.links import Links
-from kseq.sources.tree import Entry, FolderTree
 
 __all__ = ["YoloSource"]
 

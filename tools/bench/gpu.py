@@ -22,7 +22,7 @@ from typing import Any
 
 import kseq
 
-from .photos import SIDE
+from ..bench.photos import SIDE
 
 __all__ = ["main"]
 

@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 
-from kseq.fields import Field
-from kseq.format import FORMAT_VERSION, ShardEntry, shard_name
-from kseq.hdf5 import Spool, write_file
-from kseq.index import Contents, write_index
-from kseq.shard import ShardReader
+from kseq.storage.fields import Field
+from kseq.storage.hdf5 import SpooledArray, write_file
+from kseq.storage.index import Contents, write_index
+from kseq.storage.layout import FORMAT_VERSION, ShardEntry, shard_name
+from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["make_sparse"]
 
@@ -72,8 +72,8 @@ def _write_zeros(path: str, rows: int, number: int) -> None:
     empty = f"{path}.empty"
     with open(empty, "wb") as file:
         file.truncate(rows * 8 * 8 * 3)
-    arrays: dict[str, np.ndarray | Spool] = {
-        "image": Spool(empty, "|u1", (rows, 8, 8, 3)),
+    arrays: dict[str, np.ndarray | SpooledArray] = {
+        "image": SpooledArray(empty, "|u1", (rows, 8, 8, 3)),
         "label": np.zeros(rows, "<i4"),
         "checksum": np.zeros(rows, "<u8"),
         "source/bytes": np.empty(0, np.uint8),

@@ -17,9 +17,9 @@ from functools import partial
 import numpy as np
 
 import kseq
-from kseq.index import Index, write_index
+from kseq.storage.index import Index, write_index
 
-from .scale import make_sparse
+from ..bench.scale import make_sparse
 
 _SAMPLED_EVERY = 0.05
 

@@ -16,10 +16,10 @@ from slow_maker import SlowMaker
 from stage import Job, load_raw, perform
 
 import kseq
-from kseq.forms import ImageForm
-from kseq.loader import Loader
-from kseq.options import choose_blocks
-from kseq.order import Order
+from kseq.ordering.epoch_order import Order
+from kseq.training.arguments import choose_blocks
+from kseq.training.image_spec import ImageSpec
+from kseq.training.loader import Loader
 
 
 def write(job: Job) -> None:
@@ -52,7 +52,7 @@ def open_store(job: Job):
     maker = SlowMaker(
         dataset,
         ["image", "label"],
-        ImageForm(job.size, job.size),
+        ImageSpec(job.size, job.size),
         None if plain else kseq.RandomResizedCrop(job.size),
         [] if plain else [kseq.RandomFlip()],
         job.seed,

@@ -7,9 +7,10 @@ import resource
 import sys
 import time
 
-from kseq.plan import Settings, make_plan
-from kseq.sources.columns import Columns
-from kseq.sources.opening import open_source
+from kseq.packing.plan import make_plan
+from kseq.packing.settings import Settings
+from kseq.sources.column_roles import Columns
+from kseq.sources.registry import open_source
 
 
 def main() -> None:

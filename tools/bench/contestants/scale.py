@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 
 import kseq
-from kseq.batch import BatchMaker
-from kseq.forms import ImageForm
-from kseq.loader import Loader
-from kseq.order import Order, permute
+from kseq.ordering.epoch_order import Order
+from kseq.ordering.permutation import permute
+from kseq.training.batch_maker import BatchMaker
+from kseq.training.image_spec import ImageSpec
+from kseq.training.loader import Loader
 
 
 def _resident() -> int:
@@ -34,7 +35,7 @@ def main() -> None:
     dataset = kseq.ShardDataset(store, verify="never")
     opened = time.perf_counter()
     order = Order(len(dataset), 128, shuffle=True)
-    loader = Loader(BatchMaker(dataset, ["image", "label"], ImageForm(8, 8)), order, workers=0)
+    loader = Loader(BatchMaker(dataset, ["image", "label"], ImageSpec(8, 8)), order, workers=0)
     loader.batch(0, 0)
     first = time.perf_counter()
     later = [_seconds(lambda number=number: loader.batch(0, number)) for number in range(1, 6)]

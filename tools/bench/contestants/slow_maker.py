@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kseq.batch import BatchMaker
+from kseq.training.batch_maker import BatchMaker
 
 __all__ = ["SlowMaker"]
 

@@ -1,0 +1,235 @@
+"""A new field beside those that a dataset was packed with, from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kseq.editing.classes import with_fields
+from kseq.editing.columns import Column, empty_column, with_values, without
+from kseq.editing.sample_lists import read_cells
+from kseq.editing.transaction import begin_transaction
+from kseq.errors import ArgumentError, SourceError
+from kseq.sources import cell_types as values
+from kseq.sources.assemble import class_numbers
+from kseq.sources.cell_types import Refused
+from kseq.sources.column_roles import USUAL
+from kseq.storage.fields import LABEL, Field, check_field_name
+from kseq.storage.index import Index
+
+__all__ = ["AddFieldReport", "add_field"]
+
+_CONTENTS = ("text", "weight")
+_PACKED = ("image", "mask", "boxes", "labels")
+_MOST_FLOAT, _MOST_WHOLE = float(np.finfo(np.float32).max), int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True)
+class AddFieldReport:
+    """What adding a field did.
+
+    Attributes:
+        path: The dataset's folder.
+        field: The new field.
+        class_names: The classes of its numbers, if it has any.
+        given: How many samples have a value from the file.
+        defaulted: How many have the default.
+        replaced: Whether there was a field of this name.
+    """
+
+    path: str
+    field: Field
+    class_names: tuple[str, ...]
+    given: int
+    defaulted: int
+    replaced: bool
+
+
+class _Made(NamedTuple):
+    """A field, its classes, its column, and how many samples have a value of their own, or the default."""
+
+    field: Field
+    class_names: tuple[str, ...]
+    column: Column
+    given: int
+    defaulted: int
+
+
+class _Asked(NamedTuple):
+    """The arguments of `add_field` that say what the values are."""
+
+    name: str
+    column: str | None
+    content: str | None
+    default: Any
+    class_names: Sequence[str] | None
+
+
+def add_field(
+    dataset: str | os.PathLike[str],
+    name: str,
+    file: str | os.PathLike[str],
+    *,
+    column: str | None = None,
+    content: str | None = None,
+    default: Any = None,
+    class_names: Sequence[str] | None = None,
+    replace: bool = False,
+) -> AddFieldReport:
+    """Give every sample a new value: numbers, a vector, several labels, a text, a weight, or the label where there is none.
+
+    The values become a column of the index, the shards stay as they are. Images, masks, boxes and their labels, which are moved
+    and checked with their image, come by packing alone.
+
+    Args:
+        dataset: The dataset's folder.
+        name: Of the field: lower-case letters, digits and `_`. `label` is the class of each sample.
+        file: A table (CSV, JSON Lines or Parquet) with a column `id` of sample ids, or `source` (or `path` and the like) of
+            sources, and one of values, which are what `kseq.pack` makes of them as a target. Or
+            an `.npy` array with a row for each sample id, dropped ones included: numbers, weights or class numbers.
+        column: The column of the values; None for one that is called like the field, or the only one that is left.
+        content: `"text"` or `"weight"`, if it is to be that; None for numbers or labels, as the cells tell.
+        default: A cell for samples of which the file says nothing; None: each one that was not dropped needs a value.
+        class_names: All classes of a label, in the order of their numbers; None for those found, in theirs.
+        replace: The new field takes the place of one that is called so.
+
+    Raises:
+        ArgumentError: Where the name is not allowed, or arguments do not go together.
+        SourceError: Where the file cannot be read, a value is none, or one is missing.
+        DatasetNotFoundError: Where there is no dataset.
+        LockedError: Where another process changes it.
+        WriteError: Where the operating system refuses; the dataset is then as it was.
+    """
+    check_field_name(name)
+    asked = _Asked(name, column, content, default, class_names)
+    _check_together(asked)
+    with begin_transaction(dataset) as change:
+        index = change.index
+        replaced = _check_free(index, name, replace)
+        is_array = os.fsdecode(file).lower().endswith(".npy")
+        made = _from_array(index, os.fsdecode(file), asked) if is_array else _from_table(index, file, asked)
+        label_names = made.class_names if made.field.content == "label" else None
+        change.publish(
+            f"add-field {name} ({made.field.content}) from {os.path.basename(os.fsdecode(file))!r}",
+            columns={**without(dict(index.columns), name), **made.column},
+            **with_fields(index, _fields(index, made.field), label_names),
+        )
+        return AddFieldReport(change.folder, made.field, made.class_names, made.given, made.defaulted, replaced)
+
+
+def _check_together(asked: _Asked) -> None:
+    if asked.content is not None and (asked.content not in _CONTENTS or asked.name == "label"):
+        allowed = "none for the label" if asked.name == "label" else f"{', '.join(_CONTENTS)}, or none for numbers and labels"
+        raise ArgumentError(f"content={asked.content!r}: allowed is {allowed}; images, masks and boxes come by kseq pack")
+    if asked.class_names is not None and asked.name != "label":
+        raise ArgumentError(f"class_names: goes with the field 'label', found {asked.name!r}")
+
+
+def _check_free(index: Index, name: str, replace: bool) -> bool:
+    """Whether there is a field of this name, which may be replaced."""
+    found = next((each for each in index.fields if each.name == name), None)
+    if found is None:
+        return False
+    if found.content in _PACKED:
+        raise ArgumentError(
+            f"{index.path}: field {name!r} is {found.content}, which comes by kseq pack alone: take another name"
+        )
+    if not replace:
+        raise ArgumentError(f"{index.path}: has a field {name!r} already (--replace takes its place)")
+    return True
+
+
+def _fields(index: Index, field: Field) -> list[Field]:
+    """All fields with a new one: where the old one was, a label behind the first image, any other at the end."""
+    names = [each.name for each in index.fields]
+    if field.name in names:
+        return [field if each.name == field.name else each for each in index.fields]
+    place = 1 if field.content == "label" else len(names)
+    return [*index.fields[:place], field, *index.fields[place:]]
+
+
+def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _Made:
+    named, cells = read_cells(index, file, asked.column, (asked.name, *(USUAL["label"] if asked.name == "label" else ())))
+    left = np.setdiff1d(index.remaining[np.arange(index.remaining.size)], named.ids, assume_unique=True)
+    has_default = asked.default is not None
+    if len(left) and not has_default:
+        raise SourceError(
+            f"{named.path}: says nothing of {len(left)} of {index.remaining.size} samples (the first is {left[0]}): every one "
+            "needs a value (--default gives one)"
+        )
+    # The default last: it counts for what kind of column that is.
+    given = [asked.default if has_default and values.is_missing(cell) else cell for cell in cells]
+    field, class_names, found = _typed(asked, [*given, *([asked.default] if has_default else [])])
+    for row, value in zip(named.rows, found, strict=False):
+        if isinstance(value, Refused):
+            raise SourceError(f"{named.path}: row {row} {value}")
+    if has_default and isinstance(found[-1], Refused):
+        raise ArgumentError(f"default={asked.default!r}: {found[-1]}")
+    all_ids = np.concatenate([named.ids, left])
+    all_values = [*found[: len(cells)], *(found[-1:] * len(left))]
+    column = with_values(empty_column(field, index.num_samples), field, all_ids, all_values)
+    defaulted = len(left) + sum(has_default and values.is_missing(cell) for cell in cells)
+    return _Made(field, class_names, column, len(all_ids) - defaulted, defaulted)
+
+
+def _typed(asked: _Asked, cells: Sequence[Any]) -> tuple[Field, tuple[str, ...], list[Any]]:
+    """What a column is, its classes, and the value of each cell."""
+    if asked.name == "label":
+        names, numbers = class_numbers(cells, asked.class_names)
+        return LABEL, names, list(numbers)
+    convert = {"text": values.text, "weight": values.weight, None: values.target}[asked.content]
+    field, found = convert(asked.name, cells)
+    return field, field.class_names, found
+
+
+def _from_array(index: Index, path: str, asked: _Asked) -> _Made:
+    if asked.column is not None or asked.default is not None or asked.content == "text":
+        raise ArgumentError(f"{path}: an array has no columns, a value for every sample, and no text")
+    array = _load(path)
+    if array.ndim < 1 or len(array) != index.num_samples or array.dtype.kind not in "biuf":
+        raise SourceError(
+            f"{path}: is {array.dtype} {array.shape}, expected are numbers for {index.num_samples} sample ids, "
+            f"({index.num_samples}, ...)"
+        )
+    if asked.name == "label":
+        names, column = _class_column(path, array, asked.class_names)
+        return _Made(LABEL, names, {"label": column}, len(array), 0)
+    field = Field(asked.name, asked.content or "numbers", False, *_number_form(path, array, asked.content == "weight"))
+    return _Made(field, (), {asked.name: np.asarray(array, field.dtype)}, len(array), 0)
+
+
+def _number_form(path: str, array: np.ndarray, is_weight: bool) -> tuple[str, tuple[int, ...]]:
+    """The dtype and the shape of one sample's numbers."""
+    is_float = array.dtype.kind == "f" or is_weight
+    least, most = (0 if is_weight else -_MOST_FLOAT, _MOST_FLOAT) if is_float else (-_MOST_WHOLE, _MOST_WHOLE)
+    # Where there is a NaN, neither holds.
+    if not (array.size and array.min() >= least and array.max() <= most) or (is_weight and array.ndim > 1):
+        what = "weights, one finite number of 0 or more for each" if is_weight else "finite numbers, at least one for each"
+        raise SourceError(f"{path}: is {array.dtype} {array.shape}, allowed are {what} sample")
+    return "<f4" if is_float else "<i8", array.shape[1:]
+
+
+def _load(path: str) -> np.ndarray:
+    try:
+        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise SourceError(f"{path}: is not an .npy array that can be read: {error}") from error
+    return found
+
+
+def _class_column(path: str, array: np.ndarray, class_names: Sequence[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
+    """Classes, and the number of each sample's: the array's numbers, or if classes were not given, called like these."""
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise SourceError(f"{path}: is {array.dtype} {array.shape}, expected for the label is a whole number for each sample")
+    if class_names is None:
+        found = np.unique(array)
+        return tuple(map(str, found.tolist())), np.searchsorted(found, array).astype("<i4")
+    if len(array) and not (int(array.min()) >= 0 and int(array.max()) < len(class_names)):
+        raise SourceError(f"{path}: has numbers from {array.min()} to {array.max()}, allowed are 0 to {len(class_names) - 1}")
+    return tuple(class_names), array.astype("<i4")

@@ -1,0 +1,61 @@
+"""Giving a class of a packed dataset another name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from kseq.editing.classes import class_field, class_names, no_class, with_class_names
+from kseq.editing.transaction import begin_transaction
+from kseq.errors import ArgumentError
+from kseq.sources.cell_types import class_name
+
+__all__ = ["RenameClassReport", "rename_class"]
+
+
+@dataclass(frozen=True)
+class RenameClassReport:
+    """What a renaming did.
+
+    Attributes:
+        path: The dataset's folder.
+        field: The field that the class is of.
+        number: The class's number, which stays.
+        class_names: The classes of the field now.
+    """
+
+    path: str
+    field: str
+    number: int
+    class_names: tuple[str, ...]
+
+
+def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: str = "label") -> RenameClassReport:
+    """Give a class another name; which samples it has stays, and so does its number.
+
+    Args:
+        dataset: The dataset's folder.
+        old: The name of a class.
+        new: Its name from now on, which no other class of the field has.
+        field: The label, or a field of several labels.
+
+    Raises:
+        ArgumentError: Where there is no such field or class, or one is called `new` already.
+        DatasetNotFoundError: Where there is no dataset.
+        LockedError: Where another process changes it.
+        WriteError: Where the operating system refuses; the dataset is then as it was.
+    """
+    with begin_transaction(dataset) as change:
+        found = class_field(change.index, field)
+        names = class_names(change.index, found)
+        if old not in names:
+            raise ArgumentError(f"{change.folder}: {field}: {no_class(names, old)}")
+        if new in names:
+            raise ArgumentError(f"{change.folder}: {field}: there is a class {new!r} already: kseq relabel makes one of two")
+        if class_name(new) != new:
+            raise ArgumentError(f"new={new!r}: allowed is a name that is not empty, not 'nan', with no space at its ends")
+        number = names.index(old)
+        renamed = (*names[:number], new, *names[number + 1 :])
+        said = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
+        change.publish(said, **with_class_names(change.index, found, renamed))
+        return RenameClassReport(change.folder, field, number, renamed)

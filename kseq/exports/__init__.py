@@ -1,1 +1,0 @@
-"""What a dataset can be exported to, one module each."""

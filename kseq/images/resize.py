@@ -1,0 +1,161 @@
+"""Pixels of one size to pixels of another: Keras's interpolations, and its three ways to meet an aspect ratio.
+
+Half-pixel centres and no antialiasing, as `keras.ops.image.resize` and `tf.image.resize` have them by default,
+rounded to uint8. Bilinear and nearest are OpenCV's; the others are weighted sums over rows, then over columns,
+with the kernels of TensorFlow (`tensorflow/core/kernels/image/sampling_kernels.h`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from kseq.images.rectangle import Rectangle
+
+__all__ = ["INTERPOLATIONS", "RESIZES", "Placement", "crop_to_ratio", "pad_to_ratio", "placement", "resize", "resize_to"]
+
+RESIZES = ("stretch", "crop", "pad")
+
+
+def crop_to_ratio(height: int, width: int, target_height: int, target_width: int) -> Rectangle:
+    """The largest centred box of the target's aspect ratio (`keras.preprocessing.image.smart_resize`)."""
+    crop_height = max(min(height, int(width * target_height / target_width)), 1)
+    crop_width = max(min(width, int(height * target_width / target_height)), 1)
+    return Rectangle((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
+
+
+def pad_to_ratio(height: int, width: int, target_height: int, target_width: int) -> Rectangle:
+    """The box inside the target that the whole image fills, the rest being zeros (`tf.image.resize_with_pad`).
+
+    In float32, as TensorFlow computes it: in float64 some sides come out one pixel shorter.
+    """
+    sides, targets = np.array([height, width], np.float32), np.array([target_height, target_width], np.float32)
+    inner = sides / (sides / targets).max()
+    top, left = np.maximum(np.floor((targets - inner) / 2), 0).astype(int).tolist()
+    inner_height, inner_width = np.maximum(np.floor(inner), 1).astype(int).tolist()
+    return Rectangle(top, left, inner_height, inner_width)
+
+
+class Placement(NamedTuple):
+    """Which box of an image is resized, and which box of the target it then fills."""
+
+    source: Rectangle
+    target: Rectangle
+
+    def fill(self, pixels: np.ndarray, out: np.ndarray, interpolation: str) -> None:
+        """Fill a target of uint8 pixels with an image; what lies outside of the target's box becomes 0."""
+        part, target = self.source.of(pixels), self.target
+        if (target.height, target.width) == out.shape[:2]:
+            resize(part, out, interpolation)
+            return
+        inner = np.empty((target.height, target.width, out.shape[2]), np.uint8)
+        resize(part, inner, interpolation)
+        out[:] = 0
+        target.of(out)[:] = inner
+
+
+def placement(height: int, width: int, target_height: int, target_width: int, fit: str) -> Placement:
+    """How an image meets a target; `fit` as in `resize_to`."""
+    whole, target = Rectangle(0, 0, height, width), Rectangle(0, 0, target_height, target_width)
+    if fit == "crop":
+        return Placement(crop_to_ratio(height, width, target_height, target_width), target)
+    return Placement(whole, pad_to_ratio(height, width, target_height, target_width) if fit == "pad" else target)
+
+
+def resize_to(pixels: np.ndarray, out: np.ndarray, fit: str, interpolation: str) -> None:
+    """Fill `out` with an image, meeting its aspect ratio by `fit`.
+
+    Args:
+        pixels: `(height, width, channels)` uint8.
+        out: `(target_height, target_width, channels)` uint8, C-contiguous.
+        fit: `"stretch"` (the ratio changes), `"crop"` (Keras's `crop_to_aspect_ratio`) or `"pad"` (its
+            `pad_to_aspect_ratio`: the rest is 0).
+        interpolation: One of `INTERPOLATIONS`.
+    """
+    placement(pixels.shape[0], pixels.shape[1], out.shape[0], out.shape[1], fit).fill(pixels, out, interpolation)
+
+
+def resize(pixels: np.ndarray, out: np.ndarray, interpolation: str) -> None:
+    """Fill `out` with a whole image, stretched.
+
+    Args:
+        pixels: `(height, width, channels)` uint8.
+        out: `(target_height, target_width, channels)` uint8, C-contiguous.
+        interpolation: One of `INTERPOLATIONS`.
+    """
+    if pixels.shape == out.shape:
+        np.copyto(out, pixels)
+    elif interpolation in _OPENCV:
+        _resize_opencv(pixels, out, _OPENCV[interpolation])
+    else:
+        rows = _weights(pixels.shape[0], out.shape[0], interpolation)
+        columns = _weights(pixels.shape[1], out.shape[1], interpolation)
+        narrow = np.einsum("xw,hwc->hxc", columns, pixels.astype(np.float32), optimize=True)
+        sums = np.einsum("yh,hxc->yxc", rows, narrow, optimize=True)
+        np.copyto(out, np.clip(np.rint(sums), 0, 255), casting="unsafe")
+
+
+_OPENCV = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST_EXACT}
+
+
+def _resize_opencv(pixels: np.ndarray, out: np.ndarray, flag: int) -> None:
+    """OpenCV drops a channel axis of length 1, so that it is given none."""
+    size = (out.shape[1], out.shape[0])
+    if out.shape[2] == 1:
+        cv2.resize(pixels[..., 0], size, dst=out[..., 0], interpolation=flag)
+    else:
+        cv2.resize(pixels, size, dst=out, interpolation=flag)
+
+
+def _keys_cubic(distance: np.ndarray) -> np.ndarray:
+    """R. Keys, "Cubic convolution interpolation", 1981, with a = -0.5."""
+    near = (1.5 * distance - 2.5) * distance * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+
+
+def _mitchell_cubic(distance: np.ndarray) -> np.ndarray:
+    """D. Mitchell and A. Netravali, "Reconstruction filters in computer graphics", 1988, B = C = 1/3."""
+    near = (7 * distance - 12) * distance * distance + 16 / 3
+    far = ((-7 / 3 * distance + 12) * distance - 20) * distance + 32 / 3
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0)) / 6
+
+
+def _gaussian(distance: np.ndarray) -> np.ndarray:
+    """Radius 1.5, standard deviation a third of it."""
+    return np.where(distance < 1.5, np.exp(-(distance**2) / (2 * 0.5**2)), 0)
+
+
+def _lanczos(radius: int, distance: np.ndarray) -> np.ndarray:
+    return np.where(distance < radius, np.sinc(distance) * np.sinc(distance / radius), 0)
+
+
+_KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "bicubic": _keys_cubic,
+    "gaussian": _gaussian,
+    "lanczos3": functools.partial(_lanczos, 3),
+    "lanczos5": functools.partial(_lanczos, 5),
+    "mitchellcubic": _mitchell_cubic,
+}
+
+# Keras's names, of `keras.utils.image_dataset_from_directory`.
+INTERPOLATIONS = ("bilinear", "nearest", "area", *sorted(_KERNELS))
+
+
+@functools.lru_cache(maxsize=64)
+def _weights(length: int, target_length: int, interpolation: str) -> np.ndarray:
+    """`(target_length, length)` float32: what each source row gives to each target row; rows sum to 1."""
+    scale = length / target_length
+    source = np.arange(length)
+    target = np.arange(target_length)[:, None]
+    if interpolation == "area":
+        overlap = np.minimum((target + 1) * scale, source + 1) - np.maximum(target * scale, source)
+        weights = np.clip(overlap, 0, None)
+    else:
+        centre = np.clip((target + 0.5) * scale, 0, length)
+        weights = _KERNELS[interpolation](np.abs(source + 0.5 - centre))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

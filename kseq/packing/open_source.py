@@ -1,0 +1,65 @@
+"""What is to be packed, opened as a source: a path, or an iterable that is spooled."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from kseq.arguments import path_text
+from kseq.errors import ArgumentError
+from kseq.sources.base import Source
+from kseq.sources.column_roles import Columns
+from kseq.sources.iterables import spooled
+from kseq.sources.registry import open_source
+from kseq.storage.output_folder import check_apart
+
+__all__ = ["opened_source", "target_apart"]
+
+_PATHS = (str, bytes, os.PathLike)
+
+
+@contextmanager
+def opened_source(
+    source: Any,
+    folder: str,
+    source_format: str | None,
+    columns: Columns,
+    root: str | os.PathLike[str] | None,
+    class_names: Sequence[str] | None,
+    *,
+    follow_links: bool = False,
+) -> Iterator[Source]:
+    """What is to be packed, good until the end of the block; the arguments are those of `kseq.pack`.
+
+    Args:
+        folder: Where an iterable may be spooled; "" for nowhere.
+
+    Raises:
+        ArgumentError: Where arguments do not go together.
+        SourceError: Where there is nothing that can be packed.
+        WriteError: Where the disk refuses to spool.
+    """
+    if isinstance(source, _PATHS) or source_format is not None or root is not None or follow_links:
+        place, below = path_text("source", source), None if root is None else path_text("root", root)
+        yield open_source(place, source_format, columns, below, class_names, follow_links=follow_links)
+        return
+    if not folder:
+        raise ArgumentError("dry_run goes with a path: an iterable can be gone through only once")
+    with spooled(source, folder, columns, class_names) as found:
+        yield found
+
+
+def target_apart(source: Any, dataset: str | os.PathLike[str]) -> str:
+    """The path of the dataset, if it lies apart from the source.
+
+    Raises:
+        ArgumentError: Where it does not, or is none.
+    """
+    target = path_text("dataset", dataset)
+    if isinstance(source, _PATHS):
+        check_apart(path_text("source", source), target)
+    elif not target:
+        raise ArgumentError(f"dataset={target!r}: allowed is a path that is not empty")
+    return target

@@ -1,0 +1,124 @@
+"""How images are stored: the image settings of a packing, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from kseq.arguments import whole, whole_pair
+from kseq.errors import ArgumentError, FormatError
+from kseq.images.codecs import CHANNELS
+from kseq.images.formats import MAX_PIXELS
+from kseq.images.resize import INTERPOLATIONS, RESIZES
+from kseq.sources.base import SourceImage
+from kseq.storage.fields import Field
+
+__all__ = ["ENCODINGS", "Settings"]
+
+ENCODINGS = ("keep", "raw", "jpeg")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each image is stored; the arguments of `kseq.pack` of the same names.
+
+    Raises:
+        ArgumentError: Where values do not exist or do not go together.
+    """
+
+    encoding: str = "keep"
+    image_size: tuple[int, int] | None = None
+    resize: str = "stretch"
+    color_mode: str = "rgb"
+    interpolation: str = "bilinear"
+    quality: int = 90
+    max_side: int | None = None
+    check: bool = True
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        _check_choice("encoding", self.encoding, ENCODINGS)
+        _check_choice("resize", self.resize, RESIZES)
+        _check_choice("color_mode", self.color_mode, CHANNELS)
+        _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
+        whole("quality", self.quality, 1, 100)
+        if self.image_size is not None:
+            height, width = whole_pair("image_size", self.image_size)
+            if height * width > MAX_PIXELS:
+                raise ArgumentError(f"image_size={self.image_size}: allowed are {MAX_PIXELS} pixels")
+        if self.max_side is not None:
+            whole("max_side", self.max_side, 1)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.encoding == "raw" and self.image_size is None:
+            raise ArgumentError(
+                "encoding='raw' stores pixels of one size: give image_size, a height and a width, such as 224 224"
+            )
+        if self.encoding == "keep" and (self.image_size or self.max_side):
+            raise ArgumentError(
+                "encoding='keep' stores images as they are: image_size and max_side need encoding 'raw' or 'jpeg'"
+            )
+        if self.encoding != "jpeg" and self.max_side:
+            raise ArgumentError("max_side goes with encoding='jpeg'")
+        if self.encoding != "jpeg" and self.quality != Settings.quality:
+            raise ArgumentError(f"quality={self.quality}: goes with encoding='jpeg', found {self.encoding!r}")
+        if self.image_size is None and self.resize != Settings.resize:
+            raise ArgumentError(f"resize={self.resize!r}: goes with image_size, found none")
+        if self.image_size and self.max_side:
+            raise ArgumentError("image_size and max_side exclude each other: give one of the two")
+        if self.encoding == "jpeg" and self.color_mode == "rgba":
+            raise ArgumentError("color_mode='rgba': a JPEG holds no alpha, allowed with encoding='jpeg' are rgb, grayscale")
+        if self.encoding != "keep" and not self.check:
+            raise ArgumentError(
+                f"check=False: encoding={self.encoding!r} decodes every image anyway, only 'keep' can leave that out"
+            )
+
+    def as_text(self) -> str:
+        """As an index keeps it; `parse` reads it back."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def parse(cls, text: str, path: str) -> Settings:
+        """The settings that a dataset was packed with.
+
+        Args:
+            text: As the index has them.
+            path: The dataset, for messages.
+
+        Raises:
+            FormatError: Where they are not what `as_text` makes.
+        """
+        try:
+            found: dict[str, Any] = json.loads(text)
+            size = found.get("image_size")
+            return cls(**{**found, "image_size": size and tuple(size)})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise FormatError(f"{path}: was packed with settings that make no sense here ({error}): {text[:80]}") from error
+
+    def stored(self, field: Field, size: tuple[int | None, int | None] = (None, None)) -> Field:
+        """A field of a source as it is to be stored; `size` is the height and width of its images, None where they differ."""
+        if not field.is_pixels:
+            return field
+        if self.encoding == "raw" and self.image_size is not None:
+            size = self.image_size
+        channels = CHANNELS[self.color_mode] if field.content == "image" else 1
+        return replace(field, encoded=self.encoding != "raw", shape=(*size, channels))
+
+    def estimate_bytes(self, image: SourceImage, fields: Sequence[Field]) -> int:
+        """About how many bytes a sample of these fields will take in its shard."""
+        if self.encoding == "raw":
+            height, width = self.image_size or (0, 0)
+            return height * width * sum(each.shape[2] or 0 for each in fields if each.is_pixels)
+        if self.encoding == "keep":
+            return image.num_bytes
+        # Three bits a pixel is a photo at quality 90 (measured); a source below that stays below it.
+        largest = self.image_size[0] * self.image_size[1] if self.image_size else (self.max_side or 1 << 20) ** 2
+        return min(image.num_bytes, largest * 3 // 8)
+
+
+def _check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise ArgumentError(f"{name}={value!r}: allowed are {', '.join(allowed)}")

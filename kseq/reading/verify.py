@@ -1,0 +1,73 @@
+"""Reading every byte of a dataset, to list what is damaged."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kseq.arguments import path_text
+from kseq.errors import KseqError
+from kseq.storage.index import Index
+from kseq.storage.shard_reader import ShardReader
+
+__all__ = ["VerifyReport", "verify"]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        path: The dataset's folder.
+        samples: How many samples the index announces.
+        shards: How many shards.
+        bytes: Their size.
+        damaged: One line for each thing that is not as it should be; empty for a dataset that is whole.
+    """
+
+    path: str
+    samples: int
+    shards: int
+    bytes: int
+    damaged: list[str] = field(default_factory=list)
+
+
+def verify(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+    """Read every byte of a dataset and compare it with the checksums and digests that were stored.
+
+    Args:
+        path: The dataset's folder.
+        progress: Called after each shard with how many samples are done and how many there are.
+
+    Raises:
+        DatasetNotFoundError: Where there is no dataset.
+        DamagedError: Where the index itself cannot be read.
+        FormatError: Where it was written by a newer kseq.
+    """
+    index = Index.open(path_text("path", path))
+    damaged = index.check_all() + _check_ids("dropped", lambda: index.remaining)
+    for name, ids in index.splits.items():
+        damaged += _check_ids(f"split {name}", functools.partial(index.check_ids, ids))
+    for number in range(index.num_shards):
+        damaged += _check_shard(index, number)
+        if progress is not None:
+            progress(int(index.starts[number + 1]), index.num_samples)
+    return VerifyReport(index.path, index.num_samples, index.num_shards, int(index.num_bytes.sum()), damaged)
+
+
+def _check_shard(index: Index, number: int) -> list[str]:
+    path = index.shard_path(number)
+    try:
+        return ShardReader(path, index.stored_fields, index.entry(number)).check_all()
+    except KseqError as error:
+        return [str(error)]
+
+
+def _check_ids(name: str, check: Callable[[], object]) -> list[str]:
+    try:
+        check()
+    except KseqError as error:
+        return [f"{error} ({name})"]
+    return []

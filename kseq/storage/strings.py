@@ -1,0 +1,65 @@
+"""Byte strings and texts as arrays of a file: all bytes in a row, and where each string begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kseq.errors import DamagedError
+from kseq.storage.hdf5 import ArraySchema, MappedFile
+
+__all__ = ["pack_strings", "pack_text", "read_string", "read_strings", "read_text", "string_schema"]
+
+
+def pack_strings(group: str, strings: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Byte strings as the two arrays of a group: all of them in a row, and where each begins."""
+    offsets = np.zeros(len(strings) + 1, "<u8")
+    np.cumsum([len(string) for string in strings], out=offsets[1:])
+    return {f"{group}/bytes": np.frombuffer(b"".join(strings), np.uint8), f"{group}/offsets": offsets}
+
+
+def pack_text(text: str) -> np.ndarray:
+    """`(n,)` uint8: a text as an array, since an attribute holds 64 KiB at most."""
+    return np.frombuffer(text.encode(errors="surrogateescape"), np.uint8)
+
+
+def read_text(array: np.ndarray) -> str:
+    """The text that `pack_text` made an array of."""
+    return array.tobytes().decode(errors="surrogateescape")
+
+
+def string_schema(group: str, count: int | None) -> dict[str, ArraySchema]:
+    """What the arrays of a group of `count` byte strings must be; None for any count."""
+    length = None if count is None else count + 1
+    return {f"{group}/bytes": ArraySchema("|u1", (None,)), f"{group}/offsets": ArraySchema("<u8", (length,))}
+
+
+def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
+    """`(n,)` uint8: one byte string of a group, as a view of the file.
+
+    Raises:
+        DamagedError: Where its offsets do not lie in the bytes.
+    """
+    return read_piece(file, f"{group}/bytes", f"{group}/offsets", number)
+
+
+def read_piece(file: MappedFile, flat: str, offsets: str, number: int) -> np.ndarray:
+    """`(n, ...)`: what belongs to one row of an array of all rows' elements, as a view of the file.
+
+    Raises:
+        DamagedError: Where the row's offsets do not lie in that array.
+    """
+    elements: np.ndarray = file.arrays[flat]
+    start, end = file.arrays[offsets][number : number + 2].tolist()
+    if not start <= end <= len(elements):
+        raise DamagedError(
+            f"{file.path}: {offsets} of row {number} are {start} and {end}, allowed is rising and at most {len(elements)}"
+        )
+    return elements[start:end]
+
+
+def read_strings(file: MappedFile, group: str) -> list[bytes]:
+    """All byte strings of a group."""
+    count = file.arrays[f"{group}/offsets"].size - 1
+    return [read_string(file, group, number).tobytes() for number in range(count)]

@@ -1,0 +1,8 @@
+"""Where the repository lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# Of the repository: `kseq`, `tools`, `tests` and the documentation are below it.
+ROOT = Path(__file__).parents[2]

@@ -1,0 +1,179 @@
+"""Disks that are full or fail, at any write: one line, nothing half written, whole shards kept, and a resume goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kseq
+from kseq.errors import WriteError
+from tests.helpers.photos import write_photos
+
+SHARD_BYTES = 10_000
+COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
+HELPERS = Path(__file__).parent.parent / "helpers"
+# Of the packing in helpers/faults.py.
+NUM_SHARDS = 2
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()} if folder.exists() else {}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_photos(folder, {"cat": 8, "dog": 4})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    target = tmp_path_factory.mktemp("fresh") / "packed"
+    kseq.pack(source, target, workers=0, shard_bytes=SHARD_BYTES)
+    return files(target)
+
+
+class Disk:
+    """A small disk in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def resize(self, kibibytes: int) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={kibibytes}k", self.path], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    path = tmp_path / "disk"
+    path.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", path], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here: {made.stderr.strip()}")
+    try:
+        yield Disk(path)
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@pytest.fixture
+def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is too small is tried all the same."""
+    monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: 1 << 40)
+
+
+def check_left(target: Path, expected: dict[str, bytes]) -> None:
+    left = files(target)
+    assert {name: data for name, data in left.items() if name != ".kseq-plan"}.items() <= expected.items(), sorted(left)
+
+
+@pytest.mark.usefixtures("no_estimate")
+def test_a_disk_of_any_size_that_is_too_small_leaves_whole_shards_and_can_be_resumed(
+    source: Path, expected: dict[str, bytes], disk: Disk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target, kept = disk.path / "packed", set()
+    for size in range(4, 1000, 4):
+        disk.resize(size)
+        try:
+            kseq.pack(source, target, workers=0, shard_bytes=SHARD_BYTES)
+        except WriteError as error:
+            assert re.fullmatch(rf"{target}\S*: cannot be [^\n]*: No space left on device", str(error)), size
+        else:
+            break
+        check_left(target, expected)
+        kept.add(len(files(target)))
+        disk.resize(1000)
+        kseq.pack(source, target, workers=0, shard_bytes=SHARD_BYTES, resume=True)
+        assert files(target) == expected, size
+        shutil.rmtree(target)
+    # It ended at every number of shards, and found all in the end.
+    assert kept == {0, *range(2, len(expected) + 1)}
+    assert files(target) == expected
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_the_command_tells_of_a_full_disk_in_one_line(
+    source: Path, expected: dict[str, bytes], disk: Disk, workers: str
+) -> None:
+    disk.resize(len(b"".join(expected.values())) * 19 // 20480)
+    arguments = ["pack", source, disk.path / "packed", "--shard-bytes", SHARD_BYTES, "--workers", workers]
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    # On a slow machine, a line of progress may come before it.
+    *others, last = done.stderr.splitlines()
+    assert re.fullmatch(rf"kseq: {disk.path}/packed/\S+: cannot be written: No space left on device", last)
+    assert all("images/s" in line for line in others)
+    check_left(disk.path / "packed", expected)
+    disk.resize(1000)
+    kseq.pack(source, disk.path / "packed", workers=0, shard_bytes=SHARD_BYTES, resume=True)
+    assert files(disk.path / "packed") == expected
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(source: Path, disk: Disk) -> None:
+    disk.resize(16)
+    with pytest.raises(WriteError, match=r"packed: the shards to be made take about [\d,]+ bytes, the disk has 1\d,\d{3} free"):
+        kseq.pack(source, disk.path / "packed", workers=0)
+    assert not list(disk.path.iterdir())
+
+
+def samples() -> Any:
+    return ({"image": np.full((64, 64, 3), number, np.uint8), "label": number % 2} for number in range(10))
+
+
+@pytest.mark.usefixtures("no_estimate")
+@pytest.mark.parametrize("kibibytes", [16, 64, 120])
+def test_a_disk_that_is_too_small_for_the_spool_of_an_iterable_is_left_empty(disk: Disk, kibibytes: int) -> None:
+    disk.resize(kibibytes)
+    with pytest.raises(WriteError, match="No space left on device"):
+        kseq.pack(samples(), disk.path / "packed", workers=0)
+    assert not list(disk.path.iterdir())
+    disk.resize(1000)
+    assert kseq.pack(samples(), disk.path / "packed", workers=0).packed == 10
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/helpers/faults.c, built."""
+    compiler = shutil.which("cc")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("there is no C compiler cc, or no preloading of libraries as Linux has it")
+    path = tmp_path_factory.mktemp("library") / "faults.so"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, HELPERS / "faults.c", "-ldl"], check=True)
+    return path
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where there is some: hundreds of flushes take their time on a disk."""
+    place = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=place if place.is_dir() else tmp_path) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("calls", ["writes", "flushes"])
+def test_every_call_that_fails_is_told_and_no_flush_is_tried_again(library: Path, memory: Path, calls: str) -> None:
+    environment = dict(os.environ, LD_PRELOAD=str(library))
+    arguments = [str(HELPERS / "faults.py"), str(memory), calls]
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=200, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    count = int(done.stderr.split()[0])
+    # Each of the files is flushed once, and the folder after each.
+    assert count == 2 * (NUM_SHARDS + 2) if calls == "flushes" else count > 100, count

@@ -1,0 +1,291 @@
+"""Tables of images: which columns are read, what becomes of odd rows, and that a table packs what a folder does."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+import kseq
+from kseq.errors import ArgumentError, KseqError, SourceError
+from kseq.sources.column_roles import Columns
+from kseq.sources.registry import open_source
+from kseq.sources.table import TableSource
+from tests.helpers.photos import write_numbered
+
+Row = dict[str, Any]
+
+
+def write_csv(path: Path, rows: list[Row]) -> Path:
+    lines = [list(rows[0]), *([("" if value is None else str(value)) for value in row.values()] for row in rows)]
+    quoted = [[f'"{cell}"' if "," in cell or "\n" in cell else cell for cell in line] for line in lines]
+    path.with_suffix(".csv").write_text("".join(",".join(line) + "\n" for line in quoted))
+    return path.with_suffix(".csv")
+
+
+def write_jsonl(path: Path, rows: list[Row]) -> Path:
+    path.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path.with_suffix(".jsonl")
+
+
+def write_parquet(path: Path, rows: list[Row]) -> Path:
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path.with_suffix(".parquet"), row_group_size=2)
+    return path.with_suffix(".parquet")
+
+
+WRITERS = [write_csv, write_jsonl, write_parquet]
+Writer = Callable[[Path, list[Row]], Path]
+
+
+def load(path: Path, columns: Columns | None = None, **settings: Any) -> TableSource:
+    found = open_source(str(path), None, columns or Columns(), settings.pop("root", None), settings.pop("class_names", None))
+    assert isinstance(found, TableSource)
+    return found
+
+
+def named(source: TableSource) -> list[tuple[str, int]]:
+    return [(os.fsdecode(image.path), image.label) for image in source.images]
+
+
+def refused(source: TableSource) -> dict[str, str]:
+    return {os.fsdecode(image.path): image.refused for image in source.images if image.refused}
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> None:
+    write_numbered(tmp_path / "photos", {"daisy": 7, "rose": 5})
+    files = sorted((tmp_path / "photos").rglob("*.png"))
+    rows = [{"file": str(each.relative_to(tmp_path / "photos")), "class": each.parent.name} for each in files]
+    table = write(tmp_path / "photos" / "table", rows)
+    options: dict[str, Any] = {"encoding": "raw", "image_size": (4, 4), "val": 0.25, "workers": 0}
+    kseq.pack(table, tmp_path / "from-table", **options)
+    table.unlink()
+    kseq.pack(tmp_path / "photos", tmp_path / "from-folder", **options)
+    one, other = (kseq.ShardDataset(tmp_path / name) for name in ("from-table", "from-folder"))
+    assert one.classes == other.classes == ("daisy", "rose")
+    assert [one.source(number) for number in range(12)] == [other.source(number) for number in range(12)]
+    for split in ("train", "val"):
+        pair = [kseq.ShardDataset(tmp_path / name, split) for name in ("from-table", "from-folder")]
+        batches = [each.read(range(len(each))) for each in pair]
+        for field in ("image", "label"):
+            np.testing.assert_array_equal(batches[0][field], batches[1][field], strict=True)
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_rows_stay_in_their_order_and_columns_go_by_their_names(tmp_path: Path, write: Writer) -> None:
+    rows = [
+        {"note": "x, y", "kind": "rose", "photo": "b.jpg", "part": "Valid", "owner": "ann"},
+        {"note": None, "kind": "daisy", "photo": "a.jpg", "part": "train", "owner": "bob"},
+        {"note": "z", "kind": "rose", "photo": "c.jpg", "part": None, "owner": None},
+    ]
+    source = load(write(tmp_path / "t", rows), Columns(("photo",), "kind", "part", "owner"))
+    assert source.class_names == ("daisy", "rose")
+    found = [(image.path, image.label, image.split, image.group) for image in source.images]
+    assert found == [(b"b.jpg", 1, "val", "ann"), (b"a.jpg", 0, "train", "bob"), (b"c.jpg", 1, None, None)]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_classes_that_are_numbers_come_in_the_order_of_numbers(tmp_path: Path, write: Writer) -> None:
+    rows = [{"path": f"{label}.jpg", "label": label} for label in (10, 9, 2)]
+    assert load(write(tmp_path / "t", rows)).class_names == ("2", "9", "10")
+
+
+def test_the_delimiter_is_found_and_a_mark_of_the_byte_order_is_no_name(tmp_path: Path) -> None:
+    for delimiter in ",;\t|":
+        (tmp_path / "t.csv").write_text(f"\ufeffimage{delimiter}label\n'a b.jpg{delimiter}x\n\nc.jpg{delimiter}y\n", "utf-8")
+        assert named(load(tmp_path / "t.csv")) == [("'a b.jpg", 0), ("c.jpg", 1)]
+
+
+def test_a_csv_with_the_mark_of_utf16_is_read_as_such(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,label\nä.jpg,x\n", "utf-16")
+    assert named(load(tmp_path / "t.csv")) == [("ä.jpg", 0)]
+
+
+def test_numbers_too_long_to_be_numbers_are_names(tmp_path: Path) -> None:
+    long = "9" * 5000
+    assert load(write_csv(tmp_path / "t", [{"image": "a", "label": long}, {"image": "b", "label": "10"}])).class_names == (
+        "10",
+        long,
+    )
+
+
+def test_a_path_or_a_label_that_is_no_text_is_none(tmp_path: Path) -> None:
+    paths = [{"image": value, "label": "x"} for value in ({"path": "a.jpg"}, ["a.jpg"], 3, "\ud800.jpg")]
+    labels = [{"image": f"{number}.jpg", "label": value} for number, value in enumerate((["x"], {"x": 1}, "\ud800"))]
+    source = load(write_jsonl(tmp_path / "t", [*paths, *labels, {"image": "good.jpg", "label": "x"}]))
+    reasons = [f"row {row} names no image" for row in range(1, 5)] + [f"row {row} has no label" for row in range(5, 8)]
+    assert [image.refused for image in source.images] == [*reasons, None]
+
+
+def test_bytes_of_a_parquet_file_are_text(tmp_path: Path) -> None:
+    source = load(write_parquet(tmp_path / "t", [{"image": b"a\xe9.jpg", "label": b"x"}]))
+    assert (source.images[0].path, source.class_names) == (b"a\xe9.jpg", ("x",))
+
+
+def test_a_pipe_is_no_table_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    for source_format in (None, "csv"):
+        with pytest.raises(SourceError, match="t.csv: is n"):
+            kseq.pack(tmp_path / "t.csv", tmp_path / "packed", source_format=source_format, workers=0)
+
+
+def test_a_name_that_is_not_utf8_survives_byte_for_byte(tmp_path: Path) -> None:
+    name = b"f\xe9e, or not.png"
+    write_numbered(tmp_path / "x", {"a": 1})
+    os.rename(tmp_path / "x/a/00000.png", os.fsencode(tmp_path) + b"/" + name)
+    (tmp_path / "t.csv").write_bytes(b'image,label\n"' + name + b'",a\n')
+    kseq.pack(tmp_path / "t.csv", tmp_path / "packed", workers=0)
+    assert os.fsencode(kseq.ShardDataset(tmp_path / "packed").source(0)) == name
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_odd_rows_are_refused_with_the_reason(tmp_path: Path, write: Writer) -> None:
+    rows = [
+        {"image": "a.jpg", "label": "x"},
+        {"image": "b.jpg", "label": None},
+        {"image": "a.jpg", "label": "y"},
+        {"image": None, "label": "x"},
+        {"image": "c.jpg", "label": "z"},
+    ]
+    source = load(write(tmp_path / "t", rows), class_names=["y", "x", "never"])
+    assert source.class_names == ("y", "x", "never")
+    assert refused(source) == {
+        "b.jpg": "row 2 has no label",
+        "a.jpg": "row 3 names an image again: that of row 1",
+        "(row 4)": "row 4 names no image",
+        "c.jpg": "row 5 has a label that is not among the class names: 'z'",
+    }
+
+
+@pytest.mark.parametrize("write", [write_jsonl, write_parquet])
+def test_nan_is_no_label_and_floats_that_are_whole_are_numbers(tmp_path: Path, write: Writer) -> None:
+    rows = [{"image": "a.jpg", "label": 1.0}, {"image": "b.jpg", "label": math.nan}]
+    source = load(write(tmp_path / "t", rows))
+    assert source.class_names == ("1",)
+    assert refused(source) == {"b.jpg": "row 2 has no label"}
+
+
+def test_refused_rows_are_counted_and_listed(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "photos", {"a": 4})
+    rows: list[Row] = [{"image": f"photos/a/{number:05d}.png", "label": "a"} for number in range(4)]
+    rows += [{"image": "photos/a/00000.png", "label": "a"}, {"image": "nowhere.png", "label": "a"}, {"image": "x", "label": ""}]
+    report = kseq.pack(write_csv(tmp_path / "t", rows), tmp_path / "packed", val=0.5, workers=0)
+    assert (report.found, report.packed) == (7, 4)
+    assert [(each.path, each.reason) for each in report.rejected] == [
+        (b"photos/a/00000.png", "row 5 names an image again: that of row 1"),
+        (b"nowhere.png", "cannot be read: No such file or directory"),
+        (b"x", "row 7 has no label"),
+    ]
+    assert len(kseq.ShardDataset(tmp_path / "packed")) == 4
+
+
+def test_paths_are_relative_to_the_table_or_to_the_root_or_absolute(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "photos", {"a": 2})
+    (tmp_path / "tables").mkdir()
+    rows = [{"image": "a/00000.png", "label": "a"}, {"image": str(tmp_path / "photos/a/00001.png"), "label": "a"}]
+    table = write_csv(tmp_path / "tables/t", rows)
+    assert [image.num_bytes > 0 for image in load(table).images] == [False, True]
+    assert [image.num_bytes > 0 for image in load(table, root=str(tmp_path / "photos")).images] == [True, True]
+
+
+def test_images_of_a_group_share_a_split(tmp_path: Path) -> None:
+    rows = [{"image": f"{n}.jpg", "label": f"c{n % 2}", "patient": f"p{n // 10}" if n < 90 else ""} for n in range(100)]
+    source = load(write_csv(tmp_path / "t", rows), Columns(group="patient"))
+    plan = kseq.packing.plan.make_plan(source, kseq.packing.settings.Settings(), {"val": 0.3, "test": 0.2})
+    for patient in range(9):
+        assert len(set(plan.splits[10 * patient : 10 * patient + 10])) == 1
+    assert {"train", "val", "test"} == set(plan.splits)
+    # Of 19 groups, nine of ten images and ten of one.
+    units = [plan.splits[10 * patient] for patient in range(9)] + plan.splits[90:]
+    assert (units.count("val"), units.count("test")) == (6, 4)
+
+
+def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
+    rows = [{"image": "1.jpg", "label": "a", "who": "ann", "split": "train"}]
+    rows += [{"image": "2.jpg", "label": "a", "who": "ann", "split": "test"}]
+    source = load(write_csv(tmp_path / "t", rows), Columns(split="split", group="who"))
+    with pytest.raises(SourceError, match="group 'ann' has images in the splits train and test, allowed is one"):
+        kseq.packing.plan.make_plan(source, kseq.packing.settings.Settings(), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("t.csv", "", "is empty, expected is a first line"),
+        (
+            "t.csv",
+            "photo,label\na,b\n",
+            r"which column is the image\? \(--image\) No column is called image, path, .* photo, label",
+        ),
+        ("t.csv", "image,label\na,b,c\n", "row 1 has 3 cells, the first line names 2 columns"),
+        ("t.csv", 'image,label\n"a,b\n', "is not a CSV that can be read: unexpected end of data"),
+        ("t.csv", "image,label\n", "none of its 0 rows can be packed"),
+        ("t.csv", "image,label\na,\n", r"none of its 1 rows can be packed \(first: a: row 1 has no label\)"),
+        ("t.csv", "image,label,label\na,b,c\n", "has 2 columns called 'label', allowed is one"),
+        ("t.jsonl", "[" * 100_000, "row 1 is not JSON: "),
+        ("t.jsonl", "", "is empty, expected is an object"),
+        ("t.jsonl", '{"image": "a", "label": 1}\n{', "row 2 is not JSON: "),
+        ("t.jsonl", '{"image": "a", "label": 1}\n[1, 2]\n', r"row 2 is \[1, 2\], expected is an object"),
+        ("t.parquet", "PAR1 or not", "is not a Parquet or Arrow file that can be read: "),
+        ("t.xlsx", "x", r"is neither a folder of images nor a file that its name tells \(.csv, .tsv, "),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_why_in_one_line(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SourceError, match=words) as caught:
+        load(tmp_path / name)
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_split_that_does_not_exist_is_named_with_its_row(tmp_path: Path) -> None:
+    rows = [{"image": "a", "label": "x", "s": "train"}, {"image": "b", "label": "x", "s": "dev"}]
+    with pytest.raises(SourceError, match="row 2: split 'dev', allowed are train, val, validation, valid, test"):
+        load(write_csv(tmp_path / "t", rows), Columns(split="s"))
+
+
+def test_arguments_that_do_not_go_with_the_source_are_refused(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "photos", {"a": 1})
+    table = write_csv(tmp_path / "t", [{"image": "a", "label": "b"}])
+    cases: list[tuple[Path, dict[str, Any], type[KseqError], str]] = [
+        (tmp_path / "photos", {"label": "x"}, ArgumentError, "go with a table"),
+        (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "a root goes with csv"),
+        (table, {"source_format": "excel"}, ArgumentError, "source_format='excel': allowed are folder, csv, jsonl, parquet"),
+        (table, {"root": tmp_path / "none"}, SourceError, "none: is not a folder"),
+        (table, {"group": "who"}, SourceError, "has no column 'who' .--group., its columns are image, label"),
+        (table, {"source_format": "folder"}, SourceError, "is a file, expected is a folder"),
+    ]
+    for source, options, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            kseq.pack(source, tmp_path / "packed", workers=0, **options)
+        assert not (tmp_path / "packed").exists()
+
+
+def test_a_format_that_the_name_does_not_tell_can_be_said(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("image,label\na.jpg,x\n")
+    found = open_source(str(tmp_path / "list.txt"), "csv", Columns(), None, None)
+    assert found.class_names == ("x",)
+
+
+def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_path: Path) -> None:
+    write_numbered(tmp_path / "photos", {"a": 6, "b": 6})
+    files = sorted(str(each.relative_to(tmp_path)) for each in (tmp_path / "photos").rglob("*.png"))
+    rows: list[Row] = [{"image": each, "label": each.split("/")[1]} for each in files]
+    options: dict[str, Any] = {"encoding": "raw", "image_size": (4, 4), "shard_bytes": 100, "workers": 0}
+    table = write_csv(tmp_path / "t", rows)
+    kseq.pack(table, tmp_path / "packed", **options)
+    (tmp_path / "packed/index.h5").unlink()
+    (tmp_path / "packed/shard-00003.h5").unlink()
+    assert kseq.pack(table, tmp_path / "packed", resume=True, **options).resumed > 0
+    (tmp_path / "packed/index.h5").unlink()
+    write_csv(tmp_path / "t", [*rows[1:], rows[0]])
+    with pytest.raises(KseqError, match="it was packed from other images or with other settings"):
+        kseq.pack(table, tmp_path / "packed", resume=True, **options)

@@ -1,0 +1,532 @@
+"""The benchmark runs, tells what it found, and reports who could not take part."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kseq
+from kseq.errors import ArgumentError, SourceError
+from kseq_tools.bench import contest, curves, environments, packing, photos, planning, reading, roster, scale, splits
+from kseq_tools.bench import fit as fitting
+from kseq_tools.bench.contest import ContestantError, Row, Runner, run_once, take_turns
+from kseq_tools.bench.reading import Setting
+from kseq_tools.bench.stamps import make_once
+from kseq_tools.bench.tables import Goal, Table, plot
+from kseq_tools.commands import bench as command
+from kseq_tools.main import main
+from tests.helpers.photos import write_photos
+
+BARE = ["bare decode of kseq's whole images", "bare decode of the whole files"]
+OURS = ["kseq", "plain memory copy", "kseq, files as they are", *BARE]
+SMALL = ["--num-images", "30", "--rounds", "2", "--batch-size", "8", "--workers", "2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the benchmark has worked in: photos, and kseq's store of table R."""
+    path = tmp_path_factory.mktemp("bench")
+    assert main(["bench", "--folder", str(path), *SMALL, "--tables", "R", "--contestants", "kseq"]) == 0
+    return path
+
+
+def test_the_reading_tables_are_measured_printed_and_written(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    results = folder / "results.json"
+    arguments = ["bench", "--folder", str(folder), *SMALL, "--tables", "R", "J", "N", "--json", str(results)]
+    assert main([*arguments, "--contestants", *OURS]) == 0
+    printed = capfd.readouterr().out
+    tables = json.loads(results.read_text())["tables"]
+    assert [table["table"] for table in tables] == ["R", "J", "N"]
+    assert [{row["name"] for row in table["rows"]} for table in tables] == [
+        {"kseq", "plain memory copy"},
+        {"kseq", "kseq, files as they are", *BARE},
+        {"kseq", "kseq, files as they are", *BARE},
+    ]
+    for table in tables:
+        for row in table["rows"]:
+            assert len(row["rates"]) == 2, row
+            assert not row["note"], row
+            assert row["name"] in printed
+    assert "2 threads" in printed and "images/s" in printed
+
+
+def test_a_second_run_uses_the_stores_of_the_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "run_once", None)
+    monkeypatch.setattr(photos, "process_pool", None)
+    assert main(["bench", "--folder", str(folder), *SMALL, "--tables", "R", "--contestants", "kseq"]) == 0
+
+
+def test_photos_may_be_ones_own(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", {"a": 5, "b": 4})
+    sources = photos.make_sources(str(tmp_path / "sources"), str(tmp_path / "photos"), 30, 1)
+    raw = np.load(os.path.join(sources["R"], "images.npy"))
+    assert raw.shape == (30, 224, 224, 3)
+    assert len({image.tobytes() for image in raw}) == 30
+    for table in "JN":
+        report = kseq.pack(sources[table], tmp_path / table, workers=0)
+        assert (report.packed, report.found, len(report.class_names)) == (30, 30, 10)
+
+
+def test_made_photos_are_about_three_bits_a_pixel(folder: Path, tmp_path: Path) -> None:
+    kseq.pack(folder / "sources" / "N", tmp_path / "packed", workers=0)
+    dataset = kseq.ShardDataset(tmp_path / "packed")
+    pixels = sum(sample["image"].shape[0] * sample["image"].shape[1] for sample in dataset)
+    assert 2.5 < 8 * sum(len(dataset.stored_bytes(number)) for number in range(30)) / pixels < 4.5
+
+
+def test_a_name_that_is_not_known_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--folder", str(tmp_path), "--contestants", "FFVC"]) == 1
+    assert capsys.readouterr().err.startswith("kseq: --contestants 'FFVC': allowed are 'kseq', ")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The one line with which the command refuses its arguments, before any work."""
+    assert main(["bench", *map(str, arguments)]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    return printed.err.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--num-images", -3, "--num-images=-3: allowed is 1 or more"),
+        ("--rounds", 0, "--rounds=0: allowed is 1 or more"),
+        ("--batch-size", 0, "--batch-size=0: allowed is 1 or more"),
+        ("--workers", 0, "--workers=0: allowed is 1 or more"),
+        ("--images", "no-such", "/no-such: is not there, expected is a folder of images"),
+        ("--images", "empty", "/empty: holds no class folder, expected is "),
+        ("--images", "bench/sources", "/bench/sources: lies in the folder to work in, "),
+        ("--plot", "bars.abc", "--plot bars.abc: the suffix is '.abc', allowed are "),
+        ("--plot", "bars", "--plot bars: the suffix is '', allowed are "),
+        ("--plot", "no-such/bars.png", "--plot no-such/bars.png: cannot be written: No such file or directory"),
+        ("--json", "no-such/a.json", "--json no-such/a.json: cannot be written: No such file or directory"),
+        ("--json", "empty", "--json empty: cannot be written: Is a directory"),
+        ("--folder", "file/bench", "/file/bench: cannot be written: Not a directory"),
+        ("--folder", "somebodys", "/somebodys: holds other things, allowed is a new folder, or that of an earlier run"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_the_work(
+    option: str, value: object, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option == "--plot":
+        pytest.importorskip("matplotlib", reason="only a chart needs matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "make_sources", None)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "somebodys" / "sources").mkdir(parents=True)
+    assert text in refused(capsys, "--folder", "bench", option, value)
+
+
+def test_a_file_that_could_be_written_is_not_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "a.json"
+    refused(capsys, "--folder", tmp_path / "bench", "--images", tmp_path / "no-such", "--json", results)
+    command._check_writable("--json", str(results))
+    assert not results.exists()
+    results.write_text("kept")
+    command._check_writable("--json", str(results))
+    assert results.read_text() == "kept"
+
+
+def test_a_chart_without_matplotlib_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    assert "bars.png: needs matplotlib, which cannot be imported: " in refused(
+        capsys, "--folder", tmp_path / "bench", "--plot", tmp_path / "bars.png"
+    )
+
+
+def test_an_error_of_the_system_is_printed_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/a/file")
+
+    monkeypatch.setattr(command, "make_sources", fail)
+    assert main(["bench", "--folder", str(tmp_path / "bench")]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "kseq: /a/file: Permission denied"
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", {"a": 3})
+    broken = next((tmp_path / "photos" / "a").iterdir())
+    broken.write_bytes(b"no image")
+    for _ in range(2):
+        with pytest.raises(SourceError, match=f"^{broken}: cannot be decoded$"):
+            photos.make_sources(str(tmp_path / "sources"), str(tmp_path / "photos"), 3, 1)
+
+
+def test_a_folder_is_made_once_for_the_same_content(tmp_path: Path) -> None:
+    folder, made = tmp_path / "folder", []
+
+    def make(name: str) -> None:
+        folder.mkdir()
+        (folder / name).touch()
+        made.append(name)
+
+    for content in ("one", "one", "two", "one"):
+        make_once(str(folder), content, partial(make, content))
+        assert [each.name for each in folder.iterdir()] == [content]
+    assert made == ["one", "two", "one"]
+    for each in folder.iterdir():
+        each.unlink()
+    folder.rmdir()
+    make_once(str(folder), "one", partial(make, "again"))
+    assert made[-1] == "again"
+
+
+def test_a_folder_whose_making_was_interrupted_is_not_believed(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    make_once(str(folder), "one", folder.mkdir)
+
+    def interrupted() -> None:
+        folder.mkdir()
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_once(str(folder), "two", interrupted)
+    make_once(str(folder), "one", folder.mkdir)
+    assert not list(folder.iterdir())
+
+
+def test_sources_of_another_count_or_of_other_images_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("photos", 4), ("others", 3)):
+        write_photos(tmp_path / name, {"a": count})
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for images, count in (("photos", 12), ("photos", 11), ("others", 11)):
+        sources = photos.make_sources("sources", images, count, 1)
+        found.append(np.load(os.path.join(sources["R"], "images.npy")))
+        assert [sum(len(names) for _, _, names in os.walk(sources[table])) for table in "JN"] == [count] * 2
+    assert [len(each) for each in found] == [12, 11, 11]
+    assert not np.array_equal(found[1], found[2])
+    # A path below another folder is another folder.
+    monkeypatch.setattr(photos, "process_pool", None)
+    photos.make_sources("sources", str(tmp_path / "others"), 11, 1)
+    (tmp_path / "below").mkdir()
+    assert photos.describe("others", 11) == f"11 {tmp_path / 'others'}"
+
+
+def setting(folder: Path, *names: str, num_images: int = 30, images: str | None = None) -> Setting:
+    return Setting(str(folder), images, num_images, 8, 2, 2, names or None)
+
+
+def quiet(text: str) -> None:
+    """Instead of a word on what is done now."""
+
+
+def test_a_store_is_written_anew_for_other_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def run(name: str, command: object, job: dict, *_: object) -> None:
+        assert not os.path.exists(job["store"])
+        assert not os.path.exists(f"{job['store']}.made")
+        os.makedirs(job["store"])
+        written.append(job["table"])
+
+    monkeypatch.setattr(reading, "run_once", run)
+    monkeypatch.chdir(tmp_path)
+    ours = roster.contestant("kseq", "R")
+    for number, images in ((30, None), (30, None), (29, None), (29, "a"), (29, str(tmp_path / "a")), (29, "b")):
+        reading.prepare(ours, "R", setting(tmp_path, num_images=number, images=images), "", quiet)
+    assert len(written) == 4
+
+
+def test_a_store_holds_nothing_of_a_writing_that_was_interrupted(folder: Path, tmp_path: Path) -> None:
+    stale = tmp_path / "stores" / "kseq_shards-R-png"
+    write_photos(stale, {"class0": 1})
+    _, job = reading.prepare(roster.contestant("kseq", "R"), "R", setting(tmp_path), str(folder / "sources" / "R"), quiet)
+    assert len(kseq.ShardDataset(job["store"])) == 30
+
+
+def script(tmp_path: Path, code: str) -> list[str]:
+    path = tmp_path / f"script{len(list(tmp_path.iterdir()))}.py"
+    path.write_text(code)
+    return [sys.executable, str(path)]
+
+
+def start(name: str, tmp_path: Path, code: str) -> Callable[[], Runner]:
+    return partial(Runner, name, script(tmp_path, code), JOB, str(tmp_path))
+
+
+JOB = {"table": "R", "action": "read"}
+GOOD = """
+import sys
+print('{"ready": true}', flush=True)
+for _ in sys.stdin:
+    print('{"images": 10, "seconds": 2.0, "label_sum": 3}', flush=True)
+"""
+
+
+def test_contestants_take_turns_and_one_that_breaks_is_left_out(tmp_path: Path) -> None:
+    rows = {name: Row(name) for name in ("good", "wrong", "broken")}
+    starts = {
+        "good": start("good", tmp_path, GOOD),
+        "wrong": start("wrong", tmp_path, GOOD.replace("3}", "4}")),
+        "broken": start("broken", tmp_path, "raise ValueError('no such thing')"),
+    }
+    take_turns(starts, 3, rows, {"images": 10, "label_sum": 3})
+    assert rows["good"].rates == rows["wrong"].rates == [5.0] * 3
+    assert (rows["good"].note, rows["wrong"].note[:23]) == ("", "not every sample once: ")
+    assert rows["broken"].rates == []
+    assert "ValueError: no such thing" in rows["broken"].note
+
+
+def test_each_round_is_checked_to_hold_every_sample(tmp_path: Path) -> None:
+    rows = {"it": Row("it")}
+    take_turns({"it": start("it", tmp_path, GOOD)}, 3, rows, {"images": 10, "label_sum": 4})
+    assert rows["it"].rates == [5.0] * 3
+    assert rows["it"].note == "not every sample once: {'label_sum': 3}, expected {'images': 10, 'label_sum': 4}"
+
+
+def test_a_process_that_says_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contest, "_PATIENCE", 0.5)
+    with pytest.raises(ContestantError, match=r"^it: no answer in 0.5 s$"):
+        run_once("it", script(tmp_path, "import time; time.sleep(60)"), JOB, str(tmp_path))
+
+
+def test_a_process_that_cannot_be_started_or_understood_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(ContestantError, match=r"^it: /no/python cannot be run: No such file or directory$"):
+        run_once("it", ["/no/python"], JOB, str(tmp_path))
+    with pytest.raises(ContestantError, match=r"^it: said 'hello', expected is JSON$"):
+        run_once("it", script(tmp_path, "print('hello')"), JOB, str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [("#!/bin/sh\necho ensurepip is not; echo available; exit 1", "ensurepip is not available"), ("", "cannot be run: ")],
+)
+def test_where_no_environment_can_be_made_that_is_the_contestants_error(
+    code: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(code)
+    python.chmod(0o755 if code else 0o644)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(ContestantError, match=text):
+        environments.make_environment(str(tmp_path / "environment"), ["lmdb"])
+
+
+def test_what_cannot_be_installed_is_reported_with_pips_own_line(tmp_path: Path) -> None:
+    with pytest.raises(ContestantError, match=r"^cannot be installed: ERROR: .*no-such-file.whl"):
+        environments.make_environment(str(tmp_path / "environment"), [str(tmp_path / "no-such-file.whl")], ["--no-index"])
+
+
+def test_a_contestant_that_cannot_be_installed_has_a_row(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    missing = roster.Contestant("missing", "lmdb_records.py", "R", "lmdb", ("/no/such/file.whl",), pip_options=("--no-index",))
+    monkeypatch.setattr(reading, "CONTESTANTS", (roster.CONTESTANTS[0], missing))
+    assert main(["bench", "--folder", str(folder), *SMALL, "--tables", "R"]) == 0
+    assert "missing: cannot be installed: ERROR: " in capfd.readouterr().out
+
+
+def table(**rates: list[float]) -> Table:
+    rows = [Row(name, list(each)) for name, each in rates.items()]
+    return Table("T", "a title", "images/s", rows, "kseq", [Goal("slow", 2), Goal("fast", 0.9)], ["a note"])
+
+
+def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    found = table(kseq=[10, 20, 60], slow=[5, 5, 10])
+    assert found.ratio(found.rows[1]) == 4
+    assert found.ratio(Row("none")) is None
+
+
+def test_the_text_says_what_was_missed() -> None:
+    lines = table(kseq=[100, 110, 120], slow=[50, 52, 54], fast=[130, 132, 150], other=[]).text().splitlines()
+    assert lines[0] == "T  a title"
+    assert [line.split()[0] for line in lines[2:]] == ["fast", "kseq", "slow", "other:", "a"]
+    assert lines[2].endswith("0.8 x  0.9 x, missed")
+    assert lines[4].split()[-4:] == ["2.12", "x", "2", "x"]
+    assert lines[5] == "other: no figures"
+
+
+def test_without_a_row_of_ours_nothing_is_compared_or_judged() -> None:
+    for found in (table(slow=[50, 52], fast=[130]), table(kseq=[], slow=[50, 52], fast=[130])):
+        text = found.text()
+        assert "nan" not in text and "must be" not in text and "missed" not in text and "kseq is" not in text
+        assert "NaN" not in json.dumps(found.as_json())
+
+
+def test_times_stay_in_their_order_and_are_better_when_they_are_less() -> None:
+    times = Table("T", "times", "ms", [Row("a", [5.0]), Row("b", [1.0])], "", [Goal("a", 4), Goal("b", 2)], less_is_better=True)
+    lines = times.text().splitlines()
+    assert lines[2].split() == ["a", "5", "5", "5", "under", "4,", "missed"]
+    assert lines[3].split() == ["b", "1", "1", "1", "under", "2"]
+
+
+def test_a_chart_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="only a chart needs matplotlib")
+    plot([table(kseq=[10, 12], slow=[5, 6])], str(tmp_path / "bars.png"))
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_chart_of_nothing_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="only a chart needs matplotlib")
+    with pytest.raises(ArgumentError, match=r"nothing is drawn, since no table has rates$"):
+        plot([table(kseq=[])], str(tmp_path / "bars.png"))
+
+
+def test_a_table_that_fails_as_a_whole_leaves_the_others_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ContestantError("scale: ended with 1: no memory")
+
+    monkeypatch.setitem(curves.CURVES, "scale", fail)
+    assert main(["bench", "--folder", str(folder), *SMALL, "--tables", "scale", "R", "--contestants", "kseq"]) == 0
+    printed = capfd.readouterr().out
+    assert "scale  not measured\nkseq: scale: ended with 1: no memory\n" in printed
+    assert "\nR  raw" in printed
+
+
+def test_tables_of_kseq_alone_need_that_it_was_asked_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reading, "take_turns", None)
+    monkeypatch.setattr(fitting, "take_turns", None)
+    monkeypatch.setattr(curves, "CURVES", {})
+    tables = ["P", "overlap", "processes", "cold", "scale", "plan", "start", "W"]
+    assert main(["bench", "--folder", str(folder), *SMALL, "--tables", *tables, "--contestants", "plain memory copy"]) == 0
+    printed = capfd.readouterr().out
+    assert printed.count("nobody who was asked for takes part") == len(tables) + 1
+
+
+def test_a_cold_epoch_that_fails_has_a_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def epoch(name: str, shuffle: bool | str, *_: object) -> float:
+        if shuffle is True:
+            raise ContestantError("it broke")
+        return 0.5
+
+    monkeypatch.setattr(curves, "_cold_epoch", epoch)
+    monkeypatch.setattr(curves, "_drop_cache", quiet)
+    found = curves._measure_cold(setting(folder), {"R": str(folder / "sources" / "R")}, quiet)
+    assert [(row.note, len(row.rates)) for row in found.rows] == [("", 2), ("it broke", 0), ("", 2), ("", 2)]
+
+
+def test_the_time_to_the_first_batch_is_told_for_each_backend_that_works(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = curves._script
+
+    def run(name: str, job: dict, chosen: Setting, variables: dict[str, str]) -> dict:
+        if variables["KERAS_BACKEND"]:
+            raise ContestantError(f"no {variables['KERAS_BACKEND']}")
+        return whole(name, job, chosen, variables)
+
+    monkeypatch.setattr(curves, "_script", run)
+    # In a folder of its own, so that the store is not there before.
+    found = curves._measure_start(setting(tmp_path), {"R": str(folder / "sources" / "R")}, quiet)
+    assert [row.name for row in found.rows if row.rates] == [
+        "without Keras: import of kseq and opening",
+        "without Keras: first batch",
+        "without Keras: all",
+    ]
+    assert [row.note for row in found.rows if row.failed] == ["no tensorflow", "no jax", "no torch"]
+
+
+def test_one_way_of_packing_that_fails_has_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise subprocess.CalledProcessError(1, "cp")
+
+    monkeypatch.setattr(kseq, "pack", lambda *_, **__: None)
+    monkeypatch.setattr(packing, "_copy", fail)
+    monkeypatch.setattr(packing, "_decode", lambda *_: None)
+    keep, raw = packing.measure_packing(setting(tmp_path, "kseq"), "", quiet)
+    assert [bool(row.rates) for row in keep.rows] == [True, True, False]
+    assert keep.rows[2].note == "Command 'cp' returned non-zero exit status 1."
+    assert {row.name: row.note for row in raw.rows if row.note} == {"FFCV": "not asked for"}
+
+
+def test_the_feeders_of_a_fit_are_those_that_were_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "take_turns", lambda *_: None)
+
+    def rows(backend: str, *names: str) -> list[str]:
+        return [row.name for row in fitting.measure_fit(backend, "small", setting(tmp_path, *names), {}, quiet).rows]
+
+    ready = "ready-made batches"
+    assert rows("tensorflow") == ["kseq", "tf.data, TFRecord", "h5py by hand", ready]
+    assert rows("tensorflow", "h5py by hand", "LMDB") == ["h5py by hand", ready]
+    assert rows("jax", "kseq", "h5py by hand") == ["kseq", ready]
+    assert rows("jax", "h5py by hand") == []
+
+
+def test_every_fit_reads_a_store_that_was_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(each: roster.Contestant, table: str, *_: object) -> tuple[list[str], dict]:
+        return [], {"store": f"{each.script} {table} {each.options.get('encoding')}"}
+
+    monkeypatch.setattr(fitting, "prepare", prepare)
+    monkeypatch.setattr(fitting, "Runner", lambda name, command, job, *_: job["store"])
+    sources = {"R": "", "J": ""}
+
+    def store(feeder: str, table: str) -> object:
+        return fitting._start("it", "jax", setting(tmp_path), sources, quiet, feeder, table)
+
+    assert store("kseq", "R") == "kseq_shards.py R None"
+    assert store("kseq", "J") == "kseq_shards.py J jpeg"
+    assert store("tf.data, TFRecord", "R") == "tfdata_tfrecord.py R None"
+    assert store("h5py by hand", "R") == "h5py_by_hand.py R None"
+
+
+def test_a_fit_reports_the_images_that_the_model_trained_on(folder: Path) -> None:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    begin = partial(fitting._start, backend=backend, setting=setting(folder), say=quiet, epochs=2)
+    rows = {"it": Row("it")}
+    start = partial(begin, "it", sources={"R": str(folder / "sources" / "R")})
+    take_turns({"it": start}, 1, rows, {"images": 61})
+    assert rows["it"].note == "not every sample once: {'images': 60}, expected {'images': 61}"
+
+
+def test_sparse_shards_are_a_dataset_that_takes_no_room(tmp_path: Path) -> None:
+    scale.make_sparse(str(tmp_path / "sparse"), 20, 5000)
+    dataset = kseq.ShardDataset(tmp_path / "sparse", verify="never")
+    assert len(dataset) == 100_000
+    assert dataset.read([0, 99_999, 50_000])["image"].shape == (3, 8, 8, 3)
+    assert sum(path.stat().st_blocks for path in (tmp_path / "sparse").iterdir()) * 512 < 20 * 40_000
+
+
+def test_planning_a_table_is_told_in_seconds_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_FOLDERS", 3)
+    monkeypatch.setattr(planning, "_FILES", 5)
+    found = planning.measure_planning(setting(tmp_path), {}, quiet)
+    assert [len(row.rates) for row in found.rows] == [2] * 6
+    names = [row.name for row in found.rows]
+    assert names[:3] == [f"path, label, split: {what}" for what in ("s", "s of the processor", "MiB")]
+    assert {goal.name for goal in found.goals} < set(names)
+
+
+def test_the_distance_of_neighbours_tells_a_block_shuffle_from_a_full_one(folder: Path) -> None:
+    store = str(folder / "stores" / "kseq_shards-R")
+    assert 0.5 < curves._spread(30, store) < 1.6
+
+
+def test_the_command_needs_a_backend_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["bench", "--backends", "mxnet"])
+    assert "invalid choice: 'mxnet'" in capsys.readouterr().err
+    assert issubclass(ContestantError, (kseq.KseqError, RuntimeError)) and not issubclass(ContestantError, ArgumentError)
+
+
+def test_the_time_and_memory_of_a_split_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, words in enumerate(([], ["--column", "--folds", "2"])):
+        assert splits.main([str(tmp_path / f"sparse {number}"), "--shards", "3", "--rows", "2000", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [
+        "6,000 samples, labels in shards",
+        *(shares := ["val=0.2, test=0.1, stratify=True", "val=0.2, test=0.1, stratify=False"]),
+        "6,000 samples, labels in the index",
+        *shares,
+        "folds=2",
+    ]
+    assert all("s of one core, at most" in line for line in lines if ": " in line)

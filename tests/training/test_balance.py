@@ -1,0 +1,348 @@
+"""Sequences of selections, balanced and weighted ones, and several datasets in proportion: what their batches hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from PIL import Image
+
+import kseq
+from kseq.errors import ArgumentError, ClosedError
+from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered  # keras asks for its backend when it is imported
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 other samples of the same classes and sizes; their pixels say 0 to 23, too."""
+    root = tmp_path_factory.mktemp("second")
+    write_numbered(root / "photos", {"a": 4, "b": 8, "c": 12})
+    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), shard_bytes=300, workers=0)
+    return root / "packed"
+
+
+@pytest.fixture(scope="module")
+def weighted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 samples without a label, whose field `worth` is their number; `height` a tenth of it."""
+    folder = tmp_path_factory.mktemp("weighted")
+    for number in range(20):
+        Image.fromarray(numbered_pixels(number)).save(folder / f"{number}.png")
+    rows = [{"image": f"{number}.png", "worth": number, "height": number / 10, "at": [1, 2]} for number in range(20)]
+    (folder / "table.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    kseq.pack(
+        folder / "table.jsonl", folder / "packed", encoding="raw", image_size=(4, 4), workers=0,
+        targets={"height": "height", "at": "at"}, weight="worth",
+    )  # fmt: skip
+    return folder / "packed"
+
+
+def ids_of(sequence: kseq.ShardSequence, epoch: int = 0) -> list[int]:
+    return [number for batch in range(len(sequence)) for number in sequence.sample_ids(batch, epoch).tolist()]
+
+
+def contents(sequence: kseq.ShardSequence) -> list[bytes]:
+    """The samples of a pass, as they come out."""
+    return [
+        image.tobytes() + bytes([label]) for images, labels in sequence for image, label in zip(images, labels, strict=True)
+    ]
+
+
+# Selections.
+
+
+def test_a_sequence_of_a_selection_serves_its_samples(numbered: Path) -> None:
+    selected = kseq.ShardDataset(numbered).where(label="b")
+    with kseq.ShardSequence(selected, batch_size=8) as sequence:
+        assert (sequence.num_samples, len(sequence), sequence.option, sequence.class_names) == (30, 4, "all", ("a", "b", "c"))
+        assert sequence.digest == selected.digest
+        found = [(numbers_of(images).tolist(), labels.tolist()) for images, labels in sequence]
+        assert [number for numbers, _ in found for number in numbers] == ids_of(sequence) == list(range(50, 80))
+        assert {label for _, labels in found for label in labels} == {1}
+
+
+def test_selections_of_train_are_shuffled_like_train_and_others_are_not(numbered: Path) -> None:
+    for split, is_shuffled in (("train", True), ("val", False), (None, False)):
+        with kseq.ShardSequence(kseq.ShardDataset(numbered, split).where(label=["a", "b"])) as sequence:
+            assert (ids_of(sequence, 0) != ids_of(sequence, 1)) == is_shuffled
+    with kseq.ShardSequence(kseq.ShardDataset(numbered, "train")) as given, kseq.ShardSequence(numbered) as by_path:
+        assert ids_of(given, 3) == ids_of(by_path, 3)
+
+
+def test_either_may_be_closed(numbered: Path) -> None:
+    dataset = kseq.ShardDataset(numbered)
+    sequence = kseq.ShardSequence(dataset)
+    other = kseq.ShardSequence({dataset: 1})
+    dataset.close()
+    for each in (sequence, other):
+        assert numbers_of(each[0][0]).tolist() == each.sample_ids(0).tolist()
+    dataset = kseq.ShardDataset(numbered)
+    kseq.ShardSequence(dataset).close()
+    assert len(dataset.read([5])["image"]) == 1
+    dataset.close()
+    with pytest.raises(ClosedError):
+        kseq.ShardSequence(dataset)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_sequence_of_joined_selections_crosses_to_processes(numbered: Path, second: Path, processes: bool) -> None:
+    joined = kseq.ShardDataset(numbered).where(label="c").concat(kseq.ShardDataset(second).take([3, 3, 5]))
+    options: dict[str, Any] = {"batch_size": 16, "workers": 2, "use_multiprocessing": processes, "shuffle": True}
+    with kseq.ShardSequence(joined, balance="class", **options) as sequence:
+        sequence.epoch = 2
+        with pickle.loads(pickle.dumps(sequence)) as copy:
+            assert (copy.epoch, copy.digest, len(copy)) == (2, joined.digest, 2)
+            assert contents(copy) == contents(sequence)
+    with kseq.ShardSequence(joined, **options) as sequence:
+        found = numbers_of(np.concatenate([images for images, _ in sequence]))
+        assert sorted(found.tolist()) == sorted([*range(80, 100), 3, 3, 5])
+
+
+def test_sample_weights_are_those_of_the_selection(numbered: Path) -> None:
+    selected = kseq.ShardDataset(numbered).take([7, 7, 3, 90])
+    with kseq.ShardSequence(selected, sample_weight=[1, 2, 3, 4], balance="class", epoch_size=40, batch_size=40) as sequence:
+        images, _, weights = sequence[0]
+    found = set(zip(numbers_of(images).tolist(), weights.tolist(), strict=True))
+    assert found == {(7, 1), (7, 2), (3, 3), (90, 4)}
+
+
+def test_a_shuffle_by_blocks_takes_a_joined_dataset(numbered: Path, second: Path) -> None:
+    joined = kseq.ShardDataset(numbered).concat(kseq.ShardDataset(second))
+    with kseq.ShardSequence(joined, shuffle="block", block_size=4, window=20, workers=1) as sequence:
+        found = numbers_of(np.concatenate([images for images, _ in sequence]))
+    assert sorted(found.tolist()) == sorted([*range(100), *range(24)])
+
+
+# Laws, in real batches.
+
+
+@pytest.mark.parametrize("epoch_size", [None, 50, 7, 500])
+def test_balance_gives_every_class_alike_in_every_pass(numbered: Path, epoch_size: int | None) -> None:
+    dataset, total = kseq.ShardDataset(numbered, "train"), Counter[int]()
+    of_class = {number: dataset.where(label=number).selected.tolist() for number in range(3)}
+    with kseq.ShardSequence(numbered, balance="class", epoch_size=epoch_size, batch_size=16, seed=4) as sequence:
+        assert sequence.num_samples == (epoch_size or 80)
+        for _ in range(4):
+            batches = list(sequence)
+            labels = Counter(np.concatenate([labels for _, labels in batches]).tolist())
+            assert sum(labels.values()) == sequence.num_samples
+            assert max(labels[number] for number in range(3)) - min(labels[number] for number in range(3)) <= 1
+            counts = Counter(numbers_of(np.concatenate([images for images, _ in batches])).tolist())
+            total += counts
+            for ids in of_class.values():
+                for each in (counts, total):
+                    assert max(each[number] for number in ids) - min(each[number] for number in ids) <= 1
+
+
+def test_classes_without_samples_are_left_out(numbered: Path) -> None:
+    selected = kseq.ShardDataset(numbered).where(label=["a", "c"])
+    with kseq.ShardSequence(selected, balance="class", epoch_size=90, batch_size=90) as sequence:
+        assert np.bincount(sequence[0][1]).tolist() == [45, 0, 45]
+    with pytest.raises(ArgumentError, match="there are no samples in <ShardDataset '.*' all: 0 samples>"):
+        kseq.ShardSequence(selected.where(label="b"), balance="class")
+
+
+@pytest.mark.parametrize("weights", ["worth", "weight", "height", np.arange(20), list(range(20))], ids=str)
+def test_weights_draw_each_sample_its_share_rounded(weighted: Path, weights: Any) -> None:
+    if isinstance(weights, str) and weights == "worth":
+        # The column is called so, the field `weight`.
+        with pytest.raises(
+            ArgumentError, match="weights='worth': allowed is a field with a number for each sample, .* has height"
+        ):
+            kseq.ShardSequence(weighted, "all", weights=weights)
+        return
+    with kseq.ShardSequence(
+        weighted, "all", weights=weights, epoch_size=100, batch_size=100, targets={"y": "height"}
+    ) as sequence:
+        exact = 100 * np.arange(20) / np.arange(20).sum()
+        for epoch in range(3):
+            counts = np.bincount(ids_of(sequence, epoch), minlength=20)
+            assert (np.abs(counts - exact) < 1).all()
+        assert numbers_of(sequence[0][0]).tolist() == sequence.sample_ids(0).tolist()
+
+
+def test_several_datasets_come_in_proportion_in_every_batch(numbered: Path, second: Path) -> None:
+    first, other = kseq.ShardDataset(numbered, "train"), kseq.ShardDataset(second)
+    with kseq.ShardSequence({first: 0.7, other: 0.3}, batch_size=16, seed=2) as sequence:
+        assert sequence.num_samples == 104
+        row: list[int] = []
+        for epoch in range(5):
+            batches = [sequence.sample_ids(number, epoch) for number in range(7)]
+            for ids in batches:
+                assert abs((ids < 100).sum() - 0.7 * len(ids)) < 1 + 0.2 / 104 * len(ids)
+            ids = np.concatenate(batches)
+            assert (ids < 100).sum() == 73
+            row += ids[ids >= 100].tolist()
+        for start in range(0, len(row) - 23, 24):
+            assert sorted(row[start : start + 24]) == list(range(100, 124))
+        images = np.concatenate([images for images, _ in sequence])
+        assert numbers_of(images).tolist() == [number if number < 100 else number - 100 for number in ids_of(sequence, 0)]
+
+
+def test_several_folders_are_mixed_by_their_paths(numbered: Path, second: Path) -> None:
+    with kseq.ShardSequence({str(numbered): 1, second: 3}, "all", epoch_size=40, batch_size=8) as sequence:
+        for number in range(5):
+            assert (sequence.sample_ids(number, 1) < 100).sum() == 2
+        with pickle.loads(pickle.dumps(sequence)) as copy:
+            assert contents(copy) == contents(sequence)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "balance": {"balance": "class"},
+    "weights": {"weights": np.arange(124) % 7},
+    "shares": {},
+}
+
+
+def given_for(name: str, numbered: Path, second: Path) -> Any:
+    first, other = kseq.ShardDataset(numbered), kseq.ShardDataset(second)
+    return {first: 2, other: 1} if name == "shares" else first.concat(other)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, second: Path, name: str) -> None:
+    def read(**arguments: Any) -> list[list[bytes]]:
+        given = given_for(name, numbered, second)
+        options = {"epoch_size": 120, "seed": 3, **OPTIONS[name], **arguments}
+        with kseq.ShardSequence(given, **options) as sequence:
+            sequence.epoch = 5
+            return [
+                [image.tobytes() for image in images] for images, _ in (sequence[number] for number in range(len(sequence)))
+            ]
+
+    expected = read(batch_size=24, workers=0)
+    assert read(batch_size=24, workers=2) == expected
+    assert read(batch_size=24, workers=2, use_multiprocessing=True) == expected
+    ranks = [read(batch_size=8, workers=1, rank=rank, world_size=3) for rank in range(3)]
+    assert [[image for share in shares for image in share] for shares in zip(*ranks, strict=True)] == expected
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_any_batch_is_the_same_wherever_a_run_goes_on(numbered: Path, second: Path, name: str) -> None:
+    with kseq.ShardSequence(given_for(name, numbered, second), seed=3, **OPTIONS[name]) as sequence:
+        passes = [contents(sequence) for _ in range(3)]
+        assert passes[0] != passes[1] != passes[2]
+    with kseq.ShardSequence(given_for(name, numbered, second), seed=3, **OPTIONS[name]) as sequence:
+        sequence.epoch = 2
+        assert contents(sequence) == passes[2]
+    with kseq.ShardSequence(given_for(name, numbered, second), seed=3, shuffle=False, **OPTIONS[name]) as sequence:
+        assert [contents(sequence) for _ in range(2)] == [passes[0]] * 2
+
+
+# Crops and flips of what comes several times.
+
+
+def crops_of(dataset: Any, **options: Any) -> list[tuple[int, bytes]]:
+    options = {"augment": kseq.RandomResizedCrop(16), "seed": 4, "shuffle": True, **options}
+    with kseq.ShardSequence(dataset, **options) as sequence:
+        return [
+            (int(sample), image.tobytes())
+            for number in range(len(sequence))
+            for sample, image in zip(sequence.sample_ids(number), sequence[number][0], strict=True)
+        ]
+
+
+def test_a_sample_that_comes_several_times_is_cropped_anew(packed_photos: Path) -> None:
+    plain = dict(crops_of(packed_photos, option="train"))
+    dataset = kseq.ShardDataset(packed_photos, "train")
+    first = int(dataset.sample_ids([0])[0])
+    again = crops_of(dataset.take([0, 1, 0, 2, 0]))
+    assert len(set(again)) == 5
+    # What comes once, and the first of several, is cropped as ever.
+    assert {sample: plain[sample] for sample, _ in again}.items() <= {(sample, crop) for sample, crop in again}
+    assert Counter(sample for sample, _ in again)[first] == 3
+    balanced = crops_of(dataset.take(range(40)), balance="class", epoch_size=200)
+    assert len(set(balanced)) == 200
+    assert set(balanced) >= {(sample, plain[sample]) for sample, _ in balanced}
+    for options in ({"batch_size": 7, "workers": 0}, {"workers": 2, "use_multiprocessing": True}):
+        assert sorted(balanced) == sorted(crops_of(dataset.take(range(40)), balance="class", epoch_size=200, **options))
+    twice = crops_of(dataset.take([0, 0]), weights=[1, 2], epoch_size=30)
+    assert len(set(twice)) == 30
+
+
+# What is refused.
+
+
+def refused(dataset: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(ArgumentError) as caught:
+        kseq.ShardSequence(dataset, *arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"balance": "label"}, "balance='label': allowed are 'class' and None"),
+        ({"balance": ["class"]}, "balance=['class']: allowed are 'class' and None"),
+        ({"balance": "class", "weights": [1] * 100}, "balance and weights exclude each other: give one of them"),
+        ({"epoch_size": 5}, "epoch_size=5: goes with balance, weights, or shares of several datasets"),
+        ({"balance": "class", "epoch_size": 0}, "epoch_size=0: allowed is 1 to 2147483647"),
+        ({"balance": "class", "epoch_size": 2.5}, "epoch_size=2.5: allowed is a whole number 1 to 2147483647"),
+        ({"balance": "class", "seed": "x"}, "seed='x': allowed is a whole number"),
+        ({"balance": "class", "shuffle": "block"}, "shuffle='block': with balance, weights or shares, allowed are True and"),
+        ({"weights": [1] * 99}, "weights has shape (99,), expected is (100,), one number per sample of the split"),
+        ({"weights": [-1.5, *[1] * 99]}, "weights has -1.5 for sample 0, allowed are finite numbers of 0 or more"),
+        ({"weights": [1, float("nan"), *[1] * 98]}, "weights has nan for sample 1, allowed are finite numbers of 0 or more"),
+        ({"weights": [float("inf")] * 100}, "weights has inf for sample 0, allowed are finite numbers of 0 or more"),
+        ({"weights": [0] * 100}, "weights are all 0, at least one above 0 is needed"),
+        ({"weights": ["a"] * 100}, "weights holds <U1: allowed is one number per sample of the split"),
+        ({"weights": "label"}, "weights='label': allowed is a field with a number for each sample"),
+        ({"weights": 5}, "weights has shape (), expected is (100,)"),
+    ],
+)
+def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: str) -> None:
+    assert words in refused(numbered, "all", **options)
+
+
+def test_refuses_what_does_not_go_with_a_dataset(numbered: Path, second: Path, weighted: Path) -> None:
+    train = kseq.ShardDataset(numbered, "train")
+    assert refused(train, "val").startswith("option='val': <ShardDataset ")
+    assert refused(train, "val").endswith("has samples of 'train', allowed are that and None")
+    with kseq.ShardSequence(train, "train") as sequence:
+        assert sequence.option == "train"
+    assert refused(train, verify="perhaps") == "verify='perhaps': allowed are first, always, never"
+    assert refused({}).startswith("dataset={}: allowed is the path")
+    assert refused([train]).startswith("dataset=[<ShardDataset ")
+    for share in (0, -1, float("nan"), float("inf"), "1", True, None):
+        assert refused({train: share}).endswith(f"is {share!r}: allowed are finite numbers above 0")
+    assert refused({numbered: 1, str(numbered): 2}).endswith("two of its paths are of the same folder")
+    words = "shares of several datasets exclude each other: give one of them"
+    assert refused({train: 1}, balance="class") == f"balance and {words}"
+    assert refused({train: 1, kseq.ShardDataset(second): 1e-9}).startswith("an epoch of 104 samples has none of dataset 1 of 2")
+    assert "they do not go together" in refused({train: 1, weighted: 1})
+    assert refused(weighted, "all", balance="class").startswith("balance='class' needs a label, ")
+    assert "at" not in refused(weighted, "all", weights="at").split(" has ")[1]
+
+
+# Training.
+
+
+@pytest.mark.parametrize("name", ["balance", "shares"])
+def test_a_model_is_fitted_on_the_samples_that_the_laws_draw(numbered: Path, second: Path, name: str) -> None:
+    import keras
+
+    class Recorder(keras.Sequential):
+        def train_step(self, data: Any) -> Any:
+            seen.append(numbers_of(data[0]).tolist())
+            return super().train_step(data)
+
+    seen: list[list[int]] = []
+    model = Recorder([keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    with kseq.ShardSequence(given_for(name, numbered, second), batch_size=31, **OPTIONS[name]) as train:
+        losses = model.fit(train, epochs=2, shuffle=False, verbose=0).history["loss"]
+        assert np.isfinite(losses).all()
+        assert train.epoch == 2
+        ids = [train.sample_ids(number, epoch) for epoch in range(2) for number in range(4)]
+    assert seen == [np.where(each < 100, each, each - 100).tolist() for each in ids]

@@ -1,0 +1,328 @@
+"""Masks and boxes go where their image goes: at packing, and in every crop, flip and resize of a batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import kseq
+from kseq.errors import ArgumentError, ImageError
+from kseq.images.bounding_boxes import check_boxes, flip_boxes, transform_boxes
+from kseq.images.rectangle import Rectangle
+
+HEIGHT, WIDTH, COUNT = 60, 90, 12
+# The second object lies at the edge, where crops take it away.
+KINDS = ["cup", "plate"]
+
+
+def write_objects(folder: Path) -> Path:
+    """Gray photos with two bright rectangles each, masks that have the same rectangles, and their boxes, as a table."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for number in range(COUNT):
+        image, mask = np.full((HEIGHT, WIDTH, 3), 40, np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+        tops, lefts = rng.integers(0, [10, 40]), rng.integers(0, [20, 60])
+        boxes = [[int(left), int(top), int(left) + 28, int(top) + 18] for top, left in zip(tops, lefts, strict=True)]
+        boxes[1][0] = max(boxes[1][0], boxes[0][2] + 2)
+        boxes[1][2] = min(boxes[1][0] + 28, WIDTH)
+        for value, (x1, y1, x2, y2) in enumerate(boxes, start=1):
+            image[y1:y2, x1:x2, value] = 220
+            mask[y1:y2, x1:x2] = 100 * value
+        Image.fromarray(image).save(folder / f"{number}.png")
+        Image.fromarray(mask).save(folder / f"{number}-mask.png")
+        rows.append(
+            {"image": f"{number}.png", "mask": f"{number}-mask.png", "boxes": boxes, "kinds": KINDS, "caption": f"no {number}"}
+        )
+    (folder / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "table.jsonl"
+
+
+def pack_objects(table: Path, target: Path, **options: Any) -> Path:
+    columns = {"mask": "mask", "boxes": "boxes", "box_labels": "kinds", "text": "caption"}
+    kseq.pack(table, target, workers=0, shard_bytes=20_000, **(columns | options))
+    return target
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_objects(tmp_path_factory.mktemp("objects"))
+
+
+@pytest.fixture(scope="module")
+def kept(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack_objects(table, tmp_path_factory.mktemp("packed") / "kept")
+
+
+@pytest.fixture(scope="module")
+def raw(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pack_objects(table, tmp_path_factory.mktemp("packed") / "raw", encoding="raw", image_size=(HEIGHT, WIDTH))
+
+
+def bounds(marked: np.ndarray) -> list[int]:
+    """x1, y1, x2, y2 around what is True."""
+    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+
+
+def assert_objects_agree(image: np.ndarray, mask: np.ndarray, boxes: np.ndarray, labels: np.ndarray, slack: float) -> None:
+    """Each box lies around the pixels of its object, in the image and in the mask."""
+    for label, box in zip(labels.tolist(), boxes, strict=True):
+        np.testing.assert_allclose(box, bounds(mask[..., 0] == 100 * (label + 1)), atol=slack)
+        np.testing.assert_allclose(box, bounds(image[..., label + 1] > 130), atol=slack)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_packing_moves_masks_and_boxes_with_their_image(table: Path, tmp_path: Path, resize: str, encoding: str) -> None:
+    pack_objects(table, tmp_path / "packed", encoding=encoding, image_size=(120, 120), resize=resize)
+    for sample in kseq.ShardDataset(tmp_path / "packed"):
+        assert_objects_agree(sample["image"], sample["mask"], sample["boxes"], sample["labels"], 2)
+        assert len(sample["boxes"]) == 2 or resize == "crop"
+
+
+def test_packing_with_a_longest_side_moves_boxes_too(table: Path, tmp_path: Path) -> None:
+    pack_objects(table, tmp_path / "packed", encoding="jpeg", max_side=45)
+    for sample in kseq.ShardDataset(tmp_path / "packed"):
+        assert sample["image"].shape[:2] == sample["mask"].shape[:2] == (30, 45)
+        assert_objects_agree(sample["image"], sample["mask"], sample["boxes"], sample["labels"], 1.5)
+
+
+AUGMENTS: dict[str, dict[str, Any]] = {
+    "resized": {"input_shape": (97, 71, 3)},
+    "cropped to the ratio": {"input_shape": (80, 80, 3), "crop_to_aspect_ratio": True},
+    "padded": {"input_shape": (100, 100, 3), "pad_to_aspect_ratio": True},
+    "center crop": {"augment": kseq.CenterCrop((50, 60))},
+    "random crop": {"augment": kseq.RandomResizedCrop((64, 80), scale=(0.3, 1))},
+    "flipped": {"input_shape": (60, 90, 3), "augment": kseq.RandomFlip("horizontal_and_vertical")},
+    "all of it": {"augment": [kseq.RandomResizedCrop(96, scale=(0.4, 1)), kseq.RandomFlip("horizontal_and_vertical")]},
+}
+TARGETS = {name: name for name in ("mask", "boxes", "labels", "boxes_mask", "labels_mask")}
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+@pytest.mark.parametrize("stored", ["kept", "raw"])
+def test_batches_move_masks_and_boxes_with_their_image(name: str, stored: str, request: pytest.FixtureRequest) -> None:
+    options = AUGMENTS[name]
+    with kseq.ShardSequence(request.getfixturevalue(stored), batch_size=5, targets=TARGETS, workers=2, **options) as sequence:
+        seen = 0
+        for _ in range(3):
+            for images, targets in sequence:
+                assert targets["mask"].shape == (*images.shape[:3], 1)
+                for place, image in enumerate(images):
+                    there = targets["boxes_mask"][place]
+                    np.testing.assert_array_equal(there, targets["labels_mask"][place])
+                    boxes, labels = targets["boxes"][place][there], targets["labels"][place][there]
+                    assert_objects_agree(image, targets["mask"][place], boxes, labels, 3)
+                    seen += len(boxes)
+        assert seen > 40
+
+
+def test_boxes_whose_centre_is_cropped_away_go_with_their_labels(kept: Path) -> None:
+    with kseq.ShardSequence(
+        kept, augment=kseq.RandomResizedCrop(48, scale=(0.1, 0.3)), targets=TARGETS, batch_size=12, workers=0
+    ) as sequence:
+        _, targets = sequence[0]
+    counts = targets["boxes_mask"].sum(axis=1)
+    assert counts.min() < 2
+    gone = ~targets["boxes_mask"]
+    assert (targets["labels"][gone] == -1).all()
+    assert (targets["boxes"][gone] == 0).all()
+    assert (targets["labels"][~gone] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"workers": 3}, {"workers": 2, "use_multiprocessing": True}, {"workers": 0, "verify": "always"}]
+)
+def test_workers_give_what_the_calling_thread_gives(kept: Path, options: dict[str, Any]) -> None:
+    augment = [kseq.RandomResizedCrop(40), kseq.RandomFlip()]
+    targets = {**TARGETS, "text": "text"}
+    with (
+        kseq.ShardSequence(kept, augment=augment, targets=targets, batch_size=12, workers=0) as plain,
+        kseq.ShardSequence(kept, augment=augment, targets=targets, batch_size=12, **options) as other,
+    ):
+        for (image, target), (same_image, same_target) in zip(plain, other, strict=True):
+            np.testing.assert_array_equal(image, same_image, strict=True)
+            for name in targets:
+                np.testing.assert_array_equal(target[name], same_target[name], strict=True)
+
+
+def test_functions_over_a_batch_leave_masks_alone(raw: Path) -> None:
+    with kseq.ShardSequence(
+        raw,
+        augment=lambda images: images // 2,
+        targets={"mask": "mask"},
+        data_format="channels_first",
+        shuffle=False,
+        workers=0,
+    ) as sequence:
+        images, targets = sequence[0]
+    dataset = kseq.ShardDataset(raw)
+    np.testing.assert_array_equal(images[3], dataset[3]["image"].transpose(2, 0, 1) // 2)
+    np.testing.assert_array_equal(targets["mask"][3], dataset[3]["mask"].transpose(2, 0, 1))
+
+
+def test_ragged_fields_come_as_lists_on_request(kept: Path) -> None:
+    with kseq.ShardSequence(
+        kept, input_shape=(60, 90, 3), targets={"boxes": "boxes", "text": "text"}, ragged=True, shuffle=False, workers=0
+    ) as sequence:
+        _, targets = sequence[0]
+    dataset = kseq.ShardDataset(kept)
+    for number, boxes in enumerate(targets["boxes"]):
+        np.testing.assert_array_equal(boxes, dataset[number]["boxes"], strict=True)
+    assert targets["text"].tolist() == [f"no {number}" for number in range(COUNT)]
+
+
+def test_pad_to_gives_every_batch_one_shape(kept: Path) -> None:
+    options: dict[str, Any] = {"input_shape": (60, 90, 3), "targets": {"boxes": "boxes", "labels": "labels"}, "workers": 0}
+    with kseq.ShardSequence(kept, pad_to=7, **options) as sequence:
+        assert sequence[0][1]["boxes"].shape == (COUNT, 7, 4)
+        assert sequence[0][1]["labels"].shape == (COUNT, 7)
+    with kseq.ShardSequence(kept, pad_to=1, **options) as sequence, pytest.raises(ArgumentError, match="has 2 elements in"):
+        sequence[0]
+
+
+def test_without_a_label_all_else_is_the_target(kept: Path) -> None:
+    with kseq.ShardSequence(kept, input_shape=(60, 90, 3), workers=0) as sequence:
+        _, targets = sequence[0]
+        assert list(targets) == ["mask", "labels", "boxes", "text", "labels_mask", "boxes_mask"]
+        assert sequence.class_names == ("cup", "plate")
+
+
+def test_a_weight_field_is_the_third_element(tmp_path: Path) -> None:
+    for number in range(6):
+        Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "t.csv").write_text("image,label,worth\n" + "".join(f"{n}.png,{n % 2},{n / 2}\n" for n in range(6)))
+    kseq.pack(tmp_path / "t.csv", tmp_path / "packed", weight="worth", encoding="raw", image_size=(4, 4), workers=0)
+    with kseq.ShardSequence(tmp_path / "packed", sample_weight="weight", seed=4, workers=0) as sequence:
+        images, _, weights = sequence[0]
+        np.testing.assert_array_equal(weights, images[:, 0, 0, 0] / 2)
+        assert weights.dtype == np.float32
+    with pytest.raises(ArgumentError, match="sample_weight='label': allowed is a field with a number for each sample"):
+        kseq.ShardSequence(tmp_path / "packed", sample_weight="label")
+
+
+box_numbers = st.tuples(st.integers(0, 80), st.integers(0, 50), st.integers(1, 40), st.integers(1, 40))
+
+
+@given(st.lists(box_numbers, max_size=5), st.booleans(), st.booleans())
+def test_flipping_twice_gives_the_boxes_back(corners: list[tuple[int, int, int, int]], down: bool, across: bool) -> None:
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in corners], np.float32).reshape(-1, 4)
+    once = flip_boxes(boxes, down, across, 90, 120)
+    np.testing.assert_array_equal(flip_boxes(once, down, across, 90, 120), boxes)
+    assert ((once[:, 2:] - once[:, :2]) == (boxes[:, 2:] - boxes[:, :2])).all()
+
+
+@settings(max_examples=200)
+@given(st.lists(box_numbers, max_size=5), box_numbers, st.integers(1, 99), st.integers(1, 99))
+def test_moved_boxes_have_area_and_lie_in_the_target(
+    corners: list[tuple[int, int, int, int]], part: tuple[int, int, int, int], height: int, width: int
+) -> None:
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in corners], np.float32).reshape(-1, 4)
+    left, top, part_width, part_height = part
+    moved, stay = transform_boxes(boxes, Rectangle(top, left, part_height, part_width), Rectangle(3, 5, height, width))
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    inside = (centres >= [left, top]) & (centres <= [left + part_width, top + part_height])
+    np.testing.assert_array_equal(stay, inside.all(axis=1))
+    assert (moved[:, :2] < moved[:, 2:]).all()
+    assert (moved >= np.array([5, 3, 5, 3]) - 1e-3).all()
+    assert (moved <= np.array([5 + width, 3 + height] * 2) + 1e-3).all()
+
+
+def test_boxes_that_stick_out_are_clipped() -> None:
+    np.testing.assert_array_equal(check_boxes(np.array([[-2, -3, 5, 70.5]]), 60, 90), [[0, 0, 5, 60]])
+    with pytest.raises(ImageError, match="box 1 is nan, 0, 5, 5, allowed"):
+        check_boxes(np.array([[0, 0, 1, 1], [np.nan, 0, 5, 5]]), 60, 90)
+
+
+def small_net(channels: int) -> keras.Sequential:
+    return keras.Sequential([keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(channels, 3, padding="same")])
+
+
+def losses(model: keras.Model, sequence: kseq.ShardSequence, **options: Any) -> list[float]:
+    history = model.fit(sequence, epochs=2, shuffle=False, verbose=0, **options)
+    found: list[float] = history.history["loss"]
+    assert np.isfinite(found).all()
+    return found
+
+
+def test_a_segmentation_model_trains(table: Path, tmp_path: Path) -> None:
+    kseq.pack(table, tmp_path / "packed", mask="mask", workers=0)
+    model = small_net(256)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with kseq.ShardSequence(tmp_path / "packed", augment=kseq.RandomResizedCrop(32), batch_size=4) as sequence:
+        _, masks = sequence[0]
+        assert masks.shape == (4, 32, 32, 1)
+        assert masks.dtype == np.uint8
+        found = losses(model, sequence)
+    assert found[1] < found[0]
+
+
+class Detector(keras.Model):
+    """Two boxes for each image, compared with those that are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = keras.Sequential([small_net(4), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2 * 4)])
+
+    def call(self, images: Any) -> Any:
+        return keras.ops.reshape(self.net(images), (-1, 2, 4))
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        there = keras.ops.cast(y["boxes_mask"], "float32")[..., None]
+        return keras.ops.mean(there * keras.ops.abs(y["boxes"] / 64 - y_pred))
+
+
+def test_a_detection_model_trains(kept: Path) -> None:
+    model = Detector()
+    model.compile("adam")
+    targets = {name: name for name in ("boxes", "labels", "boxes_mask")}
+    augment = [kseq.RandomResizedCrop(64, scale=(0.5, 1)), kseq.RandomFlip()]
+    with kseq.ShardSequence(kept, augment=augment, targets=targets, pad_to=2, batch_size=4) as sequence:
+        losses(model, sequence)
+
+
+def write_numbers(folder: Path) -> Path:
+    for number in range(12):
+        Image.fromarray(np.full((8, 8, 3), 20 * number, np.uint8)).save(folder / f"{number}.png")
+    tags = ["|".join(["low"] * (n < 6) + ["even"] * (n % 2 == 0)) for n in range(12)]
+    rows = [f"{n}.png,{11 - n}.png,{tags[n]},{n / 11},{n % 2}\n" for n in range(12)]
+    (folder / "t.csv").write_text("left,right,tags,shade,label\n" + "".join(rows))
+    return folder / "t.csv"
+
+
+def test_a_model_of_two_inputs_trains(tmp_path: Path) -> None:
+    kseq.pack(write_numbers(tmp_path), tmp_path / "p", image=["left", "right"], encoding="raw", image_size=(8, 8), workers=0)
+    inputs = {name: keras.Input((8, 8, 3), name=name) for name in ("left", "right")}
+    flat = [keras.layers.GlobalAveragePooling2D()(each / 255) for each in inputs.values()]
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(flat)))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with kseq.ShardSequence(tmp_path / "p", batch_size=4) as sequence:
+        losses(model, sequence)
+
+
+def test_a_model_of_several_labels_and_a_regression_trains(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"encoding": "raw", "image_size": (8, 8), "workers": 0}
+    kseq.pack(write_numbers(tmp_path), tmp_path / "p", image="left", targets={"tags": "tags", "shade": "shade"}, **options)
+    with kseq.ShardSequence(tmp_path / "p", targets={"tags": "tags", "shade": "shade"}, batch_size=4, seed=1) as sequence:
+        images, targets = sequence[0]
+        numbers = images[:, 0, 0, 0] // 20
+        np.testing.assert_array_equal(
+            targets["tags"], np.stack([numbers % 2 == 0, numbers < 6], 1).astype(np.float32), strict=True
+        )
+        np.testing.assert_allclose(targets["shade"], numbers / 11, rtol=1e-6)
+        assert targets["shade"].dtype == np.float32
+        mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs := keras.Input((8, 8, 3))))
+        heads = {"tags": keras.layers.Dense(2, "sigmoid")(mean), "shade": keras.layers.Dense(1)(mean)}
+        model = keras.Model(inputs, heads)
+        model.compile("adam", {"tags": "binary_crossentropy", "shade": "mse"})
+        losses(model, sequence)

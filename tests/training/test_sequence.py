@@ -1,0 +1,522 @@
+"""The arguments of ShardSequence and what its batches hold, without a training."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+import warnings
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import kseq
+from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfRangeError
+from kseq.images.codecs import recolor
+from kseq.images.resize import resize_to
+from kseq.ordering.epoch_order import Order
+from kseq.training.arguments import choose_blocks
+from tests.helpers.photos import numbers_of, write_numbered  # keras asks for its backend when it is imported
+
+
+@pytest.fixture
+def train(numbered: Path) -> Iterator[kseq.ShardSequence]:
+    with kseq.ShardSequence(numbered, batch_size=16, seed=1, workers=2) as sequence:
+        yield sequence
+
+
+def test_a_batch_is_images_and_labels(train: kseq.ShardSequence) -> None:
+    images, labels = train[0]
+    assert images.shape == (16, 4, 4, 3)
+    assert images.dtype == np.uint8
+    assert labels.shape == (16,)
+    assert labels.dtype == np.int32
+
+
+def test_a_batch_holds_the_samples_that_sample_ids_names(train: kseq.ShardSequence) -> None:
+    for number in range(len(train)):
+        assert numbers_of(train[number][0]).tolist() == train.sample_ids(number).tolist()
+
+
+def test_tells_what_it_is(train: kseq.ShardSequence) -> None:
+    assert (len(train), train.num_samples, train.batch_size, train.input_shape) == (5, 80, 16, (4, 4, 3))
+    assert train.class_names == ("a", "b", "c")
+    assert train.option == "train"
+    assert len(train.digest) == 32
+
+
+def test_looks_to_keras_like_a_sequence_that_reads_alone(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, workers=3, use_multiprocessing=True) as sequence:
+        assert (sequence.workers, sequence.use_multiprocessing) == (1, False)
+        with pytest.raises(AttributeError):
+            sequence.workers = 4
+
+
+def test_each_pass_of_a_loop_is_a_new_epoch(train: kseq.ShardSequence) -> None:
+    passes = [[tuple(numbers_of(images)) for images, _ in train] for _ in range(3)]
+    assert passes == [[tuple(train.sample_ids(number, epoch)) for number in range(5)] for epoch in range(3)]
+    assert train.epoch == 3
+
+
+def test_the_generator_goes_on_without_end(train: kseq.ShardSequence) -> None:
+    found = [tuple(numbers_of(images)) for images, _ in islice(train.generator(), 12)]
+    assert found == [tuple(train.sample_ids(step % 5, step // 5)) for step in range(12)]
+
+
+def test_the_epoch_can_be_set(train: kseq.ShardSequence) -> None:
+    train.epoch = 9
+    assert numbers_of(train[2][0]).tolist() == train.sample_ids(2, 9).tolist()
+    with pytest.raises(ArgumentError, match="epoch=-1"):
+        train.epoch = -1
+
+
+@pytest.mark.parametrize("option", ["val", "all"])
+def test_other_options_keep_the_order_in_every_epoch(numbered: Path, option: str) -> None:
+    with kseq.ShardSequence(numbered, option, batch_size=16) as sequence:
+        first, second = ([numbers_of(images).tolist() for images, _ in sequence] for _ in range(2))
+    ids = kseq.ShardDataset(numbered).index.splits["val"].tolist() if option == "val" else list(range(100))
+    assert first == second == [ids[start : start + 16] for start in range(0, len(ids), 16)]
+
+
+def test_shuffle_and_drop_remainder_can_be_chosen(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, "val", batch_size=16, shuffle=True, drop_remainder=True) as sequence:
+        assert len(sequence) == 1
+        assert sequence.sample_ids(0, 0).tolist() != sequence.sample_ids(0, 1).tolist()
+
+
+def test_ranks_share_each_global_batch(numbered: Path) -> None:
+    shares = [kseq.ShardSequence(numbered, batch_size=8, rank=rank, world_size=2, seed=5) for rank in range(2)]
+    with kseq.ShardSequence(numbered, batch_size=16, seed=5) as whole:
+        for number in range(len(whole)):
+            together = np.concatenate([numbers_of(share[number][0]) for share in shares])
+            assert together.tolist() == whole.sample_ids(number, 0).tolist()
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("two")
+    write_numbered(root / "photos", {"no": 6, "yes": 6})
+    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), workers=0)
+    return root / "packed"
+
+
+def test_label_modes_have_the_shapes_and_dtypes_of_keras(two_classes: Path, tmp_path: Path) -> None:
+    import keras
+
+    write_numbered(tmp_path / "photos", {"no": 6, "yes": 6})
+    for mode in ("int", "categorical", "binary"):
+        theirs = keras.utils.image_dataset_from_directory(
+            tmp_path / "photos", label_mode=mode, image_size=(4, 4), batch_size=12, shuffle=False, verbose=False
+        )
+        with kseq.ShardSequence(two_classes, "all", label_mode=mode, batch_size=12) as ours:
+            labels = ours[0][1]
+        expected = next(iter(theirs))[1].numpy()
+        assert labels.dtype == expected.dtype
+        assert np.array_equal(labels, expected)
+
+
+def test_label_mode_none_gives_images_alone(two_classes: Path) -> None:
+    with kseq.ShardSequence(two_classes, label_mode=None) as sequence:
+        assert sequence[0].shape == (12, 4, 4, 3)
+
+
+def test_names_make_dicts(two_classes: Path) -> None:
+    with kseq.ShardSequence(two_classes, inputs={"input_1": "image"}, targets={"output": "label"}) as sequence:
+        inputs, targets = sequence[0]
+    assert inputs["input_1"].shape == (12, 4, 4, 3)
+    assert targets["output"].shape == (12,)
+
+
+def test_sample_weights_are_those_of_the_samples(numbered: Path) -> None:
+    ids = kseq.ShardDataset(numbered).index.splits["train"]
+    with kseq.ShardSequence(numbered, sample_weight=ids / 10, batch_size=16) as sequence:
+        images, _, weights = sequence[1]
+    assert weights.dtype == np.float32
+    assert np.allclose(weights, numbers_of(images) / 10)
+
+
+def plain(images: np.ndarray, size: tuple[int, int], fit: str, interpolation: str, color_mode: str) -> np.ndarray:
+    found = []
+    for image in images:
+        pixels = recolor(image, color_mode)
+        out = np.empty((*size, pixels.shape[2]), np.uint8)
+        resize_to(pixels, out, fit, interpolation)
+        found.append(out)
+    return np.stack(found)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("color_mode", ["rgb", "grayscale", "rgba"])
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_images_equal_the_plain_way(packed_photos: Path, fit: str, color_mode: str, workers: int) -> None:
+    channels = {"rgb": 3, "grayscale": 1, "rgba": 4}[color_mode]
+    dataset = kseq.ShardDataset(packed_photos, "val")
+    expected = plain(dataset.read(range(12))["image"], (32, 24), fit, "bicubic", "rgb")
+    with kseq.ShardSequence(
+        packed_photos, "val", input_shape=(32, 24, channels), color_mode=color_mode, interpolation="bicubic",
+        crop_to_aspect_ratio=fit == "crop", pad_to_aspect_ratio=fit == "pad", workers=workers,
+    ) as sequence:  # fmt: skip
+        found = sequence[0][0]
+    # Gray is made before resizing from a JPEG's own brightness, and after it here: rounding apart, the same.
+    expected = np.stack([recolor(image, color_mode) for image in expected])
+    assert np.abs(found[..., :3].astype(int) - expected[..., :3]).max() <= (4 if color_mode == "grayscale" else 0)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("scale", [None, 1 / 255])
+@pytest.mark.parametrize("augmented", [False, True])
+def test_forms_are_those_of_the_plain_pixels(
+    numbered: Path, dtype: str, data_format: str, scale: float | None, augmented: bool
+) -> None:
+    if dtype == "uint8" and scale is not None:
+        return
+    functions = [lambda images: images] if augmented else []
+    expected = kseq.ShardDataset(numbered, "val").read(range(20))["image"].astype(np.float32) * np.float32(scale or 1)
+    with kseq.ShardSequence(numbered, "val", dtype=dtype, data_format=data_format, scale=scale, augment=functions) as sequence:
+        found = sequence[0][0]
+        assert sequence.input_shape == found.shape[1:]
+    assert found.dtype == dtype
+    last = found if data_format == "channels_last" else np.moveaxis(found, 1, -1)
+    assert np.allclose(last, expected, rtol=1e-3)
+
+
+def test_a_function_is_given_the_batch_of_images(numbered: Path) -> None:
+    seen = []
+
+    def darken(images: np.ndarray) -> np.ndarray:
+        seen.append((images.shape, images.dtype))
+        return images // 2
+
+    with kseq.ShardSequence(numbered, "val", augment=darken) as sequence:
+        found = sequence[0][0]
+    assert seen == [((20, 4, 4, 3), np.uint8)]
+    assert np.array_equal(found, kseq.ShardDataset(numbered, "val").read(range(20))["image"] // 2)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda images: images / 255, "gave float64, which does not fit into dtype='uint8': give dtype='float32'"),
+        (lambda images: images[:3], r"expected are numbers of shape \(20, height, width, channels\)"),
+        (lambda images: None, "gave object of shape"),
+    ],
+)
+def test_refuses_what_a_function_gives_that_does_not_fit(numbered: Path, function: Any, words: str) -> None:
+    with kseq.ShardSequence(numbered, "val", augment=function) as sequence, pytest.raises(ArgumentError, match=words):
+        sequence[0]
+
+
+def test_floats_of_a_function_stay_floats(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, "val", augment=lambda images: images / 255, dtype="float32") as sequence:
+        assert np.allclose(sequence[0][0], kseq.ShardDataset(numbered, "val").read(range(20))["image"] / 255)
+
+
+def test_numbers_of_numpy_are_numbers(numbered: Path) -> None:
+    with kseq.ShardSequence(
+        numbered, seed=np.int64(3), batch_size=np.int32(16), augment=kseq.CenterCrop(np.int64(4))
+    ) as sequence:
+        sequence.epoch = np.int64(2)
+        with kseq.ShardSequence(numbered, seed=3, batch_size=16) as same:
+            assert numbers_of(sequence[0][0]).tolist() == same.sample_ids(0, 2).tolist()
+
+
+def test_the_program_may_change_its_folder(numbered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(numbered.parent)
+    with kseq.ShardSequence(numbered.name, batch_size=16) as sequence:
+        monkeypatch.chdir(tmp_path)
+        assert numbers_of(sequence[0][0]).tolist() == sequence.sample_ids(0).tolist()
+        assert len(pickle.loads(pickle.dumps(sequence))) == 5
+
+
+def test_says_what_it_is_at_a_prompt(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, batch_size=16) as sequence:
+        assert repr(sequence) == f"<ShardSequence '{numbered}' train: 80 samples, 5 batches of 16>"
+    assert repr(kseq.ShardDataset(numbered, "val")) == f"<ShardDataset '{numbered}' val>"
+
+
+def test_crops_are_the_same_whatever_the_batch_the_workers_and_the_rank(packed_photos: Path) -> None:
+    def crops(**arguments: Any) -> dict[int, bytes]:
+        with kseq.ShardSequence(
+            packed_photos, seed=4, augment=[kseq.RandomResizedCrop(16), kseq.RandomFlip()], **arguments
+        ) as each:
+            return {
+                int(sample): image.tobytes()
+                for number in range(len(each))
+                for sample, image in zip(each.sample_ids(number), each[number][0], strict=True)
+            }
+
+    expected = crops(batch_size=48, workers=0)
+    assert len(set(expected.values())) == 48
+    assert crops(batch_size=7, workers=3) == expected
+    assert crops(batch_size=16, workers=2, use_multiprocessing=True) == expected
+    for rank in range(2):
+        share = crops(batch_size=8, workers=1, rank=rank, world_size=2)
+        assert share.items() <= expected.items()
+        assert len(share) == 24
+
+
+@pytest.mark.parametrize("color_mode", ["rgb", "grayscale"])
+@pytest.mark.parametrize("mode", ["horizontal", "vertical", "horizontal_and_vertical"])
+def test_flips_mirror_the_pixels(packed_photos: Path, mode: str, color_mode: str) -> None:
+    shape = (20, 30, {"rgb": 3, "grayscale": 1}[color_mode])
+    options: dict[str, Any] = {"input_shape": shape, "color_mode": color_mode, "batch_size": 60}
+    with kseq.ShardSequence(packed_photos, "all", **options) as plain_one:
+        images = plain_one[0][0]
+    with kseq.ShardSequence(packed_photos, "all", augment=kseq.RandomFlip(mode), **options) as flipped_one:
+        flipped = flipped_one[0][0]
+    ways = {"": np.s_[:], "down": np.s_[::-1], "across": np.s_[:, ::-1], "both": np.s_[::-1, ::-1]}
+    found = [
+        next(name for name, way in ways.items() if np.array_equal(image[way], other))
+        for image, other in zip(images, flipped, strict=True)
+    ]
+    allowed = {"horizontal": {"", "across"}, "vertical": {"", "down"}}.get(mode, set(ways))
+    assert set(found) == allowed
+
+
+def test_crops_are_new_in_each_epoch(packed_photos: Path) -> None:
+    with kseq.ShardSequence(packed_photos, "val", augment=kseq.RandomResizedCrop(16)) as sequence:
+        first, second = ([images.copy() for images, _ in sequence] for _ in range(2))
+    assert not np.array_equal(first[0], second[0])
+
+
+def refused(path: Path, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(ArgumentError) as caught:
+        kseq.ShardSequence(path, *arguments, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"option": "tset"}, "has no split 'tset', it has train, val, all"),
+        ({"option": "test"}, "--test 0.1"),
+        ({"option": ["train"]}, "option=['train']: allowed is the name of one split"),
+        ({"option": 3}, "option=3: allowed is the name of one split"),
+        ({"shuffle": "no"}, "shuffle='no': allowed are True, False and 'block'"),
+        ({"shuffle": 1}, "shuffle=1: allowed are True, False and 'block'"),
+        ({"shuffle": "block", "block_size": 2.5}, "block_size=2.5: allowed is a whole number 1 or more"),
+        ({"shuffle": "block", "window": 0}, "window=0: allowed is 1 or more"),
+        ({"inputs": "image"}, "inputs='image': allowed is a dict of the model's names to fields"),
+        ({"inputs": ["image"]}, "inputs=['image']: allowed is a dict"),
+        ({"inputs": {"a": ["image"]}}, "inputs={'a': ['image']}: allowed is a dict"),
+        ({"inputs": {1: "image"}}, "inputs={1: 'image'}: allowed is a dict"),
+        ({"targets": "label"}, "targets='label': allowed is a dict"),
+        ({"targets": ["label"], "label_mode": None}, "targets=['label']: allowed is a dict"),
+        ({"drop_remainder": "no"}, "drop_remainder='no': allowed are True and False"),
+        ({"use_multiprocessing": None}, "use_multiprocessing=None: allowed are True and False"),
+        ({"crop_to_aspect_ratio": "no"}, "crop_to_aspect_ratio='no': allowed are True and False"),
+        ({"pad_to_aspect_ratio": 1}, "pad_to_aspect_ratio=1: allowed are True and False"),
+        ({"scale": "a", "dtype": "float32"}, "scale='a': allowed is a finite number"),
+        ({"scale": True, "dtype": "float32"}, "scale=True: allowed is a finite number"),
+        ({"scale": float("nan"), "dtype": "float32"}, "scale=nan: allowed is a finite number"),
+        ({"color_mode": ["rgb"]}, "color_mode=['rgb']: allowed are grayscale, rgb, rgba"),
+        ({"label_mode": 1}, "label_mode=1: allowed are 'int', 'categorical', 'binary', None"),
+        ({"dtype": float}, "dtype=<class 'float'>: allowed are uint8, float16, float32"),
+        ({"verify": None}, "verify=None: allowed are first, always, never"),
+        ({"input_shape": "x"}, "expected are three numbers"),
+        ({"input_shape": (2**40, 2**40, 3)}, "pixels, allowed are 178956970"),
+        ({"augment": "flip"}, "augment has 'flip': allowed are"),
+        ({"augment": None}, "augment has None: allowed are"),
+        ({"workers": True}, "workers=True: allowed is a whole number 0 or more"),
+        ({"world_size": "2"}, "world_size='2': allowed is a whole number 1 or more"),
+        ({"rank": -1}, "rank=-1: allowed is 0 to 0"),
+        ({"batch_size": 2.5}, "batch_size=2.5: allowed is a whole number 1 or more"),
+        ({"seed": "a"}, "seed='a': allowed is a whole number"),
+        ({"sample_weight": ["1"] * 80}, "allowed is one number per sample"),
+        ({"sample_weight": [[1.0] * 80]}, "expected is (80,)"),
+        ({"input_shape": (4, 4)}, "expected are three numbers"),
+        ({"input_shape": (4, 4, 1)}, "color_mode 'rgb' gives 3 channels, found 1"),
+        ({"input_shape": (4, 4, 3), "color_mode": "grayscale"}, "gives 1 channels, found 3"),
+        ({"color_mode": "bgr"}, "allowed are grayscale, rgb, rgba"),
+        ({"label_mode": "binary"}, "needs 2 classes"),
+        ({"label_mode": "onehot"}, "allowed are 'int', 'categorical', 'binary', None"),
+        ({"label_mode": None, "targets": {"a": "label"}}, "gives no targets"),
+        ({"inputs": {"x": "picture"}}, "no such field, it has image, label"),
+        ({"inputs": {"x": "label"}}, "at least one image field"),
+        ({"dtype": "int32"}, "allowed are uint8, float16, float32"),
+        ({"scale": 1 / 255}, "goes with dtype='float32'"),
+        ({"data_format": "NCHW"}, "allowed are channels_last, channels_first"),
+        ({"interpolation": "cubic"}, "allowed are bilinear, nearest"),
+        ({"crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True}, "exclude each other"),
+        ({"augment": [kseq.CenterCrop(2), kseq.RandomResizedCrop(2)]}, "has 2 crops, allowed is one"),
+        ({"augment": [abs, kseq.RandomFlip()]}, "crop or flip after a function"),
+        ({"augment": ["flip"]}, "'flip': allowed are"),
+        ({"augment": kseq.RandomFlip}, "allowed are kseq's crops and flips"),
+        ({"augment": kseq.CenterCrop(2), "input_shape": (4, 4, 3)}, "gives (2, 2)"),
+        ({"sample_weight": [1, 2]}, "expected is (80,)"),
+        ({"batch_size": 0}, "allowed is 1 or more"),
+        ({"workers": -1}, "allowed is 0 or more"),
+        ({"max_queue_size": 0}, "allowed is 1 or more"),
+        ({"verify": "sometimes"}, "allowed are first, always, never"),
+        ({"rank": 3, "world_size": 2}, "allowed is 0 to 1"),
+        ({"batch_size": "4"}, "batch_size='4': allowed is a whole number"),
+        ({"batch_size": 4.0}, "batch_size=4.0: allowed is a whole number"),
+        ({"seed": None}, "seed=None: allowed is a whole number"),
+        ({"workers": 2.5}, "workers=2.5: allowed is a whole number"),
+        ({"input_shape": 16}, "expected are three numbers"),
+        ({"input_shape": (16.0, 16, 3)}, "allowed are two numbers"),
+        ({"label_mode": None, "sample_weight": [1.0] * 80}, "goes with targets"),
+        ({"sample_weight": [float("nan")] * 80}, "one finite number per sample"),
+        ({"sample_weight": "a"}, "allowed is a field with a number for each sample"),
+        ({"ragged": 1}, "ragged=1: allowed are True and False"),
+        ({"pad_to": 0}, "pad_to=0: allowed is 1 or more"),
+    ],
+)
+def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: str) -> None:
+    assert words in refused(numbered, **options)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"flowers", "", ["flowers"]])
+def test_refuses_a_path_that_is_none(path: Any) -> None:
+    assert refused(path).startswith(f"dataset={path!r}: allowed is the path of a dataset's folder")
+
+
+def test_images_of_several_sizes_need_a_shape_or_a_crop(packed_photos: Path) -> None:
+    message = refused(packed_photos)
+    assert "input_shape=(height, width, 3)" in message
+    assert "augment=kseq.RandomResizedCrop" in message
+
+
+@pytest.mark.parametrize("number", [5, -1])
+def test_refuses_a_batch_number_that_does_not_exist(train: kseq.ShardSequence, number: int) -> None:
+    with pytest.raises(OutOfRangeError, match=rf"batch number {number} is not in \[0, 5\)"):
+        train[number]
+
+
+def test_a_missing_dataset_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError, match="nothing: there is no such folder"):
+        kseq.ShardSequence(tmp_path / "nothing")
+
+
+def test_after_close_batches_stay_and_no_more_come(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, batch_size=16) as sequence:
+        images, _ = sequence[0]
+        copy = images.copy()
+    assert np.array_equal(images, copy)
+    with pytest.raises(ClosedError, match="closed"):
+        sequence[0]
+
+
+def test_pickle_keeps_the_arguments_and_the_epoch(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, batch_size=16, seed=8, augment=kseq.RandomFlip()) as sequence:
+        sequence.epoch = 3
+        with pickle.loads(pickle.dumps(sequence)) as copy:
+            assert copy.epoch == 3
+            assert np.array_equal(copy[1][0], sequence[1][0])
+
+
+def test_does_not_warn_of_random_access_by_the_user(train: kseq.ShardSequence) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in (3, 1, 4, 2, 0, 4, 1):
+            train[number]
+
+
+def test_shuffles_by_blocks(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, batch_size=16, shuffle="block", block_size=4, window=20, workers=2) as sequence:
+        for epoch in range(2):
+            batches = list(sequence)
+            numbers = np.concatenate([numbers_of(images) for images, _ in batches])
+            expected = np.concatenate([sequence.sample_ids(number, epoch) for number in range(5)])
+            assert numbers.tolist() == expected.tolist()
+            assert sorted(numbers.tolist()) == sorted(kseq.ShardDataset(numbered, "train").sample_ids(range(80)).tolist())
+
+
+def made(num_samples: int, sample_bytes: int, num_classes: int) -> Any:
+    """What `choose_blocks` looks at of a dataset that would be too large to pack here."""
+    collection = SimpleNamespace(num_samples=num_samples, num_bytes=num_samples * sample_bytes)
+    return SimpleNamespace(collection=collection, classes=tuple(map(str, range(num_classes))))
+
+
+def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:
+    dataset = kseq.ShardDataset(numbered)
+    sample_bytes = int(dataset.index.num_bytes.sum()) / 100
+    size, window = choose_blocks(dataset, None, None)
+    assert size == int((4 << 20) / sample_bytes)
+    assert window == 64 * size
+    large = made(1_000_000, 100_000, 10)
+    assert choose_blocks(large, None, None) == (41, 2665)
+    assert choose_blocks(large, 100, None) == (100, 6400)
+    assert choose_blocks(large, 10, None) == (10, 2680)
+    assert choose_blocks(large, 10, 25) == (10, 25)
+    assert choose_blocks(made(1000, 50 << 20, 10), None, None) == (1, 64)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "least_block"), [(10, 4 << 20), (100, 1 << 20), (1000, 256 << 10), (10_000, 256 << 10)]
+)
+def test_blocks_are_smaller_where_there_are_many_classes_but_never_too_small(num_classes: int, least_block: int) -> None:
+    size, window = choose_blocks(made(2_000_000, 10_000, num_classes), None, None)
+    assert 0.95 * least_block <= size * 10_000 <= 1.5 * least_block
+    assert 0.95 * (256 << 20) <= window * 10_000 <= 256 << 20
+
+
+@pytest.mark.parametrize("sample_bytes", [20_000, 110_000, 150_528])
+def test_a_batch_of_a_thousand_classes_in_their_order_holds_nearly_as_many_as_after_a_full_shuffle(sample_bytes: int) -> None:
+    """The photos lie class by class, 1,300 of each, as in ImageNet; a batch has 128."""
+    num_samples = 1000 * 1300
+    blocks = choose_blocks(made(num_samples, sample_bytes, 1000), None, None)
+
+    def mean_classes(shuffle: bool | str) -> float:
+        order = Order(num_samples, 128, shuffle, 3, False, 0, 1, *blocks)
+        return float(np.mean([len(set((order.positions(0, number) // 1300).tolist())) for number in range(0, 10_000, 500)]))
+
+    assert mean_classes("block") > 0.9 * mean_classes(True)
+
+
+@pytest.mark.parametrize("name", ["block_size", "window"])
+@pytest.mark.parametrize("shuffle", [None, True, False])
+def test_refuses_blocks_for_another_shuffle(numbered: Path, name: str, shuffle: bool | None) -> None:
+    message = refused(numbered, "val", shuffle=shuffle, **{name: 4})
+    assert message == f"{name}=4: goes with shuffle='block', found shuffle={bool(shuffle)}"
+
+
+@pytest.mark.parametrize("name", ["block_size", "window"])
+def test_takes_blocks_larger_than_any_dataset(numbered: Path, name: str) -> None:
+    with kseq.ShardSequence(numbered, "val", shuffle="block", **{name: 2**63}) as sequence:
+        assert sorted(numbers_of(sequence[0][0]).tolist()) == kseq.ShardDataset(numbered).index.splits["val"].tolist()
+
+
+def address_of(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+@pytest.mark.parametrize("encoding", ["keep", "raw"])
+def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
+    numbered: Path, packed_photos: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = numbered if encoding == "raw" else packed_photos
+    asked: list[tuple[int, int]] = []
+
+    def note(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        asked.extend(zip((address_of(mapped) + starts).tolist(), (address_of(mapped) + ends).tolist(), strict=True))
+
+    def was_asked(number: int) -> bool:
+        ((reader, row),) = sequence._dataset.places(np.array([number]))
+        image = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
+        places = [(address_of(each), address_of(each) + each.nbytes) for each in (image, reader.array("label")[row : row + 1])]
+        return all(any(first <= start and end <= last for first, last in asked) for start, end in places)
+
+    monkeypatch.setattr("kseq.storage.shard_reader.will_need", note)
+    shape = None if encoding == "raw" else (8, 8, 3)
+    with kseq.ShardSequence(
+        path, "all", batch_size=4, shuffle="block", block_size=3, window=9, input_shape=shape, workers=1
+    ) as sequence:
+        list(sequence)
+        # Another thread asks.
+        deadline = time.monotonic() + 10
+        while not all(was_asked(number) for number in range(sequence.num_samples)):
+            assert time.monotonic() < deadline, asked
+            time.sleep(0.01)

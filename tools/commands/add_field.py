@@ -1,0 +1,53 @@
+"""`kseq add-field`: a new target beside those that a dataset was packed with."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+
+from ..console.text import format_count, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `add-field` to the command."""
+    parser = commands.add_parser(
+        "add-field",
+        help="add a target beside the packed ones",
+        description="Give every sample of DATASET a new value, the field NAME, from FILE: a table (CSV, JSON Lines, Parquet) "
+        "with a column id or source, and one of numbers, [vectors], several|labels, text or weights; or an .npy array with a "
+        "row for each sample id. If NAME is label, that is its class.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("name", metavar="NAME", help="of the field")
+    parser.add_argument("file", metavar="FILE", help="table of samples and values, or .npy array")
+    parser.add_argument("--column", metavar="COLUMN", help="that of the values (default: NAME, or the only one)")
+    parser.add_argument("--as", dest="content", choices=("text", "weight"), help="what it is, if not numbers or labels")
+    parser.add_argument("--default", metavar="VALUE", help="for samples of which FILE says nothing; '' for no labels, no text")
+    parser.add_argument(
+        "--class-names", nargs="+", metavar="NAME", help="all classes of a label, in the order of their numbers"
+    )
+    parser.add_argument("--replace", action="store_true", help="take the place of a field that is called so")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Add the field; a few lines that say what it is."""
+    report = kseq.add_field(
+        arguments.dataset,
+        arguments.name,
+        arguments.file,
+        column=arguments.column,
+        content=arguments.content,
+        default=arguments.default,
+        class_names=arguments.class_names,
+        replace=arguments.replace,
+    )
+    field = report.field
+    what = "in place of the one before" if report.replaced else "new"
+    default = f", {format_count(report.defaulted, 'sample')} with the default" if report.defaulted else ""
+    print(f"{printable(report.path)}: {field.name} ({field.content}), {what}: {format_count(report.given, 'value')}{default}")
+    if report.class_names:
+        print(f"{len(report.class_names)} classes: {', '.join(map(printable, report.class_names))}")
+    return 0

@@ -1,0 +1,55 @@
+"""`kseq append`: more images to a packed dataset."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+
+from ..commands.pack import Progress, add_share_options, add_source_options, add_worker_options, chosen, rejected_lines
+from ..console.class_counts import count, format_change
+from ..console.dask_cluster import dask_executor
+from ..console.text import format_bytes, format_count, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `append` to the command."""
+    parser = commands.add_parser(
+        "append",
+        help="pack more images into a dataset",
+        usage="kseq append DATASET SOURCE [options]",
+        description="Pack SOURCE into DATASET, as that was packed itself: new samples come after those that there are, in the "
+        "splits that SOURCE names, else in train. What SOURCE may be, kseq pack --help says.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
+    add_source_options(parser)
+    add_share_options(parser.add_argument_group("splits of the new samples"))
+    group = parser.add_argument_group("the run")
+    add_worker_options(group)
+    group.add_argument("--again", action="store_true", help="take samples although all of them are in DATASET already")
+    group.add_argument("--resume", action="store_true", help="go on with the same run, which was killed")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Append, with progress on stderr and a summary on stdout."""
+    before = count(arguments.dataset)
+    with dask_executor(arguments.dask) as executor, Progress() as progress:
+        report = kseq.append(**chosen(kseq.append, arguments), executor=executor, progress=progress.show)
+    print(format_change(before, count(arguments.dataset)))
+    print(
+        f"\n{format_count(report.packed, 'image')} appended to {printable(report.path)}: "
+        f"{format_count(report.shards, 'new shard')}, {format_bytes(report.bytes)}, {report.seconds:.1f} s"
+    )
+    if report.new_classes:
+        print(f"new classes: {', '.join(map(printable, report.new_classes))}")
+    if report.known:
+        print(f"{report.known:,} of the images were in the dataset already")
+    if report.resumed:
+        print(f"{report.resumed} of the new shards were there from an earlier run")
+    if report.rejected:
+        print(f"{len(report.rejected):,} of {report.found:,} files were left out:")
+        print("\n".join(rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")))
+    return 0

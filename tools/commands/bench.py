@@ -1,0 +1,212 @@
+"""`kseq bench`: measures kseq beside other loaders."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from functools import partial
+from itertools import product
+from typing import Any
+
+import kseq
+from kseq.arguments import whole
+from kseq.errors import ArgumentError, WriteError
+from kseq.workers import usable_cores
+
+from ..bench import curves, packing, planning, reading
+from ..bench import fit as fitting
+from ..bench.contest import ContestantError, Row
+from ..bench.photos import find_images, make_sources
+from ..bench.reading import BACKENDS, Setting
+from ..bench.roster import CONTESTANTS, KSEQ
+from ..bench.tables import Table, check_plot, plot
+from ..console.text import format_count
+
+_TABLES = ("R", "J", "N", "F", "P", "W", "overlap", "processes", "cold", "scale", "plan", "start")
+# They measure kseq by itself.
+_OURS = ("P", "overlap", "processes", "cold", "scale", "plan", "start")
+# The file that says of a folder that it is the benchmark's.
+_MARK = "kseq-bench"
+_COUNTS = ("num_images", "batch_size", "workers", "rounds")
+
+
+def add_parser(commands: Any) -> None:
+    """Add `bench` to the command."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure kseq beside other loaders",
+        description="Write the same photos in each loader's format, let the loaders take turns at reading them, and print what "
+        "each reached: medians over the rounds, with the lowest and the highest. Other loaders are installed from PyPI, each "
+        "into a virtual environment of its own. All of it lies in one folder, which is used again by the next run.",
+    )
+    parser.add_argument("--folder", default="kseq-bench", metavar="DIR", help="folder to work in (default: %(default)s)")
+    parser.add_argument("--images", metavar="DIR", help="photos to measure on (default: made ones)")
+    parser.add_argument("--num-images", type=int, default=10_000, metavar="N", help="samples (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds that count (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=128, metavar="N", help="samples per batch (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=usable_cores(), metavar="N", help="threads of each loader (default: as many as cores)"
+    )
+    parser.add_argument(
+        "--tables", nargs="+", choices=_TABLES, default=_TABLES, metavar="TABLE", help=f"of {', '.join(_TABLES)} (default: all)"
+    )
+    parser.add_argument(
+        "--contestants", nargs="+", metavar="NAME", help="loaders to run, by their names in R, J and N (default: all)"
+    )
+    parser.add_argument(
+        "--backends",
+        nargs="+",
+        choices=BACKENDS,
+        default=BACKENDS,
+        metavar="BACKEND",
+        help=f"for F, P, overlap and start, of {', '.join(BACKENDS)} (default: all)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write every figure there, after each table")
+    parser.add_argument("--plot", metavar="FILE", help="draw a bar chart there, such as bars.png (needs matplotlib)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print each table as soon as it is there."""
+    setting = _check(arguments)
+    print(_machine(setting), flush=True)
+    _say(f"photos in {setting.path('sources')}")
+    sources = make_sources(setting.path("sources"), setting.images, setting.num_images, setting.workers)
+    tables: list[Table] = []
+    for key, measure in _steps(arguments.tables, setting, sources):
+        for table in _measured(key, measure):
+            print(f"\n{table.text()}", flush=True)
+            tables.append(table)
+            if arguments.json:
+                _write_json(arguments.json, setting, tables)
+    if arguments.plot:
+        plot(tables, arguments.plot)
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> Setting:
+    """The setting of the run, if everything is such that it can be carried out.
+
+    Raises:
+        ArgumentError, SourceError, WriteError: Where it is not.
+    """
+    counts = {name: whole(f"--{name.replace('_', '-')}", getattr(arguments, name), 1) for name in _COUNTS}
+    names = tuple(arguments.contestants) if arguments.contestants else None
+    known = list(dict.fromkeys(each.name for each in CONTESTANTS))
+    for name in names or ():
+        if name not in known:
+            raise ArgumentError(f"--contestants {name!r}: allowed are {', '.join(map(repr, known))}")
+    folder = _check_folder(os.path.abspath(arguments.folder))
+    images = os.path.abspath(arguments.images) if arguments.images else None
+    if images:
+        if os.path.commonpath([os.path.realpath(each) for each in (images, folder)]) == os.path.realpath(folder):
+            raise ArgumentError(f"--images {images}: lies in the folder to work in, {folder}, where things are removed")
+        find_images(images)
+    if arguments.plot:
+        check_plot(arguments.plot)
+        _check_writable("--plot", arguments.plot)
+    if arguments.json:
+        _check_writable("--json", arguments.json)
+    return Setting(folder, images, names=names, backends=tuple(arguments.backends), **counts)
+
+
+def _check_folder(folder: str) -> str:
+    """The folder to work in, marked as such: what it holds is removed when it is made anew, and must not be somebody's."""
+    mark = os.path.join(folder, _MARK)
+    with _named_failure("--folder", folder):
+        os.makedirs(folder, exist_ok=True)
+        if os.listdir(folder) and not os.path.exists(mark):
+            raise ArgumentError(f"--folder {folder}: holds other things, allowed is a new folder, or that of an earlier run")
+        with open(mark, "a"):
+            pass
+    return folder
+
+
+def _check_writable(option: str, path: str) -> None:
+    with _named_failure(option, path):
+        there = os.path.exists(path)
+        with open(path, "a"):
+            pass
+        if not there:
+            os.unlink(path)
+
+
+@contextlib.contextmanager
+def _named_failure(option: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{option} {path}: cannot be written: {error.strerror}") from error
+
+
+Step = Callable[[], list[Table]]
+
+
+def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterator[tuple[str, Step]]:
+    """What to measure, in the order that was asked for; each gives one or two tables."""
+    for key in keys:
+        if key in _OURS and not setting.wants(KSEQ):
+            yield key, partial(_one, Table, key, "kseq by itself", "", [], KSEQ)
+        elif key in "RJN":
+            yield key, partial(_one, reading.measure_reading, key, setting, sources[key], _say)
+        elif key == "F":
+            for backend, model in product(setting.backends, fitting.MODELS):
+                yield key, partial(_one, fitting.measure_fit, backend, model, setting, sources, _say)
+        elif key == "P":
+            for backend in setting.backends:
+                yield key, partial(_one, fitting.measure_processes, backend, setting, sources, _say)
+        elif key == "overlap":
+            for table, backend in product("RJ", setting.backends):
+                yield key, partial(_one, fitting.measure_overlap, table, backend, setting, sources, _say)
+        elif key == "processes":
+            yield key, partial(_one, reading.measure_processes, setting, sources["J"], _say)
+        elif key == "W":
+            yield key, partial(packing.measure_packing, setting, sources["J"], _say)
+        elif key == "plan":
+            yield key, partial(_one, planning.measure_planning, setting, sources, _say)
+        else:
+            yield key, partial(_one, curves.CURVES[key], setting, sources, _say)
+
+
+def _one(measure: Callable[..., Table], *arguments: Any) -> list[Table]:
+    return [measure(*arguments)]
+
+
+def _measured(key: str, measure: Step) -> list[Table]:
+    """The tables of a step; where what all its rows need cannot be had, one that says why."""
+    try:
+        return measure()
+    except ContestantError as error:
+        return [Table(key, "not measured", "", [Row(KSEQ, note=str(error))], KSEQ)]
+
+
+def _say(text: str) -> None:
+    print(f"[{datetime.now():%H:%M:%S}] {text}", file=sys.stderr, flush=True)
+
+
+def _machine(setting: Setting) -> str:
+    return (
+        f"kseq {kseq.__version__}, Python {platform.python_version()}, {_processor()}, {usable_cores()} cores, "
+        f"{datetime.now(timezone.utc):%Y-%m-%d}\n"
+        f"{format_count(setting.num_images, 'photo')} ({setting.images or 'made'}), batches of {setting.batch_size}, "
+        f"{format_count(setting.rounds, 'round')}"
+    )
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _write_json(path: str, setting: Setting, tables: list[Table]) -> None:
+    with open(path, "w") as file:
+        json.dump({"machine": _machine(setting), "tables": [table.as_json() for table in tables]}, file, indent=1)

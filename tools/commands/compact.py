@@ -1,0 +1,47 @@
+"""`kseq compact`: a dataset without what was dropped, and with all fields in its shards."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+
+from ..commands.pack import Progress
+from ..console.class_counts import count, format_change
+from ..console.text import format_bytes, format_count, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `compact` to the command."""
+    parser = commands.add_parser(
+        "compact",
+        help="rewrite a dataset without what was dropped",
+        description="Rewrite the shards of DATASET that hold dropped samples, and all of them where fields were added or "
+        "relabelled. Stored bytes are copied as they are. Sample ids change.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument(
+        "--no-undo", dest="undo", action="store_false", help="free the old shards at once, instead of with the next change"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compact, and show what it saved."""
+    before = count(arguments.dataset)
+    with Progress() as progress:
+        report = kseq.compact(arguments.dataset, undo=arguments.undo, progress=progress.show)
+    print(format_change(before, count(arguments.dataset)))
+    print(
+        f"\n{printable(report.path)}: {format_count(report.removed, 'dropped sample')} removed, "
+        f"{format_count(report.rewritten, 'shard')} of {report.shards:,} written anew, "
+        f"{format_bytes(report.bytes_before)} before, {format_bytes(report.bytes)} now"
+    )
+    if report.folded:
+        print(f"now in the shards: {', '.join(report.folded)}")
+    if report.kept_bytes:
+        print(
+            f"{format_bytes(report.kept_bytes)} of old shards stay for kseq undo, until the next change (--no-undo frees them)"
+        )
+    return 0

@@ -1,0 +1,72 @@
+"""`kseq drop`: takes samples out of a packed dataset."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any
+
+import numpy as np
+
+import kseq
+from kseq.errors import ArgumentError
+
+from ..console.class_counts import Counts, format_change
+from ..console.text import format_count, printable
+from ..console.where import parse_where
+
+
+def add_parser(commands: Any) -> None:
+    """Add `drop` to the command."""
+    parser = commands.add_parser(
+        "drop",
+        help="take samples out of all splits",
+        description="Take samples out of all splits of DATASET, all included; kseq undo takes that back. Their bytes stay.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--ids", nargs="+", metavar="ID", help="sample ids, such as 3 17 40-50 (kseq info --samples lists them)")
+    group.add_argument(
+        "--where",
+        action="append",
+        metavar="CONDITION",
+        help="samples whose fields are so: 'label=rose', 'label=rose,daisy', 'height>0.5' (also <, <=, >=); may be "
+        "repeated: all must hold",
+    )
+    group.add_argument(
+        "--rejected-by", metavar="FILE", help="samples that a file names: sample ids or sources, one a line, or a table of them"
+    )
+    parser.add_argument("--missing-ok", action="store_true", help="pass over sources in FILE that no sample has")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Drop; print how many samples each split had and has."""
+    if arguments.missing_ok and arguments.rejected_by is None:
+        raise ArgumentError("--missing-ok: goes with --rejected-by")
+    with kseq.ShardDataset(arguments.dataset) as dataset:
+        where = parse_where(arguments.where, dataset) if arguments.where else None
+        ids = _parse_ids(arguments.ids, dataset.index.num_samples) if arguments.ids else None
+    report = kseq.drop(
+        arguments.dataset, ids=ids, where=where, rejected_by=arguments.rejected_by, missing_ok=arguments.missing_ok
+    )
+    print(f"{printable(report.path)}: {printable(report.change or 'nothing is dropped')}")
+    if report.change:
+        print(format_change(Counts(report.class_names, report.before), Counts(report.class_names, report.after)))
+    if report.already:
+        print(f"dropped before: {format_count(report.already, 'sample')}")
+    if report.unknown:
+        print(f"passed over, since no sample has them: {format_count(report.unknown, 'source')}")
+    return 0
+
+
+def _parse_ids(texts: list[str], num_samples: int) -> np.ndarray:
+    """Numbers, and ranges whose ends belong to them."""
+    parts = []
+    for text in texts:
+        match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", text)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not first <= last < num_samples:
+            raise ArgumentError(f"--ids {text}: allowed are sample ids from 0 to {num_samples - 1}, and ranges such as 40-50")
+        parts.append(np.arange(first, last + 1))
+    return np.concatenate(parts)

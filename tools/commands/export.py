@@ -1,0 +1,57 @@
+"""`kseq export`: a dataset back to image files, tars or TFRecords."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+from kseq.exporting.export import EXPORT_FORMATS
+
+from ..commands.pack import Progress, size_in_bytes
+from ..console.text import format_bytes, format_count, format_counts, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `export` to the command."""
+    parser = commands.add_parser(
+        "export",
+        help="write a dataset as image files, tars or TFRecords",
+        description="Write the samples of DATASET into OUT, a new folder: image files and a table of the rest, WebDataset "
+        "tars, or TFRecords. The last line printed packs them again.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("out", metavar="OUT", help="folder to make")
+    parser.add_argument(
+        "--to",
+        dest="format",
+        choices=EXPORT_FORMATS,
+        default="folder",
+        help="what to write (default: %(default)s)",
+    )
+    parser.add_argument("--split", metavar="NAME", help="this split alone (default: all samples)")
+    parser.add_argument(
+        "--file-bytes",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="about how large each tar or TFRecord file is, such as 64M (default: 256M)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, with progress on stderr and a summary on stdout."""
+    with Progress() as progress:
+        report = kseq.export(
+            arguments.dataset,
+            arguments.out,
+            format=arguments.format,
+            split=arguments.split,
+            file_bytes=arguments.file_bytes,
+            progress=progress.show,
+        )
+    files = format_count(report.files, "file")
+    print(format_counts(report.splits, (), {}))
+    print(f"\n{format_count(report.samples, 'sample')} in {printable(report.path)}: {files}, {format_bytes(report.bytes)}")
+    print(f"\npacked again by\n  {printable(report.pack_command)}")
+    return 0

@@ -1,0 +1,128 @@
+"""`kseq info`: what a dataset holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+import kseq
+from kseq.reading.label_counts import count_splits, read_labels
+
+from ..console.sample_listing import print_samples
+from ..console.text import format_bytes, format_count, format_counts, listed, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `info` to the command."""
+    parser = commands.add_parser(
+        "info", help="show what a dataset holds", description="Show the fields, classes, splits and shards of DATASET."
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument("--rejected", action="store_true", help="list the files that were left out when it was packed")
+    parser.add_argument(
+        "--samples",
+        action="store_true",
+        help="list the samples instead, as CSV, or with --json as JSON Lines: id, split, label, source",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what the dataset holds."""
+    with kseq.ShardDataset(arguments.dataset) as dataset:
+        if arguments.samples:
+            print_samples(dataset, arguments.json)
+            return 0
+        facts = _facts(dataset)
+        if not arguments.rejected:
+            del facts["rejected"]
+    print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts))
+    return 0
+
+
+def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
+    index = dataset.index
+    rejected = dataset.rejected()
+    return {
+        "path": dataset.path,
+        "samples": len(dataset),
+        "shards": index.num_shards,
+        "bytes": int(index.num_bytes.sum()),
+        "digest": dataset.digest,
+        "fields": {
+            name: {
+                "content": field.content,
+                "encoded": field.encoded,
+                "dtype": np.dtype(field.dtype).name,
+                "shape": field.shape,
+                "class_names": list(dataset.classes if field.content == "label" else field.class_names),
+            }
+            for name, field in dataset.fields.items()
+        },
+        "packed_with": json.loads(index.settings),
+        "changes": list(index.changes),
+        "dropped": len(index.dropped),
+        "class_names": list(dataset.classes),
+        "splits": dataset.splits,
+        "class_counts": count_splits(index, index.splits, read_labels(index)).classes,
+        "num_rejected": len(rejected),
+        "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
+    }
+
+
+def _as_text(facts: dict[str, Any]) -> str:
+    lines = [
+        f"{printable(facts['path'])}: {format_count(facts['samples'], 'sample')} in {format_count(facts['shards'], 'shard')}, "
+        f"{format_bytes(facts['bytes'])}",
+        f"digest {facts['digest']}",
+        "",
+    ]
+    for name, field in facts["fields"].items():
+        lines.append(f"{name}: {_field_text(field, facts['packed_with'])}")
+    lines += ["", format_counts(facts["splits"], facts["class_names"], facts["class_counts"])]
+    if facts["dropped"]:
+        lines += ["", f"dropped, but still there: {format_count(facts['dropped'], 'sample')} (kseq compact removes them)"]
+    if facts["changes"]:
+        lines += ["", "changed since it was packed:", *(f"  {printable(each)}" for each in facts["changes"])]
+    if "rejected" in facts and not facts["num_rejected"]:
+        lines += ["", "left out when it was packed: nothing"]
+    elif facts["num_rejected"]:
+        lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
+        lines += [f"  {printable(each['path'])}: {printable(each['reason'])}" for each in facts.get("rejected", [])]
+    return "\n".join(lines)
+
+
+def _field_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
+    if field["content"] in ("image", "mask"):
+        return _pixels_text(field, settings)
+    shape = " x ".join("any number" if length is None else str(length) for length in field["shape"])
+    # Those of the label head the table of splits.
+    names = listed(field["class_names"]) if field["content"] in ("multi_label", "labels") else ""
+    return f"{field['dtype']}{', ' if shape else ''}{shape}, {_MEANINGS[field['content']]}{': ' if names else ''}{names}"
+
+
+_MEANINGS = {
+    "label": "a class number",
+    "multi_label": "class numbers",
+    "numbers": "numbers",
+    "boxes": "x1, y1, x2, y2 in pixels",
+    "labels": "the class numbers of the boxes",
+    "text": "UTF-8 text",
+    "weight": "a weight",
+}
+
+
+def _pixels_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
+    height, width, channels = field["shape"]
+    size = "sizes differ" if height is None or width is None else f"{height} x {width}"
+    if field["content"] == "mask":
+        return f"{'PNG' if field['encoded'] else 'uint8 values'}, {size}, a value for each pixel"
+    stored = {"keep": "JPEG or PNG as found", "jpeg": f"JPEG, quality {settings['quality']}", "raw": "uint8 pixels"}[
+        settings["encoding"]
+    ]
+    return f"{stored}, {size}, {channels} channel{'s' * (channels != 1)} ({settings['color_mode']})"

@@ -1,0 +1,40 @@
+"""`kseq merge`: several datasets to a new one."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+
+from ..console.class_counts import count
+from ..console.text import format_bytes, format_count, format_counts, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `merge` to the command."""
+    parser = commands.add_parser(
+        "merge",
+        help="make a new dataset of several",
+        usage="kseq merge DATASET DATASET [DATASET ...] OUT [options]",
+        description="Make OUT, a new dataset of all samples of the DATASETS. Its shards are hard links to theirs; changing or "
+        "removing any of the datasets does not touch the others.",
+    )
+    parser.add_argument("datasets", metavar="DATASET", nargs="+", help="folders of datasets, at least two")
+    parser.add_argument("out", metavar="OUT", help="folder to make")
+    parser.add_argument("--copy", action="store_true", help="copy the shards")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Merge, and show what came out."""
+    report = kseq.merge(arguments.datasets, arguments.out, copy=arguments.copy, overwrite=arguments.overwrite)
+    now = count(arguments.out)
+    print(format_counts(now.found.splits, now.class_names, now.found.classes))
+    how = f"{report.linked:,} of them links" if report.linked else "copies"
+    print(
+        f"\n{format_count(report.samples, 'sample')} of {len(arguments.datasets)} datasets in {printable(report.path)}: "
+        f"{format_count(report.shards, 'shard')}, {how}, {format_bytes(report.bytes)}"
+    )
+    return 0

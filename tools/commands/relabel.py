@@ -1,0 +1,51 @@
+"""`kseq relabel`: other labels for some samples of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+
+from ..console.text import format_count, format_table, printable
+
+_SHOWN_MOVES = 20
+
+
+def add_parser(commands: Any) -> None:
+    """Add `relabel` to the command."""
+    parser = commands.add_parser(
+        "relabel",
+        help="give some samples other labels",
+        description="Give the samples of DATASET that FILE names the labels that it says; all others keep theirs. FILE is a "
+        "table (CSV, JSON Lines, Parquet) with a column id or source, and one of labels: class names or numbers.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("file", metavar="FILE", help="table of samples and labels")
+    parser.add_argument("--field", metavar="NAME", default="label", help="a field of several labels (default: %(default)s)")
+    parser.add_argument("--column", metavar="COLUMN", help="that of the labels (default: the usual names)")
+    parser.add_argument("--add-classes", action="store_true", help="names that are no class yet become classes")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Relabel, and show from which class to which."""
+    report = kseq.relabel(
+        arguments.dataset,
+        arguments.file,
+        field=arguments.field,
+        column=arguments.column,
+        add_classes=arguments.add_classes,
+    )
+    if report.moves:
+        rows = [["from", "to", "samples"]]
+        rows += [[printable(each.before), printable(each.now), f"{each.samples:,}"] for each in report.moves[:_SHOWN_MOVES]]
+        print(format_table(rows))
+        if len(report.moves) > _SHOWN_MOVES:
+            print(f"... and {format_count(len(report.moves) - _SHOWN_MOVES, 'other pair')} of classes")
+        print()
+    for name in report.added:
+        print(f"new class: {printable(name)}")
+    of = f"{report.changed:,} of {format_count(report.named, 'sample')} that the file names"
+    print(f"{printable(report.path)}: {of} had another {printable(report.field)}")
+    return 0

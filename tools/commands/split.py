@@ -1,0 +1,76 @@
+"""`kseq split`: gives a packed dataset other splits."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+from kseq.errors import ArgumentError
+
+from ..console.class_counts import Counts, format_change
+from ..console.text import format_count, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `split` to the command."""
+    parser = commands.add_parser(
+        "split",
+        help="give a packed dataset other splits",
+        description="Give DATASET other splits; kseq undo takes that back. What is not asked for stays: without --test, a "
+        "split test keeps its samples, and val is drawn from all others. Train is what neither val nor test has.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument(
+        "--val", type=float, metavar="SHARE", help="share of the samples for the split val; 0: there is to be none"
+    )
+    parser.add_argument("--test", type=float, metavar="SHARE", help="share of the samples for the split test; 0: none")
+    parser.add_argument(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="share out what is not in test into fold0-train, fold0-val and so on; 0: no folds",
+    )
+    parser.add_argument(
+        "--from-list",
+        action="append",
+        default=[],
+        dest="lists",
+        metavar="NAME=FILE",
+        help="the samples of the split NAME: a file of sample ids or sources, one a line, or a table of them; may be repeated",
+    )
+    parser.add_argument(
+        "--stratify",
+        action=argparse.BooleanOptionalAction,
+        help="take shares and folds of each class alike (default: if samples have a label)",
+    )
+    parser.add_argument("--group", metavar="FIELD", help="keep samples with the same value of this field in one split")
+    parser.add_argument("--seed", type=int, default=0, help="draws the splits (default: %(default)s)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Split; print how many samples each split had and has."""
+    lists: dict[str, str] = {}
+    for each in arguments.lists:
+        name, equals, path = each.partition("=")
+        if not equals or not path or name in lists:
+            raise ArgumentError(f"--from-list {each}: allowed is NAME=FILE, and each name once")
+        lists[name] = path
+    report = kseq.split(
+        arguments.dataset,
+        val=arguments.val,
+        test=arguments.test,
+        folds=arguments.folds,
+        lists=lists,
+        stratify=arguments.stratify,
+        group=arguments.group,
+        seed=arguments.seed,
+    )
+    print(f"{printable(report.path)}: {printable(report.change)}")
+    print(format_change(Counts(report.class_names, report.before), Counts(report.class_names, report.after)))
+    if report.dropped:
+        print(f"left out of the lists, since they were dropped: {format_count(report.dropped, 'sample')}")
+    if report.unused:
+        print(f"in no split: {format_count(report.unused, 'sample')}")
+    return 0

@@ -1,0 +1,28 @@
+"""`kseq undo`: takes the last change of a dataset back."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import kseq
+
+from ..console.text import printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `undo` to the command."""
+    parser = commands.add_parser(
+        "undo",
+        help="take the last change of a dataset back",
+        description="Take the last change of DATASET back. A second time, the change is made again.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Undo; one line that says what."""
+    undone = kseq.undo(arguments.dataset)
+    print(f"{printable(undone.path)}: {'taken back' if undone.taken_back else 'made again'}: {printable(undone.change)}")
+    return 0

@@ -1,0 +1,36 @@
+"""`kseq verify`: reads every byte of a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import kseq
+
+from ..console.text import format_bytes, format_count, printable
+
+
+def add_parser(commands: Any) -> None:
+    """Add `verify` to the command."""
+    parser = commands.add_parser(
+        "verify",
+        help="read every byte of a dataset, list what is damaged",
+        description="Compare every byte of DATASET with its checksums. Exits with 1 if anything is damaged, and lists it.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Verify; one line for each thing that is damaged."""
+    report = kseq.verify(arguments.dataset)
+    for line in report.damaged:
+        print(printable(line))
+    if report.damaged:
+        count = len(report.damaged)
+        print(f"kseq: {printable(report.path)}: {count} thing{'s are' if count > 1 else ' is'} damaged", file=sys.stderr)
+        return 1
+    samples, shards = format_count(report.samples, "sample"), format_count(report.shards, "shard")
+    print(f"{printable(report.path)}: {samples} in {shards}, all whole, {format_bytes(report.bytes)}")
+    return 0
