@@ -195,7 +195,7 @@ def test_a_full_disk_stops_it_and_nothing_is_left(packed: Path, monkeypatch: pyt
 
 def test_memory_does_not_grow_with_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.zeros((60, 256, 256, 3), np.uint8)
-    kseq.pack((images, np.arange(60)), tmp_path / "packed", encoding="raw", image_size=(256, 256), workers=0)
+    kseq.pack((images, np.arange(60)), tmp_path / "packed", images=kseq.ImageSettings("raw", (256, 256)), workers=0)
     drop(tmp_path / "packed", [0, 30])
     monkeypatch.setattr("kseq.editing.compact._BYTES_AT_ONCE", 1 << 20)
     tracemalloc.start()

@@ -233,7 +233,7 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(photo(number, 90 + 8 * (number % 5), 120 + 9 * (number % 3))).save(
             root / "photos" / "a" / f"{number}.png"
         )
-    kseq.pack(root / "photos", root / "packed", encoding="jpeg", workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("jpeg"), workers=0)
     return root / "packed"
 
 

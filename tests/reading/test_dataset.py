@@ -67,7 +67,7 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """640 numbered samples in 64 shards."""
     root = tmp_path_factory.mktemp("many")
     write_numbered(root / "photos", {"a": 320, "b": 320})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), shard_bytes=10 * 52, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=10 * 52, workers=0)
     assert len(list((root / "packed").glob("shard-*"))) == 64
     return root / "packed"
 

@@ -40,7 +40,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 other samples of the same classes and sizes; their pixels say 0 to 23, too. Train has 18."""
     root = tmp_path_factory.mktemp("second")
     write_numbered(root / "photos", {"a": 4, "b": 8, "c": 12})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), val=0.25, shard_bytes=300, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), val=0.25, shard_bytes=300, workers=0)
     return root / "packed"
 
 
@@ -64,8 +64,8 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> kseq.ShardDataset:
     (folder / "table.jsonl").write_text("\n".join(map(json.dumps, rows)))
     targets = {name: name for name in ("height", "age", "at", "topics")}
     kseq.pack(
-        folder / "table.jsonl", folder / "packed", encoding="raw", image_size=(8, 8), workers=0,
-        label="kind", targets=targets, text="text", boxes="boxes", shard_bytes=500,
+        folder / "table.jsonl", folder / "packed", images=kseq.ImageSettings("raw", (8, 8)), workers=0,
+        columns=kseq.Columns(label="kind", targets=targets, text="text", boxes="boxes"), shard_bytes=500,
     )  # fmt: skip
     return kseq.ShardDataset(folder / "packed")
 
@@ -322,7 +322,7 @@ def test_joined_datasets_read_as_their_arrays_in_a_row(whole: kseq.ShardDataset,
 
 def test_many_datasets_join_in_any_grouping(numbered: Path, second: Path, tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 1, "b": 2, "c": 3})
-    kseq.pack(tmp_path / "photos", tmp_path / "packed", encoding="raw", image_size=(4, 4), workers=0)
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     one, two, three = (kseq.ShardDataset(path) for path in (numbered, second, tmp_path / "packed"))
     left, right = one.concat(two).concat(three), one.concat(two.concat(three))
     assert ids_of(left) == ids_of(right) == list(range(130))
@@ -372,10 +372,10 @@ def packed(folder: Path, counts: dict[str, int], **options: Any) -> kseq.ShardDa
 @pytest.mark.parametrize(
     ("counts", "options", "words"),
     [
-        ({"a": 1, "b": 1}, {"encoding": "raw", "image_size": (4, 4)}, "class 2 is none, in {path} it is 'c'"),
-        ({"a": 1, "b": 1, "d": 1}, {"encoding": "raw", "image_size": (4, 4)}, "class 2 is 'd', in {path} it is 'c'"),
+        ({"a": 1, "b": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, "class 2 is none, in {path} it is 'c'"),
+        ({"a": 1, "b": 1, "d": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, "class 2 is 'd', in {path} it is 'c'"),
         (
-            {"a": 1, "b": 1, "c": 1}, {"encoding": "raw", "image_size": (8, 8)},
+            {"a": 1, "b": 1, "c": 1}, {"images": kseq.ImageSettings("raw", (8, 8))},
             "field 'image' is image, raw pixels, 8 x 8, 3 channels, in {path} it is image, raw pixels, 4 x 4, 3 channels",
         ),
         (
@@ -418,7 +418,7 @@ def test_joined_datasets_describe_themselves(numbered: Path, second: Path) -> No
 
 
 def test_damage_in_a_joined_dataset_names_its_file(numbered: Path, tmp_path: Path) -> None:
-    other = packed(tmp_path, {"a": 1, "b": 1, "c": 1}, encoding="raw", image_size=(4, 4))
+    other = packed(tmp_path, {"a": 1, "b": 1, "c": 1}, images=kseq.ImageSettings("raw", (4, 4)))
     name = Path(other.path) / "shard-00000.h5"
     content = bytearray(name.read_bytes())
     pixel = content.index(bytes([1, 0, 7] * 16))

@@ -104,7 +104,7 @@ def test_ranks_share_each_global_batch(numbered: Path) -> None:
 def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two")
     write_numbered(root / "photos", {"no": 6, "yes": 6})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     return root / "packed"
 
 
