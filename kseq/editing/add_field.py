@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import with_fields
 from kseq.editing.columns import Column, empty_column, with_values, without
 from kseq.editing.sample_lists import read_cells
@@ -124,9 +125,11 @@ def add_field(
 def _check_together(asked: _Asked) -> None:
     if asked.content is not None and (asked.content not in _CONTENTS or asked.name == "label"):
         allowed = "none for the label" if asked.name == "label" else f"{', '.join(_CONTENTS)}, or none for numbers and labels"
-        raise ArgumentError(f"content={asked.content!r}: allowed is {allowed}; images, masks and boxes come by kseq pack")
+        raise ArgumentError(
+            f"{spelled('content', asked.content)}: allowed is {allowed}; images, masks and boxes come by {spelled_call('pack')}"
+        )
     if asked.class_names is not None and asked.name != "label":
-        raise ArgumentError(f"class_names: goes with the field 'label', found {asked.name!r}")
+        raise ArgumentError(f"{spelled('class_names')} goes with the field 'label', found {asked.name!r}")
 
 
 def _check_free(index: Index, name: str, replace: bool) -> bool:
@@ -136,10 +139,10 @@ def _check_free(index: Index, name: str, replace: bool) -> bool:
         return False
     if found.content in _PACKED:
         raise ArgumentError(
-            f"{index.path}: field {name!r} is {found.content}, which comes by kseq pack alone: take another name"
+            f"{index.path}: field {name!r} is {found.content}, which comes by {spelled_call('pack')} alone: take another name"
         )
     if not replace:
-        raise ArgumentError(f"{index.path}: has a field {name!r} already (--replace takes its place)")
+        raise ArgumentError(f"{index.path}: has a field {name!r} already ({spelled('replace', True)} takes its place)")
     return True
 
 
@@ -159,7 +162,7 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
     if len(left) and not has_default:
         raise SourceError(
             f"{named.path}: says nothing of {len(left)} of {index.remaining.size} samples (the first is {left[0]}): every one "
-            "needs a value (--default gives one)"
+            f"needs a value ({spelled('default')} gives one)"
         )
     # The default last: it counts for what kind of column that is.
     given = [asked.default if has_default and values.is_missing(cell) else cell for cell in cells]
@@ -168,7 +171,7 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
         if isinstance(value, Refused):
             raise SourceError(f"{named.path}: row {row} {value}")
     if has_default and isinstance(found[-1], Refused):
-        raise ArgumentError(f"default={asked.default!r}: {found[-1]}")
+        raise ArgumentError(f"{spelled('default', asked.default)}: {found[-1]}")
     all_ids = np.concatenate([named.ids, left])
     all_values = [*found[: len(cells)], *(found[-1:] * len(left))]
     column = with_values(empty_column(field, index.num_samples), field, all_ids, all_values)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from kseq.arguments import path_text, whole
+from kseq.arguments import choice, path_text, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import Exported, Sample
 from kseq.exporting.folder import FolderWriter
@@ -107,10 +107,9 @@ def export(
         WriteError: Where the operating system refuses.
     """
     path, target = path_text("dataset", dataset), os.path.normpath(path_text("out", out))
-    if format not in EXPORT_FORMATS:
-        raise ArgumentError(f"format={format!r}: allowed are {', '.join(EXPORT_FORMATS)}")
+    choice("format", format, EXPORT_FORMATS)
     if file_bytes is not None and format == "folder":
-        raise ArgumentError(f"file_bytes={file_bytes}: goes with webdataset and tfrecord, found folder")
+        raise ArgumentError(f"{spelled('file_bytes', file_bytes)}: goes with webdataset and tfrecord, found folder")
     num_bytes = _FILE_BYTES if file_bytes is None else whole("file_bytes", file_bytes, 1)
     exported = Exported(path, split)
     check_apart(path, target)

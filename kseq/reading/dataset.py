@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import path_text
+from kseq.arguments import path_text, spelled, spelled_call
 from kseq.errors import ArgumentError, OutOfRangeError
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.sample_reader import SampleReader
@@ -193,7 +193,7 @@ class ShardDataset(SampleReader):
             ArgumentError: Where the other's samples hold other fields or classes.
         """
         if not isinstance(other, ShardDataset):
-            raise ArgumentError(f"concat={other!r}: allowed is a ShardDataset")
+            raise ArgumentError(f"{spelled('other', other)}: allowed is a ShardDataset")
         mine, its = self._opened, other._opened
         joined, starts = mine.join(its)
         split = self.split if self.split == other.split else None
@@ -335,7 +335,7 @@ def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarr
     if split is None or split == "all":
         return index.remaining if index.dropped.size else None
     if split not in index.splits:
-        hint = f" (kseq pack --{split} 0.1 makes one)" if split in ("val", "test") else ""
+        hint = f" ({spelled_call('split', index.path, **{split: 0.1})} makes one)" if split in ("val", "test") else ""
         names = ", ".join([*index.splits, "all"])
         raise ArgumentError(f"{index.path}: has no split {split!r}, it has {names}{hint}")
     return index.splits[split]
@@ -348,7 +348,7 @@ def _in_parts(count: int) -> list[np.ndarray]:
 
 def _check_verify(verify: Any) -> None:
     if verify not in VERIFY:
-        raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
+        raise ArgumentError(f"{spelled('verify', verify)}: allowed are {', '.join(VERIFY)}")
 
 
 def _as_value(field: Field, piece: np.ndarray) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError
 from kseq.reading.shard_cache import ShardCache
 from kseq.storage.fields import Field
@@ -27,11 +28,12 @@ def read_groups(index: Index, name: str) -> np.ndarray:
     """
     known = {each.name: each for each in index.fields}
     if name not in known:
-        raise ArgumentError(f"{index.path}: group={name!r}: has no such field, its fields are {', '.join(known)}")
+        raise ArgumentError(f"{index.path}: {spelled('group', name)}: has no such field, its fields are {', '.join(known)}")
     found = known[name]
     if found.content not in _GROUPING or (found.is_ragged and found.content != "text"):
         raise ArgumentError(
-            f"{index.path}: group={name!r}: is {found.content}, allowed are a label, text, and numbers, as many in each sample"
+            f"{index.path}: {spelled('group', name)}: is {found.content}, allowed are a label, text, "
+            "and numbers, as many in each sample"
         )
     return _text_groups(index, name) if found.content == "text" else _number_groups(index, found)
 

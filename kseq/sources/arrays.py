@@ -33,6 +33,7 @@ from typing import IO, Any, NamedTuple
 import h5py
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.codecs import CHANNELS
 from kseq.sources.assemble import Record, draft_samples
@@ -286,7 +287,8 @@ def _choose(path: str, columns: Columns, arrays: Mapping[str, _Array]) -> Iterat
         return
     if columns.label or columns.has_targets or columns.split or columns.group or columns.sample_weight:
         raise SourceError(
-            f"{path}: has an array for each split ({', '.join(by_split)}): other columns cannot be told, give --image"
+            f"{path}: has an array for each split ({', '.join(by_split)}): which samples other columns belong to is not clear, "
+            f"give {spelled('columns.image')}"
         )
     for image, (split, label) in by_split.items():
         yield split, replace(columns, image=(image,), label=label)
@@ -306,9 +308,14 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
     used = {label for _, label in found.values()}
     for _, image, label in pairs:
         if image in names and image not in found:
-            raise SourceError(f"{path}: has {image} and no {label} beside it (--label '' packs images without labels)")
+            raise SourceError(
+                f"{path}: has {image} and no {label} beside it ({spelled('columns.label', '')} packs images without labels)"
+            )
         if label in names and label not in used and with_labels:
-            raise SourceError(f"{path}: has {label} and no {image} beside it (--image and --label say which to pack)")
+            raise SourceError(
+                f"{path}: has {label} and no {image} beside it ({spelled('columns.image')} and {spelled('columns.label')} "
+                "say which to pack)"
+            )
     return found
 
 
@@ -356,7 +363,7 @@ def _read_labels(
         if numbers is None or each.ndim > 2:
             raise SourceError(
                 f"{path}: array {name!r} has shape {each.shape}, allowed as labels are (samples,), (samples, 1), or one-hot "
-                f"(samples, classes); of several labels a sample: --label '' --target NAME={name}"
+                f"(samples, classes); of several labels a sample: {spelled('columns', label='', targets={'labels': name})}"
             )
         found[name] = name_numbers(numbers.tolist(), class_names)
     return found, class_names

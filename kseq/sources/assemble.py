@@ -14,6 +14,7 @@ from kseq.sources.base import SPLITS, SourceImage
 from kseq.sources.cell_types import Refused
 from kseq.sources.column_roles import Columns
 from kseq.storage.fields import IMAGE, LABEL, Field
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["MASK", "Draft", "Record", "class_numbers", "draft_samples", "object_fields"]
 
@@ -97,7 +98,7 @@ def draft_samples(
         names = next((field.class_names for field, _ in found if field.class_names), ())
     drafted = list(_images(path, columns, cells, records, labels, found))
     if all(image.refused for image in drafted):
-        reason = f" (first: {os.fsdecode(drafted[0].path)}: {drafted[0].refused})" if drafted else ""
+        reason = f" (first: {os.fsdecode(drafted[0].path)}: {with_remedy(drafted[0].refused or '')})" if drafted else ""
         raise SourceError(f"{path}: none of its {len(drafted)} rows can be packed{reason}")
     return Draft(names, (first, *label, *images, *masks, *(field for field, _ in found)), drafted)
 

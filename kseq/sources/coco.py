@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.sources.assemble import object_fields
 from kseq.sources.base import FileSource, SourceImage
 from kseq.sources.links import Links
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["CocoSource"]
 
@@ -61,10 +63,13 @@ class CocoSource(FileSource):
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
         if all(image.refused for image in images):
-            raise SourceError(f"{path}: names no image that can be packed")
+            reason = f" (first: {os.fsdecode(images[0].path)}: {with_remedy(images[0].refused or '')})" if images else ""
+            raise SourceError(f"{path}: names no image that can be packed{reason}")
         if all(image.num_bytes == 0 for image in images):
             first = os.fsdecode(images[0].path)
-            raise SourceError(f"{path}: none of its {len(images)} images lies in {root}, such as {first} (--root says where)")
+            raise SourceError(
+                f"{path}: none of its {len(images)} images lies in {root}, such as {first} ({spelled('root')} says where)"
+            )
         return cls(root, names, images, object_fields(names))
 
 
@@ -92,7 +97,7 @@ def _number_classes(
         raise SourceError(f"{path}: two categories have the same name")
     order = list(wanted) if wanted is not None else names
     if sorted(order) != sorted(names):
-        raise SourceError(f"{path}: class_names are {', '.join(order)}, the categories are {', '.join(names)}")
+        raise SourceError(f"{path}: {spelled('class_names')} are {', '.join(order)}, the categories are {', '.join(names)}")
     return {each["id"]: order.index(name) for each, name in zip(ordered, names, strict=True)}, tuple(order)
 
 

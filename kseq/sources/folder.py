@@ -19,11 +19,13 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.base import SPLITS, FileSource, SourceImage
 from kseq.sources.folder_tree import Entry, FolderTree, Tree
 from kseq.storage.layout import INDEX_NAME
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["FolderSource", "scan_classes"]
 
@@ -78,10 +80,13 @@ def _beside(tree: Tree) -> str:
     """What else lies in a root that has no class folder."""
     entries = tree.entries(tree.top)
     if any(each.name == INDEX_NAME for each in entries):
-        return " (but a dataset: kseq export writes its images as files, kseq merge makes one dataset of several)"
+        return (
+            f" (but a dataset: {spelled_call('export')} writes its images as files, {spelled_call('merge')} makes one dataset "
+            "of several)"
+        )
     refused = next((each for each in entries if each.refused is not None), None)
     if refused is not None:
-        return f" (but {refused.path}: {refused.refused})"
+        return f" (but {refused.path}: {with_remedy(refused.refused or '')})"
     loose = sum(each.name.lower().endswith(IMAGE_SUFFIXES) for each in entries)
     return f" (but {loose} images)" if loose else ""
 
@@ -116,7 +121,7 @@ def _order_classes(root: str, found: list[str], wanted: Sequence[str] | None) ->
     if wanted is None:
         return tuple(found)
     if sorted(wanted) != found:
-        raise SourceError(f"{root}: class_names are {', '.join(wanted)}, the class folders are {', '.join(found)}")
+        raise SourceError(f"{root}: {spelled('class_names')} are {', '.join(wanted)}, the class folders are {', '.join(found)}")
     return tuple(wanted)
 
 

@@ -110,7 +110,7 @@ class FolderTree(Tree):
 
     def _folder(self, folder: Entry, entry: os.DirEntry[str], path: str) -> Entry:
         if not self._links.follow:
-            reason = "is a link to a folder (--follow-links follows it)" if entry.is_symlink() else None
+            reason = "is a link to a folder" if entry.is_symlink() else None
             return Entry(path, entry.name, reason is None, 0, reason)
         identity = _identity(entry.path)
         if identity in folder.above:

@@ -7,8 +7,8 @@ import stat
 
 __all__ = ["Links"]
 
-_LEAVES = "is a link out of the source's folder (--follow-links follows it)"
-_LIES_OUTSIDE = "lies behind a link out of the source's folder (--follow-links follows it)"
+_LEAVES = "is a link out of the source's folder"
+_LIES_OUTSIDE = "lies behind a link out of the source's folder"
 
 
 class Links:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kseq.arguments import choice, spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.arrayrecord import ARRAY_RECORDS, ArrayRecordSource
@@ -119,16 +120,16 @@ def open_source(
         ArgumentError: Where arguments do not go with each other, or with what lies there.
         SourceError: Where there is nothing that can be packed.
     """
-    if source_format is not None and source_format not in SOURCE_FORMATS:
-        raise ArgumentError(f"source_format={source_format!r}: allowed are {', '.join(SOURCE_FORMATS)}")
+    if source_format is not None:
+        choice("source_format", source_format, SOURCE_FORMATS)
     found = source_format or _tell(path)
     if found in _WITHOUT_COLUMNS and columns != Columns():
         others = ", ".join(each for each in SOURCE_FORMATS if each not in _WITHOUT_COLUMNS)
         raise ArgumentError(f"{path}: columns go with a table or with records ({others}), found {found}")
     if found not in _WITH_ROOT and root is not None:
-        raise ArgumentError(f"{path}: a root goes with {', '.join(_WITH_ROOT)}, found {found}")
+        raise ArgumentError(f"{path}: {spelled('root', root)} goes with {', '.join(_WITH_ROOT)}, found {found}")
     if found not in _WITH_LINKS and follow_links:
-        raise ArgumentError(f"{path}: follow_links goes with {', '.join(_WITH_LINKS)}, found {found}")
+        raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {', '.join(_WITH_LINKS)}, found {found}")
     return _OPEN[found](_Request(path, columns, root, class_names, follow_links))
 
 
@@ -144,7 +145,10 @@ def _tell_file(path: str) -> str:
     for end, source_format in _ENDS.items():
         if os.path.isfile(path) and re.search(rf"{end}$", path, re.IGNORECASE):
             return source_format
-    raise SourceError(f"{path}: is neither a folder of images nor a file that its name tells ({_KNOWN}; --from)")
+    raise SourceError(
+        f"{path}: is neither a folder of images nor a file that its name tells ({_KNOWN}): "
+        f"{spelled('source_format')} says what it is"
+    )
 
 
 def _tell_folder(path: str) -> str:

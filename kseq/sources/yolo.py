@@ -22,12 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES, read_header
 from kseq.sources.assemble import object_fields
 from kseq.sources.base import SPLITS, FileSource, SourceImage
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.links import Links
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["YoloSource"]
 
@@ -64,7 +66,7 @@ class YoloSource(FileSource):
         if most >= len(names):
             raise SourceError(f"{root}: class number {most} has no name, there are {len(names)}: {', '.join(names[:5])}")
         if all(each.refused for each in found):
-            reason = f" (first: {os.fsdecode(found[0].path)}: {found[0].refused})" if found else ""
+            reason = f" (first: {os.fsdecode(found[0].path)}: {with_remedy(found[0].refused or '')})" if found else ""
             raise SourceError(f"{root}: holds no image that can be packed{reason}")
         return cls(root, names, found, object_fields(names))
 
@@ -177,7 +179,7 @@ def _names_in_yaml(path: str) -> list[str]:
         import yaml
     except ImportError as error:
         raise SourceError(
-            f"{path}: reading it needs PyYAML: pip install 'kseq[yolo]' (or give the names: --class-names)"
+            f"{path}: reading it needs PyYAML: pip install 'kseq[yolo]' (or give the names: {spelled('class_names')})"
         ) from error
     try:
         with open(path, encoding="utf-8") as file:

@@ -30,6 +30,7 @@ from kseq.sources.base import SPLITS, Source, SourceImage
 from kseq.sources.file_sets import stamp
 from kseq.sources.folder import scan_classes
 from kseq.sources.folder_tree import Entry, Tree
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["ZipSource"]
 
@@ -71,7 +72,9 @@ class ZipSource(Source):
         images = found + misplaced
         if all(image.refused for image in images):
             first = images[0]
-            raise SourceError(f"{path}: no image in it can be packed (first: {os.fsdecode(first.path)}: {first.refused})")
+            raise SourceError(
+                f"{path}: no image in it can be packed (first: {os.fsdecode(first.path)}: {with_remedy(first.refused or '')})"
+            )
         return cls(path, names, images)
 
     def fetch(self, place: bytes) -> bytes:
