@@ -26,6 +26,7 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, WriteError
 from kseq.exporting.export import EXPORT_FORMATS
 from kseq.exporting.folder import _kept_name
+from kseq.reading.dataset import sample_reader
 from kseq_tools.main import main
 from tests.helpers.photos import photo, write_numbered, write_photos
 
@@ -57,7 +58,7 @@ def checksums(path: Path) -> dict[str, list[int]]:
     found = {}
     for split in kseq.ShardDataset(path).splits:
         dataset = kseq.ShardDataset(path, split)
-        places = dataset.places(dataset.sample_ids(np.arange(len(dataset))))
+        places = sample_reader(dataset).locate(dataset.sample_ids(np.arange(len(dataset))))
         found[split] = [int(reader.array("checksum")[row]) for reader, row in places]
     return found
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
+from kseq.reading.dataset import sample_reader
 from tests.helpers.photos import numbers_of, write_numbered
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -220,7 +221,7 @@ def test_selections_share_their_open_shards(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
     selected = dataset.where(label="b").take(range(10))
     selected.read(range(10))
-    assert selected._shards is dataset._shards
+    assert sample_reader(selected).collection.shards is sample_reader(dataset).collection.shards
 
 
 def test_closing_one_closes_no_other(numbered: Path) -> None:
@@ -281,12 +282,13 @@ def test_a_forked_child_reads_selections_and_joined_datasets(numbered: Path, sec
     code = """
 import os, sys
 import kseq
+from kseq.reading.dataset import sample_reader
 from tests.helpers.photos import numbers_of
 dataset = kseq.ShardDataset(sys.argv[1])
 selected = dataset.where(label="c")
 joined = selected.concat(kseq.ShardDataset(sys.argv[2]))
 joined.read(range(len(joined)))
-with dataset._shards._lock:
+with sample_reader(dataset).collection.shards._lock:
     process = os.fork()
     if process == 0:
         status = 1
@@ -338,7 +340,7 @@ def test_samples_of_the_same_dataset_keep_their_ids(numbered: Path, second: Path
     both = val.concat(train)
     assert ids_of(both) == ids_of(val) + ids_of(train)
     assert both.split is None and train.concat(train).split == "train"
-    assert len(both.collection.indexes) == 1
+    assert len(sample_reader(both).collection.indexes) == 1
     again = kseq.ShardDataset(second).concat(train).concat(val)
     assert ids_of(again) == [*range(24), *(24 + number for number in ids_of(train) + ids_of(val))]
 
@@ -352,13 +354,13 @@ def test_joined_encoded_images_may_differ_in_size(tmp_path: Path) -> None:
     assert (small.fields["image"].shape, joined.fields["image"].shape) == ((6, 6, 3), (None, None, 3))
     images = joined.read(range(6))["image"]
     assert [image.shape for image in images] == [(6, 6, 3)] * 3 + [(9, 9, 3)] * 3
-    assert joined.sizes("image", np.arange(6)).tolist() == [[6, 6]] * 3 + [[9, 9]] * 3
+    assert sample_reader(joined).locate(np.arange(6)).sizes("image").tolist() == [[6, 6]] * 3 + [[9, 9]] * 3
 
 
 def test_joined_ragged_fields_come_in_the_order_asked(rich: kseq.ShardDataset, tmp_path: Path) -> None:
     shutil.copytree(rich.path, tmp_path / "copy")
     joined = rich.take([0, 1]).concat(kseq.ShardDataset(tmp_path / "copy").take([2, 3]))
-    assert len(joined.collection.indexes) == 2
+    assert len(sample_reader(joined).collection.indexes) == 2
     assert joined.read([3, 0, 2, 1])["text"] == ["", "a", "é", "b"]
     assert [each.tolist() for each in joined.values("topics")] == [[2, 0], [], [0], [2]]
 
