@@ -133,7 +133,9 @@ def test_class_folders_that_are_links_are_named_and_followed_on_request(photos: 
     assert packed(photos, follow_links=True) == ([*GOOD, "c/00000.png"], {})
     for name in "ab":
         shutil.rmtree(photos / name)
-    with pytest.raises(SourceError, match=r"holds no class folder \(but c: is a link to a folder \(--follow-links follows it"):
+    with pytest.raises(
+        SourceError, match=r"holds no class folder \(but c: is a link to a folder \(follow_links=True follows it"
+    ):
         packed(photos)
 
 
@@ -199,7 +201,9 @@ def test_a_yolo_folder_whose_images_are_a_link_says_so(tmp_path: Path) -> None:
 
 
 def test_follow_links_goes_with_files_only(photos: Path) -> None:
-    with pytest.raises(ArgumentError, match="follow_links goes with folder, yolo, csv, jsonl, parquet, coco, found webdataset"):
+    with pytest.raises(
+        ArgumentError, match="follow_links=True goes with folder, yolo, csv, jsonl, parquet, coco, found webdataset"
+    ):
         kseq.pack(photos, photos.parent / "packed", source_format="webdataset", follow_links=True)
 
 
