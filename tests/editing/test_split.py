@@ -183,7 +183,7 @@ def test_new_folds_take_the_place_of_the_old_ones(with_test: Path) -> None:
         assert sum(name.startswith("fold") for name in splits(with_test)) == names
         assert len(splits(with_test)) == 2 + names
     kseq.split(with_test, folds=2)
-    with pytest.raises(ArgumentError, match="fold0-train has samples of the new test: give folds too, 0 to have none any more"):
+    with pytest.raises(ArgumentError, match="fold0-train has samples of the new test: give folds= too, 0 for no folds"):
         kseq.split(with_test, test=0.3)
     kseq.split(with_test, val=0.3)
     kseq.split(with_test, test=0.3, folds=0)

@@ -288,7 +288,7 @@ def test_a_class_of_several_labels_gets_another_name(objects: Path) -> None:
     [
         ("kat", "x", "label: there is no class 'kat': is it 'cat'?"),
         ("x", "y", "label: there is no class 'x', there is 'cat', 'dog'"),
-        ("cat", "dog", "label: there is a class 'dog' already: kseq.relabel\\(...\\) makes one of two"),
+        ("cat", "dog", "label: there is a class 'dog' already: kseq.relabel(...) makes one of two"),
         ("cat", "", "new='': allowed is a name that is not empty, not 'nan', with no space at its ends"),
         ("cat", " x", "new=' x': allowed is a name"),
     ],

@@ -23,9 +23,9 @@ from tests.helpers.photos import numbered_pixels, write_numbered
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-LINK_OUT = "is a link out of the source's folder (--follow-links follows it)"
-BEHIND_LINK = "lies behind a link out of the source's folder (--follow-links follows it)"
-FOLDER_LINK = "is a link to a folder (--follow-links follows it)"
+LINK_OUT = "is a link out of the source's folder"
+BEHIND_LINK = "lies behind a link out of the source's folder"
+FOLDER_LINK = "is a link to a folder"
 FOLDER_LOOP = "is a link to a folder that it lies in"
 NO_FILE = "is not a regular file"
 GONE = "cannot be read: No such file or directory"

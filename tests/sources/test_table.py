@@ -264,7 +264,7 @@ def test_arguments_that_do_not_go_with_the_source_are_refused(tmp_path: Path) ->
             table,
             {"columns": kseq.Columns(group="who")},
             SourceError,
-            "has no column .who. .--group., its columns are",
+            "has no column .who. .kseq.Columns.group=.., its columns are",
         ),
         (table, {"source_format": "folder"}, SourceError, "is a file, expected is a folder"),
     ]

@@ -485,7 +485,7 @@ def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options).bytes
     free = int(planned * share) - 100
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free)
-    words = f"packed: the shards to be made take about {planned:,} bytes, the disk has {free:,} free"
+    words = f"packed: the shards to be built take about {planned:,} bytes, the disk has {free:,} free"
     with pytest.raises(WriteError, match=words):
         kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
