@@ -220,7 +220,7 @@ class ShardDataset(SampleReader):
         form = self._field(field)
         if form.is_pixels:
             others = ", ".join(name for name, each in self.fields.items() if not each.is_pixels)
-            raise ArgumentError(f"{self.path}: field {field!r} is {form.content} pixels, allowed are {others or 'none'}")
+            raise ArgumentError(f"{self.path}: field {field!r} is {form.kind} pixels, allowed are {others or 'none'}")
         parts = [self.sample_ids(numbers) for numbers in _in_parts(len(self))]
         if form.is_ragged:
             return [value for ids in parts for value in self._values(form, ids)]
@@ -287,7 +287,7 @@ class ShardDataset(SampleReader):
         return values
 
     def _decode(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        if field.content == "mask":
+        if field.kind == "mask":
             images = [reader.decode_mask(field.name, row) for reader, row in self.places(sample_ids)]
         else:
             images = [reader.decode(field.name, row, field.color_mode) for reader, row in self.places(sample_ids)]
@@ -353,4 +353,4 @@ def _check_verify(verify: Any) -> None:
 
 def _as_value(field: Field, piece: np.ndarray) -> Any:
     """What a user gets of a sample: numbers of their own, or text."""
-    return piece.tobytes().decode(errors="replace") if field.content == "text" else piece.copy()
+    return piece.tobytes().decode(errors="replace") if field.kind == "text" else piece.copy()
