@@ -122,12 +122,12 @@ def test_the_splits_are_those_that_packing_would_have_drawn(tmp_path: Path, opti
     ]
     (tmp_path / "photos.csv").write_text("\n".join(["path,label,camera", *rows]))
     shares = {"val": 0.2, "test": 0.1, **options}
+    group = shares.pop("group", None)
     kseq.pack(tmp_path / "photos.csv", tmp_path / "plain", columns=kseq.Columns(text="camera"), workers=0)
-    kseq.pack(tmp_path / "photos.csv", tmp_path / "split", columns=kseq.Columns(text="camera"), workers=0, **shares)
-    if shares.get("group"):
-        # Packing knows the column, a packed dataset the field that holds it.
-        shares["group"] = "text"
-    kseq.split(tmp_path / "plain", **shares)
+    columns = kseq.Columns(text="camera", group=group)
+    kseq.pack(tmp_path / "photos.csv", tmp_path / "split", columns=columns, workers=0, **shares)
+    # Packing knows the column, a packed dataset the field that holds it.
+    kseq.split(tmp_path / "plain", group=group and "text", **shares)
     assert splits(tmp_path / "plain") == splits(tmp_path / "split")
     assert Index.open(str(tmp_path / "plain")).digest == Index.open(str(tmp_path / "split")).digest
 
