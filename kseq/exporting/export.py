@@ -34,7 +34,7 @@ _OPTIONS = {
     "boxes": "--boxes",
     "labels": "--box-labels",
     "text": "--text",
-    "sample_weight": "--weight",
+    "sample_weight": "--sample-weight",
 }
 
 
