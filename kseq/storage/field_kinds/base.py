@@ -318,6 +318,11 @@ class FieldKind:
         boxes, stay = transform_boxes(self.as_boxes(values), *placement)
         return self.from_boxes(boxes), stay
 
+    @property
+    def follows_image(self) -> bool:
+        """Whether elements of a value leave it when the image is cropped, so that both have to be stored together."""
+        return self.has_positions or self.leader is not None
+
     # Conditions and groups.
 
     def condition_value(self, value: Any, class_names: Sequence[str]) -> Any:
