@@ -145,7 +145,7 @@ def _choose_columns(path: str, columns: Columns, arrays: Mapping[str, StoredArra
     if not by_split:
         yield None, columns.find(path, names, _USUAL)
         return
-    if columns.label or columns.has_targets or columns.split or columns.group or columns.weight:
+    if columns.label or columns.has_targets or columns.split or columns.group or columns.sample_weight:
         raise SourceError(
             f"{path}: has an array for each split ({', '.join(by_split)}): other columns cannot be told, give --image"
         )

@@ -214,8 +214,8 @@ def _other_columns(
         yield boxes
     if columns.text is not None:
         yield parse_text("text", cells[columns.text])
-    if columns.weight is not None:
-        yield parse_weights("weight", cells[columns.weight])
+    if columns.sample_weight is not None:
+        yield parse_weights("sample_weight", cells[columns.sample_weight])
 
 
 def _check_label_counts(boxes: list[Any], labels: list[Any]) -> None:

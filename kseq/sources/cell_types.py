@@ -137,8 +137,8 @@ def parse_weights(name: str, cells: Sequence[Any]) -> ParsedColumn:
     """A column of weights."""
     plain = _plain_numbers(cells)
     if plain is not None and (plain[0] >= 0).all():
-        return Field(name, "weight", False, "<f4", ()), list(plain[0].astype("<f4"))
-    return Field(name, "weight", False, "<f4", ()), [_convert(_weight, cell) for cell in cells]
+        return Field(name, "sample_weight", False, "<f4", ()), list(plain[0].astype("<f4"))
+    return Field(name, "sample_weight", False, "<f4", ()), [_convert(_weight, cell) for cell in cells]
 
 
 def parse_list(cell: Any) -> list[Any]:
