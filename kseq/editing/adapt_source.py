@@ -31,7 +31,7 @@ class AdaptedSource:
     Attributes:
         source: The source, with the class numbers and the values that the dataset's samples have.
         fields: What each sample of the dataset holds, with the classes that are new.
-        beside: The values that do not go into shards, for each such field the number of its place in `SourceImage.more`; of a
+        beside: The values that do not go into shards, for each such field the number of its place in `SourceImage.values`; of a
             label None.
     """
 
@@ -43,7 +43,7 @@ class AdaptedSource:
         """A field that does not go into shards, of some images of the source, `(n,)` int64."""
         place, found = self.beside[field.name], self.source.images
         chosen = (found[number] for number in images.tolist())
-        values = [image.label if place is None else image.more[place] for image in chosen]
+        values = [image.label if place is None else image.values[place] for image in chosen]
         return [np.asarray(value, field.dtype) for value in values]
 
 
@@ -129,9 +129,9 @@ def _renumbered(
         return form.handler.renumber(shaped, numbers[place]).astype(form.dtype, copy=False)
 
     def image(found: SourceImage) -> SourceImage:
-        if found.refused is not None:
+        if found.rejection is not None:
             return found
         label = found.label if labels is None or found.label < 0 else int(labels[found.label])
-        return found._replace(label=label, more=tuple(value(place, each) for place, each in enumerate(found.more)))
+        return found._replace(label=label, values=tuple(value(place, each) for place, each in enumerate(found.values)))
 
     return [image(each) for each in source.images]

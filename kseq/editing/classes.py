@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.cell_types import class_name
+from kseq.sources.cell_types import parse_class_name
 from kseq.storage.compatibility import dataset_classes
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
@@ -92,7 +92,7 @@ class ClassNumbers:
         Raises:
             SourceError: Where it names none.
         """
-        name = class_name(cell)
+        name = parse_class_name(cell)
         if name is None:
             raise SourceError("has no label" if cell is None or str(cell).strip() == "" else f"{str(cell)[:40]!r} is no class")
         if name in self._numbers:
