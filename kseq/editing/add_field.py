@@ -15,8 +15,8 @@ from kseq.editing.sample_lists import read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources import cell_types as values
-from kseq.sources.assemble import class_numbers
-from kseq.sources.cell_types import Refused
+from kseq.sources.assemble import number_classes
+from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL
 from kseq.storage.fields import LABEL, Field, check_field_name
 from kseq.storage.index import Index
@@ -163,9 +163,9 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
     given = [asked.default if has_default and values.is_missing(cell) else cell for cell in cells]
     field, class_names, found = _typed(asked, [*given, *([asked.default] if has_default else [])])
     for row, value in zip(named.rows, found, strict=False):
-        if isinstance(value, Refused):
+        if isinstance(value, Rejection):
             raise SourceError(f"{named.path}: row {row} {value}")
-    if has_default and isinstance(found[-1], Refused):
+    if has_default and isinstance(found[-1], Rejection):
         raise ArgumentError(f"default={asked.default!r}: {found[-1]}")
     all_ids = np.concatenate([named.ids, left])
     all_values = [*found[: len(cells)], *(found[-1:] * len(left))]
@@ -177,9 +177,9 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
 def _typed(asked: _Asked, cells: Sequence[Any]) -> tuple[Field, tuple[str, ...], list[Any]]:
     """What a column is, its classes, and the value of each cell."""
     if asked.name == "label":
-        names, numbers = class_numbers(cells, asked.class_names)
+        names, numbers = number_classes(cells, asked.class_names)
         return LABEL, names, list(numbers)
-    convert = {"text": values.text, "sample_weight": values.weight, None: values.target}[asked.kind]
+    convert = {"text": values.parse_text, "sample_weight": values.parse_weights, None: values.parse_target}[asked.kind]
     field, found = convert(asked.name, cells)
     return field, field.class_names, found
 

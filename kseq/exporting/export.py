@@ -16,7 +16,7 @@ from kseq.exporting.exported_samples import Exported, Sample
 from kseq.exporting.folder import FolderWriter
 from kseq.exporting.tfrecord import RecordsWriter
 from kseq.exporting.webdataset import TarsWriter
-from kseq.sources.cell_types import sorted_names
+from kseq.sources.cell_types import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
 
@@ -166,4 +166,4 @@ def _class_options(exported: Exported, labels: set[int]) -> list[str]:
     """The classes, where packing would not number those that samples have as they are numbered."""
     names = exported.class_names
     found = [names[number] for number in labels]
-    return ["--class-names", *names] if found and sorted_names(found) != list(names) else []
+    return ["--class-names", *names] if found and sort_class_names(found) != list(names) else []

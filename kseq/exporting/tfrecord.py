@@ -31,7 +31,7 @@ import numpy as np
 from kseq.exporting.exported_samples import Exported, Sample
 from kseq.exporting.rolling_files import RollingWriter
 from kseq.sources.tf_example import example_class
-from kseq.sources.tfrecord import framed
+from kseq.sources.tfrecord import frame_record
 from kseq.storage.fields import Field
 
 __all__ = ["RecordsWriter"]
@@ -58,7 +58,7 @@ class RecordsWriter(RollingWriter):
 
     def __init__(self, folder: str, exported: Exported, file_bytes: int) -> None:
         # Before anything is written.
-        framed(b"")
+        frame_record(b"")
         columns = {name: _feature_name(each, exported.fields) for name, each in exported.fields.items()}
         super().__init__(folder, ".tfrecord", lambda path: _RecordFile(path, exported), file_bytes, columns)
 
@@ -85,7 +85,7 @@ class _RecordFile:
         for name, (kind, values) in features.items():
             # Of none too: that there is such a feature is said by its name.
             getattr(example.features.feature[name], kind).value.extend(values)
-        self._file.write(framed(example.SerializeToString(deterministic=True)))
+        self._file.write(frame_record(example.SerializeToString(deterministic=True)))
         return self._file.tell()
 
     def _of_pictures(self, sample: Sample) -> dict[str, _Values]:

@@ -170,7 +170,7 @@ def _build(pickled: bytes, beacon: str) -> bool:
 def _reads_first(task: ShardTask) -> bool:
     """Whether the first image of a shard can be read, of those that are not refused anyway."""
     try:
-        for image in (each for each in task.source.images if each.refused is None):
+        for image in (each for each in task.source.images if each.rejection is None):
             task.source.read(image)
             break
     except ImageError:

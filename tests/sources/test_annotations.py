@@ -173,6 +173,7 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
         ("labels/train/a.txt", "-1 1 1 1 1", "line 1 has class number -1, allowed is 0 or more"),
         ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", "class number 7 has no name, there are 2: ant, wasp"),
         ("data.yaml", "names: {0: a, 2: b}", "names are numbered 0, 2, expected are 0, 1, 2 and so on"),
+        ("data.yaml", "names: {0: a, x: b}", "names are numbered 0, x, expected are 0, 1, 2 and so on"),
         ("data.yaml", "names: [", "data.yaml: cannot be read: while parsing"),
     ],
 )

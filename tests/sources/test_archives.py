@@ -365,7 +365,7 @@ def test_numbers_without_names_beside_named_ones_are_refused(jpegs: list[bytes],
     write_labels(tmp_path / "hub" / "a.parquet", jpegs[:2], [0, 1], ["cat", "dog"])
     write_labels(tmp_path / "hub" / "b.parquet", jpegs[2:4], [0, 1], None)
     message = refusal(tmp_path / "hub", tmp_path / "packed")
-    assert "a.parquet says the names of its classes, b.parquet does not" in message
+    assert "a.parquet names its classes, b.parquet does not" in message
 
 
 def test_a_file_with_other_columns_is_listed(folder: Path, tmp_path: Path) -> None:
@@ -484,7 +484,7 @@ def test_members_that_cannot_be_packed_are_listed(jpegs: list[bytes], tmp_path: 
         "cat//empty.jpg": plain,
         "cat/encrypted.jpg": "is encrypted",
         "cat/good.jpg (member 2)": "is in the zip again, and the later one counts",
-        "cat/huge.jpg": f"says that it is {1 << 40} bytes unpacked, allowed are {8 * 178956970}",
+        "cat/huge.jpg": f"is {1 << 40} bytes unpacked, by its header, allowed are {8 * 178956970}",
         "cat/link.jpg": "is a link, links in a zip are not followed",
         "cat/method.jpg": "is compressed by method 9, allowed are 0, 8, 12, 14",
         "cat/wrong.jpg/in.jpg": "lies in 'wrong.jpg', which is a file",
