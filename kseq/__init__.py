@@ -24,7 +24,9 @@ from kseq.exporting.export import ExportReport, export
 from kseq.packing.pack import PackReport, pack
 from kseq.reading.dataset import ShardDataset
 from kseq.reading.verify import VerifyReport, verify
-from kseq.training.augment import CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.training.batch_functions import BatchFunction
+from kseq.training.block_shuffle import BlockShuffle
 
 if TYPE_CHECKING:
     from kseq.training.sequence import ShardSequence
@@ -34,6 +36,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AddFieldReport",
     "AppendReport",
+    "Augmentation",
+    "BatchFunction",
+    "BlockShuffle",
     "CenterCrop",
     "CompactReport",
     "DropReport",

@@ -9,7 +9,7 @@ import numpy as np
 from kseq.errors import ImageError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["check_boxes", "flip_boxes", "transform_boxes"]
+__all__ = ["check_boxes", "clip_boxes", "flip_boxes", "transform_boxes"]
 
 
 def check_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -60,6 +60,24 @@ def transform_boxes(boxes: np.ndarray, source: Rectangle, target: Rectangle) -> 
     factor = np.array([target.width, target.height], np.float32) / size
     moved = np.clip(inside[stay], 0, size) * factor + np.array([target.left, target.top], np.float32)
     return moved.reshape(-1, 4), stay
+
+
+def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes clipped to their image, by the rule of `transform_boxes`: a box whose centre lies outside does not stay.
+
+    Args:
+        boxes: `(n, 4)` numbers: x1, y1, x2, y2 in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Returns:
+        `(n, 4)` float32: the clipped boxes; and `(n,)` bool: which of them stay.
+    """
+    corners = np.asarray(boxes, np.float32).reshape(-1, 2, 2)
+    size = np.array([width, height], np.float32)
+    centres = corners.mean(axis=1)
+    stay: np.ndarray = ((centres >= 0) & (centres <= size)).all(axis=1)
+    return np.clip(corners, 0, size).reshape(-1, 4), stay
 
 
 def flip_boxes(boxes: np.ndarray, down: Any, across: Any, height: int, width: int) -> np.ndarray:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
-from kseq.errors import ArgumentError, DamagedError, ImageError
-from kseq.images.bounding_boxes import flip_boxes, transform_boxes
-from kseq.images.codecs import recolor
-from kseq.images.crop_decoding import CropDecoder
-from kseq.images.rectangle import Rectangle
-from kseq.images.resize import resize, resize_to
+from kseq.errors import ArgumentError
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
-from kseq.storage.shard_reader import ShardReader
-from kseq.training.augment import Crop, RandomFlip
 from kseq.training.buffers import ArraySpec
 from kseq.training.image_spec import ImageSpec
-from kseq.training.transforms import Transforms
+from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
+from kseq.training.transforms import AugmentationList, Transforms
 
 __all__ = ["PADDING", "BatchMaker"]
 
@@ -42,11 +34,8 @@ class BatchMaker:
     Args:
         dataset: Where the samples are.
         fields: The names of the fields that a batch holds.
-        form: The form of its images.
-        crop: How a box is cut out of each image, or None.
-        flips: How each image is mirrored.
-        seed: Draws crops and flips, together with the epoch, the sample id and its turn in the epoch.
-        mask_format: The `data_format` of masks; None for that of the images.
+        spec: What its images are like: size, channels, dtype.
+        augmentations: What is done to its images, masks and boxes; None for nothing.
         pad_to: How many elements to make room for in every batch; None for as many as the longest of its samples has.
     """
 
@@ -54,37 +43,25 @@ class BatchMaker:
         self,
         dataset: ShardDataset,
         fields: Sequence[str],
-        form: ImageSpec,
-        crop: Crop | None = None,
-        flips: Sequence[RandomFlip] = (),
-        seed: int = 0,
+        spec: ImageSpec,
+        augmentations: AugmentationList | None = None,
         *,
-        mask_format: str | None = None,
         pad_to: int | None = None,
     ) -> None:
         self.dataset = dataset
-        self.form = form
+        self._spec = spec
+        self._mask_spec = replace(spec, color_mode="grayscale", dtype="uint8", scale=None, interpolation="nearest")
         self._fields = {name: dataset.fields[name] for name in fields}
-        self._mask_form = replace(
-            form,
-            color_mode="grayscale",
-            data_format=mask_format or form.data_format,
-            dtype="uint8",
-            scale=None,
-            interpolation="nearest",
-        )
-        self._crop = crop
-        self._flips = tuple(flips)
-        self._seed = seed
+        self._augmentations = AugmentationList() if augmentations is None else augmentations
         self._pad_to = pad_to
         self._padded = [name for name, each in self._fields.items() if each.is_ragged and each.content != "multi_label"]
-        self._specs: dict[int, dict[str, ArraySpec]] = {}
+        self._array_specs: dict[int, dict[str, ArraySpec]] = {}
 
     def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
         """The arrays of a batch of samples: name to shape and dtype.
 
         Raises:
-            ArgumentError: Where a sample has more elements than `pad_to`.
+            ArgumentError: If a sample has more elements than `pad_to`.
         """
         specs = self._fixed_specs(len(sample_ids))
         if self._padded:
@@ -107,15 +84,15 @@ class BatchMaker:
         return self._pad_to
 
     def _fixed_specs(self, num_samples: int) -> dict[str, ArraySpec]:
-        if num_samples not in self._specs:
-            fixed = (each for name, each in self._fields.items() if name not in self._padded)
-            self._specs[num_samples] = {each.name: self._fixed_spec(each, num_samples) for each in fixed}
-        return self._specs[num_samples]
+        if num_samples not in self._array_specs:
+            fixed = (field for name, field in self._fields.items() if name not in self._padded)
+            self._array_specs[num_samples] = {field.name: self._fixed_spec(field, num_samples) for field in fixed}
+        return self._array_specs[num_samples]
 
     def _fixed_spec(self, field: Field, num_samples: int) -> ArraySpec:
         if field.is_pixels:
-            form = self._form_of(field)
-            return ArraySpec((num_samples, *form.shape), form.dtype)
+            spec = self._spec_of(field)
+            return ArraySpec((num_samples, *spec.shape), spec.dtype)
         if field.content == "multi_label":
             return ArraySpec((num_samples, len(field.class_names)), "float32")
         return ArraySpec((num_samples, *_lengths(field.shape)), field.dtype)
@@ -138,118 +115,101 @@ class BatchMaker:
             arrays: The arrays of a batch, as `specs` says.
             start: The first row.
             sample_ids: `(n,)` int64: what goes into rows `start` to `start + n - 1`.
-            epoch: The epoch that crops and flips are drawn for.
-            turns: `(n,)` int64: which of its draws in the epoch each is, from 0; None for all 0.
+            epoch: The epoch that augmentations are drawn for.
+            turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
 
         Raises:
-            DamagedError: Where stored bytes have changed.
-            ImageError: Where an image cannot be decoded.
+            DamagedError: If stored bytes have changed.
+            ImageError: If an image cannot be decoded.
+            ArgumentError: If an augmentation returns something that is not allowed.
         """
         self.dataset.check(sample_ids)
-        moves = Transforms(self._crop, self._flips, self._seed, epoch, sample_ids, turns)
+        transforms = self._augmentations.drawn(epoch, sample_ids, turns)
         rows = {name: array[start : start + len(sample_ids)] for name, array in arrays.items()}
         for name, field in self._fields.items():
-            if field.is_pixels and not self._is_copied(field):
-                self._fill_images(field, rows[name], moves)
+            if field.is_pixels:
+                self._fill_pixels(field, rows[name], sample_ids, transforms)
             elif field.content == "multi_label":
                 _fill_multi_hot(rows[name], self.dataset.ragged(name, sample_ids))
             elif not field.is_ragged:
                 self.dataset.gather(name, sample_ids, rows[name])
             elif field.content not in ("boxes", "labels"):
                 _fill_padded(rows[name], rows[f"{name}_mask"], self.dataset.ragged(name, sample_ids), 0)
-        self._fill_objects(rows, moves)
+        self._fill_objects(rows, sample_ids, transforms)
 
     def least_rows(self, batch_size: int) -> int:
         """How many rows are worth handing to a worker, of a batch of `batch_size`.
 
-        Decoding a few images takes longer than handing them over; plain copies are large before they do.
+        Decoding a few images takes longer than handing them over; plain copies do so only if they are large.
         """
-        if not all(self._is_copied(field) for field in self._fields.values() if field.is_pixels):
+        pixels = [field for field in self._fields.values() if field.is_pixels]
+        if self._augmentations or not all(self._is_stored_as_served(field) for field in pixels):
             return _LEAST_DECODED
         row_bytes = self.batch_bytes(batch_size) / batch_size
         return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / max(row_bytes, 1)))
 
-    def _form_of(self, field: Field) -> ImageSpec:
-        return self.form if field.content == "image" else self._mask_form
+    def _spec_of(self, field: Field) -> ImageSpec:
+        return self._spec if field.content == "image" else self._mask_spec
 
-    def _is_copied(self, field: Field) -> bool:
-        """Whether an image leaves byte for byte as it is stored."""
-        form = self._form_of(field)
-        plain = not field.encoded and self._crop is None and not self._flips and form.is_plain
-        return plain and field.shape == form.pixel_shape
+    def _is_stored_as_served(self, field: Field) -> bool:
+        """Whether a batch holds the pixels byte for byte as they are stored, unless they are augmented."""
+        spec = self._spec_of(field)
+        return not field.encoded and spec.is_plain and field.shape == spec.pixel_shape
 
-    def _fill_images(self, field: Field, rows: np.ndarray, moves: Transforms) -> None:
-        form = self._form_of(field)
-        work = None if form.is_plain else np.empty(form.pixel_shape, np.uint8)
-        render = self._renderer(field, form, moves)
-        for place, code in enumerate(moves.flip_codes):
-            pixels = rows[place] if work is None else work
-            render(place, pixels)
-            if code is not None:
-                _flip(pixels, code)
-            if work is not None:
-                form.convert(work, rows[place])
-
-    def _renderer(self, field: Field, form: ImageSpec, moves: Transforms) -> Callable[[int, np.ndarray], None]:
-        """What brings one of some samples' images, cropped or fitted, into `(height, width, channels)` uint8."""
-        if self._crop is None:
-            places = list(self.dataset.places(moves.sample_ids))
-            return lambda place, out: self._render_whole(field, form, *places[place], out)
-        boxes = moves.crop_boxes(self.dataset.sizes(field.name, moves.sample_ids))
-        if field.encoded and field.content == "image":
-            parts = CropDecoder(self.dataset.stored(field.name, moves.sample_ids), boxes, self._crop.size)
-            return functools.partial(self._render_part, parts, moves.sample_ids)
-        each, places = Rectangle(*boxes.T).each(), list(self.dataset.places(moves.sample_ids))
-        return lambda place, out: self._render_slice(field, form, *places[place], each[place], out)
-
-    def _render_part(self, parts: CropDecoder, sample_ids: np.ndarray, place: int, out: np.ndarray) -> None:
-        try:
-            pixels = parts.decode(place, self.form.color_mode)
-        except (ImageError, DamagedError) as error:
-            raise self.dataset.at(int(sample_ids[place]), error) from error
-        resize(pixels, out, self.form.interpolation)
-
-    def _render_slice(
-        self, field: Field, form: ImageSpec, reader: ShardReader, row: int, box: Rectangle, out: np.ndarray
-    ) -> None:
-        whole = reader.decode_mask(field.name, row) if field.encoded else reader.array(field.name)[row]
-        resize(recolor(box.of(whole), form.color_mode), out, form.interpolation)
-
-    def _render_whole(self, field: Field, form: ImageSpec, reader: ShardReader, row: int, out: np.ndarray) -> None:
-        if not field.encoded:
-            resize_to(recolor(reader.array(field.name)[row], form.color_mode), out, form.fit, form.interpolation)
-        elif field.content == "mask":
-            resize_to(reader.decode_mask(field.name, row), out, form.fit, form.interpolation)
-        elif field.shape[:2] == (form.height, form.width):
-            reader.decode(field.name, row, form.color_mode, out)
+    def _fill_pixels(self, field: Field, rows: np.ndarray, sample_ids: np.ndarray, transforms: Transforms) -> None:
+        spec = self._spec_of(field)
+        sizes = None if self._augmentations.size is None else self.dataset.sizes(field.name, sample_ids)
+        chain = transforms.pixel_chain(sizes, spec, is_mask=field.content == "mask")
+        if sizes is None and self._is_stored_as_served(field):
+            self.dataset.gather(field.name, sample_ids, rows)
+            if chain:
+                for number, out in enumerate(rows):
+                    _put(chain.run(number, out), out)
+            return
+        read = self._reader(field, spec, sample_ids, sizes, transforms)
+        if spec.is_plain:
+            for number, out in enumerate(rows):
+                _put(chain.run(number, read(number, out)), out)
         else:
-            resize_to(reader.decode(field.name, row, form.color_mode), out, form.fit, form.interpolation)
+            work = np.empty(spec.pixel_shape, np.uint8)
+            for number, out in enumerate(rows):
+                spec.convert(chain.run(number, read(number, work)), out)
 
-    def _fill_objects(self, rows: Mapping[str, np.ndarray], moves: Transforms) -> None:
-        """Boxes and their labels, moved as their image is; those whose centre is cropped away are left out of both."""
+    def _reader(
+        self, field: Field, spec: ImageSpec, sample_ids: np.ndarray, sizes: np.ndarray | None, transforms: Transforms
+    ) -> PixelReader:
+        """Reads pixels up to the first crop or, without a crop, in the size of the batch."""
+        if sizes is None:
+            return fitted_reader(self.dataset, field, spec, sample_ids)
+        if self._augmentations.crops_at_decoding:
+            return cut_reader(self.dataset, field, spec, sample_ids, *transforms.first_cut(sizes))
+        return whole_reader(self.dataset, field, spec, sample_ids)
+
+    def _fill_objects(self, rows: Mapping[str, np.ndarray], sample_ids: np.ndarray, transforms: Transforms) -> None:
+        """Boxes and their labels, moved as their image is; those that do not stay are left out of both."""
         wanted = [name for name, field in self._fields.items() if field.content in ("boxes", "labels")]
         if not wanted:
             return
         fields = self.dataset.fields
         boxes = next(name for name, field in fields.items() if field.content == "boxes")
         image = next(name for name, field in fields.items() if field.content == "image")
-        moved, stay = self._move(self.dataset.ragged(boxes, moves.sample_ids), image, moves)
+        chain = transforms.box_chain(self.dataset.sizes(image, sample_ids), self._spec)
+        moved, stay = [], []
+        for number, stored in enumerate(self.dataset.ragged(boxes, sample_ids)):
+            moved_boxes, numbers = chain.run(number, (stored.copy(), np.arange(len(stored))))
+            moved.append(moved_boxes)
+            stay.append(numbers)
         for name in wanted:
             if fields[name].content == "boxes":
                 pieces = moved
             else:
-                pieces = [each[kept] for each, kept in zip(self.dataset.ragged(name, moves.sample_ids), stay, strict=True)]
+                pieces = [labels[kept] for labels, kept in zip(self.dataset.ragged(name, sample_ids), stay, strict=True)]
             _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].content, 0))
 
-    def _move(self, boxes: Sequence[np.ndarray], image: str, moves: Transforms) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Boxes as `transform_boxes` gives them for the image of each sample, mirrored with it; and which of them stay."""
-        placements = moves.placements(self.dataset.sizes(image, moves.sample_ids), self.form)
-        moved, stay = [], []
-        for each, placement, (down, across) in zip(boxes, placements, moves.mirrored.tolist(), strict=True):
-            kept, which = transform_boxes(each, *placement)
-            moved.append(flip_boxes(kept, down, across, self.form.height, self.form.width))
-            stay.append(which)
-        return moved, stay
+
+def _put(pixels: np.ndarray, out: np.ndarray) -> None:
+    if pixels is not out:
+        np.copyto(out, pixels)
 
 
 def _lengths(shape: Sequence[int | None]) -> list[int]:
@@ -259,18 +219,12 @@ def _lengths(shape: Sequence[int | None]) -> list[int]:
 def _fill_padded(rows: np.ndarray, mask: np.ndarray, pieces: Sequence[np.ndarray], padding: int) -> None:
     rows[:] = padding
     mask[:] = False
-    for row, there, piece in zip(rows, mask, pieces, strict=True):
+    for row, is_filled, piece in zip(rows, mask, pieces, strict=True):
         row[: len(piece)] = piece
-        there[: len(piece)] = True
+        is_filled[: len(piece)] = True
 
 
 def _fill_multi_hot(rows: np.ndarray, pieces: Sequence[np.ndarray]) -> None:
     rows[:] = 0
     for row, piece in zip(rows, pieces, strict=True):
         row[piece] = 1
-
-
-def _flip(pixels: np.ndarray, code: int) -> None:
-    """Mirror in place; OpenCV is given no channel axis of length 1, which it would drop."""
-    view = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    cv2.flip(view, code, dst=view)
