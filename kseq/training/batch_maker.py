@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec
 from kseq.training.image_spec import ImageSpec
@@ -66,21 +67,22 @@ class BatchMaker:
         specs = self._fixed_specs(len(sample_ids))
         if self._padded:
             specs = dict(specs)
+            samples = sample_reader(self.dataset).locate(sample_ids)
             for name in self._padded:
-                shape = (len(sample_ids), self._room(name, sample_ids))
+                shape = (len(samples), self._room(name, samples))
                 specs[name] = ArraySpec((*shape, *_lengths(self._fields[name].shape[1:])), self._fields[name].dtype)
                 specs[f"{name}_mask"] = ArraySpec(shape, "bool")
         return specs
 
-    def _room(self, name: str, sample_ids: np.ndarray) -> int:
-        counts = self.dataset.counts(name, sample_ids)
+    def _room(self, name: str, samples: LocatedSamples) -> int:
+        counts = samples.counts(name)
         longest = int(counts.max(initial=0))
         if self._pad_to is None or self._fields[name].content == "text":
             # An axis of length 0 would trouble more models than one row of padding.
             return max(longest, 1)
         if longest > self._pad_to:
             error = ArgumentError(f"has {longest} elements in {name}, allowed by pad_to are {self._pad_to}")
-            raise self.dataset.at(int(sample_ids[counts.argmax()]), error)
+            raise samples.error_at(int(counts.argmax()), error)
         return self._pad_to
 
     def _fixed_specs(self, num_samples: int) -> dict[str, ArraySpec]:
@@ -123,19 +125,20 @@ class BatchMaker:
             ImageError: If an image cannot be decoded.
             ArgumentError: If an augmentation returns something that is not allowed.
         """
-        self.dataset.check(sample_ids)
+        samples = sample_reader(self.dataset).locate(sample_ids)
+        samples.check()
         transforms = self._augmentations.drawn(epoch, sample_ids, turns)
         rows = {name: array[start : start + len(sample_ids)] for name, array in arrays.items()}
         for name, field in self._fields.items():
             if field.is_pixels:
-                self._fill_pixels(field, rows[name], sample_ids, transforms)
+                self._fill_pixels(field, rows[name], samples, transforms)
             elif field.content == "multi_label":
-                _fill_multi_hot(rows[name], self.dataset.ragged(name, sample_ids))
+                _fill_multi_hot(rows[name], samples.pieces(name))
             elif not field.is_ragged:
-                self.dataset.gather(name, sample_ids, rows[name])
+                samples.gather(name, rows[name])
             elif field.content not in ("boxes", "labels"):
-                _fill_padded(rows[name], rows[f"{name}_mask"], self.dataset.ragged(name, sample_ids), 0)
-        self._fill_objects(rows, sample_ids, transforms)
+                _fill_padded(rows[name], rows[f"{name}_mask"], samples.pieces(name), 0)
+        self._fill_objects(rows, samples, transforms)
 
     def least_rows(self, batch_size: int) -> int:
         """How many rows are worth handing to a worker, of a batch of `batch_size`.
@@ -156,17 +159,17 @@ class BatchMaker:
         spec = self._spec_of(field)
         return not field.encoded and spec.is_plain and field.shape == spec.pixel_shape
 
-    def _fill_pixels(self, field: Field, rows: np.ndarray, sample_ids: np.ndarray, transforms: Transforms) -> None:
+    def _fill_pixels(self, field: Field, rows: np.ndarray, samples: LocatedSamples, transforms: Transforms) -> None:
         spec = self._spec_of(field)
-        sizes = None if self._augmentations.size is None else self.dataset.sizes(field.name, sample_ids)
+        sizes = None if self._augmentations.size is None else samples.sizes(field.name)
         chain = transforms.pixel_chain(sizes, spec, is_mask=field.content == "mask")
         if sizes is None and self._is_stored_as_served(field):
-            self.dataset.gather(field.name, sample_ids, rows)
+            samples.gather(field.name, rows)
             if chain:
                 for number, out in enumerate(rows):
                     _put(chain.run(number, out), out)
             return
-        read = self._reader(field, spec, sample_ids, sizes, transforms)
+        read = self._reader(field, spec, samples, sizes, transforms)
         if spec.is_plain:
             for number, out in enumerate(rows):
                 _put(chain.run(number, read(number, out)), out)
@@ -176,16 +179,16 @@ class BatchMaker:
                 spec.convert(chain.run(number, read(number, work)), out)
 
     def _reader(
-        self, field: Field, spec: ImageSpec, sample_ids: np.ndarray, sizes: np.ndarray | None, transforms: Transforms
+        self, field: Field, spec: ImageSpec, samples: LocatedSamples, sizes: np.ndarray | None, transforms: Transforms
     ) -> PixelReader:
         """Reads pixels up to the first crop or, without a crop, in the size of the batch."""
         if sizes is None:
-            return fitted_reader(self.dataset, field, spec, sample_ids)
+            return fitted_reader(samples, field, spec)
         if self._augmentations.crops_at_decoding:
-            return cut_reader(self.dataset, field, spec, sample_ids, *transforms.first_cut(sizes))
-        return whole_reader(self.dataset, field, spec, sample_ids)
+            return cut_reader(samples, field, spec, *transforms.first_cut(sizes))
+        return whole_reader(samples, field, spec)
 
-    def _fill_objects(self, rows: Mapping[str, np.ndarray], sample_ids: np.ndarray, transforms: Transforms) -> None:
+    def _fill_objects(self, rows: Mapping[str, np.ndarray], samples: LocatedSamples, transforms: Transforms) -> None:
         """Boxes and their labels, moved as their image is; those that do not stay are left out of both."""
         wanted = [name for name, field in self._fields.items() if field.content in ("boxes", "labels")]
         if not wanted:
@@ -193,9 +196,9 @@ class BatchMaker:
         fields = self.dataset.fields
         boxes = next(name for name, field in fields.items() if field.content == "boxes")
         image = next(name for name, field in fields.items() if field.content == "image")
-        chain = transforms.box_chain(self.dataset.sizes(image, sample_ids), self._spec)
+        chain = transforms.box_chain(samples.sizes(image), self._spec)
         moved, stay = [], []
-        for number, stored in enumerate(self.dataset.ragged(boxes, sample_ids)):
+        for number, stored in enumerate(samples.pieces(boxes)):
             moved_boxes, numbers = chain.run(number, (stored.copy(), np.arange(len(stored))))
             moved.append(moved_boxes)
             stay.append(numbers)
@@ -203,7 +206,7 @@ class BatchMaker:
             if fields[name].content == "boxes":
                 pieces = moved
             else:
-                pieces = [labels[kept] for labels, kept in zip(self.dataset.ragged(name, sample_ids), stay, strict=True)]
+                pieces = [labels[kept] for labels, kept in zip(samples.pieces(name), stay, strict=True)]
             _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].content, 0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kseq.arguments import whole
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, sample_reader
 
 __all__ = ["BlockShuffle", "choose_blocks"]
 
@@ -51,7 +51,7 @@ def choose_blocks(dataset: ShardDataset, shuffle: BlockShuffle | None = None) ->
     two blocks per class if there are many classes, as long as a block stays at 256 KiB or more.
     """
     shuffle = BlockShuffle() if shuffle is None else shuffle
-    collection = dataset.collection
+    collection = sample_reader(dataset).collection
     num_bytes = max(collection.num_bytes, 1)
     in_window = _WINDOW_BYTES * collection.num_samples // num_bytes
     block_size, window = shuffle.block_size, shuffle.window

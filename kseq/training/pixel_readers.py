@@ -15,7 +15,7 @@ from kseq.images.codecs import recolor
 from kseq.images.crop_decoding import CropDecoder
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import resize, resize_to
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.storage.shard_reader import ShardReader
 from kseq.training.image_spec import ImageSpec
@@ -25,9 +25,9 @@ __all__ = ["PixelReader", "cut_reader", "fitted_reader", "whole_reader"]
 PixelReader = Callable[[int, np.ndarray], np.ndarray]
 
 
-def fitted_reader(dataset: ShardDataset, field: Field, spec: ImageSpec, sample_ids: np.ndarray) -> PixelReader:
+def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
     """Reads pixels resized to the size of the batch."""
-    rows = list(dataset.places(sample_ids))
+    rows = list(samples)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         reader, row = rows[number]
@@ -40,9 +40,9 @@ def fitted_reader(dataset: ShardDataset, field: Field, spec: ImageSpec, sample_i
     return read
 
 
-def whole_reader(dataset: ShardDataset, field: Field, spec: ImageSpec, sample_ids: np.ndarray) -> PixelReader:
+def whole_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
     """Reads pixels in their stored size, into memory of their own."""
-    rows = list(dataset.places(sample_ids))
+    rows = list(samples)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         pixels = recolor(_stored_pixels(field, spec, *rows[number]), spec.color_mode)
@@ -52,25 +52,23 @@ def whole_reader(dataset: ShardDataset, field: Field, spec: ImageSpec, sample_id
 
 
 def cut_reader(
-    dataset: ShardDataset,
+    samples: LocatedSamples,
     field: Field,
     spec: ImageSpec,
-    sample_ids: np.ndarray,
     boxes: np.ndarray,
     size: tuple[int, int],
 ) -> PixelReader:
     """Reads a box of each image, resized to one size; of a JPEG, decodes little more than the box.
 
     Args:
-        dataset: Where the samples are.
+        samples: The `n` samples.
         field: An image or a mask.
         spec: Says the colour mode and the interpolation.
-        sample_ids: `(n,)` int64.
         boxes: `(n, 4)` int64: top, left, height and width, inside the stored image.
         size: Height and width that each box is resized to.
     """
     cut = _cut_decoder if field.encoded and field.content == "image" else _cut_slices
-    pixels_in_box = cut(dataset, field, spec, sample_ids, boxes, size)
+    pixels_in_box = cut(samples, field, spec, boxes, size)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         pixels = out if size == out.shape[:2] else np.empty((*size, out.shape[2]), np.uint8)
@@ -81,33 +79,31 @@ def cut_reader(
 
 
 def _cut_decoder(
-    dataset: ShardDataset,
+    samples: LocatedSamples,
     field: Field,
     spec: ImageSpec,
-    sample_ids: np.ndarray,
     boxes: np.ndarray,
     size: tuple[int, int],
 ) -> Callable[[int], np.ndarray]:
-    decoder = CropDecoder(dataset.stored(field.name, sample_ids), boxes, size)
+    decoder = CropDecoder(samples.encoded_images(field.name), boxes, size)
 
     def decode(number: int) -> np.ndarray:
         try:
             return decoder.decode(number, spec.color_mode)
         except (ImageError, DamagedError) as error:
-            raise dataset.at(int(sample_ids[number]), error) from error
+            raise samples.error_at(number, error) from error
 
     return decode
 
 
 def _cut_slices(
-    dataset: ShardDataset,
+    samples: LocatedSamples,
     field: Field,
     spec: ImageSpec,
-    sample_ids: np.ndarray,
     boxes: np.ndarray,
     size: tuple[int, int],
 ) -> Callable[[int], np.ndarray]:
-    rows, rectangles = list(dataset.places(sample_ids)), Rectangle(*boxes.T).each()
+    rows, rectangles = list(samples), Rectangle(*boxes.T).each()
     return lambda number: recolor(rectangles[number].of(_stored_pixels(field, spec, *rows[number])), spec.color_mode)
 
 
