@@ -84,24 +84,24 @@ def find_fields(
                 raise ArgumentError(
                     f"{argument}={{{name!r}: {field!r}}}: {dataset.path} has no such field, it has {', '.join(allowed)}"
                 )
-    if not any(field in fields and fields[field].content == "image" for field in found_inputs.values()):
+    if not any(field in fields and fields[field].kind == "image" for field in found_inputs.values()):
         raise ArgumentError(f"inputs={found_inputs}: expected is at least one image field")
     return found_inputs, {} if label_mode is None else found_targets
 
 
 def is_padded(field: Field) -> bool:
     """Whether samples of a batch are padded to one length, with an array `NAME_mask` beside them."""
-    return field.is_ragged and field.content not in ("multi_label", "text")
+    return field.is_ragged and field.kind not in ("multi_label", "text")
 
 
 def _default_inputs(fields: Mapping[str, Field]) -> dict[str, str]:
-    return {name: name for name, each in fields.items() if each.content == "image"}
+    return {name: name for name, each in fields.items() if each.kind == "image"}
 
 
 def _default_targets(fields: Mapping[str, Field]) -> dict[str, str]:
     if "label" in fields:
         return {"label": "label"}
-    found = [name for name, each in fields.items() if each.content not in ("image", "weight")]
+    found = [name for name, each in fields.items() if each.kind not in ("image", "sample_weight")]
     masks = [f"{name}_mask" for name in found if is_padded(fields[name])]
     return {name: name for name in (*found, *masks)}
 

@@ -78,7 +78,7 @@ class BatchMaker:
         self._flips = tuple(flips)
         self._seed = seed
         self._pad_to = pad_to
-        self._padded = [name for name, each in self._fields.items() if each.is_ragged and each.content != "multi_label"]
+        self._padded = [name for name, each in self._fields.items() if each.is_ragged and each.kind != "multi_label"]
         self._specs: dict[int, dict[str, ArraySpec]] = {}
 
     def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
@@ -100,7 +100,7 @@ class BatchMaker:
     def _room(self, name: str, samples: LocatedSamples) -> int:
         counts = samples.counts(name)
         longest = int(counts.max(initial=0))
-        if self._pad_to is None or self._fields[name].content == "text":
+        if self._pad_to is None or self._fields[name].kind == "text":
             # An axis of length 0 would trouble more models than one row of padding.
             return max(longest, 1)
         if longest > self._pad_to:
@@ -118,7 +118,7 @@ class BatchMaker:
         if field.is_pixels:
             form = self._form_of(field)
             return ArraySpec((num_samples, *form.shape), form.dtype)
-        if field.content == "multi_label":
+        if field.kind == "multi_label":
             return ArraySpec((num_samples, len(field.class_names)), "float32")
         return ArraySpec((num_samples, *_lengths(field.shape)), field.dtype)
 
@@ -154,11 +154,11 @@ class BatchMaker:
         for name, field in self._fields.items():
             if field.is_pixels and not self._is_copied(field):
                 self._fill_images(field, rows[name], samples, moves)
-            elif field.content == "multi_label":
+            elif field.kind == "multi_label":
                 _fill_multi_hot(rows[name], samples.pieces(name))
             elif not field.is_ragged:
                 samples.gather(name, rows[name])
-            elif field.content not in ("boxes", "labels"):
+            elif field.kind not in ("boxes", "labels"):
                 _fill_padded(rows[name], rows[f"{name}_mask"], samples.pieces(name), 0)
         self._fill_objects(rows, samples, moves)
 
@@ -173,7 +173,7 @@ class BatchMaker:
         return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / max(row_bytes, 1)))
 
     def _form_of(self, field: Field) -> ImageSpec:
-        return self.form if field.content == "image" else self._mask_form
+        return self.form if field.kind == "image" else self._mask_form
 
     def _is_copied(self, field: Field) -> bool:
         """Whether an image leaves byte for byte as it is stored."""
@@ -201,7 +201,7 @@ class BatchMaker:
             places = list(samples)
             return lambda place, out: self._render_whole(field, form, *places[place], out)
         boxes = moves.crop_boxes(samples.sizes(field.name))
-        if field.encoded and field.content == "image":
+        if field.encoded and field.kind == "image":
             parts = CropDecoder(samples.encoded_images(field.name), boxes, self._crop.size)
             return functools.partial(self._render_part, parts, samples)
         each, places = Rectangle(*boxes.T).each(), list(samples)
@@ -223,7 +223,7 @@ class BatchMaker:
     def _render_whole(self, field: Field, form: ImageSpec, reader: ShardReader, row: int, out: np.ndarray) -> None:
         if not field.encoded:
             resize_to(recolor(reader.array(field.name)[row], form.color_mode), out, form.fit, form.interpolation)
-        elif field.content == "mask":
+        elif field.kind == "mask":
             resize_to(reader.decode_mask(field.name, row), out, form.fit, form.interpolation)
         elif field.shape[:2] == (form.height, form.width):
             reader.decode(field.name, row, form.color_mode, out)
@@ -232,19 +232,19 @@ class BatchMaker:
 
     def _fill_objects(self, rows: Mapping[str, np.ndarray], samples: LocatedSamples, moves: Transforms) -> None:
         """Boxes and their labels, moved as their image is; those whose centre is cropped away are left out of both."""
-        wanted = [name for name, field in self._fields.items() if field.content in ("boxes", "labels")]
+        wanted = [name for name, field in self._fields.items() if field.kind in ("boxes", "labels")]
         if not wanted:
             return
         fields = self.dataset.fields
-        boxes = next(name for name, field in fields.items() if field.content == "boxes")
-        image = next(name for name, field in fields.items() if field.content == "image")
+        boxes = next(name for name, field in fields.items() if field.kind == "boxes")
+        image = next(name for name, field in fields.items() if field.kind == "image")
         moved, stay = self._move(samples.pieces(boxes), samples.sizes(image), moves)
         for name in wanted:
-            if fields[name].content == "boxes":
+            if fields[name].kind == "boxes":
                 pieces = moved
             else:
                 pieces = [each[kept] for each, kept in zip(samples.pieces(name), stay, strict=True)]
-            _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].content, 0))
+            _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].kind, 0))
 
     def _move(
         self, boxes: Sequence[np.ndarray], image_sizes: np.ndarray, moves: Transforms

@@ -56,16 +56,16 @@ class FieldEncoder:
         field = self._fields.get(name)
         if field is None:
             return array
-        if field.content == "label":
+        if field.kind == "label":
             return self._encode_label(array)
-        if field.content == "image":
+        if field.kind == "image":
             return self._augment(array) if self._functions else array
-        if field.content == "text":
+        if field.kind == "text":
             counts = arrays[f"{name}_mask"].sum(axis=1).tolist()
             texts = [row[:count].tobytes().decode(errors="replace") for row, count in zip(array, counts, strict=True)]
             return np.array(texts, np.str_)
-        value = array.astype(np.float32, copy=False) if field.content == "numbers" else array
-        if self._ragged and field.is_ragged and field.content != "multi_label":
+        value = array.astype(np.float32, copy=False) if field.kind == "numbers" else array
+        if self._ragged and field.is_ragged and field.kind != "multi_label":
             return [row[there] for row, there in zip(value, arrays[f"{name}_mask"], strict=True)]
         return value
 

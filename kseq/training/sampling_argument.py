@@ -72,7 +72,7 @@ def _checked_weights(dataset: ShardDataset, weights: Any) -> np.ndarray:
 
 def check_number_field(argument: str, dataset: ShardDataset, name: str) -> None:
     """Raise ArgumentError unless a field holds a number for each sample."""
-    names = [each.name for each in dataset.fields.values() if each.content in ("weight", "numbers") and not each.shape]
+    names = [each.name for each in dataset.fields.values() if each.kind in ("sample_weight", "numbers") and not each.shape]
     if name not in names:
         raise ArgumentError(
             f"{argument}={name!r}: allowed is a field with a number for each sample, {dataset.path} has "

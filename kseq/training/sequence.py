@@ -171,7 +171,7 @@ class ShardSequence(keras.utils.PyDataset):
         self._inputs, self._targets = find_fields(dataset, inputs, targets, label_mode)
         self._weights = check_weights(dataset, self._targets, sample_weight)
         crop, flips, functions = sort_augment(augment)
-        image = next(dataset.fields[name] for name in self._inputs.values() if dataset.fields[name].content == "image")
+        image = next(dataset.fields[name] for name in self._inputs.values() if dataset.fields[name].kind == "image")
         shape = image_shape(dataset, image, input_shape, color_mode, crop)
         fit = choose_fit(crop_to_aspect_ratio, pad_to_aspect_ratio)
         self._form = ImageSpec(*shape, data_format, dtype, scale, fit, interpolation)
