@@ -70,16 +70,16 @@ def fit(source: Source, name: str, index: Index, settings: ImageSettings) -> Ada
     fields = tuple(_fitted(each, its[each.name], index.path, name) for each in index.fields)
     stored = {each.name for each in index.stored_fields}
     for each in fields:
-        if each.name not in stored and each.content in _MOVED:
+        if each.name not in stored and each.kind in _MOVED:
             raise SourceError(
                 f"{index.path}: field {each.name!r} lies beside the shards, and is moved along with its image: "
                 f"kseq compact {index.path} brings it into them"
             )
     classes = dataset_classes(fields, unite_classes(index.class_names, source.class_names))
-    has_label = any(each.content == "label" for each in fields)
+    has_label = any(each.kind == "label" for each in fields)
     labels = class_numbers(source.class_names, classes) if has_label else None
     wanted = {each.name: each for each in fields}
-    others = [each for each in source.fields[1:] if each.content != "label"]
+    others = [each for each in source.fields[1:] if each.kind != "label"]
     images = _renumbered(source, others, wanted, labels)
     places: dict[str, int | None] = {each.name: place for place, each in enumerate(others)}
     new = tuple(each if each.is_pixels else wanted[each.name] for each in source.fields)
@@ -122,9 +122,9 @@ def _fitted(field: Field, its: Field, path: str, source: str) -> Field:
 
 def _fits(field: Field, its: Field) -> bool:
     """Whether values of a source can be those of a field: of the same form, or whole numbers where others have fractions."""
-    if its.content != field.content:
+    if its.kind != field.kind:
         return False
-    same_shape = its.shape == field.shape or (field.content == "numbers" and field.is_ragged and len(its.shape) < 2)
+    same_shape = its.shape == field.shape or (field.kind == "numbers" and field.is_ragged and len(its.shape) < 2)
     return same_shape and (its.dtype, field.dtype) in ((field.dtype, field.dtype), ("<i8", "<f4"))
 
 

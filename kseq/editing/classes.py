@@ -27,22 +27,22 @@ def class_field(index: Index, name: str) -> Field:
     Raises:
         ArgumentError: Where there is none.
     """
-    found = {each.name: each for each in index.fields if each.content in _WITH_CLASSES}
+    found = {each.name: each for each in index.fields if each.kind in _WITH_CLASSES}
     if name in found:
         return found[name]
-    others = {each.name: each.content for each in index.fields}
+    others = {each.name: each.kind for each in index.fields}
     what = f"field {name!r} is {others[name]}" if name in others else f"there is no field {name!r}"
     raise ArgumentError(f"{index.path}: {what}, those with classes are {', '.join(found) or 'none'}")
 
 
 def class_names(index: Index, field: Field) -> tuple[str, ...]:
     """The class of each number of a field."""
-    return index.class_names if field.content == "label" else field.class_names
+    return index.class_names if field.kind == "label" else field.class_names
 
 
 def with_class_names(index: Index, field: Field, names: Sequence[str]) -> dict[str, Any]:
     """What changes in the contents of an index where a field gets these class names."""
-    if field.content == "label":
+    if field.kind == "label":
         return {"class_names": tuple(names)}
     return with_fields(
         index, [replace(each, class_names=tuple(names)) if each.name == field.name else each for each in index.fields]

@@ -34,7 +34,7 @@ _OPTIONS = {
     "boxes": "--boxes",
     "labels": "--box-labels",
     "text": "--text",
-    "weight": "--sample-weight",
+    "sample_weight": "--sample-weight",
 }
 
 
@@ -150,7 +150,7 @@ def _sizes(folder: str) -> Iterator[int]:
 def _pack_command(source: str, writer: _Writer, exported: Exported) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        option = _OPTIONS.get(exported.fields[name].content)
+        option = _OPTIONS.get(exported.fields[name].kind)
         words += ["--target", f"{name}={column}"] if option is None else [option, column]
     if writer.split_column:
         words += ["--split-column", writer.split_column]

@@ -93,14 +93,14 @@ class Exported:
 
     def names(self, field: Field) -> tuple[str, ...]:
         """The class names that the numbers of a field stand for."""
-        return self.class_names if field.content == "label" else field.class_names
+        return self.class_names if field.kind == "label" else field.class_names
 
     def told(self, name: str, value: np.ndarray) -> Any:
         """A value of a field as JSON has it: classes by their names, text as text, else numbers or lists of them."""
         field = self.fields[name]
-        if field.content == "text":
+        if field.kind == "text":
             return os.fsdecode(value.tobytes())
-        if field.content in ("label", "multi_label", "labels"):
+        if field.kind in ("label", "multi_label", "labels"):
             names = self.names(field)
             return [names[number] for number in value.tolist()] if field.is_ragged else names[int(value)]
         return _shortest(value) if value.dtype == np.float32 else value.tolist()

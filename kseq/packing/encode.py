@@ -43,10 +43,10 @@ def encode_sample(
     stored: dict[str, EncodedImage | np.ndarray] = {}
     stored[image.name], first = _encode_image(values[image.name], settings)
     for each in others:
-        if each.content == "image":
+        if each.kind == "image":
             with saying(f"its {each.name}"):
                 stored[each.name], _ = _encode_image(values[each.name], settings)
-        elif each.content == "mask":
+        elif each.kind == "mask":
             with saying(f"its {each.name}"):
                 stored[each.name] = _encode_mask(values[each.name], first, settings)
         else:
@@ -161,10 +161,10 @@ def _mask_values(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[np.
 def _move_objects(stored: dict[str, Any], fields: Sequence[Field], image: _Place) -> None:
     """Bring boxes to the size in which their image is stored; those that are cropped away go, and their labels with them."""
     for each in fields:
-        if each.content == "boxes":
+        if each.kind == "boxes":
             checked = check_boxes(stored[each.name], image.height, image.width)
             stored[each.name], stay = transform_boxes(checked, *image.placement)
-            for labels in (other.name for other in fields if other.content == "labels"):
+            for labels in (other.name for other in fields if other.kind == "labels"):
                 if len(stored[labels]) != len(stay):
                     raise ImageError(f"has {len(stay)} {each.name} and {len(stored[labels])} {labels}, expected are as many")
                 stored[labels] = stored[labels][stay]

@@ -242,7 +242,7 @@ class ShardDataset:
         form = self._field(field)
         if form.is_pixels:
             others = ", ".join(name for name, each in self.fields.items() if not each.is_pixels)
-            raise ArgumentError(f"{self.path}: field {field!r} is {form.content} pixels, allowed are {others or 'none'}")
+            raise ArgumentError(f"{self.path}: field {field!r} is {form.kind} pixels, allowed are {others or 'none'}")
         parts = [self._samples.locate(self.sample_ids(numbers)) for numbers in _in_parts(len(self))]
         if form.is_ragged:
             return [value for samples in parts for value in _values(form, samples)]
@@ -369,7 +369,7 @@ def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[Any]:
 
 
 def _decode(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarray]:
-    if field.content == "mask":
+    if field.kind == "mask":
         images = [reader.decode_mask(field.name, row) for reader, row in samples]
     else:
         images = [reader.decode(field.name, row, field.color_mode) for reader, row in samples]
@@ -380,4 +380,4 @@ def _decode(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarr
 
 def _as_value(field: Field, piece: np.ndarray) -> Any:
     """What a user gets of a sample: numbers of their own, or text."""
-    return piece.tobytes().decode(errors="replace") if field.content == "text" else piece.copy()
+    return piece.tobytes().decode(errors="replace") if field.kind == "text" else piece.copy()

@@ -29,11 +29,11 @@ def read_groups(index: Index, name: str) -> np.ndarray:
     if name not in known:
         raise ArgumentError(f"{index.path}: group={name!r}: has no such field, its fields are {', '.join(known)}")
     found = known[name]
-    if found.content not in _GROUPING or (found.is_ragged and found.content != "text"):
+    if found.kind not in _GROUPING or (found.is_ragged and found.kind != "text"):
         raise ArgumentError(
-            f"{index.path}: group={name!r}: is {found.content}, allowed are a label, text, and numbers, as many in each sample"
+            f"{index.path}: group={name!r}: is {found.kind}, allowed are a label, text, and numbers, as many in each sample"
         )
-    return _text_groups(index, name) if found.content == "text" else _number_groups(index, found)
+    return _text_groups(index, name) if found.kind == "text" else _number_groups(index, found)
 
 
 def _text_groups(index: Index, name: str) -> np.ndarray:

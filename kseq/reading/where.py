@@ -67,11 +67,11 @@ def matching(field: Field, classes: Sequence[str], values: Values, condition: An
     """
     if callable(condition):
         return _called(field, values, condition)
-    if field.content == "boxes":
+    if field.kind == "boxes":
         raise ArgumentError(f"where {field.name}: boxes are chosen by a function, which is given a list of (count, 4) arrays")
     given = list(condition) if isinstance(condition, (list, tuple, set, frozenset, range, np.ndarray)) else [condition]
     wanted = [_checked(field, classes, each) for each in given]
-    if field.content == "text":
+    if field.kind == "text":
         return np.array([each in wanted for each in values], bool)
     if not isinstance(values, np.ndarray):
         return np.array([np.isin(each, wanted).any() for each in values], bool)
@@ -81,10 +81,10 @@ def matching(field: Field, classes: Sequence[str], values: Values, condition: An
 
 def _checked(field: Field, classes: Sequence[str], value: Any) -> Any:
     """A value in the form in which it is stored."""
-    if field.content == "text":
+    if field.kind == "text":
         return _text(field, value)
-    if field.content in ("label", "labels", "multi_label"):
-        return _class_number(field, classes if field.content == "label" else field.class_names, value)
+    if field.kind in ("label", "labels", "multi_label"):
+        return _class_number(field, classes if field.kind == "label" else field.class_names, value)
     return _number(field, value)
 
 

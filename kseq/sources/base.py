@@ -78,7 +78,7 @@ class Source:
             raise ImageError(image.refused)
         first, *others = self.fields
         values = {first.name: self.fetch(image.path if image.place is None else image.place)}
-        if others and others[0].content == "label":
+        if others and others[0].kind == "label":
             values[others.pop(0).name] = np.array(image.label, np.int32)
         for each, value in zip(others, image.more, strict=True):
             with saying(f"its {each.name}"):

@@ -127,8 +127,8 @@ def weight(name: str, cells: Sequence[Any]) -> Column:
     """A column of weights."""
     plain = _plain_numbers(cells)
     if plain is not None and (plain[0] >= 0).all():
-        return Field(name, "weight", False, "<f4", ()), list(plain[0].astype("<f4"))
-    return Field(name, "weight", False, "<f4", ()), [_or_refused(_weight, cell) for cell in cells]
+        return Field(name, "sample_weight", False, "<f4", ()), list(plain[0].astype("<f4"))
+    return Field(name, "sample_weight", False, "<f4", ()), [_or_refused(_weight, cell) for cell in cells]
 
 
 def _plain_numbers(cells: Sequence[Any]) -> tuple[np.ndarray, bool] | None:

@@ -59,9 +59,9 @@ def describe_field(field: Field) -> str:
         height, width, channels = field.shape
         size = "of sizes that differ" if None in (height, width) else f"{height} x {width}"
         stored = "encoded" if field.encoded else "raw pixels"
-        return f"{field.content}, {stored}, {size}, {channels} channel{'s' * (channels != 1)}"
+        return f"{field.kind}, {stored}, {size}, {channels} channel{'s' * (channels != 1)}"
     shape = " x ".join("any number" if length is None else str(length) for length in field.shape)
-    return f"{field.content}, {np.dtype(field.dtype).name}{f' ({shape})' if shape else ''}"
+    return f"{field.kind}, {np.dtype(field.dtype).name}{f' ({shape})' if shape else ''}"
 
 
 def row_layouts(fields: Sequence[Field]) -> list[Field]:
@@ -83,7 +83,7 @@ def unite_classes(names: Sequence[str], *others: Sequence[str]) -> tuple[str, ..
 def dataset_classes(fields: Iterable[Field], label_names: Sequence[str]) -> tuple[str, ...]:
     """The classes of a dataset: those of the label, or where there is none, of the first field that has some."""
     found = list(fields)
-    if any(each.content == "label" for each in found):
+    if any(each.kind == "label" for each in found):
         return tuple(label_names)
     return next((each.class_names for each in found if each.class_names), ())
 

@@ -78,24 +78,24 @@ def find_fields(
                 raise ArgumentError(
                     f"{argument}={{{name!r}: {field_name!r}}}: {dataset.path} has no such field, it has {', '.join(allowed)}"
                 )
-    if not any(name in fields and fields[name].content == "image" for name in input_fields.values()):
+    if not any(name in fields and fields[name].kind == "image" for name in input_fields.values()):
         raise ArgumentError(f"inputs={input_fields}: expected is at least one image field")
     return input_fields, {} if label_mode is None else target_fields
 
 
 def is_padded(field: Field) -> bool:
     """Whether samples of a batch are padded to one length, with an array `NAME_mask` beside them."""
-    return field.is_ragged and field.content not in ("multi_label", "text")
+    return field.is_ragged and field.kind not in ("multi_label", "text")
 
 
 def _default_inputs(fields: Mapping[str, Field]) -> dict[str, str]:
-    return {name: name for name, field in fields.items() if field.content == "image"}
+    return {name: name for name, field in fields.items() if field.kind == "image"}
 
 
 def _default_targets(fields: Mapping[str, Field]) -> dict[str, str]:
     if "label" in fields:
         return {"label": "label"}
-    names = [name for name, field in fields.items() if field.content not in ("image", "weight")]
+    names = [name for name, field in fields.items() if field.kind not in ("image", "sample_weight")]
     masks = [f"{name}_mask" for name in names if is_padded(fields[name])]
     return {name: name for name in (*names, *masks)}
 

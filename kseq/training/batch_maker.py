@@ -55,7 +55,7 @@ class BatchMaker:
         self._fields = {name: dataset.fields[name] for name in fields}
         self._augmentations = AugmentationList() if augmentations is None else augmentations
         self._pad_to = pad_to
-        self._padded = [name for name, each in self._fields.items() if each.is_ragged and each.content != "multi_label"]
+        self._padded = [name for name, each in self._fields.items() if each.is_ragged and each.kind != "multi_label"]
         self._array_specs: dict[int, dict[str, ArraySpec]] = {}
 
     def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
@@ -77,7 +77,7 @@ class BatchMaker:
     def _room(self, name: str, samples: LocatedSamples) -> int:
         counts = samples.counts(name)
         longest = int(counts.max(initial=0))
-        if self._pad_to is None or self._fields[name].content == "text":
+        if self._pad_to is None or self._fields[name].kind == "text":
             # An axis of length 0 would trouble more models than one row of padding.
             return max(longest, 1)
         if longest > self._pad_to:
@@ -95,7 +95,7 @@ class BatchMaker:
         if field.is_pixels:
             spec = self._spec_of(field)
             return ArraySpec((num_samples, *spec.shape), spec.dtype)
-        if field.content == "multi_label":
+        if field.kind == "multi_label":
             return ArraySpec((num_samples, len(field.class_names)), "float32")
         return ArraySpec((num_samples, *_lengths(field.shape)), field.dtype)
 
@@ -132,11 +132,11 @@ class BatchMaker:
         for name, field in self._fields.items():
             if field.is_pixels:
                 self._fill_pixels(field, rows[name], samples, transforms)
-            elif field.content == "multi_label":
+            elif field.kind == "multi_label":
                 _fill_multi_hot(rows[name], samples.pieces(name))
             elif not field.is_ragged:
                 samples.gather(name, rows[name])
-            elif field.content not in ("boxes", "labels"):
+            elif field.kind not in ("boxes", "labels"):
                 _fill_padded(rows[name], rows[f"{name}_mask"], samples.pieces(name), 0)
         self._fill_objects(rows, samples, transforms)
 
@@ -152,7 +152,7 @@ class BatchMaker:
         return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / max(row_bytes, 1)))
 
     def _spec_of(self, field: Field) -> ImageSpec:
-        return self._spec if field.content == "image" else self._mask_spec
+        return self._spec if field.kind == "image" else self._mask_spec
 
     def _is_stored_as_served(self, field: Field) -> bool:
         """Whether a batch holds the pixels byte for byte as they are stored, unless they are augmented."""
@@ -162,7 +162,7 @@ class BatchMaker:
     def _fill_pixels(self, field: Field, rows: np.ndarray, samples: LocatedSamples, transforms: Transforms) -> None:
         spec = self._spec_of(field)
         sizes = None if self._augmentations.size is None else samples.sizes(field.name)
-        chain = transforms.pixel_chain(sizes, spec, is_mask=field.content == "mask")
+        chain = transforms.pixel_chain(sizes, spec, is_mask=field.kind == "mask")
         if sizes is None and self._is_stored_as_served(field):
             samples.gather(field.name, rows)
             if chain:
@@ -190,12 +190,12 @@ class BatchMaker:
 
     def _fill_objects(self, rows: Mapping[str, np.ndarray], samples: LocatedSamples, transforms: Transforms) -> None:
         """Boxes and their labels, moved as their image is; those that do not stay are left out of both."""
-        wanted = [name for name, field in self._fields.items() if field.content in ("boxes", "labels")]
+        wanted = [name for name, field in self._fields.items() if field.kind in ("boxes", "labels")]
         if not wanted:
             return
         fields = self.dataset.fields
-        boxes = next(name for name, field in fields.items() if field.content == "boxes")
-        image = next(name for name, field in fields.items() if field.content == "image")
+        boxes = next(name for name, field in fields.items() if field.kind == "boxes")
+        image = next(name for name, field in fields.items() if field.kind == "image")
         chain = transforms.box_chain(samples.sizes(image), self._spec)
         moved, stay = [], []
         for number, stored in enumerate(samples.pieces(boxes)):
@@ -203,11 +203,11 @@ class BatchMaker:
             moved.append(moved_boxes)
             stay.append(numbers)
         for name in wanted:
-            if fields[name].content == "boxes":
+            if fields[name].kind == "boxes":
                 pieces = moved
             else:
                 pieces = [labels[kept] for labels, kept in zip(samples.pieces(name), stay, strict=True)]
-            _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].content, 0))
+            _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].kind, 0))
 
 
 def _put(pixels: np.ndarray, out: np.ndarray) -> None:

@@ -66,13 +66,13 @@ class FieldEncoder:
         field = self._fields.get(name)
         if field is None:
             return array
-        if field.content == "label":
+        if field.kind == "label":
             return self._encode_label(array)
-        if field.content == "text":
+        if field.kind == "text":
             counts = arrays[f"{name}_mask"].sum(axis=1).tolist()
             texts = [row[:count].tobytes().decode(errors="replace") for row, count in zip(array, counts, strict=True)]
             return np.array(texts, np.str_)
-        return array.astype(np.float32, copy=False) if field.content == "numbers" else array
+        return array.astype(np.float32, copy=False) if field.kind == "numbers" else array
 
     def _run_functions(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         images = [name for name in values if self._has_content(name, "image")]
@@ -84,7 +84,7 @@ class FieldEncoder:
         return changed
 
     def _has_content(self, name: str, content: str) -> bool:
-        return name in self._fields and self._fields[name].content == content
+        return name in self._fields and self._fields[name].kind == content
 
     def _converted(self, images: np.ndarray) -> np.ndarray:
         """`(n, height, width, channels)` numbers as the spec says."""
@@ -99,7 +99,7 @@ class FieldEncoder:
 
     def _is_padded(self, name: str) -> bool:
         field = self._fields.get(name)
-        return field is not None and field.is_ragged and field.content not in ("multi_label", "text")
+        return field is not None and field.is_ragged and field.kind not in ("multi_label", "text")
 
     def _without_padding(self, name: str, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return [row[is_filled] for row, is_filled in zip(values[name], values[f"{name}_mask"], strict=True)]

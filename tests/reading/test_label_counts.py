@@ -322,8 +322,8 @@ CELLS: dict[str, tuple[Callable[[int], Any], dict[str, Any]]] = {
     "lists": (lambda number: [0.5] * (number % 3), {}),
     "whole": (lambda number: 10**17 + number, {}),
     "topics": (lambda number: ["x", "ü"][: number % 3], {}),
-    "caption": (lambda number: f" {number}\n" * (number % 2), {"content": "text"}),
-    "importance": (lambda number: number / 2, {"content": "weight"}),
+    "caption": (lambda number: f" {number}\n" * (number % 2), {"kind": "text"}),
+    "importance": (lambda number: number / 2, {"kind": "sample_weight"}),
 }
 
 
@@ -333,12 +333,12 @@ def test_every_kind_of_field_is_what_packing_makes_of_the_same_cells(tmp_path: P
     write_numbered(tmp_path / "photos", {"a": 12})
     lines = [json.dumps({"path": f"photos/a/{number:05d}.png", "label": "a", name: cell(number)}) for number in range(12)]
     table = write(tmp_path / "all.jsonl", *lines)
-    content = options.get("content")
-    field_name = {"weight": "sample_weight", "text": "text"}.get(content, name)
-    columns = kseq.Columns(**({field_name: name} if content else {"targets": name}))
+    kind = options.get("kind")
+    field_name = {"sample_weight": "sample_weight", "text": "text"}.get(kind, name)
+    columns = kseq.Columns(**({field_name: name} if kind else {"targets": name}))
     kseq.pack(table, tmp_path / "with", columns=columns, workers=0)
     kseq.pack(table, tmp_path / "without", workers=0)
-    kseq.add_field(tmp_path / "without", field_name, table, column=name, content=content)
+    kseq.add_field(tmp_path / "without", field_name, table, column=name, kind=kind)
     expected, found = (kseq.ShardDataset(tmp_path / each) for each in ("with", "without"))
     assert found.fields == expected.fields
     for number in range(12):
@@ -370,7 +370,7 @@ def test_an_array_has_a_row_for_each_sample_id(packed: Path, objects: Path, tmp_
     undone(packed, before)
     np.save(tmp_path / "new.npy", np.arange(100, dtype=">u2"))
     assert kseq.add_field(packed, "order", tmp_path / "new.npy").field.dtype == "<i8"
-    assert kseq.add_field(packed, "weight", tmp_path / "new.npy", content="weight").field.dtype == "<f4"
+    assert kseq.add_field(packed, "weight", tmp_path / "new.npy", kind="sample_weight").field.dtype == "<f4"
     np.testing.assert_array_equal(kseq.ShardDataset(packed).values("order"), np.arange(100))
     np.save(tmp_path / "new.npy", np.arange(30) % 3 * 5)
     assert kseq.add_field(objects, "label", tmp_path / "new.npy").class_names == ("0", "5", "10")
@@ -444,7 +444,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     np.testing.assert_array_equal(kseq.ShardDataset(objects).values("height"), np.arange(60).reshape(30, 2))
     assert kseq.verify(objects).damaged == []
     kseq.undo(objects)
-    assert kseq.ShardDataset(objects).fields["height"].content == "multi_label"
+    assert kseq.ShardDataset(objects).fields["height"].kind == "multi_label"
     assert files(objects).keys() == before.keys()
 
 
@@ -453,15 +453,15 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     [
         ("Height", ["1"], {}, "field name 'Height': allowed are lower-case letters"),
         ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq pack alone: take another name"),
-        ("mask", ["1"], {"content": "mask"}, "content='mask': allowed is text, weight, or none"),
-        ("label", ["1"], {"content": "text"}, "content='text': allowed is none for the label"),
+        ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is text, sample_weight, or none"),
+        ("label", ["1"], {"kind": "text"}, "kind='text': allowed is none for the label"),
         ("height", ["1"], {"class_names": ["a"]}, "class_names: goes with the field 'label', found 'height'"),
         ("height", ["1", "nan"], {}, r"new.csv: row 2 has nan, allowed are finite numbers"),
         ("height", ["1", ""], {}, r"new.csv: row 2 has no number"),
         (
             "importance",
             ["1", "-1"],
-            {"content": "weight"},
+            {"kind": "sample_weight"},
             r"new.csv: row 2 has weight -1, allowed are finite numbers of 0 or more",
         ),
         ("height", ["1"], {"default": "inf"}, r"default='inf': has inf, allowed are finite numbers"),

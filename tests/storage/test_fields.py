@@ -192,7 +192,7 @@ def test_columns_that_make_no_sense_are_refused_in_one_line(
 @given(st.lists(st.one_of(st.integers(-9, 9), st.floats(-1e6, 1e6)), min_size=1))
 def test_single_numbers_come_back_as_numbers(cells: list[float]) -> None:
     field, found = values.target("age", cells)
-    assert (field.content, field.shape) == ("numbers", ())
+    assert (field.kind, field.shape) == ("numbers", ())
     assert field.dtype == ("<i8" if all(isinstance(cell, int) for cell in cells) else "<f4")
     np.testing.assert_allclose(np.array(found, np.float64), cells, rtol=1e-6, atol=1e-30)
 
@@ -209,9 +209,9 @@ def test_lists_of_words_are_labels_in_text_as_in_json(cells: list[list[str]]) ->
 
 def test_lists_of_whole_numbers_that_differ_in_length_are_labels() -> None:
     field, found = values.target("tags", [[10, 2], [], [2]])
-    assert (field.content, field.class_names) == ("multi_label", ("2", "10"))
+    assert (field.kind, field.class_names) == ("multi_label", ("2", "10"))
     assert [each.tolist() for each in found] == [[1, 0], [], [0]]
-    assert values.target("v", [[10, 2], [3, 4]])[0].content == "numbers"
+    assert values.target("v", [[10, 2], [3, 4]])[0].kind == "numbers"
 
 
 def test_a_refused_value_says_why() -> None:

@@ -317,8 +317,8 @@ def test_refuses_field_names(name: str) -> None:
         Field(name, "image", True, "|u1", (None, None, 3))
 
 
-def test_refuses_a_field_of_unknown_content() -> None:
-    with pytest.raises(ArgumentError, match="field image: content 'sound', allowed are image, mask, label"):
+def test_refuses_a_field_of_unknown_kind() -> None:
+    with pytest.raises(ArgumentError, match="field image: kind 'sound', allowed are image, label, mask"):
         Field("image", "sound", True, "|u1", (None, None, 3))
 
 

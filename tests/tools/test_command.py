@@ -287,7 +287,7 @@ def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixt
     assert facts["class_counts"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
     assert facts["digest"] == kseq.ShardDataset(numbered).digest
     assert facts["fields"]["image"] == {
-        "content": "image",
+        "kind": "image",
         "encoded": False,
         "dtype": "uint8",
         "shape": [4, 4, 3],

@@ -42,25 +42,25 @@ def parse_where(texts: Sequence[str], dataset: kseq.ShardDataset) -> dict[str, A
         if name not in dataset.fields:
             raise ArgumentError(f"--where {text}: has no field {name!r}, it has {', '.join(dataset.fields)}")
         field = dataset.fields[name]
-        classes = dataset.classes if field.content == "label" else field.class_names
+        classes = dataset.classes if field.kind == "label" else field.class_names
         one = _equal(text, field, classes, value) if sign == "=" else _compared(text, field, sign, value)
         where[name] = one if name not in where else _both(field, dataset.classes, where[name], one)
     return where
 
 
 def _equal(text: str, field: Field, classes: Sequence[str], value: str) -> Any:
-    if field.content == "text" or (field.content in _CLASSES and value in classes):
+    if field.kind == "text" or (field.kind in _CLASSES and value in classes):
         # It may hold commas itself.
-        return [value] if field.content in _CLASSES else list(dict.fromkeys([value, *value.split(",")]))
+        return [value] if field.kind in _CLASSES else list(dict.fromkeys([value, *value.split(",")]))
     values = [each.strip() for each in value.split(",")]
-    if field.content in _CLASSES:
+    if field.kind in _CLASSES:
         return [each if each in classes or not re.fullmatch("[0-9]{1,9}", each) else int(each) for each in values]
     return [_number(text, each) for each in values]
 
 
 def _compared(text: str, field: Field, sign: str, value: str) -> Condition:
-    if field.content not in ("numbers", "weight"):
-        raise ArgumentError(f"--where {text}: {field.name} is {field.content}, {sign} goes with numbers")
+    if field.kind not in ("numbers", "sample_weight"):
+        raise ArgumentError(f"--where {text}: {field.name} is {field.kind}, {sign} goes with numbers")
     # As it is stored: 0.1 is not the float32 nearest to it.
     limit = np.asarray(_number(text, value))
     stored = limit.astype(field.dtype) if np.dtype(field.dtype).kind == "f" else limit
