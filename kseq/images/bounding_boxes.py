@@ -10,7 +10,7 @@ import numpy as np
 from kseq.errors import ImageError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["check_boxes", "clip_boxes", "flip_boxes", "move_boxes", "transform_boxes"]
+__all__ = ["check_boxes", "flip_boxes", "move_boxes", "transform_boxes"]
 
 
 def check_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -63,24 +63,6 @@ def transform_boxes(boxes: np.ndarray, source: Rectangle, target: Rectangle) -> 
     return moved.reshape(-1, 4), stay
 
 
-def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes clipped to their image, by the rule of `transform_boxes`: a box whose centre lies outside does not stay.
-
-    Args:
-        boxes: `(n, 4)` numbers: x1, y1, x2, y2 in pixels.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
-
-    Returns:
-        `(n, 4)` float32: the clipped boxes; and `(n,)` bool: which of them stay.
-    """
-    corners = np.asarray(boxes, np.float32).reshape(-1, 2, 2)
-    size = np.array([width, height], np.float32)
-    centres = corners.mean(axis=1)
-    stay: np.ndarray = ((centres >= 0) & (centres <= size)).all(axis=1)
-    return np.clip(corners, 0, size).reshape(-1, 4), stay
-
-
 def flip_boxes(boxes: np.ndarray, down: Any, across: Any, height: int, width: int) -> np.ndarray:
     """Boxes of an image that is mirrored top to bottom (`down`), left to right (`across`), or both."""
     x1, y1, x2, y2 = boxes.T
@@ -92,25 +74,25 @@ def flip_boxes(boxes: np.ndarray, down: Any, across: Any, height: int, width: in
 
 
 def move_boxes(
-    boxes: np.ndarray, points: Callable[[np.ndarray], np.ndarray], bounds: Rectangle
+    boxes: np.ndarray, move_points: Callable[[np.ndarray], np.ndarray], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of an image of which every point goes elsewhere: the smallest upright boxes around their four corners.
+    """Boxes of an image whose points move: the smallest upright boxes around their four corners.
 
-    A box stays if its centre is in `bounds`, clipped to them, as in `transform_boxes`.
+    A box stays if its centre is in the image, clipped to it, as in `transform_boxes`.
 
     Args:
         boxes: `(n, 4)` float32: x1, y1, x2, y2 in pixels.
-        points: Where points of the image go: `(m, 2)` float32 x and y, in pixels, to the same.
-        bounds: What the image covers afterwards.
+        move_points: Says where points go: `(m, 2)` float32 x and y, in pixels, to the same.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
 
     Returns:
-        `(m, 4)` float32: those that stay; and `(n,)` bool: which they are.
+        `(m, 4)` float32: the boxes that stay, moved; and `(n,)` bool: which of the boxes stay.
     """
-    corners = points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)).reshape(-1, 4, 2)
+    corners = move_points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)).reshape(-1, 4, 2)
     low, high = corners.min(axis=1), corners.max(axis=1)
-    first = np.array([bounds.left, bounds.top], np.float32)
-    last = first + np.array([bounds.width, bounds.height], np.float32)
+    size = np.array([width, height], np.float32)
     centres = (low + high) / 2
-    stay: np.ndarray = ((centres >= first) & (centres <= last)).all(axis=1)
-    moved = np.concatenate([np.clip(low[stay], first, last), np.clip(high[stay], first, last)], axis=1)
+    stay: np.ndarray = ((centres >= 0) & (centres <= size)).all(axis=1)
+    moved = np.concatenate([np.clip(low[stay], 0, size), np.clip(high[stay], 0, size)], axis=1)
     return moved.astype(np.float32, copy=False), stay

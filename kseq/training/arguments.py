@@ -27,7 +27,6 @@ __all__ = [
     "check_scale",
     "choose_image_spec",
     "find_fields",
-    "is_padded",
     "label_encoder",
     "sort_augment",
 ]
@@ -69,7 +68,7 @@ def find_fields(
     if label_mode is None and targets is not None:
         raise ArgumentError(f"label_mode=None gives no targets, found targets={dict(targets)}")
     fields = dataset.fields
-    allowed = [*fields, *(f"{field.name}_mask" for field in fields.values() if is_padded(field))]
+    allowed = [*fields, *(f"{field.name}_mask" for field in fields.values() if field.handler.has_padding_mask)]
     input_fields = _default_inputs(fields) if inputs is None else dict(inputs)
     target_fields = _default_targets(fields) if targets is None else dict(targets)
     for argument, names in (("inputs", input_fields), ("targets", target_fields)):
@@ -78,25 +77,20 @@ def find_fields(
                 raise ArgumentError(
                     f"{argument}={{{name!r}: {field_name!r}}}: {dataset.path} has no such field, it has {', '.join(allowed)}"
                 )
-    if not any(name in fields and fields[name].kind == "image" for name in input_fields.values()):
+    if not any(name in fields and fields[name].is_image for name in input_fields.values()):
         raise ArgumentError(f"inputs={input_fields}: expected is at least one image field")
     return input_fields, {} if label_mode is None else target_fields
 
 
-def is_padded(field: Field) -> bool:
-    """Whether samples of a batch are padded to one length, with an array `NAME_mask` beside them."""
-    return field.is_ragged and field.kind not in ("multi_label", "text")
-
-
 def _default_inputs(fields: Mapping[str, Field]) -> dict[str, str]:
-    return {name: name for name, field in fields.items() if field.kind == "image"}
+    return {name: name for name, field in fields.items() if field.is_image}
 
 
 def _default_targets(fields: Mapping[str, Field]) -> dict[str, str]:
     if "label" in fields:
         return {"label": "label"}
-    names = [name for name, field in fields.items() if field.kind not in ("image", "sample_weight")]
-    masks = [f"{name}_mask" for name in names if is_padded(fields[name])]
+    names = [name for name, field in fields.items() if field.handler.is_default_target]
+    masks = [f"{name}_mask" for name in names if fields[name].handler.has_padding_mask]
     return {name: name for name in (*names, *masks)}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from kseq.arguments import whole_pair
 from kseq.errors import ArgumentError
-from kseq.images.bounding_boxes import clip_boxes, flip_boxes
+from kseq.images.bounding_boxes import flip_boxes, move_boxes
 
 __all__ = ["Augmentation", "CenterCrop", "RandomFlip", "RandomResizedCrop"]
 
@@ -30,7 +30,7 @@ class Augmentation:
     order of the list. If the list has a crop, the augmentations before it get images of their stored size, and those after it
     images of the size of the crop; without a crop, images have the size of the batch.
 
-    - Where pixels move, override `apply_to_image`, `apply_to_mask` and `apply_to_boxes`: what is not overridden stays as it is.
+    - If pixels move, override `apply_to_image`, `apply_to_mask` and `apply_to_points`: what is not overridden stays as it is.
       An augmentation that only changes colours overrides `apply_to_image` alone.
     - To cut a box out of each image, set `size` and override `cut`. kseq then cuts and resizes images, masks and boxes itself,
       and decodes no more of a JPEG than the box if no other augmentation comes first.
@@ -71,10 +71,8 @@ class Augmentation:
         ...             pixels, self.matrix(degrees, height, width), (width, height), flags=cv2.INTER_NEAREST
         ...         )
         ...
-        ...     def apply_to_boxes(self, boxes, degrees, height, width):
-        ...         corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2) - 0.5
-        ...         turned = cv2.transform(corners, self.matrix(degrees, height, width)) + 0.5
-        ...         return self.clip_boxes(np.hstack([turned.min(axis=1), turned.max(axis=1)]), height, width)
+        ...     def apply_to_points(self, points, degrees, height, width):
+        ...         return cv2.transform(points[None] - 0.5, self.matrix(degrees, height, width))[0] + 0.5
         >>> kseq.ShardSequence("flowers", augment=[kseq.RandomResizedCrop(224), RandomRotation(10)])
     """
 
@@ -132,33 +130,38 @@ class Augmentation:
         """
         return pixels
 
-    def apply_to_boxes(self, boxes: np.ndarray, parameters: Any, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Move the boxes of an image as its pixels move.
+    def apply_to_points(self, points: np.ndarray, parameters: Any, height: int, width: int) -> np.ndarray:
+        """Say where points of an image go, as its pixels move. The corners of boxes follow them.
 
         Args:
-            boxes: `(n, 4)` float32: x1, y1, x2, y2 in pixels from the left and upper edge of the image.
+            points: `(n, 2)` float32: x and y in pixels from the left and upper edge of the image, so that the centre of the
+                first pixel is at 0.5, 0.5.
             parameters: Those of the sample, as `parameters` gives them.
             height: Of the image, in pixels.
             width: Of the image, in pixels.
 
         Returns:
-            `(n, 4)` numbers: the moved boxes; and `(n,)` bool: which of them stay. The labels of the others go, too.
+            `(n, 2)` numbers: where they go, which may be outside of the image.
         """
-        return boxes, np.ones(len(boxes), bool)
+        return points
 
-    @staticmethod
-    def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """Clip boxes to their image; those whose centre lies outside do not stay. The rule that crops follow.
+    def apply_to_boxes(self, boxes: np.ndarray, parameters: Any, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Move the boxes of an image as its pixels move; other elements with a position move as boxes without area.
+
+        By default, a box becomes the smallest upright box around its four corners, moved by `apply_to_points`. It stays if its
+        centre is in the image, and is clipped to the image. Override this to let other boxes stay.
 
         Args:
-            boxes: `(n, 4)` numbers: x1, y1, x2, y2 in pixels.
+            boxes: `(n, 4)` float32, n > 0: x1, y1, x2, y2 in pixels from the left and upper edge of the image.
+            parameters: Those of the sample, as `parameters` gives them.
             height: Of the image, in pixels.
             width: Of the image, in pixels.
 
         Returns:
-            `(n, 4)` float32: the clipped boxes; and `(n,)` bool: which of them stay.
+            `(m, 4)` numbers: the boxes that stay, moved; and `(n,)` bool: which of the boxes stay. The labels of the others go
+            as well.
         """
-        return clip_boxes(boxes, height, width)
+        return move_boxes(boxes, lambda points: self.apply_to_points(points, parameters, height, width), height, width)
 
 
 def _check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
@@ -291,7 +294,14 @@ class RandomFlip(Augmentation):
         """Mirror a mask in place: see `Augmentation.apply_to_mask`."""
         return self.apply_to_image(pixels, parameters)
 
+    def apply_to_points(self, points: np.ndarray, parameters: int, height: int, width: int) -> np.ndarray:
+        """Mirror points of an image: see `Augmentation.apply_to_points`."""
+        down, across = parameters <= 0, parameters != 0
+        mirrored: np.ndarray = np.array([width if across else 0, height if down else 0], np.float32) + points * np.array(
+            [-1 if across else 1, -1 if down else 1], np.float32
+        )
+        return mirrored
+
     def apply_to_boxes(self, boxes: np.ndarray, parameters: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Mirror the boxes of an image, all of which stay: see `Augmentation.apply_to_boxes`."""
-        down, across = parameters <= 0, parameters != 0
-        return flip_boxes(boxes, down, across, height, width), np.ones(len(boxes), bool)
+        return flip_boxes(boxes, parameters <= 0, parameters != 0, height, width), np.ones(len(boxes), bool)

@@ -54,37 +54,30 @@ class FieldEncoder:
         Raises:
             ArgumentError: If a function returns something that is not allowed.
         """
-        served = [name for name in arrays if name in self._fields or self._is_padded(name.removesuffix("_mask"))]
-        values: dict[str, Any] = {name: self._encode(name, arrays[name], arrays) for name in served}
+        handlers = {name: self._fields[name].handler for name in arrays if name in self._fields}
+        values: dict[str, Any] = {
+            name: handler.batch_value(arrays[name], arrays.get(f"{name}_mask"), self) for name, handler in handlers.items()
+        }
+        padded = [name for name, handler in handlers.items() if handler.has_padding_mask]
+        values |= {f"{name}_mask": arrays[f"{name}_mask"] for name in padded}
         if self._functions:
             values = self._run_functions(values)
         if self._ragged:
-            values |= {name: self._without_padding(name, values) for name in values if self._is_padded(name)}
+            values |= {name: _without_padding(values[name], values[f"{name}_mask"]) for name in padded}
         return values
 
-    def _encode(self, name: str, array: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-        field = self._fields.get(name)
-        if field is None:
-            return array
-        if field.kind == "label":
-            return self._encode_label(array)
-        if field.kind == "text":
-            counts = arrays[f"{name}_mask"].sum(axis=1).tolist()
-            texts = [row[:count].tobytes().decode(errors="replace") for row, count in zip(array, counts, strict=True)]
-            return np.array(texts, np.str_)
-        return array.astype(np.float32, copy=False) if field.kind == "numbers" else array
+    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
+        """`(n,)` int32 labels as `label_mode` says."""
+        return self._encode_label(labels)
 
     def _run_functions(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        images = [name for name in values if self._has_content(name, "image")]
-        masks = [name for name in values if self._has_content(name, "mask")]
-        changed = run_functions(self._functions, values, images, masks)
+        images = [name for name, field in self._fields.items() if name in values and field.is_image]
+        others = [name for name, field in self._fields.items() if name in values and field.is_pixels and not field.is_image]
+        changed = run_functions(self._functions, values, images, others)
         changed |= {name: self._converted(changed[name]) for name in images}
         if self._spec.data_format == "channels_first":
-            changed |= {name: np.moveaxis(changed[name], -1, 1) for name in masks}
+            changed |= {name: np.moveaxis(changed[name], -1, 1) for name in others}
         return changed
-
-    def _has_content(self, name: str, content: str) -> bool:
-        return name in self._fields and self._fields[name].kind == content
 
     def _converted(self, images: np.ndarray) -> np.ndarray:
         """`(n, height, width, channels)` numbers as the spec says."""
@@ -97,9 +90,6 @@ class FieldEncoder:
         self._spec.convert(images, out)
         return out
 
-    def _is_padded(self, name: str) -> bool:
-        field = self._fields.get(name)
-        return field is not None and field.is_ragged and field.kind not in ("multi_label", "text")
 
-    def _without_padding(self, name: str, values: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        return [row[is_filled] for row, is_filled in zip(values[name], values[f"{name}_mask"], strict=True)]
+def _without_padding(rows: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    return [row[is_element] for row, is_element in zip(rows, mask, strict=True)]

@@ -31,8 +31,8 @@ def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> Pix
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         reader, row = rows[number]
-        if field.encoded and field.kind == "image" and field.shape[:2] == (spec.height, spec.width):
-            return reader.decode(field.name, row, spec.color_mode, out)
+        if field.encoded and field.is_image and field.shape[:2] == (spec.height, spec.width):
+            return _decode(field, spec, reader, row, out)
         pixels = recolor(_stored_pixels(field, spec, reader, row), spec.color_mode)
         resize_to(pixels, out, spec.fit, spec.interpolation)
         return out
@@ -67,7 +67,7 @@ def cut_reader(
         boxes: `(n, 4)` int64: top, left, height and width, inside the stored image.
         size: Height and width that each box is resized to.
     """
-    cut = _cut_decoder if field.encoded and field.kind == "image" else _cut_slices
+    cut = _cut_decoder if field.encoded and field.handler.decodes_crops else _cut_slices
     pixels_in_box = cut(samples, field, spec, boxes, size)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
@@ -112,6 +112,12 @@ def _stored_pixels(field: Field, spec: ImageSpec, reader: ShardReader, row: int)
     if not field.encoded:
         pixels: np.ndarray = reader.array(field.name)[row]
         return pixels
-    if field.kind == "mask":
-        return reader.decode_mask(field.name, row)
-    return reader.decode(field.name, row, spec.color_mode)
+    return _decode(field, spec, reader, row)
+
+
+def _decode(field: Field, spec: ImageSpec, reader: ShardReader, row: int, out: np.ndarray | None = None) -> np.ndarray:
+    orientation = int(reader.array(f"{field.name}/orientation")[row])
+    try:
+        return field.handler.decode(reader.stored(field.name, row), orientation, spec.color_mode, out)
+    except ImageError as error:
+        raise reader.at(row, error) from error

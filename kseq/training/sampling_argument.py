@@ -126,7 +126,7 @@ def _checked_weights(dataset: ShardDataset, sampling_weights: Any) -> np.ndarray
 def check_number_field(argument: str, dataset: ShardDataset, name: str) -> None:
     """Raise ArgumentError unless a field holds a number for each sample."""
     fields = dataset.fields.values()
-    names = [field.name for field in fields if field.kind in ("sample_weight", "numbers") and not field.shape]
+    names = [field.name for field in fields if field.handler.has_order and field.shape == ()]
     if name not in names:
         raise ArgumentError(
             f"{argument}={name!r}: allowed is a field with a number for each sample, {dataset.path} has "

@@ -221,7 +221,7 @@ class ShardSequence(keras.utils.PyDataset):
     def _first_image(self) -> Field:
         """The first image field among the inputs, which says what all images of a batch are like by default."""
         fields = self._dataset.fields
-        return next(fields[name] for name in self._inputs.values() if name in fields and fields[name].kind == "image")
+        return next(fields[name] for name in self._inputs.values() if name in fields and fields[name].is_image)
 
     def _field_names(self) -> list[str]:
         """The fields that a batch is made of."""

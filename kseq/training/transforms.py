@@ -134,15 +134,15 @@ class Transforms:
         assert first.size is not None
         return self._cut(first, sizes), first.size
 
-    def pixel_chain(self, sizes: np.ndarray | None, spec: ImageSpec, is_mask: bool) -> Chain:
+    def pixel_chain(self, sizes: np.ndarray | None, spec: ImageSpec, is_image: bool) -> Chain:
         """What is done to pixels after decoding.
 
         Args:
             sizes: `(n, 2)` int64: height and width of the stored images; None if no augmentation cuts.
             spec: Says how cut boxes are resized.
-            is_mask: Whether they are masks.
+            is_image: Whether they are images, in contrast to masks.
         """
-        method = "apply_to_mask" if is_mask else "apply_to_image"
+        method = "apply_to_image" if is_image else "apply_to_mask"
         chain = Chain()
         for number, step in enumerate(self._steps):
             if step.size is not None:
@@ -173,7 +173,7 @@ class Transforms:
                 target = Rectangle(0, 0, *step.size)
                 chain.add(_place_boxes, [Placement(box, target) for box in Rectangle(*self._cut(step, sizes).T).each()])
                 sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
-            if step.overrides("apply_to_boxes"):
+            if step.overrides("apply_to_points") or step.overrides("apply_to_boxes"):
                 moves = list(zip(self._parameters_of(step), sizes.tolist(), strict=True))
                 chain.add(functools.partial(_apply_to_boxes, step.augmentation), moves)
         return chain
@@ -269,15 +269,16 @@ def _apply_to_boxes(
     is_right = (
         isinstance(moved, np.ndarray)
         and isinstance(stay, np.ndarray)
-        and (moved.shape, moved.dtype.kind) in ((boxes.shape, "f"), (boxes.shape, "i"))
         and (stay.shape, stay.dtype) == (boxes.shape[:1], bool)
+        and moved.shape == (np.count_nonzero(stay), 4)
+        and moved.dtype.kind in "iuf"
     )
     if not is_right:
         raise ArgumentError(
-            f"{_name(augmentation)}.apply_to_boxes gave {_describe(moved)} and {_describe(stay)}, expected are "
-            f"numbers of shape {boxes.shape}, and bool of shape {boxes.shape[:1]} for those that stay"
+            f"{_name(augmentation)}.apply_to_boxes gave {_describe(moved)} and {_describe(stay)}, expected are numbers of "
+            f"shape (m, 4) for the boxes that stay, and bool of shape {boxes.shape[:1]} that is True for these m"
         )
-    return moved[stay].astype(np.float32, copy=False), numbers[stay]
+    return moved.astype(np.float32, copy=False), numbers[stay]
 
 
 def _name(augmentation: Augmentation) -> str:

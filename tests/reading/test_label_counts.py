@@ -334,8 +334,8 @@ def test_every_kind_of_field_is_what_packing_makes_of_the_same_cells(tmp_path: P
     lines = [json.dumps({"path": f"photos/a/{number:05d}.png", "label": "a", name: cell(number)}) for number in range(12)]
     table = write(tmp_path / "all.jsonl", *lines)
     kind = options.get("kind")
-    field_name = {"sample_weight": "sample_weight", "text": "text"}.get(kind, name)
-    columns = kseq.Columns(**({field_name: name} if kind else {"targets": name}))
+    field_name = kind or name
+    columns = kseq.Columns(**({kind: name} if kind else {"targets": name}))
     kseq.pack(table, tmp_path / "with", columns=columns, workers=0)
     kseq.pack(table, tmp_path / "without", workers=0)
     kseq.add_field(tmp_path / "without", field_name, table, column=name, kind=kind)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from kseq.errors import ArgumentError
-from kseq.images.rectangle import Rectangle
+from kseq.images.bounding_boxes import transform_boxes
 from kseq.images.resize import Placement
 from kseq.storage.hdf5 import ArraySchema
 
@@ -47,19 +47,10 @@ class SampleEncoder(Protocol):
 
 
 class BatchOutputs(Protocol):
-    """What training offers a kind that turns a batch array into its final value.
-
-    Attributes:
-        ragged: Whether fields whose samples differ in length become lists of arrays in place of padded arrays.
-    """
-
-    ragged: bool
+    """What training offers a kind that turns a batch array into what models and losses want."""
 
     def encode_labels(self, labels: np.ndarray) -> np.ndarray:
         """`(n,)` int32 labels as `label_mode` wants them."""
-
-    def finish_images(self, images: np.ndarray) -> Any:
-        """A batch of images after the user's functions."""
 
 
 class ImageDescription(NamedTuple):
@@ -257,8 +248,8 @@ class FieldKind:
             row[: len(elements)] = elements
             is_element[: len(elements)] = True
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> Any:
-        """What leaves of a batch buffer, as models and losses want it.
+    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
+        """What models and losses want of a batch buffer, still padded, and images before the user's functions.
 
         Args:
             rows: `(n, *batch_shape)`: the filled buffer.
@@ -266,22 +257,20 @@ class FieldKind:
             outputs: What training offers.
 
         Returns:
-            `(n, ...)`; where `outputs.ragged` is set, a list of `(count, ...)` for a padded field.
+            `(n, ...)`.
         """
-        if outputs.ragged and self.is_padded and mask is not None:
-            return [row[is_element] for row, is_element in zip(rows, mask, strict=True)]
         return rows
 
-    def image_spec(self, spec: ImageSpec, mask_format: str | None) -> ImageSpec:
-        """How the pixels of the field leave, only for pixels.
+    def image_spec(self, spec: ImageSpec) -> ImageSpec:
+        """What the pixels of the field are like in a batch, only for pixels.
 
         Args:
-            spec: How images leave: a dataclass like `kseq.training.image_spec.ImageSpec`.
-            mask_format: The `data_format` of what is not an image; None for that of the images.
+            spec: What images are like: a dataclass like `kseq.training.image_spec.ImageSpec`.
         """
         raise NotImplementedError
 
-    # Moving along: positions in the image, when it is cropped, resized and flipped. Only for kinds with `has_positions`.
+    # Moving along: elements with a position in the image, when it is cropped, resized and augmented. Only for kinds with
+    # `has_positions`. Crops and augmentations move boxes; whatever can pass for boxes moves with them.
 
     def check_positions(self, values: np.ndarray, height: int, width: int) -> np.ndarray:
         """The values as they are stored, once they were checked against their image.
@@ -296,46 +285,26 @@ class FieldKind:
         """
         return values
 
-    def move(
-        self, values: np.ndarray, points: Callable[[np.ndarray], np.ndarray], bounds: Rectangle
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The values after any move of the image.
+    def as_boxes(self, values: np.ndarray) -> np.ndarray:
+        """`(count, 4)` float32: x1, y1, x2, y2 of each element, in pixels; of a point, a box without area."""
+        raise NotImplementedError
 
-        Args:
-            values: `(count, ...)`, in pixels.
-            points: Where points of the image go: `(m, 2)` float32 x and y, in pixels from the left and upper edge, to the same.
-            bounds: The part of the new image that the old one may cover.
-
-        Returns:
-            `(m, ...)`: the elements that stay, moved; and `(count,)` bool: which of the elements stay.
-        """
+    def from_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """`(count, ...)`: the elements that `as_boxes` made boxes of, after the boxes were moved."""
         raise NotImplementedError
 
     def place(self, values: np.ndarray, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
         """The values after one rectangle of the image was kept, and resized to a rectangle of the new image.
 
-        Returns:
-            As `move` does.
-        """
-        source, target = placement
-        corner, new_corner = (np.array([each.left, each.top], np.float32) for each in (source, target))
-        factor = np.array([target.width, target.height], np.float32) / np.array([source.width, source.height], np.float32)
-        return self.move(values, lambda points: (points - corner) * factor + new_corner, target)
-
-    def flip(self, values: np.ndarray, down: bool, across: bool, height: int, width: int) -> np.ndarray:
-        """The values after the image was mirrored top to bottom (`down`), left to right (`across`), or both.
-
         Args:
             values: `(count, ...)`, in pixels.
-            down: Whether top and bottom change places.
-            across: Whether left and right change places.
-            height: Of the image, in pixels.
-            width: Of the image, in pixels.
+            placement: The two rectangles.
+
+        Returns:
+            `(m, ...)`: the elements that stay, moved; and `(count,)` bool: which of the elements stay.
         """
-        sign = np.array([-1 if across else 1, -1 if down else 1], np.float32)
-        edge = np.array([width if across else 0, height if down else 0], np.float32)
-        flipped, _ = self.move(values, lambda points: points * sign + edge, Rectangle(0, 0, height, width))
-        return flipped
+        boxes, stay = transform_boxes(self.as_boxes(values), *placement)
+        return self.from_boxes(boxes), stay
 
     # Conditions and groups.
 
