@@ -27,7 +27,9 @@ from kseq.reading.dataset import ShardDataset
 from kseq.reading.verify import VerifyReport, verify
 from kseq.sources.column_roles import Columns
 from kseq.sources.registry import SOURCE_FORMATS
-from kseq.training.augment import CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.training.batch_functions import BatchFunction
+from kseq.training.block_shuffle import BlockShuffle
 
 if TYPE_CHECKING:
     from kseq.training.sequence import ShardSequence
@@ -38,6 +40,9 @@ __all__ = [
     "SOURCE_FORMATS",
     "AddFieldReport",
     "AppendReport",
+    "Augmentation",
+    "BatchFunction",
+    "BlockShuffle",
     "CenterCrop",
     "Columns",
     "CompactReport",

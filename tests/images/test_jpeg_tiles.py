@@ -25,6 +25,7 @@ from kseq.reading.dataset import sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
+from kseq.training.transforms import AugmentationList
 from tests.helpers.photos import photo
 
 SAMPLINGS = {
@@ -240,7 +241,8 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = kseq.ShardDataset(tiled)
-    maker = BatchMaker(dataset, ["image"], ImageSpec(32, 32), kseq.RandomResizedCrop(32, scale=(0.05, 1)), [kseq.RandomFlip()])
+    augmentations = AugmentationList([kseq.RandomResizedCrop(32, scale=(0.05, 1)), kseq.RandomFlip()])
+    maker = BatchMaker(dataset, ["image"], ImageSpec(32, 32), augmentations)
 
     def filled() -> np.ndarray:
         out = np.empty((96, 32, 32, 3), np.uint8)
@@ -263,7 +265,8 @@ def test_a_batch_names_the_sample_whose_tiles_are_damaged(tiled: Path, monkeypat
     dataset = kseq.ShardDataset(tiled, verify="never")
     find = LocatedSamples.encoded_images
     monkeypatch.setattr(LocatedSamples, "encoded_images", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
-    maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), kseq.RandomResizedCrop(8, scale=(0.1, 0.2)))
+    augmentations = AugmentationList([kseq.RandomResizedCrop(8, scale=(0.1, 0.2))])
+    maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), augmentations)
     with pytest.raises(
         DamagedError, match=r"shard-00000\.h5: row 4 \('a/.*'\): the record of its tiles does not go with its size"
     ):
