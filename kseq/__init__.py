@@ -22,8 +22,11 @@ from kseq.editing.transaction import undo
 from kseq.errors import KseqError
 from kseq.exporting.export import ExportReport, export
 from kseq.packing.pack import PackReport, pack
+from kseq.packing.settings import ImageSettings
 from kseq.reading.dataset import ShardDataset
 from kseq.reading.verify import VerifyReport, verify
+from kseq.sources.column_roles import Columns
+from kseq.sources.registry import SOURCE_FORMATS
 from kseq.training.augment import CenterCrop, RandomFlip, RandomResizedCrop
 
 if TYPE_CHECKING:
@@ -32,12 +35,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "SOURCE_FORMATS",
     "AddFieldReport",
     "AppendReport",
     "CenterCrop",
+    "Columns",
     "CompactReport",
     "DropReport",
     "ExportReport",
+    "ImageSettings",
     "KseqError",
     "MergeReport",
     "PackReport",

@@ -31,7 +31,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("clothing") / "raw"
-    kseq.pack(CLOTHING, target, encoding="raw", image_size=(224, 224))
+    kseq.pack(CLOTHING, target, images=kseq.ImageSettings("raw", (224, 224)))
     return target
 
 

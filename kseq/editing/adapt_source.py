@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import SourceError
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.compatibility import (
     class_numbers,
@@ -52,7 +52,7 @@ class AdaptedSource:
         return [np.asarray(value, field.dtype) for value in values]
 
 
-def fit(source: Source, name: str, index: Index, settings: Settings) -> AdaptedSource:
+def fit(source: Source, name: str, index: Index, settings: ImageSettings) -> AdaptedSource:
     """Make a source fit a dataset, before any image is read.
 
     Args:

@@ -34,7 +34,7 @@ _OPTIONS = {
     "boxes": "--boxes",
     "labels": "--box-labels",
     "text": "--text",
-    "weight": "--weight",
+    "weight": "--sample-weight",
 }
 
 

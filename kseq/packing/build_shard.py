@@ -12,7 +12,7 @@ import numpy as np
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.encode import encode_sample
 from kseq.packing.plan import Plan
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
@@ -41,7 +41,7 @@ class ShardTask:
     number: int
     source: Source
     fields: tuple[Field, ...]
-    settings: Settings
+    settings: ImageSettings
     stop_at_error: bool
 
     @classmethod

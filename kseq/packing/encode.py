@@ -13,7 +13,7 @@ from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encod
 from kseq.images.formats import check_pixels, read_header
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, placement
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage
 
@@ -21,7 +21,7 @@ __all__ = ["encode_sample"]
 
 
 def encode_sample(
-    values: Mapping[str, Any], fields: Sequence[Field], settings: Settings
+    values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings
 ) -> dict[str, EncodedImage | np.ndarray]:
     """The values of one sample as they are to be stored.
 
@@ -84,7 +84,7 @@ class _Place(NamedTuple):
         return target
 
 
-def _place(height: int, width: int, settings: Settings) -> _Place:
+def _place(height: int, width: int, settings: ImageSettings) -> _Place:
     if settings.image_size is not None:
         size = settings.image_size
         return _Place(height, width, size, placement(height, width, *size, settings.resize))
@@ -95,7 +95,7 @@ def _place(height: int, width: int, settings: Settings) -> _Place:
     return _Place(height, width, size, Placement(Rectangle(0, 0, height, width), Rectangle(0, 0, *size)))
 
 
-def _encode_image(data: bytes | np.ndarray, settings: Settings) -> tuple[EncodedImage | np.ndarray, _Place]:
+def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[EncodedImage | np.ndarray, _Place]:
     if isinstance(data, np.ndarray):
         found, orientation = _checked_pixels(data, settings), 1
         place = _place(found.shape[0], found.shape[1], settings)
@@ -123,7 +123,7 @@ def _keep(data: bytes, is_kept: bool, place: _Place, orientation: int, check: bo
     return EncodedImage(data, place.height, place.width, orientation)
 
 
-def _checked_pixels(pixels: np.ndarray, settings: Settings) -> np.ndarray:
+def _checked_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """`(height, width, channels)` of pixels that may lack the last axis."""
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
@@ -134,7 +134,7 @@ def _checked_pixels(pixels: np.ndarray, settings: Settings) -> np.ndarray:
     return np.ascontiguousarray(shaped)
 
 
-def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: Settings) -> EncodedImage | np.ndarray:
+def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: ImageSettings) -> EncodedImage | np.ndarray:
     """Whatever images are encoded as, masks lose nothing: PNG, or values."""
     values, is_kept, orientation = _mask_values(data, settings)
     if values.shape[:2] != (image.height, image.width):
@@ -147,7 +147,7 @@ def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: Settings) ->
     return placed if settings.encoding == "raw" else EncodedImage(encode_pixels(placed), *placed.shape[:2])
 
 
-def _mask_values(data: bytes | np.ndarray, settings: Settings) -> tuple[np.ndarray, bool, int]:
+def _mask_values(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[np.ndarray, bool, int]:
     """The values of a mask, upright; whether its bytes can be stored as they are, and with which orientation."""
     if isinstance(data, np.ndarray):
         values = _checked_pixels(data, settings)

@@ -15,7 +15,7 @@ import xxhash
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.layout import FORMAT_VERSION
@@ -49,7 +49,7 @@ class Plan:
     """
 
     source: Source
-    settings: Settings
+    settings: ImageSettings
     splits: list[str]
     shard_starts: list[int]
     dataset_id: str
@@ -70,7 +70,7 @@ class Plan:
 
 def make_plan(
     source: Source,
-    settings: Settings,
+    settings: ImageSettings,
     fractions: Mapping[str, float],
     *,
     stratify: bool = True,
@@ -163,7 +163,7 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
     return [*starts, len(sizes)]
 
 
-def _dataset_id(source: Source, settings: Settings, splits: list[str], starts: list[int]) -> str:
+def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], starts: list[int]) -> str:
     total = xxhash.xxh3_128()
     head = {
         "format": FORMAT_VERSION,

@@ -24,7 +24,6 @@ class ConcatenatedDatasets:
 
     Args:
         indexes: Of the datasets, at least one.
-        verify: When stored bytes are compared with their checksums: see `kseq.ShardDataset`.
         shards: Their shards, where they are open already.
 
     Raises:
@@ -34,19 +33,15 @@ class ConcatenatedDatasets:
         fields: What each sample holds, by name.
         classes: The class name of each label number.
         starts: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the total.
-        verified: `(samples,)` bool, empty unless `verify` is `"first"`: which samples were found right.
     """
 
-    def __init__(self, indexes: Sequence[Index], verify: str, shards: ShardCache | None = None) -> None:
+    def __init__(self, indexes: Sequence[Index], shards: ShardCache | None = None) -> None:
         self.indexes = tuple(indexes)
-        self.verify = verify
         self.fields = _common_fields(self.indexes)
         self.classes = self.indexes[0].class_names
         self._id_starts = np.cumsum([0, *(each.num_samples for each in self.indexes)])
         starts = [each.starts[:-1] + start for each, start in zip(self.indexes, self._id_starts, strict=False)]
         self.starts = np.concatenate([*starts, self._id_starts[-1:]])
-        # Touched only where samples are read, so that a billion of them cost no memory.
-        self.verified = np.zeros(self.num_samples if verify == "first" else 0, bool)
         self._open_shards = self._open() if shards is None else shards
 
     def _open(self) -> ShardCache:
@@ -97,7 +92,7 @@ class ConcatenatedDatasets:
         known = [(each.path, each.digest) for each in indexes]
         added = [each for each in other.indexes if (each.path, each.digest) not in known]
         if added:
-            joined = ConcatenatedDatasets([*indexes, *added], self.verify)
+            joined = ConcatenatedDatasets([*indexes, *added])
             indexes, known = list(joined.indexes), [(each.path, each.digest) for each in joined.indexes]
         else:
             joined = self

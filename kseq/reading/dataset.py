@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import path_text
-from kseq.errors import ArgumentError, OutOfRangeError
+from kseq.errors import ArgumentError, ClosedError, OutOfRangeError
 from kseq.reading.concatenated import ConcatenatedDatasets
-from kseq.reading.sample_reader import SampleReader
+from kseq.reading.sample_reader import LocatedSamples, SampleReader
 from kseq.reading.where import matching
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
 from kseq.storage.index import Index, Remaining
 from kseq.storage.rejected import Rejected
 
-__all__ = ["VERIFY", "ShardDataset"]
+__all__ = ["VERIFY", "ShardDataset", "sample_reader"]
 
 VERIFY = ("first", "always", "never")
 
@@ -28,7 +28,7 @@ VERIFY = ("first", "always", "never")
 _VALUES_AT_ONCE = 1 << 20
 
 
-class ShardDataset(SampleReader):
+class ShardDataset:
     """The samples of a packed dataset, or of one of its splits, by number.
 
     Safe to use from many threads at once, after a fork, and in another process through pickle.
@@ -54,45 +54,55 @@ class ShardDataset(SampleReader):
     def __init__(self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first") -> None:
         _check_verify(verify)
         folder = path_text("path", path)
-        self._hold(folder, ConcatenatedDatasets([Index.open(folder)], verify), split)
+        self._hold(folder, SampleReader(ConcatenatedDatasets([Index.open(folder)]), verify), split)
 
-    def _hold(self, path: str, collection: ConcatenatedDatasets, split: str | None, chosen: np.ndarray | None = None) -> None:
-        """All that it consists of.
+    def _hold(self, path: str, reader: SampleReader, split: str | None, selected: np.ndarray | None = None) -> None:
+        """Set all that a dataset consists of.
 
         Args:
-            path: As it was given.
-            collection: Where the samples are.
-            split: The split that they are of.
-            chosen: The sample ids of a selection; None for all of the split.
+            path: The folder, as the user wrote it.
+            reader: Reads the samples, by sample id.
+            split: The split that the samples are of.
+            selected: The sample ids of a selection; None for all of the split.
         """
         self.path = path
         self.split = split
-        self.verify = collection.verify
-        self._collection = collection
-        self._chosen = chosen
+        self.verify = reader.verify
+        self._reader: SampleReader | None = reader
+        self._selected = selected
         self._digest: str | None = None
-        self._ids = _find_split(collection, split) if chosen is None else chosen
+        self._ids = _find_split(reader.collection, split) if selected is None else selected
 
-    def _over(self, collection: ConcatenatedDatasets, split: str | None, chosen: np.ndarray | None) -> ShardDataset:
-        """A selection."""
-        made = object.__new__(ShardDataset)
-        path = self.path if len(collection.indexes) == 1 else collection.path
-        made._hold(path, collection, split, chosen)
-        return made
+    def _select(self, reader: SampleReader, split: str | None, selected: np.ndarray) -> ShardDataset:
+        """A dataset of some samples."""
+        selection = object.__new__(ShardDataset)
+        path = self.path if len(reader.collection.indexes) == 1 else reader.collection.path
+        selection._hold(path, reader, split, selected)
+        return selection
+
+    @property
+    def _samples(self) -> SampleReader:
+        if self._reader is None:
+            raise ClosedError(f"{self.path}: the dataset was closed")
+        return self._reader
+
+    @property
+    def _collection(self) -> ConcatenatedDatasets:
+        return self._samples.collection
 
     def __getstate__(self) -> dict[str, Any]:
-        indexes = [(each.path, each.digest) for each in self._opened.indexes]
-        return {"indexes": indexes, "split": self.split, "verify": self.verify, "chosen": self._chosen}
+        indexes = [(index.path, index.digest) for index in self._collection.indexes]
+        return {"indexes": indexes, "split": self.split, "verify": self.verify, "selected": self._selected}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Files are opened anew, nothing else is carried.
-        collection = ConcatenatedDatasets([Index.find(*each) for each in state["indexes"]], state["verify"])
-        self._hold(collection.path, collection, state["split"], state["chosen"])
+        # The files are opened anew: no map or file descriptor crosses to another process.
+        collection = ConcatenatedDatasets([Index.find(*index) for index in state["indexes"]])
+        self._hold(collection.path, SampleReader(collection, state["verify"]), state["split"], state["selected"])
 
     def close(self) -> None:
         """Let go of the files. Arrays that were read stay valid; selections that were made from it go on."""
-        self._collection = None
-        self._ids = self._chosen = None
+        self._reader = None
+        self._ids = self._selected = None
 
     def __enter__(self) -> ShardDataset:
         return self
@@ -104,14 +114,24 @@ class ShardDataset(SampleReader):
     def splits(self) -> dict[str, int]:
         """How many samples each split of the dataset has, by name; those of several datasets are added up."""
         sizes: Counter[str] = Counter()
-        for index in self._opened.indexes:
+        for index in self._collection.indexes:
             sizes.update({name: int(ids.size) for name, ids in index.splits.items()})
         return dict(sizes)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """The class name of each label number."""
+        return self._collection.classes
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """What each sample holds, by name."""
+        return dict(self._samples.fields)
+
+    @property
     def selected(self) -> np.ndarray | None:
         """`(len,)` int64: the sample ids of a selection; None for a split, or all, of a dataset."""
-        return self._chosen
+        return self._selected
 
     @property
     def digest(self) -> str:
@@ -119,12 +139,12 @@ class ShardDataset(SampleReader):
 
         All splits of a dataset have the same; a selection has one of its own, the same whenever it is of the same sample ids.
         """
-        collection, chosen = self._opened, self._chosen
-        if chosen is None:
+        collection, selected = self._collection, self._selected
+        if selected is None:
             return collection.digest
         if self._digest is None:
             of = np.frombuffer(bytes.fromhex(collection.digest), np.uint8)
-            self._digest = arrays_digest({"digest": of, "ids": chosen})
+            self._digest = arrays_digest({"digest": of, "ids": selected})
         return self._digest
 
     @property
@@ -134,17 +154,17 @@ class ShardDataset(SampleReader):
         Raises:
             ArgumentError: Where there are several, see `concat`.
         """
-        indexes = self._opened.indexes
+        indexes = self._collection.indexes
         if len(indexes) > 1:
             raise ArgumentError(f"{self.path}: these are {len(indexes)} datasets, each has an index of its own")
         return indexes[0]
 
     def rejected(self) -> list[Rejected]:
         """The files that were found and not packed, with the reason of each."""
-        return self._opened.rejected()
+        return self._collection.rejected()
 
     def __repr__(self) -> str:
-        selected = "" if self._chosen is None else f": {len(self._chosen)} samples"
+        selected = "" if self._selected is None else f": {len(self._selected)} samples"
         return f"<ShardDataset {self.path!r} {self.split or 'all'}{selected}>"
 
     # Selections: other samples of the same files, which stay open for all.
@@ -181,7 +201,7 @@ class ShardDataset(SampleReader):
         Raises:
             OutOfRangeError: Where a number is not in [0, len).
         """
-        return self._over(self._opened, self.split, self.sample_ids(numbers))
+        return self._select(self._samples, self.split, self.sample_ids(numbers))
 
     def concat(self, other: ShardDataset) -> ShardDataset:
         """These samples, then the other's, as one dataset; `verify` is this one's.
@@ -194,11 +214,13 @@ class ShardDataset(SampleReader):
         """
         if not isinstance(other, ShardDataset):
             raise ArgumentError(f"concat={other!r}: allowed is a ShardDataset")
-        mine, its = self._opened, other._opened
-        joined, starts = mine.join(its)
+        reader = self._samples
+        joined, starts = reader.collection.join(other._collection)
+        if joined is not reader.collection:
+            reader = SampleReader(joined, self.verify)
         split = self.split if self.split == other.split else None
-        here, there = (each.sample_ids(np.arange(len(each))) for each in (self, other))
-        return self._over(joined, split, np.concatenate([here, its.moved(there, starts)]))
+        ids, other_ids = (dataset.sample_ids(np.arange(len(dataset))) for dataset in (self, other))
+        return self._select(reader, split, np.concatenate([ids, other._collection.moved(other_ids, starts)]))
 
     def reopened(self, verify: str) -> ShardDataset:
         """The same samples through files of its own, so that either may be closed.
@@ -221,20 +243,20 @@ class ShardDataset(SampleReader):
         if form.is_pixels:
             others = ", ".join(name for name, each in self.fields.items() if not each.is_pixels)
             raise ArgumentError(f"{self.path}: field {field!r} is {form.content} pixels, allowed are {others or 'none'}")
-        parts = [self.sample_ids(numbers) for numbers in _in_parts(len(self))]
+        parts = [self._samples.locate(self.sample_ids(numbers)) for numbers in _in_parts(len(self))]
         if form.is_ragged:
-            return [value for ids in parts for value in self._values(form, ids)]
-        return np.concatenate([self._values(form, ids) for ids in parts])
+            return [value for samples in parts for value in _values(form, samples)]
+        return np.concatenate([_values(form, samples) for samples in parts])
 
     def _field(self, name: str) -> Field:
-        if name not in self._opened.fields:
+        if name not in self._samples.fields:
             raise ArgumentError(f"{self.path}: has no field {name!r}, it has {', '.join(self.fields)}")
-        return self._opened.fields[name]
+        return self._samples.fields[name]
 
     def __len__(self) -> int:
         # Read once: another thread may close meanwhile.
         ids = self._ids
-        return self._opened.num_samples if ids is None else int(ids.size)
+        return self._collection.num_samples if ids is None else int(ids.size)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[number] for number in range(len(self)))
@@ -267,54 +289,33 @@ class ShardDataset(SampleReader):
             OutOfRangeError: Where a number is not in [0, len).
             DamagedError: Where stored bytes have changed, or a shard is missing or is another.
         """
-        sample_ids = self.sample_ids(ids)
-        self.check(sample_ids)
-        values: dict[str, Any] = {}
-        for name, each in self._opened.fields.items():
-            values[name] = self._decode(each, sample_ids) if each.encoded else self._values(each, sample_ids)
-        return values
-
-    def _values(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[Any]:
-        """A field that is not encoded."""
-        if field.is_ragged:
-            return [_as_value(field, piece) for piece in self.ragged(field.name, sample_ids)]
-        return self._gathered(field, sample_ids)
-
-    def _gathered(self, field: Field, sample_ids: np.ndarray) -> np.ndarray:
-        """A field whose samples are as long as each other."""
-        values: np.ndarray = np.empty((len(sample_ids), *(length or 0 for length in field.shape)), field.dtype)
-        self.gather(field.name, sample_ids, values)
-        return values
-
-    def _decode(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        if field.content == "mask":
-            images = [reader.decode_mask(field.name, row) for reader, row in self.places(sample_ids)]
-        else:
-            images = [reader.decode(field.name, row, field.color_mode) for reader, row in self.places(sample_ids)]
-        if not images:
-            return np.empty((0, *(length or 0 for length in field.shape)), np.uint8)
-        return np.stack(images) if len({image.shape for image in images}) == 1 else images
+        samples = self._samples.locate(self.sample_ids(ids))
+        samples.check()
+        return {
+            name: _decode(field, samples) if field.encoded else _values(field, samples)
+            for name, field in self._samples.fields.items()
+        }
 
     def stored_bytes(self, number: int, field: str = "image") -> bytes:
         """A field of a sample as it lies on disk: an encoded image, or the numbers of any other, little-endian."""
         form = self._field(field)
-        sample_ids = self.sample_ids([number])
-        self.check(sample_ids)
+        samples = self._samples.locate(self.sample_ids([number]))
+        samples.check()
         if form.encoded:
-            ((reader, row),) = self.places(sample_ids)
+            ((reader, row),) = samples
             return reader.stored(field, row).tobytes()
-        (value,) = self.ragged(field, sample_ids) if form.is_ragged else self._gathered(form, sample_ids)
+        (value,) = samples.pieces(field) if form.is_ragged else samples.values(field)
         return np.asarray(value).tobytes()
 
     def source(self, number: int) -> str:
         """Where a sample came from: its path below the source folder (`os.fsencode` gives its very bytes)."""
-        ((reader, row),) = self.places(self.sample_ids([number]))
+        ((reader, row),) = self._samples.locate(self.sample_ids([number]))
         return os.fsdecode(reader.source(row))
 
     def sample_ids(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
         """`(n,)` int64 sample ids of `(n,)` numbers that count within the split."""
         # In this order: once closed, there is no index, and what was a split's numbers would pass for sample ids.
-        split, collection = self._ids, self._opened
+        split, collection = self._ids, self._collection
         asked = np.asarray(numbers)
         if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
             raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
@@ -327,6 +328,15 @@ class ShardDataset(SampleReader):
         ids = split[positions]
         collection.check_ids(ids)
         return ids.astype(np.int64)
+
+
+def sample_reader(dataset: ShardDataset) -> SampleReader:
+    """What reads a dataset's samples by sample id: the way of kseq's other packages to more than `ShardDataset` shows.
+
+    Raises:
+        ClosedError: Where the dataset was closed.
+    """
+    return dataset._samples
 
 
 def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarray | Remaining | None:
@@ -349,6 +359,23 @@ def _in_parts(count: int) -> list[np.ndarray]:
 def _check_verify(verify: Any) -> None:
     if verify not in VERIFY:
         raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
+
+
+def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[Any]:
+    """A field that is not encoded."""
+    if field.is_ragged:
+        return [_as_value(field, piece) for piece in samples.pieces(field.name)]
+    return samples.values(field.name)
+
+
+def _decode(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarray]:
+    if field.content == "mask":
+        images = [reader.decode_mask(field.name, row) for reader, row in samples]
+    else:
+        images = [reader.decode(field.name, row, field.color_mode) for reader, row in samples]
+    if not images:
+        return np.empty((0, *(length or 0 for length in field.shape)), np.uint8)
+    return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
 def _as_value(field: Field, piece: np.ndarray) -> Any:

@@ -284,7 +284,7 @@ def _choose(path: str, columns: Columns, arrays: Mapping[str, _Array]) -> Iterat
     if not by_split:
         yield None, columns.find(path, names, _USUAL)
         return
-    if columns.label or columns.has_targets or columns.split or columns.group or columns.weight:
+    if columns.label or columns.has_targets or columns.split or columns.group or columns.sample_weight:
         raise SourceError(
             f"{path}: has an array for each split ({', '.join(by_split)}): other columns cannot be told, give --image"
         )

@@ -194,8 +194,8 @@ def _others(
         yield found
     if columns.text is not None:
         yield values.text("text", cells[columns.text])
-    if columns.weight is not None:
-        yield values.weight("weight", cells[columns.weight])
+    if columns.sample_weight is not None:
+        yield values.weight("sample_weight", cells[columns.sample_weight])
 
 
 def _check_counts(boxes: list[Any], labels: list[Any]) -> None:

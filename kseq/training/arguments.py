@@ -13,7 +13,7 @@ from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.storage.fields import Field
 from kseq.training.augment import Crop, RandomFlip
 from kseq.training.sampling_argument import check_number_field, number_per_sample
@@ -172,7 +172,7 @@ def choose_blocks(
     for name, value in (("block_size", block_size), ("window", window)):
         if value is not None and shuffle != "block":
             raise ArgumentError(f"{name}={value!r}: goes with shuffle='block', found shuffle={shuffle!r}")
-    collection = dataset.collection
+    collection = sample_reader(dataset).collection
     num_bytes = max(collection.num_bytes, 1)
     in_window = _WINDOW_BYTES * collection.num_samples // num_bytes
     if block_size is None:

@@ -15,7 +15,8 @@ from kseq.images.codecs import recolor
 from kseq.images.crop_decoding import CropDecoder
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import resize, resize_to
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.storage.shard_reader import ShardReader
 from kseq.training.augment import Crop, RandomFlip
@@ -89,21 +90,22 @@ class BatchMaker:
         specs = self._fixed_specs(len(sample_ids))
         if self._padded:
             specs = dict(specs)
+            samples = sample_reader(self.dataset).locate(sample_ids)
             for name in self._padded:
-                shape = (len(sample_ids), self._room(name, sample_ids))
+                shape = (len(samples), self._room(name, samples))
                 specs[name] = ArraySpec((*shape, *_lengths(self._fields[name].shape[1:])), self._fields[name].dtype)
                 specs[f"{name}_mask"] = ArraySpec(shape, "bool")
         return specs
 
-    def _room(self, name: str, sample_ids: np.ndarray) -> int:
-        counts = self.dataset.counts(name, sample_ids)
+    def _room(self, name: str, samples: LocatedSamples) -> int:
+        counts = samples.counts(name)
         longest = int(counts.max(initial=0))
         if self._pad_to is None or self._fields[name].content == "text":
             # An axis of length 0 would trouble more models than one row of padding.
             return max(longest, 1)
         if longest > self._pad_to:
             error = ArgumentError(f"has {longest} elements in {name}, allowed by pad_to are {self._pad_to}")
-            raise self.dataset.at(int(sample_ids[counts.argmax()]), error)
+            raise samples.error_at(int(counts.argmax()), error)
         return self._pad_to
 
     def _fixed_specs(self, num_samples: int) -> dict[str, ArraySpec]:
@@ -145,19 +147,20 @@ class BatchMaker:
             DamagedError: Where stored bytes have changed.
             ImageError: Where an image cannot be decoded.
         """
-        self.dataset.check(sample_ids)
+        samples = sample_reader(self.dataset).locate(sample_ids)
+        samples.check()
         moves = Transforms(self._crop, self._flips, self._seed, epoch, sample_ids, turns)
         rows = {name: array[start : start + len(sample_ids)] for name, array in arrays.items()}
         for name, field in self._fields.items():
             if field.is_pixels and not self._is_copied(field):
-                self._fill_images(field, rows[name], moves)
+                self._fill_images(field, rows[name], samples, moves)
             elif field.content == "multi_label":
-                _fill_multi_hot(rows[name], self.dataset.ragged(name, sample_ids))
+                _fill_multi_hot(rows[name], samples.pieces(name))
             elif not field.is_ragged:
-                self.dataset.gather(name, sample_ids, rows[name])
+                samples.gather(name, rows[name])
             elif field.content not in ("boxes", "labels"):
-                _fill_padded(rows[name], rows[f"{name}_mask"], self.dataset.ragged(name, sample_ids), 0)
-        self._fill_objects(rows, moves)
+                _fill_padded(rows[name], rows[f"{name}_mask"], samples.pieces(name), 0)
+        self._fill_objects(rows, samples, moves)
 
     def least_rows(self, batch_size: int) -> int:
         """How many rows are worth handing to a worker, of a batch of `batch_size`.
@@ -178,10 +181,10 @@ class BatchMaker:
         plain = not field.encoded and self._crop is None and not self._flips and form.is_plain
         return plain and field.shape == form.pixel_shape
 
-    def _fill_images(self, field: Field, rows: np.ndarray, moves: Transforms) -> None:
+    def _fill_images(self, field: Field, rows: np.ndarray, samples: LocatedSamples, moves: Transforms) -> None:
         form = self._form_of(field)
         work = None if form.is_plain else np.empty(form.pixel_shape, np.uint8)
-        render = self._renderer(field, form, moves)
+        render = self._renderer(field, form, samples, moves)
         for place, code in enumerate(moves.flip_codes):
             pixels = rows[place] if work is None else work
             render(place, pixels)
@@ -190,23 +193,25 @@ class BatchMaker:
             if work is not None:
                 form.convert(work, rows[place])
 
-    def _renderer(self, field: Field, form: ImageSpec, moves: Transforms) -> Callable[[int, np.ndarray], None]:
+    def _renderer(
+        self, field: Field, form: ImageSpec, samples: LocatedSamples, moves: Transforms
+    ) -> Callable[[int, np.ndarray], None]:
         """What brings one of some samples' images, cropped or fitted, into `(height, width, channels)` uint8."""
         if self._crop is None:
-            places = list(self.dataset.places(moves.sample_ids))
+            places = list(samples)
             return lambda place, out: self._render_whole(field, form, *places[place], out)
-        boxes = moves.crop_boxes(self.dataset.sizes(field.name, moves.sample_ids))
+        boxes = moves.crop_boxes(samples.sizes(field.name))
         if field.encoded and field.content == "image":
-            parts = CropDecoder(self.dataset.stored(field.name, moves.sample_ids), boxes, self._crop.size)
-            return functools.partial(self._render_part, parts, moves.sample_ids)
-        each, places = Rectangle(*boxes.T).each(), list(self.dataset.places(moves.sample_ids))
+            parts = CropDecoder(samples.encoded_images(field.name), boxes, self._crop.size)
+            return functools.partial(self._render_part, parts, samples)
+        each, places = Rectangle(*boxes.T).each(), list(samples)
         return lambda place, out: self._render_slice(field, form, *places[place], each[place], out)
 
-    def _render_part(self, parts: CropDecoder, sample_ids: np.ndarray, place: int, out: np.ndarray) -> None:
+    def _render_part(self, parts: CropDecoder, samples: LocatedSamples, place: int, out: np.ndarray) -> None:
         try:
             pixels = parts.decode(place, self.form.color_mode)
         except (ImageError, DamagedError) as error:
-            raise self.dataset.at(int(sample_ids[place]), error) from error
+            raise samples.error_at(place, error) from error
         resize(pixels, out, self.form.interpolation)
 
     def _render_slice(
@@ -225,7 +230,7 @@ class BatchMaker:
         else:
             resize_to(reader.decode(field.name, row, form.color_mode), out, form.fit, form.interpolation)
 
-    def _fill_objects(self, rows: Mapping[str, np.ndarray], moves: Transforms) -> None:
+    def _fill_objects(self, rows: Mapping[str, np.ndarray], samples: LocatedSamples, moves: Transforms) -> None:
         """Boxes and their labels, moved as their image is; those whose centre is cropped away are left out of both."""
         wanted = [name for name, field in self._fields.items() if field.content in ("boxes", "labels")]
         if not wanted:
@@ -233,17 +238,19 @@ class BatchMaker:
         fields = self.dataset.fields
         boxes = next(name for name, field in fields.items() if field.content == "boxes")
         image = next(name for name, field in fields.items() if field.content == "image")
-        moved, stay = self._move(self.dataset.ragged(boxes, moves.sample_ids), image, moves)
+        moved, stay = self._move(samples.pieces(boxes), samples.sizes(image), moves)
         for name in wanted:
             if fields[name].content == "boxes":
                 pieces = moved
             else:
-                pieces = [each[kept] for each, kept in zip(self.dataset.ragged(name, moves.sample_ids), stay, strict=True)]
+                pieces = [each[kept] for each, kept in zip(samples.pieces(name), stay, strict=True)]
             _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].content, 0))
 
-    def _move(self, boxes: Sequence[np.ndarray], image: str, moves: Transforms) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _move(
+        self, boxes: Sequence[np.ndarray], image_sizes: np.ndarray, moves: Transforms
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Boxes as `transform_boxes` gives them for the image of each sample, mirrored with it; and which of them stay."""
-        placements = moves.placements(self.dataset.sizes(image, moves.sample_ids), self.form)
+        placements = moves.placements(image_sizes, self.form)
         moved, stay = [], []
         for each, placement, (down, across) in zip(boxes, placements, moves.mirrored.tolist(), strict=True):
             kept, which = transform_boxes(each, *placement)

@@ -19,6 +19,7 @@ import numpy as np
 from kseq.arguments import whole
 from kseq.errors import ClosedError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
+from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, AttachedBuffers, BufferPool
 from kseq.workers import WorkerPool
@@ -53,6 +54,10 @@ def _fill_in_worker(
         # Not when the process starts: an error there would only end it, here it reaches the caller.
         _maker = pickle.loads(_pickled)
     _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch, turns)
+
+
+def _will_need(dataset: ShardDataset, sample_ids: np.ndarray) -> None:
+    sample_reader(dataset).locate(sample_ids).will_need()
 
 
 def _hold(arrays: Mapping[str, np.ndarray], part: Future) -> None:
@@ -238,7 +243,7 @@ class Loader:
         self._asked = (epoch, asked)
         dataset = self._maker.dataset
         for start in range(0, len(positions), self._piece):
-            self._advance.submit(dataset.will_need, dataset.sample_ids(positions[start : start + self._piece]))
+            self._advance.submit(_will_need, dataset, dataset.sample_ids(positions[start : start + self._piece]))
 
     def _next_samples(self, epoch: int, batch_number: int) -> tuple[np.ndarray, np.ndarray]:
         """`_samples` for batches that are begun one after the other."""

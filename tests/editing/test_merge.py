@@ -45,7 +45,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 30 samples in 2 shards, classes b, c, d, with a split test."""
     root = tmp_path_factory.mktemp("others")
     write_numbered(root / "photos", {"b": 10, "c": 10, "d": 10})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), test=0.2, shard_bytes=800, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), test=0.2, shard_bytes=800, workers=0)
     return root / "packed"
 
 
@@ -92,7 +92,9 @@ def test_without_a_label_the_classes_are_those_of_the_first_field(tmp_path: Path
         Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
         (tmp_path / f"{number}.csv").write_text(f"image,size\n{number}.png,{number}\n")
         (tmp_path / f"more{number}.csv").write_text(f"id,topics,places\n0,{'a|b' if number == 0 else 'c'},in|out\n")
-        kseq.pack(tmp_path / f"{number}.csv", tmp_path / f"d{number}", targets={"size": "size"}, workers=0)
+        kseq.pack(
+            tmp_path / f"{number}.csv", tmp_path / f"d{number}", columns=kseq.Columns(targets={"size": "size"}), workers=0
+        )
         for name in order:
             kseq.add_field(tmp_path / f"d{number}", name, tmp_path / f"more{number}.csv", column=name)
     report = kseq.merge([tmp_path / "d0", tmp_path / "d1"], tmp_path / "both")
@@ -132,7 +134,7 @@ def test_copies_are_made_where_asked_for_and_where_there_are_no_links(
 
 def test_datasets_whose_classes_begin_alike_need_no_column(first: Path, second: Path, tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 3, "b": 2})
-    kseq.pack(tmp_path / "photos", tmp_path / "third", encoding="raw", image_size=(4, 4), workers=0)
+    kseq.pack(tmp_path / "photos", tmp_path / "third", images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     kseq.merge([first, tmp_path / "third"], tmp_path / "both")
     assert not Index.open(str(tmp_path / "both")).columns
     kseq.merge([tmp_path / "both", second], tmp_path / "all")
@@ -170,7 +172,7 @@ def test_fields_that_lie_beside_the_shards_of_all_are_joined(first: Path, second
 
 def test_encoded_images_of_other_sizes_go_together(photos: Path, packed_photos: Path, tmp_path: Path) -> None:
     write_photos(tmp_path / "one", {"dog": 1})
-    kseq.pack(tmp_path / "one", tmp_path / "other", encoding="jpeg", workers=0)
+    kseq.pack(tmp_path / "one", tmp_path / "other", images=kseq.ImageSettings("jpeg"), workers=0)
     assert kseq.ShardDataset(tmp_path / "other").fields["image"].shape == (40, 50, 3)
     report = kseq.merge([tmp_path / "other", packed_photos], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
@@ -199,8 +201,9 @@ def test_datasets_that_do_not_go_together_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
     write_numbered(tmp_path / "photos", {"a": 3})
     for options, found in (({"image_size": (8, 8)}, "8 x 8, 3 channels"), ({"color_mode": "grayscale"}, "4 x 4, 1 channel")):
-        given: dict[str, Any] = {"encoding": "raw", "image_size": (4, 4), **options}
-        kseq.pack(tmp_path / "photos", tmp_path / "third", workers=0, overwrite=True, **given)
+        settings: dict[str, Any] = {"image_size": (4, 4), **options}
+        images = kseq.ImageSettings("raw", **settings)
+        kseq.pack(tmp_path / "photos", tmp_path / "third", images=images, workers=0, overwrite=True)
         with pytest.raises(
             ArgumentError, match=rf"third: field 'image' is image, raw pixels, {found}, in .*first it is .* 4 x 4, 3"
         ):

@@ -83,7 +83,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("parts")
     for name, counts in (("one", {"a": 9, "b": 5}), ("two", {"a": 4, "c": 4})):
         write_numbered(root / f"{name}-photos", counts)
-        options = {"encoding": "raw", "image_size": (4, 4), "shard_bytes": 200, "workers": 0}
+        options = {"images": kseq.ImageSettings("raw", (4, 4)), "shard_bytes": 200, "workers": 0}
         kseq.pack(root / f"{name}-photos", root / name, val=0.25, **options)
     with begin_transaction(root / "two") as change:
         change.publish("relabel", columns={"label": np.arange(8).astype("<i4") % 2})

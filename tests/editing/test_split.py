@@ -122,8 +122,8 @@ def test_the_splits_are_those_that_packing_would_have_drawn(tmp_path: Path, opti
     ]
     (tmp_path / "photos.csv").write_text("\n".join(["path,label,camera", *rows]))
     shares = {"val": 0.2, "test": 0.1, **options}
-    kseq.pack(tmp_path / "photos.csv", tmp_path / "plain", text="camera", workers=0)
-    kseq.pack(tmp_path / "photos.csv", tmp_path / "split", text="camera", workers=0, **shares)
+    kseq.pack(tmp_path / "photos.csv", tmp_path / "plain", columns=kseq.Columns(text="camera"), workers=0)
+    kseq.pack(tmp_path / "photos.csv", tmp_path / "split", columns=kseq.Columns(text="camera"), workers=0, **shares)
     if shares.get("group"):
         # Packing knows the column, a packed dataset the field that holds it.
         shares["group"] = "text"
@@ -278,7 +278,7 @@ def test_groups_must_not_lie_on_both_sides_of_what_stays(with_test: Path) -> Non
 
 def test_a_dataset_without_labels_is_split_but_not_stratified(tmp_path: Path) -> None:
     samples = ({"image": np.full((4, 4, 3), number, np.uint8), "height": number} for number in range(20))
-    kseq.pack(samples, tmp_path / "packed", targets={"height": "height"}, workers=0)
+    kseq.pack(samples, tmp_path / "packed", columns=kseq.Columns(targets={"height": "height"}), workers=0)
     report = kseq.split(tmp_path / "packed", val=0.25)
     assert (report.after.splits, report.after.classes) == ({"train": 15, "val": 5}, {})
     assert "not stratified" in report.change

@@ -21,7 +21,8 @@ from kseq.images.codecs import encode_jpeg
 from kseq.images.crop_decoding import CropDecoder, EncodedImages
 from kseq.images.jpeg_tiles import TileCuts, choose_interval, find_tiles
 from kseq.images.rectangle import Rectangle
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import sample_reader
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from tests.helpers.photos import photo
@@ -233,7 +234,7 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(photo(number, 90 + 8 * (number % 5), 120 + 9 * (number % 3))).save(
             root / "photos" / "a" / f"{number}.png"
         )
-    kseq.pack(root / "photos", root / "packed", encoding="jpeg", workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("jpeg"), workers=0)
     return root / "packed"
 
 
@@ -251,8 +252,8 @@ def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(TileCuts, "cut", lambda self, number: cut.append(number) or make(self, number))
     with_tiles = filled()
     assert 40 < len(cut) < 96
-    find = ShardDataset.stored
-    monkeypatch.setattr(ShardDataset, "stored", lambda *args: find(*args)._replace(tiles=[NO_TILES] * 96))
+    find = LocatedSamples.encoded_images
+    monkeypatch.setattr(LocatedSamples, "encoded_images", lambda *args: find(*args)._replace(tiles=[NO_TILES] * 96))
     cut.clear()
     np.testing.assert_array_equal(filled(), with_tiles)
     assert not cut
@@ -260,8 +261,8 @@ def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.Mon
 
 def test_a_batch_names_the_sample_whose_tiles_are_damaged(tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = kseq.ShardDataset(tiled, verify="never")
-    find = ShardDataset.stored
-    monkeypatch.setattr(ShardDataset, "stored", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
+    find = LocatedSamples.encoded_images
+    monkeypatch.setattr(LocatedSamples, "encoded_images", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
     maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), kseq.RandomResizedCrop(8, scale=(0.1, 0.2)))
     with pytest.raises(
         DamagedError, match=r"shard-00000\.h5: row 4 \('a/.*'\): the record of its tiles does not go with its size"
@@ -277,7 +278,7 @@ def test_keep_profits_from_markers_that_are_there(tmp_path: Path, interval: int)
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert dataset.stored_bytes(0) == data
-    ((reader, _),) = dataset.places(np.array([0]))
+    ((reader, _),) = sample_reader(dataset).locate(np.array([0]))
     assert reader.array("image/tiles").size == (4 + 4 * 2 + 1 if interval else 0)
 
 

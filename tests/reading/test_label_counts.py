@@ -48,18 +48,15 @@ def topical(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = {"image": f"photos/x/{number:05d}.png", "topics": topics, "boxes": boxes, "kinds": kinds, "words": str(number)}
         lines.append(json.dumps({**row, "height": number}))
     (root / "all.jsonl").write_text("\n".join(lines))
-    columns: dict[str, Any] = {"boxes": "boxes", "box_labels": "kinds", "text": "words"}
+    columns = kseq.Columns(label="", targets=["topics", "height"], boxes="boxes", box_labels="kinds", text="words")
     kseq.pack(
         root / "all.jsonl",
         root / "packed",
-        label="",
-        targets={"topics": "topics", "height": "height"},
-        encoding="raw",
-        image_size=(8, 8),
+        columns=columns,
+        images=kseq.ImageSettings("raw", (8, 8)),
         val=0.2,
         shard_bytes=2_000,
         workers=0,
-        **columns,
     )
     return root / "packed"
 
@@ -337,14 +334,15 @@ def test_every_kind_of_field_is_what_packing_makes_of_the_same_cells(tmp_path: P
     lines = [json.dumps({"path": f"photos/a/{number:05d}.png", "label": "a", name: cell(number)}) for number in range(12)]
     table = write(tmp_path / "all.jsonl", *lines)
     content = options.get("content")
-    packing: dict[str, Any] = {content: name} if content else {"targets": {name: name}}
-    kseq.pack(table, tmp_path / "with", workers=0, **packing)
+    field_name = {"weight": "sample_weight", "text": "text"}.get(content, name)
+    columns = kseq.Columns(**({field_name: name} if content else {"targets": name}))
+    kseq.pack(table, tmp_path / "with", columns=columns, workers=0)
     kseq.pack(table, tmp_path / "without", workers=0)
-    kseq.add_field(tmp_path / "without", content or name, table, column=name, content=content)
+    kseq.add_field(tmp_path / "without", field_name, table, column=name, content=content)
     expected, found = (kseq.ShardDataset(tmp_path / each) for each in ("with", "without"))
     assert found.fields == expected.fields
     for number in range(12):
-        assert found.stored_bytes(number, content or name) == expected.stored_bytes(number, content or name)
+        assert found.stored_bytes(number, field_name) == expected.stored_bytes(number, field_name)
 
 
 def test_a_label_where_there_is_none_makes_a_dataset_of_classes(objects: Path, tmp_path: Path) -> None:

@@ -107,7 +107,9 @@ def test_a_tar_gives_targets_from_its_json_and_its_files(folder: Path, tmp_path:
             f"{key}.txt": b"hello",
         }
     source = write_tar(tmp_path / "x.tar", members)
-    kseq.pack(source, tmp_path / "packed", targets={"age": "json.age"}, boxes="json.at", text="txt", workers=0)
+    kseq.pack(
+        source, tmp_path / "packed", columns=kseq.Columns(targets={"age": "json.age"}, boxes="json.at", text="txt"), workers=0
+    )
     sample = kseq.ShardDataset(tmp_path / "packed")[1]
     assert (float(sample["age"]), sample["boxes"].tolist(), sample["text"]) == (4.5, [[1, 2, 3, 4]], "hello")
 

@@ -23,6 +23,7 @@ from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfR
 from kseq.images.codecs import recolor
 from kseq.images.resize import resize_to
 from kseq.ordering.epoch_order import Order
+from kseq.reading.dataset import sample_reader
 from kseq.training.arguments import choose_blocks
 from tests.helpers.photos import numbers_of, write_numbered  # keras asks for its backend when it is imported
 
@@ -104,7 +105,7 @@ def test_ranks_share_each_global_batch(numbered: Path) -> None:
 def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two")
     write_numbered(root / "photos", {"no": 6, "yes": 6})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     return root / "packed"
 
 
@@ -436,7 +437,7 @@ def test_shuffles_by_blocks(numbered: Path) -> None:
 def made(num_samples: int, sample_bytes: int, num_classes: int) -> Any:
     """What `choose_blocks` looks at of a dataset that would be too large to pack here."""
     collection = SimpleNamespace(num_samples=num_samples, num_bytes=num_samples * sample_bytes)
-    return SimpleNamespace(collection=collection, classes=tuple(map(str, range(num_classes))))
+    return SimpleNamespace(_samples=SimpleNamespace(collection=collection), classes=tuple(map(str, range(num_classes))))
 
 
 def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:
@@ -504,7 +505,7 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
         asked.extend(zip((address_of(mapped) + starts).tolist(), (address_of(mapped) + ends).tolist(), strict=True))
 
     def was_asked(number: int) -> bool:
-        ((reader, row),) = sequence._dataset.places(np.array([number]))
+        ((reader, row),) = sample_reader(sequence._dataset).locate(np.array([number]))
         image = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
         places = [(address_of(each), address_of(each) + each.nbytes) for each in (image, reader.array("label")[row : row + 1])]
         return all(any(first <= start and end <= last for first, last in asked) for start, end in places)

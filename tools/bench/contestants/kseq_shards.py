@@ -28,7 +28,7 @@ def write(job: Job) -> None:
     if job.table == "R":
         _write_raw(job)
     else:
-        kseq.pack(job.source, job.store, encoding=options.get("encoding", "keep"), workers=job.workers)
+        kseq.pack(job.source, job.store, images=kseq.ImageSettings(options.get("encoding", "keep")), workers=job.workers)
 
 
 def _write_raw(job: Job) -> None:
@@ -41,7 +41,7 @@ def _write_raw(job: Job) -> None:
         os.makedirs(os.path.join(folder, f"class{label}"), exist_ok=True)
     for number, (pixels, label) in enumerate(zip(images, labels.tolist(), strict=True)):
         Image.fromarray(pixels).save(os.path.join(folder, f"class{label}", f"{number:06d}.png"), compress_level=0)
-    kseq.pack(folder, job.store, encoding="raw", image_size=(job.size, job.size), workers=job.workers)
+    kseq.pack(folder, job.store, images=kseq.ImageSettings("raw", (job.size, job.size)), workers=job.workers)
     shutil.rmtree(folder)
 
 
