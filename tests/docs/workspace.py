@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
@@ -71,7 +73,7 @@ def _write_coco_and_yolo(folder: Path) -> None:
 
 
 def _write_archives(folder: Path) -> None:
-    """Tars, a zip, records and arrays of a few photos."""
+    """Tars, a zip, records, arrays and a Parquet file of a few photos."""
     paths = _photos(folder)[::8]
     for name in ("tars", "records", "array-records"):
         (folder / name).mkdir()
@@ -85,6 +87,10 @@ def _write_archives(folder: Path) -> None:
             for writer in (records, array_records):
                 writer.write(example(path.read_bytes(), 1))
     array_records.close()
+    images = [{"bytes": path.read_bytes(), "path": path.name} for path in paths]
+    (folder / "hub").mkdir()
+    table = pyarrow.table({"image": images, "label": [number % 2 for number in range(len(images))]})
+    pyarrow.parquet.write_table(table, folder / "hub" / "train-00000-of-00001.parquet")
     np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
 
 
