@@ -18,12 +18,15 @@ from kseq.editing.merge import MergeReport, merge
 from kseq.editing.relabel import RelabelReport, relabel
 from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
-from kseq.editing.transaction import undo
+from kseq.editing.transaction import UndoReport, undo
 from kseq.errors import KseqError
 from kseq.exporting.export import ExportReport, export
 from kseq.packing.pack import PackReport, pack
 from kseq.reading.dataset import ShardDataset
+from kseq.reading.label_counts import SplitCounts
 from kseq.reading.verify import VerifyReport, verify
+from kseq.storage.fields import Field
+from kseq.storage.rejected import Rejected
 from kseq.training.augment import CenterCrop, RandomFlip, RandomResizedCrop
 
 if TYPE_CHECKING:
@@ -38,16 +41,20 @@ __all__ = [
     "CompactReport",
     "DropReport",
     "ExportReport",
+    "Field",
     "KseqError",
     "MergeReport",
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
+    "Rejected",
     "RelabelReport",
     "RenameClassReport",
     "ShardDataset",
     "ShardSequence",
+    "SplitCounts",
     "SplitReport",
+    "UndoReport",
     "VerifyReport",
     "add_field",
     "append",

@@ -112,7 +112,7 @@ def _is_str_to_str(names: Any) -> bool:
 
 def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
     """`(n,)` int32 labels to what Keras's loss of this mode wants (`keras.utils.image_dataset_from_directory`)."""
-    num_classes = len(dataset.classes)
+    num_classes = len(dataset.class_names)
     if label_mode not in _LABEL_MODES:
         raise ArgumentError(f"label_mode={label_mode!r}: allowed are {', '.join(map(repr, _LABEL_MODES))}")
     if label_mode == "binary":
@@ -177,7 +177,7 @@ def choose_blocks(
     in_window = _WINDOW_BYTES * collection.num_samples // num_bytes
     if block_size is None:
         least = -(-_LEAST_BLOCK_BYTES * collection.num_samples // num_bytes)
-        blocks = max(_WINDOW_BLOCKS, _BLOCKS_PER_CLASS * len(dataset.classes))
+        blocks = max(_WINDOW_BLOCKS, _BLOCKS_PER_CLASS * len(dataset.class_names))
         block_size = max(1, min(least, in_window // _WINDOW_BLOCKS), in_window // blocks)
     block_size = whole("block_size", block_size, 1)
     if window is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, reopen
 
 __all__ = ["DatasetArgument", "open_dataset_argument"]
 
@@ -69,7 +69,7 @@ def _open_one(given: Any, option: str | None, verify: str) -> tuple[ShardDataset
         holds = given.split or "all"
         if option not in (None, holds):
             raise ArgumentError(f"option={option!r}: {given!r} has samples of {holds!r}, allowed are that and None")
-        dataset = given.reopened(verify)
+        dataset = reopen(given, verify)
         origin: Any = dataset
     else:
         origin = _check_path(given)

@@ -16,7 +16,7 @@ from kseq.arguments import whole
 from kseq.errors import DamagedError, OutOfRangeError
 from kseq.ordering.epoch_order import Order
 from kseq.ordering.sampling import SampledOrder
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, selected_ids
 from kseq.training.arguments import (
     check_flags,
     check_scale,
@@ -181,7 +181,7 @@ class ShardSequence(keras.utils.PyDataset):
         shuffle = choose_shuffle(shuffle, dataset.split == "train", law is not None)
         blocks = choose_blocks(dataset, block_size, window, shuffle)
         settings = (num_samples, batch_size, shuffle, seed, drop_remainder, rank, world_size, *blocks)
-        again = repeats(dataset.selected)
+        again = repeats(selected_ids(dataset))
         self._order = Order(*settings, again) if law is None else SampledOrder(*settings, again, law)
         self._encoder = FieldEncoder(dataset.fields, label_encoder(dataset, label_mode), self._form, functions, ragged)
         names = [*self._inputs.values(), *self._targets.values(), *filter(_is_name, [self._weights])]
@@ -310,7 +310,7 @@ class ShardSequence(keras.utils.PyDataset):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The class of each label number."""
-        return self._dataset.classes
+        return self._dataset.class_names
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

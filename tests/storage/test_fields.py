@@ -60,7 +60,7 @@ def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
         tmp_path, columns, label="kind", targets=targets, boxes="objects", box_labels="kinds", text="caption", weight="worth"
     ) as dataset:
         read = dataset.read([2, 0, 1])
-        assert dataset.classes == ("cat", "dog")
+        assert dataset.class_names == ("cat", "dog")
         assert list(dataset.fields) == [
             "image", "label", "age", "price", "vector", "trace", "topics", "labels", "boxes", "text", "weight",
         ]  # fmt: skip
