@@ -209,7 +209,7 @@ def test_iterating_gives_every_sample_once_in_order(numbered: Path) -> None:
 
 def test_a_dataset_describes_itself(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered, "val")
-    assert dataset.classes == ("a", "b", "c")
+    assert dataset.class_names == ("a", "b", "c")
     assert dataset.splits == {"train": 80, "val": 20}
     assert dataset.fields == {
         "image": Field("image", "image", False, "|u1", (4, 4, 3)),
@@ -277,7 +277,7 @@ def test_out_of_range_within_a_split_names_its_length(numbered: Path, call: str)
 def test_refuses_ids_that_are_no_whole_numbers_in_one_dimension(raw: kseq.ShardDataset, ids: Any, found: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         raw.read(ids)
-    assert str(caught.value) == f"ids are {found}, allowed are whole numbers in one dimension"
+    assert str(caught.value) == f"positions are {found}, allowed are whole numbers in one dimension"
 
 
 @pytest.mark.parametrize("number", [1.0, "a", None, slice(3)])
@@ -314,7 +314,7 @@ def test_an_unknown_verify_names_those_allowed(numbered: Path) -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        len, list, lambda each: each[0], lambda each: each.read([0]), lambda each: each.read([]), lambda each: each.classes,
+        len, list, lambda each: each[0], lambda each: each.read([0]), lambda each: each.read([]), lambda each: each.class_names,
         lambda each: each.fields, lambda each: each.splits, lambda each: each.digest, lambda each: each.source(0),
         lambda each: each.stored_bytes(0), lambda each: each.rejected(), lambda each: stored_pixels(each, 0), pickle.dumps,
     ],

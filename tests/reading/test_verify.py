@@ -181,7 +181,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
     shard = packed / "shard-00002.h5"
     with open(shard, "r+b") as file:
         file.truncate(shard.stat().st_size - 4096)
-    start = int(dataset.index.starts[2])
+    start = int(Index.open(dataset.path).starts[2])
     assert dataset.read(range(start))["image"].shape[0] == start
     with pytest.raises(DamagedError, match=f"^{shard}: has .* bytes, expected are .*$"):
         dataset.read([0, start])
@@ -190,7 +190,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
 def test_a_shard_that_shrinks_while_it_is_closed_is_refused(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kseq.reading.shard_cache.most_maps", lambda: 1)
     dataset = kseq.ShardDataset(packed)
-    start = int(dataset.index.starts[2])
+    start = int(Index.open(dataset.path).starts[2])
     dataset.read([start])
     dataset.read([0])
     shard = packed / "shard-00002.h5"

@@ -100,11 +100,11 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
     assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), *words.split()]) == 0
     capsys.readouterr()
     dataset = kseq.ShardDataset(tmp_path / "packed")
-    assert dataset.classes == ("rose", "daisy")
+    assert dataset.class_names == ("rose", "daisy")
     assert dataset.splits == {"test": 6, "train": 21, "val": 3}
     assert dataset.fields["image"].shape == (6, 5, 1)
-    assert dataset.index.num_shards == 1
-    settings = json.loads(dataset.index.settings)
+    assert dataset.num_shards == 1
+    settings = dataset.settings
     assert (settings["resize"], settings["interpolation"], settings["color_mode"]) == ("pad", "area", "grayscale")
 
 

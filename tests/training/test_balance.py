@@ -19,6 +19,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, ClosedError
+from kseq.reading.dataset import selected_ids
 from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered  # keras asks for its backend when it is imported
 
 
@@ -128,7 +129,7 @@ def test_a_shuffle_by_blocks_takes_a_joined_dataset(numbered: Path, second: Path
 @pytest.mark.parametrize("epoch_size", [None, 50, 7, 500])
 def test_balance_gives_every_class_alike_in_every_pass(numbered: Path, epoch_size: int | None) -> None:
     dataset, total = kseq.ShardDataset(numbered, "train"), Counter[int]()
-    of_class = {number: dataset.where(label=number).selected.tolist() for number in range(3)}
+    of_class = {number: selected_ids(dataset.where(label=number)).tolist() for number in range(3)}
     with kseq.ShardSequence(numbered, balance="class", epoch_size=epoch_size, batch_size=16, seed=4) as sequence:
         assert sequence.num_samples == (epoch_size or 80)
         for _ in range(4):
