@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
@@ -88,6 +89,7 @@ def write_lists(folder: Path) -> None:
     (folder / "blurred.txt").write_text("daisy/00001.jpg\nrose/blurred.jpg\n")
 
 
+@pytest.mark.slow
 def test_commands_and_examples_run_as_printed(
     tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -158,6 +158,7 @@ def test_what_is_no_image_is_told_apart_with_on_error_fail(tmp_path: Path) -> No
         kseq.pack(tmp_path / "photos", tmp_path / "packed", on_error="fail", workers=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"encoding": "raw", "image_size": (20, 20)}, {"encoding": "jpeg"}], ids=str)
 def test_the_bytes_do_not_depend_on_the_workers_nor_on_the_run(mixed: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     for name, workers in (("one", 0), ("two", 0), ("three", 1), ("four", 3)):
@@ -343,6 +344,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, run_python: Run) -> None:
     peaks = []
     for count in (150, 1200):
