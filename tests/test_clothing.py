@@ -16,7 +16,7 @@ import kseq
 
 CLOTHING = Path(__file__).parent.parent.parent / "shared" / "data" / "clothing-dataset-small"
 
-pytestmark = pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")]
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

@@ -60,6 +60,7 @@ def dropped(path: Path) -> list[int]:
     return Index.open(str(path)).dropped.tolist()
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15, derandomize=True)
 @given(first=st.lists(st.integers(0, 99), max_size=60), then=st.lists(st.integers(0, 99), max_size=39))
 def test_dropped_samples_are_in_no_split_and_undo_brings_them_back(

@@ -141,6 +141,7 @@ def check_undo(path: Path, before: dict[str, bytes]) -> None:
     assert files(path) == after
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_dataset_holds_after_any_changes_what_a_list_would(
@@ -187,6 +188,7 @@ def killed_at(seconds: float, work: Callable[[], object]) -> None:
     os.waitpid(pid, 0)
 
 
+@pytest.mark.slow
 def test_a_compact_that_is_killed_at_any_time_leaves_the_dataset_as_before_or_after(numbered: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(numbered, tmp_path / "packed"))
     dropped = np.arange(0, 100, 9)

@@ -70,6 +70,7 @@ def classes_of(ids: list[int]) -> list[int]:
 SHARES = st.none() | st.just(0) | st.floats(0.02, 0.5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15, derandomize=True)
 @given(
     val=SHARES, test=SHARES, stratify=st.booleans(), seed=st.integers(0, 9), dropped=st.sets(st.integers(0, 99), max_size=40)
@@ -148,6 +149,7 @@ def test_an_official_test_split_stays_unless_it_is_asked_for(with_test: Path) ->
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12, derandomize=True)
 @given(folds=st.integers(2, 30), test=st.none() | st.floats(0.1, 0.5), grouped=st.booleans(), stratify=st.booleans())
 def test_each_sample_is_in_one_fold_and_those_of_test_in_none(

@@ -399,6 +399,7 @@ def read_randomly(dataset: kseq.ShardDataset, serial: np.ndarray, seed: int, rea
     return equal
 
 
+@pytest.mark.slow
 def test_threads_and_processes_at_once_read_what_one_reads(many_shards: Path) -> None:
     dataset = kseq.ShardDataset(many_shards)
     serial = np.concatenate([dataset.read([number])["image"] for number in range(640)])
@@ -524,6 +525,7 @@ check(dataset, 11, 20)
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("arguments", [(), ("few",)], ids=["all-open", "few-open"])
 def test_a_forked_child_reads_while_threads_of_its_parent_read(many_shards: Path, run_python: Run, arguments: tuple) -> None:

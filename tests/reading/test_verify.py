@@ -96,6 +96,7 @@ def test_lists_every_damage_in_a_line_of_its_own(packed: Path) -> None:
         assert line.startswith(start)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["raw", "encoded"])
@@ -113,6 +114,7 @@ def test_finds_one_flipped_bit_anywhere_in_the_arrays_of_a_shard(
     assert all(line.startswith(f"{path}: ") and "\n" not in line for line in found)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_in_a_shard_is_found_or_changes_no_sample(

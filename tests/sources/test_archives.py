@@ -132,6 +132,7 @@ def test_of_two_images_of_a_sample_the_first_of_the_rules_is_taken(jpegs: list[b
     assert pack(source, tmp_path / "packed") == (1, [])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_tar_of_10_000_members_is_planned_in_bounded_memory(jpegs: list[bytes], tmp_path: Path) -> None:
     source = write_tar(tmp_path / "x.tar", {f"{n // 2:06d}.{'cls' if n % 2 else 'jpg'}": b"1" for n in range(10_000)})

@@ -219,6 +219,7 @@ def test_an_error_that_names_such_a_file_is_still_one_line(tmp_path: Path, capsy
     assert re.fullmatch(r"kseq: .*two\\nlines.txt: is not .*\n", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(photos_to_pack: Path, tmp_path: Path) -> None:
     target = os.fsencode(tmp_path) + b"/caf\xe9"
     strict = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
@@ -350,6 +351,7 @@ def test_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"kseq {kseq.__version__}\n"
 
 
+@pytest.mark.slow
 def test_the_demo_learns_to_read_digits(run_python: Run) -> None:
     done = run_python("from kseq_tools.main import main; raise SystemExit(main(['demo']))", backend="tensorflow")
     accuracy = re.search(r"validation accuracy (\d\.\d+)", done.stdout)

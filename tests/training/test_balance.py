@@ -94,6 +94,7 @@ def test_either_may_be_closed(numbered: Path) -> None:
         kseq.ShardSequence(dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_sequence_of_joined_selections_crosses_to_processes(numbered: Path, second: Path, processes: bool) -> None:
     joined = kseq.ShardDataset(numbered).where(label="c").concat(kseq.ShardDataset(second).take([3, 3, 5]))
@@ -209,6 +210,7 @@ def given_for(name: str, numbered: Path, second: Path) -> Any:
     return {first: 2, other: 1} if name == "shares" else first.concat(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, second: Path, name: str) -> None:
     def read(**arguments: Any) -> list[list[bytes]]:

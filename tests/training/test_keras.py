@@ -17,6 +17,8 @@ BACKENDS = ("tensorflow", "jax", "torch")
 BUILT = ("built", "not built")
 WORKERS = ("workers 0", "workers 1", "workers 2", "workers 4", "processes 2")
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -25,7 +27,9 @@ def seen(request: pytest.FixtureRequest, numbered: Path, run_python: Run) -> dic
     """What the scenarios of keras_scenarios.py recorded."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
-    done = run_python("import keras_scenarios; keras_scenarios.main()", numbered, backend=request.param, timeout=500)
+    done = run_python(
+        "from tests.helpers import keras_scenarios; keras_scenarios.main()", numbered, backend=request.param, timeout=500
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
