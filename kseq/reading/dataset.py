@@ -17,8 +17,9 @@ from kseq.reading.sample_reader import SampleReader
 from kseq.reading.where import matching
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, Remaining
+from kseq.storage.index import Index
 from kseq.storage.rejected import Rejected
+from kseq.storage.remaining import Remaining
 
 __all__ = ["VERIFY", "ShardDataset"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kseq.storage.array_schema import ArraySchema
+from kseq.storage.checksums import CHECKSUM_DTYPE
 from kseq.storage.fields import Field
-from kseq.storage.hdf5 import ArraySchema
 from kseq.storage.rejected import REJECTED_SCHEMA
 from kseq.storage.strings import string_schema
 
@@ -28,7 +29,7 @@ def shard_schema(fields: Sequence[Field], num_rows: int | None) -> dict[str, Arr
             forms[f"{each.name}/offsets"] = ArraySchema("<u8", (num_offsets,))
         else:
             forms[each.name] = ArraySchema(each.dtype, (num_rows, *each.shape))
-    forms["checksum"] = ArraySchema("<u8", (num_rows,))
+    forms["checksum"] = ArraySchema(CHECKSUM_DTYPE, (num_rows,))
     forms |= string_schema("source", num_rows)
     return forms | REJECTED_SCHEMA
 
