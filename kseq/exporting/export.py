@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections import Counter
@@ -154,7 +153,7 @@ def _pack_command(source: str, writer: _Writer, exported: Exported) -> list[str]
         words += ["--target", f"{name}={column}"] if option is None else [option, column]
     if writer.split_column:
         words += ["--split-column", writer.split_column]
-    settings = json.loads(exported.settings)
+    settings = exported.settings
     if settings["encoding"] == "raw":
         words += ["--encoding", "raw", "--image-size", *map(str, settings["image_size"])]
     if settings["color_mode"] != "rgb":

@@ -61,7 +61,7 @@ class FolderWriter:
     def __init__(self, folder: str, exported: Exported) -> None:
         self._folder = os.fsencode(folder)
         self._exported = exported
-        self._keeps = json.loads(exported.settings)["encoding"] == "keep"
+        self._keeps = exported.settings["encoding"] == "keep"
         # Whether files that lose their names lie in folders of splits; the first sample tells.
         self._in_splits: bool | None = None
         self._made = b""
