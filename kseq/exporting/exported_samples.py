@@ -69,6 +69,7 @@ class Exported:
     Attributes:
         fields: What each holds, by name.
         class_names: The class of each label number.
+        settings: The image settings that the dataset was packed with.
 
     Raises:
         KseqError: Where there is no such dataset or split, or it is damaged.
@@ -78,10 +79,11 @@ class Exported:
         # Each sample is read once, so there is nothing to remember of those that were compared.
         self._dataset = ShardDataset(path, None if split == "all" else split, verify="always")
         self.fields = self._dataset.fields
-        self.class_names = self._dataset.classes
+        self.class_names = self._dataset.class_names
         self.split = self._dataset.split
-        self.settings = self._dataset.index.settings
-        splits = {name: _rising(ids) for name, ids in self._dataset.index.splits.items()}
+        self.settings = self._dataset.settings
+        (self._index,) = sample_reader(self._dataset).collection.indexes
+        splits = {name: _rising(ids) for name, ids in self._index.splits.items()}
         self._splits = splits if self.split is None else {self.split: splits[self.split]}
 
     def __len__(self) -> int:
@@ -93,14 +95,14 @@ class Exported:
 
     def names(self, field: Field) -> tuple[str, ...]:
         """The class names that the numbers of a field stand for."""
-        return self.class_names if field.content == "label" else field.class_names
+        return self.class_names if field.kind == "label" else field.class_names
 
     def told(self, name: str, value: np.ndarray) -> Any:
         """A value of a field as JSON has it: classes by their names, text as text, else numbers or lists of them."""
         field = self.fields[name]
-        if field.content == "text":
+        if field.kind == "text":
             return os.fsdecode(value.tobytes())
-        if field.content in ("label", "multi_label", "labels"):
+        if field.kind in ("label", "multi_label", "labels"):
             names = self.names(field)
             return [names[number] for number in value.tolist()] if field.is_ragged else names[int(value)]
         return _shortest(value) if value.dtype == np.float32 else value.tolist()
@@ -109,7 +111,7 @@ class Exported:
         if self.split is None:
             return self._dataset.sample_ids(np.arange(start, end))
         ids = self._splits[self.split][start:end]
-        self._dataset.index.check_ids(ids)
+        self._index.check_ids(ids)
         return ids.astype(np.int64)
 
     def _read(self, ids: np.ndarray) -> Iterator[Sample]:

@@ -229,12 +229,12 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
 
 def _refused(source: Source, image: SourceImage) -> str | None:
     """Why an image will be left out, as far as that is known; a file without a known size is looked at: it may be missing."""
-    if image.refused is None and image.num_bytes == 0 and isinstance(source, FileSource):
+    if image.rejection is None and image.num_bytes == 0 and isinstance(source, FileSource):
         try:
             source.read(image)
         except ImageError as error:
             return str(error)
-    return image.refused
+    return image.rejection
 
 
 def _foresee(plan: Plan, target: str, resumed: set[int]) -> PackReport:

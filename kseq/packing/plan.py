@@ -134,7 +134,7 @@ def _units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
     unit_of = [-1] * len(splits)
     of_group: dict[str, tuple[int, str]] = {}
     for number, (image, split) in enumerate(zip(source.images, splits, strict=True)):
-        if image.refused is not None:
+        if image.rejection is not None:
             continue
         unit = len(firsts)
         if image.group is not None:
@@ -177,9 +177,9 @@ def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], star
         images, some = source.images[start : start + _HASHED_AT_ONCE], splits[start : start + _HASHED_AT_ONCE]
         _add_texts(total, [image.path for image in images])
         _add_texts(total, [os.fsencode(split) for split in some])
-        _add_texts(total, [(image.refused or "").encode(errors="surrogatepass") for image in images])
+        _add_texts(total, [(image.rejection or "").encode(errors="surrogatepass") for image in images])
         total.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
-        for column in zip_longest(*(image.more for image in images)):
+        for column in zip_longest(*(image.values for image in images)):
             _add_values(total, column)
     return total.hexdigest()
 
