@@ -16,7 +16,6 @@ from kseq.storage.index import Index
 
 __all__ = ["ClassNumbers", "class_field", "class_names", "no_class", "with_class_names", "with_fields"]
 
-_WITH_CLASSES = ("label", "multi_label", "labels")
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _MOST_NAMES = 10
 
@@ -27,7 +26,7 @@ def class_field(index: Index, name: str) -> Field:
     Raises:
         ArgumentError: Where there is none.
     """
-    found = {each.name: each for each in index.fields if each.kind in _WITH_CLASSES}
+    found = {each.name: each for each in index.fields if each.handler.has_class_names}
     if name in found:
         return found[name]
     others = {each.name: each.kind for each in index.fields}
@@ -37,12 +36,12 @@ def class_field(index: Index, name: str) -> Field:
 
 def class_names(index: Index, field: Field) -> tuple[str, ...]:
     """The class of each number of a field."""
-    return index.class_names if field.kind == "label" else field.class_names
+    return field.handler.class_names(index.class_names)
 
 
 def with_class_names(index: Index, field: Field, names: Sequence[str]) -> dict[str, Any]:
     """What changes in the contents of an index where a field gets these class names."""
-    if field.kind == "label":
+    if field.is_label:
         return {"class_names": tuple(names)}
     return with_fields(
         index, [replace(each, class_names=tuple(names)) if each.name == field.name else each for each in index.fields]

@@ -113,7 +113,7 @@ def _value(field: Field, classes: ClassNumbers, cell: Any, place: str) -> np.nda
 
 def _check_boxes(field: Field, path: str, rows: Sequence[int], before: Sequence[np.ndarray], now: Sequence[np.ndarray]) -> None:
     """Raise SourceError where the labels of boxes are not as many as before."""
-    if field.kind != "labels":
+    if field.handler.leader is None:
         return
     for row, old, new in zip(rows, before, now, strict=True):
         if len(old) != len(new):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from kseq.errors import ImageError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["check_boxes", "flip_boxes", "move_boxes", "transform_boxes"]
+__all__ = ["check_boxes", "flip_boxes", "transform_boxes"]
 
 
 def check_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -71,28 +70,3 @@ def flip_boxes(boxes: np.ndarray, down: Any, across: Any, height: int, width: in
     if down:
         y1, y2 = height - y2, height - y1
     return np.stack([x1, y1, x2, y2], axis=1)
-
-
-def move_boxes(
-    boxes: np.ndarray, points: Callable[[np.ndarray], np.ndarray], bounds: Rectangle
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of an image of which every point goes elsewhere: the smallest upright boxes around their four corners.
-
-    A box stays if its centre is in `bounds`, clipped to them, as in `transform_boxes`.
-
-    Args:
-        boxes: `(n, 4)` float32: x1, y1, x2, y2 in pixels.
-        points: Where points of the image go: `(m, 2)` float32 x and y, in pixels, to the same.
-        bounds: What the image covers afterwards.
-
-    Returns:
-        `(m, 4)` float32: those that stay; and `(n,)` bool: which they are.
-    """
-    corners = points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)).reshape(-1, 4, 2)
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    first = np.array([bounds.left, bounds.top], np.float32)
-    last = first + np.array([bounds.width, bounds.height], np.float32)
-    centres = (low + high) / 2
-    stay: np.ndarray = ((centres >= first) & (centres <= last)).all(axis=1)
-    moved = np.concatenate([np.clip(low[stay], first, last), np.clip(high[stay], first, last)], axis=1)
-    return moved.astype(np.float32, copy=False), stay

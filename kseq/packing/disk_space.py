@@ -83,9 +83,9 @@ def _uncertain(plan: Plan, shards: Sequence[int]) -> int:
 
 def _row_bytes(fields: Sequence[Field]) -> int:
     """What a sample takes besides its images and the values that came with it."""
-    sizes = {"label": _LABEL_BYTES}
     return _ROW_BYTES + sum(
-        _ENCODED_BYTES if each.encoded else _RAGGED_BYTES if each.is_ragged else sizes.get(each.kind, 0) for each in fields
+        _ENCODED_BYTES if field.encoded else _RAGGED_BYTES if field.is_ragged else _LABEL_BYTES * field.is_label
+        for field in fields
     )
 
 

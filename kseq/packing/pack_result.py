@@ -49,7 +49,7 @@ class PackResult:
     def class_counts(self, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
         """Split name to the number of samples of each class; nothing where samples have no label."""
         source = self.plan.source
-        if not any(each.kind == "label" for each in source.fields):
+        if not any(field.is_label for field in source.fields):
             return {}
         labels = np.array([each.label for each in source.images])[self.packed]
         num_classes = len(source.class_names)

@@ -193,7 +193,8 @@ def _hash_of(image: SourceImage) -> int:
 def _stamps(source: Source) -> np.ndarray:
     if not isinstance(source, (FileSource, SpooledSource)):
         return np.zeros(len(source.images), np.uint64)
-    others = [place for place, each in enumerate(each for each in source.fields[1:] if each.kind != "label") if each.is_pixels]
+    values = [field for field in source.fields[1:] if not field.is_label]
+    others = [place for place, field in enumerate(values) if field.is_pixels]
     root = os.fsencode(source.root)
 
     def stamp(place: Any) -> int:

@@ -132,7 +132,7 @@ class ImageSettings:
             return field
         if self.encoding == "raw" and self.image_size is not None:
             size = self.image_size
-        channels = CHANNELS[self.color_mode] if field.kind == "image" else 1
+        channels = field.handler.stored_channels(self.color_mode)
         return replace(field, encoded=self.encoding != "raw", shape=(*size, channels))
 
     def estimate_bytes(self, image: SourceImage, fields: Sequence[Field]) -> int:

@@ -364,20 +364,12 @@ def _check_verify(verify: Any) -> None:
 def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[Any]:
     """A field that is not encoded."""
     if field.is_ragged:
-        return [_as_value(field, piece) for piece in samples.pieces(field.name)]
+        return [field.handler.value(elements) for elements in samples.pieces(field.name)]
     return samples.values(field.name)
 
 
 def _decode(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarray]:
-    if field.kind == "mask":
-        images = [reader.decode_mask(field.name, row) for reader, row in samples]
-    else:
-        images = [reader.decode(field.name, row, field.color_mode) for reader, row in samples]
+    images = [reader.decode(field.name, row) for reader, row in samples]
     if not images:
         return np.empty((0, *(length or 0 for length in field.shape)), np.uint8)
     return np.stack(images) if len({image.shape for image in images}) == 1 else images
-
-
-def _as_value(field: Field, piece: np.ndarray) -> Any:
-    """What a user gets of a sample: numbers of their own, or text."""
-    return piece.tobytes().decode(errors="replace") if field.kind == "text" else piece.copy()

@@ -35,7 +35,7 @@ def read_labels(index: Index) -> np.ndarray | None:
     Raises:
         DamagedError: Where a shard is damaged, or a label is that of no class.
     """
-    if not any(each.name == "label" for each in index.fields):
+    if not any(field.is_label for field in index.fields):
         return None
     count = len(index.class_names)
     labels = np.empty(index.num_samples, np.min_scalar_type(count))

@@ -99,7 +99,7 @@ class Source:
             raise ImageError(image.rejection)
         first, *others = self.fields
         values = {first.name: self.fetch(image.path if image.location is None else image.location)}
-        if others and others[0].kind == "label":
+        if others and others[0].is_label:
             values[others.pop(0).name] = np.array(image.label, np.int32)
         for other, value in zip(others, image.values, strict=True):
             with saying(f"its {other.name}"):

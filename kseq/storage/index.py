@@ -292,12 +292,7 @@ class Index:
 
 def column_schema(each: Field, num_samples: int) -> dict[str, ArraySchema]:
     """What the arrays of a column must be, by the names that they have in a shard; columns are never images."""
-    if each.is_pixels:
-        return {}
-    if each.is_ragged:
-        offsets = ArraySchema("<u8", (num_samples + 1,))
-        return {f"{each.name}/values": ArraySchema(each.dtype, each.shape), f"{each.name}/offsets": offsets}
-    return {each.name: ArraySchema(each.dtype, (num_samples, *each.shape))}
+    return {} if each.is_pixels else each.handler.schema(num_samples)
 
 
 def _in_index(name: str) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 import xxhash
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError
-from kseq.images.codecs import decode, decode_mask
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
 from kseq.storage.hdf5 import FileHeader, MappedFile, read_file_header
@@ -52,6 +51,8 @@ class ShardReader:
     ) -> None:
         self.path = path
         self._fields = fields
+        self._handlers = {field.name: field.handler for field in fields}
+        self._row_arrays = [array for handler in self._handlers.values() for array in handler.row_arrays]
         if layout is None:
             layout = _checked_layout(path, fields, entry)
         self.layout = layout
@@ -80,25 +81,21 @@ class ShardReader:
         """`(count, ...)`: a row of a field whose samples differ in length, as a view of the file."""
         return self.piece(f"{name}/values", f"{name}/offsets", row)
 
-    def decode(self, name: str, row: int, color_mode: str, out: np.ndarray | None = None) -> np.ndarray:
-        """`(height, width, channels)` uint8 pixels of an encoded image, upright; decoded into `out` if given.
+    def decode(self, name: str, row: int, color_mode: str | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """`(height, width, channels)` uint8 pixels of an encoded field, upright; decoded into `out` if given.
+
+        Args:
+            name: Of the field.
+            row: In the shard.
+            color_mode: Of an image; None for the field's own. Masks have none.
+            out: Of the shape of the pixels.
 
         Raises:
             ImageError: Where its bytes are broken, naming the row and its source.
         """
         try:
-            return decode(self.stored(name, row), color_mode, int(self.array(f"{name}/orientation")[row]), out)
-        except ImageError as error:
-            raise self.at(row, error) from error
-
-    def decode_mask(self, name: str, row: int) -> np.ndarray:
-        """`(height, width, 1)` uint8 values of an encoded mask, upright.
-
-        Raises:
-            ImageError: Where its bytes are broken, naming the row and its source.
-        """
-        try:
-            return decode_mask(self.stored(name, row), int(self.array(f"{name}/orientation")[row]))
+            orientation = int(self.array(f"{name}/orientation")[row])
+            return self._handlers[name].decode(self.stored(name, row), orientation, color_mode, out)
         except ImageError as error:
             raise self.at(row, error) from error
 
@@ -121,15 +118,15 @@ class ShardReader:
             for name in (name for name in self._file.arrays if name.partition("/")[2] in _LOOKED_UP):
                 table = self._file.arrays[name].reshape(-1).view(np.uint8)
                 will_need(table, np.zeros(1, np.int64), np.array([table.size]))
-        for each in self._fields:
-            if each.encoded:
-                offsets = self.array(f"{each.name}/offsets")
-                starts, ends = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
-                will_need(self.array(f"{each.name}/bytes"), starts, ends)
-            elif not each.is_ragged:
-                flat = self.array(each.name).reshape(-1).view(np.uint8)
+        for field in self._fields:
+            array, offsets = field.handler.row_arrays[0]
+            if offsets is None:
+                flat = self.array(array).reshape(-1).view(np.uint8)
                 row_bytes = flat.size // self.num_rows
                 will_need(flat, rows * row_bytes, (rows + 1) * row_bytes)
+            elif field.encoded:
+                ends = self.array(offsets)
+                will_need(self.array(array), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
@@ -154,14 +151,8 @@ class ShardReader:
 
     def _checksum(self, row: int) -> int:
         checksum = xxhash.xxh3_64()
-        for each in self._fields:
-            if each.encoded:
-                checksum.update(self.stored(each.name, row))
-                checksum.update(self.piece(f"{each.name}/tiles", f"{each.name}/tile_offsets", row))
-            elif each.is_ragged:
-                checksum.update(self.ragged(each.name, row))
-            else:
-                checksum.update(self.array(each.name)[row])
+        for array, offsets in self._row_arrays:
+            checksum.update(self.array(array)[row] if offsets is None else self.piece(array, offsets, row))
         return checksum.intdigest()
 
     def check_all(self) -> list[str]:

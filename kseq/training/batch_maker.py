@@ -217,14 +217,14 @@ class BatchMaker:
     def _render_slice(
         self, field: Field, form: ImageSpec, reader: ShardReader, row: int, box: Rectangle, out: np.ndarray
     ) -> None:
-        whole = reader.decode_mask(field.name, row) if field.encoded else reader.array(field.name)[row]
+        whole = reader.decode(field.name, row) if field.encoded else reader.array(field.name)[row]
         resize(recolor(box.of(whole), form.color_mode), out, form.interpolation)
 
     def _render_whole(self, field: Field, form: ImageSpec, reader: ShardReader, row: int, out: np.ndarray) -> None:
         if not field.encoded:
             resize_to(recolor(reader.array(field.name)[row], form.color_mode), out, form.fit, form.interpolation)
         elif field.kind == "mask":
-            resize_to(reader.decode_mask(field.name, row), out, form.fit, form.interpolation)
+            resize_to(reader.decode(field.name, row), out, form.fit, form.interpolation)
         elif field.shape[:2] == (form.height, form.width):
             reader.decode(field.name, row, form.color_mode, out)
         else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from kseq.errors import ArgumentError
-from kseq.images.rectangle import Rectangle
+from kseq.images.bounding_boxes import transform_boxes
 from kseq.images.resize import Placement
 from kseq.storage.hdf5 import ArraySchema
 
@@ -104,8 +104,6 @@ class FieldKind:
         decodes_crops: Whether a part of an encoded image may be decoded alone, and at a fraction of its size.
         column: The argument of `kseq.Columns` that names the column of such a field; None where `targets` does.
         can_be_added: Whether `kseq.add_field` can give a packed dataset such a field.
-        must_be_asked_for: Whether `kseq.add_field` makes such a field only where its `kind` argument says so, since the cells
-            look like those of another kind.
     """
 
     name: ClassVar[str]
@@ -126,7 +124,6 @@ class FieldKind:
     decodes_crops: ClassVar[bool] = False
     column: ClassVar[str | None] = None
     can_be_added: ClassVar[bool] = True
-    must_be_asked_for: ClassVar[bool] = False
 
     def __init__(self, field: Field) -> None:
         self.field = field
@@ -281,7 +278,8 @@ class FieldKind:
         """
         raise NotImplementedError
 
-    # Moving along: positions in the image, when it is cropped, resized and flipped. Only for kinds with `has_positions`.
+    # Moving along: elements with a position in the image, when it is cropped, resized and augmented. Only for kinds with
+    # `has_positions`. Crops and augmentations move boxes; whatever can pass for boxes moves with them.
 
     def check_positions(self, values: np.ndarray, height: int, width: int) -> np.ndarray:
         """The values as they are stored, once they were checked against their image.
@@ -296,46 +294,31 @@ class FieldKind:
         """
         return values
 
-    def move(
-        self, values: np.ndarray, points: Callable[[np.ndarray], np.ndarray], bounds: Rectangle
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The values after any move of the image.
+    def as_boxes(self, values: np.ndarray) -> np.ndarray:
+        """`(count, 4)` float32: x1, y1, x2, y2 of each element, in pixels; of a point, a box without area."""
+        raise NotImplementedError
 
-        Args:
-            values: `(count, ...)`, in pixels.
-            points: Where points of the image go: `(m, 2)` float32 x and y, in pixels from the left and upper edge, to the same.
-            bounds: The part of the new image that the old one may cover.
-
-        Returns:
-            `(m, ...)`: the elements that stay, moved; and `(count,)` bool: which of the elements stay.
-        """
+    def from_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """`(count, ...)`: the elements that `as_boxes` made boxes of, after the boxes were moved."""
         raise NotImplementedError
 
     def place(self, values: np.ndarray, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
         """The values after one rectangle of the image was kept, and resized to a rectangle of the new image.
 
-        Returns:
-            As `move` does.
-        """
-        source, target = placement
-        corner, new_corner = (np.array([each.left, each.top], np.float32) for each in (source, target))
-        factor = np.array([target.width, target.height], np.float32) / np.array([source.width, source.height], np.float32)
-        return self.move(values, lambda points: (points - corner) * factor + new_corner, target)
-
-    def flip(self, values: np.ndarray, down: bool, across: bool, height: int, width: int) -> np.ndarray:
-        """The values after the image was mirrored top to bottom (`down`), left to right (`across`), or both.
-
         Args:
             values: `(count, ...)`, in pixels.
-            down: Whether top and bottom change places.
-            across: Whether left and right change places.
-            height: Of the image, in pixels.
-            width: Of the image, in pixels.
+            placement: The two rectangles.
+
+        Returns:
+            `(m, ...)`: the elements that stay, moved; and `(count,)` bool: which of the elements stay.
         """
-        sign = np.array([-1 if across else 1, -1 if down else 1], np.float32)
-        edge = np.array([width if across else 0, height if down else 0], np.float32)
-        flipped, _ = self.move(values, lambda points: points * sign + edge, Rectangle(0, 0, height, width))
-        return flipped
+        boxes, stay = transform_boxes(self.as_boxes(values), *placement)
+        return self.from_boxes(boxes), stay
+
+    @property
+    def follows_image(self) -> bool:
+        """Whether elements of a value leave it when the image is cropped, so that both have to be stored together."""
+        return self.has_positions or self.leader is not None
 
     # Conditions and groups.
 
@@ -428,8 +411,9 @@ class FieldKind:
 
         Raises:
             ValueError: Where a row is not a value of this kind: what is allowed instead.
+            NotImplementedError: Where the kind is not read from arrays.
         """
-        raise ValueError(f"numbers: {cls.name} is not read from an array")
+        raise NotImplementedError
 
     @property
     def pack_option(self) -> str:

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import ArgumentError
-from kseq.images.bounding_boxes import check_boxes, flip_boxes, move_boxes, transform_boxes
-from kseq.images.rectangle import Rectangle
-from kseq.images.resize import Placement
+from kseq.images.bounding_boxes import check_boxes
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription
 
 __all__ = ["Boxes"]
@@ -34,16 +32,11 @@ class Boxes(FieldKind):
     def check_positions(self, values: np.ndarray, height: int, width: int) -> np.ndarray:
         return check_boxes(values, height, width)
 
-    def move(
-        self, values: np.ndarray, points: Callable[[np.ndarray], np.ndarray], bounds: Rectangle
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return move_boxes(values, points, bounds)
+    def as_boxes(self, values: np.ndarray) -> np.ndarray:
+        return values
 
-    def place(self, values: np.ndarray, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
-        return transform_boxes(values, *placement)
-
-    def flip(self, values: np.ndarray, down: bool, across: bool, height: int, width: int) -> np.ndarray:
-        return flip_boxes(values, down, across, height, width)
+    def from_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        return boxes
 
     def condition_value(self, value: Any, class_names: Sequence[str]) -> Any:
         raise ArgumentError(
