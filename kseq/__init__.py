@@ -27,6 +27,7 @@ from kseq.reading.dataset import ShardDataset
 from kseq.reading.verify import VerifyReport, verify
 from kseq.sources.column_roles import Columns
 from kseq.sources.registry import SOURCE_FORMATS
+from kseq.storage.rejected import Rejected
 from kseq.training.augment import CenterCrop, RandomFlip, RandomResizedCrop
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ __all__ = [
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
+    "Rejected",
     "RelabelReport",
     "RenameClassReport",
     "ShardDataset",

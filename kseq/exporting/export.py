@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kseq.arguments import path_text, whole
+from kseq.arguments import choice, path_text, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
@@ -97,12 +97,11 @@ def export(
         WriteError: If the operating system refuses to write.
     """
     path, target = path_text("dataset", dataset), os.path.normpath(path_text("out", out))
-    export_format = next((each for each in FORMATS if each.name == format), None)
-    if export_format is None:
-        raise ArgumentError(f"format={format!r}: allowed are {', '.join(EXPORT_FORMATS)}")
+    choice("format", format, EXPORT_FORMATS)
+    export_format = next(each for each in FORMATS if each.name == format)
     if file_bytes is not None and not export_format.has_file_bytes:
         allowed = " and ".join(each.name for each in FORMATS if each.has_file_bytes)
-        raise ArgumentError(f"file_bytes={file_bytes}: goes with {allowed}, found {format}")
+        raise ArgumentError(f"{spelled('file_bytes', file_bytes)}: goes with {allowed}, found {format}")
     num_bytes = _FILE_BYTES if file_bytes is None else whole("file_bytes", file_bytes, 1)
     samples = ExportedSamples(path, split)
     check_apart(path, target)
