@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections import Counter
@@ -137,7 +136,7 @@ def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -
         words += ["--target", f"{name}={column}"] if option is None else [option, column]
     if writer.split_column:
         words += ["--split-column", writer.split_column]
-    settings = json.loads(samples.settings)
+    settings = samples.settings
     if settings["encoding"] == "raw":
         words += ["--encoding", "raw", "--image-size", *map(str, settings["image_size"])]
     if settings["color_mode"] != "rgb":

@@ -70,7 +70,7 @@ class ExportedSamples:
         fields: What each sample holds, by field name.
         class_names: The name of the class of each label number.
         split: The split; None for all samples.
-        settings: How the dataset was packed, as JSON.
+        settings: The image settings that the dataset was packed with.
         has_one_image: Whether samples have one image field, and not several.
 
     Raises:
@@ -81,11 +81,12 @@ class ExportedSamples:
         # Each sample is read once, so it is of no use to remember which ones were compared with their checksums.
         self._dataset = ShardDataset(path, None if split == "all" else split, verify="always")
         self.fields = self._dataset.fields
-        self.class_names = self._dataset.classes
+        self.class_names = self._dataset.class_names
         self.split = self._dataset.split
-        self.settings = self._dataset.index.settings
+        self.settings = self._dataset.settings
         self.has_one_image = sum(field.is_image for field in self.fields.values()) == 1
-        splits = {name: _sorted_once(ids) for name, ids in self._dataset.index.splits.items()}
+        (self._index,) = sample_reader(self._dataset).collection.indexes
+        splits = {name: _sorted_once(ids) for name, ids in self._index.splits.items()}
         self._splits = splits if self.split is None else {self.split: splits[self.split]}
 
     def __len__(self) -> int:
@@ -113,7 +114,7 @@ class ExportedSamples:
         if self.split is None:
             return self._dataset.sample_ids(np.arange(start, end))
         ids = self._splits[self.split][start:end]
-        self._dataset.index.check_ids(ids)
+        self._index.check_ids(ids)
         return ids.astype(np.int64)
 
     def _read(self, ids: np.ndarray) -> Iterator[ExportedSample]:

@@ -58,7 +58,7 @@ class FolderWriter(ExportWriter):
     def __init__(self, folder: str, samples: ExportedSamples) -> None:
         self._folder = os.fsencode(folder)
         self._samples = samples
-        self._keeps_names = json.loads(samples.settings)["encoding"] == "keep"
+        self._keeps_names = samples.settings["encoding"] == "keep"
         # Whether files that cannot keep their names lie in folders of splits; the first sample tells.
         self._in_splits: bool | None = None
         self._last_folder = b""

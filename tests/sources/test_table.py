@@ -70,7 +70,7 @@ def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> No
     table.unlink()
     kseq.pack(tmp_path / "photos", tmp_path / "from-folder", **options)
     one, other = (kseq.ShardDataset(tmp_path / name) for name in ("from-table", "from-folder"))
-    assert one.classes == other.classes == ("daisy", "rose")
+    assert one.class_names == other.class_names == ("daisy", "rose")
     assert [one.source(number) for number in range(12)] == [other.source(number) for number in range(12)]
     for split in ("train", "val"):
         pair = [kseq.ShardDataset(tmp_path / name, split) for name in ("from-table", "from-folder")]

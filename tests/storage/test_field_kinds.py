@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,17 +27,11 @@ WEIGHT = Field("sample_weight", "sample_weight", False, "<f4", ())
 FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, BOXES, LABELS, TEXT, WEIGHT)
 
 
-@dataclass
 class Outputs:
-    """What training offers: labels become negative, images floats."""
-
-    ragged: bool = False
+    """What training offers: labels become negative."""
 
     def encode_labels(self, labels: np.ndarray) -> np.ndarray:
         return -labels
-
-    def finish_images(self, images: np.ndarray) -> Any:
-        return images.astype(np.float32)
 
 
 def parsed(cell: Any) -> Any:
@@ -130,8 +123,6 @@ def test_padded_fields_have_a_mask_and_their_own_padding() -> None:
     assert mask is not None
     assert mask.tolist() == [[True, True, False], [False] * 3, [True, False, False]]
     assert LABELS.handler.batch_value(rows, mask, Outputs()) is rows
-    ragged = LABELS.handler.batch_value(rows, mask, Outputs(ragged=True))
-    assert [each.tolist() for each in ragged] == [[1, 0], [], [1]]
 
 
 def test_boxes_are_padded_by_zeros() -> None:
@@ -146,13 +137,13 @@ def test_several_labels_are_zeros_and_ones() -> None:
     rows, mask = batch(MULTI, [np.array([2, 0], "<i4"), np.empty(0, "<i4")], 2)
     assert mask is None
     np.testing.assert_array_equal(rows, np.array([[1, 0, 1], [0, 0, 0]], "<f4"), strict=True)
-    assert MULTI.handler.batch_value(rows, None, Outputs(ragged=True)) is rows
+    assert MULTI.handler.batch_value(rows, None, Outputs()) is rows
 
 
 def test_texts_leave_as_str() -> None:
     texts = ["wörd", "", "a\0b"]
     rows, mask = batch(TEXT, [np.frombuffer(text.encode(), np.uint8) for text in texts], 9)
-    assert TEXT.handler.batch_value(rows, mask, Outputs(ragged=True)).tolist() == texts
+    assert TEXT.handler.batch_value(rows, mask, Outputs()).tolist() == texts
     assert not TEXT.handler.has_padding_mask
     assert not TEXT.handler.obeys_pad_to
 
@@ -163,14 +154,12 @@ def test_numbers_leave_as_float32_and_labels_as_training_says() -> None:
         NUMBERS.handler.batch_value(rows, None, Outputs()), np.array([[1, 2, 3]], np.float32), strict=True
     )
     assert LABEL.handler.batch_value(np.array([4]), None, Outputs()).tolist() == [-4]
-    assert IMAGE.handler.batch_value(np.zeros((1, 2, 2, 3), np.uint8), None, Outputs()).dtype == np.float32
 
 
 def test_a_mask_leaves_as_uint8_whatever_images_leave_as() -> None:
     spec = ImageSpec(4, 5, "rgb", "channels_first", "float32", 1 / 255, "pad", "bicubic")
-    assert IMAGE.handler.image_spec(spec, "channels_last") == spec
-    assert MASK.handler.image_spec(spec, "channels_last") == ImageSpec(4, 5, "grayscale", fit="pad", interpolation="nearest")
-    assert MASK.handler.image_spec(spec, None).data_format == "channels_first"
+    assert IMAGE.handler.image_spec(spec) == spec
+    assert MASK.handler.image_spec(spec) == ImageSpec(4, 5, "grayscale", "channels_first", fit="pad", interpolation="nearest")
 
 
 def test_boxes_are_checked_against_their_image() -> None:

@@ -64,7 +64,7 @@ def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
         ),
     ) as dataset:
         read = dataset.read([2, 0, 1])
-        assert dataset.classes == ("cat", "dog")
+        assert dataset.class_names == ("cat", "dog")
         assert list(dataset.fields) == [
             "image", "label", "age", "price", "vector", "trace", "topics", "labels", "boxes", "text",
             "sample_weight",

@@ -69,6 +69,7 @@ def shard(tmp_path: Path) -> str:
     return write(tmp_path / "shard.h5", [sample(number) for number in range(6)], [Rejected(b"\xfe.jpg", "no image")])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=samples, rejected=rejections)
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, rows: SampleReader, rejected: list[Rejected]) -> None:

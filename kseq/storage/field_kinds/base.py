@@ -47,19 +47,10 @@ class SampleEncoder(Protocol):
 
 
 class BatchOutputs(Protocol):
-    """What training offers a kind that turns a batch array into its final value.
-
-    Attributes:
-        ragged: Whether fields whose samples differ in length become lists of arrays in place of padded arrays.
-    """
-
-    ragged: bool
+    """What training offers a kind that turns a batch array into what models and losses want."""
 
     def encode_labels(self, labels: np.ndarray) -> np.ndarray:
         """`(n,)` int32 labels as `label_mode` wants them."""
-
-    def finish_images(self, images: np.ndarray) -> Any:
-        """A batch of images after the user's functions."""
 
 
 class ImageDescription(NamedTuple):
@@ -254,8 +245,8 @@ class FieldKind:
             row[: len(elements)] = elements
             is_element[: len(elements)] = True
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> Any:
-        """What leaves of a batch buffer, as models and losses want it.
+    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
+        """What models and losses want of a batch buffer, still padded, and images before the user's functions.
 
         Args:
             rows: `(n, *batch_shape)`: the filled buffer.
@@ -263,18 +254,15 @@ class FieldKind:
             outputs: What training offers.
 
         Returns:
-            `(n, ...)`; where `outputs.ragged` is set, a list of `(count, ...)` for a padded field.
+            `(n, ...)`.
         """
-        if outputs.ragged and self.is_padded and mask is not None:
-            return [row[is_element] for row, is_element in zip(rows, mask, strict=True)]
         return rows
 
-    def image_spec(self, spec: ImageSpec, mask_format: str | None) -> ImageSpec:
-        """How the pixels of the field leave, only for pixels.
+    def image_spec(self, spec: ImageSpec) -> ImageSpec:
+        """What the pixels of the field are like in a batch, only for pixels.
 
         Args:
-            spec: How images leave: a dataclass like `kseq.training.image_spec.ImageSpec`.
-            mask_format: The `data_format` of what is not an image; None for that of the images.
+            spec: What images are like: a dataclass like `kseq.training.image_spec.ImageSpec`.
         """
         raise NotImplementedError
 

@@ -74,7 +74,7 @@ class Label(ClassNumbers):
     is_label = True
     column = "label"
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> Any:
+    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
         return outputs.encode_labels(rows)
 
     @property

@@ -26,7 +26,7 @@ class Numbers(FieldKind):
     meaning = "numbers"
     has_order = True
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> Any:
+    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
         return super().batch_value(rows.astype(np.float32, copy=False), mask, outputs)
 
     @property

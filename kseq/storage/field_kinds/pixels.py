@@ -108,10 +108,7 @@ class Image(Pixels):
     ) -> np.ndarray:
         return decode(data, color_mode or self.field.color_mode, orientation, out)
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: Any) -> Any:
-        return outputs.finish_images(rows)
-
-    def image_spec(self, spec: ImageSpec, mask_format: str | None) -> ImageSpec:
+    def image_spec(self, spec: ImageSpec) -> ImageSpec:
         return spec
 
     def feature_name(self, is_only_image: bool) -> str:
@@ -150,15 +147,8 @@ class Mask(Pixels):
         np.copyto(out, values)
         return out
 
-    def image_spec(self, spec: Any, mask_format: str | None) -> Any:
-        return replace(
-            spec,
-            color_mode="grayscale",
-            data_format=mask_format or spec.data_format,
-            dtype="uint8",
-            scale=None,
-            interpolation="nearest",
-        )
+    def image_spec(self, spec: Any) -> Any:
+        return replace(spec, color_mode="grayscale", dtype="uint8", scale=None, interpolation="nearest")
 
     def feature_name(self, is_only_image: bool) -> str:
         return f"{_MASK_FEATURES}/encoded"

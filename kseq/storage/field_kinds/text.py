@@ -32,7 +32,7 @@ class Text(FieldKind):
         # A batch has texts, not their padded bytes.
         return False
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> Any:
+    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
         assert mask is not None
         counts = mask.sum(axis=1).tolist()
         return np.array([self.value(row[:count]) for row, count in zip(rows, counts, strict=True)], np.str_)
