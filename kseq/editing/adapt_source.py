@@ -17,8 +17,6 @@ from kseq.storage.compatibility import (
     class_numbers,
     common_field,
     dataset_classes,
-    describe_field,
-    renumbered,
     row_layouts,
     unite_classes,
 )
@@ -26,9 +24,6 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
 __all__ = ["AdaptedSource", "adapt_source"]
-
-# These are transformed along with their image, so they must lie in a shard with it.
-_TRANSFORMED = ("boxes", "labels")
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class AdaptedSource:
     Attributes:
         source: The source, with the class numbers and the dtypes of the dataset.
         fields: What each sample of the dataset holds, with the classes that are new.
-        beside: The fields that do not go into shards, each with its position in `SourceImage.more`; the label with None.
+        beside: The fields that do not go into shards, each with its position in `SourceImage.values`; the label with None.
     """
 
     source: Source
@@ -54,7 +49,7 @@ class AdaptedSource:
         """
         position = self.beside[field.name]
         images = (self.source.images[number] for number in numbers.tolist())
-        values = [image.label if position is None else image.more[position] for image in images]
+        values = [image.label if position is None else image.values[position] for image in images]
         return [np.asarray(value, field.dtype) for value in values]
 
 
@@ -76,16 +71,16 @@ def adapt_source(source: Source, name: str, index: Index, settings: ImageSetting
     fields = tuple(_merge_field(field, source_fields[field.name], index.path, name) for field in index.fields)
     stored_names = {field.name for field in index.stored_fields}
     for field in fields:
-        if field.name not in stored_names and field.content in _TRANSFORMED:
+        if field.name not in stored_names and field.handler.follows_image:
             raise SourceError(
                 f"{index.path}: field {field.name!r} lies beside the shards, but is transformed along with its image: "
                 f"{spelled_call('compact', index.path)} brings it into them"
             )
     classes = dataset_classes(fields, unite_classes(index.class_names, source.class_names))
-    has_label = any(field.content == "label" for field in fields)
+    has_label = any(field.is_label for field in fields)
     label_numbers = class_numbers(source.class_names, classes) if has_label else None
     dataset_fields = {field.name: field for field in fields}
-    other_fields = [field for field in source.fields[1:] if field.content != "label"]
+    other_fields = [field for field in source.fields[1:] if not field.is_label]
     images = _adapt_images(source, other_fields, dataset_fields, label_numbers)
     positions: dict[str, int | None] = {field.name: position for position, field in enumerate(other_fields)}
     adapted_fields = tuple(field if field.is_pixels else dataset_fields[field.name] for field in source.fields)
@@ -100,7 +95,7 @@ def _check_stored_fields(index: Index) -> None:
         stored = stored_fields.get(field.name, field)
         if row_layouts([field]) != row_layouts([stored]):
             raise SourceError(
-                f"{index.path}: field {field.name!r} is {describe_field(field)}, in its shards {describe_field(stored)}: "
+                f"{index.path}: field {field.name!r} is {field.describe()}, in its shards {stored.describe()}: "
                 f"{spelled_call('compact', index.path)} brings the field into them"
             )
 
@@ -125,20 +120,9 @@ def _merge_field(field: Field, source_field: Field, path: str, source: str) -> F
         size = field.shape[:2] if field.encoded and source_field.encoded else source_field.shape[:2]
         common_field(field, replace(source_field, shape=(*size, *source_field.shape[2:])), path, source)
         return field
-    if not _can_hold(field, source_field):
-        raise SourceError(
-            f"{source}: field {field.name!r} is {describe_field(source_field)}, in {path} it is {describe_field(field)}"
-        )
+    if not field.handler.accepts(source_field):
+        raise SourceError(f"{source}: field {field.name!r} is {source_field.describe()}, in {path} it is {field.describe()}")
     return replace(field, class_names=unite_classes(field.class_names, source_field.class_names))
-
-
-def _can_hold(field: Field, source_field: Field) -> bool:
-    """Whether a field can hold the values of a source: of the same form, or whole numbers where the field has fractions."""
-    if source_field.content != field.content:
-        return False
-    is_any_length = field.content == "numbers" and field.is_ragged and len(source_field.shape) < 2
-    dtypes = (source_field.dtype, field.dtype)
-    return (source_field.shape == field.shape or is_any_length) and dtypes in ((field.dtype, field.dtype), ("<i8", "<f4"))
 
 
 def _adapt_images(
@@ -157,12 +141,12 @@ def _adapt_images(
         array = np.asarray(value)
         if target.is_ragged and array.ndim == 0:
             array = array.reshape(-1)
-        return renumbered(array, numbers[position]).astype(target.dtype, copy=False)
+        return target.handler.renumber(array, numbers[position]).astype(target.dtype, copy=False)
 
     def adapt_image(image: SourceImage) -> SourceImage:
-        if image.refused is not None:
+        if image.rejection is not None:
             return image
         label = image.label if label_numbers is None or image.label < 0 else int(label_numbers[image.label])
-        return image._replace(label=label, more=tuple(adapt_value(i, value) for i, value in enumerate(image.more)))
+        return image._replace(label=label, values=tuple(adapt_value(i, value) for i, value in enumerate(image.values)))
 
     return [adapt_image(image) for image in source.images]

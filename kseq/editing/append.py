@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from kseq.arguments import absolute, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, adapt_source
@@ -27,9 +26,11 @@ from kseq.packing.resume_record import source_stamp
 from kseq.packing.run import check_run_arguments, run_tasks
 from kseq.packing.settings import parse_settings
 from kseq.sources.column_roles import Columns
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, column_schema
+from kseq.storage.index import Index
+from kseq.storage.index_schema import column_schema
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.shard_reader import ShardReader
@@ -187,7 +188,7 @@ class _NewShards:
         self._index = change.index
         self.first = change.next_number()
         run = f"append {plan.dataset_id} {change.index.digest} {source_stamp(plan.source).hex()}"
-        self.plan = replace(plan, dataset_id=xxhash.xxh3_128_hexdigest(run.encode()))
+        self.plan = replace(plan, dataset_id=Digest(run.encode()).hexdigest())
 
     def _path(self, number: int) -> str:
         return os.path.join(self._index.path, shard_name(self.first + number))

@@ -9,7 +9,7 @@ from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import class_field, class_names, no_class, with_class_names
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
-from kseq.sources.cell_types import class_name
+from kseq.sources.cell_types import parse_class_name
 
 __all__ = ["RenameClassReport", "rename_class"]
 
@@ -55,7 +55,7 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
             raise ArgumentError(
                 f"{change.folder}: {field}: there is a class {new!r} already: {spelled_call('relabel')} makes one of two"
             )
-        if class_name(new) != new:
+        if parse_class_name(new) != new:
             raise ArgumentError(
                 f"{spelled('new', new)}: allowed is a name that is not empty, not 'nan', with no space at its ends"
             )

@@ -48,7 +48,7 @@ class ShardTask:
     @classmethod
     def of(cls, plan: Plan, number: int, path: str, *, stop_at_error: bool) -> ShardTask:
         """The task for one shard of a plan."""
-        source = plan.source.part(plan.shard_images(number))
+        source = plan.source.select(plan.shard_images(number))
         return cls(path, plan.dataset_id, number, source, plan.fields(), plan.settings, stop_at_error)
 
 

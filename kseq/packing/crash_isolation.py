@@ -31,7 +31,7 @@ def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> bool:
     Raises:
         WorkerDiedError: If processes die before their first task.
     """
-    worker = WorkerProcess(_remember_task, (replace(task, source=task.source.part([])),))
+    worker = WorkerProcess(_remember_task, (replace(task, source=task.source.select([])),))
     try:
         return build_shard(task, report, lambda task, image: _read_in_worker(worker, image, report))
     except _StoppedError:

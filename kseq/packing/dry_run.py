@@ -50,9 +50,9 @@ def predict_report(plan: Plan, num_resumed: int) -> PackReport:
 
 def _reason_to_reject(source: Source, image: SourceImage) -> str | None:
     """Why an image will be left out, if that is known; a file of unknown size is read, since it may be missing."""
-    if image.refused is None and image.num_bytes == 0 and isinstance(source, FileSource):
+    if image.rejection is None and image.num_bytes == 0 and isinstance(source, FileSource):
         try:
             source.read(image)
         except ImageError as error:
             return str(error)
-    return image.refused
+    return image.rejection

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError, saying
-from kseq.images.bounding_boxes import check_boxes, transform_boxes
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
 from kseq.images.formats import ImageHeader, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
@@ -42,16 +41,11 @@ def encode_sample(
     image, *others = fields
     stored: dict[str, EncodedImage | np.ndarray] = {}
     stored[image.name], fit = _encode_image(values[image.name], settings)
+    encoder = _SampleEncoder(fit, settings)
     for field in others:
-        if field.content == "image":
-            with saying(f"its {field.name}"):
-                stored[field.name], _ = _encode_image(values[field.name], settings)
-        elif field.content == "mask":
-            with saying(f"its {field.name}"):
-                stored[field.name] = _encode_mask(values[field.name], fit, settings)
-        else:
-            stored[field.name] = np.asarray(values[field.name], field.dtype)
-    _transform_boxes(stored, fields, fit)
+        with saying(f"its {field.name}"):
+            stored[field.name] = field.handler.encode(values[field.name], encoder)
+    _transform_positions(stored, fields, fit)
     return stored
 
 
@@ -158,14 +152,33 @@ def _encode_mask(data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings) -
     return resized if settings.encoding == "raw" else EncodedImage(encode_pixels(resized), *resized.shape[:2])
 
 
-def _transform_boxes(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> None:
-    """Transform boxes as their image; boxes outside the stored image go, and their labels with them."""
-    for field in fields:
-        if field.content == "boxes":
-            checked = check_boxes(stored[field.name], fit.height, fit.width)
-            stored[field.name], is_kept = transform_boxes(checked, *fit.placement)
-            for labels in (other.name for other in fields if other.content == "labels"):
-                num_boxes, num_labels = len(is_kept), len(stored[labels])
-                if num_labels != num_boxes:
-                    raise ImageError(f"has {num_boxes} {field.name} and {num_labels} {labels}, expected are as many")
-                stored[labels] = stored[labels][is_kept]
+class _SampleEncoder(NamedTuple):
+    """Encodes the pixels of a sample besides its first image: a `kseq.storage.field_kinds.SampleEncoder`.
+
+    Attributes:
+        fit: How the first image fits into the size in which it is stored.
+        settings: How images are stored.
+    """
+
+    fit: _Fit
+    settings: ImageSettings
+
+    def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """Encode another image, which is resized by itself."""
+        return _encode_image(value, self.settings)[0]
+
+    def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """Encode a mask of the first image."""
+        return _encode_mask(value, self.fit, self.settings)
+
+
+def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> None:
+    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too."""
+    for field in (field for field in fields if field.handler.has_positions):
+        positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
+        stored[field.name], is_kept = field.handler.place(positions, fit.placement)
+        for follower in (other.name for other in fields if other.handler.leader == field.kind):
+            count, num_followers = len(is_kept), len(stored[follower])
+            if num_followers != count:
+                raise ImageError(f"has {count} {field.name} and {num_followers} {follower}, expected are as many")
+            stored[follower] = stored[follower][is_kept]

@@ -8,7 +8,6 @@ import pickle
 import socket
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
@@ -19,8 +18,8 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, WriteError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.progress import PROGRESS_INTERVAL, Progress
-from kseq.storage.atomic import remove_half_written
-from kseq.storage.layout import SHARD_PREFIX, TEMPORARY_PREFIX
+from kseq.storage.atomic import remove_half_written, spare_name
+from kseq.storage.layout import SHARD_PREFIX
 
 __all__ = ["build_on_executor"]
 
@@ -62,13 +61,15 @@ def build_on_executor(executor: Executor, tasks: list[ShardTask], progress: Prog
             remove_half_written(os.path.join(folder, SHARD_PREFIX))
 
 
+# The name of the beacon ends with this once the workers are to stop.
+_STOP_SUFFIX = "-stop"
 _SHARED = "allowed are workers that share the file system with the process that packs"
 
 
 @contextmanager
 def _beacon(folder: str) -> Iterator[str]:
     """A file that each worker must see when it starts, else it has another file system. When the file is gone, workers stop."""
-    path = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-beacon")
+    path = spare_name(os.path.join(folder, "beacon"))
     try:
         with open(path, "x"):
             pass
@@ -77,8 +78,9 @@ def _beacon(folder: str) -> Iterator[str]:
     try:
         yield path
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        for name in (path, path + _STOP_SUFFIX):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
 
 
 def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress) -> list[ShardTask]:
@@ -145,8 +147,9 @@ def _is_built(future: Future, task: ShardTask) -> bool:
 
 
 def _stop(beacon: str, waiting: dict[Future, ShardTask]) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(beacon)
+    # Renamed, not removed, so that a task that starts only now returns at once and does not wait for a file to appear.
+    with suppress(OSError):
+        os.rename(beacon, beacon + _STOP_SUFFIX)
     for future in waiting:
         future.cancel()
     wait(waiting, _STOPPED_WITHIN)
@@ -161,6 +164,8 @@ def _build(pickled: bytes, beacon: str) -> bool:
     task: ShardTask = pickle.loads(pickled)
     deadline = time.monotonic() + _VISIBLE_WITHIN
     while not os.path.exists(beacon):
+        if os.path.exists(beacon + _STOP_SUFFIX):
+            return False
         if time.monotonic() > deadline:
             raise ArgumentError(f"a worker of the executor on {socket.gethostname()} does not see {beacon}: {_SHARED}")
         time.sleep(_CHECK_INTERVAL)
@@ -172,7 +177,7 @@ def _build(pickled: bytes, beacon: str) -> bool:
 def _can_read_first(task: ShardTask) -> bool:
     """Whether the first image of a shard can be read, of those that are not refused anyway."""
     try:
-        for image in (each for each in task.source.images if each.refused is None):
+        for image in (each for each in task.source.images if each.rejection is None):
             task.source.read(image)
             break
     except ImageError:

@@ -11,7 +11,7 @@ from kseq.arguments import path_text, spelled
 from kseq.errors import ArgumentError
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
-from kseq.sources.iterables import spooled
+from kseq.sources.iterables import spool_samples
 from kseq.sources.registry import open_source
 from kseq.storage.output_folder import check_apart
 
@@ -47,7 +47,7 @@ def open_or_spool(
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
-    with spooled(source, folder, columns, class_names) as spooled_source:
+    with spool_samples(source, folder, columns, class_names) as spooled_source:
         yield spooled_source
 
 

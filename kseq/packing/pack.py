@@ -26,7 +26,8 @@ from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.run import check_run_arguments, run_tasks
 from kseq.packing.settings import ImageSettings, format_settings
 from kseq.sources.column_roles import Columns
-from kseq.storage.index import Contents, write_index
+from kseq.storage.index import Contents
+from kseq.storage.index_writer import write_index
 from kseq.storage.layout import INDEX_NAME, shard_name
 from kseq.storage.output_folder import check_target, target_folder
 

@@ -11,8 +11,8 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.packing.plan import Plan
 from kseq.storage.fields import Field
-from kseq.storage.layout import ShardEntry
 from kseq.storage.rejected import Rejected
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["PackResult", "nothing_packed", "read_pack_result"]
@@ -49,7 +49,7 @@ class PackResult:
     def class_counts(self, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
         """Split name to the number of samples of each class; empty if samples have no label."""
         source = self.plan.source
-        if not any(field.content == "label" for field in source.fields):
+        if not any(field.is_label for field in source.fields):
             return {}
         labels = np.array([image.label for image in source.images])[self.packed]
         num_classes = len(source.class_names)
@@ -96,10 +96,10 @@ def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> list[in
     Images are told by their paths. If several have the same path, all but one of them were refused by the source.
     """
     images = plan.shard_images(number)
-    refused = {(image.path, image.refused) for image in images}
+    refused = {(image.path, image.rejection) for image in images}
     failed = {rejected.path for rejected in left_out if (rejected.path, rejected.reason) not in refused}
     start = plan.shard_starts[number]
-    return [start + i for i, image in enumerate(images) if image.refused is None and image.path not in failed]
+    return [start + i for i, image in enumerate(images) if image.rejection is None and image.path not in failed]
 
 
 def _image_sizes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:

@@ -10,7 +10,6 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError, SourceError
@@ -18,6 +17,7 @@ from kseq.ordering.stratified import check_fractions, draw_splits
 from kseq.packing.settings import ImageSettings
 from kseq.packing.stored_form import estimate_bytes, stored_field
 from kseq.sources.base import Source, SourceImage
+from kseq.storage.checksums import Digest
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.layout import FORMAT_VERSION
 
@@ -157,7 +157,7 @@ def _find_units(source: Source, splits: list[str]) -> tuple[list[int], list[int]
     unit_of = [-1] * len(splits)
     of_group: dict[str, tuple[int, str]] = {}
     for number, (image, split) in enumerate(zip(source.images, splits, strict=True)):
-        if image.refused is not None:
+        if image.rejection is not None:
             continue
         unit = len(firsts)
         if image.group is not None:
@@ -187,7 +187,7 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
 
 
 def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], starts: list[int]) -> str:
-    digest = xxhash.xxh3_128()
+    digest = Digest()
     head = {
         "format": FORMAT_VERSION,
         "settings": asdict(settings),
@@ -200,20 +200,20 @@ def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], star
         images = source.images[start : start + _HASHED_AT_ONCE]
         _add_texts(digest, [image.path for image in images])
         _add_texts(digest, [os.fsencode(split) for split in splits[start : start + _HASHED_AT_ONCE]])
-        _add_texts(digest, [(image.refused or "").encode(errors="surrogatepass") for image in images])
+        _add_texts(digest, [(image.rejection or "").encode(errors="surrogatepass") for image in images])
         digest.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
-        for column in zip_longest(*(image.more for image in images)):
+        for column in zip_longest(*(image.values for image in images)):
             _add_values(digest, column)
     return digest.hexdigest()
 
 
-def _add_texts(digest: xxhash.xxh3_128, texts: Sequence[bytes]) -> None:
+def _add_texts(digest: Digest, texts: Sequence[bytes]) -> None:
     """Add texts after their lengths, so that other texts with the same letters give another digest."""
     digest.update(np.fromiter(map(len, texts), "<u8", len(texts)))
     digest.update(b"".join(texts))
 
 
-def _add_values(digest: xxhash.xxh3_128, values: Sequence[Any]) -> None:
+def _add_values(digest: Digest, values: Sequence[Any]) -> None:
     """Add the values of a field, or the locations of images."""
     forms = {(value.dtype, value.shape) if isinstance(value, (np.ndarray, np.generic)) else None for value in values}
     have_one_form = len(forms) == 1 and None not in forms

@@ -12,12 +12,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from kseq.packing.plan import Plan
 from kseq.sources.base import FileSource, Source, SourceImage
 from kseq.sources.iterables import SpooledSource
 from kseq.storage.atomic import publishing
+from kseq.storage.checksums import Digest, checksum
 from kseq.storage.fields import write_fields
 from kseq.storage.layout import FORMAT_VERSION, RESUME_RECORD_NAME
 from kseq.storage.strings import pack_strings
@@ -166,7 +166,7 @@ def describe_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[st
 def source_stamp(source: Source) -> bytes:
     """A hash that differs if a file of a source was written again, even with as many bytes."""
     files = [_file_stamp(file) for file in _shared_files(source)]
-    return xxhash.xxh3_128_digest(_image_stamps(source).tobytes() + np.array(files, np.int64).tobytes())
+    return Digest(_image_stamps(source).tobytes() + np.array(files, np.int64).tobytes()).digest()
 
 
 def _split_strings(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
@@ -179,26 +179,26 @@ def _facts(images: Sequence[SourceImage]) -> np.ndarray:
     facts = np.fromiter(plain, np.uint64, len(images))
     for number, image in enumerate(images):
         # Most images have nothing else: hashing all of a million would take seconds.
-        if image.split is not None or image.refused is not None or image.group is not None or image.more:
+        if image.split is not None or image.rejection is not None or image.group is not None or image.values:
             facts[number] ^= np.uint64(_hash_rest(image))
     return facts
 
 
 def _hash_rest(image: SourceImage) -> int:
     """A hash of what a source says of an image besides label and size; arrays go in as bytes, which is fast."""
-    parts: list[Any] = [image.split, image.refused, image.group]
+    parts: list[Any] = [image.split, image.rejection, image.group]
     data = []
-    for value in image.more:
+    for value in image.values:
         is_array = isinstance(value, (np.ndarray, np.generic))
         parts.append(value.shape if is_array else value)
         data += [value.tobytes()] if is_array else []
-    return xxhash.xxh3_64_intdigest(b"".join([repr(parts).encode(errors="backslashreplace"), *data]))
+    return checksum(b"".join([repr(parts).encode(errors="backslashreplace"), *data]))
 
 
 def _image_stamps(source: Source) -> np.ndarray:
     if not isinstance(source, (FileSource, SpooledSource)):
         return np.zeros(len(source.images), np.uint64)
-    others = [field for field in source.fields[1:] if field.content != "label"]
+    others = [field for field in source.fields[1:] if not field.is_label]
     pixel_columns = [column for column, field in enumerate(others) if field.is_pixels]
     root = os.fsencode(source.root)
 
@@ -208,9 +208,9 @@ def _image_stamps(source: Source) -> np.ndarray:
         return location.hash if location.path is None else _file_stamp(location.path)[1]
 
     def combined(image: SourceImage) -> int:
-        first = image.path if image.place is None else image.place
-        stamps = [stamp(location) & _UINT64 for location in (first, *(image.more[column] for column in pixel_columns))]
-        return stamps[0] if len(stamps) == 1 else xxhash.xxh3_64_intdigest(np.array(stamps, np.uint64))
+        first = image.path if image.location is None else image.location
+        stamps = [stamp(location) & _UINT64 for location in (first, *(image.values[column] for column in pixel_columns))]
+        return stamps[0] if len(stamps) == 1 else checksum(np.array(stamps, np.uint64))
 
     return np.array([combined(image) for image in source.images], np.uint64)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from kseq.images.codecs import CHANNELS
 from kseq.packing.settings import ImageSettings
 from kseq.sources.base import SourceImage
 from kseq.storage.fields import Field
@@ -30,7 +29,7 @@ def stored_field(field: Field, settings: ImageSettings, size: tuple[int | None, 
         return field
     if settings.encoding == "raw" and settings.image_size is not None:
         size = settings.image_size
-    channels = CHANNELS[settings.color_mode] if field.content == "image" else 1
+    channels = field.handler.stored_channels(settings.color_mode)
     return replace(field, encoded=settings.encoding != "raw", shape=(*size, channels))
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import kseq
 from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, SourceError
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq_tools.main import main
 from tests.helpers.photos import write_numbered
 
@@ -70,6 +71,7 @@ def classes_of(ids: list[int]) -> list[int]:
 SHARES = st.none() | st.just(0) | st.floats(0.02, 0.5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15, derandomize=True)
 @given(
     val=SHARES, test=SHARES, stratify=st.booleans(), seed=st.integers(0, 9), dropped=st.sets(st.integers(0, 99), max_size=40)
@@ -106,7 +108,7 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
         assert all(abs(of_each[n][c] - sizes[c] * shares[n]) <= 1 for n in wanted for c in range(3) if n == min(wanted))
     assert report.before.splits == {name: len(ids) for name, ids in old.items()}
     assert report.after.splits == {name: len(ids) for name, ids in found.items()}
-    assert report.after.classes == {name: classes_of(ids) for name, ids in found.items()}
+    assert report.after.class_counts == {name: classes_of(ids) for name, ids in found.items()}
     assert (report.unused, report.dropped) == (0, 0)
     assert kseq.verify(path).damaged == []
     kseq.undo(path)
@@ -148,6 +150,7 @@ def test_an_official_test_split_stays_unless_it_is_asked_for(with_test: Path) ->
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12, derandomize=True)
 @given(folds=st.integers(2, 30), test=st.none() | st.floats(0.1, 0.5), grouped=st.booleans(), stratify=st.booleans())
 def test_each_sample_is_in_one_fold_and_those_of_test_in_none(
@@ -280,7 +283,7 @@ def test_a_dataset_without_labels_is_split_but_not_stratified(tmp_path: Path) ->
     samples = ({"image": np.full((4, 4, 3), number, np.uint8), "height": number} for number in range(20))
     kseq.pack(samples, tmp_path / "packed", columns=kseq.Columns(targets={"height": "height"}), workers=0)
     report = kseq.split(tmp_path / "packed", val=0.25)
-    assert (report.after.splits, report.after.classes) == ({"train": 15, "val": 5}, {})
+    assert (report.after.splits, report.after.class_counts) == ({"train": 15, "val": 5}, {})
     assert "not stratified" in report.change
     with pytest.raises(ArgumentError, match="stratify=True: has no label, its fields are image, height"):
         kseq.split(tmp_path / "packed", val=0.25, stratify=True)

@@ -25,6 +25,7 @@ from kseq.reading.dataset import sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
+from kseq.training.transforms import AugmentationList
 from tests.helpers.photos import photo
 
 SAMPLINGS = {
@@ -82,6 +83,7 @@ def cases(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], Rectangle, tuple[int
     return data, (height, width), box, (max(1, box.height // shrink), max(1, box.width // shrink))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]))
 @example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Rectangle(0, 81, 1, 1), (1, 1)), color_mode="rgb")
@@ -202,6 +204,7 @@ def test_a_cut_is_a_jpeg_of_fewer_bytes_that_pillow_opens() -> None:
         image.load()
 
 
+@pytest.mark.slow
 def test_more_tiles_than_the_table_of_numbers_holds() -> None:
     data = encode_jpeg(photo(6, 2000, 2400), 50)
     box = Rectangle(1, 1, 1990, 2390)
@@ -240,7 +243,8 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = kseq.ShardDataset(tiled)
-    maker = BatchMaker(dataset, ["image"], ImageSpec(32, 32), kseq.RandomResizedCrop(32, scale=(0.05, 1)), [kseq.RandomFlip()])
+    augmentations = AugmentationList([kseq.RandomResizedCrop(32, scale=(0.05, 1)), kseq.RandomFlip()])
+    maker = BatchMaker(dataset, ["image"], ImageSpec(32, 32), augmentations)
 
     def filled() -> np.ndarray:
         out = np.empty((96, 32, 32, 3), np.uint8)
@@ -263,7 +267,8 @@ def test_a_batch_names_the_sample_whose_tiles_are_damaged(tiled: Path, monkeypat
     dataset = kseq.ShardDataset(tiled, verify="never")
     find = LocatedSamples.encoded_images
     monkeypatch.setattr(LocatedSamples, "encoded_images", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
-    maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), kseq.RandomResizedCrop(8, scale=(0.1, 0.2)))
+    augmentations = AugmentationList([kseq.RandomResizedCrop(8, scale=(0.1, 0.2))])
+    maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), augmentations)
     with pytest.raises(
         DamagedError, match=r"shard-00000\.h5: row 4 \('a/.*'\): the record of its tiles does not go with its size"
     ):

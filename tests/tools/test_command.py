@@ -104,11 +104,11 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
     assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), *words.split()]) == 0
     capsys.readouterr()
     dataset = kseq.ShardDataset(tmp_path / "packed")
-    assert dataset.classes == ("rose", "daisy")
+    assert dataset.class_names == ("rose", "daisy")
     assert dataset.splits == {"test": 6, "train": 21, "val": 3}
     assert dataset.fields["image"].shape == (6, 5, 1)
-    assert dataset.index.num_shards == 1
-    settings = json.loads(dataset.index.settings)
+    assert dataset.num_shards == 1
+    settings = dataset.settings
     assert (settings["resize"], settings["interpolation"], settings["color_mode"]) == ("pad", "area", "grayscale")
 
 
@@ -226,6 +226,7 @@ def test_an_error_that_names_such_a_file_is_still_one_line(tmp_path: Path, capsy
     assert re.fullmatch(r"kseq: .*two\\nlines.txt: is not .*\n", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(photos_to_pack: Path, tmp_path: Path) -> None:
     target = os.fsencode(tmp_path) + b"/caf\xe9"
     strict = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
@@ -294,7 +295,7 @@ def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixt
     assert facts["class_counts"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
     assert facts["digest"] == kseq.ShardDataset(numbered).digest
     assert facts["fields"]["image"] == {
-        "content": "image",
+        "kind": "image",
         "encoded": False,
         "dtype": "uint8",
         "shape": [4, 4, 3],
@@ -357,6 +358,7 @@ def test_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"kseq {kseq.__version__}\n"
 
 
+@pytest.mark.slow
 def test_the_demo_learns_to_read_digits(run_python: Run) -> None:
     done = run_python("from kseq_tools.main import main; raise SystemExit(main(['demo']))", backend="tensorflow")
     accuracy = re.search(r"validation accuracy (\d\.\d+)", done.stdout)

@@ -17,9 +17,10 @@ from stage import Job, load_raw, perform
 
 import kseq
 from kseq.ordering.epoch_order import Order
-from kseq.training.arguments import choose_blocks
+from kseq.training.block_shuffle import choose_blocks
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
+from kseq.training.transforms import AugmentationList
 
 
 def write(job: Job) -> None:
@@ -49,17 +50,11 @@ def open_store(job: Job):
     options = job.options or {}
     dataset = kseq.ShardDataset(job.store, verify=options.get("verify", "first"))
     plain = job.table == "R"
-    maker = SlowMaker(
-        dataset,
-        ["image", "label"],
-        ImageSpec(job.size, job.size),
-        None if plain else kseq.RandomResizedCrop(job.size),
-        [] if plain else [kseq.RandomFlip()],
-        job.seed,
-    )
+    augmentations = [] if plain else [kseq.RandomResizedCrop(job.size), kseq.RandomFlip()]
+    maker = SlowMaker(dataset, ["image", "label"], ImageSpec(job.size, job.size), AugmentationList(augmentations, job.seed))
     maker.delay = options.get("delay", 0) / 1e6
     shuffle = options.get("shuffle", True)
-    order = Order(len(dataset), job.batch_size, shuffle, job.seed, False, 0, 1, *choose_blocks(dataset, None, None))
+    order = Order(len(dataset), job.batch_size, shuffle, job.seed, False, 0, 1, *choose_blocks(dataset))
     loader = Loader(maker, order, workers=job.workers, use_multiprocessing=options.get("processes", False))
 
     def epoch(number: int) -> Iterator:
