@@ -49,23 +49,23 @@ class _Writer(Protocol):
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote.
+    """What `kseq.export` wrote.
 
     Attributes:
-        path: The folder.
-        format: Of `kseq.export`.
-        samples: How many samples are in it.
-        files: How many files.
-        bytes: Their size.
-        splits: Split name to the number of its samples; those in no split are missing.
-        pack_command: What packs it again, with DATASET in place of the folder to make.
+        path: The folder that was made.
+        format: `"folder"`, `"webdataset"` or `"tfrecord"`.
+        num_samples: How many samples were exported.
+        num_files: How many files were written.
+        num_bytes: The size of all files, in bytes.
+        splits: Split name to the number of its samples; samples in no split are not counted.
+        pack_command: The command that packs the folder again, with DATASET in place of the folder to make.
     """
 
     path: str
     format: str
-    samples: int
-    files: int
-    bytes: int
+    num_samples: int
+    num_files: int
+    num_bytes: int
     splits: dict[str, int]
     pack_command: str
 

@@ -96,8 +96,8 @@ def test_a_folder_that_is_packed_exported_and_packed_again_has_the_same_digest(t
     assert found.keys() == originals.keys()
     # That one was stored as PNG.
     assert {name for name in found if found[name] != originals[name]} == {name for name in found if name.endswith(b".webp")}
-    assert (report.samples, report.files) == (len(found), len(found) + 1)
-    assert report.bytes == sum(map(len, found.values())) + (tmp_path / "out" / "samples.csv").stat().st_size
+    assert (report.num_samples, report.num_files) == (len(found), len(found) + 1)
+    assert report.num_bytes == sum(map(len, found.values())) + (tmp_path / "out" / "samples.csv").stat().st_size
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_samples_that_were_dropped_are_left_out_and_ids_stay(numbered: Path, tmp
         splits = {name: np.setdiff1d(ids, dropped) for name, ids in change.index.splits.items()}
         change.publish("dropped some", dropped=dropped, splits=splits)
     report = kseq.export(tmp_path / "packed", tmp_path / "out", format="webdataset")
-    assert report.samples == 97
+    assert report.num_samples == 97
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tars = sorted(str(each) for each in (tmp_path / "out").iterdir())
@@ -280,7 +280,7 @@ def test_samples_of_several_splits_are_written_once_and_those_of_none_as_the_res
     names = {each.decode() for each in files(tmp_path / "out")}
     assert names == {f"{name}-000000.tfrecord" for name in (*folds, "rest")}
     report = kseq.export(tmp_path / "packed", tmp_path / "fold", split="fold0-val")
-    assert (report.samples, report.splits) == (3, {"fold0-val": 3})
+    assert (report.num_samples, report.splits) == (3, {"fold0-val": 3})
     assert (tmp_path / "fold" / "samples.csv").read_text().splitlines() == [
         "path,split,label",
         *(f"a/0000{number}.png,,a" for number in (1, 2, 3)),
