@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import kseq
 from kseq.errors import ArgumentError, KseqError, OutOfRangeError
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq_tools.main import main
 from tests.helpers.photos import write_numbered
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import kseq
 from kseq.errors import ArgumentError, OutOfRangeError
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from tests.helpers.photos import write_numbered
 
 # All that users may rely on. A name that is missing here, or here alone, is a mistake.
