@@ -47,7 +47,7 @@ class ShardTask:
     @classmethod
     def of(cls, plan: Plan, number: int, path: str, *, stop_at_error: bool) -> ShardTask:
         """The task for one shard of a plan."""
-        part = plan.source.part(plan.shard_images(number))
+        part = plan.source.select(plan.shard_images(number))
         return cls(path, plan.dataset_id, number, part, plan.fields(), plan.settings, stop_at_error)
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError, saying
-from kseq.images.bounding_boxes import check_boxes, transform_boxes
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
 from kseq.images.formats import check_pixels, read_header
 from kseq.images.rectangle import Rectangle
@@ -41,17 +40,12 @@ def encode_sample(
     """
     image, *others = fields
     stored: dict[str, EncodedImage | np.ndarray] = {}
-    stored[image.name], first = _encode_image(values[image.name], settings)
-    for each in others:
-        if each.kind == "image":
-            with saying(f"its {each.name}"):
-                stored[each.name], _ = _encode_image(values[each.name], settings)
-        elif each.kind == "mask":
-            with saying(f"its {each.name}"):
-                stored[each.name] = _encode_mask(values[each.name], first, settings)
-        else:
-            stored[each.name] = np.asarray(values[each.name], each.dtype)
-    _move_objects(stored, fields, first)
+    stored[image.name], placed = _encode_image(values[image.name], settings)
+    encoder = _SampleEncoder(placed, settings)
+    for field in others:
+        with saying(f"its {field.name}"):
+            stored[field.name] = field.handler.encode(values[field.name], encoder)
+    _move_positions(stored, fields, placed)
     return stored
 
 
@@ -158,13 +152,33 @@ def _mask_values(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[np.
     return decode_mask(data, header.orientation, strict=True), header.format == "PNG", header.orientation
 
 
-def _move_objects(stored: dict[str, Any], fields: Sequence[Field], image: _Place) -> None:
-    """Bring boxes to the size in which their image is stored; those that are cropped away go, and their labels with them."""
-    for each in fields:
-        if each.kind == "boxes":
-            checked = check_boxes(stored[each.name], image.height, image.width)
-            stored[each.name], stay = transform_boxes(checked, *image.placement)
-            for labels in (other.name for other in fields if other.kind == "labels"):
-                if len(stored[labels]) != len(stay):
-                    raise ImageError(f"has {len(stay)} {each.name} and {len(stored[labels])} {labels}, expected are as many")
-                stored[labels] = stored[labels][stay]
+class _SampleEncoder(NamedTuple):
+    """Encodes the pixels of a sample besides its first image: a `kseq.storage.field_kinds.SampleEncoder`.
+
+    Attributes:
+        image: How the first image is stored.
+        settings: How all images are stored.
+    """
+
+    image: _Place
+    settings: ImageSettings
+
+    def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """Another image, which is resized by itself."""
+        return _encode_image(value, self.settings)[0]
+
+    def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """A mask of the first image."""
+        return _encode_mask(value, self.image, self.settings)
+
+
+def _move_positions(stored: dict[str, Any], fields: Sequence[Field], image: _Place) -> None:
+    """Move boxes and the like to the size in which their image is stored. Those that are cropped away go, and with them what
+    describes them, such as their labels."""
+    for field in (field for field in fields if field.handler.has_positions):
+        values = field.handler.check_positions(stored[field.name], image.height, image.width)
+        stored[field.name], stay = field.handler.place(values, image.placement)
+        for follower in (other.name for other in fields if other.handler.leader == field.kind):
+            if len(stored[follower]) != len(stay):
+                raise ImageError(f"has {len(stay)} {field.name} and {len(stored[follower])} {follower}, expected are as many")
+            stored[follower] = stored[follower][stay]

@@ -155,6 +155,10 @@ class LocatedSamples:
         tiles = cache.pieces(f"{field}/tiles", f"{field}/tile_offsets", shards, rows)
         return EncodedImages(data, sizes.astype(np.int64), orientations, tiles)
 
+    def sources(self) -> list[bytes]:
+        """Where each sample came from."""
+        return [piece.tobytes() for piece in self._cache.pieces("source/bytes", "source/offsets", self._shards, self._rows)]
+
     def error_at(self, position: int, error: KseqError) -> KseqError:
         """The same error, with the shard, the row and the source of the sample at a position, in [0, n)."""
         reader = self._cache.get(int(self._shards[position]))

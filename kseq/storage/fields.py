@@ -89,6 +89,10 @@ class Field:
         """Whether samples differ in how many elements they have, which are then stored side by side, with offsets."""
         return self.handler.is_ragged
 
+    def describe(self) -> str:
+        """What it holds, for messages: its kind, dtype and shape."""
+        return self.handler.describe()
+
     @property
     def color_mode(self) -> str:
         """Keras's name for the channels of an image field."""

@@ -100,7 +100,7 @@ def _is_str_to_str(names: Any) -> bool:
 
 def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
     """`(n,)` int32 labels to what Keras's loss of this mode wants (`keras.utils.image_dataset_from_directory`)."""
-    num_classes = len(dataset.classes)
+    num_classes = len(dataset.class_names)
     if label_mode not in _LABEL_MODES:
         raise ArgumentError(f"label_mode={label_mode!r}: allowed are {', '.join(map(repr, _LABEL_MODES))}")
     if label_mode == "binary":

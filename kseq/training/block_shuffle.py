@@ -57,7 +57,7 @@ def choose_blocks(dataset: ShardDataset, shuffle: BlockShuffle | None = None) ->
     block_size, window = shuffle.block_size, shuffle.window
     if block_size is None:
         least = -(-_LEAST_BLOCK_BYTES * collection.num_samples // num_bytes)
-        blocks = max(_WINDOW_BLOCKS, _BLOCKS_PER_CLASS * len(dataset.classes))
+        blocks = max(_WINDOW_BLOCKS, _BLOCKS_PER_CLASS * len(dataset.class_names))
         block_size = max(1, min(least, in_window // _WINDOW_BLOCKS), in_window // blocks)
     if window is None:
         window = max(_WINDOW_BLOCKS, in_window // block_size) * block_size

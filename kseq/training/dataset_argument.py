@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, reopen
 
 __all__ = ["DatasetArgument", "choose_split", "open_dataset_argument"]
 
@@ -81,7 +81,7 @@ def _open_one(argument: Any, split: str | None, verify: str) -> tuple[ShardDatas
         own_split = argument.split or "all"
         if split not in (None, own_split):
             raise ArgumentError(f"split={split!r}: {argument!r} has samples of {own_split!r}, allowed are that and None")
-        dataset = argument.reopened(verify)
+        dataset = reopen(argument, verify)
         origin: Any = dataset
     else:
         origin = _check_path(argument)

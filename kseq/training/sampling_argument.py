@@ -19,7 +19,7 @@ from kseq.ordering.sampling import (
     WeightedSampler,
     apportion,
 )
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, selected_ids
 from kseq.training.block_shuffle import BlockShuffle, choose_blocks
 from kseq.training.dataset_argument import DatasetArgument
 
@@ -53,7 +53,7 @@ def choose_order(
         )
     kind = "block" if isinstance(blocks, BlockShuffle) else blocks
     sizes = choose_blocks(dataset, blocks if isinstance(blocks, BlockShuffle) else None)
-    settings = (num_samples, batch_size, kind, seed, drop_remainder, rank, world_size, *sizes, repeats(dataset.selected))
+    settings = (num_samples, batch_size, kind, seed, drop_remainder, rank, world_size, *sizes, repeats(selected_ids(dataset)))
     return Order(*settings) if sampler is None else SampledOrder(*settings, sampler)
 
 

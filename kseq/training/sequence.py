@@ -345,7 +345,7 @@ class ShardSequence(keras.utils.PyDataset):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The class of each label number."""
-        return self._dataset.classes
+        return self._dataset.class_names
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -60,7 +60,7 @@ def read(path: Path, split: str = "all") -> list[tuple[int, str]]:
     """The number and the class of every sample."""
     dataset = kseq.ShardDataset(path, split)
     values = dataset.read(range(len(dataset)))
-    classes = [dataset.classes[label] for label in values["label"]]
+    classes = [dataset.class_names[label] for label in values["label"]]
     return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
 
 
@@ -75,13 +75,13 @@ def test_new_samples_come_after_the_others_packed_as_those_were(packed: Path, mo
     assert (report.splits, report.shards) == ({"train": 40}, Index.open(str(packed)).num_shards - 7)
     assert report.shards > 1
     dataset = kseq.ShardDataset(packed)
-    assert dataset.classes == ("a", "b", "c", "aa", "d")
+    assert dataset.class_names == ("a", "b", "c", "aa", "d")
     assert dataset.fields["image"].shape == (4, 4, 3)
     assert read(packed) == before + expected()
     assert read(packed, "train")[80:] == expected()
     assert dataset.splits == {"train": 120, "val": 20}
     assert dataset.source(100) == "aa/00000.png"
-    assert dataset.index.changes == ("append more: 40 samples",)
+    assert dataset.changes == ("append more: 40 samples",)
     assert kseq.verify(packed).damaged == []
     assert {name: data for name, data in files(packed).items() if name in old and name != "index.h5"} == {
         name: data for name, data in old.items() if name != "index.h5"
@@ -147,7 +147,7 @@ def test_encoded_images_may_differ_in_size_from_then_on(tmp_path: Path) -> None:
     append(tmp_path / "packed", tmp_path / "more")
     kseq.pack(tmp_path / "more", tmp_path / "alone", images=kseq.ImageSettings("jpeg", quality=80), workers=0)
     dataset, alone = kseq.ShardDataset(tmp_path / "packed"), kseq.ShardDataset(tmp_path / "alone")
-    assert dataset.fields["image"].shape == dataset.index.stored_fields[0].shape == (None, None, 3)
+    assert dataset.fields["image"].shape == Index.open(dataset.path).stored_fields[0].shape == (None, None, 3)
     assert [dataset.stored_bytes(number + 1) for number in range(5)] == [alone.stored_bytes(number) for number in range(5)]
     assert kseq.verify(tmp_path / "packed").damaged == []
 
@@ -320,7 +320,7 @@ def test_without_a_label_the_classes_stay_those_of_the_first_field(tmp_path: Pat
         else:
             append(tmp_path / "packed", tmp_path / "1.csv", columns=kseq.Columns(targets=targets))
     dataset = kseq.ShardDataset(tmp_path / "packed")
-    assert dataset.classes == dataset.fields["topics"].class_names == ("a", "b", "c")
+    assert dataset.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
     assert dataset.fields["places"].class_names == ("in", "out", "up")
     assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2, 0]]
     assert [each.tolist() for each in dataset.values("places")] == [[0], [1, 2]]

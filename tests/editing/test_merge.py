@@ -25,7 +25,8 @@ from kseq.errors import (
     WriteError,
 )
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq.storage.output_folder import new_folder
 from kseq_tools.main import main
 from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered, write_photos
@@ -68,14 +69,14 @@ def read(path: Path, split: str = "all") -> list[tuple[int, str]]:
     """The number and the class of every sample."""
     dataset = kseq.ShardDataset(path, split)
     values = dataset.read(range(len(dataset)))
-    classes = [dataset.classes[label] for label in values["label"]]
+    classes = [dataset.class_names[label] for label in values["label"]]
     return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
 
 
 def test_samples_follow_each_other_and_classes_go_by_their_names(first: Path, second: Path, tmp_path: Path) -> None:
     report = kseq.merge([first, second], tmp_path / "both")
     both = kseq.ShardDataset(tmp_path / "both")
-    assert both.classes == report.class_names == ("a", "b", "c", "d")
+    assert both.class_names == report.class_names == ("a", "b", "c", "d")
     assert read(tmp_path / "both") == read(first) + read(second)
     assert read(tmp_path / "both", "train") == read(first, "train") + read(second, "train")
     assert read(tmp_path / "both", "val") == read(first, "val")
@@ -99,7 +100,7 @@ def test_without_a_label_the_classes_are_those_of_the_first_field(tmp_path: Path
             kseq.add_field(tmp_path / f"d{number}", name, tmp_path / f"more{number}.csv", column=name)
     report = kseq.merge([tmp_path / "d0", tmp_path / "d1"], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
-    assert dataset.classes == report.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
+    assert dataset.class_names == report.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
     assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2]]
 
 
@@ -147,7 +148,7 @@ def test_a_column_of_one_is_a_column_of_all_and_what_was_dropped_stays_so(first:
     kseq.merge([first, second], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
     assert read(tmp_path / "both") == read(first) + [(number, "d") for number in range(30) if number not in (3, 29)]
-    assert dataset.index.dropped.tolist() == [103, 129]
+    assert dataset.dropped.tolist() == [103, 129]
     kseq.compact(tmp_path / "both")
     assert read(tmp_path / "both") == read(first) + [(number, "d") for number in range(30) if number not in (3, 29)]
     assert kseq.verify(tmp_path / "both").damaged == []
@@ -271,7 +272,7 @@ def test_a_dataset_that_another_changes_is_not_replaced(first: Path, second: Pat
         with pytest.raises(LockedError, match="both: is being changed by process"):
             kseq.merge([first, second], both, overwrite=True)
         under_way.publish("a change")
-    assert kseq.ShardDataset(both).index.changes == ("a change",)
+    assert kseq.ShardDataset(both).changes == ("a change",)
 
 
 def test_of_two_merges_to_one_folder_the_second_stops(first: Path, second: Path, tmp_path: Path) -> None:

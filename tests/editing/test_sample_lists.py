@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import kseq
 from kseq.editing.sample_lists import SampleList, read_sample_list
 from kseq.errors import DamagedError, SourceError
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from tests.helpers.photos import write_numbered
 
 
@@ -67,6 +68,7 @@ def test_an_empty_list_names_nothing(index: Index, tmp_path: Path) -> None:
         assert read(index, tmp_path / "bad.txt", content).ids.shape == (0,)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(ids=st.lists(st.integers(0, 99), min_size=1, max_size=20), by=st.sampled_from(["id", "source", "path", "both"]))
 def test_tables_of_all_kinds_name_the_samples_of_their_rows(

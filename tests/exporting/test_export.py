@@ -154,7 +154,7 @@ def test_all_that_samples_hold_comes_back_by_the_command_in_the_report(
     expected, found = kseq.ShardDataset(everything), kseq.ShardDataset(tmp_path / "again")
     assert found.splits == (expected.splits if split is None else {split: 6})
     assert found.fields.keys() == expected.fields.keys()
-    assert found.classes == expected.classes
+    assert found.class_names == expected.class_names
     assert checksums(tmp_path / "again") == {name: sums for name, sums in checksums(everything).items() if name in found.splits}
     assert report.splits == found.splits
     assert kseq.verify(tmp_path / "again").damaged == []
@@ -184,7 +184,7 @@ def test_raw_pixels_come_back_from_png(numbered: Path, tmp_path: Path, kind: str
         expected, found = (each.read(range(len(each))) for each in (before, after))
         np.testing.assert_array_equal(found["image"], expected["image"])
         np.testing.assert_array_equal(found["label"], expected["label"])
-        assert after.classes == before.classes
+        assert after.class_names == before.class_names
 
 
 def test_raw_pixels_are_files_that_say_what_they_are(photos: Path, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_the_webdataset_package_reads_the_tars(packed_photos: Path, tmp_path: Pa
     for number, each in enumerate(samples):
         np.testing.assert_array_equal(each["jpg"], val[number]["image"])
         assert each["cls"] == val[number]["label"]
-        assert each["json"] == {"source": val.source(number), "label": val.classes[each["cls"]]}
+        assert each["json"] == {"source": val.source(number), "label": val.class_names[each["cls"]]}
 
 
 def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_sample_that_was_given_another_label_lies_in_the_folder_of_its_class(p
     again = kseq.ShardDataset(tmp_path / "c")
     assert [len(again.where(label=name)) for name in ("cat", "dog")] == [40, 20]
     for number in range(60):
-        assert again.source(number).split("/")[0] == again.classes[again[number]["label"]]
+        assert again.source(number).split("/")[0] == again.class_names[again[number]["label"]]
 
 
 def test_a_sample_that_was_given_to_another_split_lies_in_the_folder_of_its_split(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_names_that_no_file_below_a_folder_can_have_give_way_to_class_and_id(tmp
     kseq.pack(tmp_path / "photos" / "all.csv", tmp_path / "a", workers=0)
     report = kseq.export(tmp_path / "a", tmp_path / "out")
     folders = ["cat", "0", "2", "1", "4"]
-    assert kseq.ShardDataset(tmp_path / "a").classes == ("..", ".x", "a/b", "cat", "c" * 300)
+    assert kseq.ShardDataset(tmp_path / "a").class_names == ("..", ".x", "a/b", "cat", "c" * 300)
     wanted = {f"train/{folder}/{number:08d}.png".encode() for number, folder in enumerate(folders)}
     assert files(tmp_path / "out").keys() == {*wanted, b"samples.csv"}
     pack_again(report, tmp_path / "b")

@@ -83,6 +83,7 @@ def cases(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], Rectangle, tuple[int
     return data, (height, width), box, (max(1, box.height // shrink), max(1, box.width // shrink))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]))
 @example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Rectangle(0, 81, 1, 1), (1, 1)), color_mode="rgb")
@@ -203,6 +204,7 @@ def test_a_cut_is_a_jpeg_of_fewer_bytes_that_pillow_opens() -> None:
         image.load()
 
 
+@pytest.mark.slow
 def test_more_tiles_than_the_table_of_numbers_holds() -> None:
     data = encode_jpeg(photo(6, 2000, 2400), 50)
     box = Rectangle(1, 1, 1990, 2390)

@@ -161,6 +161,7 @@ def test_what_is_no_image_is_told_apart_with_on_error_fail(tmp_path: Path) -> No
         kseq.pack(tmp_path / "photos", tmp_path / "packed", on_error="fail", workers=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"images": kseq.ImageSettings("raw", (20, 20))}, {"images": kseq.ImageSettings("jpeg")}], ids=str
 )
@@ -347,6 +348,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, run_python: Run) -> None:
     peaks = []
     for count in (150, 1200):

@@ -209,7 +209,7 @@ def test_iterating_gives_every_sample_once_in_order(numbered: Path) -> None:
 
 def test_a_dataset_describes_itself(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered, "val")
-    assert dataset.classes == ("a", "b", "c")
+    assert dataset.class_names == ("a", "b", "c")
     assert dataset.splits == {"train": 80, "val": 20}
     assert dataset.fields == {
         "image": Field("image", "image", False, "|u1", (4, 4, 3)),
@@ -277,7 +277,7 @@ def test_out_of_range_within_a_split_names_its_length(numbered: Path, call: str)
 def test_refuses_ids_that_are_no_whole_numbers_in_one_dimension(raw: kseq.ShardDataset, ids: Any, found: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         raw.read(ids)
-    assert str(caught.value) == f"ids are {found}, allowed are whole numbers in one dimension"
+    assert str(caught.value) == f"positions are {found}, allowed are whole numbers in one dimension"
 
 
 @pytest.mark.parametrize("number", [1.0, "a", None, slice(3)])
@@ -314,7 +314,7 @@ def test_an_unknown_verify_names_those_allowed(numbered: Path) -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        len, list, lambda each: each[0], lambda each: each.read([0]), lambda each: each.read([]), lambda each: each.classes,
+        len, list, lambda each: each[0], lambda each: each.read([0]), lambda each: each.read([]), lambda each: each.class_names,
         lambda each: each.fields, lambda each: each.splits, lambda each: each.digest, lambda each: each.source(0),
         lambda each: each.stored_bytes(0), lambda each: each.rejected(), lambda each: stored_pixels(each, 0), pickle.dumps,
     ],
@@ -399,6 +399,7 @@ def read_randomly(dataset: kseq.ShardDataset, serial: np.ndarray, seed: int, rea
     return equal
 
 
+@pytest.mark.slow
 def test_threads_and_processes_at_once_read_what_one_reads(many_shards: Path) -> None:
     dataset = kseq.ShardDataset(many_shards)
     serial = np.concatenate([dataset.read([number])["image"] for number in range(640)])
@@ -524,6 +525,7 @@ check(dataset, 11, 20)
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("arguments", [(), ("few",)], ids=["all-open", "few-open"])
 def test_a_forked_child_reads_while_threads_of_its_parent_read(many_shards: Path, run_python: Run, arguments: tuple) -> None:

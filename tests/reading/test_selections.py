@@ -22,7 +22,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
-from kseq.reading.dataset import sample_reader
+from kseq.reading.dataset import reopen, sample_reader
 from tests.helpers.photos import numbers_of, write_numbered
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -207,9 +207,9 @@ def test_values_are_those_of_a_read(rich: kseq.ShardDataset, monkeypatch: pytest
     [
         ([100], OutOfRangeError, "sample 100 is not in [0, 100)"),
         ([-1], OutOfRangeError, "sample -1 is not in [0, 100)"),
-        ([0.5], ArgumentError, "ids are float64 (1,), allowed are whole numbers"),
-        ([True] * 100, ArgumentError, "ids are bool (100,), allowed are whole numbers"),
-        (5, ArgumentError, "ids are int64 (), allowed are whole numbers"),
+        ([0.5], ArgumentError, "positions are float64 (1,), allowed are whole numbers"),
+        ([True] * 100, ArgumentError, "positions are bool (100,), allowed are whole numbers"),
+        (5, ArgumentError, "positions are int64 (), allowed are whole numbers"),
     ],
 )
 def test_take_refuses_what_a_read_refuses(whole: kseq.ShardDataset, numbers: Any, error: type, words: str) -> None:
@@ -261,7 +261,7 @@ def test_a_pickled_selection_reads_the_same_in_a_process_started_afresh(
     if joined:
         selected = selected.concat(kseq.ShardDataset(second).take([23, 0]))
     copy = pickle.loads(pickle.dumps(selected))
-    assert (ids_of(copy), copy.digest, copy.classes) == (ids_of(selected), selected.digest, selected.classes)
+    assert (ids_of(copy), copy.digest, copy.class_names) == (ids_of(selected), selected.digest, selected.class_names)
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         images = executor.submit(kseq.ShardDataset.read, selected, range(len(selected))).result(60)["image"]
     assert numbers_of(images).tolist() == [70, 3, 3, 99] + [23, 0] * joined
@@ -282,7 +282,7 @@ def test_a_forked_child_reads_selections_and_joined_datasets(numbered: Path, sec
     code = """
 import os, sys
 import kseq
-from kseq.reading.dataset import sample_reader
+from kseq.reading.dataset import reopen, sample_reader
 from tests.helpers.photos import numbers_of
 dataset = kseq.ShardDataset(sys.argv[1])
 selected = dataset.where(label="c")
@@ -413,9 +413,9 @@ def test_joined_datasets_describe_themselves(numbered: Path, second: Path) -> No
     assert joined.path == f"{numbered} + {second}"
     assert repr(joined) == f"<ShardDataset '{numbered} + {second}' train: 98 samples>"
     assert joined.splits == {"train": 98, "val": 26}
-    assert (joined.rejected(), joined.classes) == ([], ("a", "b", "c"))
-    with pytest.raises(ArgumentError, match="these are 2 datasets, each has an index of its own"):
-        _ = joined.index
+    assert (joined.rejected(), joined.class_names) == ([], ("a", "b", "c"))
+    with pytest.raises(ArgumentError, match="these are 2 datasets, each has splits of its own"):
+        joined.split_ids("train")
     assert repr(joined.take([3])).endswith("train: 1 samples>")
 
 
@@ -434,7 +434,7 @@ def test_damage_in_a_joined_dataset_names_its_file(numbered: Path, tmp_path: Pat
 
 def test_reopened_datasets_stand_on_their_own(numbered: Path, second: Path) -> None:
     joined = kseq.ShardDataset(numbered, verify="never").take([5]).concat(kseq.ShardDataset(second))
-    again = joined.reopened("always")
+    again = reopen(joined, "always")
     assert (again.verify, ids_of(again), again.digest) == ("always", ids_of(joined), joined.digest)
     joined.close()
     assert numbers_of(again.read([0, 1])["image"]).tolist() == [5, 0]

@@ -90,7 +90,7 @@ def test_a_class_folder_without_an_image_is_a_class_and_is_named(folder: Path, c
     assert main(["pack", str(folder / "photos"), str(folder / "packed"), "--val", "0.2", "--workers", "0"]) == 0
     assert "\nclasses without a sample: b, c\n" in capsys.readouterr().out
     dataset = kseq.ShardDataset(folder / "packed")
-    assert dataset.classes == ("a", "b", "c")
+    assert dataset.class_names == ("a", "b", "c")
     assert set(dataset.read(range(len(dataset)))["label"]) == {0}
 
 

@@ -74,7 +74,7 @@ def test_rows_are_those_of_numpy(tmp_path: Path, write: Callable[..., Path], ord
 @pytest.mark.parametrize("write", WRITERS)
 def test_one_hot_labels_are_class_numbers(tmp_path: Path, write: Callable[..., Path]) -> None:
     dataset = pack(write(tmp_path, images=X, labels=ONE_HOT), tmp_path / "packed")
-    assert dataset.classes == ("0", "1", "2", "3")
+    assert dataset.class_names == ("0", "1", "2", "3")
     assert dataset.read(range(20))["label"].tolist() == Y.tolist()
 
 
@@ -82,7 +82,7 @@ def test_one_hot_labels_take_the_names_that_there_are(tmp_path: Path) -> None:
     names = np.array(["ant", "bee", "cow", "dog"])
     source = write_npz(tmp_path, x_train=X[:9], y_train=ONE_HOT[:9], x_test=X[9:], y_test=ONE_HOT[9:], class_names=names)
     dataset = pack(source, tmp_path / "packed")
-    assert dataset.classes == tuple(names)
+    assert dataset.class_names == tuple(names)
     assert dataset.splits == {"test": 11, "train": 9}
 
 
@@ -218,7 +218,7 @@ def test_an_iterable_may_have_one_hot_labels(tmp_path: Path, samples: Any, class
     kseq.pack(samples, tmp_path / "packed", workers=0, class_names=class_names)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert dataset.read(range(len(labels)))["label"].tolist() == labels
-    assert len(dataset.classes) == (3 if samples[0][0] is X[0] or class_names == list("abc") or len(labels) == 2 else 4)
+    assert len(dataset.class_names) == (3 if samples[0][0] is X[0] or class_names == list("abc") or len(labels) == 2 else 4)
 
 
 def test_an_iterable_of_other_labels_is_refused(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def named(source: TableSource) -> list[tuple[str, int]]:
 
 
 def refused(source: TableSource) -> dict[str, str]:
-    return {os.fsdecode(image.path): image.refused for image in source.images if image.refused}
+    return {os.fsdecode(image.path): image.rejection for image in source.images if image.rejection}
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -70,7 +70,7 @@ def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> No
     table.unlink()
     kseq.pack(tmp_path / "photos", tmp_path / "from-folder", **options)
     one, other = (kseq.ShardDataset(tmp_path / name) for name in ("from-table", "from-folder"))
-    assert one.classes == other.classes == ("daisy", "rose")
+    assert one.class_names == other.class_names == ("daisy", "rose")
     assert [one.source(number) for number in range(12)] == [other.source(number) for number in range(12)]
     for split in ("train", "val"):
         pair = [kseq.ShardDataset(tmp_path / name, split) for name in ("from-table", "from-folder")]
@@ -122,7 +122,7 @@ def test_a_path_or_a_label_that_is_no_text_is_none(tmp_path: Path) -> None:
     labels = [{"image": f"{number}.jpg", "label": value} for number, value in enumerate((["x"], {"x": 1}, "\ud800"))]
     source = load(write_jsonl(tmp_path / "t", [*paths, *labels, {"image": "good.jpg", "label": "x"}]))
     reasons = [f"row {row} names no image" for row in range(1, 5)] + [f"row {row} has no label" for row in range(5, 8)]
-    assert [image.refused for image in source.images] == [*reasons, None]
+    assert [image.rejection for image in source.images] == [*reasons, None]
 
 
 def test_bytes_of_a_parquet_file_are_text(tmp_path: Path) -> None:

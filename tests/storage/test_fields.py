@@ -16,8 +16,8 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
-from kseq.sources import cell_types as values
-from kseq.sources.cell_types import Column, Refused
+from kseq.sources import cell_types
+from kseq.sources.cell_types import ParsedColumn, Rejection
 from tests.helpers.photos import numbered_pixels, numbers_of, photo
 
 SETTINGS: dict[str, Any] = {"workers": 0, "images": kseq.ImageSettings("raw", (8, 8))}
@@ -64,7 +64,7 @@ def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
         ),
     ) as dataset:
         read = dataset.read([2, 0, 1])
-        assert dataset.classes == ("cat", "dog")
+        assert dataset.class_names == ("cat", "dog")
         assert list(dataset.fields) == [
             "image", "label", "age", "price", "vector", "trace", "topics", "labels", "boxes", "text",
             "sample_weight",
@@ -191,7 +191,7 @@ def test_columns_that_make_no_sense_are_refused_in_one_line(
 
 @given(st.lists(st.one_of(st.integers(-9, 9), st.floats(-1e6, 1e6)), min_size=1))
 def test_single_numbers_come_back_as_numbers(cells: list[float]) -> None:
-    field, found = values.target("age", cells)
+    field, found = cell_types.parse_target("age", cells)
     assert (field.kind, field.shape) == ("numbers", ())
     assert field.dtype == ("<i8" if all(isinstance(cell, int) for cell in cells) else "<f4")
     np.testing.assert_allclose(np.array(found, np.float64), cells, rtol=1e-6, atol=1e-30)
@@ -200,23 +200,23 @@ def test_single_numbers_come_back_as_numbers(cells: list[float]) -> None:
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=3), min_size=1).filter(any))
 def test_lists_of_words_are_labels_in_text_as_in_json(cells: list[list[str]]) -> None:
     as_text = ["|".join(cell) for cell in cells]
-    field, found = values.target("tags", cells)
+    field, found = cell_types.parse_target("tags", cells)
     assert [[field.class_names[number] for number in each] for each in found] == cells
-    other, same = values.target("tags", as_text)
+    other, same = cell_types.parse_target("tags", as_text)
     assert other == field
     assert [each.tolist() for each in same] == [each.tolist() for each in found]
 
 
 def test_lists_of_whole_numbers_that_differ_in_length_are_labels() -> None:
-    field, found = values.target("tags", [[10, 2], [], [2]])
+    field, found = cell_types.parse_target("tags", [[10, 2], [], [2]])
     assert (field.kind, field.class_names) == ("multi_label", ("2", "10"))
     assert [each.tolist() for each in found] == [[1, 0], [], [0]]
-    assert values.target("v", [[10, 2], [3, 4]])[0].kind == "numbers"
+    assert cell_types.parse_target("v", [[10, 2], [3, 4]])[0].kind == "numbers"
 
 
 def test_a_refused_value_says_why() -> None:
-    _, found = values.weight("weight", ["1", "x"])
-    assert isinstance(found[1], Refused)
+    _, found = cell_types.parse_column("weight", "sample_weight", ["1", "x"])
+    assert isinstance(found[1], Rejection)
 
 
 def write_mask(path: Path, mask: np.ndarray, mode: str = "L") -> Path:
@@ -333,11 +333,11 @@ def test_samples_that_share_their_first_image_are_told_apart(tmp_path: Path) -> 
         assert train[0]["label"] == 0
 
 
-def plainly(monkeypatch: pytest.MonkeyPatch, column: Callable[[], Column]) -> tuple[Column, Column]:
+def plainly(monkeypatch: pytest.MonkeyPatch, column: Callable[[], ParsedColumn]) -> tuple[ParsedColumn, ParsedColumn]:
     """A column as it is parsed at once, and cell by cell."""
     quick = column()
     with monkeypatch.context() as slow:
-        slow.setattr(values, "_plain_numbers", lambda _: None)
+        slow.setattr(cell_types, "_plain_numbers", lambda _: None)
         return quick, column()
 
 
@@ -350,11 +350,13 @@ WORDS = st.one_of(
 
 @settings(deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.one_of(st.lists(WORDS, min_size=1), st.lists(st.one_of(st.integers(), st.floats()), min_size=1)))
-@pytest.mark.parametrize("make", [values.target, values.weight])
+@pytest.mark.parametrize(
+    "make", [cell_types.parse_target, lambda name, cells: cell_types.parse_column(name, "sample_weight", cells)]
+)
 def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
-    cells: list[Any], make: Callable[[str, list[Any]], Column], monkeypatch: pytest.MonkeyPatch
+    cells: list[Any], make: Callable[[str, list[Any]], ParsedColumn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def column() -> Column:
+    def column() -> ParsedColumn:
         try:
             return make("it", cells)
         except SourceError as error:
@@ -363,7 +365,7 @@ def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
     (field, found), (expected_field, expected) = plainly(monkeypatch, column)
     assert field == expected_field
     for one, other in zip(found, expected, strict=True):
-        assert isinstance(one, Refused) == isinstance(other, Refused)
+        assert isinstance(one, Rejection) == isinstance(other, Rejection)
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=not isinstance(one, str))
 
 

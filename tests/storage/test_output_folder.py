@@ -294,7 +294,7 @@ def test_a_number_in_the_middle_of_a_long_vector_that_changed_is_named(source: P
 def test_what_a_million_samples_are_begun_with_takes_seconds() -> None:
     count = 20_000
     boxes, vector = np.zeros((3, 4), np.float32), np.zeros(16, np.float32)
-    images = [SourceImage(b"%d" % number, 0, None, 1, more=(boxes, vector)) for number in range(count)]
+    images = [SourceImage(b"%d" % number, 0, None, 1, values=(boxes, vector)) for number in range(count)]
     plan = Plan(FileSource("photos", ("a",), images), ImageSettings(), ["train"] * count, [0, count], "0" * 32)
     started = time.process_time()
     ResumeRecord.of(plan, {})

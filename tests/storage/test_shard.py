@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, WriteError
 from kseq.storage.fields import Field, parse_fields, write_fields
-from kseq.storage.index import Contents, Index, check_split_name, write_index
-from kseq.storage.layout import ShardEntry
+from kseq.storage.index import Contents, Index
+from kseq.storage.index_schema import check_split_name
+from kseq.storage.index_writer import write_index
 from kseq.storage.rejected import Rejected
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
 
@@ -69,6 +71,7 @@ def shard(tmp_path: Path) -> str:
     return write(tmp_path / "shard.h5", [sample(number) for number in range(6)], [Rejected(b"\xfe.jpg", "no image")])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=samples, rejected=rejections)
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, rows: SampleReader, rejected: list[Rejected]) -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, ClosedError
+from kseq.reading.dataset import selected_ids
 from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered  # keras asks for its backend when it is imported
 
 
@@ -93,6 +94,7 @@ def test_either_may_be_closed(numbered: Path) -> None:
         kseq.ShardSequence(dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_sequence_of_joined_selections_crosses_to_processes(numbered: Path, second: Path, processes: bool) -> None:
     joined = kseq.ShardDataset(numbered).where(label="c").concat(kseq.ShardDataset(second).take([3, 3, 5]))
@@ -128,7 +130,7 @@ def test_a_shuffle_by_blocks_takes_a_joined_dataset(numbered: Path, second: Path
 @pytest.mark.parametrize("epoch_size", [None, 50, 7, 500])
 def test_balance_gives_every_class_alike_in_every_pass(numbered: Path, epoch_size: int | None) -> None:
     dataset, total = kseq.ShardDataset(numbered, "train"), Counter[int]()
-    of_class = {number: dataset.where(label=number).selected.tolist() for number in range(3)}
+    of_class = {number: selected_ids(dataset.where(label=number)).tolist() for number in range(3)}
     with kseq.ShardSequence(numbered, balance="class", epoch_size=epoch_size, batch_size=16, seed=4) as sequence:
         assert sequence.num_samples == (epoch_size or 80)
         for _ in range(4):
@@ -208,6 +210,7 @@ def source_for(name: str, numbered: Path, second: Path) -> Any:
     return {first: 2, other: 1} if name == "proportions" else first.concat(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, second: Path, name: str) -> None:
     def read(**arguments: Any) -> list[list[bytes]]:

@@ -83,7 +83,7 @@ def test_the_epoch_can_be_set(train: kseq.ShardSequence) -> None:
 def test_other_splits_keep_the_order_in_every_epoch(numbered: Path, split: str) -> None:
     with kseq.ShardSequence(numbered, split, batch_size=16) as sequence:
         first, second = ([numbers_of(images).tolist() for images, _ in sequence] for _ in range(2))
-    ids = kseq.ShardDataset(numbered).index.splits["val"].tolist() if split == "val" else list(range(100))
+    ids = kseq.ShardDataset(numbered).split_ids("val").tolist() if split == "val" else list(range(100))
     assert first == second == [ids[start : start + 16] for start in range(0, len(ids), 16)]
 
 
@@ -137,7 +137,7 @@ def test_names_make_dicts(two_classes: Path) -> None:
 
 
 def test_sample_weights_are_those_of_the_samples(numbered: Path) -> None:
-    ids = kseq.ShardDataset(numbered).index.splits["train"]
+    ids = kseq.ShardDataset(numbered).split_ids("train")
     with kseq.ShardSequence(numbered, sample_weight=ids / 10, batch_size=16) as sequence:
         images, _, weights = sequence[1]
     assert weights.dtype == np.float32
@@ -439,12 +439,12 @@ def test_shuffles_by_blocks(numbered: Path) -> None:
 def made(num_samples: int, sample_bytes: int, num_classes: int) -> Any:
     """What `choose_blocks` looks at of a dataset that would be too large to pack here."""
     collection = SimpleNamespace(num_samples=num_samples, num_bytes=num_samples * sample_bytes)
-    return SimpleNamespace(_samples=SimpleNamespace(collection=collection), classes=tuple(map(str, range(num_classes))))
+    return SimpleNamespace(_samples=SimpleNamespace(collection=collection), class_names=tuple(map(str, range(num_classes))))
 
 
 def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
-    sample_bytes = int(dataset.index.num_bytes.sum()) / 100
+    sample_bytes = dataset.num_bytes / 100
     size, window = choose_blocks(dataset)
     assert size == int((4 << 20) / sample_bytes)
     assert window == 64 * size
@@ -502,7 +502,7 @@ def test_block_stands_for_a_block_shuffle_of_default_sizes(numbered: Path) -> No
 @pytest.mark.parametrize("name", ["block_size", "window"])
 def test_takes_blocks_larger_than_any_dataset(numbered: Path, name: str) -> None:
     with kseq.ShardSequence(numbered, "val", shuffle=kseq.BlockShuffle(**{name: 2**63})) as sequence:
-        assert sorted(numbers_of(sequence[0][0]).tolist()) == kseq.ShardDataset(numbered).index.splits["val"].tolist()
+        assert sorted(numbers_of(sequence[0][0]).tolist()) == kseq.ShardDataset(numbered).split_ids("val").tolist()
 
 
 def test_option_is_another_name_for_split(numbered: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 import kseq
-from kseq.reading.label_counts import count_splits, read_labels
 
 from ..console.sample_listing import print_samples
 from ..console.text import format_bytes, format_count, format_counts, listed, printable
@@ -46,13 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
-    index = dataset.index
     rejected = dataset.rejected()
     return {
         "path": dataset.path,
         "samples": len(dataset),
-        "shards": index.num_shards,
-        "bytes": int(index.num_bytes.sum()),
+        "shards": dataset.num_shards,
+        "bytes": dataset.num_bytes,
         "digest": dataset.digest,
         "fields": {
             name: {
@@ -60,16 +58,16 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
                 "encoded": field.encoded,
                 "dtype": np.dtype(field.dtype).name,
                 "shape": field.shape,
-                "class_names": list(dataset.classes if field.kind == "label" else field.class_names),
+                "class_names": list(dataset.class_names if field.kind == "label" else field.class_names),
             }
             for name, field in dataset.fields.items()
         },
-        "packed_with": json.loads(index.settings),
-        "changes": list(index.changes),
-        "dropped": len(index.dropped),
-        "class_names": list(dataset.classes),
+        "packed_with": dataset.settings,
+        "changes": list(dataset.changes),
+        "dropped": len(dataset.dropped),
+        "class_names": list(dataset.class_names),
         "splits": dataset.splits,
-        "class_counts": count_splits(index, index.splits, read_labels(index)).classes,
+        "class_counts": dataset.counts().class_counts,
         "num_rejected": len(rejected),
         "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
     }
@@ -93,7 +91,8 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines += ["", "left out when it was packed: nothing"]
     elif facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
-        lines += [f"  {printable(each['path'])}: {printable(each['reason'])}" for each in facts.get("rejected", [])]
+        rejected = [kseq.Rejected(os.fsencode(each["path"]), each["reason"]) for each in facts.get("rejected", [])]
+        lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.explanation)}" for each in rejected]
     return "\n".join(lines)
 
 
