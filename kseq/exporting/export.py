@@ -25,17 +25,6 @@ _FILE_BYTES = 256 << 20
 _WITH_FILE_BYTES = {"webdataset": TarsWriter, "tfrecord": RecordsWriter}
 EXPORT_FORMATS = ("folder", *_WITH_FILE_BYTES)
 
-# Of `kseq pack`: content of a field to the option that names its column; others are targets.
-_OPTIONS = {
-    "image": "--image",
-    "label": "--label",
-    "mask": "--mask",
-    "boxes": "--boxes",
-    "labels": "--box-labels",
-    "text": "--text",
-    "sample_weight": "--sample-weight",
-}
-
 
 class _Writer(Protocol):
     source: str
@@ -149,8 +138,8 @@ def _sizes(folder: str) -> Iterator[int]:
 def _pack_command(source: str, writer: _Writer, exported: Exported) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        option = _OPTIONS.get(exported.fields[name].kind)
-        words += ["--target", f"{name}={column}"] if option is None else [option, column]
+        handler = exported.fields[name].handler
+        words += [handler.pack_option, column if handler.column else f"{name}={column}"]
     if writer.split_column:
         words += ["--split-column", writer.split_column]
     settings = exported.settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -93,19 +92,10 @@ class Exported:
         for start in range(0, len(self), _AT_ONCE):
             yield from self._read(self._ids(start, min(start + _AT_ONCE, len(self))))
 
-    def names(self, field: Field) -> tuple[str, ...]:
-        """The class names that the numbers of a field stand for."""
-        return self.class_names if field.kind == "label" else field.class_names
-
-    def told(self, name: str, value: np.ndarray) -> Any:
+    def as_json(self, name: str, value: np.ndarray) -> Any:
         """A value of a field as JSON has it: classes by their names, text as text, else numbers or lists of them."""
-        field = self.fields[name]
-        if field.kind == "text":
-            return os.fsdecode(value.tobytes())
-        if field.kind in ("label", "multi_label", "labels"):
-            names = self.names(field)
-            return [names[number] for number in value.tolist()] if field.is_ragged else names[int(value)]
-        return _shortest(value) if value.dtype == np.float32 else value.tolist()
+        handler = self.fields[name].handler
+        return handler.as_json(value, handler.class_names(self.class_names))
 
     def _ids(self, start: int, end: int) -> np.ndarray:
         if self.split is None:
@@ -158,8 +148,3 @@ def _as_stored(images: EncodedImages, position: int) -> Picture:
     data = images.data[position].tobytes()
     height, width = images.sizes[position].tolist()
     return Picture(data, ".jpg" if is_jpeg(data) else ".png", height, width)
-
-
-def _shortest(value: np.ndarray) -> Any:
-    """Float32 numbers as the shortest decimals that give them back, in lists as they were in arrays."""
-    return [_shortest(each) for each in value] if value.ndim else float(str(value[()]))

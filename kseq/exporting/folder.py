@@ -68,11 +68,11 @@ class FolderWriter:
         self._classes = frozenset(exported.class_names)
         fields = list(exported.fields.values())
         # Several image fields are called like their columns when they are packed again.
-        is_alone = sum(each.kind == "image" for each in fields) == 1
+        is_alone = sum(field.is_image for field in fields) == 1
         self._path = _free("path", exported.fields) if is_alone else fields[0].name
         self.split_column = _free("split", exported.fields)
         self.columns = {each.name: each.name for each in fields} | {fields[0].name: self._path}
-        is_csv = all(_fits_into_csv(each) for each in fields)
+        is_csv = all(field.handler.fits_csv for field in fields)
         self.source = "samples.csv" if is_csv else "samples.jsonl"
         names = [self._path, self.split_column, *(each.name for each in fields[1:])]
         # Before any image, so that none takes its name.
@@ -87,7 +87,7 @@ class FolderWriter:
             beside = b"%s/%s%s" % (name.encode(), os.path.splitext(path)[0], other.suffix.encode())
             spare = _numbered(f"{name}-{sample.number:08d}", other.suffix)
             row[name] = os.fsdecode(self._write(itertools.chain([beside], spare), other.data))
-        row |= {name: self._exported.told(name, value) for name, value in sample.values.items()}
+        row |= {name: self._exported.as_json(name, value) for name, value in sample.values.items()}
         self._table.write(row)
 
     def close(self) -> None:
@@ -175,11 +175,6 @@ def _free(name: str, taken: Mapping[str, Field]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _fits_into_csv(field: Field) -> bool:
-    """Whether a cell of a CSV gives a value back as it is."""
-    return field.is_pixels or field.kind == "label" or (field.shape == () and field.dtype == "<f4")
 
 
 def _split_of(sample: Sample) -> str:

@@ -21,7 +21,6 @@ Source: the comments in `tensorflow/core/example/feature.proto`; `object_detecti
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,13 +31,12 @@ from kseq.exporting.exported_samples import Exported, Sample
 from kseq.exporting.rolling_files import RollingWriter
 from kseq.sources.tf_example import example_class
 from kseq.sources.tfrecord import frame_record
+from kseq.storage.field_kinds import ImageDescription
 from kseq.storage.fields import Field
 
 __all__ = ["RecordsWriter"]
 
-_BOX, _CLASS, _MASK = "image/object/bbox", "image/object/class", "image/segmentation/class"
-_FORMATS = {".jpg": b"jpeg", ".png": b"png"}
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_FORMATS = {".jpg": "jpeg", ".png": "png"}
 
 # Which of its lists a feature has, and the values in it.
 _Values = tuple[str, Sequence[Any]]
@@ -59,16 +57,9 @@ class RecordsWriter(RollingWriter):
     def __init__(self, folder: str, exported: Exported, file_bytes: int) -> None:
         # Before anything is written.
         frame_record(b"")
-        columns = {name: _feature_name(each, exported.fields) for name, each in exported.fields.items()}
+        is_only_image = _has_one_image(exported.fields)
+        columns = {name: field.handler.feature_name(is_only_image) for name, field in exported.fields.items()}
         super().__init__(folder, ".tfrecord", lambda path: _RecordFile(path, exported), file_bytes, columns)
-
-
-def _feature_name(field: Field, fields: Mapping[str, Field]) -> str:
-    """The feature that `kseq pack` reads a field from."""
-    if field.kind == "image":
-        return "image/encoded" if sum(each.kind == "image" for each in fields.values()) == 1 else field.name
-    names = {"mask": f"{_MASK}/encoded", "label": "image/class/text", "labels": f"{_CLASS}/text"}
-    return names.get(field.kind, field.name)
 
 
 class _RecordFile:
@@ -89,39 +80,27 @@ class _RecordFile:
         return self._file.tell()
 
     def _of_pictures(self, sample: Sample) -> dict[str, _Values]:
-        fields = self._exported.fields
         first = next(iter(sample.pictures.values()))
         features: dict[str, _Values] = {
-            "image/filename": _bytes([sample.source]),
-            "image/format": _bytes([_FORMATS[first.suffix]]),
-            "image/height": _whole([first.height]),
-            "image/width": _whole([first.width]),
+            "image/filename": _feature([sample.source]),
+            "image/format": _feature([_FORMATS[first.suffix].encode()]),
+            "image/height": _feature(np.array([first.height])),
+            "image/width": _feature(np.array([first.width])),
         }
+        image = self._describe_image(sample)
         for name, picture in sample.pictures.items():
-            features[_feature_name(fields[name], fields)] = _bytes([picture.data])
-            if fields[name].kind == "mask":
-                features[f"{_MASK}/format"] = _bytes([_FORMATS[picture.suffix]])
+            of_picture = self._exported.fields[name].handler.picture_features(picture.data, _FORMATS[picture.suffix], image)
+            features |= {feature: _feature(data) for feature, data in of_picture.items()}
         return features
 
     def _of_value(self, field: Field, value: np.ndarray, sample: Sample) -> dict[str, _Values]:
-        told = self._exported.told(field.name, value)
-        if field.kind == "label":
-            return {"image/class/label": _whole([int(value)]), "image/class/text": _bytes([os.fsencode(told)])}
-        if field.kind == "labels":
-            names = _bytes([os.fsencode(each) for each in told])
-            return {f"{_CLASS}/label": _whole(value.tolist()), f"{_CLASS}/text": names}
-        if field.kind == "multi_label":
-            return {field.name: _bytes([os.fsencode(each) for each in told])}
-        if field.kind == "text":
-            return {field.name: _bytes([value.tobytes()])}
-        if field.kind == "boxes":
-            picture = next(iter(sample.pictures.values()))
-            shares = value / np.array([picture.width, picture.height] * 2, np.float32)
-            sides = {f"{_BOX}/{side}": _numbers(column) for side, column in zip(_SIDES, shares.T, strict=True)}
-            return {**sides, field.name: _bytes([json.dumps(told).encode()])}
-        # A list where reading it back gives the same shape.
-        is_plain = field.shape == () or (len(field.shape) == 1 and (field.shape[0] or 0) > 1)
-        return {field.name: _numbers(value.reshape(-1)) if is_plain else _bytes([json.dumps(told).encode()])}
+        names = field.handler.class_names(self._exported.class_names)
+        features = field.handler.features(value, names, self._describe_image(sample))
+        return {feature: _feature(values) for feature, values in features.items()}
+
+    def _describe_image(self, sample: Sample) -> ImageDescription:
+        first = next(iter(sample.pictures.values()))
+        return ImageDescription(first.height, first.width, _has_one_image(self._exported.fields))
 
     def close(self) -> None:
         with self._file:
@@ -129,13 +108,11 @@ class _RecordFile:
             os.fsync(self._file.fileno())
 
 
-def _bytes(values: Sequence[bytes]) -> _Values:
-    return "bytes_list", values
+def _has_one_image(fields: Mapping[str, Field]) -> bool:
+    return sum(field.is_image for field in fields.values()) == 1
 
 
-def _whole(values: Sequence[int]) -> _Values:
-    return "int64_list", values
-
-
-def _numbers(values: np.ndarray) -> _Values:
+def _feature(values: np.ndarray | Sequence[bytes]) -> _Values:
+    if not isinstance(values, np.ndarray):
+        return "bytes_list", values
     return ("float_list" if values.dtype.kind == "f" else "int64_list"), values.tolist()
