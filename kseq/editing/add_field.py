@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import with_fields
 from kseq.editing.columns import Column, empty_column, with_values, without
 from kseq.editing.sample_lists import read_cells
@@ -121,9 +122,11 @@ def _check_together(asked: _Asked) -> None:
     kinds = [] if asked.name == "label" else [name for name, kind in KINDS.items() if kind.can_be_added and not kind.is_label]
     if asked.kind is not None and asked.kind not in kinds:
         allowed = " or ".join([", ".join(kinds), "None"]) if kinds else "None for the label"
-        raise ArgumentError(f"kind={asked.kind!r}: allowed is {allowed}; images, masks and boxes come by kseq pack")
+        raise ArgumentError(
+            f"{spelled('kind', asked.kind)}: allowed is {allowed}; images, masks and boxes come by {spelled_call('pack')}"
+        )
     if asked.class_names is not None and asked.name != "label":
-        raise ArgumentError(f"class_names: goes with the field 'label', found {asked.name!r}")
+        raise ArgumentError(f"{spelled('class_names')} goes with the field 'label', found {asked.name!r}")
 
 
 def _check_free(index: Index, name: str, replace: bool) -> bool:
@@ -132,9 +135,11 @@ def _check_free(index: Index, name: str, replace: bool) -> bool:
     if found is None:
         return False
     if not found.handler.can_be_added:
-        raise ArgumentError(f"{index.path}: field {name!r} is {found.kind}, which comes by kseq pack alone: take another name")
+        raise ArgumentError(
+            f"{index.path}: field {name!r} is {found.kind}, which comes by {spelled_call('pack')} alone: take another name"
+        )
     if not replace:
-        raise ArgumentError(f"{index.path}: has a field {name!r} already (--replace takes its place)")
+        raise ArgumentError(f"{index.path}: has a field {name!r} already ({spelled('replace', True)} takes its place)")
     return True
 
 
@@ -154,7 +159,7 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
     if len(left) and not has_default:
         raise SourceError(
             f"{named.path}: says nothing of {len(left)} of {index.remaining.size} samples (the first is {left[0]}): every one "
-            "needs a value (--default gives one)"
+            f"needs a value ({spelled('default')} gives one)"
         )
     # The default last: it counts for what kind of column that is.
     given = [asked.default if has_default and is_missing(cell) else cell for cell in cells]
@@ -163,7 +168,7 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
         if isinstance(value, Rejection):
             raise SourceError(f"{named.path}: row {row} {value}")
     if has_default and isinstance(found[-1], Rejection):
-        raise ArgumentError(f"default={asked.default!r}: {found[-1]}")
+        raise ArgumentError(f"{spelled('default', asked.default)}: {found[-1]}")
     all_ids = np.concatenate([named.ids, left])
     all_values = [*found[: len(cells)], *(found[-1:] * len(left))]
     column = with_values(empty_column(field, index.num_samples), field, all_ids, all_values)

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from kseq.arguments import absolute, instance
+from kseq.arguments import absolute, choice, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, fit
 from kseq.editing.columns import Piece, joined
 from kseq.editing.transaction import Transaction, begin_transaction, sweep
@@ -28,9 +27,11 @@ from kseq.packing.resume_record import stamps_digest
 from kseq.packing.run import check_workers, run_tasks
 from kseq.packing.settings import ImageSettings
 from kseq.sources.column_roles import Columns
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, column_schema
+from kseq.storage.index import Index
+from kseq.storage.index_schema import column_schema
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.shard_reader import ShardReader
@@ -135,8 +136,7 @@ def append(
         WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
     """
     started = time.monotonic()
-    if on_error not in ON_ERROR:
-        raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
+    choice("on_error", on_error, ON_ERROR)
     check_workers(workers, executor)
     if executor is not None:
         # Its workers may be in other folders.
@@ -178,7 +178,7 @@ class _NewShards:
         self.first = change.next_number()
         # Found again only by the same run on the same dataset, and of files that were not written again since.
         run = f"append {plan.dataset_id} {change.index.digest} {stamps_digest(plan.source).hex()}"
-        origin = xxhash.xxh3_128_hexdigest(run.encode())
+        origin = Digest(run.encode()).hexdigest()
         self.plan = replace(plan, dataset_id=origin)
 
     def _path(self, place: int) -> str:
@@ -229,7 +229,9 @@ def _outcome(index: Index, new: _NewShards, again: bool, said: str) -> tuple[Pac
         outcome = read_pack_result(new.plan, new.open, new.first)
         known = _count_known(index, new)
         if known == len(outcome.packed) and not again:
-            raise ArgumentError(f"{said}: all {known} samples are in {index.path} already (--again takes them once more)")
+            raise ArgumentError(
+                f"{said}: all {known} samples are in {index.path} already ({spelled('again', True)} takes them once more)"
+            )
     except (ArgumentError, SourceError):
         # There is nothing to go on with.
         sweep(index.path)

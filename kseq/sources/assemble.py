@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from kseq.errors import SourceError
-from kseq.sources.base import SPLITS, SourceImage
+from kseq.sources.base import SPLITS, SourceImage, describe_first
 from kseq.sources.cell_types import (
     ParsedColumn,
     Rejection,
@@ -106,8 +106,7 @@ def assemble_samples(
         names = next((field.class_names for field, _ in others if field.class_names), ())
     images = list(_images(path, columns, cells, samples, labels, others))
     if all(image.rejection for image in images):
-        reason = f" (first: {os.fsdecode(images[0].path)}: {images[0].rejection})" if images else ""
-        raise SourceError(f"{path}: none of its {len(images)} rows can be packed{reason}")
+        raise SourceError(f"{path}: none of its {len(images)} rows can be packed{describe_first(images)}")
     return AssembledSamples(names, (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others)), images)
 
 
