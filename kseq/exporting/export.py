@@ -22,17 +22,6 @@ __all__ = ["EXPORT_FORMATS", "ExportReport", "export"]
 _FILE_BYTES = 256 << 20
 EXPORT_FORMATS = tuple(export_format.name for export_format in FORMATS)
 
-# The kind of a field to the option of `kseq pack` that names its column; fields of other kinds are targets.
-_OPTIONS = {
-    "image": "--image",
-    "label": "--label",
-    "mask": "--mask",
-    "boxes": "--boxes",
-    "labels": "--box-labels",
-    "text": "--text",
-    "sample_weight": "--sample-weight",
-}
-
 
 @dataclass(frozen=True)
 class ExportReport:
@@ -132,8 +121,8 @@ def _file_sizes(folder: str) -> Iterator[int]:
 def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        option = _OPTIONS.get(samples.fields[name].kind)
-        words += ["--target", f"{name}={column}"] if option is None else [option, column]
+        handler = samples.fields[name].handler
+        words += [handler.pack_option, column if handler.column else f"{name}={column}"]
     if writer.split_column:
         words += ["--split-column", writer.split_column]
     settings = samples.settings

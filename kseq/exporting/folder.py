@@ -68,7 +68,7 @@ class FolderWriter(ExportWriter):
         self._path_column = _unused_name("path", samples.fields) if samples.has_one_image else fields[0].name
         self.split_column = _unused_name("split", samples.fields)
         self.columns = {field.name: field.name for field in fields} | {fields[0].name: self._path_column}
-        is_csv = all(_fits_csv(field) for field in fields)
+        is_csv = all(field.handler.fits_csv for field in fields)
         self.source = "samples.csv" if is_csv else "samples.jsonl"
         names = [self._path_column, self.split_column, *(field.name for field in fields[1:])]
         # Made before any image, so that no image takes the name.
@@ -173,11 +173,6 @@ def _unused_name(name: str, used: Mapping[str, Field]) -> str:
     while name in used:
         name += "_"
     return name
-
-
-def _fits_csv(field: Field) -> bool:
-    """Whether a cell of a CSV gives a value back as it is."""
-    return field.is_pixels or field.kind == "label" or (field.shape == () and field.dtype == "<f4")
 
 
 def _packed_split(sample: ExportedSample) -> str:

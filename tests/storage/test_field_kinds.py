@@ -320,7 +320,7 @@ def test_a_value_is_exported_as_features() -> None:
     label = LABEL.handler.features(np.array(1, "<i4"), ("cat", "dog"), image)
     assert np.asarray(label["image/class/label"]).tolist() == [1]
     assert label["image/class/text"] == [b"dog"]
-    assert MASK.handler.picture_features(b"...", "png", image) == {
+    assert MASK.handler.image_features(b"...", "png", image) == {
         "image/segmentation/class/encoded": [b"..."],
         "image/segmentation/class/format": [b"png"],
     }

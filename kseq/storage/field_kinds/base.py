@@ -59,12 +59,12 @@ class ImageDescription(NamedTuple):
     Attributes:
         height: Of the upright image, in pixels.
         width: Of the upright image, in pixels.
-        is_only_image: Whether the sample has no other image.
+        has_one_image: Whether the sample has no other image.
     """
 
     height: int
     width: int
-    is_only_image: bool
+    has_one_image: bool
 
 
 class FieldKind:
@@ -417,7 +417,7 @@ class FieldKind:
         """Whether a cell of a CSV gives a value back as it is; whole numbers, text and lists need JSON Lines."""
         return self.field.shape == () and self.field.dtype == "<f4"
 
-    def feature_name(self, is_only_image: bool) -> str:
+    def feature_name(self, has_one_image: bool) -> str:
         """The feature of a `tf.train.Example` that `kseq pack` reads the field from."""
         return self.field.name
 
@@ -439,7 +439,7 @@ class FieldKind:
         is_list = shape == () or (len(shape) == 1 and (shape[0] or 0) > 1)
         return {self.field.name: value.reshape(-1) if is_list else [json.dumps(self.as_json(value, class_names)).encode()]}
 
-    def picture_features(self, data: bytes, format: str, image: ImageDescription) -> Mapping[str, Sequence[bytes]]:
+    def image_features(self, data: bytes, format: str, image: ImageDescription) -> Mapping[str, Sequence[bytes]]:
         """The features of a `tf.train.Example` that hold an image file; only for pixels.
 
         Args:
@@ -447,7 +447,7 @@ class FieldKind:
             format: `"jpeg"` or `"png"`.
             image: The first image of the sample.
         """
-        return {self.feature_name(image.is_only_image): [data]}
+        return {self.feature_name(image.has_one_image): [data]}
 
     # Descriptions.
 

@@ -91,7 +91,7 @@ class Label(ClassNumbers):
     def fits_csv(self) -> bool:
         return True
 
-    def feature_name(self, is_only_image: bool) -> str:
+    def feature_name(self, has_one_image: bool) -> str:
         return "image/class/text"
 
     def features(
@@ -134,7 +134,7 @@ class BoxLabels(ClassNumbers):
     column = "box_labels"
     can_be_added = False
 
-    def feature_name(self, is_only_image: bool) -> str:
+    def feature_name(self, has_one_image: bool) -> str:
         return f"{_OBJECT_CLASSES}/text"
 
     def features(
