@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from kseq.arguments import absolute, choice, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, fit
@@ -28,9 +27,11 @@ from kseq.packing.resume_record import stamps_digest
 from kseq.packing.run import check_workers, run_tasks
 from kseq.packing.settings import ImageSettings
 from kseq.sources.column_roles import Columns
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, column_schema
+from kseq.storage.index import Index
+from kseq.storage.index_schema import column_schema
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.shard_reader import ShardReader
@@ -177,7 +178,7 @@ class _NewShards:
         self.first = change.next_number()
         # Found again only by the same run on the same dataset, and of files that were not written again since.
         run = f"append {plan.dataset_id} {change.index.digest} {stamps_digest(plan.source).hex()}"
-        origin = xxhash.xxh3_128_hexdigest(run.encode())
+        origin = Digest(run.encode()).hexdigest()
         self.plan = replace(plan, dataset_id=origin)
 
     def _path(self, place: int) -> str:

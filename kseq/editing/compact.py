@@ -15,7 +15,8 @@ from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.compatibility import row_layouts
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
-from kseq.storage.layout import INDEX_NAME, ShardEntry, shard_name
+from kseq.storage.layout import INDEX_NAME, shard_name
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
 

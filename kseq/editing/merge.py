@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import xxhash
 
 from kseq.arguments import path_text, spelled, spelled_call
 from kseq.editing.columns import Piece, joined
 from kseq.errors import ArgumentError, DamagedError, FormatError, KseqError, ReadError, WriteError
 from kseq.storage.atomic import link_or_copy
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import (
     check_same_names,
     class_numbers,
@@ -23,9 +23,12 @@ from kseq.storage.compatibility import (
     unite_classes,
 )
 from kseq.storage.fields import Field
-from kseq.storage.index import Contents, Index, column_schema, write_index
-from kseq.storage.layout import INDEX_NAME, ShardEntry, shard_name
+from kseq.storage.index import Contents, Index
+from kseq.storage.index_schema import column_schema
+from kseq.storage.index_writer import write_index
+from kseq.storage.layout import INDEX_NAME, shard_name
 from kseq.storage.output_folder import check_apart, new_folder
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["MergeReport", "merge"]
@@ -128,7 +131,7 @@ def _united(indexes: Sequence[Index]) -> Contents:
     }
     entries = [each.entry(place) for each in indexes for place in range(each.num_shards)]
     return Contents(
-        dataset_id=xxhash.xxh3_128_hexdigest(b"".join(bytes.fromhex(each.digest) for each in indexes)),
+        dataset_id=Digest(b"".join(bytes.fromhex(each.digest) for each in indexes)).hexdigest(),
         fields=fields,
         class_names=classes,
         shards=[replace(entry, number=number) for number, entry in enumerate(entries)],

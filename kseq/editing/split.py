@@ -26,7 +26,8 @@ from kseq.ordering.stratified import check_fractions, draw_folds, draw_splits
 from kseq.reading.groups import read_groups, units_of
 from kseq.reading.label_counts import SplitCounts, count_splits, read_labels
 from kseq.sources.base import SPLITS
-from kseq.storage.index import Index, check_split_name
+from kseq.storage.index import Index
+from kseq.storage.index_schema import check_split_name
 
 __all__ = ["SplitReport", "split"]
 

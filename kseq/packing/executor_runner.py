@@ -8,7 +8,6 @@ import pickle
 import socket
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
@@ -19,8 +18,8 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, WriteError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.progress import PROGRESS_EVERY, Progress
-from kseq.storage.atomic import remove_half_written
-from kseq.storage.layout import SHARD_PREFIX, TEMPORARY_PREFIX
+from kseq.storage.atomic import remove_half_written, spare_name
+from kseq.storage.layout import SHARD_PREFIX
 
 __all__ = ["build_on_executor"]
 
@@ -69,7 +68,7 @@ _SHARED = "allowed are workers that share the file system with the process that 
 @contextmanager
 def _beacon(folder: str) -> Iterator[str]:
     """A file that each worker must see when it begins, or it is on another file system; when it is gone, it is to stop."""
-    path = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-beacon")
+    path = spare_name(os.path.join(folder, "beacon"))
     try:
         with open(path, "x"):
             pass

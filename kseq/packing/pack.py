@@ -27,7 +27,8 @@ from kseq.packing.run import check_workers, run_tasks
 from kseq.packing.settings import ImageSettings
 from kseq.sources.base import FileSource, Source, SourceImage
 from kseq.sources.column_roles import Columns
-from kseq.storage.index import Contents, write_index
+from kseq.storage.index import Contents
+from kseq.storage.index_writer import write_index
 from kseq.storage.layout import INDEX_NAME, shard_name
 from kseq.storage.output_folder import check_target, target_folder
 from kseq.storage.rejected import Rejected, count_reasons

@@ -11,8 +11,8 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.packing.plan import Plan
 from kseq.storage.fields import Field
-from kseq.storage.layout import ShardEntry
 from kseq.storage.rejected import Rejected, with_remedy
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["PackResult", "nothing_packed", "read_pack_result"]

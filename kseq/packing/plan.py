@@ -10,13 +10,13 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
 from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
+from kseq.storage.checksums import Digest
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.layout import FORMAT_VERSION
 
@@ -165,7 +165,7 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
 
 
 def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], starts: list[int]) -> str:
-    total = xxhash.xxh3_128()
+    total = Digest()
     head = {
         "format": FORMAT_VERSION,
         "settings": asdict(settings),
@@ -185,13 +185,13 @@ def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], star
     return total.hexdigest()
 
 
-def _add_texts(total: xxhash.xxh3_128, texts: Sequence[bytes]) -> None:
+def _add_texts(total: Digest, texts: Sequence[bytes]) -> None:
     """Add texts, and before them how long each is, so that none can pass for a part of another."""
     total.update(np.fromiter(map(len, texts), "<u8", len(texts)))
     total.update(b"".join(texts))
 
 
-def _add_values(total: xxhash.xxh3_128, values: Sequence[Any]) -> None:
+def _add_values(total: Digest, values: Sequence[Any]) -> None:
     """Add the values of a field, or the places of images."""
     kinds = {(each.dtype, each.shape) if isinstance(each, (np.ndarray, np.generic)) else None for each in values}
     alike = [np.array(values)] if len(kinds) == 1 and None not in kinds else values

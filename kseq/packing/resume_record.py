@@ -12,12 +12,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from kseq.packing.plan import Plan
 from kseq.sources.base import FileSource, Source, SourceImage
 from kseq.sources.iterables import SpooledSource
 from kseq.storage.atomic import publishing
+from kseq.storage.checksums import Digest, checksum
 from kseq.storage.fields import write_fields
 from kseq.storage.layout import FORMAT_VERSION, RESUME_RECORD_NAME
 from kseq.storage.strings import pack_strings
@@ -187,7 +187,7 @@ def _hash_of(image: SourceImage) -> int:
         is_array = isinstance(each, (np.ndarray, np.generic))
         told.append(each.shape if is_array else each)
         data += [each.tobytes()] if is_array else []
-    return xxhash.xxh3_64_intdigest(b"".join([repr(told).encode(errors="backslashreplace"), *data]))
+    return checksum(b"".join([repr(told).encode(errors="backslashreplace"), *data]))
 
 
 def _stamps(source: Source) -> np.ndarray:
@@ -205,7 +205,7 @@ def _stamps(source: Source) -> np.ndarray:
     def mixed(image: SourceImage) -> int:
         places = [image.path if image.location is None else image.location, *(image.values[place] for place in others)]
         stamps = [stamp(place) & _MASK for place in places]
-        return stamps[0] if len(stamps) == 1 else xxhash.xxh3_64_intdigest(np.array(stamps, np.uint64))
+        return stamps[0] if len(stamps) == 1 else checksum(np.array(stamps, np.uint64))
 
     return np.array([mixed(image) for image in source.images], np.uint64)
 
@@ -213,7 +213,7 @@ def _stamps(source: Source) -> np.ndarray:
 def stamps_digest(source: Source) -> bytes:
     """Another one where a file of a source was written again, even with as many bytes."""
     files = [_stamp(file) for file in _shared_files(source)]
-    return xxhash.xxh3_128_digest(_stamps(source).tobytes() + np.array(files, np.int64).tobytes())
+    return Digest(_stamps(source).tobytes() + np.array(files, np.int64).tobytes()).digest()
 
 
 def _shared_files(source: Source) -> Sequence[str]:

@@ -20,8 +20,9 @@ from kseq.reading.where import matching
 from kseq.reading.where_text import parse_conditions
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, Remaining
+from kseq.storage.index import Index
 from kseq.storage.rejected import Rejected
+from kseq.storage.remaining import Remaining
 
 __all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids"]
 

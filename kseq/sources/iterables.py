@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import xxhash
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
@@ -31,6 +30,7 @@ from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import USUAL, Columns
 from kseq.sources.file_reading import read_file, read_range
+from kseq.storage.checksums import checksum
 from kseq.storage.layout import TEMPORARY_PREFIX
 
 __all__ = ["SpooledSource", "spool_samples"]
@@ -229,12 +229,12 @@ def _spool_image(file: Any, number: int, name: str, value: Any) -> SpooledImage:
     offset = file.tell()
     if isinstance(value, bytes):
         _write(file, value)
-        return SpooledImage(offset, len(value), None, xxhash.xxh3_64_intdigest(value))
+        return SpooledImage(offset, len(value), None, checksum(value))
     if isinstance(value, np.ndarray):
         check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype)
         data = np.ascontiguousarray(value).data
         _write(file, data)
-        return SpooledImage(offset, value.nbytes, value.shape, xxhash.xxh3_64_intdigest(data))
+        return SpooledImage(offset, value.nbytes, value.shape, checksum(data))
     raise SourceError(f"{_NAME}: {name} of sample {number} is a {type(value).__name__}, expected are pixels, bytes or a path")
 
 

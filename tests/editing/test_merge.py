@@ -25,7 +25,8 @@ from kseq.errors import (
     WriteError,
 )
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq.storage.output_folder import new_folder
 from kseq_tools.main import main
 from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered, write_photos

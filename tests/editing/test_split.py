@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import kseq
 from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, SourceError
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq_tools.main import main
 from tests.helpers.photos import write_numbered
 
@@ -107,7 +108,7 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
         assert all(abs(of_each[n][c] - sizes[c] * shares[n]) <= 1 for n in wanted for c in range(3) if n == min(wanted))
     assert report.before.splits == {name: len(ids) for name, ids in old.items()}
     assert report.after.splits == {name: len(ids) for name, ids in found.items()}
-    assert report.after.class_names == {name: classes_of(ids) for name, ids in found.items()}
+    assert report.after.class_counts == {name: classes_of(ids) for name, ids in found.items()}
     assert (report.unused, report.dropped) == (0, 0)
     assert kseq.verify(path).damaged == []
     kseq.undo(path)
@@ -282,7 +283,7 @@ def test_a_dataset_without_labels_is_split_but_not_stratified(tmp_path: Path) ->
     samples = ({"image": np.full((4, 4, 3), number, np.uint8), "height": number} for number in range(20))
     kseq.pack(samples, tmp_path / "packed", columns=kseq.Columns(targets={"height": "height"}), workers=0)
     report = kseq.split(tmp_path / "packed", val=0.25)
-    assert (report.after.splits, report.after.class_names) == ({"train": 15, "val": 5}, {})
+    assert (report.after.splits, report.after.class_counts) == ({"train": 15, "val": 5}, {})
     assert "not stratified" in report.change
     with pytest.raises(ArgumentError, match="stratify=True: has no label, its fields are image, height"):
         kseq.split(tmp_path / "packed", val=0.25, stratify=True)

@@ -12,7 +12,7 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.images.bounding_boxes import transform_boxes
 from kseq.images.resize import Placement
-from kseq.storage.hdf5 import ArraySchema
+from kseq.storage.array_schema import ArraySchema
 
 if TYPE_CHECKING:
     from kseq.storage.fields import Field

@@ -10,8 +10,8 @@ import numpy as np
 
 from kseq.errors import ArgumentError
 from kseq.images.codecs import CHANNELS, decode, decode_mask
+from kseq.storage.array_schema import ArraySchema
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, RowArray, SampleEncoder
-from kseq.storage.hdf5 import ArraySchema
 from kseq.storage.strings import string_schema
 
 if TYPE_CHECKING:
