@@ -34,7 +34,7 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw dataset of 100 numbered samples of 4 x 4 pixels in 7 shards: 80 train, 20 val, classes a, b, c."""
     root = tmp_path_factory.mktemp("numbered")
     write_numbered(root / "photos", {"a": 50, "b": 30, "c": 20})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), val=0.2, shard_bytes=800, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), val=0.2, shard_bytes=800, workers=0)
     return root / "packed"
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from kseq.arguments import absolute
+from kseq.arguments import absolute, choice, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, fit
 from kseq.editing.columns import Piece, joined
 from kseq.editing.transaction import Transaction, begin_transaction, sweep
@@ -26,11 +25,13 @@ from kseq.packing.plan import Plan, make_plan
 from kseq.packing.progress import Progress
 from kseq.packing.resume_record import stamps_digest
 from kseq.packing.run import check_workers, run_tasks
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.column_roles import Columns
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, column_schema
+from kseq.storage.index import Index
+from kseq.storage.index_schema import column_schema
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.shard_reader import ShardReader
@@ -78,17 +79,8 @@ def append(
     dataset: str | os.PathLike[str],
     source: str | os.PathLike[str] | Iterable[Any],
     *,
+    columns: Columns | None = None,
     source_format: str | None = None,
-    image: str | Sequence[str] | None = None,
-    label: str | None = None,
-    targets: Mapping[str, str] | None = None,
-    mask: str | None = None,
-    boxes: str | None = None,
-    box_labels: str | None = None,
-    text: str | None = None,
-    weight: str | None = None,
-    split_column: str | None = None,
-    group: str | None = None,
     root: str | os.PathLike[str] | None = None,
     follow_links: bool = False,
     val: float = 0.0,
@@ -115,17 +107,9 @@ def append(
     Args:
         dataset: The dataset's folder.
         source: A folder, a file, a pattern or an iterable: this and the arguments down to `on_error` are as in `kseq.pack`.
+        columns: Which columns of the source are what; None for the usual names. By its `group`, only new samples are held
+            together.
         source_format: What the source is.
-        image: The column of the images; several for several image fields.
-        label: That of the classes.
-        targets: Field name to column.
-        mask: The column of masks.
-        boxes: That of boxes.
-        box_labels: That of their classes.
-        text: That of text.
-        weight: That of weights.
-        split_column: That of splits.
-        group: That of groups; only the new samples are held together by it.
         root: The folder that the paths of a table are relative to.
         follow_links: Follow links out of the folder of images, and links to folders.
         val: Share of the new images for the split `val`.
@@ -152,31 +136,19 @@ def append(
         WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
     """
     started = time.monotonic()
-    if on_error not in ON_ERROR:
-        raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
+    choice("on_error", on_error, ON_ERROR)
     check_workers(workers, executor)
     if executor is not None:
         # Its workers may be in other folders.
         source, root = absolute(source), absolute(root)
-    columns = Columns.of(
-        image=image,
-        targets=targets,
-        label=label,
-        split=split_column,
-        group=group,
-        mask=mask,
-        boxes=boxes,
-        box_labels=box_labels,
-        text=text,
-        weight=weight,
-    )
+    wanted = instance("columns", columns, Columns)
     with ExitStack() as stack:
         change = stack.enter_context(begin_transaction(target_apart(source, dataset), sweeps=not resume))
         index = change.index
         index.check_digest()
-        opened = opened_source(source, index.path, source_format, columns, root, None, follow_links=follow_links)
+        opened = opened_source(source, index.path, source_format, wanted, root, None, follow_links=follow_links)
         found = stack.enter_context(opened)
-        settings = Settings.parse(index.settings, index.path)
+        settings = ImageSettings.parse(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"
         fitted = fit(found, name, index, settings)
         fractions = {"val": val, "test": test}
@@ -206,7 +178,7 @@ class _NewShards:
         self.first = change.next_number()
         # Found again only by the same run on the same dataset, and of files that were not written again since.
         run = f"append {plan.dataset_id} {change.index.digest} {stamps_digest(plan.source).hex()}"
-        origin = xxhash.xxh3_128_hexdigest(run.encode())
+        origin = Digest(run.encode()).hexdigest()
         self.plan = replace(plan, dataset_id=origin)
 
     def _path(self, place: int) -> str:
@@ -257,7 +229,9 @@ def _outcome(index: Index, new: _NewShards, again: bool, said: str) -> tuple[Pac
         outcome = read_pack_result(new.plan, new.open, new.first)
         known = _count_known(index, new)
         if known == len(outcome.packed) and not again:
-            raise ArgumentError(f"{said}: all {known} samples are in {index.path} already (--again takes them once more)")
+            raise ArgumentError(
+                f"{said}: all {known} samples are in {index.path} already ({spelled('again', True)} takes them once more)"
+            )
     except (ArgumentError, SourceError):
         # There is nothing to go on with.
         sweep(index.path)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import xxhash
 
-from kseq.arguments import path_text
+from kseq.arguments import path_text, spelled, spelled_call
 from kseq.editing.columns import Piece, joined
 from kseq.errors import ArgumentError, DamagedError, FormatError, KseqError, ReadError, WriteError
 from kseq.storage.atomic import link_or_copy
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import (
     check_same_names,
     class_numbers,
@@ -23,9 +23,12 @@ from kseq.storage.compatibility import (
     unite_classes,
 )
 from kseq.storage.fields import Field
-from kseq.storage.index import Contents, Index, column_schema, write_index
-from kseq.storage.layout import INDEX_NAME, ShardEntry, shard_name
+from kseq.storage.index import Contents, Index
+from kseq.storage.index_schema import column_schema
+from kseq.storage.index_writer import write_index
+from kseq.storage.layout import INDEX_NAME, shard_name
 from kseq.storage.output_folder import check_apart, new_folder
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["MergeReport", "merge"]
@@ -84,7 +87,7 @@ def merge(
     """
     started = time.monotonic()
     if isinstance(datasets, (str, bytes, os.PathLike)) or not isinstance(datasets, Sequence) or len(datasets) < 2:
-        raise ArgumentError(f"datasets={datasets!r}: allowed are the folders of at least two")
+        raise ArgumentError(f"{spelled('datasets', datasets)}: allowed are the folders of at least two")
     target = path_text("out", out)
     indexes = [Index.open(path_text("datasets", each)) for each in datasets]
     _check_each(indexes, target)
@@ -128,7 +131,7 @@ def _united(indexes: Sequence[Index]) -> Contents:
     }
     entries = [each.entry(place) for each in indexes for place in range(each.num_shards)]
     return Contents(
-        dataset_id=xxhash.xxh3_128_hexdigest(b"".join(bytes.fromhex(each.digest) for each in indexes)),
+        dataset_id=Digest(b"".join(bytes.fromhex(each.digest) for each in indexes)).hexdigest(),
         fields=fields,
         class_names=classes,
         shards=[replace(entry, number=number) for number, entry in enumerate(entries)],
@@ -170,7 +173,7 @@ def _check_stored(first: Index, other: Index) -> None:
         for name in (name for name in others if name not in names):
             raise ArgumentError(
                 f"{lacking.path}: field {name!r} lies beside its shards, in {having.path} in them: "
-                f"kseq compact {lacking.path} brings it into them"
+                f"{spelled_call('compact', lacking.path)} brings it into them"
             )
     raise ArgumentError(
         f"{other.path}: its shards hold {', '.join(its)}, those of {first.path} {', '.join(mine)}, allowed is the same order"
@@ -189,10 +192,8 @@ def _columns(indexes: Sequence[Index], fields: Sequence[Field], classes: Sequenc
 
 
 def _class_numbers(index: Index, field: Field, classes: Sequence[str]) -> np.ndarray | None:
-    if field.content == "label":
-        return class_numbers(index.class_names, classes)
-    own = next(each.class_names for each in index.fields if each.name == field.name)
-    return class_numbers(own, field.class_names)
+    own = next(each for each in index.fields if each.name == field.name)
+    return class_numbers(own.handler.class_names(index.class_names), field.handler.class_names(classes))
 
 
 def _has_column(index: Index, field: Field) -> bool:

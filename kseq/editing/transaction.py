@@ -11,7 +11,8 @@ from typing import Any
 from kseq.arguments import path_text
 from kseq.errors import ArgumentError, KseqError, WriteError
 from kseq.storage.atomic import exchange, flush, link_or_copy, remove_file, remove_temporary, spare_name
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
 from kseq.storage.lock import locked
 

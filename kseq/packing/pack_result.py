@@ -11,8 +11,8 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.packing.plan import Plan
 from kseq.storage.fields import Field
-from kseq.storage.layout import ShardEntry
-from kseq.storage.rejected import Rejected
+from kseq.storage.rejected import Rejected, with_remedy
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["PackResult", "nothing_packed", "read_pack_result"]
@@ -49,7 +49,7 @@ class PackResult:
     def class_counts(self, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
         """Split name to the number of samples of each class; nothing where samples have no label."""
         source = self.plan.source
-        if not any(each.content == "label" for each in source.fields):
+        if not any(field.is_label for field in source.fields):
             return {}
         labels = np.array([each.label for each in source.images])[self.packed]
         num_classes = len(source.class_names)
@@ -86,16 +86,16 @@ def read_pack_result(plan: Plan, shard: Callable[[int], ShardReader], first: int
 
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
     """What is to be raised where all was left out."""
-    reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
+    reason = f"{os.fsdecode(rejected[0].path)}: {with_remedy(rejected[0].reason)}"
     return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
 
 
 def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
     """Which images of the plan a shard holds. Of those with the same path, all but one were refused before they were read."""
     images = plan.shard_images(number)
-    refused = {(image.path, image.refused) for image in images}
+    refused = {(image.path, image.rejection) for image in images}
     failed = {each.path for each in left_out if (each.path, each.reason) not in refused}
-    places = [place for place, image in enumerate(images) if image.refused is None and image.path not in failed]
+    places = [place for place, image in enumerate(images) if image.rejection is None and image.path not in failed]
     return [plan.shard_starts[number] + place for place in places]
 
 

@@ -10,13 +10,13 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from kseq.arguments import whole
+from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
+from kseq.storage.checksums import Digest
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.layout import FORMAT_VERSION
 
@@ -49,7 +49,7 @@ class Plan:
     """
 
     source: Source
-    settings: Settings
+    settings: ImageSettings
     splits: list[str]
     shard_starts: list[int]
     dataset_id: str
@@ -70,7 +70,7 @@ class Plan:
 
 def make_plan(
     source: Source,
-    settings: Settings,
+    settings: ImageSettings,
     fractions: Mapping[str, float],
     *,
     stratify: bool = True,
@@ -103,7 +103,9 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     check_fractions(wanted)
     for name in wanted:
         if name in named:
-            raise ArgumentError(f"{name}={wanted[name]}: {source.root} says already which images {name} has")
+            raise ArgumentError(
+                f"{spelled(name, wanted[name])}: {source.root} says already which images {name} has, leave this out"
+            )
     splits = [image.split or "train" for image in source.images]
     if not wanted and all(image.group is None for image in source.images):
         return splits
@@ -115,9 +117,8 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     for name in [*wanted, "train"] if wanted else []:
         if name not in splits:
             found = f"{len(units)} groups" if any(image.group is not None for image in source.images) else f"{len(units)}"
-            raise ArgumentError(
-                f"{' '.join(f'{each}={share}' for each, share in wanted.items())}: leaves no sample of {found} for {name}"
-            )
+            shares = " ".join(spelled(split, share) for split, share in wanted.items())
+            raise ArgumentError(f"{shares}: leaves no sample of {found} for {name}, give other shares")
     return splits
 
 
@@ -134,7 +135,7 @@ def _units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
     unit_of = [-1] * len(splits)
     of_group: dict[str, tuple[int, str]] = {}
     for number, (image, split) in enumerate(zip(source.images, splits, strict=True)):
-        if image.refused is not None:
+        if image.rejection is not None:
             continue
         unit = len(firsts)
         if image.group is not None:
@@ -163,8 +164,8 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
     return [*starts, len(sizes)]
 
 
-def _dataset_id(source: Source, settings: Settings, splits: list[str], starts: list[int]) -> str:
-    total = xxhash.xxh3_128()
+def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], starts: list[int]) -> str:
+    total = Digest()
     head = {
         "format": FORMAT_VERSION,
         "settings": asdict(settings),
@@ -177,20 +178,20 @@ def _dataset_id(source: Source, settings: Settings, splits: list[str], starts: l
         images, some = source.images[start : start + _HASHED_AT_ONCE], splits[start : start + _HASHED_AT_ONCE]
         _add_texts(total, [image.path for image in images])
         _add_texts(total, [os.fsencode(split) for split in some])
-        _add_texts(total, [(image.refused or "").encode(errors="surrogatepass") for image in images])
+        _add_texts(total, [(image.rejection or "").encode(errors="surrogatepass") for image in images])
         total.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
-        for column in zip_longest(*(image.more for image in images)):
+        for column in zip_longest(*(image.values for image in images)):
             _add_values(total, column)
     return total.hexdigest()
 
 
-def _add_texts(total: xxhash.xxh3_128, texts: Sequence[bytes]) -> None:
+def _add_texts(total: Digest, texts: Sequence[bytes]) -> None:
     """Add texts, and before them how long each is, so that none can pass for a part of another."""
     total.update(np.fromiter(map(len, texts), "<u8", len(texts)))
     total.update(b"".join(texts))
 
 
-def _add_values(total: xxhash.xxh3_128, values: Sequence[Any]) -> None:
+def _add_values(total: Digest, values: Sequence[Any]) -> None:
     """Add the values of a field, or the places of images."""
     kinds = {(each.dtype, each.shape) if isinstance(each, (np.ndarray, np.generic)) else None for each in values}
     alike = [np.array(values)] if len(kinds) == 1 and None not in kinds else values

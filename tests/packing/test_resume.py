@@ -149,7 +149,9 @@ def test_an_unfinished_packing_is_refused_without_resume_and_says_so(
     assert files(tmp_path / "packed") == before
 
 
-@pytest.mark.parametrize("options", [{"val": 0.3}, {"seed": 1}, {"encoding": "jpeg"}, {"shard_bytes": 10_000}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"val": 0.3}, {"seed": 1}, {"images": kseq.ImageSettings("jpeg")}, {"shard_bytes": 10_000}], ids=str
+)
 def test_resume_with_other_settings_is_refused_and_loses_nothing(
     source: Path, unkilled: dict[str, bytes], tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -168,7 +170,7 @@ def test_resume_of_a_whole_dataset_with_other_settings_says_which(source: Path, 
     with pytest.raises(
         DatasetExistsError, match="packed: was packed from .* settings: encoding was 'keep', now it is 'raw'; image_s"
     ):
-        kseq.pack(source, tmp_path / "packed", workers=0, resume=True, encoding="raw", image_size=(8, 8))
+        kseq.pack(source, tmp_path / "packed", workers=0, resume=True, images=kseq.ImageSettings("raw", (8, 8)))
     assert files(tmp_path / "packed") == before
 
 

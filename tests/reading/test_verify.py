@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
-from kseq.storage.hdf5 import read_file_header
 from kseq.storage.index import Index
 from kseq.storage.shard_reader import ShardReader
-from kseq.storage.shard_schema import shard_schema
 
 Stretch = tuple[str, int, int]
 
@@ -183,7 +181,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
     shard = packed / "shard-00002.h5"
     with open(shard, "r+b") as file:
         file.truncate(shard.stat().st_size - 4096)
-    start = int(dataset.index.starts[2])
+    start = int(Index.open(dataset.path).starts[2])
     assert dataset.read(range(start))["image"].shape[0] == start
     with pytest.raises(DamagedError, match=f"^{shard}: has .* bytes, expected are .*$"):
         dataset.read([0, start])
@@ -192,7 +190,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
 def test_a_shard_that_shrinks_while_it_is_closed_is_refused(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kseq.reading.shard_cache.most_maps", lambda: 1)
     dataset = kseq.ShardDataset(packed)
-    start = int(dataset.index.starts[2])
+    start = int(Index.open(dataset.path).starts[2])
     dataset.read([start])
     dataset.read([0])
     shard = packed / "shard-00002.h5"
@@ -238,5 +236,5 @@ def test_a_flipped_offset_is_found_when_its_sample_is_read(packed_photos: Path, 
 def test_every_array_of_a_shard_is_among_those_that_are_flipped(numbered: Path) -> None:
     index = Index.open(str(numbered))
     path = numbered / "shard-00000.h5"
-    layout = read_file_header(str(path), shard_schema(index.fields, None))
-    assert {name for name, _, _ in places(path)} == {name for name, place in layout.places.items() if 0 not in place.shape}
+    locations = ShardReader(str(path), index.fields).header.locations
+    assert {name for name, _, _ in places(path)} == {name for name, array in locations.items() if 0 not in array.shape}

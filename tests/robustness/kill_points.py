@@ -95,7 +95,7 @@ class Killer:
         write_photos(self._photos, {"cat": 8, "dog": 4})
         self._pack(self._fresh)
         self._expected = _files(self._fresh)
-        self._pack(self._old, encoding="jpeg")
+        self._pack(self._old, images=kseq.ImageSettings("jpeg"))
         self._old_files = _files(self._old)
 
     def _pack(self, target: Path, **options: Any) -> None:

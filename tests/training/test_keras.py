@@ -43,7 +43,7 @@ def expected(seen: dict[str, Any], built: str, *epochs: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("built", BUILT)
 def test_fit_receives_every_sample_once_a_pass(seen: dict[str, Any], built: str, numbered: Path) -> None:
-    train = sorted(kseq.ShardDataset(numbered).index.splits["train"].tolist())
+    train = sorted(kseq.ShardDataset(numbered).split_ids("train").tolist())
     for name in ("plain", "validated", "shuffled"):
         found = batches(seen[f"fits, {built}"][name])
         for epoch in (found[:5], found[5:]):
@@ -139,7 +139,7 @@ def test_fit_is_the_same_for_any_workers(seen: dict[str, Any], workers: str) -> 
 def test_validation_and_evaluate_read_the_split_in_its_order_every_time(
     seen: dict[str, Any], workers: str, numbered: Path
 ) -> None:
-    ids = kseq.ShardDataset(numbered).index.splits["val"].tolist()
+    ids = kseq.ShardDataset(numbered).split_ids("val").tolist()
     twice = [ids[:16], ids[16:]] * 2
     assert batches(seen[workers]["fit"], "val") == twice
     assert batches(seen[workers]["evaluate"], "val") == twice[:2]

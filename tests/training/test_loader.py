@@ -25,6 +25,7 @@ import kseq
 from kseq import workers
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
@@ -411,11 +412,11 @@ def note_what_is_asked_for(loader: Loader, monkeypatch: pytest.MonkeyPatch, seco
     """Sample ids, in the order in which the disk is asked for them; each request takes so long."""
     asked: list[int] = []
 
-    def note(sample_ids: np.ndarray) -> None:
-        asked.extend(sample_ids.tolist())
+    def note(samples: LocatedSamples) -> None:
+        asked.extend(samples.sample_ids.tolist())
         time.sleep(seconds)
 
-    monkeypatch.setattr(loader._maker.dataset, "will_need", note)
+    monkeypatch.setattr(LocatedSamples, "will_need", note)
     return asked
 
 
