@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class ShardReader:
             self.header = _checked_header(file, fields, entry) if header is None else header
             self._file = MappedFile(file, self.header)
         self.num_rows = int(self.header.attributes["rows"])
+        self._row_arrays = _row_arrays(fields)
         self._has_asked_for_small_arrays = False
 
     def entry(self, number: int) -> ShardEntry:
@@ -159,18 +160,11 @@ class ShardReader:
             )
 
     def _checksum(self, row: int) -> int:
-        return row_checksum(self._stored_pieces(row))
-
-    def _stored_pieces(self, row: int) -> Iterator[np.ndarray]:
-        """What is stored of a row, as `kseq.storage.checksums.row_checksum` takes it."""
-        for field in self._fields:
-            if field.encoded:
-                yield self.stored(field.name, row)
-                yield self.piece(f"{field.name}/tiles", f"{field.name}/tile_offsets", row)
-            elif field.is_ragged:
-                yield self.ragged(field.name, row)
-            else:
-                yield self.array(field.name)[row]
+        arrays = self._file.arrays
+        pieces = [
+            arrays[name][row] if offsets is None else self.piece(name, offsets, row) for name, offsets in self._row_arrays
+        ]
+        return row_checksum(pieces)
 
     def check_all(self) -> list[str]:
         """Read every byte: one line for everything that is not as it should be."""
@@ -186,6 +180,22 @@ class ShardReader:
                 f"{self.path}: the arrays have digest {digest}, expected is {expected}: bytes beside the samples' have changed"
             )
         return lines
+
+
+def _row_arrays(fields: Sequence[Field]) -> list[tuple[str, str | None]]:
+    """The arrays that hold the stored bytes of a row, in the order of `kseq.storage.checksums.row_checksum`.
+
+    Each with the name of the array that says where the elements of each row begin; None where row `i` of the array is row `i`.
+    """
+    arrays: list[tuple[str, str | None]] = []
+    for field in fields:
+        if field.encoded:
+            arrays += [(f"{field.name}/bytes", f"{field.name}/offsets"), (f"{field.name}/tiles", f"{field.name}/tile_offsets")]
+        elif field.is_ragged:
+            arrays.append((f"{field.name}/values", f"{field.name}/offsets"))
+        else:
+            arrays.append((field.name, None))
+    return arrays
 
 
 def _checked_header(file: DatasetFile, fields: Sequence[Field], entry: ShardEntry | None) -> FileHeader:
