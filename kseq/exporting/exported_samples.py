@@ -11,7 +11,7 @@ import numpy as np
 
 from kseq.images.codecs import encode_pixels
 from kseq.images.crop_decoding import EncodedImages
-from kseq.images.formats import is_jpeg
+from kseq.images.formats import PNG, FileFormat, stored_format
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
 
@@ -28,15 +28,20 @@ class Picture(NamedTuple):
 
     Attributes:
         data: Its bytes: as they are stored, or of raw pixels a PNG.
-        suffix: `".jpg"` or `".png"`: what they are.
+        format: What they are.
         height: Of the upright image, in pixels.
         width: Of the same.
     """
 
     data: bytes
-    suffix: str
+    format: FileFormat
     height: int
     width: int
+
+    @property
+    def suffix(self) -> str:
+        """The end of the file's name."""
+        return self.format.suffixes[0]
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Exported:
 
     def _as_png(self, field: Field, ids: np.ndarray) -> Picture:
         (pixels,) = self._gathered(field, ids)
-        return Picture(encode_pixels(pixels), ".png", *pixels.shape[:2])
+        return Picture(encode_pixels(pixels), PNG, *pixels.shape[:2])
 
     def _splits_of(self, ids: np.ndarray) -> list[str | None]:
         found: list[str | None] = [None] * len(ids)
@@ -160,7 +165,7 @@ def _rising(ids: np.ndarray) -> np.ndarray:
 def _as_stored(stored: EncodedImages, place: int) -> Picture:
     data = stored.data[place].tobytes()
     height, width = stored.sizes[place].tolist()
-    return Picture(data, ".jpg" if is_jpeg(data) else ".png", height, width)
+    return Picture(data, stored_format(data), height, width)
 
 
 def _shortest(value: np.ndarray) -> Any:

@@ -30,13 +30,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kseq.exporting.exported_samples import Exported, Picture, Sample
-from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.formats import IMAGE_SUFFIXES, FileFormat
 from kseq.sources.base import SPLITS
 from kseq.storage.fields import Field
 
 __all__ = ["FolderWriter"]
 
-_FITTING = {".jpg": (".jpg", ".jpeg"), ".png": (".png",)}
 _ARCHIVE = re.compile(
     r"\.(tar|zip|npz|npy|h5|hdf5|json|parquet|arrow|tfrecords?(-\d+-of-\d+)?|array_?record\S*)$", re.IGNORECASE
 )
@@ -96,7 +95,7 @@ class FolderWriter:
 
     def _names(self, sample: Sample, picture: Picture) -> Iterator[bytes]:
         """What the image of a sample may be called: the best first."""
-        kept = _kept_name(sample.source, picture.suffix, self._keeps)
+        kept = _kept_name(sample.source, picture.format, self._keeps)
         if self._in_splits is None:
             first = kept.split(b"/")[0] if kept else b""
             self._in_splits = kept is None or os.fsdecode(first).lower() in SPLITS
@@ -186,7 +185,7 @@ def _split_of(sample: Sample) -> str:
     return sample.split if sample.split is not None and sample.split in SPLITS.values() else ""
 
 
-def _kept_name(source: bytes, suffix: str, keeps: bool) -> bytes | None:
+def _kept_name(source: bytes, file_format: FileFormat, keeps: bool) -> bytes | None:
     """What the source calls a sample, if a file below a folder can be called so."""
     *folders, name = os.fsdecode(source).split("/")
     stem, found = os.path.splitext(name)
@@ -194,7 +193,9 @@ def _kept_name(source: bytes, suffix: str, keeps: bool) -> bytes | None:
         return None
     if "\0" in name or any(each == "" or each.startswith(".") or "\0" in each for each in (*folders, name)):
         return None
-    return source if keeps or found.lower() in _FITTING[suffix] else os.fsencode("/".join([*folders, stem + suffix]))
+    if keeps or found.lower() in file_format.suffixes:
+        return source
+    return os.fsencode("/".join([*folders, stem + file_format.suffixes[0]]))
 
 
 def _numbered(stem: str, suffix: str) -> Iterator[bytes]:

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.exporting.exported_samples import Exported, Sample
+from kseq.exporting.exported_samples import Exported, Picture, Sample
 from kseq.exporting.rolling_files import RollingWriter
 from kseq.sources.tf_example import example_class
 from kseq.sources.tfrecord import framed
@@ -37,7 +37,6 @@ from kseq.storage.fields import Field
 __all__ = ["RecordsWriter"]
 
 _BOX, _CLASS, _MASK = "image/object/bbox", "image/object/class", "image/segmentation/class"
-_FORMATS = {".jpg": b"jpeg", ".png": b"png"}
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 # Which of its lists a feature has, and the values in it.
@@ -93,14 +92,14 @@ class _RecordFile:
         first = next(iter(sample.pictures.values()))
         features: dict[str, _Values] = {
             "image/filename": _bytes([sample.source]),
-            "image/format": _bytes([_FORMATS[first.suffix]]),
+            "image/format": _bytes([_format_name(first)]),
             "image/height": _whole([first.height]),
             "image/width": _whole([first.width]),
         }
         for name, picture in sample.pictures.items():
             features[_feature_name(fields[name], fields)] = _bytes([picture.data])
             if fields[name].content == "mask":
-                features[f"{_MASK}/format"] = _bytes([_FORMATS[picture.suffix]])
+                features[f"{_MASK}/format"] = _bytes([_format_name(picture)])
         return features
 
     def _of_value(self, field: Field, value: np.ndarray, sample: Sample) -> dict[str, _Values]:
@@ -127,6 +126,11 @@ class _RecordFile:
         with self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
+
+
+def _format_name(picture: Picture) -> bytes:
+    """What TensorFlow's own scripts call a format: `jpeg` or `png`."""
+    return picture.format.name.lower().encode()
 
 
 def _bytes(values: Sequence[bytes]) -> _Values:

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 
 from kseq.exporting.exported_samples import Exported, Sample
 from kseq.exporting.rolling_files import RollingWriter
+from kseq.images.formats import PNG
 from kseq.storage.fields import Field
 
 __all__ = ["TarsWriter"]
@@ -44,7 +45,7 @@ def _columns(fields: Mapping[str, Field]) -> dict[str, str]:
     """What holds each field; an image that is alone, `kseq pack` finds by itself."""
     images = [name for name, each in fields.items() if each.content == "image"]
     others = [name for name in fields if name not in images]
-    columns = {name: f"{name}.png" if fields[name].is_pixels else f"json.{name}" for name in others}
+    columns = {name: f"{name}{PNG.suffixes[0]}" if fields[name].is_pixels else f"json.{name}" for name in others}
     return columns if len(images) == 1 else {name: name for name in images} | columns
 
 

@@ -46,8 +46,7 @@ TARS = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2|txz)"
 
 # What stands for the first of the usual images; no file has this as its column.
 _ANY_IMAGE, _FOLDER = "(image)", "(folder)"
-_FIRST = ("jpg", "jpeg", "png", "webp")
-_IMAGES = (*_FIRST, *(suffix[1:] for suffix in IMAGE_SUFFIXES if suffix[1:] not in _FIRST))
+_IMAGES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 _PIECE_BYTES = 1 << 20
 
 
