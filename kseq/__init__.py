@@ -18,13 +18,21 @@ from kseq.editing.merge import MergeReport, merge
 from kseq.editing.relabel import RelabelReport, relabel
 from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
-from kseq.editing.transaction import undo
+from kseq.editing.transaction import UndoReport, undo
 from kseq.errors import KseqError
 from kseq.exporting.export import ExportReport, export
 from kseq.packing.pack import PackReport, pack
+from kseq.packing.settings import ImageSettings
 from kseq.reading.dataset import ShardDataset
+from kseq.reading.label_counts import SplitCounts
 from kseq.reading.verify import VerifyReport, verify
-from kseq.training.augment import CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.sources.column_roles import Columns
+from kseq.sources.registry import SOURCE_FORMATS
+from kseq.storage.fields import Field
+from kseq.storage.rejected import Rejected
+from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
+from kseq.training.batch_functions import BatchFunction
+from kseq.training.block_shuffle import BlockShuffle
 
 if TYPE_CHECKING:
     from kseq.training.sequence import ShardSequence
@@ -32,22 +40,32 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "SOURCE_FORMATS",
     "AddFieldReport",
     "AppendReport",
+    "Augmentation",
+    "BatchFunction",
+    "BlockShuffle",
     "CenterCrop",
+    "Columns",
     "CompactReport",
     "DropReport",
     "ExportReport",
+    "Field",
+    "ImageSettings",
     "KseqError",
     "MergeReport",
     "PackReport",
     "RandomFlip",
     "RandomResizedCrop",
+    "Rejected",
     "RelabelReport",
     "RenameClassReport",
     "ShardDataset",
     "ShardSequence",
+    "SplitCounts",
     "SplitReport",
+    "UndoReport",
     "VerifyReport",
     "add_field",
     "append",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
-from typing import Any
+from typing import Any, TypeVar
 
 from kseq.errors import ArgumentError
 
-__all__ = ["absolute", "path_text", "whole", "whole_pair"]
+__all__ = ["absolute", "instance", "path_text", "whole", "whole_pair"]
+
+T = TypeVar("T")
 
 
 def path_text(name: str, value: Any) -> str:
@@ -24,6 +26,19 @@ def path_text(name: str, value: Any) -> str:
     if "\0" in text:
         raise ArgumentError(f"{name}={value!r}: has a zero byte, which no path has")
     return text
+
+
+def instance(name: str, value: T | None, kind: type[T]) -> T:
+    """An object of a class; None stands for one with the defaults.
+
+    Raises:
+        ArgumentError: Where it is anything else.
+    """
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise ArgumentError(f"{name}={value!r}: allowed is a kseq.{kind.__name__}")
+    return value
 
 
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:

@@ -90,3 +90,8 @@ def saying(words: str) -> Iterator[None]:
         yield
     except ImageError as error:
         raise type(error)(f"{words} {error}") from error
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on one line; its type if it has no message."""
+    return " ".join(str(error).split()) or type(error).__name__

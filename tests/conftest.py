@@ -15,12 +15,26 @@ from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """How many processes run the tests: one for each core for a whole folder, none besides this one for single files."""
+    names_files = any(Path(argument.split("::")[0]).suffix == ".py" for argument in config.args)
+    return 0 if names_files else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What belongs to a campaign is slow as well, so that `-m "not slow"` leaves it out."""
+    for item in items:
+        if item.get_closest_marker("campaign") is not None:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw dataset of 100 numbered samples of 4 x 4 pixels in 7 shards: 80 train, 20 val, classes a, b, c."""
     root = tmp_path_factory.mktemp("numbered")
     write_numbered(root / "photos", {"a": 50, "b": 30, "c": 20})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), val=0.2, shard_bytes=800, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), val=0.2, shard_bytes=800, workers=0)
     return root / "packed"
 
 

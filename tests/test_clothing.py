@@ -16,7 +16,7 @@ import kseq
 
 CLOTHING = Path(__file__).parent.parent.parent / "shared" / "data" / "clothing-dataset-small"
 
-pytestmark = pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")]
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -31,7 +31,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("clothing") / "raw"
-    kseq.pack(CLOTHING, target, encoding="raw", image_size=(224, 224))
+    kseq.pack(CLOTHING, target, images=kseq.ImageSettings("raw", (224, 224)))
     return target
 
 
@@ -39,7 +39,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_counts_are_those_of_the_folders(encoding: str, request: pytest.FixtureRequest) -> None:
     dataset = kseq.ShardDataset(request.getfixturevalue(encoding))
     assert dataset.splits == {"train": 3068, "val": 341, "test": 372}
-    assert len(dataset.classes) == 10
+    assert len(dataset.class_names) == 10
     assert not dataset.rejected()
 
 

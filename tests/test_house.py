@@ -35,7 +35,7 @@ def test_every_error_is_a_kseq_error_and_a_builtin_that_fits(name: str) -> None:
     assert issubclass(error, (ValueError, IndexError, OSError, RuntimeError))
 
 
-@pytest.mark.parametrize("name", kseq.__all__)
+@pytest.mark.parametrize("name", [name for name in kseq.__all__ if not isinstance(getattr(kseq, name), tuple)])
 def test_every_public_name_has_a_docstring(name: str) -> None:
     thing = getattr(kseq, name)
     assert inspect.getdoc(thing)

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import SourceError
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.compatibility import (
     class_numbers,
     common_field,
     dataset_classes,
-    describe_field,
-    renumbered,
     row_layouts,
     unite_classes,
 )
@@ -24,9 +22,6 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
 __all__ = ["AdaptedSource", "fit"]
-
-# What is moved along with its image, and so has to lie in a shard with it.
-_MOVED = ("boxes", "labels")
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class AdaptedSource:
     Attributes:
         source: The source, with the class numbers and the values that the dataset's samples have.
         fields: What each sample of the dataset holds, with the classes that are new.
-        beside: The values that do not go into shards, for each such field the number of its place in `SourceImage.more`; of a
+        beside: The values that do not go into shards, for each such field the number of its place in `SourceImage.values`; of a
             label None.
     """
 
@@ -48,11 +43,11 @@ class AdaptedSource:
         """A field that does not go into shards, of some images of the source, `(n,)` int64."""
         place, found = self.beside[field.name], self.source.images
         chosen = (found[number] for number in images.tolist())
-        values = [image.label if place is None else image.more[place] for image in chosen]
+        values = [image.label if place is None else image.values[place] for image in chosen]
         return [np.asarray(value, field.dtype) for value in values]
 
 
-def fit(source: Source, name: str, index: Index, settings: Settings) -> AdaptedSource:
+def fit(source: Source, name: str, index: Index, settings: ImageSettings) -> AdaptedSource:
     """Make a source fit a dataset, before any image is read.
 
     Args:
@@ -70,16 +65,16 @@ def fit(source: Source, name: str, index: Index, settings: Settings) -> AdaptedS
     fields = tuple(_fitted(each, its[each.name], index.path, name) for each in index.fields)
     stored = {each.name for each in index.stored_fields}
     for each in fields:
-        if each.name not in stored and each.content in _MOVED:
+        if each.name not in stored and each.handler.follows_image:
             raise SourceError(
                 f"{index.path}: field {each.name!r} lies beside the shards, and is moved along with its image: "
                 f"kseq compact {index.path} brings it into them"
             )
     classes = dataset_classes(fields, unite_classes(index.class_names, source.class_names))
-    has_label = any(each.content == "label" for each in fields)
+    has_label = any(field.is_label for field in fields)
     labels = class_numbers(source.class_names, classes) if has_label else None
     wanted = {each.name: each for each in fields}
-    others = [each for each in source.fields[1:] if each.content != "label"]
+    others = [field for field in source.fields[1:] if not field.is_label]
     images = _renumbered(source, others, wanted, labels)
     places: dict[str, int | None] = {each.name: place for place, each in enumerate(others)}
     new = tuple(each if each.is_pixels else wanted[each.name] for each in source.fields)
@@ -94,7 +89,7 @@ def _check_stored(index: Index) -> None:
         then = stored.get(each.name, each)
         if row_layouts([each]) != row_layouts([then]):
             raise SourceError(
-                f"{index.path}: field {each.name!r} is {describe_field(each)}, in its shards {describe_field(then)}: "
+                f"{index.path}: field {each.name!r} is {each.describe()}, in its shards {then.describe()}: "
                 f"kseq compact {index.path} mends that"
             )
 
@@ -115,17 +110,9 @@ def _fitted(field: Field, its: Field, path: str, source: str) -> Field:
         size = field.shape[:2] if field.encoded and its.encoded else its.shape[:2]
         common_field(field, replace(its, shape=(*size, *its.shape[2:])), path, source)
         return field
-    if not _fits(field, its):
-        raise SourceError(f"{source}: field {field.name!r} is {describe_field(its)}, in {path} it is {describe_field(field)}")
+    if not field.handler.accepts(its):
+        raise SourceError(f"{source}: field {field.name!r} is {its.describe()}, in {path} it is {field.describe()}")
     return replace(field, class_names=unite_classes(field.class_names, its.class_names))
-
-
-def _fits(field: Field, its: Field) -> bool:
-    """Whether values of a source can be those of a field: of the same form, or whole numbers where others have fractions."""
-    if its.content != field.content:
-        return False
-    same_shape = its.shape == field.shape or (field.content == "numbers" and field.is_ragged and len(its.shape) < 2)
-    return same_shape and (its.dtype, field.dtype) in ((field.dtype, field.dtype), ("<i8", "<f4"))
 
 
 def _renumbered(
@@ -139,12 +126,12 @@ def _renumbered(
         if form.is_pixels:
             return found
         shaped = np.asarray(found).reshape(-1) if form.is_ragged and np.ndim(found) == 0 else np.asarray(found)
-        return renumbered(shaped, numbers[place]).astype(form.dtype, copy=False)
+        return form.handler.renumber(shaped, numbers[place]).astype(form.dtype, copy=False)
 
     def image(found: SourceImage) -> SourceImage:
-        if found.refused is not None:
+        if found.rejection is not None:
             return found
         label = found.label if labels is None or found.label < 0 else int(labels[found.label])
-        return found._replace(label=label, more=tuple(value(place, each) for place, each in enumerate(found.more)))
+        return found._replace(label=label, values=tuple(value(place, each) for place, each in enumerate(found.values)))
 
     return [image(each) for each in source.images]

@@ -15,15 +15,15 @@ from kseq.editing.sample_lists import read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources import cell_types as values
-from kseq.sources.assemble import class_numbers
-from kseq.sources.cell_types import Refused
+from kseq.sources.assemble import number_classes
+from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL
 from kseq.storage.fields import LABEL, Field, check_field_name
 from kseq.storage.index import Index
 
 __all__ = ["AddFieldReport", "add_field"]
 
-_CONTENTS = ("text", "weight")
+_KINDS = ("text", "sample_weight")
 _PACKED = ("image", "mask", "boxes", "labels")
 _MOST_FLOAT, _MOST_WHOLE = float(np.finfo(np.float32).max), int(np.iinfo(np.int64).max)
 
@@ -64,7 +64,7 @@ class _Asked(NamedTuple):
 
     name: str
     column: str | None
-    content: str | None
+    kind: str | None
     default: Any
     class_names: Sequence[str] | None
 
@@ -75,7 +75,7 @@ def add_field(
     file: str | os.PathLike[str],
     *,
     column: str | None = None,
-    content: str | None = None,
+    kind: str | None = None,
     default: Any = None,
     class_names: Sequence[str] | None = None,
     replace: bool = False,
@@ -92,7 +92,7 @@ def add_field(
             sources, and one of values, which are what `kseq.pack` makes of them as a target. Or
             an `.npy` array with a row for each sample id, dropped ones included: numbers, weights or class numbers.
         column: The column of the values; None for one that is called like the field, or the only one that is left.
-        content: `"text"` or `"weight"`, if it is to be that; None for numbers or labels, as the cells tell.
+        kind: `"text"` or `"sample_weight"`, if it is to be that; None for numbers or labels, as the cells tell.
         default: A cell for samples of which the file says nothing; None: each one that was not dropped needs a value.
         class_names: All classes of a label, in the order of their numbers; None for those found, in theirs.
         replace: The new field takes the place of one that is called so.
@@ -105,16 +105,16 @@ def add_field(
         WriteError: Where the operating system refuses; the dataset is then as it was.
     """
     check_field_name(name)
-    asked = _Asked(name, column, content, default, class_names)
+    asked = _Asked(name, column, kind, default, class_names)
     _check_together(asked)
     with begin_transaction(dataset) as change:
         index = change.index
         replaced = _check_free(index, name, replace)
         is_array = os.fsdecode(file).lower().endswith(".npy")
         made = _from_array(index, os.fsdecode(file), asked) if is_array else _from_table(index, file, asked)
-        label_names = made.class_names if made.field.content == "label" else None
+        label_names = made.class_names if made.field.kind == "label" else None
         change.publish(
-            f"add-field {name} ({made.field.content}) from {os.path.basename(os.fsdecode(file))!r}",
+            f"add-field {name} ({made.field.kind}) from {os.path.basename(os.fsdecode(file))!r}",
             columns={**without(dict(index.columns), name), **made.column},
             **with_fields(index, _fields(index, made.field), label_names),
         )
@@ -122,9 +122,9 @@ def add_field(
 
 
 def _check_together(asked: _Asked) -> None:
-    if asked.content is not None and (asked.content not in _CONTENTS or asked.name == "label"):
-        allowed = "none for the label" if asked.name == "label" else f"{', '.join(_CONTENTS)}, or none for numbers and labels"
-        raise ArgumentError(f"content={asked.content!r}: allowed is {allowed}; images, masks and boxes come by kseq pack")
+    if asked.kind is not None and (asked.kind not in _KINDS or asked.name == "label"):
+        allowed = "none for the label" if asked.name == "label" else f"{', '.join(_KINDS)}, or none for numbers and labels"
+        raise ArgumentError(f"kind={asked.kind!r}: allowed is {allowed}; images, masks and boxes come by kseq pack")
     if asked.class_names is not None and asked.name != "label":
         raise ArgumentError(f"class_names: goes with the field 'label', found {asked.name!r}")
 
@@ -134,10 +134,8 @@ def _check_free(index: Index, name: str, replace: bool) -> bool:
     found = next((each for each in index.fields if each.name == name), None)
     if found is None:
         return False
-    if found.content in _PACKED:
-        raise ArgumentError(
-            f"{index.path}: field {name!r} is {found.content}, which comes by kseq pack alone: take another name"
-        )
+    if found.kind in _PACKED:
+        raise ArgumentError(f"{index.path}: field {name!r} is {found.kind}, which comes by kseq pack alone: take another name")
     if not replace:
         raise ArgumentError(f"{index.path}: has a field {name!r} already (--replace takes its place)")
     return True
@@ -148,7 +146,7 @@ def _fields(index: Index, field: Field) -> list[Field]:
     names = [each.name for each in index.fields]
     if field.name in names:
         return [field if each.name == field.name else each for each in index.fields]
-    place = 1 if field.content == "label" else len(names)
+    place = 1 if field.kind == "label" else len(names)
     return [*index.fields[:place], field, *index.fields[place:]]
 
 
@@ -165,9 +163,9 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
     given = [asked.default if has_default and values.is_missing(cell) else cell for cell in cells]
     field, class_names, found = _typed(asked, [*given, *([asked.default] if has_default else [])])
     for row, value in zip(named.rows, found, strict=False):
-        if isinstance(value, Refused):
+        if isinstance(value, Rejection):
             raise SourceError(f"{named.path}: row {row} {value}")
-    if has_default and isinstance(found[-1], Refused):
+    if has_default and isinstance(found[-1], Rejection):
         raise ArgumentError(f"default={asked.default!r}: {found[-1]}")
     all_ids = np.concatenate([named.ids, left])
     all_values = [*found[: len(cells)], *(found[-1:] * len(left))]
@@ -179,15 +177,15 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
 def _typed(asked: _Asked, cells: Sequence[Any]) -> tuple[Field, tuple[str, ...], list[Any]]:
     """What a column is, its classes, and the value of each cell."""
     if asked.name == "label":
-        names, numbers = class_numbers(cells, asked.class_names)
+        names, numbers = number_classes(cells, asked.class_names)
         return LABEL, names, list(numbers)
-    convert = {"text": values.text, "weight": values.weight, None: values.target}[asked.content]
+    convert = {"text": values.parse_text, "sample_weight": values.parse_weights, None: values.parse_target}[asked.kind]
     field, found = convert(asked.name, cells)
     return field, field.class_names, found
 
 
 def _from_array(index: Index, path: str, asked: _Asked) -> _Made:
-    if asked.column is not None or asked.default is not None or asked.content == "text":
+    if asked.column is not None or asked.default is not None or asked.kind == "text":
         raise ArgumentError(f"{path}: an array has no columns, a value for every sample, and no text")
     array = _load(path)
     if array.ndim < 1 or len(array) != index.num_samples or array.dtype.kind not in "biuf":
@@ -198,7 +196,7 @@ def _from_array(index: Index, path: str, asked: _Asked) -> _Made:
     if asked.name == "label":
         names, column = _class_column(path, array, asked.class_names)
         return _Made(LABEL, names, {"label": column}, len(array), 0)
-    field = Field(asked.name, asked.content or "numbers", False, *_number_form(path, array, asked.content == "weight"))
+    field = Field(asked.name, asked.kind or "numbers", False, *_number_form(path, array, asked.kind == "sample_weight"))
     return _Made(field, (), {asked.name: np.asarray(array, field.dtype)}, len(array), 0)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import absolute
+from kseq.arguments import absolute, instance
 from kseq.editing.adapt_source import AdaptedSource, fit
 from kseq.editing.columns import Piece, joined
 from kseq.editing.transaction import Transaction, begin_transaction, sweep
@@ -25,7 +25,7 @@ from kseq.packing.plan import Plan, make_plan
 from kseq.packing.progress import Progress
 from kseq.packing.resume_record import stamps_digest
 from kseq.packing.run import check_workers, run_tasks
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.column_roles import Columns
 from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
@@ -79,17 +79,8 @@ def append(
     dataset: str | os.PathLike[str],
     source: str | os.PathLike[str] | Iterable[Any],
     *,
+    columns: Columns | None = None,
     source_format: str | None = None,
-    image: str | Sequence[str] | None = None,
-    label: str | None = None,
-    targets: Mapping[str, str] | None = None,
-    mask: str | None = None,
-    boxes: str | None = None,
-    box_labels: str | None = None,
-    text: str | None = None,
-    weight: str | None = None,
-    split_column: str | None = None,
-    group: str | None = None,
     root: str | os.PathLike[str] | None = None,
     follow_links: bool = False,
     val: float = 0.0,
@@ -116,17 +107,9 @@ def append(
     Args:
         dataset: The dataset's folder.
         source: A folder, a file, a pattern or an iterable: this and the arguments down to `on_error` are as in `kseq.pack`.
+        columns: Which columns of the source are what; None for the usual names. By its `group`, only new samples are held
+            together.
         source_format: What the source is.
-        image: The column of the images; several for several image fields.
-        label: That of the classes.
-        targets: Field name to column.
-        mask: The column of masks.
-        boxes: That of boxes.
-        box_labels: That of their classes.
-        text: That of text.
-        weight: That of weights.
-        split_column: That of splits.
-        group: That of groups; only the new samples are held together by it.
         root: The folder that the paths of a table are relative to.
         follow_links: Follow links out of the folder of images, and links to folders.
         val: Share of the new images for the split `val`.
@@ -159,25 +142,14 @@ def append(
     if executor is not None:
         # Its workers may be in other folders.
         source, root = absolute(source), absolute(root)
-    columns = Columns.of(
-        image=image,
-        targets=targets,
-        label=label,
-        split=split_column,
-        group=group,
-        mask=mask,
-        boxes=boxes,
-        box_labels=box_labels,
-        text=text,
-        weight=weight,
-    )
+    wanted = instance("columns", columns, Columns)
     with ExitStack() as stack:
         change = stack.enter_context(begin_transaction(target_apart(source, dataset), sweeps=not resume))
         index = change.index
         index.check_digest()
-        opened = opened_source(source, index.path, source_format, columns, root, None, follow_links=follow_links)
+        opened = opened_source(source, index.path, source_format, wanted, root, None, follow_links=follow_links)
         found = stack.enter_context(opened)
-        settings = Settings.parse(index.settings, index.path)
+        settings = ImageSettings.parse(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"
         fitted = fit(found, name, index, settings)
         fractions = {"val": val, "test": test}

@@ -9,14 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.cell_types import class_name
+from kseq.sources.cell_types import parse_class_name
 from kseq.storage.compatibility import dataset_classes
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
 __all__ = ["ClassNumbers", "class_field", "class_names", "no_class", "with_class_names", "with_fields"]
 
-_WITH_CLASSES = ("label", "multi_label", "labels")
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _MOST_NAMES = 10
 
@@ -27,22 +26,22 @@ def class_field(index: Index, name: str) -> Field:
     Raises:
         ArgumentError: Where there is none.
     """
-    found = {each.name: each for each in index.fields if each.content in _WITH_CLASSES}
+    found = {each.name: each for each in index.fields if each.handler.has_class_names}
     if name in found:
         return found[name]
-    others = {each.name: each.content for each in index.fields}
+    others = {each.name: each.kind for each in index.fields}
     what = f"field {name!r} is {others[name]}" if name in others else f"there is no field {name!r}"
     raise ArgumentError(f"{index.path}: {what}, those with classes are {', '.join(found) or 'none'}")
 
 
 def class_names(index: Index, field: Field) -> tuple[str, ...]:
     """The class of each number of a field."""
-    return index.class_names if field.content == "label" else field.class_names
+    return field.handler.class_names(index.class_names)
 
 
 def with_class_names(index: Index, field: Field, names: Sequence[str]) -> dict[str, Any]:
     """What changes in the contents of an index where a field gets these class names."""
-    if field.content == "label":
+    if field.is_label:
         return {"class_names": tuple(names)}
     return with_fields(
         index, [replace(each, class_names=tuple(names)) if each.name == field.name else each for each in index.fields]
@@ -93,7 +92,7 @@ class ClassNumbers:
         Raises:
             SourceError: Where it names none.
         """
-        name = class_name(cell)
+        name = parse_class_name(cell)
         if name is None:
             raise SourceError("has no label" if cell is None or str(cell).strip() == "" else f"{str(cell)[:40]!r} is no class")
         if name in self._numbers:

@@ -9,7 +9,6 @@ import numpy as np
 
 from kseq.errors import DamagedError
 from kseq.reading.shard_cache import ShardCache
-from kseq.storage.compatibility import renumbered
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
@@ -102,7 +101,7 @@ def joined(field: Field, pieces: Iterable[Piece]) -> dict[str, np.ndarray]:
     """
     if not field.is_ragged:
         shape = tuple(length or 0 for length in field.shape)
-        rows = [renumbered(each.array(field.name), each.numbers) for each in pieces]
+        rows = [field.handler.renumber(each.array(field.name), each.numbers) for each in pieces]
         return {field.name: np.concatenate([np.empty((0, *shape), field.dtype), *rows])}
     values = [np.empty((0, *(length or 0 for length in field.shape[1:])), field.dtype)]
     offsets, total = [np.zeros(1, "<u8")], 0
@@ -110,7 +109,7 @@ def joined(field: Field, pieces: Iterable[Piece]) -> dict[str, np.ndarray]:
         found, its = each.array(f"{field.name}/values"), each.array(f"{field.name}/offsets")
         if int(its[0]) != 0 or int(its[-1]) != len(found) or (its[1:] < its[:-1]).any():
             raise DamagedError(f"{each.path}: {field.name}/offsets do not rise from 0 to {len(found)}: bytes have changed")
-        values.append(renumbered(found, each.numbers))
+        values.append(field.handler.renumber(found, each.numbers))
         offsets.append(its[1:] + np.uint64(total))
         total += len(found)
     return {f"{field.name}/values": np.concatenate(values), f"{field.name}/offsets": np.concatenate(offsets)}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseq.editing.transaction import Transaction, begin_transaction, sweep
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.compatibility import row_layouts
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
@@ -196,7 +197,7 @@ class _Work:
         path = os.path.join(index.path, shard_name(number))
         with ShardWriter.publishing(path, index.fields, index.dataset_id, number) as writer:
             for place in group:
-                for each in dataset.collection.shards.get(place).rejected():
+                for each in sample_reader(dataset).collection.shards.get(place).rejected():
                     writer.reject(each.path, each.reason)
                 for ids in self._parts(place):
                     self._copy(dataset, ids, writer)
@@ -213,23 +214,22 @@ class _Work:
         return (ids[first : first + step] for first in range(0, len(ids), step))
 
     def _copy(self, dataset: ShardDataset, ids: np.ndarray, writer: ShardWriter) -> None:
-        dataset.check(ids)
-        values = {each.name: _stored(dataset, each, ids) for each in self._index.fields}
-        for place, (reader, row) in enumerate(dataset.places(ids)):
-            writer.add(reader.source(row), {name: value[place] for name, value in values.items()})
+        samples = sample_reader(dataset).locate(ids)
+        samples.check()
+        values = {field.name: _stored(field, samples) for field in self._index.fields}
+        for position, (reader, row) in enumerate(samples):
+            writer.add(reader.source(row), {name: value[position] for name, value in values.items()})
         self._done += len(ids)
         if self._progress is not None:
             self._progress(self._done, self._total)
 
 
-def _stored(dataset: ShardDataset, field: Field, ids: np.ndarray) -> Sequence[EncodedImage | np.ndarray] | np.ndarray:
+def _stored(field: Field, samples: LocatedSamples) -> Sequence[EncodedImage | np.ndarray] | np.ndarray:
     """A field of some samples, as it is to be written again."""
     if field.encoded:
-        found = dataset.stored(field.name, ids)
+        found = samples.encoded_images(field.name)
         parts = zip(found.data, found.sizes.tolist(), found.orientations.tolist(), strict=True)
         return [EncodedImage(data.tobytes(), height, width, orientation) for data, (height, width), orientation in parts]
     if field.is_ragged:
-        return dataset.ragged(field.name, ids)
-    values: np.ndarray = np.empty((len(ids), *(length or 0 for length in field.shape)), field.dtype)
-    dataset.gather(field.name, ids, values)
-    return values
+        return samples.pieces(field.name)
+    return samples.values(field.name)

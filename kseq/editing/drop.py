@@ -15,6 +15,7 @@ from kseq.errors import ArgumentError, OutOfRangeError
 from kseq.reading.dataset import ShardDataset
 from kseq.reading.label_counts import SplitCounts, count_splits, read_labels
 from kseq.reading.where import describe_condition
+from kseq.reading.where_text import parse_conditions
 from kseq.storage.index import Index
 
 __all__ = ["DropReport", "drop"]
@@ -51,7 +52,7 @@ def drop(
     dataset: str | os.PathLike[str],
     *,
     ids: Iterable[int] | np.ndarray | None = None,
-    where: Mapping[str, Any] | None = None,
+    where: Mapping[str, Any] | Sequence[str] | None = None,
     sources: Sequence[str | bytes] | None = None,
     rejected_by: str | os.PathLike[str] | None = None,
     missing_ok: bool = False,
@@ -64,7 +65,8 @@ def drop(
     Args:
         dataset: The folder of the dataset.
         ids: `(n,)` sample ids.
-        where: Field name to condition, as `ShardDataset.where` takes them; all must hold.
+        where: Field name to condition, or conditions as text such as `"height>0.5"`, as `ShardDataset.where` takes them; all
+            must hold.
         sources: Where samples came from, as `ShardDataset.source` tells it.
         rejected_by: A file that names samples: one a line, by sample id or source, or a
             table with a column `id`, `source` or `path`.
@@ -82,6 +84,7 @@ def drop(
     Example:
         >>> kseq.drop("flowers", ids=[3, 17])
         >>> kseq.drop("flowers", where={"label": "rose", "height": lambda values: values > 0.5})
+        >>> kseq.drop("flowers", where=["label=rose", "height>0.5"])
     """
     given = {"ids": ids, "where": where, "sources": sources, "rejected_by": rejected_by}
     ways = [name for name, value in given.items() if value is not None]
@@ -91,10 +94,11 @@ def drop(
         raise ArgumentError(f"sources={sources!r}: allowed are several, in a list")
     with begin_transaction(dataset) as change:
         index, unknown = change.index, 0
+        conditions: Mapping[str, Any] = {}
         if ids is not None:
             chosen = _checked(index, ids)
         elif where is not None:
-            chosen = _matching(index, where)
+            chosen, conditions = _matching(index, where)
         elif sources is not None:
             chosen, unknown = find_sources(index, sources, missing_ok=missing_ok)
         else:
@@ -112,7 +116,7 @@ def drop(
             )
         labels = read_labels(index)
         before = after = count_splits(index, index.splits, labels)
-        said = f"drop {_counted(new.size)}{_how(where, rejected_by)}" if new.size else None
+        said = f"drop {_counted(new.size)}{_how(conditions, rejected_by)}" if new.size else None
         if said is not None:
             kept = {name: ids[~gone[ids]] for name, ids in index.splits.items()}
             splits = {name: ids for name, ids in kept.items() if ids.size}
@@ -137,20 +141,23 @@ def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
     return asked.astype(np.int64)
 
 
-def _matching(index: Index, where: Mapping[str, Any]) -> np.ndarray:
-    """The sample ids for which all conditions hold, of those that were not dropped."""
-    if not isinstance(where, Mapping) or not where:
-        raise ArgumentError(f"where={where!r}: allowed are names of fields, one or more, each with a condition")
+def _matching(index: Index, where: Mapping[str, Any] | Sequence[str]) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """The sample ids for which all conditions hold, of those that were not dropped; and the conditions, by field."""
+    if not isinstance(where, (Mapping, list, tuple)) or not where:
+        raise ArgumentError(
+            f"where={where!r}: allowed are names of fields, each with a condition, or a list of conditions such as 'height>0.5'"
+        )
     with ShardDataset(index.path) as dataset:
-        chosen = dataset.where(**where)
-        return chosen.sample_ids(np.arange(len(chosen)))
+        conditions = where if isinstance(where, Mapping) else parse_conditions(where, dataset.fields, dataset.class_names)
+        chosen = dataset.where(**conditions)
+        return chosen.sample_ids(np.arange(len(chosen))), conditions
 
 
-def _how(where: Mapping[str, Any] | None, rejected_by: str | os.PathLike[str] | None) -> str:
+def _how(where: Mapping[str, Any], rejected_by: str | os.PathLike[str] | None) -> str:
     """The end of the line for the history."""
     if rejected_by is not None:
         return f" named by {os.path.basename(os.fspath(rejected_by))}"
-    conditions = [describe_condition(name, value) for name, value in (where or {}).items()]
+    conditions = [describe_condition(name, value) for name, value in where.items()]
     return f" by {', '.join(conditions)}" if conditions else ""
 
 

@@ -192,10 +192,8 @@ def _columns(indexes: Sequence[Index], fields: Sequence[Field], classes: Sequenc
 
 
 def _class_numbers(index: Index, field: Field, classes: Sequence[str]) -> np.ndarray | None:
-    if field.content == "label":
-        return class_numbers(index.class_names, classes)
-    own = next(each.class_names for each in index.fields if each.name == field.name)
-    return class_numbers(own, field.class_names)
+    own = next(each for each in index.fields if each.name == field.name)
+    return class_numbers(own.handler.class_names(index.class_names), field.handler.class_names(classes))
 
 
 def _has_column(index: Index, field: Field) -> bool:

@@ -15,7 +15,7 @@ from kseq.editing.columns import column_of, rows_of, with_values, without
 from kseq.editing.sample_lists import read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import SourceError
-from kseq.sources.cell_types import listed
+from kseq.sources.cell_types import parse_list
 from kseq.sources.column_roles import USUAL
 from kseq.storage.fields import Field
 
@@ -105,7 +105,7 @@ def relabel(
 def _value(field: Field, classes: ClassNumbers, cell: Any, place: str) -> np.ndarray:
     try:
         if field.is_ragged:
-            return np.array([classes.find(each) for each in listed(cell)], field.dtype)
+            return np.array([classes.find(each) for each in parse_list(cell)], field.dtype)
         return np.array(classes.find(cell), field.dtype)
     except SourceError as error:
         raise SourceError(f"{place}: {error}") from error
@@ -113,7 +113,7 @@ def _value(field: Field, classes: ClassNumbers, cell: Any, place: str) -> np.nda
 
 def _check_boxes(field: Field, path: str, rows: Sequence[int], before: Sequence[np.ndarray], now: Sequence[np.ndarray]) -> None:
     """Raise SourceError where the labels of boxes are not as many as before."""
-    if field.content != "labels":
+    if field.handler.leader is None:
         return
     for row, old, new in zip(rows, before, now, strict=True):
         if len(old) != len(new):

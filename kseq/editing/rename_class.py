@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kseq.editing.classes import class_field, class_names, no_class, with_class_names
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
-from kseq.sources.cell_types import class_name
+from kseq.sources.cell_types import parse_class_name
 
 __all__ = ["RenameClassReport", "rename_class"]
 
@@ -52,7 +52,7 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
             raise ArgumentError(f"{change.folder}: {field}: {no_class(names, old)}")
         if new in names:
             raise ArgumentError(f"{change.folder}: {field}: there is a class {new!r} already: kseq relabel makes one of two")
-        if class_name(new) != new:
+        if parse_class_name(new) != new:
             raise ArgumentError(f"new={new!r}: allowed is a name that is not empty, not 'nan', with no space at its ends")
         number = names.index(old)
         renamed = (*names[:number], new, *names[number + 1 :])

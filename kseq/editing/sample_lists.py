@@ -19,7 +19,8 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.reading.shard_cache import ShardCache
 from kseq.sources.column_roles import USUAL
-from kseq.sources.table import Table, table_format, text_encoding
+from kseq.sources.table import Table, table_format
+from kseq.sources.text import decode_text
 from kseq.storage.index import Index
 
 __all__ = ["SampleList", "find_sources", "read_cells", "read_sample_list"]
@@ -128,7 +129,7 @@ def _read_list(path: str, columns: Sequence[str] | None) -> _Names:
         # At one go: what `<(...)` of a shell gives cannot be read twice.
         with open(path, "rb") as file:
             data = file.read()
-        lines = [line.rstrip("\r") for line in data.decode(text_encoding(data), "surrogateescape").split("\n")]
+        lines = [line.rstrip("\r") for line in decode_text(data).split("\n")]
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections import Counter
@@ -16,7 +15,7 @@ from kseq.exporting.exported_samples import Exported, Sample
 from kseq.exporting.folder import FolderWriter
 from kseq.exporting.tfrecord import RecordsWriter
 from kseq.exporting.webdataset import TarsWriter
-from kseq.sources.cell_types import sorted_names
+from kseq.sources.cell_types import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
 
@@ -34,7 +33,7 @@ _OPTIONS = {
     "boxes": "--boxes",
     "labels": "--box-labels",
     "text": "--text",
-    "weight": "--weight",
+    "sample_weight": "--sample-weight",
 }
 
 
@@ -150,11 +149,11 @@ def _sizes(folder: str) -> Iterator[int]:
 def _pack_command(source: str, writer: _Writer, exported: Exported) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        option = _OPTIONS.get(exported.fields[name].content)
+        option = _OPTIONS.get(exported.fields[name].kind)
         words += ["--target", f"{name}={column}"] if option is None else [option, column]
     if writer.split_column:
         words += ["--split-column", writer.split_column]
-    settings = json.loads(exported.settings)
+    settings = exported.settings
     if settings["encoding"] == "raw":
         words += ["--encoding", "raw", "--image-size", *map(str, settings["image_size"])]
     if settings["color_mode"] != "rgb":
@@ -166,4 +165,4 @@ def _class_options(exported: Exported, labels: set[int]) -> list[str]:
     """The classes, where packing would not number those that samples have as they are numbered."""
     names = exported.class_names
     found = [names[number] for number in labels]
-    return ["--class-names", *names] if found and sorted_names(found) != list(names) else []
+    return ["--class-names", *names] if found and sort_class_names(found) != list(names) else []

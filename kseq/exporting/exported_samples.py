@@ -12,7 +12,8 @@ import numpy as np
 from kseq.images.codecs import encode_pixels
 from kseq.images.crop_decoding import EncodedImages
 from kseq.images.formats import PNG, FileFormat, stored_format
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 
 __all__ = ["Exported", "Picture", "Sample"]
@@ -73,6 +74,7 @@ class Exported:
     Attributes:
         fields: What each holds, by name.
         class_names: The class of each label number.
+        settings: The image settings that the dataset was packed with.
 
     Raises:
         KseqError: Where there is no such dataset or split, or it is damaged.
@@ -82,10 +84,11 @@ class Exported:
         # Each sample is read once, so there is nothing to remember of those that were compared.
         self._dataset = ShardDataset(path, None if split == "all" else split, verify="always")
         self.fields = self._dataset.fields
-        self.class_names = self._dataset.classes
+        self.class_names = self._dataset.class_names
         self.split = self._dataset.split
-        self.settings = self._dataset.index.settings
-        splits = {name: _rising(ids) for name, ids in self._dataset.index.splits.items()}
+        self.settings = self._dataset.settings
+        (self._index,) = sample_reader(self._dataset).collection.indexes
+        splits = {name: _rising(ids) for name, ids in self._index.splits.items()}
         self._splits = splits if self.split is None else {self.split: splits[self.split]}
 
     def __len__(self) -> int:
@@ -97,14 +100,14 @@ class Exported:
 
     def names(self, field: Field) -> tuple[str, ...]:
         """The class names that the numbers of a field stand for."""
-        return self.class_names if field.content == "label" else field.class_names
+        return self.class_names if field.kind == "label" else field.class_names
 
     def told(self, name: str, value: np.ndarray) -> Any:
         """A value of a field as JSON has it: classes by their names, text as text, else numbers or lists of them."""
         field = self.fields[name]
-        if field.content == "text":
+        if field.kind == "text":
             return os.fsdecode(value.tobytes())
-        if field.content in ("label", "multi_label", "labels"):
+        if field.kind in ("label", "multi_label", "labels"):
             names = self.names(field)
             return [names[number] for number in value.tolist()] if field.is_ragged else names[int(value)]
         return _shortest(value) if value.dtype == np.float32 else value.tolist()
@@ -113,37 +116,23 @@ class Exported:
         if self.split is None:
             return self._dataset.sample_ids(np.arange(start, end))
         ids = self._splits[self.split][start:end]
-        self._dataset.index.check_ids(ids)
+        self._index.check_ids(ids)
         return ids.astype(np.int64)
 
     def _read(self, ids: np.ndarray) -> Iterator[Sample]:
-        dataset = self._dataset
-        dataset.check(ids)
+        samples = sample_reader(self._dataset).locate(ids)
+        samples.check()
         splits = self._splits_of(ids)
-        stored = {name: dataset.stored(name, ids) for name, each in self.fields.items() if each.encoded}
-        values = {name: self._values(each, ids) for name, each in self.fields.items() if not each.is_pixels}
-        for place, (reader, row) in enumerate(dataset.places(ids)):
+        encoded = {name: samples.encoded_images(name) for name, field in self.fields.items() if field.encoded}
+        values = {name: _values(field, samples) for name, field in self.fields.items() if not field.is_pixels}
+        for position, (reader, row) in enumerate(samples):
             pictures = {
-                name: _as_stored(stored[name], place) if each.encoded else self._as_png(each, ids[place : place + 1])
-                for name, each in self.fields.items()
-                if each.is_pixels
+                name: _as_stored(encoded[name], position) if field.encoded else _as_png(reader.array(name)[row])
+                for name, field in self.fields.items()
+                if field.is_pixels
             }
-            row_values = {name: column[place] for name, column in values.items()}
-            yield Sample(int(ids[place]), reader.source(row), splits[place], pictures, row_values)
-
-    def _values(self, field: Field, ids: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        if field.is_ragged:
-            return self._dataset.ragged(field.name, ids)
-        return self._gathered(field, ids)
-
-    def _gathered(self, field: Field, ids: np.ndarray) -> np.ndarray:
-        values: np.ndarray = np.empty((len(ids), *(length or 0 for length in field.shape)), field.dtype)
-        self._dataset.gather(field.name, ids, values)
-        return values
-
-    def _as_png(self, field: Field, ids: np.ndarray) -> Picture:
-        (pixels,) = self._gathered(field, ids)
-        return Picture(encode_pixels(pixels), PNG, *pixels.shape[:2])
+            sample_values = {name: column[position] for name, column in values.items()}
+            yield Sample(int(ids[position]), reader.source(row), splits[position], pictures, sample_values)
 
     def _splits_of(self, ids: np.ndarray) -> list[str | None]:
         found: list[str | None] = [None] * len(ids)
@@ -162,9 +151,17 @@ def _rising(ids: np.ndarray) -> np.ndarray:
     return ids if (ids[1:] > ids[:-1]).all() else np.unique(ids)
 
 
-def _as_stored(stored: EncodedImages, place: int) -> Picture:
-    data = stored.data[place].tobytes()
-    height, width = stored.sizes[place].tolist()
+def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarray]:
+    return samples.pieces(field.name) if field.is_ragged else samples.values(field.name)
+
+
+def _as_png(pixels: np.ndarray) -> Picture:
+    return Picture(encode_pixels(pixels), PNG, *pixels.shape[:2])
+
+
+def _as_stored(images: EncodedImages, position: int) -> Picture:
+    data = images.data[position].tobytes()
+    height, width = images.sizes[position].tolist()
     return Picture(data, stored_format(data), height, width)
 
 

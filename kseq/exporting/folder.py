@@ -60,14 +60,14 @@ class FolderWriter:
     def __init__(self, folder: str, exported: Exported) -> None:
         self._folder = os.fsencode(folder)
         self._exported = exported
-        self._keeps = json.loads(exported.settings)["encoding"] == "keep"
+        self._keeps = exported.settings["encoding"] == "keep"
         # Whether files that lose their names lie in folders of splits; the first sample tells.
         self._in_splits: bool | None = None
         self._made = b""
         self._classes = frozenset(exported.class_names)
         fields = list(exported.fields.values())
         # Several image fields are called like their columns when they are packed again.
-        is_alone = sum(each.content == "image" for each in fields) == 1
+        is_alone = sum(each.kind == "image" for each in fields) == 1
         self._path = _free("path", exported.fields) if is_alone else fields[0].name
         self.split_column = _free("split", exported.fields)
         self.columns = {each.name: each.name for each in fields} | {fields[0].name: self._path}
@@ -178,7 +178,7 @@ def _free(name: str, taken: Mapping[str, Field]) -> str:
 
 def _fits_into_csv(field: Field) -> bool:
     """Whether a cell of a CSV gives a value back as it is."""
-    return field.is_pixels or field.content == "label" or (field.shape == () and field.dtype == "<f4")
+    return field.is_pixels or field.kind == "label" or (field.shape == () and field.dtype == "<f4")
 
 
 def _split_of(sample: Sample) -> str:

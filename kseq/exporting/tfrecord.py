@@ -31,7 +31,7 @@ import numpy as np
 from kseq.exporting.exported_samples import Exported, Picture, Sample
 from kseq.exporting.rolling_files import RollingWriter
 from kseq.sources.tf_example import example_class
-from kseq.sources.tfrecord import framed
+from kseq.sources.tfrecord import frame_record
 from kseq.storage.fields import Field
 
 __all__ = ["RecordsWriter"]
@@ -57,17 +57,17 @@ class RecordsWriter(RollingWriter):
 
     def __init__(self, folder: str, exported: Exported, file_bytes: int) -> None:
         # Before anything is written.
-        framed(b"")
+        frame_record(b"")
         columns = {name: _feature_name(each, exported.fields) for name, each in exported.fields.items()}
         super().__init__(folder, ".tfrecord", lambda path: _RecordFile(path, exported), file_bytes, columns)
 
 
 def _feature_name(field: Field, fields: Mapping[str, Field]) -> str:
     """The feature that `kseq pack` reads a field from."""
-    if field.content == "image":
-        return "image/encoded" if sum(each.content == "image" for each in fields.values()) == 1 else field.name
+    if field.kind == "image":
+        return "image/encoded" if sum(each.kind == "image" for each in fields.values()) == 1 else field.name
     names = {"mask": f"{_MASK}/encoded", "label": "image/class/text", "labels": f"{_CLASS}/text"}
-    return names.get(field.content, field.name)
+    return names.get(field.kind, field.name)
 
 
 class _RecordFile:
@@ -84,7 +84,7 @@ class _RecordFile:
         for name, (kind, values) in features.items():
             # Of none too: that there is such a feature is said by its name.
             getattr(example.features.feature[name], kind).value.extend(values)
-        self._file.write(framed(example.SerializeToString(deterministic=True)))
+        self._file.write(frame_record(example.SerializeToString(deterministic=True)))
         return self._file.tell()
 
     def _of_pictures(self, sample: Sample) -> dict[str, _Values]:
@@ -98,22 +98,22 @@ class _RecordFile:
         }
         for name, picture in sample.pictures.items():
             features[_feature_name(fields[name], fields)] = _bytes([picture.data])
-            if fields[name].content == "mask":
+            if fields[name].kind == "mask":
                 features[f"{_MASK}/format"] = _bytes([_format_name(picture)])
         return features
 
     def _of_value(self, field: Field, value: np.ndarray, sample: Sample) -> dict[str, _Values]:
         told = self._exported.told(field.name, value)
-        if field.content == "label":
+        if field.kind == "label":
             return {"image/class/label": _whole([int(value)]), "image/class/text": _bytes([os.fsencode(told)])}
-        if field.content == "labels":
+        if field.kind == "labels":
             names = _bytes([os.fsencode(each) for each in told])
             return {f"{_CLASS}/label": _whole(value.tolist()), f"{_CLASS}/text": names}
-        if field.content == "multi_label":
+        if field.kind == "multi_label":
             return {field.name: _bytes([os.fsencode(each) for each in told])}
-        if field.content == "text":
+        if field.kind == "text":
             return {field.name: _bytes([value.tobytes()])}
-        if field.content == "boxes":
+        if field.kind == "boxes":
             picture = next(iter(sample.pictures.values()))
             shares = value / np.array([picture.width, picture.height] * 2, np.float32)
             sides = {f"{_BOX}/{side}": _numbers(column) for side, column in zip(_SIDES, shares.T, strict=True)}

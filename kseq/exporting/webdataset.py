@@ -43,7 +43,7 @@ class TarsWriter(RollingWriter):
 
 def _columns(fields: Mapping[str, Field]) -> dict[str, str]:
     """What holds each field; an image that is alone, `kseq pack` finds by itself."""
-    images = [name for name, each in fields.items() if each.content == "image"]
+    images = [name for name, each in fields.items() if each.kind == "image"]
     others = [name for name in fields if name not in images]
     columns = {name: f"{name}{PNG.suffixes[0]}" if fields[name].is_pixels else f"json.{name}" for name in others}
     return columns if len(images) == 1 else {name: name for name in images} | columns
@@ -54,7 +54,7 @@ class _Tar:
         self._exported = exported
         self._file = open(path, "wb")  # noqa: SIM115  # see close
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115  # close
-        self._num_images = sum(each.content == "image" for each in exported.fields.values())
+        self._num_images = sum(each.kind == "image" for each in exported.fields.values())
 
     def add(self, sample: Sample) -> int:
         for column, data in self._files(sample):
@@ -68,7 +68,7 @@ class _Tar:
         """Column and content of each file of a sample."""
         exported = self._exported
         for name, picture in sample.pictures.items():
-            is_alone = exported.fields[name].content == "image" and self._num_images == 1
+            is_alone = exported.fields[name].kind == "image" and self._num_images == 1
             yield f"{'' if is_alone else name}{picture.suffix}".removeprefix("."), picture.data
         if "label" in sample.values:
             yield "cls", str(int(sample.values["label"])).encode()

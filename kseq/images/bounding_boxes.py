@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from kseq.errors import ImageError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["check_boxes", "flip_boxes", "transform_boxes"]
+__all__ = ["check_boxes", "flip_boxes", "move_boxes", "transform_boxes"]
 
 
 def check_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -70,3 +71,28 @@ def flip_boxes(boxes: np.ndarray, down: Any, across: Any, height: int, width: in
     if down:
         y1, y2 = height - y2, height - y1
     return np.stack([x1, y1, x2, y2], axis=1)
+
+
+def move_boxes(
+    boxes: np.ndarray, move_points: Callable[[np.ndarray], np.ndarray], height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes of an image whose points move: the smallest upright boxes around their four corners.
+
+    A box stays if its centre is in the image, clipped to it, as in `transform_boxes`.
+
+    Args:
+        boxes: `(n, 4)` float32: x1, y1, x2, y2 in pixels.
+        move_points: Says where points go: `(m, 2)` float32 x and y, in pixels, to the same.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Returns:
+        `(m, 4)` float32: the boxes that stay, moved; and `(n,)` bool: which of the boxes stay.
+    """
+    corners = move_points(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)).reshape(-1, 4, 2)
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    size = np.array([width, height], np.float32)
+    centres = (low + high) / 2
+    stay: np.ndarray = ((centres >= 0) & (centres <= size)).all(axis=1)
+    moved = np.concatenate([np.clip(low[stay], 0, size), np.clip(high[stay], 0, size)], axis=1)
+    return moved.astype(np.float32, copy=False), stay

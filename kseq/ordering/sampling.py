@@ -15,7 +15,7 @@ from kseq.errors import ArgumentError
 from kseq.ordering.epoch_order import Order
 from kseq.ordering.permutation import hash_each, hash_key, permute, permute_each
 
-__all__ = ["MOST_DRAWS", "Proportions", "RoundRobin", "SampledOrder", "Sampler", "Shares", "Weights", "apportion"]
+__all__ = ["MOST_DRAWS", "GroupSampler", "Proportions", "RoundRobin", "SampledOrder", "Sampler", "WeightedSampler", "apportion"]
 
 # Draws per epoch, and samples, for which no product of two numbers below leaves an int64.
 MOST_DRAWS = 2**31 - 1
@@ -121,7 +121,7 @@ class Proportions:
         return begins
 
 
-class Shares:
+class GroupSampler:
     """Groups of samples are drawn as a dealer says, and the samples of a group alike.
 
     The draws of a group, one after the other through all epochs, are passes over its samples: each pass has every one of them
@@ -153,7 +153,7 @@ class Shares:
         return self._members[self._starts[groups] + members].astype(np.int64), turns
 
 
-class Weights:
+class WeightedSampler:
     """Each epoch draws every sample as often as its weight says: its exact share, rounded down or up.
 
     Systematic sampling (W. Madow, "On the Theory of Systematic Sampling, II", 1949): the weights lie end to end, in an order

@@ -12,7 +12,7 @@ import numpy as np
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.encode import encode_sample
 from kseq.packing.plan import Plan
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
@@ -41,13 +41,13 @@ class ShardTask:
     number: int
     source: Source
     fields: tuple[Field, ...]
-    settings: Settings
+    settings: ImageSettings
     stop_at_error: bool
 
     @classmethod
     def of(cls, plan: Plan, number: int, path: str, *, stop_at_error: bool) -> ShardTask:
         """The task for one shard of a plan."""
-        part = plan.source.part(plan.shard_images(number))
+        part = plan.source.select(plan.shard_images(number))
         return cls(path, plan.dataset_id, number, part, plan.fields(), plan.settings, stop_at_error)
 
 

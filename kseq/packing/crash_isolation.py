@@ -31,7 +31,7 @@ def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> bool:
     Raises:
         WorkerDiedError: Where processes die before they can begin.
     """
-    lane = WorkerProcess(_remember_task, (replace(task, source=task.source.part([])),))
+    lane = WorkerProcess(_remember_task, (replace(task, source=task.source.select([])),))
     try:
         return build_shard(task, report, lambda task, image: _read_beside(lane, image, report))
     except _StoppedError:

@@ -48,7 +48,7 @@ def planned_bytes(plan: Plan, shards: Iterable[int]) -> int:
     shard = _SHARD_BYTES + _GROUP_BYTES * sum(each.encoded or each.is_ragged for each in fields)
     total = _INDEX_BYTES
     for number in shards:
-        images = [image for image in plan.shard_images(number) if image.refused is None]
+        images = [image for image in plan.shard_images(number) if image.rejection is None]
         total += sum(plan.settings.estimate_bytes(image, fields) + row + _more_bytes(image) for image in images) + shard
     return total
 
@@ -78,17 +78,17 @@ def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
 
 def _uncertain(plan: Plan, shards: Sequence[int]) -> int:
     """The bytes of files that are to be stored in another form."""
-    images = (image for number in shards for image in plan.shard_images(number) if image.refused is None)
+    images = (image for number in shards for image in plan.shard_images(number) if image.rejection is None)
     return sum(image.num_bytes for image in images if not image.path.lower().endswith(_STORED_SUFFIXES))
 
 
 def _row_bytes(fields: Sequence[Field]) -> int:
     """What a sample takes besides its images and the values that came with it."""
-    sizes = {"label": _LABEL_BYTES}
     return _ROW_BYTES + sum(
-        _ENCODED_BYTES if each.encoded else _RAGGED_BYTES if each.is_ragged else sizes.get(each.content, 0) for each in fields
+        _ENCODED_BYTES if field.encoded else _RAGGED_BYTES if field.is_ragged else _LABEL_BYTES * field.is_label
+        for field in fields
     )
 
 
 def _more_bytes(image: SourceImage) -> int:
-    return len(image.path) + sum(each.nbytes for each in image.more if isinstance(each, np.ndarray))
+    return len(image.path) + sum(each.nbytes for each in image.values if isinstance(each, np.ndarray))

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError, saying
-from kseq.images.bounding_boxes import check_boxes, transform_boxes
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
 from kseq.images.formats import PNG, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, placement
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage
 
@@ -21,7 +20,7 @@ __all__ = ["encode_sample"]
 
 
 def encode_sample(
-    values: Mapping[str, Any], fields: Sequence[Field], settings: Settings
+    values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings
 ) -> dict[str, EncodedImage | np.ndarray]:
     """The values of one sample as they are to be stored.
 
@@ -41,17 +40,12 @@ def encode_sample(
     """
     image, *others = fields
     stored: dict[str, EncodedImage | np.ndarray] = {}
-    stored[image.name], first = _encode_image(values[image.name], settings)
-    for each in others:
-        if each.content == "image":
-            with saying(f"its {each.name}"):
-                stored[each.name], _ = _encode_image(values[each.name], settings)
-        elif each.content == "mask":
-            with saying(f"its {each.name}"):
-                stored[each.name] = _encode_mask(values[each.name], first, settings)
-        else:
-            stored[each.name] = np.asarray(values[each.name], each.dtype)
-    _move_objects(stored, fields, first)
+    stored[image.name], placed = _encode_image(values[image.name], settings)
+    encoder = _SampleEncoder(placed, settings)
+    for field in others:
+        with saying(f"its {field.name}"):
+            stored[field.name] = field.handler.encode(values[field.name], encoder)
+    _move_positions(stored, fields, placed)
     return stored
 
 
@@ -84,7 +78,7 @@ class _Place(NamedTuple):
         return target
 
 
-def _place(height: int, width: int, settings: Settings) -> _Place:
+def _place(height: int, width: int, settings: ImageSettings) -> _Place:
     if settings.image_size is not None:
         size = settings.image_size
         return _Place(height, width, size, placement(height, width, *size, settings.resize))
@@ -95,7 +89,7 @@ def _place(height: int, width: int, settings: Settings) -> _Place:
     return _Place(height, width, size, Placement(Rectangle(0, 0, height, width), Rectangle(0, 0, *size)))
 
 
-def _encode_image(data: bytes | np.ndarray, settings: Settings) -> tuple[EncodedImage | np.ndarray, _Place]:
+def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[EncodedImage | np.ndarray, _Place]:
     if isinstance(data, np.ndarray):
         found, orientation = _checked_pixels(data, settings), 1
         place = _place(found.shape[0], found.shape[1], settings)
@@ -123,7 +117,7 @@ def _keep(data: bytes, is_kept: bool, place: _Place, orientation: int, check: bo
     return EncodedImage(data, place.height, place.width, orientation)
 
 
-def _checked_pixels(pixels: np.ndarray, settings: Settings) -> np.ndarray:
+def _checked_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """`(height, width, channels)` of pixels that may lack the last axis."""
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
@@ -134,7 +128,7 @@ def _checked_pixels(pixels: np.ndarray, settings: Settings) -> np.ndarray:
     return np.ascontiguousarray(shaped)
 
 
-def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: Settings) -> EncodedImage | np.ndarray:
+def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: ImageSettings) -> EncodedImage | np.ndarray:
     """Whatever images are encoded as, masks lose nothing: PNG, or values."""
     values, is_kept, orientation = _mask_values(data, settings)
     if values.shape[:2] != (image.height, image.width):
@@ -147,7 +141,7 @@ def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: Settings) ->
     return placed if settings.encoding == "raw" else EncodedImage(encode_pixels(placed), *placed.shape[:2])
 
 
-def _mask_values(data: bytes | np.ndarray, settings: Settings) -> tuple[np.ndarray, bool, int]:
+def _mask_values(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[np.ndarray, bool, int]:
     """The values of a mask, upright; whether its bytes can be stored as they are, and with which orientation."""
     if isinstance(data, np.ndarray):
         values = _checked_pixels(data, settings)
@@ -158,13 +152,33 @@ def _mask_values(data: bytes | np.ndarray, settings: Settings) -> tuple[np.ndarr
     return decode_mask(data, header.orientation, strict=True), header.format is PNG, header.orientation
 
 
-def _move_objects(stored: dict[str, Any], fields: Sequence[Field], image: _Place) -> None:
-    """Bring boxes to the size in which their image is stored; those that are cropped away go, and their labels with them."""
-    for each in fields:
-        if each.content == "boxes":
-            checked = check_boxes(stored[each.name], image.height, image.width)
-            stored[each.name], stay = transform_boxes(checked, *image.placement)
-            for labels in (other.name for other in fields if other.content == "labels"):
-                if len(stored[labels]) != len(stay):
-                    raise ImageError(f"has {len(stay)} {each.name} and {len(stored[labels])} {labels}, expected are as many")
-                stored[labels] = stored[labels][stay]
+class _SampleEncoder(NamedTuple):
+    """Encodes the pixels of a sample besides its first image: a `kseq.storage.field_kinds.SampleEncoder`.
+
+    Attributes:
+        image: How the first image is stored.
+        settings: How all images are stored.
+    """
+
+    image: _Place
+    settings: ImageSettings
+
+    def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """Another image, which is resized by itself."""
+        return _encode_image(value, self.settings)[0]
+
+    def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """A mask of the first image."""
+        return _encode_mask(value, self.image, self.settings)
+
+
+def _move_positions(stored: dict[str, Any], fields: Sequence[Field], image: _Place) -> None:
+    """Move boxes and the like to the size in which their image is stored. Those that are cropped away go, and with them what
+    describes them, such as their labels."""
+    for field in (field for field in fields if field.handler.has_positions):
+        values = field.handler.check_positions(stored[field.name], image.height, image.width)
+        stored[field.name], stay = field.handler.place(values, image.placement)
+        for follower in (other.name for other in fields if other.handler.leader == field.kind):
+            if len(stored[follower]) != len(stay):
+                raise ImageError(f"has {len(stay)} {field.name} and {len(stored[follower])} {follower}, expected are as many")
+            stored[follower] = stored[follower][stay]

@@ -59,6 +59,8 @@ def build_on_executor(executor: Executor, tasks: list[ShardTask], progress: Prog
             remove_half_written(os.path.join(folder, SHARD_PREFIX))
 
 
+# What the beacon's name ends with once the workers are to stop.
+_STOP = "-stop"
 _SHARED = "allowed are workers that share the file system with the process that packs"
 
 
@@ -74,8 +76,9 @@ def _beacon(folder: str) -> Iterator[str]:
     try:
         yield path
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
+        for name in (path, path + _STOP):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
 
 
 def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress) -> list[ShardTask]:
@@ -142,8 +145,9 @@ def _is_built(future: Future, task: ShardTask) -> bool:
 
 
 def _stop(beacon: str, waiting: dict[Future, ShardTask]) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(beacon)
+    # Renamed rather than deleted, so that a task that starts only now returns at once, and does not wait for a file to appear.
+    with suppress(OSError):
+        os.rename(beacon, beacon + _STOP)
     for future in waiting:
         future.cancel()
     wait(waiting, _STOPPED_AFTER)
@@ -158,6 +162,8 @@ def _build(pickled: bytes, beacon: str) -> bool:
     task: ShardTask = pickle.loads(pickled)
     give_up = time.monotonic() + _FILE_SEEN_AFTER
     while not os.path.exists(beacon):
+        if os.path.exists(beacon + _STOP):
+            return False
         if time.monotonic() > give_up:
             raise ArgumentError(f"executor: a worker on {socket.gethostname()} does not see {beacon}: {_SHARED}")
         time.sleep(_LOOK_EVERY)
@@ -169,7 +175,7 @@ def _build(pickled: bytes, beacon: str) -> bool:
 def _reads_first(task: ShardTask) -> bool:
     """Whether the first image of a shard can be read, of those that are not refused anyway."""
     try:
-        for image in (each for each in task.source.images if each.refused is None):
+        for image in (each for each in task.source.images if each.rejection is None):
             task.source.read(image)
             break
     except ImageError:

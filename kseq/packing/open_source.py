@@ -11,7 +11,7 @@ from kseq.arguments import path_text
 from kseq.errors import ArgumentError
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
-from kseq.sources.iterables import spooled
+from kseq.sources.iterables import spool_samples
 from kseq.sources.registry import open_source
 from kseq.storage.output_folder import check_apart
 
@@ -47,7 +47,7 @@ def opened_source(
         return
     if not folder:
         raise ArgumentError("dry_run goes with a path: an iterable can be gone through only once")
-    with spooled(source, folder, columns, class_names) as found:
+    with spool_samples(source, folder, columns, class_names) as found:
         yield found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import absolute, whole, whole_pair
+from kseq.arguments import absolute, instance
 from kseq.errors import ArgumentError, ImageError
-from kseq.images.formats import MAX_PIXELS
 from kseq.packing.build_shard import ShardTask
 from kseq.packing.disk_space import free_bytes, planned_bytes
 from kseq.packing.open_source import opened_source, target_apart
@@ -25,7 +24,7 @@ from kseq.packing.progress import Progress
 from kseq.packing.resume import open_shard, resumable, whole_shards
 from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.run import check_workers, run_tasks
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import FileSource, Source, SourceImage
 from kseq.sources.column_roles import Columns
 from kseq.storage.index import Contents
@@ -89,28 +88,11 @@ def pack(
     source: str | os.PathLike[str] | Iterable[Any],
     dataset: str | os.PathLike[str],
     *,
+    columns: Columns | None = None,
+    images: ImageSettings | None = None,
     source_format: str | None = None,
-    image: str | Sequence[str] | None = None,
-    label: str | None = None,
-    targets: Mapping[str, str] | None = None,
-    mask: str | None = None,
-    boxes: str | None = None,
-    box_labels: str | None = None,
-    text: str | None = None,
-    weight: str | None = None,
-    split_column: str | None = None,
-    group: str | None = None,
     root: str | os.PathLike[str] | None = None,
     follow_links: bool = False,
-    encoding: str = "keep",
-    image_size: tuple[int, int] | None = None,
-    resize: str = "stretch",
-    color_mode: str = "rgb",
-    interpolation: str = "bilinear",
-    quality: int = 90,
-    max_side: int | None = None,
-    check: bool = True,
-    max_pixels: int = MAX_PIXELS,
     class_names: Sequence[str] | None = None,
     val: float = 0.0,
     test: float = 0.0,
@@ -137,32 +119,13 @@ def pack(
             Or an iterable: dicts, pairs of image and label, a `tf.data.Dataset`, what `keras.datasets` gives. The rules of
             each are at the top of its module in `kseq/sources`.
         dataset: The folder to make.
+        columns: Which columns of the source are what; None for the usual names. A source that has no columns, such as a folder,
+            takes none.
+        images: How images are stored; None for `ImageSettings()`, which keeps JPEG and PNG files as they are.
         source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`,
             `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to tell by what lies at `source` and by its name.
-        image: The column of the paths, or the feature, array or key of the images; None for the first of the usual names (in a
-            table `image`, `path`, `file`, `filename` and the like). Several make a field each, called like their columns.
-        label: That of the classes; None for the first of the usual names (in a table `label`, `class`, `class_name` or
-            `category`), `""` for no label.
-        targets: Field name to column, for numbers, vectors, and several labels a sample (a list, or separated by `|`).
-        mask: The column of paths of masks, images of one channel whose pixels are values: kept losslessly, resized by nearest.
-        boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
-        box_labels: The column of their classes, lists as long.
-        text: The column of text.
-        weight: The column of weights, numbers of 0 or more.
-        split_column: The column of its splits: `train`, `val` or `test`, or nothing, for what `val` and `test` share out.
-        group: A column: all images with the same value fall into one split, and a share is a share of such groups.
         root: The folder that the paths of a table are relative to; None for the table's own.
         follow_links: Follow links out of the folder of images, and links to folders; without it, they are left out and listed.
-        encoding: `"keep"` stores JPEG and PNG files as they are and everything else as PNG; `"raw"` stores
-            uint8 pixels of one size; `"jpeg"` encodes every image anew.
-        image_size: `(height, width)` in pixels to resize to, needed for `"raw"`, possible for `"jpeg"`.
-        resize: `"stretch"`, `"crop"` (Keras's `crop_to_aspect_ratio`) or `"pad"` (`pad_to_aspect_ratio`).
-        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`: what the images are, or are decoded to when read.
-        interpolation: Keras's names, such as `"bilinear"`.
-        quality: Of `"jpeg"`, 1 to 100.
-        max_side: For `"jpeg"`, shrink images whose longer side has more pixels than this.
-        check: Decode every image once; False leaves that out for `"keep"`.
-        max_pixels: Refuse images that announce more pixels than this, before they are decoded.
         class_names: All classes, to number them in another order than the sorted one.
         val: Share of the images for the split `val`, in (0, 1), where the folders name none.
         test: The same for `test`.
@@ -193,27 +156,13 @@ def pack(
             `resume`.
     """
     started = time.monotonic()
-    size = None if image_size is None else whole_pair("image_size", image_size)
-    settings = Settings(
-        encoding, size, resize, color_mode, interpolation, quality, max_side, check, whole("max_pixels", max_pixels, 1)
-    )
     if on_error not in ON_ERROR:
         raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
     check_workers(workers, executor)
     if overwrite and resume:
         raise ArgumentError("overwrite and resume exclude each other: give one of the two")
-    columns = Columns.of(
-        image=image,
-        targets=targets,
-        label=label,
-        split=split_column,
-        group=group,
-        mask=mask,
-        boxes=boxes,
-        box_labels=box_labels,
-        text=text,
-        weight=weight,
-    )
+    wanted = instance("columns", columns, Columns)
+    settings = instance("images", images, ImageSettings)
     if executor is not None:
         # Its workers may be in other folders.
         source, root = absolute(source), absolute(root)
@@ -226,7 +175,7 @@ def pack(
             folder = ""
         else:
             folder = stack.enter_context(target_folder(target, overwrite=overwrite, resume=resume))
-        opened = opened_source(source, folder, source_format, columns, root, class_names, follow_links=follow_links)
+        opened = opened_source(source, folder, source_format, wanted, root, class_names, follow_links=follow_links)
         found = stack.enter_context(opened)
         plan = make_plan(found, settings, shares, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         if dry_run:
@@ -281,12 +230,12 @@ def _publish(plan: Plan, target: str, num_resumed: int) -> PackReport:
 
 def _refused(source: Source, image: SourceImage) -> str | None:
     """Why an image will be left out, as far as that is known; a file without a known size is looked at: it may be missing."""
-    if image.refused is None and image.num_bytes == 0 and isinstance(source, FileSource):
+    if image.rejection is None and image.num_bytes == 0 and isinstance(source, FileSource):
         try:
             source.read(image)
         except ImageError as error:
             return str(error)
-    return image.refused
+    return image.rejection
 
 
 def _foresee(plan: Plan, target: str, resumed: set[int]) -> PackReport:

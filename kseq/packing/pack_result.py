@@ -49,7 +49,7 @@ class PackResult:
     def class_counts(self, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
         """Split name to the number of samples of each class; nothing where samples have no label."""
         source = self.plan.source
-        if not any(each.content == "label" for each in source.fields):
+        if not any(field.is_label for field in source.fields):
             return {}
         labels = np.array([each.label for each in source.images])[self.packed]
         num_classes = len(source.class_names)
@@ -93,9 +93,9 @@ def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
 def _packed(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
     """Which images of the plan a shard holds. Of those with the same path, all but one were refused before they were read."""
     images = plan.shard_images(number)
-    refused = {(image.path, image.refused) for image in images}
+    refused = {(image.path, image.rejection) for image in images}
     failed = {each.path for each in left_out if (each.path, each.reason) not in refused}
-    places = [place for place, image in enumerate(images) if image.refused is None and image.path not in failed]
+    places = [place for place, image in enumerate(images) if image.rejection is None and image.path not in failed]
     return [plan.shard_starts[number] + place for place in places]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.checksums import Digest
 from kseq.storage.fields import Field, write_fields
@@ -49,7 +49,7 @@ class Plan:
     """
 
     source: Source
-    settings: Settings
+    settings: ImageSettings
     splits: list[str]
     shard_starts: list[int]
     dataset_id: str
@@ -70,7 +70,7 @@ class Plan:
 
 def make_plan(
     source: Source,
-    settings: Settings,
+    settings: ImageSettings,
     fractions: Mapping[str, float],
     *,
     stratify: bool = True,
@@ -134,7 +134,7 @@ def _units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
     unit_of = [-1] * len(splits)
     of_group: dict[str, tuple[int, str]] = {}
     for number, (image, split) in enumerate(zip(source.images, splits, strict=True)):
-        if image.refused is not None:
+        if image.rejection is not None:
             continue
         unit = len(firsts)
         if image.group is not None:
@@ -163,7 +163,7 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
     return [*starts, len(sizes)]
 
 
-def _dataset_id(source: Source, settings: Settings, splits: list[str], starts: list[int]) -> str:
+def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], starts: list[int]) -> str:
     total = Digest()
     head = {
         "format": FORMAT_VERSION,
@@ -177,9 +177,9 @@ def _dataset_id(source: Source, settings: Settings, splits: list[str], starts: l
         images, some = source.images[start : start + _HASHED_AT_ONCE], splits[start : start + _HASHED_AT_ONCE]
         _add_texts(total, [image.path for image in images])
         _add_texts(total, [os.fsencode(split) for split in some])
-        _add_texts(total, [(image.refused or "").encode(errors="surrogatepass") for image in images])
+        _add_texts(total, [(image.rejection or "").encode(errors="surrogatepass") for image in images])
         total.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
-        for column in zip_longest(*(image.more for image in images)):
+        for column in zip_longest(*(image.values for image in images)):
             _add_values(total, column)
     return total.hexdigest()
 

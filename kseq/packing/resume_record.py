@@ -174,16 +174,16 @@ def _facts(images: Sequence[SourceImage]) -> np.ndarray:
     facts = np.fromiter(plain, np.uint64, len(images))
     for number, image in enumerate(images):
         # Most have no more: of a million, hashing all of them would take seconds.
-        if image.split is not None or image.refused is not None or image.group is not None or image.more:
+        if image.split is not None or image.rejection is not None or image.group is not None or image.values:
             facts[number] ^= np.uint64(_hash_of(image))
     return facts
 
 
 def _hash_of(image: SourceImage) -> int:
     """Of what else a source says of an image; of arrays, their bytes: to write a million of them out would take minutes."""
-    told: list[Any] = [image.split, image.refused, image.group]
+    told: list[Any] = [image.split, image.rejection, image.group]
     data = []
-    for each in image.more:
+    for each in image.values:
         is_array = isinstance(each, (np.ndarray, np.generic))
         told.append(each.shape if is_array else each)
         data += [each.tobytes()] if is_array else []
@@ -193,9 +193,8 @@ def _hash_of(image: SourceImage) -> int:
 def _stamps(source: Source) -> np.ndarray:
     if not isinstance(source, (FileSource, SpooledSource)):
         return np.zeros(len(source.images), np.uint64)
-    others = [
-        place for place, each in enumerate(each for each in source.fields[1:] if each.content != "label") if each.is_pixels
-    ]
+    values = [field for field in source.fields[1:] if not field.is_label]
+    others = [place for place, field in enumerate(values) if field.is_pixels]
     root = os.fsencode(source.root)
 
     def stamp(place: Any) -> int:
@@ -204,7 +203,7 @@ def _stamps(source: Source) -> np.ndarray:
         return place.hash if place.path is None else _stamp(place.path)[1]
 
     def mixed(image: SourceImage) -> int:
-        places = [image.path if image.place is None else image.place, *(image.more[place] for place in others)]
+        places = [image.path if image.location is None else image.location, *(image.values[place] for place in others)]
         stamps = [stamp(place) & _MASK for place in places]
         return stamps[0] if len(stamps) == 1 else checksum(np.array(stamps, np.uint64))
 

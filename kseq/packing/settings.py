@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError, FormatError
@@ -15,17 +15,37 @@ from kseq.images.resize import INTERPOLATIONS, RESIZES
 from kseq.sources.base import SourceImage
 from kseq.storage.fields import Field
 
-__all__ = ["ENCODINGS", "Settings"]
-
-ENCODINGS = ("keep", "raw", "jpeg")
+__all__ = ["ImageSettings"]
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How each image is stored; the arguments of `kseq.pack` of the same names.
+class ImageSettings:
+    """How images are stored.
+
+    Args:
+        encoding: `"keep"` stores JPEG and PNG files as they are and all other images as PNG. `"raw"` stores uint8 pixels of one
+            size. `"jpeg"` encodes every image anew.
+        image_size: `(height, width)` in pixels to resize to: needed for `"raw"`, possible for `"jpeg"`. None for the size of
+            each image.
+        resize: What happens to another aspect ratio: `"stretch"`, `"crop"` (`crop_to_aspect_ratio` in Keras) or `"pad"`
+            (`pad_to_aspect_ratio`).
+        color_mode: `"rgb"`, `"grayscale"` or `"rgba"`: the channels of images, as they are stored, or as they are decoded where
+            encoded images are kept.
+        interpolation: How pixels are resized, by Keras's names: `"bilinear"`, `"nearest"`, `"bicubic"`, `"area"`, `"lanczos3"`
+            and others, see `INTERPOLATIONS`.
+        quality: The quality of `"jpeg"`, 1 to 100.
+        max_side: For `"jpeg"`: images whose longer side has more pixels are shrunk to this.
+        check: Decode every image once, so that broken images are found. False leaves that out for `"keep"`.
+        max_pixels: Images whose headers announce more pixels are refused before they are decoded.
+
+    Attributes:
+        ENCODINGS: The allowed values of `encoding`.
+        RESIZES: The allowed values of `resize`.
+        COLOR_MODES: The allowed values of `color_mode`.
+        INTERPOLATIONS: The allowed values of `interpolation`.
 
     Raises:
-        ArgumentError: Where values do not exist or do not go together.
+        ArgumentError: Where a value is not allowed, or two values do not go together.
     """
 
     encoding: str = "keep"
@@ -38,18 +58,26 @@ class Settings:
     check: bool = True
     max_pixels: int = MAX_PIXELS
 
+    ENCODINGS: ClassVar[tuple[str, ...]] = ("keep", "raw", "jpeg")
+    RESIZES: ClassVar[tuple[str, ...]] = RESIZES
+    COLOR_MODES: ClassVar[tuple[str, ...]] = tuple(CHANNELS)
+    INTERPOLATIONS: ClassVar[tuple[str, ...]] = tuple(INTERPOLATIONS)
+
     def __post_init__(self) -> None:
-        _check_choice("encoding", self.encoding, ENCODINGS)
-        _check_choice("resize", self.resize, RESIZES)
-        _check_choice("color_mode", self.color_mode, CHANNELS)
-        _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
-        whole("quality", self.quality, 1, 100)
+        _check_choice("encoding", self.encoding, self.ENCODINGS)
+        _check_choice("resize", self.resize, self.RESIZES)
+        _check_choice("color_mode", self.color_mode, self.COLOR_MODES)
+        _check_choice("interpolation", self.interpolation, self.INTERPOLATIONS)
+        # numpy's integers become Python's, which an index can keep; the class is frozen for everybody else.
+        object.__setattr__(self, "quality", whole("quality", self.quality, 1, 100))
         if self.image_size is not None:
             height, width = whole_pair("image_size", self.image_size)
             if height * width > MAX_PIXELS:
                 raise ArgumentError(f"image_size={self.image_size}: allowed are {MAX_PIXELS} pixels")
+            object.__setattr__(self, "image_size", (height, width))
         if self.max_side is not None:
-            whole("max_side", self.max_side, 1)
+            object.__setattr__(self, "max_side", whole("max_side", self.max_side, 1))
+        object.__setattr__(self, "max_pixels", whole("max_pixels", self.max_pixels, 1))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -63,9 +91,9 @@ class Settings:
             )
         if self.encoding != "jpeg" and self.max_side:
             raise ArgumentError("max_side goes with encoding='jpeg'")
-        if self.encoding != "jpeg" and self.quality != Settings.quality:
+        if self.encoding != "jpeg" and self.quality != ImageSettings.quality:
             raise ArgumentError(f"quality={self.quality}: goes with encoding='jpeg', found {self.encoding!r}")
-        if self.image_size is None and self.resize != Settings.resize:
+        if self.image_size is None and self.resize != ImageSettings.resize:
             raise ArgumentError(f"resize={self.resize!r}: goes with image_size, found none")
         if self.image_size and self.max_side:
             raise ArgumentError("image_size and max_side exclude each other: give one of the two")
@@ -81,7 +109,7 @@ class Settings:
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def parse(cls, text: str, path: str) -> Settings:
+    def parse(cls, text: str, path: str) -> ImageSettings:
         """The settings that a dataset was packed with.
 
         Args:
@@ -104,7 +132,7 @@ class Settings:
             return field
         if self.encoding == "raw" and self.image_size is not None:
             size = self.image_size
-        channels = CHANNELS[self.color_mode] if field.content == "image" else 1
+        channels = field.handler.stored_channels(self.color_mode)
         return replace(field, encoded=self.encoding != "raw", shape=(*size, channels))
 
     def estimate_bytes(self, image: SourceImage, fields: Sequence[Field]) -> int:

@@ -1,4 +1,4 @@
-"""What lies in one packed dataset, or in several one after the other: all that selections of their samples share."""
+"""Several packed datasets, one after the other: what all selections of their samples share."""
 
 from __future__ import annotations
 
@@ -20,93 +20,91 @@ __all__ = ["ConcatenatedDatasets"]
 
 
 class ConcatenatedDatasets:
-    """All samples of some packed datasets, by sample id: the first one's, then the next one's, and so on.
+    """All samples of one or several packed datasets, by sample id: those of the first dataset, then those of the next.
 
     Args:
-        indexes: Of the datasets, at least one.
-        verify: When stored bytes are compared with their checksums: see `kseq.ShardDataset`.
-        shards: Their shards, where they are open already.
+        indexes: The index of each dataset, at least one.
 
     Raises:
-        ArgumentError: Where the samples of one hold something else than those of another.
+        ArgumentError: If the datasets hold other fields or classes than the first.
 
     Attributes:
+        indexes: As passed.
         fields: What each sample holds, by name.
-        classes: The class name of each label number.
-        starts: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the total.
-        verified: `(samples,)` bool, empty unless `verify` is `"first"`: which samples were found right.
+        class_names: The class name of each label number.
+        id_starts: `(datasets + 1,)` int64: the sample id at which each dataset begins; the last is the number of samples.
     """
 
-    def __init__(self, indexes: Sequence[Index], verify: str, shards: ShardCache | None = None) -> None:
+    def __init__(self, indexes: Sequence[Index]) -> None:
         self.indexes = tuple(indexes)
-        self.verify = verify
         self.fields = _common_fields(self.indexes)
-        self.classes = self.indexes[0].class_names
-        self._id_starts = np.cumsum([0, *(each.num_samples for each in self.indexes)])
-        starts = [each.starts[:-1] + start for each, start in zip(self.indexes, self._id_starts, strict=False)]
-        self.starts = np.concatenate([*starts, self._id_starts[-1:]])
-        # Touched only where samples are read, so that a billion of them cost no memory.
-        self.verified = np.zeros(self.num_samples if verify == "first" else 0, bool)
-        self._open_shards = self._open() if shards is None else shards
-
-    def _open(self) -> ShardCache:
-        return ShardCache(self.indexes)
+        self.class_names = self.indexes[0].class_names
+        self.id_starts = np.cumsum([0, *(index.num_samples for index in self.indexes)])
+        # The sample id at which each shard begins; the last is the number of samples.
+        starts = [index.starts[:-1] + start for index, start in zip(self.indexes, self.id_starts, strict=False)]
+        self._shard_starts = np.concatenate([*starts, self.id_starts[-1:]])
+        self._open_shards = ShardCache(self.indexes)
 
     @property
     def shards(self) -> ShardCache:
-        """Its shards; in a forked child, opened anew."""
+        """The shards of all datasets; in a forked child, they are opened anew."""
         shards = self._open_shards
         if shards.process != os.getpid():
-            shards = self._open_shards = self._open()
+            shards = self._open_shards = ShardCache(self.indexes)
         return shards
 
     @property
     def path(self) -> str:
-        """The folders."""
-        return " + ".join(each.path for each in self.indexes)
+        """The folders of the datasets, with ` + ` between them."""
+        return " + ".join(index.path for index in self.indexes)
 
     @property
     def num_samples(self) -> int:
-        return int(self._id_starts[-1])
+        """The number of sample ids, those of dropped samples included."""
+        return int(self.id_starts[-1])
+
+    @property
+    def num_shards(self) -> int:
+        """The number of shards."""
+        return sum(index.num_shards for index in self.indexes)
 
     @property
     def num_bytes(self) -> int:
-        """The size of all shard files."""
-        return sum(int(each.num_bytes.sum()) for each in self.indexes)
+        """The size of all shards, in bytes."""
+        return sum(int(index.num_bytes.sum()) for index in self.indexes)
 
     @functools.cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits that stand for all that it holds."""
+        """32 hexadecimal digits that stand for all that the datasets hold."""
         if len(self.indexes) == 1:
             return self.indexes[0].digest
-        return arrays_digest({"digests": np.frombuffer(bytes.fromhex("".join(each.digest for each in self.indexes)), np.uint8)})
+        digests = bytes.fromhex("".join(index.digest for index in self.indexes))
+        return arrays_digest({"digests": np.frombuffer(digests, np.uint8)})
 
     def rejected(self) -> list[Rejected]:
         """The files that were found and not packed."""
-        return [each for index in self.indexes for each in index.rejected()]
+        return [rejected for index in self.indexes for rejected in index.rejected()]
 
     def join(self, other: ConcatenatedDatasets) -> tuple[ConcatenatedDatasets, np.ndarray]:
-        """The samples of both; those of a dataset that both have are there once.
+        """The samples of both collections; a dataset that both have is in the result once.
 
-        Sample ids of this one stay as they are.
+        Sample ids of this collection stay as they are.
 
         Returns:
-            The collection, and `(indexes,)` int64: where the sample ids of each of the other's datasets begin in it.
+            The collection, this very one if nothing is added; and `(datasets,)` int64: the sample id at which each dataset of
+            `other` begins in it.
         """
-        indexes = list(self.indexes)
-        known = [(each.path, each.digest) for each in indexes]
-        added = [each for each in other.indexes if (each.path, each.digest) not in known]
-        if added:
-            joined = ConcatenatedDatasets([*indexes, *added], self.verify)
-            indexes, known = list(joined.indexes), [(each.path, each.digest) for each in joined.indexes]
-        else:
-            joined = self
-        return joined, np.array([joined._id_starts[known.index((each.path, each.digest))] for each in other.indexes])
+        known = [_identity(index) for index in self.indexes]
+        added = [index for index in other.indexes if _identity(index) not in known]
+        joined = ConcatenatedDatasets([*self.indexes, *added]) if added else self
+        known = [_identity(index) for index in joined.indexes]
+        starts = [joined.id_starts[known.index(_identity(index))] for index in other.indexes]
+        return joined, np.array(starts)
 
-    def moved(self, sample_ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """`(n,)` int64: sample ids as they are where its datasets begin at `starts`, as `join` tells."""
-        numbers = np.searchsorted(self._id_starts, sample_ids, side="right") - 1
-        return sample_ids + (starts - self._id_starts[:-1])[numbers]
+    def move_ids(self, sample_ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: sample ids of this collection as they are in another, where its datasets begin at `starts`."""
+        numbers = np.searchsorted(self.id_starts, sample_ids, side="right") - 1
+        return sample_ids + (starts - self.id_starts[:-1])[numbers]
 
     def check_ids(self, sample_ids: np.ndarray) -> None:
         """Raise DamagedError unless all sample ids, read from a split, exist."""
@@ -114,31 +112,36 @@ class ConcatenatedDatasets:
             self.indexes[0].check_ids(sample_ids)
 
     def locate(self, sample_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`(n,)` int64 shard numbers and `(n,)` int64 rows of samples."""
-        shards = np.searchsorted(self.starts, sample_ids, side="right") - 1
-        return shards, sample_ids - self.starts[shards]
+        """`(n,)` int64 shard numbers, counted through all datasets, and `(n,)` int64 rows of samples."""
+        shards = np.searchsorted(self._shard_starts, sample_ids, side="right") - 1
+        return shards, sample_ids - self._shard_starts[shards]
+
+
+def _identity(index: Index) -> tuple[str, str]:
+    return index.path, index.digest
 
 
 def _common_fields(indexes: Sequence[Index]) -> dict[str, Field]:
     first, *others = indexes
-    fields = {each.name: each for each in first.fields}
+    fields = {field.name: field for field in first.fields}
     for other in others:
-        its = {each.name: each for each in other.fields}
-        check_same_names(fields, its, first.path, other.path)
-        for name, each in fields.items():
-            _check_classes(f" of {name}", each.class_names, its[name].class_names, first.path, other.path)
-            fields[name] = common_field(each, its[name], first.path, other.path)
-        _check_classes("", first.class_names, other.class_names, first.path, other.path)
+        other_fields = {field.name: field for field in other.fields}
+        check_same_names(fields, other_fields, first.path, other.path)
+        for name, field in fields.items():
+            other_field = other_fields[name]
+            _check_class_names(f" of {name}", field.class_names, other_field.class_names, first.path, other.path)
+            fields[name] = common_field(field, other_field, first.path, other.path)
+        _check_class_names("", first.class_names, other.class_names, first.path, other.path)
     return fields
 
 
-def _check_classes(what: str, classes: Sequence[str], others: Sequence[str], path: str, other_path: str) -> None:
-    if tuple(classes) == tuple(others):
+def _check_class_names(of_field: str, names: Sequence[str], other_names: Sequence[str], path: str, other_path: str) -> None:
+    """Raise ArgumentError unless two datasets have the same classes, in the same order."""
+    if tuple(names) == tuple(other_names):
         return
-    for number in range(max(len(classes), len(others))):
-        mine, its = classes[number : number + 1], others[number : number + 1]
-        if mine != its:
-            told = [repr(each[0]) if each else "none" for each in (its, mine)]
+    for number in range(max(len(names), len(other_names))):
+        name, other_name = (repr(each[number]) if number < len(each) else "none" for each in (names, other_names))
+        if name != other_name:
             raise ArgumentError(
-                f"{other_path}: class {number}{what} is {told[0]}, in {path} it is {told[1]}: they do not go together"
+                f"{other_path}: class {number}{of_field} is {other_name}, in {path} it is {name}: they do not go together"
             )

@@ -1,7 +1,8 @@
-"""ShardDataset: any samples of a dataset by number, from any thread or process; no Keras."""
+"""ShardDataset: any samples of a dataset by position, from any thread or process; no Keras."""
 
 from __future__ import annotations
 
+import json
 import operator
 import os
 from collections import Counter
@@ -11,89 +12,103 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import path_text
-from kseq.errors import ArgumentError, OutOfRangeError
+from kseq.errors import ArgumentError, ClosedError, OutOfRangeError
 from kseq.reading.concatenated import ConcatenatedDatasets
-from kseq.reading.sample_reader import SampleReader
+from kseq.reading.label_counts import SplitCounts, add_counts, count_dataset
+from kseq.reading.sample_reader import LocatedSamples, SampleReader
 from kseq.reading.where import matching
+from kseq.reading.where_text import parse_conditions
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.rejected import Rejected
 from kseq.storage.remaining import Remaining
 
-__all__ = ["VERIFY", "ShardDataset"]
+__all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids"]
 
 VERIFY = ("first", "always", "never")
 
-# Of a field of all samples, so many values are gathered in one call: where they are takes twice their room.
+# So many values of a field are gathered in one call: the shard and the row of each take twice the memory of its sample id.
 _VALUES_AT_ONCE = 1 << 20
+# So many sources are read in one go.
+_SOURCES_AT_ONCE = 1 << 14
 
 
-class ShardDataset(SampleReader):
-    """The samples of a packed dataset, or of one of its splits, by number.
+class ShardDataset:
+    """The samples of a packed dataset, or of one of its splits, by position.
 
     Safe to use from many threads at once, after a fork, and in another process through pickle.
 
     Args:
         path: The dataset's folder.
-        split: The name of a split: numbers then count within it, from 0 to `len - 1`. None for all samples.
+        split: The name of a split: positions then count within it, from 0 to `len - 1`. None for all samples.
         verify: When a sample's bytes are compared with the checksum that was stored when it was packed:
-            `"first"` (the first time this object reads it), `"always"` or `"never"`.
+            `"first"` (the first time this object reads the sample), `"always"` or `"never"`.
 
     Raises:
-        DatasetNotFoundError: Where there is no dataset.
-        DamagedError: Where its index is damaged.
-        FormatError: Where it was written by a newer kseq, or holds what the format does not allow.
-        ArgumentError: Where there is no such split.
+        DatasetNotFoundError: If there is no dataset.
+        DamagedError: If its index is damaged.
+        FormatError: If it was written by a newer kseq, or holds what the format does not allow.
+        ArgumentError: If there is no such split.
 
     Example:
         >>> dataset = kseq.ShardDataset("flowers", "train")
         >>> sample = dataset[0]
-        >>> sample["image"].shape, sample["label"], dataset.classes[sample["label"]]
+        >>> sample["image"].shape, sample["label"], dataset.class_names[sample["label"]]
     """
 
     def __init__(self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first") -> None:
         _check_verify(verify)
         folder = path_text("path", path)
-        self._hold(folder, ConcatenatedDatasets([Index.open(folder)], verify), split)
+        self._hold(folder, SampleReader(ConcatenatedDatasets([Index.open(folder)]), verify), split)
 
-    def _hold(self, path: str, collection: ConcatenatedDatasets, split: str | None, chosen: np.ndarray | None = None) -> None:
-        """All that it consists of.
+    def _hold(self, path: str, reader: SampleReader, split: str | None, selected: np.ndarray | None = None) -> None:
+        """Set all that a dataset consists of.
 
         Args:
-            path: As it was given.
-            collection: Where the samples are.
-            split: The split that they are of.
-            chosen: The sample ids of a selection; None for all of the split.
+            path: The folder, as the user wrote it.
+            reader: Reads the samples, by sample id.
+            split: The split that the samples are of.
+            selected: The sample ids of a selection; None for all of the split.
         """
-        self.path = path
-        self.split = split
-        self.verify = collection.verify
-        self._collection = collection
-        self._chosen = chosen
+        self._path = path
+        self._split = split
+        self._verify = reader.verify
+        self._reader: SampleReader | None = reader
+        self._selected = selected
         self._digest: str | None = None
-        self._ids = _find_split(collection, split) if chosen is None else chosen
+        self._ids = _find_split(reader.collection, split) if selected is None else selected
 
-    def _over(self, collection: ConcatenatedDatasets, split: str | None, chosen: np.ndarray | None) -> ShardDataset:
-        """A selection."""
-        made = object.__new__(ShardDataset)
-        path = self.path if len(collection.indexes) == 1 else collection.path
-        made._hold(path, collection, split, chosen)
-        return made
+    def _select(self, reader: SampleReader, split: str | None, selected: np.ndarray) -> ShardDataset:
+        """A dataset of some samples, whose files stay open for all datasets of the same reader."""
+        selection = object.__new__(ShardDataset)
+        path = self._path if len(reader.collection.indexes) == 1 else reader.collection.path
+        selection._hold(path, reader, split, selected)
+        return selection
+
+    @property
+    def _samples(self) -> SampleReader:
+        if self._reader is None:
+            raise ClosedError(f"{self._path}: the dataset was closed")
+        return self._reader
+
+    @property
+    def _collection(self) -> ConcatenatedDatasets:
+        return self._samples.collection
 
     def __getstate__(self) -> dict[str, Any]:
-        indexes = [(each.path, each.digest) for each in self._opened.indexes]
-        return {"indexes": indexes, "split": self.split, "verify": self.verify, "chosen": self._chosen}
+        indexes = [(index.path, index.digest) for index in self._collection.indexes]
+        return {"indexes": indexes, "split": self._split, "verify": self._verify, "selected": self._selected}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Files are opened anew, nothing else is carried.
-        collection = ConcatenatedDatasets([Index.find(*each) for each in state["indexes"]], state["verify"])
-        self._hold(collection.path, collection, state["split"], state["chosen"])
+        # The files are opened anew: no map or file descriptor crosses to another process.
+        collection = ConcatenatedDatasets([Index.find(*index) for index in state["indexes"]])
+        self._hold(collection.path, SampleReader(collection, state["verify"]), state["split"], state["selected"])
 
     def close(self) -> None:
-        """Let go of the files. Arrays that were read stay valid; selections that were made from it go on."""
-        self._collection = None
-        self._ids = self._chosen = None
+        """Let go of the files. Arrays that were read stay valid, and selections of this dataset stay open."""
+        self._reader = None
+        self._ids = self._selected = None
 
     def __enter__(self) -> ShardDataset:
         return self
@@ -101,233 +116,331 @@ class ShardDataset(SampleReader):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        selected = "" if self._selected is None else f": {len(self._selected)} samples"
+        return f"<ShardDataset {self._path!r} {self._split or 'all'}{selected}>"
+
+    # What the dataset is.
+
+    @property
+    def path(self) -> str:
+        """The dataset's folder, as it was passed; of concatenated datasets, the folders with ` + ` between them."""
+        return self._path
+
+    @property
+    def split(self) -> str | None:
+        """The name of the split that the samples are of; None for all samples."""
+        return self._split
+
+    @property
+    def verify(self) -> str:
+        """When stored bytes are compared with their checksums: `"first"`, `"always"` or `"never"`."""
+        return self._verify
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class name of each label number."""
+        return self._collection.class_names
+
+    @property
+    def fields(self) -> dict[str, Field]:
+        """What each sample holds, by name."""
+        return dict(self._samples.fields)
+
     @property
     def splits(self) -> dict[str, int]:
-        """How many samples each split of the dataset has, by name; those of several datasets are added up."""
+        """Split name to the number of its samples, for all splits of the dataset; concatenated datasets are added up."""
         sizes: Counter[str] = Counter()
-        for index in self._opened.indexes:
+        for index in self._collection.indexes:
             sizes.update({name: int(ids.size) for name, ids in index.splits.items()})
         return dict(sizes)
 
     @property
-    def selected(self) -> np.ndarray | None:
-        """`(len,)` int64: the sample ids of a selection; None for a split, or all, of a dataset."""
-        return self._chosen
+    def num_shards(self) -> int:
+        """The number of shards of the dataset, whichever split was opened."""
+        return self._collection.num_shards
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all shards of the dataset, in bytes, whichever split was opened."""
+        return self._collection.num_bytes
 
     @property
     def digest(self) -> str:
         """32 hexadecimal digits to log with a run: they stand for all that the dataset holds, and for what was selected of it.
 
-        All splits of a dataset have the same; a selection has one of its own, the same whenever it is of the same sample ids.
+        All splits of a dataset have the same digest; a selection has one of its own, the same for the same sample ids.
         """
-        collection, chosen = self._opened, self._chosen
-        if chosen is None:
+        collection, selected = self._collection, self._selected
+        if selected is None:
             return collection.digest
         if self._digest is None:
-            of = np.frombuffer(bytes.fromhex(collection.digest), np.uint8)
-            self._digest = arrays_digest({"digest": of, "ids": chosen})
+            dataset_digest = np.frombuffer(bytes.fromhex(collection.digest), np.uint8)
+            self._digest = arrays_digest({"digest": dataset_digest, "ids": selected})
         return self._digest
 
     @property
-    def index(self) -> Index:
-        """The index as it lies on disk, for tools.
+    def settings(self) -> dict[str, Any]:
+        """The image settings that the dataset was packed with, by the names of their arguments.
 
         Raises:
-            ArgumentError: Where there are several, see `concat`.
+            ArgumentError: If concatenated datasets were packed with different settings.
         """
-        indexes = self._opened.indexes
-        if len(indexes) > 1:
-            raise ArgumentError(f"{self.path}: these are {len(indexes)} datasets, each has an index of its own")
-        return indexes[0]
+        first, *others = (json.loads(index.settings) for index in self._collection.indexes)
+        if any(settings != first for settings in others):
+            raise ArgumentError(f"{self._path}: the datasets were packed with different settings: open one of them")
+        return dict(first)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What was done to the dataset since it was packed: a line for each change, the earliest first."""
+        return tuple(change for index in self._collection.indexes for change in index.changes)
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """`(n,)` int64: the sample ids that `kseq.drop` took out of all splits, rising."""
+        collection = self._collection
+        dropped = [
+            index.dropped.astype(np.int64) + start
+            for index, start in zip(collection.indexes, collection.id_starts.tolist(), strict=False)
+        ]
+        return np.concatenate(dropped)
 
     def rejected(self) -> list[Rejected]:
-        """The files that were found and not packed, with the reason of each."""
-        return self._opened.rejected()
+        """The files that were found and not packed, with the reason for each."""
+        return self._collection.rejected()
 
-    def __repr__(self) -> str:
-        selected = "" if self._chosen is None else f": {len(self._chosen)} samples"
-        return f"<ShardDataset {self.path!r} {self.split or 'all'}{selected}>"
-
-    # Selections: other samples of the same files, which stay open for all.
-
-    def where(self, **conditions: Any) -> ShardDataset:
-        """The samples for which all of some conditions on their fields hold, in the order in which they are.
-
-        Args:
-            conditions: Field name to the value that it must have, to several of which it must have one, or to a function that
-                is given the field's `values` and returns `(len,)` bool. A class may be given by its name or its number. Of a
-                field with several values in a sample, one that fits is enough.
-
-        Returns:
-            A dataset whose numbers count within the selection. It holds 8 bytes a sample.
+    def counts(self) -> SplitCounts:
+        """How many samples each split of the dataset has, and how many of each class; concatenated datasets are added up.
 
         Raises:
-            ArgumentError: Where there is no such field or class, or a field cannot be chosen by.
+            DamagedError: If a shard is damaged, or a split or label is not what it must be.
+        """
+        return add_counts([count_dataset(index) for index in self._collection.indexes])
+
+    # Selections: other samples of the same files.
+
+    def where(self, *texts: str, **conditions: Any) -> ShardDataset:
+        """The samples for which all of some conditions on their fields hold, in their order here.
+
+        Args:
+            texts: Conditions as text: `"label=rose"`, `"label=rose,daisy"` (one of several), `"height>0.5"` (also `<`, `<=`,
+                `>=`, for numbers).
+            conditions: Field name to the value that the field must have, to a list of values of which it must have one, or to
+                a function that takes the field's `values` and returns `(len,)` bool. A class is named by its name or its
+                number. If a sample has several values in a field, one of them is enough.
+
+        Returns:
+            A dataset whose positions count within the selection. It takes 8 bytes of memory a sample.
+
+        Raises:
+            ArgumentError: If there is no such field or class, or a condition does not go with its field.
 
         Example:
             >>> pets = dataset.where(label=["cat", "dog"])
             >>> tall = dataset.where(height=lambda values: values > 0.5)
+            >>> tall = dataset.where("height>0.5")
         """
-        kept = np.ones(len(self), bool)
-        for name, condition in conditions.items():
-            kept &= matching(self._field(name), self.classes, self.values(name), condition)
-        return self.take(np.flatnonzero(kept))
+        parsed = parse_conditions(texts, self._samples.fields, self.class_names)
+        is_kept = np.ones(len(self), bool)
+        for name, condition in [*parsed.items(), *conditions.items()]:
+            is_kept &= matching(self._field(name), self.class_names, self.values(name), condition)
+        return self.take(np.flatnonzero(is_kept))
 
-    def take(self, numbers: Sequence[int] | np.ndarray) -> ShardDataset:
-        """Some of the samples, in the order given; one that is given several times comes several times.
+    def take(self, positions: Sequence[int] | np.ndarray) -> ShardDataset:
+        """Some of the samples, in the order of `positions`; a position that comes several times gives its sample several times.
 
         Args:
-            numbers: `(n,)` whole numbers in [0, len).
+            positions: `(n,)` whole numbers in [0, len).
 
         Raises:
-            OutOfRangeError: Where a number is not in [0, len).
+            OutOfRangeError: If a position is not in [0, len).
         """
-        return self._over(self._opened, self.split, self.sample_ids(numbers))
+        return self._select(self._samples, self._split, self.sample_ids(positions))
 
     def concat(self, other: ShardDataset) -> ShardDataset:
-        """These samples, then the other's, as one dataset; `verify` is this one's.
+        """These samples, then those of `other`, as one dataset; `verify` is that of this one.
 
-        Sample ids count on through the datasets: this one's stay, those of another dataset begin where they end, so that
-        none is cropped or flipped as another is. Samples of the same dataset keep their ids.
+        Sample ids count on through the datasets: those of this one stay, those of another dataset begin where they end, so that
+        augmentation draws for each sample separately. Samples of the same dataset keep their ids.
 
         Raises:
-            ArgumentError: Where the other's samples hold other fields or classes.
+            ArgumentError: If the samples of `other` hold other fields or classes.
         """
         if not isinstance(other, ShardDataset):
             raise ArgumentError(f"concat={other!r}: allowed is a ShardDataset")
-        mine, its = self._opened, other._opened
-        joined, starts = mine.join(its)
-        split = self.split if self.split == other.split else None
-        here, there = (each.sample_ids(np.arange(len(each))) for each in (self, other))
-        return self._over(joined, split, np.concatenate([here, its.moved(there, starts)]))
+        reader = self._samples
+        joined, starts = reader.collection.join(other._collection)
+        if joined is not reader.collection:
+            reader = SampleReader(joined, self._verify)
+        split = self._split if self._split == other._split else None
+        ids, other_ids = (dataset.sample_ids(np.arange(len(dataset))) for dataset in (self, other))
+        return self._select(reader, split, np.concatenate([ids, other._collection.move_ids(other_ids, starts)]))
 
-    def reopened(self, verify: str) -> ShardDataset:
-        """The same samples through files of its own, so that either may be closed.
+    # Samples.
+
+    def __len__(self) -> int:
+        # Read once: another thread may close the dataset meanwhile.
+        ids = self._ids
+        return self._collection.num_samples if ids is None else int(ids.size)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[position] for position in range(len(self)))
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """One sample: field name to value, as `read` returns it for several.
 
         Raises:
-            ArgumentError: Where `verify` is not allowed.
+            OutOfRangeError: If `position` is not in [-len, len).
+            DamagedError: If the stored bytes have changed.
         """
-        _check_verify(verify)
-        made = object.__new__(ShardDataset)
-        made.__setstate__({**self.__getstate__(), "verify": verify})
-        return made
+        position, count = operator.index(position), len(self)
+        if not -count <= position < count:
+            raise OutOfRangeError(f"{self._path}: sample {position} is not in [-{count}, {count})")
+        values = self.read([position % count])
+        return {name: value[0] for name, value in values.items()}
+
+    def read(self, positions: Sequence[int] | np.ndarray) -> dict[str, Any]:
+        """Samples by position, in the order of `positions`, repeats included.
+
+        Args:
+            positions: `(n,)` whole numbers in [0, len).
+
+        Returns:
+            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8, upright, or a list of
+            `(height, width, channels)` if their sizes differ. A field whose samples differ in length is a list of arrays
+            (of boxes: `(count, 4)` float32), text a list of str.
+
+        Raises:
+            OutOfRangeError: If a position is not in [0, len).
+            DamagedError: If stored bytes have changed, or a shard is missing or is another.
+        """
+        samples = self._samples.locate(self.sample_ids(positions))
+        samples.check()
+        return {
+            name: _decode(field, samples) if field.encoded else _values(field, samples)
+            for name, field in self._samples.fields.items()
+        }
 
     def values(self, field: str) -> np.ndarray | list[Any]:
-        """One field of all samples, as `read` gives it; for fields that are no pixels. Checksums are not looked at.
+        """One field of all samples, as `read` returns it, for fields that are no pixels. Checksums are not compared.
 
         Raises:
-            ArgumentError: Where there is no such field, or it is an image or a mask.
+            ArgumentError: If there is no such field, or it is an image or a mask.
         """
         form = self._field(field)
         if form.is_pixels:
             others = ", ".join(name for name, each in self.fields.items() if not each.is_pixels)
-            raise ArgumentError(f"{self.path}: field {field!r} is {form.content} pixels, allowed are {others or 'none'}")
-        parts = [self.sample_ids(numbers) for numbers in _in_parts(len(self))]
+            raise ArgumentError(f"{self._path}: field {field!r} is {form.kind} pixels, allowed are {others or 'none'}")
+        parts = [self._samples.locate(self.sample_ids(positions)) for positions in _parts(len(self), _VALUES_AT_ONCE)]
         if form.is_ragged:
-            return [value for ids in parts for value in self._values(form, ids)]
-        return np.concatenate([self._values(form, ids) for ids in parts])
+            return [value for samples in parts for value in _values(form, samples)]
+        return np.concatenate([_values(form, samples) for samples in parts])
 
-    def _field(self, name: str) -> Field:
-        if name not in self._opened.fields:
-            raise ArgumentError(f"{self.path}: has no field {name!r}, it has {', '.join(self.fields)}")
-        return self._opened.fields[name]
-
-    def __len__(self) -> int:
-        # Read once: another thread may close meanwhile.
-        ids = self._ids
-        return self._opened.num_samples if ids is None else int(ids.size)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[number] for number in range(len(self)))
-
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        """One sample: field name to value, as `read` gives it for several.
+    def stored_bytes(self, position: int, field: str = "image") -> bytes:
+        """A field of a sample as it is stored: an encoded image, or the numbers of any other field, little-endian.
 
         Raises:
-            OutOfRangeError: Where `number` is not in [-len, len).
-            DamagedError: Where the stored bytes have changed.
+            OutOfRangeError: If `position` is not in [0, len).
+            ArgumentError: If there is no such field.
+            DamagedError: If the stored bytes have changed.
         """
-        number, count = operator.index(number), len(self)
-        if not -count <= number < count:
-            raise OutOfRangeError(f"{self.path}: sample {number} is not in [-{count}, {count})")
-        values = self.read([number % count])
-        return {name: value[0] for name, value in values.items()}
-
-    def read(self, ids: Sequence[int] | np.ndarray) -> dict[str, Any]:
-        """Samples by number, in the order asked, repeats included.
-
-        Args:
-            ids: `(n,)` whole numbers in [0, len).
-
-        Returns:
-            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8, upright, or a list of
-            `(height, width, channels)` where their sizes differ. A field whose samples differ in length is a list of arrays
-            (of boxes: `(count, 4)` float32), text a list of str.
-
-        Raises:
-            OutOfRangeError: Where a number is not in [0, len).
-            DamagedError: Where stored bytes have changed, or a shard is missing or is another.
-        """
-        sample_ids = self.sample_ids(ids)
-        self.check(sample_ids)
-        values: dict[str, Any] = {}
-        for name, each in self._opened.fields.items():
-            values[name] = self._decode(each, sample_ids) if each.encoded else self._values(each, sample_ids)
-        return values
-
-    def _values(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[Any]:
-        """A field that is not encoded."""
-        if field.is_ragged:
-            return [_as_value(field, piece) for piece in self.ragged(field.name, sample_ids)]
-        return self._gathered(field, sample_ids)
-
-    def _gathered(self, field: Field, sample_ids: np.ndarray) -> np.ndarray:
-        """A field whose samples are as long as each other."""
-        values: np.ndarray = np.empty((len(sample_ids), *(length or 0 for length in field.shape)), field.dtype)
-        self.gather(field.name, sample_ids, values)
-        return values
-
-    def _decode(self, field: Field, sample_ids: np.ndarray) -> np.ndarray | list[np.ndarray]:
-        if field.content == "mask":
-            images = [reader.decode_mask(field.name, row) for reader, row in self.places(sample_ids)]
-        else:
-            images = [reader.decode(field.name, row, field.color_mode) for reader, row in self.places(sample_ids)]
-        if not images:
-            return np.empty((0, *(length or 0 for length in field.shape)), np.uint8)
-        return np.stack(images) if len({image.shape for image in images}) == 1 else images
-
-    def stored_bytes(self, number: int, field: str = "image") -> bytes:
-        """A field of a sample as it lies on disk: an encoded image, or the numbers of any other, little-endian."""
         form = self._field(field)
-        sample_ids = self.sample_ids([number])
-        self.check(sample_ids)
+        samples = self._samples.locate(self.sample_ids([position]))
+        samples.check()
         if form.encoded:
-            ((reader, row),) = self.places(sample_ids)
+            ((reader, row),) = samples
             return reader.stored(field, row).tobytes()
-        (value,) = self.ragged(field, sample_ids) if form.is_ragged else self._gathered(form, sample_ids)
+        (value,) = samples.pieces(field) if form.is_ragged else samples.values(field)
         return np.asarray(value).tobytes()
 
-    def source(self, number: int) -> str:
-        """Where a sample came from: its path below the source folder (`os.fsencode` gives its very bytes)."""
-        ((reader, row),) = self.places(self.sample_ids([number]))
-        return os.fsdecode(reader.source(row))
+    def source(self, position: int) -> str:
+        """Where a sample came from: its path below the source folder (`os.fsencode` returns the very bytes).
 
-    def sample_ids(self, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
-        """`(n,)` int64 sample ids of `(n,)` numbers that count within the split."""
-        # In this order: once closed, there is no index, and what was a split's numbers would pass for sample ids.
-        split, collection = self._ids, self._opened
-        asked = np.asarray(numbers)
+        Raises:
+            OutOfRangeError: If `position` is not in [0, len).
+        """
+        (source,) = self._samples.locate(self.sample_ids([position])).sources()
+        return os.fsdecode(source)
+
+    def sources(self) -> Iterator[str]:
+        """Where all samples came from, in their order, as `source` returns it for one."""
+        for positions in _parts(len(self), _SOURCES_AT_ONCE):
+            for source in self._samples.locate(self.sample_ids(positions)).sources():
+                yield os.fsdecode(source)
+
+    def sample_ids(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """`(n,)` int64 sample ids of the samples at `positions`, `(n,)` whole numbers in [0, len).
+
+        A sample id is a position in the whole dataset, dropped samples included; it stays the same in all splits.
+
+        Raises:
+            OutOfRangeError: If a position is not in [0, len).
+        """
+        # In this order: once the dataset is closed, positions in a split would pass for sample ids.
+        split, collection = self._ids, self._collection
+        asked = np.asarray(positions)
         if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-            raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
+            raise ArgumentError(f"positions are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
         if asked.size and not (asked.min() >= 0 and asked.max() < len(self)):
             wrong = asked[(asked < 0) | (asked >= len(self))][0]
-            raise OutOfRangeError(f"{self.path}: sample {wrong} is not in [0, {len(self)})")
-        positions = asked.astype(np.int64)
+            raise OutOfRangeError(f"{self._path}: sample {wrong} is not in [0, {len(self)})")
+        asked = asked.astype(np.int64)
         if split is None:
-            return positions
-        ids = split[positions]
+            return asked
+        ids = split[asked]
         collection.check_ids(ids)
         return ids.astype(np.int64)
+
+    def split_ids(self, split: str) -> np.ndarray:
+        """`(n,)` int64: the sample ids of a split of the dataset, in the order of its positions.
+
+        Raises:
+            ArgumentError: If there is no such split, or the dataset is a concatenation of several.
+        """
+        collection = self._collection
+        if len(collection.indexes) > 1:
+            raise ArgumentError(f"{self._path}: these are {len(collection.indexes)} datasets, each has splits of its own")
+        ids = _find_split(collection, split)
+        if ids is None:
+            return np.arange(collection.num_samples)
+        ids = ids[np.arange(ids.size)]
+        collection.check_ids(ids)
+        return ids.astype(np.int64)
+
+    def _field(self, name: str) -> Field:
+        if name not in self._samples.fields:
+            raise ArgumentError(f"{self._path}: has no field {name!r}, it has {', '.join(self.fields)}")
+        return self._samples.fields[name]
+
+
+# The way of kseq's other packages to more of a dataset than its users see.
+
+
+def sample_reader(dataset: ShardDataset) -> SampleReader:
+    """What reads the samples of a dataset by sample id.
+
+    Raises:
+        ClosedError: If the dataset was closed.
+    """
+    return dataset._samples
+
+
+def selected_ids(dataset: ShardDataset) -> np.ndarray | None:
+    """`(len,)` int64: the sample ids of a selection; None for a split, or for all samples, of a dataset."""
+    return dataset._selected
+
+
+def reopen(dataset: ShardDataset, verify: str) -> ShardDataset:
+    """The same samples through other open files, so that either dataset may be closed without the other.
+
+    Raises:
+        ArgumentError: If `verify` is not allowed.
+    """
+    _check_verify(verify)
+    reopened = object.__new__(ShardDataset)
+    reopened.__setstate__({**dataset.__getstate__(), "verify": verify})
+    return reopened
 
 
 def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarray | Remaining | None:
@@ -342,9 +455,9 @@ def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarr
     return index.splits[split]
 
 
-def _in_parts(count: int) -> list[np.ndarray]:
-    """The numbers from 0 to `count - 1`, in at least one part."""
-    return [np.arange(start, min(start + _VALUES_AT_ONCE, count)) for start in range(0, max(count, 1), _VALUES_AT_ONCE)]
+def _parts(count: int, most: int) -> list[np.ndarray]:
+    """The positions from 0 to `count - 1`, in parts of at most `most`, at least one part."""
+    return [np.arange(start, min(start + most, count)) for start in range(0, max(count, 1), most)]
 
 
 def _check_verify(verify: Any) -> None:
@@ -352,6 +465,15 @@ def _check_verify(verify: Any) -> None:
         raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
 
 
-def _as_value(field: Field, piece: np.ndarray) -> Any:
-    """What a user gets of a sample: numbers of their own, or text."""
-    return piece.tobytes().decode(errors="replace") if field.content == "text" else piece.copy()
+def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[Any]:
+    """A field that is not encoded."""
+    if field.is_ragged:
+        return [field.handler.value(elements) for elements in samples.pieces(field.name)]
+    return samples.values(field.name)
+
+
+def _decode(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarray]:
+    images = [reader.decode(field.name, row) for reader, row in samples]
+    if not images:
+        return np.empty((0, *(length or 0 for length in field.shape)), np.uint8)
+    return np.stack(images) if len({image.shape for image in images}) == 1 else images

@@ -11,8 +11,6 @@ from kseq.storage.index import Index
 
 __all__ = ["read_groups", "units_of"]
 
-_GROUPING = ("label", "numbers", "text")
-
 
 def read_groups(index: Index, name: str) -> np.ndarray:
     """`(samples,)` int64: the same number for all samples whose values are equal; an empty text, or NaN, equals none.
@@ -29,19 +27,19 @@ def read_groups(index: Index, name: str) -> np.ndarray:
     if name not in known:
         raise ArgumentError(f"{index.path}: group={name!r}: has no such field, its fields are {', '.join(known)}")
     found = known[name]
-    if found.content not in _GROUPING or (found.is_ragged and found.content != "text"):
+    if not found.handler.can_group:
         raise ArgumentError(
-            f"{index.path}: group={name!r}: is {found.content}, allowed are a label, text, and numbers, as many in each sample"
+            f"{index.path}: group={name!r}: is {found.kind}, allowed are a label, text, and numbers, as many in each sample"
         )
-    return _text_groups(index, name) if found.content == "text" else _number_groups(index, found)
+    return _ragged_groups(index, name) if found.is_ragged else _number_groups(index, found)
 
 
-def _text_groups(index: Index, name: str) -> np.ndarray:
+def _ragged_groups(index: Index, name: str) -> np.ndarray:
     numbers: dict[bytes, int] = {}
     groups = np.empty(index.num_samples, np.int64)
-    for place, text in enumerate(ShardCache((index,)).each(f"{name}/values", f"{name}/offsets")):
-        # Those without one count down from -1.
-        groups[place] = numbers.setdefault(text, len(numbers)) if text else -1 - place
+    for place, value in enumerate(ShardCache((index,)).each(f"{name}/values", f"{name}/offsets")):
+        # Those that are empty count down from -1.
+        groups[place] = numbers.setdefault(value, len(numbers)) if value else -1 - place
     return groups
 
 

@@ -1,4 +1,4 @@
-"""Samples by sample id, their position in all that a collection holds: what serves the loader."""
+"""Reads samples by sample id: what training, exporting and `ShardDataset` stand on."""
 
 from __future__ import annotations
 
@@ -6,144 +6,172 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kseq.errors import ClosedError, KseqError
+from kseq.errors import KseqError
 from kseq.images.crop_decoding import EncodedImages
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.shard_cache import ShardCache
 from kseq.storage.fields import Field
 from kseq.storage.shard_reader import ShardReader
 
-__all__ = ["SampleReader"]
+__all__ = ["LocatedSamples", "SampleReader"]
 
 
 class SampleReader:
-    """Reads samples by sample id, until it is closed.
+    """Reads samples of one or several datasets by sample id, from any thread.
+
+    Args:
+        collection: The datasets, one after the other.
+        verify: When stored bytes are compared with their checksums: see `kseq.ShardDataset`.
 
     Attributes:
-        path: The dataset's folder.
-        verify: When stored bytes are compared with their checksums: see `kseq.ShardDataset`.
+        collection: As passed.
+        verify: As passed.
     """
 
-    path: str
-    verify: str
-    _collection: ConcatenatedDatasets | None
-
-    @property
-    def _opened(self) -> ConcatenatedDatasets:
-        if self._collection is None:
-            raise ClosedError(f"{self.path}: the dataset was closed")
-        return self._collection
-
-    @property
-    def _shards(self) -> ShardCache:
-        return self._opened.shards
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class name of each label number."""
-        return self._opened.classes
+    def __init__(self, collection: ConcatenatedDatasets, verify: str) -> None:
+        self.collection = collection
+        self.verify = verify
+        # Which samples were compared with their checksums. Pages of it take memory only once samples of them are read, so a
+        # billion samples cost nothing at the start.
+        self._verified = np.zeros(collection.num_samples if verify == "first" else 0, bool)
 
     @property
     def fields(self) -> dict[str, Field]:
         """What each sample holds, by name."""
-        return dict(self._opened.fields)
+        return self.collection.fields
 
-    @property
-    def collection(self) -> ConcatenatedDatasets:
-        """What lies in the files, of which these samples are a part; for tools."""
-        return self._opened
-
-    def check(self, sample_ids: np.ndarray) -> None:
-        """Compare the stored bytes of samples with their checksums, if `verify` says that it is time.
-
-        Raises:
-            DamagedError: At the first that differs.
-        """
-        if self.verify == "never":
-            return
-        verified = self._opened.verified
-        if self.verify == "first":
-            sample_ids = sample_ids[~verified[sample_ids]]
-        for reader, row in self.places(sample_ids):
-            reader.check_row(row)
-        if self.verify == "first":
-            verified[sample_ids] = True
-
-    def gather(self, field: str, sample_ids: np.ndarray, out: np.ndarray) -> None:
-        """Copy a field that is not encoded into `out`, one row per sample id, in a single call that holds no GIL.
+    def locate(self, sample_ids: np.ndarray) -> LocatedSamples:
+        """Look up where samples are stored, once for all that is then read of them.
 
         Args:
-            field: Its name (or, of an encoded field, `name/size`).
-            sample_ids: `(n,)` int64 that exist.
+            sample_ids: `(n,)` int64, each in [0, number of samples), in any order.
+        """
+        return LocatedSamples(self, sample_ids, *self.collection.locate(sample_ids))
+
+    def unverified(self, sample_ids: np.ndarray) -> np.ndarray:
+        """`(m,)` int64: the positions in `sample_ids`, `(n,)` int64, of the samples whose bytes are to be compared now."""
+        if self.verify == "first":
+            return np.flatnonzero(~self._verified[sample_ids])
+        return np.arange(len(sample_ids) if self.verify == "always" else 0)
+
+    def note_verified(self, sample_ids: np.ndarray) -> None:
+        """Remember that the bytes of samples, `(n,)` int64, were compared with their checksums."""
+        if self.verify == "first":
+            self._verified[sample_ids] = True
+
+
+class LocatedSamples:
+    """Some samples whose shards and rows were looked up. `SampleReader.locate` makes it.
+
+    Iterating gives the `ShardReader` and the row of each sample, and opens a shard when its first sample comes.
+
+    Args:
+        reader: Reads the samples.
+        sample_ids: `(n,)` int64.
+        shards: `(n,)` int64: the shard number of each sample.
+        rows: `(n,)` int64: the row of each sample in its shard.
+
+    Attributes:
+        sample_ids: As passed.
+    """
+
+    def __init__(self, reader: SampleReader, sample_ids: np.ndarray, shards: np.ndarray, rows: np.ndarray) -> None:
+        self.sample_ids = sample_ids
+        self._reader = reader
+        self._cache: ShardCache = reader.collection.shards
+        self._shards = shards
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def __iter__(self) -> Iterator[tuple[ShardReader, int]]:
+        return self._iterate(self._shards, self._rows)
+
+    def check(self) -> None:
+        """Compare stored bytes with their checksums, as far as `verify` asks for it.
+
+        Raises:
+            DamagedError: Where the bytes of a sample differ; it names the first such sample.
+        """
+        positions = self._reader.unverified(self.sample_ids)
+        if positions.size:
+            for reader, row in self._iterate(self._shards[positions], self._rows[positions]):
+                reader.check_row(row)
+            self._reader.note_verified(self.sample_ids[positions])
+
+    def gather(self, field: str, out: np.ndarray) -> None:
+        """Copy a field whose samples have one shape into `out`, in a single call that holds no GIL.
+
+        Args:
+            field: The name of a field that is not encoded (or, of an encoded field, `name/size`).
             out: `(n, ...)` of the field's dtype and shape, C-contiguous.
         """
-        self._shards.take(field, *self._locate(sample_ids), out)
+        self._cache.take(field, self._shards, self._rows, out)
 
-    def sizes(self, field: str, sample_ids: np.ndarray) -> np.ndarray:
-        """`(n, 2)` int64: height and width of images or masks, upright."""
-        form = self.fields[field]
+    def values(self, field: str) -> np.ndarray:
+        """`(n, ...)`: a field that is not encoded and whose samples have one shape, in a new array."""
+        form = self._reader.fields[field]
+        values: np.ndarray = np.empty((len(self), *(length or 0 for length in form.shape)), form.dtype)
+        self.gather(field, values)
+        return values
+
+    def sizes(self, field: str) -> np.ndarray:
+        """`(n, 2)` int64: height and width of images or masks, upright, in pixels."""
+        form = self._reader.fields[field]
         if not form.encoded:
-            return np.tile(np.array(form.shape[:2], np.int64), (len(sample_ids), 1))
-        found = np.empty((len(sample_ids), 2), "<u4")
-        self.gather(f"{field}/size", sample_ids, found)
-        return found.astype(np.int64)
+            return np.tile(np.array(form.shape[:2], np.int64), (len(self), 1))
+        sizes = np.empty((len(self), 2), "<u4")
+        self.gather(f"{field}/size", sizes)
+        return sizes.astype(np.int64)
 
-    def counts(self, field: str, sample_ids: np.ndarray) -> np.ndarray:
+    def counts(self, field: str) -> np.ndarray:
         """`(n,)` int64: how many elements each sample has of a field whose samples differ in length."""
-        places, edges = self._locate(sample_ids), np.empty((2, len(sample_ids)), "<u8")
-        for more, edge in enumerate(edges):
-            self._shards.take(f"{field}/offsets", places[0], places[1] + more, edge)
-        # Of broken offsets: what reading them will complain of, not a length to make room for.
+        edges = np.empty((2, len(self)), "<u8")
+        for step, edge in enumerate(edges):
+            self._cache.take(f"{field}/offsets", self._shards, self._rows + step, edge)
+        # Where offsets are broken, `pieces` raises the error; a negative length is of no use to anybody.
         return np.maximum(np.diff(edges.astype(np.int64), axis=0)[0], 0)
 
-    def ragged(self, field: str, sample_ids: np.ndarray) -> list[np.ndarray]:
+    def pieces(self, field: str) -> list[np.ndarray]:
         """A field whose samples differ in length: for each sample `(count, ...)`, a view of the file.
 
         Raises:
             DamagedError: Where offsets are broken.
         """
-        return self._shards.pieces(f"{field}/values", f"{field}/offsets", *self._locate(sample_ids))
+        return self._cache.pieces(f"{field}/values", f"{field}/offsets", self._shards, self._rows)
 
-    def stored(self, field: str, sample_ids: np.ndarray) -> EncodedImages:
-        """Encoded images as they are stored, without a copy of their bytes.
-
-        Args:
-            field: The name of an encoded field.
-            sample_ids: `(n,)` int64 that exist.
+    def encoded_images(self, field: str) -> EncodedImages:
+        """An encoded field: images or masks as they are stored, without a copy of their bytes.
 
         Raises:
             DamagedError: Where offsets are broken.
         """
-        places, shards = self._locate(sample_ids), self._shards
-        sizes, orientations = np.empty((len(sample_ids), 2), "<u4"), np.empty(len(sample_ids), np.uint8)
-        shards.take(f"{field}/size", *places, sizes)
-        shards.take(f"{field}/orientation", *places, orientations)
-        data = shards.pieces(f"{field}/bytes", f"{field}/offsets", *places)
-        tiles = shards.pieces(f"{field}/tiles", f"{field}/tile_offsets", *places)
+        cache, shards, rows = self._cache, self._shards, self._rows
+        sizes, orientations = np.empty((len(self), 2), "<u4"), np.empty(len(self), np.uint8)
+        cache.take(f"{field}/size", shards, rows, sizes)
+        cache.take(f"{field}/orientation", shards, rows, orientations)
+        data = cache.pieces(f"{field}/bytes", f"{field}/offsets", shards, rows)
+        tiles = cache.pieces(f"{field}/tiles", f"{field}/tile_offsets", shards, rows)
         return EncodedImages(data, sizes.astype(np.int64), orientations, tiles)
 
-    def at(self, sample_id: int, error: KseqError) -> KseqError:
-        """The same error, with the place and the source of the sample that it is about."""
-        ((reader, row),) = self.places(np.array([sample_id]))
-        return reader.at(row, error)
+    def sources(self) -> list[bytes]:
+        """Where each sample came from."""
+        return [piece.tobytes() for piece in self._cache.pieces("source/bytes", "source/offsets", self._shards, self._rows)]
 
-    def will_need(self, sample_ids: np.ndarray) -> None:
-        """Ask the operating system to read samples from the disk soon, without waiting for it.
+    def error_at(self, position: int, error: KseqError) -> KseqError:
+        """The same error, with the shard, the row and the source of the sample at a position, in [0, n)."""
+        reader = self._cache.get(int(self._shards[position]))
+        return reader.at(int(self._rows[position]), error)
 
-        Args:
-            sample_ids: `(n,)` int64 that exist.
-        """
-        numbers, rows = self._locate(np.sort(sample_ids))
-        breaks = np.flatnonzero(np.diff(numbers)) + 1
-        shards = self._shards
-        for number, chosen in zip(numbers[[0, *breaks]].tolist(), np.split(rows, breaks), strict=True):
-            shards.get(number).will_need(chosen)
+    def will_need(self) -> None:
+        """Ask the operating system to read the samples from the disk soon, without waiting for it."""
+        order = np.argsort(self.sample_ids)
+        shards, rows = self._shards[order], self._rows[order]
+        numbers, starts = np.unique(shards, return_index=True)
+        for number, shard_rows in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
+            self._cache.get(number).will_need(shard_rows)
 
-    def places(self, sample_ids: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
-        """For each sample id, when its turn comes, the shard that holds it and its row there."""
-        numbers, rows = self._locate(sample_ids)
-        shards = self._shards
-        return ((shards.get(number), row) for number, row in zip(numbers.tolist(), rows.tolist(), strict=True))
-
-    def _locate(self, sample_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._opened.locate(sample_ids)
+    def _iterate(self, shards: np.ndarray, rows: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
+        cache = self._cache
+        return ((cache.get(shard), row) for shard, row in zip(shards.tolist(), rows.tolist(), strict=True))

@@ -16,9 +16,6 @@ __all__ = ["Condition", "Values", "describe_condition", "matching"]
 # What `ShardDataset.values` gives: an array with a row for each sample, or a list where samples differ in length.
 Values = np.ndarray | list[Any]
 
-# So many class names are told where a name is not among them.
-_MOST_NAMES = 10
-
 # A condition of more characters is told by its field alone.
 _MOST_TOLD = 60
 
@@ -67,25 +64,9 @@ def matching(field: Field, classes: Sequence[str], values: Values, condition: An
     """
     if callable(condition):
         return _called(field, values, condition)
-    if field.content == "boxes":
-        raise ArgumentError(f"where {field.name}: boxes are chosen by a function, which is given a list of (count, 4) arrays")
+    names = field.handler.class_names(classes)
     given = list(condition) if isinstance(condition, (list, tuple, set, frozenset, range, np.ndarray)) else [condition]
-    wanted = [_checked(field, classes, each) for each in given]
-    if field.content == "text":
-        return np.array([each in wanted for each in values], bool)
-    if not isinstance(values, np.ndarray):
-        return np.array([np.isin(each, wanted).any() for each in values], bool)
-    found: np.ndarray = np.isin(values, wanted)
-    return np.any(found, axis=tuple(range(1, found.ndim)))
-
-
-def _checked(field: Field, classes: Sequence[str], value: Any) -> Any:
-    """A value in the form in which it is stored."""
-    if field.content == "text":
-        return _text(field, value)
-    if field.content in ("label", "labels", "multi_label"):
-        return _class_number(field, classes if field.content == "label" else field.class_names, value)
-    return _number(field, value)
+    return field.handler.equals_any(values, [field.handler.condition_value(value, names) for value in given])
 
 
 def _called(field: Field, values: Values, function: Callable[[Values], Any]) -> np.ndarray:
@@ -95,31 +76,3 @@ def _called(field: Field, values: Values, function: Callable[[Values], Any]) -> 
             f"where {field.name}: the function gave {found.dtype} {found.shape}, expected is bool ({len(values)},)"
         )
     return found
-
-
-def _class_number(field: Field, names: Sequence[str], value: Any) -> int:
-    if isinstance(value, str):
-        if value in names:
-            return names.index(value)
-        shown = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
-        raise ArgumentError(f"where {field.name}: there is no class {value!r}, there is {shown or 'none'}")
-    if _is_number(value, "iu") and 0 <= value < len(names):
-        return int(value)
-    raise ArgumentError(f"where {field.name}={value!r}: allowed is the name of a class, or a number in [0, {len(names)})")
-
-
-def _number(field: Field, value: Any) -> float:
-    if not _is_number(value, "iuf"):
-        raise ArgumentError(f"where {field.name}={value!r}: allowed is a number")
-    # As it is stored: 0.1 is not the float32 nearest to it.
-    return np.dtype(field.dtype).type(value).item() if np.dtype(field.dtype).kind == "f" else value
-
-
-def _text(field: Field, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ArgumentError(f"where {field.name}={value!r}: allowed is text")
-    return value
-
-
-def _is_number(value: Any, kinds: str) -> bool:
-    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in kinds

@@ -2,9 +2,9 @@
 
 The rules, besides those of `kseq/sources/tf_example.py`:
 
-- The package checks the hashes of what it reads. Of a file in whose middle something is damaged, the records that can be read
-  are packed, and the others listed. A file that is cut off has lost its table of records, and cannot be read at all.
-- Records that were written in groups (`group_size`) are compressed together: a group is read at once, and kept.
+- The package checks the hashes of what it reads. If something in the middle of a file is damaged, the records that can be
+  read are packed, and the others rejected. A file that is cut off has lost its table of records, and cannot be read at all.
+- Records that were written in groups (`group_size`) are compressed together: a group is read as a whole, and kept.
 
 Source: github.com/google/array_record.
 """
@@ -17,61 +17,63 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kseq.errors import ArgumentError, ImageError, SourceError
-from kseq.sources.file_sets import stamp
-from kseq.sources.tf_example import ExampleSource, Found
+from kseq.errors import ArgumentError, ImageError, SourceError, one_line
+from kseq.sources.file_reading import file_version
+from kseq.sources.source_format import SourceFormat
+from kseq.sources.tf_example import ExampleSource, StoredRecord
 
-__all__ = ["ARRAY_RECORDS", "ArrayRecordSource"]
+__all__ = ["ARRAYRECORD", "ArrayRecordSource"]
 
-# What their names end with.
-ARRAY_RECORDS = r"\.array_?record(-\d+-of-\d+)?"
-
-# Otherwise it reads ahead with threads of its own, which jumps from one record to another do not profit from.
+# By default the package reads ahead with threads of its own, which does not help jumps from one record to another.
 _OPTIONS = "readahead_buffer_size:0"
 _GROUP_SIZE = re.compile(r"group_size:(\d+)")
 
 
 @dataclass(frozen=True)
 class ArrayRecordSource(ExampleSource):
-    """The records of such files; the place of one is its number."""
+    """The records of ArrayRecord files; the location of a record is its number in the file."""
 
-    ends: ClassVar[str] = ARRAY_RECORDS
-    kind: ClassVar[str] = "ArrayRecord files"
+    file_names: ClassVar[str] = r"\.array_?record(-\d+-of-\d+)?"
+    description: ClassVar[str] = "ArrayRecord files"
 
     @staticmethod
-    def records(path: str) -> Iterator[Found]:
-        """The records of a file.
-
-        Raises:
-            SourceError: Where it is no such file, or cannot be read.
-        """
+    def records(path: str) -> Iterator[StoredRecord]:
         try:
-            count = _open(path, stamp(path)).num_records()
+            count = _open(path, file_version(path)).num_records()
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
         for number in range(count):
             try:
-                yield Found(number, ArrayRecordSource.record(path, number))
+                yield StoredRecord(number, ArrayRecordSource.record(path, number))
             except ImageError as error:
-                yield Found(number, b"", str(error))
+                yield StoredRecord(number, b"", str(error))
 
     @staticmethod
-    def record(path: str, at: int) -> bytes:
-        """The bytes of one record."""
+    def record(path: str, location: int) -> bytes:
         try:
-            known = stamp(path)
-            group = _group_size(_open(path, known))
-            return _read(path, known, at // group * group, group)[at % group]
+            version = file_version(path)
+            group = _group_size(_open(path, version))
+            return _read(path, version, location // group * group, group)[location % group]
         except (OSError, RuntimeError, SourceError, IndexError) as error:
-            raise ImageError(f"cannot be read: {' '.join(str(error).split())}") from error
+            raise ImageError(f"cannot be read: {one_line(error)}") from error
+
+
+ARRAYRECORD = SourceFormat(
+    "arrayrecord",
+    lambda request: ArrayRecordSource.load(request.path, request.columns, request.class_names),
+    (".array_record",),
+    ArrayRecordSource.file_names,
+    in_folders=True,
+    has_columns=True,
+)
 
 
 @functools.lru_cache(maxsize=16)
-def _open(path: str, known: tuple[int, ...]) -> Any:
+def _open(path: str, version: tuple[int, ...]) -> Any:
     """A reader, kept open in this process for as long as the file is the same.
 
     Raises:
-        SourceError: Where it is no such file.
+        SourceError: If the file is no ArrayRecord file.
     """
     try:
         from array_record.python.array_record_module import ArrayRecordReader
@@ -84,13 +86,13 @@ def _open(path: str, known: tuple[int, ...]) -> Any:
 
 
 def _group_size(reader: Any) -> int:
-    found = _GROUP_SIZE.search(reader.writer_options_string())
-    return max(int(found[1]), 1) if found else 1
+    match = _GROUP_SIZE.search(reader.writer_options_string())
+    return max(int(match[1]), 1) if match else 1
 
 
 @functools.lru_cache(maxsize=2)
-def _read(path: str, known: tuple[int, ...], start: int, count: int) -> list[bytes]:
-    """Some records, until others are asked for."""
-    reader = _open(path, known)
-    found: list[bytes] = reader.read(start, min(start + count, reader.num_records()))
-    return found
+def _read(path: str, version: tuple[int, ...], start: int, count: int) -> list[bytes]:
+    """`count` records from `start` on, kept until others are read."""
+    reader = _open(path, version)
+    records: list[bytes] = reader.read(start, min(start + count, reader.num_records()))
+    return records

@@ -1,4 +1,4 @@
-"""What samples hold, from the columns of a source: fields, and for each sample its label, split and values."""
+"""From columns to samples: the fields of a source, and for each sample its label, its split, its group and its values."""
 
 from __future__ import annotations
 
@@ -9,56 +9,66 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from kseq.errors import SourceError
-from kseq.sources import cell_types as values
 from kseq.sources.base import SPLITS, SourceImage
-from kseq.sources.cell_types import Refused
+from kseq.sources.cell_types import (
+    ParsedColumn,
+    Rejection,
+    is_missing,
+    parse_boxes,
+    parse_class_name,
+    parse_labels,
+    parse_target,
+    parse_text,
+    parse_weights,
+    sort_class_names,
+)
 from kseq.sources.column_roles import Columns
 from kseq.storage.fields import IMAGE, LABEL, Field
 
-__all__ = ["MASK", "Draft", "Record", "class_numbers", "draft_samples", "object_fields"]
+__all__ = ["MASK", "AssembledSamples", "FoundSample", "assemble_samples", "box_fields", "number_classes"]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
 
 
-def object_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
-    """What samples of images with boxes hold."""
+def box_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
+    """The fields of samples that are an image, boxes and the classes of the boxes."""
     boxes = Field("boxes", "boxes", False, "<f4", (None, 4))
     return IMAGE, boxes, Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
 
 
-class Record(NamedTuple):
+class FoundSample(NamedTuple):
     """What a source knows of a sample besides the cells of its columns.
 
     Attributes:
-        name: What the sample is called; where an earlier one is called so too, ` (row NUMBER)` is added.
-        places: Where its images, and after them its mask, are found; of a file its path.
-        num_bytes: Their size.
-        split: What the source says where no column does.
-        refused: Why it cannot be packed.
-        is_row: Whether it is a sample; a whole file that cannot be read stands for those that were in it.
+        name: What the sample is called. If an earlier sample has the same name, ` (row NUMBER)` is added.
+        locations: Where its images are, and after them its mask, as `Source.fetch` takes them; of a file its path.
+        num_bytes: Their size in bytes.
+        split: The split that the source tells if no column does.
+        rejection: Why the sample cannot be packed.
+        is_sample: False for a whole file that cannot be read, which stands for the samples in it.
     """
 
     name: bytes
-    places: tuple[Any, ...]
+    locations: tuple[Any, ...]
     num_bytes: int
     split: str | None = None
-    refused: str | None = None
-    is_row: bool = True
+    rejection: str | None = None
+    is_sample: bool = True
 
     @classmethod
-    def of_file(cls, name: str, reason: str, num_places: int) -> Record:
-        """What stands for a file that cannot be read."""
-        return cls(os.fsencode(name), (None,) * num_places, 0, None, reason, is_row=False)
+    def of_unreadable_file(cls, name: str, reason: str, num_locations: int) -> FoundSample:
+        """Stands for all samples of a file that cannot be read."""
+        return cls(os.fsencode(name), (None,) * num_locations, 0, None, reason, is_sample=False)
 
 
 @dataclass(frozen=True)
-class Draft:
-    """All that a `Source` is made of, but for its root.
+class AssembledSamples:
+    """The parts of a `Source`, without its root.
 
     Attributes:
-        class_names: Of the label, or where there is none, of the first field that has classes.
-        fields: Images and the mask first, but for the label at the second place; then the others.
-        images: One for each record.
+        class_names: The classes of the label or, without a label, of the first field that has classes.
+        fields: The first image, the label if there is one, the other images, the mask, then all other fields.
+        images: One for each sample.
     """
 
     class_names: tuple[str, ...]
@@ -66,140 +76,151 @@ class Draft:
     images: list[SourceImage]
 
 
-def draft_samples(
+def assemble_samples(
     path: str,
     columns: Columns,
     cells: Mapping[str, Sequence[Any]],
-    records: Iterable[Record],
+    samples: Iterable[FoundSample],
     class_names: Sequence[str] | None = None,
-) -> Draft:
-    """Find out what the columns of a source hold.
+) -> AssembledSamples:
+    """Turn the columns of a source into fields, and each of its rows into a sample.
 
     Args:
         path: The source, for messages.
-        columns: Which say what, as `Columns.find` found them.
-        cells: Column to its cell for each sample; those of images and masks are not needed.
-        records: One for each sample.
-        class_names: All classes of the label, or else of the boxes, in the order of their numbers; None for those found.
+        columns: The columns, as `Columns.find` found them.
+        cells: Column to one cell for each sample; columns of images and masks are not needed.
+        samples: One for each row.
+        class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
+            classes that the cells name.
 
     Raises:
-        SourceError: Where a column makes no sense as a whole, or no sample can be packed.
+        SourceError: If a column makes no sense as a whole, or no sample can be packed.
     """
-    labels: Sequence[int | Refused] | None = None
+    labels: Sequence[int | Rejection] | None = None
     names: tuple[str, ...] = ()
     if columns.label is not None:
-        names, labels = class_numbers(cells[columns.label], class_names)
-    found = list(_others(columns, cells, class_names if columns.label is None else None))
-    first, *images = (replace(IMAGE, name=name) for name in columns.image_fields())
-    masks = [MASK] if columns.mask is not None else []
-    label = [LABEL] if columns.label is not None else []
+        names, labels = number_classes(cells[columns.label], class_names)
+    others = list(_other_columns(columns, cells, class_names if columns.label is None else None))
+    first, *image_fields = (replace(IMAGE, name=name) for name in columns.image_fields())
+    mask_fields = [MASK] if columns.mask is not None else []
+    label_fields = [LABEL] if columns.label is not None else []
     if columns.label is None:
-        names = next((field.class_names for field, _ in found if field.class_names), ())
-    drafted = list(_images(path, columns, cells, records, labels, found))
-    if all(image.refused for image in drafted):
-        reason = f" (first: {os.fsdecode(drafted[0].path)}: {drafted[0].refused})" if drafted else ""
-        raise SourceError(f"{path}: none of its {len(drafted)} rows can be packed{reason}")
-    return Draft(names, (first, *label, *images, *masks, *(field for field, _ in found)), drafted)
+        names = next((field.class_names for field, _ in others if field.class_names), ())
+    images = list(_images(path, columns, cells, samples, labels, others))
+    if all(image.rejection for image in images):
+        reason = f" (first: {os.fsdecode(images[0].path)}: {images[0].rejection})" if images else ""
+        raise SourceError(f"{path}: none of its {len(images)} rows can be packed{reason}")
+    return AssembledSamples(names, (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others)), images)
+
+
+def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[int | Rejection]]:
+    """The classes of a column of labels, and the class number of each cell.
+
+    Args:
+        cells: The labels.
+        class_names: All classes, in the order of their numbers; None for the classes that the cells name.
+    """
+    names = _convert_distinct(cells, parse_class_name)
+    if class_names is None:
+        class_names = sort_class_names(name for name in set(names) if name is not None)
+    numbers: dict[str | None, int | Rejection] = {name: number for number, name in enumerate(class_names)}
+    return tuple(class_names), [numbers[name] if name in numbers else _no_class(name) for name in names]
+
+
+def _no_class(name: str | None) -> Rejection:
+    if name is None:
+        return Rejection("has no label")
+    return Rejection(f"has a label that is not among the class names: {name!r}")
 
 
 def _images(
     path: str,
     columns: Columns,
     cells: Mapping[str, Sequence[Any]],
-    records: Iterable[Record],
-    labels: Sequence[int | Refused] | None,
-    others: Sequence[tuple[Field, list[Any]]],
+    samples: Iterable[FoundSample],
+    labels: Sequence[int | Rejection] | None,
+    others: Sequence[ParsedColumn],
 ) -> Iterator[SourceImage]:
-    rows = zip(*(found for _, found in others), strict=True) if others else repeat(())
+    value_rows = zip(*(values for _, values in others), strict=True) if others else repeat(())
     splits = _splits(path, cells[columns.split]) if columns.split else repeat(None)
     groups = _groups(cells[columns.group]) if columns.group else repeat(None)
-    given = labels if labels is not None else repeat(-1)
-    samples = zip(records, given, rows, splits, groups, _wrong(labels, others), strict=False)
-    seen: set[bytes] = set()
-    for number, (record, label, row, split, group, wrong) in enumerate(samples, start=1):
-        name, (first, *places), num_bytes, own_split, refused, is_row = record
-        refused = refused or wrong
-        # Rejected samples are told from the others by their names.
-        if not refused and name in seen:
+    label_column = labels if labels is not None else repeat(-1)
+    rows = zip(samples, label_column, value_rows, splits, groups, _rejected_values(labels, others), strict=False)
+    used_names: set[bytes] = set()
+    for number, (sample, label, values, split, group, rejected_value) in enumerate(rows, start=1):
+        name, (first, *more_locations), num_bytes, sample_split, rejection, is_sample = sample
+        rejection = rejection or rejected_value
+        # Rejected samples are told from others by their names, so these must differ.
+        if not rejection and name in used_names:
             name = b"%s (row %d)" % (name, number)
-        seen.add(name)
+        used_names.add(name)
         yield SourceImage(
             name,
-            label if wrong is None or not isinstance(label, Refused) else -1,
-            split or own_split,
-            0 if refused else num_bytes,
-            f"{f'row {number} ' if is_row else ''}{refused}" if refused else None,
+            label if rejected_value is None or not isinstance(label, Rejection) else -1,
+            split or sample_split,
+            0 if rejection else num_bytes,
+            f"{f'row {number} ' if is_sample else ''}{rejection}" if rejection else None,
             group,
-            (*places, *row) if places or row else (),
+            (*more_locations, *values) if more_locations or values else (),
             None if first == name else first,
         )
 
 
-def _wrong(labels: Sequence[int | Refused] | None, others: Sequence[tuple[Field, list[Any]]]) -> Iterator[str | None]:
-    """For each sample why one of its values is none; the first that is."""
+def _rejected_values(labels: Sequence[int | Rejection] | None, others: Sequence[ParsedColumn]) -> Iterator[str | None]:
+    """For each sample why one of its values cannot be packed, the first such value; None if all can."""
     columns: list[tuple[str, Sequence[Any]]] = [] if labels is None else [("", labels)]
-    columns += [(f" ({field.name})", column) for field, column in others]
-    found = [(note, column) for note, column in columns if Refused in set(map(type, column))]
-    if not found:
+    columns += [(f" ({field.name})", values) for field, values in others]
+    with_rejections = [(suffix, values) for suffix, values in columns if Rejection in set(map(type, values))]
+    if not with_rejections:
         return repeat(None)
-    reasons = ([f"{each}{note}" if isinstance(each, Refused) else None for each in column] for note, column in found)
+    reasons = (
+        [f"{value}{suffix}" if isinstance(value, Rejection) else None for value in values] for suffix, values in with_rejections
+    )
     return (next(filter(None, row), None) for row in zip(*reasons, strict=True))
 
 
-def _each_once(cells: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
-    """A value for each cell; where all are text, those that are equal are looked at once."""
+def _convert_distinct(cells: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
+    """The converted cells; if all are text, each distinct text is converted once."""
     if set(map(type, cells)) != {str}:
         return list(map(convert, cells))
-    known = {cell: convert(cell) for cell in set(cells)}
-    return [known[cell] for cell in cells]
+    converted = {cell: convert(cell) for cell in set(cells)}
+    return [converted[cell] for cell in cells]
 
 
 def _splits(path: str, cells: Sequence[Any]) -> list[str | None]:
-    found = _each_once(cells, lambda cell: None if values.is_missing(cell) else SPLITS.get(str(cell).strip().lower(), ""))
-    if "" in found:
-        row = found.index("")
+    splits = _convert_distinct(cells, lambda cell: None if is_missing(cell) else SPLITS.get(str(cell).strip().lower(), ""))
+    if "" in splits:
+        row = splits.index("")
         raise SourceError(f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}")
-    return found
+    return splits
 
 
 def _groups(cells: Sequence[Any]) -> list[str | None]:
-    return _each_once(cells, lambda cell: None if values.is_missing(cell) else str(cell))
+    return _convert_distinct(cells, lambda cell: None if is_missing(cell) else str(cell))
 
 
-def class_numbers(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[int | Refused]]:
-    """The classes of a column of labels, those found unless they are given, and the number of each cell's."""
-    named = _each_once(cells, values.class_name)
-    classes = values.sorted_names(name for name in set(named) if name is not None) if class_names is None else class_names
-    numbers: dict[str | None, int | Refused] = {name: number for number, name in enumerate(classes)}
-    return tuple(classes), [numbers[name] if name in numbers else _unknown(name) for name in named]
-
-
-def _unknown(name: str | None) -> Refused:
-    if name is None:
-        return Refused("has no label")
-    return Refused(f"has a label that is not among the class names: {name!r}")
-
-
-def _others(
+def _other_columns(
     columns: Columns, cells: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None
-) -> Iterator[tuple[Field, list[Any]]]:
+) -> Iterator[ParsedColumn]:
+    """The columns that become fields besides images, masks and the label."""
     for name, column in columns.targets:
-        yield values.target(name, cells[column])
+        yield parse_target(name, cells[column])
     if columns.boxes is not None:
-        found = values.boxes("boxes", cells[columns.boxes])
+        boxes = parse_boxes("boxes", cells[columns.boxes])
         if columns.box_labels is not None:
-            labels = values.labels("labels", cells[columns.box_labels], class_names)
-            _check_counts(found[1], labels[1])
+            labels = parse_labels("labels", cells[columns.box_labels], class_names)
+            _check_label_counts(boxes[1], labels[1])
             yield labels
-        yield found
+        yield boxes
     if columns.text is not None:
-        yield values.text("text", cells[columns.text])
-    if columns.weight is not None:
-        yield values.weight("weight", cells[columns.weight])
+        yield parse_text("text", cells[columns.text])
+    if columns.sample_weight is not None:
+        yield parse_weights("sample_weight", cells[columns.sample_weight])
 
 
-def _check_counts(boxes: list[Any], labels: list[Any]) -> None:
-    """Refuse labels that are more or fewer than the boxes of their sample."""
-    for row, (one, other) in enumerate(zip(boxes, labels, strict=True)):
-        if not isinstance(one, Refused) and not isinstance(other, Refused) and len(one) != len(other):
-            labels[row] = Refused(f"has {len(one)} boxes and {len(other)} labels, expected are as many")
+def _check_label_counts(boxes: list[Any], labels: list[Any]) -> None:
+    """Replace labels that are more or fewer than the boxes of their sample by a Rejection."""
+    for row, (sample_boxes, sample_labels) in enumerate(zip(boxes, labels, strict=True)):
+        are_valid = not isinstance(sample_boxes, Rejection) and not isinstance(sample_labels, Rejection)
+        if are_valid and len(sample_boxes) != len(sample_labels):
+            labels[row] = Rejection(f"has {len(sample_boxes)} boxes and {len(sample_labels)} labels, expected are as many")

@@ -1,9 +1,25 @@
-"""What every source gives: where each image is, what is known of it, and the values of its sample; and image files."""
+"""The base class of all sources: which samples there are, and how each of them is read.
+
+To add a format (LMDB, say), write one module beside this one, and list its format in `kseq/sources/registry.py`. It holds
+
+1. the rules of the format, at its top: what is an image, a label, a split; what is rejected;
+2. a subclass of `Source`, a frozen dataclass, with a method `fetch(location)` that returns the bytes of one image file, or its
+   pixels. Worker processes get the source by pickling, so it holds paths and numbers, never open files: `fetch` opens what it
+   needs (`functools.lru_cache`, with `file_version` in the key, keeps it open for the next call);
+3. a function that opens a path as such a source, given a `SourceRequest`: it lists every sample as a `SourceImage`, in the
+   order in which samples are packed, without reading images. Where samples have columns, `assemble_samples` turns the cells
+   into fields, labels, splits and groups by the same rules for all formats;
+4. a `SourceFormat`: the name of the format, how it is recognised, and that function.
+
+Everything that is found is packed or rejected: `found = packed + rejected`. A sample that cannot be packed is still listed,
+with the reason: in `SourceImage.rejection` if the reason is known before its image is read, else as the message of the
+ImageError that `fetch` raises. Such a message continues a sentence that begins with the sample, as in "is not a regular
+file". SourceError is for a source that cannot be packed as a whole: its message begins with the path.
+"""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
@@ -11,37 +27,39 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from kseq.errors import ImageError, saying
-from kseq.images.formats import detect_format
+from kseq.sources.file_reading import read_file
 from kseq.storage.fields import IMAGE, LABEL, Field
 
-__all__ = ["SPLITS", "FileSource", "Source", "SourceImage", "read_file", "read_piece"]
+__all__ = ["SPLITS", "FileSource", "Source", "SourceImage"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 
 
 class SourceImage(NamedTuple):
-    """One sample that was found or named: where its image is, and what its source says of it. A tuple: there may be millions.
+    """One sample that was found, or that a table names. A tuple, since there may be millions.
 
     Attributes:
-        path: What it is called, as bytes: of a file, its path below the source's root, with `/` between folders, or absolute.
-        label: Class number, -1 where there is none.
-        split: `"train"`, `"val"`, `"test"`, or None where the source does not say.
-        num_bytes: The size of its files on disk.
-        refused: Why it cannot be packed, where that is known before it is read.
-        group: What it must share its split with; None for nothing.
-        more: For each field of the source after the first and the label: its value, or of an image or a mask, its place.
-        place: Where its source finds the image, where `path` does not say that.
+        path: The name of the sample, as bytes: for an image file its path below the root of the source, with `/` between
+            folders, or its absolute path.
+        label: The class number; -1 for no label.
+        split: `"train"`, `"val"` or `"test"`; None if the source does not say.
+        num_bytes: The size of the image files, in bytes; for a range of a larger file, the size of that.
+        rejection: Why the sample cannot be packed, if that is known before its image is read; else None.
+        group: Samples with the same group go into the same split; None for no group.
+        values: One entry for each field of the source after the first image and the label: the value, or for another image or a
+            mask its location.
+        location: Where `Source.fetch` finds the first image; None if that is `path`.
     """
 
     path: bytes
     label: int
     split: str | None
     num_bytes: int
-    refused: str | None = None
+    rejection: str | None = None
     group: str | None = None
-    more: tuple[Any, ...] = ()
-    place: Any = None
+    values: tuple[Any, ...] = ()
+    location: Any = None
 
 
 Self = TypeVar("Self", bound="Source")
@@ -49,14 +67,14 @@ Self = TypeVar("Self", bound="Source")
 
 @dataclass(frozen=True)
 class Source:
-    """Samples in the order in which they are to be packed, each of which any process can read by itself.
+    """Samples in the order in which they are packed; any process can read each of them on its own.
 
     Attributes:
         root: The folder or file, for messages.
-        class_names: The class of each label number.
-        images: What there is.
-        fields: What each sample holds, the first being an image, the second the label, if there is one. How images are stored
-            is not the source's affair: theirs are as `kseq.storage.fields.IMAGE`.
+        class_names: The name of the class of each label number.
+        images: All samples that were found, those that are rejected too.
+        fields: What each sample holds. The first field is an image; the second is the label, if there is one. How images are
+            stored is decided when they are packed: here image fields are like `kseq.storage.fields.IMAGE`.
     """
 
     root: str
@@ -64,95 +82,51 @@ class Source:
     images: list[SourceImage] = field(repr=False)
     fields: tuple[Field, ...] = (IMAGE, LABEL)
 
-    def part(self: Self, images: Sequence[SourceImage]) -> Self:
-        """A source of some of its images, for a process that needs to know of no others."""
+    def select(self: Self, images: Sequence[SourceImage]) -> Self:
+        """A source of some of the samples, for a process that needs no others."""
         return replace(self, class_names=(), images=list(images))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
-        """The values of one sample, as `kseq.packing.encode.encode_sample` takes them.
+        """The values of one sample, in the form that `kseq.packing.encode.encode_sample` takes.
+
+        Returns:
+            Field name to value: the bytes of an image file, pixels, or an array.
 
         Raises:
-            ImageError: Where it was refused, or cannot be read.
+            ImageError: If the sample is rejected, or cannot be read.
         """
-        if image.refused is not None:
-            raise ImageError(image.refused)
+        if image.rejection is not None:
+            raise ImageError(image.rejection)
         first, *others = self.fields
-        values = {first.name: self.fetch(image.path if image.place is None else image.place)}
-        if others and others[0].content == "label":
+        values = {first.name: self.fetch(image.path if image.location is None else image.location)}
+        if others and others[0].is_label:
             values[others.pop(0).name] = np.array(image.label, np.int32)
-        for each, value in zip(others, image.more, strict=True):
-            with saying(f"its {each.name}"):
-                values[each.name] = self.fetch(value) if each.is_pixels else value
+        for other, value in zip(others, image.values, strict=True):
+            with saying(f"its {other.name}"):
+                values[other.name] = self.fetch(value) if other.is_pixels else value
         return values
 
-    def fetch(self, place: Any) -> bytes | np.ndarray:
-        """The bytes of one image file, or its pixels.
+    def fetch(self, location: Any) -> bytes | np.ndarray:
+        """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8.
 
         Args:
-            place: What `SourceImage` says of where it is.
+            location: `SourceImage.location`, or `SourceImage.path` where that is None; for another image or a mask the entry of
+                `SourceImage.values`.
 
         Raises:
-            ImageError: Where it cannot be read.
+            ImageError: If the image cannot be read.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class FileSource(Source):
-    """Image files below the folder `root`; their places are paths."""
+    """Image files below the folder `root`; the location of an image is its path."""
 
-    def fetch(self, place: bytes) -> bytes:
+    def fetch(self, location: bytes) -> bytes:
         """The bytes of one image file.
 
         Raises:
-            ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
+            ImageError: If the file cannot be read, or is no regular file, such as a pipe, which might never end.
         """
-        return read_file(os.path.join(os.fsencode(self.root), place))
-
-
-def read_file(path: str | bytes) -> bytes:
-    """The bytes of an image file.
-
-    Raises:
-        NotAnImageError: Where it begins like no image: a film of some gigabytes is not read on.
-        ImageError: Where it cannot be read, or is a pipe or another thing that never ends.
-    """
-    if b"\0" in os.fsencode(path):
-        raise ImageError("has a path with a zero byte, which no path has")
-    try:
-        # Looked at twice: opening a device can do things, and what is opened may be another than what was looked at.
-        _check_regular(os.stat(path))
-        with open(path, "rb", opener=_open_at_once) as file:
-            _check_regular(os.fstat(file.fileno()))
-            detect_format(os.pread(file.fileno(), 16, 0))
-            return file.read()
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
-    except MemoryError as error:
-        raise ImageError("is larger than memory") from error
-
-
-def _open_at_once(path: Any, flags: int) -> int:
-    """A pipe would be waited for until somebody writes to it."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _check_regular(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        raise ImageError("is not a regular file")
-
-
-def read_piece(path: str, offset: int, size: int) -> bytes:
-    """Some bytes of a file that holds many samples.
-
-    Raises:
-        ImageError: Where they cannot be read.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            found = os.pread(file.fileno(), size, offset)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror}") from error
-    if len(found) < size:
-        raise ImageError(f"breaks off after {len(found)} of {size} bytes")
-    return found
+        return read_file(os.path.join(os.fsencode(self.root), location))

@@ -1,12 +1,12 @@
-"""COCO's detection JSON: images, the boxes around objects in them, and the objects' classes.
+"""COCO's detection JSON: images, the boxes around objects in them, and the classes of the objects.
 
 The rules:
 
-- Classes are the categories, in the order of their ids; a class number is the place of a category there.
+- Classes are the categories, in the order of their ids; a class number is the position of a category in that order.
 - A box `[x, y, width, height]` becomes x1, y1, x2, y2.
-- Annotations of crowds (`iscrowd`), without a box, or whose box has no area are left out. An image without annotations has no
-  boxes.
-- An image whose file name an earlier one has is refused.
+- Annotations of crowds (`iscrowd`), without a box, or with a box without an area are skipped. An image without annotations
+  has no boxes.
+- An image with a file name that an earlier image has is rejected.
 
 Source: the COCO data format, cocodataset.org, "Object Detection".
 """
@@ -22,18 +22,23 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import SourceError
-from kseq.sources.assemble import object_fields
+from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, SourceImage
-from kseq.sources.links import Links
+from kseq.sources.links import LinkRule
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.text import open_text
 
-__all__ = ["CocoSource"]
+__all__ = ["COCO", "CocoSource"]
 
 _LISTS = ("images", "annotations", "categories")
+
+# Image id to the boxes and class numbers of the objects in the image.
+_Objects = dict[Any, list[tuple[list[float], int]]]
 
 
 @dataclass(frozen=True)
 class CocoSource(FileSource):
-    """The images that a COCO file names, in its order."""
+    """The images that a COCO file names, in the order of the file."""
 
     @classmethod
     def load(
@@ -43,87 +48,91 @@ class CocoSource(FileSource):
 
         Args:
             path: The file.
-            root: The folder that file names are relative to; None for the file's own.
-            class_names: Another order of the classes; all of them.
+            root: The folder that file names are relative to; None for the folder of the file.
+            class_names: All classes, in the order of their numbers; None for the order of the categories.
             follow_links: Follow links out of that folder.
 
         Raises:
-            SourceError: Where it is no such file, or contradicts itself.
+            SourceError: If the file is no COCO file, or contradicts itself.
         """
-        root = os.path.dirname(path) or "." if root is None else root
-        if not os.path.isdir(root):
-            raise SourceError(f"{root}: is not a folder, expected is the one that the paths in {path} are relative to")
-        found = _read(path)
+        root = check_root(path, root)
+        lists = _read(path)
         try:
-            numbers, names = _number_classes(path, found["categories"], class_names)
-            objects = _objects(path, found, numbers)
-            images = list(_images(Links(root, follow_links), found["images"], objects))
+            numbers, names = _number_classes(path, lists["categories"], class_names)
+            objects = _objects(path, lists, numbers)
+            images = list(_images(LinkRule(root, follow_links), lists["images"], objects))
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
-        if all(image.refused for image in images):
+        if all(image.rejection for image in images):
             raise SourceError(f"{path}: names no image that can be packed")
         if all(image.num_bytes == 0 for image in images):
             first = os.fsdecode(images[0].path)
             raise SourceError(f"{path}: none of its {len(images)} images lies in {root}, such as {first} (--root says where)")
-        return cls(root, names, images, object_fields(names))
+        return cls(root, names, images, box_fields(names))
+
+    @classmethod
+    def open(cls, request: SourceRequest) -> CocoSource:
+        """Open a path as a source."""
+        check_is_file(request.path, "coco")
+        return cls.load(request.path, request.root, request.class_names, follow_links=request.follow_links)
+
+
+COCO = SourceFormat("coco", CocoSource.open, (".json",), r"\.json", has_root=True, has_links=True)
 
 
 def _read(path: str) -> dict[str, list[dict[str, Any]]]:
     try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+        with open_text(path, strict=True) as file:
+            lists = json.load(file)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: is not JSON: {error}") from error
-    missing = [name for name in _LISTS if not isinstance(found, dict) or not isinstance(found.get(name), list)]
+    missing = [name for name in _LISTS if not isinstance(lists, dict) or not isinstance(lists.get(name), list)]
     if missing:
         raise SourceError(f"{path}: has no list {missing[0]!r}, a COCO detection file has {', '.join(_LISTS)}")
-    return found
+    return lists
 
 
 def _number_classes(
-    path: str, categories: Sequence[Mapping[str, Any]], wanted: Sequence[str] | None
+    path: str, categories: Sequence[Mapping[str, Any]], class_names: Sequence[str] | None
 ) -> tuple[dict[Any, int], tuple[str, ...]]:
     """Category id to class number, and the class names."""
-    ordered = sorted(categories, key=lambda each: each["id"])
-    names = [str(each["name"]) for each in ordered]
+    by_id = sorted(categories, key=lambda category: category["id"])
+    names = [str(category["name"]) for category in by_id]
     if len(set(names)) < len(names):
         raise SourceError(f"{path}: two categories have the same name")
-    order = list(wanted) if wanted is not None else names
+    order = list(class_names) if class_names is not None else names
     if sorted(order) != sorted(names):
         raise SourceError(f"{path}: class_names are {', '.join(order)}, the categories are {', '.join(names)}")
-    return {each["id"]: order.index(name) for each, name in zip(ordered, names, strict=True)}, tuple(order)
+    return {category["id"]: order.index(name) for category, name in zip(by_id, names, strict=True)}, tuple(order)
 
 
-def _objects(
-    path: str, found: Mapping[str, Sequence[Mapping[str, Any]]], numbers: Mapping[Any, int]
-) -> dict[Any, list[tuple[list[float], int]]]:
-    """Image id to the boxes and class numbers of its objects."""
-    objects: dict[Any, list[tuple[list[float], int]]] = {image["id"]: [] for image in found["images"]}
-    if len(objects) < len(found["images"]):
+def _objects(path: str, lists: Mapping[str, Sequence[Mapping[str, Any]]], numbers: Mapping[Any, int]) -> _Objects:
+    objects: _Objects = {image["id"]: [] for image in lists["images"]}
+    if len(objects) < len(lists["images"]):
         raise SourceError(f"{path}: two images have the same id")
-    for each in found["annotations"]:
+    for annotation in lists["annotations"]:
         for name, known in (("image_id", objects), ("category_id", numbers)):
-            if each[name] not in known:
-                raise SourceError(f"{path}: annotation {each.get('id')} has {name} {each[name]!r}, which does not exist")
-        x, y, width, height = map(float, each.get("bbox") or (0, 0, 0, 0))
-        if not each.get("iscrowd") and width > 0 and height > 0:
-            objects[each["image_id"]].append(([x, y, x + width, y + height], numbers[each["category_id"]]))
+            if annotation[name] not in known:
+                number = annotation.get("id")
+                raise SourceError(f"{path}: annotation {number} has {name} {annotation[name]!r}, which does not exist")
+        x, y, width, height = map(float, annotation.get("bbox") or (0, 0, 0, 0))
+        if not annotation.get("iscrowd") and width > 0 and height > 0:
+            box = [x, y, x + width, y + height]
+            objects[annotation["image_id"]].append((box, numbers[annotation["category_id"]]))
     return objects
 
 
-def _images(
-    links: Links, images: Sequence[Mapping[str, Any]], objects: Mapping[Any, list[tuple[list[float], int]]]
-) -> Iterator[SourceImage]:
-    seen: set[bytes] = set()
+def _images(links: LinkRule, images: Sequence[Mapping[str, Any]], objects: _Objects) -> Iterator[SourceImage]:
+    used_paths: set[bytes] = set()
     for image in images:
-        name = os.fsencode(image["file_name"])
-        size, refused = links.look(name)
-        if name in seen:
-            refused = f"is named again: by the image of id {image['id']}"
-        seen.add(name)
-        found = objects[image["id"]]
-        boxes = np.array([box for box, _ in found], np.float32).reshape(-1, 4)
-        labels = np.array([label for _, label in found], np.int32)
-        yield SourceImage(name, -1, None, 0 if refused else size, refused, more=(boxes, labels))
+        path = os.fsencode(image["file_name"])
+        num_bytes, rejection = links.inspect(path)
+        if path in used_paths:
+            rejection = f"is named again: by the image of id {image['id']}"
+        used_paths.add(path)
+        image_objects = objects[image["id"]]
+        boxes = np.array([box for box, _ in image_objects], np.float32).reshape(-1, 4)
+        labels = np.array([label for _, label in image_objects], np.int32)
+        yield SourceImage(path, -1, None, 0 if rejection else num_bytes, rejection, values=(boxes, labels))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from kseq.errors import ArgumentError, SourceError
 from kseq.storage.fields import check_field_name
@@ -16,45 +17,87 @@ USUAL: Mapping[str, Sequence[str]] = {
     "image": ("image", "path", "file", "filename", "file_name", "filepath", "image_path", "image_file"),
     "label": ("label", "class", "class_name", "category"),
 }
-_SINGLE = ("label", "split", "group", "mask", "boxes", "box_labels", "text", "weight")
+_SINGLE = ("label", "split", "group", "mask", "boxes", "box_labels", "text", "sample_weight")
 _OPTIONS = {"split": "split-column"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Columns:
-    """Which column says what; None for no column.
+    """Which column of a source holds what; a feature, an array, a key or a kind of file counts as a column.
+
+    Columns that are left out are found by their usual names (the images and the labels) or not used (all others). Two objects
+    made from the same names are equal, in whichever form the names were given.
+
+    Args:
+        image: The column of the images, or of their paths. Several columns make one image field each, called like the columns.
+            None for the first column of a usual name: in a table `image`, `path`, `file`, `filename`, `file_name`, `filepath`,
+            `image_path` or `image_file`.
+        label: The column of the classes. None for the first column of a usual name, in a table `label`, `class`, `class_name`
+            or `category`; `""` for no label.
+        targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
+            column, or the names of columns that give their names to the fields.
+        mask: The column of the paths of masks: images of one channel, with a value for each pixel. Masks are stored without
+            loss and are resized by the nearest pixel.
+        boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
+        box_labels: The column of the classes of the boxes: a list with one class for each box.
+        text: The column of text.
+        sample_weight: The column of loss weights, finite numbers of 0 or more.
+        split: The column of the splits: `train`, `val` (`validation`, `valid`) or `test`, in upper or lower case. A sample with
+            an empty cell takes part in the shares of `val` and `test`.
+        group: A column whose value is shared by samples that belong together, such as a patient: they all go into one split,
+            and a share is a share of such groups. An empty cell means no group.
 
     Attributes:
-        image: The images; several make a field each, called like their columns. None for the first column of a usual name.
-        label: The class; None for the first of a usual name, `""` for no label.
-        split: `train`, `val` (`validation`, `valid`) or `test`, in any case; an empty cell leaves it open.
-        group: Samples with the same value, such as a patient, share a split; an empty cell is no group.
-        targets: Field name and column of numbers, vectors, or several labels.
-        mask: An image of values, one for each pixel.
-        boxes: Lists of x1, y1, x2, y2.
-        box_labels: The classes of the boxes.
-        text: Text.
-        weight: A number for each sample.
+        image: A tuple of columns; empty where the usual names decide.
+        targets: A tuple of pairs, field name and column.
+
+    Raises:
+        ArgumentError: Where a value is not a name of a column, two fields would have the same name, or `box_labels` is given
+            without `boxes`.
     """
 
-    image: tuple[str, ...] = ()
-    label: str | None = None
-    split: str | None = None
-    group: str | None = None
-    targets: tuple[tuple[str, str], ...] = ()
-    mask: str | None = None
-    boxes: str | None = None
-    box_labels: str | None = None
-    text: str | None = None
-    weight: str | None = None
+    image: tuple[str, ...]
+    label: str | None
+    targets: tuple[tuple[str, str], ...]
+    mask: str | None
+    boxes: str | None
+    box_labels: str | None
+    text: str | None
+    sample_weight: str | None
+    split: str | None
+    group: str | None
 
-    @classmethod
-    def of(cls, *, image: str | Sequence[str] | None, targets: Mapping[str, str] | None, **others: str | None) -> Columns:
-        """As a caller says it: one image or several, targets by the names of their fields."""
-        images = (image,) if isinstance(image, str) else tuple(image or ())
-        return cls(images, targets=tuple((targets or {}).items()), **others)
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        image: str | Sequence[str] | None = None,
+        label: str | None = None,
+        targets: str | Mapping[str, str] | Sequence[str | tuple[str, str]] | None = None,
+        mask: str | None = None,
+        boxes: str | None = None,
+        box_labels: str | None = None,
+        text: str | None = None,
+        sample_weight: str | None = None,
+        split: str | None = None,
+        group: str | None = None,
+    ) -> None:
+        columns = {
+            "image": _image_columns(image),
+            "label": label,
+            "targets": _target_columns(targets),
+            "mask": mask,
+            "boxes": boxes,
+            "box_labels": box_labels,
+            "text": text,
+            "sample_weight": sample_weight,
+            "split": split,
+            "group": group,
+        }
+        for name, value in columns.items():
+            if name in _SINGLE and not (value is None or isinstance(value, str)):
+                raise ArgumentError(f"{name}={value!r}: allowed is the name of a column")
+            # The class is frozen for everybody else.
+            object.__setattr__(self, name, value)
         if self.box_labels is not None and self.boxes is None:
             raise ArgumentError(f"box_labels={self.box_labels!r}: goes with boxes, found none")
         names = [*self.image_fields(), *self.extra_fields()]
@@ -73,7 +116,7 @@ class Columns:
     def extra_fields(self) -> list[str]:
         """What the fields besides images are called."""
         singles = [("label", self.label), ("mask", self.mask), ("boxes", self.boxes), ("labels", self.box_labels)]
-        singles += [("text", self.text), ("weight", self.weight)]
+        singles += [("text", self.text), ("sample_weight", self.sample_weight)]
         return [name for name, column in singles if column] + [name for name, _ in self.targets]
 
     @property
@@ -126,3 +169,26 @@ class Columns:
                 f"its columns are {', '.join(names)}"
             )
         return found
+
+
+def _image_columns(image: Any) -> tuple[str, ...]:
+    """One column of images, or several."""
+    columns = (image,) if isinstance(image, str) else () if image is None else image
+    if not _is_sequence(columns) or not all(isinstance(column, str) for column in columns):
+        raise ArgumentError(f"image={image!r}: allowed is the name of a column, or a list of such names")
+    return tuple(columns)
+
+
+def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs of field name and column; a column alone gives the field its name."""
+    if targets is None:
+        return ()
+    given = [targets] if isinstance(targets, str) else list(targets.items()) if isinstance(targets, Mapping) else targets
+    pairs: list[Any] = [(name, name) if isinstance(name, str) else name for name in given] if _is_sequence(given) else [()]
+    if not all(isinstance(pair, tuple) and [*map(type, pair)] == [str, str] for pair in pairs):
+        raise ArgumentError(f"targets={targets!r}: allowed is a dict of field name to column, or a list of columns")
+    return tuple(pairs)
+
+
+def _is_sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))

@@ -1,4 +1,4 @@
-"""One file, all files of a kind in a folder, or all that a pattern matches; and what their names say of splits."""
+"""The files of a source: one file, the files of a kind in a folder, or all files that a pattern matches."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import braceexpand
 
 from kseq.errors import SourceError
 from kseq.sources.base import SPLITS
-from kseq.sources.cell_types import Refused
+from kseq.sources.cell_types import Rejection
 
-__all__ = ["SourceFile", "compression", "find_files", "is_pattern", "match_files", "read_files", "split_of", "stamp"]
+__all__ = ["SourceFile", "decompress_command", "find_files", "is_pattern", "match_files", "read_files", "split_from_name"]
 
 _LETTERS = re.compile(r"[a-z]+")
-# What files begin with that were compressed as a whole, and what undoes it.
+# The first bytes of files that were compressed as a whole, and the command that decompresses them.
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
-Found = TypeVar("Found")
+Contents = TypeVar("Contents")
 
 
 class SourceFile(NamedTuple):
     """One of the files of a source.
 
     Attributes:
-        path: Where it is.
-        name: What it is called: its path below the source; of a pattern, below the last folder before anything is left open.
+        path: The path of the file.
+        name: The path below the source; of a pattern, the path below its last folder without a wildcard.
     """
 
     path: str
@@ -36,80 +36,82 @@ class SourceFile(NamedTuple):
 
 
 def is_pattern(path: str) -> bool:
-    """Whether a path is no file but a pattern: of `glob`, such as `photos/train-*.tar`, or of braces, as in a shell:
-    `train-{000000..000009}.tar`, `{train,val}/*.tar`."""
-    return not os.path.exists(path) and (glob.has_magic(path) or len(_alternatives(path)) > 1)
+    """Whether a path is a pattern and not a file: with wildcards as in `glob` (`photos/train-*.tar`), or with braces as in a
+    shell (`train-{000000..000009}.tar`, `{train,val}/*.tar`)."""
+    return not os.path.exists(path) and (glob.has_magic(path) or len(_expand_braces(path)) > 1)
 
 
 def match_files(path: str) -> list[str]:
-    """All that a pattern matches, sorted by name.
+    """All files that a pattern matches, sorted by name.
 
     Raises:
-        SourceError: Where nothing matches one of its alternatives: a shard that was named is missing.
+        SourceError: If one of the alternatives in braces matches nothing: a file that was named is missing.
     """
-    found: set[str] = set()
-    for alternative in _alternatives(path):
+    paths: set[str] = set()
+    for alternative in _expand_braces(path):
         matched = [alternative] if os.path.exists(alternative) else glob.glob(alternative, recursive=True)
         if not matched:
-            part = "this pattern" if alternative == path else f"{alternative}, which is part of this pattern"
-            raise SourceError(f"{path}: no file matches {part}")
-        found.update(matched)
-    return sorted(found, key=os.fsencode)
+            pattern = "this pattern" if alternative == path else f"{alternative}, which is part of this pattern"
+            raise SourceError(f"{path}: no file matches {pattern}")
+        paths.update(matched)
+    return sorted(paths, key=os.fsencode)
 
 
-def find_files(path: str, ends: str, kind: str) -> list[SourceFile]:
-    """The files of a source, sorted by name. Hidden ones (a leading dot) in a folder are left alone.
+def find_files(path: str, file_names: str, description: str) -> list[SourceFile]:
+    """The files of a source, sorted by name; hidden files in a folder (a leading dot) are skipped.
 
     Args:
         path: A file, a folder, or a pattern.
-        ends: What the name of a file in a folder ends with, as a regular expression.
-        kind: What they are, for messages.
+        file_names: A regular expression for the end of the name of a file in a folder.
+        description: What the files are, for messages.
 
     Raises:
-        SourceError: Where there is none.
+        SourceError: If there is no such file.
     """
     if os.path.isdir(path):
-        head, found = path, _walk(path, re.compile(rf"{ends}$", re.IGNORECASE))
+        head, paths = path, _walk(path, re.compile(rf"{file_names}$", re.IGNORECASE))
     elif is_pattern(path):
-        head, found = _fixed_head(path), match_files(path)
+        head, paths = _fixed_head(path), match_files(path)
     else:
-        head, found = os.path.dirname(path), [path]
-    files = [SourceFile(each, os.path.relpath(each, head or ".")) for each in found if os.path.isfile(each)]
+        head, paths = os.path.dirname(path), [path]
+    files = [SourceFile(file, os.path.relpath(file, head or ".")) for file in paths if os.path.isfile(file)]
     if not files:
-        raise SourceError(f"{path}: is not there, or holds no file, expected is one of {kind} or more")
+        raise SourceError(f"{path}: is not there, or holds no file, expected is one of {description} or more")
     return files
 
 
 def read_files(
-    path: str, files: Sequence[SourceFile], read: Callable[[int, SourceFile], Found]
-) -> list[tuple[SourceFile, Found | Refused]]:
-    """What each file holds, or why that cannot be known: one that is damaged does not stop the others.
+    path: str, files: Sequence[SourceFile], read: Callable[[int, SourceFile], Contents]
+) -> list[tuple[SourceFile, Contents | Rejection]]:
+    """What each file holds, or why it cannot be read: a damaged file does not stop the others.
 
     Args:
         path: The source, for messages.
         files: At least one.
-        read: Given the number of a file and the file; raises SourceError.
+        read: Called with the number of a file and the file; raises SourceError.
 
     Raises:
-        SourceError: Where none can be read.
+        SourceError: If no file can be read.
     """
-    found: list[tuple[SourceFile, Found | Refused]] = []
+    results: list[tuple[SourceFile, Contents | Rejection]] = []
     errors: list[SourceError] = []
     for number, file in enumerate(files):
         try:
-            found.append((file, read(number, file)))
+            results.append((file, read(number, file)))
         except SourceError as error:
             errors.append(error)
-            found.append((file, Refused(str(error).removeprefix(f"{file.path}: "))))
+            results.append((file, Rejection(str(error).removeprefix(f"{file.path}: "))))
     if len(errors) == len(files):
         raise errors[0] if len(files) == 1 else SourceError(f"{path}: none of its {len(files)} files can be read, {errors[0]}")
-    return found
+    return results
 
 
-def split_of(name: str) -> str | None:
-    """The split that a file's name or one of its folders says: `train-0001.tar`, `val/0001.tar`, `mnist-test.tfrecord`.
+def split_from_name(name: str) -> str | None:
+    """The split that the name of a file or of one of its folders tells: `train-0001.tar`, `val/0001.tar`,
+    `mnist-test.tfrecord`.
 
-    What tells is the first word, or the only one that is a split; the name goes before its folders. None where nothing does.
+    A part of the path tells a split if its first word is one, or if exactly one split is among its words. The name of the file
+    comes before its folders. None if no part tells one.
     """
     for part in reversed(name.lower().split("/")):
         words = _LETTERS.findall(part)
@@ -119,35 +121,29 @@ def split_of(name: str) -> str | None:
     return None
 
 
-def compression(start: bytes) -> str | None:
-    """The command that undoes the compression of a file that begins so; None for no compression that is known."""
-    return next((command for mark, command in _COMPRESSED.items() if start.startswith(mark)), None)
+def decompress_command(head: bytes) -> str | None:
+    """The command that decompresses a file with these first bytes; None if they are not those of a known compression."""
+    return next((command for mark, command in _COMPRESSED.items() if head.startswith(mark)), None)
 
 
-def stamp(path: str) -> tuple[int, int, int]:
-    """What tells a file from what lay at its path before: what is kept in memory of it is kept under this."""
-    found = os.stat(path)
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _alternatives(path: str) -> list[str]:
+def _expand_braces(path: str) -> list[str]:
     try:
         return list(braceexpand.braceexpand(path, escape=False))
     except ValueError:
-        # Braces that are not closed, say: then they are part of a name.
+        # Braces that are not closed, for example, are part of a name.
         return [path]
 
 
-def _walk(folder: str, ends: re.Pattern[str]) -> list[str]:
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        found += [os.path.join(place, name) for name in names if ends.search(name) and not name.startswith(".")]
-    return sorted(found, key=os.fsencode)
+def _walk(folder: str, file_names: re.Pattern[str]) -> list[str]:
+    paths = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [os.path.join(parent, name) for name in names if file_names.search(name) and not name.startswith(".")]
+    return sorted(paths, key=os.fsencode)
 
 
 def _fixed_head(pattern: str) -> str:
-    """The folders of a pattern up to the first part that is one itself."""
+    """The folders of a pattern before the first wildcard or brace."""
     head = ""
     for part in pattern.split("/")[:-1]:
         if glob.has_magic(part) or "{" in part:

@@ -1,16 +1,16 @@
-"""A folder of images: `class/.../image`, or the same below `train`, `val` and `test`.
+"""A folder of images: `CLASS/.../IMAGE`, or the same below `train`, `val` and `test`.
 
 The rules:
 
-- Hidden files and folders (a leading dot) are left alone. Every other file in a class folder counts as found; beside the class
-  folders, those named like an image do, and are listed.
-- A class folder without an image is a class all the same.
-- A link to a file is followed if what it leads to lies below the folder that is packed: it is the same collection. One that
-  leads out of it, and every link to a folder, is listed with the reason, unless `follow_links` says to follow them. Then a link
-  to a folder that it lies in itself is listed, since it would never end.
-- The same holds for the paths of a table, of COCO's and of YOLO's files, below their root. A path that is absolute, or leaves
-  the root by `..`, was written so by its author: it is followed wherever it leads.
-- A folder that cannot be read is listed; all else is packed. So is what is no regular file: a pipe, a socket, a device.
+- Hidden files and folders (a leading dot) are skipped. Every other file in a class folder counts as found; beside the class
+  folders, files that are named like an image count as found, and are rejected.
+- A class folder without an image is a class.
+- A link to a file is followed if it leads to a file below the folder that is packed: that is the same collection. A link out
+  of the folder, and a link to a folder, is rejected, unless `follow_links` follows them. Then a link to a folder that the
+  link lies in is rejected, since following it would never end.
+- The same holds for the paths of a table, of a COCO file and of YOLO's files, below their root. A path that is absolute, or
+  leaves the root by `..`, was written on purpose: it is followed wherever it leads.
+- A folder that cannot be read is rejected, and all others are packed. A pipe, a socket or a device is rejected.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.base import SPLITS, FileSource, SourceImage
 from kseq.sources.folder_tree import Entry, FolderTree, Tree
+from kseq.sources.source_format import SourceFormat
 from kseq.storage.layout import INDEX_NAME
 
-__all__ = ["FolderSource", "scan_classes"]
+__all__ = ["FOLDER", "FolderSource", "is_image_folder", "scan_classes"]
+
+# How many names a message shows.
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -37,70 +41,89 @@ class FolderSource(FileSource):
 
     @classmethod
     def scan(cls, root: str, class_names: Sequence[str] | None = None, *, follow_links: bool = False) -> FolderSource:
-        """Look through a folder.
+        """Find the images of a folder.
 
         Args:
             root: The folder.
-            class_names: Another order of the classes than the sorted one; all of them.
+            class_names: All classes, in the order of their numbers; None for the order of their names.
             follow_links: Follow links out of the folder, and links to folders.
 
         Raises:
-            SourceError: Where there is no such folder, or nothing in it that can be packed.
+            SourceError: If there is no such folder, or nothing in it can be packed.
         """
         if not os.path.isdir(root):
             raise SourceError(f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder of images")
         return cls(root, *scan_classes(FolderTree(root, follow_links), class_names))
 
 
+def is_image_folder(path: str) -> bool:
+    """Whether a folder has an image below one of its folders, at any depth; other files may lie beside it."""
+    for parent, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if parent != path and any(name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") for name in names):
+            return True
+    return False
+
+
+FOLDER = SourceFormat(
+    "folder",
+    lambda request: FolderSource.scan(request.path, request.class_names, follow_links=request.follow_links),
+    is_folder=is_image_folder,
+    has_links=True,
+)
+
+
 def scan_classes(tree: Tree, class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[SourceImage]]:
-    """The classes and the images of folders that are laid out like this, wherever they lie.
+    """The classes and the images of a tree of class folders, on a disk or in an archive.
 
     Raises:
-        SourceError: Where there is nothing in them that can be packed.
+        SourceError: If nothing in the tree can be packed.
     """
     root = tree.root
-    places: list[tuple[str | None, Entry]] = [(split, each) for each, split in _find_splits(tree)] or [(None, tree.top)]
-    found = sorted({each.name for _, place in places for each in tree.folders(place)})
-    if not found:
+    split_folders: list[tuple[str | None, Entry]] = [(split, folder) for folder, split in _find_splits(tree)]
+    folders = split_folders or [(None, tree.top)]
+    class_folders = sorted({entry.name for _, folder in folders for entry in tree.folders(folder)})
+    if not class_folders:
         raise SourceError(
-            f"{root}: holds no class folder{_beside(tree)}, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE"
+            f"{root}: holds no class folder{_other_contents(tree)}, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE"
         )
-    names = _order_classes(root, found, class_names)
-    images = [image for split, place in places for image in _scan_split(tree, place, split, names)]
-    if places[0][1] is not tree.top:
-        images += [_left_out(each, None) for each in tree.entries(tree.top) if each.refused is not None]
+    names = _order_classes(root, class_folders, class_names)
+    images = [image for split, folder in folders for image in _scan_split(tree, folder, split, names)]
+    if split_folders:
+        images += [_rejected(entry, None) for entry in tree.entries(tree.top) if entry.rejection is not None]
     if not any(image.label >= 0 for image in images):
-        raise SourceError(f"{root}: no file in its class folders ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})")
+        more = ", ..." if len(names) > _SHOWN else ""
+        raise SourceError(f"{root}: no file in its class folders ({', '.join(names[:_SHOWN])}{more})")
     return names, images
 
 
-def _beside(tree: Tree) -> str:
-    """What else lies in a root that has no class folder."""
+def _other_contents(tree: Tree) -> str:
+    """What lies in a root that has no class folder."""
     entries = tree.entries(tree.top)
-    if any(each.name == INDEX_NAME for each in entries):
+    if any(entry.name == INDEX_NAME for entry in entries):
         return " (but a dataset: kseq export writes its images as files, kseq merge makes one dataset of several)"
-    refused = next((each for each in entries if each.refused is not None), None)
-    if refused is not None:
-        return f" (but {refused.path}: {refused.refused})"
-    loose = sum(each.name.lower().endswith(IMAGE_SUFFIXES) for each in entries)
-    return f" (but {loose} images)" if loose else ""
+    rejected = next((entry for entry in entries if entry.rejection is not None), None)
+    if rejected is not None:
+        return f" (but {rejected.path}: {rejected.rejection})"
+    num_images = sum(entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in entries)
+    return f" (but {num_images} images)" if num_images else ""
 
 
 def _find_splits(tree: Tree) -> list[tuple[Entry, str]]:
-    """The folders below the root with their splits, if they are splits; nothing if they are classes.
+    """The split folders below the root, each with its split; empty if the folders are classes.
 
-    A class may be called `train` as well (beside `bus`): what tells is whether class folders lie inside.
+    A class may be called `train` too (beside `bus`): a folder is a split if class folders lie in it.
     """
     root, folders = tree.root, tree.folders(tree.top)
-    named = [(each, SPLITS[each.name.lower()]) for each in folders if each.name.lower() in SPLITS]
-    shown = ", ".join(each.name for each, _ in named)
-    with_classes = [each for each, _ in named if tree.folders(each)]
-    others = [each.name for each in folders if each.name.lower() not in SPLITS]
+    named = [(folder, SPLITS[folder.name.lower()]) for folder in folders if folder.name.lower() in SPLITS]
+    names = ", ".join(folder.name for folder, _ in named)
+    with_classes = [folder for folder, _ in named if tree.folders(folder)]
+    others = [folder.name for folder in folders if folder.name.lower() not in SPLITS]
     if not named or (others and not with_classes):
         return []
     if others:
         raise SourceError(
-            f"{root}: holds split folders ({shown}) beside others ({', '.join(others[:5])}): "
+            f"{root}: holds split folders ({names}) beside others ({', '.join(others[:_SHOWN])}): "
             "expected are splits only or classes only"
         )
     if not with_classes:
@@ -108,30 +131,30 @@ def _find_splits(tree: Tree) -> list[tuple[Entry, str]]:
             f"{os.path.join(root, named[0][0].path)}: holds no class folder, expected is {root}/train/CLASS/IMAGE"
         )
     if len({split for _, split in named}) < len(named):
-        raise SourceError(f"{root}: two of its folders mean the same split: {shown}")
+        raise SourceError(f"{root}: two of its folders mean the same split: {names}")
     return named
 
 
-def _order_classes(root: str, found: list[str], wanted: Sequence[str] | None) -> tuple[str, ...]:
-    if wanted is None:
-        return tuple(found)
-    if sorted(wanted) != found:
-        raise SourceError(f"{root}: class_names are {', '.join(wanted)}, the class folders are {', '.join(found)}")
-    return tuple(wanted)
+def _order_classes(root: str, class_folders: list[str], class_names: Sequence[str] | None) -> tuple[str, ...]:
+    if class_names is None:
+        return tuple(class_folders)
+    if sorted(class_names) != class_folders:
+        raise SourceError(f"{root}: class_names are {', '.join(class_names)}, the class folders are {', '.join(class_folders)}")
+    return tuple(class_names)
 
 
-def _scan_split(tree: Tree, place: Entry, split: str | None, class_names: tuple[str, ...]) -> Iterator[SourceImage]:
+def _scan_split(tree: Tree, folder: Entry, split: str | None, class_names: tuple[str, ...]) -> Iterator[SourceImage]:
     numbers = {name: number for number, name in enumerate(class_names)}
-    for each in tree.entries(place):
-        if each.is_folder:
-            label = numbers[each.name]
-            for file in tree.files(each):
-                yield SourceImage(os.fsencode(file.path), label, split, file.num_bytes, file.refused)
-        elif each.refused is not None:
-            yield _left_out(each, split)
-        elif each.name.lower().endswith(IMAGE_SUFFIXES):
-            yield SourceImage(os.fsencode(each.path), -1, split, each.num_bytes, "lies in no class folder")
+    for entry in tree.entries(folder):
+        if entry.is_folder:
+            label = numbers[entry.name]
+            for file in tree.files(entry):
+                yield SourceImage(os.fsencode(file.path), label, split, file.num_bytes, file.rejection)
+        elif entry.rejection is not None:
+            yield _rejected(entry, split)
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            yield SourceImage(os.fsencode(entry.path), -1, split, entry.num_bytes, "lies in no class folder")
 
 
-def _left_out(entry: Entry, split: str | None) -> SourceImage:
-    return SourceImage(os.fsencode(entry.path), -1, split, 0, entry.refused)
+def _rejected(entry: Entry, split: str | None) -> SourceImage:
+    return SourceImage(os.fsencode(entry.path), -1, split, 0, entry.rejection)

@@ -1,13 +1,13 @@
-"""Samples that come one after the other from anything that can be gone through once: spooled to a file, in bounded memory.
+"""Samples from an iterable, such as a generator or a `tf.data.Dataset`: their images are spooled to a file, in bounded memory.
 
 The rules:
 
-- An element is a dict, or a pair of image and label. Where its images are of four dimensions, it is a batch of samples.
+- An element is a dict, or a pair of image and label. If its images have four dimensions, it is a batch of samples.
 - An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one.
   Tensors count as arrays.
 - `(x, y)` and `((x_train, y_train), (x_test, y_test))`, as `keras.datasets` give them, are pairs of arrays.
-- A label is a number or a name; or one-hot, for all samples alike, of classes 0 to its length - 1. Where `class_names` are
-  given, numbers are theirs.
+- A label is a number or a name; or one-hot, for all samples alike, of classes 0 to its length - 1. If `class_names` are given,
+  numbers are looked up in them.
 - A sample is called by its number, counted from 0, or by its path.
 """
 
@@ -24,20 +24,31 @@ import numpy as np
 
 from kseq.errors import ArgumentError, SourceError, WriteError
 from kseq.sources.arrays import check_images
-from kseq.sources.assemble import Record, draft_samples
-from kseq.sources.base import Source, read_file, read_piece
-from kseq.sources.cell_types import name_numbers, one_hot
+from kseq.sources.assemble import FoundSample, assemble_samples
+from kseq.sources.base import Source
+from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import USUAL, Columns
+from kseq.sources.file_reading import read_file, read_range
 from kseq.storage.checksums import checksum
 from kseq.storage.layout import TEMPORARY_PREFIX
 
-__all__ = ["SpooledSource", "spooled"]
+__all__ = ["SpooledSource", "spool_samples"]
 
 _NAME = "the iterable"
+# The key of a split that the form of the iterable tells; no dict of a user has this key.
+_SPLIT = "(split)"
 
 
-class _Place(NamedTuple):
-    """Where an image lies in the spool, its shape if it is pixels, and a hash of its bytes; or the path of its file."""
+class SpooledImage(NamedTuple):
+    """Where an image is.
+
+    Attributes:
+        offset: Of its bytes in the spool file.
+        size: The number of its bytes.
+        shape: The shape of pixels; None for an encoded image.
+        hash: Of its bytes.
+        path: The path of the image file, if the image is not in the spool file.
+    """
 
     offset: int
     size: int
@@ -48,32 +59,32 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class SpooledSource(Source):
-    """The samples of an iterable, in their order; `root` is the file that holds their images."""
+    """The samples of an iterable, in their order; `root` is the spool file, which holds their images."""
 
-    def fetch(self, place: _Place) -> bytes | np.ndarray:
-        """The bytes or the pixels of the image at a place."""
-        if place.path is not None:
-            return read_file(place.path)
-        data = read_piece(self.root, place.offset, place.size)
-        return data if place.shape is None else np.frombuffer(data, np.uint8).reshape(place.shape)
+    def fetch(self, location: SpooledImage) -> bytes | np.ndarray:
+        """The bytes or the pixels of an image."""
+        if location.path is not None:
+            return read_file(location.path)
+        data = read_range(self.root, location.offset, location.size)
+        return data if location.shape is None else np.frombuffer(data, np.uint8).reshape(location.shape)
 
 
 @contextmanager
-def spooled(
+def spool_samples(
     samples: Iterable[Any], folder: str, columns: Columns, class_names: Sequence[str] | None = None
 ) -> Iterator[SpooledSource]:
     """Go through an iterable once; its images lie in a file in `folder` until the end of the block.
 
     Args:
-        samples: As above.
-        folder: Where there is room.
-        columns: Which key of a dict says what.
-        class_names: All classes, in the order of their numbers; None for those found.
+        samples: The iterable, by the rules above.
+        folder: A folder with enough free space.
+        columns: Which key of a dict holds what.
+        class_names: All classes, in the order of their numbers; None for the classes that the samples name.
 
     Raises:
-        ArgumentError: Where it is not iterable.
-        SourceError: Where an element is none of the above.
-        WriteError: Where the disk refuses.
+        ArgumentError: If `samples` is not iterable.
+        SourceError: If an element is no sample by the rules above.
+        WriteError: If the images cannot be written.
     """
     elements = _elements(samples)
     try:
@@ -84,7 +95,7 @@ def spooled(
     try:
         yield _spool(elements, file, columns, class_names)
     finally:
-        # What it still holds cannot be written where the disk is full; nobody needs it.
+        # If the disk is full, closing cannot write what is still buffered; nobody needs it.
         with suppress(OSError):
             file.close()
         with suppress(OSError):
@@ -96,7 +107,7 @@ def _spool(
 ) -> SpooledSource:
     found: Columns | None = None
     cells: dict[str, list[Any]] = {}
-    records: list[Record] = []
+    samples: list[FoundSample] = []
     for number, element in enumerate(elements):
         if found is None:
             found = columns.find(_NAME, list(element), USUAL)
@@ -106,27 +117,28 @@ def _spool(
             raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
         for name, column in cells.items():
             column.append(_cell(element[name]))
-        places = tuple(_put(file, number, name, element[name]) for name in found.pixels)
-        called = os.fsencode(places[0].path) if places[0].path is not None else b"%d" % number
-        records.append(Record(called, places, sum(place.size for place in places), element.get(_SPLIT)))
+        locations = tuple(_spool_image(file, number, name, element[name]) for name in found.pixels)
+        path = locations[0].path
+        sample_name = os.fsencode(path) if path is not None else b"%d" % number
+        samples.append(FoundSample(sample_name, locations, sum(location.size for location in locations), element.get(_SPLIT)))
     if found is None:
         raise SourceError(f"{_NAME}: has no sample")
     _write(file, b"", flush=True)
     if found.label is not None:
         cells[found.label], class_names = _labels(found.label, cells[found.label], class_names)
-    draft = draft_samples(_NAME, found, cells, records, class_names)
-    return SpooledSource(file.name, draft.class_names, draft.images, draft.fields)
+    assembled = assemble_samples(_NAME, found, cells, samples, class_names)
+    return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields)
 
 
 def _labels(name: str, cells: list[Any], class_names: Sequence[str] | None) -> tuple[list[Any], Sequence[str] | None]:
-    """Labels, and the names of the classes, where they are known."""
-    if not any(isinstance(each, list) for each in cells):
-        return name_numbers(cells, class_names), class_names
+    """Labels, and the class names, if they are known."""
+    if not any(isinstance(cell, list) for cell in cells):
+        return name_classes(cells, class_names), class_names
     try:
         rows = np.asarray(cells)
     except ValueError:
         rows = np.empty(0)
-    numbers = one_hot(rows)
+    numbers = one_hot_classes(rows)
     if numbers is None or (class_names is not None and len(class_names) != rows.shape[1]):
         known = "" if class_names is None else f" of {len(class_names)} classes"
         raise SourceError(
@@ -134,35 +146,31 @@ def _labels(name: str, cells: list[Any], class_names: Sequence[str] | None) -> t
             "labels a sample: label='', targets={'labels': " + repr(name) + "}"
         )
     class_names = class_names or [str(number) for number in range(rows.shape[1])]
-    return name_numbers(numbers.tolist(), class_names), class_names
-
-
-# The key of a split that is known by the form of the whole; no user's dict has it.
-_SPLIT = "(split)"
+    return name_classes(numbers.tolist(), class_names), class_names
 
 
 def _elements(samples: Any) -> Iterator[dict[str, Any]]:
     """One dict for each sample."""
-    if isinstance(samples, tuple) and len(samples) == 2 and all(_is_pair(each) for each in samples):
+    if isinstance(samples, tuple) and len(samples) == 2 and all(_is_pair(pair) for pair in samples):
         for split, pair in zip(("train", "test"), samples, strict=True):
-            yield from ({**each, _SPLIT: split} for each in _rows_of(pair))
+            yield from ({**sample, _SPLIT: split} for sample in _samples_of_pair(pair))
     elif _is_pair(samples):
-        yield from _rows_of(samples)
+        yield from _samples_of_pair(samples)
     else:
         try:
             iterator = iter(samples)
         except TypeError as error:
             raise ArgumentError(f"source={samples!r}: allowed is a path, or an iterable of samples") from error
         for number, element in enumerate(iterator):
-            yield from _samples_of(number, element)
+            yield from _samples_of_element(number, element)
 
 
 def _is_pair(value: Any) -> bool:
-    """Whether a value is `(x, y)`: two arrays, or things like them, as long."""
-    return isinstance(value, tuple) and len(value) == 2 and all(getattr(each, "ndim", 0) > 0 for each in value)
+    """Whether a value is `(x, y)`: two arrays, or values like arrays."""
+    return isinstance(value, tuple) and len(value) == 2 and all(getattr(array, "ndim", 0) > 0 for array in value)
 
 
-def _rows_of(pair: Any) -> Iterator[dict[str, Any]]:
+def _samples_of_pair(pair: Any) -> Iterator[dict[str, Any]]:
     images, labels = pair
     check_images(_NAME, "x", tuple(images.shape), np.dtype(getattr(images, "dtype", None)))
     if len(images) != len(labels):
@@ -172,14 +180,15 @@ def _rows_of(pair: Any) -> Iterator[dict[str, Any]]:
     return ({"image": image, "label": label} for image, label in zip(images, cells, strict=True))
 
 
-def _samples_of(number: int, element: Any) -> Iterator[dict[str, Any]]:
+def _samples_of_element(number: int, element: Any) -> Iterator[dict[str, Any]]:
+    """The sample that an element is, or the samples of a batch."""
     if isinstance(element, (tuple, list)) and len(element) in (1, 2):
         element = dict(zip(("image", "label"), element, strict=False))
     if not isinstance(element, Mapping):
         raise SourceError(
             f"{_NAME}: element {number} is a {type(element).__name__}, expected is a dict, or a pair of image and label"
         )
-    values = {str(name): _plain(value) for name, value in element.items()}
+    values = {str(name): _without_tensors(value) for name, value in element.items()}
     batched = [name for name, value in values.items() if isinstance(value, np.ndarray) and value.ndim == 4]
     if not batched:
         yield values
@@ -192,39 +201,39 @@ def _samples_of(number: int, element: Any) -> Iterator[dict[str, Any]]:
         yield {name: value[row] for name, value in values.items()}
 
 
-def _plain(value: Any) -> Any:
-    """Tensors as arrays."""
+def _without_tensors(value: Any) -> Any:
+    """A tensor as an array, any other value as it is."""
     if isinstance(value, (str, bytes, os.PathLike, list, tuple, dict, np.ndarray)) or value is None or np.isscalar(value):
         return value
     return np.asarray(value)
 
 
 def _cell(value: Any) -> Any:
-    """Arrays of one number or one string as such."""
+    """An array as a list, an array of one number or one string as that."""
     if isinstance(value, np.ndarray):
         return value.item() if value.ndim == 0 else value.tolist()
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _put(file: Any, number: int, name: str, value: Any) -> _Place:
-    """Write an image to the spool, unless it is a path."""
-    value = _plain(value)
+def _spool_image(file: Any, number: int, name: str, value: Any) -> SpooledImage:
+    """Write an image to the spool file, unless it is a path."""
+    value = _without_tensors(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
     if isinstance(value, (str, os.PathLike)):
         path = os.path.abspath(os.fsdecode(value))
         if "\0" in path:
             raise SourceError(f"{_NAME}: {name} of sample {number} is a path with a zero byte, which no path has")
-        return _Place(0, os.path.getsize(path) if os.path.isfile(path) else 0, None, path=path)
+        return SpooledImage(0, os.path.getsize(path) if os.path.isfile(path) else 0, None, path=path)
     offset = file.tell()
     if isinstance(value, bytes):
         _write(file, value)
-        return _Place(offset, len(value), None, checksum(value))
+        return SpooledImage(offset, len(value), None, checksum(value))
     if isinstance(value, np.ndarray):
         check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype)
         data = np.ascontiguousarray(value).data
         _write(file, data)
-        return _Place(offset, value.nbytes, value.shape, checksum(data))
+        return SpooledImage(offset, value.nbytes, value.shape, checksum(data))
     raise SourceError(f"{_NAME}: {name} of sample {number} is a {type(value).__name__}, expected are pixels, bytes or a path")
 
 

@@ -1,64 +1,65 @@
-"""Links among the files of a source: which are followed, by the rule at the top of `kseq/sources/folder.py`."""
+"""Which links among the files of a source are followed, by the rule at the top of `kseq/sources/folder.py`."""
 
 from __future__ import annotations
 
 import os
 import stat
 
-__all__ = ["Links"]
+__all__ = ["LinkRule"]
 
-_LEAVES = "is a link out of the source's folder (--follow-links follows it)"
+_LEADS_OUT = "is a link out of the source's folder (--follow-links follows it)"
 _LIES_OUTSIDE = "lies behind a link out of the source's folder (--follow-links follows it)"
 
 
-class Links:
-    """Tells of files below a root whether a link leads out of it.
+class LinkRule:
+    """Tells for files below a root whether a link leads out of it.
 
     Args:
         root: The folder.
-        follow: Whether such links are followed all the same.
+        follow: Whether such links are followed.
 
     Attributes:
-        follow: As given.
+        follow: The same.
     """
 
     def __init__(self, root: str, follow: bool) -> None:
         self.follow = follow
-        self._start = os.path.join(os.fsencode(root), b"")
-        self._real = os.path.join(os.path.realpath(self._start), b"")
-        # Of each folder, whether its files are held to the rule, and why none of them is to be read. Finding that out costs
-        # more than all else, and most files share their folder with others.
+        self._root = os.path.join(os.fsencode(root), b"")
+        self._real_root = os.path.join(os.path.realpath(self._root), b"")
+        # For each folder, whether the rule applies to its files, and why none of them may be read. Finding that out costs more
+        # than all else, and most files share their folder with others.
         self._folders: dict[bytes, tuple[bool, str | None]] = {}
 
-    def look(self, name: bytes) -> tuple[int, str | None]:
-        """What can be known of a file before it is read.
+    def inspect(self, path: bytes) -> tuple[int, str | None]:
+        """The size of a file, and why it may not be read.
 
         Args:
-            name: Its path below the root; if it is absolute, or leaves the root by `..`, it is followed wherever it leads.
+            path: A path below the root. A path that is absolute, or leaves the root by `..`, is followed wherever it leads.
 
         Returns:
-            Its size in bytes, 0 where that cannot be known: reading it will fail, and tell why. And why it is not to be read.
+            The size in bytes, 0 if it is not known, since reading the file will fail and tell why; and the reason for a
+            rejection, or None.
         """
-        folder = name[: name.rfind(b"/") + 1]
-        is_held, refused = self._folders.get(folder) or self._remember(folder)
-        if refused:
-            return 0, refused
+        folder = path[: path.rfind(b"/") + 1]
+        is_bound, rejection = self._folders.get(folder) or self._inspect_folder(folder)
+        if rejection:
+            return 0, rejection
         try:
-            path = name if name.startswith(b"/") else self._start + name
-            found = os.lstat(path)
-            if stat.S_ISLNK(found.st_mode):
-                if is_held and not self._is_inside(name):
-                    return 0, _LEAVES
-                found = os.stat(path)
+            full_path = path if path.startswith(b"/") else self._root + path
+            status = os.lstat(full_path)
+            if stat.S_ISLNK(status.st_mode):
+                if is_bound and not self._is_inside(path):
+                    return 0, _LEADS_OUT
+                status = os.stat(full_path)
         except (OSError, ValueError):
             return 0, None
-        return found.st_size, None
+        return status.st_size, None
 
-    def _remember(self, folder: bytes) -> tuple[bool, str | None]:
-        is_held = not (self.follow or folder.startswith(b"/") or b".." in folder.split(b"/"))
-        found = is_held, _LIES_OUTSIDE if is_held and not self._is_inside(folder) else None
-        self._folders[folder] = found
-        return found
+    def _inspect_folder(self, folder: bytes) -> tuple[bool, str | None]:
+        is_bound = not (self.follow or folder.startswith(b"/") or b".." in folder.split(b"/"))
+        verdict = is_bound, _LIES_OUTSIDE if is_bound and not self._is_inside(folder) else None
+        self._folders[folder] = verdict
+        return verdict
 
-    def _is_inside(self, name: bytes) -> bool:
-        return os.path.join(os.path.realpath(self._start + name), b"").startswith(self._real)
+    def _is_inside(self, path: bytes) -> bool:
+        return os.path.join(os.path.realpath(self._root + path), b"").startswith(self._real_root)

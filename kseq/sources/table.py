@@ -1,21 +1,21 @@
-"""A table of images: CSV, JSON Lines or Parquet, with a column of paths and columns of what goes with them.
+"""A table of images: CSV, JSON Lines or Parquet, with a column of paths and columns of their labels and other values.
 
-The rules for a row that is not as the others; such a row is refused, and listed with the reason:
+The rules for rows that cannot be packed as they are; a rejected row is listed with the reason:
 
-- A label that is empty, null or NaN (in a CSV also the word) is none.
-- A label that is not among the class names that were asked for is unknown.
-- A path that an earlier row has already is refused the second time, whatever its label: in two splits it would be a leak. Where
-  there are several images, that holds for all of them together.
-- A row without a path, or with one that is no text, is listed by its number. A label that is a list or an object is none.
+- A label that is empty, null or NaN (in a CSV also the word) is no label, and its row is rejected.
+- A row whose label is not among the given class names is rejected.
+- A row with a path that an earlier row has is rejected, whatever its label: in two splits the image would be a leak. With
+  several images in a row, that holds for all of them together.
+- A row without a path, or with a path that is no text, is rejected, and listed by its number. A label that is a list or an
+  object is no label.
 
-Rows are counted from 1, the first below the names of the columns. Where every label is a whole number, classes are numbered in
-the order of these numbers, else in the order of their names. What other columns may hold is at the top of
-`kseq/sources/cell_types.py`.
+Rows are counted from 1, the first below the names of the columns. Classes are numbered in the order of the numbers if every
+label is a whole number, else in the order of their names. What other columns may hold is said at the top of
+`kseq/sources/cell_types.py`, how text is encoded at the top of `kseq/sources/text.py`.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import json
 import os
@@ -24,25 +24,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TextIO
+from typing import Any, NamedTuple
 
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources.assemble import Record, draft_samples
+from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import FileSource
 from kseq.sources.column_roles import Columns
-from kseq.sources.links import Links
+from kseq.sources.links import LinkRule
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.text import open_text
 
-__all__ = ["ENDS", "FORMATS", "Table", "TableSource", "table_format", "text_encoding"]
+__all__ = ["CSV", "JSONL", "TABLE_FORMATS", "Table", "TableFormat", "TableSource", "table_format"]
 
 _DELIMITERS = ",;\t|"
-# What begins a file in UTF-16, which some spreadsheets write.
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Enough rows that their number costs nothing, few enough that they fit into a cache.
+_ROWS_PER_BLOCK = 10_000
+_SHOWN = 40
 
-# Rows that are read at a time: enough that their number costs nothing, few enough that they fit into a cache.
-_AT_ONCE = 10_000
-
-# The cells of some columns, some rows at a time: for each column, those of these rows.
-_Rows = Callable[[Sequence[str]], Iterator[Sequence[Sequence[Any]]]]
+# Given names of columns, yields some rows at a time: for each column the cells of these rows.
+_ReadBlocks = Callable[[Sequence[str]], Iterator[Sequence[Sequence[Any]]]]
 
 
 @dataclass(frozen=True)
@@ -51,46 +51,48 @@ class Table:
 
     Attributes:
         path: The file.
-        names: Of its columns, in their order.
+        names: The names of the columns, in their order.
     """
 
     path: str
     names: Sequence[str]
-    _rows: _Rows
+    _read_blocks: _ReadBlocks
 
     @classmethod
     def open(cls, path: str, table_format: str) -> Table:
-        """A table of one of `FORMATS`.
+        """Open a table of one of `TABLE_FORMATS`.
 
         Raises:
-            SourceError: Where the file cannot be read as such a table.
+            SourceError: If the file cannot be read as such a table.
         """
-        with _reading(path):
-            return cls(path, *FORMATS[table_format](path))
+        with _naming_file(path):
+            return cls(path, *TABLE_FORMATS[table_format].open(path))
 
     def read(self, columns: Sequence[str]) -> dict[str, list[Any]]:
         """The cells of some columns, from the first row to the last.
 
         Raises:
-            SourceError: Where the file cannot be read as such a table.
+            SourceError: If the file cannot be read as such a table.
         """
         cells: dict[str, list[Any]] = {name: [] for name in columns}
-        with _reading(self.path):
-            for some in self._rows(list(cells)):
-                for column, more in zip(cells.values(), some, strict=True):
-                    column += more
+        with _naming_file(self.path):
+            for block in self._read_blocks(list(cells)):
+                for column, block_cells in zip(cells.values(), block, strict=True):
+                    column += block_cells
         return cells
 
 
 @contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Says which file it is that cannot be read."""
+def _naming_file(path: str) -> Iterator[None]:
+    """Turns errors of reading into a SourceError that names the file."""
     try:
         yield
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeError as error:
         raise SourceError(f"{path}: is not UTF-8: {error}") from error
+    except csv.Error as error:
+        raise SourceError(f"{path}: is not a CSV that can be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -112,45 +114,58 @@ class TableSource(FileSource):
 
         Args:
             path: The file.
-            table_format: One of `FORMATS`.
-            columns: Which column says what.
-            root: The folder that paths are relative to; None for the table's own.
-            class_names: All classes, in the order of their numbers; None for those found, in theirs.
+            table_format: One of `TABLE_FORMATS`.
+            columns: Which column holds what.
+            root: The folder that paths are relative to; None for the folder of the table.
+            class_names: All classes, in the order of their numbers; None for the classes that the table names.
             follow_links: Follow links out of that folder.
 
         Raises:
-            SourceError: Where the file cannot be read as such a table, lacks a column, or no row can be packed.
+            SourceError: If the file cannot be read as such a table, lacks a column, or no row can be packed.
         """
-        root = os.path.dirname(path) or "." if root is None else root
-        if not os.path.isdir(root):
-            raise SourceError(f"{root}: is not a folder, expected is the one that the paths in {path} are relative to")
+        root = check_root(path, root)
         table = Table.open(path, table_format)
         found = columns.find(path, table.names)
         cells = table.read([name for _, name in found.named()])
-        draft = draft_samples(path, found, cells, _records(Links(root, follow_links), found, cells), class_names)
-        return cls(root, draft.class_names, draft.images, draft.fields)
+        samples = _found_samples(LinkRule(root, follow_links), found, cells)
+        assembled = assemble_samples(path, found, cells, samples, class_names)
+        return cls(root, assembled.class_names, assembled.images, assembled.fields)
+
+    @classmethod
+    def open(cls, request: SourceRequest, table_format: str) -> TableSource:
+        """Open a path of one of `TABLE_FORMATS` as a source."""
+        check_is_file(request.path, table_format)
+        return cls.load(
+            request.path,
+            table_format,
+            request.columns,
+            request.root,
+            request.class_names,
+            follow_links=request.follow_links,
+        )
 
 
-def _records(links: Links, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[Record]:
-    places = [_paths(cells[name]) for name in columns.pixels]
-    are_paths = all(all(column) and not any(b"\0" in path for path in column) for column in places)
-    # A mask may be named as often as a table likes.
+def _found_samples(links: LinkRule, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[FoundSample]:
+    path_columns = [_paths(cells[name]) for name in columns.pixels]
+    are_valid = all(all(paths) and not any(b"\0" in path for path in paths) for paths in path_columns)
+    # Several rows may share a mask, but not an image.
     num_images = len(columns.image)
-    seen: dict[Any, int] = {}
-    for row, paths in enumerate(zip(*places, strict=True), start=1):
-        earlier = seen.setdefault(paths[0] if num_images == 1 else paths[:num_images], row)
-        refused, size = None if are_paths else _refused(paths), 0
-        if refused is None and earlier < row:
-            refused = f"names an image again: that of row {earlier}"
-        for path in () if refused else paths:
-            found, refused = links.look(path)
-            if refused:
+    first_rows: dict[Any, int] = {}
+    for row, paths in enumerate(zip(*path_columns, strict=True), start=1):
+        first_row = first_rows.setdefault(paths[0] if num_images == 1 else paths[:num_images], row)
+        rejection, num_bytes = None if are_valid else _invalid_path(paths), 0
+        if rejection is None and first_row < row:
+            rejection = f"names an image again: that of row {first_row}"
+        for path in () if rejection else paths:
+            size, rejection = links.inspect(path)
+            if rejection:
                 break
-            size += found
-        yield Record(paths[0] or b"(row %d)" % row, paths, size, None, refused)
+            num_bytes += size
+        yield FoundSample(paths[0] or b"(row %d)" % row, paths, num_bytes, None, rejection)
 
 
-def _refused(paths: Sequence[bytes]) -> str | None:
+def _invalid_path(paths: Sequence[bytes]) -> str | None:
+    """Why the paths of a row are none."""
     for path in paths:
         if not path:
             return "names no image" if not paths[0] else "lacks a path"
@@ -160,7 +175,7 @@ def _refused(paths: Sequence[bytes]) -> str | None:
 
 
 def _paths(cells: Sequence[Any]) -> list[bytes]:
-    """Nothing where a cell is none, or no text."""
+    """The paths in a column; empty for a cell that is missing or no text."""
     try:
         return list(map(os.fsencode, cells))
     except (TypeError, UnicodeEncodeError):
@@ -175,53 +190,35 @@ def _path(cell: Any) -> bytes:
 
 
 def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    while block := list(islice(rows, _AT_ONCE)):
+    while block := list(islice(rows, _ROWS_PER_BLOCK)):
         yield block
 
 
-def text_encoding(head: bytes) -> str:
-    """UTF-8, or UTF-16 where a file begins with its mark."""
-    return "utf-16" if head[:2] in _UTF16_MARKS else "utf-8-sig"
-
-
-def _open_text(path: str) -> TextIO:
-    with open(path, "rb") as binary:
-        encoding = text_encoding(binary.read(2))
-    # Names of files may be other bytes than UTF-8: they come out as they went in.
-    return open(path, encoding=encoding, errors="surrogateescape", newline="")
-
-
-def _open_csv(path: str) -> tuple[list[str], _Rows]:
-    """A CSV with names in its first line, in UTF-8, or UTF-16 with its mark; its delimiter is what this line has most of."""
-    with _open_text(path) as file:
+def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
+    """A CSV with the names of the columns in the first line; the delimiter is the one that this line has most of."""
+    with open_text(path) as file:
         head = file.readline()
     if not head.strip():
         raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
     delimiter = max(_DELIMITERS, key=head.count)
 
-    def lines() -> Iterator[list[str]]:
-        with _open_text(path) as file:
+    def read_lines() -> Iterator[list[str]]:
+        with open_text(path) as file:
             yield from csv.reader(file, delimiter=delimiter, strict=True)
 
-    def rows(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
-        places = [names.index(name) for name in asked]
-        read = lines()
-        next(read)
+    def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+        numbers = [names.index(name) for name in asked]
+        lines = read_lines()
+        next(lines)
         start = 1
-        for block in _blocks(filter(None, read)):
+        for block in _blocks(filter(None, lines)):
             _check_lengths(path, start, block, len(names))
             start += len(block)
             columns = list(zip(*block, strict=True))
-            yield [_shared(columns[place]) for place in places]
+            yield [_share_equal(columns[number]) for number in numbers]
 
-    def checked(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
-        try:
-            yield from rows(asked)
-        except csv.Error as error:
-            raise SourceError(f"{path}: is not a CSV that can be read: {error}") from error
-
-    names = [name.strip() for name in next(lines())]
-    return names, checked
+    names = [name.strip() for name in next(read_lines())]
+    return names, read_blocks
 
 
 def _check_lengths(path: str, start: int, block: Sequence[Sequence[str]], expected: int) -> None:
@@ -230,41 +227,41 @@ def _check_lengths(path: str, start: int, block: Sequence[Sequence[str]], expect
         raise SourceError(f"{path}: row {row} has {len(cells)} cells, the first line names {expected} columns")
 
 
-def _shared(cells: Sequence[str]) -> Sequence[str]:
-    """The same cells; those that are equal are one object, where many are: a million class names take room."""
+def _share_equal(cells: Sequence[str]) -> Sequence[str]:
+    """The same cells; where many are equal, these are one object: a million class names need memory."""
     distinct = {cell: cell for cell in cells}
     return [distinct[cell] for cell in cells] if 2 * len(distinct) < len(cells) else cells
 
 
-def _open_jsonl(path: str) -> tuple[list[str], _Rows]:
-    """JSON Lines: an object on each line; a name that a line lacks counts as null."""
+def _open_jsonl(path: str) -> tuple[list[str], _ReadBlocks]:
+    """JSON Lines: an object on each line. The first line names the columns; a name that a later line lacks counts as null."""
 
-    def objects() -> Iterator[dict[str, Any]]:
-        with open(path, encoding="utf-8") as file:
+    def read_objects() -> Iterator[dict[str, Any]]:
+        with open_text(path, strict=True) as file:
             number = 0
             for line in file:
                 if not line.strip():
                     continue
                 number += 1
                 try:
-                    found = json.loads(line)
+                    row = json.loads(line)
                 except (ValueError, RecursionError) as error:
                     raise SourceError(f"{path}: row {number} is not JSON: {error}") from error
-                if not isinstance(found, dict):
-                    raise SourceError(f"{path}: row {number} is {line.strip()[:40]}, expected is an object in braces")
-                yield found
+                if not isinstance(row, dict):
+                    raise SourceError(f"{path}: row {number} is {line.strip()[:_SHOWN]}, expected is an object in braces")
+                yield row
 
-    def rows(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
-        for block in _blocks(objects()):
-            yield [[each.get(name) for each in block] for name in asked]
+    def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+        for block in _blocks(read_objects()):
+            yield [[row.get(name) for row in block] for name in asked]
 
     try:
-        return list(next(objects())), rows
+        return list(next(read_objects())), read_blocks
     except StopIteration:
         raise SourceError(f"{path}: is empty, expected is an object on each line") from None
 
 
-def _open_parquet(path: str) -> tuple[list[str], _Rows]:
+def _open_parquet(path: str) -> tuple[list[str], _ReadBlocks]:
     """Parquet, by pyarrow; only the columns that are asked for are read."""
     try:
         import pyarrow
@@ -276,27 +273,56 @@ def _open_parquet(path: str) -> tuple[list[str], _Rows]:
     except pyarrow.ArrowException as error:
         raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
 
-    def rows(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+    def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
         try:
             for batch in file.iter_batches(columns=list(asked)):
                 yield [batch.column(name).to_pylist() for name in asked]
         except pyarrow.ArrowException as error:
             raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
 
-    return list(file.schema_arrow.names), rows
+    return list(file.schema_arrow.names), read_blocks
 
 
-# What `TableSource.load` can read.
-FORMATS: dict[str, Callable[[str], tuple[list[str], _Rows]]] = {
-    "csv": _open_csv,
-    "jsonl": _open_jsonl,
-    "parquet": _open_parquet,
+class TableFormat(NamedTuple):
+    """One of the formats of tables.
+
+    Attributes:
+        file_names: A regular expression for the end of the name of a file, in upper or lower case.
+        open: Gives the names of the columns, and what reads their cells.
+    """
+
+    file_names: str
+    open: Callable[[str], tuple[list[str], _ReadBlocks]]
+
+
+TABLE_FORMATS = {
+    "csv": TableFormat(r"\.[ct]sv", _open_csv),
+    "jsonl": TableFormat(r"\.(jsonl|ndjson)", _open_jsonl),
+    "parquet": TableFormat(r"\.(parquet|pq)", _open_parquet),
 }
-
-# What the end of a file's name says of it.
-ENDS = {r"\.[ct]sv": "csv", r"\.(jsonl|ndjson)": "jsonl", r"\.(parquet|pq)": "parquet"}
 
 
 def table_format(path: str) -> str | None:
-    """Which of `FORMATS` a file is, by its name; None for none."""
-    return next((each for end, each in ENDS.items() if re.search(rf"{end}$", path, re.IGNORECASE)), None)
+    """Which of `TABLE_FORMATS` a file is, by its name; None if its name is that of no table."""
+    formats = TABLE_FORMATS.items()
+    return next((name for name, table in formats if re.search(rf"{table.file_names}$", path, re.IGNORECASE)), None)
+
+
+CSV = SourceFormat(
+    "csv",
+    lambda request: TableSource.open(request, "csv"),
+    (".csv", ".tsv"),
+    TABLE_FORMATS["csv"].file_names,
+    has_columns=True,
+    has_root=True,
+    has_links=True,
+)
+JSONL = SourceFormat(
+    "jsonl",
+    lambda request: TableSource.open(request, "jsonl"),
+    (".jsonl", ".ndjson"),
+    TABLE_FORMATS["jsonl"].file_names,
+    has_columns=True,
+    has_root=True,
+    has_links=True,
+)

@@ -2,13 +2,14 @@
 
 The rules:
 
-- The image is the feature `image/encoded`, `image`, `image_raw`, `img`, `jpeg` or `png`, or what `--image` says: an encoded
-  image. Where its bytes are none and there are `height` and `width` (also `image/height` and so on), they are uint8 pixels.
+- The image is the feature `image/encoded`, `image`, `image_raw`, `img`, `jpeg` or `png`, or what `--image` names: an encoded
+  image. If the bytes are no encoded image and there are `height` and `width` (also `image/height` and so on), they are uint8
+  pixels.
 - The label is `image/class/label`, `label`, `class` or `image/class/text`: a number or a name.
-- Which features there are, the first records of the first file that can be read tell: as many as it takes.
-- A record that is an encoded image itself, no Example, has one feature: `image`.
-- A file's name, or its folder's, says the split: `train.tfrecord-00000-of-00016`, `mnist-test.array_record`.
-- A sample is called FILE/NUMBER, counted from 0. A record that is no Example or has no image is listed, as is a file among
+- The first records of the first file that can be read tell which features there are: as many records as it takes.
+- A record that is an encoded image itself, and no Example, has one feature: `image`.
+- The name of a file, or of its folder, tells the split: `train.tfrecord-00000-of-00016`, `mnist-test.array_record`.
+- A sample is called FILE/NUMBER, counted from 0. Rejected are: a record that is no Example or has no image, and a file among
   others that cannot be read at all, or is empty.
 
 Source: the comments in `tensorflow/core/example/feature.proto`.
@@ -26,13 +27,14 @@ import numpy as np
 
 from kseq.errors import ArgumentError, ImageError, NotAnImageError, SourceError
 from kseq.images.formats import read_header
-from kseq.sources.assemble import Record, draft_samples
+from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
-from kseq.sources.cell_types import Refused
+from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
-from kseq.sources.file_sets import SourceFile, find_files, read_files, split_of
+from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
+from kseq.sources.text import decode_name
 
-__all__ = ["ExampleSource", "Found", "example_class"]
+__all__ = ["ExampleSource", "StoredRecord", "example_class"]
 
 _USUAL = {
     "image": ("image/encoded", "image", "image_raw", "img", "jpeg", "png"),
@@ -57,37 +59,37 @@ message_type { name: "Example"
   field { name: "features" number: 1 type: TYPE_MESSAGE type_name: ".kseq.Features" label: LABEL_OPTIONAL } }
 """
 
-# The features of one record.
+# The features of one record: name to values.
 _Features = dict[str, list[Any]]
 
 
-class Found(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record as its file has it.
 
     Attributes:
-        at: Where, for `ExampleSource.record`.
-        data: Its bytes.
-        refused: Why there are none.
+        location: Where the record is in its file, for `ExampleSource.record`.
+        data: The bytes of the record.
+        rejection: Why they cannot be used; None if they can.
     """
 
-    at: Any
+    location: Any
     data: bytes
-    refused: str | None = None
+    rejection: str | None = None
 
 
-class _Place(NamedTuple):
-    """Where an image is: file, where its record lies, and which feature."""
+class _Location(NamedTuple):
+    """Where an image is: the number of the file, the location of the record in the file, and the feature."""
 
     file: int
-    at: Any
+    record: Any
     feature: str
 
 
-class _Rows(NamedTuple):
-    """What a file holds: the cells of each record, and the record."""
+class _FileContents(NamedTuple):
+    """The records of a file: their cells, and the samples."""
 
-    cells: list[list[Any]]
-    records: list[Record]
+    rows: list[list[Any]]
+    samples: list[FoundSample]
 
 
 Self = TypeVar("Self", bound="ExampleSource")
@@ -95,32 +97,34 @@ Self = TypeVar("Self", bound="ExampleSource")
 
 @dataclass(frozen=True)
 class ExampleSource(Source):
-    """The records of such files, in their order.
+    """The records of some files, in their order; the base of the formats that hold `tf.train.Example`.
 
     Attributes:
-        files: Their paths.
+        file_names: A regular expression for the end of the name of a file.
+        description: What the files are, for messages.
+        files: The paths of the files.
     """
 
-    ends: ClassVar[str]
-    kind: ClassVar[str]
+    file_names: ClassVar[str]
+    description: ClassVar[str]
 
     files: tuple[str, ...] = ()
 
     @staticmethod
-    def records(path: str) -> Iterator[Found]:
-        """The records of a file; where it breaks off, one that says so.
+    def records(path: str) -> Iterator[StoredRecord]:
+        """The records of a file; if the file breaks off, the last one says so.
 
         Raises:
-            SourceError: Where it cannot be read at all.
+            SourceError: If the file cannot be read at all.
         """
         raise NotImplementedError
 
     @staticmethod
-    def record(path: str, at: Any) -> bytes:
-        """The bytes of one record.
+    def record(path: str, location: Any) -> bytes:
+        """The bytes of one record, by `StoredRecord.location`.
 
         Raises:
-            ImageError: Where it cannot be read.
+            ImageError: If the record cannot be read.
         """
         raise NotImplementedError
 
@@ -129,81 +133,91 @@ class ExampleSource(Source):
         """Read every record once, to check it, and keep all but the images.
 
         Args:
-            path: A file, a folder of them, or a pattern.
-            columns: Which feature says what.
-            class_names: All classes, in the order of their numbers; None for those found.
+            path: A file, a folder of files, or a pattern.
+            columns: Which feature holds what.
+            class_names: All classes, in the order of their numbers; None for the classes that the records name.
 
         Raises:
-            SourceError: Where the files cannot be read, or no record can be packed.
+            SourceError: If the files cannot be read, or no record can be packed.
         """
-        files = find_files(path, cls.ends, cls.kind)
+        files = find_files(path, cls.file_names, cls.description)
         found = cls._find_columns(path, files, columns)
         asked = found.others
-        rows = _Rows([], [])
-        for file, each in read_files(path, files, lambda number, file: cls._read(number, file, asked, found.pixels)):
-            if isinstance(each, Refused):
-                rows.cells.append([None] * len(asked))
-                rows.records.append(Record.of_file(file.name, each, len(found.pixels)))
+        rows: list[list[Any]] = []
+        samples: list[FoundSample] = []
+        for file, contents in read_files(path, files, lambda number, file: cls._read(number, file, asked, found.pixels)):
+            if isinstance(contents, Rejection):
+                rows.append([None] * len(asked))
+                samples.append(FoundSample.of_unreadable_file(file.name, contents, len(found.pixels)))
             else:
-                rows.cells.extend(each.cells)
-                rows.records.extend(each.records)
-        cells = {name: [row[place] for row in rows.cells] for place, name in enumerate(asked)}
-        draft = draft_samples(path, found, cells, rows.records, class_names)
-        return cls(path, draft.class_names, draft.images, draft.fields, tuple(file.path for file in files))
+                rows.extend(contents.rows)
+                samples.extend(contents.samples)
+        cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
+        assembled = assemble_samples(path, found, cells, samples, class_names)
+        return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
 
     @classmethod
     def _find_columns(cls, path: str, files: Sequence[SourceFile], columns: Columns) -> Columns:
+        """The features that hold the columns, from the first file that can be read."""
         names: dict[str, None] = {}
         missing: SourceError | None = None
-        first: SourceError | None = None
+        unreadable: SourceError | None = None
         for file in files:
             try:
                 for record in cls.records(file.path):
-                    more = {} if record.refused else _features(record.data)
-                    if more.keys() <= names.keys():
+                    features = {} if record.rejection else _features(record.data)
+                    if features.keys() <= names.keys():
                         continue
-                    names |= dict.fromkeys(sorted(more))
+                    names |= dict.fromkeys(sorted(features))
                     try:
                         return columns.find(path, list(names), _USUAL)
                     except SourceError as error:
                         missing = error
             except SourceError as error:
-                first = first or error
+                unreadable = unreadable or error
             if missing is not None:
                 raise missing
-        if first is not None and len(files) == 1:
-            raise first
-        raise SourceError(f"{path}: holds no record that can be read{f' ({first})' if first else ''}")
+        if unreadable is not None and len(files) == 1:
+            raise unreadable
+        raise SourceError(f"{path}: holds no record that can be read{f' ({unreadable})' if unreadable else ''}")
 
     @classmethod
-    def _read(cls, number: int, file: SourceFile, asked: Sequence[str], pixels: Sequence[str]) -> _Rows:
-        rows = _Rows([], [])
-        split = split_of(file.name)
-        for place, (at, data, refused) in enumerate(cls.records(file.path)):
+    def _read(cls, number: int, file: SourceFile, asked: Sequence[str], pixels: Sequence[str]) -> _FileContents:
+        """The cells and the samples of a file; `number` is that of the file."""
+        contents = _FileContents([], [])
+        split = split_from_name(file.name)
+        for record_number, (location, data, rejection) in enumerate(cls.records(file.path)):
             features: _Features = {}
-            if refused is None:
+            if rejection is None:
                 features = _features(data)
-                missing = [column for column in pixels if column not in features]
-                refused = f"has no feature {missing[0]!r}" if features and missing else None
-                refused = refused if features else "is no tf.train.Example and no image, or is empty"
-            rows.cells.append([_cell(features.get(column)) for column in asked])
-            places = tuple(_Place(number, at, column) for column in pixels)
-            rows.records.append(Record(os.fsencode(f"{file.name}/{place}"), places, len(data), split, refused))
-        if not rows.records:
+                rejection = _why_no_image(features, pixels)
+            contents.rows.append([_cell(features.get(column)) for column in asked])
+            locations = tuple(_Location(number, location, column) for column in pixels)
+            name = os.fsencode(f"{file.name}/{record_number}")
+            contents.samples.append(FoundSample(name, locations, len(data), split, rejection))
+        if not contents.samples:
             raise SourceError(f"{file.path}: is empty, it holds no record")
-        return rows
+        return contents
 
-    def fetch(self, place: _Place) -> bytes | np.ndarray:
-        """The bytes of the image at a place, or its pixels."""
-        features = _features(self.record(self.files[place.file], place.at))
-        values = features.get(place.feature)
+    def fetch(self, location: _Location) -> bytes | np.ndarray:
+        """The bytes of an image, or its pixels."""
+        features = _features(self.record(self.files[location.file], location.record))
+        values = features.get(location.feature)
         if not values or len(values) != 1 or not isinstance(values[0], bytes):
-            raise ImageError(f"feature {place.feature!r} is {str(values)[:40]}, allowed is one string of bytes")
+            raise ImageError(f"feature {location.feature!r} is {str(values)[:40]}, allowed is one string of bytes")
         if not _is_image(values[0]):
             pixels = _pixels(values[0], features)
             if pixels is not None:
                 return pixels
         return values[0]
+
+
+def _why_no_image(features: _Features, pixels: Sequence[str]) -> str | None:
+    """Why a record cannot be packed: it has no features, or lacks an image."""
+    if not features:
+        return "is no tf.train.Example and no image, or is empty"
+    missing = [column for column in pixels if column not in features]
+    return f"has no feature {missing[0]!r}" if missing else None
 
 
 def _is_image(data: bytes) -> bool:
@@ -217,29 +231,29 @@ def _is_image(data: bytes) -> bool:
 
 
 def _features(data: bytes) -> _Features:
-    """The features of a record; nothing where it is neither an Example nor an image."""
+    """The features of a record; empty if the record is neither an Example nor an image."""
     try:
-        found = _parse(data)
+        features = _parse(data)
     except ImageError:
-        found = {}
-    return found or ({"image": [data]} if _is_image(data) else {})
+        features = {}
+    return features or ({"image": [data]} if _is_image(data) else {})
 
 
-def _pixels(data: bytes, features: dict[str, list[Any]]) -> np.ndarray | None:
-    """`(height, width, channels)` uint8, where other features say the shape of bytes that are no encoded image."""
+def _pixels(data: bytes, features: _Features) -> np.ndarray | None:
+    """`(height, width, channels)` uint8, if other features tell the shape of bytes that are no encoded image."""
     sides = []
     for name in ("height", "width"):
-        found = features.get(name) or features.get(f"image/{name}")
-        if not found or not isinstance(found[0], int) or found[0] < 1:
+        values = features.get(name) or features.get(f"image/{name}")
+        if not values or not isinstance(values[0], int) or values[0] < 1:
             return None
-        sides.append(found[0])
+        sides.append(values[0])
     channels, rest = divmod(len(data), sides[0] * sides[1])
     return None if rest or not channels else np.frombuffer(data, np.uint8).reshape(*sides, channels)
 
 
-def _cell(value: list[Any] | None) -> Any:
-    """One value stands for itself, several are a list; bytes are text."""
-    texts = [each.decode(errors="surrogateescape") if isinstance(each, bytes) else each for each in value or []]
+def _cell(values: list[Any] | None) -> Any:
+    """The values of a feature as a cell: bytes become text, one value stands alone, several are a list."""
+    texts = [decode_name(value) if isinstance(value, bytes) else value for value in values or []]
     return (texts[0] if len(texts) == 1 else texts) if texts else None
 
 
@@ -247,7 +261,7 @@ def _parse(data: bytes) -> _Features:
     """The features of an Example.
 
     Raises:
-        ImageError: Where the bytes are none.
+        ImageError: If the bytes are no Example.
     """
     example = example_class()
     from google.protobuf.message import DecodeError
@@ -256,16 +270,20 @@ def _parse(data: bytes) -> _Features:
         message = example.FromString(data)
     except DecodeError as error:
         raise ImageError(f"is not a tf.train.Example: {error}") from error
-    found = {}
+    features = {}
     for name, feature in message.features.feature.items():
         kind = feature.WhichOneof("kind")
-        found[name] = list(getattr(feature, kind).value) if kind else []
-    return found
+        features[name] = list(getattr(feature, kind).value) if kind else []
+    return features
 
 
 @functools.cache
 def example_class() -> Any:
-    """The class of `tf.train.Example`, in a pool of its own: TensorFlow may have its own in this process."""
+    """The class of `tf.train.Example`, in a pool of its own, since TensorFlow may have the same in this process.
+
+    Raises:
+        ArgumentError: If protobuf is not installed.
+    """
     try:
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
     except ImportError as error:

@@ -2,20 +2,21 @@
 
 The rules:
 
-- A key is the path up to the first dot of the file's name; what follows is the column, in lower case (`a/0001.seg.png`: key
-  `a/0001`, column `seg.png`). The files of a sample lie next to each other. A file without a key (a name that begins with a
-  dot) is left alone.
-- The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `--image` says: a column,
-  or where none is called so, one without such an end (`left` for `left.jpg` and `left.png`); so it is with masks.
+- A key is the path up to the first dot of the file's name; the rest is the column, in lower case (`a/0001.seg.png`: key
+  `a/0001`, column `seg.png`). The files of a sample lie next to each other. A file without a key (its name begins with a dot)
+  is skipped.
+- The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `--image` names: a column
+  or, if there is no such column, a column without one of these ends (`left` for `left.jpg` and `left.png`). The same holds
+  for masks.
 - The label is the column `cls`, a number or a name; or else the folder that the key lies in.
-- A column `json.NAME` is what the sample's json file has under that name.
-- A file's name, or its folder's, says the split: `train-000000.tar`, `photos-val-000000.tar`, `test/000000.tar`.
-- A sample is called FILE/KEY. One that lacks its image, has a column twice, has a link (which is not followed) or a json file
-  that is none is listed, as is a tar among others that cannot be read at all.
-- Of a tar that is cut off, or has a broken header, the whole samples before that are packed, and the rest is listed as one. So
-  it is where something follows after the end mark, as in tars that were joined, or where there is no end mark.
-- Compressed tars cannot be read in place, and are refused. A tar has no checksums of what is in it: whether an image is whole,
-  decoding it tells.
+- A column `json.NAME` is what the json file of the sample has under that name.
+- The name of a file, or of its folder, tells the split: `train-000000.tar`, `photos-val-000000.tar`, `test/000000.tar`.
+- A sample is called FILE/KEY. Rejected are: a sample that lacks its image, has a column twice, has a link (links are not
+  followed) or a json file that is not JSON; and a tar among others that cannot be read at all.
+- If a tar is cut off, or has a broken header, the whole samples before that are packed, and the rest is rejected as one. The
+  same holds if data follow the end mark, as in tars that were joined, or if there is no end mark.
+- Compressed tars cannot be read in place, and are refused. A tar has no checksums of its files: whether an image is whole is
+  found when it is decoded.
 
 Source: the WebDataset format, github.com/webdataset/webdataset; for the blocks of a tar, POSIX.1-2017, "pax", ustar
 Interchange Format.
@@ -33,135 +34,155 @@ from typing import Any, NamedTuple
 
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.assemble import Record, draft_samples
-from kseq.sources.base import Source, read_piece
-from kseq.sources.cell_types import Refused
+from kseq.sources.assemble import FoundSample, assemble_samples
+from kseq.sources.base import Source
+from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
-from kseq.sources.file_sets import SourceFile, compression, find_files, read_files, split_of
+from kseq.sources.file_reading import read_range
+from kseq.sources.file_sets import SourceFile, decompress_command, find_files, read_files, split_from_name
+from kseq.sources.source_format import SourceFormat
+from kseq.sources.text import decode_text
 
-__all__ = ["TARS", "WebDatasetSource"]
+__all__ = ["WEBDATASET", "WebDatasetSource"]
 
-# What their names end with; compressed ones are told what to do.
-TARS = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2|txz)"
+# Compressed tars are recognised too, so that a message can say what to do.
+_TAR_NAMES = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2|txz)"
 
-# What stands for the first of the usual images; no file has this as its column.
+# Stand for the first of the usual images and for the folder; no file has these as its column.
 _ANY_IMAGE, _FOLDER = "(image)", "(folder)"
-_IMAGES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
-_PIECE_BYTES = 1 << 20
+_JSON = "json."
+_SUFFIXES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
+_READ_BYTES = 1 << 20
+
+
+# Where a file in a tar is: the number of the tar, offset and size in bytes. A plain tuple: millions of them are pickled.
+_Location = tuple[int, int, int]
 
 
 class _Member(NamedTuple):
-    """A file in a tar: its key and column, where its bytes begin, and how many they are; or why they cannot be read."""
+    """A file in a tar: key, column, offset and size in bytes; or why it cannot be read."""
 
     key: str
     column: str
     offset: int
     size: int
-    refused: str | None = None
+    rejection: str | None = None
 
 
-class _Sample(NamedTuple):
-    """The files of a sample, by column; or, instead of them, why there are none."""
+class _TarSample(NamedTuple):
+    """The files of a sample, by column; or why it cannot be packed."""
 
-    file: int
     key: str
-    members: dict[str, tuple[int, int, int]]
-    refused: str | None = None
+    files: dict[str, _Location]
+    rejection: str | None = None
 
 
 @dataclass(frozen=True)
 class WebDatasetSource(Source):
-    """The samples of such files, in their order; the place of an image is file, offset and size.
+    """The samples of tar files, in their order.
 
     Attributes:
-        files: Their paths.
+        files: The paths of the tars.
     """
 
     files: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, path: str, columns: Columns, class_names: Sequence[str] | None = None) -> WebDatasetSource:
-        """Find every file in the tars, and read labels.
+        """Find every file in the tars, and read all but the images.
 
         Args:
-            path: A tar, a folder of them, or a pattern.
-            columns: Which column says what.
-            class_names: All classes, in the order of their numbers; None for those found.
+            path: A tar, a folder of tars, or a pattern.
+            columns: Which column holds what.
+            class_names: All classes, in the order of their numbers; None for the classes that the samples name.
 
         Raises:
-            SourceError: Where the files are no tars, or no sample in them can be packed.
+            SourceError: If the files are no tars, or no sample in them can be packed.
         """
-        files = find_files(path, TARS, "tar files")
-        read = read_files(path, files, lambda number, file: list(_samples(number, file.path)))
-        samples = [sample for _, each in read if not isinstance(each, Refused) for sample in each]
-        if not samples:
+        tars = find_files(path, _TAR_NAMES, "tar files")
+        contents = read_files(path, tars, lambda number, tar: list(_tar_samples(number, tar.path)))
+        all_samples = [sample for _, samples in contents if not isinstance(samples, Rejection) for sample in samples]
+        if not all_samples:
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
-        reader = _Reader([file.path for file in files])
-        found = columns.find(path, _names(samples, columns, reader), {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
+        reader = _CellReader([tar.path for tar in tars])
+        names = _column_names(all_samples, columns, reader)
+        found = columns.find(path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
         asked = found.others
-        records: list[Record] = []
         rows: list[list[Any]] = []
-        for file, each in read:
-            if isinstance(each, Refused):
-                records.append(Record.of_file(file.name, each, len(found.pixels)))
+        found_samples: list[FoundSample] = []
+        for tar, samples in contents:
+            if isinstance(samples, Rejection):
                 rows.append([None] * len(asked))
+                found_samples.append(FoundSample.of_unreadable_file(tar.name, samples, len(found.pixels)))
                 continue
-            for sample in each:
-                row, refused = _row(reader, sample, asked)
-                records.append(_record(sample, file, found.pixels, refused))
+            for sample in samples:
+                row, rejection = _row(reader, sample, asked)
                 rows.append(row)
-        cells = {name: [row[place] for row in rows] for place, name in enumerate(asked)}
-        draft = draft_samples(path, found, cells, records, class_names)
-        return cls(path, draft.class_names, draft.images, draft.fields, tuple(file.path for file in files))
+                found_samples.append(_found_sample(sample, tar, found.pixels, rejection))
+        cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
+        assembled = assemble_samples(path, found, cells, found_samples, class_names)
+        return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(tar.path for tar in tars))
 
-    def fetch(self, place: tuple[int, int, int]) -> bytes:
-        """The bytes of the image at a place."""
-        number, offset, size = place
-        return read_piece(self.files[number], offset, size)
+    def fetch(self, location: _Location) -> bytes:
+        """The bytes of an image."""
+        number, offset, size = location
+        return read_range(self.files[number], offset, size)
 
 
-def _samples(number: int, path: str) -> Iterator[_Sample]:
-    for key, group in groupby(_members(path), key=lambda each: each.key):
-        found: dict[str, tuple[int, int, int]] = {}
-        refused = None
-        for each in group:
-            twice = f"has {each.column!r} twice" if each.column in found else None
-            refused = refused or each.refused or twice
-            found[each.column] = number, each.offset, each.size
-        yield _Sample(number, key, found, refused)
+WEBDATASET = SourceFormat(
+    "webdataset",
+    lambda request: WebDatasetSource.load(request.path, request.columns, request.class_names),
+    (".tar",),
+    _TAR_NAMES,
+    in_folders=True,
+    has_columns=True,
+)
+
+
+def _tar_samples(number: int, path: str) -> Iterator[_TarSample]:
+    """The samples of a tar; `number` is that of the tar."""
+    for key, members in groupby(_members(path), key=lambda member: member.key):
+        files: dict[str, _Location] = {}
+        rejection = None
+        for member in members:
+            twice = f"has {member.column!r} twice" if member.column in files else None
+            rejection = rejection or member.rejection or twice
+            files[member.column] = (number, member.offset, member.size)
+        yield _TarSample(key, files, rejection)
 
 
 def _members(path: str) -> Iterator[_Member]:
-    """The files of a tar; where it breaks off, one that says so."""
-    last = ""
+    """The files of a tar; if the tar breaks off, the last one says so."""
+    last_key = ""
     try:
         num_bytes = os.path.getsize(path)
-        # Without "r:", a compressed tar would be unpacked on the way, and its offsets be of no use.
+        # Mode "r:" refuses a compressed tar; another mode would unpack it on the way, and its offsets would be of no use.
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
-                # Or they would all be kept, two kilobytes each.
+                # The tar would keep all members, two kilobytes each.
                 getattr(tar, "members", []).clear()
-                folders = [each for each in member.name.split("/") if each not in ("", ".")]
+                folders = [part for part in member.name.split("/") if part not in ("", ".")]
                 stem, _, column = folders.pop().partition(".") if folders else ("", "", "")
                 if not stem or not (member.isfile() or member.islnk() or member.issym()):
                     continue
-                last = "/".join([*folders, stem])
+                last_key = "/".join([*folders, stem])
                 is_whole = member.offset_data + member.size <= num_bytes
-                yield _Member(last, column.lower(), member.offset_data, member.size, _refused(member, is_whole))
+                yield _Member(last_key, column.lower(), member.offset_data, member.size, _rejection(member, is_whole))
                 if not is_whole:
                     return
-            broken = _after_last(path, tar.offset)
+            damage = _damage_at_end(path, tar.offset)
     except (tarfile.TarError, ValueError, OverflowError) as error:
-        if not last:
-            raise SourceError(f"{path}: {_no_tar(path, error)}") from error
-        broken = "has a broken header"
+        if not last_key:
+            raise SourceError(f"{path}: {_why_no_tar(path, error)}") from error
+        damage = "has a broken header"
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    if broken:
-        yield _Member(f"(after {last})", "", 0, 0, f"the tar {broken} here: what comes after is lost")
+    if damage:
+        yield _Member(f"(after {last_key})", "", 0, 0, f"the tar {damage} here: what comes after is lost")
 
 
-def _refused(member: tarfile.TarInfo, is_whole: bool) -> str | None:
+def _rejection(member: tarfile.TarInfo, is_whole: bool) -> str | None:
+    """Why a file in a tar cannot be read."""
     if not member.isfile():
         return f"is a link to {member.linkname}, links in a tar are not followed"
     if member.issparse():
@@ -169,105 +190,113 @@ def _refused(member: tarfile.TarInfo, is_whole: bool) -> str | None:
     return None if is_whole else "the tar is cut off here, or damaged"
 
 
-def _after_last(path: str, offset: int) -> str | None:
-    """What is wrong where a tar should end: with two blocks of zeros, and nothing but zeros behind them."""
+def _damage_at_end(path: str, offset: int) -> str | None:
+    """What is wrong at the end of a tar, which is two blocks of zeros and nothing but zeros after them."""
     with open(path, "rb") as file:
         file.seek(offset)
-        if len(start := file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
+        if len(block := file.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
             return "has no end mark: it may be cut off"
-        if any(start):
+        if any(block):
             return "has a broken header"
-        while piece := file.read(_PIECE_BYTES):
-            if any(piece):
+        while data := file.read(_READ_BYTES):
+            if any(data):
                 return "goes on after an end mark (of tars that were joined, say)"
     return None
 
 
-def _no_tar(path: str, error: Exception) -> str:
+def _why_no_tar(path: str, error: Exception) -> str:
     with open(path, "rb") as file:
-        command = compression(file.read(8))
+        command = decompress_command(file.read(8))
     if command:
         return f"is compressed, expected is a tar that can be read in place: decompress it first ({command} {path})"
     return f"is not a tar file that can be read in place: {error}"
 
 
-def _names(samples: Sequence[_Sample], columns: Columns, reader: _Reader) -> list[str]:
-    """All columns that there are."""
-    whole = [sample for sample in samples if not sample.refused]
-    names = dict.fromkeys(column for sample in whole for column in sample.members)
+def _column_names(samples: Sequence[_TarSample], columns: Columns, reader: _CellReader) -> list[str]:
+    """The names of all columns of the tars."""
+    valid = [sample for sample in samples if not sample.rejection]
+    names = dict.fromkeys(column for sample in valid for column in sample.files)
     asked = [name for _, name in columns.named()]
-    if any(name.startswith("json.") for name in asked):
-        names |= dict.fromkeys(f"json.{name}" for sample in whole for name in reader.json(sample) or ())
-    for name, of in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in columns.pixels)):
-        if any(_image(sample, of) for sample in whole):
+    if any(name.startswith(_JSON) for name in asked):
+        names |= dict.fromkeys(f"{_JSON}{name}" for sample in valid for name in reader.json(sample) or ())
+    for name, prefix in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in columns.pixels)):
+        if any(_first_image(sample, prefix) for sample in valid):
             names[name] = None
-    if whole and all("/" in sample.key for sample in whole):
+    if valid and all("/" in sample.key for sample in valid):
         names[_FOLDER] = None
     return list(names)
 
 
-def _image(sample: _Sample, of: str = "") -> tuple[int, int, int] | None:
-    """The first of the usual images, among the columns that begin with `of`."""
-    return next((sample.members[f"{of}{name}"] for name in _IMAGES if f"{of}{name}" in sample.members), None)
+def _first_image(sample: _TarSample, prefix: str = "") -> _Location | None:
+    """The first of the usual images, among the columns with a prefix."""
+    return next((sample.files[f"{prefix}{suffix}"] for suffix in _SUFFIXES if f"{prefix}{suffix}" in sample.files), None)
 
 
-def _place(sample: _Sample, column: str) -> tuple[int, int, int] | None:
-    """Where the image is that a column means."""
+def _locate(sample: _TarSample, column: str) -> _Location | None:
+    """Where the image of a column is."""
     if column == _ANY_IMAGE:
-        return _image(sample)
-    return sample.members.get(column) or _image(sample, f"{column}.")
+        return _first_image(sample)
+    return sample.files.get(column) or _first_image(sample, f"{column}.")
 
 
-def _row(reader: _Reader, sample: _Sample, columns: Sequence[str]) -> tuple[list[Any], str | None]:
+def _row(reader: _CellReader, sample: _TarSample, columns: Sequence[str]) -> tuple[list[Any], str | None]:
     """The cells of a sample, and why it cannot be packed."""
-    if sample.refused:
-        return [None] * len(columns), sample.refused
+    if sample.rejection:
+        return [None] * len(columns), sample.rejection
     try:
         return [reader.cell(sample, name) for name in columns], None
     except ImageError as error:
         return [None] * len(columns), str(error)
 
 
-def _record(sample: _Sample, file: SourceFile, pixels: Sequence[str], refused: str | None) -> Record:
-    places = [_place(sample, column) for column in pixels]
-    missing = [column for column, place in zip(pixels, places, strict=True) if place is None]
-    refused = refused or (f"has no {missing[0].strip('()')}" if missing else None)
-    num_bytes = sum(place[2] for place in places if place is not None)
-    return Record(os.fsencode(f"{file.name}/{sample.key}"), tuple(places), num_bytes, split_of(file.name), refused)
+def _found_sample(sample: _TarSample, tar: SourceFile, pixels: Sequence[str], rejection: str | None) -> FoundSample:
+    locations = [_locate(sample, column) for column in pixels]
+    missing = [column for column, location in zip(pixels, locations, strict=True) if location is None]
+    rejection = rejection or (f"has no {missing[0].strip('()')}" if missing else None)
+    num_bytes = sum(location[2] for location in locations if location is not None)
+    name = os.fsencode(f"{tar.name}/{sample.key}")
+    return FoundSample(name, tuple(locations), num_bytes, split_from_name(tar.name), rejection)
 
 
-class _Reader:
-    """Reads what is small: labels, texts, json."""
+class _CellReader:
+    """Reads the small files of samples: labels, texts and json.
+
+    Args:
+        files: The paths of the tars.
+    """
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = files
 
-    def cell(self, sample: _Sample, column: str) -> Any:
-        """The text of a column, or what its json has.
+    def cell(self, sample: _TarSample, column: str) -> Any:
+        """The text of a column, or the value that the json file has; None if the sample lacks it.
 
         Raises:
-            ImageError: Where it cannot be read.
+            ImageError: If it cannot be read.
         """
         if column == _FOLDER:
             return sample.key.split("/")[-2] if "/" in sample.key else None
-        if not column.startswith("json."):
+        if not column.startswith(_JSON):
             return self._text(sample, column)
-        found = self.json(sample)
-        if found is None:
+        values = self.json(sample)
+        if values is None:
             raise ImageError("has a json file that is not JSON, or no object in braces")
-        return found.get(column[5:])
+        return values.get(column.removeprefix(_JSON))
 
-    def json(self, sample: _Sample) -> dict[str, Any] | None:
-        """What the json file of a sample holds, nothing where it has none; None where it cannot be told."""
+    def json(self, sample: _TarSample) -> dict[str, Any] | None:
+        """The object in the json file of a sample, empty if the sample has no such file; None if it cannot be read."""
         try:
             text = self._text(sample, "json")
-            found = json.loads(text) if text is not None else {}
+            values = json.loads(text) if text is not None else {}
         except (ImageError, ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
+        return values if isinstance(values, dict) else None
 
-    def _text(self, sample: _Sample, column: str) -> str | None:
-        if column not in sample.members:
+    def _text(self, sample: _TarSample, column: str) -> str | None:
+        if column not in sample.files:
             return None
-        number, offset, size = sample.members[column]
-        return read_piece(self._files[number], offset, size).decode(errors="surrogateescape").strip()
+        number, offset, size = sample.files[column]
+        try:
+            return decode_text(read_range(self._files[number], offset, size)).strip()
+        except UnicodeError as error:
+            raise ImageError(f"has a file {column!r} that is not text: {error}") from error

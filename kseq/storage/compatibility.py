@@ -15,8 +15,6 @@ __all__ = [
     "class_numbers",
     "common_field",
     "dataset_classes",
-    "describe_field",
-    "renumbered",
     "row_layouts",
     "unite_classes",
 ]
@@ -47,21 +45,10 @@ def common_field(field: Field, other: Field, path: str, other_path: str) -> Fiel
     common = replace(field, shape=shape)
     if common != replace(other, shape=shape if field.encoded else other.shape, class_names=field.class_names):
         raise ArgumentError(
-            f"{other_path}: field {field.name!r} is {describe_field(other)}, in {path} it is {describe_field(field)}: "
+            f"{other_path}: field {field.name!r} is {other.describe()}, in {path} it is {field.describe()}: "
             "they do not go together"
         )
     return common
-
-
-def describe_field(field: Field) -> str:
-    """What a field holds, for a message."""
-    if field.is_pixels:
-        height, width, channels = field.shape
-        size = "of sizes that differ" if None in (height, width) else f"{height} x {width}"
-        stored = "encoded" if field.encoded else "raw pixels"
-        return f"{field.content}, {stored}, {size}, {channels} channel{'s' * (channels != 1)}"
-    shape = " x ".join("any number" if length is None else str(length) for length in field.shape)
-    return f"{field.content}, {np.dtype(field.dtype).name}{f' ({shape})' if shape else ''}"
 
 
 def row_layouts(fields: Sequence[Field]) -> list[Field]:
@@ -83,7 +70,7 @@ def unite_classes(names: Sequence[str], *others: Sequence[str]) -> tuple[str, ..
 def dataset_classes(fields: Iterable[Field], label_names: Sequence[str]) -> tuple[str, ...]:
     """The classes of a dataset: those of the label, or where there is none, of the first field that has some."""
     found = list(fields)
-    if any(each.content == "label" for each in found):
+    if any(field.is_label for field in found):
         return tuple(label_names)
     return next((each.class_names for each in found if each.class_names), ())
 
@@ -94,13 +81,3 @@ def class_numbers(names: Sequence[str], united: Sequence[str]) -> np.ndarray | N
     if tuple(united[: len(names)]) == tuple(names):
         return None
     return np.array([numbers[name] for name in names], "<i4")
-
-
-def renumbered(values: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
-    """Class numbers, of any shape, as `class_numbers` says; what is the number of no class stays."""
-    if numbers is None:
-        return values
-    is_class = (values >= 0) & (values < len(numbers))
-    found = values.copy()
-    found[is_class] = numbers[values[is_class]]
-    return found

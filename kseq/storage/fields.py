@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -9,26 +10,13 @@ from typing import Any
 
 from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
+from kseq.storage.field_kinds import KINDS, FieldKind
 
-__all__ = ["CONTENTS", "IMAGE", "LABEL", "Field", "check_field_name", "parse_fields", "write_fields"]
+__all__ = ["IMAGE", "LABEL", "Field", "check_field_name", "parse_fields", "write_fields"]
 
 # Names of arrays in a shard that are not fields.
 _RESERVED = ("checksum", "source", "rejected_path", "rejected_reason")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-# What a field can be: its dtypes, and the shape of one sample, with None for a length that may differ between samples.
-_ANY_SHAPE = None
-CONTENTS: dict[str, tuple[tuple[str, ...], tuple[int | None, ...] | None]] = {
-    "image": (("|u1",), _ANY_SHAPE),
-    "mask": (("|u1",), _ANY_SHAPE),
-    "label": (("<i4",), ()),
-    "multi_label": (("<i4",), (None,)),
-    "numbers": (("<f4", "<i8"), _ANY_SHAPE),
-    "boxes": (("<f4",), (None, 4)),
-    "labels": (("<i4",), (None,)),
-    "text": (("|u1",), (None,)),
-    "weight": (("<f4",), ()),
-}
 
 
 def check_field_name(name: str) -> None:
@@ -46,18 +34,22 @@ class Field:
 
     Attributes:
         name: Lower-case letters, digits and `_`.
-        content: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
+        kind: What it holds: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
             `"multi_label"` (any number of class numbers); `"numbers"`; `"boxes"` (any number of x1, y1, x2, y2 in pixels of the
-            upright image); `"labels"` (their class numbers); `"text"` (UTF-8); `"weight"` (a number of 0 or more).
+            upright image); `"labels"` (the class number of each box); `"text"` (UTF-8); `"sample_weight"` (a number of 0 or
+            more). Each is a class of `kseq.storage.field_kinds`.
         encoded: Whether each sample is stored as JPEG or PNG bytes, of its own length; else as plain numbers.
         dtype: Little-endian dtype of one sample's numbers, once decoded, such as `"|u1"` or `"<i4"`.
         shape: Shape of one sample, `(height, width, channels)` for an image, `()` for a label; None for a
             length that differs between samples.
         class_names: The class of each number of `"multi_label"` and `"labels"`; that of a label is the dataset's.
+
+    Raises:
+        ArgumentError: Where the name, the kind, or a dtype or shape for that kind is not allowed.
     """
 
     name: str
-    content: str
+    kind: str
     encoded: bool
     dtype: str
     shape: tuple[int | None, ...]
@@ -65,34 +57,41 @@ class Field:
 
     def __post_init__(self) -> None:
         check_field_name(self.name)
-        if self.content not in CONTENTS:
-            raise ArgumentError(f"field {self.name}: content {self.content!r}, allowed are {', '.join(CONTENTS)}")
-        dtypes, shape = CONTENTS[self.content]
-        if self.dtype not in dtypes or (shape is not None and shape != self.shape):
-            wanted = "any shape" if shape is None else f"shape {shape}"
-            raise ArgumentError(
-                f"field {self.name}: {self.dtype} of shape {self.shape}, allowed for {self.content} is "
-                f"{' or '.join(dtypes)} of {wanted}"
-            )
-        channels = {"image": tuple(CHANNELS.values()), "mask": (1,)}.get(self.content)
-        if channels and (len(self.shape) != 3 or self.shape[2] not in channels):
-            raise ArgumentError(
-                f"field {self.name}: shape {self.shape}, allowed is (height, width, {' or '.join(map(str, channels))})"
-            )
-        if self.encoded and not self.is_pixels:
-            raise ArgumentError(f"field {self.name}: is encoded, allowed for images and masks")
-        if not self.is_pixels and None in self.shape[1:]:
-            raise ArgumentError(f"field {self.name}: shape {self.shape}, allowed is a first length that differs, and no other")
+        if self.kind not in KINDS:
+            raise ArgumentError(f"field {self.name}: kind {self.kind!r}, allowed are {', '.join(KINDS)}")
+        self.handler.check()
+
+    @functools.cached_property
+    def handler(self) -> FieldKind:
+        """All that depends on the kind: storage, reading, batch form, moves, conditions, exports."""
+        return KINDS[self.kind](self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "handler"}
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image that a model sees."""
+        return self.handler.is_image
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it is the class of each sample, a number of the dataset's class names."""
+        return self.handler.is_label
 
     @property
     def is_pixels(self) -> bool:
-        """Whether it is an image or a mask, which crops, flips and resizes move."""
-        return self.content in ("image", "mask")
+        """Whether it has a number for each pixel, as images and masks do."""
+        return self.handler.is_pixels
 
     @property
     def is_ragged(self) -> bool:
-        """Whether samples differ in how many numbers they have, which are then stored in a row, with offsets."""
-        return not self.is_pixels and self.shape[:1] == (None,)
+        """Whether samples differ in how many elements they have, which are then stored side by side, with offsets."""
+        return self.handler.is_ragged
+
+    def describe(self) -> str:
+        """What it holds, for messages: its kind, dtype and shape."""
+        return self.handler.describe()
 
     @property
     def color_mode(self) -> str:

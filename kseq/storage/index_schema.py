@@ -57,12 +57,7 @@ def check_split_name(name: str) -> None:
 
 def column_schema(field: Field, num_samples: int) -> dict[str, ArraySchema]:
     """What the arrays of a column must be, by the names that they have in a shard; images and masks are never columns."""
-    if field.is_pixels:
-        return {}
-    if field.is_ragged:
-        offsets = ArraySchema("<u8", (num_samples + 1,))
-        return {f"{field.name}/values": ArraySchema(field.dtype, field.shape), f"{field.name}/offsets": offsets}
-    return {field.name: ArraySchema(field.dtype, (num_samples, *field.shape))}
+    return {} if field.is_pixels else field.handler.schema(num_samples)
 
 
 def name_in_index(name: str) -> str:

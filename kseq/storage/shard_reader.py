@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError
-from kseq.images.codecs import decode, decode_mask
 from kseq.storage.checksums import arrays_digest, row_checksum
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
@@ -59,11 +58,12 @@ class ShardReader:
     ) -> None:
         self.path = path
         self._fields = fields
+        self._handlers = {field.name: field.handler for field in fields}
+        self._row_arrays = [array for handler in self._handlers.values() for array in handler.row_arrays]
         with opener.open(path) as file:
             self.header = _checked_header(file, fields, entry) if header is None else header
             self._file = MappedFile(file, self.header)
         self.num_rows = int(self.header.attributes["rows"])
-        self._row_arrays = _row_arrays(fields)
         self._has_asked_for_small_arrays = False
 
     def entry(self, number: int) -> ShardEntry:
@@ -87,25 +87,21 @@ class ShardReader:
         """`(count, ...)`: a row of a field whose samples differ in length, as a view of the file."""
         return self.piece(f"{name}/values", f"{name}/offsets", row)
 
-    def decode(self, name: str, row: int, color_mode: str, out: np.ndarray | None = None) -> np.ndarray:
-        """`(height, width, channels)` uint8: the pixels of an encoded image, upright, written to `out` if that is given.
+    def decode(self, name: str, row: int, color_mode: str | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """`(height, width, channels)` uint8: the pixels of an encoded field, upright, written to `out` if that is given.
+
+        Args:
+            name: Of the field.
+            row: In the shard.
+            color_mode: Of an image; None for the field's own. Masks have none.
+            out: Of the shape of the pixels.
 
         Raises:
             ImageError: If its bytes are broken, naming the row and its source.
         """
         try:
-            return decode(self.stored(name, row), color_mode, int(self.array(f"{name}/orientation")[row]), out)
-        except ImageError as error:
-            raise self.at(row, error) from error
-
-    def decode_mask(self, name: str, row: int) -> np.ndarray:
-        """`(height, width, 1)` uint8: the values of an encoded mask, upright.
-
-        Raises:
-            ImageError: If its bytes are broken, naming the row and its source.
-        """
-        try:
-            return decode_mask(self.stored(name, row), int(self.array(f"{name}/orientation")[row]))
+            orientation = int(self.array(f"{name}/orientation")[row])
+            return self._handlers[name].decode(self.stored(name, row), orientation, color_mode, out)
         except ImageError as error:
             raise self.at(row, error) from error
 
@@ -129,14 +125,14 @@ class ShardReader:
                 data = self._file.arrays[name].reshape(-1).view(np.uint8)
                 will_need(data, np.zeros(1, np.int64), np.array([data.size]))
         for field in self._fields:
-            if field.encoded:
-                offsets = self.array(f"{field.name}/offsets")
-                starts, ends = offsets[rows].astype(np.int64), offsets[rows + 1].astype(np.int64)
-                will_need(self.array(f"{field.name}/bytes"), starts, ends)
-            elif not field.is_ragged:
-                data = self.array(field.name).reshape(-1).view(np.uint8)
+            name, offsets = field.handler.row_arrays[0]
+            if offsets is None:
+                data = self.array(name).reshape(-1).view(np.uint8)
                 row_bytes = data.size // self.num_rows
                 will_need(data, rows * row_bytes, (rows + 1) * row_bytes)
+            elif field.encoded:
+                ends = self.array(offsets)
+                will_need(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
@@ -180,22 +176,6 @@ class ShardReader:
                 f"{self.path}: the arrays have digest {digest}, expected is {expected}: bytes beside the samples' have changed"
             )
         return lines
-
-
-def _row_arrays(fields: Sequence[Field]) -> list[tuple[str, str | None]]:
-    """The arrays that hold the stored bytes of a row, in the order of `kseq.storage.checksums.row_checksum`.
-
-    Each with the name of the array that says where the elements of each row begin; None where row `i` of the array is row `i`.
-    """
-    arrays: list[tuple[str, str | None]] = []
-    for field in fields:
-        if field.encoded:
-            arrays += [(f"{field.name}/bytes", f"{field.name}/offsets"), (f"{field.name}/tiles", f"{field.name}/tile_offsets")]
-        elif field.is_ragged:
-            arrays.append((f"{field.name}/values", f"{field.name}/offsets"))
-        else:
-            arrays.append((field.name, None))
-    return arrays
 
 
 def _checked_header(file: DatasetFile, fields: Sequence[Field], entry: ShardEntry | None) -> FileHeader:

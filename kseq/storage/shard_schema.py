@@ -14,40 +14,25 @@ __all__ = ["has_offsets", "row_type", "shard_schema", "spool_name"]
 
 
 def shard_schema(fields: Sequence[Field], num_rows: int | None) -> dict[str, ArraySchema]:
-    """Every array of a shard, and what each must be."""
-    forms: dict[str, ArraySchema] = {}
-    num_offsets = None if num_rows is None else num_rows + 1
-    for each in fields:
-        if each.encoded:
-            forms |= string_schema(each.name, num_rows)
-            forms[f"{each.name}/size"] = ArraySchema("<u4", (num_rows, 2))
-            forms[f"{each.name}/orientation"] = ArraySchema("|u1", (num_rows,))
-            forms[f"{each.name}/tiles"] = ArraySchema("<u4", (None,))
-            forms[f"{each.name}/tile_offsets"] = ArraySchema("<u8", (num_offsets,))
-        elif each.is_ragged:
-            forms[f"{each.name}/values"] = ArraySchema(each.dtype, each.shape)
-            forms[f"{each.name}/offsets"] = ArraySchema("<u8", (num_offsets,))
-        else:
-            forms[each.name] = ArraySchema(each.dtype, (num_rows, *each.shape))
-    forms["checksum"] = ArraySchema(CHECKSUM_DTYPE, (num_rows,))
-    forms |= string_schema("source", num_rows)
-    return forms | REJECTED_SCHEMA
+    """Every array of a shard, by name: dtype and shape; `num_rows` is None for any number of rows."""
+    schema: dict[str, ArraySchema] = {}
+    for field in fields:
+        schema |= field.handler.schema(num_rows)
+    schema["checksum"] = ArraySchema(CHECKSUM_DTYPE, (num_rows,))
+    schema |= string_schema("source", num_rows)
+    return schema | REJECTED_SCHEMA
 
 
-def spool_name(each: Field) -> str:
-    """The name of the array that holds the bytes of a field."""
-    if each.encoded:
-        return f"{each.name}/bytes"
-    return f"{each.name}/values" if each.is_ragged else each.name
+def spool_name(field: Field) -> str:
+    """The name of the main array of a field."""
+    return field.handler.row_arrays[0].name
 
 
-def row_type(each: Field) -> tuple[str, tuple[int, ...]]:
-    """The dtype of that array, and its shape without the first axis."""
-    if each.encoded:
-        return "|u1", ()
-    return each.dtype, tuple(length for length in each.shape if length is not None)
+def row_type(field: Field) -> tuple[str, tuple[int, ...]]:
+    """The dtype of the main array of a field, and its shape without the first axis."""
+    return "|u1" if field.encoded else field.dtype, field.handler.element_shape
 
 
-def has_offsets(each: Field) -> bool:
-    """Whether samples differ in length, so that the array that holds them has one of offsets beside it."""
-    return each.encoded or each.is_ragged
+def has_offsets(field: Field) -> bool:
+    """Whether rows of the main array of a field differ in length, so that another array has their offsets."""
+    return field.handler.row_arrays[0].offsets is not None

@@ -9,45 +9,35 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import whole, whole_pair
+from kseq.arguments import whole_pair
 from kseq.errors import ArgumentError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
-from kseq.training.augment import Crop, RandomFlip
+from kseq.training.augment import Augmentation
+from kseq.training.batch_functions import BatchFunction
+from kseq.training.image_spec import ImageSpec
 from kseq.training.sampling_argument import check_number_field, number_per_sample
 
 __all__ = [
     "LabelEncoder",
     "check_flags",
+    "check_sample_weight",
     "check_scale",
-    "check_weights",
-    "choose_blocks",
-    "choose_fit",
-    "choose_shuffle",
+    "choose_image_spec",
     "find_fields",
-    "image_shape",
-    "is_padded",
     "label_encoder",
     "sort_augment",
 ]
 
 LabelEncoder = Callable[[np.ndarray], np.ndarray]
 
-# What a shuffle by blocks mixes fits into any memory; in so many blocks, a disk reads them as fast as any longer stretch.
-_WINDOW_BYTES = 256 << 20
-_WINDOW_BLOCKS = 64
-# A block is mostly of one class: with so many blocks per class, a window holds most classes. Below the least size, an SSD
-# would read notably slower too.
-_BLOCKS_PER_CLASS = 2
-_LEAST_BLOCK_BYTES = 256 << 10
-
 _LABEL_MODES = ("int", "categorical", "binary", None)
 
 
 def check_flags(**flags: Any) -> None:
-    """Refuse switches that are neither on nor off: 'no' would count as yes."""
+    """Refuse switches that are neither True nor False: 'no' would count as yes."""
     for name, value in flags.items():
         if not isinstance(value, (bool, np.bool_)):
             raise ArgumentError(f"{name}={value!r}: allowed are True and False")
@@ -64,55 +54,53 @@ def check_scale(scale: Any) -> None:
 def find_fields(
     dataset: ShardDataset, inputs: Mapping[str, str] | None, targets: Mapping[str, str] | None, label_mode: str | None
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Model input name to field name, and model output name to field name; the defaults name them like the fields.
+    """Model input name to field name, and model output name to field name.
 
-    By default the inputs are the images, and the target is the label or, where there is none, whatever else a sample holds but
-    its weight. A name `FIELD_mask` stands for where a field was padded.
+    By default, the inputs are the images, and the target is the label or, without a label, all other fields but the sample
+    weight; models' names are then those of the fields. `FIELD_mask` is the name of the array that says where a field is padded.
+
+    Raises:
+        ArgumentError: If a name is not allowed, or no input is an image.
     """
-    for argument, given in (("inputs", inputs), ("targets", targets)):
-        if given is not None and not _is_str_to_str(given):
-            raise ArgumentError(f"{argument}={given!r}: allowed is a dict of the model's names to fields, or None")
+    for argument, names in (("inputs", inputs), ("targets", targets)):
+        if names is not None and not _is_str_to_str(names):
+            raise ArgumentError(f"{argument}={names!r}: allowed is a dict of the model's names to fields, or None")
     if label_mode is None and targets is not None:
         raise ArgumentError(f"label_mode=None gives no targets, found targets={dict(targets)}")
     fields = dataset.fields
-    allowed = [*fields, *(f"{name}_mask" for name, each in fields.items() if is_padded(each))]
-    found_inputs = _default_inputs(fields) if inputs is None else dict(inputs)
-    found_targets = _default_targets(fields) if targets is None else dict(targets)
-    for argument, names in (("inputs", found_inputs), ("targets", found_targets)):
-        for name, field in names.items():
-            if field not in allowed:
+    allowed = [*fields, *(f"{field.name}_mask" for field in fields.values() if field.handler.has_padding_mask)]
+    input_fields = _default_inputs(fields) if inputs is None else dict(inputs)
+    target_fields = _default_targets(fields) if targets is None else dict(targets)
+    for argument, names in (("inputs", input_fields), ("targets", target_fields)):
+        for name, field_name in names.items():
+            if field_name not in allowed:
                 raise ArgumentError(
-                    f"{argument}={{{name!r}: {field!r}}}: {dataset.path} has no such field, it has {', '.join(allowed)}"
+                    f"{argument}={{{name!r}: {field_name!r}}}: {dataset.path} has no such field, it has {', '.join(allowed)}"
                 )
-    if not any(field in fields and fields[field].content == "image" for field in found_inputs.values()):
-        raise ArgumentError(f"inputs={found_inputs}: expected is at least one image field")
-    return found_inputs, {} if label_mode is None else found_targets
-
-
-def is_padded(field: Field) -> bool:
-    """Whether samples of a batch are padded to one length, with an array `NAME_mask` beside them."""
-    return field.is_ragged and field.content not in ("multi_label", "text")
+    if not any(name in fields and fields[name].is_image for name in input_fields.values()):
+        raise ArgumentError(f"inputs={input_fields}: expected is at least one image field")
+    return input_fields, {} if label_mode is None else target_fields
 
 
 def _default_inputs(fields: Mapping[str, Field]) -> dict[str, str]:
-    return {name: name for name, each in fields.items() if each.content == "image"}
+    return {name: name for name, field in fields.items() if field.is_image}
 
 
 def _default_targets(fields: Mapping[str, Field]) -> dict[str, str]:
     if "label" in fields:
         return {"label": "label"}
-    found = [name for name, each in fields.items() if each.content not in ("image", "weight")]
-    masks = [f"{name}_mask" for name in found if is_padded(fields[name])]
-    return {name: name for name in (*found, *masks)}
+    names = [name for name, field in fields.items() if field.handler.is_default_target]
+    masks = [f"{name}_mask" for name in names if fields[name].handler.has_padding_mask]
+    return {name: name for name in (*names, *masks)}
 
 
 def _is_str_to_str(names: Any) -> bool:
-    return isinstance(names, Mapping) and all(isinstance(each, str) for pair in names.items() for each in pair)
+    return isinstance(names, Mapping) and all(isinstance(name, str) for pair in names.items() for name in pair)
 
 
 def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
     """`(n,)` int32 labels to what Keras's loss of this mode wants (`keras.utils.image_dataset_from_directory`)."""
-    num_classes = len(dataset.classes)
+    num_classes = len(dataset.class_names)
     if label_mode not in _LABEL_MODES:
         raise ArgumentError(f"label_mode={label_mode!r}: allowed are {', '.join(map(repr, _LABEL_MODES))}")
     if label_mode == "binary":
@@ -125,7 +113,7 @@ def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder
     return lambda labels: labels
 
 
-def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weight: Any) -> np.ndarray | str | None:
+def check_sample_weight(dataset: ShardDataset, targets: Mapping[str, str], sample_weight: Any) -> np.ndarray | str | None:
     """`(samples of the split,)` float32, the name of a field that holds a number for each sample, or None."""
     if sample_weight is None:
         return None
@@ -140,78 +128,79 @@ def check_weights(dataset: ShardDataset, targets: Mapping[str, str], sample_weig
     return weights
 
 
-def sort_augment(augment: Any) -> tuple[Crop | None, list[RandomFlip], list[Callable[[np.ndarray], Any]]]:
-    """The crop, the flips and the functions over a batch among what was given, in that order or mixed up to there."""
-    given = list(augment) if isinstance(augment, Sequence) and not isinstance(augment, str) else [augment]
-    crops = [each for each in given if isinstance(each, Crop)]
-    flips = [each for each in given if isinstance(each, RandomFlip)]
-    functions = [each for each in given if not isinstance(each, (Crop, RandomFlip))]
-    if len(crops) > 1:
-        raise ArgumentError(f"augment has {len(crops)} crops, allowed is one")
-    for each in functions:
-        if not callable(each) or isinstance(each, type):
-            raise ArgumentError(f"augment has {each!r}: allowed are kseq's crops and flips, and functions over a batch")
-    if functions and given[-len(functions) :] != functions:
-        raise ArgumentError(
-            "augment has a crop or flip after a function: crops and flips happen at decoding, functions come after them"
-        )
-    return crops[0] if crops else None, flips, functions
-
-
-def choose_blocks(
-    dataset: ShardDataset, block_size: int | None, window: int | None, shuffle: bool | str = "block"
-) -> tuple[int, int]:
-    """Samples per block and per window of `shuffle="block"`.
-
-    Where they are open, a window is of 256 MiB, and at least of 64 blocks. It is made of 64 blocks of 4 MiB, or of two blocks
-    per class, where there are many classes, as long as a block stays at 256 KiB or more.
+def sort_augment(augment: Any) -> tuple[list[Augmentation], list[Callable[[np.ndarray], Any] | BatchFunction]]:
+    """The augmentations in the argument `augment`, and the functions over a batch that follow them.
 
     Raises:
-        ArgumentError: Where one of them is no whole number of 1 or more, or is given for another shuffle.
+        ArgumentError: If it holds anything else, or an augmentation after a function.
     """
-    for name, value in (("block_size", block_size), ("window", window)):
-        if value is not None and shuffle != "block":
-            raise ArgumentError(f"{name}={value!r}: goes with shuffle='block', found shuffle={shuffle!r}")
-    collection = dataset.collection
-    num_bytes = max(collection.num_bytes, 1)
-    in_window = _WINDOW_BYTES * collection.num_samples // num_bytes
-    if block_size is None:
-        least = -(-_LEAST_BLOCK_BYTES * collection.num_samples // num_bytes)
-        blocks = max(_WINDOW_BLOCKS, _BLOCKS_PER_CLASS * len(dataset.classes))
-        block_size = max(1, min(least, in_window // _WINDOW_BLOCKS), in_window // blocks)
-    block_size = whole("block_size", block_size, 1)
-    if window is None:
-        window = max(_WINDOW_BLOCKS, in_window // block_size) * block_size
-    return block_size, whole("window", window, 1)
+    listed = list(augment) if isinstance(augment, Sequence) and not isinstance(augment, str) else [augment]
+    augmentations = [entry for entry in listed if isinstance(entry, Augmentation)]
+    functions = [entry for entry in listed if not isinstance(entry, Augmentation)]
+    for function in functions:
+        if isinstance(function, type) or not (callable(function) or isinstance(function, BatchFunction)):
+            raise ArgumentError(
+                f"augment has {function!r}: allowed are kseq.Augmentation objects such as kseq.RandomFlip(), functions over a "
+                "batch of images, and kseq.BatchFunction"
+            )
+    if functions and listed[-len(functions) :] != functions:
+        raise ArgumentError(
+            "augment has an augmentation after a function: augmentations happen while images are read, so list functions last"
+        )
+    return augmentations, functions
 
 
-def image_shape(
-    dataset: ShardDataset, image: Field, input_shape: Sequence[int] | None, color_mode: str | None, crop: Crop | None
-) -> tuple[int, int, str]:
-    """Height, width and colour mode of the images of every batch.
+def choose_image_spec(
+    dataset: ShardDataset,
+    image: Field,
+    cut_size: tuple[int, int] | None,
+    *,
+    input_shape: Sequence[int] | None,
+    data_format: str,
+    color_mode: str | None,
+    dtype: str,
+    scale: float | None,
+    crop_to_aspect_ratio: bool,
+    pad_to_aspect_ratio: bool,
+    interpolation: str,
+) -> ImageSpec:
+    """What the images of every batch are like, from the arguments of `ShardSequence`.
+
+    Args:
+        dataset: Where the samples are.
+        image: Its first image field.
+        cut_size: Height and width after the last crop in `augment`; None without a crop.
 
     Raises:
-        ArgumentError: Where the arguments contradict each other, or leave open which size it is to be.
+        ArgumentError: If the arguments contradict each other, or leave the size of the images open.
     """
     color_mode = image.color_mode if color_mode is None else color_mode
     if color_mode not in tuple(CHANNELS):
         raise ArgumentError(f"color_mode={color_mode!r}: allowed are {', '.join(CHANNELS)}")
+    height, width = _choose_size(dataset, image, input_shape, color_mode, cut_size)
+    fit = _choose_fit(crop_to_aspect_ratio, pad_to_aspect_ratio)
+    return ImageSpec(height, width, color_mode, data_format, dtype, scale, fit, interpolation)
+
+
+def _choose_size(
+    dataset: ShardDataset, image: Field, input_shape: Sequence[int] | None, color_mode: str, cut_size: tuple[int, int] | None
+) -> tuple[int, int]:
     if input_shape is not None:
         _check_input_shape(input_shape, color_mode)
-        if crop is not None and tuple(input_shape[:2]) != crop.size:
+        if cut_size is not None and tuple(input_shape[:2]) != cut_size:
             raise ArgumentError(
-                f"input_shape={tuple(input_shape)}, but the crop in augment gives {crop.size}: leave one of the two out"
+                f"input_shape={tuple(input_shape)}, but the last crop in augment gives {cut_size}: leave one of the two out"
             )
-        return input_shape[0], input_shape[1], color_mode
-    if crop is not None:
-        return *crop.size, color_mode
+        return input_shape[0], input_shape[1]
+    if cut_size is not None:
+        return cut_size
     height, width, _ = image.shape
     if height is None or width is None:
         raise ArgumentError(
             f"{dataset.path}: its images differ in size: give input_shape=(height, width, {CHANNELS[color_mode]}), "
             "or a crop such as augment=kseq.RandomResizedCrop(224)"
         )
-    return height, width, color_mode
+    return height, width
 
 
 def _check_input_shape(input_shape: Sequence[int], color_mode: str) -> None:
@@ -227,19 +216,8 @@ def _check_input_shape(input_shape: Sequence[int], color_mode: str) -> None:
         )
 
 
-def choose_fit(crop_to_aspect_ratio: bool, pad_to_aspect_ratio: bool) -> str:
-    """How an image meets another aspect ratio, from Keras's two switches."""
+def _choose_fit(crop_to_aspect_ratio: bool, pad_to_aspect_ratio: bool) -> str:
+    """How an image of another aspect ratio is resized, from Keras's two switches."""
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ArgumentError("crop_to_aspect_ratio and pad_to_aspect_ratio exclude each other: give one of the two")
     return "crop" if crop_to_aspect_ratio else "pad" if pad_to_aspect_ratio else "stretch"
-
-
-def choose_shuffle(shuffle: Any, is_train: bool, is_drawn: bool) -> Any:
-    """Whether, and how, to shuffle: where it is open, what is trained on, and what is drawn by a law of its own.
-
-    Raises:
-        ArgumentError: Where a law is to draw block by block.
-    """
-    if isinstance(shuffle, str) and is_drawn:
-        raise ArgumentError(f"shuffle={shuffle!r}: with balance, weights or shares, allowed are True and False")
-    return is_train or is_drawn if shuffle is None else shuffle

@@ -1,27 +1,167 @@
-"""Crops and flips, drawn for each sample from (seed, epoch, sample id, turn in the epoch) alone."""
+"""Augmentations of images, masks and boxes: the base class, crops, flips."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import cv2
 import numpy as np
 
 from kseq.arguments import whole_pair
 from kseq.errors import ArgumentError
-from kseq.ordering.permutation import hash_key, uniform
+from kseq.images.bounding_boxes import flip_boxes, move_boxes
 
-__all__ = ["CenterCrop", "Crop", "RandomFlip", "RandomResizedCrop", "draw"]
+__all__ = ["Augmentation", "CenterCrop", "RandomFlip", "RandomResizedCrop"]
 
 _FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 _ATTEMPTS = 10
 
+# OpenCV's codes for mirrored (top to bottom, left to right).
+_FLIP_CODES = {(True, False): 0, (False, True): 1, (True, True): -1}
 
-def draw(seed: int, epoch: int, place: int, sample_ids: np.ndarray, count: int) -> np.ndarray:
-    """`(n, count)` float64 in [0, 1) for the augmentation at `place` in the list, the same in any worker or rank."""
-    # Apart from the key of the order, which is hash_key(seed, epoch).
-    return uniform(hash_key(seed, epoch, 1 + place), sample_ids, count)
+
+class Augmentation:
+    """Base class of what is done to every image of a batch, and to the masks and boxes that go with it.
+
+    Write your own as a subclass with some of the methods below, and give it in `augment`. kseq applies the augmentations in the
+    order of the list. If the list has a crop, the augmentations before it get images of their stored size, and those after it
+    images of the size of the crop; without a crop, images have the size of the batch.
+
+    - If pixels move, override `apply_to_image`, `apply_to_mask` and `apply_to_points`: what is not overridden stays as it is.
+      An augmentation that only changes colours overrides `apply_to_image` alone.
+    - To cut a box out of each image, set `size` and override `cut`. kseq then cuts and resizes images, masks and boxes itself,
+      and decodes no more of a JPEG than the box if no other augmentation comes first.
+    - Take chance from `draws` alone. kseq makes them from the seed, the epoch, the sample id, the sample's turn in the epoch,
+      and the position of the augmentation in the list (a crop counts as position 0, all others count from 1). A sample then
+      changes in the same way for any batch size, any number of workers and any rank.
+    - Several threads call the methods of one object at once: do not change the object in them. For worker processes, the object
+      must be picklable, and its class must be in a module that they can import.
+
+    Attributes:
+        num_draws: How many numbers each sample gets in `draws`.
+        size: `(height, width)` in pixels of the images after `cut`; None for an augmentation that cuts nothing.
+        commutes_with_crops: True if a crop that follows in the list may be applied first, so that no more than its box is
+            decoded. Use it for changes of single pixels, such as brightness. For flips, it means that the box is drawn in the
+            image as it is stored.
+
+    Example:
+        >>> class RandomRotation(kseq.Augmentation):
+        ...     num_draws = 1
+        ...
+        ...     def __init__(self, degrees):
+        ...         self.degrees = degrees
+        ...
+        ...     def parameters(self, draws):
+        ...         return (2 * draws[:, 0] - 1) * self.degrees
+        ...
+        ...     def matrix(self, degrees, height, width):
+        ...         # In OpenCV's coordinates, where whole numbers are the centres of pixels.
+        ...         return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+        ...
+        ...     def apply_to_image(self, pixels, degrees):
+        ...         height, width, _ = pixels.shape
+        ...         return cv2.warpAffine(pixels, self.matrix(degrees, height, width), (width, height))
+        ...
+        ...     def apply_to_mask(self, pixels, degrees):
+        ...         height, width, _ = pixels.shape
+        ...         return cv2.warpAffine(
+        ...             pixels, self.matrix(degrees, height, width), (width, height), flags=cv2.INTER_NEAREST
+        ...         )
+        ...
+        ...     def apply_to_points(self, points, degrees, height, width):
+        ...         return cv2.transform(points[None] - 0.5, self.matrix(degrees, height, width))[0] + 0.5
+        >>> kseq.ShardSequence("flowers", augment=[kseq.RandomResizedCrop(224), RandomRotation(10)])
+    """
+
+    num_draws: int = 0
+    size: tuple[int, int] | None = None
+    commutes_with_crops: bool = False
+
+    def cut(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """The box that is cut out of each image and resized to `size`; called only if `size` is set.
+
+        Args:
+            sizes: `(n, 2)` int64: height and width of each image, in pixels.
+            draws: `(n, num_draws)` float64 in [0, 1).
+
+        Returns:
+            `(n, 4)` whole numbers: top, left, height and width of each box, which lies inside its image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} sets size, so it needs a method cut")
+
+    def parameters(self, draws: np.ndarray) -> Sequence[Any] | np.ndarray:
+        """What the `apply_to_...` methods get for each sample; by default the draws of the sample, `(num_draws,)` float64.
+
+        Args:
+            draws: `(n, num_draws)` float64 in [0, 1), the same that `cut` gets.
+
+        Returns:
+            A sequence of `n` parameters, one for each sample; None for a sample that stays as it is.
+        """
+        return draws
+
+    def apply_to_image(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
+        """Change an image, after `cut`.
+
+        Args:
+            pixels: `(height, width, channels)` uint8, RGB, grayscale or RGBA in [0, 255], C-contiguous. It may be changed in
+                place.
+            parameters: Those of the sample, as `parameters` gives them.
+
+        Returns:
+            Pixels of the same shape and dtype: `pixels` itself, or another array. Of one channel, `(height, width)` is allowed
+            too, as OpenCV gives it.
+        """
+        return pixels
+
+    def apply_to_mask(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
+        """Change a mask as its image is changed, without mixing its values: take the nearest.
+
+        Args:
+            pixels: `(height, width, 1)` uint8, C-contiguous. It may be changed in place.
+            parameters: Those of the sample, as `parameters` gives them.
+
+        Returns:
+            Pixels of the same shape and dtype: `pixels` itself, or another array. Of one channel, `(height, width)` is allowed
+            too, as OpenCV gives it.
+        """
+        return pixels
+
+    def apply_to_points(self, points: np.ndarray, parameters: Any, height: int, width: int) -> np.ndarray:
+        """Say where points of an image go, as its pixels move. The corners of boxes follow them.
+
+        Args:
+            points: `(n, 2)` float32: x and y in pixels from the left and upper edge of the image, so that the centre of the
+                first pixel is at 0.5, 0.5.
+            parameters: Those of the sample, as `parameters` gives them.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Returns:
+            `(n, 2)` numbers: where they go, which may be outside of the image.
+        """
+        return points
+
+    def apply_to_boxes(self, boxes: np.ndarray, parameters: Any, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Move the boxes of an image as its pixels move; other elements with a position move as boxes without area.
+
+        By default, a box becomes the smallest upright box around its four corners, moved by `apply_to_points`. It stays if its
+        centre is in the image, and is clipped to the image. Override this to let other boxes stay.
+
+        Args:
+            boxes: `(n, 4)` float32, n > 0: x1, y1, x2, y2 in pixels from the left and upper edge of the image.
+            parameters: Those of the sample, as `parameters` gives them.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Returns:
+            `(m, 4)` numbers: the boxes that stay, moved; and `(n,)` bool: which of the boxes stay. The labels of the others go
+            as well.
+        """
+        return move_boxes(boxes, lambda points: self.apply_to_points(points, parameters, height, width), height, width)
 
 
 def _check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:
@@ -38,39 +178,24 @@ def _check_rising(name: str, pair: Sequence[float], most: float) -> tuple[float,
     return low, high
 
 
-class Crop:
-    """Cuts a box out of each image, then resizes it to `size`, `(height, width)` in pixels."""
-
-    size: tuple[int, int]
-    num_draws = 0
-
-    def boxes(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """The box for each image.
-
-        Args:
-            sizes: `(n, 2)` int64: height and width of each image.
-            draws: `(n, num_draws)` float64 in [0, 1).
-
-        Returns:
-            `(n, 4)` int64: top, left, height and width, inside the image.
-        """
-        raise NotImplementedError
-
-
-class RandomResizedCrop(Crop):
+class RandomResizedCrop(Augmentation):
     """A box of random area and aspect ratio, resized to one size.
 
-    The crop of "Inception" training (C. Szegedy et al., "Going deeper with convolutions", 2015): the area is
-    drawn evenly from `scale`, the logarithm of the ratio evenly from that of `ratio`; of ten draws, the first
-    that fits in the image counts, else the largest centred box within `ratio`.
+    The crop of "Inception" training (C. Szegedy et al., "Going deeper with convolutions", 2015): the area is drawn evenly from
+    `scale`, the logarithm of the aspect ratio evenly from that of `ratio`. Of ten such boxes the first that fits into the image
+    is taken; if none fits, the largest centred box whose aspect ratio is in `ratio`.
 
     Args:
         size: Side in pixels, or `(height, width)`.
-        scale: Least and greatest area, as shares of the image's, in (0, 1].
+        scale: Least and greatest area, as parts of the image's area, in (0, 1].
         ratio: Least and greatest width / height.
+
+    Raises:
+        ArgumentError: If an argument is not allowed.
     """
 
     num_draws = 4 * _ATTEMPTS
+    size: tuple[int, int]
 
     def __init__(
         self,
@@ -82,7 +207,8 @@ class RandomResizedCrop(Crop):
         self.scale = _check_rising("scale", scale, 1.0)
         self.ratio = _check_rising("ratio", ratio, 1e6)
 
-    def boxes(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def cut(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """The box of each image: see `Augmentation.cut`."""
         height, width = sizes[:, :1], sizes[:, 1:]
         area, ratio, down, right = draws.reshape(len(sizes), _ATTEMPTS, 4).transpose(2, 0, 1)
         target = height * width * (self.scale[0] + area * (self.scale[1] - self.scale[0]))
@@ -104,19 +230,25 @@ class RandomResizedCrop(Crop):
         return np.stack([(height - box_height) // 2, (width - box_width) // 2, box_height, box_width], axis=1)
 
 
-class CenterCrop(Crop):
+class CenterCrop(Augmentation):
     """The centre of each image, `size` pixels, as `keras.layers.CenterCrop` cuts it.
 
-    An image that is smaller in height or width gives its largest centred box of that aspect ratio, resized.
+    From an image with fewer rows or columns, it takes the largest centred box of the same aspect ratio, resized.
 
     Args:
         size: Side in pixels, or `(height, width)`.
+
+    Raises:
+        ArgumentError: If the size is not allowed.
     """
+
+    size: tuple[int, int]
 
     def __init__(self, size: int | Sequence[int]) -> None:
         self.size = _check_size("CenterCrop", size)
 
-    def boxes(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    def cut(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        """The box of each image: see `Augmentation.cut`."""
         height, width = sizes[:, 0], sizes[:, 1]
         target_height, target_width = self.size
         fits = (height >= target_height) & (width >= target_width)
@@ -126,22 +258,50 @@ class CenterCrop(Crop):
 
 
 @dataclass(frozen=True)
-class RandomFlip:
+class RandomFlip(Augmentation):
     """Mirrors each image or not, at even odds.
 
     Args:
-        mode: `"horizontal"` (left and right change places), `"vertical"` or `"horizontal_and_vertical"` (each
-            at even odds of its own), as in `keras.layers.RandomFlip`.
+        mode: `"horizontal"` (left and right change places), `"vertical"`, or `"horizontal_and_vertical"` (each of the two at
+            even odds), as in `keras.layers.RandomFlip`.
+
+    Raises:
+        ArgumentError: If the mode is not allowed.
     """
 
     mode: str = "horizontal"
 
     num_draws = 2
+    commutes_with_crops = True
 
     def __post_init__(self) -> None:
         if self.mode not in _FLIPS:
             raise ArgumentError(f"RandomFlip mode={self.mode!r}: allowed are {', '.join(_FLIPS)}")
 
-    def flips(self, draws: np.ndarray) -> np.ndarray:
-        """`(n, 2)` bool: whether each image is mirrored top to bottom, and left to right."""
-        return (draws < 0.5) & np.array(["vertical" in self.mode, "horizontal" in self.mode])
+    def parameters(self, draws: np.ndarray) -> list[int | None]:
+        """OpenCV's code for each image: 0 top to bottom, 1 left to right, -1 both; None for an image that is not mirrored."""
+        mirrored = (draws < 0.5) & np.array(["vertical" in self.mode, "horizontal" in self.mode])
+        return [_FLIP_CODES.get((down, across)) for down, across in mirrored.tolist()]
+
+    def apply_to_image(self, pixels: np.ndarray, parameters: int) -> np.ndarray:
+        """Mirror an image in place: see `Augmentation.apply_to_image`."""
+        # OpenCV drops a channel axis of length 1, so that it gets none.
+        view = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        cv2.flip(view, parameters, dst=view)
+        return pixels
+
+    def apply_to_mask(self, pixels: np.ndarray, parameters: int) -> np.ndarray:
+        """Mirror a mask in place: see `Augmentation.apply_to_mask`."""
+        return self.apply_to_image(pixels, parameters)
+
+    def apply_to_points(self, points: np.ndarray, parameters: int, height: int, width: int) -> np.ndarray:
+        """Mirror points of an image: see `Augmentation.apply_to_points`."""
+        down, across = parameters <= 0, parameters != 0
+        mirrored: np.ndarray = np.array([width if across else 0, height if down else 0], np.float32) + points * np.array(
+            [-1 if across else 1, -1 if down else 1], np.float32
+        )
+        return mirrored
+
+    def apply_to_boxes(self, boxes: np.ndarray, parameters: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Mirror the boxes of an image, all of which stay: see `Augmentation.apply_to_boxes`."""
+        return flip_boxes(boxes, parameters <= 0, parameters != 0, height, width), np.ones(len(boxes), bool)

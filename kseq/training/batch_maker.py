@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
 
-from kseq.errors import ArgumentError, DamagedError, ImageError
-from kseq.images.bounding_boxes import flip_boxes, transform_boxes
-from kseq.images.codecs import recolor
-from kseq.images.crop_decoding import CropDecoder
-from kseq.images.rectangle import Rectangle
-from kseq.images.resize import resize, resize_to
-from kseq.reading.dataset import ShardDataset
+from kseq.errors import ArgumentError
+from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
-from kseq.storage.shard_reader import ShardReader
-from kseq.training.augment import Crop, RandomFlip
 from kseq.training.buffers import ArraySpec
 from kseq.training.image_spec import ImageSpec
-from kseq.training.transforms import Transforms
+from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
+from kseq.training.transforms import AugmentationList, Transforms
 
-__all__ = ["PADDING", "BatchMaker"]
+__all__ = ["BatchMaker"]
 
 # What is worth handing to another worker, in images that are decoded, and in bytes that are copied (1 to 2 ms either way).
 _LEAST_DECODED = 8
 _LEAST_COPIED_BYTES = 16 << 20
 
-# What stands where a sample has fewer elements than the longest of its batch.
-PADDING = {"labels": -1}
+
+# The boxes of a sample that stay, moved, and their numbers among all boxes of the sample.
+_Moved = tuple[np.ndarray, np.ndarray]
 
 
 class BatchMaker:
@@ -42,11 +35,8 @@ class BatchMaker:
     Args:
         dataset: Where the samples are.
         fields: The names of the fields that a batch holds.
-        form: The form of its images.
-        crop: How a box is cut out of each image, or None.
-        flips: How each image is mirrored.
-        seed: Draws crops and flips, together with the epoch, the sample id and its turn in the epoch.
-        mask_format: The `data_format` of masks; None for that of the images.
+        spec: What its images are like: size, channels, dtype.
+        augmentations: What is done to its images, masks and boxes; None for nothing.
         pad_to: How many elements to make room for in every batch; None for as many as the longest of its samples has.
     """
 
@@ -54,75 +44,62 @@ class BatchMaker:
         self,
         dataset: ShardDataset,
         fields: Sequence[str],
-        form: ImageSpec,
-        crop: Crop | None = None,
-        flips: Sequence[RandomFlip] = (),
-        seed: int = 0,
+        spec: ImageSpec,
+        augmentations: AugmentationList | None = None,
         *,
-        mask_format: str | None = None,
         pad_to: int | None = None,
     ) -> None:
         self.dataset = dataset
-        self.form = form
+        self._spec = spec
         self._fields = {name: dataset.fields[name] for name in fields}
-        self._mask_form = replace(
-            form,
-            color_mode="grayscale",
-            data_format=mask_format or form.data_format,
-            dtype="uint8",
-            scale=None,
-            interpolation="nearest",
-        )
-        self._crop = crop
-        self._flips = tuple(flips)
-        self._seed = seed
+        self._augmentations = AugmentationList() if augmentations is None else augmentations
         self._pad_to = pad_to
-        self._padded = [name for name, each in self._fields.items() if each.is_ragged and each.content != "multi_label"]
-        self._specs: dict[int, dict[str, ArraySpec]] = {}
+        self._padded = [field for field in self._fields.values() if field.handler.is_padded]
+        self._fixed_specs: dict[int, dict[str, ArraySpec]] = {}
 
     def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
         """The arrays of a batch of samples: name to shape and dtype.
 
         Raises:
-            ArgumentError: Where a sample has more elements than `pad_to`.
+            ArgumentError: If a sample has more elements than `pad_to`.
         """
-        specs = self._fixed_specs(len(sample_ids))
+        specs = self._specs_of_fixed_size(len(sample_ids))
         if self._padded:
             specs = dict(specs)
-            for name in self._padded:
-                shape = (len(sample_ids), self._room(name, sample_ids))
-                specs[name] = ArraySpec((*shape, *_lengths(self._fields[name].shape[1:])), self._fields[name].dtype)
-                specs[f"{name}_mask"] = ArraySpec(shape, "bool")
+            samples = sample_reader(self.dataset).locate(sample_ids)
+            for field in self._padded:
+                length = self._padded_length(field, samples)
+                shape = (len(samples), *field.handler.batch_shape(length))
+                specs[field.name] = ArraySpec(shape, field.handler.batch_dtype)
+                specs[f"{field.name}_mask"] = ArraySpec((len(samples), length), "bool")
         return specs
 
-    def _room(self, name: str, sample_ids: np.ndarray) -> int:
-        counts = self.dataset.counts(name, sample_ids)
+    def _padded_length(self, field: Field, samples: LocatedSamples) -> int:
+        counts = samples.counts(field.name)
         longest = int(counts.max(initial=0))
-        if self._pad_to is None or self._fields[name].content == "text":
+        if self._pad_to is None or not field.handler.obeys_pad_to:
             # An axis of length 0 would trouble more models than one row of padding.
             return max(longest, 1)
         if longest > self._pad_to:
-            error = ArgumentError(f"has {longest} elements in {name}, allowed by pad_to are {self._pad_to}")
-            raise self.dataset.at(int(sample_ids[counts.argmax()]), error)
+            error = ArgumentError(f"has {longest} elements in {field.name}, allowed by pad_to are {self._pad_to}")
+            raise samples.error_at(int(counts.argmax()), error)
         return self._pad_to
 
-    def _fixed_specs(self, num_samples: int) -> dict[str, ArraySpec]:
-        if num_samples not in self._specs:
-            fixed = (each for name, each in self._fields.items() if name not in self._padded)
-            self._specs[num_samples] = {each.name: self._fixed_spec(each, num_samples) for each in fixed}
-        return self._specs[num_samples]
+    def _specs_of_fixed_size(self, num_samples: int) -> dict[str, ArraySpec]:
+        if num_samples not in self._fixed_specs:
+            fixed = [field for field in self._fields.values() if not field.handler.is_padded]
+            self._fixed_specs[num_samples] = {field.name: self._spec_of_fixed_size(field, num_samples) for field in fixed}
+        return self._fixed_specs[num_samples]
 
-    def _fixed_spec(self, field: Field, num_samples: int) -> ArraySpec:
+    def _spec_of_fixed_size(self, field: Field, num_samples: int) -> ArraySpec:
         if field.is_pixels:
-            form = self._form_of(field)
-            return ArraySpec((num_samples, *form.shape), form.dtype)
-        if field.content == "multi_label":
-            return ArraySpec((num_samples, len(field.class_names)), "float32")
-        return ArraySpec((num_samples, *_lengths(field.shape)), field.dtype)
+            spec = field.handler.image_spec(self._spec)
+            return ArraySpec((num_samples, *spec.shape), spec.dtype)
+        return ArraySpec((num_samples, *field.handler.batch_shape()), field.handler.batch_dtype)
 
     def batch_bytes(self, batch_size: int) -> int:
         """About how much memory a batch takes."""
-        return sum(spec.num_bytes for spec in self._fixed_specs(batch_size).values())
+        return sum(spec.num_bytes for spec in self._specs_of_fixed_size(batch_size).values())
 
     def fill(
         self,
@@ -138,139 +115,110 @@ class BatchMaker:
             arrays: The arrays of a batch, as `specs` says.
             start: The first row.
             sample_ids: `(n,)` int64: what goes into rows `start` to `start + n - 1`.
-            epoch: The epoch that crops and flips are drawn for.
-            turns: `(n,)` int64: which of its draws in the epoch each is, from 0; None for all 0.
+            epoch: The epoch that augmentations are drawn for.
+            turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
 
         Raises:
-            DamagedError: Where stored bytes have changed.
-            ImageError: Where an image cannot be decoded.
+            DamagedError: If stored bytes have changed.
+            ImageError: If an image cannot be decoded.
+            ArgumentError: If an augmentation returns something that is not allowed.
         """
-        self.dataset.check(sample_ids)
-        moves = Transforms(self._crop, self._flips, self._seed, epoch, sample_ids, turns)
-        rows = {name: array[start : start + len(sample_ids)] for name, array in arrays.items()}
+        samples = sample_reader(self.dataset).locate(sample_ids)
+        samples.check()
+        transforms = self._augmentations.drawn(epoch, sample_ids, turns)
+        rows = {name: array[start : start + len(samples)] for name, array in arrays.items()}
+        moved: dict[str, list[_Moved]] = {}
         for name, field in self._fields.items():
-            if field.is_pixels and not self._is_copied(field):
-                self._fill_images(field, rows[name], moves)
-            elif field.content == "multi_label":
-                _fill_multi_hot(rows[name], self.dataset.ragged(name, sample_ids))
-            elif not field.is_ragged:
-                self.dataset.gather(name, sample_ids, rows[name])
-            elif field.content not in ("boxes", "labels"):
-                _fill_padded(rows[name], rows[f"{name}_mask"], self.dataset.ragged(name, sample_ids), 0)
-        self._fill_objects(rows, moves)
+            if field.is_pixels:
+                self._fill_pixels(field, rows[name], samples, transforms)
+            elif field.is_ragged:
+                pieces = self._moved_pieces(field, samples, transforms, moved)
+                field.handler.fill(rows[name], rows.get(f"{name}_mask"), pieces)
+            else:
+                samples.gather(name, rows[name])
 
     def least_rows(self, batch_size: int) -> int:
         """How many rows are worth handing to a worker, of a batch of `batch_size`.
 
-        Decoding a few images takes longer than handing them over; plain copies are large before they do.
+        Decoding a few images takes longer than handing them over; plain copies do so only if they are large.
         """
-        if not all(self._is_copied(field) for field in self._fields.values() if field.is_pixels):
+        pixels = [field for field in self._fields.values() if field.is_pixels]
+        if self._augmentations or not all(self._is_stored_as_served(field) for field in pixels):
             return _LEAST_DECODED
         row_bytes = self.batch_bytes(batch_size) / batch_size
         return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / max(row_bytes, 1)))
 
-    def _form_of(self, field: Field) -> ImageSpec:
-        return self.form if field.content == "image" else self._mask_form
+    def _is_stored_as_served(self, field: Field) -> bool:
+        """Whether a batch holds the pixels byte for byte as they are stored, unless they are augmented."""
+        spec = field.handler.image_spec(self._spec)
+        return not field.encoded and spec.is_plain and field.shape == spec.pixel_shape
 
-    def _is_copied(self, field: Field) -> bool:
-        """Whether an image leaves byte for byte as it is stored."""
-        form = self._form_of(field)
-        plain = not field.encoded and self._crop is None and not self._flips and form.is_plain
-        return plain and field.shape == form.pixel_shape
-
-    def _fill_images(self, field: Field, rows: np.ndarray, moves: Transforms) -> None:
-        form = self._form_of(field)
-        work = None if form.is_plain else np.empty(form.pixel_shape, np.uint8)
-        render = self._renderer(field, form, moves)
-        for place, code in enumerate(moves.flip_codes):
-            pixels = rows[place] if work is None else work
-            render(place, pixels)
-            if code is not None:
-                _flip(pixels, code)
-            if work is not None:
-                form.convert(work, rows[place])
-
-    def _renderer(self, field: Field, form: ImageSpec, moves: Transforms) -> Callable[[int, np.ndarray], None]:
-        """What brings one of some samples' images, cropped or fitted, into `(height, width, channels)` uint8."""
-        if self._crop is None:
-            places = list(self.dataset.places(moves.sample_ids))
-            return lambda place, out: self._render_whole(field, form, *places[place], out)
-        boxes = moves.crop_boxes(self.dataset.sizes(field.name, moves.sample_ids))
-        if field.encoded and field.content == "image":
-            parts = CropDecoder(self.dataset.stored(field.name, moves.sample_ids), boxes, self._crop.size)
-            return functools.partial(self._render_part, parts, moves.sample_ids)
-        each, places = Rectangle(*boxes.T).each(), list(self.dataset.places(moves.sample_ids))
-        return lambda place, out: self._render_slice(field, form, *places[place], each[place], out)
-
-    def _render_part(self, parts: CropDecoder, sample_ids: np.ndarray, place: int, out: np.ndarray) -> None:
-        try:
-            pixels = parts.decode(place, self.form.color_mode)
-        except (ImageError, DamagedError) as error:
-            raise self.dataset.at(int(sample_ids[place]), error) from error
-        resize(pixels, out, self.form.interpolation)
-
-    def _render_slice(
-        self, field: Field, form: ImageSpec, reader: ShardReader, row: int, box: Rectangle, out: np.ndarray
-    ) -> None:
-        whole = reader.decode_mask(field.name, row) if field.encoded else reader.array(field.name)[row]
-        resize(recolor(box.of(whole), form.color_mode), out, form.interpolation)
-
-    def _render_whole(self, field: Field, form: ImageSpec, reader: ShardReader, row: int, out: np.ndarray) -> None:
-        if not field.encoded:
-            resize_to(recolor(reader.array(field.name)[row], form.color_mode), out, form.fit, form.interpolation)
-        elif field.content == "mask":
-            resize_to(reader.decode_mask(field.name, row), out, form.fit, form.interpolation)
-        elif field.shape[:2] == (form.height, form.width):
-            reader.decode(field.name, row, form.color_mode, out)
-        else:
-            resize_to(reader.decode(field.name, row, form.color_mode), out, form.fit, form.interpolation)
-
-    def _fill_objects(self, rows: Mapping[str, np.ndarray], moves: Transforms) -> None:
-        """Boxes and their labels, moved as their image is; those whose centre is cropped away are left out of both."""
-        wanted = [name for name, field in self._fields.items() if field.content in ("boxes", "labels")]
-        if not wanted:
+    def _fill_pixels(self, field: Field, rows: np.ndarray, samples: LocatedSamples, transforms: Transforms) -> None:
+        spec = field.handler.image_spec(self._spec)
+        sizes = None if self._augmentations.size is None else samples.sizes(field.name)
+        chain = transforms.pixel_chain(sizes, spec, is_image=field.is_image)
+        if sizes is None and self._is_stored_as_served(field):
+            samples.gather(field.name, rows)
+            if chain:
+                for position, out in enumerate(rows):
+                    _put(chain.run(position, out), out)
             return
-        fields = self.dataset.fields
-        boxes = next(name for name, field in fields.items() if field.content == "boxes")
-        image = next(name for name, field in fields.items() if field.content == "image")
-        moved, stay = self._move(self.dataset.ragged(boxes, moves.sample_ids), image, moves)
-        for name in wanted:
-            if fields[name].content == "boxes":
-                pieces = moved
-            else:
-                pieces = [each[kept] for each, kept in zip(self.dataset.ragged(name, moves.sample_ids), stay, strict=True)]
-            _fill_padded(rows[name], rows[f"{name}_mask"], pieces, PADDING.get(fields[name].content, 0))
+        read = self._reader(field, spec, samples, sizes, transforms)
+        if spec.is_plain:
+            for position, out in enumerate(rows):
+                _put(chain.run(position, read(position, out)), out)
+        else:
+            work = np.empty(spec.pixel_shape, np.uint8)
+            for position, out in enumerate(rows):
+                spec.convert(chain.run(position, read(position, work)), out)
 
-    def _move(self, boxes: Sequence[np.ndarray], image: str, moves: Transforms) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Boxes as `transform_boxes` gives them for the image of each sample, mirrored with it; and which of them stay."""
-        placements = moves.placements(self.dataset.sizes(image, moves.sample_ids), self.form)
-        moved, stay = [], []
-        for each, placement, (down, across) in zip(boxes, placements, moves.mirrored.tolist(), strict=True):
-            kept, which = transform_boxes(each, *placement)
-            moved.append(flip_boxes(kept, down, across, self.form.height, self.form.width))
-            stay.append(which)
-        return moved, stay
+    def _reader(
+        self, field: Field, spec: ImageSpec, samples: LocatedSamples, sizes: np.ndarray | None, transforms: Transforms
+    ) -> PixelReader:
+        """Reads pixels up to the first crop or, without a crop, in the size of the batch."""
+        if sizes is None:
+            return fitted_reader(samples, field, spec)
+        if self._augmentations.crops_at_decoding:
+            return cut_reader(samples, field, spec, *transforms.first_cut(sizes))
+        return whole_reader(samples, field, spec)
+
+    def _moved_pieces(
+        self, field: Field, samples: LocatedSamples, transforms: Transforms, moved: dict[str, list[_Moved]]
+    ) -> list[np.ndarray]:
+        """The elements of each sample, of a field whose samples differ in length, after they were moved with the first image.
+
+        Args:
+            field: The field.
+            samples: The samples.
+            transforms: What moves their images.
+            moved: What was moved before, by field name; added to.
+        """
+        handler = field.handler
+        leader = field if handler.has_positions else self._leader(field)
+        if leader is None:
+            return samples.pieces(field.name)
+        if leader.name not in moved:
+            moved[leader.name] = self._move(leader, samples, transforms)
+        if leader is field:
+            return [handler.from_boxes(boxes) for boxes, _ in moved[field.name]]
+        stay = (numbers for _, numbers in moved[leader.name])
+        return [elements[numbers] for elements, numbers in zip(samples.pieces(field.name), stay, strict=True)]
+
+    def _leader(self, field: Field) -> Field | None:
+        """The field whose elements this one describes, one for one."""
+        return next((other for other in self.dataset.fields.values() if other.kind == field.handler.leader), None)
+
+    def _move(self, field: Field, samples: LocatedSamples, transforms: Transforms) -> list[_Moved]:
+        image = next(other for other in self.dataset.fields.values() if other.is_image)
+        chain = transforms.box_chain(samples.sizes(image.name), self._spec)
+        moved = []
+        for position, elements in enumerate(samples.pieces(field.name)):
+            # A copy, since an augmentation may change what it gets.
+            boxes = field.handler.as_boxes(elements).copy()
+            moved.append(chain.run(position, (boxes, np.arange(len(boxes)))))
+        return moved
 
 
-def _lengths(shape: Sequence[int | None]) -> list[int]:
-    return [length or 0 for length in shape]
-
-
-def _fill_padded(rows: np.ndarray, mask: np.ndarray, pieces: Sequence[np.ndarray], padding: int) -> None:
-    rows[:] = padding
-    mask[:] = False
-    for row, there, piece in zip(rows, mask, pieces, strict=True):
-        row[: len(piece)] = piece
-        there[: len(piece)] = True
-
-
-def _fill_multi_hot(rows: np.ndarray, pieces: Sequence[np.ndarray]) -> None:
-    rows[:] = 0
-    for row, piece in zip(rows, pieces, strict=True):
-        row[piece] = 1
-
-
-def _flip(pixels: np.ndarray, code: int) -> None:
-    """Mirror in place; OpenCV is given no channel axis of length 1, which it would drop."""
-    view = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    cv2.flip(view, code, dst=view)
+def _put(pixels: np.ndarray, out: np.ndarray) -> None:
+    if pixels is not out:
+        np.copyto(out, pixels)

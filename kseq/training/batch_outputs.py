@@ -9,6 +9,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError
 from kseq.storage.fields import Field
+from kseq.training.batch_functions import BatchFunction, run_functions
 from kseq.training.image_spec import ImageSpec
 
 __all__ = ["FieldEncoder"]
@@ -20,8 +21,8 @@ class FieldEncoder:
     Args:
         fields: What the samples hold.
         encode_label: What becomes of `(n,)` int32 labels.
-        form: The form in which images leave.
-        functions: Called with each batch of images, one after the other.
+        spec: What images are like when they leave.
+        functions: Called with each batch, one after the other; if there are any, the images that come in are plain.
         ragged: Whether fields whose samples differ in length leave as lists of arrays, instead of padded.
     """
 
@@ -29,13 +30,13 @@ class FieldEncoder:
         self,
         fields: Mapping[str, Field],
         encode_label: Callable[[np.ndarray], np.ndarray],
-        form: ImageSpec,
-        functions: Sequence[Callable[[np.ndarray], Any]],
+        spec: ImageSpec,
+        functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction],
         ragged: bool,
     ) -> None:
         self._fields = fields
         self._encode_label = encode_label
-        self._form = form
+        self._spec = spec
         self._functions = functions
         self._ragged = ragged
 
@@ -46,43 +47,49 @@ class FieldEncoder:
             arrays: As `kseq.training.batch_maker.BatchMaker` fills them.
 
         Returns:
-            Images in their form; masks `(n, height, width, 1)` uint8; labels as `label_mode` says; several labels
-            `(n, classes)` float32, zeros and ones; numbers float32; boxes `(n, longest, 4)` float32 and their labels
-            `(n, longest)` int32, padded with 0 and -1; text `(n,)` str; weights `(n,)` float32.
+            Images as the spec says; masks `(n, height, width, 1)` uint8, or channels first; labels as `label_mode` says;
+            several labels `(n, classes)` float32, zeros and ones; numbers float32; boxes `(n, longest, 4)` float32 and their
+            labels `(n, longest)` int32, padded with 0 and -1; text `(n,)` str; weights `(n,)` float32.
+
+        Raises:
+            ArgumentError: If a function returns something that is not allowed.
         """
-        return {name: self._encode(name, array, arrays) for name, array in arrays.items()}
+        handlers = {name: self._fields[name].handler for name in arrays if name in self._fields}
+        values: dict[str, Any] = {
+            name: handler.batch_value(arrays[name], arrays.get(f"{name}_mask"), self) for name, handler in handlers.items()
+        }
+        padded = [name for name, handler in handlers.items() if handler.has_padding_mask]
+        values |= {f"{name}_mask": arrays[f"{name}_mask"] for name in padded}
+        if self._functions:
+            values = self._run_functions(values)
+        if self._ragged:
+            values |= {name: _without_padding(values[name], values[f"{name}_mask"]) for name in padded}
+        return values
 
-    def _encode(self, name: str, array: np.ndarray, arrays: Mapping[str, np.ndarray]) -> Any:
-        field = self._fields.get(name)
-        if field is None:
-            return array
-        if field.content == "label":
-            return self._encode_label(array)
-        if field.content == "image":
-            return self._augment(array) if self._functions else array
-        if field.content == "text":
-            counts = arrays[f"{name}_mask"].sum(axis=1).tolist()
-            texts = [row[:count].tobytes().decode(errors="replace") for row, count in zip(array, counts, strict=True)]
-            return np.array(texts, np.str_)
-        value = array.astype(np.float32, copy=False) if field.content == "numbers" else array
-        if self._ragged and field.is_ragged and field.content != "multi_label":
-            return [row[there] for row, there in zip(value, arrays[f"{name}_mask"], strict=True)]
-        return value
+    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
+        """`(n,)` int32 labels as `label_mode` says."""
+        return self._encode_label(labels)
 
-    def _augment(self, array: np.ndarray) -> np.ndarray:
-        images = array
-        for function in self._functions:
-            images = np.asarray(function(images))
-        if images.ndim != 4 or len(images) != len(array) or images.dtype.kind not in "uif":
+    def _run_functions(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        images = [name for name, field in self._fields.items() if name in values and field.is_image]
+        others = [name for name, field in self._fields.items() if name in values and field.is_pixels and not field.is_image]
+        changed = run_functions(self._functions, values, images, others)
+        changed |= {name: self._converted(changed[name]) for name in images}
+        if self._spec.data_format == "channels_first":
+            changed |= {name: np.moveaxis(changed[name], -1, 1) for name in others}
+        return changed
+
+    def _converted(self, images: np.ndarray) -> np.ndarray:
+        """`(n, height, width, channels)` numbers as the spec says."""
+        if self._spec.dtype == "uint8" and images.dtype != np.uint8:
             raise ArgumentError(
-                f"an augment function gave {images.dtype} of shape {images.shape}, "
-                f"expected are numbers of shape ({len(array)}, height, width, channels)"
+                f"a function in augment gave {images.dtype}, which does not fit into dtype='uint8': give dtype='float32'"
             )
-        if self._form.dtype == "uint8" and images.dtype != np.uint8:
-            raise ArgumentError(
-                f"an augment function gave {images.dtype}, which does not fit into dtype='uint8': give dtype='float32'"
-            )
-        moved = images if self._form.data_format == "channels_last" else np.moveaxis(images, -1, 1)
-        out = np.empty(moved.shape, self._form.dtype)
-        self._form.convert(images, out)
+        moved = images if self._spec.data_format == "channels_last" else np.moveaxis(images, -1, 1)
+        out = np.empty(moved.shape, self._spec.dtype)
+        self._spec.convert(images, out)
         return out
+
+
+def _without_padding(rows: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    return [row[is_element] for row, is_element in zip(rows, mask, strict=True)]

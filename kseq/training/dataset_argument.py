@@ -1,4 +1,4 @@
-"""What a ShardSequence is given to read: a packed dataset, a selection, or several of them in proportion."""
+"""What a ShardSequence reads: a packed dataset, a selection, or several of them in proportion."""
 
 from __future__ import annotations
 
@@ -11,83 +11,96 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import ShardDataset, reopen
 
-__all__ = ["DatasetArgument", "open_dataset_argument"]
+__all__ = ["DatasetArgument", "choose_split", "open_dataset_argument"]
 
-_ALLOWED = "the path of a dataset's folder, a str or a pathlib.Path, a ShardDataset, or a dict of them to their shares"
+_ALLOWED = "the path of a dataset's folder, a str or a pathlib.Path, a ShardDataset, or a dict of them to their proportions"
 
 
 @dataclass(frozen=True)
 class DatasetArgument:
-    """Samples that were opened.
+    """The argument `dataset`, opened.
 
     Attributes:
-        dataset: All of them, through files of its own.
-        origin: What opens the same in another process; picklable.
-        sizes: How many samples each of several datasets has, one after the other.
-        shares: What share of the draws is of each; None for a single dataset.
+        dataset: All samples, through files of its own.
+        origin: What opens the same samples in another process; picklable.
+        sizes: How many samples each of several datasets has; they lie one after the other in `dataset`.
+        proportions: How much of an epoch comes from each of several datasets; None for a single one.
     """
 
     dataset: ShardDataset
     origin: Any
     sizes: tuple[int, ...]
-    shares: tuple[float, ...] | None = None
+    proportions: tuple[float, ...] | None = None
 
 
-def open_dataset_argument(given: Any, option: str | None, verify: str) -> DatasetArgument:
+def choose_split(split: Any, option: Any) -> str | None:
+    """The split, from the argument or from its alias.
+
+    Raises:
+        ArgumentError: If it is no name, or if both are given and differ.
+    """
+    for name, value in (("split", split), ("option", option)):
+        if value is not None and not isinstance(value, str):
+            raise ArgumentError(f"{name}={value!r}: allowed is the name of one split, such as 'train', or 'all'")
+    if split is not None and option is not None and split != option:
+        raise ArgumentError(f"split={split!r}, option={option!r}: option is another name for split, give split alone")
+    return option if split is None else split
+
+
+def open_dataset_argument(argument: Any, split: str | None, verify: str) -> DatasetArgument:
     """Open what a sequence is to read.
 
     Args:
-        given: A path, a ShardDataset, or a dict of either to the share of the draws that is its own.
-        option: The name of a split or `"all"`; None for `"train"` of a path, and for all that a ShardDataset holds.
+        argument: A path, a ShardDataset, or a dict of either to the proportion of an epoch that comes from it.
+        split: The name of a split or `"all"`; None for `"train"` of a path, and for all that a ShardDataset holds.
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
 
     Raises:
-        DatasetNotFoundError: Where there is no dataset.
-        ArgumentError: Where an argument is not allowed, there is no such split, or it is empty.
+        DatasetNotFoundError: If there is no dataset.
+        ArgumentError: If an argument is not allowed, or if there is no such split, or no sample in it.
     """
-    if option is not None and not isinstance(option, str):
-        raise ArgumentError(f"option={option!r}: allowed is the name of one split, such as 'train', or 'all'")
-    if not isinstance(given, Mapping):
-        dataset, origin = _open_one(given, option, verify)
+    if not isinstance(argument, Mapping):
+        dataset, origin = _open_one(argument, split, verify)
         return DatasetArgument(dataset, origin, (len(dataset),))
-    if not given:
-        raise ArgumentError(f"dataset={given!r}: allowed is {_ALLOWED}")
-    shares = tuple(_checked_share(each, share) for each, share in given.items())
-    opened = [_open_one(each, option, verify) for each in given]
-    origin = dict(zip([origin for _, origin in opened], shares, strict=True))
+    if not argument:
+        raise ArgumentError(f"dataset={argument!r}: allowed is {_ALLOWED}")
+    proportions = tuple(_checked_proportion(part, proportion) for part, proportion in argument.items())
+    opened = [_open_one(part, split, verify) for part in argument]
+    origin = dict(zip([origin for _, origin in opened], proportions, strict=True))
     if len(origin) < len(opened):
-        raise ArgumentError(f"dataset={given!r}: two of its paths are of the same folder")
+        raise ArgumentError(f"dataset={argument!r}: two of its paths are of the same folder")
     joined = functools.reduce(ShardDataset.concat, [dataset for dataset, _ in opened])
-    return DatasetArgument(joined, origin, tuple(len(dataset) for dataset, _ in opened), shares)
+    return DatasetArgument(joined, origin, tuple(len(dataset) for dataset, _ in opened), proportions)
 
 
-def _open_one(given: Any, option: str | None, verify: str) -> tuple[ShardDataset, Any]:
+def _open_one(argument: Any, split: str | None, verify: str) -> tuple[ShardDataset, Any]:
     """A dataset, and what opens it again."""
-    if isinstance(given, ShardDataset):
-        holds = given.split or "all"
-        if option not in (None, holds):
-            raise ArgumentError(f"option={option!r}: {given!r} has samples of {holds!r}, allowed are that and None")
-        dataset = given.reopened(verify)
+    if isinstance(argument, ShardDataset):
+        own_split = argument.split or "all"
+        if split not in (None, own_split):
+            raise ArgumentError(f"split={split!r}: {argument!r} has samples of {own_split!r}, allowed are that and None")
+        dataset = reopen(argument, verify)
         origin: Any = dataset
     else:
-        origin = _check_path(given)
-        dataset = ShardDataset(origin, "train" if option is None else option, verify=verify)
+        origin = _check_path(argument)
+        dataset = ShardDataset(origin, "train" if split is None else split, verify=verify)
     if not len(dataset):
         raise ArgumentError(f"{dataset.path}: there are no samples in {dataset!r}")
     return dataset, origin
 
 
 def _check_path(path: Any) -> str:
-    """The folder's path, absolute, so that the program may go elsewhere."""
+    """The folder's path, absolute, so that the program may change its working folder."""
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"dataset={path!r}: allowed is {_ALLOWED}")
     return os.path.abspath(name)
 
 
-def _checked_share(given: Any, share: Any) -> float:
-    if isinstance(share, bool) or not isinstance(share, numbers.Real) or not math.isfinite(share) or share <= 0:
-        raise ArgumentError(f"the share of {given!r} is {share!r}: allowed are finite numbers above 0")
-    return float(share)
+def _checked_proportion(part: Any, proportion: Any) -> float:
+    is_number = isinstance(proportion, numbers.Real) and not isinstance(proportion, bool)
+    if not is_number or not math.isfinite(proportion) or proportion <= 0:
+        raise ArgumentError(f"the proportion of {part!r} is {proportion!r}: allowed are finite numbers above 0")
+    return float(proportion)

@@ -1,9 +1,9 @@
-"""The form in which images leave: size, channels, dtype, and how they are brought to it."""
+"""What the images of a batch are like: size, channels, dtype, and how images are resized."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ _DATA_FORMATS = ("channels_last", "channels_first")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The form in which images leave: every image of a batch has the same.
+    """What the images of a batch are like, all of them.
 
     Attributes:
         height: In pixels.
@@ -28,9 +28,12 @@ class ImageSpec:
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
         data_format: `"channels_last"` or `"channels_first"`.
         dtype: `"uint8"`, `"float16"` or `"float32"`.
-        scale: What floating-point pixels are multiplied by, from [0, 255].
+        scale: What floating-point pixels are multiplied by, from [0, 255]; None for 1.
         fit: `"stretch"`, `"crop"` or `"pad"`: how an image of another aspect ratio is resized.
         interpolation: One of Keras's names.
+
+    Raises:
+        ArgumentError: If a value is not allowed.
     """
 
     height: int
@@ -69,11 +72,15 @@ class ImageSpec:
 
     @property
     def is_plain(self) -> bool:
-        """Whether images leave as uint8 pixels, channels last: just as they are decoded."""
+        """Whether they are uint8 pixels, channels last: just as they are decoded."""
         return self.dtype == "uint8" and self.data_format == "channels_last"
 
+    def plain(self) -> ImageSpec:
+        """The same images as uint8 pixels, channels last."""
+        return replace(self, data_format="channels_last", dtype="uint8", scale=None)
+
     def convert(self, pixels: np.ndarray, out: np.ndarray) -> None:
-        """Uint8 (or other) pixels, channels last, into `out` of this form; one image or a batch."""
+        """Convert pixels of any dtype, channels last, into `out`, which is as this spec says; one image or a batch."""
         moved = pixels if self.data_format == "channels_last" else np.moveaxis(pixels, -1, -3)
         if self.scale is None:
             np.copyto(out, moved, casting="unsafe")

@@ -1,4 +1,4 @@
-"""By which law a sequence draws its samples, from its arguments."""
+"""The order in which a sequence serves samples, and how often each, from its arguments."""
 
 from __future__ import annotations
 
@@ -8,41 +8,91 @@ import numpy as np
 
 from kseq.arguments import whole
 from kseq.errors import ArgumentError
-from kseq.ordering.sampling import MOST_DRAWS, Proportions, RoundRobin, Sampler, Shares, Weights, apportion
-from kseq.reading.dataset import ShardDataset
+from kseq.ordering.epoch_order import Order
+from kseq.ordering.sampling import (
+    MOST_DRAWS,
+    GroupSampler,
+    Proportions,
+    RoundRobin,
+    SampledOrder,
+    Sampler,
+    WeightedSampler,
+    apportion,
+)
+from kseq.reading.dataset import ShardDataset, selected_ids
+from kseq.training.block_shuffle import BlockShuffle, choose_blocks
 from kseq.training.dataset_argument import DatasetArgument
 
-__all__ = ["check_number_field", "choose_sampler", "number_per_sample", "repeats"]
+__all__ = ["check_number_field", "choose_order", "number_per_sample", "repeats"]
 
 
-def choose_sampler(
-    given: DatasetArgument, balance: Any, weights: Any, epoch_size: Any, seed: int
-) -> tuple[Sampler | None, int]:
-    """What draws the samples, None where each comes once, and how many are drawn in an epoch.
+def choose_order(
+    source: DatasetArgument,
+    *,
+    batch_size: int,
+    shuffle: Any,
+    seed: int,
+    drop_remainder: bool,
+    rank: int,
+    world_size: int,
+    balance: Any,
+    sampling_weights: Any,
+    epoch_size: Any,
+) -> Order:
+    """Which samples make up each batch; the arguments are those of `ShardSequence`.
 
     Raises:
-        ArgumentError: Where an argument is not allowed, does not go with another, or not with the dataset.
+        ArgumentError: If an argument is not allowed, or does not go with another or with the dataset.
     """
-    dataset, count = given.dataset, len(given.dataset)
-    asked = [name for name, value in (("balance", balance), ("weights", weights)) if value is not None]
-    asked += ["shares of several datasets"] * (given.shares is not None)
-    if len(asked) > 1:
-        raise ArgumentError(f"{' and '.join(asked)} exclude each other: give one of them")
-    if not asked:
+    dataset = source.dataset
+    sampler, num_samples = _choose_sampler(source, balance, sampling_weights, epoch_size, seed)
+    blocks = _choose_shuffle(shuffle, is_default=dataset.split == "train" or sampler is not None)
+    if isinstance(blocks, BlockShuffle) and sampler is not None:
+        raise ArgumentError(
+            f"shuffle={shuffle!r}: with balance, sampling_weights or several datasets, allowed are True and False"
+        )
+    kind = "block" if isinstance(blocks, BlockShuffle) else blocks
+    sizes = choose_blocks(dataset, blocks if isinstance(blocks, BlockShuffle) else None)
+    settings = (num_samples, batch_size, kind, seed, drop_remainder, rank, world_size, *sizes, repeats(selected_ids(dataset)))
+    return Order(*settings) if sampler is None else SampledOrder(*settings, sampler)
+
+
+def _choose_shuffle(shuffle: Any, is_default: bool) -> bool | BlockShuffle:
+    if shuffle is None:
+        return is_default
+    if isinstance(shuffle, str) and shuffle == "block":
+        return BlockShuffle()
+    if isinstance(shuffle, (bool, np.bool_)):
+        return bool(shuffle)
+    if isinstance(shuffle, BlockShuffle):
+        return shuffle
+    raise ArgumentError(f"shuffle={shuffle!r}: allowed are True, False, 'block', and a kseq.BlockShuffle")
+
+
+def _choose_sampler(
+    source: DatasetArgument, balance: Any, sampling_weights: Any, epoch_size: Any, seed: int
+) -> tuple[Sampler | None, int]:
+    """What draws the samples, None if each comes once, and how many are drawn in an epoch."""
+    dataset, count = source.dataset, len(source.dataset)
+    chosen = [name for name, value in (("balance", balance), ("sampling_weights", sampling_weights)) if value is not None]
+    chosen += ["several datasets"] * (source.proportions is not None)
+    if len(chosen) > 1:
+        raise ArgumentError(f"{' and '.join(chosen)} exclude each other: give one of them")
+    if not chosen:
         if epoch_size is not None:
-            raise ArgumentError(f"epoch_size={epoch_size!r}: goes with balance, weights, or shares of several datasets")
+            raise ArgumentError(f"epoch_size={epoch_size!r}: goes with balance, sampling_weights, or several datasets")
         return None, count
     if count > MOST_DRAWS:
-        raise ArgumentError(f"{dataset.path}: {asked[0]} of {count} samples, allowed are {MOST_DRAWS}")
+        raise ArgumentError(f"{dataset.path}: {chosen[0]} of {count} samples, allowed are {MOST_DRAWS}")
     length = count if epoch_size is None else whole("epoch_size", epoch_size, 1, MOST_DRAWS)
     seed = whole("seed", seed)
     if balance is not None:
         return _balanced(dataset, balance, length, seed), length
-    if weights is not None:
-        return Weights(_checked_weights(dataset, weights), length, seed), length
-    assert given.shares is not None
-    groups = np.repeat(np.arange(len(given.sizes)), given.sizes)
-    return Shares(groups, len(given.sizes), Proportions(apportion(length, given.shares)), seed), length
+    if sampling_weights is not None:
+        return WeightedSampler(_checked_weights(dataset, sampling_weights), length, seed), length
+    assert source.proportions is not None
+    groups = np.repeat(np.arange(len(source.sizes)), source.sizes)
+    return GroupSampler(groups, len(source.sizes), Proportions(apportion(length, source.proportions)), seed), length
 
 
 def _balanced(dataset: ShardDataset, balance: Any, length: int, seed: int) -> Sampler:
@@ -51,28 +101,32 @@ def _balanced(dataset: ShardDataset, balance: Any, length: int, seed: int) -> Sa
     if "label" not in dataset.fields:
         raise ArgumentError(f"balance='class' needs a label, {dataset.path} has {', '.join(dataset.fields)}")
     # Classes without samples get no number here.
-    found, groups = np.unique(dataset.values("label"), return_inverse=True)
-    return Shares(groups, len(found), RoundRobin(len(found), length, seed), seed)
+    classes, groups = np.unique(dataset.values("label"), return_inverse=True)
+    return GroupSampler(groups, len(classes), RoundRobin(len(classes), length, seed), seed)
 
 
-def _checked_weights(dataset: ShardDataset, weights: Any) -> np.ndarray:
+def _checked_weights(dataset: ShardDataset, sampling_weights: Any) -> np.ndarray:
     """`(len,)` float64 of 0 or more, not all 0."""
-    if isinstance(weights, str):
-        check_number_field("weights", dataset, weights)
-        numbers = np.asarray(dataset.values(weights), np.float64)
+    if isinstance(sampling_weights, str):
+        check_number_field("sampling_weights", dataset, sampling_weights)
+        weights = np.asarray(dataset.values(sampling_weights), np.float64)
     else:
-        numbers = number_per_sample("weights", weights, len(dataset)).astype(np.float64)
-    if not np.isfinite(numbers).all() or (numbers < 0).any():
-        wrong = int(np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))[0])
-        raise ArgumentError(f"weights has {numbers[wrong]:g} for sample {wrong}, allowed are finite numbers of 0 or more")
-    if not numbers.any():
-        raise ArgumentError("weights are all 0, at least one above 0 is needed")
-    return numbers
+        weights = number_per_sample("sampling_weights", sampling_weights, len(dataset)).astype(np.float64)
+    is_wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if is_wrong.any():
+        number = int(np.argmax(is_wrong))
+        raise ArgumentError(
+            f"sampling_weights has {weights[number]:g} for sample {number}, allowed are finite numbers of 0 or more"
+        )
+    if not weights.any():
+        raise ArgumentError("sampling_weights are all 0, at least one above 0 is needed")
+    return weights
 
 
 def check_number_field(argument: str, dataset: ShardDataset, name: str) -> None:
     """Raise ArgumentError unless a field holds a number for each sample."""
-    names = [each.name for each in dataset.fields.values() if each.content in ("weight", "numbers") and not each.shape]
+    fields = dataset.fields.values()
+    names = [field.name for field in fields if field.handler.has_order and field.shape == ()]
     if name not in names:
         raise ArgumentError(
             f"{argument}={name!r}: allowed is a field with a number for each sample, {dataset.path} has "
@@ -80,25 +134,25 @@ def check_number_field(argument: str, dataset: ShardDataset, name: str) -> None:
         )
 
 
-def number_per_sample(argument: str, given: Any, count: int) -> np.ndarray:
+def number_per_sample(argument: str, value: Any, count: int) -> np.ndarray:
     """`(count,)` numbers of an argument.
 
     Raises:
-        ArgumentError: Where it is anything else.
+        ArgumentError: If it is anything else.
     """
     try:
-        found = np.asarray(given)
+        array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{argument}: allowed is one number per sample of the split ({error})") from error
-    if found.dtype.kind not in "biuf":
-        raise ArgumentError(f"{argument} holds {found.dtype}: allowed is one number per sample of the split")
-    if found.shape != (count,):
-        raise ArgumentError(f"{argument} has shape {found.shape}, expected is ({count},), one number per sample of the split")
-    return found
+    if array.dtype.kind not in "biuf":
+        raise ArgumentError(f"{argument} holds {array.dtype}: allowed is one number per sample of the split")
+    if array.shape != (count,):
+        raise ArgumentError(f"{argument} has shape {array.shape}, expected is ({count},), one number per sample of the split")
+    return array
 
 
 def repeats(sample_ids: np.ndarray | None) -> np.ndarray | None:
-    """`(n,)` int64: how often each of `(n,)` sample ids stands before its place; None where none comes twice."""
+    """`(n,)` int64: how often each of `(n,)` sample ids occurs before its position; None if each occurs once."""
     if sample_ids is None:
         return None
     order = np.argsort(sample_ids, kind="stable")
@@ -108,6 +162,6 @@ def repeats(sample_ids: np.ndarray | None) -> np.ndarray | None:
     if is_new.all():
         return None
     first = np.maximum.accumulate(np.where(is_new, np.arange(len(ordered)), 0))
-    found = np.empty(len(ordered), np.int64)
-    found[order] = np.arange(len(ordered)) - first
-    return found
+    counts = np.empty(len(ordered), np.int64)
+    counts[order] = np.arange(len(ordered)) - first
+    return counts

@@ -1,80 +1,289 @@
-"""Where the images of some samples are cut, and how they are mirrored: the same for all that goes with an image."""
+"""A list of augmentations, drawn for some samples and applied to their images, masks and boxes alike."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseq.arguments import whole, whole_pair
+from kseq.errors import ArgumentError
+from kseq.images.bounding_boxes import transform_boxes
 from kseq.images.rectangle import Rectangle
-from kseq.images.resize import Placement, placement
-from kseq.training.augment import Crop, RandomFlip, draw
+from kseq.images.resize import Placement, placement, resize
+from kseq.ordering.permutation import hash_key, uniform
+from kseq.training.augment import Augmentation
 from kseq.training.image_spec import ImageSpec
 
-__all__ = ["Transforms"]
-
-# OpenCV's codes for mirrored (top to bottom, left to right).
-_FLIP_CODES = {(True, False): 0, (False, True): 1, (True, True): -1}
+__all__ = ["AugmentationList", "Transforms", "draw"]
 
 # A first turn is keyed by the sample id alone, a later one by a number that no sample id reaches.
 _TURN_BITS = 40
 
 
-class Transforms:
-    """Crops and flips of some samples in one epoch.
+def draw(seed: int, epoch: int, position: int, sample_ids: np.ndarray, count: int) -> np.ndarray:
+    """`(n, count)` float64 in [0, 1) for the augmentation at `position` in the list, the same in any worker or rank."""
+    # Apart from the key of the order, which is hash_key(seed, epoch).
+    return uniform(hash_key(seed, epoch, 1 + position), sample_ids, count)
+
+
+class _Step(NamedTuple):
+    """An augmentation, the position in the list that its draws are keyed by, and the size of what it cuts out, if it does."""
+
+    augmentation: Augmentation
+    position: int
+    size: tuple[int, int] | None
+
+    def overrides(self, method: str) -> bool:
+        """Whether the augmentation has such a method of its own: the base class changes nothing."""
+        return getattr(type(self.augmentation), method) is not getattr(Augmentation, method)
+
+
+class AugmentationList:
+    """Augmentations in the order in which they are applied; picklable if they are.
 
     Args:
-        crop: How a box is cut out of each image, or None.
-        flips: How each is mirrored, one after the other.
-        seed: Draws both, together with the epoch, the sample id and its turn.
-        epoch: Which.
-        sample_ids: `(n,)` int64.
-        turns: `(n,)` int64: which of its draws in the epoch each is, from 0; None for all 0.
+        augmentations: In the order in which the user lists them.
+        seed: Draws their parameters, together with the epoch, the sample id and the turn.
+
+    Attributes:
+        crops_at_decoding: Whether the first one cuts a box, so that no more than this box is decoded.
+        size: `(height, width)` of the images after the last crop; None without a crop.
+
+    Raises:
+        ArgumentError: If an augmentation has a `size` or `num_draws` that is not allowed.
     """
 
-    def __init__(
-        self,
-        crop: Crop | None,
-        flips: Sequence[RandomFlip],
-        seed: int,
-        epoch: int,
-        sample_ids: np.ndarray,
-        turns: np.ndarray | None = None,
-    ) -> None:
-        self.sample_ids = sample_ids
-        self._drawn_for = sample_ids if turns is None else sample_ids + (turns << _TURN_BITS)
-        self._crop = crop
-        self._flips = flips
+    def __init__(self, augmentations: Sequence[Augmentation] = (), seed: int = 0) -> None:
+        self._steps = _in_order(_numbered(augmentations))
+        self._seed = seed
+        sizes = [step.size for step in self._steps if step.size is not None]
+        self.crops_at_decoding = bool(self._steps) and self._steps[0].size is not None
+        self.size = sizes[-1] if sizes else None
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def drawn(self, epoch: int, sample_ids: np.ndarray, turns: np.ndarray | None = None) -> Transforms:
+        """The same, drawn for some samples.
+
+        Args:
+            epoch: The epoch.
+            sample_ids: `(n,)` int64.
+            turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
+        """
+        keys = sample_ids if turns is None else sample_ids + (turns << _TURN_BITS)
+        return Transforms(self._steps, self._seed, epoch, keys)
+
+
+def _numbered(augmentations: Sequence[Augmentation]) -> list[_Step]:
+    """The first crop has position 0, the others count from 1."""
+    first_crop = next((number for number, each in enumerate(augmentations) if each.size is not None), None)
+    others = iter(range(1, len(augmentations) + 1))
+    steps = []
+    for number, augmentation in enumerate(augmentations):
+        whole(f"{_name(augmentation)} num_draws", augmentation.num_draws, 0)
+        size = None if augmentation.size is None else whole_pair(f"{_name(augmentation)} size", augmentation.size)
+        steps.append(_Step(augmentation, 0 if number == first_crop else next(others), size))
+    return steps
+
+
+def _in_order(steps: Sequence[_Step]) -> tuple[_Step, ...]:
+    """Each crop before the augmentations that precede it and commute with it."""
+    ordered: list[_Step] = []
+    for step in steps:
+        end = len(ordered)
+        if step.size is not None:
+            while end and ordered[end - 1].augmentation.commutes_with_crops and ordered[end - 1].size is None:
+                end -= 1
+        ordered.insert(end, step)
+    return tuple(ordered)
+
+
+# What is done to one value of a sample (pixels, or boxes and the numbers of those that stay), with what was drawn for it.
+_Apply = Callable[[Any, Any], Any]
+
+
+class Transforms:
+    """What a list of augmentations does to some samples in one epoch; made anew for each fill.
+
+    Args:
+        steps: The augmentations in their order.
+        seed: Draws their parameters.
+        epoch: The epoch.
+        keys: `(n,)` int64: each sample's, of its id and turn.
+    """
+
+    def __init__(self, steps: tuple[_Step, ...], seed: int, epoch: int, keys: np.ndarray) -> None:
+        self._steps = steps
         self._seed = seed
         self._epoch = epoch
+        self._keys = keys
+        self._drawn: dict[int, np.ndarray] = {}
+        self._parameters: dict[int, Any] = {}
 
-    @functools.cached_property
-    def mirrored(self) -> np.ndarray:
-        """`(n, 2)` bool: whether each image is mirrored top to bottom, and left to right."""
-        mirrored = np.zeros((len(self.sample_ids), 2), bool)
-        for place, flip in enumerate(self._flips, start=1):
-            mirrored ^= flip.flips(draw(self._seed, self._epoch, place, self._drawn_for, flip.num_draws))
-        return mirrored
+    def first_cut(self, sizes: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """`(n, 4)` int64: the box that the first augmentation cuts out of each image, and the height and width it gets.
 
-    @functools.cached_property
-    def flip_codes(self) -> list[int | None]:
-        """OpenCV's code for each image: 0 top to bottom, 1 left to right, -1 both, None neither."""
-        return [_FLIP_CODES.get((down, across)) for down, across in self.mirrored.tolist()]
+        Args:
+            sizes: `(n, 2)` int64: height and width of the stored images.
+        """
+        first = self._steps[0]
+        assert first.size is not None
+        return self._cut(first, sizes), first.size
 
-    def crop_boxes(self, sizes: np.ndarray) -> np.ndarray:
-        """`(n, 4)` int64: what the crop takes of images of these heights and widths, `(n, 2)` int64."""
-        assert self._crop is not None
-        return self._crop.boxes(sizes, self._draws)
+    def pixel_chain(self, sizes: np.ndarray | None, spec: ImageSpec, is_image: bool) -> Chain:
+        """What is done to pixels after decoding.
 
-    @functools.cached_property
-    def _draws(self) -> np.ndarray:
-        assert self._crop is not None
-        return draw(self._seed, self._epoch, 0, self._drawn_for, self._crop.num_draws)
+        Args:
+            sizes: `(n, 2)` int64: height and width of the stored images; None if no augmentation cuts.
+            spec: Says how cut boxes are resized.
+            is_image: Whether they are images, in contrast to masks.
+        """
+        method = "apply_to_image" if is_image else "apply_to_mask"
+        chain = Chain()
+        for number, step in enumerate(self._steps):
+            if step.size is not None:
+                assert sizes is not None
+                # A crop that comes first was made at decoding.
+                if number:
+                    boxes = Rectangle(*self._cut(step, sizes).T).each()
+                    chain.add(functools.partial(_cut_pixels, step.size, spec.interpolation), boxes)
+                sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
+            if step.overrides(method):
+                chain.add(functools.partial(_apply_to_pixels, getattr(step.augmentation, method)), self._parameters_of(step))
+        return chain
 
-    def placements(self, sizes: np.ndarray, form: ImageSpec) -> list[Placement]:
-        """How images of these heights and widths, `(n, 2)` int64, come into their form, before they are mirrored."""
-        if self._crop is None:
-            return [placement(height, width, form.height, form.width, form.fit) for height, width in sizes.tolist()]
-        target = Rectangle(0, 0, form.height, form.width)
-        return [Placement(box, target) for box in Rectangle(*self.crop_boxes(sizes).T).each()]
+    def box_chain(self, sizes: np.ndarray, spec: ImageSpec) -> Chain:
+        """What is done to `(count, 4)` float32 boxes and `(count,)` int64 numbers of those that stay, as one pair.
+
+        Args:
+            sizes: `(n, 2)` int64: height and width of the stored images that the boxes lie in.
+            spec: Says how the images come to their size if no augmentation cuts.
+        """
+        chain = Chain()
+        if all(step.size is None for step in self._steps):
+            placements = [placement(height, width, spec.height, spec.width, spec.fit) for height, width in sizes.tolist()]
+            chain.add(_place_boxes, placements)
+            sizes = np.broadcast_to(np.array([spec.height, spec.width]), sizes.shape)
+        for step in self._steps:
+            if step.size is not None:
+                target = Rectangle(0, 0, *step.size)
+                chain.add(_place_boxes, [Placement(box, target) for box in Rectangle(*self._cut(step, sizes).T).each()])
+                sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
+            if step.overrides("apply_to_points") or step.overrides("apply_to_boxes"):
+                moves = list(zip(self._parameters_of(step), sizes.tolist(), strict=True))
+                chain.add(functools.partial(_apply_to_boxes, step.augmentation), moves)
+        return chain
+
+    def _draws_of(self, step: _Step) -> np.ndarray:
+        if step.position not in self._drawn:
+            count = step.augmentation.num_draws
+            self._drawn[step.position] = draw(self._seed, self._epoch, step.position, self._keys, count)
+        return self._drawn[step.position]
+
+    def _parameters_of(self, step: _Step) -> Any:
+        if step.position not in self._parameters:
+            parameters: Any = step.augmentation.parameters(self._draws_of(step))
+            if not isinstance(parameters, (Sequence, np.ndarray)) or len(parameters) != len(self._keys):
+                raise ArgumentError(
+                    f"{_name(step.augmentation)}.parameters gave {_describe(parameters)}, "
+                    f"expected is a sequence of {len(self._keys)}, one for each sample"
+                )
+            self._parameters[step.position] = parameters
+        return self._parameters[step.position]
+
+    def _cut(self, step: _Step, sizes: np.ndarray) -> np.ndarray:
+        boxes: Any = step.augmentation.cut(sizes, self._draws_of(step))
+        if not isinstance(boxes, np.ndarray) or boxes.shape != (len(sizes), 4) or boxes.dtype.kind not in "iu":
+            raise ArgumentError(
+                f"{_name(step.augmentation)}.cut gave {_describe(boxes)}, expected are whole numbers of shape ({len(sizes)}, 4)"
+            )
+        corners, extents = boxes[:, :2], boxes[:, 2:]
+        if not ((corners >= 0) & (extents >= 1) & (corners + extents <= sizes)).all():
+            outside = ((corners < 0) | (extents < 1) | (corners + extents > sizes)).any(axis=1)
+            number = int(np.argmax(outside))
+            raise ArgumentError(
+                f"{_name(step.augmentation)}.cut gave the box {boxes[number].tolist()} (top, left, height, width), "
+                f"expected is a box inside its image of {sizes[number, 0]} x {sizes[number, 1]} pixels"
+            )
+        return boxes
+
+
+class Chain:
+    """Steps that each sample's value goes through, one after the other."""
+
+    def __init__(self) -> None:
+        self._links: list[tuple[_Apply, Sequence[Any]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._links)
+
+    def add(self, apply: _Apply, parameters: Sequence[Any]) -> None:
+        """Append a step that is called with a value and the sample's parameters, unless these are None."""
+        self._links.append((apply, parameters))
+
+    def run(self, number: int, value: Any) -> Any:
+        """What becomes of the value of sample `number`."""
+        for apply, parameters in self._links:
+            chosen = parameters[number]
+            if chosen is not None:
+                value = apply(value, chosen)
+        return value
+
+
+def _cut_pixels(size: tuple[int, int], interpolation: str, pixels: np.ndarray, box: Rectangle) -> np.ndarray:
+    out = np.empty((*size, pixels.shape[2]), np.uint8)
+    resize(box.of(pixels), out, interpolation)
+    return out
+
+
+def _apply_to_pixels(method: Callable[[np.ndarray, Any], Any], pixels: np.ndarray, parameters: Any) -> np.ndarray:
+    changed = method(pixels, parameters)
+    if changed is pixels:
+        return pixels
+    if isinstance(changed, np.ndarray) and pixels.shape[2] == 1 and changed.shape == pixels.shape[:2]:
+        # OpenCV drops a channel axis of length 1.
+        changed = changed[..., None]
+    if not isinstance(changed, np.ndarray) or changed.shape != pixels.shape or changed.dtype != pixels.dtype:
+        raise ArgumentError(f"{method.__qualname__} gave {_describe(changed)}, expected is {_describe(pixels)}")
+    return np.ascontiguousarray(changed)
+
+
+def _place_boxes(value: tuple[np.ndarray, np.ndarray], placed: Placement) -> tuple[np.ndarray, np.ndarray]:
+    boxes, numbers = value
+    moved, stay = transform_boxes(boxes, *placed)
+    return moved, numbers[stay]
+
+
+def _apply_to_boxes(
+    augmentation: Augmentation, value: tuple[np.ndarray, np.ndarray], drawn: tuple[Any, tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    (boxes, numbers), (parameters, size) = value, drawn
+    if parameters is None or not len(boxes):
+        return value
+    answer: Any = augmentation.apply_to_boxes(boxes, parameters, *size)
+    moved, stay = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
+    is_right = (
+        isinstance(moved, np.ndarray)
+        and isinstance(stay, np.ndarray)
+        and (stay.shape, stay.dtype) == (boxes.shape[:1], bool)
+        and moved.shape == (np.count_nonzero(stay), 4)
+        and moved.dtype.kind in "iuf"
+    )
+    if not is_right:
+        raise ArgumentError(
+            f"{_name(augmentation)}.apply_to_boxes gave {_describe(moved)} and {_describe(stay)}, expected are numbers of "
+            f"shape (m, 4) for the boxes that stay, and bool of shape {boxes.shape[:1]} that is True for these m"
+        )
+    return moved.astype(np.float32, copy=False), numbers[stay]
+
+
+def _name(augmentation: Augmentation) -> str:
+    return type(augmentation).__name__
+
+
+def _describe(value: Any) -> str:
+    return f"{value.dtype} of shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

@@ -60,7 +60,7 @@ def read(path: Path, split: str = "all") -> list[tuple[int, str]]:
     """The number and the class of every sample."""
     dataset = kseq.ShardDataset(path, split)
     values = dataset.read(range(len(dataset)))
-    classes = [dataset.classes[label] for label in values["label"]]
+    classes = [dataset.class_names[label] for label in values["label"]]
     return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
 
 
@@ -75,13 +75,13 @@ def test_new_samples_come_after_the_others_packed_as_those_were(packed: Path, mo
     assert (report.splits, report.shards) == ({"train": 40}, Index.open(str(packed)).num_shards - 7)
     assert report.shards > 1
     dataset = kseq.ShardDataset(packed)
-    assert dataset.classes == ("a", "b", "c", "aa", "d")
+    assert dataset.class_names == ("a", "b", "c", "aa", "d")
     assert dataset.fields["image"].shape == (4, 4, 3)
     assert read(packed) == before + expected()
     assert read(packed, "train")[80:] == expected()
     assert dataset.splits == {"train": 120, "val": 20}
     assert dataset.source(100) == "aa/00000.png"
-    assert dataset.index.changes == ("append more: 40 samples",)
+    assert dataset.changes == ("append more: 40 samples",)
     assert kseq.verify(packed).damaged == []
     assert {name: data for name, data in files(packed).items() if name in old and name != "index.h5"} == {
         name: data for name, data in old.items() if name != "index.h5"
@@ -142,12 +142,12 @@ def test_what_cannot_be_packed_is_left_out_and_listed(packed: Path, more: Path, 
 def test_encoded_images_may_differ_in_size_from_then_on(tmp_path: Path) -> None:
     write_photos(tmp_path / "one", {"dog": 1})
     write_photos(tmp_path / "more", {"cat": 5})
-    kseq.pack(tmp_path / "one", tmp_path / "packed", encoding="jpeg", quality=80, workers=0)
+    kseq.pack(tmp_path / "one", tmp_path / "packed", images=kseq.ImageSettings("jpeg", quality=80), workers=0)
     assert kseq.ShardDataset(tmp_path / "packed").fields["image"].shape == (40, 50, 3)
     append(tmp_path / "packed", tmp_path / "more")
-    kseq.pack(tmp_path / "more", tmp_path / "alone", encoding="jpeg", quality=80, workers=0)
+    kseq.pack(tmp_path / "more", tmp_path / "alone", images=kseq.ImageSettings("jpeg", quality=80), workers=0)
     dataset, alone = kseq.ShardDataset(tmp_path / "packed"), kseq.ShardDataset(tmp_path / "alone")
-    assert dataset.fields["image"].shape == dataset.index.stored_fields[0].shape == (None, None, 3)
+    assert dataset.fields["image"].shape == Index.open(dataset.path).stored_fields[0].shape == (None, None, 3)
     assert [dataset.stored_bytes(number + 1) for number in range(5)] == [alone.stored_bytes(number) for number in range(5)]
     assert kseq.verify(tmp_path / "packed").damaged == []
 
@@ -179,9 +179,10 @@ def table(folder: Path, name: str, rows: list[str], head: str) -> Path:
 
 
 OPTIONS: dict[str, Any] = {
-    "mask": "mask", "boxes": "boxes", "box_labels": "kinds", "text": "text", "weight": "weight",
-    "targets": {"topics": "topics", "size": "size"},
-}  # fmt: skip
+    "columns": kseq.Columns(
+        mask="mask", boxes="boxes", box_labels="kinds", text="text", sample_weight="weight", targets=["topics", "size"]
+    ),
+}
 HEAD = "boxes,kinds,text,weight,topics,size"
 
 
@@ -189,7 +190,7 @@ HEAD = "boxes,kinds,text,weight,topics,size"
 def test_masks_boxes_and_other_targets_are_as_if_packed_together(tmp_path: Path, resized: bool) -> None:
     one = ['"[[1, 2, 3, 4]]","[""bee""]",one,1,garden|summer,0.5', "[],[],,0.5,,1.5"]
     two = ['"[[0, 0, 8, 10], [1, 1, 2, 2]]","[""fly"", ""bee""]",two,2,winter|garden,3', "[],[],three,0,summer,4"]
-    settings: dict[str, Any] = {"encoding": "raw", "image_size": (20, 4)} if resized else {}
+    settings: dict[str, Any] = {"images": kseq.ImageSettings("raw", (20, 4))} if resized else {}
     kseq.pack(table(tmp_path, "one", one, HEAD), tmp_path / "packed", workers=0, **settings, **OPTIONS)
     append(tmp_path / "packed", table(tmp_path, "two", two, HEAD), **OPTIONS)
     dataset = kseq.ShardDataset(tmp_path / "packed")
@@ -202,7 +203,7 @@ def test_masks_boxes_and_other_targets_are_as_if_packed_together(tmp_path: Path,
         [0, 0, 4, 20] if resized else [0, 0, 8, 10],
         [0.5, 2, 1, 4] if resized else [1, 1, 2, 2],
     ]
-    assert (values["text"], values["weight"].tolist()) == (["one", "", "two", "three"], [1, 0.5, 2, 0])
+    assert (values["text"], values["sample_weight"].tolist()) == (["one", "", "two", "three"], [1, 0.5, 2, 0])
     assert values["size"].tolist() == [0.5, 1.5, 3, 4]
     assert [int(each[0, 0, 0]) for each in values["mask"]] == [0, 1, 0, 1]
     assert kseq.verify(tmp_path / "packed").damaged == []
@@ -230,7 +231,7 @@ def test_columns_get_the_values_of_new_samples(packed: Path, tmp_path: Path) -> 
         row = {"image": name, "label": "d" if number else "b", "height": number, "topics": ["winter", "garden"][:number]}
         rows.append(json.dumps(row))
     (tmp_path / "more.jsonl").write_text("\n".join(rows))
-    report = append(packed, tmp_path / "more.jsonl", targets={"height": "height", "topics": "topics"})
+    report = append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets={"height": "height", "topics": "topics"}))
     assert (report.packed, report.new_classes) == (3, ("d",))
     dataset = kseq.ShardDataset(packed)
     assert read(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
@@ -241,7 +242,7 @@ def test_columns_get_the_values_of_new_samples(packed: Path, tmp_path: Path) -> 
     kseq.compact(packed)
     assert read(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
     assert [each.tolist() for each in kseq.ShardDataset(packed).values("topics")[98:]] == [[0], [1], [], [2, 0], [2, 0]]
-    append(packed, tmp_path / "more.jsonl", targets={"height": "height", "topics": "topics"}, again=True)
+    append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets={"height": "height", "topics": "topics"}), again=True)
     assert kseq.ShardDataset(packed).values("height").tolist() == [*range(100), 0, 2, 3, 0, 2, 3]
     assert kseq.verify(packed).damaged == []
 
@@ -252,12 +253,12 @@ def test_a_label_that_was_added_later_is_read_from_the_source_too(tmp_path: Path
     for number in range(3):
         Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
     packed = tmp_path / "packed"
-    kseq.pack(tmp_path / "one.jsonl", packed, targets={"height": "height"}, workers=0)
+    kseq.pack(tmp_path / "one.jsonl", packed, columns=kseq.Columns(targets={"height": "height"}), workers=0)
     label = Field("label", "label", False, "<i4", ())
     fields = (*Index.open(str(packed)).fields, label)
     change(packed, fields=fields, columns={"label": np.zeros(2, "<i4")}, class_names=("a",))
     for _ in range(2):
-        append(packed, tmp_path / "two.jsonl", targets={"height": "height"}, again=True)
+        append(packed, tmp_path / "two.jsonl", columns=kseq.Columns(targets={"height": "height"}), again=True)
         kseq.compact(packed)
     assert read(packed) == [(0, "a"), (1, "a"), (2, "b"), (2, "b")]
     assert kseq.ShardDataset(packed).values("height").tolist() == [1, 2, 3, 3]
@@ -272,11 +273,11 @@ def test_another_schema_is_refused_before_an_image_is_read(packed: Path, tmp_pat
     with pytest.raises(
         SourceError, match=r"more.jsonl: has a field 'height' too many: the samples of .*packed hold image, label,"
     ):
-        append(packed, source, targets={"height": "height"})
+        append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
     with pytest.raises(
         SourceError, match=r"more.jsonl: has no field 'label': the samples of .* hold image, label, those of .*"
     ):
-        append(packed, source, label="", targets={"height": "height"})
+        append(packed, source, columns=kseq.Columns(label="", targets={"height": "height"}))
     assert files(packed) == before
     change(packed, fields=(*Index.open(str(packed)).fields, HEIGHT), columns={"height": np.zeros(100, "<f4")})
     with pytest.raises(SourceError, match=r"more.jsonl: has no field 'height'"):
@@ -285,10 +286,10 @@ def test_another_schema_is_refused_before_an_image_is_read(packed: Path, tmp_pat
     with pytest.raises(
         SourceError, match=r"field 'height' is multi_label, int32 \(any number\), in .*packed it is numbers, float32$"
     ):
-        append(packed, source, targets={"height": "height"})
+        append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
     source.write_text('{"image": "0.png", "label": "a", "height": [1, 2]}')
     with pytest.raises(SourceError, match=r"field 'height' is numbers, int64 \(2\), in .*packed it is numbers, float32$"):
-        append(packed, source, targets={"height": "height"})
+        append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
 
 
 def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> None:
@@ -300,9 +301,9 @@ def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> N
     with pytest.raises(
         SourceError, match=r"field 'boxes' lies beside the shards, .*: kseq compact .*packed brings it into them"
     ):
-        append(packed, tmp_path / "more.jsonl", boxes="boxes")
+        append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(boxes="boxes"))
     kseq.compact(packed)
-    append(packed, tmp_path / "more.jsonl", boxes="boxes")
+    append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(boxes="boxes"))
     assert kseq.ShardDataset(packed)[100]["boxes"].tolist() == [[1, 1, 2, 2]]
 
 
@@ -315,11 +316,11 @@ def test_without_a_label_the_classes_stay_those_of_the_first_field(tmp_path: Pat
         order = ["topics", "places"] if number == 0 else ["places", "topics"]
         targets = {name: name for name in order}
         if number == 0:
-            kseq.pack(tmp_path / "0.csv", tmp_path / "packed", targets=targets, workers=0)
+            kseq.pack(tmp_path / "0.csv", tmp_path / "packed", columns=kseq.Columns(targets=targets), workers=0)
         else:
-            append(tmp_path / "packed", tmp_path / "1.csv", targets=targets)
+            append(tmp_path / "packed", tmp_path / "1.csv", columns=kseq.Columns(targets=targets))
     dataset = kseq.ShardDataset(tmp_path / "packed")
-    assert dataset.classes == dataset.fields["topics"].class_names == ("a", "b", "c")
+    assert dataset.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
     assert dataset.fields["places"].class_names == ("in", "out", "up")
     assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2, 0]]
     assert [each.tolist() for each in dataset.values("places")] == [[0], [1, 2]]
@@ -333,15 +334,15 @@ def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Pa
     (tmp_path / "values.csv").write_text("id,height\n0,0.5\n1,1.5\n")
     (tmp_path / "more.jsonl").write_text(rows[2].replace(": 2}", ": 2.5}"))
     packed, targets = tmp_path / "packed", {"height": "height"}
-    kseq.pack(tmp_path / "first.jsonl", packed, targets=targets, workers=0)
+    kseq.pack(tmp_path / "first.jsonl", packed, columns=kseq.Columns(targets=targets), workers=0)
     kseq.add_field(packed, "height", tmp_path / "values.csv", replace=True)
     with pytest.raises(
         SourceError,
         match=r"field 'height' is numbers, float32, in its shards numbers, int64: kseq compact .*packed mends that$",
     ):
-        append(packed, tmp_path / "more.jsonl", targets=targets)
+        append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets=targets))
     kseq.compact(packed)
-    append(packed, tmp_path / "more.jsonl", targets=targets)
+    append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets=targets))
     assert kseq.ShardDataset(packed).values("height").tolist() == [0.5, 1.5, 2.5]
 
 

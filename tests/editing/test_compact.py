@@ -15,6 +15,7 @@ import pytest
 import kseq
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import DamagedError, DatasetNotFoundError, LockedError, WriteError
+from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.lock import locked
@@ -106,13 +107,13 @@ def test_stored_bytes_sources_and_what_was_left_out_stay(photos: Path, tmp_path:
     kseq.pack(source, path, shard_bytes=30_000, workers=0)
     before = kseq.ShardDataset(path)
     wanted = [(before.stored_bytes(number), before.source(number)) for number in range(60) if number % 4]
-    sizes = before.sizes("image", np.arange(60))[np.arange(60) % 4 > 0].tolist()
+    sizes = sample_reader(before).locate(np.arange(60)).sizes("image")[np.arange(60) % 4 > 0].tolist()
     drop(path, list(range(0, 60, 4)))
     report = kseq.compact(path)
     after = kseq.ShardDataset(path)
     assert [(after.stored_bytes(number), after.source(number)) for number in range(45)] == wanted
-    assert after.sizes("image", np.arange(45)).tolist() == sizes
-    shards = [after.collection.shards.get(place) for place in range(report.shards)]
+    assert sample_reader(after).locate(np.arange(45)).sizes("image").tolist() == sizes
+    shards = [sample_reader(after).collection.shards.get(place) for place in range(report.shards)]
     assert [each.path for shard in shards for each in shard.rejected()] == [b"cat/broken.jpg"]
     assert kseq.verify(path).damaged == []
     assert report.bytes < report.bytes_before
@@ -195,7 +196,7 @@ def test_a_full_disk_stops_it_and_nothing_is_left(packed: Path, monkeypatch: pyt
 
 def test_memory_does_not_grow_with_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.zeros((60, 256, 256, 3), np.uint8)
-    kseq.pack((images, np.arange(60)), tmp_path / "packed", encoding="raw", image_size=(256, 256), workers=0)
+    kseq.pack((images, np.arange(60)), tmp_path / "packed", images=kseq.ImageSettings("raw", (256, 256)), workers=0)
     drop(tmp_path / "packed", [0, 30])
     monkeypatch.setattr("kseq.editing.compact._BYTES_AT_ONCE", 1 << 20)
     tracemalloc.start()

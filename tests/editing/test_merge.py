@@ -46,7 +46,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 30 samples in 2 shards, classes b, c, d, with a split test."""
     root = tmp_path_factory.mktemp("others")
     write_numbered(root / "photos", {"b": 10, "c": 10, "d": 10})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), test=0.2, shard_bytes=800, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), test=0.2, shard_bytes=800, workers=0)
     return root / "packed"
 
 
@@ -69,14 +69,14 @@ def read(path: Path, split: str = "all") -> list[tuple[int, str]]:
     """The number and the class of every sample."""
     dataset = kseq.ShardDataset(path, split)
     values = dataset.read(range(len(dataset)))
-    classes = [dataset.classes[label] for label in values["label"]]
+    classes = [dataset.class_names[label] for label in values["label"]]
     return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
 
 
 def test_samples_follow_each_other_and_classes_go_by_their_names(first: Path, second: Path, tmp_path: Path) -> None:
     report = kseq.merge([first, second], tmp_path / "both")
     both = kseq.ShardDataset(tmp_path / "both")
-    assert both.classes == report.class_names == ("a", "b", "c", "d")
+    assert both.class_names == report.class_names == ("a", "b", "c", "d")
     assert read(tmp_path / "both") == read(first) + read(second)
     assert read(tmp_path / "both", "train") == read(first, "train") + read(second, "train")
     assert read(tmp_path / "both", "val") == read(first, "val")
@@ -93,12 +93,14 @@ def test_without_a_label_the_classes_are_those_of_the_first_field(tmp_path: Path
         Image.fromarray(numbered_pixels(number)).save(tmp_path / f"{number}.png")
         (tmp_path / f"{number}.csv").write_text(f"image,size\n{number}.png,{number}\n")
         (tmp_path / f"more{number}.csv").write_text(f"id,topics,places\n0,{'a|b' if number == 0 else 'c'},in|out\n")
-        kseq.pack(tmp_path / f"{number}.csv", tmp_path / f"d{number}", targets={"size": "size"}, workers=0)
+        kseq.pack(
+            tmp_path / f"{number}.csv", tmp_path / f"d{number}", columns=kseq.Columns(targets={"size": "size"}), workers=0
+        )
         for name in order:
             kseq.add_field(tmp_path / f"d{number}", name, tmp_path / f"more{number}.csv", column=name)
     report = kseq.merge([tmp_path / "d0", tmp_path / "d1"], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
-    assert dataset.classes == report.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
+    assert dataset.class_names == report.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
     assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2]]
 
 
@@ -133,7 +135,7 @@ def test_copies_are_made_where_asked_for_and_where_there_are_no_links(
 
 def test_datasets_whose_classes_begin_alike_need_no_column(first: Path, second: Path, tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 3, "b": 2})
-    kseq.pack(tmp_path / "photos", tmp_path / "third", encoding="raw", image_size=(4, 4), workers=0)
+    kseq.pack(tmp_path / "photos", tmp_path / "third", images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     kseq.merge([first, tmp_path / "third"], tmp_path / "both")
     assert not Index.open(str(tmp_path / "both")).columns
     kseq.merge([tmp_path / "both", second], tmp_path / "all")
@@ -146,7 +148,7 @@ def test_a_column_of_one_is_a_column_of_all_and_what_was_dropped_stays_so(first:
     kseq.merge([first, second], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
     assert read(tmp_path / "both") == read(first) + [(number, "d") for number in range(30) if number not in (3, 29)]
-    assert dataset.index.dropped.tolist() == [103, 129]
+    assert dataset.dropped.tolist() == [103, 129]
     kseq.compact(tmp_path / "both")
     assert read(tmp_path / "both") == read(first) + [(number, "d") for number in range(30) if number not in (3, 29)]
     assert kseq.verify(tmp_path / "both").damaged == []
@@ -171,7 +173,7 @@ def test_fields_that_lie_beside_the_shards_of_all_are_joined(first: Path, second
 
 def test_encoded_images_of_other_sizes_go_together(photos: Path, packed_photos: Path, tmp_path: Path) -> None:
     write_photos(tmp_path / "one", {"dog": 1})
-    kseq.pack(tmp_path / "one", tmp_path / "other", encoding="jpeg", workers=0)
+    kseq.pack(tmp_path / "one", tmp_path / "other", images=kseq.ImageSettings("jpeg"), workers=0)
     assert kseq.ShardDataset(tmp_path / "other").fields["image"].shape == (40, 50, 3)
     report = kseq.merge([tmp_path / "other", packed_photos], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
@@ -200,8 +202,9 @@ def test_datasets_that_do_not_go_together_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
     write_numbered(tmp_path / "photos", {"a": 3})
     for options, found in (({"image_size": (8, 8)}, "8 x 8, 3 channels"), ({"color_mode": "grayscale"}, "4 x 4, 1 channel")):
-        given: dict[str, Any] = {"encoding": "raw", "image_size": (4, 4), **options}
-        kseq.pack(tmp_path / "photos", tmp_path / "third", workers=0, overwrite=True, **given)
+        settings: dict[str, Any] = {"image_size": (4, 4), **options}
+        images = kseq.ImageSettings("raw", **settings)
+        kseq.pack(tmp_path / "photos", tmp_path / "third", images=images, workers=0, overwrite=True)
         with pytest.raises(
             ArgumentError, match=rf"third: field 'image' is image, raw pixels, {found}, in .*first it is .* 4 x 4, 3"
         ):
@@ -269,7 +272,7 @@ def test_a_dataset_that_another_changes_is_not_replaced(first: Path, second: Pat
         with pytest.raises(LockedError, match="both: is being changed by process"):
             kseq.merge([first, second], both, overwrite=True)
         under_way.publish("a change")
-    assert kseq.ShardDataset(both).index.changes == ("a change",)
+    assert kseq.ShardDataset(both).changes == ("a change",)
 
 
 def test_of_two_merges_to_one_folder_the_second_stops(first: Path, second: Path, tmp_path: Path) -> None:

@@ -63,13 +63,13 @@ class Model:
 
 def model_of(path: Path) -> Model:
     dataset = kseq.ShardDataset(path)
-    splits = {name: ids.tolist() for name, ids in dataset.index.splits.items()}
+    splits = {name: dataset.split_ids(name).tolist() for name in dataset.splits}
     return Model(read(dataset), splits, set())
 
 
 def read(dataset: kseq.ShardDataset) -> list[tuple[int, str]]:
     values = dataset.read(range(len(dataset)))
-    classes = [dataset.classes[label] for label in values["label"]]
+    classes = [dataset.class_names[label] for label in values["label"]]
     return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
 
 
@@ -83,7 +83,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("parts")
     for name, counts in (("one", {"a": 9, "b": 5}), ("two", {"a": 4, "c": 4})):
         write_numbered(root / f"{name}-photos", counts)
-        options = {"encoding": "raw", "image_size": (4, 4), "shard_bytes": 200, "workers": 0}
+        options = {"images": kseq.ImageSettings("raw", (4, 4)), "shard_bytes": 200, "workers": 0}
         kseq.pack(root / f"{name}-photos", root / name, val=0.25, **options)
     with begin_transaction(root / "two") as change:
         change.publish("relabel", columns={"label": np.arange(8).astype("<i4") % 2})
@@ -124,7 +124,7 @@ def change(operation: str, path: Path, model: Model, other: Path, data: st.DataO
 def check(path: Path, model: Model) -> None:
     dataset = kseq.ShardDataset(path)
     assert read(dataset) == [model.samples[place] for place in model.remaining()]
-    assert {name: ids.tolist() for name, ids in dataset.index.splits.items()} == model.splits
+    assert {name: dataset.split_ids(name).tolist() for name in dataset.splits} == model.splits
     assert kseq.verify(path).damaged == []
 
 
@@ -141,6 +141,7 @@ def check_undo(path: Path, before: dict[str, bytes]) -> None:
     assert files(path) == after
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_dataset_holds_after_any_changes_what_a_list_would(
@@ -187,6 +188,7 @@ def killed_at(seconds: float, work: Callable[[], object]) -> None:
     os.waitpid(pid, 0)
 
 
+@pytest.mark.slow
 def test_a_compact_that_is_killed_at_any_time_leaves_the_dataset_as_before_or_after(numbered: Path, tmp_path: Path) -> None:
     path = Path(shutil.copytree(numbered, tmp_path / "packed"))
     dropped = np.arange(0, 100, 9)

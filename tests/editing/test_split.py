@@ -71,6 +71,7 @@ def classes_of(ids: list[int]) -> list[int]:
 SHARES = st.none() | st.just(0) | st.floats(0.02, 0.5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15, derandomize=True)
 @given(
     val=SHARES, test=SHARES, stratify=st.booleans(), seed=st.integers(0, 9), dropped=st.sets(st.integers(0, 99), max_size=40)
@@ -107,7 +108,7 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
         assert all(abs(of_each[n][c] - sizes[c] * shares[n]) <= 1 for n in wanted for c in range(3) if n == min(wanted))
     assert report.before.splits == {name: len(ids) for name, ids in old.items()}
     assert report.after.splits == {name: len(ids) for name, ids in found.items()}
-    assert report.after.classes == {name: classes_of(ids) for name, ids in found.items()}
+    assert report.after.class_names == {name: classes_of(ids) for name, ids in found.items()}
     assert (report.unused, report.dropped) == (0, 0)
     assert kseq.verify(path).damaged == []
     kseq.undo(path)
@@ -123,12 +124,12 @@ def test_the_splits_are_those_that_packing_would_have_drawn(tmp_path: Path, opti
     ]
     (tmp_path / "photos.csv").write_text("\n".join(["path,label,camera", *rows]))
     shares = {"val": 0.2, "test": 0.1, **options}
-    kseq.pack(tmp_path / "photos.csv", tmp_path / "plain", text="camera", workers=0)
-    kseq.pack(tmp_path / "photos.csv", tmp_path / "split", text="camera", workers=0, **shares)
-    if shares.get("group"):
-        # Packing knows the column, a packed dataset the field that holds it.
-        shares["group"] = "text"
-    kseq.split(tmp_path / "plain", **shares)
+    group = shares.pop("group", None)
+    kseq.pack(tmp_path / "photos.csv", tmp_path / "plain", columns=kseq.Columns(text="camera"), workers=0)
+    columns = kseq.Columns(text="camera", group=group)
+    kseq.pack(tmp_path / "photos.csv", tmp_path / "split", columns=columns, workers=0, **shares)
+    # Packing knows the column, a packed dataset the field that holds it.
+    kseq.split(tmp_path / "plain", group=group and "text", **shares)
     assert splits(tmp_path / "plain") == splits(tmp_path / "split")
     assert Index.open(str(tmp_path / "plain")).digest == Index.open(str(tmp_path / "split")).digest
 
@@ -149,6 +150,7 @@ def test_an_official_test_split_stays_unless_it_is_asked_for(with_test: Path) ->
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12, derandomize=True)
 @given(folds=st.integers(2, 30), test=st.none() | st.floats(0.1, 0.5), grouped=st.booleans(), stratify=st.booleans())
 def test_each_sample_is_in_one_fold_and_those_of_test_in_none(
@@ -279,9 +281,9 @@ def test_groups_must_not_lie_on_both_sides_of_what_stays(with_test: Path) -> Non
 
 def test_a_dataset_without_labels_is_split_but_not_stratified(tmp_path: Path) -> None:
     samples = ({"image": np.full((4, 4, 3), number, np.uint8), "height": number} for number in range(20))
-    kseq.pack(samples, tmp_path / "packed", targets={"height": "height"}, workers=0)
+    kseq.pack(samples, tmp_path / "packed", columns=kseq.Columns(targets={"height": "height"}), workers=0)
     report = kseq.split(tmp_path / "packed", val=0.25)
-    assert (report.after.splits, report.after.classes) == ({"train": 15, "val": 5}, {})
+    assert (report.after.splits, report.after.class_names) == ({"train": 15, "val": 5}, {})
     assert "not stratified" in report.change
     with pytest.raises(ArgumentError, match="stratify=True: has no label, its fields are image, height"):
         kseq.split(tmp_path / "packed", val=0.25, stratify=True)

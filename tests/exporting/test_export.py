@@ -27,6 +27,7 @@ from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, WriteEr
 from kseq.exporting.export import EXPORT_FORMATS
 from kseq.exporting.folder import _kept_name
 from kseq.images.formats import JPEG, PNG, FileFormat
+from kseq.reading.dataset import sample_reader
 from kseq_tools.main import main
 from tests.helpers.photos import photo, write_numbered, write_photos
 
@@ -58,7 +59,7 @@ def checksums(path: Path) -> dict[str, list[int]]:
     found = {}
     for split in kseq.ShardDataset(path).splits:
         dataset = kseq.ShardDataset(path, split)
-        places = dataset.places(dataset.sample_ids(np.arange(len(dataset))))
+        places = sample_reader(dataset).locate(dataset.sample_ids(np.arange(len(dataset))))
         found[split] = [int(reader.array("checksum")[row]) for reader, row in places]
     return found
 
@@ -130,11 +131,17 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }
         lines.append(json.dumps(row))
     (root / "all.jsonl").write_text("\n".join(lines))
-    targets = {name: name for name in ("topics", "height", "big", "ratio", "vector", "matrix", "some", "single")}
-    columns: dict[str, Any] = {"mask": "outline", "boxes": "boxes", "box_labels": "kinds", "text": "words"}
-    kseq.pack(
-        root / "all.jsonl", root / "packed", split_column="part", targets=targets, weight="importance", workers=0, **columns
+    targets = ["topics", "height", "big", "ratio", "vector", "matrix", "some", "single"]
+    columns = kseq.Columns(
+        mask="outline",
+        boxes="boxes",
+        box_labels="kinds",
+        text="words",
+        split="part",
+        targets=targets,
+        sample_weight="importance",
     )
+    kseq.pack(root / "all.jsonl", root / "packed", columns=columns, workers=0)
     return root / "packed"
 
 
@@ -148,7 +155,7 @@ def test_all_that_samples_hold_comes_back_by_the_command_in_the_report(
     expected, found = kseq.ShardDataset(everything), kseq.ShardDataset(tmp_path / "again")
     assert found.splits == (expected.splits if split is None else {split: 6})
     assert found.fields.keys() == expected.fields.keys()
-    assert found.classes == expected.classes
+    assert found.class_names == expected.class_names
     assert checksums(tmp_path / "again") == {name: sums for name, sums in checksums(everything).items() if name in found.splits}
     assert report.splits == found.splits
     assert kseq.verify(tmp_path / "again").damaged == []
@@ -163,7 +170,7 @@ def test_several_images_come_back_under_their_names(tmp_path: Path, kind: str) -
             Image.fromarray(photo(10 * number + len(side), 20, 30)).save(tmp_path / f"{side}{number}{suffix}")
         rows.append(f"left{number}{'.jpg' if number % 2 else '.png'},path{number}.png,cat")
     (tmp_path / "pairs.csv").write_text("left,path,label\n" + "\n".join(rows))
-    kseq.pack(tmp_path / "pairs.csv", tmp_path / "a", image=["left", "path"], label="label", workers=0)
+    kseq.pack(tmp_path / "pairs.csv", tmp_path / "a", columns=kseq.Columns(image=["left", "path"], label="label"), workers=0)
     pack_again(kseq.export(tmp_path / "a", tmp_path / "out", format=kind), tmp_path / "b")
     assert list(kseq.ShardDataset(tmp_path / "b").fields) == ["left", "label", "path"]
     assert checksums(tmp_path / "b") == checksums(tmp_path / "a")
@@ -178,11 +185,11 @@ def test_raw_pixels_come_back_from_png(numbered: Path, tmp_path: Path, kind: str
         expected, found = (each.read(range(len(each))) for each in (before, after))
         np.testing.assert_array_equal(found["image"], expected["image"])
         np.testing.assert_array_equal(found["label"], expected["label"])
-        assert after.classes == before.classes
+        assert after.class_names == before.class_names
 
 
 def test_raw_pixels_are_files_that_say_what_they_are(photos: Path, tmp_path: Path) -> None:
-    kseq.pack(photos, tmp_path / "raw", encoding="raw", image_size=(8, 8), workers=0)
+    kseq.pack(photos, tmp_path / "raw", images=kseq.ImageSettings("raw", (8, 8)), workers=0)
     kseq.export(tmp_path / "raw", tmp_path / "out")
     with Image.open(tmp_path / "out" / "cat" / "00003.png") as image:
         assert image.format == "PNG"
@@ -190,7 +197,7 @@ def test_raw_pixels_are_files_that_say_what_they_are(photos: Path, tmp_path: Pat
 
 
 def test_jpegs_made_by_packing_come_back_as_they_are(photos: Path, tmp_path: Path) -> None:
-    kseq.pack(photos, tmp_path / "a", encoding="jpeg", max_side=30, val=0.1, workers=0)
+    kseq.pack(photos, tmp_path / "a", images=kseq.ImageSettings("jpeg", max_side=30), val=0.1, workers=0)
     pack_again(kseq.export(tmp_path / "a", tmp_path / "out"), tmp_path / "b")
     assert checksums(tmp_path / "b") == checksums(tmp_path / "a")
 
@@ -208,7 +215,7 @@ def test_the_webdataset_package_reads_the_tars(packed_photos: Path, tmp_path: Pa
     for number, each in enumerate(samples):
         np.testing.assert_array_equal(each["jpg"], val[number]["image"])
         assert each["cls"] == val[number]["label"]
-        assert each["json"] == {"source": val.source(number), "label": val.classes[each["cls"]]}
+        assert each["json"] == {"source": val.source(number), "label": val.class_names[each["cls"]]}
 
 
 def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
@@ -220,7 +227,7 @@ def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
         "image/object/class/text": tf.io.VarLenFeature(tf.string),
     }
     single = {"image/encoded": tf.string, "image/format": tf.string, "image/filename": tf.string, "image/class/text": tf.string}
-    single |= {"image/segmentation/class/encoded": tf.string, "weight": tf.float32, "text": tf.string}
+    single |= {"image/segmentation/class/encoded": tf.string, "sample_weight": tf.float32, "text": tf.string}
     single |= dict.fromkeys(("image/class/label", "image/height", "image/width", "height"), tf.int64)
     features = lists | {name: tf.io.FixedLenFeature((), dtype) for name, dtype in single.items()}
     features["vector"] = tf.io.FixedLenFeature((2,), tf.float32)
@@ -302,7 +309,7 @@ def test_a_sample_that_was_given_another_label_lies_in_the_folder_of_its_class(p
     again = kseq.ShardDataset(tmp_path / "c")
     assert [len(again.where(label=name)) for name in ("cat", "dog")] == [40, 20]
     for number in range(60):
-        assert again.source(number).split("/")[0] == again.classes[again[number]["label"]]
+        assert again.source(number).split("/")[0] == again.class_names[again[number]["label"]]
 
 
 def test_a_sample_that_was_given_to_another_split_lies_in_the_folder_of_its_split(tmp_path: Path) -> None:
@@ -329,7 +336,7 @@ def test_names_that_no_file_below_a_folder_can_have_give_way_to_class_and_id(tmp
     kseq.pack(tmp_path / "photos" / "all.csv", tmp_path / "a", workers=0)
     report = kseq.export(tmp_path / "a", tmp_path / "out")
     folders = ["cat", "0", "2", "1", "4"]
-    assert kseq.ShardDataset(tmp_path / "a").classes == ("..", ".x", "a/b", "cat", "c" * 300)
+    assert kseq.ShardDataset(tmp_path / "a").class_names == ("..", ".x", "a/b", "cat", "c" * 300)
     wanted = {f"train/{folder}/{number:08d}.png".encode() for number, folder in enumerate(folders)}
     assert files(tmp_path / "out").keys() == {*wanted, b"samples.csv"}
     pack_again(report, tmp_path / "b")
@@ -435,7 +442,7 @@ def test_a_sample_whose_bytes_have_changed_is_not_exported(packed_photos: Path, 
 def test_several_images_are_beside_each_other(photos: Path, tmp_path: Path) -> None:
     rows = [f"{photos}/cat/{number:05d}.jpg,{photos}/dog/{number + 40:05d}.jpg,{number}" for number in range(3)]
     (tmp_path / "pairs.csv").write_text("left,right,label\n" + "\n".join(rows))
-    kseq.pack(tmp_path / "pairs.csv", tmp_path / "a", image=["left", "right"], label="label", workers=0)
+    kseq.pack(tmp_path / "pairs.csv", tmp_path / "a", columns=kseq.Columns(image=["left", "right"], label="label"), workers=0)
     for kind in ("folder", "tfrecord"):
         pack_again(kseq.export(tmp_path / "a", tmp_path / kind, format=kind), tmp_path / f"{kind}-again")
         assert checksums(tmp_path / f"{kind}-again") == checksums(tmp_path / "a")

@@ -1,5 +1,5 @@
 /* Preloaded into a process: one of its calls that change files below a folder fails, and no file is flushed again after a
- * flush of it failed. Built and driven by tests/faults.py. */
+ * flush of it failed. Built by tests/robustness/test_disk.py, driven by faults.py. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
-"""Lets one call after the other of a packing fail that writes to the disk, and looks at what that leaves.
+"""Makes the calls of a packing that write to the disk fail, one after the other, and checks what each failure leaves.
 
-Run by tests/test_disk.py with tests/faults.c preloaded: python tests/faults.py FOLDER writes|flushes
+Run by tests/robustness/test_disk.py with faults.c preloaded: python -m tests.helpers.faults FOLDER writes|flushes
 """
 
 from __future__ import annotations

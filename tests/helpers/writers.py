@@ -148,8 +148,8 @@ def write_zip(folder: Path, target: Path, per_file: int) -> Path:
 
 # Each with what `kseq.pack` must be told besides where it lies.
 WRITERS: Mapping[str, tuple[Callable[[Path, Path, int], Path], dict[str, Any]]] = {
-    "csv": (write_csv, {"split_column": "part"}),
-    "parquet": (write_parquet, {"split_column": "part"}),
+    "csv": (write_csv, {"columns": kseq.Columns(split="part")}),
+    "parquet": (write_parquet, {"columns": kseq.Columns(split="part")}),
     "webdataset": (write_tars, {}),
     "tfrecord": (write_tfrecords, {}),
     "array record": (write_array_records, {}),

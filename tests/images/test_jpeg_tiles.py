@@ -21,9 +21,11 @@ from kseq.images.codecs import encode_jpeg
 from kseq.images.crop_decoding import CropDecoder, EncodedImages
 from kseq.images.jpeg_tiles import TileCuts, choose_interval, find_tiles
 from kseq.images.rectangle import Rectangle
-from kseq.reading.dataset import ShardDataset
+from kseq.reading.dataset import sample_reader
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
+from kseq.training.transforms import AugmentationList
 from tests.helpers.photos import photo
 
 SAMPLINGS = {
@@ -81,6 +83,7 @@ def cases(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], Rectangle, tuple[int
     return data, (height, width), box, (max(1, box.height // shrink), max(1, box.width // shrink))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]))
 @example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Rectangle(0, 81, 1, 1), (1, 1)), color_mode="rgb")
@@ -201,6 +204,7 @@ def test_a_cut_is_a_jpeg_of_fewer_bytes_that_pillow_opens() -> None:
         image.load()
 
 
+@pytest.mark.slow
 def test_more_tiles_than_the_table_of_numbers_holds() -> None:
     data = encode_jpeg(photo(6, 2000, 2400), 50)
     box = Rectangle(1, 1, 1990, 2390)
@@ -233,13 +237,14 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(photo(number, 90 + 8 * (number % 5), 120 + 9 * (number % 3))).save(
             root / "photos" / "a" / f"{number}.png"
         )
-    kseq.pack(root / "photos", root / "packed", encoding="jpeg", workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("jpeg"), workers=0)
     return root / "packed"
 
 
 def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = kseq.ShardDataset(tiled)
-    maker = BatchMaker(dataset, ["image"], ImageSpec(32, 32), kseq.RandomResizedCrop(32, scale=(0.05, 1)), [kseq.RandomFlip()])
+    augmentations = AugmentationList([kseq.RandomResizedCrop(32, scale=(0.05, 1)), kseq.RandomFlip()])
+    maker = BatchMaker(dataset, ["image"], ImageSpec(32, 32), augmentations)
 
     def filled() -> np.ndarray:
         out = np.empty((96, 32, 32, 3), np.uint8)
@@ -251,8 +256,8 @@ def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(TileCuts, "cut", lambda self, number: cut.append(number) or make(self, number))
     with_tiles = filled()
     assert 40 < len(cut) < 96
-    find = ShardDataset.stored
-    monkeypatch.setattr(ShardDataset, "stored", lambda *args: find(*args)._replace(tiles=[NO_TILES] * 96))
+    find = LocatedSamples.encoded_images
+    monkeypatch.setattr(LocatedSamples, "encoded_images", lambda *args: find(*args)._replace(tiles=[NO_TILES] * 96))
     cut.clear()
     np.testing.assert_array_equal(filled(), with_tiles)
     assert not cut
@@ -260,9 +265,10 @@ def test_batches_do_not_depend_on_the_tiles(tiled: Path, monkeypatch: pytest.Mon
 
 def test_a_batch_names_the_sample_whose_tiles_are_damaged(tiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = kseq.ShardDataset(tiled, verify="never")
-    find = ShardDataset.stored
-    monkeypatch.setattr(ShardDataset, "stored", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
-    maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), kseq.RandomResizedCrop(8, scale=(0.1, 0.2)))
+    find = LocatedSamples.encoded_images
+    monkeypatch.setattr(LocatedSamples, "encoded_images", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
+    augmentations = AugmentationList([kseq.RandomResizedCrop(8, scale=(0.1, 0.2))])
+    maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), augmentations)
     with pytest.raises(
         DamagedError, match=r"shard-00000\.h5: row 4 \('a/.*'\): the record of its tiles does not go with its size"
     ):
@@ -277,7 +283,7 @@ def test_keep_profits_from_markers_that_are_there(tmp_path: Path, interval: int)
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert dataset.stored_bytes(0) == data
-    ((reader, _),) = dataset.places(np.array([0]))
+    ((reader, _),) = sample_reader(dataset).locate(np.array([0]))
     assert reader.array("image/tiles").size == (4 + 4 * 2 + 1 if interval else 0)
 
 

@@ -41,6 +41,7 @@ def theirs(
         return dict(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_interpolations_are_those_of_tensorflow(

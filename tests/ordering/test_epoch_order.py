@@ -98,6 +98,7 @@ def test_without_shuffle_the_order_is_that_of_the_split_in_every_epoch() -> None
     assert [epoch_of(order, epoch) for epoch in (0, 5)] == [list(range(10))] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 7, 8, 9, 16, 17, 100])
 def test_every_sample_comes_to_every_place_alike(size: int) -> None:
     """Chi-square over many keys, of the places and of which sample follows which."""
@@ -130,6 +131,7 @@ def test_large_orders_are_uniform_over_places_and_over_neighbours(size: int, key
     assert stats.chisquare(np.bincount(here * 16 // size, minlength=16)).pvalue > 1e-4
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     num_samples=st.integers(1, 300),
@@ -163,6 +165,7 @@ def asked_by(order: Order, epoch: int, numbers: Iterable[int]) -> list[np.ndarra
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(
     num_samples=st.integers(1, 300),

@@ -16,7 +16,7 @@ from scipy import stats
 from kseq.errors import ArgumentError
 from kseq.ordering.epoch_order import Order
 from kseq.ordering.permutation import permute_each
-from kseq.ordering.sampling import Proportions, RoundRobin, SampledOrder, Sampler, Shares, Weights, apportion
+from kseq.ordering.sampling import GroupSampler, Proportions, RoundRobin, SampledOrder, Sampler, WeightedSampler, apportion
 
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=6)
 
@@ -28,11 +28,11 @@ def groups_of(sizes: list[int]) -> np.ndarray:
 
 
 def alike(sizes: list[int], length: int, seed: int = 0) -> Sampler:
-    return Shares(groups_of(sizes), len(sizes), RoundRobin(len(sizes), length, seed), seed)
+    return GroupSampler(groups_of(sizes), len(sizes), RoundRobin(len(sizes), length, seed), seed)
 
 
 def mixed(sizes: list[int], quotas: np.ndarray, seed: int = 0) -> Sampler:
-    return Shares(groups_of(sizes), len(sizes), Proportions(quotas), seed)
+    return GroupSampler(groups_of(sizes), len(sizes), Proportions(quotas), seed)
 
 
 def drawn(law: Sampler, length: int, epoch: int) -> list[int]:
@@ -43,7 +43,7 @@ def drawn(law: Sampler, length: int, epoch: int) -> list[int]:
         seen.setdefault(position, []).append(turn)
     for each in seen.values():
         # Passes follow each other in time, points of weights do not.
-        assert (each if isinstance(law, Shares) else sorted(each)) == list(range(len(each)))
+        assert (each if isinstance(law, GroupSampler) else sorted(each)) == list(range(len(each)))
     return positions.tolist()
 
 
@@ -54,7 +54,7 @@ def spread(counts: Counter[int], things: Any) -> int:
 
 
 def check_passes(law: Sampler, groups: np.ndarray, length: int, epochs: int) -> list[list[int]]:
-    """The law of `Shares`, as its docstring says it; gives the epochs."""
+    """The law of `GroupSampler`, as its docstring says it; gives the epochs."""
     found = [drawn(law, length, epoch) for epoch in range(epochs)]
     members = [np.flatnonzero(groups == group).tolist() for group in range(groups.max() + 1)]
     total: Counter[int] = Counter()
@@ -146,7 +146,7 @@ WEIGHTS = st.lists(st.one_of(st.just(0.0), st.integers(1, 9).map(float), st.floa
 def test_each_sample_is_drawn_its_exact_share_rounded_down_or_up(
     weights: list[float], length: int, seed: int, epoch: int
 ) -> None:
-    counts = Counter(drawn(Weights(np.array(weights), length, seed), length, epoch))
+    counts = Counter(drawn(WeightedSampler(np.array(weights), length, seed), length, epoch))
     assert sum(counts.values()) == length
     total = sum(map(Fraction, weights))
     for position, weight in enumerate(weights):
@@ -163,7 +163,7 @@ def test_weights_are_what_is_expected_over_seeds() -> None:
     """Chi-square of the counts of one epoch, over many seeds: of the rounded parts, and of which of two is rounded up."""
     weights = np.array([0.5, 1.25, 2.25, 3, 0.7, 0.3, 2])
     exact, seeds = 10 * weights / weights.sum(), 1000
-    counts = np.array([np.bincount(drawn(Weights(weights, 10, seed), 10, 4), minlength=7) for seed in range(seeds)])
+    counts = np.array([np.bincount(drawn(WeightedSampler(weights, 10, seed), 10, 4), minlength=7) for seed in range(seeds)])
     for sample, share in enumerate(exact % 1):
         if share > 1e-9:
             ups = int((counts[:, sample] > exact[sample]).sum())
@@ -174,7 +174,7 @@ def test_over_the_epochs_what_was_rounded_down_is_rounded_up() -> None:
     weights = np.random.default_rng(1).random(40)
     exact, total = 30 * weights / weights.sum(), np.zeros(40)
     for epoch in range(400):
-        total += np.bincount(drawn(Weights(weights, 30, 7), 30, epoch), minlength=40)
+        total += np.bincount(drawn(WeightedSampler(weights, 30, 7), 30, epoch), minlength=40)
         # By chance alone it would be off by 10 after so many.
         assert np.abs(total - (epoch + 1) * exact).max() < 4
     assert stats.chisquare(total, 400 * exact).pvalue > 0.99
@@ -184,14 +184,14 @@ def test_over_the_epochs_what_was_rounded_down_is_rounded_up() -> None:
 def test_weights_of_any_size_are_proportions(weights: list[float]) -> None:
     largest = max(weights)
     exact = 10 * np.array([each / largest for each in weights]) / sum(each / largest for each in weights)
-    counts = np.bincount(drawn(Weights(np.array(weights), 10, 1), 10, 3), minlength=len(weights))
+    counts = np.bincount(drawn(WeightedSampler(np.array(weights), 10, 1), 10, 3), minlength=len(weights))
     assert (np.abs(counts - exact) < 1).all()
 
 
 LAWS = {
     "alike": lambda seed: alike([3, 9, 1, 30], 51, seed),
     "mixed": lambda seed: mixed([3, 9, 1, 30], np.array([25, 10, 10, 6]), seed),
-    "weights": lambda seed: Weights(np.arange(43.0), 51, seed),
+    "weights": lambda seed: WeightedSampler(np.arange(43.0), 51, seed),
 }
 
 
@@ -237,7 +237,7 @@ def test_repeats_of_a_selection_are_turns_of_their_own() -> None:
     order = Order(6, 6, True, 1, repeats=np.array([0, 0, 1, 2, 0, 1]))
     ((positions, turns),) = order.drawn_of(3, range(1))
     assert turns.tolist() == [[0, 0, 1, 2, 0, 1][position] for position in positions.tolist()]
-    law = Weights(np.ones(2), 6, 1)
+    law = WeightedSampler(np.ones(2), 6, 1)
     ((positions, turns),) = SampledOrder(6, 6, True, 1, repeats=np.array([0, 1]), law=law).drawn_of(0, range(1))
     assert sorted(turns.tolist()) == list(range(6))
     assert (turns % 2 == positions).all()
@@ -270,8 +270,8 @@ def test_permutations_with_keys_of_their_own_are_uniform(size: int) -> None:
 def test_a_law_over_a_million_samples_is_made_in_a_second_or_two() -> None:
     start = time.process_time()
     laws = [
-        Shares(np.arange(1_000_000) % 1000, 1000, RoundRobin(1000, 1_000_000, 1), 1),
-        Weights(np.arange(1_000_000.0), 1_000_000, 1),
+        GroupSampler(np.arange(1_000_000) % 1000, 1000, RoundRobin(1000, 1_000_000, 1), 1),
+        WeightedSampler(np.arange(1_000_000.0), 1_000_000, 1),
     ]
     assert time.process_time() - start < 4
     start = time.process_time()

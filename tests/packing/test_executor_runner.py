@@ -57,7 +57,13 @@ def loky() -> Executor:
 
 @pytest.mark.parametrize(
     "start",
-    [lambda: ThreadPoolExecutor(3), processes("fork"), processes("spawn"), processes("forkserver"), loky],
+    [
+        lambda: ThreadPoolExecutor(3),
+        *(
+            pytest.param(start, marks=pytest.mark.slow)
+            for start in (processes("fork"), processes("spawn"), processes("forkserver"), loky)
+        ),
+    ],
     ids=["threads", "fork", "spawn", "forkserver", "loky"],
 )
 def test_the_bytes_are_those_of_a_local_run_and_the_executor_goes_on(
@@ -94,7 +100,11 @@ def test_on_error_fail_stops_at_a_broken_image(source: Path, tmp_path: Path) -> 
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
 
 
-@pytest.mark.parametrize("start", [lambda: ThreadPoolExecutor(2), processes("spawn")], ids=["threads", "processes"])
+@pytest.mark.parametrize(
+    "start",
+    [lambda: ThreadPoolExecutor(2), pytest.param(processes("spawn"), marks=pytest.mark.slow)],
+    ids=["threads", "processes"],
+)
 def test_an_interrupted_run_ends_soon_and_can_be_resumed(
     source: Path, local: dict[str, bytes], tmp_path: Path, start: Callable[[], Executor]
 ) -> None:
@@ -109,6 +119,8 @@ def test_an_interrupted_run_ends_soon_and_can_be_resumed(
         with pytest.raises(KeyboardInterrupt):
             kseq.pack(source, tmp_path / "packed", executor=executor, progress=interrupt, **OPTIONS)
         assert time.monotonic() - stopped[0] < 5
+        # Tasks that the executor still held return at once.
+        assert executor.submit(os.getpid).result(4) > 0
         assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
         assert not (tmp_path / "packed/index.h5").exists()
         assert kseq.pack(source, tmp_path / "packed", executor=executor, resume=True, **OPTIONS).resumed > 0
@@ -133,7 +145,8 @@ class Strange(Executor):
 
 
 def test_workers_that_do_not_see_the_dataset_are_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kseq.packing.executor_runner._FILE_SEEN_AFTER", 0.1)
+    monkeypatch.setattr("kseq.packing.executor_runner._FILE_SEEN_AFTER", 0.01)
+    monkeypatch.setattr("kseq.packing.executor_runner._LOOK_EVERY", 0.01)
     with pytest.raises(
         ArgumentError, match=r"executor: a worker on \S+ does not see .*allowed are workers that share"
     ) as caught:
@@ -228,6 +241,7 @@ def cluster_without_nannies() -> Iterator[tuple[str, int]]:
                 worker.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [cluster_with_nannies, cluster_without_nannies])
 def test_a_dask_worker_that_is_killed_is_survived(
     source: Path, local: dict[str, bytes], tmp_path: Path, start: Callable[[], Any]

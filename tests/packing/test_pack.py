@@ -88,7 +88,9 @@ def test_keep_stores_the_jpeg_of_a_camera_that_holds_more_pictures_as_it_is(tmp_
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_raw_stores_decoded_and_resized_pixels(mixed: Path, tmp_path: Path, fit: str) -> None:
-    kseq.pack(mixed, tmp_path / "packed", encoding="raw", image_size=(20, 20), resize=fit, interpolation="bicubic", workers=0)
+    kseq.pack(
+        mixed, tmp_path / "packed", images=kseq.ImageSettings("raw", (20, 20), resize=fit, interpolation="bicubic"), workers=0
+    )
     dataset = kseq.ShardDataset(tmp_path / "packed")
     for number in range(len(dataset)):
         expected = np.empty((20, 20, 3), np.uint8)
@@ -100,12 +102,12 @@ def test_raw_stores_decoded_and_resized_pixels(mixed: Path, tmp_path: Path, fit:
 @pytest.mark.parametrize("encoding", ["keep", "raw"])
 def test_the_colour_mode_gives_the_channels(mixed: Path, tmp_path: Path, color_mode: str, channels: int, encoding: str) -> None:
     size = (30, 40) if encoding == "raw" else None
-    kseq.pack(mixed, tmp_path / "packed", encoding=encoding, image_size=size, color_mode=color_mode, workers=0)
+    kseq.pack(mixed, tmp_path / "packed", images=kseq.ImageSettings(encoding, size, color_mode=color_mode), workers=0)
     assert kseq.ShardDataset(tmp_path / "packed").read(range(6))["image"].shape == (6, 30, 40, channels)
 
 
 def test_jpeg_encodes_anew_and_shrinks(mixed: Path, tmp_path: Path) -> None:
-    kseq.pack(mixed, tmp_path / "packed", encoding="jpeg", max_side=20, quality=95, workers=0)
+    kseq.pack(mixed, tmp_path / "packed", images=kseq.ImageSettings("jpeg", max_side=20, quality=95), workers=0)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert {dataset.stored_bytes(number)[:2] for number in range(6)} == {b"\xff\xd8"}
     assert dataset.read(range(6))["image"].shape == (6, 15, 20, 3)
@@ -114,7 +116,8 @@ def test_jpeg_encodes_anew_and_shrinks(mixed: Path, tmp_path: Path) -> None:
 
 def test_jpeg_quality_changes_the_bytes(mixed: Path, tmp_path: Path) -> None:
     sizes = [
-        kseq.pack(mixed, tmp_path / str(quality), encoding="jpeg", quality=quality, workers=0).bytes for quality in (30, 95)
+        kseq.pack(mixed, tmp_path / str(quality), images=kseq.ImageSettings("jpeg", quality=quality), workers=0).bytes
+        for quality in (30, 95)
     ]
     assert sizes[0] < sizes[1]
 
@@ -125,14 +128,14 @@ def test_kept_photos_that_are_turned_are_read_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.fromarray(photo(0, 30, 40)).save(tmp_path / "photos/a/turned.jpg", exif=exif)
     for encoding, size in (("keep", None), ("raw", (40, 30)), ("jpeg", None)):
-        kseq.pack(tmp_path / "photos", tmp_path / encoding, encoding=encoding, image_size=size, workers=0)
+        kseq.pack(tmp_path / "photos", tmp_path / encoding, images=kseq.ImageSettings(encoding, size), workers=0)
         image = kseq.ShardDataset(tmp_path / encoding)[0]["image"]
         assert image.shape == (40, 30, 3)
         assert np.abs(image.astype(int) - np.rot90(photo(0, 30, 40), -1)).mean() < 10
 
 
 def test_no_check_leaves_the_decoding_out(mixed: Path, tmp_path: Path) -> None:
-    report = kseq.pack(mixed, tmp_path / "packed", check=False, workers=0)
+    report = kseq.pack(mixed, tmp_path / "packed", images=kseq.ImageSettings(check=False), workers=0)
     assert b"a/half.jpg" not in [each.path for each in report.rejected]
     assert report.packed == 7
 
@@ -140,7 +143,7 @@ def test_no_check_leaves_the_decoding_out(mixed: Path, tmp_path: Path) -> None:
 def test_an_image_that_does_not_fit_into_a_jpeg_is_left_out(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 2})
     Image.new("RGB", (1, 65_501)).save(tmp_path / "photos/a/tall.png")
-    report = kseq.pack(tmp_path / "photos", tmp_path / "packed", encoding="jpeg", workers=0)
+    report = kseq.pack(tmp_path / "photos", tmp_path / "packed", images=kseq.ImageSettings("jpeg"), workers=0)
     assert [each.path for each in report.rejected] == [b"a/tall.png"]
 
 
@@ -158,7 +161,10 @@ def test_what_is_no_image_is_told_apart_with_on_error_fail(tmp_path: Path) -> No
         kseq.pack(tmp_path / "photos", tmp_path / "packed", on_error="fail", workers=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"encoding": "raw", "image_size": (20, 20)}, {"encoding": "jpeg"}], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options", [{}, {"images": kseq.ImageSettings("raw", (20, 20))}, {"images": kseq.ImageSettings("jpeg")}], ids=str
+)
 def test_the_bytes_do_not_depend_on_the_workers_nor_on_the_run(mixed: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     for name, workers in (("one", 0), ("two", 0), ("three", 1), ("four", 3)):
         kseq.pack(mixed, tmp_path / name, val=0.3, shard_bytes=4000, workers=workers, **options)
@@ -177,14 +183,14 @@ def test_an_existing_dataset_is_refused_and_stays(photos: Path, tmp_path: Path) 
     kseq.pack(photos, tmp_path / "packed", workers=0)
     before = files(tmp_path / "packed")
     with pytest.raises(DatasetExistsError, match="a dataset lies there"):
-        kseq.pack(photos, tmp_path / "packed", encoding="jpeg", workers=0)
+        kseq.pack(photos, tmp_path / "packed", images=kseq.ImageSettings("jpeg"), workers=0)
     assert files(tmp_path / "packed") == before
 
 
 def test_overwrite_replaces_a_dataset(photos: Path, tmp_path: Path) -> None:
     kseq.pack(photos, tmp_path / "packed", shard_bytes=10_000, workers=0)
-    kseq.pack(photos, tmp_path / "packed", encoding="jpeg", workers=0, overwrite=True)
-    kseq.pack(photos, tmp_path / "new", encoding="jpeg", workers=0)
+    kseq.pack(photos, tmp_path / "packed", images=kseq.ImageSettings("jpeg"), workers=0, overwrite=True)
+    kseq.pack(photos, tmp_path / "new", images=kseq.ImageSettings("jpeg"), workers=0)
     assert files(tmp_path / "packed") == files(tmp_path / "new")
 
 
@@ -215,7 +221,7 @@ def test_overwriting_goes_on_where_an_overwriting_was_killed(photos: Path, tmp_p
     kseq.pack(photos, tmp_path / "packed", workers=0)
     shutil.copytree(tmp_path / "packed", tmp_path / ".kseq-new-packed")
     (tmp_path / ".kseq-new-packed/index.h5").unlink()
-    kseq.pack(photos, tmp_path / "packed", encoding="jpeg", overwrite=True, workers=0)
+    kseq.pack(photos, tmp_path / "packed", images=kseq.ImageSettings("jpeg"), overwrite=True, workers=0)
     assert kseq.ShardDataset(tmp_path / "packed").stored_bytes(0) != (photos / "cat/00000.jpg").read_bytes()
     assert [each.name for each in tmp_path.iterdir()] == ["packed"]
 
@@ -270,12 +276,8 @@ def test_a_split_whose_files_are_all_broken_is_left_out(tmp_path: Path) -> None:
         ({"val": 0.999}, "val=0.999: leaves no sample of 60 for train"),
         ({"seed": 1.5}, "seed=1.5: allowed is a whole number"),
         ({"shard_bytes": "64M"}, "shard_bytes='64M': allowed is a whole number"),
-        ({"encoding": "raw", "image_size": 16}, "image_size=16: allowed are two numbers"),
-        ({"encoding": "raw", "image_size": (16.5, 16)}, "allowed are two numbers"),
-        ({"encoding": "raw", "image_size": (10**6, 10**6)}, "allowed are 178956970 pixels"),
-        ({"encoding": "jpeg", "quality": "90"}, "quality='90': allowed is a whole number"),
-        ({"quality": 50}, "goes with encoding='jpeg'"),
-        ({"resize": "crop"}, "goes with image_size"),
+        ({"columns": {"label": "kind"}}, r"columns={'label': 'kind'}: allowed is a kseq.Columns"),
+        ({"images": "raw"}, "images='raw': allowed is a kseq.ImageSettings"),
     ],
 )
 def test_refuses_arguments_in_one_line(photos: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -286,7 +288,9 @@ def test_refuses_arguments_in_one_line(photos: Path, tmp_path: Path, options: di
 
 def test_numbers_of_numpy_are_numbers(photos: Path, tmp_path: Path) -> None:
     size = np.array([20, 16])
-    kseq.pack(photos, tmp_path / "packed", encoding="raw", image_size=size, seed=np.int64(3), val=np.float32(0.1), workers=0)
+    kseq.pack(
+        photos, tmp_path / "packed", images=kseq.ImageSettings("raw", size), seed=np.int64(3), val=np.float32(0.1), workers=0
+    )
     assert kseq.ShardDataset(tmp_path / "packed").fields["image"].shape == (20, 16, 3)
 
 
@@ -338,11 +342,13 @@ def test_a_plain_script_needs_no_guard(photos: Path, tmp_path: Path) -> None:
 
 GROWTH = """
 import resource, sys, kseq
-kseq.pack(sys.argv[1], sys.argv[2], encoding="raw", image_size=(256, 256), shard_bytes=16 << 20, workers=0)
+images = kseq.ImageSettings("raw", (256, 256))
+kseq.pack(sys.argv[1], sys.argv[2], images=images, shard_bytes=16 << 20, workers=0)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, run_python: Run) -> None:
     peaks = []
     for count in (150, 1200):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError
 from kseq.packing.plan import Plan, make_plan
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import SourceImage
 from kseq.sources.folder import FolderSource
 
@@ -25,7 +25,7 @@ def source(counts: list[int], num_bytes: int = 1000, split: str | None = None) -
 
 
 def plan(counts: list[int], fractions: dict[str, float] | None = None, **options: Any) -> Plan:
-    return make_plan(source(counts), Settings(), fractions or {}, **options)
+    return make_plan(source(counts), ImageSettings(), fractions or {}, **options)
 
 
 def by_class(made: Plan, split: str) -> Counter[int]:
@@ -82,7 +82,7 @@ def test_the_seed_draws_the_splits() -> None:
 
 def test_splits_of_the_folders_stay_and_shares_are_taken_from_train() -> None:
     images = [*source([10], split="train").images, *source([10], split="test").images]
-    made = make_plan(FolderSource("photos", ("0",), images), Settings(), {"val": 0.5})
+    made = make_plan(FolderSource("photos", ("0",), images), ImageSettings(), {"val": 0.5})
     assert Counter(made.splits) == {"train": 5, "val": 5, "test": 10}
 
 
@@ -97,7 +97,7 @@ def test_splits_of_the_folders_stay_and_shares_are_taken_from_train() -> None:
 )
 def test_refuses_shares_that_cannot_be(fractions: dict[str, float], split: str | None, words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
-        make_plan(source([10], split=split), Settings(), fractions)
+        make_plan(source([10], split=split), ImageSettings(), fractions)
 
 
 def test_shards_are_about_as_large_as_asked_and_hold_every_image_once() -> None:
@@ -116,12 +116,12 @@ def test_a_single_image_may_be_larger_than_a_shard() -> None:
     ("total", "shards"), [(7 * MEBIBYTE, 1), (80 * MEBIBYTE, 10), (400 * MEBIBYTE, 16), (5120 * MEBIBYTE, 20)]
 )
 def test_small_collections_are_cut_for_all_cores_but_not_into_crumbs(total: int, shards: int) -> None:
-    made = make_plan(source([total // (MEBIBYTE // 8)], MEBIBYTE // 8), Settings(), {})
+    made = make_plan(source([total // (MEBIBYTE // 8)], MEBIBYTE // 8), ImageSettings(), {})
     assert shards <= made.num_shards <= shards + 1
 
 
 def test_raw_shards_are_measured_in_pixels() -> None:
-    made = make_plan(source([100]), Settings("raw", (10, 10)), {}, shard_bytes=3000)
+    made = make_plan(source([100]), ImageSettings("raw", (10, 10)), {}, shard_bytes=3000)
     assert made.num_shards == 10
 
 
@@ -132,9 +132,9 @@ def test_the_dataset_id_changes_with_all_that_decides_the_bytes() -> None:
         plan([5, 5], {"val": 0.2}),
         plan([5, 5], {"val": 0.2}, seed=1),
         plan([5, 5], shard_bytes=3000),
-        make_plan(source([5, 5], 1001), Settings(), {}),
+        make_plan(source([5, 5], 1001), ImageSettings(), {}),
         *(
-            make_plan(source([5, 5]), Settings(**options), {})
+            make_plan(source([5, 5]), ImageSettings(**options), {})
             for options in (
                 {"encoding": "raw", "image_size": (4, 4)},
                 {"encoding": "raw", "image_size": (4, 5)},
@@ -174,7 +174,7 @@ def test_the_dataset_id_changes_with_all_that_decides_the_bytes() -> None:
 )
 def test_refuses_settings_that_do_not_go_together(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
-        Settings(**options)
+        ImageSettings(**options)
 
 
 def test_refuses_shards_of_no_size() -> None:

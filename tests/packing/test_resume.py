@@ -48,6 +48,8 @@ def start(source: Path, target: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, *map(str, arguments)],
         start_new_session=True,
+        # A program that was started in the background by a shell ignores it, and so do all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -79,7 +81,7 @@ def resume(source: Path, target: Path) -> kseq.PackReport:
     return kseq.pack(source, target, val=0.2, shard_bytes=SHARD_BYTES, workers=0, resume=True)
 
 
-@pytest.mark.parametrize("whole", [1, 2, 5, 10, 20])
+@pytest.mark.parametrize("whole", [2, *(pytest.param(whole, marks=pytest.mark.slow) for whole in (1, 5, 10, 20))])
 def test_a_run_killed_after_some_shards_resumes_to_the_same_bytes(
     source: Path, unkilled: dict[str, bytes], tmp_path: Path, whole: int
 ) -> None:
@@ -93,6 +95,7 @@ def test_a_run_killed_after_some_shards_resumes_to_the_same_bytes(
     assert files(tmp_path / "packed") == unkilled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_run_killed_at_any_time_resumes_to_the_same_bytes(
     source: Path, unkilled: dict[str, bytes], tmp_path: Path, seed: int
@@ -106,6 +109,7 @@ def test_a_run_killed_at_any_time_resumes_to_the_same_bytes(
     assert files(tmp_path / "packed") == unkilled
 
 
+@pytest.mark.slow
 def test_a_parent_killed_alone_takes_its_workers_along(source: Path, unkilled: dict[str, bytes], tmp_path: Path) -> None:
     process = start(source, tmp_path / "packed")
     wait_for_shards(process, tmp_path / "packed", 2)
@@ -145,7 +149,9 @@ def test_an_unfinished_packing_is_refused_without_resume_and_says_so(
     assert files(tmp_path / "packed") == before
 
 
-@pytest.mark.parametrize("options", [{"val": 0.3}, {"seed": 1}, {"encoding": "jpeg"}, {"shard_bytes": 10_000}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"val": 0.3}, {"seed": 1}, {"images": kseq.ImageSettings("jpeg")}, {"shard_bytes": 10_000}], ids=str
+)
 def test_resume_with_other_settings_is_refused_and_loses_nothing(
     source: Path, unkilled: dict[str, bytes], tmp_path: Path, options: dict[str, Any]
 ) -> None:
@@ -164,7 +170,7 @@ def test_resume_of_a_whole_dataset_with_other_settings_says_which(source: Path, 
     with pytest.raises(
         DatasetExistsError, match="packed: was packed from .* settings: encoding was 'keep', now it is 'raw'; image_s"
     ):
-        kseq.pack(source, tmp_path / "packed", workers=0, resume=True, encoding="raw", image_size=(8, 8))
+        kseq.pack(source, tmp_path / "packed", workers=0, resume=True, images=kseq.ImageSettings("raw", (8, 8)))
     assert files(tmp_path / "packed") == before
 
 
@@ -176,6 +182,7 @@ def test_resume_from_another_source_is_refused(source: Path, unkilled: dict[str,
     assert files(tmp_path / "packed") == before
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled: dict[str, bytes], tmp_path: Path) -> None:
     process = start(source, tmp_path / "packed")
     wait_for_shards(process, tmp_path / "packed", 1)
@@ -192,6 +199,7 @@ def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled:
     assert files(tmp_path / "packed") == unkilled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "words"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )

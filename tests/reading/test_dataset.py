@@ -25,6 +25,7 @@ from PIL import Image
 import kseq
 from kseq import errors
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, OutOfRangeError
+from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
 from tests.helpers.photos import numbered_pixels, numbers_of, photo, write_numbered
 
@@ -67,7 +68,7 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """640 numbered samples in 64 shards."""
     root = tmp_path_factory.mktemp("many")
     write_numbered(root / "photos", {"a": 320, "b": 320})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), shard_bytes=10 * 52, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=10 * 52, workers=0)
     assert len(list((root / "packed").glob("shard-*"))) == 64
     return root / "packed"
 
@@ -76,7 +77,7 @@ numbers = st.lists(st.integers(0, 99), max_size=60)
 
 
 def stored_pixels(dataset: kseq.ShardDataset, sample_id: int) -> np.ndarray:
-    ((reader, row),) = dataset.places(np.array([sample_id]))
+    ((reader, row),) = sample_reader(dataset).locate(np.array([sample_id]))
     return reader.array("image")[row]
 
 
@@ -92,7 +93,7 @@ def test_a_read_is_numpy_indexing(raw: kseq.ShardDataset, raw_images: np.ndarray
 def test_the_fast_path_is_the_plain_path(raw: kseq.ShardDataset, ids: list[int]) -> None:
     sample_ids = np.array(ids, np.int64)
     gathered = np.empty((len(ids), 4, 4, 3), np.uint8)
-    raw.gather("image", sample_ids, gathered)
+    sample_reader(raw).locate(sample_ids).gather("image", gathered)
     plain = [stored_pixels(raw, sample_id) for sample_id in ids]
     np.testing.assert_array_equal(gathered, np.array(plain, np.uint8).reshape(gathered.shape))
 
@@ -208,7 +209,7 @@ def test_iterating_gives_every_sample_once_in_order(numbered: Path) -> None:
 
 def test_a_dataset_describes_itself(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered, "val")
-    assert dataset.classes == ("a", "b", "c")
+    assert dataset.class_names == ("a", "b", "c")
     assert dataset.splits == {"train": 80, "val": 20}
     assert dataset.fields == {
         "image": Field("image", "image", False, "|u1", (4, 4, 3)),
@@ -276,7 +277,7 @@ def test_out_of_range_within_a_split_names_its_length(numbered: Path, call: str)
 def test_refuses_ids_that_are_no_whole_numbers_in_one_dimension(raw: kseq.ShardDataset, ids: Any, found: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         raw.read(ids)
-    assert str(caught.value) == f"ids are {found}, allowed are whole numbers in one dimension"
+    assert str(caught.value) == f"positions are {found}, allowed are whole numbers in one dimension"
 
 
 @pytest.mark.parametrize("number", [1.0, "a", None, slice(3)])
@@ -313,7 +314,7 @@ def test_an_unknown_verify_names_those_allowed(numbered: Path) -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        len, list, lambda each: each[0], lambda each: each.read([0]), lambda each: each.read([]), lambda each: each.classes,
+        len, list, lambda each: each[0], lambda each: each.read([0]), lambda each: each.read([]), lambda each: each.class_names,
         lambda each: each.fields, lambda each: each.splits, lambda each: each.digest, lambda each: each.source(0),
         lambda each: each.stored_bytes(0), lambda each: each.rejected(), lambda each: stored_pixels(each, 0), pickle.dumps,
     ],
@@ -384,7 +385,7 @@ def test_no_h5py_call_is_on_the_way_of_a_batch(
             monkeypatch.setattr(thing, name, no_h5py, raising=False)
     ids = np.random.default_rng(1).integers(0, 100, 300)
     np.testing.assert_array_equal(dataset.read(ids)["image"], raw_images[ids])
-    assert len(dataset._shards._open) == min(most, 7)
+    assert len(sample_reader(dataset).collection.shards._open) == min(most, 7)
 
 
 def read_randomly(dataset: kseq.ShardDataset, serial: np.ndarray, seed: int, reads: int) -> int:
@@ -398,6 +399,7 @@ def read_randomly(dataset: kseq.ShardDataset, serial: np.ndarray, seed: int, rea
     return equal
 
 
+@pytest.mark.slow
 def test_threads_and_processes_at_once_read_what_one_reads(many_shards: Path) -> None:
     dataset = kseq.ShardDataset(many_shards)
     serial = np.concatenate([dataset.read([number])["image"] for number in range(640)])
@@ -416,7 +418,7 @@ def test_threads_that_close_each_others_shards_read_what_one_reads(many_shards: 
     with ThreadPoolExecutor(8) as threads:
         jobs = [threads.submit(read_randomly, dataset, serial, seed, 8) for seed in range(8)]
         assert sum(job.result(60) for job in jobs) == 8 * 8 * 50
-    assert len(dataset._shards._open) <= 3
+    assert len(sample_reader(dataset).collection.shards._open) <= 3
 
 
 def test_threads_decode_what_one_decodes(packed_photos: Path) -> None:
@@ -523,6 +525,7 @@ check(dataset, 11, 20)
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("arguments", [(), ("few",)], ids=["all-open", "few-open"])
 def test_a_forked_child_reads_while_threads_of_its_parent_read(many_shards: Path, run_python: Run, arguments: tuple) -> None:
@@ -534,8 +537,9 @@ def test_a_forked_child_may_close_while_the_lock_of_its_parent_is_held(many_shar
     code = """
 import os, sys
 import kseq
+from kseq.reading.dataset import sample_reader
 dataset = kseq.ShardDataset(sys.argv[1])
-with dataset._shards._lock:
+with sample_reader(dataset).collection.shards._lock:
     process = os.fork()
     if process == 0:
         dataset.close()
@@ -576,4 +580,4 @@ def test_opening_starts_no_thread_and_opens_no_shard(numbered: Path) -> None:
     before = threading.active_count()
     dataset = kseq.ShardDataset(numbered)
     assert threading.active_count() == before
-    assert not dataset._shards._open
+    assert not sample_reader(dataset).collection.shards._open

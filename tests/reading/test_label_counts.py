@@ -48,18 +48,15 @@ def topical(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row = {"image": f"photos/x/{number:05d}.png", "topics": topics, "boxes": boxes, "kinds": kinds, "words": str(number)}
         lines.append(json.dumps({**row, "height": number}))
     (root / "all.jsonl").write_text("\n".join(lines))
-    columns: dict[str, Any] = {"boxes": "boxes", "box_labels": "kinds", "text": "words"}
+    columns = kseq.Columns(label="", targets=["topics", "height"], boxes="boxes", box_labels="kinds", text="words")
     kseq.pack(
         root / "all.jsonl",
         root / "packed",
-        label="",
-        targets={"topics": "topics", "height": "height"},
-        encoding="raw",
-        image_size=(8, 8),
+        columns=columns,
+        images=kseq.ImageSettings("raw", (8, 8)),
         val=0.2,
         shard_bytes=2_000,
         workers=0,
-        **columns,
     )
     return root / "packed"
 
@@ -112,7 +109,7 @@ def test_samples_that_are_named_get_their_labels_and_others_keep_theirs(packed: 
     assert labels(packed) == [changed.get(number, label) for number, label in enumerate(old)]
     dataset = kseq.ShardDataset(packed)
     assert dataset.read([0, 99, 5])["image"][:, 0, 0, 0].tolist() == [0, 99, 5]
-    assert dataset.index.changes == ("relabel 4 samples by 'new.csv'",)
+    assert dataset.changes == ("relabel 4 samples by 'new.csv'",)
     with kseq.ShardSequence(packed, "all", batch_size=100) as sequence:
         assert sequence[0][1].tolist() == labels(packed)
     undone(packed, before)
@@ -140,7 +137,7 @@ def test_a_typing_error_is_refused_unless_new_classes_are_asked_for(packed: Path
     report = kseq.relabel(packed, file, add_classes=True)
     assert report.added == ("zebra", "ab")
     assert report.moves == [("a", "zebra", 2), ("a", "ab", 1)]
-    assert kseq.ShardDataset(packed).classes == (*CLASSES, "zebra", "ab")
+    assert kseq.ShardDataset(packed).class_names == (*CLASSES, "zebra", "ab")
     assert labels(packed)[3:7] == [3, 4, 3, 0]
     assert [len(kseq.ShardDataset(packed).where(label=name)) for name in ("zebra", "ab", "a")] == [2, 1, 47]
     undone(packed, before)
@@ -149,7 +146,7 @@ def test_a_typing_error_is_refused_unless_new_classes_are_asked_for(packed: Path
 def test_a_class_that_is_called_like_a_number_is_never_taken_for_one(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"10": 2, "1": 2, "x": 2})
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
-    assert kseq.ShardDataset(tmp_path / "packed").classes == ("1", "10", "x")
+    assert kseq.ShardDataset(tmp_path / "packed").class_names == ("1", "10", "x")
     kseq.relabel(tmp_path / "packed", write(tmp_path / "new.csv", "id,label", "5,1"))
     assert labels(tmp_path / "packed") == [0, 0, 1, 1, 2, 0]
     with pytest.raises(SourceError, match="row 1: there is no class '0'"):
@@ -173,8 +170,8 @@ def test_several_labels_are_changed_as_one_is(objects: Path, tmp_path: Path) -> 
     assert named(objects, "topics") == [changed.get(number, value) for number, value in enumerate(old)]
     dataset = kseq.ShardDataset(objects)
     # Samples have no label: the dataset's classes are those of the first field that has some.
-    assert dataset.classes == dataset.fields["topics"].class_names == ("garden", "summer", "weg", "nëw")
-    assert dataset.index.changes == ("relabel topics, 3 samples by 'new.csv', new classes 'nëw'",)
+    assert dataset.class_names == dataset.fields["topics"].class_names == ("garden", "summer", "weg", "nëw")
+    assert dataset.changes == ("relabel topics, 3 samples by 'new.csv', new classes 'nëw'",)
     with kseq.ShardSequence(objects, "all", batch_size=30, targets={"topics": "topics"}) as sequence:
         assert sequence[0][1]["topics"].sum(axis=1).tolist() == [len(each) for each in named(objects, "topics")]
     undone(objects, before)
@@ -216,6 +213,7 @@ def test_what_cannot_be_relabelled_is_refused_in_one_line(
     assert files(packed) == before
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.dictionaries(st.integers(0, 99), st.sampled_from(["a", "b", "c", "d"]), min_size=1), max_size=3))
 def test_labels_are_those_of_the_last_time_that_a_file_named_the_sample(
@@ -236,9 +234,10 @@ def test_labels_are_those_of_the_last_time_that_a_file_named_the_sample(
         assert [each.samples for each in report.moves] == sorted(wanted.values(), reverse=True)
         names = now
     dataset = kseq.ShardDataset(packed)
-    assert [dataset.classes[label] for label in labels(packed)] == names
+    assert [dataset.class_names[label] for label in labels(packed)] == names
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(data=st.data())
 def test_other_values_for_some_samples_are_what_a_list_would_hold(data: st.DataObject) -> None:
@@ -269,9 +268,9 @@ def test_a_class_gets_another_name_and_keeps_its_samples(packed: Path) -> None:
     report = kseq.rename_class(packed, "b", "ünïque \udcff")
     assert (report.number, report.class_names) == (1, ("a", "ünïque \udcff", "c"))
     dataset = kseq.ShardDataset(packed)
-    assert dataset.classes == report.class_names
+    assert dataset.class_names == report.class_names
     assert labels(packed) == old
-    assert dataset.index.changes == ("rename-class 'b' to 'ünïque \\udcff'",)
+    assert dataset.changes == ("rename-class 'b' to 'ünïque \\udcff'",)
     undone(packed, before)
 
 
@@ -280,10 +279,10 @@ def test_a_class_of_several_labels_gets_another_name(objects: Path) -> None:
     kseq.rename_class(objects, "bee", "wasp", field="labels")
     assert named(objects, "labels") == [["wasp" if name == "bee" else name for name in each] for each in old]
     # Not the first field that has classes.
-    assert kseq.ShardDataset(objects).classes == ("garden", "summer", "weg")
+    assert kseq.ShardDataset(objects).class_names == ("garden", "summer", "weg")
     undone(objects, before)
     kseq.rename_class(objects, "weg", "path", field="topics")
-    assert kseq.ShardDataset(objects).classes == ("garden", "summer", "path")
+    assert kseq.ShardDataset(objects).class_names == ("garden", "summer", "path")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +315,7 @@ def test_a_table_of_numbers_is_a_field_like_those_that_were_packed(packed: Path,
     np.testing.assert_array_equal(dataset.values("height"), np.array([number * 0.1 for number in range(100)], "<f4"))
     with kseq.ShardSequence(packed, "val", batch_size=20, shuffle=False, targets={"height": "height"}) as val:
         np.testing.assert_allclose(val[0][1]["height"], val.sample_ids(0) * 0.1, rtol=1e-6)
-    assert dataset.index.changes == ("add-field height (numbers) from 'heights.csv'",)
+    assert dataset.changes == ("add-field height (numbers) from 'heights.csv'",)
     undone(packed, before)
 
 
@@ -325,8 +324,8 @@ CELLS: dict[str, tuple[Callable[[int], Any], dict[str, Any]]] = {
     "lists": (lambda number: [0.5] * (number % 3), {}),
     "whole": (lambda number: 10**17 + number, {}),
     "topics": (lambda number: ["x", "ü"][: number % 3], {}),
-    "caption": (lambda number: f" {number}\n" * (number % 2), {"content": "text"}),
-    "importance": (lambda number: number / 2, {"content": "weight"}),
+    "caption": (lambda number: f" {number}\n" * (number % 2), {"kind": "text"}),
+    "importance": (lambda number: number / 2, {"kind": "sample_weight"}),
 }
 
 
@@ -336,15 +335,16 @@ def test_every_kind_of_field_is_what_packing_makes_of_the_same_cells(tmp_path: P
     write_numbered(tmp_path / "photos", {"a": 12})
     lines = [json.dumps({"path": f"photos/a/{number:05d}.png", "label": "a", name: cell(number)}) for number in range(12)]
     table = write(tmp_path / "all.jsonl", *lines)
-    content = options.get("content")
-    packing: dict[str, Any] = {content: name} if content else {"targets": {name: name}}
-    kseq.pack(table, tmp_path / "with", workers=0, **packing)
+    kind = options.get("kind")
+    field_name = kind or name
+    columns = kseq.Columns(**({kind: name} if kind else {"targets": name}))
+    kseq.pack(table, tmp_path / "with", columns=columns, workers=0)
     kseq.pack(table, tmp_path / "without", workers=0)
-    kseq.add_field(tmp_path / "without", content or name, table, column=name, content=content)
+    kseq.add_field(tmp_path / "without", field_name, table, column=name, kind=kind)
     expected, found = (kseq.ShardDataset(tmp_path / each) for each in ("with", "without"))
     assert found.fields == expected.fields
     for number in range(12):
-        assert found.stored_bytes(number, content or name) == expected.stored_bytes(number, content or name)
+        assert found.stored_bytes(number, field_name) == expected.stored_bytes(number, field_name)
 
 
 def test_a_label_where_there_is_none_makes_a_dataset_of_classes(objects: Path, tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_a_label_where_there_is_none_makes_a_dataset_of_classes(objects: Path, t
     assert report.class_names == ("a", "even")
     dataset = kseq.ShardDataset(objects)
     assert list(dataset.fields)[:2] == ["image", "label"]
-    assert dataset.classes == ("a", "even")
+    assert dataset.class_names == ("a", "even")
     assert labels(objects) == [1 - number % 2 for number in range(30)]
     with kseq.ShardSequence(objects, "all", batch_size=30) as sequence:
         assert sequence[0][1].tolist() == labels(objects)
@@ -372,7 +372,7 @@ def test_an_array_has_a_row_for_each_sample_id(packed: Path, objects: Path, tmp_
     undone(packed, before)
     np.save(tmp_path / "new.npy", np.arange(100, dtype=">u2"))
     assert kseq.add_field(packed, "order", tmp_path / "new.npy").field.dtype == "<i8"
-    assert kseq.add_field(packed, "weight", tmp_path / "new.npy", content="weight").field.dtype == "<f4"
+    assert kseq.add_field(packed, "weight", tmp_path / "new.npy", kind="sample_weight").field.dtype == "<f4"
     np.testing.assert_array_equal(kseq.ShardDataset(packed).values("order"), np.arange(100))
     np.save(tmp_path / "new.npy", np.arange(30) % 3 * 5)
     assert kseq.add_field(objects, "label", tmp_path / "new.npy").class_names == ("0", "5", "10")
@@ -446,7 +446,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     np.testing.assert_array_equal(kseq.ShardDataset(objects).values("height"), np.arange(60).reshape(30, 2))
     assert kseq.verify(objects).damaged == []
     kseq.undo(objects)
-    assert kseq.ShardDataset(objects).fields["height"].content == "multi_label"
+    assert kseq.ShardDataset(objects).fields["height"].kind == "multi_label"
     assert files(objects).keys() == before.keys()
 
 
@@ -455,15 +455,15 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     [
         ("Height", ["1"], {}, "field name 'Height': allowed are lower-case letters"),
         ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq pack alone: take another name"),
-        ("mask", ["1"], {"content": "mask"}, "content='mask': allowed is text, weight, or none"),
-        ("label", ["1"], {"content": "text"}, "content='text': allowed is none for the label"),
+        ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is text, sample_weight, or none"),
+        ("label", ["1"], {"kind": "text"}, "kind='text': allowed is none for the label"),
         ("height", ["1"], {"class_names": ["a"]}, "class_names: goes with the field 'label', found 'height'"),
         ("height", ["1", "nan"], {}, r"new.csv: row 2 has nan, allowed are finite numbers"),
         ("height", ["1", ""], {}, r"new.csv: row 2 has no number"),
         (
             "importance",
             ["1", "-1"],
-            {"content": "weight"},
+            {"kind": "sample_weight"},
             r"new.csv: row 2 has weight -1, allowed are finite numbers of 0 or more",
         ),
         ("height", ["1"], {"default": "inf"}, r"default='inf': has inf, allowed are finite numbers"),

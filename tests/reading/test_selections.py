@@ -22,6 +22,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
+from kseq.reading.dataset import reopen, sample_reader
 from tests.helpers.photos import numbers_of, write_numbered
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -40,7 +41,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 other samples of the same classes and sizes; their pixels say 0 to 23, too. Train has 18."""
     root = tmp_path_factory.mktemp("second")
     write_numbered(root / "photos", {"a": 4, "b": 8, "c": 12})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), val=0.25, shard_bytes=300, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), val=0.25, shard_bytes=300, workers=0)
     return root / "packed"
 
 
@@ -64,8 +65,8 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> kseq.ShardDataset:
     (folder / "table.jsonl").write_text("\n".join(map(json.dumps, rows)))
     targets = {name: name for name in ("height", "age", "at", "topics")}
     kseq.pack(
-        folder / "table.jsonl", folder / "packed", encoding="raw", image_size=(8, 8), workers=0,
-        label="kind", targets=targets, text="text", boxes="boxes", shard_bytes=500,
+        folder / "table.jsonl", folder / "packed", images=kseq.ImageSettings("raw", (8, 8)), workers=0,
+        columns=kseq.Columns(label="kind", targets=targets, text="text", boxes="boxes"), shard_bytes=500,
     )  # fmt: skip
     return kseq.ShardDataset(folder / "packed")
 
@@ -220,7 +221,7 @@ def test_selections_share_their_open_shards(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
     selected = dataset.where(label="b").take(range(10))
     selected.read(range(10))
-    assert selected._shards is dataset._shards
+    assert sample_reader(selected).collection.shards is sample_reader(dataset).collection.shards
 
 
 def test_closing_one_closes_no_other(numbered: Path) -> None:
@@ -260,7 +261,7 @@ def test_a_pickled_selection_reads_the_same_in_a_process_started_afresh(
     if joined:
         selected = selected.concat(kseq.ShardDataset(second).take([23, 0]))
     copy = pickle.loads(pickle.dumps(selected))
-    assert (ids_of(copy), copy.digest, copy.classes) == (ids_of(selected), selected.digest, selected.classes)
+    assert (ids_of(copy), copy.digest, copy.class_names) == (ids_of(selected), selected.digest, selected.class_names)
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         images = executor.submit(kseq.ShardDataset.read, selected, range(len(selected))).result(60)["image"]
     assert numbers_of(images).tolist() == [70, 3, 3, 99] + [23, 0] * joined
@@ -281,12 +282,13 @@ def test_a_forked_child_reads_selections_and_joined_datasets(numbered: Path, sec
     code = """
 import os, sys
 import kseq
+from kseq.reading.dataset import reopen, sample_reader
 from tests.helpers.photos import numbers_of
 dataset = kseq.ShardDataset(sys.argv[1])
 selected = dataset.where(label="c")
 joined = selected.concat(kseq.ShardDataset(sys.argv[2]))
 joined.read(range(len(joined)))
-with dataset._shards._lock:
+with sample_reader(dataset).collection.shards._lock:
     process = os.fork()
     if process == 0:
         status = 1
@@ -322,7 +324,7 @@ def test_joined_datasets_read_as_their_arrays_in_a_row(whole: kseq.ShardDataset,
 
 def test_many_datasets_join_in_any_grouping(numbered: Path, second: Path, tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 1, "b": 2, "c": 3})
-    kseq.pack(tmp_path / "photos", tmp_path / "packed", encoding="raw", image_size=(4, 4), workers=0)
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     one, two, three = (kseq.ShardDataset(path) for path in (numbered, second, tmp_path / "packed"))
     left, right = one.concat(two).concat(three), one.concat(two.concat(three))
     assert ids_of(left) == ids_of(right) == list(range(130))
@@ -338,7 +340,7 @@ def test_samples_of_the_same_dataset_keep_their_ids(numbered: Path, second: Path
     both = val.concat(train)
     assert ids_of(both) == ids_of(val) + ids_of(train)
     assert both.split is None and train.concat(train).split == "train"
-    assert len(both.collection.indexes) == 1
+    assert len(sample_reader(both).collection.indexes) == 1
     again = kseq.ShardDataset(second).concat(train).concat(val)
     assert ids_of(again) == [*range(24), *(24 + number for number in ids_of(train) + ids_of(val))]
 
@@ -352,13 +354,13 @@ def test_joined_encoded_images_may_differ_in_size(tmp_path: Path) -> None:
     assert (small.fields["image"].shape, joined.fields["image"].shape) == ((6, 6, 3), (None, None, 3))
     images = joined.read(range(6))["image"]
     assert [image.shape for image in images] == [(6, 6, 3)] * 3 + [(9, 9, 3)] * 3
-    assert joined.sizes("image", np.arange(6)).tolist() == [[6, 6]] * 3 + [[9, 9]] * 3
+    assert sample_reader(joined).locate(np.arange(6)).sizes("image").tolist() == [[6, 6]] * 3 + [[9, 9]] * 3
 
 
 def test_joined_ragged_fields_come_in_the_order_asked(rich: kseq.ShardDataset, tmp_path: Path) -> None:
     shutil.copytree(rich.path, tmp_path / "copy")
     joined = rich.take([0, 1]).concat(kseq.ShardDataset(tmp_path / "copy").take([2, 3]))
-    assert len(joined.collection.indexes) == 2
+    assert len(sample_reader(joined).collection.indexes) == 2
     assert joined.read([3, 0, 2, 1])["text"] == ["", "a", "é", "b"]
     assert [each.tolist() for each in joined.values("topics")] == [[2, 0], [], [0], [2]]
 
@@ -372,10 +374,10 @@ def packed(folder: Path, counts: dict[str, int], **options: Any) -> kseq.ShardDa
 @pytest.mark.parametrize(
     ("counts", "options", "words"),
     [
-        ({"a": 1, "b": 1}, {"encoding": "raw", "image_size": (4, 4)}, "class 2 is none, in {path} it is 'c'"),
-        ({"a": 1, "b": 1, "d": 1}, {"encoding": "raw", "image_size": (4, 4)}, "class 2 is 'd', in {path} it is 'c'"),
+        ({"a": 1, "b": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, "class 2 is none, in {path} it is 'c'"),
+        ({"a": 1, "b": 1, "d": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, "class 2 is 'd', in {path} it is 'c'"),
         (
-            {"a": 1, "b": 1, "c": 1}, {"encoding": "raw", "image_size": (8, 8)},
+            {"a": 1, "b": 1, "c": 1}, {"images": kseq.ImageSettings("raw", (8, 8))},
             "field 'image' is image, raw pixels, 8 x 8, 3 channels, in {path} it is image, raw pixels, 4 x 4, 3 channels",
         ),
         (
@@ -411,14 +413,14 @@ def test_joined_datasets_describe_themselves(numbered: Path, second: Path) -> No
     assert joined.path == f"{numbered} + {second}"
     assert repr(joined) == f"<ShardDataset '{numbered} + {second}' train: 98 samples>"
     assert joined.splits == {"train": 98, "val": 26}
-    assert (joined.rejected(), joined.classes) == ([], ("a", "b", "c"))
-    with pytest.raises(ArgumentError, match="these are 2 datasets, each has an index of its own"):
-        _ = joined.index
+    assert (joined.rejected(), joined.class_names) == ([], ("a", "b", "c"))
+    with pytest.raises(ArgumentError, match="these are 2 datasets, each has splits of its own"):
+        joined.split_ids("train")
     assert repr(joined.take([3])).endswith("train: 1 samples>")
 
 
 def test_damage_in_a_joined_dataset_names_its_file(numbered: Path, tmp_path: Path) -> None:
-    other = packed(tmp_path, {"a": 1, "b": 1, "c": 1}, encoding="raw", image_size=(4, 4))
+    other = packed(tmp_path, {"a": 1, "b": 1, "c": 1}, images=kseq.ImageSettings("raw", (4, 4)))
     name = Path(other.path) / "shard-00000.h5"
     content = bytearray(name.read_bytes())
     pixel = content.index(bytes([1, 0, 7] * 16))
@@ -432,7 +434,7 @@ def test_damage_in_a_joined_dataset_names_its_file(numbered: Path, tmp_path: Pat
 
 def test_reopened_datasets_stand_on_their_own(numbered: Path, second: Path) -> None:
     joined = kseq.ShardDataset(numbered, verify="never").take([5]).concat(kseq.ShardDataset(second))
-    again = joined.reopened("always")
+    again = reopen(joined, "always")
     assert (again.verify, ids_of(again), again.digest) == ("always", ids_of(joined), joined.digest)
     joined.close()
     assert numbers_of(again.read([0, 1])["image"]).tolist() == [5, 0]

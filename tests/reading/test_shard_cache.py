@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kseq
+from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
 from kseq.storage.index import Contents
 from kseq.storage.index_writer import write_index
@@ -62,8 +63,9 @@ numbers = st.lists(st.integers(0, 4 * ROWS - 1), max_size=40)
 
 def gathered(dataset: kseq.ShardDataset, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
     images, labels = np.zeros((len(ids), 5, 7, 3), np.uint8), np.zeros(len(ids), "<i4")
-    dataset.gather("image", np.array(ids, np.int64), images)
-    dataset.gather("label", np.array(ids, np.int64), labels)
+    samples = sample_reader(dataset).locate(np.array(ids, np.int64))
+    samples.gather("image", images)
+    samples.gather("label", labels)
     return images, labels
 
 
@@ -88,8 +90,8 @@ def test_the_one_call_is_the_plain_way(plain: kseq.ShardDataset, ids: list[int])
     shards, rows = np.divmod(np.array(ids), ROWS)
     for name, shape, dtype in (("image", (5, 7, 3), "u1"), ("label", (), "<i4"), ("checksum", (), "<u8")):
         at_once, plainly = np.zeros((len(ids), *shape), dtype), np.ones((len(ids), *shape), dtype)
-        plain._shards.take(name, shards, rows, at_once)
-        plain._shards._take_plainly(name, shards, rows, plainly)
+        sample_reader(plain).collection.shards.take(name, shards, rows, at_once)
+        sample_reader(plain).collection.shards._take_plainly(name, shards, rows, plainly)
         np.testing.assert_array_equal(at_once, plainly)
 
 
@@ -97,7 +99,7 @@ def test_one_call_gathers_from_many_shards(plain: kseq.ShardDataset, monkeypatch
     def refuse(*_: object) -> None:
         raise AssertionError("read shard by shard")
 
-    monkeypatch.setattr(plain._shards, "_take_plainly", refuse)
+    monkeypatch.setattr(sample_reader(plain).collection.shards, "_take_plainly", refuse)
     np.testing.assert_array_equal(gathered(plain, [40, 3, 17, 25])[0], IMAGES[[40, 3, 17, 25]])
 
 
@@ -137,7 +139,7 @@ def test_an_array_outlives_the_dataset_that_it_was_mapped_by(tmp_path: Path) -> 
             return any(f"{tmp_path}/own/shard-" in line for line in file)
 
     dataset = kseq.ShardDataset(write_dataset(tmp_path / "own"))
-    pixels = dataset._shards.get(1).array("image")
+    pixels = sample_reader(dataset).collection.shards.get(1).array("image")
     dataset.close()
     assert is_mapped()
     np.testing.assert_array_equal(pixels, IMAGES[ROWS : 2 * ROWS])

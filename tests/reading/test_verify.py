@@ -94,6 +94,7 @@ def test_lists_every_damage_in_a_line_of_its_own(packed: Path) -> None:
         assert line.startswith(start)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["raw", "encoded"])
@@ -111,6 +112,7 @@ def test_finds_one_flipped_bit_anywhere_in_the_arrays_of_a_shard(
     assert all(line.startswith(f"{path}: ") and "\n" not in line for line in found)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_in_a_shard_is_found_or_changes_no_sample(
@@ -179,7 +181,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
     shard = packed / "shard-00002.h5"
     with open(shard, "r+b") as file:
         file.truncate(shard.stat().st_size - 4096)
-    start = int(dataset.index.starts[2])
+    start = int(Index.open(dataset.path).starts[2])
     assert dataset.read(range(start))["image"].shape[0] == start
     with pytest.raises(DamagedError, match=f"^{shard}: has .* bytes, expected are .*$"):
         dataset.read([0, start])
@@ -188,7 +190,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
 def test_a_shard_that_shrinks_while_it_is_closed_is_refused(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kseq.reading.shard_cache.most_maps", lambda: 1)
     dataset = kseq.ShardDataset(packed)
-    start = int(dataset.index.starts[2])
+    start = int(Index.open(dataset.path).starts[2])
     dataset.read([start])
     dataset.read([0])
     shard = packed / "shard-00002.h5"

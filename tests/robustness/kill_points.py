@@ -1,6 +1,6 @@
 """Kills a packing at many points, and its resume at others, and looks whether what comes out is what it would have been.
 
-    python tests/robustness/kill_points.py --points 10000
+    python -m tests.robustness.kill_points --points 10000
 
 A run is a forked child that packs a dozen tiny photos into several shards and counts the lines of kseq that it runs; at the
 count that is its turn it kills itself with SIGKILL. The points lie evenly over the whole run; at every second of them the
@@ -95,7 +95,7 @@ class Killer:
         write_photos(self._photos, {"cat": 8, "dog": 4})
         self._pack(self._fresh)
         self._expected = _files(self._fresh)
-        self._pack(self._old, encoding="jpeg")
+        self._pack(self._old, images=kseq.ImageSettings("jpeg"))
         self._old_files = _files(self._old)
 
     def _pack(self, target: Path, **options: Any) -> None:

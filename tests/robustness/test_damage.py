@@ -130,7 +130,7 @@ def test_verify_finds_nothing_in_a_whole_dataset(numbered: Path, packed_photos: 
 def test_a_shard_of_another_dataset_is_refused(packed: Path, tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 50, "b": 30, "c": 20})
     Image.fromarray(numbered_pixels(99)).save(tmp_path / "photos/a/00018.png")
-    kseq.pack(tmp_path / "photos", tmp_path / "other", encoding="raw", image_size=(4, 4), shard_bytes=800, workers=0)
+    kseq.pack(tmp_path / "photos", tmp_path / "other", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=800, workers=0)
     shutil.copy(tmp_path / "other/shard-00001.h5", packed / "shard-00001.h5")
     with pytest.raises(DamagedError, match=r"shard-00001.h5: attribute digest is '\w+', expected is '\w+': this is another"):
         kseq.ShardDataset(packed)[BAD_ROW]

@@ -63,7 +63,7 @@ def deaths(folder: Path) -> int:
     return len(list((folder / "deaths").iterdir()))
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("segfault", "exit"))])
 def test_an_image_that_kills_is_left_out_and_all_else_is_packed(pack: Pack, tmp_path: Path, how: str) -> None:
     report = pack("packed", how, workers=2)
     assert [(each.path, each.reason) for each in report.rejected] == [(DEADLY, DIED.format(HOW[how]))]
@@ -72,6 +72,7 @@ def test_an_image_that_kills_is_left_out_and_all_else_is_packed(pack: Pack, tmp_
     assert files(tmp_path / "packed") == files(tmp_path / "by-other-means")
 
 
+@pytest.mark.slow
 def test_several_that_kill_are_left_out_and_the_progress_never_falls(pack: Pack, tmp_path: Path) -> None:
     deadly, seen = (b"cat/00000.jpg", b"cat/00001.jpg", b"dog/00059.jpg"), []
     report = pack("packed", "killed", deadly, workers=2, progress=lambda done, total: seen.append(done))
@@ -82,6 +83,7 @@ def test_several_that_kill_are_left_out_and_the_progress_never_falls(pack: Pack,
     assert files(tmp_path / "packed") == files(tmp_path / "by-other-means")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_most", [1, 3])
 def test_an_image_that_was_only_there_when_processes_died_is_packed(pack: Pack, tmp_path: Path, at_most: int) -> None:
     assert not pack("packed", "killed", at_most=at_most, workers=2).rejected
@@ -90,12 +92,14 @@ def test_an_image_that_was_only_there_when_processes_died_is_packed(pack: Pack, 
     assert files(tmp_path / "packed") == files(tmp_path / "unkilled")
 
 
+@pytest.mark.slow
 def test_with_on_error_fail_it_stops_the_run(pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"photos/cat/00012.jpg: a worker process died twice .* \(killed by signal 9\)"):
         pack("packed", "killed", workers=2, on_error="fail")
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
 
 
+@pytest.mark.slow
 def test_an_executor_that_breaks_is_survived_and_left_alone(pack: Pack, tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
         report = pack("packed", "killed", executor=executor)
@@ -104,6 +108,7 @@ def test_an_executor_that_breaks_is_survived_and_left_alone(pack: Pack, tmp_path
     assert files(tmp_path / "packed") == files(tmp_path / "by-other-means")
 
 
+@pytest.mark.slow
 def test_an_image_for_which_memory_does_not_do_is_left_out(opening: Callable[..., None], tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", {"cat": 5})
     Image.new("RGB", (4000, 4000)).save(tmp_path / "photos/cat/large.png")

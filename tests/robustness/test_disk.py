@@ -17,11 +17,11 @@ import pytest
 
 import kseq
 from kseq.errors import WriteError
+from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_photos
 
 SHARD_BYTES = 10_000
 COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
-HELPERS = Path(__file__).parent.parent / "helpers"
 # Of the packing in helpers/faults.py.
 NUM_SHARDS = 2
 
@@ -154,7 +154,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None or sys.platform != "linux":
         pytest.skip("there is no C compiler cc, or no preloading of libraries as Linux has it")
     path = tmp_path_factory.mktemp("library") / "faults.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, HELPERS / "faults.c", "-ldl"], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, ROOT / "tests/helpers/faults.c", "-ldl"], check=True)
     return path
 
 
@@ -166,12 +166,17 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("calls", ["writes", "flushes"])
+@pytest.mark.parametrize("calls", [pytest.param("writes", marks=pytest.mark.slow), "flushes"])
 def test_every_call_that_fails_is_told_and_no_flush_is_tried_again(library: Path, memory: Path, calls: str) -> None:
     environment = dict(os.environ, LD_PRELOAD=str(library))
-    arguments = [str(HELPERS / "faults.py"), str(memory), calls]
     done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, timeout=200, env=environment, check=False
+        [sys.executable, "-m", "tests.helpers.faults", str(memory), calls],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     count = int(done.stderr.split()[0])

@@ -1,6 +1,6 @@
-"""SIGKILL at hundreds of points of a packing, its resume, and an overwriting.
+"""SIGKILL at many points of a packing, of its resume, and of an overwriting.
 
-Thousands of them: `python tests/robustness/kill_points.py`.
+Thousands of them: `python -m tests.robustness.kill_points`.
 """
 
 from __future__ import annotations
@@ -8,18 +8,23 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has OpenCV loaded: safe on Linux")
+from tests.helpers.paths import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has OpenCV loaded: safe on Linux"),
+]
 
 
 # A process of its own: this one has threads, which a fork must not have.
 def run(*options: str) -> int:
     """How many runs were killed."""
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("kill_points.py"), *options],
+        [sys.executable, "-m", "tests.robustness.kill_points", *options],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=500,
@@ -31,11 +36,17 @@ def run(*options: str) -> int:
     return int(found[1].replace(",", ""))
 
 
+def test_killed_at_40_points_and_again_amid_the_resume_it_ends_in_the_same_bytes() -> None:
+    assert run("--points", "40") >= 40 + 8
+
+
 # In parts, so that none takes long.
+@pytest.mark.campaign
 @pytest.mark.parametrize("part", ["0", "1", "2", "3", "4", "5"])
 def test_killed_at_300_points_and_again_amid_the_resume_it_ends_in_the_same_bytes(part: str) -> None:
     assert run("--points", "300", "--part", part, "6") >= 50 + 10
 
 
-def test_an_overwriting_killed_at_any_point_leaves_the_old_dataset_or_the_new_one() -> None:
-    assert run("--points", "60", "--overwrite") == 60
+@pytest.mark.parametrize("points", [20, pytest.param(60, marks=pytest.mark.campaign)])
+def test_an_overwriting_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(points: int) -> None:
+    assert run("--points", str(points), "--overwrite") == points

@@ -129,7 +129,7 @@ ENCODINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def pack_rows(folder: Path, rows: Sequence[Row], **options: Any) -> dict[str, np.ndarray | bytes | str]:
+def pack_rows(folder: Path, rows: Sequence[Row], encoding: str, **settings: Any) -> dict[str, np.ndarray | bytes | str]:
     """What became of each file: its pixels, and below its name in capitals its bytes; or the reason why it was left out."""
     for size in {row.size for row in rows}:
         place = folder / f"{size[0]} x {size[1]}"
@@ -139,15 +139,15 @@ def pack_rows(folder: Path, rows: Sequence[Row], **options: Any) -> dict[str, np
                 (place / "a" / file_name(row)).write_bytes(row.data)
         # For what is left out, so that something is packed.
         Image.fromarray(photo(8, *size)).save(place / "a/zzz.png")
-        raw = {"image_size": size} if options["encoding"] == "raw" else {}
-        kseq.pack(place, place.with_name(f"{place.name} packed"), max_pixels=50_000, workers=0, **options, **raw)
+        images = kseq.ImageSettings(encoding, size if encoding == "raw" else None, max_pixels=50_000, **settings)
+        kseq.pack(place, place.with_name(f"{place.name} packed"), images=images, workers=0)
     found: dict[str, Any] = {}
     for path in folder.glob("* packed"):
         dataset = kseq.ShardDataset(path)
         found |= {os.fsdecode(each.path): each.reason for each in dataset.rejected()}
         for number in range(len(dataset)):
             found[dataset.source(number)] = dataset[number]["image"]
-            if options["encoding"] != "raw":
+            if encoding != "raw":
                 found[dataset.source(number).upper()] = dataset.stored_bytes(number)
     return found
 
@@ -158,7 +158,7 @@ def file_name(row: Row) -> str:
 
 @pytest.fixture(scope="module")
 def all_packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray | bytes | str]]:
-    return {each: pack_rows(tmp_path_factory.mktemp(each), ROWS, encoding=each) for each in ENCODINGS}
+    return {each: pack_rows(tmp_path_factory.mktemp(each), ROWS, each) for each in ENCODINGS}
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -181,7 +181,7 @@ def test_trouble_becomes_pixels_or_a_reason(row: Row, encoding: str, all_packed:
 @pytest.mark.parametrize("encoding", ["keep", "raw"])
 def test_the_transparency_of_a_palette_is_alpha_with_rgba(tmp_path: Path, encoding: str) -> None:
     rows = [row for row in ROWS if row.trouble.startswith("palette with transparency")]
-    packed = pack_rows(tmp_path, rows, encoding=encoding, color_mode="rgba")
+    packed = pack_rows(tmp_path, rows, encoding, color_mode="rgba")
     assert len(rows) == 2
     for row in rows:
         found = packed[f"a/{file_name(row)}"]
@@ -205,7 +205,7 @@ def write_masks(folder: Path) -> tuple[Any, dict[str, Any]]:
     write_table(folder)
     (folder / "also.png").write_bytes(small_and_large()["small"])
     (folder / "t.csv").write_text("image,mask\nsmall.png,small.png\nalso.png,large.png\n")
-    return folder / "t.csv", {"mask": "mask", "label": ""}
+    return folder / "t.csv", {"columns": kseq.Columns(mask="mask", label="")}
 
 
 def write_tar(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -240,7 +240,13 @@ def make_pixels(_: Path) -> tuple[Any, dict[str, Any]]:
 def test_the_limit_of_pixels_holds_in_every_source(tmp_path: Path, make: Callable[[Path], tuple[Any, dict[str, Any]]]) -> None:
     source, options = make(tmp_path)
     for most, count in ((399, 1), (400, 2)):
-        report = kseq.pack(source, tmp_path.parent / f"{tmp_path.name}-{most}", max_pixels=most, workers=0, **options)
+        report = kseq.pack(
+            source,
+            tmp_path.parent / f"{tmp_path.name}-{most}",
+            images=kseq.ImageSettings(max_pixels=most),
+            workers=0,
+            **options,
+        )
         reasons = [each.reason for each in report.rejected]
         if make is write_masks and most == 400:
             assert "expected are those of the image" in reasons[0]
@@ -253,7 +259,7 @@ def test_the_limit_of_pixels_is_one_of_the_settings_that_a_packing_is_resumed_wi
     source, _ = write_table(tmp_path)
     report = kseq.pack(source, tmp_path.parent / f"{tmp_path.name}-1", workers=0)
     with pytest.raises(kseq.errors.DatasetExistsError, match="other settings"):
-        kseq.pack(source, report.path, max_pixels=1000, resume=True, workers=0)
+        kseq.pack(source, report.path, images=kseq.ImageSettings(max_pixels=1000), resume=True, workers=0)
 
 
 def test_arrays_that_are_all_too_large_are_refused(tmp_path: Path) -> None:
@@ -261,4 +267,4 @@ def test_arrays_that_are_all_too_large_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         SourceError, match=r"none of 3 files can be packed \(first: images/0: has more pixels than the 9 allowed"
     ):
-        kseq.pack(tmp_path / "t.npz", tmp_path / "packed", max_pixels=9, workers=0)
+        kseq.pack(tmp_path / "t.npz", tmp_path / "packed", images=kseq.ImageSettings(max_pixels=9), workers=0)

@@ -53,15 +53,15 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
     "with NaN as its label": ({"label": NAN}, {}, "has no label", None),
     "with NaN as a number": (
         {"age": NAN},
-        {"targets": {"age": "age"}},
+        {"columns": kseq.Columns(targets={"age": "age"})},
         "has no number (age)",
         "has nan, allowed are finite numbers (age)",
     ),
     "with NaN as its weight": (
         {"age": NAN},
-        {"weight": "age"},
-        "has no weight (weight)",
-        "has weight nan, allowed are finite numbers of 0 or more (weight)",
+        {"columns": kseq.Columns(sample_weight="age")},
+        "has no weight (sample_weight)",
+        "has weight nan, allowed are finite numbers of 0 or more (sample_weight)",
     ),
     "of a file that is not there": ({"image": "gone.png"}, {}, "cannot be read: No such file or directory", None),
 }
@@ -90,7 +90,7 @@ def test_a_class_folder_without_an_image_is_a_class_and_is_named(folder: Path, c
     assert main(["pack", str(folder / "photos"), str(folder / "packed"), "--val", "0.2", "--workers", "0"]) == 0
     assert "\nclasses without a sample: b, c\n" in capsys.readouterr().out
     dataset = kseq.ShardDataset(folder / "packed")
-    assert dataset.classes == ("a", "b", "c")
+    assert dataset.class_names == ("a", "b", "c")
     assert set(dataset.read(range(len(dataset)))["label"]) == {0}
 
 
@@ -115,7 +115,10 @@ def test_a_reason_quotes_what_no_terminal_takes_on_one_line(folder: Path, capsys
         {"image": name, "label": "x", "weight": value}
         for name, value in zip(FILES, [1, "two\nlines \udcff \ud800"], strict=False)
     ]
-    assert main(["pack", str(write_jsonl(folder, rows)), str(folder / "packed"), "--weight", "weight", "--workers", "0"]) == 0
+    assert (
+        main(["pack", str(write_jsonl(folder, rows)), str(folder / "packed"), "--sample-weight", "weight", "--workers", "0"])
+        == 0
+    )
     assert r"00001.png: row 2 has weight two\nlines \udcff \ud800, allowed are" in capsys.readouterr().out
     ((path, reason),) = [(each.path, each.reason) for each in kseq.ShardDataset(folder / "packed").rejected()]
     assert os.fsdecode(path) == FILES[1]
@@ -124,7 +127,7 @@ def test_a_reason_quotes_what_no_terminal_takes_on_one_line(folder: Path, capsys
 
 def test_the_same_file_in_two_splits_is_a_leak_and_left_out_of_the_second(folder: Path) -> None:
     rows = [{"image": FILES[0], "label": "x", "part": "train"}, {"image": FILES[0], "label": "x", "part": "test"}]
-    report = kseq.pack(write_csv(folder, rows), folder / "packed", split_column="part", workers=0)
+    report = kseq.pack(write_csv(folder, rows), folder / "packed", columns=kseq.Columns(split="part"), workers=0)
     assert report.splits == {"train": 1}
     assert report.reasons == {"names an image again": 1}
 
@@ -132,7 +135,9 @@ def test_the_same_file_in_two_splits_is_a_leak_and_left_out_of_the_second(folder
 def test_the_values_of_what_is_packed_are_those_of_their_rows(folder: Path) -> None:
     rows = [{"image": name, "label": "x", "age": number + 0.25, "count": number} for number, name in enumerate(FILES)]
     rows[3]["label"] = None
-    kseq.pack(write_csv(folder, rows), folder / "packed", targets={"age": "age", "count": "count"}, workers=0)
+    kseq.pack(
+        write_csv(folder, rows), folder / "packed", columns=kseq.Columns(targets={"age": "age", "count": "count"}), workers=0
+    )
     found = kseq.ShardDataset(folder / "packed").read(range(29))
     kept = [number for number in range(30) if number != 3]
     np.testing.assert_array_equal(found["age"], np.array(kept, np.float32) + np.float32(0.25), strict=True)

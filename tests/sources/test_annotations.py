@@ -69,7 +69,7 @@ def test_a_coco_file_without_its_images_says_how_to_name_their_folder(tmp_path: 
 
 def test_coco_boxes_become_corners_with_their_classes(tmp_path: Path) -> None:
     with packed(write_coco(tmp_path)) as dataset:
-        assert dataset.classes == ("wasp", "ant")
+        assert dataset.class_names == ("wasp", "ant")
         assert objects(dataset) == {
             "b.png": [("wasp", [0.5, 0, 3.5, 20])],
             "a.png": [("ant", [2, 4, 12, 10]), ("wasp", [1, 1, 3, 3])],
@@ -81,7 +81,7 @@ def test_coco_classes_may_have_another_order_and_images_another_folder(tmp_path:
     write_images(tmp_path / "photos", "a.png", "b.png")
     (tmp_path / "x.json").write_text(json.dumps(COCO))
     with packed(tmp_path / "x.json", root=tmp_path / "photos", class_names=["ant", "wasp"]) as dataset:
-        assert dataset.classes == ("ant", "wasp")
+        assert dataset.class_names == ("ant", "wasp")
         assert objects(dataset)["a.png"][0][0] == "ant"
 
 
@@ -135,7 +135,7 @@ def test_yolo_shares_become_pixels_with_their_classes_and_splits(tmp_path: Path,
     place = LAYOUTS[layout]
     with packed(write_yolo(tmp_path / "y", layout)) as dataset:
         assert dataset.splits == {"train": 2, "val": 1}
-        assert dataset.classes == ("ant", "wasp")
+        assert dataset.class_names == ("ant", "wasp")
         found = objects(dataset)
         assert [name for name, _ in found[place("images", "train", "a.png")]] == ["wasp", "ant"]
         boxes = [box for _, box in found[place("images", "train", "a.png")]]
@@ -162,7 +162,7 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
     for name, text in files.items():
         (folder / name).write_text(text)
     with packed(folder) as dataset:
-        assert dataset.classes == names
+        assert dataset.class_names == names
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,7 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
         ("labels/train/a.txt", "-1 1 1 1 1", "line 1 has class number -1, allowed is 0 or more"),
         ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", "class number 7 has no name, there are 2: ant, wasp"),
         ("data.yaml", "names: {0: a, 2: b}", "names are numbered 0, 2, expected are 0, 1, 2 and so on"),
+        ("data.yaml", "names: {0: a, x: b}", "names are numbered 0, x, expected are 0, 1, 2 and so on"),
         ("data.yaml", "names: [", "data.yaml: cannot be read: while parsing"),
     ],
 )
@@ -188,7 +189,7 @@ def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, te
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"label": "kind"}, ArgumentError, "columns go with a table"),
+        ({"columns": kseq.Columns(label="kind")}, ArgumentError, "columns go with a table"),
         ({"root": "photos"}, ArgumentError, "a root goes with csv, jsonl, parquet, coco, found yolo"),
         ({"source_format": "coco"}, SourceError, "is not a file, expected is one (coco)"),
     ],
@@ -205,4 +206,4 @@ def test_arguments_that_do_not_go_with_yolo_are_refused(
 def test_a_folder_of_classes_called_images_and_labels_stays_one(tmp_path: Path) -> None:
     write_images(tmp_path / "classes", "images/a.png", "labels/b.png")
     with packed(tmp_path / "classes") as dataset:
-        assert dataset.classes == ("images", "labels")
+        assert dataset.class_names == ("images", "labels")

@@ -74,7 +74,7 @@ def test_rows_are_those_of_numpy(tmp_path: Path, write: Callable[..., Path], ord
 @pytest.mark.parametrize("write", WRITERS)
 def test_one_hot_labels_are_class_numbers(tmp_path: Path, write: Callable[..., Path]) -> None:
     dataset = pack(write(tmp_path, images=X, labels=ONE_HOT), tmp_path / "packed")
-    assert dataset.classes == ("0", "1", "2", "3")
+    assert dataset.class_names == ("0", "1", "2", "3")
     assert dataset.read(range(20))["label"].tolist() == Y.tolist()
 
 
@@ -82,7 +82,7 @@ def test_one_hot_labels_take_the_names_that_there_are(tmp_path: Path) -> None:
     names = np.array(["ant", "bee", "cow", "dog"])
     source = write_npz(tmp_path, x_train=X[:9], y_train=ONE_HOT[:9], x_test=X[9:], y_test=ONE_HOT[9:], class_names=names)
     dataset = pack(source, tmp_path / "packed")
-    assert dataset.classes == tuple(names)
+    assert dataset.class_names == tuple(names)
     assert dataset.splits == {"test": 11, "train": 9}
 
 
@@ -108,7 +108,7 @@ def test_as_many_names_as_one_hot_classes_are_needed(tmp_path: Path) -> None:
 
 def test_several_labels_a_sample_are_a_target(tmp_path: Path) -> None:
     source = write_npz(tmp_path, images=X, labels=ONE_HOT + ONE_HOT[::-1])
-    dataset = pack(source, tmp_path / "packed", label="", targets={"kinds": "labels"})
+    dataset = pack(source, tmp_path / "packed", columns=kseq.Columns(label="", targets={"kinds": "labels"}))
     np.testing.assert_array_equal(dataset.read(range(20))["kinds"], ONE_HOT + ONE_HOT[::-1])
 
 
@@ -132,7 +132,7 @@ def test_half_of_a_split_is_refused(tmp_path: Path, arrays: dict[str, np.ndarray
 
 def test_images_of_splits_may_be_packed_alone(tmp_path: Path) -> None:
     source = write_npz(tmp_path, x_train=X[:9], y_train=Y[:9], x_test=X[9:])
-    assert pack(source, tmp_path / "packed", label="").splits == {"test": 11, "train": 9}
+    assert pack(source, tmp_path / "packed", columns=kseq.Columns(label="")).splits == {"test": 11, "train": 9}
 
 
 def test_labels_in_capitals_do_not_double_a_split(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_large_arrays_are_read_in_place(tmp_path: Path, write: Callable[..., Pat
     source = write(tmp_path, images=images, labels=np.arange(400) % 3)
     tracemalloc.start()
     try:
-        dataset = pack(source, tmp_path / "packed", encoding="raw", image_size=(100, 100), shard_bytes=3_000_000)
+        dataset = pack(source, tmp_path / "packed", images=kseq.ImageSettings("raw", (100, 100)), shard_bytes=3_000_000)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -160,7 +160,7 @@ def test_of_compressed_members_one_is_in_memory(tmp_path: Path) -> None:
     source = write_deflated(tmp_path, x_train=images, y_train=np.arange(1000) % 3, x_test=images, y_test=np.arange(1000) % 3)
     tracemalloc.start()
     try:
-        pack(source, tmp_path / "packed", encoding="raw", image_size=(10, 10))
+        pack(source, tmp_path / "packed", images=kseq.ImageSettings("raw", (10, 10)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -218,7 +218,7 @@ def test_an_iterable_may_have_one_hot_labels(tmp_path: Path, samples: Any, class
     kseq.pack(samples, tmp_path / "packed", workers=0, class_names=class_names)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert dataset.read(range(len(labels)))["label"].tolist() == labels
-    assert len(dataset.classes) == (3 if samples[0][0] is X[0] or class_names == list("abc") or len(labels) == 2 else 4)
+    assert len(dataset.class_names) == (3 if samples[0][0] is X[0] or class_names == list("abc") or len(labels) == 2 else 4)
 
 
 def test_an_iterable_of_other_labels_is_refused(tmp_path: Path) -> None:

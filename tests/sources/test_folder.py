@@ -141,4 +141,4 @@ def test_class_names_survive_byte_for_byte(tmp_path: Path, name: bytes) -> None:
     write_numbered(tmp_path / "photos", {"a": 1, "b": 1})
     os.rename(tmp_path / "photos/b", os.path.join(os.fsencode(tmp_path / "photos"), name))
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
-    assert os.fsencode(kseq.ShardDataset(tmp_path / "packed").classes[1]) == name
+    assert os.fsencode(kseq.ShardDataset(tmp_path / "packed").class_names[1]) == name

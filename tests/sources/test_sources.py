@@ -70,7 +70,7 @@ def test_every_source_gives_what_the_folder_gives(
 @pytest.mark.parametrize("kind", ["hugging face", "save_to_disk"])
 def test_hugging_face_files_name_their_classes(folder: Path, tmp_path: Path, kind: str) -> None:
     kseq.pack(WRITERS[kind][0](folder, tmp_path, 3), tmp_path / "packed", workers=0)
-    assert kseq.ShardDataset(tmp_path / "packed").classes == ("cat", "dog")
+    assert kseq.ShardDataset(tmp_path / "packed").class_names == ("cat", "dog")
 
 
 def test_a_pattern_picks_some_of_the_files(folder: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_tar_without_cls_has_its_folders_as_classes(folder: Path, tmp_path: Pa
     source = write_tar(tmp_path / "x.tar", {"dog/a.jpg": one, "cat/a.jpeg": two, ".hidden": b"", "cat/b.txt": b"no image"})
     kseq.pack(source, tmp_path / "packed", workers=0)
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
-        assert dataset.classes == ("cat", "dog")
+        assert dataset.class_names == ("cat", "dog")
         assert [dataset.source(number) for number in range(2)] == ["x.tar/dog/a", "x.tar/cat/a"]
         assert [(each.path, each.reason) for each in dataset.rejected()] == [(b"x.tar/cat/b", "row 3 has no image")]
 
@@ -107,7 +107,9 @@ def test_a_tar_gives_targets_from_its_json_and_its_files(folder: Path, tmp_path:
             f"{key}.txt": b"hello",
         }
     source = write_tar(tmp_path / "x.tar", members)
-    kseq.pack(source, tmp_path / "packed", targets={"age": "json.age"}, boxes="json.at", text="txt", workers=0)
+    kseq.pack(
+        source, tmp_path / "packed", columns=kseq.Columns(targets={"age": "json.age"}, boxes="json.at", text="txt"), workers=0
+    )
     sample = kseq.ShardDataset(tmp_path / "packed")[1]
     assert (float(sample["age"]), sample["boxes"].tolist(), sample["text"]) == (4.5, [[1, 2, 3, 4]], "hello")
 
@@ -242,7 +244,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path, write: Callable[[Path], P
     if write is write_npz:
         assert dataset.splits == {"test": 8, "train": 12}
     if write is write_hdf5:
-        assert dataset.classes == ("ant", "bee", "cow")
+        assert dataset.class_names == ("ant", "bee", "cow")
 
 
 @pytest.mark.parametrize(

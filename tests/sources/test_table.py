@@ -56,7 +56,7 @@ def named(source: TableSource) -> list[tuple[str, int]]:
 
 
 def refused(source: TableSource) -> dict[str, str]:
-    return {os.fsdecode(image.path): image.refused for image in source.images if image.refused}
+    return {os.fsdecode(image.path): image.rejection for image in source.images if image.rejection}
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -65,12 +65,12 @@ def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> No
     files = sorted((tmp_path / "photos").rglob("*.png"))
     rows = [{"file": str(each.relative_to(tmp_path / "photos")), "class": each.parent.name} for each in files]
     table = write(tmp_path / "photos" / "table", rows)
-    options: dict[str, Any] = {"encoding": "raw", "image_size": (4, 4), "val": 0.25, "workers": 0}
+    options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (4, 4)), "val": 0.25, "workers": 0}
     kseq.pack(table, tmp_path / "from-table", **options)
     table.unlink()
     kseq.pack(tmp_path / "photos", tmp_path / "from-folder", **options)
     one, other = (kseq.ShardDataset(tmp_path / name) for name in ("from-table", "from-folder"))
-    assert one.classes == other.classes == ("daisy", "rose")
+    assert one.class_names == other.class_names == ("daisy", "rose")
     assert [one.source(number) for number in range(12)] == [other.source(number) for number in range(12)]
     for split in ("train", "val"):
         pair = [kseq.ShardDataset(tmp_path / name, split) for name in ("from-table", "from-folder")]
@@ -86,7 +86,7 @@ def test_rows_stay_in_their_order_and_columns_go_by_their_names(tmp_path: Path, 
         {"note": None, "kind": "daisy", "photo": "a.jpg", "part": "train", "owner": "bob"},
         {"note": "z", "kind": "rose", "photo": "c.jpg", "part": None, "owner": None},
     ]
-    source = load(write(tmp_path / "t", rows), Columns(("photo",), "kind", "part", "owner"))
+    source = load(write(tmp_path / "t", rows), Columns(image="photo", label="kind", split="part", group="owner"))
     assert source.class_names == ("daisy", "rose")
     found = [(image.path, image.label, image.split, image.group) for image in source.images]
     assert found == [(b"b.jpg", 1, "val", "ann"), (b"a.jpg", 0, "train", "bob"), (b"c.jpg", 1, None, None)]
@@ -122,7 +122,7 @@ def test_a_path_or_a_label_that_is_no_text_is_none(tmp_path: Path) -> None:
     labels = [{"image": f"{number}.jpg", "label": value} for number, value in enumerate((["x"], {"x": 1}, "\ud800"))]
     source = load(write_jsonl(tmp_path / "t", [*paths, *labels, {"image": "good.jpg", "label": "x"}]))
     reasons = [f"row {row} names no image" for row in range(1, 5)] + [f"row {row} has no label" for row in range(5, 8)]
-    assert [image.refused for image in source.images] == [*reasons, None]
+    assert [image.rejection for image in source.images] == [*reasons, None]
 
 
 def test_bytes_of_a_parquet_file_are_text(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_paths_are_relative_to_the_table_or_to_the_root_or_absolute(tmp_path: Pa
 def test_images_of_a_group_share_a_split(tmp_path: Path) -> None:
     rows = [{"image": f"{n}.jpg", "label": f"c{n % 2}", "patient": f"p{n // 10}" if n < 90 else ""} for n in range(100)]
     source = load(write_csv(tmp_path / "t", rows), Columns(group="patient"))
-    plan = kseq.packing.plan.make_plan(source, kseq.packing.settings.Settings(), {"val": 0.3, "test": 0.2})
+    plan = kseq.packing.plan.make_plan(source, kseq.packing.settings.ImageSettings(), {"val": 0.3, "test": 0.2})
     for patient in range(9):
         assert len(set(plan.splits[10 * patient : 10 * patient + 10])) == 1
     assert {"train", "val", "test"} == set(plan.splits)
@@ -213,7 +213,7 @@ def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     rows += [{"image": "2.jpg", "label": "a", "who": "ann", "split": "test"}]
     source = load(write_csv(tmp_path / "t", rows), Columns(split="split", group="who"))
     with pytest.raises(SourceError, match="group 'ann' has images in the splits train and test, allowed is one"):
-        kseq.packing.plan.make_plan(source, kseq.packing.settings.Settings(), {})
+        kseq.packing.plan.make_plan(source, kseq.packing.settings.ImageSettings(), {})
 
 
 @pytest.mark.parametrize(
@@ -256,11 +256,16 @@ def test_arguments_that_do_not_go_with_the_source_are_refused(tmp_path: Path) ->
     write_numbered(tmp_path / "photos", {"a": 1})
     table = write_csv(tmp_path / "t", [{"image": "a", "label": "b"}])
     cases: list[tuple[Path, dict[str, Any], type[KseqError], str]] = [
-        (tmp_path / "photos", {"label": "x"}, ArgumentError, "go with a table"),
+        (tmp_path / "photos", {"columns": kseq.Columns(label="x")}, ArgumentError, "go with a table"),
         (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "a root goes with csv"),
         (table, {"source_format": "excel"}, ArgumentError, "source_format='excel': allowed are folder, csv, jsonl, parquet"),
         (table, {"root": tmp_path / "none"}, SourceError, "none: is not a folder"),
-        (table, {"group": "who"}, SourceError, "has no column 'who' .--group., its columns are image, label"),
+        (
+            table,
+            {"columns": kseq.Columns(group="who")},
+            SourceError,
+            "has no column .who. .--group., its columns are",
+        ),
         (table, {"source_format": "folder"}, SourceError, "is a file, expected is a folder"),
     ]
     for source, options, kind, words in cases:
@@ -279,7 +284,7 @@ def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_pat
     write_numbered(tmp_path / "photos", {"a": 6, "b": 6})
     files = sorted(str(each.relative_to(tmp_path)) for each in (tmp_path / "photos").rglob("*.png"))
     rows: list[Row] = [{"image": each, "label": each.split("/")[1]} for each in files]
-    options: dict[str, Any] = {"encoding": "raw", "image_size": (4, 4), "shard_bytes": 100, "workers": 0}
+    options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (4, 4)), "shard_bytes": 100, "workers": 0}
     table = write_csv(tmp_path / "t", rows)
     kseq.pack(table, tmp_path / "packed", **options)
     (tmp_path / "packed/index.h5").unlink()

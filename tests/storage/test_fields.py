@@ -16,11 +16,11 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
-from kseq.sources import cell_types as values
-from kseq.sources.cell_types import Column, Refused
+from kseq.sources import cell_types
+from kseq.sources.cell_types import ParsedColumn, Rejection
 from tests.helpers.photos import numbered_pixels, numbers_of, photo
 
-SETTINGS: dict[str, Any] = {"workers": 0, "encoding": "raw", "image_size": (8, 8)}
+SETTINGS: dict[str, Any] = {"workers": 0, "images": kseq.ImageSettings("raw", (8, 8))}
 
 
 def write_table(folder: Path, columns: dict[str, list[Any]], height: int = 8, width: int = 8) -> Path:
@@ -33,8 +33,8 @@ def write_table(folder: Path, columns: dict[str, list[Any]], height: int = 8, wi
     return folder / "table.jsonl"
 
 
-def packed(folder: Path, columns: dict[str, list[Any]], **options: Any) -> kseq.ShardDataset:
-    kseq.pack(write_table(folder, columns), folder / "packed", **(SETTINGS | options))
+def packed(folder: Path, cells: dict[str, list[Any]], **options: Any) -> kseq.ShardDataset:
+    kseq.pack(write_table(folder, cells), folder / "packed", **(SETTINGS | options))
     return kseq.ShardDataset(folder / "packed")
 
 
@@ -57,12 +57,17 @@ def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
     }  # fmt: skip
     targets = {"age": "age", "price": "price", "vector": "vector", "trace": "trace", "topics": "topics"}
     with packed(
-        tmp_path, columns, label="kind", targets=targets, boxes="objects", box_labels="kinds", text="caption", weight="worth"
+        tmp_path,
+        columns,
+        columns=kseq.Columns(
+            label="kind", targets=targets, boxes="objects", box_labels="kinds", text="caption", sample_weight="worth"
+        ),
     ) as dataset:
         read = dataset.read([2, 0, 1])
-        assert dataset.classes == ("cat", "dog")
+        assert dataset.class_names == ("cat", "dog")
         assert list(dataset.fields) == [
-            "image", "label", "age", "price", "vector", "trace", "topics", "labels", "boxes", "text", "weight",
+            "image", "label", "age", "price", "vector", "trace", "topics", "labels", "boxes", "text",
+            "sample_weight",
         ]  # fmt: skip
         assert dataset.fields["topics"].class_names == ("blue", "red")
         assert dataset.fields["labels"].class_names == ("car", "wheel")
@@ -76,7 +81,7 @@ def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [each.tolist() for each in read["boxes"]] == [[[2, 2, 3, 3]], [[1, 2, 3, 4], [0, 0, 8, 8]], []]
     assert [each.tolist() for each in read["labels"]] == [[0], [1, 0], []]
     assert read["text"] == ["", "a cat", "ein Hündchen"]
-    np.testing.assert_array_equal(read["weight"], np.array([0, 1, 0.5], "<f4"), strict=True)
+    np.testing.assert_array_equal(read["sample_weight"], np.array([0, 1, 0.5], "<f4"), strict=True)
 
 
 def test_a_csv_says_the_same_as_json(tmp_path: Path) -> None:
@@ -93,7 +98,7 @@ def test_a_csv_says_the_same_as_json(tmp_path: Path) -> None:
     targets = {"age": "age", "vector": "vector", "topics": "topics"}
     read = []
     for table in (json_table, tmp_path / "table.csv"):
-        kseq.pack(table, tmp_path / table.suffix[1:], targets=targets, boxes="objects", **SETTINGS)
+        kseq.pack(table, tmp_path / table.suffix[1:], columns=kseq.Columns(targets=targets, boxes="objects"), **SETTINGS)
         read.append(kseq.ShardDataset(tmp_path / table.suffix[1:]).read([0, 1]))
     for name, one in read[0].items():
         for pair in zip(one, read[1][name], strict=True):
@@ -101,49 +106,66 @@ def test_a_csv_says_the_same_as_json(tmp_path: Path) -> None:
 
 
 def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path) -> None:
-    packed(tmp_path, {"boxes": [[[1, 2, 3, 4], [0, 0, 8, 8]], [[2, 2, 3, 3]]]}, boxes="boxes").close()
+    packed(tmp_path, {"boxes": [[[1, 2, 3, 4], [0, 0, 8, 8]], [[2, 2, 3, 3]]]}, columns=kseq.Columns(boxes="boxes")).close()
     with h5py.File(tmp_path / "packed" / "shard-00000.h5") as shard:
         start, end = shard["boxes/offsets"][1:3]
         np.testing.assert_array_equal(shard["boxes/values"][start:end], [[2, 2, 3, 3]])
 
 
 @pytest.mark.parametrize(
-    ("columns", "options", "reason"),
+    ("cells", "columns", "reason"),
     [
-        ({"age": [1, None]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
-        ({"age": [1, float("nan")]}, {"targets": {"age": "age"}}, "row 2 has no number (age)"),
-        ({"age": [1, "[" * 100_000]}, {"weight": "age", "label": ""}, "row 2 has weight [[[[[[[[[["),
-        ({"age": [[1], [float("inf")]]}, {"targets": {"age": "age"}}, "row 2 has [inf], allowed are finite numbers (age)"),
-        ({"weight": [1, -2]}, {"weight": "weight", "label": ""}, "row 2 has weight -2, allowed are finite numbers of 0"),
-        ({"weight": [1, None]}, {"weight": "weight", "label": ""}, "row 2 has no weight (weight)"),
-        ({"at": [[], [[1, 2, 3]]]}, {"boxes": "at"}, "row 2 has boxes [[1, 2, 3]], allowed is a list of [x1, y1, x2, y2] ("),
-        ({"at": [[], [[3, 1, 2, 2]]]}, {"boxes": "at"}, "box 0 is 3, 1, 2, 2, allowed are x1 < x2 and y1 < y2"),
-        ({"at": [[], [[9, 0, 12, 3]]]}, {"boxes": "at"}, "box 0 is 9, 0, 12, 3, allowed"),
+        ({"age": [1, None]}, kseq.Columns(targets="age"), "row 2 has no number (age)"),
+        ({"age": [1, float("nan")]}, kseq.Columns(targets="age"), "row 2 has no number (age)"),
+        ({"age": [1, "[" * 100_000]}, kseq.Columns(sample_weight="age", label=""), "row 2 has weight [[[[[[[[[["),
+        (
+            {"age": [[1], [float("inf")]]},
+            kseq.Columns(targets="age"),
+            "row 2 has [inf], allowed are finite numbers (age)",
+        ),
+        (
+            {"weight": [1, -2]},
+            kseq.Columns(sample_weight="weight", label=""),
+            "row 2 has weight -2, allowed are finite numbers of 0",
+        ),
+        ({"weight": [1, None]}, kseq.Columns(sample_weight="weight", label=""), "row 2 has no weight (sample_weight)"),
+        (
+            {"at": [[], [[1, 2, 3]]]},
+            kseq.Columns(boxes="at"),
+            "row 2 has boxes [[1, 2, 3]], allowed is a list of [x1, y1, x2, y2] (",
+        ),
+        ({"at": [[], [[3, 1, 2, 2]]]}, kseq.Columns(boxes="at"), "box 0 is 3, 1, 2, 2, allowed are x1 < x2 and y1 < y2"),
+        ({"at": [[], [[9, 0, 12, 3]]]}, kseq.Columns(boxes="at"), "box 0 is 9, 0, 12, 3, allowed"),
         (
             {"at": [[], [[1, 1, 2, 2]]], "what": [[], []]},
-            {"boxes": "at", "box_labels": "what"},
+            kseq.Columns(boxes="at", box_labels="what"),
             "row 2 has 1 boxes and 0 labels, expected are as many (labels)",
         ),
         (
             {"at": [[[1, 1, 2, 2]]] * 2, "what": ["car", "cow"]},
-            {"boxes": "at", "box_labels": "what", "class_names": ["car"]},
+            kseq.Columns(boxes="at", box_labels="what"),
             "row 2 has a label that is not among the class names: 'cow' (labels)",
         ),
-        ({"tags": [["a"], [None]]}, {"targets": {"tags": "tags"}}, "row 2 has something that is no name of a class (tags)"),
-        ({"text": ["a", ["b"]]}, {"text": "text"}, "row 2 has ['b'], allowed is text (text)"),
+        (
+            {"tags": [["a"], [None]]},
+            kseq.Columns(targets="tags"),
+            "row 2 has something that is no name of a class (tags)",
+        ),
+        ({"text": ["a", ["b"]]}, kseq.Columns(text="text"), "row 2 has ['b'], allowed is text (text)"),
     ],
-)  # fmt: skip
+)
 def test_a_sample_with_an_odd_value_is_left_out_with_the_reason(
-    tmp_path: Path, columns: dict[str, list[Any]], options: dict[str, Any], reason: str
+    tmp_path: Path, cells: dict[str, list[Any]], columns: kseq.Columns, reason: str
 ) -> None:
-    with packed(tmp_path, columns, **options) as dataset:
+    class_names = ["car"] if columns.box_labels else None
+    with packed(tmp_path, cells, columns=columns, class_names=class_names) as dataset:
         assert len(dataset) == 1
         assert list(rejected(dataset)) == ["1.png"]
         assert reason in rejected(dataset)["1.png"]
 
 
 @pytest.mark.parametrize(
-    ("columns", "options", "kind", "words"),
+    ("cells", "names", "kind", "words"),
     [
         ({"age": [None, None]}, {"targets": {"age": "age"}}, SourceError, "target age: no sample has numbers"),
         ({"v": [[[1, 2]], [1]]}, {"targets": {"v": "v"}}, SourceError, "target v: shapes (1,), (1, 2), allowed are one shape"),
@@ -155,13 +177,13 @@ def test_a_sample_with_an_odd_value_is_left_out_with_the_reason(
     ],
 )
 def test_columns_that_make_no_sense_are_refused_in_one_line(
-    tmp_path: Path, columns: dict[str, list[Any]], options: dict[str, Any], kind: type[KseqError] | None, words: str
+    tmp_path: Path, cells: dict[str, list[Any]], names: dict[str, Any], kind: type[KseqError] | None, words: str
 ) -> None:
     if kind is None:
-        assert list(packed(tmp_path, columns, **options).fields) == ["image"]
+        assert list(packed(tmp_path, cells, columns=kseq.Columns(**names)).fields) == ["image"]
         return
     with pytest.raises(kind) as caught:
-        packed(tmp_path, columns, **options)
+        packed(tmp_path, cells, columns=kseq.Columns(**names))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "packed").exists()
@@ -169,8 +191,8 @@ def test_columns_that_make_no_sense_are_refused_in_one_line(
 
 @given(st.lists(st.one_of(st.integers(-9, 9), st.floats(-1e6, 1e6)), min_size=1))
 def test_single_numbers_come_back_as_numbers(cells: list[float]) -> None:
-    field, found = values.target("age", cells)
-    assert (field.content, field.shape) == ("numbers", ())
+    field, found = cell_types.parse_target("age", cells)
+    assert (field.kind, field.shape) == ("numbers", ())
     assert field.dtype == ("<i8" if all(isinstance(cell, int) for cell in cells) else "<f4")
     np.testing.assert_allclose(np.array(found, np.float64), cells, rtol=1e-6, atol=1e-30)
 
@@ -178,23 +200,23 @@ def test_single_numbers_come_back_as_numbers(cells: list[float]) -> None:
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=3), min_size=1).filter(any))
 def test_lists_of_words_are_labels_in_text_as_in_json(cells: list[list[str]]) -> None:
     as_text = ["|".join(cell) for cell in cells]
-    field, found = values.target("tags", cells)
+    field, found = cell_types.parse_target("tags", cells)
     assert [[field.class_names[number] for number in each] for each in found] == cells
-    other, same = values.target("tags", as_text)
+    other, same = cell_types.parse_target("tags", as_text)
     assert other == field
     assert [each.tolist() for each in same] == [each.tolist() for each in found]
 
 
 def test_lists_of_whole_numbers_that_differ_in_length_are_labels() -> None:
-    field, found = values.target("tags", [[10, 2], [], [2]])
-    assert (field.content, field.class_names) == ("multi_label", ("2", "10"))
+    field, found = cell_types.parse_target("tags", [[10, 2], [], [2]])
+    assert (field.kind, field.class_names) == ("multi_label", ("2", "10"))
     assert [each.tolist() for each in found] == [[1, 0], [], [0]]
-    assert values.target("v", [[10, 2], [3, 4]])[0].content == "numbers"
+    assert cell_types.parse_target("v", [[10, 2], [3, 4]])[0].kind == "numbers"
 
 
 def test_a_refused_value_says_why() -> None:
-    _, found = values.weight("weight", ["1", "x"])
-    assert isinstance(found[1], Refused)
+    _, found = cell_types.parse_weights("weight", ["1", "x"])
+    assert isinstance(found[1], Rejection)
 
 
 def write_mask(path: Path, mask: np.ndarray, mode: str = "L") -> Path:
@@ -211,9 +233,9 @@ def write_mask(path: Path, mask: np.ndarray, mode: str = "L") -> Path:
 def test_a_mask_keeps_its_values(tmp_path: Path, mode: str, encoding: str) -> None:
     mask = np.arange(64, dtype=np.uint8).reshape(8, 8)
     write_mask(tmp_path / "mask.png", mask, mode)
-    options = {} if encoding == "keep" else {"image_size": (8, 8)}
+    images = kseq.ImageSettings(encoding, None if encoding == "keep" else (8, 8))
     table = write_table(tmp_path, {"mask": ["mask.png"] * 2})
-    kseq.pack(table, tmp_path / "packed", mask="mask", encoding=encoding, workers=0, **options)
+    kseq.pack(table, tmp_path / "packed", columns=kseq.Columns(mask="mask"), images=images, workers=0)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     np.testing.assert_array_equal(dataset[1]["mask"][..., 0], mask)
     assert dataset.fields["mask"].shape == (8, 8, 1)
@@ -223,7 +245,9 @@ def test_a_mask_is_resized_without_new_values(tmp_path: Path) -> None:
     mask = np.where(np.mgrid[0:30, 0:40][0] > 13, 200, 7).astype(np.uint8)
     write_mask(tmp_path / "mask.png", mask)
     table = write_table(tmp_path, {"mask": ["mask.png"]}, 30, 40)
-    kseq.pack(table, tmp_path / "packed", mask="mask", encoding="raw", image_size=(11, 9), workers=0)
+    kseq.pack(
+        table, tmp_path / "packed", columns=kseq.Columns(mask="mask"), images=kseq.ImageSettings("raw", (11, 9)), workers=0
+    )
     assert set(np.unique(kseq.ShardDataset(tmp_path / "packed")[0]["mask"])) == {7, 200}
 
 
@@ -234,7 +258,7 @@ def test_a_mask_is_turned_upright_like_its_photo(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "0.jpg", exif=exif)
     write_mask(tmp_path / "mask.png", np.rot90(mask.astype(np.uint8), -1))
     (tmp_path / "table.csv").write_text("image,mask\n0.jpg,mask.png\n")
-    kseq.pack(tmp_path / "table.csv", tmp_path / "packed", mask="mask", workers=0)
+    kseq.pack(tmp_path / "table.csv", tmp_path / "packed", columns=kseq.Columns(mask="mask"), workers=0)
     sample = kseq.ShardDataset(tmp_path / "packed")[0]
     assert sample["image"].shape[:2] == sample["mask"].shape[:2] == (30, 20)
     np.testing.assert_array_equal(np.rot90(sample["mask"][..., 0]), mask)
@@ -253,13 +277,13 @@ def test_a_mask_that_does_not_go_with_its_image_is_left_out(tmp_path: Path, mask
     write_mask(tmp_path / "good.png", np.zeros((8, 8), np.uint8))
     if mask is not None:
         write_mask(tmp_path / "bad.png", mask)
-    with packed(tmp_path, {"mask": ["good.png", "bad.png"]}, mask="mask") as dataset:
+    with packed(tmp_path, {"mask": ["good.png", "bad.png"]}, columns=kseq.Columns(mask="mask")) as dataset:
         assert words in rejected(dataset)["1.png"]
 
 
 def test_damage_in_any_field_is_noticed(tmp_path: Path) -> None:
     columns = {"boxes": [[[1, 2, 3, 4]], []], "text": ["one", "two"], "age": [1.5, 2.5]}
-    packed(tmp_path, columns, boxes="boxes", text="text", targets={"age": "age"}).close()
+    packed(tmp_path, columns, columns=kseq.Columns(boxes="boxes", text="text", targets={"age": "age"})).close()
     shard = tmp_path / "packed" / "shard-00000.h5"
     whole = shard.read_bytes()
     with h5py.File(shard) as file:
@@ -274,7 +298,9 @@ def test_damage_in_any_field_is_noticed(tmp_path: Path) -> None:
 def test_two_images_a_sample_are_two_fields(tmp_path: Path) -> None:
     write_table(tmp_path, {"x": [0] * 6})
     (tmp_path / "pairs.csv").write_text("Left Eye,right,same\n" + "".join(f"{n}.png,{5 - n}.png,{n % 2}\n" for n in range(6)))
-    kseq.pack(tmp_path / "pairs.csv", tmp_path / "packed", image=["Left Eye", "right"], label="same", **SETTINGS)
+    kseq.pack(
+        tmp_path / "pairs.csv", tmp_path / "packed", columns=kseq.Columns(image=["Left Eye", "right"], label="same"), **SETTINGS
+    )
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert list(dataset.fields) == ["left_eye", "label", "right"]
     np.testing.assert_array_equal(numbers_of(dataset.read(range(6))["right"]), [5, 4, 3, 2, 1, 0])
@@ -288,7 +314,7 @@ def test_a_second_image_that_is_broken_is_named(tmp_path: Path) -> None:
     write_table(tmp_path, {"x": [0] * 2})
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "pairs.csv").write_text("a,b,label\n0.png,1.png,x\n1.png,bad.png,x\n")
-    kseq.pack(tmp_path / "pairs.csv", tmp_path / "packed", image=["a", "b"], **SETTINGS)
+    kseq.pack(tmp_path / "pairs.csv", tmp_path / "packed", columns=kseq.Columns(image=["a", "b"]), **SETTINGS)
     assert rejected(kseq.ShardDataset(tmp_path / "packed"))["1.png"].startswith("its b is not an image")
 
 
@@ -297,7 +323,7 @@ def test_samples_that_share_their_first_image_are_told_apart(tmp_path: Path) -> 
     (tmp_path / "bad.png").write_bytes(b"no image")
     rows = ["0.png,1.png,x,train", "0.png,bad.png,y,train", "0.png,2.png,y,val", "3.png,2.png,x,val"]
     (tmp_path / "pairs.csv").write_text("a,b,label,part\n" + "\n".join(rows))
-    kseq.pack(tmp_path / "pairs.csv", tmp_path / "packed", image=["a", "b"], split_column="part", **SETTINGS)
+    kseq.pack(tmp_path / "pairs.csv", tmp_path / "packed", columns=kseq.Columns(image=["a", "b"], split="part"), **SETTINGS)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert dataset.splits == {"train": 1, "val": 2}
     assert list(rejected(dataset)) == ["0.png (row 2)"]
@@ -307,11 +333,11 @@ def test_samples_that_share_their_first_image_are_told_apart(tmp_path: Path) -> 
         assert train[0]["label"] == 0
 
 
-def plainly(monkeypatch: pytest.MonkeyPatch, column: Callable[[], Column]) -> tuple[Column, Column]:
+def plainly(monkeypatch: pytest.MonkeyPatch, column: Callable[[], ParsedColumn]) -> tuple[ParsedColumn, ParsedColumn]:
     """A column as it is parsed at once, and cell by cell."""
     quick = column()
     with monkeypatch.context() as slow:
-        slow.setattr(values, "_plain_numbers", lambda _: None)
+        slow.setattr(cell_types, "_plain_numbers", lambda _: None)
         return quick, column()
 
 
@@ -324,11 +350,11 @@ WORDS = st.one_of(
 
 @settings(deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.one_of(st.lists(WORDS, min_size=1), st.lists(st.one_of(st.integers(), st.floats()), min_size=1)))
-@pytest.mark.parametrize("make", [values.target, values.weight])
+@pytest.mark.parametrize("make", [cell_types.parse_target, cell_types.parse_weights])
 def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
-    cells: list[Any], make: Callable[[str, list[Any]], Column], monkeypatch: pytest.MonkeyPatch
+    cells: list[Any], make: Callable[[str, list[Any]], ParsedColumn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def column() -> Column:
+    def column() -> ParsedColumn:
         try:
             return make("it", cells)
         except SourceError as error:
@@ -337,15 +363,15 @@ def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
     (field, found), (expected_field, expected) = plainly(monkeypatch, column)
     assert field == expected_field
     for one, other in zip(found, expected, strict=True):
-        assert isinstance(one, Refused) == isinstance(other, Refused)
+        assert isinstance(one, Rejection) == isinstance(other, Rejection)
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other), strict=not isinstance(one, str))
 
 
 def test_lists_that_are_all_empty_are_lists_of_any_length(tmp_path: Path) -> None:
-    with packed(tmp_path, {"ages": [[], []]}, targets={"ages": "ages"}, label="") as dataset:
+    with packed(tmp_path, {"ages": [[], []]}, columns=kseq.Columns(targets={"ages": "ages"}, label="")) as dataset:
         assert [dataset[number]["ages"].shape for number in range(2)] == [(0,), (0,)]
 
 
 def test_lists_of_empty_lists_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"target ages: shapes \(1, 0\), allowed are one shape, or plain lists"):
-        packed(tmp_path, {"ages": [[[]], [[]]]}, targets={"ages": "ages"}, label="")
+        packed(tmp_path, {"ages": [[[]], [[]]]}, columns=kseq.Columns(targets={"ages": "ages"}, label=""))

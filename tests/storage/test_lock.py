@@ -147,6 +147,7 @@ def test_a_forked_child_that_lives_longer_than_its_killed_parent_does_not_keep_t
             os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_of_many_that_take_it_from_each_other_and_from_the_dead_one_has_it(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", CONTEND, tmp_path, "100", "dies" if number % 2 else "lives"])

@@ -21,7 +21,7 @@ import kseq
 from kseq.errors import ArgumentError, DatasetExistsError, LockedError, SourceError, WriteError
 from kseq.packing.plan import Plan
 from kseq.packing.resume_record import ResumeRecord
-from kseq.packing.settings import Settings
+from kseq.packing.settings import ImageSettings
 from kseq.sources.base import FileSource, SourceImage
 from kseq.storage.layout import LOCK_NAME, RESUME_RECORD_NAME
 from kseq.storage.lock import locked
@@ -111,8 +111,8 @@ def test_a_killed_overwriting_leaves_the_old_dataset_and_the_next_takes_over(
     before = files(tmp_path / "packed")
     assert run_python(OVERWRITE, source, tmp_path / "packed", check=False).returncode == -signal.SIGKILL
     assert {name: data for name, data in files(tmp_path / "packed").items() if name != LOCK_NAME} == before
-    kseq.pack(source, tmp_path / "packed", workers=0, encoding="jpeg", overwrite=True)
-    kseq.pack(source, tmp_path / "fresh", workers=0, encoding="jpeg")
+    kseq.pack(source, tmp_path / "packed", workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
+    kseq.pack(source, tmp_path / "fresh", workers=0, images=kseq.ImageSettings("jpeg"))
     assert files(tmp_path / "packed") == files(tmp_path / "fresh")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "packed", "photos"]
 
@@ -131,7 +131,7 @@ def look(event, arguments):
         found.append(len(kseq.ShardDataset(sys.argv[2])))
         looking = False
 sys.addaudithook(look)
-kseq.pack(sys.argv[1], sys.argv[2], workers=0, encoding="jpeg", overwrite=True)
+kseq.pack(sys.argv[1], sys.argv[2], workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
 print(len(found), set(found))
 """
 
@@ -148,7 +148,7 @@ def test_where_names_cannot_be_exchanged_the_next_run_mends_what_a_kill_left(
 ) -> None:
     target = tmp_path / "packed"
     kseq.pack(source, target, workers=0)
-    kseq.pack(source, tmp_path / "fresh", workers=0, encoding="jpeg")
+    kseq.pack(source, tmp_path / "fresh", workers=0, images=kseq.ImageSettings("jpeg"))
     monkeypatch.setattr("kseq.storage.output_folder.exchange", lambda *_: False)
     rename, left = os.rename, {"the first rename": 1, "the second rename": 2, "nothing": 9}[killed_after]
 
@@ -165,13 +165,13 @@ def test_where_names_cannot_be_exchanged_the_next_run_mends_what_a_kill_left(
     monkeypatch.setattr(os, "rename", die)
     if left < 9:
         with pytest.raises(Killed):
-            kseq.pack(source, target, workers=0, encoding="jpeg", overwrite=True)
+            kseq.pack(source, target, workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
         monkeypatch.setattr(os, "rename", rename)
         assert target.exists() == (killed_after == "the second rename")
         with pytest.raises(DatasetExistsError, match="a dataset lies there"):
             kseq.pack(source, target, workers=0)
         assert {name: data for name, data in files(target).items() if name != LOCK_NAME} == files(tmp_path / "fresh")
-    kseq.pack(source, target, workers=0, encoding="jpeg", overwrite=True)
+    kseq.pack(source, target, workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
     assert files(target) == files(tmp_path / "fresh")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "packed", "photos"]
 
@@ -179,8 +179,8 @@ def test_where_names_cannot_be_exchanged_the_next_run_mends_what_a_kill_left(
 def test_a_link_to_a_dataset_stays_when_that_is_overwritten(source: Path, tmp_path: Path) -> None:
     kseq.pack(source, tmp_path / "there", workers=0)
     (tmp_path / "link").symlink_to("there")
-    kseq.pack(source, tmp_path / "link", workers=0, encoding="jpeg", overwrite=True)
-    kseq.pack(source, tmp_path / "fresh", workers=0, encoding="jpeg")
+    kseq.pack(source, tmp_path / "link", workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
+    kseq.pack(source, tmp_path / "fresh", workers=0, images=kseq.ImageSettings("jpeg"))
     assert files(tmp_path / "there") == files(tmp_path / "fresh")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "link", "photos", "there"]
 
@@ -211,7 +211,7 @@ def test_files_that_are_only_called_alike_are_never_removed(source: Path, tmp_pa
         ({"val": 0.3}, "val was 0.2, now it is 0.3"),
         ({"seed": 1}, "seed was 0, now it is 1"),
         ({"stratify": False, "val": 0.25}, "val was 0.2, now it is 0.25; stratify was True, now it is False"),
-        ({"encoding": "jpeg"}, "encoding was 'keep', now it is 'jpeg'"),
+        ({"images": kseq.ImageSettings("jpeg")}, "encoding was 'keep', now it is 'jpeg'"),
         ({"shard_bytes": 9_000}, "shard_bytes was 10000, now it is 9000"),
         ({"class_names": ["dog", "cat"]}, r"class_names was \['cat', 'dog'\], now it is \['dog', 'cat'\]"),
     ],
@@ -284,7 +284,7 @@ def test_a_number_in_the_middle_of_a_long_vector_that_changed_is_named(source: P
         (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return tmp_path / "table.jsonl"
 
-    options: dict[str, Any] = {"root": source, "label": "", "targets": {"vector": "vector"}}
+    options: dict[str, Any] = {"root": source, "columns": kseq.Columns(label="", targets={"vector": "vector"})}
     begin(write(), tmp_path / "packed", **options)
     rows[7]["vector"][1000] = -1
     with pytest.raises(DatasetExistsError, match="settings: cat/00007.jpg has changed"):
@@ -294,8 +294,8 @@ def test_a_number_in_the_middle_of_a_long_vector_that_changed_is_named(source: P
 def test_what_a_million_samples_are_begun_with_takes_seconds() -> None:
     count = 20_000
     boxes, vector = np.zeros((3, 4), np.float32), np.zeros(16, np.float32)
-    images = [SourceImage(b"%d" % number, 0, None, 1, more=(boxes, vector)) for number in range(count)]
-    plan = Plan(FileSource("photos", ("a",), images), Settings(), ["train"] * count, [0, count], "0" * 32)
+    images = [SourceImage(b"%d" % number, 0, None, 1, values=(boxes, vector)) for number in range(count)]
+    plan = Plan(FileSource("photos", ("a",), images), ImageSettings(), ["train"] * count, [0, count], "0" * 32)
     started = time.process_time()
     ResumeRecord.of(plan, {})
     assert (time.process_time() - started) * 1_000_000 / count < 60
@@ -332,7 +332,7 @@ def test_a_plan_that_cannot_be_read_is_done_without(source: Path, tmp_path: Path
     begin(source, tmp_path / "packed")
     (tmp_path / "packed" / RESUME_RECORD_NAME).write_bytes(content)
     with pytest.raises(DatasetExistsError, match=r"it was packed from other images or with other settings"):
-        resume(source, tmp_path / "packed", encoding="jpeg")
+        resume(source, tmp_path / "packed", images=kseq.ImageSettings("jpeg"))
     assert resume(source, tmp_path / "packed").resumed == 2
     assert RESUME_RECORD_NAME not in files(tmp_path / "packed")
 
@@ -398,7 +398,7 @@ def test_an_iterable_whose_pixels_have_changed_is_not_gone_on_with(tmp_path: Pat
     def samples(red: int) -> list[dict[str, Any]]:
         return [{"image": np.full((8, 8, 3), red, np.uint8), "label": "a"} for _ in range(10)]
 
-    options: dict[str, Any] = {"encoding": "raw", "image_size": (8, 8), "shard_bytes": 800, "workers": 0}
+    options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (8, 8)), "shard_bytes": 800, "workers": 0}
     with pytest.raises(StoppedError):
         kseq.pack(samples(1), tmp_path / "packed", progress=stop, **options)
     with pytest.raises(
@@ -415,7 +415,12 @@ def test_an_iterable_whose_pixels_have_changed_is_not_gone_on_with(tmp_path: Pat
 
 
 def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(source: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"encoding": "raw", "image_size": (20, 30), "val": 0.2, "shard_bytes": SHARD_BYTES, "workers": 0}
+    options: dict[str, Any] = {
+        "images": kseq.ImageSettings("raw", (20, 30)),
+        "val": 0.2,
+        "shard_bytes": SHARD_BYTES,
+        "workers": 0,
+    }
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
     packed = kseq.pack(source, tmp_path / "packed", **options)
@@ -448,7 +453,7 @@ def test_a_dry_run_refuses_what_a_run_would(source: Path, tmp_path: Path) -> Non
     with pytest.raises(DatasetExistsError, match="an unfinished packing lies there"):
         kseq.pack(source, tmp_path / "packed", dry_run=True)
     with pytest.raises(DatasetExistsError, match="encoding was 'keep'"):
-        resume(source, tmp_path / "packed", dry_run=True, encoding="jpeg")
+        resume(source, tmp_path / "packed", dry_run=True, images=kseq.ImageSettings("jpeg"))
     assert resume(source, tmp_path / "packed", dry_run=True).resumed == 2
     with pytest.raises(ArgumentError, match="dry_run goes with a path"):
         kseq.pack([], tmp_path / "new", dry_run=True)
@@ -471,7 +476,7 @@ def test_the_command_shows_the_plan(source: Path, tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize(
     ("options", "share"),
-    [({"encoding": "raw", "image_size": (50, 50)}, 0.9), ({}, 0.9), ({"encoding": "jpeg"}, 0.25)],
+    [({"images": kseq.ImageSettings("raw", (50, 50))}, 0.9), ({}, 0.9), ({"images": kseq.ImageSettings("jpeg")}, 0.25)],
     ids=str,
 )
 def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not(

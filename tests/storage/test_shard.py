@@ -71,6 +71,7 @@ def shard(tmp_path: Path) -> str:
     return write(tmp_path / "shard.h5", [sample(number) for number in range(6)], [Rejected(b"\xfe.jpg", "no image")])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=samples, rejected=rejections)
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, rows: SampleReader, rejected: list[Rejected]) -> None:
@@ -319,8 +320,8 @@ def test_refuses_field_names(name: str) -> None:
         Field(name, "image", True, "|u1", (None, None, 3))
 
 
-def test_refuses_a_field_of_unknown_content() -> None:
-    with pytest.raises(ArgumentError, match="field image: content 'sound', allowed are image, mask, label"):
+def test_refuses_a_field_of_unknown_kind() -> None:
+    with pytest.raises(ArgumentError, match="field image: kind 'sound', allowed are image, label, mask"):
         Field("image", "sound", True, "|u1", (None, None, 3))
 
 

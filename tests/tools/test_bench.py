@@ -38,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_reading_tables_are_measured_printed_and_written(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     results = folder / "results.json"
     arguments = ["bench", "--folder", str(folder), *SMALL, "--tables", "R", "J", "N", "--json", str(results)]
@@ -243,6 +244,7 @@ def test_a_store_is_written_anew_for_other_samples(tmp_path: Path, monkeypatch: 
     assert len(written) == 4
 
 
+@pytest.mark.slow
 def test_a_store_holds_nothing_of_a_writing_that_was_interrupted(folder: Path, tmp_path: Path) -> None:
     stale = tmp_path / "stores" / "kseq_shards-R-png"
     write_photos(stale, {"class0": 1})
@@ -318,11 +320,13 @@ def test_where_no_environment_can_be_made_that_is_the_contestants_error(
         environments.make_environment(str(tmp_path / "environment"), ["lmdb"])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_installed_is_reported_with_pips_own_line(tmp_path: Path) -> None:
     with pytest.raises(ContestantError, match=r"^cannot be installed: ERROR: .*no-such-file.whl"):
         environments.make_environment(str(tmp_path / "environment"), [str(tmp_path / "no-such-file.whl")], ["--no-index"])
 
 
+@pytest.mark.slow
 def test_a_contestant_that_cannot_be_installed_has_a_row(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -415,6 +419,7 @@ def test_a_cold_epoch_that_fails_has_a_row(folder: Path, monkeypatch: pytest.Mon
     assert [(row.note, len(row.rates)) for row in found.rows] == [("", 2), ("it broke", 0), ("", 2), ("", 2)]
 
 
+@pytest.mark.slow
 def test_the_time_to_the_first_batch_is_told_for_each_backend_that_works(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -479,6 +484,7 @@ def test_every_fit_reads_a_store_that_was_prepared(tmp_path: Path, monkeypatch: 
     assert store("h5py by hand", "R") == "h5py_by_hand.py R None"
 
 
+@pytest.mark.slow
 def test_a_fit_reports_the_images_that_the_model_trained_on(folder: Path) -> None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     begin = partial(fitting._start, backend=backend, setting=setting(folder), say=quiet, epochs=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import functools
 import inspect
 import json
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import kseq
-from kseq_tools.commands.pack import Progress
+from kseq_tools.console.progress import Progress
 from kseq_tools.main import main, make_parser
 from tests.helpers.photos import write_numbered
 
@@ -40,9 +39,21 @@ def options_of(command: str) -> dict[str, object]:
     return {name: value for name, value in vars(make_parser().parse_args([command, *words])).items() if name != "run"}
 
 
+def parameters_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(function).parameters)
+
+
 @pytest.mark.parametrize("command", ["pack", "append", "merge", "compact"])
 def test_a_command_has_the_options_of_its_function_with_the_same_defaults(command: str) -> None:
-    parameters = inspect.signature(getattr(kseq, command)).parameters
+    parameters = parameters_of(getattr(kseq, command))
+    if "columns" in parameters:
+        del parameters["columns"]
+        columns = parameters_of(kseq.Columns)
+        # `--split` names a split in other commands.
+        parameters |= {"split_column" if name == "split" else name: each for name, each in columns.items()}
+    if "images" in parameters:
+        del parameters["images"]
+        parameters |= parameters_of(kseq.ImageSettings)
     expected = {name: each.default for name, each in parameters.items() if each.default is not inspect.Parameter.empty}
     if "executor" in expected:
         # The command makes one of an address.
@@ -89,44 +100,59 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
     assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), *words.split()]) == 0
     capsys.readouterr()
     dataset = kseq.ShardDataset(tmp_path / "packed")
-    assert dataset.classes == ("rose", "daisy")
+    assert dataset.class_names == ("rose", "daisy")
     assert dataset.splits == {"test": 6, "train": 21, "val": 3}
     assert dataset.fields["image"].shape == (6, 5, 1)
-    assert dataset.index.num_shards == 1
-    settings = json.loads(dataset.index.settings)
+    assert dataset.num_shards == 1
+    settings = dataset.settings
     assert (settings["resize"], settings["interpolation"], settings["color_mode"]) == ("pad", "area", "grayscale")
 
 
 def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {
-        "source": "a", "dataset": "b", "source_format": "csv", "image": ["left", "right"], "label": "kind",
-        "targets": {"age": "years", "tags": "topics"}, "mask": "outline", "boxes": "objects", "box_labels": "kinds",
-        "text": "caption", "weight": "worth", "split_column": "part", "group": "patient", "root": "photos",
-        "follow_links": True, "encoding": "jpeg", "image_size": [6, 5], "resize": "pad", "color_mode": "grayscale",
-        "interpolation": "area", "quality": 80, "max_side": 70, "check": False, "max_pixels": 9000,
-        "class_names": ["x", "y"], "val": 0.1,
-        "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail", "shard_bytes": 1024, "workers": 3,
-        "overwrite": True, "resume": True, "dry_run": True,
+    columns = kseq.Columns(
+        image=["left", "right"], label="kind", targets={"age": "years", "tags": "topics"}, mask="outline", boxes="objects",
+        box_labels="kinds", text="caption", sample_weight="worth", split="part", group="patient",
+    )  # fmt: skip
+    images = kseq.ImageSettings(
+        "jpeg", (6, 5), resize="pad", color_mode="grayscale", interpolation="area", quality=80, max_pixels=9000
+    )
+    expected = {
+        "columns": columns, "images": images, "source_format": "csv", "root": "photos", "follow_links": True,
+        "class_names": ["x", "y"], "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
+        "shard_bytes": 1024, "workers": 3, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
     }  # fmt: skip
-    received = {}
+    received: dict[str, object] = {}
 
-    @functools.wraps(kseq.pack)
-    def fake(**options: object) -> None:
-        received.update(options)
+    def fake(*paths: object, **arguments: object) -> None:
+        received.update(arguments, paths=paths)
+        raise kseq.KseqError("enough")
+
+    function = kseq.pack
+    monkeypatch.setattr(kseq, "pack", fake)
+    words = "a b --from csv --image left --image right --label kind --target age=years --target tags=topics --mask outline "
+    words += "--boxes objects --box-labels kinds --text caption --sample-weight worth "
+    words += "--split-column part --group patient --root photos "
+    words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
+    words += "--class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
+    words += "--shard-bytes 1K --workers 3 --overwrite --resume --max-pixels 9000 --follow-links --dry-run"
+    assert main(["pack", *words.split()]) == 1
+    assert received.pop("paths") == ("a", "b")
+    assert set(received) == set(parameters_of(function)) - {"source", "dataset"}
+    del received["progress"]
+    assert received == expected
+
+
+def test_the_settings_that_exclude_others_reach_the_function_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[object] = []
+
+    def fake(*_: object, images: object, **__: object) -> None:
+        received.append(images)
         raise kseq.KseqError("enough")
 
     monkeypatch.setattr(kseq, "pack", fake)
-    words = "a b --from csv --image left --image right --label kind --target age=years --target tags=topics --mask outline "
-    words += "--boxes objects --box-labels kinds --text caption --weight worth "
-    words += "--split-column part --group patient --root photos "
-    words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
-    words += "--max-side 70 --no-check --class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
-    words += "--shard-bytes 1K --workers 3 --overwrite --resume --max-pixels 9000 --follow-links --dry-run"
-    assert main(["pack", *words.split()]) == 1
-    assert received.pop("executor") is None
-    del received["progress"]
-    assert received == given
-    assert {*given, "dask"} == set(options_of("pack"))
+    assert main(["pack", "a", "b", "--no-check"]) == 1
+    assert main(["pack", "a", "b", "--encoding", "jpeg", "--max-side", "70"]) == 1
+    assert received == [kseq.ImageSettings(check=False), kseq.ImageSettings("jpeg", max_side=70)]
 
 
 @pytest.mark.parametrize(("text", "count"), [("1000", 1000), ("1K", 1024), ("64M", 64 << 20), ("2GiB", 2 << 30), ("3kb", 3072)])
@@ -193,6 +219,7 @@ def test_an_error_that_names_such_a_file_is_still_one_line(tmp_path: Path, capsy
     assert re.fullmatch(r"kseq: .*two\\nlines.txt: is not .*\n", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(photos_to_pack: Path, tmp_path: Path) -> None:
     target = os.fsencode(tmp_path) + b"/caf\xe9"
     strict = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
@@ -227,7 +254,7 @@ def test_progress_is_a_bar_on_a_terminal(photos_to_pack: Path, tmp_path: Path) -
 def test_progress_is_plain_lines_elsewhere(
     photos_to_pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("kseq_tools.commands.pack._PLAIN_EVERY", 0.0)
+    monkeypatch.setattr("kseq_tools.console.progress._PLAIN_EVERY", 0.0)
     assert main(["pack", str(photos_to_pack), str(tmp_path / "packed"), "--workers", "0"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"31 of 31 images, [\d,]+ images/s", lines[-1])
@@ -237,7 +264,7 @@ def test_the_rate_of_a_resumed_packing_counts_what_this_run_did(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0.0, 20.0, 20.0, 40.0, 40.0])
-    monkeypatch.setattr("kseq_tools.commands.pack.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("kseq_tools.console.progress.time.monotonic", lambda: next(clock))
     with Progress() as progress:
         progress.show(1000, 2000)
         progress.show(1200, 2000)
@@ -261,7 +288,7 @@ def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixt
     assert facts["class_counts"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
     assert facts["digest"] == kseq.ShardDataset(numbered).digest
     assert facts["fields"]["image"] == {
-        "content": "image",
+        "kind": "image",
         "encoded": False,
         "dtype": "uint8",
         "shape": [4, 4, 3],
@@ -274,7 +301,10 @@ def test_info_names_the_classes_of_boxes_and_of_several_labels(tmp_path: Path, c
     write_numbered(tmp_path / "photos", {"a": 1})
     (tmp_path / "table.csv").write_text('image,topics,boxes,kinds\nphotos/a/00000.png,red|blue,"[[0, 0, 1, 1]]",bee\n')
     kseq.pack(
-        tmp_path / "table.csv", tmp_path / "packed", targets={"topics": "topics"}, boxes="boxes", box_labels="kinds", workers=0
+        tmp_path / "table.csv",
+        tmp_path / "packed",
+        columns=kseq.Columns(targets={"topics": "topics"}, boxes="boxes", box_labels="kinds"),
+        workers=0,
     )
     assert main(["info", str(tmp_path / "packed")]) == 0
     printed = capsys.readouterr().out
@@ -321,6 +351,7 @@ def test_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"kseq {kseq.__version__}\n"
 
 
+@pytest.mark.slow
 def test_the_demo_learns_to_read_digits(run_python: Run) -> None:
     done = run_python("from kseq_tools.main import main; raise SystemExit(main(['demo']))", backend="tensorflow")
     accuracy = re.search(r"validation accuracy (\d\.\d+)", done.stdout)

@@ -19,6 +19,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, ClosedError
+from kseq.reading.dataset import selected_ids
 from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered  # keras asks for its backend when it is imported
 
 
@@ -27,7 +28,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 other samples of the same classes and sizes; their pixels say 0 to 23, too."""
     root = tmp_path_factory.mktemp("second")
     write_numbered(root / "photos", {"a": 4, "b": 8, "c": 12})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), shard_bytes=300, workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=300, workers=0)
     return root / "packed"
 
 
@@ -40,8 +41,8 @@ def weighted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"image": f"{number}.png", "worth": number, "height": number / 10, "at": [1, 2]} for number in range(20)]
     (folder / "table.jsonl").write_text("\n".join(map(json.dumps, rows)))
     kseq.pack(
-        folder / "table.jsonl", folder / "packed", encoding="raw", image_size=(4, 4), workers=0,
-        targets={"height": "height", "at": "at"}, weight="worth",
+        folder / "table.jsonl", folder / "packed", images=kseq.ImageSettings("raw", (4, 4)), workers=0,
+        columns=kseq.Columns(targets={"height": "height", "at": "at"}, sample_weight="worth"),
     )  # fmt: skip
     return folder / "packed"
 
@@ -93,6 +94,7 @@ def test_either_may_be_closed(numbered: Path) -> None:
         kseq.ShardSequence(dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [False, True])
 def test_a_sequence_of_joined_selections_crosses_to_processes(numbered: Path, second: Path, processes: bool) -> None:
     joined = kseq.ShardDataset(numbered).where(label="c").concat(kseq.ShardDataset(second).take([3, 3, 5]))
@@ -128,7 +130,7 @@ def test_a_shuffle_by_blocks_takes_a_joined_dataset(numbered: Path, second: Path
 @pytest.mark.parametrize("epoch_size", [None, 50, 7, 500])
 def test_balance_gives_every_class_alike_in_every_pass(numbered: Path, epoch_size: int | None) -> None:
     dataset, total = kseq.ShardDataset(numbered, "train"), Counter[int]()
-    of_class = {number: dataset.where(label=number).selected.tolist() for number in range(3)}
+    of_class = {number: selected_ids(dataset.where(label=number)).tolist() for number in range(3)}
     with kseq.ShardSequence(numbered, balance="class", epoch_size=epoch_size, batch_size=16, seed=4) as sequence:
         assert sequence.num_samples == (epoch_size or 80)
         for _ in range(4):
@@ -151,10 +153,10 @@ def test_classes_without_samples_are_left_out(numbered: Path) -> None:
         kseq.ShardSequence(selected.where(label="b"), balance="class")
 
 
-@pytest.mark.parametrize("weights", ["worth", "weight", "height", np.arange(20), list(range(20))], ids=str)
+@pytest.mark.parametrize("weights", ["worth", "sample_weight", "height", np.arange(20), list(range(20))], ids=str)
 def test_weights_draw_each_sample_its_share_rounded(weighted: Path, weights: Any) -> None:
     if isinstance(weights, str) and weights == "worth":
-        # The column is called so, the field `weight`.
+        # The column is called so, the field `sample_weight`.
         with pytest.raises(
             ArgumentError, match="weights='worth': allowed is a field with a number for each sample, .* has height"
         ):
@@ -208,6 +210,7 @@ def given_for(name: str, numbered: Path, second: Path) -> Any:
     return {first: 2, other: 1} if name == "shares" else first.concat(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, second: Path, name: str) -> None:
     def read(**arguments: Any) -> list[list[bytes]]:

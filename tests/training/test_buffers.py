@@ -247,6 +247,7 @@ for shared in (False, True):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", TENSORS)
 def test_does_not_reuse_a_buffer_while_a_tensor_made_without_a_copy_lives(
     backend: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
@@ -362,6 +363,7 @@ with kseq.ShardSequence(sys.argv[1], batch_size=16, workers=2, use_multiprocessi
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
 def test_worker_processes_fill_buffers_of_a_program_that_lets_nobody_look_into_it(
     numbered: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]

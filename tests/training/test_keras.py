@@ -17,6 +17,8 @@ BACKENDS = ("tensorflow", "jax", "torch")
 BUILT = ("built", "not built")
 WORKERS = ("workers 0", "workers 1", "workers 2", "workers 4", "processes 2")
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -25,7 +27,9 @@ def seen(request: pytest.FixtureRequest, numbered: Path, run_python: Run) -> dic
     """What the scenarios of keras_scenarios.py recorded."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
-    done = run_python("import keras_scenarios; keras_scenarios.main()", numbered, backend=request.param, timeout=500)
+    done = run_python(
+        "from tests.helpers import keras_scenarios; keras_scenarios.main()", numbered, backend=request.param, timeout=500
+    )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -39,7 +43,7 @@ def expected(seen: dict[str, Any], built: str, *epochs: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("built", BUILT)
 def test_fit_receives_every_sample_once_a_pass(seen: dict[str, Any], built: str, numbered: Path) -> None:
-    train = sorted(kseq.ShardDataset(numbered).index.splits["train"].tolist())
+    train = sorted(kseq.ShardDataset(numbered).split_ids("train").tolist())
     for name in ("plain", "validated", "shuffled"):
         found = batches(seen[f"fits, {built}"][name])
         for epoch in (found[:5], found[5:]):
@@ -135,7 +139,7 @@ def test_fit_is_the_same_for_any_workers(seen: dict[str, Any], workers: str) -> 
 def test_validation_and_evaluate_read_the_split_in_its_order_every_time(
     seen: dict[str, Any], workers: str, numbered: Path
 ) -> None:
-    ids = kseq.ShardDataset(numbered).index.splits["val"].tolist()
+    ids = kseq.ShardDataset(numbered).split_ids("val").tolist()
     twice = [ids[:16], ids[16:]] * 2
     assert batches(seen[workers]["fit"], "val") == twice
     assert batches(seen[workers]["evaluate"], "val") == twice[:2]

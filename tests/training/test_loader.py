@@ -25,13 +25,15 @@ import kseq
 from kseq import workers
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
 from tests.helpers.photos import is_shared, numbers_of
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-KINDS = [(0, False), (1, False), (2, False), (4, False), (2, True)]
+# Processes take a second or more to start.
+THREADS_OR_PROCESSES = [False, pytest.param(True, marks=pytest.mark.slow)]
 
 
 def make_loader(
@@ -55,7 +57,9 @@ def still_shared(names: set[str]) -> set[str]:
     return {name for name in names if is_shared(name)}
 
 
-@pytest.mark.parametrize(("count", "processes"), KINDS)
+@pytest.mark.parametrize(
+    ("count", "processes"), [(0, False), (1, False), (2, False), (4, False), pytest.param(2, True, marks=pytest.mark.slow)]
+)
 def test_batches_are_the_same_for_any_workers(numbered: Path, count: int, processes: bool) -> None:
     loader = make_loader(numbered, count, processes)
     asked = [(0, number) for number in range(7)] + [(3, 5), (1, 2), (3, 6), (0, 0), (0, 1), (9, 4)]
@@ -67,9 +71,9 @@ def test_batches_are_the_same_for_any_workers(numbered: Path, count: int, proces
     loader.close()
 
 
-@pytest.mark.parametrize(("count", "processes"), [(2, False), (2, True)])
-def test_batches_that_are_held_are_never_written_to(numbered: Path, count: int, processes: bool) -> None:
-    loader = make_loader(numbered, count, processes)
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
+def test_batches_that_are_held_are_never_written_to(numbered: Path, processes: bool) -> None:
+    loader = make_loader(numbered, 2, processes)
     held = [
         (loader.batch(epoch, number)["image"], loader.sample_ids(epoch, number)) for epoch in range(6) for number in range(7)
     ]
@@ -100,6 +104,7 @@ def test_does_not_read_ahead_out_of_sequence_nor_past_the_epoch(loader: Loader) 
     assert not loader._pending
 
 
+@pytest.mark.slow
 def test_many_threads_at_once_get_what_they_ask_for(loader: Loader) -> None:
     def read(number: int) -> bool:
         epoch, batch_number = divmod(number, 7)
@@ -112,7 +117,7 @@ def test_many_threads_at_once_get_what_they_ask_for(loader: Loader) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
 def test_whoever_reads_gives_way_to_the_program(numbered: Path, processes: bool) -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     loader = make_loader(numbered, processes=processes)
@@ -178,7 +183,7 @@ def damage(path: Path, tmp_path: Path) -> Path:
     return copy
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
 def test_an_error_of_a_worker_reaches_the_caller_and_the_rest_goes_on(numbered: Path, tmp_path: Path, processes: bool) -> None:
     loader = make_loader(damage(numbered, tmp_path), 2, processes)
     good = bad = 0
@@ -194,6 +199,7 @@ def test_an_error_of_a_worker_reaches_the_caller_and_the_rest_goes_on(numbered: 
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_open_the_dataset_says_why(
     numbered: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,6 +214,7 @@ def test_a_worker_that_cannot_open_the_dataset_says_why(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) -> None:
     loader = make_loader(numbered, 2, True, ahead=1)
     loader.batch(0, 0)
@@ -221,7 +228,7 @@ def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) ->
     loader.close()
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
 def test_idle_workers_end_by_themselves_and_their_memory_is_free(
     numbered: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
 ) -> None:
@@ -242,7 +249,7 @@ def test_idle_workers_end_by_themselves_and_their_memory_is_free(
     loader.close()
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
 def test_close_leaves_no_thread_no_process_no_memory(numbered: Path, processes: bool) -> None:
     threads = set(threading.enumerate())
     loader = make_loader(numbered, 2, processes)
@@ -266,7 +273,7 @@ def outcome(call: Callable[[], object]) -> object:
         return error
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
 def test_a_batch_that_close_overtakes_starts_no_workers(
     numbered: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
 ) -> None:
@@ -335,7 +342,10 @@ def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
         assert numbers_of(first.result(20)["image"]).tolist() == make_loader(numbered).sample_ids(0, 0).tolist()
 
 
-@pytest.mark.parametrize(("processes", "times"), [(False, 30), (True, 3)])
+@pytest.mark.parametrize(
+    ("processes", "times"),
+    [(False, 5), pytest.param(False, 30, marks=pytest.mark.slow), pytest.param(True, 3, marks=pytest.mark.slow)],
+)
 def test_threads_that_read_while_it_is_closed_end_with_closed_error_and_leave_nothing(
     numbered: Path, processes: bool, times: int
 ) -> None:
@@ -358,7 +368,7 @@ def test_threads_that_read_while_it_is_closed_end_with_closed_error_and_leave_no
         assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
 def test_a_pool_takes_no_task_after_close(processes: bool) -> None:
     pool = workers.WorkerPool(1, processes=processes)
     assert pool.submit(int).result(60) == 0
@@ -368,6 +378,7 @@ def test_a_pool_takes_no_task_after_close(processes: bool) -> None:
     assert pool._executor is None
 
 
+@pytest.mark.slow
 def test_workers_that_were_started_after_one_died_are_not_ended_by_who_notices_late() -> None:
     pool = workers.WorkerPool(1, processes=True)
     with pytest.raises(BrokenProcessPool):
@@ -401,11 +412,11 @@ def note_what_is_asked_for(loader: Loader, monkeypatch: pytest.MonkeyPatch, seco
     """Sample ids, in the order in which the disk is asked for them; each request takes so long."""
     asked: list[int] = []
 
-    def note(sample_ids: np.ndarray) -> None:
-        asked.extend(sample_ids.tolist())
+    def note(samples: LocatedSamples) -> None:
+        asked.extend(samples.sample_ids.tolist())
         time.sleep(seconds)
 
-    monkeypatch.setattr(loader._maker.dataset, "will_need", note)
+    monkeypatch.setattr(LocatedSamples, "will_need", note)
     return asked
 
 
@@ -447,6 +458,7 @@ def test_an_epoch_that_is_begun_anywhere_asks_for_the_window_of_its_first_batch_
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_forked_child_that_reads_closes_the_buffers_of_its_parent(numbered: Path) -> None:
     loader = make_loader(numbered, 2, True)
     loader.batch(0, 0)
@@ -466,6 +478,7 @@ def test_a_forked_child_that_reads_closes_the_buffers_of_its_parent(numbered: Pa
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_sequence_that_is_dropped_closes_itself(numbered: Path) -> None:
     sequence = kseq.ShardSequence(numbered, batch_size=16, workers=2, use_multiprocessing=True)
     sequence[0]
@@ -497,6 +510,7 @@ if sys.argv[2] == "interrupt":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["exit", "interrupt", "kill"])
 def test_nothing_stays_in_shared_memory_however_the_program_ends(numbered: Path, run_python: Run, end: str) -> None:
     printed = run_python(HOLD, numbered, end, check=False).stdout.split()
@@ -551,7 +565,7 @@ def _read_in_pool(number: int) -> list[int]:
     return numbers_of(_shared_loader.batch(0, number)["image"]).tolist()
 
 
-@pytest.mark.parametrize("processes", [False, True])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
 def test_works_in_a_fork_pool_of_the_user(numbered: Path, processes: bool) -> None:
     loader = make_loader(numbered, 2, processes)
     expected = [loader.sample_ids(0, number).tolist() for number in range(7)]
@@ -560,6 +574,7 @@ def test_works_in_a_fork_pool_of_the_user(numbered: Path, processes: bool) -> No
     loader.close()
 
 
+@pytest.mark.slow
 def test_a_sequence_works_in_a_spawn_pool_of_the_user(numbered: Path, run_python: Run, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -578,6 +593,7 @@ def test_a_sequence_works_in_a_spawn_pool_of_the_user(numbered: Path, run_python
     )
 
 
+@pytest.mark.slow
 def test_a_plain_script_may_use_processes_without_a_guard(numbered: Path, tmp_path: Path) -> None:
     import sys
 
@@ -637,6 +653,7 @@ print(before, resident())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is not told here")
 def test_memory_after_twenty_epochs_is_that_after_two(packed_photos: Path, run_python: Run) -> None:
     before, after = map(int, run_python(GROWTH, packed_photos, backend="torch").stdout.split()[-2:])

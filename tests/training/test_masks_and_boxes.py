@@ -46,7 +46,7 @@ def write_objects(folder: Path) -> Path:
 
 
 def pack_objects(table: Path, target: Path, **options: Any) -> Path:
-    columns = {"mask": "mask", "boxes": "boxes", "box_labels": "kinds", "text": "caption"}
+    columns = {"columns": kseq.Columns(mask="mask", boxes="boxes", box_labels="kinds", text="caption")}
     kseq.pack(table, target, workers=0, shard_bytes=20_000, **(columns | options))
     return target
 
@@ -63,7 +63,7 @@ def kept(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def raw(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pack_objects(table, tmp_path_factory.mktemp("packed") / "raw", encoding="raw", image_size=(HEIGHT, WIDTH))
+    return pack_objects(table, tmp_path_factory.mktemp("packed") / "raw", images=kseq.ImageSettings("raw", (HEIGHT, WIDTH)))
 
 
 def bounds(marked: np.ndarray) -> list[int]:
@@ -82,14 +82,14 @@ def assert_objects_agree(image: np.ndarray, mask: np.ndarray, boxes: np.ndarray,
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
 def test_packing_moves_masks_and_boxes_with_their_image(table: Path, tmp_path: Path, resize: str, encoding: str) -> None:
-    pack_objects(table, tmp_path / "packed", encoding=encoding, image_size=(120, 120), resize=resize)
+    pack_objects(table, tmp_path / "packed", images=kseq.ImageSettings(encoding, (120, 120), resize=resize))
     for sample in kseq.ShardDataset(tmp_path / "packed"):
         assert_objects_agree(sample["image"], sample["mask"], sample["boxes"], sample["labels"], 2)
         assert len(sample["boxes"]) == 2 or resize == "crop"
 
 
 def test_packing_with_a_longest_side_moves_boxes_too(table: Path, tmp_path: Path) -> None:
-    pack_objects(table, tmp_path / "packed", encoding="jpeg", max_side=45)
+    pack_objects(table, tmp_path / "packed", images=kseq.ImageSettings("jpeg", max_side=45))
     for sample in kseq.ShardDataset(tmp_path / "packed"):
         assert sample["image"].shape[:2] == sample["mask"].shape[:2] == (30, 45)
         assert_objects_agree(sample["image"], sample["mask"], sample["boxes"], sample["labels"], 1.5)
@@ -200,8 +200,14 @@ def test_a_weight_field_is_the_third_element(tmp_path: Path) -> None:
     for number in range(6):
         Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(tmp_path / f"{number}.png")
     (tmp_path / "t.csv").write_text("image,label,worth\n" + "".join(f"{n}.png,{n % 2},{n / 2}\n" for n in range(6)))
-    kseq.pack(tmp_path / "t.csv", tmp_path / "packed", weight="worth", encoding="raw", image_size=(4, 4), workers=0)
-    with kseq.ShardSequence(tmp_path / "packed", sample_weight="weight", seed=4, workers=0) as sequence:
+    kseq.pack(
+        tmp_path / "t.csv",
+        tmp_path / "packed",
+        columns=kseq.Columns(sample_weight="worth"),
+        images=kseq.ImageSettings("raw", (4, 4)),
+        workers=0,
+    )
+    with kseq.ShardSequence(tmp_path / "packed", sample_weight="sample_weight", seed=4, workers=0) as sequence:
         images, _, weights = sequence[0]
         np.testing.assert_array_equal(weights, images[:, 0, 0, 0] / 2)
         assert weights.dtype == np.float32
@@ -254,7 +260,7 @@ def losses(model: keras.Model, sequence: kseq.ShardSequence, **options: Any) -> 
 
 
 def test_a_segmentation_model_trains(table: Path, tmp_path: Path) -> None:
-    kseq.pack(table, tmp_path / "packed", mask="mask", workers=0)
+    kseq.pack(table, tmp_path / "packed", columns=kseq.Columns(mask="mask"), workers=0)
     model = small_net(256)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with kseq.ShardSequence(tmp_path / "packed", augment=kseq.RandomResizedCrop(32), batch_size=4) as sequence:
@@ -301,7 +307,13 @@ def write_numbers(folder: Path) -> Path:
 
 
 def test_a_model_of_two_inputs_trains(tmp_path: Path) -> None:
-    kseq.pack(write_numbers(tmp_path), tmp_path / "p", image=["left", "right"], encoding="raw", image_size=(8, 8), workers=0)
+    kseq.pack(
+        write_numbers(tmp_path),
+        tmp_path / "p",
+        columns=kseq.Columns(image=["left", "right"]),
+        images=kseq.ImageSettings("raw", (8, 8)),
+        workers=0,
+    )
     inputs = {name: keras.Input((8, 8, 3), name=name) for name in ("left", "right")}
     flat = [keras.layers.GlobalAveragePooling2D()(each / 255) for each in inputs.values()]
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(flat)))
@@ -311,8 +323,13 @@ def test_a_model_of_two_inputs_trains(tmp_path: Path) -> None:
 
 
 def test_a_model_of_several_labels_and_a_regression_trains(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"encoding": "raw", "image_size": (8, 8), "workers": 0}
-    kseq.pack(write_numbers(tmp_path), tmp_path / "p", image="left", targets={"tags": "tags", "shade": "shade"}, **options)
+    options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (8, 8)), "workers": 0}
+    kseq.pack(
+        write_numbers(tmp_path),
+        tmp_path / "p",
+        columns=kseq.Columns(image="left", targets={"tags": "tags", "shade": "shade"}),
+        **options,
+    )
     with kseq.ShardSequence(tmp_path / "p", targets={"tags": "tags", "shade": "shade"}, batch_size=4, seed=1) as sequence:
         images, targets = sequence[0]
         numbers = images[:, 0, 0, 0] // 20

@@ -23,6 +23,7 @@ from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfR
 from kseq.images.codecs import recolor
 from kseq.images.resize import resize_to
 from kseq.ordering.epoch_order import Order
+from kseq.reading.dataset import sample_reader
 from kseq.training.arguments import choose_blocks
 from tests.helpers.photos import numbers_of, write_numbered  # keras asks for its backend when it is imported
 
@@ -82,7 +83,7 @@ def test_the_epoch_can_be_set(train: kseq.ShardSequence) -> None:
 def test_other_options_keep_the_order_in_every_epoch(numbered: Path, option: str) -> None:
     with kseq.ShardSequence(numbered, option, batch_size=16) as sequence:
         first, second = ([numbers_of(images).tolist() for images, _ in sequence] for _ in range(2))
-    ids = kseq.ShardDataset(numbered).index.splits["val"].tolist() if option == "val" else list(range(100))
+    ids = kseq.ShardDataset(numbered).split_ids("val").tolist() if option == "val" else list(range(100))
     assert first == second == [ids[start : start + 16] for start in range(0, len(ids), 16)]
 
 
@@ -104,7 +105,7 @@ def test_ranks_share_each_global_batch(numbered: Path) -> None:
 def two_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two")
     write_numbered(root / "photos", {"no": 6, "yes": 6})
-    kseq.pack(root / "photos", root / "packed", encoding="raw", image_size=(4, 4), workers=0)
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     return root / "packed"
 
 
@@ -136,7 +137,7 @@ def test_names_make_dicts(two_classes: Path) -> None:
 
 
 def test_sample_weights_are_those_of_the_samples(numbered: Path) -> None:
-    ids = kseq.ShardDataset(numbered).index.splits["train"]
+    ids = kseq.ShardDataset(numbered).split_ids("train")
     with kseq.ShardSequence(numbered, sample_weight=ids / 10, batch_size=16) as sequence:
         images, _, weights = sequence[1]
     assert weights.dtype == np.float32
@@ -436,12 +437,12 @@ def test_shuffles_by_blocks(numbered: Path) -> None:
 def made(num_samples: int, sample_bytes: int, num_classes: int) -> Any:
     """What `choose_blocks` looks at of a dataset that would be too large to pack here."""
     collection = SimpleNamespace(num_samples=num_samples, num_bytes=num_samples * sample_bytes)
-    return SimpleNamespace(collection=collection, classes=tuple(map(str, range(num_classes))))
+    return SimpleNamespace(_samples=SimpleNamespace(collection=collection), class_names=tuple(map(str, range(num_classes))))
 
 
 def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
-    sample_bytes = int(dataset.index.num_bytes.sum()) / 100
+    sample_bytes = dataset.num_bytes / 100
     size, window = choose_blocks(dataset, None, None)
     assert size == int((4 << 20) / sample_bytes)
     assert window == 64 * size
@@ -485,7 +486,7 @@ def test_refuses_blocks_for_another_shuffle(numbered: Path, name: str, shuffle: 
 @pytest.mark.parametrize("name", ["block_size", "window"])
 def test_takes_blocks_larger_than_any_dataset(numbered: Path, name: str) -> None:
     with kseq.ShardSequence(numbered, "val", shuffle="block", **{name: 2**63}) as sequence:
-        assert sorted(numbers_of(sequence[0][0]).tolist()) == kseq.ShardDataset(numbered).index.splits["val"].tolist()
+        assert sorted(numbers_of(sequence[0][0]).tolist()) == kseq.ShardDataset(numbered).split_ids("val").tolist()
 
 
 def address_of(array: np.ndarray) -> int:
@@ -504,7 +505,7 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
         asked.extend(zip((address_of(mapped) + starts).tolist(), (address_of(mapped) + ends).tolist(), strict=True))
 
     def was_asked(number: int) -> bool:
-        ((reader, row),) = sequence._dataset.places(np.array([number]))
+        ((reader, row),) = sample_reader(sequence._dataset).locate(np.array([number]))
         image = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
         places = [(address_of(each), address_of(each) + each.nbytes) for each in (image, reader.array("label")[row : row + 1])]
         return all(any(first <= start and end <= last for first, last in asked) for start, end in places)

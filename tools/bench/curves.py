@@ -14,7 +14,7 @@ import numpy as np
 
 from kseq import ShardDataset
 from kseq.ordering.epoch_order import Order
-from kseq.training.arguments import choose_blocks
+from kseq.training.block_shuffle import choose_blocks
 
 from ..bench.contest import ContestantError, Row, Runner, check_epoch, run_once
 from ..bench.folders import read_all
@@ -100,7 +100,7 @@ def _seconds_to_read(folder: str) -> float:
 
 def _spread(num_images: int, store: str) -> float:
     """The mean distance, after shuffling by blocks, of samples that are neighbours on disk, by that after a full shuffle."""
-    order = Order(num_images, 128, "block", 0, False, 0, 1, *choose_blocks(ShardDataset(store), None, None))
+    order = Order(num_images, 128, "block", 0, False, 0, 1, *choose_blocks(ShardDataset(store)))
     places = np.empty(num_images)
     places[np.concatenate(order.positions_of(0, range(order.num_batches)))] = np.arange(num_images)
     return float(np.abs(np.diff(places)).mean() / (num_images / 3))

@@ -42,10 +42,10 @@ def measure_packing(setting: Setting, source: str, say: Any) -> list[Table]:
     keep: dict[str, Run] = {}
     raw: dict[str, Run] = {}
     if setting.wants(KSEQ):
-        keep["kseq pack --no-check"] = partial(_seconds, partial(pack, encoding="keep", check=False))
-        keep["kseq pack"] = partial(_seconds, partial(pack, encoding="keep"))
+        keep["kseq pack --no-check"] = partial(_seconds, partial(pack, images=kseq.ImageSettings("keep", check=False)))
+        keep["kseq pack"] = partial(_seconds, partial(pack, images=kseq.ImageSettings("keep")))
         keep["cp -r and sync"] = partial(_seconds, partial(_copy, source, target))
-        raw["kseq pack --encoding raw"] = partial(_seconds, partial(pack, encoding="raw", image_size=(SIDE, SIDE)))
+        raw["kseq pack --encoding raw"] = partial(_seconds, partial(pack, images=kseq.ImageSettings("raw", (SIDE, SIDE))))
     if setting.wants(KSEQ) or setting.wants(FFCV):
         raw["decode and resize alone"] = partial(_seconds, partial(_decode, source, setting.workers))
         raw[FFCV] = _ffcv_writer(setting, source, say)

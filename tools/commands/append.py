@@ -7,9 +7,11 @@ from typing import Any
 
 import kseq
 
-from ..commands.pack import Progress, add_share_options, add_source_options, add_worker_options, chosen, rejected_lines
 from ..console.class_counts import count, format_change
 from ..console.dask_cluster import dask_executor
+from ..console.options import add_share_options, add_source_options, add_worker_options, columns, run_arguments
+from ..console.progress import Progress
+from ..console.rejected import rejected_lines
 from ..console.text import format_bytes, format_count, printable
 
 
@@ -37,7 +39,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Append, with progress on stderr and a summary on stdout."""
     before = count(arguments.dataset)
     with dask_executor(arguments.dask) as executor, Progress() as progress:
-        report = kseq.append(**chosen(kseq.append, arguments), executor=executor, progress=progress.show)
+        report = kseq.append(
+            arguments.dataset,
+            arguments.source,
+            columns=columns(arguments),
+            executor=executor,
+            again=arguments.again,
+            resume=arguments.resume,
+            progress=progress.show,
+            **run_arguments(arguments),
+        )
     print(format_change(before, count(arguments.dataset)))
     print(
         f"\n{format_count(report.packed, 'image')} appended to {printable(report.path)}: "

@@ -7,8 +7,8 @@ from typing import Any
 
 import kseq
 
-from ..commands.pack import Progress
 from ..console.class_counts import count, format_change
+from ..console.progress import Progress
 from ..console.text import format_bytes, format_count, printable
 
 

@@ -46,7 +46,9 @@ def _run_in(folder: Path) -> int:
     photos, dataset = folder / "digits", folder / "digits-packed"
     count = _write_digits(photos)
     print(f"{count:,} PNG files written to {photos}")
-    report = kseq.pack(photos, dataset, encoding="raw", image_size=(8, 8), color_mode="grayscale", val=0.2, overwrite=True)
+    report = kseq.pack(
+        photos, dataset, images=kseq.ImageSettings("raw", (8, 8), color_mode="grayscale"), val=0.2, overwrite=True
+    )
     print(f"{report.packed:,} packed into {dataset} in {report.seconds:.1f} s: ", end="")
     print(", ".join(f"{sum(counts):,} {split}" for split, counts in report.class_counts.items()))
     accuracy = _train(dataset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,8 @@ import numpy as np
 import kseq
 from kseq.errors import ArgumentError
 
-from ..console.class_counts import Counts, format_change
+from ..console.class_counts import format_change
 from ..console.text import format_count, printable
-from ..console.where import parse_where
 
 
 def add_parser(commands: Any) -> None:
@@ -44,15 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Drop; print how many samples each split had and has."""
     if arguments.missing_ok and arguments.rejected_by is None:
         raise ArgumentError("--missing-ok: goes with --rejected-by")
-    with kseq.ShardDataset(arguments.dataset) as dataset:
-        where = parse_where(arguments.where, dataset) if arguments.where else None
-        ids = _parse_ids(arguments.ids, dataset.index.num_samples) if arguments.ids else None
     report = kseq.drop(
-        arguments.dataset, ids=ids, where=where, rejected_by=arguments.rejected_by, missing_ok=arguments.missing_ok
+        arguments.dataset,
+        ids=None if arguments.ids is None else _parse_ids(arguments.ids, arguments.dataset),
+        where=arguments.where,
+        rejected_by=arguments.rejected_by,
+        missing_ok=arguments.missing_ok,
     )
     print(f"{printable(report.path)}: {printable(report.change or 'nothing is dropped')}")
     if report.change:
-        print(format_change(Counts(report.class_names, report.before), Counts(report.class_names, report.after)))
+        print(format_change(report.before, report.after))
     if report.already:
         print(f"dropped before: {format_count(report.already, 'sample')}")
     if report.unknown:
@@ -60,13 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _parse_ids(texts: list[str], num_samples: int) -> np.ndarray:
-    """Numbers, and ranges whose ends belong to them."""
+def _parse_ids(texts: Sequence[str], path: str) -> np.ndarray:
+    """`(n,)` int64: the sample ids of numbers, and of ranges, whose last number belongs to them."""
+    with kseq.ShardDataset(path) as dataset:
+        num_ids = len(dataset) + len(dataset.dropped)
     parts = []
     for text in texts:
         match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", text)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-        if not first <= last < num_samples:
-            raise ArgumentError(f"--ids {text}: allowed are sample ids from 0 to {num_samples - 1}, and ranges such as 40-50")
+        if not first <= last < num_ids:
+            raise ArgumentError(f"--ids {text}: allowed are sample ids from 0 to {num_ids - 1}, and ranges such as 40-50")
         parts.append(np.arange(first, last + 1))
     return np.concatenate(parts)

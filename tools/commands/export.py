@@ -8,7 +8,8 @@ from typing import Any
 import kseq
 from kseq.exporting.export import EXPORT_FORMATS
 
-from ..commands.pack import Progress, size_in_bytes
+from ..console.options import size_in_bytes
+from ..console.progress import Progress
 from ..console.text import format_bytes, format_count, format_counts, printable
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 import kseq
-from kseq.reading.label_counts import count_splits, read_labels
 
 from ..console.sample_listing import print_samples
 from ..console.text import format_bytes, format_count, format_counts, listed, printable
@@ -46,30 +45,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
-    index = dataset.index
     rejected = dataset.rejected()
     return {
         "path": dataset.path,
         "samples": len(dataset),
-        "shards": index.num_shards,
-        "bytes": int(index.num_bytes.sum()),
+        "shards": dataset.num_shards,
+        "bytes": dataset.num_bytes,
         "digest": dataset.digest,
         "fields": {
             name: {
-                "content": field.content,
+                "kind": field.kind,
                 "encoded": field.encoded,
                 "dtype": np.dtype(field.dtype).name,
                 "shape": field.shape,
-                "class_names": list(dataset.classes if field.content == "label" else field.class_names),
+                "class_names": list(dataset.class_names if field.kind == "label" else field.class_names),
             }
             for name, field in dataset.fields.items()
         },
-        "packed_with": json.loads(index.settings),
-        "changes": list(index.changes),
-        "dropped": len(index.dropped),
-        "class_names": list(dataset.classes),
+        "packed_with": dataset.settings,
+        "changes": list(dataset.changes),
+        "dropped": len(dataset.dropped),
+        "class_names": list(dataset.class_names),
         "splits": dataset.splits,
-        "class_counts": count_splits(index, index.splits, read_labels(index)).classes,
+        "class_counts": dataset.counts().class_counts,
         "num_rejected": len(rejected),
         "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
     }
@@ -98,12 +96,12 @@ def _as_text(facts: dict[str, Any]) -> str:
 
 
 def _field_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
-    if field["content"] in ("image", "mask"):
+    if field["kind"] in ("image", "mask"):
         return _pixels_text(field, settings)
     shape = " x ".join("any number" if length is None else str(length) for length in field["shape"])
     # Those of the label head the table of splits.
-    names = listed(field["class_names"]) if field["content"] in ("multi_label", "labels") else ""
-    return f"{field['dtype']}{', ' if shape else ''}{shape}, {_MEANINGS[field['content']]}{': ' if names else ''}{names}"
+    names = listed(field["class_names"]) if field["kind"] in ("multi_label", "labels") else ""
+    return f"{field['dtype']}{', ' if shape else ''}{shape}, {_MEANINGS[field['kind']]}{': ' if names else ''}{names}"
 
 
 _MEANINGS = {
@@ -113,14 +111,14 @@ _MEANINGS = {
     "boxes": "x1, y1, x2, y2 in pixels",
     "labels": "the class numbers of the boxes",
     "text": "UTF-8 text",
-    "weight": "a weight",
+    "sample_weight": "a weight",
 }
 
 
 def _pixels_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
     height, width, channels = field["shape"]
     size = "sizes differ" if height is None or width is None else f"{height} x {width}"
-    if field["content"] == "mask":
+    if field["kind"] == "mask":
         return f"{'PNG' if field['encoded'] else 'uint8 values'}, {size}, a value for each pixel"
     stored = {"keep": "JPEG or PNG as found", "jpeg": f"JPEG, quality {settings['quality']}", "raw": "uint8 pixels"}[
         settings["encoding"]

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Merge, and show what came out."""
     report = kseq.merge(arguments.datasets, arguments.out, copy=arguments.copy, overwrite=arguments.overwrite)
     now = count(arguments.out)
-    print(format_counts(now.found.splits, now.class_names, now.found.classes))
+    print(format_counts(now.splits, now.class_names, now.class_counts))
     how = f"{report.linked:,} of them links" if report.linked else "copies"
     print(
         f"\n{format_count(report.samples, 'sample')} of {len(arguments.datasets)} datasets in {printable(report.path)}: "

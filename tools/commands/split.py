@@ -8,7 +8,7 @@ from typing import Any
 import kseq
 from kseq.errors import ArgumentError
 
-from ..console.class_counts import Counts, format_change
+from ..console.class_counts import format_change
 from ..console.text import format_count, printable
 
 
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
     )
     print(f"{printable(report.path)}: {printable(report.change)}")
-    print(format_change(Counts(report.class_names, report.before), Counts(report.class_names, report.after)))
+    print(format_change(report.before, report.after))
     if report.dropped:
         print(f"left out of the lists, since they were dropped: {format_count(report.dropped, 'sample')}")
     if report.unused:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,53 +12,60 @@ from typing import Any
 import numpy as np
 
 import kseq
-from kseq.reading.label_counts import read_labels
-from kseq.reading.shard_cache import ShardCache
 
 from ..console.text import printable
 
 __all__ = ["print_samples"]
 
 _COLUMNS = ("id", "split", "label", "source")
-_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 10_000
 
 
 def print_samples(dataset: kseq.ShardDataset, as_json: bool) -> None:
-    """Print id, splits (by `|`), label and source of each sample that was not dropped.
+    """Print sample id, splits (with `|` between them), label and source of each sample that was not dropped.
 
-    Names that hold anything go out byte for byte, so that what reads them finds the samples; to a terminal, what it would not
-    print is escaped.
+    Names may hold any bytes. They are written byte for byte, so that programs find the samples; what a terminal cannot show is
+    escaped on a terminal.
     """
     if as_json:
         for row in _rows(dataset):
             print(json.dumps(dict(zip(_COLUMNS, row, strict=True))))
         return
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(_COLUMNS)
+    to_terminal = sys.stdout.isatty()
     for number, row in enumerate(_rows(dataset), start=1):
-        writer.writerow([printable(each) if sys.stdout.isatty() and isinstance(each, str) else each for each in row])
-        if number % _AT_ONCE == 0:
-            _put(written)
-    _put(written)
+        writer.writerow([printable(cell) if to_terminal and isinstance(cell, str) else cell for cell in row])
+        if number % _ROWS_AT_ONCE == 0:
+            _flush(buffer)
+    _flush(buffer)
 
 
-def _put(written: io.StringIO) -> None:
+def _flush(buffer: io.StringIO) -> None:
     sys.stdout.flush()
-    sys.stdout.buffer.write(written.getvalue().encode(errors="surrogateescape"))
-    written.seek(0)
-    written.truncate()
+    sys.stdout.buffer.write(buffer.getvalue().encode(errors="surrogateescape"))
+    buffer.seek(0)
+    buffer.truncate()
 
 
 def _rows(dataset: kseq.ShardDataset) -> Iterator[Sequence[Any]]:
-    index = dataset.index
-    labels = read_labels(index)
-    among = {name: _mask(index.num_samples, ids) for name, ids in index.splits.items()}
-    gone = _mask(index.num_samples, index.dropped)
-    for number, source in enumerate(ShardCache((index,)).each("source/bytes", "source/offsets")):
-        if not gone[number]:
-            label = "" if labels is None else index.class_names[labels[number]]
-            yield number, "|".join(name for name, mask in among.items() if mask[number]), label, os.fsdecode(source)
+    """`_COLUMNS` of each sample of a dataset that was opened without a split."""
+    num_ids = len(dataset) + len(dataset.dropped)
+    is_in_split = {name: _mask(num_ids, dataset.split_ids(name)) for name in dataset.splits}
+    sources = dataset.sources()
+    for start in range(0, len(dataset), _ROWS_AT_ONCE):
+        part = dataset.take(range(start, min(start + _ROWS_AT_ONCE, len(dataset))))
+        labels = _labels(part)
+        for number, label in zip(part.sample_ids(range(len(part))).tolist(), labels, strict=True):
+            yield number, "|".join(name for name, mask in is_in_split.items() if mask[number]), label, next(sources)
+
+
+def _labels(dataset: kseq.ShardDataset) -> list[str]:
+    """The class name of each sample, empty if samples have no label."""
+    if "label" not in dataset.fields:
+        return [""] * len(dataset)
+    return [dataset.class_names[label] for label in dataset.values("label")]
 
 
 def _mask(count: int, ids: np.ndarray) -> np.ndarray:

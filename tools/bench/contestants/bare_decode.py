@@ -16,7 +16,7 @@ import kseq
 
 def write(job: Job) -> None:
     if _of_kseq(job):
-        kseq.pack(job.source, job.store, encoding="jpeg", workers=job.workers, overwrite=True)
+        kseq.pack(job.source, job.store, images=kseq.ImageSettings("jpeg"), workers=job.workers, overwrite=True)
 
 
 def _of_kseq(job: Job) -> bool:

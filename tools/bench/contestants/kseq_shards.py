@@ -17,9 +17,10 @@ from stage import Job, load_raw, perform
 
 import kseq
 from kseq.ordering.epoch_order import Order
-from kseq.training.arguments import choose_blocks
+from kseq.training.block_shuffle import choose_blocks
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
+from kseq.training.transforms import AugmentationList
 
 
 def write(job: Job) -> None:
@@ -28,7 +29,7 @@ def write(job: Job) -> None:
     if job.table == "R":
         _write_raw(job)
     else:
-        kseq.pack(job.source, job.store, encoding=options.get("encoding", "keep"), workers=job.workers)
+        kseq.pack(job.source, job.store, images=kseq.ImageSettings(options.get("encoding", "keep")), workers=job.workers)
 
 
 def _write_raw(job: Job) -> None:
@@ -41,7 +42,7 @@ def _write_raw(job: Job) -> None:
         os.makedirs(os.path.join(folder, f"class{label}"), exist_ok=True)
     for number, (pixels, label) in enumerate(zip(images, labels.tolist(), strict=True)):
         Image.fromarray(pixels).save(os.path.join(folder, f"class{label}", f"{number:06d}.png"), compress_level=0)
-    kseq.pack(folder, job.store, encoding="raw", image_size=(job.size, job.size), workers=job.workers)
+    kseq.pack(folder, job.store, images=kseq.ImageSettings("raw", (job.size, job.size)), workers=job.workers)
     shutil.rmtree(folder)
 
 
@@ -49,17 +50,11 @@ def open_store(job: Job):
     options = job.options or {}
     dataset = kseq.ShardDataset(job.store, verify=options.get("verify", "first"))
     plain = job.table == "R"
-    maker = SlowMaker(
-        dataset,
-        ["image", "label"],
-        ImageSpec(job.size, job.size),
-        None if plain else kseq.RandomResizedCrop(job.size),
-        [] if plain else [kseq.RandomFlip()],
-        job.seed,
-    )
+    augmentations = [] if plain else [kseq.RandomResizedCrop(job.size), kseq.RandomFlip()]
+    maker = SlowMaker(dataset, ["image", "label"], ImageSpec(job.size, job.size), AugmentationList(augmentations, job.seed))
     maker.delay = options.get("delay", 0) / 1e6
     shuffle = options.get("shuffle", True)
-    order = Order(len(dataset), job.batch_size, shuffle, job.seed, False, 0, 1, *choose_blocks(dataset, None, None))
+    order = Order(len(dataset), job.batch_size, shuffle, job.seed, False, 0, 1, *choose_blocks(dataset))
     loader = Loader(maker, order, workers=job.workers, use_multiprocessing=options.get("processes", False))
 
     def epoch(number: int) -> Iterator:

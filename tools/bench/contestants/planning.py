@@ -7,18 +7,17 @@ import resource
 import sys
 import time
 
+import kseq
 from kseq.packing.plan import make_plan
-from kseq.packing.settings import Settings
-from kseq.sources.column_roles import Columns
 from kseq.sources.registry import open_source
 
 
 def main() -> None:
     with open(sys.argv[1]) as file:
         job = json.load(file)
-    columns = Columns(split="split", targets=(("age", "age"),) if job["targets"] else ())
+    columns = kseq.Columns(split="split", targets="age" if job["targets"] else None)
     started, busy = time.perf_counter(), time.process_time()
-    make_plan(open_source(job["source"], None, columns, None, None), Settings(), {})
+    make_plan(open_source(job["source"], None, columns, None, None), kseq.ImageSettings(), {})
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"s": seconds, "s of the processor": busy, "MiB": most}), flush=True)

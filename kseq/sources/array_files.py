@@ -1,0 +1,202 @@
+"""Arrays in `.npz`, `.npy` and HDF5 files: their shapes, and their rows read in place where that is possible."""
+
+from __future__ import annotations
+
+import functools
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from typing import IO, Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from kseq.errors import ImageError, SourceError, one_line
+from kseq.sources.file_reading import file_version, read_range
+
+__all__ = ["ARRAY_ERRORS", "StoredArray", "find_arrays"]
+
+# An HDF5 array may be compressed in chunks: at least so many rows are read at a time.
+_MIN_ROWS_AT_ONCE = 64
+_READ_BYTES = 1 << 20
+# What numpy, h5py and zipfile raise if a file is damaged, encrypted, or compressed in a way that zipfile does not know.
+ARRAY_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    tokenize.TokenError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# In the local header of a zip member: where the lengths of the name and of the extra field are, and where the header ends.
+_LENGTHS_OFFSET, _LOCAL_HEADER = 26, 30
+
+
+class StoredArray(NamedTuple):
+    """An array in a file.
+
+    Attributes:
+        path: The file.
+        name: The name of the array in the file; of a `.npy` file its name without the suffix.
+        shape: The shape, the first length is the number of rows.
+        dtype: The dtype.
+        offset: Where the rows begin in the file, in bytes, one after the other; None if they do not lie so.
+        rows_at_once: In an HDF5 file, how many rows are read at a time; 0 in other files.
+    """
+
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int | None = None
+    rows_at_once: int = 0
+
+    def read(self) -> np.ndarray:
+        """The whole array; text of an HDF5 file as str.
+
+        Raises:
+            One of `ARRAY_ERRORS`: If the file is damaged, or holds Python objects.
+        """
+        array: np.ndarray
+        if _has_suffix(self.path, ".npz"):
+            with np.load(self.path, allow_pickle=False) as file:
+                array = file[self.name]
+        elif _has_suffix(self.path, ".npy"):
+            array = np.load(self.path, allow_pickle=False)
+        else:
+            with h5py.File(self.path, "r") as file:
+                dataset = file[self.name]
+                is_text = h5py.check_string_dtype(dataset.dtype)
+                array = dataset.asstr(errors="surrogateescape")[()] if is_text else dataset[()]
+        return array
+
+    def row(self, number: int) -> np.ndarray:
+        """One row of an array of uint8.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        try:
+            if self.offset is not None:
+                size = int(np.prod(self.shape[1:]))
+                data = read_range(self.path, self.offset + number * size, size)
+                return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
+            if not self.rows_at_once:
+                return np.asarray(_read_and_keep(self)[number])
+            start = number // self.rows_at_once * self.rows_at_once
+            rows = _read_hdf5_rows(self.path, file_version(self.path), self.name, start, self.rows_at_once)
+            return rows[number - start]
+        except ImageError:
+            raise
+        except (*ARRAY_ERRORS, IndexError) as error:
+            raise ImageError(f"cannot be read: {one_line(error)}") from error
+
+    def compare_checksum(self) -> None:
+        """Compare a member of an `.npz` with its checksum, which reading single rows in place cannot do.
+
+        Raises:
+            One of `ARRAY_ERRORS`: If the checksum is wrong.
+        """
+        if _has_suffix(self.path, ".npz"):
+            with zipfile.ZipFile(self.path) as file, file.open(f"{self.name}.npy") as member:
+                while member.read(_READ_BYTES):
+                    pass
+
+
+def find_arrays(path: str) -> dict[str, StoredArray]:
+    """The arrays of a file by their names; of a `.npy` file, also those of the other `.npy` files in its folder.
+
+    Raises:
+        SourceError: If an array is cut off, or its header is of a form that is not allowed.
+        One of `ARRAY_ERRORS`: If the file is damaged.
+    """
+    if _has_suffix(path, ".npz"):
+        with zipfile.ZipFile(path) as file:
+            members = [member for member in file.infolist() if member.filename.endswith(".npy")]
+            arrays = [_npz_array(path, file, member) for member in members]
+    elif _has_suffix(path, ".npy"):
+        folder = os.path.dirname(path)
+        names = sorted(name for name in os.listdir(folder or ".") if name.endswith(".npy"))
+        arrays = [_npy_array(os.path.join(folder, name)) for name in names]
+    else:
+        with h5py.File(path, "r") as file:
+            datasets = [(name, item) for name, item in file.items() if isinstance(item, h5py.Dataset)]
+            arrays = [_hdf5_array(path, name, dataset) for name, dataset in datasets if dataset.shape is not None]
+    return {array.name: array for array in arrays}
+
+
+def _has_suffix(path: str, suffix: str) -> bool:
+    return path.lower().endswith(suffix)
+
+
+def _read_header(path: str, name: str, file: IO[bytes]) -> tuple[StoredArray, bool]:
+    """An array from the start of its `.npy`; and whether its rows lie one after the other."""
+    version = np.lib.format.read_magic(file)
+    if version > (2, 0):
+        raise SourceError(f"{path}: array {name!r} has names of fields that are no Latin-1, allowed are plain arrays")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read_header(file)
+    return StoredArray(path, name, shape, dtype), not (fortran_order and len(shape) > 1)
+
+
+def _check_whole(array: StoredArray, num_bytes: int) -> None:
+    """Raise SourceError if an array has fewer bytes than its header says."""
+    expected = int(np.prod(array.shape, dtype=object)) * array.dtype.itemsize
+    if not array.dtype.hasobject and num_bytes < expected:
+        raise SourceError(f"{array.path}: array {array.name!r} breaks off after {num_bytes} of {expected} bytes")
+
+
+def _npy_array(path: str) -> StoredArray:
+    try:
+        with open(path, "rb") as file:
+            array, is_in_rows = _read_header(path, os.path.basename(path)[: -len(".npy")], file)
+            offset = file.tell()
+    except SourceError:
+        raise
+    except ARRAY_ERRORS as error:
+        raise SourceError(f"{path}: is not a file of arrays that can be read: {one_line(error)}") from error
+    _check_whole(array, os.path.getsize(path) - offset)
+    return array._replace(offset=offset if is_in_rows else None)
+
+
+def _npz_array(path: str, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> StoredArray:
+    with file.open(member) as opened:
+        array, is_in_rows = _read_header(path, member.filename[: -len(".npy")], opened)
+        start = opened.tell()
+    _check_whole(array, member.file_size - start)
+    if not is_in_rows or member.compress_type != zipfile.ZIP_STORED:
+        return array
+    lengths = read_range(path, member.header_offset + _LENGTHS_OFFSET, 4)
+    name_length, extra_length = struct.unpack("<HH", lengths)
+    return array._replace(offset=member.header_offset + _LOCAL_HEADER + name_length + extra_length + start)
+
+
+def _hdf5_array(path: str, name: str, dataset: h5py.Dataset) -> StoredArray:
+    chunk_rows = dataset.chunks[0] if dataset.chunks else 1
+    rows_at_once = max(chunk_rows, _MIN_ROWS_AT_ONCE // chunk_rows * chunk_rows)
+    return StoredArray(path, name, dataset.shape, dataset.dtype, None, rows_at_once)
+
+
+# The one array that is in memory as a whole; a cache of functools would hold it while the next is read.
+_in_memory: dict[tuple[Any, ...], np.ndarray] = {}
+
+
+def _read_and_keep(array: StoredArray) -> np.ndarray:
+    """A whole array, kept until another is asked for."""
+    key = (array.path, file_version(array.path), array.name)
+    if key not in _in_memory:
+        _in_memory.clear()
+        _in_memory[key] = array.read()
+    return _in_memory[key]
+
+
+@functools.lru_cache(maxsize=2)
+def _read_hdf5_rows(path: str, version: tuple[int, ...], name: str, start: int, count: int) -> np.ndarray:
+    with h5py.File(path, "r") as file:
+        rows: np.ndarray = file[name][start : start + count]
+        return rows

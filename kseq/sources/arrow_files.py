@@ -1,0 +1,133 @@
+"""Parquet and Arrow files, read by pyarrow one part at a time: a part is a row group, or a record batch."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from kseq.errors import ArgumentError, ImageError, SourceError, one_line
+from kseq.sources.file_reading import file_version
+
+__all__ = ["ArrowFile", "arrow_errors", "open_arrow_file", "read_column"]
+
+# A row group can hold hundreds of megabytes of images: so many are kept for the rows that come next.
+_KEPT_PARTS = 2
+
+
+class ArrowFile:
+    """A Parquet or Arrow file.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        schema: The schema, of pyarrow.
+        part_rows: The number of rows in each part.
+        row_bytes: About how large a row is, in bytes.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._parquet: Any = None
+        self._batches: list[Any] = []
+        if path.endswith(".arrow"):
+            self.schema, self._batches = _read_batches(path)
+            self.part_rows = [batch.num_rows for batch in self._batches]
+        else:
+            self._parquet = _pyarrow().parquet.ParquetFile(path)
+            self.schema = self._parquet.schema_arrow
+            num_parts = self._parquet.num_row_groups
+            self.part_rows = [self._parquet.metadata.row_group(part).num_rows for part in range(num_parts)]
+        # Names are decoded when they are asked for: broken names are found here, where a file is opened.
+        str(self.schema)
+        self.row_bytes = os.path.getsize(path) // max(sum(self.part_rows), 1)
+
+    def read(self, part: int, columns: Sequence[str]) -> Any:
+        """A table of some columns of a part."""
+        if self._parquet is not None:
+            table = self._parquet.read_row_group(part, columns=list(columns))
+        else:
+            table = _pyarrow().Table.from_batches([self._batches[part]]).select(list(columns))
+        # Arrow has no checksums, and trusts offsets: wrong ones would end the process.
+        table.validate(full=True)
+        return table
+
+    def has_encoded_images(self, name: str) -> bool:
+        """Whether a column can hold encoded images: it holds bytes, or a struct with `bytes`."""
+        types = _pyarrow().types
+        if name not in self.schema.names:
+            return False
+        column_type = self.schema.field(name).type
+        if types.is_struct(column_type):
+            return any(column_type.field(number).name == "bytes" for number in range(column_type.num_fields))
+        is_bytes: bool = types.is_binary(column_type) or types.is_large_binary(column_type)
+        return is_bytes
+
+    def is_struct(self, name: str) -> bool:
+        """Whether the values of a column are structs."""
+        found: bool = _pyarrow().types.is_struct(self.schema.field(name).type)
+        return found
+
+
+def arrow_errors() -> tuple[type[Exception], ...]:
+    """What pyarrow raises if a file is damaged or cannot be read.
+
+    Raises:
+        ArgumentError: If pyarrow is not installed.
+    """
+    return (_pyarrow().ArrowException, OSError, UnicodeDecodeError)
+
+
+def open_arrow_file(path: str) -> ArrowFile:
+    """A file, kept open in this process for as long as it is the same.
+
+    Raises:
+        ArgumentError: If pyarrow is not installed.
+        SourceError: If the file cannot be read.
+    """
+    pyarrow = _pyarrow()
+    try:
+        return _open(path, file_version(path))
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: is not a Parquet or Arrow file that can be read: {one_line(error)}") from error
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
+
+
+def read_column(path: str, part: int, column: str) -> Any:
+    """A column of images in a part, kept for the next call: workers go through a part row by row.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    try:
+        return _read_column(path, file_version(path), part, column)
+    except (_pyarrow().ArrowException, OSError, UnicodeDecodeError, SourceError) as error:
+        raise ImageError(f"cannot be read: {one_line(error)}") from error
+
+
+@functools.lru_cache(maxsize=16)
+def _open(path: str, version: tuple[int, ...]) -> ArrowFile:
+    return ArrowFile(path)
+
+
+@functools.lru_cache(maxsize=_KEPT_PARTS)
+def _read_column(path: str, version: tuple[int, ...], part: int, column: str) -> Any:
+    return open_arrow_file(path).read(part, [column]).column(column)
+
+
+def _read_batches(path: str) -> tuple[Any, list[Any]]:
+    """The schema and the record batches of a file as `datasets` writes it, memory-mapped."""
+    with _pyarrow().memory_map(path) as file:
+        stream = _pyarrow().ipc.open_stream(file)
+        return stream.schema, list(stream)
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ArgumentError("Parquet and Arrow files need pyarrow: pip install 'kseq[parquet]'") from error
+    return pyarrow

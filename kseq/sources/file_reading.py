@@ -1,0 +1,71 @@
+"""Reading the files of a source: whole image files, or byte ranges of files that hold many samples."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from kseq.errors import ImageError
+from kseq.images.formats import detect_format
+
+__all__ = ["file_version", "read_file", "read_range"]
+
+
+def read_file(path: str | bytes) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        NotAnImageError: If the file does not begin like an image. The rest of it is not read: it may be a film of some
+            gigabytes.
+        ImageError: If the file cannot be read, or is no regular file, such as a pipe, which might never end.
+    """
+    if b"\0" in os.fsencode(path):
+        raise ImageError("has a path with a zero byte, which no path has")
+    try:
+        # Checked twice: opening a device can have effects, and the file may be replaced between the check and the opening.
+        _check_regular(os.stat(path))
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            _check_regular(os.fstat(file.fileno()))
+            detect_format(os.pread(file.fileno(), 16, 0))
+            return file.read()
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    except MemoryError as error:
+        raise ImageError("is larger than memory") from error
+
+
+def read_range(path: str, offset: int, size: int) -> bytes:
+    """`size` bytes of a file that holds many samples.
+
+    Raises:
+        ImageError: If the file cannot be read, or ends before.
+    """
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = os.pread(file.fileno(), size, offset)
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror}") from error
+    if len(data) < size:
+        raise ImageError(f"breaks off after {len(data)} of {size} bytes")
+    return data
+
+
+def file_version(path: str) -> tuple[int, int, int]:
+    """Inode, size and modification time of a file: what is cached of a file is cached under these.
+
+    Raises:
+        OSError: If there is no such file.
+    """
+    status = os.stat(path)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _open_without_waiting(path: Any, flags: int) -> int:
+    """Opening a pipe would otherwise wait until another process writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError("is not a regular file")

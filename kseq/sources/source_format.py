@@ -1,0 +1,74 @@
+"""What the registry knows of a format: its name, how it is recognised, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kseq.errors import SourceError
+from kseq.sources.base import Source
+from kseq.sources.column_roles import Columns
+
+__all__ = ["SourceFormat", "SourceRequest", "check_is_file", "check_root"]
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """What a source is opened with: the arguments of `kseq.sources.registry.open_source`."""
+
+    path: str
+    columns: Columns
+    root: str | None = None
+    class_names: Sequence[str] | None = None
+    follow_links: bool = False
+
+
+@dataclass(frozen=True)
+class SourceFormat:
+    """A format in which people keep images.
+
+    Attributes:
+        name: What callers call it: `source_format="zip"`.
+        open: Opens a path as a source of this format; raises SourceError if it is none, or nothing in it can be packed.
+        suffixes: The ends of the names of its files, for messages, such as `(".csv", ".tsv")`.
+        file_names: A regular expression for the end of the name of a file, in upper or lower case; None if no name tells it.
+        is_folder: Whether a folder is of this format; None if a folder is no source of it, or is told by the files in it.
+        in_folders: Whether a folder of such files is one source.
+        has_columns: Whether it takes `columns`.
+        has_root: Whether it takes `root`: it names image files by their paths.
+        has_links: Whether it takes `follow_links`: its images are files below a folder.
+    """
+
+    name: str
+    open: Callable[[SourceRequest], Source]
+    suffixes: tuple[str, ...] = ()
+    file_names: str | None = None
+    is_folder: Callable[[str], bool] | None = None
+    in_folders: bool = False
+    has_columns: bool = False
+    has_root: bool = False
+    has_links: bool = False
+
+    def matches(self, path: str) -> bool:
+        """Whether a file has a name of this format."""
+        return self.file_names is not None and re.search(rf"{self.file_names}$", path, re.IGNORECASE) is not None
+
+
+def check_is_file(path: str, format_name: str) -> None:
+    """Raise SourceError if something lies at a path that is not a file; a missing file is left to its reader."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise SourceError(f"{path}: is not a file, expected is one ({format_name})")
+
+
+def check_root(path: str, root: str | None) -> str:
+    """The folder that the paths in a file are relative to: the given one, or that of the file.
+
+    Raises:
+        SourceError: If there is no such folder.
+    """
+    root = os.path.dirname(path) or "." if root is None else root
+    if not os.path.isdir(root):
+        raise SourceError(f"{root}: is not a folder, expected is the one that the paths in {path} are relative to")
+    return root

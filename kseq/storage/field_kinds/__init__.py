@@ -1,0 +1,41 @@
+"""Field kinds: what a sample can hold, one class for each kind.
+
+A kind says how its values are stored and read, what a batch holds of them, how they follow the image when it is cropped,
+resized and flipped, how conditions on them are checked, and how they are read from tables and exported.
+
+To add a kind, write a subclass of `FieldKind` in a file of its own and list it in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from kseq.storage.field_kinds.base import BatchOutputs, FieldKind, ImageDescription, RowArray, SampleEncoder
+from kseq.storage.field_kinds.boxes import Boxes
+from kseq.storage.field_kinds.classes import BoxLabels, ClassNumbers, Label, MultiLabel
+from kseq.storage.field_kinds.numbers import Numbers, SampleWeight
+from kseq.storage.field_kinds.pixels import Image, Mask, Pixels
+from kseq.storage.field_kinds.text import Text
+
+__all__ = [
+    "KINDS",
+    "BatchOutputs",
+    "BoxLabels",
+    "Boxes",
+    "ClassNumbers",
+    "FieldKind",
+    "Image",
+    "ImageDescription",
+    "Label",
+    "Mask",
+    "MultiLabel",
+    "Numbers",
+    "Pixels",
+    "RowArray",
+    "SampleEncoder",
+    "SampleWeight",
+    "Text",
+]
+
+# Every kind, by the name that files and messages give it. Sources list the fields of a sample in this order.
+KINDS: dict[str, type[FieldKind]] = {
+    kind.name: kind for kind in (Image, Label, Mask, MultiLabel, Numbers, BoxLabels, Boxes, Text, SampleWeight)
+}

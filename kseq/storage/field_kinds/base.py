@@ -1,0 +1,485 @@
+"""The base class of field kinds, with the behaviour that most kinds share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from kseq.errors import ArgumentError
+from kseq.images.bounding_boxes import transform_boxes
+from kseq.images.resize import Placement
+from kseq.storage.array_schema import ArraySchema
+
+if TYPE_CHECKING:
+    from kseq.storage.fields import Field
+    from kseq.storage.shard_writer import EncodedImage
+
+__all__ = ["BatchOutputs", "FieldKind", "ImageDescription", "RowArray", "SampleEncoder", "is_number"]
+
+ImageSpec = TypeVar("ImageSpec")
+
+
+class RowArray(NamedTuple):
+    """An array of a shard that holds the stored bytes of a field.
+
+    Attributes:
+        name: The array's name in the shard.
+        offsets: The name of the array that says where the elements of each row begin; None where every row is as long as the
+            others, so that row `i` of the array is row `i` of the shard.
+    """
+
+    name: str
+    offsets: str | None
+
+
+class SampleEncoder(Protocol):
+    """What packing offers a kind that encodes a value."""
+
+    def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """An image file, or `(height, width[, channels])` uint8 pixels, as the settings of the packing store it."""
+
+    def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
+        """A mask file, or `(height, width[, 1])` uint8 values, resized as the first image is and stored without loss."""
+
+
+class BatchOutputs(Protocol):
+    """What training offers a kind that turns a batch array into what models and losses want."""
+
+    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
+        """`(n,)` int32 labels as `label_mode` wants them."""
+
+
+class ImageDescription(NamedTuple):
+    """The image that a value of the same sample is exported with.
+
+    Attributes:
+        height: Of the upright image, in pixels.
+        width: Of the upright image, in pixels.
+        is_only_image: Whether the sample has no other image.
+    """
+
+    height: int
+    width: int
+    is_only_image: bool
+
+
+class FieldKind:
+    """What all fields of one kind have in common; an object of the class speaks for one field.
+
+    The class attributes are plain facts. A subclass sets `name`, `dtypes`, `shape` and `meaning`, and overrides what differs.
+
+    Args:
+        field: The field that the object speaks for.
+
+    Attributes:
+        name: The kind's name in files, messages and arguments.
+        dtypes: The little-endian dtypes that a value may have, the usual one first.
+        shape: The shape of one value, with None for a length that may differ between samples; None where fields choose.
+        meaning: What a value is, in a few words, for `kseq info`.
+        is_pixels: Whether a value has a number for each pixel of an image, shape `(height, width, channels)`.
+        is_image: Whether a value is an image that a model sees.
+        is_label: Whether a value is the class of its sample, whose class names are those of the dataset.
+        has_class_names: Whether numbers of a value stand for class names.
+        has_positions: Whether the elements of a value lie somewhere in the image, so that they move when it is cropped, resized
+            or flipped. Such a kind has the shape `(None, ...)`, since elements that leave the image leave the value.
+        leader: The kind whose elements those of this kind describe, one for one, such as `"boxes"` for their labels: when an
+            element of the leader leaves the image, its counterpart leaves too. None for most kinds.
+        has_order: Whether values can be compared by `<` and `>`.
+        is_default_target: Whether a model learns it where the user names no targets and samples have no label.
+        padding: What fills the rows of a padded batch after the last element.
+        obeys_pad_to: Whether the user's `pad_to` decides how long padded rows are.
+        decodes_crops: Whether a part of an encoded image may be decoded alone, and at a fraction of its size.
+        column: The argument of `kseq.Columns` that names the column of such a field; None where `targets` does.
+        can_be_added: Whether `kseq.add_field` can give a packed dataset such a field.
+        must_be_asked_for: Whether `kseq.add_field` makes such a field only where its `kind` argument says so, since the cells
+            look like those of another kind.
+    """
+
+    name: ClassVar[str]
+    dtypes: ClassVar[tuple[str, ...]]
+    shape: ClassVar[tuple[int | None, ...] | None] = None
+    meaning: ClassVar[str]
+
+    is_pixels: ClassVar[bool] = False
+    is_image: ClassVar[bool] = False
+    is_label: ClassVar[bool] = False
+    has_class_names: ClassVar[bool] = False
+    has_positions: ClassVar[bool] = False
+    leader: ClassVar[str | None] = None
+    has_order: ClassVar[bool] = False
+    is_default_target: ClassVar[bool] = True
+    padding: ClassVar[int] = 0
+    obeys_pad_to: ClassVar[bool] = True
+    decodes_crops: ClassVar[bool] = False
+    column: ClassVar[str | None] = None
+    can_be_added: ClassVar[bool] = True
+    must_be_asked_for: ClassVar[bool] = False
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+
+    # Storage: which arrays a shard has of the field.
+
+    def check(self) -> None:
+        """Raise ArgumentError unless the field's dtype, shape and encoding are allowed for the kind."""
+        field = self.field
+        if field.dtype not in self.dtypes or (self.shape is not None and self.shape != field.shape):
+            shape = "any shape" if self.shape is None else f"shape {self.shape}"
+            raise ArgumentError(
+                f"field {field.name}: {field.dtype} of shape {field.shape}, allowed for {self.name} is "
+                f"{' or '.join(self.dtypes)} of {shape}"
+            )
+        self._check_form()
+
+    def _check_form(self) -> None:
+        field = self.field
+        if field.encoded:
+            raise ArgumentError(f"field {field.name}: is encoded, allowed for images and masks")
+        if None in field.shape[1:]:
+            raise ArgumentError(
+                f"field {field.name}: shape {field.shape}, allowed is a first length that differs, and no other"
+            )
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether samples differ in how many elements they have; the elements of all rows then form one array, with offsets."""
+        return self.field.shape[:1] == (None,)
+
+    @property
+    def row_arrays(self) -> tuple[RowArray, ...]:
+        """The arrays that hold the stored bytes of the field, the main one first; checksums cover them in this order."""
+        name = self.field.name
+        return (RowArray(f"{name}/values", f"{name}/offsets"),) if self.is_ragged else (RowArray(name, None),)
+
+    @property
+    def element_shape(self) -> tuple[int, ...]:
+        """The shape of what the main array holds side by side: of one row, or of one element where rows differ in length."""
+        return tuple(length for length in self.field.shape if length is not None)
+
+    def schema(self, num_rows: int | None) -> dict[str, ArraySchema]:
+        """Every array that a shard has of the field, by name: dtype and shape; `num_rows` is None for any number of rows."""
+        field = self.field
+        if not self.is_ragged:
+            return {field.name: ArraySchema(field.dtype, (num_rows, *field.shape))}
+        num_offsets = None if num_rows is None else num_rows + 1
+        return {
+            f"{field.name}/values": ArraySchema(field.dtype, field.shape),
+            f"{field.name}/offsets": ArraySchema("<u8", (num_offsets,)),
+        }
+
+    # Packing: how a value from a source becomes the value that is stored.
+
+    def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:
+        """A value from a source as it is stored; values with positions are moved to the stored image afterwards.
+
+        Raises:
+            ImageError: Where it is a broken image, or does not go with its image.
+        """
+        return np.asarray(value, self.field.dtype)
+
+    def stored_channels(self, color_mode: str) -> int:
+        """How many channels the pixels of the field have where images are stored in a colour mode; only for pixels."""
+        raise NotImplementedError
+
+    # Reading: what a reader gives.
+
+    def value(self, elements: np.ndarray) -> Any:
+        """What a reader gives of one sample, where samples differ in length.
+
+        Args:
+            elements: `(count, ...)`: the stored elements, a view of the file.
+        """
+        return elements.copy()
+
+    def decode(
+        self, data: np.ndarray, orientation: int, color_mode: str | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """`(height, width, channels)` pixels of an encoded field, upright.
+
+        Args:
+            data: `(n,)` uint8: the stored bytes.
+            orientation: EXIF's, 1 to 8.
+            color_mode: `"rgb"`, `"grayscale"` or `"rgba"`, where the kind has colours; None for that of the field.
+            out: Where the pixels go, if given; of exactly their shape.
+
+        Raises:
+            ImageError: Where the bytes are broken.
+        """
+        raise NotImplementedError
+
+    # Batches: the arrays that a batch buffer has of the field, and what leaves in the end.
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether a batch buffer has an axis as long as the longest sample of the batch, with a bool array `NAME_mask` that
+        says where there are elements."""
+        return self.is_ragged
+
+    @property
+    def has_padding_mask(self) -> bool:
+        """Whether users can ask for `NAME_mask`."""
+        return self.is_padded
+
+    def batch_shape(self, length: int | None = None) -> tuple[int, ...]:
+        """The shape of one sample in a batch buffer; of a padded field, with room for `length` elements."""
+        return self.element_shape if length is None else (length, *self.element_shape)
+
+    @property
+    def batch_dtype(self) -> str:
+        """The dtype of the batch buffer."""
+        return self.field.dtype
+
+    def fill(self, rows: np.ndarray, mask: np.ndarray | None, values: Sequence[np.ndarray]) -> None:
+        """Fill rows of a batch buffer with samples that differ in length. (Others are copied straight from the shards.)
+
+        Args:
+            rows: `(n, *batch_shape)` of the batch buffer.
+            mask: `(n, longest)` bool, of a padded field.
+            values: `(count, ...)` stored elements of each of the `n` samples.
+        """
+        assert mask is not None
+        rows[:] = self.padding
+        mask[:] = False
+        for row, is_element, elements in zip(rows, mask, values, strict=True):
+            row[: len(elements)] = elements
+            is_element[: len(elements)] = True
+
+    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
+        """What models and losses want of a batch buffer, still padded, and images before the user's functions.
+
+        Args:
+            rows: `(n, *batch_shape)`: the filled buffer.
+            mask: `(n, longest)` bool, of a padded field.
+            outputs: What training offers.
+
+        Returns:
+            `(n, ...)`.
+        """
+        return rows
+
+    def image_spec(self, spec: ImageSpec) -> ImageSpec:
+        """What the pixels of the field are like in a batch, only for pixels.
+
+        Args:
+            spec: What images are like: a dataclass like `kseq.training.image_spec.ImageSpec`.
+        """
+        raise NotImplementedError
+
+    # Moving along: elements with a position in the image, when it is cropped, resized and augmented. Only for kinds with
+    # `has_positions`. Crops and augmentations move boxes; whatever can pass for boxes moves with them.
+
+    def check_positions(self, values: np.ndarray, height: int, width: int) -> np.ndarray:
+        """The values as they are stored, once they were checked against their image.
+
+        Args:
+            values: `(count, ...)`, in pixels of the upright image.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Raises:
+            ImageError: Where a position makes no sense in an image of this size.
+        """
+        return values
+
+    def as_boxes(self, values: np.ndarray) -> np.ndarray:
+        """`(count, 4)` float32: x1, y1, x2, y2 of each element, in pixels; of a point, a box without area."""
+        raise NotImplementedError
+
+    def from_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        """`(count, ...)`: the elements that `as_boxes` made boxes of, after the boxes were moved."""
+        raise NotImplementedError
+
+    def place(self, values: np.ndarray, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
+        """The values after one rectangle of the image was kept, and resized to a rectangle of the new image.
+
+        Args:
+            values: `(count, ...)`, in pixels.
+            placement: The two rectangles.
+
+        Returns:
+            `(m, ...)`: the elements that stay, moved; and `(count,)` bool: which of the elements stay.
+        """
+        boxes, stay = transform_boxes(self.as_boxes(values), *placement)
+        return self.from_boxes(boxes), stay
+
+    @property
+    def follows_image(self) -> bool:
+        """Whether elements of a value leave it when the image is cropped, so that both have to be stored together."""
+        return self.has_positions or self.leader is not None
+
+    # Conditions and groups.
+
+    def condition_value(self, value: Any, class_names: Sequence[str]) -> Any:
+        """The value of a condition in the form in which values are stored.
+
+        Args:
+            value: What the user wrote.
+            class_names: The class of each number of the field.
+
+        Raises:
+            ArgumentError: Where no value of the field can be equal to it.
+        """
+        if not is_number(value, "iuf"):
+            raise ArgumentError(f"where {self.field.name}={value!r}: allowed is a number")
+        # As it is stored: 0.1 is not the float32 nearest to it.
+        dtype = np.dtype(self.field.dtype)
+        return dtype.type(value).item() if dtype.kind == "f" else value
+
+    def equals_any(self, values: np.ndarray | list[Any], wanted: Sequence[Any]) -> np.ndarray:
+        """`(n,)` bool: which samples have one of some values; of several numbers in a sample, one that is equal is enough.
+
+        Args:
+            values: Of the `n` samples, as a reader gives them.
+            wanted: What `condition_value` made of the values.
+        """
+        if not isinstance(values, np.ndarray):
+            return np.array([np.isin(each, wanted).any() for each in values], bool)
+        is_equal: np.ndarray = np.isin(values, wanted)
+        return np.any(is_equal, axis=tuple(range(1, is_equal.ndim)))
+
+    def parse_condition(self, text: str, class_names: Sequence[str]) -> list[Any]:
+        """The values that a condition of the command line names, separated by commas.
+
+        Raises:
+            ValueError: Where a part is not a value, with the part and the reason.
+        """
+        return [_parse_number(part.strip()) for part in text.split(",")]
+
+    @property
+    def can_group(self) -> bool:
+        """Whether samples of the same value can be kept together in a split."""
+        return False
+
+    # Class names.
+
+    def class_names(self, dataset_names: Sequence[str]) -> tuple[str, ...]:
+        """The class that each number of the field stands for; `dataset_names` are those of the dataset's label."""
+        return self.field.class_names
+
+    def renumber(self, values: np.ndarray, numbers: np.ndarray | None) -> np.ndarray:
+        """Values of the field whose classes have other numbers now.
+
+        Args:
+            values: Of any shape.
+            numbers: `(classes,)` int32: the new number of each class; None where classes keep their numbers.
+        """
+        return values
+
+    def accepts(self, other: Field) -> bool:
+        """Whether values of another field can be stored in this one: the same form, or whole numbers in place of others."""
+        field = self.field
+        return (
+            other.kind == field.kind
+            and other.shape == field.shape
+            and (other.dtype == field.dtype or (other.dtype, field.dtype) == ("<i8", "<f4"))
+        )
+
+    # Sources and exports.
+
+    @classmethod
+    def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
+        """The value of one cell of a table or record.
+
+        Args:
+            cell: As the source has it, None where it is missing.
+            parse: Reads a cell that may be text: to None, a number, a word, or a list of these.
+
+        Raises:
+            ValueError: Where the cell is not a value of this kind: what is wrong, as the end of a sentence about the sample.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> np.ndarray:
+        """The values of many samples in the dtype in which they are stored.
+
+        Args:
+            array: `(n, ...)` numbers, one row for each sample.
+
+        Raises:
+            ValueError: Where a row is not a value of this kind: what is allowed instead.
+        """
+        raise ValueError(f"numbers: {cls.name} is not read from an array")
+
+    @property
+    def pack_option(self) -> str:
+        """The option of `kseq pack` that names the column of such a field."""
+        return f"--{(self.column or 'target').replace('_', '-')}"
+
+    def as_json(self, value: np.ndarray, class_names: Sequence[str]) -> Any:
+        """A stored value as JSON has it, so that packing it again gives the same value."""
+        return _shortest_decimals(value) if value.dtype == np.float32 else value.tolist()
+
+    @property
+    def fits_csv(self) -> bool:
+        """Whether a cell of a CSV gives a value back as it is; whole numbers, text and lists need JSON Lines."""
+        return self.field.shape == () and self.field.dtype == "<f4"
+
+    def feature_name(self, is_only_image: bool) -> str:
+        """The feature of a `tf.train.Example` that `kseq pack` reads the field from."""
+        return self.field.name
+
+    def features(
+        self, value: np.ndarray, class_names: Sequence[str], image: ImageDescription
+    ) -> Mapping[str, np.ndarray | Sequence[bytes]]:
+        """The features of a `tf.train.Example` that hold a value.
+
+        Args:
+            value: As it is stored.
+            class_names: The class of each number of the field.
+            image: The first image of the sample.
+
+        Returns:
+            Feature name to `(m,)` numbers or to byte strings.
+        """
+        shape = self.field.shape
+        # A list of numbers only where reading it gives the same shape.
+        is_list = shape == () or (len(shape) == 1 and (shape[0] or 0) > 1)
+        return {self.field.name: value.reshape(-1) if is_list else [json.dumps(self.as_json(value, class_names)).encode()]}
+
+    def picture_features(self, data: bytes, format: str, image: ImageDescription) -> Mapping[str, Sequence[bytes]]:
+        """The features of a `tf.train.Example` that hold an image file; only for pixels.
+
+        Args:
+            data: The bytes of the file.
+            format: `"jpeg"` or `"png"`.
+            image: The first image of the sample.
+        """
+        return {self.feature_name(image.is_only_image): [data]}
+
+    # Descriptions.
+
+    def describe(self) -> str:
+        """What the field holds, for messages: `boxes, float32 (any number x 4)`."""
+        shape = _describe_shape(self.field.shape)
+        return f"{self.name}, {np.dtype(self.field.dtype).name}{f' ({shape})' if shape else ''}"
+
+    def describe_storage(self, settings: Mapping[str, Any]) -> str:
+        """How the field is stored, for `kseq info`; `settings` are those that the dataset was packed with."""
+        shape = _describe_shape(self.field.shape)
+        return f"{np.dtype(self.field.dtype).name}{', ' if shape else ''}{shape}, {self.meaning}"
+
+
+def is_number(value: Any, dtype_kinds: str) -> bool:
+    """Whether a value is one number of some of numpy's kinds of dtypes, such as `"iuf"`."""
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in dtype_kinds
+
+
+def _describe_shape(shape: Sequence[int | None]) -> str:
+    return " x ".join("any number" if length is None else str(length) for length in shape)
+
+
+def _parse_number(text: str) -> int | float:
+    try:
+        return int(text) if re.fullmatch("[+-]?[0-9]{1,18}", text) else float(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a number") from error
+
+
+def _shortest_decimals(value: np.ndarray) -> Any:
+    """Float32 numbers as the shortest decimals that give them back, in lists as they were in arrays."""
+    return [_shortest_decimals(row) for row in value] if value.ndim else float(str(value[()]))

@@ -1,0 +1,71 @@
+"""Text of any length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kseq.errors import ArgumentError
+from kseq.storage.field_kinds.base import BatchOutputs, FieldKind, ImageDescription
+
+__all__ = ["Text"]
+
+
+class Text(FieldKind):
+    """UTF-8 text of any length; bytes that are not UTF-8 are kept."""
+
+    name = "text"
+    dtypes = ("|u1",)
+    shape = (None,)
+    meaning = "UTF-8 text"
+    obeys_pad_to = False
+    column = "text"
+    must_be_asked_for = True
+
+    def value(self, elements: np.ndarray) -> str:
+        return elements.tobytes().decode(errors="replace")
+
+    @property
+    def has_padding_mask(self) -> bool:
+        # A batch has texts, not their padded bytes.
+        return False
+
+    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
+        assert mask is not None
+        counts = mask.sum(axis=1).tolist()
+        return np.array([self.value(row[:count]) for row, count in zip(rows, counts, strict=True)], np.str_)
+
+    def condition_value(self, value: Any, class_names: Sequence[str]) -> str:
+        if not isinstance(value, str):
+            raise ArgumentError(f"where {self.field.name}={value!r}: allowed is text")
+        return value
+
+    def equals_any(self, values: np.ndarray | list[Any], wanted: Sequence[Any]) -> np.ndarray:
+        return np.array([text in wanted for text in values], bool)
+
+    def parse_condition(self, text: str, class_names: Sequence[str]) -> list[Any]:
+        # A text may have commas: both the whole and its parts are values.
+        return list(dict.fromkeys([text, *text.split(",")]))
+
+    @property
+    def can_group(self) -> bool:
+        return True
+
+    @classmethod
+    def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
+        if isinstance(cell, (list, dict)):
+            raise ValueError(f"has {str(cell)[:40]}, allowed is text")
+        # Not parsed: "007" is not a number here.
+        data = b"" if cell is None else cell if isinstance(cell, bytes) else str(cell).encode(errors="surrogateescape")
+        return np.frombuffer(data, np.uint8)
+
+    def as_json(self, value: np.ndarray, class_names: Sequence[str]) -> str:
+        return os.fsdecode(value.tobytes())
+
+    def features(
+        self, value: np.ndarray, class_names: Sequence[str], image: ImageDescription
+    ) -> dict[str, np.ndarray | Sequence[bytes]]:
+        return {self.field.name: [value.tobytes()]}

@@ -1,0 +1,123 @@
+"""Readers of the stored pixels of some samples: fitted to the size of the batch, cut out, or whole.
+
+Each reader is a function of the number of a sample and of an array `(height, width, channels)` uint8 of the size of the batch.
+It returns pixels that may be changed, and puts them into this array if they have that size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from kseq.errors import DamagedError, ImageError
+from kseq.images.codecs import recolor
+from kseq.images.crop_decoding import CropDecoder
+from kseq.images.rectangle import Rectangle
+from kseq.images.resize import resize, resize_to
+from kseq.reading.sample_reader import LocatedSamples
+from kseq.storage.fields import Field
+from kseq.storage.shard_reader import ShardReader
+from kseq.training.image_spec import ImageSpec
+
+__all__ = ["PixelReader", "cut_reader", "fitted_reader", "whole_reader"]
+
+PixelReader = Callable[[int, np.ndarray], np.ndarray]
+
+
+def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
+    """Reads pixels resized to the size of the batch."""
+    rows = list(samples)
+
+    def read(number: int, out: np.ndarray) -> np.ndarray:
+        reader, row = rows[number]
+        if field.encoded and field.is_image and field.shape[:2] == (spec.height, spec.width):
+            return _decode(field, spec, reader, row, out)
+        pixels = recolor(_stored_pixels(field, spec, reader, row), spec.color_mode)
+        resize_to(pixels, out, spec.fit, spec.interpolation)
+        return out
+
+    return read
+
+
+def whole_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
+    """Reads pixels in their stored size, into memory of their own."""
+    rows = list(samples)
+
+    def read(number: int, out: np.ndarray) -> np.ndarray:
+        pixels = recolor(_stored_pixels(field, spec, *rows[number]), spec.color_mode)
+        return np.require(pixels, requirements=["C", "W"])
+
+    return read
+
+
+def cut_reader(
+    samples: LocatedSamples,
+    field: Field,
+    spec: ImageSpec,
+    boxes: np.ndarray,
+    size: tuple[int, int],
+) -> PixelReader:
+    """Reads a box of each image, resized to one size; of a JPEG, decodes little more than the box.
+
+    Args:
+        samples: The `n` samples.
+        field: An image or a mask.
+        spec: Says the colour mode and the interpolation.
+        boxes: `(n, 4)` int64: top, left, height and width, inside the stored image.
+        size: Height and width that each box is resized to.
+    """
+    cut = _cut_decoder if field.encoded and field.handler.decodes_crops else _cut_slices
+    pixels_in_box = cut(samples, field, spec, boxes, size)
+
+    def read(number: int, out: np.ndarray) -> np.ndarray:
+        pixels = out if size == out.shape[:2] else np.empty((*size, out.shape[2]), np.uint8)
+        resize(pixels_in_box(number), pixels, spec.interpolation)
+        return pixels
+
+    return read
+
+
+def _cut_decoder(
+    samples: LocatedSamples,
+    field: Field,
+    spec: ImageSpec,
+    boxes: np.ndarray,
+    size: tuple[int, int],
+) -> Callable[[int], np.ndarray]:
+    decoder = CropDecoder(samples.encoded_images(field.name), boxes, size)
+
+    def decode(number: int) -> np.ndarray:
+        try:
+            return decoder.decode(number, spec.color_mode)
+        except (ImageError, DamagedError) as error:
+            raise samples.error_at(number, error) from error
+
+    return decode
+
+
+def _cut_slices(
+    samples: LocatedSamples,
+    field: Field,
+    spec: ImageSpec,
+    boxes: np.ndarray,
+    size: tuple[int, int],
+) -> Callable[[int], np.ndarray]:
+    rows, rectangles = list(samples), Rectangle(*boxes.T).each()
+    return lambda number: recolor(rectangles[number].of(_stored_pixels(field, spec, *rows[number])), spec.color_mode)
+
+
+def _stored_pixels(field: Field, spec: ImageSpec, reader: ShardReader, row: int) -> np.ndarray:
+    """`(height, width, channels)` uint8 of one sample; of the channels of the batch if they are decoded."""
+    if not field.encoded:
+        pixels: np.ndarray = reader.array(field.name)[row]
+        return pixels
+    return _decode(field, spec, reader, row)
+
+
+def _decode(field: Field, spec: ImageSpec, reader: ShardReader, row: int, out: np.ndarray | None = None) -> np.ndarray:
+    orientation = int(reader.array(f"{field.name}/orientation")[row])
+    try:
+        return field.handler.decode(reader.stored(field.name, row), orientation, spec.color_mode, out)
+    except ImageError as error:
+        raise reader.at(row, error) from error

@@ -1,0 +1,63 @@
+"""`kseq.Columns`: the forms in which columns are named, and those that are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kseq
+from kseq.errors import ArgumentError
+
+
+def test_columns_in_other_forms_are_equal() -> None:
+    one = kseq.Columns(image="photo", targets="height")
+    assert one == kseq.Columns(image=["photo"], targets={"height": "height"})
+    assert (
+        one == kseq.Columns(image=("photo",), targets=["height"]) == kseq.Columns(image="photo", targets=[("height", "height")])
+    )
+    assert hash(one) == hash(kseq.Columns(image=["photo"], targets=["height"]))
+    assert (one.image, one.targets) == (("photo",), (("height", "height"),))
+    assert kseq.Columns(targets={"height": "height_cm"}).targets == (("height", "height_cm"),)
+    assert kseq.Columns() == kseq.Columns(image=[], targets={}) != one
+
+
+def test_columns_are_copied_with_changes_and_by_pickle() -> None:
+    one = kseq.Columns(image=["left", "right"], targets={"height": "cm"}, split="part")
+    assert dataclasses.replace(one, split="fold") == kseq.Columns(
+        image=["left", "right"], targets={"height": "cm"}, split="fold"
+    )
+    assert pickle.loads(pickle.dumps(one)) == one
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.split = "fold"  # type: ignore[misc]  # what is tested
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ({"image": 3}, "image=3: allowed is the name of a column, or a list of such names"),
+        ({"image": ["a", 3]}, "image="),
+        ({"label": 0}, "label=0: allowed is the name of a column"),
+        ({"sample_weight": ["w"]}, "sample_weight="),
+        ({"targets": 3}, "targets=3: allowed is a dict of field name to column, or a list of columns"),
+        ({"targets": {"height": 3}}, "targets="),
+        ({"targets": ["height", ("a", "b", "c")]}, "targets="),
+        ({"box_labels": "kinds"}, "box_labels='kinds': goes with boxes"),
+        ({"image": ["a", "b"], "targets": "a"}, "two fields would be called 'a'"),
+        ({"targets": {"Height": "cm"}}, "field name 'Height'"),
+    ],
+)
+def test_refuses_columns_that_make_no_sense(names: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        kseq.Columns(**names)
+    assert words in str(caught.value)
+
+
+def test_image_settings_of_numpys_integers_are_those_of_pythons() -> None:
+    settings = kseq.ImageSettings("raw", np.array([4, 5]), max_pixels=np.int64(100))  # type: ignore[arg-type]
+    assert settings == kseq.ImageSettings("raw", (4, 5), max_pixels=100)
+    assert hash(settings) == hash(kseq.ImageSettings("raw", [4, 5], max_pixels=100))  # type: ignore[arg-type]
+    assert kseq.ImageSettings("jpeg", quality=np.uint8(80)).as_text() == kseq.ImageSettings("jpeg", quality=80).as_text()

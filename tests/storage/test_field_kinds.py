@@ -1,0 +1,386 @@
+"""Field kinds: what each says of a field, and that a kind of one's own needs nothing but a class."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from kseq.errors import ArgumentError, ImageError
+from kseq.images.rectangle import Rectangle
+from kseq.images.resize import Placement
+from kseq.storage.field_kinds import KINDS, FieldKind, ImageDescription
+from kseq.storage.fields import IMAGE, LABEL, Field, parse_fields, write_fields
+from kseq.training.image_spec import ImageSpec
+
+MASK = Field("mask", "mask", False, "|u1", (6, 8, 1))
+MULTI = Field("tags", "multi_label", False, "<i4", (None,), ("a", "b", "c"))
+NUMBERS = Field("vector", "numbers", False, "<i8", (3,))
+TRACE = Field("trace", "numbers", False, "<f4", (None,))
+BOXES = Field("boxes", "boxes", False, "<f4", (None, 4))
+LABELS = Field("labels", "labels", False, "<i4", (None,), ("car", "cow"))
+TEXT = Field("text", "text", False, "|u1", (None,))
+WEIGHT = Field("sample_weight", "sample_weight", False, "<f4", ())
+FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, BOXES, LABELS, TEXT, WEIGHT)
+
+
+class Outputs:
+    """What training offers: labels become negative."""
+
+    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
+        return -labels
+
+
+def parsed(cell: Any) -> Any:
+    return json.loads(cell) if isinstance(cell, str) else cell
+
+
+def batch(field: Field, values: list[np.ndarray], longest: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """A batch buffer with values of a field whose samples differ in length, and the mask of its padding."""
+    handler = field.handler
+    length = longest if handler.is_padded else None
+    rows = np.full((len(values), *handler.batch_shape(length)), 77, handler.batch_dtype)
+    mask = np.ones((len(values), longest), bool) if handler.is_padded else None
+    handler.fill(rows, mask, values)
+    return rows, mask
+
+
+def test_every_kind_is_registered_by_its_name() -> None:
+    assert all(kind.name == name and issubclass(kind, FieldKind) for name, kind in KINDS.items())
+    assert {field.kind for field in FIELDS} == set(KINDS)
+
+
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_a_field_comes_back_from_json_and_pickle(field: Field) -> None:
+    assert field.handler.field is field
+    assert parse_fields(write_fields((field,)), "a.h5") == (field,)
+    copy = pickle.loads(pickle.dumps(field))
+    assert copy == field and hash(copy) == hash(field)
+    assert "handler" not in vars(pickle.loads(pickle.dumps(field)))
+
+
+@pytest.mark.parametrize(
+    ("field", "arrays"),
+    [
+        (
+            IMAGE,
+            {
+                "image/bytes": ("|u1", (None,)), "image/offsets": ("<u8", (6,)), "image/size": ("<u4", (5, 2)),
+                "image/orientation": ("|u1", (5,)), "image/tiles": ("<u4", (None,)), "image/tile_offsets": ("<u8", (6,)),
+            },
+        ),
+        (MASK, {"mask": ("|u1", (5, 6, 8, 1))}),
+        (LABEL, {"label": ("<i4", (5,))}),
+        (NUMBERS, {"vector": ("<i8", (5, 3))}),
+        (TRACE, {"trace/values": ("<f4", (None,)), "trace/offsets": ("<u8", (6,))}),
+        (BOXES, {"boxes/values": ("<f4", (None, 4)), "boxes/offsets": ("<u8", (6,))}),
+        (TEXT, {"text/values": ("|u1", (None,)), "text/offsets": ("<u8", (6,))}),
+    ],
+    ids=lambda value: value.name if isinstance(value, Field) else "",
+)  # fmt: skip
+def test_a_shard_has_these_arrays_of_a_field(field: Field, arrays: dict[str, Any]) -> None:
+    schema = field.handler.schema(5)
+    assert {name: (each.dtype, each.shape) for name, each in schema.items()} == arrays
+    for array in field.handler.row_arrays:
+        assert array.name in schema
+        assert array.offsets is None or array.offsets in schema
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("image", True, "|u1", (None, None, 2)), "allowed is (height, width, 1 or 3 or 4)"),
+        (("mask", True, "|u1", (None, None, 3)), "allowed is (height, width, 1)"),
+        (("label", False, "<i8", ()), "allowed for label is <i4 of shape ()"),
+        (("boxes", False, "<f4", (None, 5)), "allowed for boxes is <f4 of shape (None, 4)"),
+        (("numbers", False, "<f4", (2, None)), "allowed is a first length that differs"),
+        (("numbers", True, "<f4", (2,)), "is encoded, allowed for images and masks"),
+        (("sound", False, "<f4", ()), "kind 'sound', allowed are image, label, mask"),
+    ],
+)
+def test_refuses_what_a_kind_does_not_allow(arguments: tuple[Any, ...], words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        Field("it", *arguments)
+    assert words in str(caught.value)
+
+
+def test_a_reader_gives_text_as_str_and_else_a_copy() -> None:
+    stored = np.frombuffer("aé\xff".encode("latin-1"), np.uint8)
+    assert TEXT.handler.value(stored) == "a\ufffd\ufffd"
+    numbers = np.array([1.5, 2], "<f4")
+    copy = TRACE.handler.value(numbers)
+    np.testing.assert_array_equal(copy, numbers, strict=True)
+    assert not np.shares_memory(copy, numbers)
+
+
+def test_padded_fields_have_a_mask_and_their_own_padding() -> None:
+    values = [np.array([1, 0], "<i4"), np.empty(0, "<i4"), np.array([1], "<i4")]
+    rows, mask = batch(LABELS, values, 3)
+    np.testing.assert_array_equal(rows, np.array([[1, 0, -1], [-1, -1, -1], [1, -1, -1]], "<i4"), strict=True)
+    assert mask is not None
+    assert mask.tolist() == [[True, True, False], [False] * 3, [True, False, False]]
+    assert LABELS.handler.batch_value(rows, mask, Outputs()) is rows
+
+
+def test_boxes_are_padded_by_zeros() -> None:
+    rows, mask = batch(BOXES, [np.ones((1, 4), "<f4"), np.empty((0, 4), "<f4")], 2)
+    assert rows.shape == (2, 2, 4)
+    assert rows[0, 0].tolist() == [1, 1, 1, 1]
+    assert not rows[0, 1].any() and not rows[1].any()
+    assert mask is not None and mask.tolist() == [[True, False], [False, False]]
+
+
+def test_several_labels_are_zeros_and_ones() -> None:
+    rows, mask = batch(MULTI, [np.array([2, 0], "<i4"), np.empty(0, "<i4")], 2)
+    assert mask is None
+    np.testing.assert_array_equal(rows, np.array([[1, 0, 1], [0, 0, 0]], "<f4"), strict=True)
+    assert MULTI.handler.batch_value(rows, None, Outputs()) is rows
+
+
+def test_texts_leave_as_str() -> None:
+    texts = ["wörd", "", "a\0b"]
+    rows, mask = batch(TEXT, [np.frombuffer(text.encode(), np.uint8) for text in texts], 9)
+    assert TEXT.handler.batch_value(rows, mask, Outputs()).tolist() == texts
+    assert not TEXT.handler.has_padding_mask
+    assert not TEXT.handler.obeys_pad_to
+
+
+def test_numbers_leave_as_float32_and_labels_as_training_says() -> None:
+    rows = np.array([[1, 2, 3]], "<i8")
+    np.testing.assert_array_equal(
+        NUMBERS.handler.batch_value(rows, None, Outputs()), np.array([[1, 2, 3]], np.float32), strict=True
+    )
+    assert LABEL.handler.batch_value(np.array([4]), None, Outputs()).tolist() == [-4]
+
+
+def test_a_mask_leaves_as_uint8_whatever_images_leave_as() -> None:
+    spec = ImageSpec(4, 5, "rgb", "channels_first", "float32", 1 / 255, "pad", "bicubic")
+    assert IMAGE.handler.image_spec(spec) == spec
+    assert MASK.handler.image_spec(spec) == ImageSpec(4, 5, "grayscale", "channels_first", fit="pad", interpolation="nearest")
+
+
+def test_boxes_are_checked_against_their_image() -> None:
+    checked = BOXES.handler.check_positions(np.array([[-1, 2, 9, 5]]), 4, 6)
+    np.testing.assert_array_equal(checked, np.array([[0, 2, 6, 4]], np.float32), strict=True)
+    with pytest.raises(ImageError, match="box 0 is 7, 0, 9, 2"):
+        BOXES.handler.check_positions(np.array([[7, 0, 9, 2]]), 4, 6)
+    assert KINDS["labels"].leader == "boxes"
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "condition", "expected"),
+    [
+        (LABEL, np.array([0, 1, 0]), "cat", [True, False, True]),
+        (LABEL, np.array([0, 1, 0]), 1, [False, True, False]),
+        (MULTI, [np.array([0, 2]), np.array([]), np.array([1])], "c", [True, False, False]),
+        (NUMBERS, np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]]), 5, [False, True, False]),
+        (TRACE, [np.array([0.1], np.float32), np.array([]), np.array([1], np.float32)], 0.1, [True, False, False]),
+        (WEIGHT, np.array([0.1, 1, 2], np.float32), 0.1, [True, False, False]),
+        (TEXT, ["a", "b", ""], "b", [False, True, False]),
+    ],
+)
+def test_a_condition_is_compared_in_stored_form(field: Field, values: Any, condition: Any, expected: list[bool]) -> None:
+    wanted = field.handler.condition_value(condition, field.handler.class_names(["cat", "dog"]))
+    assert field.handler.equals_any(values, [wanted]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "condition", "words"),
+    [
+        (LABEL, "cow", "there is no class 'cow', there is cat, dog"),
+        (LABEL, 2, "allowed is the name of a class, or a number in [0, 2)"),
+        (LABEL, 0.5, "allowed is the name of a class"),
+        (MULTI, "cat", "there is no class 'cat', there is a, b, c"),
+        (NUMBERS, "5", "where vector='5': allowed is a number"),
+        (TEXT, 5, "where text=5: allowed is text"),
+        (BOXES, 5, "boxes are chosen by a function"),
+    ],
+)
+def test_refuses_a_condition_that_no_value_meets(field: Field, condition: Any, words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        field.handler.condition_value(condition, field.handler.class_names(["cat", "dog"]))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "expected"),
+    [
+        (LABEL, "cat, dog", ["cat", "dog"]),
+        (LABEL, "a,b", ["a,b"]),
+        (LABEL, "7,12", ["7", 12]),
+        (TEXT, "a, b", ["a, b", "a", " b"]),
+        (NUMBERS, "1, 2.5", [1, 2.5]),
+    ],
+)
+def test_a_condition_of_the_command_line_is_several_values(field: Field, text: str, expected: list[Any]) -> None:
+    assert field.handler.parse_condition(text, ["cat", "dog", "a,b", "7"]) == expected
+
+
+def test_refuses_what_is_not_a_number_on_the_command_line() -> None:
+    with pytest.raises(ValueError, match="'x' is not a number"):
+        NUMBERS.handler.parse_condition("1,x", [])
+
+
+def test_only_single_values_group_samples() -> None:
+    assert [field.name for field in FIELDS if field.handler.can_group] == ["label", "vector", "text"]
+
+
+def test_class_numbers_are_renumbered_and_others_are_not() -> None:
+    numbers = np.array([2, 0, 1], "<i4")
+    assert MULTI.handler.renumber(np.array([0, 2, 7, -1]), numbers).tolist() == [2, 1, 7, -1]
+    assert MULTI.handler.renumber(np.array([0, 2]), None).tolist() == [0, 2]
+    assert NUMBERS.handler.renumber(np.array([0, 2, 1]), numbers).tolist() == [0, 2, 1]
+
+
+def test_whole_numbers_go_where_others_are() -> None:
+    floats = Field("vector", "numbers", False, "<f4", (3,))
+    assert floats.handler.accepts(NUMBERS)
+    assert not NUMBERS.handler.accepts(floats)
+    assert TRACE.handler.accepts(Field("trace", "numbers", False, "<i8", ()))
+    assert not TRACE.handler.accepts(Field("trace", "numbers", False, "<f4", (2, 2)))
+    assert not WEIGHT.handler.accepts(Field("sample_weight", "numbers", False, "<f4", ()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "expected"),
+    [
+        ("boxes", "[[1, 2, 3, 4]]", [[1, 2, 3, 4]]),
+        ("boxes", [1, 2, 3, 4], [[1, 2, 3, 4]]),
+        ("boxes", None, []),
+        ("text", "007", [48, 48, 55]),
+        ("text", None, []),
+        ("sample_weight", "0.5", 0.5),
+    ],
+)
+def test_a_cell_becomes_a_value(kind: str, cell: Any, expected: Any) -> None:
+    value = KINDS[kind].from_cell(cell, parsed)
+    assert value.dtype == KINDS[kind].dtypes[0]
+    assert value.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "words"),
+    [
+        ("boxes", "[[1, 2, 3]]", r"has boxes \[\[1, 2, 3\]\], allowed is a list of"),
+        ("text", ["a"], r"has \['a'\], allowed is text"),
+        ("sample_weight", "-1", "has weight -1, allowed are finite numbers of 0 or more"),
+        ("sample_weight", None, "has no weight"),
+    ],
+)
+def test_refuses_a_cell_that_is_not_a_value(kind: str, cell: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        KINDS[kind].from_cell(cell, parsed)
+
+
+def test_an_array_becomes_values_where_each_row_is_one() -> None:
+    assert KINDS["numbers"].from_array(np.ones((2, 3), np.uint8)).dtype == "<i8"
+    assert KINDS["numbers"].from_array(np.ones((2, 3))).dtype == "<f4"
+    assert KINDS["sample_weight"].from_array(np.ones(2, int)).dtype == "<f4"
+    for kind, array in (
+        ("numbers", np.array([np.nan])),
+        ("numbers", np.array([1e39])),
+        ("numbers", np.empty((2, 0))),
+        ("sample_weight", np.array([-1.0])),
+        ("sample_weight", np.ones((2, 1))),
+        ("text", np.ones(2)),
+    ):
+        with pytest.raises(ValueError, match=r"number"):
+            KINDS[kind].from_array(array)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        (LABEL, np.array(1), "dog"),
+        (MULTI, np.array([2, 0]), ["c", "a"]),
+        (NUMBERS, np.array([1, 2, 3]), [1, 2, 3]),
+        (TRACE, np.array([0.1, 2], np.float32), [0.1, 2.0]),
+        (TEXT, np.frombuffer(b"a\xff", np.uint8), "a\udcff"),
+        (WEIGHT, np.array(0.3, np.float32), 0.3),
+    ],
+)
+def test_a_value_is_exported_as_json(field: Field, value: np.ndarray, expected: Any) -> None:
+    assert field.handler.as_json(value, field.handler.class_names(["cat", "dog"])) == expected
+
+
+def test_a_value_is_exported_as_features() -> None:
+    image = ImageDescription(10, 20, True)
+    features = BOXES.handler.features(np.array([[2, 1, 10, 5]], np.float32), (), image)
+    assert {name: np.asarray(value).tolist() for name, value in features.items() if name != "boxes"} == {
+        "image/object/bbox/xmin": [pytest.approx(0.1)],
+        "image/object/bbox/ymin": [pytest.approx(0.1)],
+        "image/object/bbox/xmax": [0.5],
+        "image/object/bbox/ymax": [0.5],
+    }
+    assert features["boxes"] == [b"[[2.0, 1.0, 10.0, 5.0]]"]
+    label = LABEL.handler.features(np.array(1, "<i4"), ("cat", "dog"), image)
+    assert np.asarray(label["image/class/label"]).tolist() == [1]
+    assert label["image/class/text"] == [b"dog"]
+    assert MASK.handler.picture_features(b"...", "png", image) == {
+        "image/segmentation/class/encoded": [b"..."],
+        "image/segmentation/class/format": [b"png"],
+    }
+
+
+def test_only_some_fields_fit_into_csv() -> None:
+    assert [field.name for field in FIELDS if field.handler.fits_csv] == ["image", "label", "mask", "sample_weight"]
+
+
+def test_options_of_pack_bring_fields_back() -> None:
+    assert [field.handler.pack_option for field in FIELDS] == [
+        "--image", "--label", "--mask", "--target", "--target", "--target", "--boxes", "--box-labels", "--text",
+        "--sample-weight",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        (IMAGE, "image, encoded, of sizes that differ, 3 channels"),
+        (MASK, "mask, raw pixels, 6 x 8, 1 channel"),
+        (BOXES, "boxes, float32 (any number x 4)"),
+        (LABEL, "label, int32"),
+    ],
+)
+def test_a_field_is_described(field: Field, expected: str) -> None:
+    assert field.handler.describe() == expected
+
+
+def test_storage_is_described() -> None:
+    settings = {"encoding": "keep", "quality": 90, "color_mode": "rgb"}
+    assert IMAGE.handler.describe_storage(settings) == "JPEG or PNG as found, sizes differ, 3 channels (rgb)"
+    assert MASK.handler.describe_storage(settings) == "uint8 values, 6 x 8, a value for each pixel"
+    assert BOXES.handler.describe_storage(settings) == "float32, any number x 4, x1, y1, x2, y2 in pixels"
+    assert LABEL.handler.describe_storage(settings) == "int32, a class number"
+
+
+class Keypoints(FieldKind):
+    """Any number of points: x and y in pixels."""
+
+    name: ClassVar[str] = "keypoints"
+    dtypes = ("<f4",)
+    shape = (None, 2)
+    meaning = "x, y in pixels"
+    has_positions = True
+
+    def as_boxes(self, values: np.ndarray) -> np.ndarray:
+        return np.tile(values, 2)
+
+    def from_boxes(self, boxes: np.ndarray) -> np.ndarray:
+        return boxes[:, :2]
+
+
+@pytest.fixture
+def keypoints(monkeypatch: pytest.MonkeyPatch) -> Field:
+    monkeypatch.setitem(KINDS, "keypoints", Keypoints)
+    return Field("points", "keypoints", False, "<f4", (None, 2))
+
+
+def test_a_kind_whose_elements_pass_for_boxes_moves_like_boxes(keypoints: Field) -> None:
+    points = np.array([[1, 2], [9, 9]], np.float32)
+    moved, stay = keypoints.handler.place(points, Placement(Rectangle(0, 0, 4, 8), Rectangle(0, 0, 8, 8)))
+    assert moved.tolist() == [[1, 4]]
+    assert stay.tolist() == [True, False]

@@ -1,0 +1,162 @@
+"""Options that several commands share, and the objects of kseq's API that they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import fields
+from typing import Any
+
+import kseq
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+# Arguments of a packing that options of the same names give.
+_RUN = ("source_format", "root", "follow_links", "val", "test", "stratify", "seed", "on_error", "shard_bytes", "workers")
+
+
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what SOURCE is."""
+    group = parser.add_argument_group("the source")
+    group.add_argument(
+        "--from",
+        "--source-format",
+        dest="source_format",
+        choices=kseq.SOURCE_FORMATS,
+        metavar="FORMAT",
+        help=f"what SOURCE is: {', '.join(kseq.SOURCE_FORMATS)} (default: told by what lies there)",
+    )
+    group.add_argument(
+        "--image",
+        metavar="COLUMN",
+        action="append",
+        help="column, feature or array of the images (default: the usual names); several times for several",
+    )
+    group.add_argument("--label", metavar="COLUMN", help="that of the classes; '' for none")
+    group.add_argument(
+        "--target",
+        dest="targets",
+        metavar="NAME=COLUMN",
+        action="append",
+        type=_pair,
+        help="numbers, vectors as [1, 0.5], or labels as a|b, to be the field NAME",
+    )
+    group.add_argument("--mask", metavar="COLUMN", help="paths of masks: images of one channel, a value for each pixel")
+    group.add_argument("--boxes", metavar="COLUMN", help="boxes as [[x1, y1, x2, y2], ...] in pixels of the upright image")
+    group.add_argument("--box-labels", metavar="COLUMN", help="their classes, as many")
+    group.add_argument("--text", metavar="COLUMN", help="text that goes with the image")
+    group.add_argument("--sample-weight", metavar="COLUMN", help="loss weights of the samples")
+    group.add_argument("--split-column", metavar="COLUMN", help="its splits: train, val or test; empty: for --val and --test")
+    group.add_argument("--group", metavar="COLUMN", help="images that share a value fall into one split")
+    group.add_argument("--root", metavar="DIR", help="what the paths of a table are relative to (default: its folder)")
+    group.add_argument(
+        "--follow-links", action="store_true", help="follow links out of the folder of images, and links to folders"
+    )
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how images are stored."""
+    group = parser.add_argument_group("images")
+    group.add_argument(
+        "--encoding",
+        choices=kseq.ImageSettings.ENCODINGS,
+        default="keep",
+        help="keep: JPEG and PNG bytes as they are, others as PNG; raw: uint8 pixels of one size; jpeg: encode anew "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--image-size", nargs=2, type=int, metavar=("H", "W"), help="height and width to resize to, for raw and jpeg"
+    )
+    group.add_argument(
+        "--resize",
+        choices=kseq.ImageSettings.RESIZES,
+        default="stretch",
+        help="how another aspect ratio is met (default: %(default)s)",
+    )
+    group.add_argument(
+        "--color-mode",
+        choices=kseq.ImageSettings.COLOR_MODES,
+        default="rgb",
+        help="channels of the images (default: %(default)s)",
+    )
+    group.add_argument(
+        "--interpolation",
+        choices=kseq.ImageSettings.INTERPOLATIONS,
+        default="bilinear",
+        help="how pixels are resized (default: %(default)s)",
+    )
+    group.add_argument(
+        "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100, for jpeg (default: %(default)s)"
+    )
+    group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
+    group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image once, for keep")
+    group.add_argument(
+        "--max-pixels",
+        type=int,
+        default=kseq.ImageSettings.max_pixels,
+        metavar="N",
+        help="leave out images with more pixels, by their headers (default: %(default)s)",
+    )
+
+
+def add_share_options(group: Any) -> None:
+    """Add the options that share samples out among splits."""
+    group.add_argument("--val", type=float, default=0.0, metavar="SHARE", help="share of the images for the split val")
+    group.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="share of the images for the split test")
+    group.add_argument(
+        "--no-stratify", dest="stratify", action="store_false", help="do not take these shares of each class alike"
+    )
+    group.add_argument("--seed", type=int, default=0, help="draws the splits (default: %(default)s)")
+
+
+def add_worker_options(group: Any) -> None:
+    """Add the options that say how shards are built."""
+    group.add_argument(
+        "--on-error",
+        choices=("skip", "fail"),
+        default="skip",
+        help="leave broken images out, or stop at the first (default: %(default)s)",
+    )
+    group.add_argument(
+        "--shard-bytes",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
+    )
+    group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
+    group.add_argument(
+        "--dask",
+        metavar="HOST:PORT",
+        help="build the shards on the workers of this Dask scheduler, which see the same files",
+    )
+
+
+def columns(arguments: argparse.Namespace) -> kseq.Columns:
+    """Which columns of the source are what."""
+    names = {field.name: getattr(arguments, field.name) for field in fields(kseq.Columns) if field.name != "split"}
+    return kseq.Columns(**{**names, "split": arguments.split_column, "targets": dict(arguments.targets or ())})
+
+
+def image_settings(arguments: argparse.Namespace) -> kseq.ImageSettings:
+    """How images are stored."""
+    return kseq.ImageSettings(**{field.name: getattr(arguments, field.name) for field in fields(kseq.ImageSettings)})
+
+
+def run_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that `kseq.pack` and `kseq.append` share, besides the columns."""
+    return {name: getattr(arguments, name) for name in _RUN}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    if not (name and equals and column):
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair, expected is NAME=COLUMN")
+    return name, column
+
+
+def size_in_bytes(text: str) -> int:
+    """A number of bytes, such as `64M`."""
+    match = re.fullmatch(r"(\d+)([KMG]?)(i?B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, expected is a number of bytes, or one with K, M or G")
+    return int(match[1]) * _UNITS[match[2].upper()]

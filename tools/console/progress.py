@@ -1,0 +1,40 @@
+"""How far a packing is, on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+# Seconds between two lines, where stderr is no terminal.
+_PLAIN_EVERY = 10.0
+
+
+class Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._started = self._last = time.monotonic()
+        self._resumed: int | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, done: int, total: int) -> None:
+        if self._resumed is None:
+            self._resumed = done
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm(total=total, unit=" images", initial=done, dynamic_ncols=True)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._last > _PLAIN_EVERY:
+            self._last = time.monotonic()
+            rate = (done - self._resumed) / (self._last - self._started)
+            print(f"{done:,} of {total:,} images, {rate:,.0f} images/s", file=sys.stderr, flush=True)
