@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from kseq.errors import WriteError
+from kseq.images.formats import STORED_SUFFIXES
 from kseq.packing.plan import Plan
 from kseq.sources.base import SourceImage
 from kseq.storage.fields import Field
@@ -26,7 +27,7 @@ __all__ = ["check_disk_space", "free_bytes", "planned_bytes"]
 
 # What is needed at least, as a share of the estimate.
 _AT_LEAST = {"raw": 0.9, "keep": 0.9, "jpeg": 0.25}
-_KEPT = (b".jpg", b".jpeg", b".png")
+_STORED_SUFFIXES = tuple(suffix.encode() for suffix in STORED_SUFFIXES)
 
 # The HDF5 of an index, and of a shard, without their arrays; more for each field that is a group of arrays. Measured.
 _INDEX_BYTES = 11_500
@@ -78,7 +79,7 @@ def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
 def _uncertain(plan: Plan, shards: Sequence[int]) -> int:
     """The bytes of files that are to be stored in another form."""
     images = (image for number in shards for image in plan.shard_images(number) if image.rejection is None)
-    return sum(image.num_bytes for image in images if not image.path.lower().endswith(_KEPT))
+    return sum(image.num_bytes for image in images if not image.path.lower().endswith(_STORED_SUFFIXES))
 
 
 def _row_bytes(fields: Sequence[Field]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kseq.errors import ImageError, saying
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
-from kseq.images.formats import check_pixels, read_header
+from kseq.images.formats import PNG, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, placement
 from kseq.packing.settings import ImageSettings
@@ -101,7 +101,7 @@ def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[En
         orientation = header.orientation
         place = _place(header.height, header.width, settings)
         if settings.encoding == "keep":
-            return _keep(data, header.format in ("JPEG", "PNG"), place, orientation, settings.check), place
+            return _keep(data, header.format.is_stored, place, orientation, settings.check), place
         pixels = decode(data, settings.color_mode, orientation, strict=True)
     pixels = place.fill(pixels, settings.interpolation)
     if settings.encoding == "raw":
@@ -149,7 +149,7 @@ def _mask_values(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[np.
             raise ImageError(f"has {values.shape[2]} channels, allowed is one")
         return values, False, 1
     header = read_header(data, settings.max_pixels)
-    return decode_mask(data, header.orientation, strict=True), header.format == "PNG", header.orientation
+    return decode_mask(data, header.orientation, strict=True), header.format is PNG, header.orientation
 
 
 class _SampleEncoder(NamedTuple):
