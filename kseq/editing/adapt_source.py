@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled_call
 from kseq.errors import SourceError
 from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
@@ -68,7 +69,7 @@ def fit(source: Source, name: str, index: Index, settings: ImageSettings) -> Ada
         if each.name not in stored and each.handler.follows_image:
             raise SourceError(
                 f"{index.path}: field {each.name!r} lies beside the shards, and is moved along with its image: "
-                f"kseq compact {index.path} brings it into them"
+                f"{spelled_call('compact', index.path)} brings it into them"
             )
     classes = dataset_classes(fields, unite_classes(index.class_names, source.class_names))
     has_label = any(field.is_label for field in fields)
@@ -90,7 +91,7 @@ def _check_stored(index: Index) -> None:
         if row_layouts([each]) != row_layouts([then]):
             raise SourceError(
                 f"{index.path}: field {each.name!r} is {each.describe()}, in its shards {then.describe()}: "
-                f"kseq compact {index.path} mends that"
+                f"{spelled_call('compact', index.path)} makes new ones"
             )
 
 

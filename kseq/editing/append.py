@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import absolute, instance
+from kseq.arguments import absolute, choice, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, fit
 from kseq.editing.columns import Piece, joined
 from kseq.editing.transaction import Transaction, begin_transaction, sweep
@@ -136,8 +136,7 @@ def append(
         WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
     """
     started = time.monotonic()
-    if on_error not in ON_ERROR:
-        raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
+    choice("on_error", on_error, ON_ERROR)
     check_workers(workers, executor)
     if executor is not None:
         # Its workers may be in other folders.
@@ -230,7 +229,9 @@ def _outcome(index: Index, new: _NewShards, again: bool, said: str) -> tuple[Pac
         outcome = read_pack_result(new.plan, new.open, new.first)
         known = _count_known(index, new)
         if known == len(outcome.packed) and not again:
-            raise ArgumentError(f"{said}: all {known} samples are in {index.path} already (--again takes them once more)")
+            raise ArgumentError(
+                f"{said}: all {known} samples are in {index.path} already ({spelled('again', True)} takes them once more)"
+            )
     except (ArgumentError, SourceError):
         # There is nothing to go on with.
         sweep(index.path)

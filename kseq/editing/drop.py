@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.editing.sample_lists import find_sources, read_sample_list
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -89,9 +90,11 @@ def drop(
     given = {"ids": ids, "where": where, "sources": sources, "rejected_by": rejected_by}
     ways = [name for name, value in given.items() if value is not None]
     if len(ways) != 1:
-        raise ArgumentError(f"{', '.join(ways) or 'nothing'} given: allowed is one of {', '.join(given)}")
+        raise ArgumentError(
+            f"{' and '.join(map(spelled, ways)) or 'nothing is'} given: give one of {', '.join(map(spelled, given))}"
+        )
     if isinstance(sources, (str, bytes)):
-        raise ArgumentError(f"sources={sources!r}: allowed are several, in a list")
+        raise ArgumentError(f"{spelled('sources', sources)}: allowed is a list of sources")
     with begin_transaction(dataset) as change:
         index, unknown = change.index, 0
         conditions: Mapping[str, Any] = {}
@@ -132,9 +135,9 @@ def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
     try:
         asked = np.asarray(ids if isinstance(ids, (np.ndarray, range)) else list(ids))
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"ids={ids!r}: allowed are whole numbers in one dimension") from error
+        raise ArgumentError(f"{spelled('ids', ids)}: allowed are whole numbers in one dimension") from error
     if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-        raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
+        raise ArgumentError(f"{spelled('ids')} are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
     wrong = asked[(asked < 0) | (asked >= index.num_samples)]
     if wrong.size:
         raise OutOfRangeError(f"{index.path}: sample {wrong[0]} is not in [0, {index.num_samples})")
@@ -145,7 +148,8 @@ def _matching(index: Index, where: Mapping[str, Any] | Sequence[str]) -> tuple[n
     """The sample ids for which all conditions hold, of those that were not dropped; and the conditions, by field."""
     if not isinstance(where, (Mapping, list, tuple)) or not where:
         raise ArgumentError(
-            f"where={where!r}: allowed are names of fields, each with a condition, or a list of conditions such as 'height>0.5'"
+            f"{spelled('where', where)}: allowed are names of fields, each with a condition, or a list of conditions such as "
+            "'height>0.5'"
         )
     with ShardDataset(index.path) as dataset:
         conditions = where if isinstance(where, Mapping) else parse_conditions(where, dataset.fields, dataset.class_names)

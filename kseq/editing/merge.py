@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kseq.arguments import path_text
+from kseq.arguments import path_text, spelled, spelled_call
 from kseq.editing.columns import Piece, joined
 from kseq.errors import ArgumentError, DamagedError, FormatError, KseqError, ReadError, WriteError
 from kseq.storage.atomic import link_or_copy
@@ -87,7 +87,7 @@ def merge(
     """
     started = time.monotonic()
     if isinstance(datasets, (str, bytes, os.PathLike)) or not isinstance(datasets, Sequence) or len(datasets) < 2:
-        raise ArgumentError(f"datasets={datasets!r}: allowed are the folders of at least two")
+        raise ArgumentError(f"{spelled('datasets', datasets)}: allowed are the folders of at least two")
     target = path_text("out", out)
     indexes = [Index.open(path_text("datasets", each)) for each in datasets]
     _check_each(indexes, target)
@@ -173,7 +173,7 @@ def _check_stored(first: Index, other: Index) -> None:
         for name in (name for name in others if name not in names):
             raise ArgumentError(
                 f"{lacking.path}: field {name!r} lies beside its shards, in {having.path} in them: "
-                f"kseq compact {lacking.path} brings it into them"
+                f"{spelled_call('compact', lacking.path)} brings it into them"
             )
     raise ArgumentError(
         f"{other.path}: its shards hold {', '.join(its)}, those of {first.path} {', '.join(mine)}, allowed is the same order"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import class_field, class_names, no_class, with_class_names
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
@@ -51,9 +52,13 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
         if old not in names:
             raise ArgumentError(f"{change.folder}: {field}: {no_class(names, old)}")
         if new in names:
-            raise ArgumentError(f"{change.folder}: {field}: there is a class {new!r} already: kseq relabel makes one of two")
+            raise ArgumentError(
+                f"{change.folder}: {field}: there is a class {new!r} already: {spelled_call('relabel')} makes one of two"
+            )
         if parse_class_name(new) != new:
-            raise ArgumentError(f"new={new!r}: allowed is a name that is not empty, not 'nan', with no space at its ends")
+            raise ArgumentError(
+                f"{spelled('new', new)}: allowed is a name that is not empty, not 'nan', with no space at its ends"
+            )
         number = names.index(old)
         renamed = (*names[:number], new, *names[number + 1 :])
         said = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"

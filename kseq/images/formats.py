@@ -140,7 +140,7 @@ def read_header(data: bytes, max_pixels: int | None = None) -> ImageHeader:
 def check_pixels(height: int, width: int, max_pixels: int | None) -> None:
     """Raise ImageError if an image has more pixels than are allowed."""
     if max_pixels is not None and height * width > max_pixels:
-        raise ImageError(f"has more pixels than the {max_pixels} allowed (--max-pixels): {height} x {width}")
+        raise ImageError(f"has more pixels than the {max_pixels} allowed: {height} x {width}")
 
 
 def _full_header(data: bytes) -> ImageHeader:

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from contextlib import contextmanager, suppress
 from itertools import islice
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, WriteError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.progress import PROGRESS_EVERY, Progress
@@ -112,10 +113,10 @@ def _submit(executor: Executor, task: ShardTask, beacon: str) -> Future:
     except BrokenExecutor:
         raise
     except (AttributeError, RuntimeError) as error:
-        raise ArgumentError(f"executor={executor!r}: takes no task: {error}") from error
+        raise ArgumentError(f"{spelled('executor', executor)}: takes no task: {error}") from error
     if not isinstance(future, Future):
         raise ArgumentError(
-            f"executor={executor!r}: gives a {type(future).__name__}, expected is a concurrent.futures.Future "
+            f"{spelled('executor', executor)}: gives a {type(future).__name__}, expected is a concurrent.futures.Future "
             "(of a Dask client, take client.get_executor())"
         )
     return future
@@ -131,10 +132,10 @@ def _is_built(future: Future, task: ShardTask) -> bool:
     except _UnreadableError as error:
         if not _reads_first(task):
             return False
-        raise ArgumentError(f"executor: {error}, which this process can: {_SHARED}") from None
+        raise ArgumentError(f"a worker of the executor {error}, which this process can: {_SHARED}") from None
     except ImportError as error:
         raise ArgumentError(
-            f"executor: a worker cannot import what it needs ({error}): kseq must be installed there"
+            f"a worker of the executor cannot import what it needs ({error}): install kseq in its environment"
         ) from error
     except Exception as error:
         # An error of Dask: workers died over this task again and again.
@@ -165,10 +166,10 @@ def _build(pickled: bytes, beacon: str) -> bool:
         if os.path.exists(beacon + _STOP):
             return False
         if time.monotonic() > give_up:
-            raise ArgumentError(f"executor: a worker on {socket.gethostname()} does not see {beacon}: {_SHARED}")
+            raise ArgumentError(f"a worker of the executor on {socket.gethostname()} does not see {beacon}: {_SHARED}")
         time.sleep(_LOOK_EVERY)
     if not _reads_first(task):
-        raise _UnreadableError(f"a worker on {socket.gethostname()} cannot read images of {task.source.root}")
+        raise _UnreadableError(f"on {socket.gethostname()} cannot read images of {task.source.root}")
     return build_shard(task, _Lookout(beacon).look)
 
 

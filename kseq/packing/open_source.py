@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kseq.arguments import path_text
+from kseq.arguments import path_text, spelled
 from kseq.errors import ArgumentError
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
@@ -46,7 +46,7 @@ def opened_source(
         yield open_source(place, source_format, columns, below, class_names, follow_links=follow_links)
         return
     if not folder:
-        raise ArgumentError("dry_run goes with a path: an iterable can be gone through only once")
+        raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
     with spool_samples(source, folder, columns, class_names) as found:
         yield found
 
@@ -61,5 +61,5 @@ def target_apart(source: Any, dataset: str | os.PathLike[str]) -> str:
     if isinstance(source, _PATHS):
         check_apart(path_text("source", source), target)
     elif not target:
-        raise ArgumentError(f"dataset={target!r}: allowed is a path that is not empty")
+        raise ArgumentError(f"{spelled('dataset', target)}: allowed is a path that is not empty")
     return target

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import absolute, instance
+from kseq.arguments import absolute, choice, instance, spelled
 from kseq.errors import ArgumentError, ImageError
 from kseq.packing.build_shard import ShardTask
 from kseq.packing.disk_space import free_bytes, planned_bytes
@@ -21,7 +21,7 @@ from kseq.packing.open_source import opened_source, target_apart
 from kseq.packing.pack_result import PackResult, nothing_packed, read_pack_result
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.progress import Progress
-from kseq.packing.resume import open_shard, resumable, whole_shards
+from kseq.packing.resume import advising_to_resume, open_shard, resumable, whole_shards
 from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.run import check_workers, run_tasks
 from kseq.packing.settings import ImageSettings
@@ -156,11 +156,10 @@ def pack(
             `resume`.
     """
     started = time.monotonic()
-    if on_error not in ON_ERROR:
-        raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
+    choice("on_error", on_error, ON_ERROR)
     check_workers(workers, executor)
     if overwrite and resume:
-        raise ArgumentError("overwrite and resume exclude each other: give one of the two")
+        raise ArgumentError(f"{spelled('overwrite')} and {spelled('resume')} exclude each other: give one of the two")
     wanted = instance("columns", columns, Columns)
     settings = instance("images", images, ImageSettings)
     if executor is not None:
@@ -170,6 +169,7 @@ def pack(
     arguments = {**shares, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes}
     target = os.path.normpath(target_apart(source, dataset))
     with ExitStack() as stack:
+        stack.enter_context(advising_to_resume(target))
         if dry_run:
             check_target(target, overwrite=overwrite, resume=resume)
             folder = ""

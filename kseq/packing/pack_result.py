@@ -11,7 +11,7 @@ import numpy as np
 from kseq.errors import SourceError
 from kseq.packing.plan import Plan
 from kseq.storage.fields import Field
-from kseq.storage.rejected import Rejected
+from kseq.storage.rejected import Rejected, with_remedy
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
@@ -86,7 +86,7 @@ def read_pack_result(plan: Plan, shard: Callable[[int], ShardReader], first: int
 
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
     """What is to be raised where all was left out."""
-    reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].reason}"
+    reason = f"{os.fsdecode(rejected[0].path)}: {with_remedy(rejected[0].reason)}"
     return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
 
 

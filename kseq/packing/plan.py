@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import whole
+from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
 from kseq.packing.settings import ImageSettings
@@ -103,7 +103,9 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     check_fractions(wanted)
     for name in wanted:
         if name in named:
-            raise ArgumentError(f"{name}={wanted[name]}: {source.root} says already which images {name} has")
+            raise ArgumentError(
+                f"{spelled(name, wanted[name])}: {source.root} says already which images {name} has, leave this out"
+            )
     splits = [image.split or "train" for image in source.images]
     if not wanted and all(image.group is None for image in source.images):
         return splits
@@ -115,9 +117,8 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     for name in [*wanted, "train"] if wanted else []:
         if name not in splits:
             found = f"{len(units)} groups" if any(image.group is not None for image in source.images) else f"{len(units)}"
-            raise ArgumentError(
-                f"{' '.join(f'{each}={share}' for each, share in wanted.items())}: leaves no sample of {found} for {name}"
-            )
+            shares = " ".join(spelled(split, share) for split, share in wanted.items())
+            raise ArgumentError(f"{shares}: leaves no sample of {found} for {name}, give other shares")
     return splits
 
 

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPo
 from multiprocessing import get_context
 from typing import Any
 
+from kseq.arguments import spelled
 from kseq.errors import WorkerDiedError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.crash_isolation import build_isolated
@@ -127,7 +128,7 @@ class _Builder:
         if self._deaths == _MOST_DEATHS:
             raise WorkerDiedError(
                 f"{self.task.path}: {self._deaths} worker processes died while they built it (the last {how}), "
-                "whatever its images: --resume goes on from the shards that are whole"
+                f"whatever its images: {spelled('resume', True)} goes on from the shards that are whole"
             )
         return self._deaths
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import DatasetExistsError, KseqError, SourceError
 from kseq.packing.disk_space import check_disk_space
 from kseq.packing.plan import Plan
@@ -20,7 +21,7 @@ from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, RESUME_RECORD_NAME,
 from kseq.storage.output_folder import remove_dataset_files
 from kseq.storage.shard_reader import ShardReader
 
-__all__ = ["open_shard", "resumable", "whole_shards"]
+__all__ = ["advising_to_resume", "open_shard", "resumable", "whole_shards"]
 
 
 def open_shard(plan: Plan, folder: str, number: int) -> ShardReader:
@@ -60,12 +61,24 @@ def resumable(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator
     remove_file(os.path.join(folder, RESUME_RECORD_NAME))
 
 
+@contextmanager
+def advising_to_resume(folder: str) -> Iterator[None]:
+    """Adds to a KeyboardInterrupt of the block, if an unfinished packing stays in the folder, how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if os.path.exists(os.path.join(folder, RESUME_RECORD_NAME)):
+            interrupt.args = (f"what is packed stays, the same call with {spelled('resume', True)} goes on",)
+        raise
+
+
 def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
     """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
     if index.changes or os.path.exists(os.path.join(folder, LAST_INDEX_NAME)):
         change = index.changes[-1] if index.changes else "what was taken back"
         raise DatasetExistsError(
-            f"{folder}: was changed since it was packed ({change}), so it cannot be resumed: --overwrite starts anew"
+            f"{folder}: was changed since it was packed ({change}), so it cannot be resumed: "
+            f"{spelled('overwrite', True)} starts anew"
         )
     if index.dataset_id != plan.dataset_id:
         told = ResumeRecord.settings_told(json.loads(index.settings), json.loads(plan.settings.as_text()))
@@ -94,7 +107,7 @@ def whole_shards(folder: str, plan: Plan, now: ResumeRecord) -> set[int]:
         raise
     except KseqError as error:
         raise DatasetExistsError(
-            f"{error} (it was packed from other images or with other settings: --overwrite starts anew)"
+            f"{error} (it was packed from other images or with other settings: {spelled('overwrite', True)} starts anew)"
         ) from error
     others = sorted(found - {INDEX_NAME} - {shard_name(number) for number in numbers})
     if others:
@@ -103,7 +116,8 @@ def whole_shards(folder: str, plan: Plan, now: ResumeRecord) -> set[int]:
 
 
 def _others(path: str, told: str) -> DatasetExistsError:
-    return DatasetExistsError(f"{path}: was packed from other images or with other settings{told} (--overwrite starts anew)")
+    remedy = f"{spelled('overwrite', True)} starts anew"
+    return DatasetExistsError(f"{path}: was packed from other images or with other settings{told} ({remedy})")
 
 
 def _in_shards(plan: Plan, numbers: set[int]) -> np.ndarray:

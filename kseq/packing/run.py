@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
-from kseq.arguments import whole
-from kseq.errors import ArgumentError
+from kseq.arguments import spelled, whole
+from kseq.errors import ArgumentError, ImageError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.executor_runner import build_on_executor
 from kseq.packing.process_runner import build_in_processes
 from kseq.packing.progress import Progress
+from kseq.storage.rejected import with_remedy
 from kseq.workers import usable_cores
 
 __all__ = ["check_workers", "run_tasks"]
@@ -20,7 +21,7 @@ def check_workers(workers: int | None, executor: Executor | None) -> None:
     if workers is not None:
         whole("workers", workers, 0)
         if executor is not None:
-            raise ArgumentError("workers and executor exclude each other: give one of the two")
+            raise ArgumentError(f"{spelled('workers')} and {spelled('executor')} exclude each other: give one of the two")
 
 
 def run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor | None, progress: Progress) -> None:
@@ -39,10 +40,14 @@ def run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor | 
         WorkerDiedError: Where workers die whatever they do; shards that are whole stay.
     """
     progress.show()
-    if executor is not None:
-        tasks = build_on_executor(executor, tasks, progress)
-    if workers == 0:
-        for task in tasks:
-            build_shard(task, progress.add)
-    elif tasks:
-        build_in_processes(tasks, usable_cores() if workers is None else workers, progress)
+    try:
+        if executor is not None:
+            tasks = build_on_executor(executor, tasks, progress)
+        if workers == 0:
+            for task in tasks:
+                build_shard(task, progress.add)
+        elif tasks:
+            build_in_processes(tasks, usable_cores() if workers is None else workers, progress)
+    except ImageError as error:
+        # It may come from a process that does not know who has called.
+        raise type(error)(with_remedy(str(error))) from error

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
-from kseq.arguments import whole, whole_pair
+from kseq.arguments import choice, spelled, whole, whole_pair
 from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
@@ -64,16 +64,16 @@ class ImageSettings:
     INTERPOLATIONS: ClassVar[tuple[str, ...]] = tuple(INTERPOLATIONS)
 
     def __post_init__(self) -> None:
-        _check_choice("encoding", self.encoding, self.ENCODINGS)
-        _check_choice("resize", self.resize, self.RESIZES)
-        _check_choice("color_mode", self.color_mode, self.COLOR_MODES)
-        _check_choice("interpolation", self.interpolation, self.INTERPOLATIONS)
+        choice("encoding", self.encoding, self.ENCODINGS)
+        choice("resize", self.resize, self.RESIZES)
+        choice("color_mode", self.color_mode, self.COLOR_MODES)
+        choice("interpolation", self.interpolation, self.INTERPOLATIONS)
         # numpy's integers become Python's, which an index can keep; the class is frozen for everybody else.
         object.__setattr__(self, "quality", whole("quality", self.quality, 1, 100))
         if self.image_size is not None:
             height, width = whole_pair("image_size", self.image_size)
             if height * width > MAX_PIXELS:
-                raise ArgumentError(f"image_size={self.image_size}: allowed are {MAX_PIXELS} pixels")
+                raise ArgumentError(f"{spelled('image_size', self.image_size)}: allowed are {MAX_PIXELS} pixels")
             object.__setattr__(self, "image_size", (height, width))
         if self.max_side is not None:
             object.__setattr__(self, "max_side", whole("max_side", self.max_side, 1))
@@ -81,27 +81,27 @@ class ImageSettings:
         self._check_together()
 
     def _check_together(self) -> None:
+        encoding, jpeg = spelled("encoding", self.encoding), spelled("encoding", "jpeg")
         if self.encoding == "raw" and self.image_size is None:
-            raise ArgumentError(
-                "encoding='raw' stores pixels of one size: give image_size, a height and a width, such as 224 224"
-            )
+            raise ArgumentError(f"{encoding}: stores pixels of one size, give one, such as {spelled('image_size', (224, 224))}")
         if self.encoding == "keep" and (self.image_size or self.max_side):
-            raise ArgumentError(
-                "encoding='keep' stores images as they are: image_size and max_side need encoding 'raw' or 'jpeg'"
-            )
+            name = "image_size" if self.image_size else "max_side"
+            others = jpeg if self.max_side else f"{spelled('encoding', 'raw')} or {jpeg}"
+            raise ArgumentError(f"{spelled(name, getattr(self, name))}: {encoding} stores images as they are, take {others}")
         if self.encoding != "jpeg" and self.max_side:
-            raise ArgumentError("max_side goes with encoding='jpeg'")
+            raise ArgumentError(f"{spelled('max_side', self.max_side)}: goes with {jpeg}, found {encoding}")
         if self.encoding != "jpeg" and self.quality != ImageSettings.quality:
-            raise ArgumentError(f"quality={self.quality}: goes with encoding='jpeg', found {self.encoding!r}")
+            raise ArgumentError(f"{spelled('quality', self.quality)}: goes with {jpeg}, found {encoding}")
         if self.image_size is None and self.resize != ImageSettings.resize:
-            raise ArgumentError(f"resize={self.resize!r}: goes with image_size, found none")
+            raise ArgumentError(f"{spelled('resize', self.resize)}: goes with {spelled('image_size')}, found none")
         if self.image_size and self.max_side:
-            raise ArgumentError("image_size and max_side exclude each other: give one of the two")
+            raise ArgumentError(f"{spelled('image_size')} and {spelled('max_side')} exclude each other: give one of the two")
         if self.encoding == "jpeg" and self.color_mode == "rgba":
-            raise ArgumentError("color_mode='rgba': a JPEG holds no alpha, allowed with encoding='jpeg' are rgb, grayscale")
+            raise ArgumentError(f"{spelled('color_mode', 'rgba')}: a JPEG has no alpha, allowed with {jpeg} are rgb, grayscale")
         if self.encoding != "keep" and not self.check:
             raise ArgumentError(
-                f"check=False: encoding={self.encoding!r} decodes every image anyway, only 'keep' can leave that out"
+                f"{spelled('check', False)}: {encoding} decodes every image anyway, only {spelled('encoding', 'keep')} can "
+                "leave that out"
             )
 
     def as_text(self) -> str:
@@ -145,8 +145,3 @@ class ImageSettings:
         # Three bits a pixel is a photo at quality 90 (measured); a source below that stays below it.
         largest = self.image_size[0] * self.image_size[1] if self.image_size else (self.max_side or 1 << 20) ** 2
         return min(image.num_bytes, largest * 3 // 8)
-
-
-def _check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise ArgumentError(f"{name}={value!r}: allowed are {', '.join(allowed)}")

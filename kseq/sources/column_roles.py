@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.storage.fields import check_field_name
 
@@ -18,7 +19,6 @@ USUAL: Mapping[str, Sequence[str]] = {
     "label": ("label", "class", "class_name", "category"),
 }
 _SINGLE = ("label", "split", "group", "mask", "boxes", "box_labels", "text", "sample_weight")
-_OPTIONS = {"split": "split-column"}
 
 
 @dataclass(frozen=True, init=False)
@@ -95,11 +95,11 @@ class Columns:
         }
         for name, value in columns.items():
             if name in _SINGLE and not (value is None or isinstance(value, str)):
-                raise ArgumentError(f"{name}={value!r}: allowed is the name of a column")
+                raise ArgumentError(f"{spelled(name, value)}: allowed is the name of a column")
             # The class is frozen for everybody else.
             object.__setattr__(self, name, value)
         if self.box_labels is not None and self.boxes is None:
-            raise ArgumentError(f"box_labels={self.box_labels!r}: goes with boxes, found none")
+            raise ArgumentError(f"{spelled('box_labels', self.box_labels)}: goes with {spelled('boxes')}, found none")
         names = [*self.image_fields(), *self.extra_fields()]
         doubled = [name for name in names if names.count(name) > 1]
         if doubled:
@@ -148,25 +148,24 @@ class Columns:
         image = self.image or self._usual(path, "image", names, usual)
         label = self.label if self.label is not None else next(iter(self._usual(path, "label", names, usual)), "")
         found = replace(self, image=image, label=label or None)
-        for option, name in found.named():
+        for role, name in found.named():
             if names.count(name) != 1:
                 many = f"has {names.count(name)} columns called {name!r}, allowed is one"
-                none = f"has no column {name!r} (--{option}), its columns are {', '.join(names)}"
+                none = f"has no column {name!r} ({spelled(f'columns.{role}')}), its columns are {', '.join(names)}"
                 raise SourceError(f"{path}: {many if name in names else none}")
         return found
 
     def named(self) -> list[tuple[str, str]]:
-        """Option and column, for each column that is used."""
-        singles = [(_OPTIONS.get(each, each.replace("_", "-")), getattr(self, each)) for each in _SINGLE]
-        used = [("image", name) for name in self.image] + [("target", name) for _, name in self.targets]
-        return used + [(option, name) for option, name in singles if name]
+        """What a column is, as the attribute that names it, and the column; for each column that is used."""
+        used = [("image", name) for name in self.image] + [("targets", name) for _, name in self.targets]
+        return used + [(role, getattr(self, role)) for role in _SINGLE if getattr(self, role)]
 
     def _usual(self, path: str, what: str, names: Sequence[str], usual: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         found = tuple(name for name in usual[what] if name in names)[:1]
         if not found and (what == "image" or not self.has_targets):
             raise SourceError(
-                f"{path}: which column is the {what}? (--{what}) No column is called {', '.join(usual[what])}; "
-                f"its columns are {', '.join(names)}"
+                f"{path}: which column is the {what}? No column is called {', '.join(usual[what])}, its columns are "
+                f"{', '.join(names)}: name it by {spelled(f'columns.{what}')}"
             )
         return found
 
@@ -175,7 +174,7 @@ def _image_columns(image: Any) -> tuple[str, ...]:
     """One column of images, or several."""
     columns = (image,) if isinstance(image, str) else () if image is None else image
     if not _is_sequence(columns) or not all(isinstance(column, str) for column in columns):
-        raise ArgumentError(f"image={image!r}: allowed is the name of a column, or a list of such names")
+        raise ArgumentError(f"{spelled('image', image)}: allowed is the name of a column, or a list of such names")
     return tuple(columns)
 
 
@@ -186,7 +185,7 @@ def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
     given = [targets] if isinstance(targets, str) else list(targets.items()) if isinstance(targets, Mapping) else targets
     pairs: list[Any] = [(name, name) if isinstance(name, str) else name for name in given] if _is_sequence(given) else [()]
     if not all(isinstance(pair, tuple) and [*map(type, pair)] == [str, str] for pair in pairs):
-        raise ArgumentError(f"targets={targets!r}: allowed is a dict of field name to column, or a list of columns")
+        raise ArgumentError(f"{spelled('targets', targets)}: allowed is a dict of field name to column, or a list of columns")
     return tuple(pairs)
 
 

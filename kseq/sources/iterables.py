@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
 from kseq.sources.arrays import check_images
 from kseq.sources.assemble import FoundSample, assemble_samples
@@ -143,7 +144,7 @@ def _labels(name: str, cells: list[Any], class_names: Sequence[str] | None) -> t
         known = "" if class_names is None else f" of {len(class_names)} classes"
         raise SourceError(
             f"{_NAME}: {name} is {str(cells[0])[:40]}, allowed as labels are a number, a name, or one-hot{known}; of several "
-            "labels a sample: label='', targets={'labels': " + repr(name) + "}"
+            f"labels a sample: {spelled('columns', label='', targets={'labels': name})}"
         )
     class_names = class_names or [str(number) for number in range(rows.shape[1])]
     return name_classes(numbers.tolist(), class_names), class_names
@@ -160,7 +161,7 @@ def _elements(samples: Any) -> Iterator[dict[str, Any]]:
         try:
             iterator = iter(samples)
         except TypeError as error:
-            raise ArgumentError(f"source={samples!r}: allowed is a path, or an iterable of samples") from error
+            raise ArgumentError(f"{spelled('source', samples)}: allowed is a path, or an iterable of samples") from error
         for number, element in enumerate(iterator):
             yield from _samples_of_element(number, element)
 

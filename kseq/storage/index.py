@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled_call
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.fields import Field, parse_fields
@@ -287,5 +288,7 @@ def _why_not_found(path: str) -> str:
     if not os.path.isdir(path):
         return f"{path}: is a file, expected is the folder of a dataset"
     if any(name.startswith(SHARD_PREFIX) for name in os.listdir(path)):
-        return f"{path}: holds shards but no {INDEX_NAME}: its packing was not finished (kseq pack --resume goes on)"
-    return f"{path}: holds no {INDEX_NAME}, so it is not a kseq dataset (kseq pack makes one)"
+        return (
+            f"{path}: holds shards but no {INDEX_NAME}: packing was not finished ({spelled_call('pack', resume=True)} goes on)"
+        )
+    return f"{path}: holds no {INDEX_NAME}, so it is not a kseq dataset ({spelled_call('pack')} makes one)"

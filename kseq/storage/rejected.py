@@ -9,16 +9,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.storage.hdf5_reader import MappedFile
 from kseq.storage.strings import pack_strings, read_strings, string_schema
 
-__all__ = ["REJECTED_SCHEMA", "Rejected", "count_reasons", "pack_rejected", "read_rejected"]
+__all__ = ["REJECTED_SCHEMA", "Rejected", "count_reasons", "pack_rejected", "read_rejected", "with_remedy"]
 
 # A reason that concerns a row of a table begins with its number.
 _ROW = re.compile(r"^row \d+ ")
 
 # After a colon come details of one file, except in these reasons: there comes what the operating system says, which is a kind.
 _READ_FAILURE = "cannot be read: "
+
+# Reasons are kept in shards, for any caller, so the argument that helps is named only where a reason is shown.
+_TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
+_LINK = re.compile(r"(is|lies behind) a link (to a folder|out of the source's folder)$")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,11 @@ class Rejected:
 
     path: bytes
     reason: str
+
+    @property
+    def explanation(self) -> str:
+        """The reason, and the argument of a packing that would let the file in, where one would."""
+        return with_remedy(self.reason)
 
     @property
     def kind(self) -> str:
@@ -53,6 +63,13 @@ def read_rejected(file: MappedFile) -> list[Rejected]:
     """The rejected files that a shard or an index lists."""
     paths, reasons = read_strings(file, "rejected_path"), read_strings(file, "rejected_reason")
     return [Rejected(path, reason.decode(errors="replace")) for path, reason in zip(paths, reasons, strict=True)]
+
+
+def with_remedy(reason: str) -> str:
+    """A reason, and the argument of a packing that would let the file in, where one would."""
+    if _TOO_LARGE.search(reason):
+        return f"{reason} ({spelled('images.max_pixels')} allows more)"
+    return f"{reason} ({spelled('follow_links', True)} follows it)" if _LINK.search(reason) else reason
 
 
 def count_reasons(rejected: Sequence[Rejected]) -> dict[str, int]:

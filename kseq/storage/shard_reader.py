@@ -125,14 +125,14 @@ class ShardReader:
                 data = self._file.arrays[name].reshape(-1).view(np.uint8)
                 will_need(data, np.zeros(1, np.int64), np.array([data.size]))
         for field in self._fields:
-            name, offsets = field.handler.row_arrays[0]
+            array, offsets = field.handler.row_arrays[0]
             if offsets is None:
-                data = self.array(name).reshape(-1).view(np.uint8)
+                data = self.array(array).reshape(-1).view(np.uint8)
                 row_bytes = data.size // self.num_rows
                 will_need(data, rows * row_bytes, (rows + 1) * row_bytes)
             elif field.encoded:
-                ends = self.array(offsets)
-                will_need(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
+                edges = self.array(offsets)
+                will_need(self.array(array), edges[rows].astype(np.int64), edges[rows + 1].astype(np.int64))
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""

@@ -96,7 +96,7 @@ def test_samples_are_dropped_by_what_their_fields_hold(packed: Path) -> None:
     report = kseq.drop(packed, where={"label": ["b", 2]})
     assert (report.dropped, report.classes, dropped(packed)) == (50, [0, 30, 20], list(range(50, 100)))
     assert report.change == "drop 50 samples by label=b,2"
-    assert report.after.class_names["train"][1:] == [0, 0]
+    assert report.after.class_counts["train"][1:] == [0, 0]
     assert kseq.drop(packed, where={"label": "b"}).change is None
     assert kseq.drop(packed, where={"label": lambda values: np.arange(50) < 2}).change == "drop 2 samples by label"
     assert dropped(packed)[:2] == [0, 1]
@@ -130,8 +130,8 @@ def test_a_split_of_which_nothing_is_left_goes(packed: Path) -> None:
         ({"ids": range(100)}, "no sample would be left: 100 are to be dropped of 100 that remain"),
         ({"ids": 3}, "ids=3: allowed are whole numbers"),
         ({"ids": [[3], [4, 5]]}, "ids=.*: allowed are whole numbers"),
-        ({"where": {}}, "where={}: allowed are names of fields, one or more, each with a condition"),
-        ({"where": ["label"]}, "where=.'label'.: allowed are names of fields"),
+        ({"where": {}}, "where={}: allowed are names of fields, each with a condition, or a list"),
+        ({"where": ["label"]}, "where label: allowed are FIELD=VALUE"),
         ({"sources": "a/00003.png"}, "sources='a/00003.png': allowed are several, in a list"),
         ({"where": {"kind": 3}}, "has no field 'kind'"),
         ({"where": {"label": "z"}}, "there is no class 'z'"),

@@ -104,11 +104,11 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
     if stratify:
         sizes = classes_of(pool)
         of_each = {name: classes_of(found[name]) for name in wanted}
-        shares = {"val": val, "test": test}
+        shares: dict[str, Any] = {"val": val, "test": test}
         assert all(abs(of_each[n][c] - sizes[c] * shares[n]) <= 1 for n in wanted for c in range(3) if n == min(wanted))
     assert report.before.splits == {name: len(ids) for name, ids in old.items()}
     assert report.after.splits == {name: len(ids) for name, ids in found.items()}
-    assert report.after.class_names == {name: classes_of(ids) for name, ids in found.items()}
+    assert report.after.class_counts == {name: classes_of(ids) for name, ids in found.items()}
     assert (report.unused, report.dropped) == (0, 0)
     assert kseq.verify(path).damaged == []
     kseq.undo(path)
@@ -123,13 +123,13 @@ def test_the_splits_are_those_that_packing_would_have_drawn(tmp_path: Path, opti
         for number, each in enumerate(sorted((tmp_path / "photos").rglob("*.png")))
     ]
     (tmp_path / "photos.csv").write_text("\n".join(["path,label,camera", *rows]))
-    shares = {"val": 0.2, "test": 0.1, **options}
-    group = shares.pop("group", None)
+    shares: dict[str, Any] = {"val": 0.2, "test": 0.1, **options}
     kseq.pack(tmp_path / "photos.csv", tmp_path / "plain", columns=kseq.Columns(text="camera"), workers=0)
+    group = shares.pop("group", None)
     columns = kseq.Columns(text="camera", group=group)
     kseq.pack(tmp_path / "photos.csv", tmp_path / "split", columns=columns, workers=0, **shares)
     # Packing knows the column, a packed dataset the field that holds it.
-    kseq.split(tmp_path / "plain", group=group and "text", **shares)
+    kseq.split(tmp_path / "plain", group=None if group is None else "text", **shares)
     assert splits(tmp_path / "plain") == splits(tmp_path / "split")
     assert Index.open(str(tmp_path / "plain")).digest == Index.open(str(tmp_path / "split")).digest
 
@@ -283,7 +283,7 @@ def test_a_dataset_without_labels_is_split_but_not_stratified(tmp_path: Path) ->
     samples = ({"image": np.full((4, 4, 3), number, np.uint8), "height": number} for number in range(20))
     kseq.pack(samples, tmp_path / "packed", columns=kseq.Columns(targets={"height": "height"}), workers=0)
     report = kseq.split(tmp_path / "packed", val=0.25)
-    assert (report.after.splits, report.after.class_names) == ({"train": 15, "val": 5}, {})
+    assert (report.after.splits, report.after.class_counts) == ({"train": 15, "val": 5}, {})
     assert "not stratified" in report.change
     with pytest.raises(ArgumentError, match="stratify=True: has no label, its fields are image, height"):
         kseq.split(tmp_path / "packed", val=0.25, stratify=True)

@@ -36,7 +36,11 @@ def photos_to_pack(tmp_path: Path) -> Path:
 def options_of(command: str) -> dict[str, object]:
     """The options of a subcommand, by the name of their value, with their defaults."""
     words = {"pack": "ab", "append": "ab", "merge": "abc", "drop": ["a", "--ids", "1"], "demo": ""}.get(command, "a")
-    return {name: value for name, value in vars(make_parser().parse_args([command, *words])).items() if name != "run"}
+    return {
+        name: value
+        for name, value in vars(make_parser().parse_args([command, *words])).items()
+        if name not in ("run", "command")
+    }
 
 
 def parameters_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:

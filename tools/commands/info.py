@@ -91,7 +91,8 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines += ["", "left out when it was packed: nothing"]
     elif facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
-        lines += [f"  {printable(each['path'])}: {printable(each['reason'])}" for each in facts.get("rejected", [])]
+        rejected = [kseq.Rejected(os.fsencode(each["path"]), each["reason"]) for each in facts.get("rejected", [])]
+        lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.explanation)}" for each in rejected]
     return "\n".join(lines)
 
 

@@ -95,8 +95,6 @@ class FieldKind:
         decodes_crops: Whether a part of an encoded image may be decoded alone, and at a fraction of its size.
         column: The argument of `kseq.Columns` that names the column of such a field; None where `targets` does.
         can_be_added: Whether `kseq.add_field` can give a packed dataset such a field.
-        must_be_asked_for: Whether `kseq.add_field` makes such a field only where its `kind` argument says so, since the cells
-            look like those of another kind.
     """
 
     name: ClassVar[str]
@@ -117,7 +115,6 @@ class FieldKind:
     decodes_crops: ClassVar[bool] = False
     column: ClassVar[str | None] = None
     can_be_added: ClassVar[bool] = True
-    must_be_asked_for: ClassVar[bool] = False
 
     def __init__(self, field: Field) -> None:
         self.field = field
@@ -402,8 +399,9 @@ class FieldKind:
 
         Raises:
             ValueError: Where a row is not a value of this kind: what is allowed instead.
+            NotImplementedError: Where the kind is not read from arrays.
         """
-        raise ValueError(f"numbers: {cls.name} is not read from an array")
+        raise NotImplementedError
 
     @property
     def pack_option(self) -> str:

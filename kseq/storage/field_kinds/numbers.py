@@ -40,6 +40,23 @@ class Numbers(FieldKind):
         return super().accepts(other)
 
     @classmethod
+    def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
+        value = parse(cell)
+        if value is None:
+            raise ValueError("has no number")
+        try:
+            numbers = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"has {str(value)[:40]}, allowed are numbers in lists of one length") from None
+        if numbers.dtype.kind == "b":
+            numbers = numbers.astype(np.int64)
+        with np.errstate(over="ignore"):
+            is_finite = numbers.dtype.kind in "iuf" and np.isfinite(numbers.astype(np.float32)).all()
+        if not is_finite:
+            raise ValueError(f"has {str(value)[:40]}, allowed are finite numbers")
+        return numbers.astype(np.int64) if numbers.dtype.kind in "iu" else numbers
+
+    @classmethod
     def from_array(cls, array: np.ndarray) -> np.ndarray:
         is_float = array.dtype.kind == "f"
         most = _MOST_FLOAT if is_float else _MOST_WHOLE
@@ -59,7 +76,6 @@ class SampleWeight(FieldKind):
     has_order = True
     is_default_target = False
     column = "sample_weight"
-    must_be_asked_for = True
 
     @classmethod
     def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
