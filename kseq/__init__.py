@@ -15,7 +15,7 @@ from kseq.editing.append import AppendReport, append
 from kseq.editing.compact import CompactReport, compact
 from kseq.editing.drop import DropReport, drop
 from kseq.editing.merge import MergeReport, merge
-from kseq.editing.relabel import RelabelReport, relabel
+from kseq.editing.relabel import LabelChange, RelabelReport, relabel
 from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
 from kseq.editing.transaction import UndoReport, undo
@@ -56,6 +56,7 @@ __all__ = [
     "Field",
     "ImageSettings",
     "KseqError",
+    "LabelChange",
     "MergeReport",
     "PackReport",
     "RandomFlip",

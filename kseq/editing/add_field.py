@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from kseq.editing.sample_lists import read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.assemble import number_classes
-from kseq.sources.cell_types import Rejection, is_missing, parse_column, parse_target
+from kseq.sources.cell_types import Rejection, is_missing, parse_target
 from kseq.sources.column_roles import USUAL
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import LABEL, Field, check_field_name
@@ -27,22 +28,22 @@ __all__ = ["AddFieldReport", "add_field"]
 
 @dataclass(frozen=True)
 class AddFieldReport:
-    """What adding a field did.
+    """What `kseq.add_field` did.
 
     Attributes:
         path: The dataset's folder.
         field: The new field.
-        class_names: The classes of its numbers, if it has any.
-        given: How many samples have a value from the file.
-        defaulted: How many have the default.
-        replaced: Whether there was a field of this name.
+        class_names: The class name of each number of the field; empty if its numbers are not classes.
+        num_given: How many samples have a value from the file.
+        num_defaulted: How many samples have the default.
+        replaced: Whether the new field took the place of one of its name.
     """
 
     path: str
     field: Field
-    class_names: tuple[str, ...]
-    given: int
-    defaulted: int
+    class_names: tuple[str, ...] = dataclass_field(repr=False)
+    num_given: int
+    num_defaulted: int
     replaced: bool
 
 
@@ -181,10 +182,7 @@ def _typed(asked: _Asked, cells: Sequence[Any]) -> tuple[Field, tuple[str, ...],
     if asked.name == "label":
         names, numbers = number_classes(cells, asked.class_names)
         return LABEL, names, list(numbers)
-    if asked.kind is None:
-        field, found = parse_target(asked.name, cells)
-    else:
-        field, found = parse_column(asked.name, asked.kind, cells)
+    field, found = parse_target(asked.name, cells, asked.kind)
     return field, field.class_names, found
 
 

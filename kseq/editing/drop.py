@@ -24,29 +24,30 @@ __all__ = ["DropReport", "drop"]
 
 @dataclass(frozen=True)
 class DropReport:
-    """What `drop` did.
+    """What `kseq.drop` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The line for the history; None where nothing was left to drop, so that nothing was changed.
-        dropped: How many samples were dropped.
-        already: How many of those that were asked for had been dropped before.
-        unknown: How many names were passed over, since no sample has them.
-        class_names: The class of each label number.
-        before: How many samples each split had, and of each class.
-        after: How many it has.
-        classes: How many were dropped of each class; nothing where samples have no label.
+        change: The line that the dataset's history has of it; None if all the samples had been dropped before, so that nothing
+            was changed.
+        class_names: The class name of each label number.
+        before: How many samples each split had, and how many of each class.
+        after: How many samples each split has, and how many of each class.
+        num_dropped: How many samples were dropped.
+        num_dropped_by_class: How many samples of each class were dropped; empty if samples have no label.
+        num_dropped_before: How many of the samples asked for had been dropped before.
+        num_unknown: How many sources were passed over, since no sample has them.
     """
 
     path: str
     change: str | None
-    dropped: int
-    already: int
-    unknown: int
     class_names: tuple[str, ...] = field(repr=False)
     before: SplitCounts
     after: SplitCounts
-    classes: list[int]
+    num_dropped: int
+    num_dropped_by_class: list[int] = field(repr=False)
+    num_dropped_before: int
+    num_unknown: int
 
 
 def drop(
@@ -126,8 +127,17 @@ def drop(
             change.publish(said, splits=splits, dropped=np.flatnonzero(gone).view("<u8"))
             after = count_splits(index, splits, labels)
         classes = [] if labels is None else np.bincount(labels[new], minlength=len(index.class_names)).tolist()
-        already = len(chosen) - len(new)
-        return DropReport(index.path, said, len(new), already, unknown, index.class_names, before, after, classes)
+        return DropReport(
+            path=index.path,
+            change=said,
+            class_names=index.class_names,
+            before=before,
+            after=after,
+            num_dropped=len(new),
+            num_dropped_by_class=classes,
+            num_dropped_before=len(chosen) - len(new),
+            num_unknown=unknown,
+        )
 
 
 def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:

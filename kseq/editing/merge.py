@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -36,25 +36,25 @@ __all__ = ["MergeReport", "merge"]
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge made.
+    """What `kseq.merge` made.
 
     Attributes:
         path: The new dataset's folder.
-        samples: Samples in it, those that were dropped left out.
-        shards: Shards in it.
-        linked: How many of them are second names of the other datasets' files; the others are copies.
-        bytes: Size of all its files, in bytes.
-        class_names: The class of each label number.
+        num_samples: How many samples the new dataset has, without dropped samples.
+        num_shards: How many shards it has.
+        num_linked: How many of the shards are hard links to files of the merged datasets; the others are copies.
+        num_bytes: The size of all its files, in bytes.
+        class_names: The class name of each label number.
         splits: Split name to the number of its samples.
         seconds: How long it took.
     """
 
     path: str
-    samples: int
-    shards: int
-    linked: int
-    bytes: int
-    class_names: tuple[str, ...]
+    num_samples: int
+    num_shards: int
+    num_linked: int
+    num_bytes: int
+    class_names: tuple[str, ...] = field(repr=False)
     splits: dict[str, int]
     seconds: float
 
@@ -97,10 +97,10 @@ def merge(
         write_index(folder, contents)
     return MergeReport(
         path=target,
-        samples=contents.num_samples - len(contents.dropped),
-        shards=len(contents.shards),
-        linked=linked,
-        bytes=sum(each.num_bytes for each in contents.shards) + os.path.getsize(os.path.join(target, INDEX_NAME)),
+        num_samples=contents.num_samples - len(contents.dropped),
+        num_shards=len(contents.shards),
+        num_linked=linked,
+        num_bytes=sum(each.num_bytes for each in contents.shards) + os.path.getsize(os.path.join(target, INDEX_NAME)),
         class_names=tuple(contents.class_names),
         splits={name: len(ids) for name, ids in contents.splits.items()},
         seconds=time.monotonic() - started,

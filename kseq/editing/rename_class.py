@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import class_field, class_names, no_class, with_class_names
@@ -16,19 +17,19 @@ __all__ = ["RenameClassReport", "rename_class"]
 
 @dataclass(frozen=True)
 class RenameClassReport:
-    """What a renaming did.
+    """What `kseq.rename_class` did.
 
     Attributes:
         path: The dataset's folder.
-        field: The field that the class is of.
-        number: The class's number, which stays.
-        class_names: The classes of the field now.
+        field: The name of the field that the class belongs to.
+        class_names: The class name of each number of the field now.
+        class_number: The number of the class, which stays the same.
     """
 
     path: str
     field: str
-    number: int
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = dataclass_field(repr=False)
+    class_number: int
 
 
 def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: str = "label") -> RenameClassReport:
@@ -63,4 +64,4 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
         renamed = (*names[:number], new, *names[number + 1 :])
         said = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
         change.publish(said, **with_class_names(change.index, found, renamed))
-        return RenameClassReport(change.folder, field, number, renamed)
+        return RenameClassReport(change.folder, field, renamed, number)

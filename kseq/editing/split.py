@@ -39,16 +39,16 @@ _FOLD = re.compile(r"fold[0-9]+-(train|val)")
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What `split` did.
+    """What `kseq.split` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The line for the history.
-        class_names: The class of each label number.
-        before: How many samples each split had, and of each class.
-        after: How many it has.
-        unused: Samples that were not dropped, and are in no split.
-        dropped: Samples that were named by a list, but left out, since they were dropped before.
+        change: The line that the dataset's history has of it.
+        class_names: The class name of each label number.
+        before: How many samples each split had, and how many of each class.
+        after: How many samples each split has, and how many of each class.
+        num_unused: How many samples were not dropped, and are in no split.
+        num_dropped: How many samples a list named that were left out, since they had been dropped.
     """
 
     path: str
@@ -56,8 +56,8 @@ class SplitReport:
     class_names: tuple[str, ...] = field(repr=False)
     before: SplitCounts
     after: SplitCounts
-    unused: int
-    dropped: int
+    num_unused: int
+    num_dropped: int
 
 
 @dataclass(frozen=True)

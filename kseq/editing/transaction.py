@@ -85,12 +85,12 @@ def begin_transaction(path: str | os.PathLike[str], *, sweeps: bool = True) -> I
 
 @dataclass(frozen=True)
 class UndoReport:
-    """What `undo` did.
+    """What `kseq.undo` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The change, as the history has it.
-        taken_back: Whether it was taken back; else it was made again.
+        change: The change, as the dataset's history has it.
+        taken_back: True if the change was taken back, False if it was made again.
     """
 
     path: str

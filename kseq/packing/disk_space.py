@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from kseq.errors import WriteError
+from kseq.images.formats import STORED_SUFFIXES
 from kseq.packing.plan import Plan
 from kseq.packing.stored_form import estimate_bytes
 from kseq.sources.base import SourceImage
@@ -27,7 +28,7 @@ __all__ = ["check_disk_space", "free_bytes", "planned_bytes"]
 
 # The least that is needed, as a share of the estimate.
 _LEAST_SHARES = {"raw": 0.9, "keep": 0.9, "jpeg": 0.25}
-_KEPT_SUFFIXES = (b".jpg", b".jpeg", b".png")
+_STORED_SUFFIXES = tuple(suffix.encode() for suffix in STORED_SUFFIXES)
 
 # The HDF5 of an index and of a shard without their arrays, and of each field that is a group of arrays. Measured.
 _INDEX_BYTES = 11_500
@@ -82,7 +83,7 @@ def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
 def _uncertain_bytes(plan: Plan, shards: Sequence[int]) -> int:
     """The bytes of files that are stored in another form."""
     images = (image for number in shards for image in plan.shard_images(number) if image.rejection is None)
-    return sum(image.num_bytes for image in images if not image.path.lower().endswith(_KEPT_SUFFIXES))
+    return sum(image.num_bytes for image in images if not image.path.lower().endswith(_STORED_SUFFIXES))
 
 
 def _row_bytes(fields: Sequence[Field]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kseq.errors import ImageError, saying
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
-from kseq.images.formats import ImageHeader, check_pixels, read_header
+from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, placement
 from kseq.packing.settings import ImageSettings
@@ -110,7 +110,7 @@ def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[En
 
 def _keep(data: bytes, header: ImageHeader, check: bool) -> EncodedImage:
     """The bytes of a JPEG or PNG file as they are; any other image as PNG, upright."""
-    if header.format not in ("JPEG", "PNG"):
+    if not header.format.is_stored:
         return EncodedImage(encode_png(data), header.height, header.width)
     if check:
         decode(data, "rgb", strict=True)
@@ -141,7 +141,7 @@ def _encode_mask(data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings) -
     else:
         header = read_header(data, settings.max_pixels)
         values = decode_mask(data, header.orientation, strict=True)
-        png_orientation = header.orientation if header.format == "PNG" else None
+        png_orientation = header.orientation if header.format is PNG else None
     if values.shape[:2] != (fit.height, fit.width):
         raise ImageError(
             f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {fit.height} x {fit.width}"

@@ -82,8 +82,8 @@ def test_samples_follow_each_other_and_classes_go_by_their_names(first: Path, se
     assert read(tmp_path / "both", "val") == read(first, "val")
     assert read(tmp_path / "both", "test") == read(second, "test")
     assert report.splits == both.splits == {"train": 104, "val": 20, "test": 6}
-    assert (report.samples, report.shards, report.linked) == (130, 9, 9)
-    assert report.bytes == sum(map(len, files(tmp_path / "both").values()))
+    assert (report.num_samples, report.num_shards, report.num_linked) == (130, 9, 9)
+    assert report.num_bytes == sum(map(len, files(tmp_path / "both").values()))
     assert kseq.verify(tmp_path / "both").damaged == []
     assert Index.open(str(tmp_path / "both")).changes == ("merge first + second",)
 
@@ -122,14 +122,14 @@ def test_shards_are_links_and_no_change_of_one_dataset_touches_another(first: Pa
 def test_copies_are_made_where_asked_for_and_where_there_are_no_links(
     first: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert kseq.merge([first, second], tmp_path / "copied", copy=True).linked == 0
+    assert kseq.merge([first, second], tmp_path / "copied", copy=True).num_linked == 0
     assert not os.path.samefile(first / "shard-00003.h5", tmp_path / "copied/shard-00003.h5")
 
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert kseq.merge([first, second], tmp_path / "both").linked == 0
+    assert kseq.merge([first, second], tmp_path / "both").num_linked == 0
     assert files(tmp_path / "both") == files(tmp_path / "copied")
 
 
@@ -177,7 +177,7 @@ def test_encoded_images_of_other_sizes_go_together(photos: Path, packed_photos: 
     assert kseq.ShardDataset(tmp_path / "other").fields["image"].shape == (40, 50, 3)
     report = kseq.merge([tmp_path / "other", packed_photos], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
-    assert (report.samples, dataset.fields["image"].shape) == (61, (None, None, 3))
+    assert (report.num_samples, dataset.fields["image"].shape) == (61, (None, None, 3))
     assert dataset.stored_bytes(1) == kseq.ShardDataset(packed_photos).stored_bytes(0)
     assert kseq.verify(tmp_path / "both").damaged == []
 

@@ -109,7 +109,7 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
     assert report.before.splits == {name: len(ids) for name, ids in old.items()}
     assert report.after.splits == {name: len(ids) for name, ids in found.items()}
     assert report.after.class_counts == {name: classes_of(ids) for name, ids in found.items()}
-    assert (report.unused, report.dropped) == (0, 0)
+    assert (report.num_unused, report.num_dropped) == (0, 0)
     assert kseq.verify(path).damaged == []
     kseq.undo(path)
     assert {name: content for name, content in files(path).items() if name != "index.h5.1"} == before
@@ -201,7 +201,7 @@ def test_lists_of_train_val_and_test_say_all_and_the_rest_is_in_no_split(packed:
     lists = {name: write(tmp_path / name, ids) for name, ids in (("train", range(40)), ("test", [99, 98, 99]))}
     report = kseq.split(packed, lists=lists, val=0)
     assert splits(packed) == {"train": list(range(40)), "test": [98, 99]}
-    assert (report.unused, report.change) == (58, "split val=0, train from train, test from test")
+    assert (report.num_unused, report.change) == (58, "split val=0, train from train, test from test")
     kseq.split(packed, lists=lists, val=0.25)
     found = splits(packed)
     assert sorted(found["train"] + found["val"]) == list(range(40)) and len(found["val"]) == 10
@@ -232,7 +232,7 @@ def test_splits_of_other_names_lie_beside_the_others(packed: Path, tmp_path: Pat
 def test_dropped_samples_are_left_out_of_lists_and_counted(packed: Path, tmp_path: Path) -> None:
     kseq.drop(packed, ids=[3, 4])
     report = kseq.split(packed, lists={"hard": write(tmp_path / "hard", [3, 5])})
-    assert (report.dropped, splits(packed)["hard"]) == (1, [5])
+    assert (report.num_dropped, splits(packed)["hard"]) == (1, [5])
     with pytest.raises(ArgumentError, match="names no sample for the split hard that was not dropped"):
         kseq.split(packed, lists={"hard": write(tmp_path / "hard", [3, 4])})
 

@@ -171,7 +171,7 @@ def test_a_sample_with_an_odd_value_is_left_out_with_the_reason(
         ({"v": [[[1, 2]], [1]]}, {"targets": {"v": "v"}}, SourceError, "target v: shapes (1,), (1, 2), allowed are one shape"),
         ({"age": [1, 2]}, {"targets": {"Age": "age"}}, ArgumentError, "field name 'Age'"),
         ({"age": [1, 2]}, {"targets": {"label": "age"}, "label": "age"}, ArgumentError, "two fields would be called 'label'"),
-        ({"age": [1, 2]}, {"targets": {"age": "years"}}, SourceError, "has no column 'years' (kseq.Columns(targets=))"),
+        ({"age": [1, 2]}, {"targets": {"age": "years"}}, SourceError, "has no column 'years'"),
         ({"age": [1, 2]}, {"box_labels": "age"}, ArgumentError, "box_labels='age': goes with boxes"),
         ({"age": [1, 2]}, {"label": ""}, None, ""),
     ],
