@@ -14,8 +14,8 @@ import numpy as np
 
 from kseq.arguments import absolute, choice, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, fit
-from kseq.editing.columns import Piece, joined
-from kseq.editing.transaction import Transaction, begin_transaction, sweep
+from kseq.editing.columns import FieldArrays, concatenate_column
+from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.packing.build_shard import ShardTask
 from kseq.packing.open_source import opened_source, target_apart
@@ -143,7 +143,7 @@ def append(
         source, root = absolute(source), absolute(root)
     wanted = instance("columns", columns, Columns)
     with ExitStack() as stack:
-        change = stack.enter_context(begin_transaction(target_apart(source, dataset), sweeps=not resume))
+        change = stack.enter_context(begin_transaction(target_apart(source, dataset), keep_leftovers=resume))
         index = change.index
         index.check_digest()
         opened = opened_source(source, index.path, source_format, wanted, root, None, follow_links=follow_links)
@@ -175,7 +175,7 @@ class _NewShards:
 
     def __init__(self, change: Transaction, plan: Plan) -> None:
         self._index = change.index
-        self.first = change.next_number()
+        self.first = change.next_shard_number()
         # Found again only by the same run on the same dataset, and of files that were not written again since.
         run = f"append {plan.dataset_id} {change.index.digest} {stamps_digest(plan.source).hex()}"
         origin = Digest(run.encode()).hexdigest()
@@ -234,7 +234,7 @@ def _outcome(index: Index, new: _NewShards, again: bool, said: str) -> tuple[Pac
             )
     except (ArgumentError, SourceError):
         # There is nothing to go on with.
-        sweep(index.path)
+        remove_leftovers(index.path)
         raise
     return outcome, known
 
@@ -284,13 +284,13 @@ def _columns(index: Index, fitted: AdaptedSource, new: _NewShards, outcome: Pack
     columns: dict[str, np.ndarray] = {}
     for each in fitted.fields:
         if any(name in index.columns for name in column_schema(each, index.num_samples)):
-            old = Piece(index.path, index.columns.__getitem__)
+            old = FieldArrays(index.path, index.columns.__getitem__)
             if each.name in fitted.beside:
                 arrays = _arrays(each, fitted.values(each, outcome.packed))
-                more = [Piece(outcome.plan.source.root, arrays.__getitem__)]
+                more = [FieldArrays(outcome.plan.source.root, arrays.__getitem__)]
             else:
-                more = [Piece(reader.path, reader.array) for reader in new.each()]
-            columns |= joined(each, [old, *more])
+                more = [FieldArrays(reader.path, reader.array) for reader in new.each()]
+            columns |= concatenate_column(each, [old, *more])
     return columns
 
 

@@ -6,23 +6,24 @@ import os
 from dataclasses import dataclass
 
 from kseq.arguments import spelled, spelled_call
-from kseq.editing.classes import class_field, class_names, no_class, with_class_names
+from kseq.editing.classes import class_field, with_class_names
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
 from kseq.sources.cell_types import parse_class_name
+from kseq.storage.class_names import no_such_class
 
 __all__ = ["RenameClassReport", "rename_class"]
 
 
 @dataclass(frozen=True)
 class RenameClassReport:
-    """What a renaming did.
+    """What `rename_class` did.
 
     Attributes:
         path: The dataset's folder.
-        field: The field that the class is of.
-        number: The class's number, which stays.
-        class_names: The classes of the field now.
+        field: The field of the class.
+        number: The number of the class, which stays the same.
+        class_names: The class names of the field after the change.
     """
 
     path: str
@@ -32,25 +33,25 @@ class RenameClassReport:
 
 
 def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: str = "label") -> RenameClassReport:
-    """Give a class another name; which samples it has stays, and so does its number.
+    """Give a class another name; its number and its samples stay the same.
 
     Args:
         dataset: The dataset's folder.
         old: The name of a class.
-        new: Its name from now on, which no other class of the field has.
+        new: The new name, which no other class of the field has.
         field: The label, or a field of several labels.
 
     Raises:
-        ArgumentError: Where there is no such field or class, or one is called `new` already.
-        DatasetNotFoundError: Where there is no dataset.
-        LockedError: Where another process changes it.
-        WriteError: Where the operating system refuses; the dataset is then as it was.
+        ArgumentError: If there is no such field or class, or another class is called `new`.
+        DatasetNotFoundError: If there is no dataset.
+        LockedError: If another process changes the dataset.
+        WriteError: If the operating system refuses to write; the dataset is then as it was.
     """
     with begin_transaction(dataset) as change:
         found = class_field(change.index, field)
-        names = class_names(change.index, found)
+        names = found.handler.class_names(change.index.class_names)
         if old not in names:
-            raise ArgumentError(f"{change.folder}: {field}: {no_class(names, old)}")
+            raise ArgumentError(f"{change.folder}: {field}: {no_such_class(old, names)}")
         if new in names:
             raise ArgumentError(
                 f"{change.folder}: {field}: there is a class {new!r} already: {spelled_call('relabel')} makes one of two"
@@ -61,6 +62,6 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
             )
         number = names.index(old)
         renamed = (*names[:number], new, *names[number + 1 :])
-        said = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
-        change.publish(said, **with_class_names(change.index, found, renamed))
+        description = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
+        change.publish(description, **with_class_names(change.index, found, renamed))
         return RenameClassReport(change.folder, field, number, renamed)
