@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 from kseq.arguments import spelled, spelled_call
@@ -22,22 +23,22 @@ __all__ = ["AddFieldReport", "add_field"]
 
 @dataclass(frozen=True)
 class AddFieldReport:
-    """What `add_field` did.
+    """What `kseq.add_field` did.
 
     Attributes:
         path: The dataset's folder.
         field: The new field.
-        class_names: The classes of its numbers; empty if it has none.
-        given: The number of samples with a value from the file.
-        defaulted: The number of samples with the default.
-        replaced: Whether the new field took the place of another one.
+        class_names: The class name of each number of the field; empty if its numbers are not classes.
+        num_given: How many samples have a value from the file.
+        num_defaulted: How many samples have the default.
+        replaced: Whether the new field took the place of one of its name.
     """
 
     path: str
     field: Field
-    class_names: tuple[str, ...]
-    given: int
-    defaulted: int
+    class_names: tuple[str, ...] = dataclass_field(repr=False)
+    num_given: int
+    num_defaulted: int
     replaced: bool
 
 

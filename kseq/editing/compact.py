@@ -20,30 +20,30 @@ __all__ = ["CompactReport", "compact"]
 
 @dataclass(frozen=True)
 class CompactReport:
-    """What `compact` did.
+    """What `kseq.compact` did.
 
     Attributes:
         path: The dataset's folder.
-        samples: The number of samples in the dataset.
-        removed: The number of dropped samples that were removed.
-        folded: The fields whose values lay in the index, all or some of them, and lie in the shards after the change.
-        shards: The number of shards in the dataset.
-        rewritten: The number of them that are new.
-        bytes_before: The size of all shards and the index before, in bytes.
-        bytes: The same after the change.
-        kept_bytes: The size of the old shards that stay on the disk for `undo`, until the next change.
+        num_samples: How many samples the dataset has.
+        num_removed: How many dropped samples were removed.
+        folded_fields: The fields that lay beside the shards, wholly or in part, and lie in the shards now.
+        num_shards: How many shards the dataset has.
+        num_rewritten: How many of the shards are new.
+        num_bytes: The size of all shards and the index, in bytes.
+        num_bytes_before: What that size was before.
+        num_bytes_kept: The size of the old shards that stay on the disk until the next change, for `kseq.undo`, in bytes.
         seconds: How long it took.
     """
 
     path: str
-    samples: int
-    removed: int
-    folded: tuple[str, ...]
-    shards: int
-    rewritten: int
-    bytes_before: int
-    bytes: int
-    kept_bytes: int
+    num_samples: int
+    num_removed: int
+    folded_fields: tuple[str, ...]
+    num_shards: int
+    num_rewritten: int
+    num_bytes: int
+    num_bytes_before: int
+    num_bytes_kept: int
     seconds: float
 
 
@@ -69,7 +69,7 @@ def compact(
     """
     started = time.monotonic()
     with begin_transaction(dataset) as change:
-        index, bytes_before = change.index, _num_bytes(change.index)
+        index, num_bytes_before = change.index, _num_bytes(change.index)
         index.check_digest()
         rewriting = ShardRewriting(change, progress)
         folded = tuple(dict.fromkeys(name.partition("/")[0] for name in index.columns))
@@ -80,14 +80,14 @@ def compact(
     old_shards = [entry for number, entry in enumerate(index.contents().shards) if number not in rewriting.unchanged]
     return CompactReport(
         path=index.path,
-        samples=new_index.num_samples,
-        removed=len(index.dropped),
-        folded=folded,
-        shards=new_index.num_shards,
-        rewritten=new_index.num_shards - len(rewriting.unchanged),
-        bytes_before=bytes_before,
-        bytes=_num_bytes(new_index),
-        kept_bytes=sum(entry.num_bytes for entry in old_shards) if undo else 0,
+        num_samples=new_index.num_samples,
+        num_removed=len(index.dropped),
+        folded_fields=folded,
+        num_shards=new_index.num_shards,
+        num_rewritten=new_index.num_shards - len(rewriting.unchanged),
+        num_bytes=_num_bytes(new_index),
+        num_bytes_before=num_bytes_before,
+        num_bytes_kept=sum(entry.num_bytes for entry in old_shards) if undo else 0,
         seconds=time.monotonic() - started,
     )
 

@@ -24,29 +24,30 @@ __all__ = ["DropReport", "drop"]
 
 @dataclass(frozen=True)
 class DropReport:
-    """What `drop` did.
+    """What `kseq.drop` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The line for the history; None if all samples had been dropped before, so that nothing was changed.
-        dropped: The number of samples that were dropped.
-        already: The number of samples that were asked for and had been dropped before.
-        unknown: The number of sources that were skipped, since no sample has them.
-        class_names: The name of the class of each label number.
+        change: The line that the dataset's history has of it; None if all the samples had been dropped before, so that nothing
+            was changed.
+        class_names: The class name of each label number.
         before: How many samples each split had, and how many of each class.
-        after: The same after the change.
-        classes: The number of dropped samples of each class; empty if samples have no label.
+        after: How many samples each split has, and how many of each class.
+        num_dropped: How many samples were dropped.
+        num_dropped_by_class: How many samples of each class were dropped; empty if samples have no label.
+        num_dropped_before: How many of the samples asked for had been dropped before.
+        num_unknown: How many sources were passed over, since no sample has them.
     """
 
     path: str
     change: str | None
-    dropped: int
-    already: int
-    unknown: int
     class_names: tuple[str, ...] = field(repr=False)
     before: SplitCounts
     after: SplitCounts
-    classes: list[int]
+    num_dropped: int
+    num_dropped_by_class: list[int] = field(repr=False)
+    num_dropped_before: int
+    num_unknown: int
 
 
 class _Choice(NamedTuple):
@@ -133,13 +134,15 @@ def drop(
         return DropReport(
             path=index.path,
             change=description,
-            dropped=len(new),
-            already=len(chosen) - len(new),
-            unknown=choice.num_unknown,
             class_names=index.class_names,
             before=before,
             after=after,
-            classes=[] if labels is None else np.bincount(labels[new], minlength=len(index.class_names)).tolist(),
+            num_dropped=len(new),
+            num_dropped_by_class=(
+                [] if labels is None else np.bincount(labels[new], minlength=len(index.class_names)).tolist()
+            ),
+            num_dropped_before=len(chosen) - len(new),
+            num_unknown=choice.num_unknown,
         )
 
 

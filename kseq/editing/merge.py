@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kseq.arguments import path_text, spelled
 from kseq.editing.merged_index import merge_contents
@@ -23,25 +23,25 @@ __all__ = ["MergeReport", "merge"]
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What `merge` made.
+    """What `kseq.merge` made.
 
     Attributes:
-        path: The folder of the new dataset.
-        samples: The number of samples, without those that were dropped.
-        shards: The number of shards.
-        linked: The number of shards that are hard links to files of the other datasets; all other shards are copies.
-        bytes: The size of all files, in bytes.
-        class_names: The name of the class of each label number.
+        path: The new dataset's folder.
+        num_samples: How many samples the new dataset has, without dropped samples.
+        num_shards: How many shards it has.
+        num_linked: How many of the shards are hard links to files of the merged datasets; the others are copies.
+        num_bytes: The size of all its files, in bytes.
+        class_names: The class name of each label number.
         splits: Split name to the number of its samples.
         seconds: How long it took.
     """
 
     path: str
-    samples: int
-    shards: int
-    linked: int
-    bytes: int
-    class_names: tuple[str, ...]
+    num_samples: int
+    num_shards: int
+    num_linked: int
+    num_bytes: int
+    class_names: tuple[str, ...] = field(repr=False)
     splits: dict[str, int]
     seconds: float
 
@@ -84,10 +84,10 @@ def merge(
         write_index(folder, contents)
     return MergeReport(
         path=target,
-        samples=contents.num_samples - len(contents.dropped),
-        shards=len(contents.shards),
-        linked=num_linked,
-        bytes=sum(entry.num_bytes for entry in contents.shards) + os.path.getsize(os.path.join(target, INDEX_NAME)),
+        num_samples=contents.num_samples - len(contents.dropped),
+        num_shards=len(contents.shards),
+        num_linked=num_linked,
+        num_bytes=sum(entry.num_bytes for entry in contents.shards) + os.path.getsize(os.path.join(target, INDEX_NAME)),
         class_names=tuple(contents.class_names),
         splits={name: len(ids) for name, ids in contents.splits.items()},
         seconds=time.monotonic() - started,

@@ -12,7 +12,7 @@ from kseq.editing.columns import ColumnArrays, empty_column, replace_values
 from kseq.editing.sample_lists import read_cells
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.assemble import number_classes
-from kseq.sources.cell_types import Rejection, is_missing, parse_column, parse_target
+from kseq.sources.cell_types import Rejection, is_missing, parse_target
 from kseq.sources.column_roles import USUAL
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import LABEL, Field
@@ -115,10 +115,7 @@ def _parse_cells(request: FieldRequest, cells: Sequence[Any]) -> tuple[Field, tu
     if request.name == "label":
         class_names, numbers = number_classes(cells, request.class_names)
         return LABEL, class_names, list(numbers)
-    if request.kind is None:
-        field, values = parse_target(request.name, cells)
-    else:
-        field, values = parse_column(request.name, request.kind, cells)
+    field, values = parse_target(request.name, cells, request.kind)
     return field, field.class_names, values
 
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,35 +28,35 @@ class LabelChange(NamedTuple):
     """How many samples went from one class to another.
 
     Attributes:
-        before: The class before; for several labels, the names with `|` between them.
-        now: The class after, in the same form.
-        samples: The number of samples.
+        before: The class name before; in a field of several labels, the names of all of them with `|` between them.
+        after: The class name now, in the same form.
+        num_samples: How many samples changed so.
     """
 
     before: str
-    now: str
-    samples: int
+    after: str
+    num_samples: int
 
 
 @dataclass(frozen=True)
 class RelabelReport:
-    """What `relabel` did.
+    """What `kseq.relabel` did.
 
     Attributes:
         path: The dataset's folder.
-        field: The field that has other labels.
-        named: The number of samples that the file names.
-        changed: How many of them had another label before.
-        added: The classes that were added.
-        moves: From which class to which samples went, most samples first.
+        field: The name of the field that has other labels now.
+        new_class_names: The classes that were added.
+        num_named: How many samples the file names.
+        num_changed: How many of them had another label before.
+        label_changes: From which class to which samples went, the change of the most samples first.
     """
 
     path: str
     field: str
-    named: int
-    changed: int
-    added: tuple[str, ...]
-    moves: list[LabelChange]
+    new_class_names: tuple[str, ...]
+    num_named: int
+    num_changed: int
+    label_changes: list[LabelChange] = dataclass_field(repr=False)
 
 
 def relabel(
@@ -110,7 +111,7 @@ def relabel(
                 **(with_class_names(index, found, classes.names) if added else {}),
             )
         label_changes = _count_changes(classes, [(old_values[number], values[number]) for number in changed])
-        return RelabelReport(change.folder, field, len(samples.ids), len(changed), added, label_changes)
+        return RelabelReport(change.folder, field, added, len(samples.ids), len(changed), label_changes)
 
 
 def _parse_labels(field: Field, classes: ClassLookup, samples: SampleList, cells: Sequence[Any]) -> list[np.ndarray]:
@@ -141,8 +142,8 @@ def _check_counts(field: Field, samples: SampleList, old_values: Sequence[np.nda
 def _count_changes(classes: ClassLookup, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[LabelChange]:
     """How many samples went from which class to which, most samples first."""
     counts = Counter((_join_names(classes, old), _join_names(classes, new)) for old, new in pairs)
-    changes = [LabelChange(before, now, count) for (before, now), count in counts.items()]
-    return sorted(changes, key=lambda each: (-each.samples, each.before, each.now))
+    changes = [LabelChange(before, after, count) for (before, after), count in counts.items()]
+    return sorted(changes, key=lambda each: (-each.num_samples, each.before, each.after))
 
 
 def _join_names(classes: ClassLookup, value: np.ndarray) -> str:

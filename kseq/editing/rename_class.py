@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import class_field, with_class_names
@@ -17,19 +18,19 @@ __all__ = ["RenameClassReport", "rename_class"]
 
 @dataclass(frozen=True)
 class RenameClassReport:
-    """What `rename_class` did.
+    """What `kseq.rename_class` did.
 
     Attributes:
         path: The dataset's folder.
-        field: The field of the class.
-        number: The number of the class, which stays the same.
-        class_names: The class names of the field after the change.
+        field: The name of the field that the class belongs to.
+        class_names: The class name of each number of the field now.
+        class_number: The number of the class, which stays the same.
     """
 
     path: str
     field: str
-    number: int
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = dataclass_field(repr=False)
+    class_number: int
 
 
 def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: str = "label") -> RenameClassReport:
@@ -64,4 +65,4 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
         renamed = (*names[:number], new, *names[number + 1 :])
         description = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
         change.publish(description, **with_class_names(change.index, found, renamed))
-        return RenameClassReport(change.folder, field, number, renamed)
+        return RenameClassReport(change.folder, field, renamed, number)

@@ -32,16 +32,16 @@ __all__ = ["SplitReport", "split"]
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What `split` did.
+    """What `kseq.split` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The line for the history.
-        class_names: The name of the class of each label number.
+        change: The line that the dataset's history has of it.
+        class_names: The class name of each label number.
         before: How many samples each split had, and how many of each class.
-        after: The same after the change.
-        unused: The number of samples that were not dropped and are in no split.
-        dropped: The number of samples that a list names and that were left out, since they were dropped before.
+        after: How many samples each split has, and how many of each class.
+        num_unused: How many samples were not dropped, and are in no split.
+        num_dropped: How many samples a list named that were left out, since they had been dropped.
     """
 
     path: str
@@ -49,8 +49,8 @@ class SplitReport:
     class_names: tuple[str, ...] = field(repr=False)
     before: SplitCounts
     after: SplitCounts
-    unused: int
-    dropped: int
+    num_unused: int
+    num_dropped: int
 
 
 def split(
@@ -120,8 +120,8 @@ def split(
             class_names=index.class_names,
             before=before,
             after=count_splits(new_index, splits, labels),
-            unused=_count_unused(new_index),
-            dropped=num_dropped,
+            num_unused=_count_unused(new_index),
+            num_dropped=num_dropped,
         )
 
 

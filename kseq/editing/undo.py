@@ -15,11 +15,11 @@ __all__ = ["UndoReport", "undo"]
 
 @dataclass(frozen=True)
 class UndoReport:
-    """What `undo` did.
+    """What `kseq.undo` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The change, as the history of the dataset describes it.
+        change: The change, as the dataset's history has it.
         taken_back: True if the change was taken back, False if it was made again.
     """
 

@@ -22,37 +22,26 @@ __all__ = ["EXPORT_FORMATS", "ExportReport", "export"]
 _FILE_BYTES = 256 << 20
 EXPORT_FORMATS = tuple(export_format.name for export_format in FORMATS)
 
-# The kind of a field to the option of `kseq pack` that names its column; fields of other kinds are targets.
-_OPTIONS = {
-    "image": "--image",
-    "label": "--label",
-    "mask": "--mask",
-    "boxes": "--boxes",
-    "labels": "--box-labels",
-    "text": "--text",
-    "sample_weight": "--sample-weight",
-}
-
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote.
+    """What `kseq.export` wrote.
 
     Attributes:
         path: The folder that was made.
-        format: The format, as in `kseq.export`.
-        samples: The number of samples.
-        files: The number of files.
-        bytes: The size of all files, in bytes.
+        format: `"folder"`, `"webdataset"` or `"tfrecord"`.
+        num_samples: How many samples were exported.
+        num_files: How many files were written.
+        num_bytes: The size of all files, in bytes.
         splits: Split name to the number of its samples; samples in no split are not counted.
-        pack_command: The command that packs the files again, with DATASET in place of the folder to make.
+        pack_command: The command that packs the folder again, with DATASET in place of the folder to make.
     """
 
     path: str
     format: str
-    samples: int
-    files: int
-    bytes: int
+    num_samples: int
+    num_files: int
+    num_bytes: int
     splits: dict[str, int]
     pack_command: str
 
@@ -132,8 +121,7 @@ def _file_sizes(folder: str) -> Iterator[int]:
 def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        option = _OPTIONS.get(samples.fields[name].kind)
-        words += ["--target", f"{name}={column}"] if option is None else [option, column]
+        words += samples.fields[name].handler.pack_options(column)
     if writer.split_column:
         words += ["--split-column", writer.split_column]
     settings = samples.settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 
 from kseq.images.codecs import encode_pixels
 from kseq.images.crop_decoding import EncodedImages
-from kseq.images.formats import is_jpeg
+from kseq.images.formats import PNG, FileFormat, stored_format
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
@@ -29,15 +28,20 @@ class ImageFile(NamedTuple):
 
     Attributes:
         data: The bytes of the file: as they are stored, or a PNG of raw pixels.
-        suffix: `".jpg"` or `".png"`, as the bytes are.
+        format: The format of these bytes.
         height: The height of the upright image, in pixels.
         width: The width of the upright image, in pixels.
     """
 
     data: bytes
-    suffix: str
+    format: FileFormat
     height: int
     width: int
+
+    @property
+    def suffix(self) -> str:
+        """The end of the file's name, such as `.jpg`."""
+        return self.format.suffixes[0]
 
 
 @dataclass(frozen=True)
@@ -96,19 +100,10 @@ class ExportedSamples:
         for start in range(0, len(self), _SAMPLES_AT_ONCE):
             yield from self._read(self._sample_ids(start, min(start + _SAMPLES_AT_ONCE, len(self))))
 
-    def names_of_field(self, field: Field) -> tuple[str, ...]:
-        """The class names that the numbers of a field stand for."""
-        return self.class_names if field.kind == "label" else field.class_names
-
     def json_value(self, name: str, value: np.ndarray) -> Any:
         """A value of a field for JSON: classes by their names, text as text, else numbers or lists of numbers."""
-        field = self.fields[name]
-        if field.kind == "text":
-            return os.fsdecode(value.tobytes())
-        if field.kind in ("label", "multi_label", "labels"):
-            names = self.names_of_field(field)
-            return [names[number] for number in value.tolist()] if field.is_ragged else names[int(value)]
-        return _shortest_decimals(value) if value.dtype == np.float32 else value.tolist()
+        handler = self.fields[name].handler
+        return handler.as_json(value, handler.class_names(self.class_names))
 
     def _sample_ids(self, start: int, end: int) -> np.ndarray:
         if self.split is None:
@@ -155,15 +150,10 @@ def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarr
 
 
 def _as_png(pixels: np.ndarray) -> ImageFile:
-    return ImageFile(encode_pixels(pixels), ".png", *pixels.shape[:2])
+    return ImageFile(encode_pixels(pixels), PNG, *pixels.shape[:2])
 
 
 def _as_stored(images: EncodedImages, position: int) -> ImageFile:
     data = images.data[position].tobytes()
     height, width = images.sizes[position].tolist()
-    return ImageFile(data, ".jpg" if is_jpeg(data) else ".png", height, width)
-
-
-def _shortest_decimals(value: np.ndarray) -> Any:
-    """Float32 numbers as the shortest decimals that give the same numbers back, in lists of the shape of the array."""
-    return [_shortest_decimals(row) for row in value] if value.ndim else float(str(value[()]))
+    return ImageFile(data, stored_format(data), height, width)

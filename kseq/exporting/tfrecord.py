@@ -20,8 +20,6 @@ Source: the comments in `tensorflow/core/example/feature.proto`; `object_detecti
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,13 +30,11 @@ from kseq.exporting.rolling_files import RollingWriter
 from kseq.exporting.writer import ExportFormat, close_durably
 from kseq.sources.tf_example import example_class
 from kseq.sources.tfrecord import frame_record
+from kseq.storage.field_kinds import ImageDescription
 from kseq.storage.fields import Field
 
 __all__ = ["TFRECORD", "TFRecordWriter"]
 
-_BOX, _CLASS, _MASK = "image/object/bbox", "image/object/class", "image/segmentation/class"
-_FORMATS = {".jpg": b"jpeg", ".png": b"png"}
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 # The list of a feature, and the values in the list.
 _Feature = tuple[str, Sequence[Any]]
@@ -59,19 +55,12 @@ class TFRecordWriter(RollingWriter):
     def __init__(self, folder: str, samples: ExportedSamples, file_bytes: int) -> None:
         # A missing package is an error before anything is written.
         frame_record(b"")
-        columns = {name: _feature_name(field, samples) for name, field in samples.fields.items()}
+        has_one_image = samples.has_one_image
+        columns = {name: field.handler.feature_name(has_one_image) for name, field in samples.fields.items()}
         super().__init__(folder, ".tfrecord", lambda path: _RecordFile(path, samples), file_bytes, columns)
 
 
 TFRECORD = ExportFormat("tfrecord", TFRecordWriter, has_file_bytes=True)
-
-
-def _feature_name(field: Field, samples: ExportedSamples) -> str:
-    """The feature that `kseq pack` reads a field from."""
-    if field.kind == "image":
-        return "image/encoded" if samples.has_one_image else field.name
-    names = {"mask": f"{_MASK}/encoded", "label": "image/class/text", "labels": f"{_CLASS}/text"}
-    return names.get(field.kind, field.name)
 
 
 class _RecordFile:
@@ -99,51 +88,34 @@ class _RecordFile:
         return self._file.tell()
 
     def _image_features(self, sample: ExportedSample) -> dict[str, _Feature]:
-        fields = self._samples.fields
         first = next(iter(sample.images.values()))
         features: dict[str, _Feature] = {
-            "image/filename": _bytes([sample.source]),
-            "image/format": _bytes([_FORMATS[first.suffix]]),
-            "image/height": _whole_numbers([first.height]),
-            "image/width": _whole_numbers([first.width]),
+            "image/filename": _feature([sample.source]),
+            "image/format": _feature([first.format.name.lower().encode()]),
+            "image/height": _feature(np.array([first.height])),
+            "image/width": _feature(np.array([first.width])),
         }
+        description = self._describe_image(sample)
         for name, image in sample.images.items():
-            features[_feature_name(fields[name], self._samples)] = _bytes([image.data])
-            if fields[name].kind == "mask":
-                features[f"{_MASK}/format"] = _bytes([_FORMATS[image.suffix]])
+            handler = self._samples.fields[name].handler
+            of_image = handler.image_features(image.data, image.format.name.lower(), description)
+            features |= {feature: _feature(values) for feature, values in of_image.items()}
         return features
 
     def _value_features(self, field: Field, value: np.ndarray, sample: ExportedSample) -> dict[str, _Feature]:
-        json_value = self._samples.json_value(field.name, value)
-        if field.kind == "label":
-            return {"image/class/label": _whole_numbers([int(value)]), "image/class/text": _bytes([os.fsencode(json_value)])}
-        if field.kind == "labels":
-            names = _bytes([os.fsencode(name) for name in json_value])
-            return {f"{_CLASS}/label": _whole_numbers(value.tolist()), f"{_CLASS}/text": names}
-        if field.kind == "multi_label":
-            return {field.name: _bytes([os.fsencode(name) for name in json_value])}
-        if field.kind == "text":
-            return {field.name: _bytes([value.tobytes()])}
-        if field.kind == "boxes":
-            image = next(iter(sample.images.values()))
-            fractions = value / np.array([image.width, image.height] * 2, np.float32)
-            sides = {f"{_BOX}/{side}": _numbers(column) for side, column in zip(_SIDES, fractions.T, strict=True)}
-            return {**sides, field.name: _bytes([json.dumps(json_value).encode()])}
-        # A list of numbers only where reading it gives the same shape.
-        is_list = field.shape == () or (len(field.shape) == 1 and (field.shape[0] or 0) > 1)
-        return {field.name: _numbers(value.reshape(-1)) if is_list else _bytes([json.dumps(json_value).encode()])}
+        class_names = field.handler.class_names(self._samples.class_names)
+        features = field.handler.features(value, class_names, self._describe_image(sample))
+        return {feature: _feature(values) for feature, values in features.items()}
+
+    def _describe_image(self, sample: ExportedSample) -> ImageDescription:
+        first = next(iter(sample.images.values()))
+        return ImageDescription(first.height, first.width, self._samples.has_one_image)
 
     def close(self) -> None:
         close_durably(self._file)
 
 
-def _bytes(values: Sequence[bytes]) -> _Feature:
-    return "bytes_list", values
-
-
-def _whole_numbers(values: Sequence[int]) -> _Feature:
-    return "int64_list", values
-
-
-def _numbers(values: np.ndarray) -> _Feature:
+def _feature(values: np.ndarray | Sequence[bytes]) -> _Feature:
+    if not isinstance(values, np.ndarray):
+        return "bytes_list", values
     return ("float_list" if values.dtype.kind == "f" else "int64_list"), values.tolist()

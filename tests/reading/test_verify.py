@@ -57,8 +57,8 @@ def test_finds_nothing_in_whole_datasets(numbered: Path, packed_photos: Path) ->
         report = kseq.verify(path)
         shards = list(path.glob("shard-*.h5"))
         assert report.damaged == []
-        assert (report.path, report.samples, report.shards) == (str(path), samples, len(shards))
-        assert report.bytes == sum(each.stat().st_size for each in shards)
+        assert (report.path, report.num_samples, report.num_shards) == (str(path), samples, len(shards))
+        assert report.num_bytes == sum(each.stat().st_size for each in shards)
 
 
 def test_tells_how_far_it_is(numbered: Path) -> None:

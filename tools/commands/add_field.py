@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     field = report.field
     what = "in place of the one before" if report.replaced else "new"
-    default = f", {format_count(report.defaulted, 'sample')} with the default" if report.defaulted else ""
-    print(f"{printable(report.path)}: {field.name} ({field.kind}), {what}: {format_count(report.given, 'value')}{default}")
+    default = f", {format_count(report.num_defaulted, 'sample')} with the default" if report.num_defaulted else ""
+    print(f"{printable(report.path)}: {field.name} ({field.kind}), {what}: {format_count(report.num_given, 'value')}{default}")
     if report.class_names:
         print(f"{len(report.class_names)} classes: {', '.join(map(printable, report.class_names))}")
     return 0
