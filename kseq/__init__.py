@@ -21,7 +21,8 @@ from kseq.editing.split import SplitReport, split
 from kseq.editing.transaction import UndoReport, undo
 from kseq.errors import KseqError
 from kseq.exporting.export import ExportReport, export
-from kseq.packing.pack import PackReport, pack
+from kseq.packing.pack import pack
+from kseq.packing.pack_report import PackReport
 from kseq.packing.settings import ImageSettings
 from kseq.reading.dataset import ShardDataset
 from kseq.reading.label_counts import SplitCounts

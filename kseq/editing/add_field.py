@@ -17,7 +17,7 @@ from kseq.editing.sample_lists import read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.assemble import number_classes
-from kseq.sources.cell_types import Rejection, is_missing, parse_column, parse_target
+from kseq.sources.cell_types import Rejection, is_missing, parse_target
 from kseq.sources.column_roles import USUAL
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import LABEL, Field, check_field_name
@@ -182,10 +182,7 @@ def _typed(asked: _Asked, cells: Sequence[Any]) -> tuple[Field, tuple[str, ...],
     if asked.name == "label":
         names, numbers = number_classes(cells, asked.class_names)
         return LABEL, names, list(numbers)
-    if asked.kind is None:
-        field, found = parse_target(asked.name, cells)
-    else:
-        field, found = parse_column(asked.name, asked.kind, cells)
+    field, found = parse_target(asked.name, cells, asked.kind)
     return field, field.class_names, found
 
 

@@ -121,8 +121,7 @@ def _file_sizes(folder: str) -> Iterator[int]:
 def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        handler = samples.fields[name].handler
-        words += [handler.pack_option, column if handler.column else f"{name}={column}"]
+        words += samples.fields[name].handler.pack_options(column)
     if writer.split_column:
         words += ["--split-column", writer.split_column]
     settings = samples.settings

@@ -10,7 +10,7 @@ import numpy as np
 
 from kseq.images.codecs import encode_pixels
 from kseq.images.crop_decoding import EncodedImages
-from kseq.images.formats import is_jpeg
+from kseq.images.formats import PNG, FileFormat, stored_format
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
@@ -28,15 +28,20 @@ class ImageFile(NamedTuple):
 
     Attributes:
         data: The bytes of the file: as they are stored, or a PNG of raw pixels.
-        suffix: `".jpg"` or `".png"`, as the bytes are.
+        format: The format of these bytes.
         height: The height of the upright image, in pixels.
         width: The width of the upright image, in pixels.
     """
 
     data: bytes
-    suffix: str
+    format: FileFormat
     height: int
     width: int
+
+    @property
+    def suffix(self) -> str:
+        """The end of the file's name, such as `.jpg`."""
+        return self.format.suffixes[0]
 
 
 @dataclass(frozen=True)
@@ -145,10 +150,10 @@ def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarr
 
 
 def _as_png(pixels: np.ndarray) -> ImageFile:
-    return ImageFile(encode_pixels(pixels), ".png", *pixels.shape[:2])
+    return ImageFile(encode_pixels(pixels), PNG, *pixels.shape[:2])
 
 
 def _as_stored(images: EncodedImages, position: int) -> ImageFile:
     data = images.data[position].tobytes()
     height, width = images.sizes[position].tolist()
-    return ImageFile(data, ".jpg" if is_jpeg(data) else ".png", height, width)
+    return ImageFile(data, stored_format(data), height, width)

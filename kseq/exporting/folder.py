@@ -32,14 +32,13 @@ from typing import Any
 
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples, ImageFile
 from kseq.exporting.writer import ExportFormat, ExportWriter, close_durably
-from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.formats import IMAGE_SUFFIXES, FileFormat
 from kseq.sources.base import SPLITS
 from kseq.sources.registry import FORMATS
 from kseq.storage.fields import Field
 
 __all__ = ["FOLDER", "FolderWriter"]
 
-_SUFFIXES_OF = {".jpg": (".jpg", ".jpeg"), ".png": (".png",)}
 # The names of files that hold many samples: such a part of a name is no folder.
 _ARCHIVE = re.compile(f"({'|'.join(each.file_names for each in FORMATS if each.file_names)})$", re.IGNORECASE)
 # What the operating system says of a name that is taken, or that no file can have there.
@@ -91,7 +90,7 @@ class FolderWriter(ExportWriter):
 
     def _candidate_names(self, sample: ExportedSample, image: ImageFile) -> Iterator[bytes]:
         """The names that the image of a sample may have, the best first."""
-        kept = _kept_name(sample.source, image.suffix, self._keeps_names)
+        kept = _kept_name(sample.source, image.format, self._keeps_names)
         if self._in_splits is None:
             first = kept.split(b"/")[0] if kept else b""
             self._in_splits = kept is None or os.fsdecode(first).lower() in SPLITS
@@ -180,7 +179,7 @@ def _packed_split(sample: ExportedSample) -> str:
     return sample.split if sample.split is not None and sample.split in SPLITS.values() else ""
 
 
-def _kept_name(source: bytes, suffix: str, keeps_suffix: bool) -> bytes | None:
+def _kept_name(source: bytes, image_format: FileFormat, keeps_suffix: bool) -> bytes | None:
     """The name that a sample has in its source; None if no file below a folder can have it."""
     *folders, name = os.fsdecode(source).split("/")
     stem, source_suffix = os.path.splitext(name)
@@ -188,8 +187,8 @@ def _kept_name(source: bytes, suffix: str, keeps_suffix: bool) -> bytes | None:
         return None
     if any(part == "" or part.startswith(".") or "\0" in part for part in (*folders, name)):
         return None
-    is_kept = keeps_suffix or source_suffix.lower() in _SUFFIXES_OF[suffix]
-    return source if is_kept else os.fsencode("/".join([*folders, stem + suffix]))
+    is_kept = keeps_suffix or source_suffix.lower() in image_format.suffixes
+    return source if is_kept else os.fsencode("/".join([*folders, stem + image_format.suffixes[0]]))
 
 
 def _numbered_names(stem: str, suffix: str) -> Iterator[bytes]:

@@ -35,7 +35,6 @@ from kseq.storage.fields import Field
 
 __all__ = ["TFRECORD", "TFRecordWriter"]
 
-_FORMATS = {".jpg": "jpeg", ".png": "png"}
 
 # The list of a feature, and the values in the list.
 _Feature = tuple[str, Sequence[Any]]
@@ -92,14 +91,14 @@ class _RecordFile:
         first = next(iter(sample.images.values()))
         features: dict[str, _Feature] = {
             "image/filename": _feature([sample.source]),
-            "image/format": _feature([_FORMATS[first.suffix].encode()]),
+            "image/format": _feature([first.format.name.lower().encode()]),
             "image/height": _feature(np.array([first.height])),
             "image/width": _feature(np.array([first.width])),
         }
         description = self._describe_image(sample)
         for name, image in sample.images.items():
             handler = self._samples.fields[name].handler
-            of_image = handler.image_features(image.data, _FORMATS[image.suffix], description)
+            of_image = handler.image_features(image.data, image.format.name.lower(), description)
             features |= {feature: _feature(values) for feature, values in of_image.items()}
         return features
 

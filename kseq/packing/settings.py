@@ -1,10 +1,9 @@
-"""How images are stored: the image settings of a packing, checked."""
+"""The settings of images: how a packing stores them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from kseq.arguments import choice, spelled, whole, whole_pair
@@ -12,10 +11,8 @@ from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
 from kseq.images.resize import INTERPOLATIONS, RESIZES
-from kseq.sources.base import SourceImage
-from kseq.storage.fields import Field
 
-__all__ = ["ImageSettings"]
+__all__ = ["ImageSettings", "format_settings", "parse_settings"]
 
 
 @dataclass(frozen=True)
@@ -104,44 +101,24 @@ class ImageSettings:
                 "leave that out"
             )
 
-    def as_text(self) -> str:
-        """As an index keeps it; `parse` reads it back."""
-        return json.dumps(asdict(self), sort_keys=True)
 
-    @classmethod
-    def parse(cls, text: str, path: str) -> ImageSettings:
-        """The settings that a dataset was packed with.
+def format_settings(settings: ImageSettings) -> str:
+    """Settings as the text that an index keeps; `parse_settings` reads it back."""
+    return json.dumps(asdict(settings), sort_keys=True)
 
-        Args:
-            text: As the index has them.
-            path: The dataset, for messages.
 
-        Raises:
-            FormatError: Where they are not what `as_text` makes.
-        """
-        try:
-            found: dict[str, Any] = json.loads(text)
-            size = found.get("image_size")
-            return cls(**{**found, "image_size": size and tuple(size)})
-        except (ValueError, TypeError, AttributeError) as error:
-            raise FormatError(f"{path}: was packed with settings that make no sense here ({error}): {text[:80]}") from error
+def parse_settings(text: str, path: str) -> ImageSettings:
+    """The settings that a dataset was packed with.
 
-    def stored(self, field: Field, size: tuple[int | None, int | None] = (None, None)) -> Field:
-        """A field of a source as it is to be stored; `size` is the height and width of its images, None where they differ."""
-        if not field.is_pixels:
-            return field
-        if self.encoding == "raw" and self.image_size is not None:
-            size = self.image_size
-        channels = field.handler.stored_channels(self.color_mode)
-        return replace(field, encoded=self.encoding != "raw", shape=(*size, channels))
+    Args:
+        text: The text that the index keeps.
+        path: The dataset, for messages.
 
-    def estimate_bytes(self, image: SourceImage, fields: Sequence[Field]) -> int:
-        """About how many bytes a sample of these fields will take in its shard."""
-        if self.encoding == "raw":
-            height, width = self.image_size or (0, 0)
-            return height * width * sum(each.shape[2] or 0 for each in fields if each.is_pixels)
-        if self.encoding == "keep":
-            return image.num_bytes
-        # Three bits a pixel is a photo at quality 90 (measured); a source below that stays below it.
-        largest = self.image_size[0] * self.image_size[1] if self.image_size else (self.max_side or 1 << 20) ** 2
-        return min(image.num_bytes, largest * 3 // 8)
+    Raises:
+        FormatError: If the text does not come from `format_settings`.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        return ImageSettings(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path}: was packed with settings that this kseq does not know ({error}): {text[:80]}") from error

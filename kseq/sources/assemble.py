@@ -200,8 +200,9 @@ def _other_columns(
     columns: Columns, cells: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None
 ) -> Iterator[ParsedColumn]:
     """The columns that become fields besides images, masks and the label."""
+    kinds = dict(columns.kinds)
     for name, column in columns.targets:
-        yield parse_target(name, cells[column])
+        yield parse_target(name, cells[column], kinds.get(name))
     parsed: dict[str, ParsedColumn] = {}
     for kind in KINDS.values():
         single = None if kind.column is None or kind.is_pixels or kind.is_label else getattr(columns, kind.column)

@@ -97,12 +97,14 @@ def name_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> lis
     return [class_names[int(cell)] if not isinstance(cell, str) and cell in numbers else cell for cell in texts]
 
 
-def parse_target(name: str, cells: Sequence[Any]) -> ParsedColumn:
-    """A column of numbers or of labels, as the cells tell.
+def parse_target(name: str, cells: Sequence[Any], kind: str | None = None) -> ParsedColumn:
+    """A column of one kind; if that is None, of numbers or of labels, as the cells tell.
 
     Raises:
         SourceError: If no cell is a number, or the numbers have several shapes.
     """
+    if kind is not None:
+        return parse_column(name, kind, cells)
     plain = _plain_numbers(cells)
     if plain is not None:
         dtype = "<i8" if plain[1] else "<f4"

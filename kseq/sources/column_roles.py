@@ -9,6 +9,7 @@ from typing import Any
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
+from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import check_field_name
 
 __all__ = ["USUAL", "Columns"]
@@ -36,6 +37,8 @@ class Columns:
             or `category`; `""` for no label.
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
             column, or the names of columns that give their names to the fields.
+        kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
+            the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"`, or a kind of your own.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. Masks are stored without
             loss and are resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
@@ -50,15 +53,17 @@ class Columns:
     Attributes:
         image: A tuple of columns; empty where the usual names decide.
         targets: A tuple of pairs, field name and column.
+        kinds: A tuple of pairs, field name and kind.
 
     Raises:
-        ArgumentError: Where a value is not a name of a column, two fields would have the same name, or `box_labels` is given
-            without `boxes`.
+        ArgumentError: Where a value is not a name of a column, two fields would have the same name, `box_labels` is given
+            without `boxes`, or `kinds` names a field that is not a target, or a kind that a target cannot have.
     """
 
     image: tuple[str, ...]
     label: str | None
     targets: tuple[tuple[str, str], ...]
+    kinds: tuple[tuple[str, str], ...]
     mask: str | None
     boxes: str | None
     box_labels: str | None
@@ -73,6 +78,7 @@ class Columns:
         image: str | Sequence[str] | None = None,
         label: str | None = None,
         targets: str | Mapping[str, str] | Sequence[str | tuple[str, str]] | None = None,
+        kinds: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
         mask: str | None = None,
         boxes: str | None = None,
         box_labels: str | None = None,
@@ -85,6 +91,7 @@ class Columns:
             "image": _image_columns(image),
             "label": label,
             "targets": _target_columns(targets),
+            "kinds": _target_kinds(kinds),
             "mask": mask,
             "boxes": boxes,
             "box_labels": box_labels,
@@ -100,6 +107,9 @@ class Columns:
             object.__setattr__(self, name, value)
         if self.box_labels is not None and self.boxes is None:
             raise ArgumentError(f"{spelled('box_labels', self.box_labels)}: goes with {spelled('boxes')}, found none")
+        unknown = [name for name, _ in self.kinds if name not in dict(self.targets)]
+        if unknown:
+            raise ArgumentError(f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets')}")
         names = [*self.image_fields(), *self.extra_fields()]
         doubled = [name for name in names if names.count(name) > 1]
         if doubled:
@@ -115,9 +125,12 @@ class Columns:
 
     def extra_fields(self) -> list[str]:
         """What the fields besides images are called."""
-        singles = [("label", self.label), ("mask", self.mask), ("boxes", self.boxes), ("labels", self.box_labels)]
-        singles += [("text", self.text), ("sample_weight", self.sample_weight)]
-        return [name for name, column in singles if column] + [name for name, _ in self.targets]
+        singles = [kind.name for kind in KINDS.values() if not kind.is_image and self._column_of(kind)]
+        return singles + [name for name, _ in self.targets]
+
+    def _column_of(self, kind: type[FieldKind]) -> str | None:
+        """The one column of a kind; None where it has none, or where targets or several columns are of the kind."""
+        return None if kind.column is None or kind.is_image else getattr(self, kind.column)
 
     @property
     def pixels(self) -> tuple[str, ...]:
@@ -132,7 +145,8 @@ class Columns:
     @property
     def has_targets(self) -> bool:
         """Whether a sample holds something to learn besides a label."""
-        return bool(self.targets) or any(each is not None for each in (self.mask, self.boxes, self.text))
+        kinds = [kind for kind in KINDS.values() if kind.is_default_target and not kind.is_label]
+        return bool(self.targets) or any(self._column_of(kind) is not None for kind in kinds)
 
     def find(self, path: str, names: Sequence[str], usual: Mapping[str, Sequence[str]] = USUAL) -> Columns:
         """The same with the columns that a source has, images and label found where they were left open.
@@ -186,6 +200,17 @@ def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
     pairs: list[Any] = [(name, name) if isinstance(name, str) else name for name in given] if _is_sequence(given) else [()]
     if not all(isinstance(pair, tuple) and [*map(type, pair)] == [str, str] for pair in pairs):
         raise ArgumentError(f"{spelled('targets', targets)}: allowed is a dict of field name to column, or a list of columns")
+    return tuple(pairs)
+
+
+def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs of field name and kind."""
+    if kinds is None:
+        return ()
+    pairs = list(kinds.items()) if isinstance(kinds, Mapping) else kinds
+    allowed = [name for name, kind in KINDS.items() if kind.can_be_target]
+    if not _is_sequence(pairs) or not all(isinstance(pair, tuple) and len(pair) == 2 and pair[1] in allowed for pair in pairs):
+        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed is a dict of field name to one of {', '.join(allowed)}")
     return tuple(pairs)
 
 

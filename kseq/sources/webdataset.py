@@ -51,8 +51,7 @@ _TAR_NAMES = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2|txz)"
 # Stand for the first of the usual images and for the folder; no file has these as its column.
 _ANY_IMAGE, _FOLDER = "(image)", "(folder)"
 _JSON = "json."
-_FIRST_SUFFIXES = ("jpg", "jpeg", "png", "webp")
-_SUFFIXES = (*_FIRST_SUFFIXES, *(suffix[1:] for suffix in IMAGE_SUFFIXES if suffix[1:] not in _FIRST_SUFFIXES))
+_SUFFIXES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 _READ_BYTES = 1 << 20
 
 

@@ -72,13 +72,15 @@ def read_header(file: DatasetFile, kind: str, schema: Mapping[str, ArraySchema |
     path = file.path
     try:
         with H5PY_LOCK, h5py.File(_FileObject(file), "r") as opened:
-            attributes = dict(_attributes(path, opened))
+            attributes = dict(_attributes(path, opened.id))
             if attributes.get("complete") != 1:
                 raise DamagedError(
                     f"{path}: attribute complete is {attributes.get('complete')}, allowed is 1: writing it was not finished"
                 )
             check_version(path, attributes, kind)
-            locations = {name: _location(file, name, array, schema) for name, array in _arrays(path, opened)}
+            locations = {
+                name: _location(file, name, array, schema) for name, array in _arrays(path, h5py.h5g.open(opened.id, b"/"))
+            }
     except KseqError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
@@ -112,46 +114,49 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _attributes(path: str, file: h5py.File) -> Iterator[tuple[str, int | str]]:
-    attributes = file.attrs
-    for name in attributes:
-        attribute = attributes.get_id(name)
-        dtype, shape = attribute.dtype, attribute.shape
+def _attributes(path: str, file: h5py.h5f.FileID) -> Iterator[tuple[str, int | str]]:
+    for number in range(h5py.h5a.get_num_attrs(file)):
+        attribute = h5py.h5a.open(file, index=number)
+        name, dtype, shape = attribute.name.decode(), attribute.dtype, attribute.shape
         if shape != () or dtype.kind not in "Su" or isinstance(attribute.get_type(), h5py.h5t.TypeVlenID):
             raise FormatError(f"{path}: attribute {name!r} is {dtype} {shape}, allowed is one number or one string")
-        value = attributes[name]
-        yield name, value.decode() if isinstance(value, bytes) else int(value)
+        value = np.empty((), dtype)
+        attribute.read(value)
+        yield name, value.item().decode() if dtype.kind == "S" else int(value)
 
 
-def _arrays(path: str, group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+def _arrays(path: str, group: h5py.h5g.GroupID, prefix: str = "") -> Iterator[tuple[str, h5py.h5d.DatasetID]]:
     """Every array in a group by its name; the type of a link is checked before it is followed."""
-    links = group.id.links
+    links = group.links
     for link in group:
-        name = prefix + link
-        if links.get_info(link.encode()).type != h5py.h5l.TYPE_HARD:
+        name = prefix + link.decode()
+        if links.get_info(link).type != h5py.h5l.TYPE_HARD:
             raise FormatError(f"{path}: {name!r} is a soft or external link, allowed are hard links")
-        member = group[link]
-        if isinstance(member, h5py.Dataset):
+        member = h5py.h5o.open(group, link)
+        if isinstance(member, h5py.h5d.DatasetID):
             yield name, member
-        elif isinstance(member, h5py.Group) and not prefix:
-            yield from _arrays(path, member, f"{link}/")
+        elif isinstance(member, h5py.h5g.GroupID) and not prefix:
+            yield from _arrays(path, member, f"{name}/")
         else:
-            raise FormatError(f"{path}: {name!r} is a {type(member).__name__.lower()}, allowed here is an array")
+            kind = "group" if isinstance(member, h5py.h5g.GroupID) else "named type"
+            raise FormatError(f"{path}: {name!r} is a {kind}, allowed here is an array")
 
 
-def _location(file: DatasetFile, name: str, array: h5py.Dataset, schema: Mapping[str, ArraySchema | None]) -> ArrayLocation:
+def _location(
+    file: DatasetFile, name: str, array: h5py.h5d.DatasetID, schema: Mapping[str, ArraySchema | None]
+) -> ArrayLocation:
     """Where an array lies, after checking that it is what the schema allows."""
     path = file.path
     entry = name if name in schema else f"{name.rpartition('/')[0]}/*"
     if entry not in schema:
         raise FormatError(f"{path}: has an array {name!r}, allowed are {', '.join(schema)}")
-    creation = array.id.get_create_plist()
+    creation = array.get_create_plist()
     if creation.get_layout() != h5py.h5d.CONTIGUOUS or creation.get_external_count() or creation.get_nfilters():
         raise FormatError(f"{path}: {name!r} is chunked, compact, virtual, filtered or external, allowed is contiguous")
     allowed, dtype, shape = schema[entry], array.dtype, array.shape
     if not (_is_plain(dtype, shape) and (allowed is None or allowed.allows(dtype, shape))):
         raise FormatError(f"{path}: {name!r} is {dtype} {shape}, allowed is {allowed or 'an array of little-endian numbers'}")
-    size, offset, allocated = math.prod(shape) * dtype.itemsize, array.id.get_offset() or 0, array.id.get_storage_size()
+    size, offset, allocated = math.prod(shape) * dtype.itemsize, array.get_offset() or 0, array.get_storage_size()
     if allocated != size or (size and not offset) or offset + size > file.num_bytes:
         raise DamagedError(
             f"{path}: {name!r} takes {size} bytes from byte {offset}, the file has {file.num_bytes} "

@@ -56,7 +56,7 @@ def check_split_name(name: str) -> None:
 
 
 def column_schema(field: Field, num_samples: int) -> dict[str, ArraySchema]:
-    """What the arrays of a column must be, by the names that they have in a shard; columns are never images."""
+    """What the arrays of a column must be, by the names that they have in a shard; images and masks are never columns."""
     return {} if field.is_pixels else field.handler.schema(num_samples)
 
 

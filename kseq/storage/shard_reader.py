@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,7 +88,7 @@ class ShardReader:
         return self.piece(f"{name}/values", f"{name}/offsets", row)
 
     def decode(self, name: str, row: int, color_mode: str | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """`(height, width, channels)` uint8 pixels of an encoded field, upright; decoded into `out` if given.
+        """`(height, width, channels)` uint8: the pixels of an encoded field, upright, written to `out` if that is given.
 
         Args:
             name: Of the field.
@@ -125,14 +125,14 @@ class ShardReader:
                 data = self._file.arrays[name].reshape(-1).view(np.uint8)
                 will_need(data, np.zeros(1, np.int64), np.array([data.size]))
         for field in self._fields:
-            array, offsets = field.handler.row_arrays[0]
+            name, offsets = field.handler.row_arrays[0]
             if offsets is None:
-                data = self.array(array).reshape(-1).view(np.uint8)
+                data = self.array(name).reshape(-1).view(np.uint8)
                 row_bytes = data.size // self.num_rows
                 will_need(data, rows * row_bytes, (rows + 1) * row_bytes)
             elif field.encoded:
-                edges = self.array(offsets)
-                will_need(self.array(array), edges[rows].astype(np.int64), edges[rows + 1].astype(np.int64))
+                ends = self.array(offsets)
+                will_need(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
@@ -156,12 +156,11 @@ class ShardReader:
             )
 
     def _checksum(self, row: int) -> int:
-        return row_checksum(self._stored_pieces(row))
-
-    def _stored_pieces(self, row: int) -> Iterator[np.ndarray]:
-        """What is stored of a row, as `kseq.storage.checksums.row_checksum` takes it."""
-        for array, offsets in self._row_arrays:
-            yield self.array(array)[row] if offsets is None else self.piece(array, offsets, row)
+        arrays = self._file.arrays
+        pieces = [
+            arrays[name][row] if offsets is None else self.piece(name, offsets, row) for name, offsets in self._row_arrays
+        ]
+        return row_checksum(pieces)
 
     def check_all(self) -> list[str]:
         """Read every byte: one line for everything that is not as it should be."""

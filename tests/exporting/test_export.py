@@ -26,6 +26,7 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, WriteError
 from kseq.exporting.export import EXPORT_FORMATS
 from kseq.exporting.folder import _kept_name
+from kseq.images.formats import JPEG, PNG, FileFormat
 from kseq.reading.dataset import sample_reader
 from kseq_tools.main import main
 from tests.helpers.photos import photo, write_numbered, write_photos
@@ -363,11 +364,11 @@ def test_a_name_that_is_taken_gives_way_and_no_file_is_written_over(tmp_path: Pa
             lambda parts: "/".join(parts).encode()
         ),
     ),
-    suffix=st.sampled_from([".jpg", ".png"]),
+    file_format=st.sampled_from([JPEG, PNG]),
     keeps=st.booleans(),
 )
-def test_no_name_leads_out_of_the_folder(source: bytes, suffix: str, keeps: bool) -> None:
-    name = _kept_name(source, suffix, keeps)
+def test_no_name_leads_out_of_the_folder(source: bytes, file_format: FileFormat, keeps: bool) -> None:
+    name = _kept_name(source, file_format, keeps)
     if name is not None:
         assert os.path.normpath(name) == name
         assert not name.startswith((b"/", b".")) and b"/." not in name and b"\0" not in name

@@ -130,7 +130,7 @@ def test_a_typing_error_is_refused_unless_new_classes_are_asked_for(packed: Path
     before = files(packed)
     file = write(tmp_path / "new.csv", "id,label", "3,zebra", "4,ab", "5,zebra", "6,a")
     with pytest.raises(
-        SourceError, match=r"new.csv: row 1: there is no class 'zebra', there is 'a', 'b', 'c' \(--add-classes "
+        SourceError, match=r"new.csv: row 1: there is no class 'zebra', there is 'a', 'b', 'c' \(add_classes=True "
     ):
         kseq.relabel(packed, file)
     assert files(packed) == before
@@ -198,7 +198,7 @@ def test_labels_of_boxes_stay_as_many(objects: Path, tmp_path: Path) -> None:
         (
             ["id,one,two", "1,a,b"],
             {},
-            r"which column has the values\? \(--column\) No column is called label; there is one, two",
+            r"which column has the values\? No column is called label, there is one, two: name it by column=",
         ),
         (["id,label", "1,a"], {"column": "lable"}, r"has 0 columns called 'lable'"),
         (["id,label", "1,a"], {"field": "image"}, r"field 'image' is image, those with classes are label"),
@@ -292,7 +292,7 @@ def test_a_class_of_several_labels_gets_another_name(objects: Path) -> None:
     [
         ("kat", "x", "label: there is no class 'kat': is it 'cat'?"),
         ("x", "y", "label: there is no class 'x', there is 'cat', 'dog'"),
-        ("cat", "dog", "label: there is a class 'dog' already: kseq relabel makes one of two"),
+        ("cat", "dog", "label: there is a class 'dog' already: kseq.relabel(...) makes one of two"),
         ("cat", "", "new='': allowed is a name that is not empty, not 'nan', with no space at its ends"),
         ("cat", " x", "new=' x': allowed is a name"),
     ],
@@ -414,7 +414,7 @@ def test_every_sample_that_remains_needs_a_value_or_gets_the_default(packed: Pat
     assert kseq.add_field(packed, "one", write(tmp_path / "new.csv", "id,one", *rows)).num_given == 98
     file = write(tmp_path / "new.csv", "id,two", "3,7", "4,", "1,9")
     with pytest.raises(
-        SourceError, match=r"says nothing of 96 of 98 samples \(the first is 0\): every one needs a value \(--def"
+        SourceError, match=r"says nothing of 96 of 98 samples \(the first is 0\): every one needs a value \(default= gives"
     ):
         kseq.add_field(packed, "two", file)
     report = kseq.add_field(packed, "two", file, default="0.5")
@@ -436,7 +436,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     before = files(objects)
     rows = [f"{number},{'|'.join('xyz'[: number % 4])}" for number in range(30)]
     file = write(tmp_path / "new.csv", "id,height", *rows)
-    with pytest.raises(ArgumentError, match=r"has a field 'height' already \(--replace takes its place\)"):
+    with pytest.raises(ArgumentError, match=r"has a field 'height' already \(replace=True takes its place\)"):
         kseq.add_field(objects, "height", file)
     assert kseq.add_field(objects, "height", file, replace=True).replaced
     dataset = kseq.ShardDataset(objects)
@@ -456,10 +456,10 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     ("name", "cells", "options", "message"),
     [
         ("Height", ["1"], {}, "field name 'Height': allowed are lower-case letters"),
-        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq pack alone: take another name"),
+        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq.pack(...) alone: take another name"),
         ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is multi_label, numbers, text, sample_weight or None"),
         ("label", ["1"], {"kind": "text"}, "kind='text': allowed is None for the label"),
-        ("height", ["1"], {"class_names": ["a"]}, "class_names: goes with the field 'label', found 'height'"),
+        ("height", ["1"], {"class_names": ["a"]}, "class_names= goes with the field 'label', found 'height'"),
         ("height", ["1", "nan"], {}, r"new.csv: row 2 has nan, allowed are finite numbers"),
         ("height", ["1", ""], {}, r"new.csv: row 2 has no number"),
         (

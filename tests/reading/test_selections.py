@@ -404,7 +404,7 @@ def test_refuses_to_join_samples_that_hold_other_fields(whole: kseq.ShardDataset
 
 @pytest.mark.parametrize("other", [None, "flowers", []])
 def test_refuses_to_join_what_is_no_dataset(whole: kseq.ShardDataset, other: Any) -> None:
-    with pytest.raises(ArgumentError, match=re.escape(f"concat={other!r}: allowed is a ShardDataset")):
+    with pytest.raises(ArgumentError, match=re.escape(f"other={other!r}: allowed is a ShardDataset")):
         whole.concat(other)
 
 

@@ -292,5 +292,5 @@ def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_pat
     assert kseq.pack(table, tmp_path / "packed", resume=True, **options).resumed > 0
     (tmp_path / "packed/index.h5").unlink()
     write_csv(tmp_path / "t", [*rows[1:], rows[0]])
-    with pytest.raises(KseqError, match="it was packed from other images or with other settings"):
+    with pytest.raises(KseqError, match="was packed from other images or with other settings"):
         kseq.pack(table, tmp_path / "packed", resume=True, **options)

@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[Callable[[h5py.File], None], type[KseqError], str]] = {
     "wrong dtype under a free name": (add("splits/x", np.zeros(3)), FormatError, "'splits/x' is float64 (3,), allowed is"),
     "nested group": (group_in_a_group, FormatError, "'text/more' is a group, allowed here is an array"),
     "loop": (loop, FormatError, "'splits/loop' is a group, allowed here is an array"),
-    "named type": (named_type, FormatError, "'kind' is a datatype, allowed here is an array"),
+    "named type": (named_type, FormatError, "'kind' is a named type, allowed here is an array"),
     "missing array": (remove("label"), FormatError, "has no array 'label', expected is int32 (any)"),
     "missing group": (remove("text"), FormatError, "has no array 'text/bytes', expected is uint8 (any)"),
     "never written": (never_written, DamagedError, "'label' takes 16 bytes from byte 0"),

@@ -191,7 +191,10 @@ def test_a_misspelt_option_is_told_with_where_to_look(command: str, option: str,
         ),
         (["info", "nothing"], "kseq: nothing: there is no such folder\n"),
         (["verify", "nothing"], "kseq: nothing: there is no such folder\n"),
-        (["pack", ".", "packed", "--encoding", "raw"], "kseq: encoding='raw' stores pixels of one size: give image_size, "),
+        (
+            ["pack", ".", "packed", "--encoding", "raw"],
+            "kseq: --encoding raw: stores pixels of one size, give one, such as --image-size 224 224",
+        ),
     ],
 )
 def test_an_error_is_one_line_on_stderr_and_exit_code_1(

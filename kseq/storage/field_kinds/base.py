@@ -94,6 +94,7 @@ class FieldKind:
         obeys_pad_to: Whether the user's `pad_to` decides how long padded rows are.
         decodes_crops: Whether a part of an encoded image may be decoded alone, and at a fraction of its size.
         column: The argument of `kseq.Columns` that names the column of such a field; None where `targets` does.
+        can_be_target: Whether the `kinds` argument of `kseq.Columns` can make a target such a field.
         can_be_added: Whether `kseq.add_field` can give a packed dataset such a field.
     """
 
@@ -114,6 +115,7 @@ class FieldKind:
     obeys_pad_to: ClassVar[bool] = True
     decodes_crops: ClassVar[bool] = False
     column: ClassVar[str | None] = None
+    can_be_target: ClassVar[bool] = True
     can_be_added: ClassVar[bool] = True
 
     def __init__(self, field: Field) -> None:
@@ -379,7 +381,8 @@ class FieldKind:
 
     @classmethod
     def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
-        """The value of one cell of a table or record.
+        """The value of one cell of a table or record: by default numbers of the shape of the kind, in lists; none of a missing
+        cell where samples may differ in length.
 
         Args:
             cell: As the source has it, None where it is missing.
@@ -388,7 +391,19 @@ class FieldKind:
         Raises:
             ValueError: Where the cell is not a value of this kind: what is wrong, as the end of a sentence about the sample.
         """
-        raise NotImplementedError
+        shape = cls.shape or ()
+        value = parse(cell)
+        try:
+            numbers = np.asarray([] if value is None else value, cls.dtypes[0])
+        except (ValueError, TypeError, OverflowError):
+            numbers = np.full(1, np.nan)
+        if shape[:1] == (None,) and numbers.size == 0:
+            numbers = numbers.reshape(0, *shape[1:])
+        has_shape = numbers.shape[1:] == shape[1:] if shape[:1] == (None,) else numbers.shape == shape
+        if numbers.ndim != len(shape) or not has_shape or not np.isfinite(numbers).all():
+            expected = f"finite numbers of shape ({_describe_shape(shape)})" if shape else "a finite number"
+            raise ValueError(f"has {cls.name} {str(value)[:40]}, allowed are {expected}")
+        return numbers
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> np.ndarray:
@@ -404,9 +419,17 @@ class FieldKind:
         raise NotImplementedError
 
     @property
-    def pack_option(self) -> str:
-        """The option of `kseq pack` that names the column of such a field."""
-        return f"--{(self.column or 'target').replace('_', '-')}"
+    def is_told_by_cells(self) -> bool:
+        """Whether packing knows the kind of a target from the cells of its column alone."""
+        return False
+
+    def pack_options(self, column: str) -> list[str]:
+        """The options of `kseq pack` that make the field from a column of an export."""
+        name = self.field.name
+        if self.column is not None and (name == self.name or self.is_image):
+            return [f"--{self.column.replace('_', '-')}", column]
+        kind = [] if self.is_told_by_cells else ["--kind", f"{name}={self.name}"]
+        return ["--target", f"{name}={column}", *kind]
 
     def as_json(self, value: np.ndarray, class_names: Sequence[str]) -> Any:
         """A stored value as JSON has it, so that packing it again gives the same value."""

@@ -72,6 +72,7 @@ class Label(ClassNumbers):
     shape = ()
     meaning = "a class number"
     is_label = True
+    can_be_target = False
     column = "label"
 
     def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
@@ -132,6 +133,7 @@ class BoxLabels(ClassNumbers):
     leader = "boxes"
     padding = -1
     column = "box_labels"
+    can_be_target = False
     can_be_added = False
 
     def feature_name(self, has_one_image: bool) -> str:

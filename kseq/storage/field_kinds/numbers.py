@@ -33,6 +33,11 @@ class Numbers(FieldKind):
     def can_group(self) -> bool:
         return not self.is_ragged
 
+    @property
+    def is_told_by_cells(self) -> bool:
+        # Lists of whole numbers that differ in length pass for class names.
+        return not (self.is_ragged and self.field.dtype == "<i8")
+
     def accepts(self, other: Field) -> bool:
         # A source whose lists all have one length, or are single numbers, may go where lengths differ.
         if self.is_ragged and len(other.shape) < 2:

@@ -33,6 +33,7 @@ class Pixels(FieldKind):
 
     dtypes = ("|u1",)
     is_pixels = True
+    can_be_target = False
     can_be_added = False
     channels: ClassVar[tuple[int, ...]]
 
