@@ -25,6 +25,16 @@ accuracy, losses = history.history["val_accuracy"], history.history["loss"]
 assert losses[-1] < 0.5 * losses[0], losses
 assert accuracy[-1] > 2 / len(train.class_names), accuracy
 """,
+    "docs/tutorials/segment.md": """
+assert history.history["val_overlap"][-1] > 0.8, history.history
+""",
+    "docs/tutorials/detect.md": """
+assert hits > 0.6 * total, (hits, total)
+""",
+    "docs/tutorials/several-inputs.md": """
+assert history.history["val_material_accuracy"][-1] > 0.9, history.history
+assert history.history["val_height_mae"][-1] < 0.12, history.history
+""",
 }
 
 _WITH_CODE = [page for page in all_pages() if any(block.language in ("python", "console") for block in blocks_of(page))]
@@ -38,6 +48,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", _WITH_CODE, ids=page_name)
 def test_the_code_of_a_page_runs(
     page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: Run
