@@ -15,13 +15,14 @@ from kseq.editing.append import AppendReport, append
 from kseq.editing.compact import CompactReport, compact
 from kseq.editing.drop import DropReport, drop
 from kseq.editing.merge import MergeReport, merge
-from kseq.editing.relabel import RelabelReport, relabel
+from kseq.editing.relabel import LabelChange, RelabelReport, relabel
 from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
 from kseq.editing.transaction import UndoReport, undo
 from kseq.errors import KseqError
 from kseq.exporting.export import ExportReport, export
-from kseq.packing.pack import PackReport, pack
+from kseq.packing.pack import pack
+from kseq.packing.pack_report import PackReport
 from kseq.packing.settings import ImageSettings
 from kseq.reading.dataset import ShardDataset
 from kseq.reading.label_counts import SplitCounts
@@ -54,6 +55,7 @@ __all__ = [
     "Field",
     "ImageSettings",
     "KseqError",
+    "LabelChange",
     "MergeReport",
     "PackReport",
     "RandomFlip",

@@ -1,16 +1,90 @@
-"""What a caller gave: numbers in their range, paths; or refused by the name of the argument."""
+"""Arguments of callers: checks that many functions share, and how messages call an argument."""
 
 from __future__ import annotations
 
 import operator
 import os
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
 
 from kseq.errors import ArgumentError
 
-__all__ = ["absolute", "instance", "path_text", "whole", "whole_pair"]
+__all__ = [
+    "SPELLING",
+    "PythonSpelling",
+    "Spelling",
+    "absolute",
+    "choice",
+    "instance",
+    "path_text",
+    "spelled",
+    "spelled_call",
+    "whole",
+    "whole_pair",
+]
 
 T = TypeVar("T")
+
+# Arguments that are objects, and the classes of these.
+_OBJECTS = {"columns": "kseq.Columns", "images": "kseq.ImageSettings"}
+
+
+class Spelling(Protocol):
+    """How messages call arguments and functions: as the caller writes them."""
+
+    def argument(self, name: str, *value: Any, **attributes: Any) -> str:
+        """An argument, with its value if one is given, or an argument that is an object, with some of its attributes."""
+        ...
+
+    def call(self, function: str, *values: Any, **arguments: Any) -> str:
+        """A call of a public function."""
+        ...
+
+
+class PythonSpelling:
+    """Arguments and calls as Python has them: `val=0.2`, `kseq.compact('flowers')`."""
+
+    def argument(self, name: str, *value: Any, **attributes: Any) -> str:
+        if attributes:
+            return f"{name}={_OBJECTS[name]}({', '.join(f'{each}={value!r}' for each, value in attributes.items())})"
+        owner, _, attribute = name.rpartition(".")
+        text = f"{attribute}={value[0]!r}" if value else f"{attribute}="
+        return f"{_OBJECTS[owner]}({text})" if owner else text
+
+    def call(self, function: str, *values: Any, **arguments: Any) -> str:
+        given = [repr(value) for value in values] or ["..."]
+        return f"kseq.{function}({', '.join([*given, *(self.argument(name, value) for name, value in arguments.items())])})"
+
+
+# Set by the command alone; None for that of Python.
+SPELLING: ContextVar[Spelling | None] = ContextVar("SPELLING", default=None)
+_PYTHON = PythonSpelling()
+
+
+def spelled(name: str, *value: Any, **attributes: Any) -> str:
+    """An argument of a public function as the caller writes it, for messages.
+
+    Args:
+        name: The argument, such as `overwrite`. `columns.label` is `label` of the `kseq.Columns` that is given as `columns`,
+            `images.quality` is `quality` of the `kseq.ImageSettings` that is given as `images`.
+        value: Its value, if the message is to show one.
+        attributes: Instead of a value: several attributes of `columns` or `images`.
+
+    Returns:
+        `overwrite=True`, `val=0.2`, `kseq.Columns(label='')`, or without a value `overwrite=`; under the command
+        `--overwrite`, `--val 0.2`, `--label ''`.
+    """
+    return (SPELLING.get() or _PYTHON).argument(name, *value, **attributes)
+
+
+def spelled_call(function: str, *values: Any, **arguments: Any) -> str:
+    """A call of a public function as the caller writes it, for messages.
+
+    Returns:
+        `kseq.compact('flowers')`, or without values `kseq.pack(..., resume=True)`; under the command `kseq compact flowers`
+        and `kseq pack --resume`.
+    """
+    return (SPELLING.get() or _PYTHON).call(function, *values, **arguments)
 
 
 def path_text(name: str, value: Any) -> str:
@@ -22,10 +96,21 @@ def path_text(name: str, value: Any) -> str:
     try:
         text = os.fsdecode(value)
     except TypeError as error:
-        raise ArgumentError(f"{name}={value!r}: allowed is a path") from error
+        raise ArgumentError(f"{spelled(name, value)}: allowed is a path") from error
     if "\0" in text:
-        raise ArgumentError(f"{name}={value!r}: has a zero byte, which no path has")
+        raise ArgumentError(f"{spelled(name, value)}: has a zero byte, which no path has")
     return text
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of several words.
+
+    Raises:
+        ArgumentError: Where it is none of them.
+    """
+    if value not in allowed:
+        raise ArgumentError(f"{spelled(name, value)}: allowed are {', '.join(allowed)}")
+    return value
 
 
 def instance(name: str, value: T | None, kind: type[T]) -> T:
@@ -37,7 +122,7 @@ def instance(name: str, value: T | None, kind: type[T]) -> T:
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise ArgumentError(f"{name}={value!r}: allowed is a kseq.{kind.__name__}")
+        raise ArgumentError(f"{spelled(name, value)}: allowed is a kseq.{kind.__name__}")
     return value
 
 
@@ -52,9 +137,9 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
             raise TypeError
         number = operator.index(value)
     except TypeError as error:
-        raise ArgumentError(f"{name}={value!r}: allowed is a whole number{_range(least, most)}") from error
+        raise ArgumentError(f"{spelled(name, value)}: allowed is a whole number{_range(least, most)}") from error
     if (least is not None and number < least) or (most is not None and number > most):
-        raise ArgumentError(f"{name}={number}: allowed is{_range(least, most)}")
+        raise ArgumentError(f"{spelled(name, number)}: allowed is{_range(least, most)}")
     return number
 
 
@@ -74,9 +159,9 @@ def whole_pair(name: str, value: Any) -> tuple[int, int]:
         height, width = value
         return whole(name, height, 1), whole(name, width, 1)
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"{name}={value!r}: allowed are two numbers, height and width, of 1 or more") from error
+        raise ArgumentError(f"{spelled(name, value)}: allowed are two numbers, height and width, of 1 or more") from error
 
 
-def absolute(place: Any) -> Any:
-    """A path from the root of the file system; what is no path as it is."""
-    return os.path.abspath(os.fsdecode(place)) if isinstance(place, (str, bytes, os.PathLike)) else place
+def absolute(path: Any) -> Any:
+    """A path from the root of the file system; anything that is not a path comes back as it is."""
+    return os.path.abspath(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) else path

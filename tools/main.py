@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import kseq
+from kseq.arguments import SPELLING
 
 from .commands import (
     add_field,
@@ -29,6 +30,7 @@ from .commands import (
     verify,
 )
 from .commands import bench as bench
+from .console.spelling import OptionSpelling
 from .console.text import printable
 
 _COMMANDS = (
@@ -61,7 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
     parser = argparse.ArgumentParser(prog="kseq", description="Packs images into HDF5 shards, and looks after them.")
     parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for command in _COMMANDS:
         command.add_parser(commands)
     return parser
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help_option = "--help-all" if words[0] == "pack" else "--help"
         parser.error(f"there is no {' '.join(unknown)} (kseq {words[0]} {help_option} lists what there is)")
     try:
-        with _heeding_sigterm():
+        with _heeding_sigterm(), _spelling_options(parser, arguments.command):
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except kseq.KseqError as error:
@@ -101,6 +103,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return code
+
+
+@contextmanager
+def _spelling_options(parser: argparse.ArgumentParser, command: str) -> Iterator[None]:
+    """Messages of the library name options in place of arguments."""
+    (parsers,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    token = SPELLING.set(OptionSpelling(parsers, command))
+    try:
+        yield
+    finally:
+        SPELLING.reset(token)
 
 
 @contextmanager

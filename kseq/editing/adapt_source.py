@@ -1,4 +1,4 @@
-"""A source made to fit a dataset that it is to be appended to: the same fields, the same class numbers."""
+"""Adapting a source to a dataset that it is to be appended to: the same fields, the same class numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled_call
 from kseq.errors import SourceError
 from kseq.packing.settings import ImageSettings
+from kseq.packing.stored_form import stored_field
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.compatibility import (
     class_numbers,
@@ -21,7 +23,7 @@ from kseq.storage.compatibility import (
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
-__all__ = ["AdaptedSource", "fit"]
+__all__ = ["AdaptedSource", "adapt_source"]
 
 
 @dataclass(frozen=True)
@@ -29,109 +31,122 @@ class AdaptedSource:
     """A source that fits a dataset.
 
     Attributes:
-        source: The source, with the class numbers and the values that the dataset's samples have.
+        source: The source, with the class numbers and the dtypes of the dataset.
         fields: What each sample of the dataset holds, with the classes that are new.
-        beside: The values that do not go into shards, for each such field the number of its place in `SourceImage.values`; of a
-            label None.
+        beside: The fields that do not go into shards, each with its position in `SourceImage.values`; the label with None.
     """
 
     source: Source
     fields: tuple[Field, ...]
     beside: dict[str, int | None]
 
-    def values(self, field: Field, images: np.ndarray) -> list[np.ndarray]:
-        """A field that does not go into shards, of some images of the source, `(n,)` int64."""
-        place, found = self.beside[field.name], self.source.images
-        chosen = (found[number] for number in images.tolist())
-        values = [image.label if place is None else image.values[place] for image in chosen]
+    def values(self, field: Field, numbers: np.ndarray) -> list[np.ndarray]:
+        """The values of a field that does not go into shards.
+
+        Args:
+            field: The field.
+            numbers: `(n,)` int64: the numbers of some images of the source.
+        """
+        position = self.beside[field.name]
+        images = (self.source.images[number] for number in numbers.tolist())
+        values = [image.label if position is None else image.values[position] for image in images]
         return [np.asarray(value, field.dtype) for value in values]
 
 
-def fit(source: Source, name: str, index: Index, settings: ImageSettings) -> AdaptedSource:
-    """Make a source fit a dataset, before any image is read.
+def adapt_source(source: Source, name: str, index: Index, settings: ImageSettings) -> AdaptedSource:
+    """Adapt a source to a dataset, before any image is read.
 
     Args:
         source: What is to be appended.
-        name: What it is called, for messages.
-        index: The dataset's.
-        settings: How the dataset was packed.
+        name: The name of the source, for messages.
+        index: The index of the dataset.
+        settings: The image settings that the dataset was packed with.
 
     Raises:
-        SourceError: Where the source lacks a field, has one too many, or one that holds something else.
+        SourceError: If the source lacks a field, has one that the dataset lacks, or one that holds something else.
     """
-    its = {each.name: settings.stored(each) for each in source.fields}
-    _check_stored(index)
-    _check_names(name, list(its), index)
-    fields = tuple(_fitted(each, its[each.name], index.path, name) for each in index.fields)
-    stored = {each.name for each in index.stored_fields}
-    for each in fields:
-        if each.name not in stored and each.handler.follows_image:
+    source_fields = {field.name: stored_field(field, settings) for field in source.fields}
+    _check_stored_fields(index)
+    _check_names(name, list(source_fields), index)
+    fields = tuple(_merge_field(field, source_fields[field.name], index.path, name) for field in index.fields)
+    stored_names = {field.name for field in index.stored_fields}
+    for field in fields:
+        if field.name not in stored_names and field.handler.follows_image:
             raise SourceError(
-                f"{index.path}: field {each.name!r} lies beside the shards, and is moved along with its image: "
-                f"kseq compact {index.path} brings it into them"
+                f"{index.path}: field {field.name!r} lies beside the shards, but is transformed along with its image: "
+                f"{spelled_call('compact', index.path)} brings it into them"
             )
     classes = dataset_classes(fields, unite_classes(index.class_names, source.class_names))
     has_label = any(field.is_label for field in fields)
-    labels = class_numbers(source.class_names, classes) if has_label else None
-    wanted = {each.name: each for each in fields}
-    others = [field for field in source.fields[1:] if not field.is_label]
-    images = _renumbered(source, others, wanted, labels)
-    places: dict[str, int | None] = {each.name: place for place, each in enumerate(others)}
-    new = tuple(each if each.is_pixels else wanted[each.name] for each in source.fields)
-    beside = {each.name: places.get(each.name) for each in fields if each.name not in stored}
-    return AdaptedSource(replace(source, class_names=classes, images=images, fields=new), fields, beside)
+    label_numbers = class_numbers(source.class_names, classes) if has_label else None
+    dataset_fields = {field.name: field for field in fields}
+    other_fields = [field for field in source.fields[1:] if not field.is_label]
+    images = _adapt_images(source, other_fields, dataset_fields, label_numbers)
+    positions: dict[str, int | None] = {field.name: position for position, field in enumerate(other_fields)}
+    adapted_fields = tuple(field if field.is_pixels else dataset_fields[field.name] for field in source.fields)
+    beside = {field.name: positions.get(field.name) for field in fields if field.name not in stored_names}
+    return AdaptedSource(replace(source, class_names=classes, images=images, fields=adapted_fields), fields, beside)
 
 
-def _check_stored(index: Index) -> None:
-    """Raise SourceError where a field was replaced by values of another form: new shards hold what the old ones do."""
-    stored = {each.name: each for each in index.stored_fields}
-    for each in index.fields:
-        then = stored.get(each.name, each)
-        if row_layouts([each]) != row_layouts([then]):
+def _check_stored_fields(index: Index) -> None:
+    """Raise SourceError if a field was replaced by values of another form: new shards must hold what the old ones do."""
+    stored_fields = {field.name: field for field in index.stored_fields}
+    for field in index.fields:
+        stored = stored_fields.get(field.name, field)
+        if row_layouts([field]) != row_layouts([stored]):
             raise SourceError(
-                f"{index.path}: field {each.name!r} is {each.describe()}, in its shards {then.describe()}: "
-                f"kseq compact {index.path} mends that"
+                f"{index.path}: field {field.name!r} is {field.describe()}, in its shards {stored.describe()}: "
+                f"{spelled_call('compact', index.path)} brings the field into them"
             )
 
 
 def _check_names(source: str, names: Sequence[str], index: Index) -> None:
-    wanted = [each.name for each in index.fields]
-    told_all = f"the samples of {index.path} hold {', '.join(wanted)}, those of {source} {', '.join(names)}"
-    for name in (name for name in wanted if name not in names):
-        raise SourceError(f"{source}: has no field {name!r}: {told_all}")
-    for name in (name for name in names if name not in wanted):
-        raise SourceError(f"{source}: has a field {name!r} too many: {told_all}")
+    dataset_names = [field.name for field in index.fields]
+    both = f"the samples of {index.path} hold {', '.join(dataset_names)}, those of {source} {', '.join(names)}"
+    for name in (name for name in dataset_names if name not in names):
+        raise SourceError(f"{source}: has no field {name!r}: {both}")
+    for name in (name for name in names if name not in dataset_names):
+        raise SourceError(f"{source}: has a field {name!r} too many: {both}")
 
 
-def _fitted(field: Field, its: Field, path: str, source: str) -> Field:
-    """The dataset's field once it has a source's values too: with the classes that are new."""
+def _merge_field(field: Field, source_field: Field, path: str, source: str) -> Field:
+    """The field of the dataset with the classes of the source.
+
+    Raises:
+        SourceError: If the source field holds something else.
+    """
     if field.is_pixels:
-        # Of what size encoded images are will be known when they are read.
-        size = field.shape[:2] if field.encoded and its.encoded else its.shape[:2]
-        common_field(field, replace(its, shape=(*size, *its.shape[2:])), path, source)
+        # The sizes of encoded images are known only when they are read.
+        size = field.shape[:2] if field.encoded and source_field.encoded else source_field.shape[:2]
+        common_field(field, replace(source_field, shape=(*size, *source_field.shape[2:])), path, source)
         return field
-    if not field.handler.accepts(its):
-        raise SourceError(f"{source}: field {field.name!r} is {its.describe()}, in {path} it is {field.describe()}")
-    return replace(field, class_names=unite_classes(field.class_names, its.class_names))
+    if not field.handler.accepts(source_field):
+        raise SourceError(f"{source}: field {field.name!r} is {source_field.describe()}, in {path} it is {field.describe()}")
+    return replace(field, class_names=unite_classes(field.class_names, source_field.class_names))
 
 
-def _renumbered(
-    source: Source, others: Sequence[Field], wanted: dict[str, Field], labels: np.ndarray | None
+def _adapt_images(
+    source: Source, other_fields: Sequence[Field], dataset_fields: dict[str, Field], label_numbers: np.ndarray | None
 ) -> list[SourceImage]:
-    """The images of a source with the class numbers and dtypes of a dataset."""
-    numbers = [class_numbers(each.class_names, wanted[each.name].class_names) for each in others]
+    """The images of a source with the class numbers and dtypes of the dataset."""
+    targets = [dataset_fields[field.name] for field in other_fields]
+    numbers = [
+        class_numbers(field.class_names, target.class_names) for field, target in zip(other_fields, targets, strict=True)
+    ]
 
-    def value(place: int, found: Any) -> Any:
-        form = wanted[others[place].name]
-        if form.is_pixels:
-            return found
-        shaped = np.asarray(found).reshape(-1) if form.is_ragged and np.ndim(found) == 0 else np.asarray(found)
-        return form.handler.renumber(shaped, numbers[place]).astype(form.dtype, copy=False)
+    def adapt_value(position: int, value: Any) -> Any:
+        target = targets[position]
+        if target.is_pixels:
+            return value
+        array = np.asarray(value)
+        if target.is_ragged and array.ndim == 0:
+            array = array.reshape(-1)
+        return target.handler.renumber(array, numbers[position]).astype(target.dtype, copy=False)
 
-    def image(found: SourceImage) -> SourceImage:
-        if found.rejection is not None:
-            return found
-        label = found.label if labels is None or found.label < 0 else int(labels[found.label])
-        return found._replace(label=label, values=tuple(value(place, each) for place, each in enumerate(found.values)))
+    def adapt_image(image: SourceImage) -> SourceImage:
+        if image.rejection is not None:
+            return image
+        label = image.label if label_numbers is None or image.label < 0 else int(label_numbers[image.label])
+        return image._replace(label=label, values=tuple(adapt_value(i, value) for i, value in enumerate(image.values)))
 
-    return [image(each) for each in source.images]
+    return [adapt_image(image) for image in source.images]

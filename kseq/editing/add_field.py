@@ -5,47 +5,45 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import with_fields
 from kseq.editing.columns import Column, empty_column, with_values, without
 from kseq.editing.sample_lists import read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, SourceError
-from kseq.sources import cell_types as values
 from kseq.sources.assemble import number_classes
-from kseq.sources.cell_types import Rejection
+from kseq.sources.cell_types import Rejection, is_missing, parse_target
 from kseq.sources.column_roles import USUAL
+from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import LABEL, Field, check_field_name
 from kseq.storage.index import Index
 
 __all__ = ["AddFieldReport", "add_field"]
 
-_KINDS = ("text", "sample_weight")
-_PACKED = ("image", "mask", "boxes", "labels")
-_MOST_FLOAT, _MOST_WHOLE = float(np.finfo(np.float32).max), int(np.iinfo(np.int64).max)
-
 
 @dataclass(frozen=True)
 class AddFieldReport:
-    """What adding a field did.
+    """What `kseq.add_field` did.
 
     Attributes:
         path: The dataset's folder.
         field: The new field.
-        class_names: The classes of its numbers, if it has any.
-        given: How many samples have a value from the file.
-        defaulted: How many have the default.
-        replaced: Whether there was a field of this name.
+        class_names: The class name of each number of the field; empty if its numbers are not classes.
+        num_given: How many samples have a value from the file.
+        num_defaulted: How many samples have the default.
+        replaced: Whether the new field took the place of one of its name.
     """
 
     path: str
     field: Field
-    class_names: tuple[str, ...]
-    given: int
-    defaulted: int
+    class_names: tuple[str, ...] = dataclass_field(repr=False)
+    num_given: int
+    num_defaulted: int
     replaced: bool
 
 
@@ -92,7 +90,7 @@ def add_field(
             sources, and one of values, which are what `kseq.pack` makes of them as a target. Or
             an `.npy` array with a row for each sample id, dropped ones included: numbers, weights or class numbers.
         column: The column of the values; None for one that is called like the field, or the only one that is left.
-        kind: `"text"` or `"sample_weight"`, if it is to be that; None for numbers or labels, as the cells tell.
+        kind: `"text"`, `"sample_weight"`, `"numbers"` or `"multi_label"`; None for numbers or labels, as the cells tell.
         default: A cell for samples of which the file says nothing; None: each one that was not dropped needs a value.
         class_names: All classes of a label, in the order of their numbers; None for those found, in theirs.
         replace: The new field takes the place of one that is called so.
@@ -112,7 +110,7 @@ def add_field(
         replaced = _check_free(index, name, replace)
         is_array = os.fsdecode(file).lower().endswith(".npy")
         made = _from_array(index, os.fsdecode(file), asked) if is_array else _from_table(index, file, asked)
-        label_names = made.class_names if made.field.kind == "label" else None
+        label_names = made.class_names if made.field.is_label else None
         change.publish(
             f"add-field {name} ({made.field.kind}) from {os.path.basename(os.fsdecode(file))!r}",
             columns={**without(dict(index.columns), name), **made.column},
@@ -122,11 +120,14 @@ def add_field(
 
 
 def _check_together(asked: _Asked) -> None:
-    if asked.kind is not None and (asked.kind not in _KINDS or asked.name == "label"):
-        allowed = "none for the label" if asked.name == "label" else f"{', '.join(_KINDS)}, or none for numbers and labels"
-        raise ArgumentError(f"kind={asked.kind!r}: allowed is {allowed}; images, masks and boxes come by kseq pack")
+    kinds = [] if asked.name == "label" else [name for name, kind in KINDS.items() if kind.can_be_added and not kind.is_label]
+    if asked.kind is not None and asked.kind not in kinds:
+        allowed = " or ".join([", ".join(kinds), "None"]) if kinds else "None for the label"
+        raise ArgumentError(
+            f"{spelled('kind', asked.kind)}: allowed is {allowed}; images, masks and boxes come by {spelled_call('pack')}"
+        )
     if asked.class_names is not None and asked.name != "label":
-        raise ArgumentError(f"class_names: goes with the field 'label', found {asked.name!r}")
+        raise ArgumentError(f"{spelled('class_names')} goes with the field 'label', found {asked.name!r}")
 
 
 def _check_free(index: Index, name: str, replace: bool) -> bool:
@@ -134,10 +135,12 @@ def _check_free(index: Index, name: str, replace: bool) -> bool:
     found = next((each for each in index.fields if each.name == name), None)
     if found is None:
         return False
-    if found.kind in _PACKED:
-        raise ArgumentError(f"{index.path}: field {name!r} is {found.kind}, which comes by kseq pack alone: take another name")
+    if not found.handler.can_be_added:
+        raise ArgumentError(
+            f"{index.path}: field {name!r} is {found.kind}, which comes by {spelled_call('pack')} alone: take another name"
+        )
     if not replace:
-        raise ArgumentError(f"{index.path}: has a field {name!r} already (--replace takes its place)")
+        raise ArgumentError(f"{index.path}: has a field {name!r} already ({spelled('replace', True)} takes its place)")
     return True
 
 
@@ -146,7 +149,7 @@ def _fields(index: Index, field: Field) -> list[Field]:
     names = [each.name for each in index.fields]
     if field.name in names:
         return [field if each.name == field.name else each for each in index.fields]
-    place = 1 if field.kind == "label" else len(names)
+    place = 1 if field.is_label else len(names)
     return [*index.fields[:place], field, *index.fields[place:]]
 
 
@@ -157,20 +160,20 @@ def _from_table(index: Index, file: str | os.PathLike[str], asked: _Asked) -> _M
     if len(left) and not has_default:
         raise SourceError(
             f"{named.path}: says nothing of {len(left)} of {index.remaining.size} samples (the first is {left[0]}): every one "
-            "needs a value (--default gives one)"
+            f"needs a value ({spelled('default')} gives one)"
         )
     # The default last: it counts for what kind of column that is.
-    given = [asked.default if has_default and values.is_missing(cell) else cell for cell in cells]
+    given = [asked.default if has_default and is_missing(cell) else cell for cell in cells]
     field, class_names, found = _typed(asked, [*given, *([asked.default] if has_default else [])])
     for row, value in zip(named.rows, found, strict=False):
         if isinstance(value, Rejection):
             raise SourceError(f"{named.path}: row {row} {value}")
     if has_default and isinstance(found[-1], Rejection):
-        raise ArgumentError(f"default={asked.default!r}: {found[-1]}")
+        raise ArgumentError(f"{spelled('default', asked.default)}: {found[-1]}")
     all_ids = np.concatenate([named.ids, left])
     all_values = [*found[: len(cells)], *(found[-1:] * len(left))]
     column = with_values(empty_column(field, index.num_samples), field, all_ids, all_values)
-    defaulted = len(left) + sum(has_default and values.is_missing(cell) for cell in cells)
+    defaulted = len(left) + sum(has_default and is_missing(cell) for cell in cells)
     return _Made(field, class_names, column, len(all_ids) - defaulted, defaulted)
 
 
@@ -179,14 +182,13 @@ def _typed(asked: _Asked, cells: Sequence[Any]) -> tuple[Field, tuple[str, ...],
     if asked.name == "label":
         names, numbers = number_classes(cells, asked.class_names)
         return LABEL, names, list(numbers)
-    convert = {"text": values.parse_text, "sample_weight": values.parse_weights, None: values.parse_target}[asked.kind]
-    field, found = convert(asked.name, cells)
+    field, found = parse_target(asked.name, cells, asked.kind)
     return field, field.class_names, found
 
 
 def _from_array(index: Index, path: str, asked: _Asked) -> _Made:
-    if asked.column is not None or asked.default is not None or asked.kind == "text":
-        raise ArgumentError(f"{path}: an array has no columns, a value for every sample, and no text")
+    if asked.column is not None or asked.default is not None:
+        raise ArgumentError(f"{path}: an array has no columns, and a value for every sample")
     array = _load(path)
     if array.ndim < 1 or len(array) != index.num_samples or array.dtype.kind not in "biuf":
         raise SourceError(
@@ -196,19 +198,15 @@ def _from_array(index: Index, path: str, asked: _Asked) -> _Made:
     if asked.name == "label":
         names, column = _class_column(path, array, asked.class_names)
         return _Made(LABEL, names, {"label": column}, len(array), 0)
-    field = Field(asked.name, asked.kind or "numbers", False, *_number_form(path, array, asked.kind == "sample_weight"))
-    return _Made(field, (), {asked.name: np.asarray(array, field.dtype)}, len(array), 0)
-
-
-def _number_form(path: str, array: np.ndarray, is_weight: bool) -> tuple[str, tuple[int, ...]]:
-    """The dtype and the shape of one sample's numbers."""
-    is_float = array.dtype.kind == "f" or is_weight
-    least, most = (0 if is_weight else -_MOST_FLOAT, _MOST_FLOAT) if is_float else (-_MOST_WHOLE, _MOST_WHOLE)
-    # Where there is a NaN, neither holds.
-    if not (array.size and array.min() >= least and array.max() <= most) or (is_weight and array.ndim > 1):
-        what = "weights, one finite number of 0 or more for each" if is_weight else "finite numbers, at least one for each"
-        raise SourceError(f"{path}: is {array.dtype} {array.shape}, allowed are {what} sample")
-    return "<f4" if is_float else "<i8", array.shape[1:]
+    kind = KINDS[asked.kind or "numbers"]
+    try:
+        values = kind.from_array(array)
+    except NotImplementedError as error:
+        raise ArgumentError(f"{path}: {kind.name} comes from a table, not from an array") from error
+    except ValueError as error:
+        raise SourceError(f"{path}: is {array.dtype} {array.shape}, allowed are {error}") from error
+    field = Field(asked.name, kind.name, False, values.dtype.str, values.shape[1:])
+    return _Made(field, (), {asked.name: values}, len(array), 0)
 
 
 def _load(path: str) -> np.ndarray:

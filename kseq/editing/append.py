@@ -11,26 +11,26 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from kseq.arguments import absolute, instance
-from kseq.editing.adapt_source import AdaptedSource, fit
+from kseq.arguments import absolute, instance, spelled
+from kseq.editing.adapt_source import AdaptedSource, adapt_source
 from kseq.editing.columns import Piece, joined
 from kseq.editing.transaction import Transaction, begin_transaction, sweep
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.packing.build_shard import ShardTask
-from kseq.packing.open_source import opened_source, target_apart
-from kseq.packing.pack import ON_ERROR
+from kseq.packing.open_source import check_target_path, open_or_spool
 from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.progress import Progress
-from kseq.packing.resume_record import stamps_digest
-from kseq.packing.run import check_workers, run_tasks
-from kseq.packing.settings import ImageSettings
+from kseq.packing.resume_record import source_stamp
+from kseq.packing.run import check_run_arguments, run_tasks
+from kseq.packing.settings import parse_settings
 from kseq.sources.column_roles import Columns
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, column_schema
+from kseq.storage.index import Index
+from kseq.storage.index_schema import column_schema
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.shard_reader import ShardReader
@@ -43,17 +43,17 @@ class AppendReport:
     """What was appended; `packed + len(rejected) == found`.
 
     Attributes:
-        path: The dataset's folder.
-        found: Files that were found.
-        packed: Samples that came to the dataset.
-        rejected: The files that were left out, each with `path` (bytes, below the source folder) and `reason`.
-        known: How many of the samples were in the dataset already, byte for byte.
-        shards: New shards.
-        bytes: Their size.
-        seconds: How long it took.
-        new_classes: Names of the classes that are new; their numbers follow those that there were.
-        splits: Split name to the number of samples that came to it.
-        resumed: Shards that an earlier, unfinished run had made.
+        path: The folder of the dataset.
+        found: How many files were found.
+        packed: How many samples were appended.
+        rejected: The files that were left out, each with its path below the source folder and the reason.
+        known: How many of the appended samples the dataset had already, byte for byte.
+        shards: How many shards were appended.
+        bytes: The size of these shards together, in bytes.
+        seconds: How long appending took.
+        new_classes: The names of the classes that are new; their numbers follow those of the other classes.
+        splits: Split name to the number of samples that were appended to it.
+        resumed: How many of the shards an earlier, unfinished run had built.
     """
 
     path: str
@@ -70,7 +70,7 @@ class AppendReport:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Why files were left out, without what is of one file alone, and how many; the most frequent first."""
+        """Reason to the number of files that were left out for it, the most frequent first; details of single files are cut."""
         return count_reasons(self.rejected)
 
 
@@ -94,205 +94,230 @@ def append(
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> AppendReport:
-    """Pack more images into a dataset, as it was packed itself.
+    """Pack more images into a dataset, with the image settings that it was packed with.
 
-    New shards come beside those that there are, new sample ids after those that there are, in the splits that the source names
-    or `val` and `test` share out among the new samples, else in `train`. Samples hold the same fields as before. Classes go by
-    their names: those that there were keep their numbers, new ones follow.
+    The new samples lie in new shards and have new sample ids, after those of the dataset. They go to the splits that the source
+    names, to `val` and `test` by their shares, and else to `train`. They hold the same fields as the other samples. Classes are
+    matched by name: known classes keep their numbers, new ones follow.
 
-    A run that is killed leaves the dataset as it was. What it had made is used by the same run with `resume`, and removed by
-    any other change.
+    A run that is killed leaves the dataset as it was. The shards that it built are used by the same run with `resume`, and
+    removed by any other change.
 
     Args:
-        dataset: The dataset's folder.
-        source: A folder, a file, a pattern or an iterable: this and the arguments down to `on_error` are as in `kseq.pack`.
-        columns: Which columns of the source are what; None for the usual names. By its `group`, only new samples are held
+        dataset: The folder of the dataset.
+        source: A folder, a file, a pattern or an iterable. This argument and those down to `on_error` are as in `kseq.pack`.
+        columns: Which column of the source holds what; None for the usual names. `Columns.group` holds only new samples
             together.
-        source_format: What the source is.
-        root: The folder that the paths of a table are relative to.
-        follow_links: Follow links out of the folder of images, and links to folders.
-        val: Share of the new images for the split `val`.
-        test: The same for `test`.
+        source_format: The format of the source; None to choose by its name and content.
+        root: The folder that the paths of a table are relative to; None for the folder of the table.
+        follow_links: Follow links that lead out of the folder of images, and links to folders.
+        val: The share of the new images, in (0, 1), that goes to the split `val`; 0 for none.
+        test: The same for the split `test`.
         stratify: Take these shares of each class alike.
-        seed: Draws the splits.
-        on_error: `"skip"` or `"fail"`.
-        shard_bytes: About how large each new shard is; None for 256 MiB, or less for a small source.
-        workers: Processes; None for as many as there are cores, 0 to work in this one.
+        seed: Decides which images go to which split.
+        on_error: `"skip"` leaves broken images out and lists them, `"fail"` stops at the first.
+        shard_bytes: About how large each new shard is, in bytes; None for 256 MiB, or less for a small source.
+        workers: How many processes build shards; None for one for each core, 0 to build them in this process.
         executor: Builds the shards instead, see `kseq.pack`.
-        again: Take samples although all of them are in the dataset already.
+        again: Append the samples even if the dataset has all of them already.
         resume: Go on with the same run, which was killed.
         progress: Called now and then with how many images are done and how many there are.
 
+    Returns:
+        What was appended, and which files were left out and why.
+
     Raises:
-        ArgumentError: Where arguments have values that are not allowed, or do not go together, or all samples are in the
-            dataset already.
-        DatasetNotFoundError: Where there is no dataset.
-        DamagedError: Where the index's bytes have changed.
-        SourceError: Where the source holds other fields, or nothing that can be packed.
+        ArgumentError: If arguments have values that are not allowed, or do not go together, or the dataset has all samples
+            already.
+        DatasetNotFoundError: If there is no dataset.
+        DamagedError: If the bytes of the index have changed.
+        SourceError: If the source holds other fields, or nothing that can be packed.
         ImageError: At the first broken image, with `on_error="fail"`.
-        LockedError: Where another process changes the dataset.
-        WriteError: Where the disk refuses.
-        WorkerDiedError: Where a worker process was killed; what is whole stays, for `resume`.
+        LockedError: If another process changes the dataset.
+        WriteError: If the disk refuses to write.
+        WorkerDiedError: If worker processes die whatever they do, or memory runs out in this process. Finished shards stay, for
+            `resume`.
+
+    Example:
+        >>> kseq.append("flowers", "photos-of-june")
     """
     started = time.monotonic()
-    if on_error not in ON_ERROR:
-        raise ArgumentError(f"on_error={on_error!r}: allowed are {', '.join(ON_ERROR)}")
-    check_workers(workers, executor)
+    check_run_arguments(on_error, workers, executor)
+    columns = instance("columns", columns, Columns)
     if executor is not None:
         # Its workers may be in other folders.
         source, root = absolute(source), absolute(root)
-    wanted = instance("columns", columns, Columns)
+    fractions = {"val": val, "test": test}
     with ExitStack() as stack:
-        change = stack.enter_context(begin_transaction(target_apart(source, dataset), sweeps=not resume))
+        change = stack.enter_context(begin_transaction(check_target_path(source, dataset), sweeps=not resume))
         index = change.index
         index.check_digest()
-        opened = opened_source(source, index.path, source_format, wanted, root, None, follow_links=follow_links)
-        found = stack.enter_context(opened)
-        settings = ImageSettings.parse(index.settings, index.path)
+        opened_source = stack.enter_context(
+            open_or_spool(source, index.path, source_format, columns, root, None, follow_links=follow_links)
+        )
+        settings = parse_settings(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"
-        fitted = fit(found, name, index, settings)
-        fractions = {"val": val, "test": test}
-        plan = make_plan(fitted.source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
-        new = _NewShards(change, plan)
-        resumed = new.build(workers, executor, on_error == "fail", progress)
-        report = _publish(change, fitted, new, again, _said(name, fractions, seed))
-    return replace(report, resumed=resumed, seconds=time.monotonic() - started)
+        adapted = adapt_source(opened_source, name, index, settings)
+        plan = make_plan(adapted.source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
+        shards = _NewShards(change, plan)
+        num_resumed = shards.build(workers, executor, progress, stop_at_error=on_error == "fail")
+        report = _publish(change, adapted, shards, _describe(name, fractions, seed), again=again)
+    return replace(report, resumed=num_resumed, seconds=time.monotonic() - started)
 
 
-def _said(name: str, fractions: Mapping[str, float], seed: int) -> str:
+def _describe(name: str, fractions: Mapping[str, float], seed: int) -> str:
+    """The run in words, for the history of the dataset."""
     shares = [f"{split} {share:g}" for split, share in fractions.items() if share]
-    options = f" ({', '.join([*shares, f'seed {seed}'])})" if shares else ""
-    return f"append {os.path.basename(os.path.normpath(name))}{options}"
+    details = f" ({', '.join([*shares, f'seed {seed}'])})" if shares else ""
+    return f"append {os.path.basename(os.path.normpath(name))}{details}"
 
 
 class _NewShards:
-    """The shards of a plan, beside those of a dataset that it is appended to.
+    """The shards of a plan, in the folder of the dataset that they are appended to.
 
     Args:
         change: The change of the dataset.
         plan: What is to be appended.
+
+    Attributes:
+        plan: The plan, with a dataset id that only the same run on the same dataset has, if no file was written since.
+        first: The number in the file name of the first shard.
     """
 
     def __init__(self, change: Transaction, plan: Plan) -> None:
         self._index = change.index
         self.first = change.next_number()
-        # Found again only by the same run on the same dataset, and of files that were not written again since.
-        run = f"append {plan.dataset_id} {change.index.digest} {stamps_digest(plan.source).hex()}"
-        origin = xxhash.xxh3_128_hexdigest(run.encode())
-        self.plan = replace(plan, dataset_id=origin)
+        run = f"append {plan.dataset_id} {change.index.digest} {source_stamp(plan.source).hex()}"
+        self.plan = replace(plan, dataset_id=Digest(run.encode()).hexdigest())
 
-    def _path(self, place: int) -> str:
-        return os.path.join(self._index.path, shard_name(self.first + place))
+    def _path(self, number: int) -> str:
+        return os.path.join(self._index.path, shard_name(self.first + number))
 
-    def open(self, place: int) -> ShardReader:
-        """A shard by its place in the plan.
+    def open(self, number: int) -> ShardReader:
+        """Open a shard by its number in the plan.
 
         Raises:
-            KseqError: Where there is none, or another.
+            KseqError: If there is no such shard, or it belongs to another run.
         """
-        reader = ShardReader(self._path(place), self._index.stored_fields)
-        reader.check_origin(self.plan.dataset_id, place)
+        reader = ShardReader(self._path(number), self._index.stored_fields)
+        reader.check_origin(self.plan.dataset_id, number)
         return reader
 
-    def each(self) -> Iterator[ShardReader]:
-        """All of them."""
-        return (self.open(place) for place in range(self.plan.num_shards))
+    def open_all(self) -> Iterator[ShardReader]:
+        return (self.open(number) for number in range(self.plan.num_shards))
 
     def build(
-        self, workers: int | None, executor: Executor | None, stop_at_error: bool, call: Callable[[int, int], None] | None
+        self,
+        workers: int | None,
+        executor: Executor | None,
+        progress: Callable[[int, int], None] | None,
+        *,
+        stop_at_error: bool,
     ) -> int:
-        """Build those that are not there yet; how many are."""
+        """Build the shards that are not there yet. Returns how many are there."""
         plan = self.plan
-        there = [place for place in range(plan.num_shards) if self._is_there(place)]
+        finished = {number for number in range(plan.num_shards) if self._is_finished(number)}
         tasks = [
-            ShardTask.of(plan, place, self._path(place), stop_at_error=stop_at_error)
-            for place in range(plan.num_shards)
-            if place not in there
+            ShardTask.of(plan, number, self._path(number), stop_at_error=stop_at_error)
+            for number in range(plan.num_shards)
+            if number not in finished
         ]
-        done = sum(len(plan.shard_images(place)) for place in there)
-        # What lies beside the shards of the dataset does not go into these either.
+        # Fields that lie beside the shards of the dataset do not go into these shards either.
         tasks = [replace(task, fields=self._index.stored_fields) for task in tasks]
-        run_tasks(tasks, workers, executor, Progress(done, len(plan.source.images), call))
-        return len(there)
+        num_done = sum(len(plan.shard_images(number)) for number in finished)
+        run_tasks(tasks, workers, executor, Progress(num_done, len(plan.source.images), progress))
+        return len(finished)
 
-    def _is_there(self, place: int) -> bool:
+    def _is_finished(self, number: int) -> bool:
         try:
-            self.open(place)
+            self.open(number)
         except KseqError:
             return False
         return True
 
 
-def _outcome(index: Index, new: _NewShards, again: bool, said: str) -> tuple[PackResult, int]:
-    """What the new shards hold, and how many of their samples are in the dataset already."""
-    try:
-        outcome = read_pack_result(new.plan, new.open, new.first)
-        known = _count_known(index, new)
-        if known == len(outcome.packed) and not again:
-            raise ArgumentError(f"{said}: all {known} samples are in {index.path} already (--again takes them once more)")
-    except (ArgumentError, SourceError):
-        # There is nothing to go on with.
-        sweep(index.path)
-        raise
-    return outcome, known
-
-
-def _publish(change: Transaction, fitted: AdaptedSource, new: _NewShards, again: bool, said: str) -> AppendReport:
-    """Publish the index that names the new shards too."""
+def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, description: str, *, again: bool) -> AppendReport:
+    """Publish an index that names the new shards too."""
     index = change.index
-    outcome, known = _outcome(index, new, again, said)
-    added = {name: (ids + index.num_samples).astype("<u8") for name, ids in outcome.splits().items()}
+    result, num_known = _read_result(index, shards, description, again=again)
+    new_ids = {name: (positions + index.num_samples).astype("<u8") for name, positions in result.splits().items()}
     none = np.empty(0, "<u8")
     change.publish(
-        f"{said}: {len(outcome.packed)} samples",
-        fields=_fields(index, fitted.fields, outcome),
-        stored_fields=_fields(index, index.stored_fields, outcome, fitted.fields),
-        class_names=fitted.source.class_names,
-        shards=[*index.contents().shards, *outcome.entries],
-        splits={**index.splits, **{name: np.concatenate([index.splits.get(name, none), ids]) for name, ids in added.items()}},
-        rejected=[*index.rejected(), *outcome.rejected],
-        columns=_columns(index, fitted, new, outcome),
+        f"{description}: {len(result.packed)} samples",
+        fields=_fields(index, adapted.fields, result),
+        stored_fields=_fields(index, index.stored_fields, result, adapted.fields),
+        class_names=adapted.source.class_names,
+        shards=[*index.contents().shards, *result.entries],
+        splits={
+            **index.splits,
+            **{name: np.concatenate([index.splits.get(name, none), ids]) for name, ids in new_ids.items()},
+        },
+        rejected=[*index.rejected(), *result.rejected],
+        columns=_columns(index, adapted, shards, result),
     )
     return AppendReport(
         path=index.path,
-        found=len(fitted.source.images),
-        packed=len(outcome.packed),
-        rejected=outcome.rejected,
-        known=known,
-        shards=len(outcome.entries),
-        bytes=sum(each.num_bytes for each in outcome.entries),
+        found=len(adapted.source.images),
+        packed=len(result.packed),
+        rejected=result.rejected,
+        known=num_known,
+        shards=len(result.entries),
+        bytes=sum(entry.num_bytes for entry in result.entries),
         seconds=0.0,
-        new_classes=tuple(fitted.source.class_names[len(index.class_names) :]),
-        splits={name: len(ids) for name, ids in added.items()},
+        new_classes=tuple(adapted.source.class_names[len(index.class_names) :]),
+        splits={name: len(ids) for name, ids in new_ids.items()},
     )
 
 
-def _fields(index: Index, fields: Sequence[Field], outcome: PackResult, named: Sequence[Field] = ()) -> tuple[Field, ...]:
-    """Fields of the dataset where images may differ in size now, with the classes of others of the same names."""
-    new = {each.name: each for each in outcome.fields}
-    classes = {each.name: each.class_names for each in named}
-    common = (
-        common_field(each, new[each.name], index.path, outcome.plan.source.root) if each.is_pixels else each for each in fields
-    )
-    return tuple(replace(each, class_names=classes.get(each.name, each.class_names)) for each in common)
+def _read_result(index: Index, shards: _NewShards, description: str, *, again: bool) -> tuple[PackResult, int]:
+    """What the new shards hold, and how many of their samples the dataset has already."""
+    try:
+        result = read_pack_result(shards.plan, shards.open, shards.first)
+        num_known = _count_known(index, shards)
+        if num_known == len(result.packed) and not again:
+            raise ArgumentError(
+                f"{description}: all {num_known} samples are in {index.path} already "
+                f"({spelled('again', True)} appends them once more)"
+            )
+    except (ArgumentError, SourceError):
+        # Nothing is left that could be resumed.
+        sweep(index.path)
+        raise
+    return result, num_known
 
 
-def _columns(index: Index, fitted: AdaptedSource, new: _NewShards, outcome: PackResult) -> dict[str, np.ndarray]:
-    """The columns, with the values of the new samples: as their shards hold them, or as the source has them."""
+def _fields(index: Index, fields: Sequence[Field], result: PackResult, with_classes: Sequence[Field] = ()) -> tuple[Field, ...]:
+    """Fields of the dataset with the new samples: image sizes may differ now, and classes may be new.
+
+    Args:
+        index: The index of the dataset.
+        fields: The fields of the dataset.
+        result: The new samples.
+        with_classes: Fields of the same names, which have the new classes.
+    """
+    new_fields = {each.name: each for each in result.fields}
+    classes = {each.name: each.class_names for each in with_classes}
+    source = result.plan.source.root
+    merged = (common_field(each, new_fields[each.name], index.path, source) if each.is_pixels else each for each in fields)
+    return tuple(replace(each, class_names=classes.get(each.name, each.class_names)) for each in merged)
+
+
+def _columns(index: Index, adapted: AdaptedSource, shards: _NewShards, result: PackResult) -> dict[str, np.ndarray]:
+    """The columns of the index with the values of the new samples, from the new shards or from the source."""
     columns: dict[str, np.ndarray] = {}
-    for each in fitted.fields:
+    for each in adapted.fields:
         if any(name in index.columns for name in column_schema(each, index.num_samples)):
             old = Piece(index.path, index.columns.__getitem__)
-            if each.name in fitted.beside:
-                arrays = _arrays(each, fitted.values(each, outcome.packed))
-                more = [Piece(outcome.plan.source.root, arrays.__getitem__)]
+            if each.name in adapted.beside:
+                arrays = _column_arrays(each, adapted.values(each, result.packed))
+                new = [Piece(result.plan.source.root, arrays.__getitem__)]
             else:
-                more = [Piece(reader.path, reader.array) for reader in new.each()]
-            columns |= joined(each, [old, *more])
+                new = [Piece(reader.path, reader.array) for reader in shards.open_all()]
+            columns |= joined(each, [old, *new])
     return columns
 
 
-def _arrays(field: Field, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+def _column_arrays(field: Field, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The values of some samples as the arrays of a column."""
     if not field.is_ragged:
         return {field.name: np.stack(values)}
@@ -300,15 +325,17 @@ def _arrays(field: Field, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]
     return {f"{field.name}/values": np.concatenate(values), f"{field.name}/offsets": offsets}
 
 
-def _count_known(index: Index, new: _NewShards) -> int:
-    """How many new samples are in the dataset already, by the checksums of their stored bytes."""
-    new_ones, counts = np.unique(np.concatenate([each.array("checksum") for each in new.each()]), return_counts=True)
-    is_known = np.zeros(len(new_ones), bool)
+def _count_known(index: Index, shards: _NewShards) -> int:
+    """How many of the new samples the dataset has already, by the checksums of their stored bytes."""
+    new_checksums, counts = np.unique(
+        np.concatenate([reader.array("checksum") for reader in shards.open_all()]), return_counts=True
+    )
+    is_known = np.zeros(len(new_checksums), bool)
     bounds = np.searchsorted(index.dropped, index.starts)
-    for place in range(index.num_shards):
-        reader = ShardReader(index.shard_path(place), index.stored_fields, index.entry(place))
-        dropped = index.dropped[bounds[place] : bounds[place + 1]].astype(np.int64) - index.starts[place]
-        there = np.delete(reader.array("checksum"), dropped)
-        places = np.minimum(np.searchsorted(new_ones, there), len(new_ones) - 1)
-        is_known[places[new_ones[places] == there]] = True
+    for number in range(index.num_shards):
+        reader = ShardReader(index.shard_path(number), index.stored_fields, index.entry(number))
+        dropped_rows = index.dropped[bounds[number] : bounds[number + 1]].astype(np.int64) - index.starts[number]
+        checksums = np.delete(reader.array("checksum"), dropped_rows)
+        candidates = np.minimum(np.searchsorted(new_checksums, checksums), len(new_checksums) - 1)
+        is_known[candidates[new_checksums[candidates] == checksums]] = True
     return int(counts[is_known].sum())

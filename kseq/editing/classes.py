@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.cell_types import parse_class_name
 from kseq.storage.compatibility import dataset_classes
@@ -102,7 +103,7 @@ class ClassNumbers:
                 raise SourceError(f"{name} is no class number, allowed are 0 to {len(self.names) - 1}")
             return int(name)
         if not self._add:
-            raise SourceError(f"{no_class(self.names, name)} (--add-classes makes new ones)")
+            raise SourceError(f"{no_class(self.names, name)} ({spelled('add_classes', True)} makes new ones)")
         self._numbers[name] = len(self.names)
         self.names.append(name)
         return self._numbers[name]

@@ -15,7 +15,8 @@ from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.compatibility import row_layouts
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
-from kseq.storage.layout import INDEX_NAME, ShardEntry, shard_name
+from kseq.storage.layout import INDEX_NAME, shard_name
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
 
@@ -28,30 +29,30 @@ _MOST_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class CompactReport:
-    """What a compaction did.
+    """What `kseq.compact` did.
 
     Attributes:
         path: The dataset's folder.
-        samples: Samples in the dataset.
-        removed: Dropped samples that are gone.
-        folded: The fields that lay beside the shards, wholly or in place of what those held, and lie in them now.
-        shards: Shards in the dataset.
-        rewritten: How many of them are new.
-        bytes_before: Size of all shards and the index, in bytes, before.
-        bytes: The same, now.
-        kept_bytes: Size of what stays on the disk besides, until the next change, for `undo`.
+        num_samples: How many samples the dataset has.
+        num_removed: How many dropped samples were removed.
+        folded_fields: The fields that lay beside the shards, wholly or in part, and lie in the shards now.
+        num_shards: How many shards the dataset has.
+        num_rewritten: How many of the shards are new.
+        num_bytes: The size of all shards and the index, in bytes.
+        num_bytes_before: What that size was before.
+        num_bytes_kept: The size of the old shards that stay on the disk until the next change, for `kseq.undo`, in bytes.
         seconds: How long it took.
     """
 
     path: str
-    samples: int
-    removed: int
-    folded: tuple[str, ...]
-    shards: int
-    rewritten: int
-    bytes_before: int
-    bytes: int
-    kept_bytes: int
+    num_samples: int
+    num_removed: int
+    folded_fields: tuple[str, ...]
+    num_shards: int
+    num_rewritten: int
+    num_bytes: int
+    num_bytes_before: int
+    num_bytes_kept: int
     seconds: float
 
 
@@ -88,14 +89,14 @@ def compact(
     old = [each.num_bytes for place, each in enumerate(index.contents().shards) if place not in work.staying]
     return CompactReport(
         path=index.path,
-        samples=now.num_samples,
-        removed=len(index.dropped),
-        folded=folded,
-        shards=now.num_shards,
-        rewritten=now.num_shards - len(work.staying),
-        bytes_before=before,
-        bytes=_num_bytes(now),
-        kept_bytes=sum(old) if undo else 0,
+        num_samples=now.num_samples,
+        num_removed=len(index.dropped),
+        folded_fields=folded,
+        num_shards=now.num_shards,
+        num_rewritten=now.num_shards - len(work.staying),
+        num_bytes=_num_bytes(now),
+        num_bytes_before=before,
+        num_bytes_kept=sum(old) if undo else 0,
         seconds=time.monotonic() - started,
     )
 

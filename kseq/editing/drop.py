@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.editing.sample_lists import find_sources, read_sample_list
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -23,29 +24,30 @@ __all__ = ["DropReport", "drop"]
 
 @dataclass(frozen=True)
 class DropReport:
-    """What `drop` did.
+    """What `kseq.drop` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The line for the history; None where nothing was left to drop, so that nothing was changed.
-        dropped: How many samples were dropped.
-        already: How many of those that were asked for had been dropped before.
-        unknown: How many names were passed over, since no sample has them.
-        class_names: The class of each label number.
-        before: How many samples each split had, and of each class.
-        after: How many it has.
-        classes: How many were dropped of each class; nothing where samples have no label.
+        change: The line that the dataset's history has of it; None if all the samples had been dropped before, so that nothing
+            was changed.
+        class_names: The class name of each label number.
+        before: How many samples each split had, and how many of each class.
+        after: How many samples each split has, and how many of each class.
+        num_dropped: How many samples were dropped.
+        num_dropped_by_class: How many samples of each class were dropped; empty if samples have no label.
+        num_dropped_before: How many of the samples asked for had been dropped before.
+        num_unknown: How many sources were passed over, since no sample has them.
     """
 
     path: str
     change: str | None
-    dropped: int
-    already: int
-    unknown: int
     class_names: tuple[str, ...] = field(repr=False)
     before: SplitCounts
     after: SplitCounts
-    classes: list[int]
+    num_dropped: int
+    num_dropped_by_class: list[int] = field(repr=False)
+    num_dropped_before: int
+    num_unknown: int
 
 
 def drop(
@@ -89,9 +91,11 @@ def drop(
     given = {"ids": ids, "where": where, "sources": sources, "rejected_by": rejected_by}
     ways = [name for name, value in given.items() if value is not None]
     if len(ways) != 1:
-        raise ArgumentError(f"{', '.join(ways) or 'nothing'} given: allowed is one of {', '.join(given)}")
+        raise ArgumentError(
+            f"{' and '.join(map(spelled, ways)) or 'nothing is'} given: give one of {', '.join(map(spelled, given))}"
+        )
     if isinstance(sources, (str, bytes)):
-        raise ArgumentError(f"sources={sources!r}: allowed are several, in a list")
+        raise ArgumentError(f"{spelled('sources', sources)}: allowed is a list of sources")
     with begin_transaction(dataset) as change:
         index, unknown = change.index, 0
         conditions: Mapping[str, Any] = {}
@@ -123,8 +127,17 @@ def drop(
             change.publish(said, splits=splits, dropped=np.flatnonzero(gone).view("<u8"))
             after = count_splits(index, splits, labels)
         classes = [] if labels is None else np.bincount(labels[new], minlength=len(index.class_names)).tolist()
-        already = len(chosen) - len(new)
-        return DropReport(index.path, said, len(new), already, unknown, index.class_names, before, after, classes)
+        return DropReport(
+            path=index.path,
+            change=said,
+            class_names=index.class_names,
+            before=before,
+            after=after,
+            num_dropped=len(new),
+            num_dropped_by_class=classes,
+            num_dropped_before=len(chosen) - len(new),
+            num_unknown=unknown,
+        )
 
 
 def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
@@ -132,9 +145,9 @@ def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
     try:
         asked = np.asarray(ids if isinstance(ids, (np.ndarray, range)) else list(ids))
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"ids={ids!r}: allowed are whole numbers in one dimension") from error
+        raise ArgumentError(f"{spelled('ids', ids)}: allowed are whole numbers in one dimension") from error
     if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-        raise ArgumentError(f"ids are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
+        raise ArgumentError(f"{spelled('ids')} are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
     wrong = asked[(asked < 0) | (asked >= index.num_samples)]
     if wrong.size:
         raise OutOfRangeError(f"{index.path}: sample {wrong[0]} is not in [0, {index.num_samples})")
@@ -145,7 +158,8 @@ def _matching(index: Index, where: Mapping[str, Any] | Sequence[str]) -> tuple[n
     """The sample ids for which all conditions hold, of those that were not dropped; and the conditions, by field."""
     if not isinstance(where, (Mapping, list, tuple)) or not where:
         raise ArgumentError(
-            f"where={where!r}: allowed are names of fields, each with a condition, or a list of conditions such as 'height>0.5'"
+            f"{spelled('where', where)}: allowed are names of fields, each with a condition, or a list of conditions such as "
+            "'height>0.5'"
         )
     with ShardDataset(index.path) as dataset:
         conditions = where if isinstance(where, Mapping) else parse_conditions(where, dataset.fields, dataset.class_names)

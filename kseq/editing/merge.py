@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import xxhash
 
-from kseq.arguments import path_text
+from kseq.arguments import path_text, spelled, spelled_call
 from kseq.editing.columns import Piece, joined
 from kseq.errors import ArgumentError, DamagedError, FormatError, KseqError, ReadError, WriteError
 from kseq.storage.atomic import link_or_copy
+from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import (
     check_same_names,
     class_numbers,
@@ -23,9 +23,12 @@ from kseq.storage.compatibility import (
     unite_classes,
 )
 from kseq.storage.fields import Field
-from kseq.storage.index import Contents, Index, column_schema, write_index
-from kseq.storage.layout import INDEX_NAME, ShardEntry, shard_name
+from kseq.storage.index import Contents, Index
+from kseq.storage.index_schema import column_schema
+from kseq.storage.index_writer import write_index
+from kseq.storage.layout import INDEX_NAME, shard_name
 from kseq.storage.output_folder import check_apart, new_folder
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["MergeReport", "merge"]
@@ -33,25 +36,25 @@ __all__ = ["MergeReport", "merge"]
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge made.
+    """What `kseq.merge` made.
 
     Attributes:
         path: The new dataset's folder.
-        samples: Samples in it, those that were dropped left out.
-        shards: Shards in it.
-        linked: How many of them are second names of the other datasets' files; the others are copies.
-        bytes: Size of all its files, in bytes.
-        class_names: The class of each label number.
+        num_samples: How many samples the new dataset has, without dropped samples.
+        num_shards: How many shards it has.
+        num_linked: How many of the shards are hard links to files of the merged datasets; the others are copies.
+        num_bytes: The size of all its files, in bytes.
+        class_names: The class name of each label number.
         splits: Split name to the number of its samples.
         seconds: How long it took.
     """
 
     path: str
-    samples: int
-    shards: int
-    linked: int
-    bytes: int
-    class_names: tuple[str, ...]
+    num_samples: int
+    num_shards: int
+    num_linked: int
+    num_bytes: int
+    class_names: tuple[str, ...] = field(repr=False)
     splits: dict[str, int]
     seconds: float
 
@@ -84,7 +87,7 @@ def merge(
     """
     started = time.monotonic()
     if isinstance(datasets, (str, bytes, os.PathLike)) or not isinstance(datasets, Sequence) or len(datasets) < 2:
-        raise ArgumentError(f"datasets={datasets!r}: allowed are the folders of at least two")
+        raise ArgumentError(f"{spelled('datasets', datasets)}: allowed are the folders of at least two")
     target = path_text("out", out)
     indexes = [Index.open(path_text("datasets", each)) for each in datasets]
     _check_each(indexes, target)
@@ -94,10 +97,10 @@ def merge(
         write_index(folder, contents)
     return MergeReport(
         path=target,
-        samples=contents.num_samples - len(contents.dropped),
-        shards=len(contents.shards),
-        linked=linked,
-        bytes=sum(each.num_bytes for each in contents.shards) + os.path.getsize(os.path.join(target, INDEX_NAME)),
+        num_samples=contents.num_samples - len(contents.dropped),
+        num_shards=len(contents.shards),
+        num_linked=linked,
+        num_bytes=sum(each.num_bytes for each in contents.shards) + os.path.getsize(os.path.join(target, INDEX_NAME)),
         class_names=tuple(contents.class_names),
         splits={name: len(ids) for name, ids in contents.splits.items()},
         seconds=time.monotonic() - started,
@@ -128,7 +131,7 @@ def _united(indexes: Sequence[Index]) -> Contents:
     }
     entries = [each.entry(place) for each in indexes for place in range(each.num_shards)]
     return Contents(
-        dataset_id=xxhash.xxh3_128_hexdigest(b"".join(bytes.fromhex(each.digest) for each in indexes)),
+        dataset_id=Digest(b"".join(bytes.fromhex(each.digest) for each in indexes)).hexdigest(),
         fields=fields,
         class_names=classes,
         shards=[replace(entry, number=number) for number, entry in enumerate(entries)],
@@ -170,7 +173,7 @@ def _check_stored(first: Index, other: Index) -> None:
         for name in (name for name in others if name not in names):
             raise ArgumentError(
                 f"{lacking.path}: field {name!r} lies beside its shards, in {having.path} in them: "
-                f"kseq compact {lacking.path} brings it into them"
+                f"{spelled_call('compact', lacking.path)} brings it into them"
             )
     raise ArgumentError(
         f"{other.path}: its shards hold {', '.join(its)}, those of {first.path} {', '.join(mine)}, allowed is the same order"

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,36 +20,42 @@ from kseq.sources.cell_types import parse_list
 from kseq.sources.column_roles import USUAL
 from kseq.storage.fields import Field
 
-__all__ = ["Move", "RelabelReport", "relabel"]
+__all__ = ["LabelChange", "RelabelReport", "relabel"]
 
 
-class Move(NamedTuple):
-    """How many samples went from one class to another; of several labels, the names with `|` between them."""
+class LabelChange(NamedTuple):
+    """How many samples went from one class to another.
+
+    Attributes:
+        before: The class name before; in a field of several labels, the names of all of them with `|` between them.
+        after: The class name now, in the same form.
+        num_samples: How many samples changed so.
+    """
 
     before: str
-    now: str
-    samples: int
+    after: str
+    num_samples: int
 
 
 @dataclass(frozen=True)
 class RelabelReport:
-    """What a relabelling did.
+    """What `kseq.relabel` did.
 
     Attributes:
         path: The dataset's folder.
-        field: The field that has other labels now.
-        named: How many samples the file names.
-        changed: How many of them had another label before.
-        added: The classes that it made.
-        moves: From which class to which, the most samples first.
+        field: The name of the field that has other labels now.
+        new_class_names: The classes that were added.
+        num_named: How many samples the file names.
+        num_changed: How many of them had another label before.
+        label_changes: From which class to which samples went, the change of the most samples first.
     """
 
     path: str
     field: str
-    named: int
-    changed: int
-    added: tuple[str, ...]
-    moves: list[Move]
+    new_class_names: tuple[str, ...]
+    num_named: int
+    num_changed: int
+    label_changes: list[LabelChange] = dataclass_field(repr=False)
 
 
 def relabel(
@@ -91,15 +98,16 @@ def relabel(
         before = rows_of(now, found, named.ids)
         _check_boxes(found, named.path, named.rows, before, values)
         differ = [place for place, (old, new) in enumerate(zip(before, values, strict=True)) if not np.array_equal(old, new)]
-        moves = Counter((_told(classes, before[place]), _told(classes, values[place])) for place in differ)
+        counts = Counter((_told(classes, before[place]), _told(classes, values[place])) for place in differ)
         added = tuple(classes.names[len(class_names(index, found)) :])
         if differ:
             made = with_values(now, found, named.ids[differ], [values[place] for place in differ])
             columns = {**without(dict(index.columns), field), **made}
             news = with_class_names(index, found, classes.names) if added else {}
             change.publish(_said(field, len(differ), added, named.path), columns=columns, **news)
-        moved = [Move(old, new, count) for (old, new), count in sorted(moves.items(), key=lambda each: (-each[1], each[0]))]
-        return RelabelReport(change.folder, field, len(named.ids), len(differ), added, moved)
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        changes = [LabelChange(old, new, count) for (old, new), count in ordered]
+        return RelabelReport(change.folder, field, added, len(named.ids), len(differ), changes)
 
 
 def _value(field: Field, classes: ClassNumbers, cell: Any, place: str) -> np.ndarray:

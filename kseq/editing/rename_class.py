@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
+from kseq.arguments import spelled, spelled_call
 from kseq.editing.classes import class_field, class_names, no_class, with_class_names
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
@@ -15,19 +17,19 @@ __all__ = ["RenameClassReport", "rename_class"]
 
 @dataclass(frozen=True)
 class RenameClassReport:
-    """What a renaming did.
+    """What `kseq.rename_class` did.
 
     Attributes:
         path: The dataset's folder.
-        field: The field that the class is of.
-        number: The class's number, which stays.
-        class_names: The classes of the field now.
+        field: The name of the field that the class belongs to.
+        class_names: The class name of each number of the field now.
+        class_number: The number of the class, which stays the same.
     """
 
     path: str
     field: str
-    number: int
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = dataclass_field(repr=False)
+    class_number: int
 
 
 def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: str = "label") -> RenameClassReport:
@@ -51,11 +53,15 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
         if old not in names:
             raise ArgumentError(f"{change.folder}: {field}: {no_class(names, old)}")
         if new in names:
-            raise ArgumentError(f"{change.folder}: {field}: there is a class {new!r} already: kseq relabel makes one of two")
+            raise ArgumentError(
+                f"{change.folder}: {field}: there is a class {new!r} already: {spelled_call('relabel')} makes one of two"
+            )
         if parse_class_name(new) != new:
-            raise ArgumentError(f"new={new!r}: allowed is a name that is not empty, not 'nan', with no space at its ends")
+            raise ArgumentError(
+                f"{spelled('new', new)}: allowed is a name that is not empty, not 'nan', with no space at its ends"
+            )
         number = names.index(old)
         renamed = (*names[:number], new, *names[number + 1 :])
         said = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
         change.publish(said, **with_class_names(change.index, found, renamed))
-        return RenameClassReport(change.folder, field, number, renamed)
+        return RenameClassReport(change.folder, field, renamed, number)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.reading.shard_cache import ShardCache
 from kseq.sources.column_roles import USUAL
@@ -199,12 +200,12 @@ def _find_sources(
         if given is not None and given[place] in candidates:
             number = given[place]
         elif given is not None or len(candidates) > 1 or not (candidates or (missing_ok and name)):
-            raise SourceError(_why_not(path, read, place, candidates, None if given is None else given[place]))
+            raise SourceError(_why_not(index, path, read, place, candidates, None if given is None else given[place]))
         ids.append(number)
     return ids
 
 
-def _why_not(path: str, read: _Names, place: int, candidates: Sequence[int], given: int | None) -> str:
+def _why_not(index: Index, path: str, read: _Names, place: int, candidates: Sequence[int], given: int | None) -> str:
     """What is wrong with a row that names a source."""
     assert read.sources is not None
     found = f"{path}: row {read.rows[place]}: {read.sources[place]!r}"
@@ -212,7 +213,8 @@ def _why_not(path: str, read: _Names, place: int, candidates: Sequence[int], giv
         return f"{found} is not the source of sample {given}, which the row names beside it"
     if candidates:
         return f"{found} is the source of several samples ({candidates[0]}, {candidates[1]}): name them by id"
-    return f"{found} is the source of no sample (kseq info --samples lists them)"
+    first = next(iter(ShardCache((index,)).each("source/bytes", "source/offsets")), b"")
+    return f"{found} is the source of no sample, sources are such as {os.fsdecode(first)!r}"
 
 
 def _as_name(value: Any) -> bytes:
@@ -262,6 +264,7 @@ def read_cells(
     if found is None:
         others = ", ".join(named.columns) or "none beside that of the samples"
         raise SourceError(
-            f"{named.path}: which column has the values? (--column) No column is called {usual[0]}; there is {others}"
+            f"{named.path}: which column has the values? No column is called {usual[0]}, there is {others}: name it by "
+            f"{spelled('column')}"
         )
     return named, named.columns[found]

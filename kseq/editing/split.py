@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import whole
+from kseq.arguments import spelled, whole
 from kseq.editing.sample_lists import read_sample_list
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
@@ -26,7 +26,8 @@ from kseq.ordering.stratified import check_fractions, draw_folds, draw_splits
 from kseq.reading.groups import read_groups, units_of
 from kseq.reading.label_counts import SplitCounts, count_splits, read_labels
 from kseq.sources.base import SPLITS
-from kseq.storage.index import Index, check_split_name
+from kseq.storage.index import Index
+from kseq.storage.index_schema import check_split_name
 
 __all__ = ["SplitReport", "split"]
 
@@ -38,16 +39,16 @@ _FOLD = re.compile(r"fold[0-9]+-(train|val)")
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What `split` did.
+    """What `kseq.split` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The line for the history.
-        class_names: The class of each label number.
-        before: How many samples each split had, and of each class.
-        after: How many it has.
-        unused: Samples that were not dropped, and are in no split.
-        dropped: Samples that were named by a list, but left out, since they were dropped before.
+        change: The line that the dataset's history has of it.
+        class_names: The class name of each label number.
+        before: How many samples each split had, and how many of each class.
+        after: How many samples each split has, and how many of each class.
+        num_unused: How many samples were not dropped, and are in no split.
+        num_dropped: How many samples a list named that were left out, since they had been dropped.
     """
 
     path: str
@@ -55,8 +56,8 @@ class SplitReport:
     class_names: tuple[str, ...] = field(repr=False)
     before: SplitCounts
     after: SplitCounts
-    unused: int
-    dropped: int
+    num_unused: int
+    num_dropped: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ class _Asked:
 
     def __post_init__(self) -> None:
         if self.val is None and self.test is None and self.folds is None and not self.lists:
-            raise ArgumentError("nothing is to be split: give val, test, folds or lists")
+            raise ArgumentError(
+                f"nothing is to be split: give {', '.join(map(spelled, ('val', 'test', 'folds')))} or {spelled('lists')}"
+            )
         check_fractions(self.fractions)
         whole("seed", self.seed)
         if self.folds is not None and self.folds != 0:
@@ -84,9 +87,9 @@ class _Asked:
             if usual != name:
                 raise ArgumentError(f"split name {name!r}: allowed is {usual!r}, which is what it means")
             if getattr(self, name, None) is not None and name in _PLACES:
-                raise ArgumentError(f"{name}={getattr(self, name)}: {name} is listed as well, allowed is one of the two")
+                raise ArgumentError(f"{spelled(name, getattr(self, name))}: {name} is listed as well, give one of the two")
             if self.folds is not None and _FOLD.fullmatch(name):
-                raise ArgumentError(f"folds={self.folds}: {name} is listed as well, allowed is one of the two")
+                raise ArgumentError(f"{spelled('folds', self.folds)}: {name} is listed as well, give one of the two")
 
     @property
     def fractions(self) -> dict[str, float]:
@@ -161,7 +164,8 @@ def split(
         labels = read_labels(index)
         if stratify and labels is None:
             raise ArgumentError(
-                f"{index.path}: stratify=True: has no label, its fields are {', '.join(each.name for each in index.fields)}"
+                f"{index.path}: {spelled('stratify', True)}: has no label, its fields are "
+                f"{', '.join(field.name for field in index.fields)}: give {spelled('stratify', False)}"
             )
         if stratify is None:
             asked = replace(asked, stratify=labels is not None)
@@ -177,7 +181,7 @@ def _paths(lists: Any) -> dict[str, str]:
     try:
         return {str(name): os.fsdecode(path) for name, path in lists.items()}
     except (AttributeError, TypeError) as error:
-        raise ArgumentError(f"lists={lists!r}: allowed are names of splits, each with a path") from error
+        raise ArgumentError(f"{spelled('lists', lists)}: allowed are names of splits, each with a path") from error
 
 
 def _read_lists(index: Index, files: Mapping[str, str]) -> tuple[dict[str, np.ndarray], int]:
@@ -277,8 +281,9 @@ class _Drawing:
             one, other = int(firsts[units[wrong[0]]]), int(wrong[0])
             names = list(_PLACES)
             raise ArgumentError(
-                f"{self._index.path}: group={self._asked.group!r}: samples {ids[one]} ({names[its[one]]}) and {ids[other]} "
-                f"({names[its[other]]}) are of one group, but in splits that are listed or stay: allowed is one for both"
+                f"{self._index.path}: {spelled('group', self._asked.group)}: samples {ids[one]} "
+                f"({names[its[one]]}) and {ids[other]} ({names[its[other]]}) are of one group, but in splits that are listed "
+                "or stay: allowed is one for both"
             )
 
     def _draw_shares(self, places: np.ndarray, groups: np.ndarray | None) -> None:
@@ -310,7 +315,7 @@ class _Drawing:
         if count < folds:
             what = "samples" if groups is None else "groups"
             raise ArgumentError(
-                f"{self._index.path}: folds={folds}: there are {count} {what} for them, allowed is up to as many"
+                f"{self._index.path}: {spelled('folds', folds)}: there are {count} {what} for them, allowed is up to as many"
             )
         of = np.full(len(places), folds, np.min_scalar_type(folds))
         of[pool] = self._draw(pool, groups, lambda classes: draw_folds(classes, folds, self._asked.seed))
@@ -330,7 +335,7 @@ class _Drawing:
         asked = self._asked
         for name in sorted(asked.redrawn):
             if not splits[name].size and getattr(asked, name, None) != 0:
-                shares = " ".join(f"{each}={share}" for each, share in asked.fractions.items())
+                shares = " ".join(spelled(split, share) for split, share in asked.fractions.items())
                 raise ArgumentError(f"{self._index.path}: {shares or 'the lists'}: no sample is left for {name}")
         if "test" in asked.redrawn and asked.folds is None:
             test = np.zeros(self._index.num_samples, bool)
@@ -338,7 +343,7 @@ class _Drawing:
             for name in (name for name in splits if _FOLD.fullmatch(name)):
                 if test[splits[name]].any():
                     raise ArgumentError(
-                        f"{self._index.path}: {name} has samples of the new test: give folds too, 0 to have none any more"
+                        f"{self._index.path}: {name} has samples of the new test: give {spelled('folds')} too, 0 for no folds"
                     )
         return {name: ids for name, ids in splits.items() if name not in asked.redrawn or ids.size}
 

@@ -11,7 +11,8 @@ from typing import Any
 from kseq.arguments import path_text
 from kseq.errors import ArgumentError, KseqError, WriteError
 from kseq.storage.atomic import exchange, flush, link_or_copy, remove_file, remove_temporary, spare_name
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
 from kseq.storage.lock import locked
 
@@ -84,12 +85,12 @@ def begin_transaction(path: str | os.PathLike[str], *, sweeps: bool = True) -> I
 
 @dataclass(frozen=True)
 class UndoReport:
-    """What `undo` did.
+    """What `kseq.undo` did.
 
     Attributes:
         path: The dataset's folder.
-        change: The change, as the history has it.
-        taken_back: Whether it was taken back; else it was made again.
+        change: The change, as the dataset's history has it.
+        taken_back: True if the change was taken back, False if it was made again.
     """
 
     path: str

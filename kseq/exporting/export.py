@@ -1,4 +1,4 @@
-"""Exporting: a dataset back to image files with a table, to WebDataset tars, or to TFRecords."""
+"""Exporting: the samples of a dataset as files that other tools read."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
-from kseq.arguments import path_text, whole
+from kseq.arguments import choice, path_text, spelled, whole
 from kseq.errors import ArgumentError
-from kseq.exporting.exported_samples import Exported, Sample
-from kseq.exporting.folder import FolderWriter
-from kseq.exporting.tfrecord import RecordsWriter
-from kseq.exporting.webdataset import TarsWriter
+from kseq.exporting.exported_samples import ExportedSamples
+from kseq.exporting.registry import FORMATS
+from kseq.exporting.writer import ExportWriter
 from kseq.sources.cell_types import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
@@ -22,50 +20,28 @@ from kseq.storage.output_folder import check_apart
 __all__ = ["EXPORT_FORMATS", "ExportReport", "export"]
 
 _FILE_BYTES = 256 << 20
-_WITH_FILE_BYTES = {"webdataset": TarsWriter, "tfrecord": RecordsWriter}
-EXPORT_FORMATS = ("folder", *_WITH_FILE_BYTES)
-
-# Of `kseq pack`: content of a field to the option that names its column; others are targets.
-_OPTIONS = {
-    "image": "--image",
-    "label": "--label",
-    "mask": "--mask",
-    "boxes": "--boxes",
-    "labels": "--box-labels",
-    "text": "--text",
-    "sample_weight": "--sample-weight",
-}
-
-
-class _Writer(Protocol):
-    source: str
-    split_column: str
-    columns: dict[str, str]
-
-    def add(self, sample: Sample) -> None: ...
-
-    def close(self) -> None: ...
+EXPORT_FORMATS = tuple(export_format.name for export_format in FORMATS)
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export wrote.
+    """What `kseq.export` wrote.
 
     Attributes:
-        path: The folder.
-        format: Of `kseq.export`.
-        samples: How many samples are in it.
-        files: How many files.
-        bytes: Their size.
-        splits: Split name to the number of its samples; those in no split are missing.
-        pack_command: What packs it again, with DATASET in place of the folder to make.
+        path: The folder that was made.
+        format: `"folder"`, `"webdataset"` or `"tfrecord"`.
+        num_samples: How many samples were exported.
+        num_files: How many files were written.
+        num_bytes: The size of all files, in bytes.
+        splits: Split name to the number of its samples; samples in no split are not counted.
+        pack_command: The command that packs the folder again, with DATASET in place of the folder to make.
     """
 
     path: str
     format: str
-    samples: int
-    files: int
-    bytes: int
+    num_samples: int
+    num_files: int
+    num_bytes: int
     splits: dict[str, int]
     pack_command: str
 
@@ -79,81 +55,76 @@ def export(
     file_bytes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
-    """Write the samples of a dataset as files that other tools read, and `kseq.pack` packs again.
+    """Write the samples of a dataset as files that other tools read, and that `kseq.pack` packs again.
 
-    Samples that were dropped are left out. Encoded images are written as they are stored; raw pixels become PNG. What packs
-    the files again stands in the report, with every field; the rules of each format, which say what cannot come back, are at
-    the top of its module in `kseq/exports`. A folder `CLASS/IMAGE` (or `train/CLASS/IMAGE`) that was packed with
-    `encoding="keep"`, with no file left out and none dropped since, comes back with its names and bytes: packed with the same
-    options, it gives the same digest. In a table or a record, a class called `nan` is none, spaces at the ends of a name are
-    lost, and labels of which no sample has any come back as numbers, or from TFRecords not at all.
+    Samples that were dropped are left out. Encoded images are written as they are stored; raw pixels become PNG. The report
+    holds the command that packs the files again, with every field. A folder `CLASS/IMAGE` (or `train/CLASS/IMAGE`) that was
+    packed with the encoding `"keep"`, without rejected files and with no sample dropped since, comes back with its names and
+    bytes: packed with the same options, it gives the same digest.
 
-    The folder appears when all is written; a run that is killed leaves one whose name begins with `.kseq-tmp-` beside it.
+    Some things do not come back from a table or from records: a class called `nan` is no class, and spaces at the ends of a
+    class name are lost. A field of several labels comes back as numbers if no sample has a label in it, or from TFRecords not
+    at all.
+
+    The folder appears when everything is written; a run that is killed leaves a folder whose name begins with `.kseq-tmp-`
+    beside it.
 
     Args:
-        dataset: The dataset's folder.
+        dataset: The folder of the dataset.
         out: The folder to make.
-        format: `"folder"` (image files, and a table of all the rest), `"webdataset"` (tars) or `"tfrecord"`.
+        format: `"folder"` (image files, and a table of all other values), `"webdataset"` (tars) or `"tfrecord"`.
         split: The name of a split; None for all samples.
-        file_bytes: About how large each tar or TFRecord file is to be; None for 256 MiB.
-        progress: Called after each sample with how many are done and how many there are.
+        file_bytes: About how large each tar or TFRecord file is to be, in bytes; None for 256 MiB.
+        progress: Called after each sample with the number of samples that are written and the number of all.
 
     Raises:
-        ArgumentError: Where there is no such format or split, or an extra is not installed.
-        DatasetNotFoundError: Where there is no dataset.
-        DatasetExistsError: Where something lies at `out`.
-        DamagedError: Where stored bytes have changed.
-        WriteError: Where the operating system refuses.
+        ArgumentError: If there is no such format or split, or a package is not installed.
+        DatasetNotFoundError: If there is no dataset.
+        DatasetExistsError: If something lies at `out`.
+        DamagedError: If stored bytes have changed.
+        WriteError: If the operating system refuses to write.
     """
     path, target = path_text("dataset", dataset), os.path.normpath(path_text("out", out))
-    if format not in EXPORT_FORMATS:
-        raise ArgumentError(f"format={format!r}: allowed are {', '.join(EXPORT_FORMATS)}")
-    if file_bytes is not None and format == "folder":
-        raise ArgumentError(f"file_bytes={file_bytes}: goes with webdataset and tfrecord, found folder")
+    choice("format", format, EXPORT_FORMATS)
+    export_format = next(each for each in FORMATS if each.name == format)
+    if file_bytes is not None and not export_format.has_file_bytes:
+        allowed = " and ".join(each.name for each in FORMATS if each.has_file_bytes)
+        raise ArgumentError(f"{spelled('file_bytes', file_bytes)}: goes with {allowed}, found {format}")
     num_bytes = _FILE_BYTES if file_bytes is None else whole("file_bytes", file_bytes, 1)
-    exported = Exported(path, split)
+    samples = ExportedSamples(path, split)
     check_apart(path, target)
     splits: Counter[str] = Counter()
     labels: set[int] = set()
     with publishing_folder(target) as folder:
-        writer = _open_writer(format, folder, exported, num_bytes)
+        writer = export_format.open(folder, samples, num_bytes)
         try:
-            for done, sample in enumerate(exported, start=1):
+            for done, sample in enumerate(samples, start=1):
                 writer.add(sample)
                 if sample.split is not None:
                     splits[sample.split] += 1
                 labels.update([int(sample.values["label"])] if "label" in sample.values else [])
                 if progress is not None:
-                    progress(done, len(exported))
+                    progress(done, len(samples))
         finally:
             writer.close()
-        sizes = list(_sizes(folder))
-    command = shlex.join(
-        [*_pack_command(os.path.join(target, writer.source), writer, exported), *_class_options(exported, labels)]
-    )
-    return ExportReport(target, format, len(exported), len(sizes), sum(sizes), dict(splits), command)
+        sizes = list(_file_sizes(folder))
+    words = [*_pack_command(os.path.join(target, writer.source), writer, samples), *_class_options(samples, labels)]
+    return ExportReport(target, format, len(samples), len(sizes), sum(sizes), dict(splits), shlex.join(words))
 
 
-def _open_writer(format: str, folder: str, exported: Exported, file_bytes: int) -> _Writer:
-    if format in _WITH_FILE_BYTES:
-        return _WITH_FILE_BYTES[format](folder, exported, file_bytes)
-    return FolderWriter(folder, exported)
-
-
-def _sizes(folder: str) -> Iterator[int]:
-    for place, _, names in os.walk(folder):
+def _file_sizes(folder: str) -> Iterator[int]:
+    for parent, _, names in os.walk(folder):
         for name in names:
-            yield os.path.getsize(os.path.join(place, name))
+            yield os.path.getsize(os.path.join(parent, name))
 
 
-def _pack_command(source: str, writer: _Writer, exported: Exported) -> list[str]:
+def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        option = _OPTIONS.get(exported.fields[name].kind)
-        words += ["--target", f"{name}={column}"] if option is None else [option, column]
+        words += samples.fields[name].handler.pack_options(column)
     if writer.split_column:
         words += ["--split-column", writer.split_column]
-    settings = exported.settings
+    settings = samples.settings
     if settings["encoding"] == "raw":
         words += ["--encoding", "raw", "--image-size", *map(str, settings["image_size"])]
     if settings["color_mode"] != "rgb":
@@ -161,8 +132,8 @@ def _pack_command(source: str, writer: _Writer, exported: Exported) -> list[str]
     return words
 
 
-def _class_options(exported: Exported, labels: set[int]) -> list[str]:
-    """The classes, where packing would not number those that samples have as they are numbered."""
-    names = exported.class_names
-    found = [names[number] for number in labels]
-    return ["--class-names", *names] if found and sort_class_names(found) != list(names) else []
+def _class_options(samples: ExportedSamples, labels: set[int]) -> list[str]:
+    """The class names, if packing would otherwise give the labels of samples other numbers."""
+    names = samples.class_names
+    used = [names[number] for number in labels]
+    return ["--class-names", *names] if used and sort_class_names(used) != list(names) else []

@@ -1,8 +1,7 @@
-"""The samples that are exported, one after the other, with all that they hold."""
+"""The samples that are exported, one after the other, with all their values."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,138 +10,138 @@ import numpy as np
 
 from kseq.images.codecs import encode_pixels
 from kseq.images.crop_decoding import EncodedImages
-from kseq.images.formats import is_jpeg
+from kseq.images.formats import PNG, FileFormat, stored_format
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 
-__all__ = ["Exported", "Picture", "Sample"]
+__all__ = ["ExportedSample", "ExportedSamples", "ImageFile"]
 
-# So many samples are looked up in one go.
-_AT_ONCE = 256
+# So many samples are read at a time.
+_SAMPLES_AT_ONCE = 256
 # A sample in several splits counts for the first of these, or else for the first by name.
 _FIRST_SPLITS = ("train", "val", "test")
 
 
-class Picture(NamedTuple):
+class ImageFile(NamedTuple):
     """An image or a mask as a file.
 
     Attributes:
-        data: Its bytes: as they are stored, or of raw pixels a PNG.
-        suffix: `".jpg"` or `".png"`: what they are.
-        height: Of the upright image, in pixels.
-        width: Of the same.
+        data: The bytes of the file: as they are stored, or a PNG of raw pixels.
+        format: The format of these bytes.
+        height: The height of the upright image, in pixels.
+        width: The width of the upright image, in pixels.
     """
 
     data: bytes
-    suffix: str
+    format: FileFormat
     height: int
     width: int
 
+    @property
+    def suffix(self) -> str:
+        """The end of the file's name, such as `.jpg`."""
+        return self.format.suffixes[0]
+
 
 @dataclass(frozen=True)
-class Sample:
-    """All that a sample holds.
+class ExportedSample:
+    """All values of a sample.
 
     Attributes:
-        number: Its sample id.
-        source: Where it came from.
-        split: The split that it counts for; None where it is in none.
-        pictures: Its images and masks, by field name.
-        values: Its other fields, as they are stored.
+        sample_id: The sample id.
+        source: Where the sample came from.
+        split: The split that the sample counts for; None if it is in no split.
+        images: The images and masks, by field name.
+        values: The values of all other fields by field name, as they are stored.
     """
 
-    number: int
+    sample_id: int
     source: bytes
     split: str | None
-    pictures: Mapping[str, Picture]
+    images: Mapping[str, ImageFile]
     values: Mapping[str, np.ndarray]
 
 
-class Exported:
-    """The samples of a dataset or of a split, each once, in the order of their ids; it can be gone through in bounded memory.
+class ExportedSamples:
+    """The samples of a dataset or of a split, each once, in the order of their ids; iterating needs bounded memory.
 
     Args:
         path: The dataset's folder.
-        split: The name of a split; None for all that were not dropped.
+        split: The name of a split; None for all samples that were not dropped.
 
     Attributes:
-        fields: What each holds, by name.
-        class_names: The class of each label number.
+        fields: What each sample holds, by field name.
+        class_names: The name of the class of each label number.
+        split: The split; None for all samples.
         settings: The image settings that the dataset was packed with.
+        has_one_image: Whether samples have one image field, and not several.
 
     Raises:
-        KseqError: Where there is no such dataset or split, or it is damaged.
+        KseqError: If there is no such dataset or split, or it is damaged.
     """
 
     def __init__(self, path: str, split: str | None) -> None:
-        # Each sample is read once, so there is nothing to remember of those that were compared.
+        # Each sample is read once, so it is of no use to remember which ones were compared with their checksums.
         self._dataset = ShardDataset(path, None if split == "all" else split, verify="always")
         self.fields = self._dataset.fields
         self.class_names = self._dataset.class_names
         self.split = self._dataset.split
         self.settings = self._dataset.settings
+        self.has_one_image = sum(field.is_image for field in self.fields.values()) == 1
         (self._index,) = sample_reader(self._dataset).collection.indexes
-        splits = {name: _rising(ids) for name, ids in self._index.splits.items()}
+        splits = {name: _sorted_once(ids) for name, ids in self._index.splits.items()}
         self._splits = splits if self.split is None else {self.split: splits[self.split]}
 
     def __len__(self) -> int:
         return len(self._dataset) if self.split is None else len(self._splits[self.split])
 
-    def __iter__(self) -> Iterator[Sample]:
-        for start in range(0, len(self), _AT_ONCE):
-            yield from self._read(self._ids(start, min(start + _AT_ONCE, len(self))))
+    def __iter__(self) -> Iterator[ExportedSample]:
+        for start in range(0, len(self), _SAMPLES_AT_ONCE):
+            yield from self._read(self._sample_ids(start, min(start + _SAMPLES_AT_ONCE, len(self))))
 
-    def names(self, field: Field) -> tuple[str, ...]:
-        """The class names that the numbers of a field stand for."""
-        return self.class_names if field.kind == "label" else field.class_names
+    def json_value(self, name: str, value: np.ndarray) -> Any:
+        """A value of a field for JSON: classes by their names, text as text, else numbers or lists of numbers."""
+        handler = self.fields[name].handler
+        return handler.as_json(value, handler.class_names(self.class_names))
 
-    def told(self, name: str, value: np.ndarray) -> Any:
-        """A value of a field as JSON has it: classes by their names, text as text, else numbers or lists of them."""
-        field = self.fields[name]
-        if field.kind == "text":
-            return os.fsdecode(value.tobytes())
-        if field.kind in ("label", "multi_label", "labels"):
-            names = self.names(field)
-            return [names[number] for number in value.tolist()] if field.is_ragged else names[int(value)]
-        return _shortest(value) if value.dtype == np.float32 else value.tolist()
-
-    def _ids(self, start: int, end: int) -> np.ndarray:
+    def _sample_ids(self, start: int, end: int) -> np.ndarray:
         if self.split is None:
             return self._dataset.sample_ids(np.arange(start, end))
         ids = self._splits[self.split][start:end]
         self._index.check_ids(ids)
         return ids.astype(np.int64)
 
-    def _read(self, ids: np.ndarray) -> Iterator[Sample]:
+    def _read(self, ids: np.ndarray) -> Iterator[ExportedSample]:
         samples = sample_reader(self._dataset).locate(ids)
         samples.check()
-        splits = self._splits_of(ids)
+        splits = self._splits_by_sample(ids)
         encoded = {name: samples.encoded_images(name) for name, field in self.fields.items() if field.encoded}
         values = {name: _values(field, samples) for name, field in self.fields.items() if not field.is_pixels}
         for position, (reader, row) in enumerate(samples):
-            pictures = {
+            images = {
                 name: _as_stored(encoded[name], position) if field.encoded else _as_png(reader.array(name)[row])
                 for name, field in self.fields.items()
                 if field.is_pixels
             }
             sample_values = {name: column[position] for name, column in values.items()}
-            yield Sample(int(ids[position]), reader.source(row), splits[position], pictures, sample_values)
+            yield ExportedSample(int(ids[position]), reader.source(row), splits[position], images, sample_values)
 
-    def _splits_of(self, ids: np.ndarray) -> list[str | None]:
-        found: list[str | None] = [None] * len(ids)
+    def _splits_by_sample(self, ids: np.ndarray) -> list[str | None]:
+        """The split that each sample counts for."""
+        splits_by_sample: list[str | None] = [None] * len(ids)
         order = sorted(self._splits, key=lambda name: (_FIRST_SPLITS.index(name) if name in _FIRST_SPLITS else 3, name))
-        # The first is to win, so it comes last.
+        # The first split comes last, and replaces the others.
         for name in reversed(order):
             split = self._splits[name]
-            places = np.minimum(np.searchsorted(split, ids), max(len(split) - 1, 0))
-            for place in np.flatnonzero(split[places] == ids) if len(split) else ():
-                found[place] = name
-        return found
+            positions = np.minimum(np.searchsorted(split, ids), max(len(split) - 1, 0))
+            for number in np.flatnonzero(split[positions] == ids) if len(split) else ():
+                splits_by_sample[number] = name
+        return splits_by_sample
 
 
-def _rising(ids: np.ndarray) -> np.ndarray:
-    """Each sample id of a split once, in order: as mapped where they are that, else a copy."""
+def _sorted_once(ids: np.ndarray) -> np.ndarray:
+    """The sample ids of a split in rising order, each once: the same array if it is that already, else a copy."""
     return ids if (ids[1:] > ids[:-1]).all() else np.unique(ids)
 
 
@@ -150,16 +149,11 @@ def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarr
     return samples.pieces(field.name) if field.is_ragged else samples.values(field.name)
 
 
-def _as_png(pixels: np.ndarray) -> Picture:
-    return Picture(encode_pixels(pixels), ".png", *pixels.shape[:2])
+def _as_png(pixels: np.ndarray) -> ImageFile:
+    return ImageFile(encode_pixels(pixels), PNG, *pixels.shape[:2])
 
 
-def _as_stored(images: EncodedImages, position: int) -> Picture:
+def _as_stored(images: EncodedImages, position: int) -> ImageFile:
     data = images.data[position].tobytes()
     height, width = images.sizes[position].tolist()
-    return Picture(data, ".jpg" if is_jpeg(data) else ".png", height, width)
-
-
-def _shortest(value: np.ndarray) -> Any:
-    """Float32 numbers as the shortest decimals that give them back, in lists as they were in arrays."""
-    return [_shortest(each) for each in value] if value.ndim else float(str(value[()]))
+    return ImageFile(data, stored_format(data), height, width)

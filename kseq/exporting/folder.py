@@ -1,21 +1,22 @@
-"""A folder of image files, with a table beside them that says all the rest.
+"""A folder of image files, with a table beside them that holds all other values.
 
 The rules:
 
 - A file has the bytes that are stored: with `keep`, those of the source's JPEG or PNG, EXIF and all. Raw pixels become PNG.
-- It is called as its source was, byte for byte, where that is a path below a folder which ends like an image and has no hidden
-  part (a leading dot), no `..`, and no archive or file of records on its way (`train-000.tar/0001.jpg`). Of `raw` and `jpeg`,
-  the suffix becomes that of what is stored; of `keep` it stays, so that a WebP that was stored as PNG has its old name.
-- Where its folder is that of another class or split, as after `kseq relabel`, or where the name cannot be, or is taken (by one
-  that differs in case alone, where the file system does not tell these apart), it is `CLASS/ID.jpg`; or `SPLIT/CLASS/ID.jpg`,
-  where the first sample's source begins with a split or is no such path either. ID is the sample id in eight digits. A class
-  name that no folder can have gives way to the class number.
-- A mask, or another image than the first, is called as the first image, in a folder called like its field.
-- The table is `samples.csv`, or `samples.jsonl` where samples hold lists, text or whole numbers: a row for each sample, in the
+- It has the name of its source, byte for byte, if that is a path below a folder which ends like an image and has no hidden
+  part (a leading dot), no `..`, and no archive or file of records on its way (`train-000.tar/0001.jpg`). With `raw` and
+  `jpeg`, the suffix becomes that of what is stored; with `keep` it stays, so that a WebP that was stored as PNG has its old
+  name.
+- If its folder is that of another class or split, as after `kseq relabel`, or if the name is not allowed, or taken (also by a
+  name that differs in upper and lower case alone, where the file system does not tell these apart), the file is
+  `CLASS/ID.jpg`; or `SPLIT/CLASS/ID.jpg`, if the source of the first sample begins with a split or is no such path either. ID
+  is the sample id in eight digits. If no folder can have the name of the class, the class number takes its place.
+- A mask, or another image than the first, has the name of the first image, in a folder with the name of its field.
+- The table is `samples.csv`, or `samples.jsonl` if samples hold lists, text or whole numbers: a row for each sample, in the
   order of their ids, with the columns `path`, `split` and one for each other field; of several images, each has the column
-  called like its field. Classes are told by their names.
-- A split that is not called train, val or test leaves the cell of `split` empty. A sample in several splits counts for train,
-  else val, else test.
+  with the name of its field. Classes are given by their names.
+- For a split that is not train, val or test, the cell of `split` is empty. A sample in several splits counts for train, else
+  val, else test.
 """
 
 from __future__ import annotations
@@ -29,130 +30,128 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kseq.exporting.exported_samples import Exported, Picture, Sample
-from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.exporting.exported_samples import ExportedSample, ExportedSamples, ImageFile
+from kseq.exporting.writer import ExportFormat, ExportWriter, close_durably
+from kseq.images.formats import IMAGE_SUFFIXES, FileFormat
 from kseq.sources.base import SPLITS
+from kseq.sources.registry import FORMATS
 from kseq.storage.fields import Field
 
-__all__ = ["FolderWriter"]
+__all__ = ["FOLDER", "FolderWriter"]
 
-_FITTING = {".jpg": (".jpg", ".jpeg"), ".png": (".png",)}
-_ARCHIVE = re.compile(
-    r"\.(tar|zip|npz|npy|h5|hdf5|json|parquet|arrow|tfrecords?(-\d+-of-\d+)?|array_?record\S*)$", re.IGNORECASE
-)
+# The names of files that hold many samples: such a part of a name is no folder.
+_ARCHIVE = re.compile(f"({'|'.join(each.file_names for each in FORMATS if each.file_names)})$", re.IGNORECASE)
 # What the operating system says of a name that is taken, or that no file can have there.
-_NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
-_LONGEST_NAME = 255
+_BAD_NAME = (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+_MAX_NAME_BYTES = 255
 
 
-class FolderWriter:
-    """Writes samples into a folder.
+class FolderWriter(ExportWriter):
+    """Writes samples as image files and a table.
 
     Args:
         folder: An empty folder.
-        exported: Where the samples are from.
-
-    Attributes:
-        columns: For `kseq pack`: field name to the column of the table that holds it.
-        split_column: The column of the splits.
-        source: The table, below the folder.
+        samples: The samples that will be written.
     """
 
-    def __init__(self, folder: str, exported: Exported) -> None:
+    def __init__(self, folder: str, samples: ExportedSamples) -> None:
         self._folder = os.fsencode(folder)
-        self._exported = exported
-        self._keeps = exported.settings["encoding"] == "keep"
-        # Whether files that lose their names lie in folders of splits; the first sample tells.
+        self._samples = samples
+        self._keeps_names = samples.settings["encoding"] == "keep"
+        # Whether files that cannot keep their names lie in folders of splits; the first sample tells.
         self._in_splits: bool | None = None
-        self._made = b""
-        self._classes = frozenset(exported.class_names)
-        fields = list(exported.fields.values())
-        # Several image fields are called like their columns when they are packed again.
-        is_alone = sum(each.kind == "image" for each in fields) == 1
-        self._path = _free("path", exported.fields) if is_alone else fields[0].name
-        self.split_column = _free("split", exported.fields)
-        self.columns = {each.name: each.name for each in fields} | {fields[0].name: self._path}
-        is_csv = all(_fits_into_csv(each) for each in fields)
+        self._last_folder = b""
+        self._class_names = frozenset(samples.class_names)
+        fields = list(samples.fields.values())
+        # Several image fields get the names of their columns when they are packed again.
+        self._path_column = _unused_name("path", samples.fields) if samples.has_one_image else fields[0].name
+        self.split_column = _unused_name("split", samples.fields)
+        self.columns = {field.name: field.name for field in fields} | {fields[0].name: self._path_column}
+        is_csv = all(field.handler.fits_csv for field in fields)
         self.source = "samples.csv" if is_csv else "samples.jsonl"
-        names = [self._path, self.split_column, *(each.name for each in fields[1:])]
-        # Before any image, so that none takes its name.
+        names = [self._path_column, self.split_column, *(field.name for field in fields[1:])]
+        # Made before any image, so that no image takes the name.
         self._table = _Table(os.path.join(folder, self.source), names if is_csv else None)
 
-    def add(self, sample: Sample) -> None:
-        """Write the files of a sample, and its row."""
-        (_, picture), *others = sample.pictures.items()
-        path = self._write(self._names(sample, picture), picture.data)
-        row: dict[str, Any] = {self._path: os.fsdecode(path), self.split_column: _split_of(sample)}
-        for name, other in others:
-            beside = b"%s/%s%s" % (name.encode(), os.path.splitext(path)[0], other.suffix.encode())
-            spare = _numbered(f"{name}-{sample.number:08d}", other.suffix)
-            row[name] = os.fsdecode(self._write(itertools.chain([beside], spare), other.data))
-        row |= {name: self._exported.told(name, value) for name, value in sample.values.items()}
+    def add(self, sample: ExportedSample) -> None:
+        """Write the files of a sample, and its row of the table."""
+        (_, first), *others = sample.images.items()
+        path = self._write(self._candidate_names(sample, first), first.data)
+        row: dict[str, Any] = {self._path_column: os.fsdecode(path), self.split_column: _packed_split(sample)}
+        for name, image in others:
+            beside = b"%s/%s%s" % (name.encode(), os.path.splitext(path)[0], image.suffix.encode())
+            fallbacks = _numbered_names(f"{name}-{sample.sample_id:08d}", image.suffix)
+            row[name] = os.fsdecode(self._write(itertools.chain([beside], fallbacks), image.data))
+        row |= {name: self._samples.json_value(name, value) for name, value in sample.values.items()}
         self._table.write(row)
 
     def close(self) -> None:
-        """Have the table on the disk."""
         self._table.close()
 
-    def _names(self, sample: Sample, picture: Picture) -> Iterator[bytes]:
-        """What the image of a sample may be called: the best first."""
-        kept = _kept_name(sample.source, picture.suffix, self._keeps)
+    def _candidate_names(self, sample: ExportedSample, image: ImageFile) -> Iterator[bytes]:
+        """The names that the image of a sample may have, the best first."""
+        kept = _kept_name(sample.source, image.format, self._keeps_names)
         if self._in_splits is None:
             first = kept.split(b"/")[0] if kept else b""
             self._in_splits = kept is None or os.fsdecode(first).lower() in SPLITS
         label = int(sample.values["label"]) if "label" in sample.values else None
-        if kept is not None and not self._is_of_another(kept, label, _split_of(sample)):
+        if kept is not None and not self._lies_elsewhere(kept, label, _packed_split(sample)):
             yield kept
         folders = [sample.split] if self._in_splits and sample.split else []
         if label is not None:
             folders.append(self._class_folder(label))
-        stem = f"{sample.number:08d}"
-        yield os.fsencode("/".join([*folders, stem + picture.suffix]))
-        yield from _numbered(stem, picture.suffix)
+        stem = f"{sample.sample_id:08d}"
+        yield os.fsencode("/".join([*folders, stem + image.suffix]))
+        yield from _numbered_names(stem, image.suffix)
 
-    def _is_of_another(self, name: bytes, label: int | None, split: str) -> bool:
+    def _lies_elsewhere(self, name: bytes, label: int | None, split: str) -> bool:
         """Whether a file of this name would lie in the folder of another class or split."""
         *folders, _ = os.fsdecode(name).split("/")
         if label is None or not folders:
             return False
-        named = SPLITS.get(folders[0].lower()) if len(folders) > 1 else None
-        folder = folders[0] if named is None else folders[1]
-        if folder not in self._classes:
+        folder_split = SPLITS.get(folders[0].lower()) if len(folders) > 1 else None
+        class_folder = folders[0] if folder_split is None else folders[1]
+        if class_folder not in self._class_names:
             return False
-        return folder != self._exported.class_names[label] or (named is not None and split != "" and named != split)
+        is_other_split = folder_split is not None and split != "" and folder_split != split
+        return class_folder != self._samples.class_names[label] or is_other_split
 
     def _class_folder(self, label: int) -> str:
-        name = self._exported.class_names[label]
-        fits = "/" not in name and "\0" not in name and name[:1] not in ("", ".") and len(os.fsencode(name)) <= _LONGEST_NAME
-        return name if fits else str(label)
+        name = self._samples.class_names[label]
+        has_good_start = name[:1] not in ("", ".")
+        is_allowed = "/" not in name and "\0" not in name and has_good_start and len(os.fsencode(name)) <= _MAX_NAME_BYTES
+        return name if is_allowed else str(label)
 
     def _write(self, names: Iterator[bytes], data: bytes) -> bytes:
-        """The name under which a file was written: the first that can be."""
+        """Write a file under the first name that it can have; returns that name."""
         while True:
             name = next(names)
             try:
                 path = os.path.join(self._folder, name)
-                self._make(os.path.dirname(path))
-                # Never over another file: what is taken, the file system knows best.
+                self._make_folder(os.path.dirname(path))
+                # Mode "x" never replaces a file: only the file system knows for sure which names are taken.
                 with open(path, "xb") as file:
                     file.write(data)
             except OSError as error:
-                if error.errno not in _NO_NAME or (b"/" not in name and error.errno != errno.EEXIST):
+                if error.errno not in _BAD_NAME or (b"/" not in name and error.errno != errno.EEXIST):
                     raise
                 continue
             return name
 
-    def _make(self, folder: bytes) -> None:
-        if folder != self._made:
+    def _make_folder(self, folder: bytes) -> None:
+        if folder != self._last_folder:
             os.makedirs(folder, exist_ok=True)
-            self._made = folder
+            self._last_folder = folder
+
+
+FOLDER = ExportFormat("folder", lambda folder, samples, _: FolderWriter(folder, samples), has_file_bytes=False)
 
 
 class _Table:
-    """A CSV of some columns, or JSON Lines where none are given."""
+    """A CSV with the given columns, or JSON Lines if no columns are given."""
 
     def __init__(self, path: str, names: list[str] | None) -> None:
-        # Paths may be other bytes than UTF-8: they go out as they came in. JSON escapes them.
+        # Paths may hold bytes that are not UTF-8: they are written as they were read. JSON escapes them.
         self._file = open(path, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115  # see close
         self._names = names
         self._writer = csv.writer(self._file)
@@ -166,38 +165,33 @@ class _Table:
             self._writer.writerow([row[name] for name in self._names])
 
     def close(self) -> None:
-        with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        close_durably(self._file)
 
 
-def _free(name: str, taken: Mapping[str, Field]) -> str:
-    while name in taken:
+def _unused_name(name: str, used: Mapping[str, Field]) -> str:
+    while name in used:
         name += "_"
     return name
 
 
-def _fits_into_csv(field: Field) -> bool:
-    """Whether a cell of a CSV gives a value back as it is."""
-    return field.is_pixels or field.kind == "label" or (field.shape == () and field.dtype == "<f4")
-
-
-def _split_of(sample: Sample) -> str:
+def _packed_split(sample: ExportedSample) -> str:
+    """The split that `kseq pack` can give a sample; empty for another one."""
     return sample.split if sample.split is not None and sample.split in SPLITS.values() else ""
 
 
-def _kept_name(source: bytes, suffix: str, keeps: bool) -> bytes | None:
-    """What the source calls a sample, if a file below a folder can be called so."""
+def _kept_name(source: bytes, image_format: FileFormat, keeps_suffix: bool) -> bytes | None:
+    """The name that a sample has in its source; None if no file below a folder can have it."""
     *folders, name = os.fsdecode(source).split("/")
-    stem, found = os.path.splitext(name)
-    if found.lower() not in IMAGE_SUFFIXES or not stem or any(_ARCHIVE.search(each) for each in folders):
+    stem, source_suffix = os.path.splitext(name)
+    if source_suffix.lower() not in IMAGE_SUFFIXES or not stem or any(_ARCHIVE.search(folder) for folder in folders):
         return None
-    if "\0" in name or any(each == "" or each.startswith(".") or "\0" in each for each in (*folders, name)):
+    if any(part == "" or part.startswith(".") or "\0" in part for part in (*folders, name)):
         return None
-    return source if keeps or found.lower() in _FITTING[suffix] else os.fsencode("/".join([*folders, stem + suffix]))
+    is_kept = keeps_suffix or source_suffix.lower() in image_format.suffixes
+    return source if is_kept else os.fsencode("/".join([*folders, stem + image_format.suffixes[0]]))
 
 
-def _numbered(stem: str, suffix: str) -> Iterator[bytes]:
+def _numbered_names(stem: str, suffix: str) -> Iterator[bytes]:
     """Names in the folder itself, without end."""
     yield f"{stem}{suffix}".encode()
     for number in itertools.count(2):

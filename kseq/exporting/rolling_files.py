@@ -1,4 +1,4 @@
-"""Files of many samples: several of about one size for each split, numbered."""
+"""Files of many samples: several files of about one size for each split, numbered."""
 
 from __future__ import annotations
 
@@ -6,63 +6,60 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from kseq.exporting.exported_samples import Sample
+from kseq.exporting.exported_samples import ExportedSample
+from kseq.exporting.writer import ExportWriter
 
-__all__ = ["Part", "RollingWriter"]
+__all__ = ["RollingWriter", "SampleFile"]
 
-# What begins the names of files with samples that are in no split.
+# The start of the names of files with samples that are in no split.
 _NO_SPLIT = "rest"
 
 
-class Part(Protocol):
-    """One such file, open for writing."""
+class SampleFile(Protocol):
+    """A file of many samples, open for writing."""
 
-    def add(self, sample: Sample) -> int:
-        """Append a sample; how many bytes the file has then."""
+    def add(self, sample: ExportedSample) -> int:
+        """Append a sample; returns the size of the file in bytes."""
 
     def close(self) -> None:
-        """Finish the file, and have it on the disk."""
+        """Finish the file, and flush it to the disk."""
 
 
-class RollingWriter:
-    """Writes samples into files called like their split: `train-000000.tar`, `train-000001.tar` and so on.
+class RollingWriter(ExportWriter):
+    """Writes samples into files that are named like their split: `train-000000.tar`, `train-000001.tar` and so on.
 
     Args:
         folder: An empty folder.
-        suffix: What their names end with.
-        opened: Makes the file at a path.
-        file_bytes: A file that has as many bytes is followed by the next one.
-        columns: For `kseq pack`: field name to what holds it.
+        suffix: The end of the names of the files.
+        open_file: Makes the file at a path.
+        file_bytes: A file of at least so many bytes is followed by the next one.
+        columns: Field name to the column that `kseq pack` reads it from.
     """
 
-    source = ""
-    split_column = ""
-
     def __init__(
-        self, folder: str, suffix: str, opened: Callable[[str], Part], file_bytes: int, columns: Mapping[str, str]
+        self, folder: str, suffix: str, open_file: Callable[[str], SampleFile], file_bytes: int, columns: Mapping[str, str]
     ) -> None:
         self.columns = dict(columns)
         self._folder = folder
         self._suffix = suffix
-        self._opened = opened
+        self._open_file = open_file
         self._file_bytes = file_bytes
-        # The open file of each split, and how many there were before.
-        self._parts: dict[str, Part] = {}
+        # For each split the open file, and how many files were begun.
+        self._files: dict[str, SampleFile] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ExportedSample) -> None:
         """Append a sample to the last file of its split."""
         split = sample.split or _NO_SPLIT
-        part = self._parts.get(split)
-        if part is None:
+        file = self._files.get(split)
+        if file is None:
             count = self._counts.get(split, 0)
             path = os.path.join(self._folder, f"{split}-{count:06d}{self._suffix}")
-            part = self._parts[split] = self._opened(path)
+            file = self._files[split] = self._open_file(path)
             self._counts[split] = count + 1
-        if part.add(sample) >= self._file_bytes:
-            self._parts.pop(split).close()
+        if file.add(sample) >= self._file_bytes:
+            self._files.pop(split).close()
 
     def close(self) -> None:
-        """Finish all files."""
-        while self._parts:
-            self._parts.popitem()[1].close()
+        while self._files:
+            self._files.popitem()[1].close()

@@ -2,12 +2,14 @@
 
 The rules:
 
-- The key is the sample id in nine digits. The image is `KEY.jpg` or `KEY.png`, as it is stored; raw pixels are PNG. Of several
-  images, each is `KEY.FIELD.jpg` or `KEY.FIELD.png`. The mask is `KEY.mask.png`.
-- The class number is `KEY.cls`. All but images, class names included, and the name of the source, is in `KEY.json`.
-- A tar holds samples of one split, in the order of their ids, and is called like it: `train-000000.tar`; samples in no split
-  are in `rest-000000.tar`. A sample in several splits is in the first of train, val and test, or else in the first by name.
-- Tars say nothing of when and by whom they were written, so that the same samples make the same bytes.
+- The key is the sample id in nine digits. The image is `KEY.jpg` or `KEY.png`, as it is stored; raw pixels become PNG. Of
+  several images, each is `KEY.FIELD.jpg` or `KEY.FIELD.png`. The mask is `KEY.mask.png`.
+- The class number is `KEY.cls`. All values but images, with classes by their names, and the source of the sample are in
+  `KEY.json`.
+- A tar holds samples of one split, in the order of their ids, and is named like the split: `train-000000.tar`. Samples in no
+  split are in `rest-000000.tar`. A sample in several splits is in the first of train, val and test, or else in the first by
+  name.
+- Tars do not say when and by whom they were written, so that the same samples make the same bytes.
 
 Source: the WebDataset format, github.com/webdataset/webdataset.
 """
@@ -18,64 +20,73 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from kseq.exporting.exported_samples import Exported, Sample
+from kseq.exporting.exported_samples import ExportedSample, ExportedSamples
 from kseq.exporting.rolling_files import RollingWriter
-from kseq.storage.fields import Field
+from kseq.exporting.writer import ExportFormat, close_durably
 
-__all__ = ["TarsWriter"]
+__all__ = ["WEBDATASET", "WebDatasetWriter"]
 
 
-class TarsWriter(RollingWriter):
+class WebDatasetWriter(RollingWriter):
     """Writes samples into tars.
 
     Args:
         folder: An empty folder.
-        exported: Where the samples are from.
-        file_bytes: About how large each tar is.
+        samples: The samples that will be written.
+        file_bytes: About how large each tar is to be, in bytes.
     """
 
-    def __init__(self, folder: str, exported: Exported, file_bytes: int) -> None:
-        super().__init__(folder, ".tar", lambda path: _Tar(path, exported), file_bytes, _columns(exported.fields))
+    def __init__(self, folder: str, samples: ExportedSamples, file_bytes: int) -> None:
+        super().__init__(folder, ".tar", lambda path: _Tar(path, samples), file_bytes, _columns(samples))
 
 
-def _columns(fields: Mapping[str, Field]) -> dict[str, str]:
-    """What holds each field; an image that is alone, `kseq pack` finds by itself."""
-    images = [name for name, each in fields.items() if each.kind == "image"]
+WEBDATASET = ExportFormat("webdataset", WebDatasetWriter, has_file_bytes=True)
+
+
+def _columns(samples: ExportedSamples) -> dict[str, str]:
+    """Which column holds each field; `kseq pack` finds the image by itself if there is one image field."""
+    fields = samples.fields
+    images = [name for name, field in fields.items() if field.is_image]
     others = [name for name in fields if name not in images]
     columns = {name: f"{name}.png" if fields[name].is_pixels else f"json.{name}" for name in others}
-    return columns if len(images) == 1 else {name: name for name in images} | columns
+    return columns if samples.has_one_image else {name: name for name in images} | columns
 
 
 class _Tar:
-    def __init__(self, path: str, exported: Exported) -> None:
-        self._exported = exported
+    """A tar, open for writing.
+
+    Args:
+        path: The file to make.
+        samples: The samples that will be written.
+    """
+
+    def __init__(self, path: str, samples: ExportedSamples) -> None:
+        self._samples = samples
         self._file = open(path, "wb")  # noqa: SIM115  # see close
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115  # close
-        self._num_images = sum(each.kind == "image" for each in exported.fields.values())
 
-    def add(self, sample: Sample) -> int:
+    def add(self, sample: ExportedSample) -> int:
         for column, data in self._files(sample):
-            # Its other attributes are what no machine or hour changes.
-            member = tarfile.TarInfo(f"{sample.number:09d}.{column}")
+            # The defaults of all other attributes are the same on every machine and at any time.
+            member = tarfile.TarInfo(f"{sample.sample_id:09d}.{column}")
             member.size = len(data)
             self._tar.addfile(member, io.BytesIO(data))
         return self._file.tell()
 
-    def _files(self, sample: Sample) -> Iterator[tuple[str, bytes]]:
-        """Column and content of each file of a sample."""
-        exported = self._exported
-        for name, picture in sample.pictures.items():
-            is_alone = exported.fields[name].kind == "image" and self._num_images == 1
-            yield f"{'' if is_alone else name}{picture.suffix}".removeprefix("."), picture.data
+    def _files(self, sample: ExportedSample) -> Iterator[tuple[str, bytes]]:
+        """Column and bytes of each file of a sample."""
+        samples = self._samples
+        for name, image in sample.images.items():
+            is_only_image = samples.fields[name].is_image and samples.has_one_image
+            yield f"{'' if is_only_image else name}{image.suffix}".removeprefix("."), image.data
         if "label" in sample.values:
             yield "cls", str(int(sample.values["label"])).encode()
-        told = {name: exported.told(name, value) for name, value in sample.values.items()}
-        yield "json", json.dumps({"source": os.fsdecode(sample.source), **told}).encode()
+        values = {name: samples.json_value(name, value) for name, value in sample.values.items()}
+        yield "json", json.dumps({"source": os.fsdecode(sample.source), **values}).encode()
 
     def close(self) -> None:
         with self._file:
             self._tar.close()
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            close_durably(self._file)

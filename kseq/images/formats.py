@@ -1,8 +1,12 @@
-"""Image files before their pixels are decoded: suffixes, first bytes, headers, orientation."""
+"""What an image file is: the suffix, the first bytes and the reader of each format, and the header of a file.
+
+A further format that Pillow reads is one more entry of `FORMATS`. No other module spells out a suffix or first bytes.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,8 +27,13 @@ from kseq.images.jpeg_tiles import segments
 
 __all__ = [
     "BROKEN",
+    "FORMATS",
     "IMAGE_SUFFIXES",
+    "JPEG",
     "MAX_PIXELS",
+    "PNG",
+    "STORED_SUFFIXES",
+    "FileFormat",
     "ImageHeader",
     "check_pixels",
     "detect_format",
@@ -33,36 +42,64 @@ __all__ = [
     "open_image",
     "read_header",
     "read_orientation",
+    "stored_format",
 ]
 
-# Pillow's limit against decompression bombs: a quarter of a gibibyte at three bytes a pixel, and a half.
+# Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself refuses an image: half a gibibyte at three bytes a pixel.
 MAX_PIXELS = 178_956_970
 
-# Files whose names end so, in any case, count as images.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
-# What a file of each format begins with, and what opens it: `PIL.Image.open` has a limit of pixels that is the whole process's.
-_FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[[io.BytesIO, str], ImageFile]]] = {
-    "JPEG": ((b"\xff\xd8\xff",), jpeg_factory),
-    "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
-    "BMP": ((b"BM",), BmpImageFile),
-    "GIF": ((b"GIF87a", b"GIF89a"), GifImageFile),
-    "WEBP": ((b"RIFF",), WebPImageFile),
-    "TIFF": ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffImageFile),
-}
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of image files.
+
+    Attributes:
+        name: Pillow's name for it.
+        suffixes: The ends of its file names, in lower case; kseq reads all of them in any case, and writes the first.
+        start: Matches the first 16 bytes of its files.
+        open: Opens a file by its bytes and a name. `PIL.Image.open` is not used, as its limit of pixels is the whole process's.
+        is_stored: Whether `encoding="keep"` stores the bytes of such a file as they are. Others are stored as PNG.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    start: re.Pattern[bytes]
+    open: Callable[[io.BytesIO, str], ImageFile]
+    is_stored: bool = False
+
+    def begins(self, start: bytes) -> bool:
+        """Whether a file that begins with these 16 bytes, or fewer if it has no more, is of the format."""
+        return self.start.match(start) is not None
+
+
+JPEG = FileFormat("JPEG", (".jpg", ".jpeg"), re.compile(rb"\xff\xd8\xff"), jpeg_factory, is_stored=True)
+PNG = FileFormat("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile, is_stored=True)
+FORMATS = (
+    JPEG,
+    PNG,
+    # The four bytes between are a length.
+    FileFormat("WEBP", (".webp",), re.compile(rb"(?s)RIFF....WEBP"), WebPImageFile),
+    FileFormat("BMP", (".bmp",), re.compile(rb"BM"), BmpImageFile),
+    FileFormat("GIF", (".gif",), re.compile(rb"GIF8[79]a"), GifImageFile),
+    FileFormat("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
+)
+
+# Files whose names end so, in any case, count as images. Of several images of one sample, the first of these comes first.
+IMAGE_SUFFIXES = tuple(suffix for file_format in FORMATS for suffix in file_format.suffixes)
+STORED_SUFFIXES = tuple(suffix for file_format in FORMATS if file_format.is_stored for suffix in file_format.suffixes)
 
 _EXIF_ORIENTATION = 0x0112
 
-# The segment of a JPEG that can hold an orientation, in EXIF or in XMP; and the one that ends them.
+# The segment of a JPEG that can hold an orientation, in EXIF or in XMP; and the segment that ends them.
 _APP1, _SOS = 0xE1, 0xDA
 
-# The chunks of a PNG that can hold one, and those of its pixels.
+# The chunks of a PNG that can hold an orientation, the chunk of its pixels, and where the first chunk begins.
 _PNG_TEXTS, _PNG_PIXELS, _PNG_START = (b"eXIf", b"iTXt", b"tEXt", b"zTXt"), b"IDAT", 8
 
-# What Pillow raises where a file is broken, while it opens and while it decodes one.
+# What Pillow raises for a broken file, while it opens and while it decodes one.
 BROKEN = (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError, TypeError, KeyError, struct.error)
 
-# And of parts of a file that announce more pixels than it does itself.
+# And for a part of a file that announces more pixels than the file itself.
 _TOO_LARGE = (Image.DecompressionBombError, MemoryError)
 
 
@@ -71,13 +108,13 @@ class ImageHeader:
     """What an image file says of itself before its pixels are decoded.
 
     Attributes:
-        format: `"JPEG"`, `"PNG"`, `"BMP"`, `"GIF"`, `"WEBP"` or `"TIFF"`.
+        format: Of the file.
         height: Of the upright image, in pixels.
         width: Of the upright image, in pixels.
         orientation: EXIF's, 1 to 8; 1 where the file has none or a value that EXIF does not define.
     """
 
-    format: str
+    format: FileFormat
     height: int
     width: int
     orientation: int
@@ -88,37 +125,36 @@ def read_header(data: bytes, max_pixels: int | None = None) -> ImageHeader:
 
     Args:
         data: The encoded bytes.
-        max_pixels: The most that it may announce; None for any number.
+        max_pixels: How many pixels it may announce at most; None for any number.
 
     Raises:
-        NotAnImageError: Where the bytes begin like no format that kseq knows.
-        ImageError: Where they do, and then make no sense, or announce more than `max_pixels` pixels.
+        NotAnImageError: If the bytes begin like no format that kseq knows.
+        ImageError: If they begin like one, and then make no sense or announce more than `max_pixels` pixels.
     """
     size = _size_without_exif(data)
-    header = ImageHeader("JPEG", *size, 1) if size is not None else _full_header(data)
+    header = ImageHeader(JPEG, *size, 1) if size is not None else _full_header(data)
     check_pixels(header.height, header.width, max_pixels)
     return header
 
 
 def check_pixels(height: int, width: int, max_pixels: int | None) -> None:
-    """Raise ImageError where an image is larger than is allowed."""
+    """Raise ImageError if an image has more pixels than are allowed."""
     if max_pixels is not None and height * width > max_pixels:
-        raise ImageError(f"has more pixels than the {max_pixels} allowed (--max-pixels): {height} x {width}")
+        raise ImageError(f"has more pixels than the {max_pixels} allowed: {height} x {width}")
 
 
 def _full_header(data: bytes) -> ImageHeader:
-    with open_image(_texts_first(data) if data.startswith(_FORMATS["PNG"][0]) else data) as image:
+    file_format = detect_format(data[:16])
+    with open_image(_texts_first(data) if file_format is PNG else data) as image:
         width, height = image.size
         orientation = read_orientation(image)
         if orientation >= 5:
             height, width = width, height
-        # A camera's MPO is a JPEG with more pictures behind it.
-        kind = "JPEG" if image.format == "MPO" else str(image.format)
-        return ImageHeader(kind, height, width, orientation)
+        return ImageHeader(file_format, height, width, orientation)
 
 
 def _texts_first(data: bytes) -> bytes:
-    """A PNG whose texts come before its pixels, so that its orientation can be known without decoding these."""
+    """A PNG with its texts before its pixels, so that its orientation can be read without decoding the pixels."""
     chunks = list(_png_chunks(data))
     pixels = next((start for kind, start, _ in chunks if kind == _PNG_PIXELS), len(data))
     late = [data[start:end] for kind, start, end in chunks if kind in _PNG_TEXTS and start > pixels]
@@ -126,7 +162,7 @@ def _texts_first(data: bytes) -> bytes:
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each chunk that is whole, where it begins and where it ends."""
+    """The kind of each whole chunk, where it begins and where it ends."""
     start = _PNG_START
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -138,9 +174,9 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _size_without_exif(data: bytes) -> tuple[int, int] | None:
-    """Height and width of a JPEG that says nothing of its orientation, which is most of a dataset; None: Pillow is to look.
+    """Height and width of a JPEG that has no orientation, as most have; None for any other file, which Pillow must open.
 
-    A quarter of Pillow's time, which is some percent of packing.
+    It takes a quarter of Pillow's time, which is some percent of packing.
     """
     if not is_jpeg(data):
         return None
@@ -156,44 +192,59 @@ def _size_without_exif(data: bytes) -> tuple[int, int] | None:
 
 def is_jpeg(data: bytes | np.ndarray) -> bool:
     """Whether encoded bytes begin like a JPEG."""
-    return bytes(data[:2]) == b"\xff\xd8"
+    return JPEG.begins(bytes(data[:16]))
+
+
+def stored_format(data: bytes | np.ndarray) -> FileFormat:
+    """The format of encoded bytes as a dataset stores them."""
+    start = bytes(data[:16])
+    return next((file_format for file_format in FORMATS if file_format.is_stored and file_format.begins(start)), PNG)
 
 
 def open_image(data: bytes | np.ndarray) -> ImageFile:
-    kind = detect_format(bytes(data[:16]))
-    try:
-        return _FORMATS[kind][1](io.BytesIO(data), "")
-    except BROKEN as error:
-        raise ImageError(f"broken {kind} header: {one_line(error)}") from error
-    except _TOO_LARGE as error:
-        raise ImageError(f"broken {kind} header: announces more pixels than there is memory for") from error
-
-
-def detect_format(start: bytes) -> str:
-    """The format of an image by the first 16 bytes of its file, as in `ImageHeader`.
+    """An encoded image as Pillow's object, its pixels not decoded yet.
 
     Raises:
-        NotAnImageError: Where they are those of none that kseq knows.
+        NotAnImageError: If the bytes begin like no format that kseq knows.
+        ImageError: If the header is broken.
     """
-    for name, (magics, _) in _FORMATS.items():
-        if start.startswith(magics) and (name != "WEBP" or start[8:12] == b"WEBP"):
-            return name
+    file_format = detect_format(bytes(data[:16]))
+    try:
+        return file_format.open(io.BytesIO(data), "")
+    except BROKEN as error:
+        raise ImageError(f"broken {file_format.name} header: {one_line(error)}") from error
+    except _TOO_LARGE as error:
+        raise ImageError(f"broken {file_format.name} header: announces more pixels than there is memory for") from error
+
+
+def detect_format(start: bytes) -> FileFormat:
+    """The format of an image by the first 16 bytes of its file.
+
+    Raises:
+        NotAnImageError: If no format that kseq knows begins so.
+    """
+    for file_format in FORMATS:
+        if file_format.begins(start):
+            return file_format
     if not start:
         raise NotAnImageError("is empty")
-    raise NotAnImageError(f"is not an image of a known format ({', '.join(_FORMATS)}): begins with {start!r}")
+    names = ", ".join(file_format.name for file_format in FORMATS)
+    raise NotAnImageError(f"is not an image of a known format ({names}): begins with {start!r}")
 
 
 def one_line(error: Exception) -> str:
+    """The text of another library's error on one line; its type if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_orientation(image: ImageFile) -> int:
+    """EXIF's orientation of an opened image, 1 to 8; 1 if it has none."""
     if image.format == "TIFF":
-        # Pillow turns a TIFF upright itself when it decodes it, and gives its size so.
+        # Pillow itself turns a TIFF upright when it decodes it, and returns the size of the upright image.
         return 1
     try:
-        # Not a PNG's own: that decodes its pixels.
-        found = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
+        # The base class's method: that of a PNG decodes the pixels.
+        value = Image.Image.getexif(image).get(_EXIF_ORIENTATION, 1)
     except BROKEN:
         return 1
-    return int(found) if found in range(1, 9) else 1
+    return int(value) if value in range(1, 9) else 1

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from kseq.arguments import whole
+from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError
 from kseq.ordering.permutation import hash_key, permute
 
@@ -27,9 +27,10 @@ def check_fractions(fractions: Mapping[str, float]) -> None:
     """Raise ArgumentError unless each share is in (0, 1), and something is left of the whole."""
     for name, fraction in fractions.items():
         if not isinstance(fraction, numbers.Real) or not 0 < fraction < 1:
-            raise ArgumentError(f"{name}={fraction!r}: allowed is a share between 0 and 1")
+            raise ArgumentError(f"{spelled(name, fraction)}: allowed is a share between 0 and 1")
     if sum(fractions.values()) >= 1:
-        raise ArgumentError(f"{' + '.join(fractions)} = {sum(fractions.values()):g}: nothing would be left for train")
+        shares = " and ".join(spelled(name, share) for name, share in fractions.items())
+        raise ArgumentError(f"{shares}: leaves nothing for train, allowed are shares that sum to less than 1")
 
 
 def count_classes(classes: np.ndarray, num_classes: int = 0) -> np.ndarray:

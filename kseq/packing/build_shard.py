@@ -1,4 +1,4 @@
-"""Building one shard of a plan: images in, an HDF5 file out; runs in any process."""
+"""Building one shard of a plan, in any process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.encode import encode_sample
 from kseq.packing.plan import Plan
@@ -24,15 +25,15 @@ Sample = dict[str, EncodedImage | np.ndarray]
 
 @dataclass(frozen=True)
 class ShardTask:
-    """All that a process needs to build one shard; small and picklable.
+    """Everything that a process needs to build one shard; small and picklable.
 
     Attributes:
-        path: The shard to be.
-        dataset_id: The plan's.
-        number: The shard's place in the plan.
-        source: Where the images are; its list of images is this shard's part.
+        path: The file to write.
+        dataset_id: The dataset id of the plan.
+        number: The number of the shard in the plan.
+        source: The source, with the images of this shard alone.
         fields: What each sample holds.
-        settings: How each image is stored.
+        settings: How images are stored.
         stop_at_error: Raise at the first image that cannot be packed, instead of listing it.
     """
 
@@ -47,8 +48,8 @@ class ShardTask:
     @classmethod
     def of(cls, plan: Plan, number: int, path: str, *, stop_at_error: bool) -> ShardTask:
         """The task for one shard of a plan."""
-        part = plan.source.select(plan.shard_images(number))
-        return cls(path, plan.dataset_id, number, part, plan.fields(), plan.settings, stop_at_error)
+        source = plan.source.select(plan.shard_images(number))
+        return cls(path, plan.dataset_id, number, source, plan.fields(), plan.settings, stop_at_error)
 
 
 def build_shard(
@@ -57,21 +58,21 @@ def build_shard(
     """Build a shard and publish it.
 
     Args:
-        task: What to build.
-        report: Told how many images were done since the last call; False from it means to stop.
-        read: Gives the sample of an image, as `read_sample`; None for that itself.
+        task: The shard to build.
+        report: Called with the number of images that were done since the last call; returns False to stop.
+        read: Reads the sample of an image; None for `read_sample`.
 
     Returns:
-        Whether it was built; False if `report` said to stop.
+        Whether the shard was built; False if `report` returned False.
 
     Raises:
         ImageError: At an image that cannot be packed, if the task says so.
-        WriteError: Where the disk refuses.
-        WorkerDiedError: Where memory ran out.
+        WriteError: If the disk refuses.
+        WorkerDiedError: If memory runs out.
     """
     writing = ShardWriter.publishing(task.path, task.fields, task.dataset_id, task.number)
     with writing as writer, warnings.catch_warnings():
-        # Of odd metadata. Here and not where images are decoded, since threads may do that; once, since it takes a while.
+        # Pillow warns of odd metadata. Set here, since this is not safe in threads, which may decode images, and takes a while.
         warnings.filterwarnings("ignore", module="PIL")
         for image in task.source.images:
             _add(writer, task, image, read or read_sample)
@@ -82,19 +83,20 @@ def build_shard(
 
 
 def read_sample(task: ShardTask, image: SourceImage) -> Sample:
-    """An image and its targets as they are to be stored.
+    """Read an image and its targets, in the form in which they are stored.
 
     Raises:
-        ImageError: Where it cannot be packed.
-        WorkerDiedError: Where memory ran out.
+        ImageError: If the image cannot be packed.
+        WorkerDiedError: If memory runs out.
     """
     try:
         return encode_sample(task.source.read(image), task.fields, task.settings)
     except MemoryError as error:
-        raise WorkerDiedError(f"{_name(task, image)}: memory ran out while it was packed") from error
+        remedy = f"{spelled('images.max_pixels')} leaves large images out"
+        raise WorkerDiedError(f"{_path(task, image)}: memory ran out while it was packed ({remedy})") from error
 
 
-def _name(task: ShardTask, image: SourceImage) -> str:
+def _path(task: ShardTask, image: SourceImage) -> str:
     return os.path.join(task.source.root, os.fsdecode(image.path))
 
 
@@ -103,7 +105,7 @@ def _add(writer: ShardWriter, task: ShardTask, image: SourceImage, read: Callabl
         sample = read(task, image)
     except ImageError as error:
         if task.stop_at_error:
-            raise type(error)(f"{_name(task, image)}: {error}") from error
+            raise type(error)(f"{_path(task, image)}: {error}") from error
         writer.reject(image.path, str(error))
     else:
         writer.add(image.path, sample)

@@ -1,4 +1,4 @@
-"""Building a shard whose samples kill: each is encoded in a process beside, alone, and what kills it twice is left out."""
+"""Building a shard whose images crash workers: each image is encoded alone in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from typing import Any
 
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.build_shard import Sample, ShardTask, build_shard, read_sample
-from kseq.packing.worker_process import NO_MEMORY, WorkerProcess
+from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, WorkerProcess
 from kseq.sources.base import SourceImage
 
 __all__ = ["build_isolated"]
 
-# Seconds between two looks at whether to stop.
-_LOOK_EVERY = 0.1
+# Seconds between two checks whether to stop.
+_CHECK_INTERVAL = 0.1
 
-# The first time, what went before may have been the cause; the second time, the process did nothing else.
+# The first death may be due to an earlier image; the second process has encoded nothing else.
 _MOST_DEATHS = 2
 
 
 def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> bool:
-    """Build a shard and publish it, as `kseq.packing.build_shard.build_shard`, while processes die.
+    """Build a shard and publish it, as `build_shard` does, but encode each image in another process.
 
-    An image whose process dies, and the next one's too, is listed among the rejected with how they died.
+    An image over which two processes die is rejected; the reason says how they died.
 
     Raises:
-        WorkerDiedError: Where processes die before they can begin.
+        WorkerDiedError: If processes die before their first task.
     """
-    lane = WorkerProcess(_remember_task, (replace(task, source=task.source.select([])),))
+    worker = WorkerProcess(_remember_task, (replace(task, source=task.source.select([])),))
     try:
-        return build_shard(task, report, lambda task, image: _read_beside(lane, image, report))
+        return build_shard(task, report, lambda task, image: _read_in_worker(worker, image, report))
     except _StoppedError:
         return False
     finally:
-        lane.close()
+        worker.close()
 
 
 class _StoppedError(Exception):
-    """Whoever is told of the progress said to stop."""
+    """The function that receives the progress asked to stop."""
 
 
-def _read_beside(lane: WorkerProcess, image: SourceImage, report: Callable[[int], bool]) -> Sample:
+def _read_in_worker(worker: WorkerProcess, image: SourceImage, report: Callable[[int], bool]) -> Sample:
     deaths = 0
     while True:
         try:
-            return _result(lane.submit(_read_here, image), report)
+            return _wait_for(worker.submit(_read_sample, image), report)
         except BrokenExecutor as error:
             if isinstance(error, WorkerDiedError):
                 raise
-            how = lane.bury()
-            deaths += how is not None
+            cause = worker.bury()
+            deaths += cause is not None
             if deaths == _MOST_DEATHS:
-                raise ImageError(f"a worker process died twice while it was packed ({how})") from error
+                raise ImageError(f"a worker process died twice while it was packed ({cause})") from error
 
 
-def _result(future: Future, report: Callable[[int], bool]) -> Any:
-    while not wait([future], _LOOK_EVERY).done:
+def _wait_for(future: Future, report: Callable[[int], bool]) -> Any:
+    while not wait([future], _CHECK_INTERVAL).done:
         if not report(0):
             raise _StoppedError
     return future.result()
 
 
-# In the process beside: the task without its images.
+# In the worker process: the task without images.
 _task: ShardTask | None = None
 
 
@@ -75,9 +75,9 @@ def _remember_task(task: ShardTask) -> None:
     warnings.filterwarnings("ignore", module="PIL")
 
 
-def _read_here(image: SourceImage) -> Sample:
+def _read_sample(image: SourceImage) -> Sample:
     assert _task is not None
     try:
         return read_sample(_task, image)
     except WorkerDiedError:
-        os._exit(NO_MEMORY)
+        os._exit(OUT_OF_MEMORY_CODE)

@@ -1,4 +1,4 @@
-"""One sample as it is stored: its images encoded or resized, masks and boxes moved along with them."""
+"""Encoding one sample: its images encoded or resized, its masks and boxes transformed along with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from kseq.errors import ImageError, saying
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
-from kseq.images.formats import check_pixels, read_header
+from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, placement
 from kseq.packing.settings import ImageSettings
@@ -22,41 +22,41 @@ __all__ = ["encode_sample"]
 def encode_sample(
     values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings
 ) -> dict[str, EncodedImage | np.ndarray]:
-    """The values of one sample as they are to be stored.
+    """Encode the values of one sample for storage.
 
     Args:
-        values: Field name to value: of an image or a mask, the bytes of its file, or `(height, width)` or
-            `(height, width, channels)` uint8 pixels; of any other, an array of the field's shape. Masks and boxes are those of
-            the first image.
-        fields: What a sample holds; the first is an image.
+        values: Field name to value. The value of an image or a mask is the bytes of a file, or `(height, width)` or
+            `(height, width, channels)` uint8 pixels; that of another field is an array of the shape of the field. Masks and
+            boxes belong to the first image.
+        fields: What a sample holds; the first field is an image.
         settings: How images are stored.
 
     Returns:
-        Field name to an `EncodedImage`, or to an array of the field's dtype and shape.
+        Field name to an `EncodedImage`, or to an array of the dtype and shape of the field.
 
     Raises:
-        NotAnImageError: Where a file is no image.
-        ImageError: Where it is broken, or a mask or a box does not go with its image.
+        NotAnImageError: If a file is not an image.
+        ImageError: If an image is broken, or a mask or a box does not go with its image.
     """
     image, *others = fields
     stored: dict[str, EncodedImage | np.ndarray] = {}
-    stored[image.name], placed = _encode_image(values[image.name], settings)
-    encoder = _SampleEncoder(placed, settings)
+    stored[image.name], fit = _encode_image(values[image.name], settings)
+    encoder = _SampleEncoder(fit, settings)
     for field in others:
         with saying(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
-    _move_positions(stored, fields, placed)
+    _transform_positions(stored, fields, fit)
     return stored
 
 
-class _Place(NamedTuple):
-    """Where an image comes to lie.
+class _Fit(NamedTuple):
+    """How an image fits into the size in which it is stored.
 
     Attributes:
-        height: Of the upright image as it came.
-        width: Of the same.
+        height: The height of the upright image of the source.
+        width: The width of the upright image of the source.
         size: The height and width in which it is stored.
-        placement: What is kept of it, and what that fills.
+        placement: Which part of it is kept, and which part of the stored image that fills.
     """
 
     height: int
@@ -66,11 +66,11 @@ class _Place(NamedTuple):
 
     @property
     def is_same(self) -> bool:
-        """Whether it is stored as it came."""
+        """Whether the image is stored in the size of the source."""
         return self.size == (self.height, self.width)
 
     def fill(self, pixels: np.ndarray, interpolation: str) -> np.ndarray:
-        """`(height, width, channels)` uint8: the image in the size in which it is stored."""
+        """Resize an image to the size in which it is stored: `(height, width, channels)` uint8."""
         if self.is_same:
             return pixels
         target = np.empty((*self.size, pixels.shape[2]), np.uint8)
@@ -78,47 +78,51 @@ class _Place(NamedTuple):
         return target
 
 
-def _place(height: int, width: int, settings: ImageSettings) -> _Place:
+def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
     if settings.image_size is not None:
         size = settings.image_size
-        return _Place(height, width, size, placement(height, width, *size, settings.resize))
+        return _Fit(height, width, size, placement(height, width, *size, settings.resize))
     size = (height, width)
     if settings.max_side is not None and max(size) > settings.max_side:
         # The longer side becomes `max_side`, the other keeps the ratio, rounded.
         size = (max(1, round(height * settings.max_side / max(size))), max(1, round(width * settings.max_side / max(size))))
-    return _Place(height, width, size, Placement(Rectangle(0, 0, height, width), Rectangle(0, 0, *size)))
+    return _Fit(height, width, size, Placement(Rectangle(0, 0, height, width), Rectangle(0, 0, *size)))
 
 
-def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[EncodedImage | np.ndarray, _Place]:
+def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[EncodedImage | np.ndarray, _Fit]:
     if isinstance(data, np.ndarray):
-        found, orientation = _checked_pixels(data, settings), 1
-        place = _place(found.shape[0], found.shape[1], settings)
+        source_pixels = _check_pixels(data, settings)
+        fit = _fit(source_pixels.shape[0], source_pixels.shape[1], settings)
         if settings.encoding == "keep":
-            return EncodedImage(encode_pixels(found), place.height, place.width), place
-        pixels = recolor(found, settings.color_mode)
+            return EncodedImage(encode_pixels(source_pixels), fit.height, fit.width), fit
+        pixels = recolor(source_pixels, settings.color_mode)
     else:
         header = read_header(data, settings.max_pixels)
-        orientation = header.orientation
-        place = _place(header.height, header.width, settings)
+        fit = _fit(header.height, header.width, settings)
         if settings.encoding == "keep":
-            return _keep(data, header.format in ("JPEG", "PNG"), place, orientation, settings.check), place
-        pixels = decode(data, settings.color_mode, orientation, strict=True)
-    pixels = place.fill(pixels, settings.interpolation)
+            return _keep(data, header, settings.check), fit
+        pixels = decode(data, settings.color_mode, header.orientation, strict=True)
+    pixels = fit.fill(pixels, settings.interpolation)
     if settings.encoding == "raw":
-        return pixels, place
-    return EncodedImage(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), place
+        return pixels, fit
+    return EncodedImage(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), fit
 
 
-def _keep(data: bytes, is_kept: bool, place: _Place, orientation: int, check: bool) -> EncodedImage:
-    if not is_kept:
-        return EncodedImage(encode_png(data), place.height, place.width)
+def _keep(data: bytes, header: ImageHeader, check: bool) -> EncodedImage:
+    """The bytes of a JPEG or PNG file as they are; any other image as PNG, upright."""
+    if not header.format.is_stored:
+        return EncodedImage(encode_png(data), header.height, header.width)
     if check:
         decode(data, "rgb", strict=True)
-    return EncodedImage(data, place.height, place.width, orientation)
+    return EncodedImage(data, header.height, header.width, header.orientation)
 
 
-def _checked_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
-    """`(height, width, channels)` of pixels that may lack the last axis."""
+def _check_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
+    """Pixels as `(height, width, channels)` uint8; the last axis may be missing.
+
+    Raises:
+        ImageError: If they have another dtype, shape or number of channels, or are too many.
+    """
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
         raise ImageError(
@@ -128,57 +132,53 @@ def _checked_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     return np.ascontiguousarray(shaped)
 
 
-def _encode_mask(data: bytes | np.ndarray, image: _Place, settings: ImageSettings) -> EncodedImage | np.ndarray:
-    """Whatever images are encoded as, masks lose nothing: PNG, or values."""
-    values, is_kept, orientation = _mask_values(data, settings)
-    if values.shape[:2] != (image.height, image.width):
-        raise ImageError(
-            f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {image.height} x {image.width}"
-        )
-    if image.is_same and is_kept and settings.encoding != "raw":
-        return EncodedImage(bytes(data), image.height, image.width, orientation)
-    placed = image.fill(values, "nearest")
-    return placed if settings.encoding == "raw" else EncodedImage(encode_pixels(placed), *placed.shape[:2])
-
-
-def _mask_values(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[np.ndarray, bool, int]:
-    """The values of a mask, upright; whether its bytes can be stored as they are, and with which orientation."""
+def _encode_mask(data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings) -> EncodedImage | np.ndarray:
+    """A mask without loss, whatever the encoding of images is: as PNG, or for `raw` as values."""
     if isinstance(data, np.ndarray):
-        values = _checked_pixels(data, settings)
+        values, png_orientation = _check_pixels(data, settings), None
         if values.shape[2] != 1:
             raise ImageError(f"has {values.shape[2]} channels, allowed is one")
-        return values, False, 1
-    header = read_header(data, settings.max_pixels)
-    return decode_mask(data, header.orientation, strict=True), header.format == "PNG", header.orientation
+    else:
+        header = read_header(data, settings.max_pixels)
+        values = decode_mask(data, header.orientation, strict=True)
+        png_orientation = header.orientation if header.format is PNG else None
+    if values.shape[:2] != (fit.height, fit.width):
+        raise ImageError(
+            f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {fit.height} x {fit.width}"
+        )
+    if fit.is_same and png_orientation is not None and settings.encoding != "raw":
+        return EncodedImage(bytes(data), fit.height, fit.width, png_orientation)
+    resized = fit.fill(values, "nearest")
+    return resized if settings.encoding == "raw" else EncodedImage(encode_pixels(resized), *resized.shape[:2])
 
 
 class _SampleEncoder(NamedTuple):
     """Encodes the pixels of a sample besides its first image: a `kseq.storage.field_kinds.SampleEncoder`.
 
     Attributes:
-        image: How the first image is stored.
-        settings: How all images are stored.
+        fit: How the first image fits into the size in which it is stored.
+        settings: How images are stored.
     """
 
-    image: _Place
+    fit: _Fit
     settings: ImageSettings
 
     def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
-        """Another image, which is resized by itself."""
+        """Encode another image, which is resized by itself."""
         return _encode_image(value, self.settings)[0]
 
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
-        """A mask of the first image."""
-        return _encode_mask(value, self.image, self.settings)
+        """Encode a mask of the first image."""
+        return _encode_mask(value, self.fit, self.settings)
 
 
-def _move_positions(stored: dict[str, Any], fields: Sequence[Field], image: _Place) -> None:
-    """Move boxes and the like to the size in which their image is stored. Those that are cropped away go, and with them what
-    describes them, such as their labels."""
+def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> None:
+    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too."""
     for field in (field for field in fields if field.handler.has_positions):
-        values = field.handler.check_positions(stored[field.name], image.height, image.width)
-        stored[field.name], stay = field.handler.place(values, image.placement)
+        positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
+        stored[field.name], is_kept = field.handler.place(positions, fit.placement)
         for follower in (other.name for other in fields if other.handler.leader == field.kind):
-            if len(stored[follower]) != len(stay):
-                raise ImageError(f"has {len(stay)} {field.name} and {len(stored[follower])} {follower}, expected are as many")
-            stored[follower] = stored[follower][stay]
+            count, num_followers = len(is_kept), len(stored[follower])
+            if num_followers != count:
+                raise ImageError(f"has {count} {field.name} and {num_followers} {follower}, expected are as many")
+            stored[follower] = stored[follower][is_kept]

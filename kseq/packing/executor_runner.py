@@ -1,4 +1,4 @@
-"""Building shards on an executor that was given: its workers may be threads, processes, or on other machines."""
+"""Building shards on an executor of the caller: its workers may be threads, processes, or on other machines."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import pickle
 import socket
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, WriteError
 from kseq.packing.build_shard import ShardTask, build_shard
-from kseq.packing.progress import PROGRESS_EVERY, Progress
-from kseq.storage.atomic import remove_half_written
-from kseq.storage.layout import SHARD_PREFIX, TEMPORARY_PREFIX
+from kseq.packing.progress import PROGRESS_INTERVAL, Progress
+from kseq.storage.atomic import remove_half_written, spare_name
+from kseq.storage.layout import SHARD_PREFIX
 
 __all__ = ["build_on_executor"]
 
-# An executor does not say how many workers it has; these keep them busy, and its memory free of a million tasks.
-_MOST_AT_ONCE = 256
+# An executor does not say how many workers it has. So many tasks keep them busy, without a million tasks in memory.
+_MOST_SUBMITTED = 256
 
-# Seconds: between two looks of a worker at whether it is to stop; for its machine to see a new file, which network file
-# systems may be late to show; and for workers to stop.
-_LOOK_EVERY = 0.5
-_FILE_SEEN_AFTER = 5.0
-_STOPPED_AFTER = 4.0
+# Seconds between two checks of a worker whether to stop.
+_CHECK_INTERVAL = 0.5
+# Seconds until the machine of a worker sees a new file: network file systems may show it late.
+_VISIBLE_WITHIN = 5.0
+# Seconds until workers have stopped.
+_STOPPED_WITHIN = 4.0
 
 
 def build_on_executor(executor: Executor, tasks: list[ShardTask], progress: Progress) -> list[ShardTask]:
@@ -38,21 +39,21 @@ def build_on_executor(executor: Executor, tasks: list[ShardTask], progress: Prog
 
     Args:
         executor: Anything with the interface of `concurrent.futures.Executor`.
-        tasks: What to build.
-        progress: Told of images that are done, when their shard is.
+        tasks: The shards to build.
+        progress: Counts the images of shards that are done.
 
     Returns:
-        The tasks that are left, since workers died over them, or since their first image can be read nowhere.
+        The tasks that are left: workers died over them, or nobody can read their first image.
 
     Raises:
-        ArgumentError: Where the executor takes no task, or its workers do not see the same files.
-        ImageError: At the first broken image, where a task says so.
-        WriteError: Where the disk refuses.
+        ArgumentError: If the executor takes no task, or its workers do not see the same files.
+        ImageError: At the first broken image, if a task says so.
+        WriteError: If the disk refuses.
     """
     if not tasks:
         return []
     folder = os.path.dirname(tasks[0].path)
-    # Threads share the list of warnings to ignore, and of two that set it and set it back the second brings back the wrong one.
+    # Threads share the list of ignored warnings. If two threads change and restore it, the second restores the wrong list.
     with warnings.catch_warnings(), _beacon(folder) as beacon:
         try:
             return _build_all(executor, tasks, beacon, progress)
@@ -60,15 +61,15 @@ def build_on_executor(executor: Executor, tasks: list[ShardTask], progress: Prog
             remove_half_written(os.path.join(folder, SHARD_PREFIX))
 
 
-# What the beacon's name ends with once the workers are to stop.
-_STOP = "-stop"
+# The name of the beacon ends with this once the workers are to stop.
+_STOP_SUFFIX = "-stop"
 _SHARED = "allowed are workers that share the file system with the process that packs"
 
 
 @contextmanager
 def _beacon(folder: str) -> Iterator[str]:
-    """A file that each worker must see when it begins, or it is on another file system; when it is gone, it is to stop."""
-    path = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-beacon")
+    """A file that each worker must see when it starts, else it has another file system. When the file is gone, workers stop."""
+    path = spare_name(os.path.join(folder, "beacon"))
     try:
         with open(path, "x"):
             pass
@@ -77,7 +78,7 @@ def _beacon(folder: str) -> Iterator[str]:
     try:
         yield path
     finally:
-        for name in (path, path + _STOP):
+        for name in (path, path + _STOP_SUFFIX):
             with suppress(FileNotFoundError):
                 os.unlink(name)
 
@@ -87,14 +88,14 @@ def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress
     rest, left = iter(tasks), []
     try:
         while True:
-            for task in islice(rest, _MOST_AT_ONCE - len(waiting)):
+            for task in islice(rest, _MOST_SUBMITTED - len(waiting)):
                 try:
                     waiting[_submit(executor, task, beacon)] = task
                 except BrokenExecutor:
                     left += [task, *rest]
             if not waiting:
                 return left
-            for future in wait(waiting, PROGRESS_EVERY, FIRST_COMPLETED).done:
+            for future in wait(waiting, PROGRESS_INTERVAL, FIRST_COMPLETED).done:
                 task = waiting.pop(future)
                 if _is_built(future, task):
                     progress.add(len(task.source.images))
@@ -108,37 +109,37 @@ def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress
 
 def _submit(executor: Executor, task: ShardTask, beacon: str) -> Future:
     try:
-        # Pickled here, since Dask looks into what it is given, and takes the same task as before for done.
+        # Pickled here: Dask looks into its arguments, and would take the same task a second time for done.
         future = executor.submit(_build, pickle.dumps(task), beacon)
     except BrokenExecutor:
         raise
     except (AttributeError, RuntimeError) as error:
-        raise ArgumentError(f"executor={executor!r}: takes no task: {error}") from error
+        raise ArgumentError(f"{spelled('executor', executor)}: takes no task: {error}") from error
     if not isinstance(future, Future):
         raise ArgumentError(
-            f"executor={executor!r}: gives a {type(future).__name__}, expected is a concurrent.futures.Future "
-            "(of a Dask client, take client.get_executor())"
+            f"{spelled('executor', executor)}: gives a {type(future).__name__}, expected is a concurrent.futures.Future "
+            "(for a Dask client, take client.get_executor())"
         )
     return future
 
 
 def _is_built(future: Future, task: ShardTask) -> bool:
-    """Whether a shard is built; False where workers died over it."""
+    """Whether a shard is built; False if workers died over it."""
     try:
         is_built: bool = future.result()
         return is_built
     except (BrokenExecutor, CancelledError):
         return False
     except _UnreadableError as error:
-        if not _reads_first(task):
+        if not _can_read_first(task):
             return False
-        raise ArgumentError(f"executor: {error}, which this process can: {_SHARED}") from None
+        raise ArgumentError(f"a worker of the executor {error}, which this process can: {_SHARED}") from None
     except ImportError as error:
         raise ArgumentError(
-            f"executor: a worker cannot import what it needs ({error}): kseq must be installed there"
+            f"a worker of the executor cannot import what it needs ({error}): install kseq in its environment"
         ) from error
     except Exception as error:
-        # An error of Dask: workers died over this task again and again.
+        # Dask raises this error when workers died over this task several times.
         distributed = sys.modules.get("distributed")
         if distributed is not None and isinstance(error, distributed.KilledWorker):
             return False
@@ -146,34 +147,34 @@ def _is_built(future: Future, task: ShardTask) -> bool:
 
 
 def _stop(beacon: str, waiting: dict[Future, ShardTask]) -> None:
-    # Renamed rather than deleted, so that a task that starts only now returns at once, and does not wait for a file to appear.
+    # Renamed, not removed, so that a task that starts only now returns at once and does not wait for a file to appear.
     with suppress(OSError):
-        os.rename(beacon, beacon + _STOP)
+        os.rename(beacon, beacon + _STOP_SUFFIX)
     for future in waiting:
         future.cancel()
-    wait(waiting, _STOPPED_AFTER)
+    wait(waiting, _STOPPED_WITHIN)
 
 
 class _UnreadableError(Exception):
-    """A worker cannot read the first image of a shard: nobody can, or it is on a file system that the worker does not share."""
+    """A worker cannot read the first image of a shard: nobody can, or the worker does not share the file system."""
 
 
 def _build(pickled: bytes, beacon: str) -> bool:
-    """In a worker: build a shard; False where it was told to stop."""
+    """In a worker: build a shard. Returns False if it was stopped."""
     task: ShardTask = pickle.loads(pickled)
-    give_up = time.monotonic() + _FILE_SEEN_AFTER
+    deadline = time.monotonic() + _VISIBLE_WITHIN
     while not os.path.exists(beacon):
-        if os.path.exists(beacon + _STOP):
+        if os.path.exists(beacon + _STOP_SUFFIX):
             return False
-        if time.monotonic() > give_up:
-            raise ArgumentError(f"executor: a worker on {socket.gethostname()} does not see {beacon}: {_SHARED}")
-        time.sleep(_LOOK_EVERY)
-    if not _reads_first(task):
-        raise _UnreadableError(f"a worker on {socket.gethostname()} cannot read images of {task.source.root}")
-    return build_shard(task, _Lookout(beacon).look)
+        if time.monotonic() > deadline:
+            raise ArgumentError(f"a worker of the executor on {socket.gethostname()} does not see {beacon}: {_SHARED}")
+        time.sleep(_CHECK_INTERVAL)
+    if not _can_read_first(task):
+        raise _UnreadableError(f"on {socket.gethostname()} cannot read images of {task.source.root}")
+    return build_shard(task, _BeaconCheck(beacon).is_there)
 
 
-def _reads_first(task: ShardTask) -> bool:
+def _can_read_first(task: ShardTask) -> bool:
     """Whether the first image of a shard can be read, of those that are not refused anyway."""
     try:
         for image in (each for each in task.source.images if each.rejection is None):
@@ -184,20 +185,20 @@ def _reads_first(task: ShardTask) -> bool:
     return True
 
 
-class _Lookout:
-    """Looks now and then whether the beacon is still there."""
+class _BeaconCheck:
+    """Checks now and then whether the beacon is still there."""
 
     def __init__(self, beacon: str) -> None:
         self._beacon = beacon
-        self._next = time.monotonic() + _LOOK_EVERY
+        self._next = time.monotonic() + _CHECK_INTERVAL
 
-    def look(self, _: int) -> bool:
+    def is_there(self, _: int) -> bool:
         """Whether to go on."""
         if time.monotonic() < self._next:
             return True
-        self._next = time.monotonic() + _LOOK_EVERY
+        self._next = time.monotonic() + _CHECK_INTERVAL
         try:
-            # Opened, since network file systems may remember for a minute what they know of a file.
+            # Opened, since network file systems may keep the status of a file for a minute.
             os.close(os.open(self._beacon, os.O_RDONLY))
         except OSError as error:
             return error.errno not in (errno.ENOENT, errno.ESTALE)

@@ -1,4 +1,4 @@
-"""What is to be packed, opened as a source: a path, or an iterable that is spooled."""
+"""Opening what is to be packed as a source: a path, or an iterable that is spooled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kseq.arguments import path_text
+from kseq.arguments import path_text, spelled
 from kseq.errors import ArgumentError
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
@@ -15,13 +15,13 @@ from kseq.sources.iterables import spool_samples
 from kseq.sources.registry import open_source
 from kseq.storage.output_folder import check_apart
 
-__all__ = ["opened_source", "target_apart"]
+__all__ = ["check_target_path", "open_or_spool"]
 
 _PATHS = (str, bytes, os.PathLike)
 
 
 @contextmanager
-def opened_source(
+def open_or_spool(
     source: Any,
     folder: str,
     source_format: str | None,
@@ -31,35 +31,35 @@ def opened_source(
     *,
     follow_links: bool = False,
 ) -> Iterator[Source]:
-    """What is to be packed, good until the end of the block; the arguments are those of `kseq.pack`.
+    """Gives the source, which is valid until the end of the block; the arguments are those of `kseq.pack`.
 
     Args:
-        folder: Where an iterable may be spooled; "" for nowhere.
+        folder: Where an iterable may be spooled; `""` for nowhere.
 
     Raises:
-        ArgumentError: Where arguments do not go together.
-        SourceError: Where there is nothing that can be packed.
-        WriteError: Where the disk refuses to spool.
+        ArgumentError: If arguments do not go together.
+        SourceError: If there is nothing that can be packed.
+        WriteError: If the disk refuses to spool.
     """
     if isinstance(source, _PATHS) or source_format is not None or root is not None or follow_links:
-        place, below = path_text("source", source), None if root is None else path_text("root", root)
-        yield open_source(place, source_format, columns, below, class_names, follow_links=follow_links)
+        path, root_path = path_text("source", source), None if root is None else path_text("root", root)
+        yield open_source(path, source_format, columns, root_path, class_names, follow_links=follow_links)
         return
     if not folder:
-        raise ArgumentError("dry_run goes with a path: an iterable can be gone through only once")
-    with spool_samples(source, folder, columns, class_names) as found:
-        yield found
+        raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
+    with spool_samples(source, folder, columns, class_names) as spooled_source:
+        yield spooled_source
 
 
-def target_apart(source: Any, dataset: str | os.PathLike[str]) -> str:
-    """The path of the dataset, if it lies apart from the source.
+def check_target_path(source: Any, dataset: str | os.PathLike[str]) -> str:
+    """The path of the dataset.
 
     Raises:
-        ArgumentError: Where it does not, or is none.
+        ArgumentError: If it is no path, or the source and the dataset lie in each other.
     """
     target = path_text("dataset", dataset)
     if isinstance(source, _PATHS):
         check_apart(path_text("source", source), target)
     elif not target:
-        raise ArgumentError(f"dataset={target!r}: allowed is a path that is not empty")
+        raise ArgumentError(f"{spelled('dataset', target)}: allowed is a path that is not empty")
     return target

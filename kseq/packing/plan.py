@@ -1,4 +1,4 @@
-"""What to pack: the samples in their order, their splits, and which of them make up each shard."""
+"""The plan of a packing: the images in their order, their splits, and the shards that they make up."""
 
 from __future__ import annotations
 
@@ -10,42 +10,41 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from kseq.arguments import whole
+from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
 from kseq.packing.settings import ImageSettings
+from kseq.packing.stored_form import estimate_bytes, stored_field
 from kseq.sources.base import Source, SourceImage
+from kseq.storage.checksums import Digest
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.layout import FORMAT_VERSION
 
 __all__ = ["Plan", "make_plan"]
 
-_MEBIBYTE = 1 << 20
-
-_SHARD_BYTES = 256 * _MEBIBYTE
+_SHARD_BYTES = 256 << 20
 
 # A collection too small for sixteen full shards is still cut into sixteen, so that all cores have work,
 # but never into shards below this size.
-_LEAST_SHARD_BYTES = 8 * _MEBIBYTE
+_LEAST_SHARD_BYTES = 8 << 20
 
 _SHARDS_FOR_ALL_CORES = 16
 
-# Images whose hashes are taken together.
+# So many images are hashed together.
 _HASHED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides the bytes of a dataset, before any image is opened.
+    """Everything that decides the bytes of a dataset, before any image is opened.
 
     Attributes:
-        source: Where the images are.
-        settings: How each is stored.
-        splits: For each image of the source, the name of its split.
-        shard_starts: `(shards + 1,)`: the first image of each shard; the last is their number.
-        dataset_id: 32 hexadecimal digits derived from all of the above and the format's version.
+        source: The images.
+        settings: How images are stored.
+        splits: The name of the split of each image of the source.
+        shard_starts: `(shards + 1,)`: the number of the first image of each shard, and at the end the number of images.
+        dataset_id: 32 hexadecimal digits, a hash of all of the above and of the format version.
     """
 
     source: Source
@@ -59,9 +58,13 @@ class Plan:
         return len(self.shard_starts) - 1
 
     def fields(self, sizes: Mapping[str, tuple[int, int]] | None = None) -> tuple[Field, ...]:
-        """What each sample will hold; `sizes` has the height and width of each field whose images have all the same."""
+        """What each sample will hold.
+
+        Args:
+            sizes: Field name to height and width, for fields whose images all have one size.
+        """
         known = sizes or {}
-        return tuple(self.settings.stored(each, known.get(each.name, (None, None))) for each in self.source.fields)
+        return tuple(stored_field(field, self.settings, known.get(field.name, (None, None))) for field in self.source.fields)
 
     def shard_images(self, number: int) -> list[SourceImage]:
         """The images planned for one shard."""
@@ -77,58 +80,78 @@ def make_plan(
     seed: int = 0,
     shard_bytes: int | None = None,
 ) -> Plan:
-    """Decide splits and shards.
+    """Assign images to splits and to shards.
 
     Args:
-        source: Where the images are.
-        settings: How each is stored.
-        fractions: Split name to the share of the images, in (0, 1), that it is to have.
-        stratify: Take the share of each class alike.
-        seed: Draws the splits.
+        source: The images.
+        settings: How images are stored.
+        fractions: Split name to its share of the images, in (0, 1); 0 for none.
+        stratify: Take the same share of each class.
+        seed: Decides which images go to which split.
         shard_bytes: About how large each shard is to be; None for 256 MiB, or less for a small collection.
 
     Raises:
-        ArgumentError: Where fractions do not go with each other or with the folders.
+        ArgumentError: If the fractions do not go with each other or with the splits of the source.
+        SourceError: If a group lies in two splits.
     """
     splits = _assign_splits(source, fractions, stratify, whole("seed", seed))
-    fields = [settings.stored(each) for each in source.fields]
-    sizes = [settings.estimate_bytes(image, fields) for image in source.images]
+    fields = [stored_field(field, settings) for field in source.fields]
+    sizes = [estimate_bytes(image, fields, settings) for image in source.images]
     starts = _shard_starts(sizes, shard_bytes)
     return Plan(source, settings, splits, starts, _dataset_id(source, settings, splits, starts))
 
 
 def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
-    wanted = {name: fraction for name, fraction in fractions.items() if fraction}
-    named = {image.split for image in source.images} - {None}
-    check_fractions(wanted)
-    for name in wanted:
-        if name in named:
-            raise ArgumentError(f"{name}={wanted[name]}: {source.root} says already which images {name} has")
+    fractions = {name: fraction for name, fraction in fractions.items() if fraction}
+    check_fractions(fractions)
+    given_splits = {image.split for image in source.images}
+    for name, fraction in fractions.items():
+        if name in given_splits:
+            raise ArgumentError(f"{spelled(name, fraction)}: {source.root} says already which images {name} has, leave it out")
     splits = [image.split or "train" for image in source.images]
-    if not wanted and all(image.group is None for image in source.images):
+    if not fractions and all(image.group is None for image in source.images):
         return splits
-    units, unit_of = _units(source, splits)
-    labels = np.array([source.images[first].label for first in units] if stratify else np.zeros(len(units)), np.int64)
-    drawn = draw_splits(np.unique(labels, return_inverse=True)[1], wanted, seed).tolist()
-    names = ["train", *sorted(wanted)]
-    splits = [split if unit < 0 else names[drawn[unit]] for unit, split in zip(unit_of, splits, strict=True)]
-    for name in [*wanted, "train"] if wanted else []:
-        if name not in splits:
-            found = f"{len(units)} groups" if any(image.group is not None for image in source.images) else f"{len(units)}"
-            raise ArgumentError(
-                f"{' '.join(f'{each}={share}' for each, share in wanted.items())}: leaves no sample of {found} for {name}"
-            )
+    # The check of groups is needed even if nothing is drawn.
+    units, unit_of = _find_units(source, splits)
+    if fractions:
+        splits = _draw(source, splits, units, unit_of, fractions, stratify, seed)
+        _check_none_empty(source, splits, fractions, len(units))
     return splits
 
 
-def _units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
-    """What may go to other splits than `train`: single images, or those of a group together.
+def _draw(
+    source: Source,
+    splits: list[str],
+    units: list[int],
+    unit_of: list[int],
+    fractions: Mapping[str, float],
+    stratify: bool,
+    seed: int,
+) -> list[str]:
+    """The splits of the images after units were drawn from `train`."""
+    labels = np.array([source.images[first].label for first in units] if stratify else np.zeros(len(units)), np.int64)
+    drawn = draw_splits(np.unique(labels, return_inverse=True)[1], fractions, seed).tolist()
+    names = ["train", *sorted(fractions)]
+    return [split if unit < 0 else names[drawn[unit]] for unit, split in zip(unit_of, splits, strict=True)]
+
+
+def _check_none_empty(source: Source, splits: list[str], fractions: Mapping[str, float], num_units: int) -> None:
+    for name in (*fractions, "train"):
+        if name not in splits:
+            what = "groups" if any(image.group is not None for image in source.images) else "images"
+            shares = " ".join(spelled(split, share) for split, share in fractions.items())
+            raise ArgumentError(f"{shares}: leaves none of {num_units} {what} for {name}, give other shares")
+
+
+def _find_units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
+    """What may be drawn from `train`: single images, or all images of a group together.
 
     Returns:
-        The first image of each unit, whose class counts for all of it; and for each image its unit, -1 where it has none.
+        The number of the first image of each unit, whose class counts for the whole unit; and the unit of each image, -1 for
+        an image that is in another split or was refused.
 
     Raises:
-        SourceError: Where a group lies in two splits already.
+        SourceError: If a group lies in two splits.
     """
     firsts: list[int] = []
     unit_of = [-1] * len(splits)
@@ -164,7 +187,7 @@ def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
 
 
 def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], starts: list[int]) -> str:
-    total = xxhash.xxh3_128()
+    digest = Digest()
     head = {
         "format": FORMAT_VERSION,
         "settings": asdict(settings),
@@ -172,31 +195,31 @@ def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], star
         "classes": source.class_names,
         "shards": starts,
     }
-    total.update(json.dumps(head, sort_keys=True).encode(errors="surrogateescape"))
+    digest.update(json.dumps(head, sort_keys=True).encode(errors="surrogateescape"))
     for start in range(0, len(splits), _HASHED_AT_ONCE):
-        images, some = source.images[start : start + _HASHED_AT_ONCE], splits[start : start + _HASHED_AT_ONCE]
-        _add_texts(total, [image.path for image in images])
-        _add_texts(total, [os.fsencode(split) for split in some])
-        _add_texts(total, [(image.rejection or "").encode(errors="surrogatepass") for image in images])
-        total.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
+        images = source.images[start : start + _HASHED_AT_ONCE]
+        _add_texts(digest, [image.path for image in images])
+        _add_texts(digest, [os.fsencode(split) for split in splits[start : start + _HASHED_AT_ONCE]])
+        _add_texts(digest, [(image.rejection or "").encode(errors="surrogatepass") for image in images])
+        digest.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
         for column in zip_longest(*(image.values for image in images)):
-            _add_values(total, column)
-    return total.hexdigest()
+            _add_values(digest, column)
+    return digest.hexdigest()
 
 
-def _add_texts(total: xxhash.xxh3_128, texts: Sequence[bytes]) -> None:
-    """Add texts, and before them how long each is, so that none can pass for a part of another."""
-    total.update(np.fromiter(map(len, texts), "<u8", len(texts)))
-    total.update(b"".join(texts))
+def _add_texts(digest: Digest, texts: Sequence[bytes]) -> None:
+    """Add texts after their lengths, so that other texts with the same letters give another digest."""
+    digest.update(np.fromiter(map(len, texts), "<u8", len(texts)))
+    digest.update(b"".join(texts))
 
 
-def _add_values(total: xxhash.xxh3_128, values: Sequence[Any]) -> None:
-    """Add the values of a field, or the places of images."""
-    kinds = {(each.dtype, each.shape) if isinstance(each, (np.ndarray, np.generic)) else None for each in values}
-    alike = [np.array(values)] if len(kinds) == 1 and None not in kinds else values
-    for value in alike:
+def _add_values(digest: Digest, values: Sequence[Any]) -> None:
+    """Add the values of a field, or the locations of images."""
+    forms = {(value.dtype, value.shape) if isinstance(value, (np.ndarray, np.generic)) else None for value in values}
+    have_one_form = len(forms) == 1 and None not in forms
+    for value in [np.array(values)] if have_one_form else values:
         if isinstance(value, (np.ndarray, np.generic)):
-            total.update(f"{value.dtype} {value.shape}:".encode())
-            total.update(np.ascontiguousarray(value))
+            digest.update(f"{value.dtype} {value.shape}:".encode())
+            digest.update(np.ascontiguousarray(value))
         else:
-            _add_texts(total, [value if isinstance(value, bytes) else repr(value).encode()])
+            _add_texts(digest, [value if isinstance(value, bytes) else repr(value).encode()])

@@ -1,4 +1,4 @@
-"""Building shards in worker processes of kseq's own, and what becomes of a shard whose process dies."""
+"""Building shards in worker processes of kseq's own."""
 
 from __future__ import annotations
 
@@ -9,105 +9,106 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPo
 from multiprocessing import get_context
 from typing import Any
 
+from kseq.arguments import spelled
 from kseq.errors import WorkerDiedError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.crash_isolation import build_isolated
-from kseq.packing.progress import PROGRESS_EVERY, Progress
-from kseq.packing.worker_process import NO_MEMORY, WorkerProcess
+from kseq.packing.progress import PROGRESS_INTERVAL, Progress
+from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, WorkerProcess
 from kseq.storage.atomic import remove_half_written
 
 __all__ = ["build_in_processes"]
 
-# After so many deaths a shard is built carefully, its samples in processes beside, so that only they die.
-_CARE_AFTER = 2
+# After this many deaths, each image of the shard is encoded in a process of its own, so that only that one dies.
+_ISOLATE_AFTER = 2
 
-# After so many it is not the images that kill.
+# After this many deaths, the cause is not an image.
 _MOST_DEATHS = 5
 
 
 def build_in_processes(tasks: list[ShardTask], workers: int, progress: Progress) -> None:
     """Build shards, each in one of several processes.
 
-    A shard whose process dies is built again; if that one dies too, each of its samples is encoded in a process of its own, and
-    the one that kills it is left out. What other processes are at is not disturbed.
+    A shard whose process dies is built again. If that process dies too, each image of the shard is encoded in a process of its
+    own, and an image that kills it is left out. The other processes go on meanwhile.
 
     Args:
-        tasks: What to build, at least one.
+        tasks: The shards to build, at least one.
         workers: How many processes, at least 1.
-        progress: Told of images that are done.
+        progress: Counts the images that are done.
 
     Raises:
-        ImageError: At the first broken image, where a task says so.
-        WriteError: Where the disk refuses.
-        WorkerDiedError: Where processes die whatever they do; shards that are whole stay.
+        ImageError: At the first broken image, if a task says so.
+        WriteError: If the disk refuses.
+        WorkerDiedError: If processes die whatever they do; shards that are whole stay.
     """
     waiting = deque((task, 0) for task in tasks)
     builders = [_Builder() for _ in range(min(workers, len(tasks)))]
     try:
-        while _hand_out(waiting, builders):
-            for builder in _done(builders):
+        while _assign(waiting, builders):
+            for builder in _wait_for_some(builders):
                 task = builder.task
-                if (deaths := builder.end()) is None:
+                if (deaths := builder.finish()) is None:
                     progress.add(len(task.source.images))
                 else:
                     waiting.append((task, deaths))
-            progress.show(sum(builder.under_way for builder in builders))
+            progress.show(sum(builder.num_done for builder in builders))
     except BaseException:
         for builder in builders:
             builder.stop()
         raise
     finally:
-        with ThreadPoolExecutor(len(builders)) as together:
-            list(together.map(_Builder.close, builders))
+        with ThreadPoolExecutor(len(builders)) as threads:
+            list(threads.map(_Builder.close, builders))
 
 
-def _hand_out(waiting: deque[tuple[ShardTask, int]], builders: Iterable[_Builder]) -> bool:
-    """Give builders that are idle something to do; whether any is at work."""
+def _assign(waiting: deque[tuple[ShardTask, int]], builders: Iterable[_Builder]) -> bool:
+    """Give tasks to idle builders. Returns whether any builder works."""
     for builder in builders:
         if builder.future is None and waiting:
-            builder.begin(*waiting.popleft())
+            builder.start(*waiting.popleft())
     return any(builder.future is not None for builder in builders)
 
 
-def _done(builders: Iterable[_Builder]) -> list[_Builder]:
-    """Those that have ended what they were at, soon."""
+def _wait_for_some(builders: Iterable[_Builder]) -> list[_Builder]:
+    """The builders whose task has ended, after a short wait."""
     busy = {builder.future: builder for builder in builders if builder.future is not None}
-    return [busy[future] for future in wait(busy, PROGRESS_EVERY, FIRST_COMPLETED).done]
+    return [busy[future] for future in wait(busy, PROGRESS_INTERVAL, FIRST_COMPLETED).done]
 
 
 class _Builder:
     """A process that builds one shard after the other.
 
     Attributes:
-        task: What it is at, or was.
-        future: Done when that is; None where it is idle.
+        task: The last task that was started.
+        future: The result of that task; None while the builder is idle.
     """
 
     task: ShardTask
 
     def __init__(self) -> None:
-        # How many images of the shard are done, and whether to stop: of each, one process writes, the other reads.
+        # How many images of the shard are done, written by the process; whether to stop, written by this one.
         self._shared = get_context("spawn").RawArray("Q", 2)
-        self._lane = WorkerProcess(_remember_shared, (self._shared,))
+        self._worker = WorkerProcess(_remember_shared, (self._shared,))
         self._deaths = 0
         self.future: Future | None = None
 
     @property
-    def under_way(self) -> int:
-        """How many images of the shard that it is at are done."""
+    def num_done(self) -> int:
+        """How many images of the shard are done."""
         count: int = self._shared[0]
         return count
 
-    def begin(self, task: ShardTask, deaths: int) -> None:
-        """Build a shard, over which so many processes have died."""
+    def start(self, task: ShardTask, deaths: int) -> None:
+        """Build a shard over which this many processes have died."""
         self.task, self._deaths = task, deaths
-        self.future = self._lane.submit(_build_carefully if deaths >= _CARE_AFTER else _build, task)
+        self.future = self._worker.submit(_build_isolated if deaths >= _ISOLATE_AFTER else _build, task)
 
-    def end(self) -> int | None:
-        """See what became of the shard; this is idle then.
+    def finish(self) -> int | None:
+        """Collect the result of the task; the builder is idle afterwards.
 
         Returns:
-            None where it is built, else how many processes have died over it.
+            None if the shard is built, else how many processes have died over it.
         """
         assert self.future is not None
         future, self.future = self.future, None
@@ -117,30 +118,30 @@ class _Builder:
         except BrokenExecutor as error:
             if isinstance(error, WorkerDiedError):
                 raise
-            return self._bury()
+            return self._count_death()
         return None
 
-    def _bury(self) -> int:
-        how = self._lane.bury()
+    def _count_death(self) -> int:
+        cause = self._worker.bury()
         remove_half_written(self.task.path)
-        self._deaths += how is not None
+        self._deaths += cause is not None
         if self._deaths == _MOST_DEATHS:
             raise WorkerDiedError(
-                f"{self.task.path}: {self._deaths} worker processes died while they built it (the last {how}), "
-                "whatever its images: --resume goes on from the shards that are whole"
+                f"{self.task.path}: {self._deaths} worker processes died while they built it (the last {cause}), "
+                f"whatever its images: {spelled('resume', True)} goes on from the shards that are whole"
             )
         return self._deaths
 
     def stop(self) -> None:
-        """Let it end after the image that it is at."""
+        """Ask the process to stop after the image that it encodes."""
         self._shared[1] = 1
 
     def close(self) -> None:
-        """End its process when it has done what it is at."""
-        self._lane.close()
+        """End the process when it has stopped."""
+        self._worker.close()
 
 
-# In a worker process: what the builder shares with it.
+# In a worker process: the array that it shares with its builder.
 _shared: Any = None
 
 
@@ -153,13 +154,13 @@ def _build(task: ShardTask) -> None:
     try:
         build_shard(task, _report)
     except (MemoryError, WorkerDiedError):
-        os._exit(NO_MEMORY)
+        os._exit(OUT_OF_MEMORY_CODE)
 
 
-def _build_carefully(task: ShardTask) -> None:
+def _build_isolated(task: ShardTask) -> None:
     build_isolated(task, _report)
 
 
-def _report(more: int) -> bool:
-    _shared[0] += more
+def _report(count: int) -> bool:
+    _shared[0] += count
     return not _shared[1]

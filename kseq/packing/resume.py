@@ -1,33 +1,35 @@
-"""Going on with an unfinished packing: which shards are there, and whether they are of the same plan."""
+"""Going on with an unfinished packing: which shards it has, and whether they belong to the same plan."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import DatasetExistsError, KseqError, SourceError
 from kseq.packing.disk_space import check_disk_space
 from kseq.packing.plan import Plan
-from kseq.packing.resume_record import ResumeRecord
+from kseq.packing.resume_record import ResumeRecord, describe_settings
+from kseq.packing.settings import format_settings
 from kseq.storage.atomic import remove_file
 from kseq.storage.index import Index
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, RESUME_RECORD_NAME, is_packed_file, shard_name
 from kseq.storage.output_folder import remove_dataset_files
 from kseq.storage.shard_reader import ShardReader
 
-__all__ = ["open_shard", "resumable", "whole_shards"]
+__all__ = ["advising_to_resume", "find_shards", "open_shard", "resumable"]
 
 
 def open_shard(plan: Plan, folder: str, number: int) -> ShardReader:
-    """A shard of this very plan.
+    """Open a shard of this plan.
 
     Raises:
-        KseqError: Where there is none, or another.
+        KseqError: If there is no such shard, or it belongs to another plan.
     """
     reader = ShardReader(os.path.join(folder, shard_name(number)), plan.fields())
     reader.check_origin(plan.dataset_id, number)
@@ -36,79 +38,96 @@ def open_shard(plan: Plan, folder: str, number: int) -> ShardReader:
 
 @contextmanager
 def resumable(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator[set[int]]:
-    """Gives the numbers of the shards that are in the folder already; for a resume, keeps there what the plan was made from.
+    """Gives the numbers of the shards that the folder has already, and keeps a record of the plan there until the block ends.
 
     Args:
         folder: The folder to pack into.
         plan: What is to be packed.
-        arguments: Those of `kseq.pack` that the plan's settings do not hold.
+        arguments: The arguments of `kseq.pack` that are not part of the image settings.
 
     Raises:
-        DatasetExistsError: Where other images were packed there, or with other settings.
-        WriteError: Where the operating system refuses, or the disk cannot hold what is to be made.
+        DatasetExistsError: If other images were packed there, or with other settings.
+        WriteError: If the operating system refuses, or the disk cannot hold the shards that are to be built.
     """
-    now = ResumeRecord.of(plan, arguments)
-    shards = whole_shards(folder, plan, now)
+    record = ResumeRecord.of(plan, arguments)
+    shards = find_shards(folder, plan, record)
     check_disk_space(folder, plan, [number for number in range(plan.num_shards) if number not in shards])
-    now.write(folder)
+    record.write(folder)
     try:
         yield shards
     except SourceError:
-        # There was nothing to pack, so there is nothing to go on with.
+        # Nothing could be packed, so nothing can be resumed.
         remove_dataset_files(folder)
         raise
     remove_file(os.path.join(folder, RESUME_RECORD_NAME))
 
 
-def _check_unchanged(folder: str, index: Index, plan: Plan) -> None:
-    """Raise DatasetExistsError unless an index is the one that this very plan has made, and nothing was changed since."""
-    if index.changes or os.path.exists(os.path.join(folder, LAST_INDEX_NAME)):
-        change = index.changes[-1] if index.changes else "what was taken back"
-        raise DatasetExistsError(
-            f"{folder}: was changed since it was packed ({change}), so it cannot be resumed: --overwrite starts anew"
-        )
-    if index.dataset_id != plan.dataset_id:
-        told = ResumeRecord.settings_told(json.loads(index.settings), json.loads(plan.settings.as_text()))
-        raise _others(folder, f": {'; '.join(told)}" if told else "")
+@contextmanager
+def advising_to_resume(folder: str) -> Iterator[None]:
+    """Adds to a KeyboardInterrupt of the block, if an unfinished packing stays in the folder, how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if os.path.exists(os.path.join(folder, RESUME_RECORD_NAME)):
+            interrupt.args = (f"what is packed stays, the same call with {spelled('resume', True)} goes on",)
+        raise
 
 
-def whole_shards(folder: str, plan: Plan, now: ResumeRecord) -> set[int]:
-    """The shards of this very plan that an earlier run published in a folder; they are whole, since publishing is atomic.
+def find_shards(folder: str, plan: Plan, record: ResumeRecord) -> set[int]:
+    """The numbers of the shards of this plan that an earlier run published; publishing is atomic, so they are whole.
+
+    Args:
+        folder: The folder of the dataset, or where it is to be made.
+        plan: What is to be packed.
+        record: The record of that plan.
 
     Raises:
-        DatasetExistsError: Where other images were packed there, or with other settings, or images have changed since.
+        DatasetExistsError: If other images were packed there, or with other settings, or images have changed since.
     """
     names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    packed_files = {name for name in names if is_packed_file(name)}
     numbers = {number for number in range(plan.num_shards) if shard_name(number) in names}
-    found = {name for name in names if is_packed_file(name)}
-    if found and (then := ResumeRecord.read(folder)) is not None:
-        told = then.differences(now, _in_shards(plan, numbers))
-        if told:
-            raise _others(folder, f": {'; '.join(told)}")
+    if packed_files and (earlier := ResumeRecord.read(folder)) is not None:
+        differences = earlier.differences(record, _images_in(plan, numbers))
+        if differences:
+            raise _other_packing(folder, differences)
     try:
         if INDEX_NAME in names:
-            _check_unchanged(folder, Index.open(folder), plan)
+            _check_index(folder, Index.open(folder), plan)
         for number in numbers:
             open_shard(plan, folder, number)
     except DatasetExistsError:
         raise
     except KseqError as error:
-        raise DatasetExistsError(
-            f"{error} (it was packed from other images or with other settings: --overwrite starts anew)"
-        ) from error
-    others = sorted(found - {INDEX_NAME} - {shard_name(number) for number in numbers})
-    if others:
-        raise _others(os.path.join(folder, others[0]), "")
+        raise _other_packing(folder, [str(error)]) from error
+    unknown = sorted(packed_files - {INDEX_NAME} - {shard_name(number) for number in numbers})
+    if unknown:
+        raise _other_packing(folder, [f"{unknown[0]} is none of its {plan.num_shards} shards"])
     return numbers
 
 
-def _others(path: str, told: str) -> DatasetExistsError:
-    return DatasetExistsError(f"{path}: was packed from other images or with other settings{told} (--overwrite starts anew)")
+def _check_index(folder: str, index: Index, plan: Plan) -> None:
+    """Raise DatasetExistsError unless an index was made by this plan and was not changed since."""
+    if index.changes or os.path.exists(os.path.join(folder, LAST_INDEX_NAME)):
+        change = index.changes[-1] if index.changes else "a change that was undone"
+        raise DatasetExistsError(
+            f"{folder}: was changed since it was packed ({change}), so packing cannot go on: "
+            f"{spelled('overwrite', True)} starts anew"
+        )
+    if index.dataset_id != plan.dataset_id:
+        raise _other_packing(folder, describe_settings(json.loads(index.settings), json.loads(format_settings(plan.settings))))
 
 
-def _in_shards(plan: Plan, numbers: set[int]) -> np.ndarray:
-    """`(images,)` bool: which images of a plan lie in some shards."""
-    packed = np.zeros(plan.shard_starts[-1], bool)
+def _other_packing(folder: str, differences: Sequence[str]) -> DatasetExistsError:
+    details = f": {'; '.join(differences)}" if differences else ""
+    return DatasetExistsError(
+        f"{folder}: was packed from other images or with other settings{details} ({spelled('overwrite', True)} starts anew)"
+    )
+
+
+def _images_in(plan: Plan, numbers: set[int]) -> np.ndarray:
+    """`(images,)` bool: the images of a plan that lie in some shards."""
+    is_packed = np.zeros(plan.shard_starts[-1], bool)
     for number in numbers:
-        packed[plan.shard_starts[number] : plan.shard_starts[number + 1]] = True
-    return packed
+        is_packed[plan.shard_starts[number] : plan.shard_starts[number + 1]] = True
+    return is_packed

@@ -1,4 +1,4 @@
-"""What an unfinished packing was begun with, kept beside its shards, so that going on with anything else can be refused."""
+"""The record of an unfinished packing: what it was started with, so that resuming it with anything else is refused."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from kseq.packing.plan import Plan
 from kseq.sources.base import FileSource, Source, SourceImage
 from kseq.sources.iterables import SpooledSource
 from kseq.storage.atomic import publishing
+from kseq.storage.checksums import Digest, checksum
 from kseq.storage.fields import write_fields
 from kseq.storage.layout import FORMAT_VERSION, RESUME_RECORD_NAME
 from kseq.storage.strings import pack_strings
 
-__all__ = ["ResumeRecord", "stamps_digest"]
+__all__ = ["ResumeRecord", "describe_settings", "source_stamp"]
 
-# In 64 bits, a class number above the size of a file.
-_LABEL_AT = 44
-_MASK = (1 << 64) - 1
+# The class number of an image is mixed in above this bit, and the size of its file below.
+_LABEL_BIT = 44
+_UINT64 = (1 << 64) - 1
 
-# What numpy and zipfile raise over bytes that have changed.
+# What numpy and zipfile raise if bytes have changed.
 _UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
-# Of long lists, this many are told.
-_TOLD = 3
-_TOLD_CHARACTERS = 60
+# A message names so many files of a long list, and shows so many characters of a value.
+_MOST_NAMES = 3
+_MOST_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
 class ResumeRecord:
-    """What decides the bytes of a dataset, as far as it is needed to say what differs.
+    """What decides the bytes of a dataset, in as much detail as a message needs that says what differs.
 
     Attributes:
-        dataset_id: The plan's.
-        settings: Argument of `kseq.pack` to its value, for those that matter.
-        names: What the images are called.
-        facts: `(n,)` uint64: what else the source says of each, mixed.
-        stamps: `(n,)` uint64: when each image file was written last, in nanoseconds; of an iterable's pixels or bytes a hash;
-            0 where images lie in files of many.
-        files: The files that hold many images.
-        file_stamps: `(files, 2)` int64: size and time of each.
+        dataset_id: The dataset id of the plan.
+        settings: Argument of `kseq.pack` to its value, for the arguments that matter.
+        names: The paths of the images.
+        facts: `(n,)` uint64: a hash of the label, the size, the split and the other values of each image.
+        stamps: `(n,)` uint64: when each image file was written last, in nanoseconds; a hash of the pixels or bytes that an
+            iterable gave; 0 where many images lie in one file.
+        files: The names of the files that hold many images.
+        file_stamps: `(files, 2)` int64: the size of each of these files, and when it was written last.
     """
 
     dataset_id: str
@@ -61,14 +61,14 @@ class ResumeRecord:
 
     @classmethod
     def of(cls, plan: Plan, arguments: Mapping[str, Any]) -> ResumeRecord:
-        """What a plan is made from.
+        """The record of a plan.
 
         Args:
             plan: The plan.
-            arguments: Those of `kseq.pack` that the plan's settings do not hold; as JSON can.
+            arguments: The arguments of `kseq.pack` that are not part of the image settings, as values for JSON.
         """
         source = plan.source
-        told = {
+        settings = {
             "format": FORMAT_VERSION,
             **asdict(plan.settings),
             **arguments,
@@ -78,166 +78,165 @@ class ResumeRecord:
         files = _shared_files(source)
         return cls(
             plan.dataset_id,
-            # As it will be when it is read.
-            json.loads(json.dumps(told, default=float)),
+            # As they are when they are read back.
+            json.loads(json.dumps(settings, default=float)),
             [image.path for image in source.images],
             _facts(source.images),
-            _stamps(source),
+            _image_stamps(source),
             [os.fsencode(os.path.basename(file)) for file in files],
-            np.array([_stamp(file) for file in files], np.int64).reshape(-1, 2),
+            np.array([_file_stamp(file) for file in files], np.int64).reshape(-1, 2),
         )
 
     @classmethod
     def read(cls, folder: str) -> ResumeRecord | None:
-        """What is kept in the folder of an unfinished packing; None where there is none that can be read."""
+        """Read the record that lies in the folder of an unfinished packing; None if there is none that can be read."""
         try:
-            with np.load(os.path.join(folder, RESUME_RECORD_NAME), allow_pickle=False) as held:
+            with np.load(os.path.join(folder, RESUME_RECORD_NAME), allow_pickle=False) as arrays:
                 return cls(
-                    held["dataset_id"].tobytes().decode(),
-                    json.loads(held["settings"].tobytes()),
-                    _strings(held["names/bytes"], held["names/offsets"]),
-                    held["facts"],
-                    held["stamps"],
-                    _strings(held["files/bytes"], held["files/offsets"]),
-                    held["file_stamps"],
+                    arrays["dataset_id"].tobytes().decode(),
+                    json.loads(arrays["settings"].tobytes()),
+                    _split_strings(arrays["names/bytes"], arrays["names/offsets"]),
+                    arrays["facts"],
+                    arrays["stamps"],
+                    _split_strings(arrays["files/bytes"], arrays["files/offsets"]),
+                    arrays["file_stamps"],
                 )
         except _UNREADABLE:
             return None
 
     def write(self, folder: str) -> None:
-        """Keep it in the folder of the packing.
+        """Write the record into the folder of the packing.
 
         Raises:
-            WriteError: Where the operating system refuses.
+            WriteError: If the operating system refuses.
         """
-        told = {"dataset_id": self.dataset_id, "settings": json.dumps(self.settings)}
-        texts = {name: np.frombuffer(text.encode(), np.uint8) for name, text in told.items()}
+        texts = {"dataset_id": self.dataset_id, "settings": json.dumps(self.settings)}
+        encoded = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
         lists = pack_strings("names", self.names) | pack_strings("files", self.files)
         numbers = {"facts": self.facts, "stamps": self.stamps, "file_stamps": self.file_stamps}
         with publishing(os.path.join(folder, RESUME_RECORD_NAME)) as temporary, open(temporary, "wb") as file:
             # Names of arrays, none of them an option of the call.
-            np.savez_compressed(file, **{**texts, **lists, **numbers})  # type: ignore[arg-type]  # numpy says bool for any keyword
+            np.savez_compressed(file, **{**encoded, **lists, **numbers})  # type: ignore[arg-type]  # numpy says bool for any keyword
 
-    def differences(self, now: ResumeRecord, packed: np.ndarray) -> list[str]:
-        """What has changed since, in words; nothing where the shards are the same all the same.
+    def differences(self, now: ResumeRecord, is_packed: np.ndarray) -> list[str]:
+        """What has changed since this record was written, in words; nothing if the shards are still the same.
 
         Args:
-            now: What the packing would go on with.
-            packed: `(n,)` bool: which images of `now` lie in whole shards. Only of these it matters when they were written.
+            now: The record of the packing that is to go on.
+            is_packed: `(n,)` bool: which images of `now` lie in finished shards. Only for these it matters when they were
+                written.
         """
         if self.dataset_id == now.dataset_id:
-            return self._times_told(now, packed)
-        return self.settings_told(self.settings, now.settings) or self._images_told(now)
+            return self._describe_rewritten(now, is_packed)
+        return describe_settings(self.settings, now.settings) or self._describe_images(now)
 
-    @staticmethod
-    def settings_told(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-        """Which settings are others now, in words."""
-        return [
-            f"{name} was {_cut(then.get(name))}, now it is {_cut(now.get(name))}"
-            for name in {**then, **now}
-            if then.get(name) != now.get(name)
-        ]
-
-    def _images_told(self, now: ResumeRecord) -> list[str]:
-        then_names, now_names = dict.fromkeys(self.names), dict.fromkeys(now.names)
-        facts = dict(zip(self.names, self.facts.tolist(), strict=True))
-        told = [
-            _names_told("is new", (name for name in now_names if name not in then_names)),
-            _names_told("is gone", (name for name in then_names if name not in now_names)),
-            _names_told(
-                "has changed",
-                (name for name, fact in zip(now.names, now.facts.tolist(), strict=True) if facts.get(name, fact) != fact),
-            ),
+    def _describe_images(self, now: ResumeRecord) -> list[str]:
+        old_names, new_names = dict.fromkeys(self.names), dict.fromkeys(now.names)
+        old_facts = dict(zip(self.names, self.facts.tolist(), strict=True))
+        new_facts = zip(now.names, now.facts.tolist(), strict=True)
+        differences = [
+            _describe_names("is new", (name for name in new_names if name not in old_names)),
+            _describe_names("is gone", (name for name in old_names if name not in new_names)),
+            _describe_names("has changed", (name for name, fact in new_facts if old_facts.get(name, fact) != fact)),
         ]
         if len(self.names) != len(now.names):
-            told.insert(0, f"{len(self.names):,} images were found, now {len(now.names):,} are")
-        return [each for each in told if each]
+            differences.insert(0, f"{len(self.names):,} images were found, now {len(now.names):,} are")
+        return [difference for difference in differences if difference]
 
-    def _times_told(self, now: ResumeRecord, packed: np.ndarray) -> list[str]:
-        told = ""
+    def _describe_rewritten(self, now: ResumeRecord, is_packed: np.ndarray) -> list[str]:
+        difference = ""
         if self.names == now.names:
-            late = np.flatnonzero((self.stamps != now.stamps) & packed)
-            told = _names_told("was written again", (now.names[number] for number in late.tolist()))
-        if not told and packed.any() and len(self.files) == len(now.files):
-            late = np.flatnonzero((self.file_stamps != now.file_stamps).any(axis=1))
-            told = _names_told("was written again", (now.files[number] for number in late.tolist()))
-        return [told] if told else []
+            rewritten = np.flatnonzero((self.stamps != now.stamps) & is_packed)
+            difference = _describe_names("was written again", (now.names[number] for number in rewritten.tolist()))
+        if not difference and is_packed.any() and len(self.files) == len(now.files):
+            rewritten = np.flatnonzero((self.file_stamps != now.file_stamps).any(axis=1))
+            difference = _describe_names("was written again", (now.files[number] for number in rewritten.tolist()))
+        return [difference] if difference else []
 
 
-def _strings(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
-    whole, places = data.tobytes(), offsets.tolist()
-    return [whole[start:end] for start, end in pairwise(places)]
+def describe_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The settings that differ, in words."""
+    return [
+        f"{name} was {_shorten(old.get(name))}, now it is {_shorten(new.get(name))}"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    ]
+
+
+def source_stamp(source: Source) -> bytes:
+    """A hash that differs if a file of a source was written again, even with as many bytes."""
+    files = [_file_stamp(file) for file in _shared_files(source)]
+    return Digest(_image_stamps(source).tobytes() + np.array(files, np.int64).tobytes()).digest()
+
+
+def _split_strings(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
+    text = data.tobytes()
+    return [text[start:end] for start, end in pairwise(offsets.tolist())]
 
 
 def _facts(images: Sequence[SourceImage]) -> np.ndarray:
-    plain = ((image.label << _LABEL_AT ^ image.num_bytes) & _MASK for image in images)
+    plain = ((image.label << _LABEL_BIT ^ image.num_bytes) & _UINT64 for image in images)
     facts = np.fromiter(plain, np.uint64, len(images))
     for number, image in enumerate(images):
-        # Most have no more: of a million, hashing all of them would take seconds.
+        # Most images have nothing else: hashing all of a million would take seconds.
         if image.split is not None or image.rejection is not None or image.group is not None or image.values:
-            facts[number] ^= np.uint64(_hash_of(image))
+            facts[number] ^= np.uint64(_hash_rest(image))
     return facts
 
 
-def _hash_of(image: SourceImage) -> int:
-    """Of what else a source says of an image; of arrays, their bytes: to write a million of them out would take minutes."""
-    told: list[Any] = [image.split, image.rejection, image.group]
+def _hash_rest(image: SourceImage) -> int:
+    """A hash of what a source says of an image besides label and size; arrays go in as bytes, which is fast."""
+    parts: list[Any] = [image.split, image.rejection, image.group]
     data = []
-    for each in image.values:
-        is_array = isinstance(each, (np.ndarray, np.generic))
-        told.append(each.shape if is_array else each)
-        data += [each.tobytes()] if is_array else []
-    return xxhash.xxh3_64_intdigest(b"".join([repr(told).encode(errors="backslashreplace"), *data]))
+    for value in image.values:
+        is_array = isinstance(value, (np.ndarray, np.generic))
+        parts.append(value.shape if is_array else value)
+        data += [value.tobytes()] if is_array else []
+    return checksum(b"".join([repr(parts).encode(errors="backslashreplace"), *data]))
 
 
-def _stamps(source: Source) -> np.ndarray:
+def _image_stamps(source: Source) -> np.ndarray:
     if not isinstance(source, (FileSource, SpooledSource)):
         return np.zeros(len(source.images), np.uint64)
-    values = [field for field in source.fields[1:] if not field.is_label]
-    others = [place for place, field in enumerate(values) if field.is_pixels]
+    others = [field for field in source.fields[1:] if not field.is_label]
+    pixel_columns = [column for column, field in enumerate(others) if field.is_pixels]
     root = os.fsencode(source.root)
 
-    def stamp(place: Any) -> int:
-        if isinstance(place, bytes):
-            return _stamp(os.path.join(root, place))[1]
-        return place.hash if place.path is None else _stamp(place.path)[1]
+    def stamp(location: Any) -> int:
+        if isinstance(location, bytes):
+            return _file_stamp(os.path.join(root, location))[1]
+        return location.hash if location.path is None else _file_stamp(location.path)[1]
 
-    def mixed(image: SourceImage) -> int:
-        places = [image.path if image.location is None else image.location, *(image.values[place] for place in others)]
-        stamps = [stamp(place) & _MASK for place in places]
-        return stamps[0] if len(stamps) == 1 else xxhash.xxh3_64_intdigest(np.array(stamps, np.uint64))
+    def combined(image: SourceImage) -> int:
+        first = image.path if image.location is None else image.location
+        stamps = [stamp(location) & _UINT64 for location in (first, *(image.values[column] for column in pixel_columns))]
+        return stamps[0] if len(stamps) == 1 else checksum(np.array(stamps, np.uint64))
 
-    return np.array([mixed(image) for image in source.images], np.uint64)
-
-
-def stamps_digest(source: Source) -> bytes:
-    """Another one where a file of a source was written again, even with as many bytes."""
-    files = [_stamp(file) for file in _shared_files(source)]
-    return xxhash.xxh3_128_digest(_stamps(source).tobytes() + np.array(files, np.int64).tobytes())
+    return np.array([combined(image) for image in source.images], np.uint64)
 
 
 def _shared_files(source: Source) -> Sequence[str]:
-    """The files that hold the images; none where each image is a file of its own, or they came from no file."""
+    """The files that hold many images each; none where each image is a file of its own, or came from no file."""
     if isinstance(source, (FileSource, SpooledSource)):
         return ()
     return getattr(source, "files", ()) or (source.root,)
 
 
-def _stamp(path: str | bytes) -> tuple[int, int]:
-    """Size and time of the last writing, in nanoseconds; 0 where there is no such file."""
+def _file_stamp(path: str | bytes) -> tuple[int, int]:
+    """The size of a file and the time of its last writing, in nanoseconds; 0 and 0 if there is no such file."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return 0, 0
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
-def _names_told(what: str, names: Iterable[bytes]) -> str:
-    found = [os.fsdecode(name) for name in names]
-    more = f" and {len(found) - _TOLD:,} more" if len(found) > _TOLD else ""
-    return f"{', '.join(found[:_TOLD])}{more} {what}" if found else ""
+def _describe_names(what: str, names: Iterable[bytes]) -> str:
+    texts = [os.fsdecode(name) for name in names]
+    rest = f" and {len(texts) - _MOST_NAMES:,} more" if len(texts) > _MOST_NAMES else ""
+    return f"{', '.join(texts[:_MOST_NAMES])}{rest} {what}" if texts else ""
 
 
-def _cut(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _TOLD_CHARACTERS else f"{text[:_TOLD_CHARACTERS]}..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."

@@ -1,21 +1,18 @@
-"""How images are stored: the image settings of a packing, checked."""
+"""The settings of images: how a packing stores them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from kseq.arguments import whole, whole_pair
+from kseq.arguments import choice, spelled, whole, whole_pair
 from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
 from kseq.images.resize import INTERPOLATIONS, RESIZES
-from kseq.sources.base import SourceImage
-from kseq.storage.fields import Field
 
-__all__ = ["ImageSettings"]
+__all__ = ["ImageSettings", "format_settings", "parse_settings"]
 
 
 @dataclass(frozen=True)
@@ -64,16 +61,16 @@ class ImageSettings:
     INTERPOLATIONS: ClassVar[tuple[str, ...]] = tuple(INTERPOLATIONS)
 
     def __post_init__(self) -> None:
-        _check_choice("encoding", self.encoding, self.ENCODINGS)
-        _check_choice("resize", self.resize, self.RESIZES)
-        _check_choice("color_mode", self.color_mode, self.COLOR_MODES)
-        _check_choice("interpolation", self.interpolation, self.INTERPOLATIONS)
+        choice("encoding", self.encoding, self.ENCODINGS)
+        choice("resize", self.resize, self.RESIZES)
+        choice("color_mode", self.color_mode, self.COLOR_MODES)
+        choice("interpolation", self.interpolation, self.INTERPOLATIONS)
         # numpy's integers become Python's, which an index can keep; the class is frozen for everybody else.
         object.__setattr__(self, "quality", whole("quality", self.quality, 1, 100))
         if self.image_size is not None:
             height, width = whole_pair("image_size", self.image_size)
             if height * width > MAX_PIXELS:
-                raise ArgumentError(f"image_size={self.image_size}: allowed are {MAX_PIXELS} pixels")
+                raise ArgumentError(f"{spelled('image_size', self.image_size)}: allowed are {MAX_PIXELS} pixels")
             object.__setattr__(self, "image_size", (height, width))
         if self.max_side is not None:
             object.__setattr__(self, "max_side", whole("max_side", self.max_side, 1))
@@ -81,72 +78,47 @@ class ImageSettings:
         self._check_together()
 
     def _check_together(self) -> None:
+        encoding, jpeg = spelled("encoding", self.encoding), spelled("encoding", "jpeg")
         if self.encoding == "raw" and self.image_size is None:
-            raise ArgumentError(
-                "encoding='raw' stores pixels of one size: give image_size, a height and a width, such as 224 224"
-            )
+            raise ArgumentError(f"{encoding}: stores pixels of one size, give one, such as {spelled('image_size', (224, 224))}")
         if self.encoding == "keep" and (self.image_size or self.max_side):
-            raise ArgumentError(
-                "encoding='keep' stores images as they are: image_size and max_side need encoding 'raw' or 'jpeg'"
-            )
+            name = "image_size" if self.image_size else "max_side"
+            others = jpeg if self.max_side else f"{spelled('encoding', 'raw')} or {jpeg}"
+            raise ArgumentError(f"{spelled(name, getattr(self, name))}: {encoding} stores images as they are, take {others}")
         if self.encoding != "jpeg" and self.max_side:
-            raise ArgumentError("max_side goes with encoding='jpeg'")
+            raise ArgumentError(f"{spelled('max_side', self.max_side)}: goes with {jpeg}, found {encoding}")
         if self.encoding != "jpeg" and self.quality != ImageSettings.quality:
-            raise ArgumentError(f"quality={self.quality}: goes with encoding='jpeg', found {self.encoding!r}")
+            raise ArgumentError(f"{spelled('quality', self.quality)}: goes with {jpeg}, found {encoding}")
         if self.image_size is None and self.resize != ImageSettings.resize:
-            raise ArgumentError(f"resize={self.resize!r}: goes with image_size, found none")
+            raise ArgumentError(f"{spelled('resize', self.resize)}: goes with {spelled('image_size')}, found none")
         if self.image_size and self.max_side:
-            raise ArgumentError("image_size and max_side exclude each other: give one of the two")
+            raise ArgumentError(f"{spelled('image_size')} and {spelled('max_side')} exclude each other: give one of the two")
         if self.encoding == "jpeg" and self.color_mode == "rgba":
-            raise ArgumentError("color_mode='rgba': a JPEG holds no alpha, allowed with encoding='jpeg' are rgb, grayscale")
+            raise ArgumentError(f"{spelled('color_mode', 'rgba')}: a JPEG has no alpha, allowed with {jpeg} are rgb, grayscale")
         if self.encoding != "keep" and not self.check:
             raise ArgumentError(
-                f"check=False: encoding={self.encoding!r} decodes every image anyway, only 'keep' can leave that out"
+                f"{spelled('check', False)}: {encoding} decodes every image anyway, only {spelled('encoding', 'keep')} can "
+                "leave that out"
             )
 
-    def as_text(self) -> str:
-        """As an index keeps it; `parse` reads it back."""
-        return json.dumps(asdict(self), sort_keys=True)
 
-    @classmethod
-    def parse(cls, text: str, path: str) -> ImageSettings:
-        """The settings that a dataset was packed with.
-
-        Args:
-            text: As the index has them.
-            path: The dataset, for messages.
-
-        Raises:
-            FormatError: Where they are not what `as_text` makes.
-        """
-        try:
-            found: dict[str, Any] = json.loads(text)
-            size = found.get("image_size")
-            return cls(**{**found, "image_size": size and tuple(size)})
-        except (ValueError, TypeError, AttributeError) as error:
-            raise FormatError(f"{path}: was packed with settings that make no sense here ({error}): {text[:80]}") from error
-
-    def stored(self, field: Field, size: tuple[int | None, int | None] = (None, None)) -> Field:
-        """A field of a source as it is to be stored; `size` is the height and width of its images, None where they differ."""
-        if not field.is_pixels:
-            return field
-        if self.encoding == "raw" and self.image_size is not None:
-            size = self.image_size
-        channels = field.handler.stored_channels(self.color_mode)
-        return replace(field, encoded=self.encoding != "raw", shape=(*size, channels))
-
-    def estimate_bytes(self, image: SourceImage, fields: Sequence[Field]) -> int:
-        """About how many bytes a sample of these fields will take in its shard."""
-        if self.encoding == "raw":
-            height, width = self.image_size or (0, 0)
-            return height * width * sum(each.shape[2] or 0 for each in fields if each.is_pixels)
-        if self.encoding == "keep":
-            return image.num_bytes
-        # Three bits a pixel is a photo at quality 90 (measured); a source below that stays below it.
-        largest = self.image_size[0] * self.image_size[1] if self.image_size else (self.max_side or 1 << 20) ** 2
-        return min(image.num_bytes, largest * 3 // 8)
+def format_settings(settings: ImageSettings) -> str:
+    """Settings as the text that an index keeps; `parse_settings` reads it back."""
+    return json.dumps(asdict(settings), sort_keys=True)
 
 
-def _check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
-    if value not in allowed:
-        raise ArgumentError(f"{name}={value!r}: allowed are {', '.join(allowed)}")
+def parse_settings(text: str, path: str) -> ImageSettings:
+    """The settings that a dataset was packed with.
+
+    Args:
+        text: The text that the index keeps.
+        path: The dataset, for messages.
+
+    Raises:
+        FormatError: If the text does not come from `format_settings`.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        return ImageSettings(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path}: was packed with settings that this kseq does not know ({error}): {text[:80]}") from error

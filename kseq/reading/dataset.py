@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import path_text
+from kseq.arguments import path_text, spelled, spelled_call
 from kseq.errors import ArgumentError, ClosedError, OutOfRangeError
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.label_counts import SplitCounts, add_counts, count_dataset
@@ -20,8 +20,9 @@ from kseq.reading.where import matching
 from kseq.reading.where_text import parse_conditions
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, Remaining
+from kseq.storage.index import Index
 from kseq.storage.rejected import Rejected
+from kseq.storage.remaining import Remaining
 
 __all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids"]
 
@@ -267,7 +268,7 @@ class ShardDataset:
             ArgumentError: If the samples of `other` hold other fields or classes.
         """
         if not isinstance(other, ShardDataset):
-            raise ArgumentError(f"concat={other!r}: allowed is a ShardDataset")
+            raise ArgumentError(f"{spelled('other', other)}: allowed is a ShardDataset")
         reader = self._samples
         joined, starts = reader.collection.join(other._collection)
         if joined is not reader.collection:
@@ -448,7 +449,7 @@ def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarr
     if split is None or split == "all":
         return index.remaining if index.dropped.size else None
     if split not in index.splits:
-        hint = f" (kseq pack --{split} 0.1 makes one)" if split in ("val", "test") else ""
+        hint = f" ({spelled_call('split', index.path, **{split: 0.1})} makes one)" if split in ("val", "test") else ""
         names = ", ".join([*index.splits, "all"])
         raise ArgumentError(f"{index.path}: has no split {split!r}, it has {names}{hint}")
     return index.splits[split]
@@ -461,7 +462,7 @@ def _parts(count: int, most: int) -> list[np.ndarray]:
 
 def _check_verify(verify: Any) -> None:
     if verify not in VERIFY:
-        raise ArgumentError(f"verify={verify!r}: allowed are {', '.join(VERIFY)}")
+        raise ArgumentError(f"{spelled('verify', verify)}: allowed are {', '.join(VERIFY)}")
 
 
 def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[Any]:

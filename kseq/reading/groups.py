@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError
 from kseq.reading.shard_cache import ShardCache
 from kseq.storage.fields import Field
@@ -25,11 +26,12 @@ def read_groups(index: Index, name: str) -> np.ndarray:
     """
     known = {each.name: each for each in index.fields}
     if name not in known:
-        raise ArgumentError(f"{index.path}: group={name!r}: has no such field, its fields are {', '.join(known)}")
+        raise ArgumentError(f"{index.path}: {spelled('group', name)}: has no such field, its fields are {', '.join(known)}")
     found = known[name]
     if not found.handler.can_group:
         raise ArgumentError(
-            f"{index.path}: group={name!r}: is {found.kind}, allowed are a label, text, and numbers, as many in each sample"
+            f"{index.path}: {spelled('group', name)}: is {found.kind}, allowed are a label, text, "
+            "and numbers, as many in each sample"
         )
     return _ragged_groups(index, name) if found.is_ragged else _number_groups(index, found)
 

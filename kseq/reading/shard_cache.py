@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import mmap
 import os
@@ -14,9 +13,10 @@ from itertools import pairwise
 import numpy as np
 
 from kseq.errors import DamagedError
-from kseq.storage.hdf5 import FileHeader
+from kseq.storage.hdf5_reader import FileHeader
 from kseq.storage.index import Index
-from kseq.storage.mmap import Span, map_file, most_maps
+from kseq.storage.mmap import Span, most_maps
+from kseq.storage.opener import LocalOpener
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["ShardCache"]
@@ -80,7 +80,7 @@ class ShardCache:
             layout = self._layouts.get(number)
         opened = self._read(number, layout)
         with self._lock:
-            self._layouts[number] = opened.layout
+            self._layouts[number] = opened.header
             reader = self._open.setdefault(number, opened)
             while len(self._open) > self._most:
                 self._open.popitem(last=False)
@@ -88,10 +88,9 @@ class ShardCache:
 
     def _read(self, number: int, layout: FileHeader | None) -> ShardReader:
         index, place = self._place_of(number)
-        # Two threads may map the same file to the same place: the second finds what the first found.
-        span = self._span
-        mapped = map_file if span is None else functools.partial(span.map_file, number * self._slot_bytes)
-        return ShardReader(index.shard_path(place), index.stored_fields, index.entry(place), layout, mapped)
+        # Two threads may map the same file to the same addresses: the second map shows the same bytes.
+        opener = LocalOpener(self._span, number * self._slot_bytes)
+        return ShardReader(index.shard_path(place), index.stored_fields, index.entry(place), layout, opener)
 
     def take(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """Copy rows of an array, of any shards, into `out`: in one call that holds no GIL, where that can be.
@@ -266,7 +265,7 @@ class _Table:
     def __init__(self, span: Span, num_shards: int, array: np.ndarray) -> None:
         self._span = span
         self._row_bytes = _row_bytes(array.dtype.str, array.shape[1:])
-        self._phase = span.place_of(array) % self._row_bytes
+        self._phase = span.offset_of(array) % self._row_bytes
         # numpy.take would first copy all of an array that is not aligned.
         self._is_aligned = self._phase % array.itemsize == 0
         self.firsts = np.full(num_shards, _UNKNOWN)
@@ -277,7 +276,7 @@ class _Table:
 
     def add(self, number: int, array: np.ndarray) -> None:
         """Note where the rows of a shard begin."""
-        place = self._span.place_of(array)
+        place = self._span.offset_of(array)
         first, rest = divmod(place - self._phase, self._row_bytes)
         is_inside = 0 <= place <= self._span.bytes.size - array.nbytes
         self.firsts[number] = first if is_inside and self._is_aligned and not rest else _APART

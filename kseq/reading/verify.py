@@ -1,4 +1,4 @@
-"""Reading every byte of a dataset, to list what is damaged."""
+"""`verify`: reads every byte of a dataset and lists what is damaged."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["VerifyReport", "verify"]
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What a verification found.
+    """What `kseq.verify` found.
 
     Attributes:
         path: The dataset's folder.
-        samples: How many samples the index announces.
-        shards: How many shards.
-        bytes: Their size.
-        damaged: One line for each thing that is not as it should be; empty for a dataset that is whole.
+        num_samples: How many samples the shards hold, dropped samples included.
+        num_shards: How many shards there are.
+        num_bytes: The size of the shards, in bytes.
+        damaged: A line for each thing that is not as it should be; empty if the dataset is undamaged.
     """
 
     path: str
-    samples: int
-    shards: int
-    bytes: int
-    damaged: list[str] = field(default_factory=list)
+    num_samples: int
+    num_shards: int
+    num_bytes: int
+    damaged: list[str] = field(repr=False)
 
 
 def verify(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:

@@ -18,7 +18,6 @@ __all__ = ["parse_conditions"]
 
 _FORM = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(<=|>=|<|>|=)\s*(.*?)\s*", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_CLASSES = ("label", "labels", "multi_label")
 
 
 def parse_conditions(texts: Sequence[str], fields: Mapping[str, Field], class_names: Sequence[str]) -> dict[str, Any]:
@@ -44,28 +43,29 @@ def parse_conditions(texts: Sequence[str], fields: Mapping[str, Field], class_na
         if name not in fields:
             raise ArgumentError(f"where {text}: has no field {name!r}, it has {', '.join(fields)}")
         field = fields[name]
-        names = class_names if field.kind == "label" else field.class_names
-        condition = _equal(text, field, names, value) if sign == "=" else _compared(text, field, sign, value)
+        condition = _equal(text, field, class_names, value) if sign == "=" else _compared(text, field, sign, value)
         conditions[name] = _both(field, class_names, conditions[name], condition) if name in conditions else condition
     return conditions
 
 
 def _equal(text: str, field: Field, class_names: Sequence[str], value: str) -> Any:
-    if field.kind == "text" or (field.kind in _CLASSES and value in class_names):
-        # The value may have commas.
-        return [value] if field.kind in _CLASSES else list(dict.fromkeys([value, *value.split(",")]))
-    values = [each.strip() for each in value.split(",")]
-    if field.kind in _CLASSES:
-        return [each if each in class_names or not re.fullmatch("[0-9]{1,9}", each) else int(each) for each in values]
-    return [_number(text, each) for each in values]
+    return _values(text, field, field.handler.class_names(class_names), value)
+
+
+def _values(text: str, field: Field, class_names: Sequence[str], value: str) -> list[Any]:
+    try:
+        return field.handler.parse_condition(value, class_names)
+    except ValueError as error:
+        raise ArgumentError(f"where {text}: {error}") from error
 
 
 def _compared(text: str, field: Field, sign: str, value: str) -> Condition:
-    if field.kind not in ("numbers", "sample_weight"):
+    if not field.handler.has_order:
         raise ArgumentError(f"where {text}: {field.name} is {field.kind}, {sign} goes with numbers")
-    # As the field stores it: 0.1 is not the float32 that is nearest to it.
-    limit = np.asarray(_number(text, value))
-    stored = limit.astype(field.dtype) if np.dtype(field.dtype).kind == "f" else limit
+    limits = _values(text, field, (), value)
+    if len(limits) != 1:
+        raise ArgumentError(f"where {text}: {value!r} is not a number")
+    stored = field.handler.condition_value(limits[0], ())
     return Condition(f"{field.name}{sign}{value}", partial(_fits, _COMPARE[sign], stored))
 
 
@@ -73,13 +73,6 @@ def _fits(compare: Callable[[Any, Any], Any], limit: np.ndarray, values: Values)
     if not isinstance(values, np.ndarray):
         return np.array([bool(np.any(compare(each, limit))) for each in values], bool)
     return np.any(compare(values, limit), axis=tuple(range(1, values.ndim)))
-
-
-def _number(text: str, value: str) -> int | float:
-    try:
-        return int(value) if re.fullmatch("[+-]?[0-9]{1,18}", value) else float(value)
-    except ValueError as error:
-        raise ArgumentError(f"where {text}: {value!r} is not a number") from error
 
 
 def _both(field: Field, class_names: Sequence[str], one: Any, other: Any) -> Condition:

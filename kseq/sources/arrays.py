@@ -3,10 +3,10 @@
 The rules:
 
 - Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`; the array is called `images`,
-  `image`, `x`, `X` or `data`, or as `--image` says. Labels are `(samples,)` or `(samples, 1)` whole numbers or names, or
+  `image`, `x`, `X` or `data`, or as `Columns.image` says. Labels are `(samples,)` or `(samples, 1)` whole numbers or names, or
   one-hot `(samples, classes)`; the array is called `labels`, `label`, `y`, `Y` or `targets`.
 - Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits. An array of images
-  without one of labels, or the reverse, is refused, unless `--label ''` says that there are no labels.
+  without one of labels, or the reverse, is refused, unless `Columns(label="")` says that there are no labels.
 - The other `.npy` files of its folder belong to `images.npy`.
 - An array `label_names` or `class_names` has the names of the classes. Without it the classes are the values of the labels,
   or for one-hot labels the numbers 0 to classes - 1.
@@ -28,6 +28,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError, one_line
 from kseq.images.codecs import CHANNELS
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
@@ -147,7 +148,8 @@ def _choose_columns(path: str, columns: Columns, arrays: Mapping[str, StoredArra
         return
     if columns.label or columns.has_targets or columns.split or columns.group or columns.sample_weight:
         raise SourceError(
-            f"{path}: has an array for each split ({', '.join(by_split)}): other columns cannot be told, give --image"
+            f"{path}: has an array for each split ({', '.join(by_split)}): which samples other columns belong to is not clear, "
+            f"give {spelled('columns.image')}"
         )
     for image, (split, label) in by_split.items():
         yield split, replace(columns, image=(image,), label=label)
@@ -167,9 +169,14 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
     used_labels = {label for _, label in found.values()}
     for _, image, label in pairs:
         if image in names and image not in found:
-            raise SourceError(f"{path}: has {image} and no {label} beside it (--label '' packs images without labels)")
+            raise SourceError(
+                f"{path}: has {image} and no {label} beside it ({spelled('columns.label', '')} packs images without labels)"
+            )
         if label in names and label not in used_labels and with_labels:
-            raise SourceError(f"{path}: has {label} and no {image} beside it (--image and --label say which to pack)")
+            raise SourceError(
+                f"{path}: has {label} and no {image} beside it ({spelled('columns.image')} and {spelled('columns.label')} "
+                "say which to pack)"
+            )
     return found
 
 
@@ -210,7 +217,7 @@ def _read_labels(
         if numbers is None or rows.ndim > 2:
             raise SourceError(
                 f"{path}: array {name!r} has shape {rows.shape}, allowed as labels are (samples,), (samples, 1), or one-hot "
-                f"(samples, classes); of several labels a sample: --label '' --target NAME={name}"
+                f"(samples, classes); of several labels a sample: {spelled('columns', label='', targets={'labels': name})}"
             )
         labels[name] = name_classes(numbers.tolist(), class_names)
     return labels, class_names

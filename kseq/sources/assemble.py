@@ -9,20 +9,18 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 from kseq.errors import SourceError
-from kseq.sources.base import SPLITS, SourceImage
+from kseq.sources.base import SPLITS, SourceImage, describe_first
 from kseq.sources.cell_types import (
     ParsedColumn,
     Rejection,
     is_missing,
-    parse_boxes,
     parse_class_name,
-    parse_labels,
+    parse_column,
     parse_target,
-    parse_text,
-    parse_weights,
     sort_class_names,
 )
 from kseq.sources.column_roles import Columns
+from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
 
 __all__ = ["MASK", "AssembledSamples", "FoundSample", "assemble_samples", "box_fields", "number_classes"]
@@ -108,8 +106,7 @@ def assemble_samples(
         names = next((field.class_names for field, _ in others if field.class_names), ())
     images = list(_images(path, columns, cells, samples, labels, others))
     if all(image.rejection for image in images):
-        reason = f" (first: {os.fsdecode(images[0].path)}: {images[0].rejection})" if images else ""
-        raise SourceError(f"{path}: none of its {len(images)} rows can be packed{reason}")
+        raise SourceError(f"{path}: none of its {len(images)} rows can be packed{describe_first(images)}")
     return AssembledSamples(names, (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others)), images)
 
 
@@ -203,24 +200,22 @@ def _other_columns(
     columns: Columns, cells: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None
 ) -> Iterator[ParsedColumn]:
     """The columns that become fields besides images, masks and the label."""
+    kinds = dict(columns.kinds)
     for name, column in columns.targets:
-        yield parse_target(name, cells[column])
-    if columns.boxes is not None:
-        boxes = parse_boxes("boxes", cells[columns.boxes])
-        if columns.box_labels is not None:
-            labels = parse_labels("labels", cells[columns.box_labels], class_names)
-            _check_label_counts(boxes[1], labels[1])
-            yield labels
-        yield boxes
-    if columns.text is not None:
-        yield parse_text("text", cells[columns.text])
-    if columns.sample_weight is not None:
-        yield parse_weights("sample_weight", cells[columns.sample_weight])
+        yield parse_target(name, cells[column], kinds.get(name))
+    parsed: dict[str, ParsedColumn] = {}
+    for kind in KINDS.values():
+        single = None if kind.column is None or kind.is_pixels or kind.is_label else getattr(columns, kind.column)
+        if single is not None:
+            parsed[kind.name] = parse_column(kind.name, kind.name, cells[single], class_names)
+    for field, values in parsed.values():
+        if field.handler.leader is not None:
+            _check_counts(*parsed[field.handler.leader], field.name, values)
+        yield field, values
 
 
-def _check_label_counts(boxes: list[Any], labels: list[Any]) -> None:
-    """Replace labels that are more or fewer than the boxes of their sample by a Rejection."""
-    for row, (sample_boxes, sample_labels) in enumerate(zip(boxes, labels, strict=True)):
-        are_valid = not isinstance(sample_boxes, Rejection) and not isinstance(sample_labels, Rejection)
-        if are_valid and len(sample_boxes) != len(sample_labels):
-            labels[row] = Rejection(f"has {len(sample_boxes)} boxes and {len(sample_labels)} labels, expected are as many")
+def _check_counts(leader: Field, leader_values: list[Any], name: str, values: list[Any]) -> None:
+    """Replace values that have more or fewer elements than those of the field that they describe by a Rejection."""
+    for row, (elements, others) in enumerate(zip(leader_values, values, strict=True)):
+        if not isinstance(elements, Rejection) and not isinstance(others, Rejection) and len(elements) != len(others):
+            values[row] = Rejection(f"has {len(elements)} {leader.name} and {len(others)} {name}, expected are as many")

@@ -29,8 +29,9 @@ import numpy as np
 from kseq.errors import ImageError, saying
 from kseq.sources.file_reading import read_file
 from kseq.storage.fields import IMAGE, LABEL, Field
+from kseq.storage.rejected import with_remedy
 
-__all__ = ["SPLITS", "FileSource", "Source", "SourceImage"]
+__all__ = ["SPLITS", "FileSource", "Source", "SourceImage", "describe_first"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
@@ -130,3 +131,10 @@ class FileSource(Source):
             ImageError: If the file cannot be read, or is no regular file, such as a pipe, which might never end.
         """
         return read_file(os.path.join(os.fsencode(self.root), location))
+
+
+def describe_first(images: Sequence[SourceImage]) -> str:
+    """The first of some rejected samples in parentheses, with the reason, for messages; empty if there are no samples."""
+    if not images:
+        return ""
+    return f" (first: {os.fsdecode(images[0].path)}: {with_remedy(images[0].rejection or '')})"

@@ -24,6 +24,7 @@ import numpy as np
 
 from kseq.errors import SourceError
 from kseq.sources.text import decode_name, encode_name
+from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import Field
 
 __all__ = [
@@ -32,22 +33,16 @@ __all__ = [
     "is_missing",
     "name_classes",
     "one_hot_classes",
-    "parse_boxes",
     "parse_class_name",
-    "parse_labels",
+    "parse_column",
     "parse_list",
     "parse_target",
-    "parse_text",
-    "parse_weights",
     "sort_class_names",
 ]
 
 _WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 # float64 holds every whole number below this, and not every one above.
 _EXACT_BELOW = 2.0**53
-_MAX_FLOAT32 = float(np.finfo(np.float32).max)
-# The start of a cell that a message shows.
-_SHOWN = 40
 
 
 class Rejection(str):
@@ -102,12 +97,14 @@ def name_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> lis
     return [class_names[int(cell)] if not isinstance(cell, str) and cell in numbers else cell for cell in texts]
 
 
-def parse_target(name: str, cells: Sequence[Any]) -> ParsedColumn:
-    """A column of numbers or of labels, as the cells tell.
+def parse_target(name: str, cells: Sequence[Any], kind: str | None = None) -> ParsedColumn:
+    """A column of one kind; if that is None, of numbers or of labels, as the cells tell.
 
     Raises:
         SourceError: If no cell is a number, or the numbers have several shapes.
     """
+    if kind is not None:
+        return parse_column(name, kind, cells)
     plain = _plain_numbers(cells)
     if plain is not None:
         dtype = "<i8" if plain[1] else "<f4"
@@ -115,30 +112,39 @@ def parse_target(name: str, cells: Sequence[Any]) -> ParsedColumn:
     values = [_parse(cell) for cell in cells]
     if any(_has_words(value) for value in values) or _are_uneven_whole_numbers(values):
         return _label_lists(name, "multi_label", values)
-    return _numbers(name, values)
+    numbers = KINDS["numbers"]
+    # The cells are parsed already.
+    return _arrays(
+        name, numbers, [_convert(lambda cell: numbers.from_cell(cell, lambda parsed: parsed), cell) for cell in values]
+    )
 
 
-def parse_labels(name: str, cells: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
-    """A column of lists of class names, one name for each box of a sample."""
-    return _label_lists(name, "labels", [_parse(cell) for cell in cells], class_names)
+def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
+    """A column whose cells are values of one kind.
 
+    Args:
+        name: Of the field.
+        kind: One of `kseq.storage.field_kinds.KINDS`, without images, masks and labels of samples.
+        cells: One for each sample.
+        class_names: All classes, in the order of their numbers, for a kind that has class names; None for the classes that the
+            cells name.
 
-def parse_boxes(name: str, cells: Sequence[Any]) -> ParsedColumn:
-    """A column of lists of `[x1, y1, x2, y2]`."""
-    return Field(name, "boxes", False, "<f4", (None, 4)), [_convert(_boxes, cell) for cell in cells]
-
-
-def parse_text(name: str, cells: Sequence[Any]) -> ParsedColumn:
-    """A column of text."""
-    return Field(name, "text", False, "|u1", (None,)), [_convert(_text, cell) for cell in cells]
-
-
-def parse_weights(name: str, cells: Sequence[Any]) -> ParsedColumn:
-    """A column of weights."""
-    plain = _plain_numbers(cells)
-    if plain is not None and (plain[0] >= 0).all():
-        return Field(name, "sample_weight", False, "<f4", ()), list(plain[0].astype("<f4"))
-    return Field(name, "sample_weight", False, "<f4", ()), [_convert(_weight, cell) for cell in cells]
+    Raises:
+        SourceError: If no cell is a value, or the values have several shapes where they must have one.
+    """
+    field_kind = KINDS[kind]
+    if field_kind.has_class_names:
+        return _label_lists(name, kind, [_parse(cell) for cell in cells], class_names)
+    if field_kind.shape == ():
+        plain = _plain_numbers(cells)
+        if plain is not None:
+            try:
+                return Field(name, kind, False, field_kind.dtypes[0], ()), list(field_kind.from_array(plain[0]))
+            except ValueError:
+                # Read one by one, the cells tell which of them are refused.
+                pass
+    present = (None if is_missing(cell) else cell for cell in cells)
+    return _arrays(name, field_kind, [_convert(lambda cell: field_kind.from_cell(cell, _parse), cell) for cell in present])
 
 
 def parse_list(cell: Any) -> list[Any]:
@@ -213,13 +219,13 @@ def _are_uneven_whole_numbers(values: Sequence[Any]) -> bool:
     return are_whole and len({len(items) for items in lists}) > 1
 
 
-def _label_lists(name: str, content: str, values: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
+def _label_lists(name: str, kind: str, values: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
     names_by_sample = [_class_names(value) for value in values]
     if class_names is None:
         class_names = sort_class_names(class_name for names in names_by_sample for class_name in names or ())
     numbers = {class_name: number for number, class_name in enumerate(class_names)}
     labels = [_class_numbers(names, numbers) for names in names_by_sample]
-    return Field(name, content, False, "<i4", (None,), tuple(class_names)), labels
+    return Field(name, kind, False, "<i4", (None,), tuple(class_names)), labels
 
 
 def _class_names(value: Any) -> list[str] | None:
@@ -237,8 +243,10 @@ def _class_numbers(names: list[str] | None, numbers: dict[str, int]) -> np.ndarr
     return np.array([numbers[name] for name in names], np.int32)
 
 
-def _numbers(name: str, values: Sequence[Any]) -> ParsedColumn:
-    arrays = [_convert(_finite, value) for value in values]
+def _arrays(name: str, kind: type[FieldKind], arrays: list[Any]) -> ParsedColumn:
+    """The field of some arrays, and Rejections among them, and the arrays in its dtype."""
+    if kind.shape is not None:
+        return Field(name, kind.name, False, kind.dtypes[0], kind.shape), arrays
     valid = [array for array in arrays if isinstance(array, np.ndarray)]
     if not valid:
         reason = next((array for array in arrays if isinstance(array, Rejection)), "there are no samples")
@@ -247,54 +255,6 @@ def _numbers(name: str, values: Sequence[Any]) -> ParsedColumn:
     is_fixed = len(shapes) == 1 and not any(0 in shape for shape in shapes)
     if not is_fixed and any(len(shape) != 1 for shape in shapes):
         raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are one shape, or plain lists")
-    dtype = "<i8" if all(array.dtype.kind == "i" for array in valid) else "<f4"
-    field = Field(name, "numbers", False, dtype, shapes.pop() if is_fixed else (None,))
-    return field, [array if isinstance(array, Rejection) else array.astype(dtype) for array in arrays]
-
-
-def _finite(value: Any) -> np.ndarray:
-    if value is None:
-        raise ValueError("has no number")
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"has {str(value)[:_SHOWN]}, allowed are numbers in lists of one length") from None
-    if array.dtype.kind == "b":
-        array = array.astype(np.int64)
-    with np.errstate(over="ignore"):
-        is_finite = array.dtype.kind in "iuf" and np.isfinite(array.astype(np.float32)).all()
-    if not is_finite:
-        raise ValueError(f"has {str(value)[:_SHOWN]}, allowed are finite numbers")
-    return array.astype(np.int64) if array.dtype.kind in "iu" else array
-
-
-def _boxes(cell: Any) -> np.ndarray:
-    value = _parse(cell)
-    boxes: np.ndarray
-    try:
-        boxes = np.asarray([] if value is None else value, np.float32)
-    except (ValueError, TypeError):
-        boxes = np.empty(3)
-    if boxes.size == 0:
-        return np.empty((0, 4), np.float32)
-    if boxes.shape == (4,):
-        boxes = boxes[None]
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"has boxes {str(value)[:_SHOWN]}, allowed is a list of [x1, y1, x2, y2]")
-    return boxes
-
-
-def _text(cell: Any) -> np.ndarray:
-    if isinstance(cell, (list, dict)):
-        raise ValueError(f"has {str(cell)[:_SHOWN]}, allowed is text")
-    data = b"" if is_missing(cell) else cell if isinstance(cell, bytes) else encode_name(str(cell))
-    return np.frombuffer(data, np.uint8)
-
-
-def _weight(cell: Any) -> np.ndarray:
-    value = _parse(cell)
-    if value is None:
-        raise ValueError("has no weight")
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_FLOAT32:
-        raise ValueError(f"has weight {str(value)[:_SHOWN]}, allowed are finite numbers of 0 or more")
-    return np.array(value, np.float32)
+    are_whole = "<i8" in kind.dtypes and all(array.dtype.kind == "i" for array in valid)
+    field = Field(name, kind.name, False, "<i8" if are_whole else kind.dtypes[0], shapes.pop() if is_fixed else (None,))
+    return field, [array if isinstance(array, Rejection) else array.astype(field.dtype) for array in arrays]

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.sources.assemble import box_fields
-from kseq.sources.base import FileSource, SourceImage
+from kseq.sources.base import FileSource, SourceImage, describe_first
 from kseq.sources.links import LinkRule
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.text import open_text
@@ -64,10 +65,12 @@ class CocoSource(FileSource):
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
         if all(image.rejection for image in images):
-            raise SourceError(f"{path}: names no image that can be packed")
+            raise SourceError(f"{path}: names no image that can be packed{describe_first(images)}")
         if all(image.num_bytes == 0 for image in images):
             first = os.fsdecode(images[0].path)
-            raise SourceError(f"{path}: none of its {len(images)} images lies in {root}, such as {first} (--root says where)")
+            raise SourceError(
+                f"{path}: none of its {len(images)} images lies in {root}, such as {first} ({spelled('root')} says where)"
+            )
         return cls(root, names, images, box_fields(names))
 
     @classmethod
@@ -104,7 +107,7 @@ def _number_classes(
         raise SourceError(f"{path}: two categories have the same name")
     order = list(class_names) if class_names is not None else names
     if sorted(order) != sorted(names):
-        raise SourceError(f"{path}: class_names are {', '.join(order)}, the categories are {', '.join(names)}")
+        raise SourceError(f"{path}: {spelled('class_names')} are {', '.join(order)}, the categories are {', '.join(names)}")
     return {category["id"]: order.index(name) for category, name in zip(by_id, names, strict=True)}, tuple(order)
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
+from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import check_field_name
 
 __all__ = ["USUAL", "Columns"]
@@ -18,7 +20,6 @@ USUAL: Mapping[str, Sequence[str]] = {
     "label": ("label", "class", "class_name", "category"),
 }
 _SINGLE = ("label", "split", "group", "mask", "boxes", "box_labels", "text", "sample_weight")
-_OPTIONS = {"split": "split-column"}
 
 
 @dataclass(frozen=True, init=False)
@@ -36,6 +37,8 @@ class Columns:
             or `category`; `""` for no label.
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
             column, or the names of columns that give their names to the fields.
+        kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
+            the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"`, or a kind of your own.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. Masks are stored without
             loss and are resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
@@ -50,15 +53,17 @@ class Columns:
     Attributes:
         image: A tuple of columns; empty where the usual names decide.
         targets: A tuple of pairs, field name and column.
+        kinds: A tuple of pairs, field name and kind.
 
     Raises:
-        ArgumentError: Where a value is not a name of a column, two fields would have the same name, or `box_labels` is given
-            without `boxes`.
+        ArgumentError: Where a value is not a name of a column, two fields would have the same name, `box_labels` is given
+            without `boxes`, or `kinds` names a field that is not a target, or a kind that a target cannot have.
     """
 
     image: tuple[str, ...]
     label: str | None
     targets: tuple[tuple[str, str], ...]
+    kinds: tuple[tuple[str, str], ...]
     mask: str | None
     boxes: str | None
     box_labels: str | None
@@ -73,6 +78,7 @@ class Columns:
         image: str | Sequence[str] | None = None,
         label: str | None = None,
         targets: str | Mapping[str, str] | Sequence[str | tuple[str, str]] | None = None,
+        kinds: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
         mask: str | None = None,
         boxes: str | None = None,
         box_labels: str | None = None,
@@ -85,6 +91,7 @@ class Columns:
             "image": _image_columns(image),
             "label": label,
             "targets": _target_columns(targets),
+            "kinds": _target_kinds(kinds),
             "mask": mask,
             "boxes": boxes,
             "box_labels": box_labels,
@@ -95,11 +102,14 @@ class Columns:
         }
         for name, value in columns.items():
             if name in _SINGLE and not (value is None or isinstance(value, str)):
-                raise ArgumentError(f"{name}={value!r}: allowed is the name of a column")
+                raise ArgumentError(f"{spelled(name, value)}: allowed is the name of a column")
             # The class is frozen for everybody else.
             object.__setattr__(self, name, value)
         if self.box_labels is not None and self.boxes is None:
-            raise ArgumentError(f"box_labels={self.box_labels!r}: goes with boxes, found none")
+            raise ArgumentError(f"{spelled('box_labels', self.box_labels)}: goes with {spelled('boxes')}, found none")
+        unknown = [name for name, _ in self.kinds if name not in dict(self.targets)]
+        if unknown:
+            raise ArgumentError(f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets')}")
         names = [*self.image_fields(), *self.extra_fields()]
         doubled = [name for name in names if names.count(name) > 1]
         if doubled:
@@ -115,9 +125,12 @@ class Columns:
 
     def extra_fields(self) -> list[str]:
         """What the fields besides images are called."""
-        singles = [("label", self.label), ("mask", self.mask), ("boxes", self.boxes), ("labels", self.box_labels)]
-        singles += [("text", self.text), ("sample_weight", self.sample_weight)]
-        return [name for name, column in singles if column] + [name for name, _ in self.targets]
+        singles = [kind.name for kind in KINDS.values() if not kind.is_image and self._column_of(kind)]
+        return singles + [name for name, _ in self.targets]
+
+    def _column_of(self, kind: type[FieldKind]) -> str | None:
+        """The one column of a kind; None where it has none, or where targets or several columns are of the kind."""
+        return None if kind.column is None or kind.is_image else getattr(self, kind.column)
 
     @property
     def pixels(self) -> tuple[str, ...]:
@@ -132,7 +145,8 @@ class Columns:
     @property
     def has_targets(self) -> bool:
         """Whether a sample holds something to learn besides a label."""
-        return bool(self.targets) or any(each is not None for each in (self.mask, self.boxes, self.text))
+        kinds = [kind for kind in KINDS.values() if kind.is_default_target and not kind.is_label]
+        return bool(self.targets) or any(self._column_of(kind) is not None for kind in kinds)
 
     def find(self, path: str, names: Sequence[str], usual: Mapping[str, Sequence[str]] = USUAL) -> Columns:
         """The same with the columns that a source has, images and label found where they were left open.
@@ -148,25 +162,24 @@ class Columns:
         image = self.image or self._usual(path, "image", names, usual)
         label = self.label if self.label is not None else next(iter(self._usual(path, "label", names, usual)), "")
         found = replace(self, image=image, label=label or None)
-        for option, name in found.named():
+        for role, name in found.named():
             if names.count(name) != 1:
                 many = f"has {names.count(name)} columns called {name!r}, allowed is one"
-                none = f"has no column {name!r} (--{option}), its columns are {', '.join(names)}"
+                none = f"has no column {name!r} ({spelled(f'columns.{role}')}), its columns are {', '.join(names)}"
                 raise SourceError(f"{path}: {many if name in names else none}")
         return found
 
     def named(self) -> list[tuple[str, str]]:
-        """Option and column, for each column that is used."""
-        singles = [(_OPTIONS.get(each, each.replace("_", "-")), getattr(self, each)) for each in _SINGLE]
-        used = [("image", name) for name in self.image] + [("target", name) for _, name in self.targets]
-        return used + [(option, name) for option, name in singles if name]
+        """What a column is, as the attribute that names it, and the column; for each column that is used."""
+        used = [("image", name) for name in self.image] + [("targets", name) for _, name in self.targets]
+        return used + [(role, getattr(self, role)) for role in _SINGLE if getattr(self, role)]
 
     def _usual(self, path: str, what: str, names: Sequence[str], usual: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         found = tuple(name for name in usual[what] if name in names)[:1]
         if not found and (what == "image" or not self.has_targets):
             raise SourceError(
-                f"{path}: which column is the {what}? (--{what}) No column is called {', '.join(usual[what])}; "
-                f"its columns are {', '.join(names)}"
+                f"{path}: which column is the {what}? No column is called {', '.join(usual[what])}, its columns are "
+                f"{', '.join(names)}: name it by {spelled(f'columns.{what}')}"
             )
         return found
 
@@ -175,7 +188,7 @@ def _image_columns(image: Any) -> tuple[str, ...]:
     """One column of images, or several."""
     columns = (image,) if isinstance(image, str) else () if image is None else image
     if not _is_sequence(columns) or not all(isinstance(column, str) for column in columns):
-        raise ArgumentError(f"image={image!r}: allowed is the name of a column, or a list of such names")
+        raise ArgumentError(f"{spelled('image', image)}: allowed is the name of a column, or a list of such names")
     return tuple(columns)
 
 
@@ -186,7 +199,18 @@ def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
     given = [targets] if isinstance(targets, str) else list(targets.items()) if isinstance(targets, Mapping) else targets
     pairs: list[Any] = [(name, name) if isinstance(name, str) else name for name in given] if _is_sequence(given) else [()]
     if not all(isinstance(pair, tuple) and [*map(type, pair)] == [str, str] for pair in pairs):
-        raise ArgumentError(f"targets={targets!r}: allowed is a dict of field name to column, or a list of columns")
+        raise ArgumentError(f"{spelled('targets', targets)}: allowed is a dict of field name to column, or a list of columns")
+    return tuple(pairs)
+
+
+def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
+    """Pairs of field name and kind."""
+    if kinds is None:
+        return ()
+    pairs = list(kinds.items()) if isinstance(kinds, Mapping) else kinds
+    allowed = [name for name, kind in KINDS.items() if kind.can_be_target]
+    if not _is_sequence(pairs) or not all(isinstance(pair, tuple) and len(pair) == 2 and pair[1] in allowed for pair in pairs):
+        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed is a dict of field name to one of {', '.join(allowed)}")
     return tuple(pairs)
 
 

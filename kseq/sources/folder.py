@@ -19,12 +19,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.base import SPLITS, FileSource, SourceImage
 from kseq.sources.folder_tree import Entry, FolderTree, Tree
 from kseq.sources.source_format import SourceFormat
 from kseq.storage.layout import INDEX_NAME
+from kseq.storage.rejected import with_remedy
 
 __all__ = ["FOLDER", "FolderSource", "is_image_folder", "scan_classes"]
 
@@ -101,10 +103,13 @@ def _other_contents(tree: Tree) -> str:
     """What lies in a root that has no class folder."""
     entries = tree.entries(tree.top)
     if any(entry.name == INDEX_NAME for entry in entries):
-        return " (but a dataset: kseq export writes its images as files, kseq merge makes one dataset of several)"
+        return (
+            f" (but a dataset: {spelled_call('export')} writes its images as files, {spelled_call('merge')} makes one dataset "
+            "of several)"
+        )
     rejected = next((entry for entry in entries if entry.rejection is not None), None)
     if rejected is not None:
-        return f" (but {rejected.path}: {rejected.rejection})"
+        return f" (but {rejected.path}: {with_remedy(rejected.rejection or '')})"
     num_images = sum(entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in entries)
     return f" (but {num_images} images)" if num_images else ""
 
@@ -139,7 +144,8 @@ def _order_classes(root: str, class_folders: list[str], class_names: Sequence[st
     if class_names is None:
         return tuple(class_folders)
     if sorted(class_names) != class_folders:
-        raise SourceError(f"{root}: class_names are {', '.join(class_names)}, the class folders are {', '.join(class_folders)}")
+        wanted, found = ", ".join(class_names), ", ".join(class_folders)
+        raise SourceError(f"{root}: {spelled('class_names')} are {wanted}, the class folders are {found}")
     return tuple(class_names)
 
 

@@ -112,7 +112,7 @@ class FolderTree(Tree):
 
     def _folder(self, folder: Entry, entry: os.DirEntry[str], path: str) -> Entry:
         if not self._links.follow:
-            rejection = "is a link to a folder (--follow-links follows it)" if entry.is_symlink() else None
+            rejection = "is a link to a folder" if entry.is_symlink() else None
             return Entry(path, entry.name, rejection is None, 0, rejection)
         identity = _identity(entry.path)
         if identity in folder.ancestors:

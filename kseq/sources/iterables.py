@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import xxhash
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
 from kseq.sources.arrays import check_images
 from kseq.sources.assemble import FoundSample, assemble_samples
@@ -30,6 +30,7 @@ from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import USUAL, Columns
 from kseq.sources.file_reading import read_file, read_range
+from kseq.storage.checksums import checksum
 from kseq.storage.layout import TEMPORARY_PREFIX
 
 __all__ = ["SpooledSource", "spool_samples"]
@@ -143,7 +144,7 @@ def _labels(name: str, cells: list[Any], class_names: Sequence[str] | None) -> t
         known = "" if class_names is None else f" of {len(class_names)} classes"
         raise SourceError(
             f"{_NAME}: {name} is {str(cells[0])[:40]}, allowed as labels are a number, a name, or one-hot{known}; of several "
-            "labels a sample: label='', targets={'labels': " + repr(name) + "}"
+            f"labels a sample: {spelled('columns', label='', targets={'labels': name})}"
         )
     class_names = class_names or [str(number) for number in range(rows.shape[1])]
     return name_classes(numbers.tolist(), class_names), class_names
@@ -160,7 +161,7 @@ def _elements(samples: Any) -> Iterator[dict[str, Any]]:
         try:
             iterator = iter(samples)
         except TypeError as error:
-            raise ArgumentError(f"source={samples!r}: allowed is a path, or an iterable of samples") from error
+            raise ArgumentError(f"{spelled('source', samples)}: allowed is a path, or an iterable of samples") from error
         for number, element in enumerate(iterator):
             yield from _samples_of_element(number, element)
 
@@ -228,12 +229,12 @@ def _spool_image(file: Any, number: int, name: str, value: Any) -> SpooledImage:
     offset = file.tell()
     if isinstance(value, bytes):
         _write(file, value)
-        return SpooledImage(offset, len(value), None, xxhash.xxh3_64_intdigest(value))
+        return SpooledImage(offset, len(value), None, checksum(value))
     if isinstance(value, np.ndarray):
         check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype)
         data = np.ascontiguousarray(value).data
         _write(file, data)
-        return SpooledImage(offset, value.nbytes, value.shape, xxhash.xxh3_64_intdigest(data))
+        return SpooledImage(offset, value.nbytes, value.shape, checksum(data))
     raise SourceError(f"{_NAME}: {name} of sample {number} is a {type(value).__name__}, expected are pixels, bytes or a path")
 
 

@@ -7,8 +7,8 @@ import stat
 
 __all__ = ["LinkRule"]
 
-_LEADS_OUT = "is a link out of the source's folder (--follow-links follows it)"
-_LIES_OUTSIDE = "lies behind a link out of the source's folder (--follow-links follows it)"
+_LEADS_OUT = "is a link out of the source's folder"
+_LIES_OUTSIDE = "lies behind a link out of the source's folder"
 
 
 class LinkRule:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Sequence
 
+from kseq.arguments import choice, spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
@@ -68,18 +69,18 @@ def open_source(
         ArgumentError: If arguments do not go with each other, or with the format.
         SourceError: If there is nothing that can be packed.
     """
-    if source_format is not None and source_format not in SOURCE_FORMATS:
-        raise ArgumentError(f"source_format={source_format!r}: allowed are {', '.join(SOURCE_FORMATS)}")
+    if source_format is not None:
+        choice("source_format", source_format, SOURCE_FORMATS)
     found = _recognise(path) if source_format is None else next(each for each in FORMATS if each.name == source_format)
     if not found.has_columns and columns != Columns():
         allowed = ", ".join(each.name for each in FORMATS if each.has_columns)
         raise ArgumentError(f"{path}: columns go with a table or with records ({allowed}), found {found.name}")
     if not found.has_root and root is not None:
         allowed = ", ".join(each.name for each in FORMATS if each.has_root)
-        raise ArgumentError(f"{path}: a root goes with {allowed}, found {found.name}")
+        raise ArgumentError(f"{path}: {spelled('root', root)} goes with {allowed}, found {found.name}")
     if not found.has_links and follow_links:
         allowed = ", ".join(each.name for each in FORMATS if each.has_links)
-        raise ArgumentError(f"{path}: follow_links goes with {allowed}, found {found.name}")
+        raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {found.name}")
     return found.open(SourceRequest(path, columns, root, class_names, follow_links))
 
 
@@ -95,7 +96,10 @@ def _recognise_file(path: str) -> SourceFormat:
     for source_format in FORMATS:
         if os.path.isfile(path) and source_format.matches(path):
             return source_format
-    raise SourceError(f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}; --from)")
+    raise SourceError(
+        f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}): "
+        f"{spelled('source_format')} says what it is"
+    )
 
 
 def _recognise_folder(path: str) -> SourceFormat:

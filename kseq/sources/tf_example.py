@@ -2,9 +2,9 @@
 
 The rules:
 
-- The image is the feature `image/encoded`, `image`, `image_raw`, `img`, `jpeg` or `png`, or what `--image` names: an encoded
-  image. If the bytes are no encoded image and there are `height` and `width` (also `image/height` and so on), they are uint8
-  pixels.
+- The image is the feature `image/encoded`, `image`, `image_raw`, `img`, `jpeg` or `png`, or what `Columns.image` names: an
+  encoded image. If the bytes are no encoded image and there are `height` and `width` (also `image/height` and so on), they
+  are uint8 pixels.
 - The label is `image/class/label`, `label`, `class` or `image/class/text`: a number or a name.
 - The first records of the first file that can be read tell which features there are: as many records as it takes.
 - A record that is an encoded image itself, and no Example, has one feature: `image`.

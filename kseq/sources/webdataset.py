@@ -5,9 +5,9 @@ The rules:
 - A key is the path up to the first dot of the file's name; the rest is the column, in lower case (`a/0001.seg.png`: key
   `a/0001`, column `seg.png`). The files of a sample lie next to each other. A file without a key (its name begins with a dot)
   is skipped.
-- The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `--image` names: a column
-  or, if there is no such column, a column without one of these ends (`left` for `left.jpg` and `left.png`). The same holds
-  for masks.
+- The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `Columns.image` names: a
+  column or, if there is no such column, a column without one of these ends (`left` for `left.jpg` and `left.png`). The same
+  holds for masks.
 - The label is the column `cls`, a number or a name; or else the folder that the key lies in.
 - A column `json.NAME` is what the json file of the sample has under that name.
 - The name of a file, or of its folder, tells the split: `train-000000.tar`, `photos-val-000000.tar`, `test/000000.tar`.
@@ -51,8 +51,7 @@ _TAR_NAMES = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2|txz)"
 # Stand for the first of the usual images and for the folder; no file has these as its column.
 _ANY_IMAGE, _FOLDER = "(image)", "(folder)"
 _JSON = "json."
-_FIRST_SUFFIXES = ("jpg", "jpeg", "png", "webp")
-_SUFFIXES = (*_FIRST_SUFFIXES, *(suffix[1:] for suffix in IMAGE_SUFFIXES if suffix[1:] not in _FIRST_SUFFIXES))
+_SUFFIXES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 _READ_BYTES = 1 << 20
 
 

@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES, read_header
 from kseq.sources.assemble import box_fields
-from kseq.sources.base import SPLITS, FileSource, SourceImage
+from kseq.sources.base import SPLITS, FileSource, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.links import LinkRule
 from kseq.sources.source_format import SourceFormat
@@ -66,8 +67,7 @@ class YoloSource(FileSource):
         if highest >= len(names):
             raise SourceError(f"{root}: class number {highest} has no name, there are {len(names)}: {', '.join(names[:5])}")
         if all(image.rejection for image in found):
-            reason = f" (first: {os.fsdecode(found[0].path)}: {found[0].rejection})" if found else ""
-            raise SourceError(f"{root}: holds no image that can be packed{reason}")
+            raise SourceError(f"{root}: holds no image that can be packed{describe_first(found)}")
         return cls(root, names, found, box_fields(names))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def _names_in_yaml(path: str) -> list[str]:
         import yaml
     except ImportError as error:
         raise SourceError(
-            f"{path}: reading it needs PyYAML: pip install 'kseq[yolo]' (or give the names: --class-names)"
+            f"{path}: reading it needs PyYAML: pip install 'kseq[yolo]' (or give the names: {spelled('class_names')})"
         ) from error
     try:
         with open_text(path, strict=True) as file:

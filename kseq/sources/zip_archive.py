@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from kseq.errors import ImageError, SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES, MAX_PIXELS
-from kseq.sources.base import SPLITS, Source, SourceImage
+from kseq.sources.base import SPLITS, Source, SourceImage, describe_first
 from kseq.sources.file_reading import file_version
 from kseq.sources.folder import scan_classes
 from kseq.sources.folder_tree import Entry, Tree
@@ -72,8 +72,7 @@ class ZipSource(Source):
         names, found = scan_classes(tree, class_names)
         images = found + misplaced
         if all(image.rejection for image in images):
-            first = images[0]
-            raise SourceError(f"{path}: no image in it can be packed (first: {os.fsdecode(first.path)}: {first.rejection})")
+            raise SourceError(f"{path}: no image in it can be packed{describe_first(images)}")
         return cls(path, names, images)
 
     def fetch(self, location: bytes) -> bytes:

@@ -1,32 +1,91 @@
-"""Checksums and digests: of the stored bytes of a row, of an array, of all arrays of a file."""
+"""Checksums and digests of everything that kseq stores or compares: the only module that names their algorithm.
+
+All are XXH3 (https://github.com/Cyan4973/xxHash, `doc/xxhash_spec.md`): 64 bits for checksums, 128 bits for digests. They find
+damage and tell contents apart; they do not protect against somebody who looks for two contents with the same digest.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import xxhash
 
-__all__ = ["arrays_digest", "digest_of_hashes", "hash_array"]
+__all__ = [
+    "CHECKSUM_DTYPE",
+    "DIGEST_BYTES",
+    "Digest",
+    "arrays_digest",
+    "checksum",
+    "digest_of_hashes",
+    "hash_array",
+    "row_checksum",
+]
+
+# How checksums are stored in an array, and how many bytes a digest has.
+CHECKSUM_DTYPE = "<u8"
+DIGEST_BYTES = 16
+
+Bytes: TypeAlias = bytes | memoryview | np.ndarray
+
+
+class Digest:
+    """A digest of bytes that come in several pieces; how they are cut into pieces makes no difference.
+
+    Args:
+        data: The first piece.
+    """
+
+    def __init__(self, data: Bytes = b"") -> None:
+        self._state = xxhash.xxh3_128(data)
+        # Called once for every piece of every sample: the hash's own method costs no call of Python's.
+        self.update = self._state.update
+
+    def digest(self) -> bytes:
+        """`DIGEST_BYTES` bytes."""
+        return self._state.digest()
+
+    def hexdigest(self) -> str:
+        """The same in hexadecimal digits."""
+        return self._state.hexdigest()
+
+
+def checksum(data: Bytes) -> int:
+    """The checksum of some bytes, a whole number in [0, 2**64)."""
+    return xxhash.xxh3_64_intdigest(data)
+
+
+def row_checksum(pieces: Iterable[Bytes]) -> int:
+    """The checksum of a row of a shard, a whole number in [0, 2**64).
+
+    Args:
+        pieces: What is stored of the sample, in the order of the fields: of an encoded image its bytes and then its record of
+            tiles (see `kseq.images.jpeg_tiles.find_tiles`), of any other field its elements.
+    """
+    state = xxhash.xxh3_64()
+    for piece in pieces:
+        state.update(piece)
+    return state.intdigest()
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """The digest of a file's arrays, 32 hexadecimal digits."""
-    return digest_of_hashes({name: (each.dtype.str, each.shape, hash_array(each)) for name, each in arrays.items()})
+    """The digest of named arrays, in hexadecimal digits; see `digest_of_hashes`."""
+    return digest_of_hashes({name: (array.dtype.str, array.shape, hash_array(array)) for name, array in arrays.items()})
 
 
 def hash_array(array: np.ndarray) -> bytes:
-    """XXH3-128 of the elements of an array."""
+    """The digest of the elements of an array, `DIGEST_BYTES` bytes."""
     return xxhash.xxh3_128_digest(array)
 
 
 def digest_of_hashes(hashes: Mapping[str, tuple[str, tuple[int, ...], bytes]]) -> str:
-    """The digest of a file whose arrays have these dtypes, shapes and XXH3-128s.
+    """The digest of named arrays, from the dtype, the shape and `hash_array` of each.
 
-    It is the XXH3-128 of, for each array in the order of the names: the line `NAME DTYPE SHAPE`, such as
-    `image |u1 (8, 224, 224, 3)`, a newline, and the array's own XXH3-128.
+    It is the digest of, for each array in the order of the names: the line `NAME DTYPE SHAPE`, such as
+    `image |u1 (8, 224, 224, 3)`, a newline, and the array's own digest.
     """
-    total = xxhash.xxh3_128()
+    total = Digest()
     for name, (dtype, shape, digest) in sorted(hashes.items()):
         total.update(f"{name} {dtype} {shape}\n".encode())
         total.update(digest)

@@ -1,68 +1,44 @@
-"""index.h5: what a dataset holds - its shards, fields, classes and splits."""
+"""The index of a dataset, as it is read: its shards, fields, classes, splits and columns."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, KseqError
-from kseq.storage.atomic import flush, link_or_copy, publishing
-from kseq.storage.checksums import arrays_digest
-from kseq.storage.fields import Field, parse_fields, write_fields
-from kseq.storage.hdf5 import ArraySchema, MappedFile, read_file_header, write_file
-from kseq.storage.layout import FORMAT_VERSION, INDEX_NAME, LAST_INDEX_NAME, ShardEntry, check_version, shard_name
-from kseq.storage.rejected import REJECTED_SCHEMA, Rejected, pack_rejected, read_rejected
-from kseq.storage.strings import pack_strings, pack_text, read_strings, read_text, string_schema
+from kseq.arguments import spelled_call
+from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
+from kseq.storage.array_schema import ArraySchema
+from kseq.storage.fields import Field, parse_fields
+from kseq.storage.hdf5_reader import MappedFile, read_header
+from kseq.storage.index_schema import (
+    COLUMN_PREFIX,
+    INDEX_SCHEMA,
+    SPLIT_PREFIX,
+    column_schema,
+    contents_digest,
+    name_in_shard,
+    tables_digest,
+)
+from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, SHARD_PREFIX, shard_name
+from kseq.storage.opener import LOCAL, Opener
+from kseq.storage.rejected import Rejected, read_rejected
+from kseq.storage.remaining import Remaining
+from kseq.storage.shard_entry import ShardEntry
+from kseq.storage.strings import read_strings, read_text
 
-__all__ = ["Contents", "Index", "Remaining", "check_split_name", "column_schema", "write_index"]
-
-_SPLIT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_FORMS = {
-    "shards/number": ArraySchema("<u8", (None,)),
-    "shards/rows": ArraySchema("<u8", (None,)),
-    "shards/bytes": ArraySchema("<u8", (None,)),
-    "shards/digest": ArraySchema("|u1", (None, 16)),
-    "splits/*": ArraySchema("<u8", (None,)),
-    "dropped": ArraySchema("<u8", (None,)),
-    **{name: ArraySchema("|u1", (None,)) for name in ("fields", "stored_fields", "settings", "changes")},
-    **string_schema("class_names", None),
-    **REJECTED_SCHEMA,
-}
-# Of these, `tables_digest` is compared at every opening: a row count that changed would shift all samples after it.
-_TABLES = ("shards/", "class_names/", "fields", "stored_fields", "settings", "changes")
-# These say where things lie and how they came to be, not what a dataset holds.
-_OUTSIDE_DIGEST = ("shards/number", "changes")
-
-
-class Remaining:
-    """The sample ids that were not dropped, in order, computed for just the places asked for.
-
-    Args:
-        num_samples: How many sample ids there are.
-        dropped: `(n,)` sample ids, each larger than the one before.
-    """
-
-    def __init__(self, num_samples: int, dropped: np.ndarray) -> None:
-        self.size = num_samples - len(dropped)
-        # How many remain before each that was dropped.
-        self._before = dropped.astype(np.int64) - np.arange(len(dropped))
-
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """`(n,)` int64: the sample ids at some places, `(n,)` int64 in [0, size)."""
-        ids: np.ndarray = places + np.searchsorted(self._before, places, side="right")
-        return ids
+__all__ = ["Contents", "Index"]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """All that an index says; `write_index` writes it, `Index.contents` gives it back.
+    """All that an index says: `Index.contents` returns it, and `kseq.storage.index_writer.write_index` writes it.
 
     Attributes:
         dataset_id: 32 hexadecimal digits.
@@ -70,13 +46,13 @@ class Contents:
         class_names: The class of each label number.
         shards: One entry for each shard, in order.
         splits: Split name to `(n,)` sample ids.
-        rejected: The files that were left out when it was packed.
+        rejected: The files that were left out when the dataset was packed.
         settings: How it was packed, as JSON.
-        stored_fields: What each row of a shard holds; None for the same as `fields`.
-        columns: What does not lie in the shards, or is no longer as it lies there: arrays of all samples, called as in a shard
-            (`NAME`, or `NAME/values` and `NAME/offsets`).
+        stored_fields: What each row of a shard holds; None if that is `fields`.
+        columns: Values that do not lie in the shards, or are no longer as they lie there: arrays of all samples, under their
+            names in a shard (`NAME`, or `NAME/values` and `NAME/offsets`).
         dropped: `(n,)` sample ids that are out of all splits, each larger than the one before.
-        changes: What was done to it since it was packed, a line for each time.
+        changes: What was done to the dataset since it was packed, a line for each change.
     """
 
     dataset_id: str
@@ -87,14 +63,14 @@ class Contents:
     rejected: Sequence[Rejected]
     settings: str
     stored_fields: Sequence[Field] | None = None
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
-    dropped: np.ndarray = field(default_factory=lambda: np.empty(0, "<u8"))
+    columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    dropped: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, "<u8"))
     changes: Sequence[str] = ()
 
     @property
     def num_samples(self) -> int:
         """How many sample ids there are."""
-        return sum(each.num_rows for each in self.shards)
+        return sum(shard.num_rows for shard in self.shards)
 
 
 @dataclass(frozen=True)
@@ -103,19 +79,19 @@ class Index:
 
     Attributes:
         path: The dataset's folder, absolute.
-        dataset_id: 32 hexadecimal digits, of the packing that began it.
+        dataset_id: 32 hexadecimal digits, of the packing that began the dataset.
         fields: What each sample holds.
         stored_fields: What each row of a shard holds.
         class_names: The class of each label number.
-        numbers: `(shards,)` uint64: the number of each shard's file.
+        numbers: `(shards,)` uint64: the number in each shard's file name.
         starts: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the total.
-        num_bytes: `(shards,)` uint64: the size of each shard file.
-        digests: `(shards, 16)` uint8: the digest of each shard's arrays.
+        num_bytes: `(shards,)` uint64: the size of each shard's file.
+        digests: `(shards, DIGEST_BYTES)` uint8: the digest of each shard's arrays.
         splits: Split name to `(n,)` uint64 sample ids, mapped from the file.
-        columns: As `Contents` has them, mapped from the file.
+        columns: As in `Contents`, mapped from the file.
         dropped: `(n,)` uint64 sample ids that are out of all splits, mapped from the file.
-        settings: How it was packed, as JSON.
-        changes: What was done to it since then.
+        settings: How the dataset was packed, as JSON.
+        changes: What was done to it since then, a line for each change.
         digest: Of the index's arrays, and so of all that the dataset holds: 32 hexadecimal digits.
     """
 
@@ -137,87 +113,84 @@ class Index:
     _file: MappedFile
 
     @classmethod
-    def open(cls, path: str, name: str = INDEX_NAME) -> Index:
-        """Open the index of the dataset in the folder `path`, in time proportional to its shards.
+    def open(cls, path: str, name: str = INDEX_NAME, opener: Opener = LOCAL) -> Index:
+        """Open the index of the dataset in the folder `path`, in time proportional to the number of its shards.
 
         Args:
             path: The folder.
-            name: Of the file in it.
+            name: The file in it.
+            opener: Opens the file.
 
         Raises:
-            DatasetNotFoundError: Where there is no dataset.
-            DamagedError: Where the index is damaged.
-            FormatError: Where it is of a newer format, or holds what is not allowed.
+            DatasetNotFoundError: If there is no dataset.
+            DamagedError: If the index is damaged.
+            FormatError: If it is of a newer format, or holds something that is not allowed.
+            ReadError: If the operating system refuses to open, read or map it.
         """
-        file_name = os.path.join(path, name)
-        if not os.path.isfile(file_name):
-            raise DatasetNotFoundError(_why_not_found(path))
-        layout = read_file_header(file_name, {**_FORMS, "columns/*": None})
-        check_version(file_name, layout.attributes, "index")
-        file = MappedFile(file_name, layout)
-        found, expected = _tables_digest(file.arrays), layout.attributes.get("tables_digest")
-        if found != expected:
-            raise DamagedError(f"{file_name}: its tables have digest {found}, expected is {expected}: bytes have changed")
-        fields = parse_fields(read_text(file.arrays["fields"]), file_name)
-        rows = file.arrays["shards/rows"]
-        opened = cls(
-            # Wherever the program goes meanwhile.
+        file = _open_file(path, name, opener)
+        arrays, attributes = file.arrays, file.attributes
+        index = cls(
+            # Stays right when the program changes its working directory.
             path=os.path.abspath(path),
-            dataset_id=str(layout.attributes.get("dataset_id")),
-            fields=fields,
-            stored_fields=parse_fields(read_text(file.arrays["stored_fields"]), file_name),
-            class_names=tuple(os.fsdecode(each) for each in read_strings(file, "class_names")),
-            numbers=file.arrays["shards/number"],
-            starts=np.concatenate([[0], np.cumsum(rows, dtype=np.int64)]),
-            num_bytes=file.arrays["shards/bytes"],
-            digests=file.arrays["shards/digest"],
-            splits={each[7:]: file.arrays[each] for each in file.arrays if each.startswith("splits/")},
-            columns={_in_shard(each): file.arrays[each] for each in file.arrays if each.startswith("columns/")},
-            dropped=file.arrays["dropped"],
-            settings=read_text(file.arrays["settings"]),
-            changes=tuple(json.loads(read_text(file.arrays["changes"]))),
-            digest=str(layout.attributes.get("digest")),
+            dataset_id=str(attributes.get("dataset_id")),
+            fields=parse_fields(read_text(arrays["fields"]), file.path),
+            stored_fields=parse_fields(read_text(arrays["stored_fields"]), file.path),
+            class_names=tuple(os.fsdecode(class_name) for class_name in read_strings(file, "class_names")),
+            numbers=arrays["shards/number"],
+            starts=np.concatenate([[0], np.cumsum(arrays["shards/rows"], dtype=np.int64)]),
+            num_bytes=arrays["shards/bytes"],
+            digests=arrays["shards/digest"],
+            splits={key.removeprefix(SPLIT_PREFIX): arrays[key] for key in arrays if key.startswith(SPLIT_PREFIX)},
+            columns={name_in_shard(key): arrays[key] for key in arrays if key.startswith(COLUMN_PREFIX)},
+            dropped=arrays["dropped"],
+            settings=read_text(arrays["settings"]),
+            changes=tuple(json.loads(read_text(arrays["changes"]))),
+            digest=str(attributes.get("digest")),
             _file=file,
         )
-        opened._check_forms()
-        return opened
+        index._check_lengths()
+        index._check_columns()
+        return index
 
     @classmethod
     def find(cls, path: str, digest: str) -> Index:
-        """Open the very index that had a digest, though a change of the dataset may have come meanwhile.
+        """Open the index with a known digest, although the dataset may have been changed once since.
 
         Raises:
-            DamagedError: Where neither the index nor the one before the last change is that.
+            DamagedError: If neither the index nor the one before the last change has that digest.
             KseqError: As `open` does.
         """
-        opened = cls.open(path)
-        if opened.digest == digest:
-            return opened
+        index = cls.open(path)
+        if index.digest == digest:
+            return index
         with suppress(KseqError):
             last = cls.open(path, LAST_INDEX_NAME)
             if last.digest == digest:
                 return last
         raise DamagedError(
-            f"{opened.path}: has digest {opened.digest}, expected is {digest}: it was packed again or changed meanwhile"
+            f"{index.path}: has digest {index.digest}, expected is {digest}: it was packed again or changed meanwhile"
         )
 
-    def _check_forms(self) -> None:
-        """Raise FormatError unless tables and columns are as long as they must be, and hold what the fields say."""
-        shards = {f"shards/{name}": len(self._file.arrays[f"shards/{name}"]) for name in ("number", "rows", "bytes", "digest")}
-        if len(set(shards.values())) != 1:
-            raise FormatError(f"{self._file.path}: the arrays under shards have different lengths: {shards}")
-        stored = {each.name for each in self.stored_fields}
-        wanted: dict[str, ArraySchema] = {}
-        for each in self.fields:
-            forms = column_schema(each, self.num_samples)
-            if each.name not in stored or any(name in self.columns for name in forms):
-                wanted |= forms
-        for name in {**wanted, **self.columns}:
-            array = self.columns.get(name)
-            form = wanted.get(name)
-            if array is None or form is None or not form.allows(array.dtype, array.shape):
+    def _check_lengths(self) -> None:
+        """Raise FormatError unless all arrays of the shard table have the same length."""
+        names = [name for name in self._file.arrays if name.startswith("shards/")]
+        lengths = {name: len(self._file.arrays[name]) for name in names}
+        if len(set(lengths.values())) != 1:
+            raise FormatError(f"{self._file.path}: the arrays under shards have different lengths: {lengths}")
+
+    def _check_columns(self) -> None:
+        """Raise FormatError unless the columns are those that the fields need, with a value for each sample."""
+        stored = {field.name for field in self.stored_fields}
+        expected: dict[str, ArraySchema] = {}
+        for field in self.fields:
+            schema = column_schema(field, self.num_samples)
+            if field.name not in stored or any(name in self.columns for name in schema):
+                expected |= schema
+        for name in {**expected, **self.columns}:
+            array, allowed = self.columns.get(name), expected.get(name)
+            if array is None or allowed is None or not allowed.allows(array.dtype, array.shape):
                 found = "missing" if array is None else f"{array.dtype} {array.shape}"
-                raise FormatError(f"{self._file.path}: the column {name!r} is {found}, expected is {form or 'none'}")
+                raise FormatError(f"{self._file.path}: the column {name!r} is {found}, expected is {allowed or 'none'}")
 
     @property
     def num_samples(self) -> int:
@@ -226,6 +199,7 @@ class Index:
 
     @property
     def num_shards(self) -> int:
+        """How many shards there are."""
         return len(self.num_bytes)
 
     @property
@@ -233,33 +207,37 @@ class Index:
         """The sample ids that were not dropped.
 
         Raises:
-            DamagedError: Where the list of those that were is not what it must be.
+            DamagedError: If the list of those that were dropped is not rising, or holds ids that do not exist.
         """
         dropped = self.dropped
         if dropped.size and (int(dropped[-1]) >= self.num_samples or not (dropped[1:] > dropped[:-1]).all()):
             raise DamagedError(f"{self._file.path}: dropped is not a rising list of sample ids below {self.num_samples}")
         return Remaining(self.num_samples, dropped)
 
-    def shard_path(self, place: int) -> str:
-        """The file of the shard at a place, counted from 0."""
-        return os.path.join(self.path, shard_name(int(self.numbers[place])))
+    def shard_path(self, position: int) -> str:
+        """The file of the shard at a position in the list of shards."""
+        return os.path.join(self.path, shard_name(int(self.numbers[position])))
 
-    def entry(self, place: int) -> ShardEntry:
-        """What the index says of the shard at a place."""
-        num_rows = int(self.starts[place + 1] - self.starts[place])
-        return ShardEntry(int(self.numbers[place]), num_rows, int(self.num_bytes[place]), self.digests[place].tobytes().hex())
+    def entry(self, position: int) -> ShardEntry:
+        """What the index says of the shard at a position in the list of shards."""
+        return ShardEntry(
+            number=int(self.numbers[position]),
+            num_rows=int(self.starts[position + 1] - self.starts[position]),
+            num_bytes=int(self.num_bytes[position]),
+            digest=self.digests[position].tobytes().hex(),
+        )
 
     def rejected(self) -> list[Rejected]:
         """Every file that was found and not packed."""
         return read_rejected(self._file)
 
     def contents(self, **changes: Any) -> Contents:
-        """All that it says, with some of it replaced."""
+        """All that the index says, with some attributes of `Contents` replaced."""
         contents = Contents(
             dataset_id=self.dataset_id,
             fields=self.fields,
             class_names=self.class_names,
-            shards=[self.entry(place) for place in range(self.num_shards)],
+            shards=[self.entry(position) for position in range(self.num_shards)],
             splits=self.splits,
             rejected=self.rejected(),
             settings=self.settings,
@@ -268,17 +246,17 @@ class Index:
             dropped=self.dropped,
             changes=self.changes,
         )
-        return replace(contents, **changes)
+        return dataclasses.replace(contents, **changes)
 
     def check_all(self) -> list[str]:
-        """Read every byte of the index: one line for each thing that is not as it should be."""
-        found = _digest(self._file.arrays)
-        if found == self.digest:
+        """Read every byte of the index: one line for everything that is not as it should be."""
+        digest = contents_digest(self._file.arrays)
+        if digest == self.digest:
             return []
-        return [f"{self._file.path}: the arrays have digest {found}, expected is {self.digest}: bytes have changed"]
+        return [f"{self._file.path}: the arrays have digest {digest}, expected is {self.digest}: bytes have changed"]
 
     def check_digest(self) -> None:
-        """Raise DamagedError unless every byte is as it was written, so that a new index does not carry on what has changed."""
+        """Raise DamagedError unless every byte is as it was written, so that a new index does not carry on a damage."""
         for line in self.check_all():
             raise DamagedError(line)
 
@@ -290,27 +268,18 @@ class Index:
             )
 
 
-def column_schema(each: Field, num_samples: int) -> dict[str, ArraySchema]:
-    """What the arrays of a column must be, by the names that they have in a shard; columns are never images."""
-    return {} if each.is_pixels else each.handler.schema(num_samples)
-
-
-def _in_index(name: str) -> str:
-    """What the array of a column is called in the index, where groups nest one deep."""
-    return f"columns/{name.replace('/', '.')}"
-
-
-def _in_shard(name: str) -> str:
-    """What an array of the index would be called in a shard."""
-    return name.removeprefix("columns/").replace(".", "/")
-
-
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    return arrays_digest({name: array for name, array in arrays.items() if name not in _OUTSIDE_DIGEST})
-
-
-def _tables_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    return arrays_digest({name: array for name, array in arrays.items() if name.startswith(_TABLES)})
+def _open_file(path: str, name: str, opener: Opener) -> MappedFile:
+    """The file of an index, after checking its format and the digest of its tables."""
+    try:
+        with opener.open(os.path.join(path, name)) as opened:
+            header = read_header(opened, INDEX_KIND, INDEX_SCHEMA)
+            file = MappedFile(opened, header)
+    except DatasetNotFoundError as error:
+        raise DatasetNotFoundError(_why_not_found(path)) from error
+    digest, expected = tables_digest(file.arrays), header.attributes.get("tables_digest")
+    if digest != expected:
+        raise DamagedError(f"{file.path}: its tables have digest {digest}, expected is {expected}: bytes have changed")
+    return file
 
 
 def _why_not_found(path: str) -> str:
@@ -318,55 +287,8 @@ def _why_not_found(path: str) -> str:
         return f"{path}: there is no such folder"
     if not os.path.isdir(path):
         return f"{path}: is a file, expected is the folder of a dataset"
-    if any(name.startswith("shard-") for name in os.listdir(path)):
-        return f"{path}: holds shards but no {INDEX_NAME}: its packing was not finished (kseq pack --resume goes on)"
-    return f"{path}: holds no {INDEX_NAME}, so it is not a kseq dataset (kseq pack makes one)"
-
-
-def check_split_name(name: str) -> None:
-    """Raise ArgumentError unless a split may have this name."""
-    if not _SPLIT_NAME.fullmatch(name) or name == "all":
-        raise ArgumentError(f"split name {name!r}: allowed are letters, digits, _, - and ., and not 'all'")
-
-
-def write_index(path: str, contents: Contents, *, keep_last: bool = False) -> None:
-    """Publish `index.h5` in the folder `path`: from then on, there is a dataset of these contents.
-
-    Args:
-        path: The folder; all shards must be in place.
-        contents: What the index is to say.
-        keep_last: The index that lies there now stays, as `index.h5.1`.
-
-    Raises:
-        WriteError: Where the operating system refuses.
-    """
-    shards = contents.shards
-    stored = contents.fields if contents.stored_fields is None else contents.stored_fields
-    arrays = {
-        "shards/number": np.array([each.number for each in shards], "<u8"),
-        "shards/rows": np.array([each.num_rows for each in shards], "<u8"),
-        "shards/bytes": np.array([each.num_bytes for each in shards], "<u8"),
-        "shards/digest": np.frombuffer(bytes.fromhex("".join(each.digest for each in shards)), np.uint8).reshape(-1, 16),
-        "fields": pack_text(write_fields(tuple(contents.fields))),
-        "stored_fields": pack_text(write_fields(tuple(stored))),
-        "settings": pack_text(contents.settings),
-        "changes": pack_text(json.dumps(list(contents.changes))),
-        "dropped": np.asarray(contents.dropped, "<u8"),
-        **{f"splits/{name}": np.asarray(ids, "<u8") for name, ids in sorted(contents.splits.items())},
-        **{_in_index(name): column for name, column in sorted(contents.columns.items())},
-        **pack_strings("class_names", [os.fsencode(name) for name in contents.class_names]),
-        **pack_rejected(contents.rejected),
-    }
-    attributes: dict[str, int | str] = {
-        "format": "kseq index",
-        "version": FORMAT_VERSION,
-        "dataset_id": contents.dataset_id,
-        "digest": _digest(arrays),
-        "tables_digest": _tables_digest(arrays),
-    }
-    with publishing(os.path.join(path, INDEX_NAME)) as temporary:
-        write_file(temporary, attributes, arrays)
-        if keep_last:
-            # First: where the disk refuses this, the one before the last change is to stay as well.
-            flush(temporary)
-            link_or_copy(os.path.join(path, INDEX_NAME), os.path.join(path, LAST_INDEX_NAME))
+    if any(name.startswith(SHARD_PREFIX) for name in os.listdir(path)):
+        return (
+            f"{path}: holds shards but no {INDEX_NAME}: packing was not finished ({spelled_call('pack', resume=True)} goes on)"
+        )
+    return f"{path}: holds no {INDEX_NAME}, so it is not a kseq dataset ({spelled_call('pack')} makes one)"

@@ -1,28 +1,29 @@
-"""The names of the files of a dataset, the version of the format, and what the index says of a shard.
+"""How a dataset lies in its folder: the name of every file that kseq writes there, and the version of their format.
 
-Every file name that kseq writes is decided here.
+No other module spells out a file name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kseq.errors import FormatError
 
 __all__ = [
     "FORMAT_VERSION",
+    "INDEX_KIND",
     "INDEX_NAME",
     "LAST_INDEX_NAME",
     "LOCK_NAME",
     "NEW_FOLDER_PREFIX",
     "OLD_FOLDER_PREFIX",
     "RESUME_RECORD_NAME",
+    "SHARD_KIND",
     "SHARD_PREFIX",
     "TEMPORARY_PREFIX",
-    "ShardEntry",
     "check_version",
+    "format_attributes",
     "is_dataset_file",
     "is_packed_file",
     "shard_name",
@@ -31,20 +32,22 @@ __all__ = [
 
 # Raised by one with every change that an older reader would misread.
 FORMAT_VERSION = 1
+# What the attribute `format` of a file says.
+SHARD_KIND, INDEX_KIND = "kseq shard", "kseq index"
 
 INDEX_NAME = "index.h5"
-# The one before the last change.
+# The index before the last change.
 LAST_INDEX_NAME = "index.h5.1"
 
 SHARD_PREFIX, _SHARD_SUFFIX = "shard-", ".h5"
-_SHARD_NAME = re.compile(rf"{SHARD_PREFIX}(\d{{5,}}){re.escape(_SHARD_SUFFIX)}")
+_SHARD_NAME = re.compile(rf"{re.escape(SHARD_PREFIX)}(\d{{5,}}){re.escape(_SHARD_SUFFIX)}")
 
-# What an unfinished packing was begun with.
+# How an unfinished packing was begun.
 RESUME_RECORD_NAME = ".kseq-plan"
 LOCK_NAME = ".kseq-lock"
 # Of a file or folder that is being written.
 TEMPORARY_PREFIX = ".kseq-tmp-"
-# Of a folder that is to replace a dataset, and of one that was replaced.
+# Of a folder that is to replace a dataset, and of a folder that was replaced.
 NEW_FOLDER_PREFIX, OLD_FOLDER_PREFIX = ".kseq-new-", ".kseq-old-"
 _OTHER_NAMES = re.compile(
     rf"{re.escape(INDEX_NAME)}(\.\d+)?|{re.escape(TEMPORARY_PREFIX)}.*|{re.escape(RESUME_RECORD_NAME)}|{re.escape(LOCK_NAME)}",
@@ -52,36 +55,19 @@ _OTHER_NAMES = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class ShardEntry:
-    """What the index says of one shard: enough to tell whether a file is that shard.
-
-    Attributes:
-        number: That of its file, see `shard_name`; which place it has among the shards is another matter.
-        num_rows: How many samples it holds.
-        num_bytes: The size of its file.
-        digest: Of its arrays.
-    """
-
-    number: int
-    num_rows: int
-    num_bytes: int
-    digest: str
-
-
 def shard_name(number: int) -> str:
-    """The file name of a shard: `shard-00000.h5` and so on."""
+    """The file name of a shard: its number in five digits or more between a prefix and a suffix."""
     return f"{SHARD_PREFIX}{number:05d}{_SHARD_SUFFIX}"
 
 
 def shard_number(name: str) -> int | None:
-    """The number of the shard whose file is called so; None where the name is no shard's."""
+    """The number of the shard with this file name; None if it is not the name of a shard."""
     match = _SHARD_NAME.fullmatch(name)
     return int(match[1]) if match and shard_name(int(match[1])) == name else None
 
 
 def is_packed_file(name: str) -> bool:
-    """Whether a file of this name is one that lasts: an index or a shard."""
+    """Whether a file of this name holds a part of a dataset: an index or a shard."""
     return name.startswith((INDEX_NAME, SHARD_PREFIX))
 
 
@@ -90,15 +76,20 @@ def is_dataset_file(name: str) -> bool:
     return shard_number(name) is not None or _OTHER_NAMES.fullmatch(name) is not None
 
 
+def format_attributes(kind: str) -> dict[str, int | str]:
+    """The attributes by which `check_version` recognizes a file; `kind` is `SHARD_KIND` or `INDEX_KIND`."""
+    return {"format": kind, "version": FORMAT_VERSION}
+
+
 def check_version(path: str, attributes: Mapping[str, int | str], kind: str) -> None:
-    """Check that a file says it is a kseq `kind` ("shard", "index") of the version that this code reads.
+    """Check that a file is of a kind, `SHARD_KIND` or `INDEX_KIND`, and of the version that this code reads.
 
     Raises:
-        FormatError: Where it does not.
+        FormatError: If it is not.
     """
     found, version = attributes.get("format"), attributes.get("version")
-    if found != f"kseq {kind}":
-        raise FormatError(f"{path}: attribute format is {found!r}, expected is 'kseq {kind}'")
+    if found != kind:
+        raise FormatError(f"{path}: attribute format is {found!r}, expected is {kind!r}")
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         hint = " (a newer kseq wrote it: update this one)" if newer else ""

@@ -13,20 +13,20 @@ import numpy as np
 
 __all__ = ["Span", "map_file", "most_maps", "will_need"]
 
-# Python's mmap keeps a descriptor open for each map until 3.13, and maps nothing at a given address.
+# Python's mmap keeps a descriptor open for each map until 3.13, and cannot map at a chosen address.
 _HAS_CALLS = sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8
 
 # <linux/mman.h>; the others are in the module mmap.
 _PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
 _FAILED = ctypes.c_void_p(-1).value
 
-# Of the 128 TiB of addresses that a process has.
+# The largest span, of the 128 TiB of addresses that a process has.
 _MOST_ADDRESSES = 1 << 46
 
-# Bytes that a disk reads along sooner than it turns to another place.
+# A disk reads a gap of so many bytes sooner than it seeks over it.
 _GAP = 128 << 10
 
-# Linux's vm.max_map_count, where it cannot be read.
+# Linux's vm.max_map_count, if it cannot be read.
 _MOST_MAPS = 65_530
 
 
@@ -53,24 +53,27 @@ def _share_of_descriptors() -> int:
 
 
 def map_file(descriptor: int, num_bytes: int) -> np.ndarray:
-    """`(num_bytes,)` uint8, read-only: an open file, which may be closed afterwards.
+    """Map an open file, which may be closed afterwards.
+
+    Returns:
+        `(num_bytes,)` uint8, read-only.
 
     Raises:
-        OSError: Where the operating system refuses.
+        OSError: If the operating system refuses.
     """
     if not _HAS_CALLS:
         return np.frombuffer(mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ), np.uint8)
     address = _map(None, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor)
-    return np.asarray(_Stretch(address, num_bytes))
+    return np.asarray(_Addresses(address, num_bytes))
 
 
 def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
-    """Ask the operating system to read parts of a mapped file soon, without waiting for it. Elsewhere than on Linux: nothing.
+    """Ask the operating system to read ranges of a mapped file soon, without waiting for it. Does nothing except on Linux.
 
     Args:
         mapped: `(n,)` uint8, a view of a map.
-        starts: `(parts,)` int64, rising: where in `mapped` each part begins.
-        ends: `(parts,)` int64: and ends. Parts that lie near each other are asked for as one.
+        starts: `(ranges,)` int64, rising: where in `mapped` each range begins.
+        ends: `(ranges,)` int64: where it ends. Ranges that lie near each other are asked for as one.
     """
     if not _HAS_CALLS or not mapped.size:
         return
@@ -79,28 +82,28 @@ def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
     firsts, lasts = starts[[0, *(gaps + 1)]].tolist(), ends[[*gaps, -1]].tolist()
     for first, last in zip(firsts, lasts, strict=True):
         start = (base + first) // mmap.PAGESIZE * mmap.PAGESIZE
-        # Advice: what the system makes of it is its own affair.
+        # Only advice, so that a failure does not matter.
         _calls().madvise(start, base + last - start, mmap.MADV_WILLNEED)
 
 
 class Span:
-    """Room for files side by side, so that one call can gather from all of them.
+    """A stretch of addresses into which files are mapped side by side, so that one call can gather from all of them.
 
     Args:
-        num_bytes: How much.
+        num_bytes: Its size.
 
     Attributes:
-        bytes: `(num_bytes,)` uint8, read-only. Only where files were mapped may it be looked at.
+        bytes: `(num_bytes,)` uint8, read-only. Reading it where no file is mapped ends the process.
     """
 
     def __init__(self, num_bytes: int) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self._start = _map(None, num_bytes, _PROT_NONE, flags, -1)
-        self.bytes: np.ndarray = np.asarray(_Stretch(self._start, num_bytes))
+        self.bytes: np.ndarray = np.asarray(_Addresses(self._start, num_bytes))
 
     @classmethod
     def reserve(cls, num_bytes: int) -> Span | None:
-        """A span, or None where this system has none, or has no room for it."""
+        """A span; None if this system has no spans, or not so many free addresses."""
         if not _HAS_CALLS or not 0 < num_bytes <= _MOST_ADDRESSES:
             return None
         try:
@@ -108,22 +111,25 @@ class Span:
         except OSError:
             return None
 
-    def map_file(self, place: int, descriptor: int, num_bytes: int) -> np.ndarray:
-        """`(num_bytes,)` uint8, read-only: an open file, from now on at `place` in `bytes`, a multiple of the page size.
+    def map_file(self, offset: int, descriptor: int, num_bytes: int) -> np.ndarray:
+        """Map an open file, which may be closed afterwards, at `offset` in `bytes`, a multiple of the page size.
+
+        Returns:
+            `(num_bytes,)` uint8, read-only: that part of `bytes`.
 
         Raises:
-            OSError: Where the operating system refuses.
+            OSError: If the operating system refuses.
         """
-        _map(self._start + place, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor)
-        return self.bytes[place : place + num_bytes]
+        _map(self._start + offset, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor)
+        return self.bytes[offset : offset + num_bytes]
 
-    def place_of(self, array: np.ndarray) -> int:
-        """Where an array begins, counted from the first byte; what lies elsewhere in memory is below 0 or beyond the last."""
+    def offset_of(self, array: np.ndarray) -> int:
+        """Where an array begins in `bytes`; below 0 or beyond the end for an array that does not lie in the span."""
         return _address(array) - self._start
 
 
-class _Stretch:
-    """Addresses that are given back when no array refers to them any more."""
+class _Addresses:
+    """A stretch of addresses that is given back when no array refers to it any more."""
 
     def __init__(self, address: int, num_bytes: int) -> None:
         self.__array_interface__ = {"data": (address, True), "shape": (num_bytes,), "typestr": "|u1", "version": 3}
@@ -150,8 +156,13 @@ def _calls() -> Any:
 
 
 def _map(address: int | None, num_bytes: int, protection: int, flags: int, descriptor: int) -> int:
-    found: int = _calls().mmap(address, num_bytes, protection, flags, descriptor, 0)
-    if found == _FAILED:
+    """The address of a new map.
+
+    Raises:
+        OSError: If the operating system refuses.
+    """
+    mapped: int = _calls().mmap(address, num_bytes, protection, flags, descriptor, 0)
+    if mapped == _FAILED:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
-    return found
+    return mapped

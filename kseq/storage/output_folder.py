@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from kseq.arguments import spelled
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, WriteError
 from kseq.storage.atomic import exchange, flush, remove_file, remove_temporary
 from kseq.storage.layout import (
@@ -25,7 +26,7 @@ __all__ = ["check_apart", "check_target", "new_folder", "remove_dataset_files", 
 def check_apart(source: str, target: str) -> None:
     """Raise ArgumentError where the source and the dataset are the same, or one lies in the other."""
     if not source or not target:
-        raise ArgumentError(f"source={source!r}, dataset={target!r}: allowed are paths that are not empty")
+        raise ArgumentError("the path of the source or of the dataset is empty: give both")
     inner, outer = os.path.realpath(target), os.path.realpath(source)
     if os.path.commonpath([inner, outer]) in (inner, outer):
         raise ArgumentError(f"{target}: is the same as the source {source}, or one lies in the other: take a folder apart")
@@ -39,8 +40,9 @@ def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
     """
     ours = [name for name in _look(target) if name != LOCK_NAME]
     if ours and not overwrite and not resume:
-        state = "a dataset lies there" if INDEX_NAME in ours else "an unfinished packing lies there, --resume goes on with it"
-        raise DatasetExistsError(f"{target}: {state} (--overwrite replaces it)")
+        unfinished = f"an unfinished packing lies there ({spelled('resume', True)} goes on with it, "
+        state = "a dataset lies there (" if INDEX_NAME in ours else unfinished
+        raise DatasetExistsError(f"{target}: {state}{spelled('overwrite', True)} replaces it)")
     return ours
 
 
@@ -101,7 +103,7 @@ def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
 
 def _check_free(target: str, overwrite: bool) -> None:
     if not overwrite and any(name != LOCK_NAME for name in _look(target)):
-        raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one (--overwrite replaces it)")
+        raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one ({spelled('overwrite', True)} replaces it)")
 
 
 def _look(target: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The files that were left out of a packing, as a shard or an index lists them."""
+"""Files that were left out of a packing, as a shard or an index lists them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,45 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kseq.storage.hdf5 import MappedFile
+from kseq.arguments import spelled
+from kseq.storage.hdf5_reader import MappedFile
 from kseq.storage.strings import pack_strings, read_strings, string_schema
 
-__all__ = ["REJECTED_SCHEMA", "Rejected", "count_reasons", "pack_rejected", "read_rejected"]
+__all__ = ["REJECTED_SCHEMA", "Rejected", "count_reasons", "pack_rejected", "read_rejected", "with_remedy"]
 
-# How the reasons for the rows of a table begin; and after what there is nothing of this file alone.
+# A reason that concerns a row of a table begins with its number.
 _ROW = re.compile(r"^row \d+ ")
 
-_TELLS_ALL = "cannot be read: "
+# After a colon come details of one file, except in these reasons: there comes what the operating system says, which is a kind.
+_READ_FAILURE = "cannot be read: "
+
+# Reasons are kept in shards, for any caller, so the argument that helps is named only where a reason is shown.
+_TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
+_LINK = re.compile(r"(is|lies behind) a link (to a folder|out of the source's folder)$")
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that was found and not packed: its path as bytes, and why."""
+    """A file that was found and not packed.
+
+    Attributes:
+        path: Its path, or its name in the source, as bytes.
+        reason: Why it was not packed.
+    """
 
     path: bytes
     reason: str
 
     @property
+    def explanation(self) -> str:
+        """The reason, and the argument of a packing that would let the file in, where one would."""
+        return with_remedy(self.reason)
+
+    @property
     def kind(self) -> str:
-        """The reason without what is of this file alone, such as its row: what to count by."""
-        words = _ROW.sub("", self.reason)
-        return words if _TELLS_ALL in words else words.partition(": ")[0]
+        """The reason without the details of this file, such as its row: what to count by."""
+        reason = _ROW.sub("", self.reason)
+        return reason if _READ_FAILURE in reason else reason.partition(": ")[0]
 
 
 REJECTED_SCHEMA = {**string_schema("rejected_path", None), **string_schema("rejected_reason", None)}
@@ -39,8 +55,8 @@ REJECTED_SCHEMA = {**string_schema("rejected_path", None), **string_schema("reje
 
 def pack_rejected(rejected: Sequence[Rejected]) -> dict[str, np.ndarray]:
     """The rejected files as arrays; `read_rejected` reads them back."""
-    paths = pack_strings("rejected_path", [each.path for each in rejected])
-    return paths | pack_strings("rejected_reason", [each.reason.encode(errors="backslashreplace") for each in rejected])
+    paths = pack_strings("rejected_path", [file.path for file in rejected])
+    return paths | pack_strings("rejected_reason", [file.reason.encode(errors="backslashreplace") for file in rejected])
 
 
 def read_rejected(file: MappedFile) -> list[Rejected]:
@@ -49,6 +65,13 @@ def read_rejected(file: MappedFile) -> list[Rejected]:
     return [Rejected(path, reason.decode(errors="replace")) for path, reason in zip(paths, reasons, strict=True)]
 
 
+def with_remedy(reason: str) -> str:
+    """A reason, and the argument of a packing that would let the file in, where one would."""
+    if _TOO_LARGE.search(reason):
+        return f"{reason} ({spelled('images.max_pixels')} allows more)"
+    return f"{reason} ({spelled('follow_links', True)} follows it)" if _LINK.search(reason) else reason
+
+
 def count_reasons(rejected: Sequence[Rejected]) -> dict[str, int]:
-    """Why files were left out, without what is of one file alone, and how many; the most frequent first."""
-    return dict(Counter(each.kind for each in rejected).most_common())
+    """How many files were left out for each kind of reason, the most frequent first."""
+    return dict(Counter(file.kind for file in rejected).most_common())

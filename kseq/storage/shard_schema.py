@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kseq.storage.array_schema import ArraySchema
+from kseq.storage.checksums import CHECKSUM_DTYPE
 from kseq.storage.fields import Field
-from kseq.storage.hdf5 import ArraySchema
 from kseq.storage.rejected import REJECTED_SCHEMA
 from kseq.storage.strings import string_schema
 
@@ -17,7 +18,7 @@ def shard_schema(fields: Sequence[Field], num_rows: int | None) -> dict[str, Arr
     schema: dict[str, ArraySchema] = {}
     for field in fields:
         schema |= field.handler.schema(num_rows)
-    schema["checksum"] = ArraySchema("<u8", (num_rows,))
+    schema["checksum"] = ArraySchema(CHECKSUM_DTYPE, (num_rows,))
     schema |= string_schema("source", num_rows)
     return schema | REJECTED_SCHEMA
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 import numpy as np
-import xxhash
 
 from kseq.images.jpeg_tiles import find_tiles
 from kseq.storage.atomic import publishing, start_writing
-from kseq.storage.checksums import digest_of_hashes, hash_array
+from kseq.storage.checksums import CHECKSUM_DTYPE, Digest, digest_of_hashes, hash_array, row_checksum
 from kseq.storage.fields import Field
-from kseq.storage.hdf5 import SpooledArray, first_offset, write_file
-from kseq.storage.layout import FORMAT_VERSION
+from kseq.storage.hdf5_writer import SpooledArray, first_offset, write_file
+from kseq.storage.layout import SHARD_KIND, format_attributes
 from kseq.storage.rejected import Rejected, pack_rejected
 from kseq.storage.shard_schema import has_offsets, row_type, spool_name
 from kseq.storage.strings import pack_strings
@@ -28,7 +28,14 @@ _WRITTEN_AT_ONCE = 4 << 20
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """One encoded image as it is stored: its bytes, the size of the upright image, EXIF's orientation, its tiles."""
+    """One encoded image as it is stored.
+
+    Attributes:
+        data: Its bytes, JPEG or PNG.
+        height: Of the upright image, in pixels.
+        width: Of the upright image, in pixels.
+        orientation: EXIF's, 1 to 8.
+    """
 
     data: bytes
     height: int
@@ -37,72 +44,73 @@ class EncodedImage:
 
     @functools.cached_property
     def tiles(self) -> np.ndarray:
-        """What `kseq.images.jpeg_tiles.find_tiles` says of the bytes; only of images that are stored upright."""
+        """What `kseq.images.jpeg_tiles.find_tiles` returns for the bytes; `(0,)` for an image that is not stored upright."""
         return find_tiles(self.data if self.orientation == 1 else b"")
 
 
-class _Stream:
-    """The bytes of one array of unknown length, hashed on their way into a file of their own, where they begin at `begin`."""
+class _Spool:
+    """Collects the elements of one array, whose length is not known yet, in a file of their own.
 
-    def __init__(self, path: str, begin: int) -> None:
+    Args:
+        path: The file.
+        start: The offset of the first element in the file.
+    """
+
+    def __init__(self, path: str, start: int) -> None:
         self.path = path
-        self.begin = self._end = self._under_way = begin
+        self.start = self._end = self._asked_to_write = start
         self._file = open(path, "wb")  # noqa: SIM115  # closed by ShardWriter
-        self._file.seek(begin)
-        self._hash = xxhash.xxh3_128()
-
-    @property
-    def num_bytes(self) -> int:
-        return self._end - self.begin
+        self._file.seek(start)
+        self._digest = Digest()
 
     def append(self, data: bytes | np.ndarray) -> None:
         self._file.write(data)
-        self._hash.update(data)
+        self._digest.update(data)
         self._end += data.nbytes if isinstance(data, np.ndarray) else len(data)
-        if self._end - self._under_way >= _WRITTEN_AT_ONCE:
-            start_writing(self._file.fileno(), self._under_way, self._end)
-            self._under_way = self._end
+        if self._end - self._asked_to_write >= _WRITTEN_AT_ONCE:
+            start_writing(self._file.fileno(), self._asked_to_write, self._end)
+            self._asked_to_write = self._end
 
     def close(self) -> bytes:
+        """Close the file; returns the digest of the elements."""
         self._file.close()
-        return self._hash.digest()
+        return self._digest.digest()
 
 
 @dataclass
 class _Rows:
-    """What a writer keeps of the rows of an encoded or ragged field besides the streams: a few numbers each."""
+    """What a writer keeps in memory of the rows of an encoded or ragged field: a few numbers for each."""
 
-    lengths: list[int] = field(default_factory=list)
-    sizes: list[tuple[int, int]] = field(default_factory=list)
-    orientations: list[int] = field(default_factory=list)
-    tiles: list[np.ndarray] = field(default_factory=list)
+    lengths: list[int] = dataclass_field(default_factory=list)
+    sizes: list[tuple[int, int]] = dataclass_field(default_factory=list)
+    orientations: list[int] = dataclass_field(default_factory=list)
+    tiles: list[np.ndarray] = dataclass_field(default_factory=list)
 
 
 class ShardWriter:
     """Writes one shard, sample after sample, in memory that does not grow with their bytes.
 
     Args:
-        path: Where to write; streams of its own lie beside it until `finish`.
+        path: The file to write. Until `finish`, the samples are in other files, whose names begin with its name.
         fields: What each sample holds.
-        dataset_id: The dataset it belongs to.
-        number: Its place in the dataset.
+        dataset_id: The dataset that the shard belongs to.
+        number: The number in its file name.
     """
 
     def __init__(self, path: str, fields: Sequence[Field], dataset_id: str, number: int) -> None:
         self._path = path
         self._fields = fields
         self._attributes: dict[str, int | str] = {
-            "format": "kseq shard",
-            "version": FORMAT_VERSION,
+            **format_attributes(SHARD_KIND),
             "dataset_id": dataset_id,
             "shard": number,
             "rows": 0,
             "digest": digest_of_hashes({}),
         }
-        # The first, usually the images, are written where they are to stay; the others are few bytes.
-        first = first_offset(self._attributes, spool_name(fields[0]), *row_type(fields[0]))
-        self._streams = {each.name: _Stream(f"{path}.{each.name}", 0 if place else first) for place, each in enumerate(fields)}
-        self._rows = {each.name: _Rows() for each in fields if has_offsets(each)}
+        # The elements of the first field, usually images, are written at their final offset; the other fields are small.
+        starts = [first_offset(self._attributes, spool_name(fields[0]), *row_type(fields[0])), *[0] * (len(fields) - 1)]
+        self._spools = {field.name: _Spool(f"{path}.{field.name}", start) for field, start in zip(fields, starts, strict=True)}
+        self._rows = {field.name: _Rows() for field in fields if has_offsets(field)}
         self._checksums: list[int] = []
         self._sources: list[bytes] = []
         self._rejected: list[Rejected] = []
@@ -119,28 +127,32 @@ class ShardWriter:
                 writer.close()
 
     def close(self) -> None:
-        """Close the streams, each even where another cannot be: on a full disk, what they still hold cannot be written."""
+        """Close all files, even if closing one fails: on a full disk, what they still hold cannot be written."""
         with ExitStack() as stack:
-            for stream in self._streams.values():
-                stack.callback(stream.close)
+            for spool in self._spools.values():
+                stack.callback(spool.close)
 
     def add(self, source: bytes, sample: Mapping[str, EncodedImage | np.ndarray]) -> None:
-        """Append one sample: an `EncodedImage` for each encoded field, an array of the field's shape else."""
-        checksum = xxhash.xxh3_64()
-        for each in self._fields:
-            value = sample[each.name]
+        """Append one sample.
+
+        Args:
+            source: Where it came from.
+            sample: Field name to an `EncodedImage` for an encoded field, and to an array of the field's shape for any other.
+        """
+        pieces: list[bytes | np.ndarray] = []
+        for field in self._fields:
+            value = sample[field.name]
             if isinstance(value, EncodedImage):
                 data: bytes | np.ndarray = value.data
-                self._add_encoded(each.name, value)
+                self._add_encoded(field.name, value)
+                pieces += (data, value.tiles)
             else:
-                data = np.ascontiguousarray(value, each.dtype)
-                if each.is_ragged:
-                    self._rows[each.name].lengths.append(len(data))
-            self._streams[each.name].append(data)
-            checksum.update(data)
-            if isinstance(value, EncodedImage):
-                checksum.update(value.tiles)
-        self._checksums.append(checksum.intdigest())
+                data = np.ascontiguousarray(value, field.dtype)
+                if field.is_ragged:
+                    self._rows[field.name].lengths.append(len(data))
+                pieces.append(data)
+            self._spools[field.name].append(data)
+        self._checksums.append(row_checksum(pieces))
         self._sources.append(source)
 
     def _add_encoded(self, name: str, value: EncodedImage) -> None:
@@ -158,32 +170,38 @@ class ShardWriter:
         """Write the HDF5 file from what was added."""
         arrays: dict[str, np.ndarray | SpooledArray] = {}
         hashes = {}
-        for each in self._fields:
-            stream = self._streams[each.name]
-            spool = self._spool(each, stream)
-            name = spool_name(each)
-            arrays[name] = spool
-            hashes[name] = (spool.dtype, spool.shape, stream.close())
-        plain = self._plain_arrays()
-        hashes |= {name: (array.dtype.str, array.shape, hash_array(array)) for name, array in plain.items()}
+        for field in self._fields:
+            spool = self._spools[field.name]
+            array = self._spooled_array(field, spool)
+            name = spool_name(field)
+            arrays[name] = array
+            hashes[name] = (array.dtype, array.shape, spool.close())
+        small = self._small_arrays()
+        hashes |= {name: (array.dtype.str, array.shape, hash_array(array)) for name, array in small.items()}
         attributes = self._attributes | {"rows": len(self._sources), "digest": digest_of_hashes(hashes)}
-        write_file(self._path, attributes, arrays | plain)
+        write_file(self._path, attributes, arrays | small)
 
-    def _spool(self, each: Field, stream: _Stream) -> SpooledArray:
-        dtype, row_shape = row_type(each)
-        num_rows = sum(self._rows[each.name].lengths) if has_offsets(each) else len(self._sources)
-        return SpooledArray(stream.path, dtype, (num_rows, *row_shape), stream.begin)
+    def _spooled_array(self, field: Field, spool: _Spool) -> SpooledArray:
+        dtype, row_shape = row_type(field)
+        length = sum(self._rows[field.name].lengths) if has_offsets(field) else len(self._sources)
+        return SpooledArray(spool.path, dtype, (length, *row_shape), spool.start)
 
-    def _plain_arrays(self) -> dict[str, np.ndarray]:
+    def _small_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays with a few bytes for each row, which are made from what is kept in memory."""
         arrays: dict[str, np.ndarray] = {}
-        for each in (each for each in self._fields if has_offsets(each)):
-            name, rows = each.name, self._rows[each.name]
-            arrays[f"{name}/offsets"] = np.concatenate([[0], np.cumsum(rows.lengths)]).astype("<u8")
-            if each.is_ragged:
+        for field in (field for field in self._fields if has_offsets(field)):
+            name, rows = field.name, self._rows[field.name]
+            arrays[f"{name}/offsets"] = _offsets(rows.lengths)
+            if field.is_ragged:
                 continue
             arrays[f"{name}/size"] = np.array(rows.sizes, "<u4").reshape(-1, 2)
             arrays[f"{name}/orientation"] = np.array(rows.orientations, np.uint8)
             arrays[f"{name}/tiles"] = np.concatenate([np.empty(0, "<u4"), *rows.tiles])
-            arrays[f"{name}/tile_offsets"] = np.concatenate([[0], np.cumsum([each.size for each in rows.tiles])]).astype("<u8")
-        arrays["checksum"] = np.array(self._checksums, "<u8")
+            arrays[f"{name}/tile_offsets"] = _offsets([tiles.size for tiles in rows.tiles])
+        arrays["checksum"] = np.array(self._checksums, CHECKSUM_DTYPE)
         return arrays | pack_strings("source", self._sources) | pack_rejected(self._rejected)
+
+
+def _offsets(lengths: Sequence[int]) -> np.ndarray:
+    """`(rows + 1,)` uint64: where each row begins, and the last ends."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype("<u8")

@@ -1,4 +1,4 @@
-"""Byte strings and texts as arrays of a file: all bytes in a row, and where each string begins."""
+"""Byte strings and texts as arrays of a file: the bytes of all, one string after the other, and the offset of each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from kseq.errors import DamagedError
-from kseq.storage.hdf5 import ArraySchema, MappedFile
+from kseq.storage.array_schema import ArraySchema
+from kseq.storage.hdf5_reader import MappedFile
 
-__all__ = ["pack_strings", "pack_text", "read_string", "read_strings", "read_text", "string_schema"]
+__all__ = ["pack_strings", "pack_text", "read_piece", "read_string", "read_strings", "read_text", "string_schema"]
 
 
 def pack_strings(group: str, strings: Sequence[bytes]) -> dict[str, np.ndarray]:
-    """Byte strings as the two arrays of a group: all of them in a row, and where each begins."""
+    """Byte strings as the two arrays of a group.
+
+    Returns:
+        `GROUP/bytes`: the bytes of all, one string after the other; and `GROUP/offsets`, `(strings + 1,)` uint64: where each
+        begins, and the last ends.
+    """
     offsets = np.zeros(len(strings) + 1, "<u8")
     np.cumsum([len(string) for string in strings], out=offsets[1:])
     return {f"{group}/bytes": np.frombuffer(b"".join(strings), np.uint8), f"{group}/offsets": offsets}
@@ -30,7 +36,7 @@ def read_text(array: np.ndarray) -> str:
 
 
 def string_schema(group: str, count: int | None) -> dict[str, ArraySchema]:
-    """What the arrays of a group of `count` byte strings must be; None for any count."""
+    """What the arrays of a group of `count` byte strings must be; None allows any count."""
     length = None if count is None else count + 1
     return {f"{group}/bytes": ArraySchema("|u1", (None,)), f"{group}/offsets": ArraySchema("<u8", (length,))}
 
@@ -39,22 +45,28 @@ def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
     """`(n,)` uint8: one byte string of a group, as a view of the file.
 
     Raises:
-        DamagedError: Where its offsets do not lie in the bytes.
+        DamagedError: If its offsets do not lie in the bytes.
     """
     return read_piece(file, f"{group}/bytes", f"{group}/offsets", number)
 
 
-def read_piece(file: MappedFile, flat: str, offsets: str, number: int) -> np.ndarray:
-    """`(n, ...)`: what belongs to one row of an array of all rows' elements, as a view of the file.
+def read_piece(file: MappedFile, flat: str, offsets: str, row: int) -> np.ndarray:
+    """`(n, ...)`: the elements of one row, as a view of the file.
+
+    Args:
+        file: The file.
+        flat: The name of the array that holds the elements of all rows, one row after the other.
+        offsets: The name of the array that says where those of each row begin.
+        row: The row.
 
     Raises:
-        DamagedError: Where the row's offsets do not lie in that array.
+        DamagedError: If the offsets of the row do not lie in the array.
     """
     elements: np.ndarray = file.arrays[flat]
-    start, end = file.arrays[offsets][number : number + 2].tolist()
+    start, end = file.arrays[offsets][row : row + 2].tolist()
     if not start <= end <= len(elements):
         raise DamagedError(
-            f"{file.path}: {offsets} of row {number} are {start} and {end}, allowed is rising and at most {len(elements)}"
+            f"{file.path}: {offsets} of row {row} are {start} and {end}, allowed is rising and at most {len(elements)}"
         )
     return elements[start:end]
 

@@ -1,4 +1,4 @@
-"""Batch memory: aligned for the backends, recycled when the last user lets go, shareable with processes."""
+"""Batch memory: aligned for the backends, used again once nothing refers to it, shareable with processes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import numpy as np
 
 __all__ = ["ALIGNMENT", "ArraySpec", "AttachedBuffers", "Buffer", "BufferPool"]
 
-# Keras hands an array that starts on this boundary to TensorFlow and JAX without a copy (a cache line;
-# EIGEN_MAX_ALIGN_BYTES in TensorFlow's builds, the same in XLA's CPU client).
+# Keras passes an array that starts on this boundary to TensorFlow and JAX without a copy (a cache line; EIGEN_MAX_ALIGN_BYTES
+# in TensorFlow's builds, the same in XLA's CPU client).
 ALIGNMENT = 64
 _PAGE = 4096
 
-# Comes between the path of a file without a name and what tells it from others that had the same path.
+# Separates the path of a file without a name from its label, which no other file has, though another may have its path later.
 _LABEL = "#"
 
-# From Linux's prctl.h: asks whether other processes of the same user may look into this one.
+# From Linux's prctl.h: asks whether other processes of the same user may read the memory of this one.
 _PR_GET_DUMPABLE = 3
 
 
@@ -43,14 +43,14 @@ class ArraySpec(NamedTuple):
 
 
 class Buffer(NamedTuple):
-    """The arrays of one batch, in one block of memory; `name` is how another process finds it, if shared."""
+    """The arrays of one batch, in one block of memory; `name` is the name by which another process maps it, None if private."""
 
     arrays: dict[str, np.ndarray]
     name: str | None
 
 
 class _PrivateBlock:
-    """Memory of this process alone."""
+    """Memory that only this process uses."""
 
     name = None
 
@@ -64,18 +64,18 @@ class _PrivateBlock:
 class _FileBlock:
     """Memory that other processes can map through a file that has no name (Linux's memfd).
 
-    Nothing of it can be left behind: it is gone with the last process that has it open, however that ended. Nor does it
-    count against the size of /dev/shm, which is 64 MiB in a container unless somebody thought of it.
+    It cannot be left behind: it is freed when the last process that has it open ends, in whatever way. It does not count
+    against the size of /dev/shm, which is 64 MiB in a container by default.
     """
 
     _numbers = itertools.count()
 
     def __init__(self, num_bytes: int) -> None:
         self.num_bytes = num_bytes
-        # The number of a descriptor comes again, the name of a block does not.
+        # The number of a descriptor is used again after it is closed, the label is not.
         label = f"kseq-{next(self._numbers)}"
         descriptor = os.memfd_create(label, os.MFD_CLOEXEC)
-        # Let nobody map it any more: who has it mapped keeps it. Called when the block goes, at the latest.
+        # Prevents further maps; maps that exist stay valid. Called when the block is freed, at the latest.
         self.release = weakref.finalize(self, os.close, descriptor)
         os.ftruncate(descriptor, num_bytes)
         self._memory = mmap.mmap(descriptor, num_bytes)
@@ -84,13 +84,13 @@ class _FileBlock:
 
 
 class _NamedBlock:
-    """Memory that other processes can map by its name, where there are no files without one."""
+    """Memory that other processes can map by its name, on systems without files that have no name."""
 
     def __init__(self, num_bytes: int) -> None:
         self.num_bytes = num_bytes
         memory = shared_memory.SharedMemory(create=True, size=num_bytes)
-        # Takes the name away: the memory stays mapped as long as the block. Called when the block or the program ends, at
-        # the latest.
+        # Removes the name; the memory stays mapped as long as the block exists. Called when the block is freed or the program
+        # ends, at the latest.
         self.release = weakref.finalize(self, _unlink, memory, os.getpid())
         self._memory = memory
         self.name = memory.name
@@ -98,7 +98,7 @@ class _NamedBlock:
 
 
 def _unlink(memory: shared_memory.SharedMemory, owner: int) -> None:
-    """A forked child has the block too; the name is its parent's."""
+    """Remove the name, but not in a forked child, which has the block as well: the name belongs to the parent."""
     if os.getpid() == owner:
         memory.unlink()
 
@@ -107,16 +107,16 @@ _Block = _PrivateBlock | _FileBlock | _NamedBlock
 
 
 def _attach(name: str) -> mmap.mmap | shared_memory.SharedMemory:
-    """Map the block that has this name, in another process than its own."""
+    """Map the block that has this name, in another process than the one that made it."""
     path, separator, label = name.partition(_LABEL)
     if not separator:
         return shared_memory.SharedMemory(name)
     descriptor = os.open(path, os.O_RDWR)
     try:
-        # The number of a descriptor that was closed may stand for any other file by now.
-        found = os.readlink(f"/proc/self/fd/{descriptor}")
-        if found != f"/memfd:{label} (deleted)":
-            raise FileNotFoundError(f"{path}: is {found}, expected is the memory {label}: it was freed meanwhile")
+        # If the descriptor was closed, its number may belong to any other file by now.
+        target = os.readlink(f"/proc/self/fd/{descriptor}")
+        if target != f"/memfd:{label} (deleted)":
+            raise FileNotFoundError(f"{path}: is {target}, expected is the memory {label}: it was freed meanwhile")
         return mmap.mmap(descriptor, 0)
     finally:
         os.close(descriptor)
@@ -128,21 +128,21 @@ def _bytes_of(memory: mmap.mmap | shared_memory.SharedMemory) -> np.ndarray:
     return np.frombuffer(buffer, np.uint8)
 
 
-def _files_without_name() -> bool:
-    """Whether this system has them, and lets another process of the same user open those of this one."""
-    return hasattr(os, "memfd_create") and os.access("/proc/self/fd", os.R_OK | os.X_OK) and _lets_others_look()
+def _has_files_without_name() -> bool:
+    """Whether this system has files without a name, and lets other processes of the same user open those of this process."""
+    return hasattr(os, "memfd_create") and os.access("/proc/self/fd", os.R_OK | os.X_OK) and _is_dumpable()
 
 
-def _lets_others_look() -> bool:
-    """Not so after a change of the user, or where a program guards its secrets: /proc/PID/fd is closed to its own children."""
+def _is_dumpable() -> bool:
+    """Whether child processes may open /proc/PID/fd of this one: not after a change of the user, or if it was forbidden."""
     return bool(ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
 
 
 class _Idle:
-    """The blocks that wait for their next use, until the pool is closed; of the deque, only what is atomic is used."""
+    """The blocks that wait for their next use, until the pool is closed; only atomic methods of the deque are used."""
 
     def __init__(self) -> None:
-        # The longest idle first, each with the time of its coming, which is counted in takes.
+        # The longest idle first, each with the number of takes when it came.
         self._blocks: deque[tuple[int, _Block]] = deque()
         self._takes = 0
         self._closed = False
@@ -154,28 +154,31 @@ class _Idle:
         self._put(self._blocks.append, (self._takes, block))
 
     def take(self, num_bytes: int, patience: int) -> _Block | None:
-        """The one of this very size that came last, of which the caches may hold most; one that nobody needed in time goes."""
+        """The block of exactly this size that came last, since the CPU's caches may still hold much of it; None without one.
+
+        The longest idle block is freed if `patience` takes did not need it.
+        """
         self._takes += 1
-        passed = []
-        found = None
+        skipped = []
+        block = None
         with contextlib.suppress(IndexError):
-            while found is None:
+            while block is None:
                 entry = self._blocks.pop()
                 if entry[1].num_bytes == num_bytes:
-                    found = entry[1]
+                    block = entry[1]
                 else:
-                    passed.append(entry)
-        for entry in reversed(passed):
+                    skipped.append(entry)
+        for entry in reversed(skipped):
             self._put(self._blocks.append, entry)
         with contextlib.suppress(IndexError):
             oldest = self._blocks.popleft()
             if oldest[0] + patience >= self._takes:
                 self._put(self._blocks.appendleft, oldest)
-        return found
+        return block
 
     def _put(self, put: Callable[[tuple[int, _Block]], None], entry: tuple[int, _Block]) -> None:
         put(entry)
-        # Asked only now: a pool that is closed in between would clear too early. Nobody else frees what comes after that.
+        # Checked after the put: if the pool is closed in between, `close` has cleared too early, and nobody else would.
         if self._closed:
             self._blocks.clear()
 
@@ -192,9 +195,9 @@ class _Idle:
 class _Lease:
     """Keeps a block out of the pool for as long as any array, view or tensor refers to it.
 
-    numpy keeps the object that an array was made from as its base, and every view keeps its array: when the
-    last of them is gone, so is this, and the block goes back. `deque` is used without a lock because this
-    may run at any moment, in any thread, even one that is inside the pool.
+    An array of numpy refers to the object that it was made from, and a view refers to its array. When the last of them is gone,
+    this object is freed, and gives the block back. `deque` is used without a lock because this may happen at any moment, in any
+    thread, even in one that is inside the pool.
     """
 
     def __init__(self, block: _Block, idle: _Idle) -> None:
@@ -212,29 +215,30 @@ class _Lease:
 
 
 class BufferPool:
-    """Hands out batch buffers and takes each back when nothing refers to it any more.
+    """Hands out batch buffers, and takes each back when nothing refers to it any more.
 
-    A buffer is never handed out while an array of it, a view, or a tensor made from it without a copy is
-    alive: who holds on to a batch simply makes the pool allocate another.
+    A buffer is never handed out while one of its arrays, a view, or a tensor made from it without a copy is alive: a caller
+    that keeps a batch makes the pool allocate another buffer.
 
     Args:
-        shared: Buffers other processes can map, for worker processes.
-        patience: A buffer that so many takes did not need is freed. It outlasts an epoch's end, where a backend that works
-            through a backlog lets go of dozens at once: to allocate them anew costs as much as to fill them.
+        shared: Whether other processes can map the buffers, for worker processes.
+        patience: After so many takes that did not need it, an idle buffer is freed. The default keeps buffers over the end of
+            an epoch, when a backend that works through a backlog frees dozens at once: to allocate them anew costs as much as
+            to fill them.
     """
 
     def __init__(self, *, shared: bool = False, patience: int = 100) -> None:
         self._shared = shared
         self._patience = patience
         self._idle = _Idle()
-        # An array that outlives a pool that was dropped would keep it, with all that waits there.
+        # An array that outlives the pool would keep `_idle` alive, with all its blocks.
         weakref.finalize(self, self._idle.close)
-        # Those that arrays still refer to as well.
+        # All shared blocks, including those that arrays still refer to.
         self._blocks: weakref.WeakValueDictionary[str, _FileBlock | _NamedBlock] = weakref.WeakValueDictionary()
 
     def take(self, specs: Mapping[str, ArraySpec]) -> Buffer:
-        """A buffer with one array per spec, each starting on a 64-byte boundary; contents are arbitrary."""
-        starts, num_bytes = _places(tuple(specs.values()))
+        """A buffer with one array for each spec, each starting on a 64-byte boundary; contents are arbitrary."""
+        starts, num_bytes = _layout(tuple(specs.values()))
         block = self._idle.take(num_bytes, self._patience) or self._allocate(num_bytes)
         memory = np.asarray(_Lease(block, self._idle))
         return Buffer(_arrays(memory, specs, starts), block.name)
@@ -242,7 +246,7 @@ class BufferPool:
     def _allocate(self, num_bytes: int) -> _Block:
         if not self._shared:
             return _PrivateBlock(num_bytes)
-        block = _FileBlock(num_bytes) if _files_without_name() else _NamedBlock(num_bytes)
+        block = _FileBlock(num_bytes) if _has_files_without_name() else _NamedBlock(num_bytes)
         self._blocks[block.name] = block
         return block
 
@@ -251,9 +255,9 @@ class BufferPool:
         self._idle.trim(most)
 
     def close(self) -> None:
-        """Take every shared name away and free what is idle; arrays still in use stay valid, and are freed with their end."""
+        """Remove every shared name and free idle buffers; arrays in use stay valid, and are freed when nothing uses them."""
         self._idle.close()
-        # A list of what is there now: other threads may take and drop buffers meanwhile.
+        # `valuerefs` makes a list: other threads may take and drop buffers meanwhile.
         for reference in self._blocks.valuerefs():
             block = reference()
             if block is not None:
@@ -261,10 +265,10 @@ class BufferPool:
 
 
 class AttachedBuffers:
-    """In a worker process: the buffers of its parent, mapped when first asked for.
+    """In a worker process: the buffers of its parent, each mapped when it is first needed.
 
     Args:
-        most: How many stay mapped; the least recently used goes.
+        most: How many stay mapped; beyond that, the least recently used is unmapped.
     """
 
     def __init__(self, most: int = 64) -> None:
@@ -272,19 +276,19 @@ class AttachedBuffers:
         self._mapped: OrderedDict[str, mmap.mmap | shared_memory.SharedMemory] = OrderedDict()
 
     def arrays(self, name: str, specs: Mapping[str, ArraySpec]) -> dict[str, np.ndarray]:
-        """The arrays of the buffer `name`; a buffer may be used again with other specs."""
+        """The arrays of the buffer `name`; the same buffer may have other specs each time."""
         if name not in self._mapped:
             self._mapped[name] = _attach(name)
             while len(self._mapped) > self._most:
                 self._mapped.popitem(last=False)
         self._mapped.move_to_end(name)
-        starts, _ = _places(tuple(specs.values()))
+        starts, _ = _layout(tuple(specs.values()))
         return _arrays(_bytes_of(self._mapped[name]), specs, starts)
 
 
 @functools.lru_cache(maxsize=64)
-def _places(specs: tuple[ArraySpec, ...]) -> tuple[list[int], int]:
-    """Where each array starts in a block, and the size of the block in whole pages."""
+def _layout(specs: tuple[ArraySpec, ...]) -> tuple[list[int], int]:
+    """The offset of each array in a block, and the size of the block, in bytes and whole pages."""
     starts, end = [], 0
     for spec in specs:
         starts.append(end)

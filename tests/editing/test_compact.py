@@ -56,7 +56,7 @@ def test_only_shards_with_dropped_samples_are_rewritten(packed: Path) -> None:
     dropped = [0, 17, 99]
     drop(packed, dropped)
     report = kseq.compact(packed)
-    assert (report.samples, report.removed, report.shards, report.rewritten) == (97, 3, 7, 3)
+    assert (report.num_samples, report.num_removed, report.num_shards, report.num_rewritten) == (97, 3, 7, 3)
     index = Index.open(str(packed))
     assert (index.dropped.size, index.changes[-1]) == (0, "compact: 3 dropped samples removed")
     assert index.numbers.tolist() == [7, 8, 2, 3, 4, 5, 9]
@@ -88,7 +88,7 @@ def test_columns_come_into_the_shards(packed: Path) -> None:
     }
     drop(packed, [1, 2], fields=(*Index.open(str(packed)).fields, TOPICS), columns={"label": labels, **topics})
     report = kseq.compact(packed)
-    assert (report.folded, report.rewritten) == (("label", "topics"), report.shards)
+    assert (report.folded_fields, report.num_rewritten) == (("label", "topics"), report.num_shards)
     index = Index.open(str(packed))
     assert (index.columns, index.stored_fields) == ({}, index.fields)
     values = kseq.ShardDataset(packed).read(range(98))
@@ -113,17 +113,17 @@ def test_stored_bytes_sources_and_what_was_left_out_stay(photos: Path, tmp_path:
     after = kseq.ShardDataset(path)
     assert [(after.stored_bytes(number), after.source(number)) for number in range(45)] == wanted
     assert sample_reader(after).locate(np.arange(45)).sizes("image").tolist() == sizes
-    shards = [sample_reader(after).collection.shards.get(place) for place in range(report.shards)]
+    shards = [sample_reader(after).collection.shards.get(place) for place in range(report.num_shards)]
     assert [each.path for shard in shards for each in shard.rejected()] == [b"cat/broken.jpg"]
     assert kseq.verify(path).damaged == []
-    assert report.bytes < report.bytes_before
+    assert report.num_bytes < report.num_bytes_before
 
 
 def test_neighbours_that_shrank_are_joined_up_to_the_usual_size(packed: Path) -> None:
     largest = int(Index.open(str(packed)).num_bytes.max())
     drop(packed, [number for number in range(100) if number % 5])
     report = kseq.compact(packed)
-    assert report.shards < 7
+    assert report.num_shards < 7
     assert Index.open(str(packed)).num_bytes.max() <= largest
     dataset = kseq.ShardDataset(packed)
     assert numbers_of(dataset.read(range(20))["image"]).tolist() == list(range(0, 100, 5))
@@ -132,9 +132,9 @@ def test_neighbours_that_shrank_are_joined_up_to_the_usual_size(packed: Path) ->
 def test_a_shard_that_becomes_empty_goes_and_a_dataset_may_too(packed: Path) -> None:
     count = rows(packed)[0]
     drop(packed, list(range(count)))
-    assert (kseq.compact(packed).shards, rows(packed)[0]) == (6, rows(packed)[0])
+    assert (kseq.compact(packed).num_shards, rows(packed)[0]) == (6, rows(packed)[0])
     drop(packed, list(range(100 - count)))
-    assert kseq.compact(packed).shards == 0
+    assert kseq.compact(packed).num_shards == 0
     assert (len(kseq.ShardDataset(packed)), kseq.ShardDataset(packed).splits) == (0, {"train": 0, "val": 0})
     assert kseq.verify(packed).damaged == []
 
@@ -143,13 +143,13 @@ def test_undo_brings_the_bytes_back_unless_they_were_freed(packed: Path) -> None
     drop(packed, [3])
     before = files(packed)
     report = kseq.compact(packed)
-    assert report.kept_bytes == Index.open(str(packed), "index.h5.1").num_bytes[0]
+    assert report.num_bytes_kept == Index.open(str(packed), "index.h5.1").num_bytes[0]
     kseq.undo(packed)
     now = files(packed)
     assert {name: now[name] for name in before if name != "index.h5.1"} == {
         name: data for name, data in before.items() if name != "index.h5.1"
     }
-    assert kseq.compact(packed, undo=False).kept_bytes == 0
+    assert kseq.compact(packed, undo=False).num_bytes_kept == 0
     assert sorted(os.listdir(packed)) == sorted(
         ["index.h5", *(os.path.basename(Index.open(str(packed)).shard_path(place)) for place in range(7))]
     )
@@ -158,7 +158,7 @@ def test_undo_brings_the_bytes_back_unless_they_were_freed(packed: Path) -> None
 def test_nothing_to_leave_out_changes_nothing(packed: Path) -> None:
     before = files(packed)
     report = kseq.compact(packed)
-    assert (report.rewritten, report.removed, report.shards) == (0, 0, 7)
+    assert (report.num_rewritten, report.num_removed, report.num_shards) == (0, 0, 7)
     assert files(packed) == before
     drop(packed, [3])
     kseq.compact(packed)

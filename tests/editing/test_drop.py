@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import kseq
 from kseq.errors import ArgumentError, KseqError, OutOfRangeError
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from kseq_tools.main import main
 from tests.helpers.photos import write_numbered
 
@@ -71,8 +72,8 @@ def test_dropped_samples_are_in_no_split_and_undo_brings_them_back(
     before, old = files(path), Index.open(str(path))
     report = kseq.drop(path, ids=np.array(then, np.uint16))
     gone, new = set(first) | set(then), set(then) - set(first)
-    assert (report.dropped, report.already) == (len(new), len(set(then) & set(first)))
-    assert sum(report.classes) == report.dropped
+    assert (report.num_dropped, report.num_dropped_before) == (len(new), len(set(then) & set(first)))
+    assert sum(report.num_dropped_by_class) == report.num_dropped
     index = Index.open(str(path))
     assert dropped(path) == sorted(gone)
     for name, ids in old.splits.items():
@@ -93,9 +94,9 @@ def test_dropped_samples_are_in_no_split_and_undo_brings_them_back(
 
 def test_samples_are_dropped_by_what_their_fields_hold(packed: Path) -> None:
     report = kseq.drop(packed, where={"label": ["b", 2]})
-    assert (report.dropped, report.classes, dropped(packed)) == (50, [0, 30, 20], list(range(50, 100)))
+    assert (report.num_dropped, report.num_dropped_by_class, dropped(packed)) == (50, [0, 30, 20], list(range(50, 100)))
     assert report.change == "drop 50 samples by label=b,2"
-    assert report.after.class_names["train"][1:] == [0, 0]
+    assert report.after.class_counts["train"][1:] == [0, 0]
     assert kseq.drop(packed, where={"label": "b"}).change is None
     assert kseq.drop(packed, where={"label": lambda values: np.arange(50) < 2}).change == "drop 2 samples by label"
     assert dropped(packed)[:2] == [0, 1]
@@ -103,10 +104,10 @@ def test_samples_are_dropped_by_what_their_fields_hold(packed: Path) -> None:
 
 def test_samples_are_dropped_by_where_they_came_from(packed: Path, tmp_path: Path) -> None:
     report = kseq.drop(packed, sources=["a/00003.png", b"c/00099.png", "z.png"], missing_ok=True)
-    assert (dropped(packed), report.unknown) == ([3, 99], 1)
+    assert (dropped(packed), report.num_unknown) == ([3, 99], 1)
     (tmp_path / "bad.csv").write_text("image,score\na/00003.png,0.1\na/00004.png,0.2\n")
     report = kseq.drop(packed, rejected_by=tmp_path / "bad.csv")
-    assert (report.dropped, report.already, report.change) == (1, 1, "drop 1 sample named by bad.csv")
+    assert (report.num_dropped, report.num_dropped_before, report.change) == (1, 1, "drop 1 sample named by bad.csv")
 
 
 def test_a_split_of_which_nothing_is_left_goes(packed: Path) -> None:
@@ -118,20 +119,20 @@ def test_a_split_of_which_nothing_is_left_goes(packed: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "nothing given: allowed is one of ids, where, sources, rejected_by"),
-        ({"ids": [3], "where": {"label": 1}}, "ids, where given: allowed is one of"),
+        ({}, "nothing is given: give one of ids=, where=, sources=, rejected_by="),
+        ({"ids": [3], "where": {"label": 1}}, "ids= and where= given: give one of"),
         ({"ids": [3, 100]}, r"sample 100 is not in \[0, 100\)"),
         ({"ids": [-1]}, r"sample -1 is not in \[0, 100\)"),
-        ({"ids": [10**30]}, "ids are object"),
-        ({"ids": [1.5]}, "ids are float64"),
-        ({"ids": ["3"]}, "ids are <U1"),
-        ({"ids": [True]}, "ids are bool"),
+        ({"ids": [10**30]}, "ids= are object"),
+        ({"ids": [1.5]}, "ids= are float64"),
+        ({"ids": ["3"]}, "ids= are <U1"),
+        ({"ids": [True]}, "ids= are bool"),
         ({"ids": range(100)}, "no sample would be left: 100 are to be dropped of 100 that remain"),
         ({"ids": 3}, "ids=3: allowed are whole numbers"),
         ({"ids": [[3], [4, 5]]}, "ids=.*: allowed are whole numbers"),
-        ({"where": {}}, "where={}: allowed are names of fields, one or more, each with a condition"),
-        ({"where": ["label"]}, "where=.'label'.: allowed are names of fields"),
-        ({"sources": "a/00003.png"}, "sources='a/00003.png': allowed are several, in a list"),
+        ({"where": {}}, "where={}: allowed are names of fields, each with a condition, or a list"),
+        ({"where": ["label"]}, "where label: allowed are FIELD=VALUE"),
+        ({"sources": "a/00003.png"}, "sources='a/00003.png': allowed is a list of sources"),
         ({"where": {"kind": 3}}, "has no field 'kind'"),
         ({"where": {"label": "z"}}, "there is no class 'z'"),
         ({"where": {"image": 3}}, "field 'image' is image pixels"),

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 import kseq
 from kseq.editing.sample_lists import SampleList, read_sample_list
 from kseq.errors import DamagedError, SourceError
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from tests.helpers.photos import write_numbered
 
 

@@ -127,7 +127,7 @@ def test_a_change_that_breaks_off_leaves_the_dataset_as_it_was(packed: Path, mon
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("kseq.storage.index.write_file", fail)
+    monkeypatch.setattr("kseq.storage.index_writer.write_file", fail)
     with pytest.raises(WriteError, match="index.h5: cannot be written: No space left on device"):
         make(packed, 1)
     assert files(packed) == before

@@ -26,6 +26,7 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, WriteError
 from kseq.exporting.export import EXPORT_FORMATS
 from kseq.exporting.folder import _kept_name
+from kseq.images.formats import JPEG, PNG, FileFormat
 from kseq.reading.dataset import sample_reader
 from kseq_tools.main import main
 from tests.helpers.photos import photo, write_numbered, write_photos
@@ -96,8 +97,8 @@ def test_a_folder_that_is_packed_exported_and_packed_again_has_the_same_digest(t
     assert found.keys() == originals.keys()
     # That one was stored as PNG.
     assert {name for name in found if found[name] != originals[name]} == {name for name in found if name.endswith(b".webp")}
-    assert (report.samples, report.files) == (len(found), len(found) + 1)
-    assert report.bytes == sum(map(len, found.values())) + (tmp_path / "out" / "samples.csv").stat().st_size
+    assert (report.num_samples, report.num_files) == (len(found), len(found) + 1)
+    assert report.num_bytes == sum(map(len, found.values())) + (tmp_path / "out" / "samples.csv").stat().st_size
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +263,7 @@ def test_samples_that_were_dropped_are_left_out_and_ids_stay(numbered: Path, tmp
         splits = {name: np.setdiff1d(ids, dropped) for name, ids in change.index.splits.items()}
         change.publish("dropped some", dropped=dropped, splits=splits)
     report = kseq.export(tmp_path / "packed", tmp_path / "out", format="webdataset")
-    assert report.samples == 97
+    assert report.num_samples == 97
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tars = sorted(str(each) for each in (tmp_path / "out").iterdir())
@@ -280,7 +281,7 @@ def test_samples_of_several_splits_are_written_once_and_those_of_none_as_the_res
     names = {each.decode() for each in files(tmp_path / "out")}
     assert names == {f"{name}-000000.tfrecord" for name in (*folds, "rest")}
     report = kseq.export(tmp_path / "packed", tmp_path / "fold", split="fold0-val")
-    assert (report.samples, report.splits) == (3, {"fold0-val": 3})
+    assert (report.num_samples, report.splits) == (3, {"fold0-val": 3})
     assert (tmp_path / "fold" / "samples.csv").read_text().splitlines() == [
         "path,split,label",
         *(f"a/0000{number}.png,,a" for number in (1, 2, 3)),
@@ -363,11 +364,11 @@ def test_a_name_that_is_taken_gives_way_and_no_file_is_written_over(tmp_path: Pa
             lambda parts: "/".join(parts).encode()
         ),
     ),
-    suffix=st.sampled_from([".jpg", ".png"]),
+    file_format=st.sampled_from([JPEG, PNG]),
     keeps=st.booleans(),
 )
-def test_no_name_leads_out_of_the_folder(source: bytes, suffix: str, keeps: bool) -> None:
-    name = _kept_name(source, suffix, keeps)
+def test_no_name_leads_out_of_the_folder(source: bytes, file_format: FileFormat, keeps: bool) -> None:
+    name = _kept_name(source, file_format, keeps)
     if name is not None:
         assert os.path.normpath(name) == name
         assert not name.startswith((b"/", b".")) and b"/." not in name and b"\0" not in name

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from kseq.errors import ImageError, NotAnImageError
 from kseq.images.codecs import decode, encode_jpeg, encode_png, recolor
-from kseq.images.formats import MAX_PIXELS, ImageHeader, read_header
+from kseq.images.formats import JPEG, MAX_PIXELS, PNG, ImageHeader, read_header
 from tests.helpers.photos import photo
 
 PIXELS = photo(1, 24, 36)
@@ -38,7 +38,7 @@ def test_decodes_every_format(kind: str) -> None:
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
     data = saved(Image.fromarray(PIXELS), kind, **options)
     header = read_header(data)
-    assert (header.format, header.height, header.width, header.orientation) == (kind, 24, 36, 1)
+    assert (header.format.name, header.height, header.width, header.orientation) == (kind, 24, 36, 1)
     found = decode(data, "rgb")
     assert found.shape == (24, 36, 3)
     assert found.dtype == np.uint8
@@ -85,7 +85,7 @@ def test_the_header_is_what_pillow_says(data: bytes) -> None:
     with Image.open(io.BytesIO(data)) as image:
         upright = ImageOps.exif_transpose(image)
         found = read_header(data)
-        assert found == ImageHeader("JPEG", upright.height, upright.width, image.getexif().get(0x0112, 1))
+        assert found == ImageHeader(JPEG, upright.height, upright.width, image.getexif().get(0x0112, 1))
 
 
 @pytest.mark.parametrize("value", [0, 9, 300])
@@ -222,7 +222,7 @@ def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg() -> None:
     frames = [Image.fromarray(photo(number, 8, 8)) for number in range(2)]
     data = saved(frames[0], "MPO", save_all=True, append_images=frames[1:])
     assert Image.open(io.BytesIO(data)).format == "MPO"
-    assert read_header(data).format == "JPEG"
+    assert read_header(data).format is JPEG
     assert np.array_equal(decode(data, "rgb", strict=True), np.asarray(Image.open(io.BytesIO(data))))
 
 
@@ -304,7 +304,7 @@ def test_the_orientation_of_a_png_is_known_before_its_pixels_are_decoded() -> No
     header = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
     for data in (start + exif + png_chunk(b"IDAT", b""), start + png_chunk(b"IDAT", b"") + exif + png_chunk(b"IEND", b"")):
-        assert read_header(data) == ImageHeader("PNG", 60_000, 50_000, 6)
+        assert read_header(data) == ImageHeader(PNG, 60_000, 50_000, 6)
 
 
 def test_memory_of_another_size_is_refused_before_a_png_is_decoded() -> None:
@@ -317,7 +317,7 @@ def test_memory_of_another_size_is_refused_before_a_png_is_decoded() -> None:
 def test_limits_that_others_set_in_pillow_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
     data = saved(Image.fromarray(PIXELS), "PNG")
-    assert read_header(data, 24 * 36) == ImageHeader("PNG", 24, 36, 1)
+    assert read_header(data, 24 * 36) == ImageHeader(PNG, 24, 36, 1)
     assert np.array_equal(decode(data, "rgb"), PIXELS)
 
 

@@ -145,10 +145,10 @@ class Strange(Executor):
 
 
 def test_workers_that_do_not_see_the_dataset_are_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kseq.packing.executor_runner._FILE_SEEN_AFTER", 0.01)
-    monkeypatch.setattr("kseq.packing.executor_runner._LOOK_EVERY", 0.01)
+    monkeypatch.setattr("kseq.packing.executor_runner._VISIBLE_WITHIN", 0.01)
+    monkeypatch.setattr("kseq.packing.executor_runner._CHECK_INTERVAL", 0.01)
     with pytest.raises(
-        ArgumentError, match=r"executor: a worker on \S+ does not see .*allowed are workers that share"
+        ArgumentError, match=r"a worker of the executor on \S+ does not see .*allowed are workers that share"
     ) as caught:
         kseq.pack(source, tmp_path / "packed", executor=Strange(beacon="-elsewhere"), **OPTIONS)
     assert "\n" not in str(caught.value)
@@ -157,7 +157,7 @@ def test_workers_that_do_not_see_the_dataset_are_refused(source: Path, tmp_path:
 def test_workers_that_do_not_see_the_source_are_refused(source: Path, tmp_path: Path) -> None:
     elsewhere = Strange(lambda task: replace(task, source=replace(task.source, root="/nowhere")))
     with pytest.raises(
-        ArgumentError, match=r"executor: a worker on \S+ cannot read images of /nowhere, which this process can"
+        ArgumentError, match=r"a worker of the executor on \S+ cannot read images of /nowhere, which this process can"
     ):
         kseq.pack(source, tmp_path / "packed", executor=elsewhere, **OPTIONS)
 
@@ -209,7 +209,7 @@ def test_what_is_no_executor_is_refused(source: Path, tmp_path: Path, executor: 
 
 
 def test_workers_and_executor_exclude_each_other(source: Path, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as executor, pytest.raises(ArgumentError, match="workers and executor exclude each other"):
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ArgumentError, match="workers= and executor= exclude each other"):
         kseq.pack(source, tmp_path / "packed", workers=2, executor=executor, **OPTIONS)
 
 

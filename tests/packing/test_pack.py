@@ -272,8 +272,8 @@ def test_a_split_whose_files_are_all_broken_is_left_out(tmp_path: Path) -> None:
         ({"overwrite": True, "resume": True}, "exclude each other"),
         ({"workers": "2"}, "workers='2': allowed is a whole number"),
         ({"val": "0.1"}, "val='0.1': allowed is a share"),
-        ({"val": 0.001}, "val=0.001: leaves no sample of 60 for val"),
-        ({"val": 0.999}, "val=0.999: leaves no sample of 60 for train"),
+        ({"val": 0.001}, "val=0.001: leaves none of 60 images for val"),
+        ({"val": 0.999}, "val=0.999: leaves none of 60 images for train"),
         ({"seed": 1.5}, "seed=1.5: allowed is a whole number"),
         ({"shard_bytes": "64M"}, "shard_bytes='64M': allowed is a whole number"),
         ({"columns": {"label": "kind"}}, r"columns={'label': 'kind'}: allowed is a kseq.Columns"),
@@ -295,7 +295,7 @@ def test_numbers_of_numpy_are_numbers(photos: Path, tmp_path: Path) -> None:
 
 
 def test_an_empty_path_is_refused(photos: Path) -> None:
-    with pytest.raises(ArgumentError, match="allowed are paths that are not empty"):
+    with pytest.raises(ArgumentError, match="the dataset is empty: give both"):
         kseq.pack(photos, "")
     with pytest.raises(ArgumentError, match="dataset=5: allowed is a path"):
         kseq.pack(photos, 5)  # type: ignore[arg-type]  # on purpose

@@ -91,7 +91,7 @@ def test_splits_of_the_folders_stay_and_shares_are_taken_from_train() -> None:
     [
         ({"val": 1.0}, None, "val=1.0: allowed is a share between 0 and 1"),
         ({"val": -0.1}, None, "val=-0.1: allowed is a share"),
-        ({"val": 0.6, "test": 0.5}, None, "nothing would be left for train"),
+        ({"val": 0.6, "test": 0.5}, None, "val=0.6 and test=0.5: leaves nothing for train"),
         ({"val": 0.1}, "val", "says already which images val has"),
     ],
 )
@@ -160,16 +160,19 @@ def test_the_dataset_id_changes_with_all_that_decides_the_bytes() -> None:
         ({"color_mode": "bgr"}, "allowed are grayscale, rgb, rgba"),
         ({"interpolation": "cubic"}, "allowed are bilinear, nearest"),
         ({"encoding": "jpeg", "quality": 0}, "quality=0: allowed is 1 to 100"),
-        ({"encoding": "raw"}, "give image_size"),
+        ({"encoding": "raw"}, "give one, such as image_size="),
         ({"encoding": "raw", "image_size": (0, 5)}, "allowed are two numbers"),
         ({"encoding": "raw", "image_size": (5,)}, "allowed are two numbers"),
         ({"image_size": (4, 4)}, "stores images as they are"),
         ({"max_side": 5}, "stores images as they are"),
-        ({"encoding": "raw", "image_size": (4, 4), "max_side": 5}, "max_side goes with encoding='jpeg'"),
+        (
+            {"encoding": "raw", "image_size": (4, 4), "max_side": 5},
+            "max_side=5: goes with encoding='jpeg', found encoding='raw'",
+        ),
         ({"encoding": "jpeg", "image_size": (4, 4), "max_side": 5}, "exclude each other"),
         ({"encoding": "jpeg", "max_side": 0}, "max_side=0: allowed is 1"),
-        ({"encoding": "jpeg", "color_mode": "rgba"}, "a JPEG holds no alpha"),
-        ({"encoding": "jpeg", "check": False}, "only 'keep' can leave that out"),
+        ({"encoding": "jpeg", "color_mode": "rgba"}, "a JPEG has no alpha"),
+        ({"encoding": "jpeg", "check": False}, "only encoding='keep' can leave that out"),
     ],
 )
 def test_refuses_settings_that_do_not_go_together(options: dict[str, Any], words: str) -> None:

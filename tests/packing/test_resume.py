@@ -144,7 +144,7 @@ def test_an_unfinished_packing_is_refused_without_resume_and_says_so(
     source: Path, unkilled: dict[str, bytes], tmp_path: Path
 ) -> None:
     before = unfinished(unkilled, tmp_path / "packed")
-    with pytest.raises(DatasetExistsError, match="an unfinished packing lies there, --resume goes on with it"):
+    with pytest.raises(DatasetExistsError, match="an unfinished packing lies there \\(resume=True goes on with it"):
         kseq.pack(source, tmp_path / "packed", workers=0)
     assert files(tmp_path / "packed") == before
 
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled:
     _, printed = process.communicate(timeout=30)
     assert time.monotonic() - started < 5
     assert process.returncode == 130
-    assert printed == "kseq: interrupted: what is packed stays, and the same command with --resume goes on\n"
+    assert printed == "kseq: interrupted: what is packed stays, the same call with --resume goes on\n"
     wait_for_no_process(process.pid)
     # Neither a lock nor anything half written.
     assert [each.name for each in (tmp_path / "packed").glob(".*")] == [".kseq-plan"]

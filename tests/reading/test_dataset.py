@@ -303,7 +303,8 @@ def test_an_unknown_split_names_those_there_are(numbered: Path) -> None:
 def test_a_missing_split_for_validation_says_how_to_make_one(png: kseq.ShardDataset, split: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         kseq.ShardDataset(png.path, split)
-    assert str(caught.value).endswith(f"has no split '{split}', it has train, all (kseq pack --{split} 0.1 makes one)")
+    assert f"has no split '{split}', it has train, all (kseq.split('" in str(caught.value)
+    assert str(caught.value).endswith(f"', {split}=0.1) makes one)")
 
 
 def test_an_unknown_verify_names_those_allowed(numbered: Path) -> None:
@@ -353,7 +354,7 @@ def test_there_is_no_dataset_in_another_folder(tmp_path: Path) -> None:
 
 def test_there_is_no_dataset_before_its_packing_is_finished(numbered: Path, tmp_path: Path) -> None:
     shutil.copy(numbered / "shard-00000.h5", tmp_path)
-    with pytest.raises(DatasetNotFoundError, match="holds shards but no index.h5: its packing was not finished"):
+    with pytest.raises(DatasetNotFoundError, match="holds shards but no index.h5: packing was not finished"):
         kseq.ShardDataset(tmp_path)
 
 

@@ -103,8 +103,8 @@ def test_samples_that_are_named_get_their_labels_and_others_keep_theirs(packed: 
     before, old = files(packed), labels(packed)
     file = write(tmp_path / "new.csv", "id,label", "0,b", "99,a", "60,2", "1,a", "40,c")
     report = kseq.relabel(packed, file)
-    assert (report.named, report.changed, report.added) == (5, 4, ())
-    assert report.moves == [("a", "b", 1), ("a", "c", 1), ("b", "c", 1), ("c", "a", 1)]
+    assert (report.num_named, report.num_changed, report.new_class_names) == (5, 4, ())
+    assert report.label_changes == [("a", "b", 1), ("a", "c", 1), ("b", "c", 1), ("c", "a", 1)]
     changed = {0: 1, 99: 0, 60: 2, 1: 0, 40: 2}
     assert labels(packed) == [changed.get(number, label) for number, label in enumerate(old)]
     dataset = kseq.ShardDataset(packed)
@@ -122,7 +122,7 @@ def test_a_source_names_a_sample_as_well_as_its_id(packed: Path, tmp_path: Path)
         pyarrow.Table.from_pylist([{"path": "b/00051.png", "verdict": 0}, {"path": "b/00052.png", "verdict": 1}]),
         tmp_path / "new.parquet",
     )
-    assert kseq.relabel(packed, tmp_path / "new.parquet").moves == [("b", "a", 1)]
+    assert kseq.relabel(packed, tmp_path / "new.parquet").label_changes == [("b", "a", 1)]
     assert labels(packed)[50:53] == [2, 0, 1]
 
 
@@ -130,13 +130,13 @@ def test_a_typing_error_is_refused_unless_new_classes_are_asked_for(packed: Path
     before = files(packed)
     file = write(tmp_path / "new.csv", "id,label", "3,zebra", "4,ab", "5,zebra", "6,a")
     with pytest.raises(
-        SourceError, match=r"new.csv: row 1: there is no class 'zebra', there is 'a', 'b', 'c' \(--add-classes "
+        SourceError, match=r"new.csv: row 1: there is no class 'zebra', there is 'a', 'b', 'c' \(add_classes=True "
     ):
         kseq.relabel(packed, file)
     assert files(packed) == before
     report = kseq.relabel(packed, file, add_classes=True)
-    assert report.added == ("zebra", "ab")
-    assert report.moves == [("a", "zebra", 2), ("a", "ab", 1)]
+    assert report.new_class_names == ("zebra", "ab")
+    assert report.label_changes == [("a", "zebra", 2), ("a", "ab", 1)]
     assert kseq.ShardDataset(packed).class_names == (*CLASSES, "zebra", "ab")
     assert labels(packed)[3:7] == [3, 4, 3, 0]
     assert [len(kseq.ShardDataset(packed).where(label=name)) for name in ("zebra", "ab", "a")] == [2, 1, 47]
@@ -156,7 +156,7 @@ def test_a_class_that_is_called_like_a_number_is_never_taken_for_one(tmp_path: P
 def test_nothing_is_published_where_nothing_changes(packed: Path, tmp_path: Path) -> None:
     before = files(packed)
     report = kseq.relabel(packed, write(tmp_path / "new.csv", "id,label", "0,a", "99,c"), add_classes=True)
-    assert (report.named, report.changed, report.moves) == (2, 0, [])
+    assert (report.num_named, report.num_changed, report.label_changes) == (2, 0, [])
     assert files(packed) == before
     assert not (packed / "index.h5.1").exists()
 
@@ -165,7 +165,7 @@ def test_several_labels_are_changed_as_one_is(objects: Path, tmp_path: Path) -> 
     before, old = files(objects), named(objects, "topics")
     rows = ["id,topics", "29,weg|garden", "0,", '7,"[""summer"", ""nëw""]"', "1,summer|weg"]
     report = kseq.relabel(objects, write(tmp_path / "new.csv", *rows), field="topics", add_classes=True)
-    assert report.moves == [("", "summer|nëw", 1), ("garden|summer|weg", "", 1), ("summer|weg", "weg|garden", 1)]
+    assert report.label_changes == [("", "summer|nëw", 1), ("garden|summer|weg", "", 1), ("summer|weg", "weg|garden", 1)]
     changed = {29: ["weg", "garden"], 0: [], 7: ["summer", "nëw"]}
     assert named(objects, "topics") == [changed.get(number, value) for number, value in enumerate(old)]
     dataset = kseq.ShardDataset(objects)
@@ -178,7 +178,9 @@ def test_several_labels_are_changed_as_one_is(objects: Path, tmp_path: Path) -> 
 
 
 def test_labels_of_boxes_stay_as_many(objects: Path, tmp_path: Path) -> None:
-    assert kseq.relabel(objects, write(tmp_path / "new.csv", "id,labels", "2,fly|fly", "1,fly"), field="labels").changed == 2
+    assert (
+        kseq.relabel(objects, write(tmp_path / "new.csv", "id,labels", "2,fly|fly", "1,fly"), field="labels").num_changed == 2
+    )
     assert named(objects, "labels")[:3] == [[], ["fly"], ["fly", "fly"]]
     with pytest.raises(SourceError, match="row 1: has 1 labels, the sample has 2 boxes"):
         kseq.relabel(objects, write(tmp_path / "new.csv", "id,labels", "2,fly"), field="labels")
@@ -196,7 +198,7 @@ def test_labels_of_boxes_stay_as_many(objects: Path, tmp_path: Path) -> None:
         (
             ["id,one,two", "1,a,b"],
             {},
-            r"which column has the values\? \(--column\) No column is called label; there is one, two",
+            r"which column has the values\? No column is called label, there is one, two: name it by column=",
         ),
         (["id,label", "1,a"], {"column": "lable"}, r"has 0 columns called 'lable'"),
         (["id,label", "1,a"], {"field": "image"}, r"field 'image' is image, those with classes are label"),
@@ -230,8 +232,8 @@ def test_labels_are_those_of_the_last_time_that_a_file_named_the_sample(
             add_classes=True,
         )
         wanted = Counter((old, its) for old, its in zip(names, now, strict=True) if old != its)
-        assert {(each.before, each.now): each.samples for each in report.moves} == wanted
-        assert [each.samples for each in report.moves] == sorted(wanted.values(), reverse=True)
+        assert {(each.before, each.after): each.num_samples for each in report.label_changes} == wanted
+        assert [each.num_samples for each in report.label_changes] == sorted(wanted.values(), reverse=True)
         names = now
     dataset = kseq.ShardDataset(packed)
     assert [dataset.class_names[label] for label in labels(packed)] == names
@@ -266,7 +268,7 @@ def test_a_column_is_what_the_shards_hold_one_after_the_other(objects: Path) -> 
 def test_a_class_gets_another_name_and_keeps_its_samples(packed: Path) -> None:
     before, old = files(packed), labels(packed)
     report = kseq.rename_class(packed, "b", "ünïque \udcff")
-    assert (report.number, report.class_names) == (1, ("a", "ünïque \udcff", "c"))
+    assert (report.class_number, report.class_names) == (1, ("a", "ünïque \udcff", "c"))
     dataset = kseq.ShardDataset(packed)
     assert dataset.class_names == report.class_names
     assert labels(packed) == old
@@ -290,7 +292,7 @@ def test_a_class_of_several_labels_gets_another_name(objects: Path) -> None:
     [
         ("kat", "x", "label: there is no class 'kat': is it 'cat'?"),
         ("x", "y", "label: there is no class 'x', there is 'cat', 'dog'"),
-        ("cat", "dog", "label: there is a class 'dog' already: kseq relabel makes one of two"),
+        ("cat", "dog", "label: there is a class 'dog' already: kseq.relabel(...) makes one of two"),
         ("cat", "", "new='': allowed is a name that is not empty, not 'nan', with no space at its ends"),
         ("cat", " x", "new=' x': allowed is a name"),
     ],
@@ -310,7 +312,7 @@ def test_a_table_of_numbers_is_a_field_like_those_that_were_packed(packed: Path,
     before = files(packed)
     rows = [f"{number},{number * 0.1}" for number in reversed(range(100))]
     report = kseq.add_field(packed, "height", write(tmp_path / "heights.csv", "id,height", *rows))
-    assert (report.field, report.given, report.defaulted) == (Field("height", "numbers", False, "<f4", ()), 100, 0)
+    assert (report.field, report.num_given, report.num_defaulted) == (Field("height", "numbers", False, "<f4", ()), 100, 0)
     dataset = kseq.ShardDataset(packed)
     np.testing.assert_array_equal(dataset.values("height"), np.array([number * 0.1 for number in range(100)], "<f4"))
     with kseq.ShardSequence(packed, "val", batch_size=20, shuffle=False, targets={"height": "height"}) as val:
@@ -409,14 +411,14 @@ def test_every_sample_that_remains_needs_a_value_or_gets_the_default(packed: Pat
     with begin_transaction(packed) as change:
         change.publish("dropped some", dropped=np.array([1, 50], "<u8"))
     rows = [f"{number},{number}" for number in range(100) if number not in (1, 50)]
-    assert kseq.add_field(packed, "one", write(tmp_path / "new.csv", "id,one", *rows)).given == 98
+    assert kseq.add_field(packed, "one", write(tmp_path / "new.csv", "id,one", *rows)).num_given == 98
     file = write(tmp_path / "new.csv", "id,two", "3,7", "4,", "1,9")
     with pytest.raises(
-        SourceError, match=r"says nothing of 96 of 98 samples \(the first is 0\): every one needs a value \(--def"
+        SourceError, match=r"says nothing of 96 of 98 samples \(the first is 0\): every one needs a value \(default= gives"
     ):
         kseq.add_field(packed, "two", file)
     report = kseq.add_field(packed, "two", file, default="0.5")
-    assert (report.field.dtype, report.given, report.defaulted) == ("<f4", 2, 97)
+    assert (report.field.dtype, report.num_given, report.num_defaulted) == ("<f4", 2, 97)
     values = kseq.ShardDataset(packed).values("two")
     assert values[:5].tolist() == [0.5, 0.5, 7, 0.5, 0.5]
     assert kseq.verify(packed).damaged == []
@@ -434,7 +436,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     before = files(objects)
     rows = [f"{number},{'|'.join('xyz'[: number % 4])}" for number in range(30)]
     file = write(tmp_path / "new.csv", "id,height", *rows)
-    with pytest.raises(ArgumentError, match=r"has a field 'height' already \(--replace takes its place\)"):
+    with pytest.raises(ArgumentError, match=r"has a field 'height' already \(replace=True takes its place\)"):
         kseq.add_field(objects, "height", file)
     assert kseq.add_field(objects, "height", file, replace=True).replaced
     dataset = kseq.ShardDataset(objects)
@@ -454,10 +456,10 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     ("name", "cells", "options", "message"),
     [
         ("Height", ["1"], {}, "field name 'Height': allowed are lower-case letters"),
-        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq pack alone: take another name"),
-        ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is text, sample_weight, or none"),
-        ("label", ["1"], {"kind": "text"}, "kind='text': allowed is none for the label"),
-        ("height", ["1"], {"class_names": ["a"]}, "class_names: goes with the field 'label', found 'height'"),
+        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq.pack(...) alone: take another name"),
+        ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is multi_label, numbers, text, sample_weight or None"),
+        ("label", ["1"], {"kind": "text"}, "kind='text': allowed is None for the label"),
+        ("height", ["1"], {"class_names": ["a"]}, "class_names= goes with the field 'label', found 'height'"),
         ("height", ["1", "nan"], {}, r"new.csv: row 2 has nan, allowed are finite numbers"),
         ("height", ["1", ""], {}, r"new.csv: row 2 has no number"),
         (

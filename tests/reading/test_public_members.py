@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kseq
 from kseq.errors import ArgumentError, OutOfRangeError
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 from tests.helpers.photos import write_numbered
 
 # All that users may rely on. A name that is missing here, or here alone, is a mistake.
@@ -69,13 +70,9 @@ def test_settings_and_changes_tell_how_the_dataset_came_to_be(packed: Path) -> N
 
 def test_joined_datasets_have_settings_where_they_are_the_same(packed: Path, numbered: Path, tmp_path: Path) -> None:
     write_numbered(tmp_path / "more", {"a": 3, "b": 3})
-    for name, quality in (("same", 90), ("other", 80)):
-        kseq.pack(
-            tmp_path / "more",
-            tmp_path / name,
-            images=kseq.ImageSettings("raw", (4, 4), quality=quality),
-            workers=0,
-        )
+    for name, resize in (("same", "stretch"), ("other", "pad")):
+        images = kseq.ImageSettings("raw", (4, 4), resize=resize)
+        kseq.pack(tmp_path / "more", tmp_path / name, images=images, workers=0)
     dataset, same, other = (kseq.ShardDataset(tmp_path / name) for name in ("packed", "same", "other"))
     assert dataset.concat(same).settings == dataset.settings
     with pytest.raises(ArgumentError, match="different settings"):
@@ -116,10 +113,11 @@ def test_counts_of_joined_datasets_are_added_up(numbered: Path, tmp_path: Path) 
 
 def test_samples_without_a_label_have_counts_of_splits_alone(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.zeros((3, 4, 4, 3), np.uint8))
-    kseq.pack(tmp_path / "images.npy", tmp_path / "packed", workers=0)
+    kseq.pack(tmp_path / "images.npy", tmp_path / "packed", columns=kseq.Columns(label=""), workers=0)
     assert kseq.ShardDataset(tmp_path / "packed").counts() == kseq.SplitCounts({"train": 3}, (), {})
 
 
+@settings(deadline=None)
 @given(positions=st.lists(st.integers(0, 19), max_size=30))
 def test_all_sources_are_the_source_of_each_sample(numbered: Path, positions: list[int]) -> None:
     selection = kseq.ShardDataset(numbered, "val").take(positions)

@@ -207,9 +207,9 @@ def test_values_are_those_of_a_read(rich: kseq.ShardDataset, monkeypatch: pytest
     [
         ([100], OutOfRangeError, "sample 100 is not in [0, 100)"),
         ([-1], OutOfRangeError, "sample -1 is not in [0, 100)"),
-        ([0.5], ArgumentError, "ids are float64 (1,), allowed are whole numbers"),
-        ([True] * 100, ArgumentError, "ids are bool (100,), allowed are whole numbers"),
-        (5, ArgumentError, "ids are int64 (), allowed are whole numbers"),
+        ([0.5], ArgumentError, "positions are float64 (1,), allowed are whole numbers"),
+        ([True] * 100, ArgumentError, "positions are bool (100,), allowed are whole numbers"),
+        (5, ArgumentError, "positions are int64 (), allowed are whole numbers"),
     ],
 )
 def test_take_refuses_what_a_read_refuses(whole: kseq.ShardDataset, numbers: Any, error: type, words: str) -> None:
@@ -404,7 +404,7 @@ def test_refuses_to_join_samples_that_hold_other_fields(whole: kseq.ShardDataset
 
 @pytest.mark.parametrize("other", [None, "flowers", []])
 def test_refuses_to_join_what_is_no_dataset(whole: kseq.ShardDataset, other: Any) -> None:
-    with pytest.raises(ArgumentError, match=re.escape(f"concat={other!r}: allowed is a ShardDataset")):
+    with pytest.raises(ArgumentError, match=re.escape(f"other={other!r}: allowed is a ShardDataset")):
         whole.concat(other)
 
 

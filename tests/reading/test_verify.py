@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
-from kseq.storage.hdf5 import read_file_header
 from kseq.storage.index import Index
 from kseq.storage.shard_reader import ShardReader
-from kseq.storage.shard_schema import shard_schema
 
 Stretch = tuple[str, int, int]
 
@@ -59,8 +57,8 @@ def test_finds_nothing_in_whole_datasets(numbered: Path, packed_photos: Path) ->
         report = kseq.verify(path)
         shards = list(path.glob("shard-*.h5"))
         assert report.damaged == []
-        assert (report.path, report.samples, report.shards) == (str(path), samples, len(shards))
-        assert report.bytes == sum(each.stat().st_size for each in shards)
+        assert (report.path, report.num_samples, report.num_shards) == (str(path), samples, len(shards))
+        assert report.num_bytes == sum(each.stat().st_size for each in shards)
 
 
 def test_tells_how_far_it_is(numbered: Path) -> None:
@@ -238,5 +236,5 @@ def test_a_flipped_offset_is_found_when_its_sample_is_read(packed_photos: Path, 
 def test_every_array_of_a_shard_is_among_those_that_are_flipped(numbered: Path) -> None:
     index = Index.open(str(numbered))
     path = numbered / "shard-00000.h5"
-    layout = read_file_header(str(path), shard_schema(index.fields, None))
-    assert {name for name, _, _ in places(path)} == {name for name, place in layout.places.items() if 0 not in place.shape}
+    locations = ShardReader(str(path), index.fields).header.locations
+    assert {name for name, _, _ in places(path)} == {name for name, array in locations.items() if 0 not in array.shape}

@@ -123,8 +123,8 @@ def test_verify_lists_it(damage: str, packed: Path) -> None:
 def test_verify_finds_nothing_in_a_whole_dataset(numbered: Path, packed_photos: Path) -> None:
     for path, samples, shards in ((numbered, 100, 7), (packed_photos, 60, 3)):
         report = kseq.verify(path)
-        assert (report.samples, report.shards, report.damaged) == (samples, shards, [])
-        assert report.bytes == sum(each.stat().st_size for each in path.glob("shard-*.h5"))
+        assert (report.num_samples, report.num_shards, report.damaged) == (samples, shards, [])
+        assert report.num_bytes == sum(each.stat().st_size for each in path.glob("shard-*.h5"))
 
 
 def test_a_shard_of_another_dataset_is_refused(packed: Path, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_an_image_for_which_memory_does_not_do_is_left_out(opening: Callable[...
 
 @pytest.fixture
 def no_worker_lives(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("kseq.packing.worker_process._nothing", os.abort)
+    monkeypatch.setattr("kseq.packing.worker_process._do_nothing", os.abort)
     yield
 
 
@@ -139,7 +139,7 @@ def test_a_shard_that_is_never_built_is_an_error_and_what_is_whole_stays(
     monkeypatch.setattr("kseq.packing.process_runner._MOST_DEATHS", 2)
     with pytest.raises(
         WorkerDiedError,
-        match=r"shard-00001.h5: 2 worker processes died while they built it \(the last killed by signal 9\).*--resume",
+        match=r"shard-00001.h5: 2 worker processes died while they built it \(the last killed by signal 9\).*resume=True",
     ) as caught:
         pack("packed", "killed", workers=1)
     assert "\n" not in str(caught.value)

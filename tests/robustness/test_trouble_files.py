@@ -23,9 +23,9 @@ from tests.helpers.photos import numbered_pixels, write_numbered
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-LINK_OUT = "is a link out of the source's folder (--follow-links follows it)"
-BEHIND_LINK = "lies behind a link out of the source's folder (--follow-links follows it)"
-FOLDER_LINK = "is a link to a folder (--follow-links follows it)"
+LINK_OUT = "is a link out of the source's folder"
+BEHIND_LINK = "lies behind a link out of the source's folder"
+FOLDER_LINK = "is a link to a folder"
 FOLDER_LOOP = "is a link to a folder that it lies in"
 NO_FILE = "is not a regular file"
 GONE = "cannot be read: No such file or directory"
@@ -133,7 +133,9 @@ def test_class_folders_that_are_links_are_named_and_followed_on_request(photos: 
     assert packed(photos, follow_links=True) == ([*GOOD, "c/00000.png"], {})
     for name in "ab":
         shutil.rmtree(photos / name)
-    with pytest.raises(SourceError, match=r"holds no class folder \(but c: is a link to a folder \(--follow-links follows it"):
+    with pytest.raises(
+        SourceError, match=r"holds no class folder \(but c: is a link to a folder \(follow_links=True follows it"
+    ):
         packed(photos)
 
 
@@ -199,7 +201,7 @@ def test_a_yolo_folder_whose_images_are_a_link_says_so(tmp_path: Path) -> None:
 
 
 def test_follow_links_goes_with_files_only(photos: Path) -> None:
-    with pytest.raises(ArgumentError, match="follow_links goes with folder, .*, found webdataset"):
+    with pytest.raises(ArgumentError, match="follow_links=True goes with folder, .*, found webdataset"):
         kseq.pack(photos, photos.parent / "packed", source_format="webdataset", follow_links=True)
 
 

@@ -90,7 +90,7 @@ def test_one_hot_labels_take_the_names_that_there_are(tmp_path: Path) -> None:
     ("labels", "words"),
     [
         (ONE_HOT * 0.5, "array 'labels' has shape (20, 4), allowed as labels are"),
-        (ONE_HOT + ONE_HOT[::-1], "of several labels a sample: --label '' --target NAME=labels"),
+        (ONE_HOT + ONE_HOT[::-1], "array 'labels' has shape"),
         (np.zeros((20, 4)), "array 'labels' has shape (20, 4), allowed as labels are"),
         (np.zeros((20, 2, 2)), "array 'labels' has shape (20, 2, 2), allowed as labels are"),
         (np.array([{}] * 20), "array 'labels' holds Python objects, allowed are numbers and text"),
@@ -121,7 +121,7 @@ def test_a_label_that_is_no_whole_number_has_no_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x_train": X, "y_train": Y, "x_test": X}, "has x_test and no y_test beside it (--label '' packs images without"),
+        ({"x_train": X, "y_train": Y, "x_test": X}, "has x_test and no y_test beside it"),
         ({"x_train": X, "y_train": Y, "y_val": Y}, "has y_val and no x_val beside it"),
         ({"train_images": X, "train_labels": Y, "test_images": X}, "has test_images and no test_labels beside it"),
     ],

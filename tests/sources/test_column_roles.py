@@ -11,6 +11,7 @@ import pytest
 
 import kseq
 from kseq.errors import ArgumentError
+from kseq.packing.settings import format_settings
 
 
 def test_columns_in_other_forms_are_equal() -> None:
@@ -46,6 +47,10 @@ def test_columns_are_copied_with_changes_and_by_pickle() -> None:
         ({"targets": {"height": 3}}, "targets="),
         ({"targets": ["height", ("a", "b", "c")]}, "targets="),
         ({"box_labels": "kinds"}, "box_labels='kinds': goes with boxes"),
+        ({"targets": "a", "kinds": {"b": "text"}}, "kinds={'b': 'text'}: 'b' is not among targets"),
+        ({"targets": "a", "kinds": {"a": "image"}}, "kinds={'a': 'image'}: allowed is a dict of field name to one of"),
+        ({"targets": "a", "kinds": "text"}, "kinds='text': allowed is a dict of field name to one of"),
+        ({"targets": "a", "kinds": 3}, "kinds=3: allowed is a dict"),
         ({"image": ["a", "b"], "targets": "a"}, "two fields would be called 'a'"),
         ({"targets": {"Height": "cm"}}, "field name 'Height'"),
     ],
@@ -60,4 +65,5 @@ def test_image_settings_of_numpys_integers_are_those_of_pythons() -> None:
     settings = kseq.ImageSettings("raw", np.array([4, 5]), max_pixels=np.int64(100))  # type: ignore[arg-type]
     assert settings == kseq.ImageSettings("raw", (4, 5), max_pixels=100)
     assert hash(settings) == hash(kseq.ImageSettings("raw", [4, 5], max_pixels=100))  # type: ignore[arg-type]
-    assert kseq.ImageSettings("jpeg", quality=np.uint8(80)).as_text() == kseq.ImageSettings("jpeg", quality=80).as_text()
+    found, expected = (kseq.ImageSettings("jpeg", quality=quality) for quality in (np.uint8(80), 80))
+    assert format_settings(found) == format_settings(expected)

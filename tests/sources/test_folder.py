@@ -104,7 +104,7 @@ def test_class_names_must_be_those_of_the_folders(tmp_path: Path, names: list[st
     [
         ([], "holds no class folder"),
         (["1.jpg", "2.jpg"], "holds no class folder"),
-        (["index.h5", "shard-00000.h5"], r"holds no class folder \(but a dataset: kseq export writes"),
+        (["index.h5", "shard-00000.h5"], r"holds no class folder \(but a dataset: "),
         (["a/.hidden"], r"no file in its class folders \(a\)"),
         (["train/a/1.jpg", "extra/2.jpg"], r"holds split folders \(train\) beside others \(extra\)"),
         (["train/1.jpg", "test/2.jpg"], "holds no class folder"),

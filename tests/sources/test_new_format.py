@@ -38,7 +38,7 @@ def test_a_format_that_was_registered_is_recognised_and_packed(database: Path, t
 
 
 def test_what_a_format_does_not_take_is_refused(database: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"a root goes with csv, .*, found sqlite"):
+    with pytest.raises(ArgumentError, match=r"root=.* goes with csv, .*, found sqlite"):
         kseq.pack(database, tmp_path / "packed", root=tmp_path)
 
 

@@ -253,7 +253,7 @@ def test_arrays_come_back_as_they_were(tmp_path: Path, write: Callable[[Path], P
         ({"images": X / 255, "labels": Y}, "is float64 of shape (20, 4, 5, 3), allowed is uint8"),
         ({"images": X.transpose(0, 3, 1, 2), "labels": Y}, "(of channels first: x.transpose(0, 2, 3, 1))"),
         ({"images": X, "labels": Y[:9]}, "array 'labels' has shape (9,), expected are 20 rows as 'images' has"),
-        ({"pictures": X, "labels": Y}, "which column is the image? (--image)"),
+        ({"pictures": X, "labels": Y}, "which column is the image?"),
     ],
 )
 def test_arrays_that_do_not_go_together_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:

@@ -223,7 +223,7 @@ def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
         (
             "t.csv",
             "photo,label\na,b\n",
-            r"which column is the image\? \(--image\) No column is called image, path, .* photo, label",
+            r"which column is the image\? .*image, path, .* photo, label",
         ),
         ("t.csv", "image,label\na,b,c\n", "row 1 has 3 cells, the first line names 2 columns"),
         ("t.csv", 'image,label\n"a,b\n', "is not a CSV that can be read: unexpected end of data"),
@@ -257,14 +257,14 @@ def test_arguments_that_do_not_go_with_the_source_are_refused(tmp_path: Path) ->
     table = write_csv(tmp_path / "t", [{"image": "a", "label": "b"}])
     cases: list[tuple[Path, dict[str, Any], type[KseqError], str]] = [
         (tmp_path / "photos", {"columns": kseq.Columns(label="x")}, ArgumentError, "go with a table"),
-        (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "a root goes with csv"),
+        (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "goes with csv"),
         (table, {"source_format": "excel"}, ArgumentError, "source_format='excel': allowed are folder, csv, jsonl, parquet"),
         (table, {"root": tmp_path / "none"}, SourceError, "none: is not a folder"),
         (
             table,
             {"columns": kseq.Columns(group="who")},
             SourceError,
-            "has no column .who. .--group., its columns are",
+            "has no column 'who' .*, its columns are",
         ),
         (table, {"source_format": "folder"}, SourceError, "is a file, expected is a folder"),
     ]
@@ -292,5 +292,5 @@ def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_pat
     assert kseq.pack(table, tmp_path / "packed", resume=True, **options).resumed > 0
     (tmp_path / "packed/index.h5").unlink()
     write_csv(tmp_path / "t", [*rows[1:], rows[0]])
-    with pytest.raises(KseqError, match="it was packed from other images or with other settings"):
+    with pytest.raises(KseqError, match="was packed from other images or with other settings"):
         kseq.pack(table, tmp_path / "packed", resume=True, **options)

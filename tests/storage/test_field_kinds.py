@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import pickle
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
 from kseq.errors import ArgumentError, ImageError
-from kseq.images.rectangle import Rectangle
-from kseq.images.resize import Placement
 from kseq.storage.field_kinds import KINDS, FieldKind, ImageDescription
 from kseq.storage.fields import IMAGE, LABEL, Field, parse_fields, write_fields
 from kseq.training.image_spec import ImageSpec
@@ -285,10 +283,11 @@ def test_an_array_becomes_values_where_each_row_is_one() -> None:
         ("numbers", np.empty((2, 0))),
         ("sample_weight", np.array([-1.0])),
         ("sample_weight", np.ones((2, 1))),
-        ("text", np.ones(2)),
     ):
         with pytest.raises(ValueError, match=r"number"):
             KINDS[kind].from_array(array)
+    with pytest.raises(NotImplementedError):
+        KINDS["text"].from_array(np.ones(2))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +318,7 @@ def test_a_value_is_exported_as_features() -> None:
     label = LABEL.handler.features(np.array(1, "<i4"), ("cat", "dog"), image)
     assert np.asarray(label["image/class/label"]).tolist() == [1]
     assert label["image/class/text"] == [b"dog"]
-    assert MASK.handler.picture_features(b"...", "png", image) == {
+    assert MASK.handler.image_features(b"...", "png", image) == {
         "image/segmentation/class/encoded": [b"..."],
         "image/segmentation/class/format": [b"png"],
     }
@@ -330,10 +329,14 @@ def test_only_some_fields_fit_into_csv() -> None:
 
 
 def test_options_of_pack_bring_fields_back() -> None:
-    assert [field.handler.pack_option for field in FIELDS] == [
-        "--image", "--label", "--mask", "--target", "--target", "--target", "--boxes", "--box-labels", "--text",
-        "--sample-weight",
+    assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
+        "--image x", "--label x", "--mask x", "--target tags=x --kind tags=multi_label", "--target vector=x",
+        "--target trace=x", "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
     ]  # fmt: skip
+    caption = Field("caption", "text", False, "|u1", (None,))
+    assert caption.handler.pack_options("x") == ["--target", "caption=x", "--kind", "caption=text"]
+    whole = Field("trace", "numbers", False, "<i8", (None,))
+    assert whole.handler.pack_options("x") == ["--target", "trace=x", "--kind", "trace=numbers"]
 
 
 @pytest.mark.parametrize(
@@ -355,32 +358,3 @@ def test_storage_is_described() -> None:
     assert MASK.handler.describe_storage(settings) == "uint8 values, 6 x 8, a value for each pixel"
     assert BOXES.handler.describe_storage(settings) == "float32, any number x 4, x1, y1, x2, y2 in pixels"
     assert LABEL.handler.describe_storage(settings) == "int32, a class number"
-
-
-class Keypoints(FieldKind):
-    """Any number of points: x and y in pixels."""
-
-    name: ClassVar[str] = "keypoints"
-    dtypes = ("<f4",)
-    shape = (None, 2)
-    meaning = "x, y in pixels"
-    has_positions = True
-
-    def as_boxes(self, values: np.ndarray) -> np.ndarray:
-        return np.tile(values, 2)
-
-    def from_boxes(self, boxes: np.ndarray) -> np.ndarray:
-        return boxes[:, :2]
-
-
-@pytest.fixture
-def keypoints(monkeypatch: pytest.MonkeyPatch) -> Field:
-    monkeypatch.setitem(KINDS, "keypoints", Keypoints)
-    return Field("points", "keypoints", False, "<f4", (None, 2))
-
-
-def test_a_kind_whose_elements_pass_for_boxes_moves_like_boxes(keypoints: Field) -> None:
-    points = np.array([[1, 2], [9, 9]], np.float32)
-    moved, stay = keypoints.handler.place(points, Placement(Rectangle(0, 0, 4, 8), Rectangle(0, 0, 8, 8)))
-    assert moved.tolist() == [[1, 4]]
-    assert stay.tolist() == [True, False]

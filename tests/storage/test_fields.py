@@ -171,7 +171,7 @@ def test_a_sample_with_an_odd_value_is_left_out_with_the_reason(
         ({"v": [[[1, 2]], [1]]}, {"targets": {"v": "v"}}, SourceError, "target v: shapes (1,), (1, 2), allowed are one shape"),
         ({"age": [1, 2]}, {"targets": {"Age": "age"}}, ArgumentError, "field name 'Age'"),
         ({"age": [1, 2]}, {"targets": {"label": "age"}, "label": "age"}, ArgumentError, "two fields would be called 'label'"),
-        ({"age": [1, 2]}, {"targets": {"age": "years"}}, SourceError, "has no column 'years' (--target)"),
+        ({"age": [1, 2]}, {"targets": {"age": "years"}}, SourceError, "has no column 'years'"),
         ({"age": [1, 2]}, {"box_labels": "age"}, ArgumentError, "box_labels='age': goes with boxes"),
         ({"age": [1, 2]}, {"label": ""}, None, ""),
     ],
@@ -215,7 +215,7 @@ def test_lists_of_whole_numbers_that_differ_in_length_are_labels() -> None:
 
 
 def test_a_refused_value_says_why() -> None:
-    _, found = cell_types.parse_weights("weight", ["1", "x"])
+    _, found = cell_types.parse_column("weight", "sample_weight", ["1", "x"])
     assert isinstance(found[1], Rejection)
 
 
@@ -350,7 +350,9 @@ WORDS = st.one_of(
 
 @settings(deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.one_of(st.lists(WORDS, min_size=1), st.lists(st.one_of(st.integers(), st.floats()), min_size=1)))
-@pytest.mark.parametrize("make", [cell_types.parse_target, cell_types.parse_weights])
+@pytest.mark.parametrize(
+    "make", [cell_types.parse_target, lambda name, cells: cell_types.parse_column(name, "sample_weight", cells)]
+)
 def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
     cells: list[Any], make: Callable[[str, list[Any]], ParsedColumn], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 import kseq
 from kseq.errors import DamagedError, FormatError
 from kseq.storage.fields import Field
-from kseq.storage.index import Index, Remaining, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
+from kseq.storage.remaining import Remaining
 
 HEIGHT = Field("height", "numbers", False, "<f4", (2,))
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))

@@ -219,7 +219,7 @@ def test_files_that_are_only_called_alike_are_never_removed(source: Path, tmp_pa
 )
 def test_other_settings_are_refused_by_their_names(source: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
     before = begin(source, tmp_path / "packed", val=0.2)
-    with pytest.raises(DatasetExistsError, match=rf"packed: was packed .*: {words} \(--overwrite starts anew\)$"):
+    with pytest.raises(DatasetExistsError, match=rf"packed: was packed .*: {words} \(overwrite=True starts anew\)$"):
         resume(source, tmp_path / "packed", **{"val": 0.2, **options})
     assert files(tmp_path / "packed") == before
 
@@ -260,7 +260,7 @@ def test_a_source_that_changed_is_refused_naming_what_changed(source: Path, tmp_
     before = begin(source, tmp_path / "packed")
     act, words = CHANGES[change]
     act(source)
-    with pytest.raises(DatasetExistsError, match=re.escape(f": {words} (--overwrite starts anew)")) as caught:
+    with pytest.raises(DatasetExistsError, match=re.escape(f": {words} (overwrite=True starts anew)")) as caught:
         resume(source, tmp_path / "packed")
     assert "\n" not in str(caught.value)
     assert files(tmp_path / "packed") == before
@@ -273,7 +273,7 @@ def test_a_tar_that_was_written_again_is_named(source: Path, tmp_path: Path) -> 
         tar.add(source, ".")
     begin(tmp_path / "photos-0.tar", tmp_path / "packed")
     rewrite(tmp_path / "photos-0.tar")
-    with pytest.raises(DatasetExistsError, match=r": photos-0\.tar was written again \(--overwrite starts anew\)"):
+    with pytest.raises(DatasetExistsError, match=r": photos-0\.tar was written again \(overwrite=True starts anew\)"):
         resume(tmp_path / "photos-0.tar", tmp_path / "packed")
 
 
@@ -331,7 +331,7 @@ def test_an_iterable_can_be_gone_on_with_and_its_spool_is_gone(tmp_path: Path) -
 def test_a_plan_that_cannot_be_read_is_done_without(source: Path, tmp_path: Path, content: bytes) -> None:
     begin(source, tmp_path / "packed")
     (tmp_path / "packed" / RESUME_RECORD_NAME).write_bytes(content)
-    with pytest.raises(DatasetExistsError, match=r"it was packed from other images or with other settings"):
+    with pytest.raises(DatasetExistsError, match=r"was packed from other images or with other settings"):
         resume(source, tmp_path / "packed", images=kseq.ImageSettings("jpeg"))
     assert resume(source, tmp_path / "packed").resumed == 2
     assert RESUME_RECORD_NAME not in files(tmp_path / "packed")
@@ -455,7 +455,7 @@ def test_a_dry_run_refuses_what_a_run_would(source: Path, tmp_path: Path) -> Non
     with pytest.raises(DatasetExistsError, match="encoding was 'keep'"):
         resume(source, tmp_path / "packed", dry_run=True, images=kseq.ImageSettings("jpeg"))
     assert resume(source, tmp_path / "packed", dry_run=True).resumed == 2
-    with pytest.raises(ArgumentError, match="dry_run goes with a path"):
+    with pytest.raises(ArgumentError, match="dry_run=True: goes with a path"):
         kseq.pack([], tmp_path / "new", dry_run=True)
     assert files(tmp_path / "packed") == before
 
@@ -485,7 +485,7 @@ def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options).bytes
     free = int(planned * share) - 100
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free)
-    words = f"packed: the shards to be made take about {planned:,} bytes, the disk has {free:,} free"
+    words = f"packed: the shards to be built take about {planned:,} bytes, the disk has {free:,} free"
     with pytest.raises(WriteError, match=words):
         kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, WriteError
 from kseq.storage.fields import Field, parse_fields, write_fields
-from kseq.storage.index import Contents, Index, check_split_name, write_index
-from kseq.storage.layout import ShardEntry
+from kseq.storage.index import Contents, Index
+from kseq.storage.index_schema import check_split_name
+from kseq.storage.index_writer import write_index
 from kseq.storage.rejected import Rejected
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
 

@@ -36,7 +36,11 @@ def photos_to_pack(tmp_path: Path) -> Path:
 def options_of(command: str) -> dict[str, object]:
     """The options of a subcommand, by the name of their value, with their defaults."""
     words = {"pack": "ab", "append": "ab", "merge": "abc", "drop": ["a", "--ids", "1"], "demo": ""}.get(command, "a")
-    return {name: value for name, value in vars(make_parser().parse_args([command, *words])).items() if name != "run"}
+    return {
+        name: value
+        for name, value in vars(make_parser().parse_args([command, *words])).items()
+        if name not in ("run", "command")
+    }
 
 
 def parameters_of(function: Callable[..., object]) -> dict[str, inspect.Parameter]:
@@ -187,7 +191,10 @@ def test_a_misspelt_option_is_told_with_where_to_look(command: str, option: str,
         ),
         (["info", "nothing"], "kseq: nothing: there is no such folder\n"),
         (["verify", "nothing"], "kseq: nothing: there is no such folder\n"),
-        (["pack", ".", "packed", "--encoding", "raw"], "kseq: encoding='raw' stores pixels of one size: give image_size, "),
+        (
+            ["pack", ".", "packed", "--encoding", "raw"],
+            "kseq: --encoding raw: stores pixels of one size, give one, such as --image-size 224 224",
+        ),
     ],
 )
 def test_an_error_is_one_line_on_stderr_and_exit_code_1(

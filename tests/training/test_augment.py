@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from kseq import CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.errors import ArgumentError
-from kseq.training.augment import draw
+from kseq.training.transforms import draw
 
 SAMPLES = np.arange(4000)
 
 
 def boxes_of(crop: RandomResizedCrop | CenterCrop, height: int, width: int, count: int = 4000) -> np.ndarray:
     sizes = np.tile([height, width], (count, 1))
-    return crop.boxes(sizes, draw(1, 0, 0, np.arange(count), crop.num_draws))
+    return crop.cut(sizes, draw(1, 0, 0, np.arange(count), crop.num_draws))
 
 
 @settings(deadline=None)
@@ -33,7 +33,7 @@ def boxes_of(crop: RandomResizedCrop | CenterCrop, height: int, width: int, coun
 def test_boxes_lie_inside_the_image(height: int, width: int, low: float, high: float, ratio: float, seed: int) -> None:
     crop = RandomResizedCrop(8, (min(low, high), max(low, high)), (ratio, 1 / ratio))
     sizes = np.tile([height, width], (50, 1))
-    top, left, box_height, box_width = crop.boxes(sizes, draw(seed, 0, 0, SAMPLES[:50], crop.num_draws)).T
+    top, left, box_height, box_width = crop.cut(sizes, draw(seed, 0, 0, SAMPLES[:50], crop.num_draws)).T
     assert (top >= 0).all()
     assert (left >= 0).all()
     assert (box_height >= 1).all()
@@ -82,13 +82,15 @@ def test_the_centre_is_that_of_keras(size: Any, image: tuple[int, int], expected
 )
 def test_flips_come_at_even_odds(mode: str, down: float, across: float) -> None:
     flip = RandomFlip(mode)
-    found = flip.flips(draw(3, 1, 1, SAMPLES, flip.num_draws))
+    codes = flip.parameters(draw(3, 1, 1, SAMPLES, flip.num_draws))
+    mirrored = {None: (False, False), 0: (True, False), 1: (False, True), -1: (True, True)}
+    found = np.array([mirrored[code] for code in codes])
     assert np.abs(found.mean(axis=0) - [down, across]).max() < 0.03
     if down and across:
         assert abs(np.corrcoef(found.T)[0, 1]) < 0.05
 
 
-def test_draws_depend_on_seed_epoch_place_and_sample_alone() -> None:
+def test_draws_depend_on_seed_epoch_position_and_sample_alone() -> None:
     found = draw(1, 2, 0, SAMPLES, 3)
     assert np.array_equal(draw(1, 2, 0, SAMPLES[::-7], 3), found[::-7])
     for other in (draw(2, 2, 0, SAMPLES, 3), draw(1, 3, 0, SAMPLES, 3), draw(1, 2, 1, SAMPLES, 3)):

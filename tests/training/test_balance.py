@@ -64,7 +64,7 @@ def contents(sequence: kseq.ShardSequence) -> list[bytes]:
 def test_a_sequence_of_a_selection_serves_its_samples(numbered: Path) -> None:
     selected = kseq.ShardDataset(numbered).where(label="b")
     with kseq.ShardSequence(selected, batch_size=8) as sequence:
-        assert (sequence.num_samples, len(sequence), sequence.option, sequence.class_names) == (30, 4, "all", ("a", "b", "c"))
+        assert (sequence.num_samples, len(sequence), sequence.split, sequence.class_names) == (30, 4, "all", ("a", "b", "c"))
         assert sequence.digest == selected.digest
         found = [(numbers_of(images).tolist(), labels.tolist()) for images, labels in sequence]
         assert [number for numbers, _ in found for number in numbers] == ids_of(sequence) == list(range(50, 80))
@@ -119,12 +119,12 @@ def test_sample_weights_are_those_of_the_selection(numbered: Path) -> None:
 
 def test_a_shuffle_by_blocks_takes_a_joined_dataset(numbered: Path, second: Path) -> None:
     joined = kseq.ShardDataset(numbered).concat(kseq.ShardDataset(second))
-    with kseq.ShardSequence(joined, shuffle="block", block_size=4, window=20, workers=1) as sequence:
+    with kseq.ShardSequence(joined, shuffle=kseq.BlockShuffle(4, 20), workers=1) as sequence:
         found = numbers_of(np.concatenate([images for images, _ in sequence]))
     assert sorted(found.tolist()) == sorted([*range(100), *range(24)])
 
 
-# Laws, in real batches.
+# How often samples come, in real batches.
 
 
 @pytest.mark.parametrize("epoch_size", [None, 50, 7, 500])
@@ -158,12 +158,12 @@ def test_weights_draw_each_sample_its_share_rounded(weighted: Path, weights: Any
     if isinstance(weights, str) and weights == "worth":
         # The column is called so, the field `sample_weight`.
         with pytest.raises(
-            ArgumentError, match="weights='worth': allowed is a field with a number for each sample, .* has height"
+            ArgumentError, match="sampling_weights='worth': allowed is a field with a number for each sample, .* has height"
         ):
-            kseq.ShardSequence(weighted, "all", weights=weights)
+            kseq.ShardSequence(weighted, "all", sampling_weights=weights)
         return
     with kseq.ShardSequence(
-        weighted, "all", weights=weights, epoch_size=100, batch_size=100, targets={"y": "height"}
+        weighted, "all", sampling_weights=weights, epoch_size=100, batch_size=100, targets={"y": "height"}
     ) as sequence:
         exact = 100 * np.arange(20) / np.arange(20).sum()
         for epoch in range(3):
@@ -200,23 +200,23 @@ def test_several_folders_are_mixed_by_their_paths(numbered: Path, second: Path) 
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "balance": {"balance": "class"},
-    "weights": {"weights": np.arange(124) % 7},
-    "shares": {},
+    "weights": {"sampling_weights": np.arange(124) % 7},
+    "proportions": {},
 }
 
 
-def given_for(name: str, numbered: Path, second: Path) -> Any:
+def source_for(name: str, numbered: Path, second: Path) -> Any:
     first, other = kseq.ShardDataset(numbered), kseq.ShardDataset(second)
-    return {first: 2, other: 1} if name == "shares" else first.concat(other)
+    return {first: 2, other: 1} if name == "proportions" else first.concat(other)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, second: Path, name: str) -> None:
     def read(**arguments: Any) -> list[list[bytes]]:
-        given = given_for(name, numbered, second)
+        source = source_for(name, numbered, second)
         options = {"epoch_size": 120, "seed": 3, **OPTIONS[name], **arguments}
-        with kseq.ShardSequence(given, **options) as sequence:
+        with kseq.ShardSequence(source, **options) as sequence:
             sequence.epoch = 5
             return [
                 [image.tobytes() for image in images] for images, _ in (sequence[number] for number in range(len(sequence)))
@@ -231,13 +231,13 @@ def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, se
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_any_batch_is_the_same_wherever_a_run_goes_on(numbered: Path, second: Path, name: str) -> None:
-    with kseq.ShardSequence(given_for(name, numbered, second), seed=3, **OPTIONS[name]) as sequence:
+    with kseq.ShardSequence(source_for(name, numbered, second), seed=3, **OPTIONS[name]) as sequence:
         passes = [contents(sequence) for _ in range(3)]
         assert passes[0] != passes[1] != passes[2]
-    with kseq.ShardSequence(given_for(name, numbered, second), seed=3, **OPTIONS[name]) as sequence:
+    with kseq.ShardSequence(source_for(name, numbered, second), seed=3, **OPTIONS[name]) as sequence:
         sequence.epoch = 2
         assert contents(sequence) == passes[2]
-    with kseq.ShardSequence(given_for(name, numbered, second), seed=3, shuffle=False, **OPTIONS[name]) as sequence:
+    with kseq.ShardSequence(source_for(name, numbered, second), seed=3, shuffle=False, **OPTIONS[name]) as sequence:
         assert [contents(sequence) for _ in range(2)] == [passes[0]] * 2
 
 
@@ -255,7 +255,7 @@ def crops_of(dataset: Any, **options: Any) -> list[tuple[int, bytes]]:
 
 
 def test_a_sample_that_comes_several_times_is_cropped_anew(packed_photos: Path) -> None:
-    plain = dict(crops_of(packed_photos, option="train"))
+    plain = dict(crops_of(packed_photos, split="train"))
     dataset = kseq.ShardDataset(packed_photos, "train")
     first = int(dataset.sample_ids([0])[0])
     again = crops_of(dataset.take([0, 1, 0, 2, 0]))
@@ -268,7 +268,7 @@ def test_a_sample_that_comes_several_times_is_cropped_anew(packed_photos: Path) 
     assert set(balanced) >= {(sample, plain[sample]) for sample, _ in balanced}
     for options in ({"batch_size": 7, "workers": 0}, {"workers": 2, "use_multiprocessing": True}):
         assert sorted(balanced) == sorted(crops_of(dataset.take(range(40)), balance="class", epoch_size=200, **options))
-    twice = crops_of(dataset.take([0, 0]), weights=[1, 2], epoch_size=30)
+    twice = crops_of(dataset.take([0, 0]), sampling_weights=[1, 2], epoch_size=30)
     assert len(set(twice)) == 30
 
 
@@ -288,20 +288,20 @@ def refused(dataset: Any, *arguments: Any, **options: Any) -> str:
     [
         ({"balance": "label"}, "balance='label': allowed are 'class' and None"),
         ({"balance": ["class"]}, "balance=['class']: allowed are 'class' and None"),
-        ({"balance": "class", "weights": [1] * 100}, "balance and weights exclude each other: give one of them"),
-        ({"epoch_size": 5}, "epoch_size=5: goes with balance, weights, or shares of several datasets"),
+        ({"balance": "class", "sampling_weights": [1] * 100}, "balance and sampling_weights exclude each other"),
+        ({"epoch_size": 5}, "epoch_size=5: goes with balance, sampling_weights, or several datasets"),
         ({"balance": "class", "epoch_size": 0}, "epoch_size=0: allowed is 1 to 2147483647"),
         ({"balance": "class", "epoch_size": 2.5}, "epoch_size=2.5: allowed is a whole number 1 to 2147483647"),
         ({"balance": "class", "seed": "x"}, "seed='x': allowed is a whole number"),
-        ({"balance": "class", "shuffle": "block"}, "shuffle='block': with balance, weights or shares, allowed are True and"),
-        ({"weights": [1] * 99}, "weights has shape (99,), expected is (100,), one number per sample of the split"),
-        ({"weights": [-1.5, *[1] * 99]}, "weights has -1.5 for sample 0, allowed are finite numbers of 0 or more"),
-        ({"weights": [1, float("nan"), *[1] * 98]}, "weights has nan for sample 1, allowed are finite numbers of 0 or more"),
-        ({"weights": [float("inf")] * 100}, "weights has inf for sample 0, allowed are finite numbers of 0 or more"),
-        ({"weights": [0] * 100}, "weights are all 0, at least one above 0 is needed"),
-        ({"weights": ["a"] * 100}, "weights holds <U1: allowed is one number per sample of the split"),
-        ({"weights": "label"}, "weights='label': allowed is a field with a number for each sample"),
-        ({"weights": 5}, "weights has shape (), expected is (100,)"),
+        ({"balance": "class", "shuffle": "block"}, "shuffle='block': with balance, sampling_weights or several datasets"),
+        ({"sampling_weights": [1] * 99}, "sampling_weights has shape (99,), expected is (100,)"),
+        ({"sampling_weights": [-1.5, *[1] * 99]}, "sampling_weights has -1.5 for sample 0, allowed are"),
+        ({"sampling_weights": [1, float("nan"), *[1] * 98]}, "sampling_weights has nan for sample 1, allowed are"),
+        ({"sampling_weights": [float("inf")] * 100}, "sampling_weights has inf for sample 0, allowed are"),
+        ({"sampling_weights": [0] * 100}, "sampling_weights are all 0, at least one above 0 is needed"),
+        ({"sampling_weights": ["a"] * 100}, "sampling_weights holds <U1: allowed is one number per sample of the split"),
+        ({"sampling_weights": "label"}, "sampling_weights='label': allowed is a field with a number for each sample"),
+        ({"sampling_weights": 5}, "sampling_weights has shape (), expected is (100,)"),
     ],
 )
 def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: str) -> None:
@@ -310,29 +310,29 @@ def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: 
 
 def test_refuses_what_does_not_go_with_a_dataset(numbered: Path, second: Path, weighted: Path) -> None:
     train = kseq.ShardDataset(numbered, "train")
-    assert refused(train, "val").startswith("option='val': <ShardDataset ")
+    assert refused(train, "val").startswith("split='val': <ShardDataset ")
     assert refused(train, "val").endswith("has samples of 'train', allowed are that and None")
     with kseq.ShardSequence(train, "train") as sequence:
-        assert sequence.option == "train"
+        assert sequence.split == "train"
     assert refused(train, verify="perhaps") == "verify='perhaps': allowed are first, always, never"
     assert refused({}).startswith("dataset={}: allowed is the path")
     assert refused([train]).startswith("dataset=[<ShardDataset ")
-    for share in (0, -1, float("nan"), float("inf"), "1", True, None):
-        assert refused({train: share}).endswith(f"is {share!r}: allowed are finite numbers above 0")
+    for proportion in (0, -1, float("nan"), float("inf"), "1", True, None):
+        assert refused({train: proportion}).endswith(f"is {proportion!r}: allowed are finite numbers above 0")
     assert refused({numbered: 1, str(numbered): 2}).endswith("two of its paths are of the same folder")
-    words = "shares of several datasets exclude each other: give one of them"
+    words = "several datasets exclude each other: give one of them"
     assert refused({train: 1}, balance="class") == f"balance and {words}"
     assert refused({train: 1, kseq.ShardDataset(second): 1e-9}).startswith("an epoch of 104 samples has none of dataset 1 of 2")
     assert "they do not go together" in refused({train: 1, weighted: 1})
     assert refused(weighted, "all", balance="class").startswith("balance='class' needs a label, ")
-    assert "at" not in refused(weighted, "all", weights="at").split(" has ")[1]
+    assert "at" not in refused(weighted, "all", sampling_weights="at").split(" has ")[1]
 
 
 # Training.
 
 
-@pytest.mark.parametrize("name", ["balance", "shares"])
-def test_a_model_is_fitted_on_the_samples_that_the_laws_draw(numbered: Path, second: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["balance", "proportions"])
+def test_a_model_is_fitted_on_the_samples_that_are_drawn(numbered: Path, second: Path, name: str) -> None:
     import keras
 
     class Recorder(keras.Sequential):
@@ -343,7 +343,7 @@ def test_a_model_is_fitted_on_the_samples_that_the_laws_draw(numbered: Path, sec
     seen: list[list[int]] = []
     model = Recorder([keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")])
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
-    with kseq.ShardSequence(given_for(name, numbered, second), batch_size=31, **OPTIONS[name]) as train:
+    with kseq.ShardSequence(source_for(name, numbered, second), batch_size=31, **OPTIONS[name]) as train:
         losses = model.fit(train, epochs=2, shuffle=False, verbose=0).history["loss"]
         assert np.isfinite(losses).all()
         assert train.epoch == 2

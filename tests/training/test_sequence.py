@@ -24,7 +24,7 @@ from kseq.images.codecs import recolor
 from kseq.images.resize import resize_to
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import sample_reader
-from kseq.training.arguments import choose_blocks
+from kseq.training.block_shuffle import choose_blocks
 from tests.helpers.photos import numbers_of, write_numbered  # keras asks for its backend when it is imported
 
 
@@ -50,7 +50,7 @@ def test_a_batch_holds_the_samples_that_sample_ids_names(train: kseq.ShardSequen
 def test_tells_what_it_is(train: kseq.ShardSequence) -> None:
     assert (len(train), train.num_samples, train.batch_size, train.input_shape) == (5, 80, 16, (4, 4, 3))
     assert train.class_names == ("a", "b", "c")
-    assert train.option == "train"
+    assert (train.split, train.option) == ("train", "train")
     assert len(train.digest) == 32
 
 
@@ -79,11 +79,11 @@ def test_the_epoch_can_be_set(train: kseq.ShardSequence) -> None:
         train.epoch = -1
 
 
-@pytest.mark.parametrize("option", ["val", "all"])
-def test_other_options_keep_the_order_in_every_epoch(numbered: Path, option: str) -> None:
-    with kseq.ShardSequence(numbered, option, batch_size=16) as sequence:
+@pytest.mark.parametrize("split", ["val", "all"])
+def test_other_splits_keep_the_order_in_every_epoch(numbered: Path, split: str) -> None:
+    with kseq.ShardSequence(numbered, split, batch_size=16) as sequence:
         first, second = ([numbers_of(images).tolist() for images, _ in sequence] for _ in range(2))
-    ids = kseq.ShardDataset(numbered).split_ids("val").tolist() if option == "val" else list(range(100))
+    ids = kseq.ShardDataset(numbered).split_ids("val").tolist() if split == "val" else list(range(100))
     assert first == second == [ids[start : start + 16] for start in range(0, len(ids), 16)]
 
 
@@ -300,14 +300,16 @@ def refused(path: Path, *arguments: Any, **options: Any) -> str:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        ({"split": "tset"}, "has no split 'tset', it has train, val, all"),
+        ({"split": "test"}, "has no split 'test'"),
+        ({"split": ["train"]}, "split=['train']: allowed is the name of one split"),
+        ({"split": 3}, "split=3: allowed is the name of one split"),
         ({"option": "tset"}, "has no split 'tset', it has train, val, all"),
-        ({"option": "test"}, "--test 0.1"),
-        ({"option": ["train"]}, "option=['train']: allowed is the name of one split"),
         ({"option": 3}, "option=3: allowed is the name of one split"),
-        ({"shuffle": "no"}, "shuffle='no': allowed are True, False and 'block'"),
-        ({"shuffle": 1}, "shuffle=1: allowed are True, False and 'block'"),
-        ({"shuffle": "block", "block_size": 2.5}, "block_size=2.5: allowed is a whole number 1 or more"),
-        ({"shuffle": "block", "window": 0}, "window=0: allowed is 1 or more"),
+        ({"split": "train", "option": "val"}, "split='train', option='val': option is another name for split"),
+        ({"shuffle": "no"}, "shuffle='no': allowed are True, False, 'block'"),
+        ({"shuffle": 1}, "shuffle=1: allowed are True, False, 'block'"),
+        ({"shuffle": kseq.BlockShuffle}, "allowed are True, False, 'block', and a kseq.BlockShuffle"),
         ({"inputs": "image"}, "inputs='image': allowed is a dict of the model's names to fields"),
         ({"inputs": ["image"]}, "inputs=['image']: allowed is a dict"),
         ({"inputs": {"a": ["image"]}}, "inputs={'a': ['image']}: allowed is a dict"),
@@ -350,10 +352,10 @@ def refused(path: Path, *arguments: Any, **options: Any) -> str:
         ({"data_format": "NCHW"}, "allowed are channels_last, channels_first"),
         ({"interpolation": "cubic"}, "allowed are bilinear, nearest"),
         ({"crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True}, "exclude each other"),
-        ({"augment": [kseq.CenterCrop(2), kseq.RandomResizedCrop(2)]}, "has 2 crops, allowed is one"),
-        ({"augment": [abs, kseq.RandomFlip()]}, "crop or flip after a function"),
+        ({"augment": [abs, kseq.RandomFlip()]}, "an augmentation after a function"),
         ({"augment": ["flip"]}, "'flip': allowed are"),
-        ({"augment": kseq.RandomFlip}, "allowed are kseq's crops and flips"),
+        ({"augment": kseq.RandomFlip}, "allowed are kseq.Augmentation objects such as kseq.RandomFlip()"),
+        ({"augment": kseq.BatchFunction}, "allowed are kseq.Augmentation objects"),
         ({"augment": kseq.CenterCrop(2), "input_shape": (4, 4, 3)}, "gives (2, 2)"),
         ({"sample_weight": [1, 2]}, "expected is (80,)"),
         ({"batch_size": 0}, "allowed is 1 or more"),
@@ -425,7 +427,7 @@ def test_does_not_warn_of_random_access_by_the_user(train: kseq.ShardSequence) -
 
 
 def test_shuffles_by_blocks(numbered: Path) -> None:
-    with kseq.ShardSequence(numbered, batch_size=16, shuffle="block", block_size=4, window=20, workers=2) as sequence:
+    with kseq.ShardSequence(numbered, batch_size=16, shuffle=kseq.BlockShuffle(4, 20), workers=2) as sequence:
         for epoch in range(2):
             batches = list(sequence)
             numbers = np.concatenate([numbers_of(images) for images, _ in batches])
@@ -443,22 +445,22 @@ def made(num_samples: int, sample_bytes: int, num_classes: int) -> Any:
 def test_blocks_are_of_four_mebibytes_and_windows_of_64_blocks_unless_said_otherwise(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
     sample_bytes = dataset.num_bytes / 100
-    size, window = choose_blocks(dataset, None, None)
+    size, window = choose_blocks(dataset)
     assert size == int((4 << 20) / sample_bytes)
     assert window == 64 * size
     large = made(1_000_000, 100_000, 10)
-    assert choose_blocks(large, None, None) == (41, 2665)
-    assert choose_blocks(large, 100, None) == (100, 6400)
-    assert choose_blocks(large, 10, None) == (10, 2680)
-    assert choose_blocks(large, 10, 25) == (10, 25)
-    assert choose_blocks(made(1000, 50 << 20, 10), None, None) == (1, 64)
+    assert choose_blocks(large) == (41, 2665)
+    assert choose_blocks(large, kseq.BlockShuffle(100)) == (100, 6400)
+    assert choose_blocks(large, kseq.BlockShuffle(10)) == (10, 2680)
+    assert choose_blocks(large, kseq.BlockShuffle(10, window=25)) == (10, 25)
+    assert choose_blocks(made(1000, 50 << 20, 10)) == (1, 64)
 
 
 @pytest.mark.parametrize(
     ("num_classes", "least_block"), [(10, 4 << 20), (100, 1 << 20), (1000, 256 << 10), (10_000, 256 << 10)]
 )
 def test_blocks_are_smaller_where_there_are_many_classes_but_never_too_small(num_classes: int, least_block: int) -> None:
-    size, window = choose_blocks(made(2_000_000, 10_000, num_classes), None, None)
+    size, window = choose_blocks(made(2_000_000, 10_000, num_classes))
     assert 0.95 * least_block <= size * 10_000 <= 1.5 * least_block
     assert 0.95 * (256 << 20) <= window * 10_000 <= 256 << 20
 
@@ -467,7 +469,7 @@ def test_blocks_are_smaller_where_there_are_many_classes_but_never_too_small(num
 def test_a_batch_of_a_thousand_classes_in_their_order_holds_nearly_as_many_as_after_a_full_shuffle(sample_bytes: int) -> None:
     """The photos lie class by class, 1,300 of each, as in ImageNet; a batch has 128."""
     num_samples = 1000 * 1300
-    blocks = choose_blocks(made(num_samples, sample_bytes, 1000), None, None)
+    blocks = choose_blocks(made(num_samples, sample_bytes, 1000))
 
     def mean_classes(shuffle: bool | str) -> float:
         order = Order(num_samples, 128, shuffle, 3, False, 0, 1, *blocks)
@@ -477,16 +479,37 @@ def test_a_batch_of_a_thousand_classes_in_their_order_holds_nearly_as_many_as_af
 
 
 @pytest.mark.parametrize("name", ["block_size", "window"])
-@pytest.mark.parametrize("shuffle", [None, True, False])
-def test_refuses_blocks_for_another_shuffle(numbered: Path, name: str, shuffle: bool | None) -> None:
-    message = refused(numbered, "val", shuffle=shuffle, **{name: 4})
-    assert message == f"{name}=4: goes with shuffle='block', found shuffle={bool(shuffle)}"
+@pytest.mark.parametrize(
+    ("number", "words"), [(0, "=0: allowed is 1 or more"), (2.5, "=2.5: allowed is a whole number 1 or more")]
+)
+def test_refuses_block_sizes_and_windows_that_make_no_sense(name: str, number: Any, words: str) -> None:
+    with pytest.raises(ArgumentError, match=f"{name}{words}"):
+        kseq.BlockShuffle(**{name: number})
+
+
+def test_block_stands_for_a_block_shuffle_of_default_sizes(numbered: Path) -> None:
+    options: dict[str, Any] = {"batch_size": 16, "seed": 3}
+    with (
+        kseq.ShardSequence(numbered, shuffle="block", **options) as by_name,
+        kseq.ShardSequence(numbered, shuffle=kseq.BlockShuffle(), **options) as by_object,
+        pickle.loads(pickle.dumps(by_object)) as copy,
+    ):
+        for number in range(5):
+            ids = by_name.sample_ids(number, 2).tolist()
+            assert ids == by_object.sample_ids(number, 2).tolist() == copy.sample_ids(number, 2).tolist()
 
 
 @pytest.mark.parametrize("name", ["block_size", "window"])
 def test_takes_blocks_larger_than_any_dataset(numbered: Path, name: str) -> None:
-    with kseq.ShardSequence(numbered, "val", shuffle="block", **{name: 2**63}) as sequence:
+    with kseq.ShardSequence(numbered, "val", shuffle=kseq.BlockShuffle(**{name: 2**63})) as sequence:
         assert sorted(numbers_of(sequence[0][0]).tolist()) == kseq.ShardDataset(numbered).split_ids("val").tolist()
+
+
+def test_option_is_another_name_for_split(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, option="val") as sequence, pickle.loads(pickle.dumps(sequence)) as copy:
+        assert sequence.split == sequence.option == copy.split == "val"
+    with kseq.ShardSequence(numbered, "val", option="val") as sequence:
+        assert sequence.num_samples == 20
 
 
 def address_of(array: np.ndarray) -> int:
@@ -513,7 +536,7 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
     monkeypatch.setattr("kseq.storage.shard_reader.will_need", note)
     shape = None if encoding == "raw" else (8, 8, 3)
     with kseq.ShardSequence(
-        path, "all", batch_size=4, shuffle="block", block_size=3, window=9, input_shape=shape, workers=1
+        path, "all", batch_size=4, shuffle=kseq.BlockShuffle(3, 9), input_shape=shape, workers=1
     ) as sequence:
         list(sequence)
         # Another thread asks.

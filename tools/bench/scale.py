@@ -6,10 +6,13 @@ import os
 
 import numpy as np
 
+from kseq.storage.checksums import CHECKSUM_DTYPE, digest_of_hashes
 from kseq.storage.fields import Field
-from kseq.storage.hdf5 import SpooledArray, write_file
-from kseq.storage.index import Contents, write_index
-from kseq.storage.layout import FORMAT_VERSION, ShardEntry, shard_name
+from kseq.storage.hdf5_writer import SpooledArray, write_file
+from kseq.storage.index import Contents
+from kseq.storage.index_writer import write_index
+from kseq.storage.layout import SHARD_KIND, format_attributes, shard_name
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["make_sparse"]
@@ -75,19 +78,18 @@ def _write_zeros(path: str, rows: int, number: int) -> None:
     arrays: dict[str, np.ndarray | SpooledArray] = {
         "image": SpooledArray(empty, "|u1", (rows, 8, 8, 3)),
         "label": np.zeros(rows, "<i4"),
-        "checksum": np.zeros(rows, "<u8"),
+        "checksum": np.zeros(rows, CHECKSUM_DTYPE),
         "source/bytes": np.empty(0, np.uint8),
         "source/offsets": np.zeros(rows + 1, "<u8"),
         **{f"rejected_{part}/bytes": np.empty(0, np.uint8) for part in ("path", "reason")},
         **{f"rejected_{part}/offsets": np.zeros(1, "<u8") for part in ("path", "reason")},
     }
     attributes: dict[str, int | str] = {
-        "format": "kseq shard",
-        "version": FORMAT_VERSION,
+        **format_attributes(SHARD_KIND),
         "dataset_id": _DATASET_ID,
         "shard": number,
         "rows": rows,
-        "digest": "0" * 32,
+        "digest": digest_of_hashes({}),
     }
     write_file(path, attributes, arrays)
     os.unlink(empty)

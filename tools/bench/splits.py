@@ -17,7 +17,8 @@ from functools import partial
 import numpy as np
 
 import kseq
-from kseq.storage.index import Index, write_index
+from kseq.storage.index import Index
+from kseq.storage.index_writer import write_index
 
 from ..bench.scale import make_sparse
 

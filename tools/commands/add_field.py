@@ -23,7 +23,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("name", metavar="NAME", help="of the field")
     parser.add_argument("file", metavar="FILE", help="table of samples and values, or .npy array")
     parser.add_argument("--column", metavar="COLUMN", help="that of the values (default: NAME, or the only one)")
-    parser.add_argument("--kind", choices=("text", "sample_weight"), help="what it is, if not numbers or labels")
+    parser.add_argument(
+        "--kind",
+        metavar="KIND",
+        help="text, sample_weight, numbers or multi_label (default: one of the last two, as FILE tells)",
+    )
     parser.add_argument("--default", metavar="VALUE", help="for samples of which FILE says nothing; '' for no labels, no text")
     parser.add_argument(
         "--class-names", nargs="+", metavar="NAME", help="all classes of a label, in the order of their numbers"
@@ -46,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     field = report.field
     what = "in place of the one before" if report.replaced else "new"
-    default = f", {format_count(report.defaulted, 'sample')} with the default" if report.defaulted else ""
-    print(f"{printable(report.path)}: {field.name} ({field.kind}), {what}: {format_count(report.given, 'value')}{default}")
+    default = f", {format_count(report.num_defaulted, 'sample')} with the default" if report.num_defaulted else ""
+    print(f"{printable(report.path)}: {field.name} ({field.kind}), {what}: {format_count(report.num_given, 'value')}{default}")
     if report.class_names:
         print(f"{len(report.class_names)} classes: {', '.join(map(printable, report.class_names))}")
     return 0

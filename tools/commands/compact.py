@@ -34,14 +34,13 @@ def run(arguments: argparse.Namespace) -> int:
         report = kseq.compact(arguments.dataset, undo=arguments.undo, progress=progress.show)
     print(format_change(before, count(arguments.dataset)))
     print(
-        f"\n{printable(report.path)}: {format_count(report.removed, 'dropped sample')} removed, "
-        f"{format_count(report.rewritten, 'shard')} of {report.shards:,} written anew, "
-        f"{format_bytes(report.bytes_before)} before, {format_bytes(report.bytes)} now"
+        f"\n{printable(report.path)}: {format_count(report.num_removed, 'dropped sample')} removed, "
+        f"{format_count(report.num_rewritten, 'shard')} of {report.num_shards:,} written anew, "
+        f"{format_bytes(report.num_bytes_before)} before, {format_bytes(report.num_bytes)} now"
     )
-    if report.folded:
-        print(f"now in the shards: {', '.join(report.folded)}")
-    if report.kept_bytes:
-        print(
-            f"{format_bytes(report.kept_bytes)} of old shards stay for kseq undo, until the next change (--no-undo frees them)"
-        )
+    if report.folded_fields:
+        print(f"now in the shards: {', '.join(report.folded_fields)}")
+    if report.num_bytes_kept:
+        kept = format_bytes(report.num_bytes_kept)
+        print(f"{kept} of old shards stay for kseq undo, until the next change (--no-undo frees them)")
     return 0

@@ -54,10 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{printable(report.path)}: {printable(report.change or 'nothing is dropped')}")
     if report.change:
         print(format_change(report.before, report.after))
-    if report.already:
-        print(f"dropped before: {format_count(report.already, 'sample')}")
-    if report.unknown:
-        print(f"passed over, since no sample has them: {format_count(report.unknown, 'source')}")
+    if report.num_dropped_before:
+        print(f"dropped before: {format_count(report.num_dropped_before, 'sample')}")
+    if report.num_unknown:
+        print(f"passed over, since no sample has them: {format_count(report.num_unknown, 'source')}")
     return 0
 
 

@@ -51,8 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
             file_bytes=arguments.file_bytes,
             progress=progress.show,
         )
-    files = format_count(report.files, "file")
+    files = format_count(report.num_files, "file")
     print(format_counts(report.splits, (), {}))
-    print(f"\n{format_count(report.samples, 'sample')} in {printable(report.path)}: {files}, {format_bytes(report.bytes)}")
+    print(
+        f"\n{format_count(report.num_samples, 'sample')} in {printable(report.path)}: {files}, {format_bytes(report.num_bytes)}"
+    )
     print(f"\npacked again by\n  {printable(report.pack_command)}")
     return 0

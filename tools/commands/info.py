@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
         facts = _facts(dataset)
         if not arguments.rejected:
             del facts["rejected"]
-    print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts))
+        print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts, dataset.fields))
     return 0
 
 
@@ -58,7 +59,7 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
                 "encoded": field.encoded,
                 "dtype": np.dtype(field.dtype).name,
                 "shape": field.shape,
-                "class_names": list(dataset.class_names if field.kind == "label" else field.class_names),
+                "class_names": list(field.handler.class_names(dataset.class_names)),
             }
             for name, field in dataset.fields.items()
         },
@@ -73,15 +74,14 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
     }
 
 
-def _as_text(facts: dict[str, Any]) -> str:
+def _as_text(facts: dict[str, Any], fields: Mapping[str, kseq.Field]) -> str:
     lines = [
         f"{printable(facts['path'])}: {format_count(facts['samples'], 'sample')} in {format_count(facts['shards'], 'shard')}, "
         f"{format_bytes(facts['bytes'])}",
         f"digest {facts['digest']}",
         "",
     ]
-    for name, field in facts["fields"].items():
-        lines.append(f"{name}: {_field_text(field, facts['packed_with'])}")
+    lines += [f"{name}: {_field_text(field, facts['packed_with'])}" for name, field in fields.items()]
     lines += ["", format_counts(facts["splits"], facts["class_names"], facts["class_counts"])]
     if facts["dropped"]:
         lines += ["", f"dropped, but still there: {format_count(facts['dropped'], 'sample')} (kseq compact removes them)"]
@@ -91,36 +91,12 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines += ["", "left out when it was packed: nothing"]
     elif facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
-        lines += [f"  {printable(each['path'])}: {printable(each['reason'])}" for each in facts.get("rejected", [])]
+        rejected = [kseq.Rejected(os.fsencode(each["path"]), each["reason"]) for each in facts.get("rejected", [])]
+        lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.explanation)}" for each in rejected]
     return "\n".join(lines)
 
 
-def _field_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
-    if field["kind"] in ("image", "mask"):
-        return _pixels_text(field, settings)
-    shape = " x ".join("any number" if length is None else str(length) for length in field["shape"])
-    # Those of the label head the table of splits.
-    names = listed(field["class_names"]) if field["kind"] in ("multi_label", "labels") else ""
-    return f"{field['dtype']}{', ' if shape else ''}{shape}, {_MEANINGS[field['kind']]}{': ' if names else ''}{names}"
-
-
-_MEANINGS = {
-    "label": "a class number",
-    "multi_label": "class numbers",
-    "numbers": "numbers",
-    "boxes": "x1, y1, x2, y2 in pixels",
-    "labels": "the class numbers of the boxes",
-    "text": "UTF-8 text",
-    "sample_weight": "a weight",
-}
-
-
-def _pixels_text(field: dict[str, Any], settings: dict[str, Any]) -> str:
-    height, width, channels = field["shape"]
-    size = "sizes differ" if height is None or width is None else f"{height} x {width}"
-    if field["kind"] == "mask":
-        return f"{'PNG' if field['encoded'] else 'uint8 values'}, {size}, a value for each pixel"
-    stored = {"keep": "JPEG or PNG as found", "jpeg": f"JPEG, quality {settings['quality']}", "raw": "uint8 pixels"}[
-        settings["encoding"]
-    ]
-    return f"{stored}, {size}, {channels} channel{'s' * (channels != 1)} ({settings['color_mode']})"
+def _field_text(field: kseq.Field, settings: Mapping[str, Any]) -> str:
+    # The class names of the label are the rows of the table of splits.
+    names = f": {listed(field.class_names)}" if field.class_names else ""
+    return f"{field.handler.describe_storage(settings)}{names}"

@@ -32,9 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     report = kseq.merge(arguments.datasets, arguments.out, copy=arguments.copy, overwrite=arguments.overwrite)
     now = count(arguments.out)
     print(format_counts(now.splits, now.class_names, now.class_counts))
-    how = f"{report.linked:,} of them links" if report.linked else "copies"
+    how = f"{report.num_linked:,} of them links" if report.num_linked else "copies"
     print(
-        f"\n{format_count(report.samples, 'sample')} of {len(arguments.datasets)} datasets in {printable(report.path)}: "
-        f"{format_count(report.shards, 'shard')}, {how}, {format_bytes(report.bytes)}"
+        f"\n{format_count(report.num_samples, 'sample')} of {len(arguments.datasets)} datasets in {printable(report.path)}: "
+        f"{format_count(report.num_shards, 'shard')}, {how}, {format_bytes(report.num_bytes)}"
     )
     return 0

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Any
 
 import kseq
-from kseq.storage.layout import RESUME_RECORD_NAME
 
 from ..console.dask_cluster import dask_executor
 from ..console.options import (
@@ -86,25 +84,20 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pack, with progress on stderr and a summary on stdout."""
-    try:
-        with dask_executor(arguments.dask) as executor, Progress() as progress:
-            report = kseq.pack(
-                arguments.source,
-                arguments.dataset,
-                columns=columns(arguments),
-                images=image_settings(arguments),
-                class_names=arguments.class_names,
-                executor=executor,
-                overwrite=arguments.overwrite,
-                resume=arguments.resume,
-                dry_run=arguments.dry_run,
-                progress=progress.show,
-                **run_arguments(arguments),
-            )
-    except KeyboardInterrupt as stop:
-        if os.path.exists(os.path.join(arguments.dataset, RESUME_RECORD_NAME)):
-            stop.args = ("what is packed stays, and the same command with --resume goes on",)
-        raise
+    with dask_executor(arguments.dask) as executor, Progress() as progress:
+        report = kseq.pack(
+            arguments.source,
+            arguments.dataset,
+            columns=columns(arguments),
+            images=image_settings(arguments),
+            class_names=arguments.class_names,
+            executor=executor,
+            overwrite=arguments.overwrite,
+            resume=arguments.resume,
+            dry_run=arguments.dry_run,
+            progress=progress.show,
+            **run_arguments(arguments),
+        )
     print(_plan(report) if arguments.dry_run else _summary(report))
     return 0
 

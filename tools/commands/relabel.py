@@ -9,7 +9,7 @@ import kseq
 
 from ..console.text import format_count, format_table, printable
 
-_SHOWN_MOVES = 20
+_SHOWN_CHANGES = 20
 
 
 def add_parser(commands: Any) -> None:
@@ -37,15 +37,18 @@ def run(arguments: argparse.Namespace) -> int:
         column=arguments.column,
         add_classes=arguments.add_classes,
     )
-    if report.moves:
+    if report.label_changes:
         rows = [["from", "to", "samples"]]
-        rows += [[printable(each.before), printable(each.now), f"{each.samples:,}"] for each in report.moves[:_SHOWN_MOVES]]
+        rows += [
+            [printable(change.before), printable(change.after), f"{change.num_samples:,}"]
+            for change in report.label_changes[:_SHOWN_CHANGES]
+        ]
         print(format_table(rows))
-        if len(report.moves) > _SHOWN_MOVES:
-            print(f"... and {format_count(len(report.moves) - _SHOWN_MOVES, 'other pair')} of classes")
+        if len(report.label_changes) > _SHOWN_CHANGES:
+            print(f"... and {format_count(len(report.label_changes) - _SHOWN_CHANGES, 'other pair')} of classes")
         print()
-    for name in report.added:
+    for name in report.new_class_names:
         print(f"new class: {printable(name)}")
-    of = f"{report.changed:,} of {format_count(report.named, 'sample')} that the file names"
+    of = f"{report.num_changed:,} of {format_count(report.num_named, 'sample')} that the file names"
     print(f"{printable(report.path)}: {of} had another {printable(report.field)}")
     return 0

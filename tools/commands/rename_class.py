@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = kseq.rename_class(arguments.dataset, arguments.old, arguments.new, field=arguments.field)
     of = "" if report.field == "label" else f" of {report.field}"
     print(
-        f"{printable(report.path)}: class {report.number}{of}, {printable(arguments.old)}, is {printable(arguments.new)} now; "
-        f"all {len(report.class_names)}: {', '.join(map(printable, report.class_names))}"
+        f"{printable(report.path)}: class {report.class_number}{of}, {printable(arguments.old)}, "
+        f"is {printable(arguments.new)} now; all {len(report.class_names)}: {', '.join(map(printable, report.class_names))}"
     )
     return 0

@@ -69,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"{printable(report.path)}: {printable(report.change)}")
     print(format_change(report.before, report.after))
-    if report.dropped:
-        print(f"left out of the lists, since they were dropped: {format_count(report.dropped, 'sample')}")
-    if report.unused:
-        print(f"in no split: {format_count(report.unused, 'sample')}")
+    if report.num_dropped:
+        print(f"left out of the lists, since they were dropped: {format_count(report.num_dropped, 'sample')}")
+    if report.num_unused:
+        print(f"in no split: {format_count(report.num_unused, 'sample')}")
     return 0

@@ -31,6 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
         count = len(report.damaged)
         print(f"kseq: {printable(report.path)}: {count} thing{'s are' if count > 1 else ' is'} damaged", file=sys.stderr)
         return 1
-    samples, shards = format_count(report.samples, "sample"), format_count(report.shards, "shard")
-    print(f"{printable(report.path)}: {samples} in {shards}, all whole, {format_bytes(report.bytes)}")
+    samples, shards = format_count(report.num_samples, "sample"), format_count(report.num_shards, "shard")
+    print(f"{printable(report.path)}: {samples} in {shards}, all whole, {format_bytes(report.num_bytes)}")
     return 0

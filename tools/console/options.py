@@ -41,6 +41,14 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         type=_pair,
         help="numbers, vectors as [1, 0.5], or labels as a|b, to be the field NAME",
     )
+    group.add_argument(
+        "--kind",
+        dest="kinds",
+        metavar="NAME=KIND",
+        action="append",
+        type=_pair,
+        help="what the target NAME is, where its cells do not tell: text, numbers, multi_label or sample_weight",
+    )
     group.add_argument("--mask", metavar="COLUMN", help="paths of masks: images of one channel, a value for each pixel")
     group.add_argument("--boxes", metavar="COLUMN", help="boxes as [[x1, y1, x2, y2], ...] in pixels of the upright image")
     group.add_argument("--box-labels", metavar="COLUMN", help="their classes, as many")
@@ -150,7 +158,7 @@ def run_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, column = text.partition("=")
     if not (name and equals and column):
-        raise argparse.ArgumentTypeError(f"{text!r} is no pair, expected is NAME=COLUMN")
+        raise argparse.ArgumentTypeError(f"{text!r} is no pair, expected are two names with = between them")
     return name, column
 
 

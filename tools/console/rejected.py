@@ -21,5 +21,6 @@ def rejected_lines(report: kseq.PackReport | kseq.AppendReport, hint: str) -> li
         if len(reasons) > _SHOWN_REJECTED:
             lines.append(f"  ... and {format_count(len(reasons) - _SHOWN_REJECTED, 'more reason')}")
         lines.append("such as")
-    lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.reason)}" for each in report.rejected[:_SHOWN_REJECTED]]
+    shown = report.rejected[:_SHOWN_REJECTED]
+    lines += [f"  {printable(os.fsdecode(rejected.path))}: {printable(rejected.explanation)}" for rejected in shown]
     return [*lines, f"  ... and {more:,} more{hint}"] if more > 0 else lines

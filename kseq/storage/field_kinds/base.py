@@ -12,7 +12,7 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.images.bounding_boxes import transform_boxes
 from kseq.images.resize import Placement
-from kseq.storage.hdf5 import ArraySchema
+from kseq.storage.array_schema import ArraySchema
 
 if TYPE_CHECKING:
     from kseq.storage.fields import Field
@@ -59,12 +59,12 @@ class ImageDescription(NamedTuple):
     Attributes:
         height: Of the upright image, in pixels.
         width: Of the upright image, in pixels.
-        is_only_image: Whether the sample has no other image.
+        has_one_image: Whether the sample has no other image.
     """
 
     height: int
     width: int
-    is_only_image: bool
+    has_one_image: bool
 
 
 class FieldKind:
@@ -94,9 +94,8 @@ class FieldKind:
         obeys_pad_to: Whether the user's `pad_to` decides how long padded rows are.
         decodes_crops: Whether a part of an encoded image may be decoded alone, and at a fraction of its size.
         column: The argument of `kseq.Columns` that names the column of such a field; None where `targets` does.
+        can_be_target: Whether the `kinds` argument of `kseq.Columns` can make a target such a field.
         can_be_added: Whether `kseq.add_field` can give a packed dataset such a field.
-        must_be_asked_for: Whether `kseq.add_field` makes such a field only where its `kind` argument says so, since the cells
-            look like those of another kind.
     """
 
     name: ClassVar[str]
@@ -116,8 +115,8 @@ class FieldKind:
     obeys_pad_to: ClassVar[bool] = True
     decodes_crops: ClassVar[bool] = False
     column: ClassVar[str | None] = None
+    can_be_target: ClassVar[bool] = True
     can_be_added: ClassVar[bool] = True
-    must_be_asked_for: ClassVar[bool] = False
 
     def __init__(self, field: Field) -> None:
         self.field = field
@@ -382,7 +381,8 @@ class FieldKind:
 
     @classmethod
     def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
-        """The value of one cell of a table or record.
+        """The value of one cell of a table or record: by default numbers of the shape of the kind, in lists; none of a missing
+        cell where samples may differ in length.
 
         Args:
             cell: As the source has it, None where it is missing.
@@ -391,7 +391,19 @@ class FieldKind:
         Raises:
             ValueError: Where the cell is not a value of this kind: what is wrong, as the end of a sentence about the sample.
         """
-        raise NotImplementedError
+        shape = cls.shape or ()
+        value = parse(cell)
+        try:
+            numbers = np.asarray([] if value is None else value, cls.dtypes[0])
+        except (ValueError, TypeError, OverflowError):
+            numbers = np.full(1, np.nan)
+        if shape[:1] == (None,) and numbers.size == 0:
+            numbers = numbers.reshape(0, *shape[1:])
+        has_shape = numbers.shape[1:] == shape[1:] if shape[:1] == (None,) else numbers.shape == shape
+        if numbers.ndim != len(shape) or not has_shape or not np.isfinite(numbers).all():
+            expected = f"finite numbers of shape ({_describe_shape(shape)})" if shape else "a finite number"
+            raise ValueError(f"has {cls.name} {str(value)[:40]}, allowed are {expected}")
+        return numbers
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> np.ndarray:
@@ -402,13 +414,22 @@ class FieldKind:
 
         Raises:
             ValueError: Where a row is not a value of this kind: what is allowed instead.
+            NotImplementedError: Where the kind is not read from arrays.
         """
-        raise ValueError(f"numbers: {cls.name} is not read from an array")
+        raise NotImplementedError
 
     @property
-    def pack_option(self) -> str:
-        """The option of `kseq pack` that names the column of such a field."""
-        return f"--{(self.column or 'target').replace('_', '-')}"
+    def is_told_by_cells(self) -> bool:
+        """Whether packing knows the kind of a target from the cells of its column alone."""
+        return False
+
+    def pack_options(self, column: str) -> list[str]:
+        """The options of `kseq pack` that make the field from a column of an export."""
+        name = self.field.name
+        if self.column is not None and (name == self.name or self.is_image):
+            return [f"--{self.column.replace('_', '-')}", column]
+        kind = [] if self.is_told_by_cells else ["--kind", f"{name}={self.name}"]
+        return ["--target", f"{name}={column}", *kind]
 
     def as_json(self, value: np.ndarray, class_names: Sequence[str]) -> Any:
         """A stored value as JSON has it, so that packing it again gives the same value."""
@@ -419,7 +440,7 @@ class FieldKind:
         """Whether a cell of a CSV gives a value back as it is; whole numbers, text and lists need JSON Lines."""
         return self.field.shape == () and self.field.dtype == "<f4"
 
-    def feature_name(self, is_only_image: bool) -> str:
+    def feature_name(self, has_one_image: bool) -> str:
         """The feature of a `tf.train.Example` that `kseq pack` reads the field from."""
         return self.field.name
 
@@ -441,7 +462,7 @@ class FieldKind:
         is_list = shape == () or (len(shape) == 1 and (shape[0] or 0) > 1)
         return {self.field.name: value.reshape(-1) if is_list else [json.dumps(self.as_json(value, class_names)).encode()]}
 
-    def picture_features(self, data: bytes, format: str, image: ImageDescription) -> Mapping[str, Sequence[bytes]]:
+    def image_features(self, data: bytes, format: str, image: ImageDescription) -> Mapping[str, Sequence[bytes]]:
         """The features of a `tf.train.Example` that hold an image file; only for pixels.
 
         Args:
@@ -449,7 +470,7 @@ class FieldKind:
             format: `"jpeg"` or `"png"`.
             image: The first image of the sample.
         """
-        return {self.feature_name(image.is_only_image): [data]}
+        return {self.feature_name(image.has_one_image): [data]}
 
     # Descriptions.
 

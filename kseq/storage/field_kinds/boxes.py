@@ -27,6 +27,7 @@ class Boxes(FieldKind):
     meaning = "x1, y1, x2, y2 in pixels"
     has_positions = True
     column = "boxes"
+    can_be_target = False
     can_be_added = False
 
     def check_positions(self, values: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -72,6 +72,7 @@ class Label(ClassNumbers):
     shape = ()
     meaning = "a class number"
     is_label = True
+    can_be_target = False
     column = "label"
 
     def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
@@ -91,7 +92,7 @@ class Label(ClassNumbers):
     def fits_csv(self) -> bool:
         return True
 
-    def feature_name(self, is_only_image: bool) -> str:
+    def feature_name(self, has_one_image: bool) -> str:
         return "image/class/text"
 
     def features(
@@ -132,9 +133,10 @@ class BoxLabels(ClassNumbers):
     leader = "boxes"
     padding = -1
     column = "box_labels"
+    can_be_target = False
     can_be_added = False
 
-    def feature_name(self, is_only_image: bool) -> str:
+    def feature_name(self, has_one_image: bool) -> str:
         return f"{_OBJECT_CLASSES}/text"
 
     def features(

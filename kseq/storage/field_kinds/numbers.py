@@ -33,11 +33,33 @@ class Numbers(FieldKind):
     def can_group(self) -> bool:
         return not self.is_ragged
 
+    @property
+    def is_told_by_cells(self) -> bool:
+        # Lists of whole numbers that differ in length pass for class names.
+        return not (self.is_ragged and self.field.dtype == "<i8")
+
     def accepts(self, other: Field) -> bool:
         # A source whose lists all have one length, or are single numbers, may go where lengths differ.
         if self.is_ragged and len(other.shape) < 2:
             other = replace(other, shape=self.field.shape)
         return super().accepts(other)
+
+    @classmethod
+    def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
+        value = parse(cell)
+        if value is None:
+            raise ValueError("has no number")
+        try:
+            numbers = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"has {str(value)[:40]}, allowed are numbers in lists of one length") from None
+        if numbers.dtype.kind == "b":
+            numbers = numbers.astype(np.int64)
+        with np.errstate(over="ignore"):
+            is_finite = numbers.dtype.kind in "iuf" and np.isfinite(numbers.astype(np.float32)).all()
+        if not is_finite:
+            raise ValueError(f"has {str(value)[:40]}, allowed are finite numbers")
+        return numbers.astype(np.int64) if numbers.dtype.kind in "iu" else numbers
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> np.ndarray:
@@ -59,7 +81,6 @@ class SampleWeight(FieldKind):
     has_order = True
     is_default_target = False
     column = "sample_weight"
-    must_be_asked_for = True
 
     @classmethod
     def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:

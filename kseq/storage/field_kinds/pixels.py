@@ -10,8 +10,8 @@ import numpy as np
 
 from kseq.errors import ArgumentError
 from kseq.images.codecs import CHANNELS, decode, decode_mask
+from kseq.storage.array_schema import ArraySchema
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, RowArray, SampleEncoder
-from kseq.storage.hdf5 import ArraySchema
 from kseq.storage.strings import string_schema
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Pixels(FieldKind):
 
     dtypes = ("|u1",)
     is_pixels = True
+    can_be_target = False
     can_be_added = False
     channels: ClassVar[tuple[int, ...]]
 
@@ -111,8 +112,8 @@ class Image(Pixels):
     def image_spec(self, spec: ImageSpec) -> ImageSpec:
         return spec
 
-    def feature_name(self, is_only_image: bool) -> str:
-        return "image/encoded" if is_only_image else self.field.name
+    def feature_name(self, has_one_image: bool) -> str:
+        return "image/encoded" if has_one_image else self.field.name
 
     def describe_storage(self, settings: Mapping[str, Any]) -> str:
         channels = self.field.shape[2]
@@ -150,11 +151,11 @@ class Mask(Pixels):
     def image_spec(self, spec: Any) -> Any:
         return replace(spec, color_mode="grayscale", dtype="uint8", scale=None, interpolation="nearest")
 
-    def feature_name(self, is_only_image: bool) -> str:
+    def feature_name(self, has_one_image: bool) -> str:
         return f"{_MASK_FEATURES}/encoded"
 
-    def picture_features(self, data: bytes, format: str, image: ImageDescription) -> Mapping[str, Sequence[bytes]]:
-        return {**super().picture_features(data, format, image), f"{_MASK_FEATURES}/format": [format.encode()]}
+    def image_features(self, data: bytes, format: str, image: ImageDescription) -> Mapping[str, Sequence[bytes]]:
+        return {**super().image_features(data, format, image), f"{_MASK_FEATURES}/format": [format.encode()]}
 
     def describe_storage(self, settings: Mapping[str, Any]) -> str:
         return f"{'PNG' if self.field.encoded else 'uint8 values'}, {self._describe_size()}, {self.meaning}"

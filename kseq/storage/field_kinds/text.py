@@ -23,7 +23,6 @@ class Text(FieldKind):
     meaning = "UTF-8 text"
     obeys_pad_to = False
     column = "text"
-    must_be_asked_for = True
 
     def value(self, elements: np.ndarray) -> str:
         return elements.tobytes().decode(errors="replace")

@@ -1,0 +1,69 @@
+"""Writes the index of a dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+
+from kseq.storage.atomic import flush, link_or_copy, publishing
+from kseq.storage.checksums import DIGEST_BYTES
+from kseq.storage.fields import write_fields
+from kseq.storage.hdf5_writer import write_file
+from kseq.storage.index import Contents
+from kseq.storage.index_schema import SPLIT_PREFIX, contents_digest, name_in_index, tables_digest
+from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, format_attributes
+from kseq.storage.rejected import pack_rejected
+from kseq.storage.strings import pack_strings, pack_text
+
+__all__ = ["write_index"]
+
+
+def write_index(path: str, contents: Contents, *, keep_last: bool = False) -> None:
+    """Publish the index of the dataset in the folder `path`, which makes it a dataset of these contents.
+
+    Args:
+        path: The folder; all shards must be in it.
+        contents: What the index is to say.
+        keep_last: Keep the index that lies there now under the name `kseq.storage.layout.LAST_INDEX_NAME`.
+
+    Raises:
+        WriteError: If the operating system refuses.
+    """
+    arrays = _arrays(contents)
+    attributes = {
+        **format_attributes(INDEX_KIND),
+        "dataset_id": contents.dataset_id,
+        "digest": contents_digest(arrays),
+        "tables_digest": tables_digest(arrays),
+    }
+    index, last = os.path.join(path, INDEX_NAME), os.path.join(path, LAST_INDEX_NAME)
+    with publishing(index) as temporary:
+        write_file(temporary, attributes, arrays)
+        if keep_last:
+            # Flushed before: if the disk refuses it, the index before the last change is kept as well.
+            flush(temporary)
+            link_or_copy(index, last)
+
+
+def _arrays(contents: Contents) -> dict[str, np.ndarray]:
+    """The arrays of an index, by name."""
+    shards = contents.shards
+    stored_fields = contents.fields if contents.stored_fields is None else contents.stored_fields
+    digests = bytes.fromhex("".join(shard.digest for shard in shards))
+    return {
+        "shards/number": np.array([shard.number for shard in shards], "<u8"),
+        "shards/rows": np.array([shard.num_rows for shard in shards], "<u8"),
+        "shards/bytes": np.array([shard.num_bytes for shard in shards], "<u8"),
+        "shards/digest": np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES),
+        "fields": pack_text(write_fields(tuple(contents.fields))),
+        "stored_fields": pack_text(write_fields(tuple(stored_fields))),
+        "settings": pack_text(contents.settings),
+        "changes": pack_text(json.dumps(list(contents.changes))),
+        "dropped": np.asarray(contents.dropped, "<u8"),
+        **{f"{SPLIT_PREFIX}{name}": np.asarray(ids, "<u8") for name, ids in sorted(contents.splits.items())},
+        **{name_in_index(name): column for name, column in sorted(contents.columns.items())},
+        **pack_strings("class_names", [os.fsencode(name) for name in contents.class_names]),
+        **pack_rejected(contents.rejected),
+    }

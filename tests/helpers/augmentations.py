@@ -1,0 +1,85 @@
+"""Augmentations as users write them, in a module that worker processes can import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+import kseq
+
+
+class RandomRotation(kseq.Augmentation):
+    """Rotates each image about its centre by up to some degrees, either way."""
+
+    num_draws = 1
+
+    def __init__(self, degrees: float) -> None:
+        self.degrees = degrees
+
+    def parameters(self, draws: np.ndarray) -> np.ndarray:
+        degrees: np.ndarray = (2 * draws[:, 0] - 1) * self.degrees
+        return degrees
+
+    def apply_to_image(self, pixels: np.ndarray, degrees: float) -> np.ndarray:
+        height, width, _ = pixels.shape
+        return cv2.warpAffine(pixels, self._matrix(degrees, height, width), (width, height))
+
+    def apply_to_mask(self, pixels: np.ndarray, degrees: float) -> np.ndarray:
+        height, width, _ = pixels.shape
+        return cv2.warpAffine(pixels, self._matrix(degrees, height, width), (width, height), flags=cv2.INTER_NEAREST)
+
+    def apply_to_points(self, points: np.ndarray, degrees: float, height: int, width: int) -> np.ndarray:
+        return cv2.transform(points[None] - 0.5, self._matrix(degrees, height, width))[0] + 0.5
+
+    @staticmethod
+    def _matrix(degrees: float, height: int, width: int) -> np.ndarray:
+        # In OpenCV's coordinates, where whole numbers are the centres of pixels.
+        return cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+
+
+class Brighten(kseq.Augmentation):
+    """Adds up to some brightness; only the colours of the image change."""
+
+    num_draws = 1
+    commutes_with_crops = True
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+
+    def parameters(self, draws: np.ndarray) -> list[int]:
+        return [int(number) for number in draws[:, 0] * self.most]
+
+    def apply_to_image(self, pixels: np.ndarray, brightness: int) -> np.ndarray:
+        return cv2.add(pixels, np.full_like(pixels, brightness), dst=pixels)
+
+
+class CornerCrop(kseq.Augmentation):
+    """The upper left quarter of each image, turned upside down: a crop with a step of its own."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def cut(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        return np.hstack([np.zeros_like(sizes), sizes // 2])
+
+    def apply_to_image(self, pixels: np.ndarray, _: Any) -> np.ndarray:
+        return pixels[::-1]
+
+    def apply_to_mask(self, pixels: np.ndarray, _: Any) -> np.ndarray:
+        return pixels[::-1]
+
+    def apply_to_points(self, points: np.ndarray, _: Any, height: int, width: int) -> np.ndarray:
+        return np.stack([points[:, 0], height - points[:, 1]], axis=1)
+
+
+class DropSmall(kseq.Augmentation):
+    """Lets boxes of a small area go."""
+
+    def __init__(self, area: float) -> None:
+        self.area = area
+
+    def apply_to_boxes(self, boxes: np.ndarray, _: Any, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        stay = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) >= self.area
+        return boxes[stay], stay

@@ -1,0 +1,54 @@
+"""The formats of image files: each known by its first bytes, and spelled out in one module."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import kseq
+from kseq.errors import NotAnImageError
+from kseq.images import formats
+from kseq.images.formats import FORMATS, IMAGE_SUFFIXES, JPEG, PNG, STORED_SUFFIXES, detect_format, stored_format
+
+LIBRARY = Path(kseq.__path__[0])
+
+STARTS = {
+    "JPEG": [b"\xff\xd8\xff\xe0\0\x10JFIF"],
+    "PNG": [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"],
+    "WEBP": [b"RIFF\n\n\n\nWEBPVP8 "],
+    "BMP": [b"BM\0\0\0\0"],
+    "GIF": [b"GIF87a\0", b"GIF89a\0"],
+    "TIFF": [b"II*\0\x08", b"MM\0*\0", b"II+\0\x08", b"MM\0+\0"],
+}
+
+
+@pytest.mark.parametrize(("name", "start"), [(name, start) for name, starts in STARTS.items() for start in starts])
+def test_a_format_is_known_by_its_first_bytes(name: str, start: bytes) -> None:
+    assert detect_format(start).name == name
+
+
+@pytest.mark.parametrize("start", [b"", b"\xff\xd8", b"RIFF\n\n\n\nWAVE", b" \xff\xd8\xff", b"GIF88a", b"II*"])
+def test_other_first_bytes_are_no_image(start: bytes) -> None:
+    with pytest.raises(NotAnImageError):
+        detect_format(start)
+
+
+def test_jpeg_and_png_are_stored_as_they_are() -> None:
+    assert STORED_SUFFIXES == (".jpg", ".jpeg", ".png")
+    assert set(STORED_SUFFIXES) < set(IMAGE_SUFFIXES)
+    assert stored_format(STARTS["JPEG"][0]) is JPEG
+    assert stored_format(STARTS["PNG"][0]) is PNG
+
+
+def test_no_other_module_spells_out_a_suffix_or_first_bytes() -> None:
+    spelled = []
+    for module in LIBRARY.rglob("*.py"):
+        if module != Path(formats.__file__):
+            constants = [node.value for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Constant)]
+            texts = [value.decode("latin-1") if isinstance(value, bytes) else value for value in constants]
+            suffixes = {value for value in texts if isinstance(value, str) and value.lower() in IMAGE_SUFFIXES}
+            starts = {value for value in constants if isinstance(value, bytes) and any(each.begins(value) for each in FORMATS)}
+            spelled += [(module.name, value) for value in suffixes | starts]
+    assert not spelled

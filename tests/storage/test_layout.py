@@ -1,0 +1,71 @@
+"""The names of a dataset's files, and the kind and version of each."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import kseq
+from kseq.errors import FormatError
+from kseq.storage import layout
+from kseq.storage.hdf5_writer import write_file
+from kseq.storage.layout import INDEX_KIND, SHARD_KIND, check_version, is_dataset_file, shard_name, shard_number
+from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, refusal
+
+LIBRARY = Path(kseq.__path__[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "message"),
+    [
+        (INDEX_KIND, 1, "attribute format is 'kseq shard', expected is 'kseq index'"),
+        (SHARD_KIND, 2, "format version is 2, this kseq reads version 1 (a newer kseq wrote it: update this one)"),
+        (SHARD_KIND, 0, "format version is 0, this kseq reads version 1"),
+        (SHARD_KIND, "1", "format version is 1, this kseq reads version 1"),
+    ],
+)
+def test_refuses_another_kind_or_version(kind: str, version: int | str, message: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        check_version("a.h5", {**ATTRIBUTES, "version": version}, kind)
+    assert str(caught.value) == f"a.h5: {message}"
+
+
+def test_a_newer_version_is_refused_as_such_whatever_it_holds(path: str) -> None:
+    write_file(path, {**ATTRIBUTES, "version": 2}, {**ARRAYS, "unheard_of": ARRAYS["label"]})
+    assert "a newer kseq wrote it" in str(refusal(path))
+
+
+@pytest.mark.parametrize("number", [0, 7, 99_999, 100_000, 12_345_678])
+def test_a_shard_is_known_by_its_name(number: int) -> None:
+    assert shard_number(shard_name(number)) == number
+    assert is_dataset_file(shard_name(number))
+
+
+@pytest.mark.parametrize("name", ["shard-1.h5", "shard-000001.h5", "shard-00000.h5.bak", "shard-cats.h5", "a/shard-00000.h5"])
+def test_other_names_are_no_shards(name: str) -> None:
+    assert shard_number(name) is None
+    assert not is_dataset_file(name)
+
+
+def texts_of(tree: ast.Module) -> list[str]:
+    """All strings in a module that are not docstrings."""
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings)
+    return [node.value for node in constants if isinstance(node.value, str)]
+
+
+def test_no_other_module_spells_out_the_name_of_a_file() -> None:
+    names = (layout.INDEX_NAME, layout.SHARD_PREFIX, layout.TEMPORARY_PREFIX.removesuffix("tmp-"))
+    texts = [
+        (module.name, text)
+        for module in LIBRARY.rglob("*.py")
+        if module != Path(layout.__file__)
+        for text in texts_of(ast.parse(module.read_text()))
+    ]
+    assert not [(module, text) for module, text in texts if any(name in text for name in names)]

@@ -1,0 +1,137 @@
+"""Opening the files of a dataset: what is refused, that another opener serves as well, and that nothing else opens a file."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import kseq
+from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
+from kseq.storage.hdf5_reader import MappedFile
+from kseq.storage.index import Index
+from kseq.storage.opener import LOCAL, DatasetFile, LocalOpener, Opener
+from kseq.storage.shard_reader import ShardReader
+from tests.helpers.photos import numbers_of
+from tests.helpers.plain_hdf5 import ARRAYS, header_of, mapped, refusal
+
+LIBRARY = Path(kseq.__path__[0])
+
+
+def test_refuses_a_folder(tmp_path: Path) -> None:
+    assert isinstance(refusal(str(tmp_path)), DamagedError)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_refuses_a_named_pipe_without_waiting_for_a_writer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert isinstance(refusal(str(tmp_path / "pipe")), DamagedError)
+
+
+@pytest.mark.parametrize("name", ["missing.h5", "plain.h5/missing.h5"])
+def test_a_missing_file_is_named(path: str, name: str) -> None:
+    assert isinstance(refusal(str(Path(path).parent / name)), DatasetNotFoundError)
+
+
+def test_a_file_that_is_gone_after_its_header_was_read_is_named(path: str) -> None:
+    header_of(path)
+    Path(path).unlink()
+    with pytest.raises(DatasetNotFoundError, match=f"^{path}: "):
+        LOCAL.open(path)
+
+
+def test_a_file_that_cannot_be_mapped_is_named(path: str) -> None:
+    class Refusing:
+        def map_file(self, *_: int) -> np.ndarray:
+            raise OSError(12, "Cannot allocate memory")
+
+    with LocalOpener(Refusing()).open(path) as file, pytest.raises(ReadError, match=f"^{path}: .*: Cannot allocate memory$"):
+        MappedFile(file, header_of(path))
+
+
+def test_ranges_are_the_bytes_of_the_file(path: str) -> None:
+    whole = Path(path).read_bytes()
+    with LOCAL.open(path) as file:
+        assert file.num_bytes == len(whole)
+        assert file.read(10, 50) == whole[10:50]
+        assert file.map().tobytes() == whole
+        with pytest.raises(DamagedError, match=f"^{path}: ends at byte {len(whole)}"):
+            file.read(len(whole) - 3, len(whole) + 1)
+
+
+def test_arrays_outlive_the_file_object_and_the_name(path: str) -> None:
+    image = mapped(path).arrays["image"]
+    Path(path).unlink()
+    np.testing.assert_array_equal(image, ARRAYS["image"])
+
+
+class MemoryFile(DatasetFile):
+    """A file that is bytes in memory."""
+
+    def __init__(self, path: str, data: bytes) -> None:
+        self.path, self.num_bytes, self._data = path, len(data), data
+
+    def read(self, start: int, end: int) -> bytes:
+        return self._data[start:end]
+
+    def map(self) -> np.ndarray:
+        return np.frombuffer(self._data, np.uint8)
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryOpener(Opener):
+    """Opens files of a folder that exists in memory alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {f"nowhere/{path.name}": path.read_bytes() for path in folder.iterdir()}
+
+    def open(self, path: str) -> DatasetFile:
+        return MemoryFile(path, self._files[os.path.relpath(path)])
+
+
+def test_a_dataset_is_read_through_any_opener(numbered: Path) -> None:
+    opener, index = MemoryOpener(numbered), Index.open(str(numbered))
+    elsewhere = Index.open("nowhere", opener=opener)
+    assert (elsewhere.digest, elsewhere.num_samples) == (index.digest, index.num_samples)
+    for position in range(index.num_shards):
+        fields, entry = index.stored_fields, index.entry(position)
+        reader = ShardReader(elsewhere.shard_path(position), fields, entry, opener=opener)
+        assert reader.check_all() == []
+        again = ShardReader(elsewhere.shard_path(position), fields, entry, reader.header, opener)
+        plain = ShardReader(index.shard_path(position), fields, entry)
+        np.testing.assert_array_equal(again.array("image"), plain.array("image"), strict=True)
+
+
+# Writing, locking and asking Linux for its limits open files that are no part of a dataset that is read.
+OTHERS = {"atomic", "hdf5_writer", "lock", "mmap", "shard_writer"}
+# h5py.File reads what an opener has opened; `Index.open`, `opener.open` and the like end up there too.
+OPENING = {"open", "os.open", "io.open", "np.load", "np.memmap", "np.fromfile", "Path", "mmap.mmap"}
+
+
+def test_nothing_else_in_the_reading_path_opens_a_file() -> None:
+    modules = [*(LIBRARY / "storage").rglob("*.py"), *(LIBRARY / "reading").rglob("*.py")]
+    for module in modules:
+        calls = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
+        opening = {ast.unparse(call.func) for call in calls} & OPENING
+        assert not opening or module.stem == "opener" or module.stem in OTHERS, module
+        files = [call for call in calls if ast.unparse(call.func) == "h5py.File"]
+        assert all(ast.unparse(call.args[0]) in ("_FileObject(file)", "frame") for call in files), module
+
+
+def test_reading_a_dataset_opens_each_of_its_files_once(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    plain = LocalOpener.open
+
+    def note(opener: LocalOpener, path: str) -> DatasetFile:
+        opened.append(os.path.basename(path))
+        return plain(opener, path)
+
+    monkeypatch.setattr(LocalOpener, "open", note)
+    dataset = kseq.ShardDataset(numbered)
+    assert numbers_of(dataset.read(range(100))["image"]).tolist() == list(range(100))
+    assert sorted(opened) == sorted(path.name for path in numbered.iterdir())

@@ -1,0 +1,150 @@
+"""Functions of the user over a whole batch: they change images, masks, boxes and labels together, or are refused."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import kseq
+from kseq.errors import ArgumentError
+from tests.helpers.objects import COUNT, HEIGHT, WIDTH, assert_objects_agree
+
+TARGETS = {name: name for name in ("mask", "boxes", "labels", "boxes_mask", "labels_mask", "text")}
+
+
+def mirror(batch: dict[str, Any]) -> dict[str, Any]:
+    """The whole batch, left to right."""
+    boxes = batch["boxes"].copy()
+    boxes[..., [0, 2]] = batch["image"].shape[2] - batch["boxes"][..., [2, 0]]
+    return {"image": batch["image"][:, :, ::-1], "mask": batch["mask"][:, :, ::-1], "boxes": boxes}
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_masks_and_boxes_follow(kept: Path, data_format: str, ragged: bool) -> None:
+    with kseq.ShardSequence(
+        kept,
+        augment=[kseq.RandomResizedCrop((70, 90), scale=(0.5, 1)), kseq.BatchFunction(mirror)],
+        targets=TARGETS,
+        data_format=data_format,
+        ragged=ragged,
+        workers=0,
+    ) as sequence:
+        images, targets = sequence[0]
+    masks = targets["mask"]
+    if data_format == "channels_first":
+        images, masks = np.moveaxis(images, 1, -1), np.moveaxis(masks, 1, -1)
+    for row, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        is_box = np.ones(len(targets["boxes"][row]), bool) if ragged else targets["boxes_mask"][row]
+        assert_objects_agree(image, mask, targets["boxes"][row][is_box], targets["labels"][row][is_box], 3)
+
+
+def test_a_function_gets_all_fields_of_the_batch_as_they_are_documented(raw: Path) -> None:
+    seen: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def note(batch: dict[str, Any]) -> dict[str, Any]:
+        seen.update({name: (array.shape, array.dtype.kind) for name, array in batch.items()})
+        return {}
+
+    with kseq.ShardSequence(
+        raw, targets=TARGETS, dtype="float32", data_format="channels_first", augment=kseq.BatchFunction(note), workers=0
+    ) as sequence:
+        images, targets = sequence[0]
+    assert seen == {
+        "image": ((COUNT, HEIGHT, WIDTH, 3), "u"),
+        "mask": ((COUNT, HEIGHT, WIDTH, 1), "u"),
+        "labels": ((COUNT, 2), "i"),
+        "boxes": ((COUNT, 2, 4), "f"),
+        "text": ((COUNT,), "U"),
+        "labels_mask": ((COUNT, 2), "b"),
+        "boxes_mask": ((COUNT, 2), "b"),
+    }
+    assert (images.shape, images.dtype, targets["mask"].shape) == (
+        (COUNT, 3, HEIGHT, WIDTH),
+        np.float32,
+        (COUNT, 1, HEIGHT, WIDTH),
+    )
+
+
+def mix(batch: dict[str, Any]) -> dict[str, Any]:
+    """The mean of each sample and the one after it in the batch."""
+    images = batch["image"].astype(np.float32)
+    return {"image": (images + np.roll(images, 1, 0)) / 2, "label": (batch["label"] + np.roll(batch["label"], 1, 0)) / 2}
+
+
+def test_images_and_labels_can_be_mixed(numbered: Path) -> None:
+    options: dict[str, Any] = {"label_mode": "categorical", "dtype": "float32", "batch_size": 20, "workers": 0}
+    with kseq.ShardSequence(numbered, "val", **options) as sequence:
+        images, labels = sequence[0]
+    with kseq.ShardSequence(numbered, "val", augment=kseq.BatchFunction(mix), scale=1 / 255, **options) as sequence:
+        mixed_images, mixed_labels = sequence[0]
+        with pickle.loads(pickle.dumps(sequence)) as copy:
+            np.testing.assert_array_equal(copy[0][0], mixed_images)
+    np.testing.assert_allclose(mixed_images, (images + np.roll(images, 1, 0)) / 2 / 255, rtol=1e-6)
+    np.testing.assert_array_equal(mixed_labels, (labels + np.roll(labels, 1, 0)) / 2)
+
+
+def test_functions_of_both_kinds_run_in_their_order(numbered: Path) -> None:
+    functions = [
+        lambda images: images // 2,
+        kseq.BatchFunction(lambda batch: {"image": batch["image"] + 10}),
+        lambda images: images * 2,
+    ]
+    with kseq.ShardSequence(numbered, "val", augment=[kseq.RandomFlip(), *functions], workers=0) as sequence:
+        found = sequence[0][0]
+    np.testing.assert_array_equal(found, (kseq.ShardDataset(numbered, "val").read(range(20))["image"] // 2 + 10) * 2)
+
+
+def test_a_function_may_change_arrays_in_place_and_the_number_of_boxes(raw: Path) -> None:
+    def crowd(batch: dict[str, Any]) -> dict[str, Any]:
+        batch["image"][:] = 3
+        return {name: np.repeat(batch[name], 2, axis=1) for name in ("boxes", "boxes_mask")}
+
+    targets = {"boxes": "boxes", "boxes_mask": "boxes_mask"}
+    with kseq.ShardSequence(raw, targets=targets, augment=kseq.BatchFunction(crowd), workers=0) as sequence:
+        images, found = sequence[0]
+    assert (images == 3).all()
+    assert (found["boxes"].shape, found["boxes_mask"].shape) == ((COUNT, 4, 4), (COUNT, 4))
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda batch: batch["image"], "gave a ndarray, expected is a dict of field names to arrays"),
+        (lambda batch: None, "gave a NoneType, expected is a dict of field names to arrays"),
+        (lambda batch: {"imgae": batch["image"]}, "gave a field 'imgae', the batch has image, mask, "),
+        (lambda batch: {"image": batch["image"][:3]}, r"gave uint8 of shape \(3, 60, 90, 3\) for image, .* of 12 samples"),
+        (
+            lambda batch: {"mask": batch["mask"][..., 0]},
+            r"gave mask of shape \(12, 60, 90\), expected is \(12, height, width, ch",
+        ),
+        (lambda batch: {"image": None}, r"gave object of shape \(\) for image, expected are numbers of 12 samples"),
+        (lambda batch: {"boxes": [[1], [1, 2]]}, "gave no array for boxes"),
+        (lambda batch: {"text": np.zeros(12)}, r"gave float64 of shape \(12,\) for text, expected are texts of 12 samples"),
+        (
+            lambda batch: {"boxes": batch["boxes"][:, :1]},
+            r"boxes of shape \(12, 1, 4\) and boxes_mask of shape \(12, 2\): the two",
+        ),
+        (lambda batch: {"image": batch["image"] / 255}, "gave float64, which does not fit into dtype='uint8'"),
+    ],
+)
+def test_refuses_in_one_line_what_does_not_fit(raw: Path, function: Any, words: str) -> None:
+    with (
+        kseq.ShardSequence(raw, targets=TARGETS, augment=kseq.BatchFunction(function), workers=0) as sequence,
+        pytest.raises(ArgumentError, match=words) as caught,
+    ):
+        sequence[0]
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_what_is_no_function() -> None:
+    with pytest.raises(ArgumentError, match="BatchFunction function=5: allowed is a function of a dict of arrays"):
+        kseq.BatchFunction(5)  # type: ignore[arg-type]

@@ -1,0 +1,63 @@
+"""Arguments of kseq's functions as the options of the command, for messages."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["OptionSpelling"]
+
+# Arguments whose options have other names; those of objects are called like their attributes.
+_NAMES = {"columns.split": "split_column", "executor": "dask"}
+
+
+class OptionSpelling:
+    """Arguments and calls as a shell has them: `--val 0.2`, `kseq compact flowers`.
+
+    Args:
+        parsers: Subcommand to its parser.
+        command: The subcommand that runs.
+    """
+
+    def __init__(self, parsers: Mapping[str, argparse.ArgumentParser], command: str) -> None:
+        self._parsers = parsers
+        self._command = command
+
+    def argument(self, name: str, *value: Any, **attributes: Any) -> str:
+        if attributes:
+            return " ".join(self._spell(self._command, f"{name}.{each}", value) for each, value in attributes.items())
+        return self._spell(self._command, name, *value)
+
+    def call(self, function: str, *values: Any, **arguments: Any) -> str:
+        command = function.replace("_", "-")
+        words = ["kseq", command, *(shlex.quote(str(value)) for value in values)]
+        return " ".join([*words, *(self._spell(command, name, value) for name, value in arguments.items())])
+
+    def _spell(self, command: str, name: str, *value: Any) -> str:
+        name = _NAMES.get(name, name.rpartition(".")[2])
+        action = self._action(command, name)
+        if action is None:
+            return " ".join([f"--{name.replace('_', '-')}", *_words(*value)])
+        if not action.option_strings:
+            return " ".join([str(action.metavar or name), *_words(*value)])
+        option = action.option_strings[0]
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[1] if value == (False,) else option
+        return option if action.nargs == 0 else " ".join([option, *_words(*value)])
+
+    def _action(self, command: str, name: str) -> argparse.Action | None:
+        actions = self._parsers[command]._actions if command in self._parsers else []
+        return next((action for action in actions if action.dest == name), None)
+
+
+def _words(*value: Any) -> list[str]:
+    """A value as the words of a shell; none for objects, which no shell can give."""
+    if not value or value[0] is None or isinstance(value[0], bool):
+        return []
+    if isinstance(value[0], Mapping):
+        return [shlex.quote(f"{name}={item}") for name, item in value[0].items()]
+    if isinstance(value[0], (list, tuple)):
+        return [shlex.quote(str(item)) for item in value[0]]
+    return [shlex.quote(str(value[0]))] if isinstance(value[0], (str, int, float)) else []
