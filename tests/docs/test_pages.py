@@ -64,6 +64,11 @@ def test_every_block_of_a_page_is_of_a_known_language(page: Path) -> None:
     assert {block.language for block in blocks_of(page)} <= known
 
 
+@pytest.mark.parametrize("page", all_pages(), ids=page_name)
+def test_no_line_of_code_is_wider_than_a_page(page: Path) -> None:
+    assert [line for block in blocks_of(page) for line in block.code.splitlines() if len(line) > 100] == []
+
+
 def _cluster_blocks() -> list[tuple[Path, Block]]:
     return [(page, block) for page in all_pages() for block in blocks_of(page) if block.language == "py"]
 
