@@ -83,7 +83,7 @@ def drop(
         LockedError: Where another process changes it.
         WriteError: Where the operating system refuses.
 
-    Example:
+    Examples:
         >>> kseq.drop("flowers", ids=[3, 17])
         >>> kseq.drop("flowers", where={"label": "rose", "height": lambda values: values > 0.5})
         >>> kseq.drop("flowers", where=["label=rose", "height>0.5"])

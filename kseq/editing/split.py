@@ -153,7 +153,7 @@ def split(
         LockedError: Where another process changes it.
         WriteError: Where the operating system refuses.
 
-    Example:
+    Examples:
         >>> kseq.split("flowers", val=0.2, test=0.1, seed=3)
         >>> kseq.split("flowers", folds=5)
     """
