@@ -14,7 +14,7 @@ import numpy as np
 
 from kseq.arguments import absolute, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, adapt_source
-from kseq.editing.columns import FieldArrays, concatenate_column, has_column
+from kseq.editing.columns import FieldArrays, concatenate_column, has_column, make_column
 from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.packing.build_shard import ShardTask
@@ -294,34 +294,33 @@ def _fields(index: Index, fields: Sequence[Field], result: PackResult, with_clas
         result: The new samples.
         with_classes: Fields of the same names, which have the new classes.
     """
-    new_fields = {each.name: each for each in result.fields}
-    classes = {each.name: each.class_names for each in with_classes}
+    new_fields = {new_field.name: new_field for new_field in result.fields}
+    class_names = {new_field.name: new_field.class_names for new_field in with_classes}
     source = result.plan.source.root
-    merged = (common_field(each, new_fields[each.name], index.path, source) if each.is_pixels else each for each in fields)
-    return tuple(replace(each, class_names=classes.get(each.name, each.class_names)) for each in merged)
+
+    def merge(old_field: Field) -> Field:
+        merged = old_field
+        if old_field.is_pixels:
+            merged = common_field(old_field, new_fields[old_field.name], index.path, source)
+        return replace(merged, class_names=class_names.get(merged.name, merged.class_names))
+
+    return tuple(map(merge, fields))
 
 
 def _columns(index: Index, adapted: AdaptedSource, shards: _NewShards, result: PackResult) -> dict[str, np.ndarray]:
     """The columns of the index with the values of the new samples, from the new shards or from the source."""
     columns: dict[str, np.ndarray] = {}
-    for each in adapted.fields:
-        if has_column(index, each):
-            old = FieldArrays(index.path, index.columns.__getitem__)
-            if each.name in adapted.beside:
-                arrays = _column_arrays(each, adapted.values(each, result.packed))
-                new = [FieldArrays(result.plan.source.root, arrays.__getitem__)]
-            else:
-                new = [FieldArrays(reader.path, reader.array) for reader in shards.open_all()]
-            columns |= concatenate_column(each, [old, *new])
+    for adapted_field in adapted.fields:
+        if not has_column(index, adapted_field):
+            continue
+        old = FieldArrays(index.path, index.columns.__getitem__)
+        if adapted_field.name in adapted.beside:
+            arrays = make_column(adapted_field, adapted.values(adapted_field, result.packed))
+            new = [FieldArrays(result.plan.source.root, arrays.__getitem__)]
+        else:
+            new = [FieldArrays(reader.path, reader.array) for reader in shards.open_all()]
+        columns |= concatenate_column(adapted_field, [old, *new])
     return columns
-
-
-def _column_arrays(field: Field, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """The values of some samples as the arrays of a column."""
-    if not field.is_ragged:
-        return {field.name: np.stack(values)}
-    offsets = np.cumsum([0, *map(len, values)]).astype("<u8")
-    return {f"{field.name}/values": np.concatenate(values), f"{field.name}/offsets": offsets}
 
 
 def _count_known(index: Index, shards: _NewShards) -> int:

@@ -23,6 +23,7 @@ __all__ = [
     "concatenate_column",
     "empty_column",
     "has_column",
+    "make_column",
     "read_column",
     "replace_values",
     "select_values",
@@ -58,6 +59,14 @@ def empty_column(field: Field, num_samples: int) -> ColumnArrays:
     if not field.is_ragged:
         return {field.name: np.zeros((num_samples, *shape), field.dtype)}
     return {f"{field.name}/values": np.empty(shape, field.dtype), f"{field.name}/offsets": np.zeros(num_samples + 1, "<u8")}
+
+
+def make_column(field: Field, values: Sequence[np.ndarray]) -> ColumnArrays:
+    """A column of the values of some samples, at least one."""
+    if not field.is_ragged:
+        return {field.name: np.stack(values)}
+    offsets = np.cumsum([0, *map(len, values)]).astype("<u8")
+    return {f"{field.name}/values": np.concatenate(values), f"{field.name}/offsets": offsets}
 
 
 def read_column(index: Index, field: Field) -> ColumnArrays:

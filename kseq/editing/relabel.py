@@ -92,23 +92,23 @@ def relabel(
     """
     with begin_transaction(dataset) as change:
         index = change.index
-        found = class_field(index, field)
+        labels_field = class_field(index, field)
         samples, cells = read_cells(index, file, column, (field, *(USUAL["label"] if field == "label" else ())))
-        names = found.handler.class_names(index.class_names)
+        names = labels_field.handler.class_names(index.class_names)
         classes = ClassLookup(names, add=add_classes)
-        values = _parse_labels(found, classes, samples, cells)
-        old_column = read_column(index, found)
-        old_values = select_values(old_column, found, samples.ids)
-        _check_counts(found, samples, old_values, values)
+        values = _parse_labels(labels_field, classes, samples, cells)
+        old_column = read_column(index, labels_field)
+        old_values = select_values(old_column, labels_field, samples.ids)
+        _check_counts(labels_field, samples, old_values, values)
         pairs = zip(old_values, values, strict=True)
         changed = [number for number, (old, new) in enumerate(pairs) if not np.array_equal(old, new)]
         added = tuple(classes.names[len(names) :])
         if changed:
-            new_column = replace_values(old_column, found, samples.ids[changed], [values[number] for number in changed])
+            new_column = replace_values(old_column, labels_field, samples.ids[changed], [values[number] for number in changed])
             change.publish(
                 _describe(field, len(changed), added, samples.path),
                 columns={**without_field(dict(index.columns), field), **new_column},
-                **(with_class_names(index, found, classes.names) if added else {}),
+                **(with_class_names(index, labels_field, classes.names) if added else {}),
             )
         label_changes = _count_changes(classes, [(old_values[number], values[number]) for number in changed])
         return RelabelReport(change.folder, field, added, len(samples.ids), len(changed), label_changes)

@@ -49,8 +49,8 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
         WriteError: If the operating system refuses to write; the dataset is then as it was.
     """
     with begin_transaction(dataset) as change:
-        found = class_field(change.index, field)
-        names = found.handler.class_names(change.index.class_names)
+        labels_field = class_field(change.index, field)
+        names = labels_field.handler.class_names(change.index.class_names)
         if old not in names:
             raise ArgumentError(f"{change.folder}: {field}: {no_such_class(old, names)}")
         if new in names:
@@ -64,5 +64,5 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
         number = names.index(old)
         renamed = (*names[:number], new, *names[number + 1 :])
         description = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
-        change.publish(description, **with_class_names(change.index, found, renamed))
+        change.publish(description, **with_class_names(change.index, labels_field, renamed))
         return RenameClassReport(change.folder, field, renamed, number)

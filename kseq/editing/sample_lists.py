@@ -117,16 +117,16 @@ def read_cells(
     samples = read_sample_list(index, path, None if column is None else [column], once=True)
     if column is not None:
         return samples, samples.columns[column]
-    found = next((name for name in usual if name in samples.columns), None)
-    if found is None and len(samples.columns) == 1:
-        found = next(iter(samples.columns))
-    if found is None:
+    column = next((name for name in usual if name in samples.columns), None)
+    if column is None and len(samples.columns) == 1:
+        column = next(iter(samples.columns))
+    if column is None:
         others = ", ".join(samples.columns) or "none beside that of the samples"
         raise SourceError(
             f"{samples.path}: which column has the values? No column is called {usual[0]}, there is {others}: name it by "
             f"{spelled('column')}"
         )
-    return samples, samples.columns[found]
+    return samples, samples.columns[column]
 
 
 def _check_ids(index: Index, names: SampleNames) -> list[int | None]:
@@ -183,11 +183,11 @@ def _source_bytes(cell: Any) -> bytes:
 
 def _ids_by_source(index: Index, sources: Collection[bytes]) -> dict[bytes, list[int]]:
     """The ids of all samples that came from some sources, by source."""
-    found: dict[bytes, list[int]] = {}
+    ids_by_source: dict[bytes, list[int]] = {}
     for sample_id, source in enumerate(ShardCache((index,)).each("source/bytes", "source/offsets")):
         if source in sources:
-            found.setdefault(source, []).append(sample_id)
-    return found
+            ids_by_source.setdefault(source, []).append(sample_id)
+    return ids_by_source
 
 
 def _first_source(index: Index) -> str:
