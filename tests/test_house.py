@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 import types
@@ -92,3 +94,17 @@ def test_every_type_in_a_public_signature_or_report_is_public(name: str) -> None
         for argument, hint in typing.get_type_hints(thing, localns=classes_of_kseq()).items():
             private = [each for each in types_of(hint) if each not in public and not argument.startswith("_")]
             assert not private, f"{thing.__qualname__}: {argument} is {private}"
+
+
+@pytest.mark.parametrize("name", [name for name in kseq.__all__ if name.endswith("Report")])
+def test_reports_have_one_form(name: str) -> None:
+    report = getattr(kseq, name)
+    fields = {field.name: field for field in dataclasses.fields(report)}
+    assert report.__dataclass_params__.frozen
+    assert next(iter(fields)) == "path"
+    documented = re.findall(r"^ {4}(\w+): ", inspect.getdoc(report) or "", re.MULTILINE)
+    assert documented == list(fields)
+    long = {name for name, field in fields.items() if name == "class_names" or field.type.startswith("list[")}
+    assert not any(fields[name].repr for name in long)
+    # Numbers are called by what they count.
+    assert all(name.startswith("num_") or name == "class_number" for name, field in fields.items() if field.type == "int")
