@@ -15,7 +15,6 @@ import kseq
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
 
-
 # How long an example takes says more of what else the machine does than of kseq; pytest-timeout ends what hangs.
 settings.register_profile("kseq", deadline=None)
 settings.load_profile("kseq")
