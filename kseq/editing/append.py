@@ -14,8 +14,8 @@ import numpy as np
 
 from kseq.arguments import absolute, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, adapt_source
-from kseq.editing.columns import Piece, joined
-from kseq.editing.transaction import Transaction, begin_transaction, sweep
+from kseq.editing.columns import FieldArrays, concatenate_column, has_column, make_column
+from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.packing.build_shard import ShardTask
 from kseq.packing.open_source import check_target_path, open_or_spool
@@ -30,7 +30,6 @@ from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
-from kseq.storage.index_schema import column_schema
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.shard_reader import ShardReader
@@ -149,7 +148,7 @@ def append(
         source, root = absolute(source), absolute(root)
     fractions = {"val": val, "test": test}
     with ExitStack() as stack:
-        change = stack.enter_context(begin_transaction(check_target_path(source, dataset), sweeps=not resume))
+        change = stack.enter_context(begin_transaction(check_target_path(source, dataset), keep_leftovers=resume))
         index = change.index
         index.check_digest()
         opened_source = stack.enter_context(
@@ -186,7 +185,7 @@ class _NewShards:
 
     def __init__(self, change: Transaction, plan: Plan) -> None:
         self._index = change.index
-        self.first = change.next_number()
+        self.first = change.next_shard_number()
         run = f"append {plan.dataset_id} {change.index.digest} {source_stamp(plan.source).hex()}"
         self.plan = replace(plan, dataset_id=Digest(run.encode()).hexdigest())
 
@@ -281,7 +280,7 @@ def _read_result(index: Index, shards: _NewShards, description: str, *, again: b
             )
     except (ArgumentError, SourceError):
         # Nothing is left that could be resumed.
-        sweep(index.path)
+        remove_leftovers(index.path)
         raise
     return result, num_known
 
@@ -295,34 +294,33 @@ def _fields(index: Index, fields: Sequence[Field], result: PackResult, with_clas
         result: The new samples.
         with_classes: Fields of the same names, which have the new classes.
     """
-    new_fields = {each.name: each for each in result.fields}
-    classes = {each.name: each.class_names for each in with_classes}
+    new_fields = {new_field.name: new_field for new_field in result.fields}
+    class_names = {new_field.name: new_field.class_names for new_field in with_classes}
     source = result.plan.source.root
-    merged = (common_field(each, new_fields[each.name], index.path, source) if each.is_pixels else each for each in fields)
-    return tuple(replace(each, class_names=classes.get(each.name, each.class_names)) for each in merged)
+
+    def merge(old_field: Field) -> Field:
+        merged = old_field
+        if old_field.is_pixels:
+            merged = common_field(old_field, new_fields[old_field.name], index.path, source)
+        return replace(merged, class_names=class_names.get(merged.name, merged.class_names))
+
+    return tuple(map(merge, fields))
 
 
 def _columns(index: Index, adapted: AdaptedSource, shards: _NewShards, result: PackResult) -> dict[str, np.ndarray]:
     """The columns of the index with the values of the new samples, from the new shards or from the source."""
     columns: dict[str, np.ndarray] = {}
-    for each in adapted.fields:
-        if any(name in index.columns for name in column_schema(each, index.num_samples)):
-            old = Piece(index.path, index.columns.__getitem__)
-            if each.name in adapted.beside:
-                arrays = _column_arrays(each, adapted.values(each, result.packed))
-                new = [Piece(result.plan.source.root, arrays.__getitem__)]
-            else:
-                new = [Piece(reader.path, reader.array) for reader in shards.open_all()]
-            columns |= joined(each, [old, *new])
+    for adapted_field in adapted.fields:
+        if not has_column(index, adapted_field):
+            continue
+        old = FieldArrays(index.path, index.columns.__getitem__)
+        if adapted_field.name in adapted.beside:
+            arrays = make_column(adapted_field, adapted.values(adapted_field, result.packed))
+            new = [FieldArrays(result.plan.source.root, arrays.__getitem__)]
+        else:
+            new = [FieldArrays(reader.path, reader.array) for reader in shards.open_all()]
+        columns |= concatenate_column(adapted_field, [old, *new])
     return columns
-
-
-def _column_arrays(field: Field, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """The values of some samples as the arrays of a column."""
-    if not field.is_ragged:
-        return {field.name: np.stack(values)}
-    offsets = np.cumsum([0, *map(len, values)]).astype("<u8")
-    return {f"{field.name}/values": np.concatenate(values), f"{field.name}/offsets": offsets}
 
 
 def _count_known(index: Index, shards: _NewShards) -> int:

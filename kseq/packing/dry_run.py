@@ -23,7 +23,7 @@ def predict_report(plan: Plan, num_resumed: int) -> PackReport:
         num_resumed: How many of its shards an earlier run has built.
 
     Raises:
-        SourceError: If all files are refused already.
+        SourceError: If all files are rejected already.
     """
     images = plan.source.images
     reasons = [_reason_to_reject(plan.source, image) for image in images]

@@ -99,10 +99,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("option", "value", "text"),
     [
-        ("--num-images", -3, "--num-images=-3: allowed is 1 or more"),
-        ("--rounds", 0, "--rounds=0: allowed is 1 or more"),
-        ("--batch-size", 0, "--batch-size=0: allowed is 1 or more"),
-        ("--workers", 0, "--workers=0: allowed is 1 or more"),
+        ("--num-images", -3, "--num-images -3: allowed is 1 or more"),
+        ("--rounds", 0, "--rounds 0: allowed is 1 or more"),
+        ("--batch-size", 0, "--batch-size 0: allowed is 1 or more"),
+        ("--workers", 0, "--workers 0: allowed is 1 or more"),
         ("--images", "no-such", "/no-such: is not there, expected is a folder of images"),
         ("--images", "empty", "/empty: holds no class folder, expected is "),
         ("--images", "bench/sources", "/bench/sources: lies in the folder to work in, "),

@@ -9,7 +9,7 @@ import kseq
 
 from ..console.class_counts import count, format_change
 from ..console.dask_cluster import dask_executor
-from ..console.options import add_share_options, add_source_options, add_worker_options, columns, run_arguments
+from ..console.options import add_share_options, add_source_options, add_worker_options, make_columns, run_arguments
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
 from ..console.text import format_bytes, format_count, printable
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         report = kseq.append(
             arguments.dataset,
             arguments.source,
-            columns=columns(arguments),
+            columns=make_columns(arguments),
             executor=executor,
             again=arguments.again,
             resume=arguments.resume,

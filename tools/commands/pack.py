@@ -14,8 +14,8 @@ from ..console.options import (
     add_share_options,
     add_source_options,
     add_worker_options,
-    columns,
-    image_settings,
+    make_columns,
+    make_image_settings,
     run_arguments,
 )
 from ..console.progress import Progress
@@ -88,8 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         report = kseq.pack(
             arguments.source,
             arguments.dataset,
-            columns=columns(arguments),
-            images=image_settings(arguments),
+            columns=make_columns(arguments),
+            images=make_image_settings(arguments),
             class_names=arguments.class_names,
             executor=executor,
             overwrite=arguments.overwrite,
