@@ -103,8 +103,8 @@ def _cut_slices(
     boxes: np.ndarray,
     size: tuple[int, int],
 ) -> Callable[[int], np.ndarray]:
-    rows, rectangles = list(samples), Rectangle(*boxes.T).each()
-    return lambda number: recolor(rectangles[number].of(_stored_pixels(field, spec, *rows[number])), spec.color_mode)
+    rows, rectangles = list(samples), Rectangle(*boxes.T).to_list()
+    return lambda number: recolor(rectangles[number].crop(_stored_pixels(field, spec, *rows[number])), spec.color_mode)
 
 
 def _stored_pixels(field: Field, spec: ImageSpec, reader: ShardReader, row: int) -> np.ndarray:

@@ -149,7 +149,7 @@ class Transforms:
                 assert sizes is not None
                 # A crop that comes first was made at decoding.
                 if number:
-                    boxes = Rectangle(*self._cut(step, sizes).T).each()
+                    boxes = Rectangle(*self._cut(step, sizes).T).to_list()
                     chain.add(functools.partial(_cut_pixels, step.size, spec.interpolation), boxes)
                 sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
             if step.overrides(method):
@@ -171,7 +171,7 @@ class Transforms:
         for step in self._steps:
             if step.size is not None:
                 target = Rectangle(0, 0, *step.size)
-                chain.add(_place_boxes, [Placement(box, target) for box in Rectangle(*self._cut(step, sizes).T).each()])
+                chain.add(_place_boxes, [Placement(box, target) for box in Rectangle(*self._cut(step, sizes).T).to_list()])
                 sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
             if step.overrides("apply_to_points") or step.overrides("apply_to_boxes"):
                 moves = list(zip(self._parameters_of(step), sizes.tolist(), strict=True))
@@ -236,7 +236,7 @@ class Chain:
 
 def _cut_pixels(size: tuple[int, int], interpolation: str, pixels: np.ndarray, box: Rectangle) -> np.ndarray:
     out = np.empty((*size, pixels.shape[2]), np.uint8)
-    resize(box.of(pixels), out, interpolation)
+    resize(box.crop(pixels), out, interpolation)
     return out
 
 

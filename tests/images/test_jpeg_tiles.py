@@ -129,7 +129,7 @@ def test_a_part_that_is_not_shrunk_is_a_slice_of_the_plain_decode(height: int, w
     encoded = encode_jpeg(photo(height, height, width), 90)
     box = data.draw(boxes(height, width))
     found = decode_box(encoded, "rgb", 1, (height, width), find_tiles(encoded), box, (90, 90))
-    np.testing.assert_array_equal(found, box.of(simplejpeg.decode_jpeg(encoded)), strict=True)
+    np.testing.assert_array_equal(found, box.crop(simplejpeg.decode_jpeg(encoded)), strict=True)
 
 
 @pytest.mark.parametrize("shrink", [2, 4, 8])
@@ -139,7 +139,7 @@ def test_a_box_twice_the_target_is_decoded_at_half_the_size(shrink: int) -> None
     found = decode_box(encoded, "rgb", 1, (200, 304), find_tiles(encoded), box, (120 // shrink, 160 // shrink))
     small = simplejpeg.decode_jpeg(encoded, min_height=200 // shrink, min_width=304 // shrink)
     assert small.shape == (200 // shrink, 304 // shrink, 3)
-    np.testing.assert_array_equal(found, box.shrunk(shrink, 200, 304).of(small), strict=True)
+    np.testing.assert_array_equal(found, box.shrink(shrink, 200, 304).crop(small), strict=True)
     assert found.shape == (120 // shrink, 160 // shrink, 3)
 
 
@@ -196,7 +196,7 @@ def test_finds_the_tiles_of_an_image_with_stray_bytes_behind_it() -> None:
 def test_a_cut_is_a_jpeg_of_fewer_bytes_that_pillow_opens() -> None:
     data = encode_jpeg(photo(5, 200, 320), 90)
     cuts = cuts_of(data, find_tiles(data), 200, 320, Rectangle(50, 100, 30, 40))
-    assert cuts.covered.each() == [Rectangle(48, 96, 48, 64)]
+    assert cuts.covered.to_list() == [Rectangle(48, 96, 48, 64)]
     cut = cuts.cut(0).tobytes()
     assert len(cut) < len(data) / 4
     with Image.open(io.BytesIO(cut)) as image:

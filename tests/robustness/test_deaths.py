@@ -128,7 +128,7 @@ def test_processes_that_die_before_they_begin_are_an_error_after_three(
     no_worker_lives: None, photos: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        WorkerDiedError, match=r"3 worker processes in a row ended before they could begin \(killed by signal 6\)"
+        WorkerDiedError, match=r"3 worker processes in a row ended before they took a task \(killed by signal 6\)"
     ):
         kseq.pack(photos, tmp_path / "packed", workers=1)
 
