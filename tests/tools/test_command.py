@@ -74,7 +74,7 @@ def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixtur
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for name in options_of(command):
-        option = {"targets": "target", "lists": "from-list"}.get(name, name.replace("_", "-"))
+        option = {"targets": "target", "kinds": "kind", "lists": "from-list"}.get(name, name.replace("_", "-"))
         assert f"--{option}" in printed or name.upper() in printed or f"--no-{name}" in printed
 
 
