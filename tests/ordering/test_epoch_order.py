@@ -41,7 +41,6 @@ def test_permute_stays_in_range_at_a_billion() -> None:
     assert found.max() < 10**9
 
 
-@settings(deadline=None)
 @given(
     num_samples=st.integers(1, 400),
     batch_size=st.integers(1, 50),
@@ -74,7 +73,6 @@ def test_the_batches_of_all_ranks_hold_every_sample_once(
 
 
 @given(batch_size=st.integers(1, 20), world_size=st.integers(1, 4), seed=st.integers(0, 99), epoch=st.integers(0, 9))
-@settings(deadline=None)
 def test_the_shares_of_the_ranks_are_the_batch_of_one(batch_size: int, world_size: int, seed: int, epoch: int) -> None:
     size = batch_size * world_size * 3
     one = Order(size, batch_size * world_size, True, seed)
@@ -132,7 +130,7 @@ def test_large_orders_are_uniform_over_places_and_over_neighbours(size: int, key
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     num_samples=st.integers(1, 300),
     batch_size=st.integers(1, 40),
@@ -166,7 +164,7 @@ def asked_by(order: Order, epoch: int, numbers: Iterable[int]) -> list[np.ndarra
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     num_samples=st.integers(1, 300),
     batch_size=st.integers(1, 40),
