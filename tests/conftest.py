@@ -20,6 +20,10 @@ from tests.helpers.processes import RunPython
 settings.register_profile("kseq", deadline=None)
 settings.load_profile("kseq")
 
+# How long an example takes says more of what else the machine does than of kseq; pytest-timeout ends what hangs.
+settings.register_profile("kseq", deadline=None)
+settings.load_profile("kseq")
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """How many processes run the tests: one for each core for a whole folder, none besides this one for single files."""

@@ -47,7 +47,7 @@ class Augmentation:
             decoded. Use it for changes of single pixels, such as brightness. For flips, it means that the box is drawn in the
             image as it is stored.
 
-    Example:
+    Examples:
         >>> class RandomRotation(kseq.Augmentation):
         ...     num_draws = 1
         ...

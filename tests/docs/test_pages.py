@@ -22,6 +22,16 @@ accuracy, losses = history.history["val_accuracy"], history.history["loss"]
 assert losses[-1] < 0.5 * losses[0], losses
 assert accuracy[-1] > 2 / len(train.class_names), accuracy
 """,
+    "docs/tutorials/segment.md": """
+assert history.history["val_overlap"][-1] > 0.8, history.history
+""",
+    "docs/tutorials/detect.md": """
+assert hits > 0.6 * total, (hits, total)
+""",
+    "docs/tutorials/several-inputs.md": """
+assert history.history["val_material_accuracy"][-1] > 0.9, history.history
+assert history.history["val_height_mae"][-1] < 0.12, history.history
+""",
 }
 
 _WITH_CODE = [page for page in all_pages() if any(block.language in ("python", "console") for block in blocks_of(page))]
@@ -49,6 +59,11 @@ def test_the_code_of_a_page_runs(
 def test_every_block_of_a_page_is_of_a_known_language(page: Path) -> None:
     known = {"python", "py", "console", "text", "csv", "json", "yaml"}
     assert {block.language for block in blocks_of(page)} <= known
+
+
+@pytest.mark.parametrize("page", all_pages(), ids=page_name)
+def test_no_line_of_code_is_wider_than_a_page(page: Path) -> None:
+    assert [line for block in blocks_of(page) for line in block.code.splitlines() if len(line) > 100] == []
 
 
 def _cluster_blocks() -> list[tuple[Path, Block]]:

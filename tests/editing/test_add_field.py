@@ -166,7 +166,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     ("name", "cells", "options", "message"),
     [
         ("Height", ["1"], {}, "field name 'Height': allowed are lower-case letters"),
-        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq.pack(...) alone: take another name"),
+        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq.pack"),
         ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is multi_label, numbers, text, sample_weight or None"),
         ("label", ["1"], {"kind": "text"}, "kind='text': allowed is None for the label"),
         ("height", ["1"], {"class_names": ["a"]}, "class_names= goes with the field 'label', found 'height'"),
