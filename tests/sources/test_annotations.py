@@ -187,7 +187,7 @@ def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, te
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"columns": kseq.Columns(label="kind")}, ArgumentError, "columns go with a table"),
+        ({"columns": kseq.Columns(label="kind")}, ArgumentError, "go with a table"),
         ({"root": "photos"}, ArgumentError, "goes with csv, jsonl, parquet, coco, found yolo"),
         ({"source_format": "coco"}, SourceError, "is not a file, expected is one (coco)"),
     ],
