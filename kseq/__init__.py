@@ -18,9 +18,9 @@ from kseq.editing.merge import MergeReport, merge
 from kseq.editing.relabel import LabelChange, RelabelReport, relabel
 from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
-from kseq.editing.transaction import UndoReport, undo
+from kseq.editing.undo import UndoReport, undo
 from kseq.errors import KseqError
-from kseq.exporting.export import ExportReport, export
+from kseq.exporting.export import EXPORT_FORMATS, ExportReport, export
 from kseq.packing.pack import pack
 from kseq.packing.pack_report import PackReport
 from kseq.packing.settings import ImageSettings
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "EXPORT_FORMATS",
     "SOURCE_FORMATS",
     "AddFieldReport",
     "AppendReport",

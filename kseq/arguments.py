@@ -47,9 +47,10 @@ class PythonSpelling:
     def argument(self, name: str, *value: Any, **attributes: Any) -> str:
         if attributes:
             return f"{name}={_OBJECTS[name]}({', '.join(f'{each}={value!r}' for each, value in attributes.items())})"
-        owner, _, attribute = name.rpartition(".")
-        text = f"{attribute}={value[0]!r}" if value else f"{attribute}="
-        return f"{_OBJECTS[owner]}({text})" if owner else text
+        owner, _, attribute = name.partition(".")
+        if owner in _OBJECTS and attribute:
+            return f"{_OBJECTS[owner]}({self.argument(attribute, *value)})"
+        return f"{name}={value[0]!r}" if value else f"{name}="
 
     def call(self, function: str, *values: Any, **arguments: Any) -> str:
         given = [repr(value) for value in values] or ["..."]

@@ -9,10 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import kseq
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
+
+# How long an example takes says more of what else the machine does than of kseq; pytest-timeout ends what hangs.
+settings.register_profile("kseq", deadline=None)
+settings.load_profile("kseq")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

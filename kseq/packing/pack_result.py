@@ -93,11 +93,11 @@ def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
 def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
     """The numbers of the images that a shard holds.
 
-    Images are told by their paths. If several have the same path, all but one of them were refused by the source.
+    Images are told by their paths. If several have the same path, all but one of them were rejected by the source.
     """
     images = plan.shard_images(number)
-    refused = {(image.path, image.rejection) for image in images}
-    failed = {rejected.path for rejected in left_out if (rejected.path, rejected.reason) not in refused}
+    rejected_earlier = {(image.path, image.rejection) for image in images}
+    failed = {rejected.path for rejected in left_out if (rejected.path, rejected.reason) not in rejected_earlier}
     start = plan.shard_starts[number]
     return [start + i for i, image in enumerate(images) if image.rejection is None and image.path not in failed]
 

@@ -148,7 +148,7 @@ def _find_units(source: Source, splits: list[str]) -> tuple[list[int], list[int]
 
     Returns:
         The number of the first image of each unit, whose class counts for the whole unit; and the unit of each image, -1 for
-        an image that is in another split or was refused.
+        an image that is in another split or was rejected.
 
     Raises:
         SourceError: If a group lies in two splits.

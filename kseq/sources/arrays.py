@@ -35,7 +35,7 @@ from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import SPLITS, Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
-from kseq.sources.column_roles import Columns
+from kseq.sources.column_roles import Columns, find_columns, has_targets, pixel_columns, used_columns, value_columns
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.text import decode_name
 
@@ -84,15 +84,15 @@ class ArraysSource(Source):
         counts = [_check_lengths(path, split_columns, arrays) for _, split_columns in by_split]
         label_names = [split_columns.label for _, split_columns in by_split if split_columns.label]
         labels, class_names = _read_labels(path, label_names, arrays, class_names)
-        found = by_split[0][1]
+        first_columns = by_split[0][1]
         samples: list[FoundSample] = []
         cells: dict[str, list[Any]] = {}
         for (split, split_columns), count in zip(by_split, counts, strict=True):
-            for name, first_name in dict(zip(split_columns.others, found.others, strict=True)).items():
+            for name, first_name in dict(zip(value_columns(split_columns), value_columns(first_columns), strict=True)).items():
                 cells.setdefault(first_name, []).extend(labels[name] if name in labels else _cells(arrays[name]))
             samples += _found_samples(split_columns, arrays, count, split)
-        assembled = assemble_samples(path, found, cells, samples, class_names)
-        images = dict.fromkeys(name for _, split_columns in by_split for name in split_columns.pixels)
+        assembled = assemble_samples(path, first_columns, cells, samples, class_names)
+        images = dict.fromkeys(name for _, split_columns in by_split for name in pixel_columns(split_columns))
         image_arrays = tuple((name, arrays[name]) for name in images)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, image_arrays)
 
@@ -144,9 +144,9 @@ def _choose_columns(path: str, columns: Columns, arrays: Mapping[str, StoredArra
     if suffix.lower() == ".npy" and not columns.image and not by_split:
         columns = replace(columns, image=(stem,))
     if not by_split:
-        yield None, columns.find(path, names, _USUAL)
+        yield None, find_columns(columns, path, names, _USUAL)
         return
-    if columns.label or columns.has_targets or columns.split or columns.group or columns.sample_weight:
+    if columns.label or has_targets(columns) or columns.split or columns.group or columns.sample_weight:
         raise SourceError(
             f"{path}: has an array for each split ({', '.join(by_split)}): which samples other columns belong to is not clear, "
             f"give {spelled('columns.image')}"
@@ -162,13 +162,13 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
         SourceError: If one of the two arrays is missing.
     """
     pairs = [(SPLITS[word], image.format(word), label.format(word)) for word in SPLITS for image, label in _BY_SPLIT]
-    found: dict[str, tuple[str, str | None]] = {}
+    image_arrays: dict[str, tuple[str, str | None]] = {}
     for split, image, label in pairs:
         if image in names and (label in names or not with_labels):
-            found.setdefault(image, (split, label if with_labels else None))
-    used_labels = {label for _, label in found.values()}
+            image_arrays.setdefault(image, (split, label if with_labels else None))
+    used_labels = {label for _, label in image_arrays.values()}
     for _, image, label in pairs:
-        if image in names and image not in found:
+        if image in names and image not in image_arrays:
             raise SourceError(
                 f"{path}: has {image} and no {label} beside it ({spelled('columns.label', '')} packs images without labels)"
             )
@@ -177,16 +177,16 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
                 f"{path}: has {label} and no {image} beside it ({spelled('columns.image')} and {spelled('columns.label')} "
                 "say which to pack)"
             )
-    return found
+    return image_arrays
 
 
 def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray]) -> int:
     """The number of samples: the length of every array that is used. Images that are read in place are read once."""
-    for name in columns.pixels:
+    for name in pixel_columns(columns):
         check_images(path, name, arrays[name].shape, arrays[name].dtype)
         arrays[name].compare_checksum()
     count = arrays[columns.image[0]].shape[0]
-    for _, name in columns.named():
+    for _, name in used_columns(columns):
         array = arrays[name]
         if array.shape[:1] != (count,):
             raise SourceError(
@@ -236,7 +236,7 @@ def _cells(array: StoredArray) -> list[Any]:
 
 
 def _found_samples(columns: Columns, arrays: Mapping[str, StoredArray], count: int, split: str | None) -> Iterator[FoundSample]:
-    row_bytes = sum(int(np.prod(arrays[name].shape[1:])) for name in columns.pixels)
+    row_bytes = sum(int(np.prod(arrays[name].shape[1:])) for name in pixel_columns(columns))
     for row in range(count):
-        locations = tuple((name, row) for name in columns.pixels)
+        locations = tuple((name, row) for name in pixel_columns(columns))
         yield FoundSample(f"{columns.image[0]}/{row}".encode(), locations, row_bytes, split)

@@ -19,7 +19,7 @@ from kseq.sources.cell_types import (
     parse_target,
     sort_class_names,
 )
-from kseq.sources.column_roles import Columns
+from kseq.sources.column_roles import Columns, image_field_names
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
 
@@ -85,7 +85,7 @@ def assemble_samples(
 
     Args:
         path: The source, for messages.
-        columns: The columns, as `Columns.find` found them.
+        columns: The columns, as `find_columns` found them.
         cells: Column to one cell for each sample; columns of images and masks are not needed.
         samples: One for each row.
         class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
@@ -99,7 +99,7 @@ def assemble_samples(
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
     others = list(_other_columns(columns, cells, class_names if columns.label is None else None))
-    first, *image_fields = (replace(IMAGE, name=name) for name in columns.image_fields())
+    first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
     mask_fields = [MASK] if columns.mask is not None else []
     label_fields = [LABEL] if columns.label is not None else []
     if columns.label is None:

@@ -1,4 +1,4 @@
-"""Which columns of a table, or features of a record, are the image, its class, and what else a sample holds."""
+"""Which columns of a table, or features of a record, hold the images, the classes and the other values of samples."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import check_field_name
 
-__all__ = ["USUAL", "Columns"]
+__all__ = [
+    "USUAL",
+    "Columns",
+    "find_columns",
+    "has_targets",
+    "image_field_names",
+    "pixel_columns",
+    "used_columns",
+    "value_columns",
+]
 
-# What columns are called where nothing was said; the first that there is.
+# The usual names of columns; the first that a source has is taken.
 USUAL: Mapping[str, Sequence[str]] = {
     "image": ("image", "path", "file", "filename", "file_name", "filepath", "image_path", "image_file"),
     "label": ("label", "class", "class_name", "category"),
@@ -38,7 +47,7 @@ class Columns:
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
             column, or the names of columns that give their names to the fields.
         kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
-            the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"`, or a kind of your own.
+            the two they are: `"text"`, `"numbers"`, `"multi_label"` or `"sample_weight"`.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. Masks are stored without
             loss and are resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
@@ -110,78 +119,92 @@ class Columns:
         unknown = [name for name, _ in self.kinds if name not in dict(self.targets)]
         if unknown:
             raise ArgumentError(f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets')}")
-        names = [*self.image_fields(), *self.extra_fields()]
-        doubled = [name for name in names if names.count(name) > 1]
-        if doubled:
-            raise ArgumentError(f"two fields would be called {doubled[0]!r}: give each a name of its own")
+        names = [*image_field_names(self), *_value_field_names(self)]
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise ArgumentError(f"two fields would be called {repeated[0]!r}: give each a name of its own")
         for name in names:
             check_field_name(name)
 
-    def image_fields(self) -> list[str]:
-        """What the image fields are called: `image`, or if there are several, like their columns."""
-        if len(self.image) < 2:
-            return ["image"]
-        return [re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") for name in self.image]
 
-    def extra_fields(self) -> list[str]:
-        """What the fields besides images are called."""
-        singles = [kind.name for kind in KINDS.values() if not kind.is_image and self._column_of(kind)]
-        return singles + [name for name, _ in self.targets]
+def image_field_names(columns: Columns) -> list[str]:
+    """The names of the image fields: `image`, or if there are several, the names of the columns in lower case."""
+    if len(columns.image) < 2:
+        return ["image"]
+    return [re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") for name in columns.image]
 
-    def _column_of(self, kind: type[FieldKind]) -> str | None:
-        """The one column of a kind; None where it has none, or where targets or several columns are of the kind."""
-        return None if kind.column is None or kind.is_image else getattr(self, kind.column)
 
-    @property
-    def pixels(self) -> tuple[str, ...]:
-        """The columns of images, and after them that of masks."""
-        return self.image if self.mask is None else (*self.image, self.mask)
+def _value_field_names(columns: Columns) -> list[str]:
+    """The names of the fields besides images."""
+    singles = [kind.name for kind in KINDS.values() if not kind.is_image and _column_of(columns, kind)]
+    return [*singles, *(name for name, _ in columns.targets)]
 
-    @property
-    def others(self) -> list[str]:
-        """The columns that are used besides those, each once."""
-        return list(dict.fromkeys(name for _, name in self.named() if name not in self.pixels))
 
-    @property
-    def has_targets(self) -> bool:
-        """Whether a sample holds something to learn besides a label."""
-        kinds = [kind for kind in KINDS.values() if kind.is_default_target and not kind.is_label]
-        return bool(self.targets) or any(self._column_of(kind) is not None for kind in kinds)
+def _column_of(columns: Columns, kind: type[FieldKind]) -> str | None:
+    """The one column of a kind; None if it has none, or if targets or several columns may be of the kind."""
+    return None if kind.column is None or kind.is_image else getattr(columns, kind.column)
 
-    def find(self, path: str, names: Sequence[str], usual: Mapping[str, Sequence[str]] = USUAL) -> Columns:
-        """The same with the columns that a source has, images and label found where they were left open.
 
-        Args:
-            path: The source, for messages.
-            names: Its columns.
-            usual: What images and labels are usually called there.
+def has_targets(columns: Columns) -> bool:
+    """Whether a sample holds something to learn besides a label."""
+    kinds = [kind for kind in KINDS.values() if kind.is_default_target and not kind.is_label]
+    return bool(columns.targets) or any(_column_of(columns, kind) is not None for kind in kinds)
 
-        Raises:
-            SourceError: Where it lacks one.
-        """
-        image = self.image or self._usual(path, "image", names, usual)
-        label = self.label if self.label is not None else next(iter(self._usual(path, "label", names, usual)), "")
-        found = replace(self, image=image, label=label or None)
-        for role, name in found.named():
-            if names.count(name) != 1:
-                many = f"has {names.count(name)} columns called {name!r}, allowed is one"
-                none = f"has no column {name!r} ({spelled(f'columns.{role}')}), its columns are {', '.join(names)}"
-                raise SourceError(f"{path}: {many if name in names else none}")
-        return found
 
-    def named(self) -> list[tuple[str, str]]:
-        """What a column is, as the attribute that names it, and the column; for each column that is used."""
-        used = [("image", name) for name in self.image] + [("targets", name) for _, name in self.targets]
-        return used + [(role, getattr(self, role)) for role in _SINGLE if getattr(self, role)]
+def used_columns(columns: Columns) -> list[tuple[str, str]]:
+    """The columns that are used, each with the attribute that names it."""
+    used = [("image", name) for name in columns.image] + [("targets", name) for _, name in columns.targets]
+    return used + [(role, getattr(columns, role)) for role in _SINGLE if getattr(columns, role)]
 
-    def _usual(self, path: str, what: str, names: Sequence[str], usual: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-        found = tuple(name for name in usual[what] if name in names)[:1]
-        if not found and (what == "image" or not self.has_targets):
-            raise SourceError(
-                f"{path}: which column is the {what}? No column is called {', '.join(usual[what])}, its columns are "
-                f"{', '.join(names)}: name it by {spelled(f'columns.{what}')}"
-            )
-        return found
+
+def pixel_columns(columns: Columns) -> tuple[str, ...]:
+    """The columns of images, and after them the column of masks."""
+    return columns.image if columns.mask is None else (*columns.image, columns.mask)
+
+
+def value_columns(columns: Columns) -> list[str]:
+    """The columns that are used besides those of images and masks, each once."""
+    return list(dict.fromkeys(name for _, name in used_columns(columns) if name not in pixel_columns(columns)))
+
+
+def find_columns(columns: Columns, path: str, names: Sequence[str], usual: Mapping[str, Sequence[str]] = USUAL) -> Columns:
+    """Find the columns in a source: images and labels by their usual names if they are not named.
+
+    Args:
+        columns: The columns as the caller named them.
+        path: The source, for messages.
+        names: The columns of the source.
+        usual: The usual names of images and labels in such a source.
+
+    Returns:
+        The columns with names for the images; the label is None if there is none.
+
+    Raises:
+        SourceError: If the source lacks a column.
+    """
+    image = columns.image or _find_usual(columns, path, "image", names, usual)
+    label = columns.label if columns.label is not None else next(iter(_find_usual(columns, path, "label", names, usual)), "")
+    found = replace(columns, image=image, label=label or None)
+    for role, name in used_columns(found):
+        if name not in names:
+            argument = spelled(f"columns.{role}")
+            raise SourceError(f"{path}: has no column {name!r} ({argument}), its columns are {', '.join(names)}")
+        if names.count(name) > 1:
+            raise SourceError(f"{path}: has {names.count(name)} columns called {name!r}, allowed is one")
+    return found
+
+
+def _find_usual(
+    columns: Columns, path: str, role: str, names: Sequence[str], usual: Mapping[str, Sequence[str]]
+) -> tuple[str, ...]:
+    """The first column with a usual name; nothing if there is none, and samples hold something to learn besides a label."""
+    found = tuple(name for name in usual[role] if name in names)[:1]
+    if not found and (role == "image" or not has_targets(columns)):
+        raise SourceError(
+            f"{path}: which column is the {role}? No column is called {', '.join(usual[role])}, its columns are "
+            f"{', '.join(names)}: name it by {spelled(f'columns.{role}')}"
+        )
+    return found
 
 
 def _image_columns(image: Any) -> tuple[str, ...]:

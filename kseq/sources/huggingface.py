@@ -28,7 +28,7 @@ from kseq.sources.arrow_files import ArrowFile, arrow_errors, open_arrow_file, r
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
-from kseq.sources.column_roles import USUAL, Columns
+from kseq.sources.column_roles import USUAL, Columns, find_columns, pixel_columns, value_columns
 from kseq.sources.file_reading import read_file
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.source_format import SourceFormat
@@ -78,14 +78,14 @@ class HuggingFaceSource(Source):
             SourceError: If the files cannot be read, or have no images.
         """
         files = _without_stale_files(path, find_files(path, _FILE_NAMES, "Parquet or Arrow files"))
-        columns = columns.find(path, _column_names(path, files), _USUAL)
+        columns = find_columns(columns, path, _column_names(path, files), _USUAL)
         contents = read_files(path, files, lambda number, file: _read(number, file, columns))
         named_classes = _join_class_names(path, contents)
-        cells: dict[str, list[Any]] = {name: [] for name in columns.others}
+        cells: dict[str, list[Any]] = {name: [] for name in value_columns(columns)}
         samples: list[FoundSample] = []
         for file, content in contents:
             if isinstance(content, Rejection):
-                samples.append(FoundSample.of_unreadable_file(file.name, content, len(columns.pixels)))
+                samples.append(FoundSample.of_unreadable_file(file.name, content, len(pixel_columns(columns))))
             else:
                 samples += content.samples
             for name, column in cells.items():
@@ -179,12 +179,12 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
         SourceError: If the file cannot be read, or lacks a column.
     """
     path, opened = file.path, open_arrow_file(file.path)
-    for name in [*columns.pixels, *columns.others]:
+    for name in [*pixel_columns(columns), *value_columns(columns)]:
         if name not in opened.schema.names:
             raise SourceError(f"{path}: has no column {name!r}, its columns are {', '.join(opened.schema.names)}")
-        if name in columns.pixels and not opened.has_encoded_images(name):
+        if name in pixel_columns(columns) and not opened.has_encoded_images(name):
             raise SourceError(f"{path}: column {name!r} is {opened.schema.field(name).type}, expected are images, as bytes")
-    cells: dict[str, list[Any]] = {name: [] for name in columns.others}
+    cells: dict[str, list[Any]] = {name: [] for name in value_columns(columns)}
     try:
         for part in range(len(opened.part_rows) if cells else 0):
             table = opened.read(part, list(cells))
@@ -196,7 +196,7 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
     if class_names is not None and columns.label is not None:
         numbers = range(len(class_names))
         cells[columns.label] = [class_names[cell] if cell in numbers else cell for cell in cells[columns.label]]
-    return _FileContents(cells, list(_found_samples(number, opened, file.name, columns.pixels)), class_names)
+    return _FileContents(cells, list(_found_samples(number, opened, file.name, pixel_columns(columns))), class_names)
 
 
 def _found_samples(number: int, opened: ArrowFile, name: str, pixels: Sequence[str]) -> Iterator[FoundSample]:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import FileSource
-from kseq.sources.column_roles import Columns
+from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns
 from kseq.sources.links import LinkRule
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.text import open_text
@@ -125,10 +125,10 @@ class TableSource(FileSource):
         """
         root = check_root(path, root)
         table = Table.open(path, table_format)
-        found = columns.find(path, table.names)
-        cells = table.read([name for _, name in found.named()])
-        samples = _found_samples(LinkRule(root, follow_links), found, cells)
-        assembled = assemble_samples(path, found, cells, samples, class_names)
+        columns = find_columns(columns, path, table.names)
+        cells = table.read([name for _, name in used_columns(columns)])
+        samples = _found_samples(LinkRule(root, follow_links), columns, cells)
+        assembled = assemble_samples(path, columns, cells, samples, class_names)
         return cls(root, assembled.class_names, assembled.images, assembled.fields)
 
     @classmethod
@@ -146,7 +146,7 @@ class TableSource(FileSource):
 
 
 def _found_samples(links: LinkRule, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[FoundSample]:
-    path_columns = [_paths(cells[name]) for name in columns.pixels]
+    path_columns = [_paths(cells[name]) for name in pixel_columns(columns)]
     are_valid = all(all(paths) and not any(b"\0" in path for path in paths) for paths in path_columns)
     # Several rows may share a mask, but not an image.
     num_images = len(columns.image)

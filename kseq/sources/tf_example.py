@@ -30,7 +30,7 @@ from kseq.images.formats import read_header
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
-from kseq.sources.column_roles import Columns
+from kseq.sources.column_roles import Columns, find_columns, pixel_columns, value_columns
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.text import decode_name
 
@@ -141,19 +141,19 @@ class ExampleSource(Source):
             SourceError: If the files cannot be read, or no record can be packed.
         """
         files = find_files(path, cls.file_names, cls.description)
-        found = cls._find_columns(path, files, columns)
-        asked = found.others
+        columns = cls._find_columns(path, files, columns)
+        pixels, asked = pixel_columns(columns), value_columns(columns)
         rows: list[list[Any]] = []
         samples: list[FoundSample] = []
-        for file, contents in read_files(path, files, lambda number, file: cls._read(number, file, asked, found.pixels)):
+        for file, contents in read_files(path, files, lambda number, file: cls._read(number, file, asked, pixels)):
             if isinstance(contents, Rejection):
                 rows.append([None] * len(asked))
-                samples.append(FoundSample.of_unreadable_file(file.name, contents, len(found.pixels)))
+                samples.append(FoundSample.of_unreadable_file(file.name, contents, len(pixels)))
             else:
                 rows.extend(contents.rows)
                 samples.extend(contents.samples)
         cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
-        assembled = assemble_samples(path, found, cells, samples, class_names)
+        assembled = assemble_samples(path, columns, cells, samples, class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
 
     @classmethod
@@ -170,7 +170,7 @@ class ExampleSource(Source):
                         continue
                     names |= dict.fromkeys(sorted(features))
                     try:
-                        return columns.find(path, list(names), _USUAL)
+                        return find_columns(columns, path, list(names), _USUAL)
                     except SourceError as error:
                         missing = error
             except SourceError as error:

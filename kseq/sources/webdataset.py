@@ -37,7 +37,7 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
-from kseq.sources.column_roles import Columns
+from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns, value_columns
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, decompress_command, find_files, read_files, split_from_name
 from kseq.sources.source_format import SourceFormat
@@ -106,21 +106,21 @@ class WebDatasetSource(Source):
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
         reader = _CellReader([tar.path for tar in tars])
         names = _column_names(all_samples, columns, reader)
-        found = columns.find(path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
-        asked = found.others
+        columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
+        pixels, asked = pixel_columns(columns), value_columns(columns)
         rows: list[list[Any]] = []
         found_samples: list[FoundSample] = []
         for tar, samples in contents:
             if isinstance(samples, Rejection):
                 rows.append([None] * len(asked))
-                found_samples.append(FoundSample.of_unreadable_file(tar.name, samples, len(found.pixels)))
+                found_samples.append(FoundSample.of_unreadable_file(tar.name, samples, len(pixels)))
                 continue
             for sample in samples:
                 row, rejection = _row(reader, sample, asked)
                 rows.append(row)
-                found_samples.append(_found_sample(sample, tar, found.pixels, rejection))
+                found_samples.append(_found_sample(sample, tar, pixels, rejection))
         cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
-        assembled = assemble_samples(path, found, cells, found_samples, class_names)
+        assembled = assemble_samples(path, columns, cells, found_samples, class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(tar.path for tar in tars))
 
     def fetch(self, location: _Location) -> bytes:
@@ -216,10 +216,10 @@ def _column_names(samples: Sequence[_TarSample], columns: Columns, reader: _Cell
     """The names of all columns of the tars."""
     valid = [sample for sample in samples if not sample.rejection]
     names = dict.fromkeys(column for sample in valid for column in sample.files)
-    asked = [name for _, name in columns.named()]
+    asked = [name for _, name in used_columns(columns)]
     if any(name.startswith(_JSON) for name in asked):
         names |= dict.fromkeys(f"{_JSON}{name}" for sample in valid for name in reader.json(sample) or ())
-    for name, prefix in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in columns.pixels)):
+    for name, prefix in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in pixel_columns(columns))):
         if any(_first_image(sample, prefix) for sample in valid):
             names[name] = None
     if valid and all("/" in sample.key for sample in valid):

@@ -71,9 +71,9 @@ def expected() -> list[tuple[int, str]]:
 def test_new_samples_come_after_the_others_packed_as_those_were(packed: Path, more: Path) -> None:
     before, old = read(packed), files(packed)
     report = append(packed, more)
-    assert (report.found, report.packed, report.known, report.new_classes) == (40, 40, 0, ("aa", "d"))
-    assert (report.splits, report.shards) == ({"train": 40}, Index.open(str(packed)).num_shards - 7)
-    assert report.shards > 1
+    assert (report.num_found, report.num_samples, report.num_known, report.new_class_names) == (40, 40, 0, ("aa", "d"))
+    assert (report.splits, report.num_shards) == ({"train": 40}, Index.open(str(packed)).num_shards - 7)
+    assert report.num_shards > 1
     dataset = kseq.ShardDataset(packed)
     assert dataset.class_names == ("a", "b", "c", "aa", "d")
     assert dataset.fields["image"].shape == (4, 4, 3)
@@ -127,7 +127,7 @@ def test_what_cannot_be_packed_is_left_out_and_listed(packed: Path, more: Path, 
         append(packed, folder, on_error="fail")
     assert files(packed)["index.h5"] == before["index.h5"]
     report = append(packed, folder)
-    assert (report.found, report.packed, [each.path for each in report.rejected]) == (41, 40, [b"b/broken.png"])
+    assert (report.num_found, report.num_samples, [each.path for each in report.rejected]) == (41, 40, [b"b/broken.png"])
     assert kseq.ShardDataset(packed).rejected() == report.rejected
     assert sorted(read(packed)[100:]) == expected()
     shutil.rmtree(folder)
@@ -160,9 +160,9 @@ def test_all_samples_a_second_time_are_refused_unless_asked_for(packed: Path, mo
     ):
         append(packed, more)
     assert files(packed) == before
-    assert append(packed, more, again=True).known == 40
+    assert append(packed, more, again=True).num_known == 40
     change(packed, dropped=np.arange(100, 180))
-    assert append(packed, more).known == 0
+    assert append(packed, more).num_known == 0
 
 
 def table(folder: Path, name: str, rows: list[str], head: str) -> Path:
@@ -232,7 +232,7 @@ def test_columns_get_the_values_of_new_samples(packed: Path, tmp_path: Path) -> 
         rows.append(json.dumps(row))
     (tmp_path / "more.jsonl").write_text("\n".join(rows))
     report = append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets={"height": "height", "topics": "topics"}))
-    assert (report.packed, report.new_classes) == (3, ("d",))
+    assert (report.num_samples, report.new_class_names) == (3, ("d",))
     dataset = kseq.ShardDataset(packed)
     assert read(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
     assert dataset.values("height").tolist() == [*range(100), 0, 2, 3]
@@ -394,7 +394,7 @@ def test_an_append_that_is_killed_leaves_the_dataset_as_it_was_and_can_be_resume
         assert len(kseq.ShardDataset(packed)) == 100
         assert kseq.verify(packed).damaged == []
         other = Path(shutil.copytree(packed, tmp_path / f"other{len(resumed)}"))
-        resumed.append(append(other, more, val=0.1, shard_bytes=300, resume=True).resumed)
+        resumed.append(append(other, more, val=0.1, shard_bytes=300, resume=True).num_resumed)
         assert files(other) == files(whole)
     assert any(resumed), resumed
     append(packed, more, val=0.1, shard_bytes=300)
@@ -426,17 +426,17 @@ def test_what_a_killed_append_left_is_of_no_use_to_another(packed: Path, more: P
         shutil.copy(other / name, packed / name)
     left = Path(shutil.copytree(packed, tmp_path / "left"))
     same = Path(shutil.copytree(packed, tmp_path / "same"))
-    assert append(same, more, resume=True).resumed == 2
-    assert append(packed, more, val=0.1, resume=True).resumed == 0
+    assert append(same, more, resume=True).num_resumed == 2
+    assert append(packed, more, val=0.1, resume=True).num_resumed == 0
     assert kseq.verify(packed).damaged == []
     again = Path(shutil.copytree(more, tmp_path / "again" / "more"))
     rewritten = again / "aa" / "00000.png"
     os.utime(rewritten, ns=(0, rewritten.stat().st_mtime_ns + 1))
-    assert append(Path(shutil.copytree(left, tmp_path / "third")), again, resume=True).resumed == 0
+    assert append(Path(shutil.copytree(left, tmp_path / "third")), again, resume=True).num_resumed == 0
     change(left, dropped=np.array([0]))
     assert not (left / "shard-00007.h5").exists()
     shutil.copy(other / "shard-00007.h5", left / "shard-00007.h5")
-    assert append(left, more, resume=True).resumed == 0
+    assert append(left, more, resume=True).num_resumed == 0
     assert kseq.verify(left).damaged == []
 
 

@@ -198,7 +198,7 @@ def test_memory_does_not_grow_with_a_shard(tmp_path: Path, monkeypatch: pytest.M
     images = np.zeros((60, 256, 256, 3), np.uint8)
     kseq.pack((images, np.arange(60)), tmp_path / "packed", images=kseq.ImageSettings("raw", (256, 256)), workers=0)
     drop(tmp_path / "packed", [0, 30])
-    monkeypatch.setattr("kseq.editing.compact._BYTES_AT_ONCE", 1 << 20)
+    monkeypatch.setattr("kseq.editing.shard_rewriting._BYTES_AT_ONCE", 1 << 20)
     tracemalloc.start()
     kseq.compact(tmp_path / "packed")
     peak = tracemalloc.get_traced_memory()[1]

@@ -465,3 +465,25 @@ def test_the_command_says_what_it_wrote(packed_photos: Path, tmp_path: Path, cap
     assert "train   val" not in capsys.readouterr().err
     with io.BytesIO((tmp_path / "tars" / "train-000000.tar").read_bytes()) as file:
         assert file.read(13) == b"000000000.jpg"
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
+def test_fields_come_back_of_their_kind_under_their_names(numbered: Path, tmp_path: Path, kind: str) -> None:
+    """Two texts, labels that no sample has, and lists of whole numbers: their cells alone do not tell what they are."""
+    shutil.copytree(numbered, tmp_path / "packed")
+    rows = [{"id": number, "title": f"[{number}]", "tags": [], "trace": [7] * (number % 3)} for number in range(100)]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = {
+        "text": ("title", "text"),
+        "title": ("title", "text"),
+        "tags": ("tags", "multi_label"),
+        "trace": ("trace", "numbers"),
+    }
+    for name, (column, field_kind) in fields.items():
+        kseq.add_field(tmp_path / "packed", name, tmp_path / "more.jsonl", column=column, kind=field_kind)
+    pack_again(kseq.export(tmp_path / "packed", tmp_path / "out", format=kind, split="val"), tmp_path / "again")
+    before, after = kseq.ShardDataset(tmp_path / "packed", "val"), kseq.ShardDataset(tmp_path / "again", "val")
+    assert {name: after.fields[name] for name in fields} == {name: before.fields[name] for name in fields}
+    for name in fields:
+        for one, other in zip(before.values(name), after.values(name), strict=True):
+            np.testing.assert_array_equal(one, other)

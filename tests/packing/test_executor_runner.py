@@ -123,7 +123,7 @@ def test_an_interrupted_run_ends_soon_and_can_be_resumed(
         assert executor.submit(os.getpid).result(4) > 0
         assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
         assert not (tmp_path / "packed/index.h5").exists()
-        assert kseq.pack(source, tmp_path / "packed", executor=executor, resume=True, **OPTIONS).resumed > 0
+        assert kseq.pack(source, tmp_path / "packed", executor=executor, resume=True, **OPTIONS).num_resumed > 0
     assert files(tmp_path / "packed") == local
 
 

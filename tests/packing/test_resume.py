@@ -91,7 +91,7 @@ def test_a_run_killed_after_some_shards_resumes_to_the_same_bytes(
     process.communicate()
     left = count_shards(tmp_path / "packed")
     assert left >= whole
-    assert resume(source, tmp_path / "packed").resumed == left
+    assert resume(source, tmp_path / "packed").num_resumed == left
     assert files(tmp_path / "packed") == unkilled
 
 
@@ -128,8 +128,8 @@ def test_resume_removes_what_was_half_written(source: Path, unkilled: dict[str, 
 
 
 def test_resume_of_a_whole_dataset_and_of_nothing_is_harmless(source: Path, unkilled: dict[str, bytes], tmp_path: Path) -> None:
-    assert resume(source, tmp_path / "packed").resumed == 0
-    assert resume(source, tmp_path / "packed").resumed == len(unkilled) - 1
+    assert resume(source, tmp_path / "packed").num_resumed == 0
+    assert resume(source, tmp_path / "packed").num_resumed == len(unkilled) - 1
     assert files(tmp_path / "packed") == unkilled
 
 

@@ -144,7 +144,7 @@ def test_a_shard_that_is_never_built_is_an_error_and_what_is_whole_stays(
         pack("packed", "killed", workers=1)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
-    assert pack("packed", "killed", at_most=0, workers=0, resume=True).resumed > 0
+    assert pack("packed", "killed", at_most=0, workers=0, resume=True).num_resumed > 0
 
 
 def test_memory_that_runs_out_in_this_process_is_one_line(pack: Pack) -> None:

@@ -144,7 +144,7 @@ def test_a_disk_that_is_too_small_for_the_spool_of_an_iterable_is_left_empty(dis
         kseq.pack(samples(), disk.path / "packed", workers=0)
     assert not list(disk.path.iterdir())
     disk.resize(1000)
-    assert kseq.pack(samples(), disk.path / "packed", workers=0).packed == 10
+    assert kseq.pack(samples(), disk.path / "packed", workers=0).num_samples == 10
 
 
 @pytest.fixture(scope="module")

@@ -251,7 +251,7 @@ def test_the_limit_of_pixels_holds_in_every_source(tmp_path: Path, make: Callabl
         if make is write_masks and most == 400:
             assert "expected are those of the image" in reasons[0]
             continue
-        assert report.packed == count
+        assert report.num_samples == count
         assert all(each.endswith("has more pixels than the 399 allowed: 20 x 20") for each in reasons)
 
 

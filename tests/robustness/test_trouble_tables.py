@@ -76,8 +76,8 @@ def test_a_row_that_makes_trouble_is_left_out_and_counted(folder: Path, trouble:
     rows = [*good, {"image": FILES[6], "label": 0.0, "age": 1.0} | odd]
     report = kseq.pack(write(folder, rows), folder / "packed", class_names=names, workers=0, **options)
     expected = in_csv if write is write_csv and in_csv else reason
-    assert (report.found, report.packed, report.reasons) == (7, 6, {expected: 1})
-    assert report.empty_classes == ("never",)
+    assert (report.num_found, report.num_samples, report.reasons) == (7, 6, {expected: 1})
+    assert report.empty_class_names == ("never",)
     dataset = kseq.ShardDataset(folder / "packed")
     assert [dataset.source(number) for number in range(6)] == FILES[:6]
     assert [each.kind for each in dataset.rejected()] == [expected]

@@ -47,7 +47,7 @@ def jpegs(folder: Path) -> list[bytes]:
 def pack(source: Path | str, target: Path, **options: Any) -> tuple[int, list[tuple[str, str]]]:
     """How many samples were packed, and what was left out, with the reason."""
     report = kseq.pack(source, target, workers=0, **options)
-    return report.packed, [(os.fsdecode(each.path), each.reason) for each in report.rejected]
+    return report.num_samples, [(os.fsdecode(each.path), each.reason) for each in report.rejected]
 
 
 def refusal(source: Path | str, target: Path, error: type[Exception] = SourceError, **options: Any) -> str:

@@ -122,7 +122,7 @@ def test_of_a_tar_that_is_cut_off_the_whole_samples_are_packed(folder: Path, tmp
         third = tar.getmember("2.jpg")
     source.write_bytes(source.read_bytes()[: third.offset_data + 100])
     report = kseq.pack(source, tmp_path / "packed", workers=0)
-    assert report.packed == 2
+    assert report.num_samples == 2
     assert [(each.path, each.reason) for each in report.rejected] == [(b"x.tar/2", "row 3 the tar is cut off here, or damaged")]
 
 
@@ -162,7 +162,7 @@ def test_damaged_records_are_listed_and_the_others_packed(
     path, starts = records(folder, tmp_path)
     spoil(path, starts)
     report = kseq.pack(path, tmp_path / "packed", workers=0)
-    assert report.packed == packed
+    assert report.num_samples == packed
     assert [each.reason[: len(reason)] for each in report.rejected] == [reason]
 
 

@@ -178,7 +178,7 @@ def test_refused_rows_are_counted_and_listed(tmp_path: Path) -> None:
     rows: list[Row] = [{"image": f"photos/a/{number:05d}.png", "label": "a"} for number in range(4)]
     rows += [{"image": "photos/a/00000.png", "label": "a"}, {"image": "nowhere.png", "label": "a"}, {"image": "x", "label": ""}]
     report = kseq.pack(write_csv(tmp_path / "t", rows), tmp_path / "packed", val=0.5, workers=0)
-    assert (report.found, report.packed) == (7, 4)
+    assert (report.num_found, report.num_samples) == (7, 4)
     assert [(each.path, each.reason) for each in report.rejected] == [
         (b"photos/a/00000.png", "row 5 names an image again: that of row 1"),
         (b"nowhere.png", "cannot be read: No such file or directory"),
@@ -289,7 +289,7 @@ def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_pat
     kseq.pack(table, tmp_path / "packed", **options)
     (tmp_path / "packed/index.h5").unlink()
     (tmp_path / "packed/shard-00003.h5").unlink()
-    assert kseq.pack(table, tmp_path / "packed", resume=True, **options).resumed > 0
+    assert kseq.pack(table, tmp_path / "packed", resume=True, **options).num_resumed > 0
     (tmp_path / "packed/index.h5").unlink()
     write_csv(tmp_path / "t", [*rows[1:], rows[0]])
     with pytest.raises(KseqError, match="was packed from other images or with other settings"):

@@ -73,7 +73,7 @@ def test_photos_may_be_ones_own(tmp_path: Path) -> None:
     assert len({image.tobytes() for image in raw}) == 30
     for table in "JN":
         report = kseq.pack(sources[table], tmp_path / table, workers=0)
-        assert (report.packed, report.found, len(report.class_names)) == (30, 30, 10)
+        assert (report.num_samples, report.num_found, len(report.class_names)) == (30, 30, 10)
 
 
 def test_made_photos_are_about_three_bits_a_pixel(folder: Path, tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 @pytest.mark.parametrize(
     ("option", "value", "text"),
     [
-        ("--num-images", -3, "--num-images=-3: allowed is 1 or more"),
-        ("--rounds", 0, "--rounds=0: allowed is 1 or more"),
-        ("--batch-size", 0, "--batch-size=0: allowed is 1 or more"),
-        ("--workers", 0, "--workers=0: allowed is 1 or more"),
+        ("--num-images", -3, "--num-images -3: allowed is 1 or more"),
+        ("--rounds", 0, "--rounds 0: allowed is 1 or more"),
+        ("--batch-size", 0, "--batch-size 0: allowed is 1 or more"),
+        ("--workers", 0, "--workers 0: allowed is 1 or more"),
         ("--images", "no-such", "/no-such: is not there, expected is a folder of images"),
         ("--images", "empty", "/empty: holds no class folder, expected is "),
         ("--images", "bench/sources", "/bench/sources: lies in the folder to work in, "),

@@ -290,7 +290,7 @@ def test_info_tells_what_a_dataset_holds(numbered: Path, capsys: pytest.CaptureF
 def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(numbered), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["samples"], facts["shards"], facts["class_names"]) == (100, 7, ["a", "b", "c"])
+    assert (facts["num_samples"], facts["num_shards"], facts["class_names"]) == (100, 7, ["a", "b", "c"])
     assert facts["splits"] == {"train": 80, "val": 20}
     assert facts["class_counts"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
     assert facts["digest"] == kseq.ShardDataset(numbered).digest

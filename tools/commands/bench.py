@@ -96,7 +96,7 @@ def _check(arguments: argparse.Namespace) -> Setting:
     Raises:
         ArgumentError, SourceError, WriteError: Where it is not.
     """
-    counts = {name: whole(f"--{name.replace('_', '-')}", getattr(arguments, name), 1) for name in _COUNTS}
+    counts = {name: whole(name, getattr(arguments, name), 1) for name in _COUNTS}
     names = tuple(arguments.contestants) if arguments.contestants else None
     known = list(dict.fromkeys(each.name for each in CONTESTANTS))
     for name in names or ():

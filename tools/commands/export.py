@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 import kseq
-from kseq.exporting.export import EXPORT_FORMATS
 
 from ..console.options import size_in_bytes
 from ..console.progress import Progress
@@ -26,7 +25,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--to",
         dest="format",
-        choices=EXPORT_FORMATS,
+        choices=kseq.EXPORT_FORMATS,
         default="folder",
         help="what to write (default: %(default)s)",
     )

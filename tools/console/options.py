@@ -24,22 +24,22 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         dest="source_format",
         choices=kseq.SOURCE_FORMATS,
         metavar="FORMAT",
-        help=f"what SOURCE is: {', '.join(kseq.SOURCE_FORMATS)} (default: told by what lies there)",
+        help=f"what SOURCE is: {', '.join(kseq.SOURCE_FORMATS)} (default: recognised by its name and content)",
     )
     group.add_argument(
         "--image",
         metavar="COLUMN",
         action="append",
-        help="column, feature or array of the images (default: the usual names); several times for several",
+        help="column, feature or array of the images (default: the usual names); repeat for several",
     )
-    group.add_argument("--label", metavar="COLUMN", help="that of the classes; '' for none")
+    group.add_argument("--label", metavar="COLUMN", help="column of the classes (default: the usual names); '' for no label")
     group.add_argument(
         "--target",
         dest="targets",
         metavar="NAME=COLUMN",
         action="append",
         type=_pair,
-        help="numbers, vectors as [1, 0.5], or labels as a|b, to be the field NAME",
+        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME",
     )
     group.add_argument(
         "--kind",
@@ -47,16 +47,18 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=KIND",
         action="append",
         type=_pair,
-        help="what the target NAME is, where its cells do not tell: text, numbers, multi_label or sample_weight",
+        help="kind of the target NAME, where its cells do not tell: text, numbers, multi_label or sample_weight",
     )
-    group.add_argument("--mask", metavar="COLUMN", help="paths of masks: images of one channel, a value for each pixel")
-    group.add_argument("--boxes", metavar="COLUMN", help="boxes as [[x1, y1, x2, y2], ...] in pixels of the upright image")
-    group.add_argument("--box-labels", metavar="COLUMN", help="their classes, as many")
-    group.add_argument("--text", metavar="COLUMN", help="text that goes with the image")
-    group.add_argument("--sample-weight", metavar="COLUMN", help="loss weights of the samples")
-    group.add_argument("--split-column", metavar="COLUMN", help="its splits: train, val or test; empty: for --val and --test")
-    group.add_argument("--group", metavar="COLUMN", help="images that share a value fall into one split")
-    group.add_argument("--root", metavar="DIR", help="what the paths of a table are relative to (default: its folder)")
+    group.add_argument("--mask", metavar="COLUMN", help="column of paths of masks: one channel, a value for each pixel")
+    group.add_argument("--boxes", metavar="COLUMN", help="column of boxes: [[x1, y1, x2, y2], ...] in pixels")
+    group.add_argument("--box-labels", metavar="COLUMN", help="column of their classes, one for each box")
+    group.add_argument("--text", metavar="COLUMN", help="column of text")
+    group.add_argument("--sample-weight", metavar="COLUMN", help="column of loss weights, numbers of 0 or more")
+    group.add_argument(
+        "--split-column", metavar="COLUMN", help="column of splits: train, val or test; empty: drawn by --val, --test"
+    )
+    group.add_argument("--group", metavar="COLUMN", help="column of groups: images of one group go into one split")
+    group.add_argument("--root", metavar="DIR", help="folder that the paths of a table are relative to (default: its own)")
     group.add_argument(
         "--follow-links", action="store_true", help="follow links out of the folder of images, and links to folders"
     )
@@ -79,7 +81,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         "--resize",
         choices=kseq.ImageSettings.RESIZES,
         default="stretch",
-        help="how another aspect ratio is met (default: %(default)s)",
+        help="how images of another aspect ratio are fitted (default: %(default)s)",
     )
     group.add_argument(
         "--color-mode",
@@ -91,19 +93,19 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         "--interpolation",
         choices=kseq.ImageSettings.INTERPOLATIONS,
         default="bilinear",
-        help="how pixels are resized (default: %(default)s)",
+        help="how images are resized (default: %(default)s)",
     )
     group.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100, for jpeg (default: %(default)s)"
     )
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
-    group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image once, for keep")
+    group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image to check it, for keep")
     group.add_argument(
         "--max-pixels",
         type=int,
         default=kseq.ImageSettings.max_pixels,
         metavar="N",
-        help="leave out images with more pixels, by their headers (default: %(default)s)",
+        help="leave out images whose headers announce more pixels (default: %(default)s)",
     )
 
 
@@ -111,10 +113,8 @@ def add_share_options(group: Any) -> None:
     """Add the options that share samples out among splits."""
     group.add_argument("--val", type=float, default=0.0, metavar="SHARE", help="share of the images for the split val")
     group.add_argument("--test", type=float, default=0.0, metavar="SHARE", help="share of the images for the split test")
-    group.add_argument(
-        "--no-stratify", dest="stratify", action="store_false", help="do not take these shares of each class alike"
-    )
-    group.add_argument("--seed", type=int, default=0, help="draws the splits (default: %(default)s)")
+    group.add_argument("--no-stratify", dest="stratify", action="store_false", help="do not take the same share of each class")
+    group.add_argument("--seed", type=int, default=0, help="decides which images go to which split (default: %(default)s)")
 
 
 def add_worker_options(group: Any) -> None:
@@ -131,7 +131,7 @@ def add_worker_options(group: Any) -> None:
         metavar="SIZE",
         help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
     )
-    group.add_argument("--workers", type=int, metavar="N", help="processes (default: as many as cores; 0: none)")
+    group.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one for each core; 0: none)")
     group.add_argument(
         "--dask",
         metavar="HOST:PORT",
@@ -139,13 +139,13 @@ def add_worker_options(group: Any) -> None:
     )
 
 
-def columns(arguments: argparse.Namespace) -> kseq.Columns:
+def make_columns(arguments: argparse.Namespace) -> kseq.Columns:
     """Which columns of the source are what."""
     names = {field.name: getattr(arguments, field.name) for field in fields(kseq.Columns) if field.name != "split"}
     return kseq.Columns(**{**names, "split": arguments.split_column, "targets": dict(arguments.targets or ())})
 
 
-def image_settings(arguments: argparse.Namespace) -> kseq.ImageSettings:
+def make_image_settings(arguments: argparse.Namespace) -> kseq.ImageSettings:
     """How images are stored."""
     return kseq.ImageSettings(**{field.name: getattr(arguments, field.name) for field in fields(kseq.ImageSettings)})
 

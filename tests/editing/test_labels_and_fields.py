@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import kseq
-from kseq.editing.columns import column_of, rows_of, with_values
+from kseq.editing.columns import read_column, replace_values, select_values
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, KseqError, LockedError, SourceError
 from kseq.storage.fields import Field
@@ -248,8 +248,8 @@ def test_other_values_for_some_samples_are_what_a_list_would_hold(data: st.DataO
     field = Field("topics", "multi_label", False, "<i4", (None,))
     flat = np.array([each for value in lists for each in value], "<i4")
     column = {"topics/values": flat, "topics/offsets": np.cumsum([0, *map(len, lists)]).astype("<u8")}
-    made = with_values(column, field, np.array(list(news), np.int64), [np.array(each, "<i4") for each in news.values()])
-    found = [each.tolist() for each in rows_of(made, field, np.arange(len(lists)))]
+    made = replace_values(column, field, np.array(list(news), np.int64), [np.array(each, "<i4") for each in news.values()])
+    found = [each.tolist() for each in select_values(made, field, np.arange(len(lists)))]
     assert found == [news.get(number, value) for number, value in enumerate(lists)]
 
 
@@ -257,7 +257,7 @@ def test_a_column_is_what_the_shards_hold_one_after_the_other(objects: Path) -> 
     index, dataset = Index.open(str(objects)), kseq.ShardDataset(objects)
     assert index.num_shards > 2
     for name in ("topics", "boxes", "text", "height"):
-        rows = rows_of(column_of(index, dataset.fields[name]), dataset.fields[name], np.arange(30))
+        rows = select_values(read_column(index, dataset.fields[name]), dataset.fields[name], np.arange(30))
         stored = [dataset.stored_bytes(number, name) for number in range(30)]
         assert [each.tobytes() for each in rows] == stored
 
@@ -456,7 +456,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     ("name", "cells", "options", "message"),
     [
         ("Height", ["1"], {}, "field name 'Height': allowed are lower-case letters"),
-        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq.pack(...) alone: take another name"),
+        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq.pack"),
         ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is multi_label, numbers, text, sample_weight or None"),
         ("label", ["1"], {"kind": "text"}, "kind='text': allowed is None for the label"),
         ("height", ["1"], {"class_names": ["a"]}, "class_names= goes with the field 'label', found 'height'"),
