@@ -18,7 +18,7 @@ from kseq.editing.merge import MergeReport, merge
 from kseq.editing.relabel import LabelChange, RelabelReport, relabel
 from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
-from kseq.editing.transaction import UndoReport, undo
+from kseq.editing.undo import UndoReport, undo
 from kseq.errors import KseqError
 from kseq.exporting.export import EXPORT_FORMATS, ExportReport, export
 from kseq.packing.pack import pack

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+import types
+import typing
+from collections.abc import Iterator
 
 import pytest
 
 import kseq
 from kseq import errors
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import RunPython
 
 
-def test_importing_kseq_loads_no_keras(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_importing_kseq_loads_no_keras(run_python: RunPython) -> None:
     done = run_python(
         "import sys, kseq, kseq_tools.main; print([n for n in ('keras', 'tensorflow', 'jax', 'torch') if n in sys.modules])"
     )
@@ -44,3 +49,63 @@ def test_every_public_name_has_a_docstring(name: str) -> None:
     for member, value in vars(thing).items():
         if not member.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
             assert inspect.getdoc(value), f"{name}.{member}"
+
+
+# Public names that are values, such as the formats of sources, have no signature.
+CALLABLE = [name for name in kseq.__all__ if callable(getattr(kseq, name))]
+
+# Members of public classes for kseq's own packages, whose types users need not know.
+INTERNAL = {"Field.handler"}
+
+
+def types_of(hint: object) -> Iterator[type]:
+    """The classes of kseq that a type hint consists of."""
+    if isinstance(hint, type) and not isinstance(hint, types.GenericAlias):
+        if hint.__module__.partition(".")[0] == "kseq":
+            yield hint
+        return
+    for argument in typing.get_args(hint):
+        for part in argument if isinstance(argument, list) else [argument]:
+            yield from types_of(part)
+
+
+def with_hints(thing: object) -> Iterator[object]:
+    """What has the type hints of a public name: a function; or a class, its initializer, methods and properties."""
+    yield thing
+    if inspect.isclass(thing):
+        for name in dir(thing):
+            member = inspect.getattr_static(thing, name)
+            function = next((getattr(member, each) for each in ("__func__", "fget", "func") if hasattr(member, each)), member)
+            if (name == "__init__" or not name.startswith("_")) and inspect.isfunction(function):
+                yield function
+
+
+def classes_of_kseq() -> dict[str, type]:
+    """All classes of kseq by name, since some are imported for type checking alone where a hint names them."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("kseq.")]
+    return {name: value for module in modules for name, value in vars(module).items() if inspect.isclass(value)}
+
+
+@pytest.mark.parametrize("name", CALLABLE)
+def test_every_type_in_a_public_signature_or_report_is_public(name: str) -> None:
+    public = {getattr(kseq, each) for each in CALLABLE} | {getattr(errors, each) for each in errors.__all__}
+    for thing in with_hints(getattr(kseq, name)):
+        if thing.__module__.partition(".")[0] != "kseq" or thing.__qualname__ in INTERNAL:
+            continue
+        for argument, hint in typing.get_type_hints(thing, localns=classes_of_kseq()).items():
+            private = [each for each in types_of(hint) if each not in public and not argument.startswith("_")]
+            assert not private, f"{thing.__qualname__}: {argument} is {private}"
+
+
+@pytest.mark.parametrize("name", [name for name in kseq.__all__ if name.endswith("Report")])
+def test_reports_have_one_form(name: str) -> None:
+    report = getattr(kseq, name)
+    fields = {field.name: field for field in dataclasses.fields(report)}
+    assert report.__dataclass_params__.frozen
+    assert next(iter(fields)) == "path"
+    documented = re.findall(r"^ {4}(\w+): ", inspect.getdoc(report) or "", re.MULTILINE)
+    assert documented == list(fields)
+    long = {name for name, field in fields.items() if name == "class_names" or field.type.startswith("list[")}
+    assert not any(fields[name].repr for name in long)
+    # Numbers are called by what they count.
+    assert all(name.startswith("num_") or name == "class_number" for name, field in fields.items() if field.type == "int")

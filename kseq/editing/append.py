@@ -14,8 +14,8 @@ import numpy as np
 
 from kseq.arguments import absolute, instance, spelled
 from kseq.editing.adapt_source import AdaptedSource, adapt_source
-from kseq.editing.columns import Piece, joined
-from kseq.editing.transaction import Transaction, begin_transaction, sweep
+from kseq.editing.columns import FieldArrays, concatenate_column, has_column, make_column
+from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.packing.build_shard import ShardTask
 from kseq.packing.open_source import check_target_path, open_or_spool
@@ -30,7 +30,6 @@ from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
-from kseq.storage.index_schema import column_schema
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.shard_reader import ShardReader
@@ -40,33 +39,33 @@ __all__ = ["AppendReport", "append"]
 
 @dataclass(frozen=True)
 class AppendReport:
-    """What was appended; `packed + len(rejected) == found`.
+    """What `kseq.append` did; `num_samples + len(rejected) == num_found`.
 
     Attributes:
-        path: The folder of the dataset.
-        found: How many files were found.
-        packed: How many samples were appended.
-        rejected: The files that were left out, each with its path below the source folder and the reason.
-        known: How many of the appended samples the dataset had already, byte for byte.
-        shards: How many shards were appended.
-        bytes: The size of these shards together, in bytes.
-        seconds: How long appending took.
-        new_classes: The names of the classes that are new; their numbers follow those of the other classes.
+        path: The dataset's folder.
+        new_class_names: The classes that are new; their numbers follow those of the other classes.
         splits: Split name to the number of samples that were appended to it.
-        resumed: How many of the shards an earlier, unfinished run had built.
+        rejected: The files that were left out, each with its path below the source folder and the reason.
+        num_found: How many files were found.
+        num_samples: How many samples were appended.
+        num_known: How many of the appended samples the dataset had already, byte for byte.
+        num_shards: How many shards were appended.
+        num_resumed: How many of these shards an earlier, unfinished run had built.
+        num_bytes: The size of these shards, in bytes.
+        seconds: How long it took.
     """
 
     path: str
-    found: int
-    packed: int
-    rejected: list[Rejected] = field(repr=False)
-    known: int
-    shards: int
-    bytes: int
-    seconds: float
-    new_classes: tuple[str, ...]
+    new_class_names: tuple[str, ...]
     splits: dict[str, int]
-    resumed: int = 0
+    rejected: list[Rejected] = field(repr=False)
+    num_found: int
+    num_samples: int
+    num_known: int
+    num_shards: int
+    num_resumed: int
+    num_bytes: int
+    seconds: float
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -149,7 +148,7 @@ def append(
         source, root = absolute(source), absolute(root)
     fractions = {"val": val, "test": test}
     with ExitStack() as stack:
-        change = stack.enter_context(begin_transaction(check_target_path(source, dataset), sweeps=not resume))
+        change = stack.enter_context(begin_transaction(check_target_path(source, dataset), keep_leftovers=resume))
         index = change.index
         index.check_digest()
         opened_source = stack.enter_context(
@@ -162,7 +161,7 @@ def append(
         shards = _NewShards(change, plan)
         num_resumed = shards.build(workers, executor, progress, stop_at_error=on_error == "fail")
         report = _publish(change, adapted, shards, _describe(name, fractions, seed), again=again)
-    return replace(report, resumed=num_resumed, seconds=time.monotonic() - started)
+    return replace(report, num_resumed=num_resumed, seconds=time.monotonic() - started)
 
 
 def _describe(name: str, fractions: Mapping[str, float], seed: int) -> str:
@@ -186,7 +185,7 @@ class _NewShards:
 
     def __init__(self, change: Transaction, plan: Plan) -> None:
         self._index = change.index
-        self.first = change.next_number()
+        self.first = change.next_shard_number()
         run = f"append {plan.dataset_id} {change.index.digest} {source_stamp(plan.source).hex()}"
         self.plan = replace(plan, dataset_id=Digest(run.encode()).hexdigest())
 
@@ -257,15 +256,16 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
     )
     return AppendReport(
         path=index.path,
-        found=len(adapted.source.images),
-        packed=len(result.packed),
-        rejected=result.rejected,
-        known=num_known,
-        shards=len(result.entries),
-        bytes=sum(entry.num_bytes for entry in result.entries),
-        seconds=0.0,
-        new_classes=tuple(adapted.source.class_names[len(index.class_names) :]),
+        new_class_names=tuple(adapted.source.class_names[len(index.class_names) :]),
         splits={name: len(ids) for name, ids in new_ids.items()},
+        rejected=result.rejected,
+        num_found=len(adapted.source.images),
+        num_samples=len(result.packed),
+        num_known=num_known,
+        num_shards=len(result.entries),
+        num_resumed=0,
+        num_bytes=sum(entry.num_bytes for entry in result.entries),
+        seconds=0.0,
     )
 
 
@@ -281,7 +281,7 @@ def _read_result(index: Index, shards: _NewShards, description: str, *, again: b
             )
     except (ArgumentError, SourceError):
         # Nothing is left that could be resumed.
-        sweep(index.path)
+        remove_leftovers(index.path)
         raise
     return result, num_known
 
@@ -312,24 +312,16 @@ def _columns(index: Index, adapted: AdaptedSource, shards: _NewShards, result: P
     """The columns of the index with the values of the new samples, from the new shards or from the source."""
     columns: dict[str, np.ndarray] = {}
     for adapted_field in adapted.fields:
-        if not any(name in index.columns for name in column_schema(adapted_field, index.num_samples)):
+        if not has_column(index, adapted_field):
             continue
-        old = Piece(index.path, index.columns.__getitem__)
+        old = FieldArrays(index.path, index.columns.__getitem__)
         if adapted_field.name in adapted.beside:
-            arrays = _column_arrays(adapted_field, adapted.values(adapted_field, result.packed))
-            new = [Piece(result.plan.source.root, arrays.__getitem__)]
+            arrays = make_column(adapted_field, adapted.values(adapted_field, result.packed))
+            new = [FieldArrays(result.plan.source.root, arrays.__getitem__)]
         else:
-            new = [Piece(reader.path, reader.array) for reader in shards.open_all()]
-        columns |= joined(adapted_field, [old, *new])
+            new = [FieldArrays(reader.path, reader.array) for reader in shards.open_all()]
+        columns |= concatenate_column(adapted_field, [old, *new])
     return columns
-
-
-def _column_arrays(field: Field, values: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """The values of some samples as the arrays of a column."""
-    if not field.is_ragged:
-        return {field.name: np.stack(values)}
-    offsets = np.cumsum([0, *map(len, values)]).astype("<u8")
-    return {f"{field.name}/values": np.concatenate(values), f"{field.name}/offsets": offsets}
 
 
 def _count_known(index: Index, shards: _NewShards) -> int:

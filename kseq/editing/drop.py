@@ -1,11 +1,11 @@
-"""Taking samples out of a packed dataset: they stay in their shards, but are in no split any more."""
+"""Dropping samples from a packed dataset: they stay in their shards, but are in no split any more."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,20 @@ class DropReport:
     num_unknown: int
 
 
+class _Choice(NamedTuple):
+    """Which samples are to be dropped.
+
+    Attributes:
+        ids: `(n,)` int64 sample ids.
+        num_unknown: The number of sources that no sample has.
+        description: How the samples were chosen, as the end of the line for the history.
+    """
+
+    ids: np.ndarray
+    num_unknown: int = 0
+    description: str = ""
+
+
 def drop(
     dataset: str | os.PathLike[str],
     *,
@@ -61,8 +75,8 @@ def drop(
 ) -> DropReport:
     """Take samples out of all splits of a dataset, `all` included; `kseq.undo` takes that back.
 
-    Which ones is said in one way of four. Their sample ids, and those of all others, stay as they are; a split of which nothing
-    is left goes. What had been dropped before is counted, and no error.
+    The samples are chosen in one of four ways: by `ids`, `where`, `sources` or `rejected_by`. Sample ids stay the same for all
+    samples; a split without samples is removed. Samples that had been dropped before are counted, and are no error.
 
     Args:
         dataset: The folder of the dataset.
@@ -70,92 +84,105 @@ def drop(
         where: Field name to condition, or conditions as text such as `"height>0.5"`, as `ShardDataset.where` takes them; all
             must hold.
         sources: Where samples came from, as `ShardDataset.source` tells it.
-        rejected_by: A file that names samples: one a line, by sample id or source, or a
-            table with a column `id`, `source` or `path`.
-        missing_ok: Pass over, and count, sources that no sample has.
+        rejected_by: A file that names samples: a list with one sample id or source on each line, or a table with a column `id`,
+            `source` or `path`.
+        missing_ok: Skip, and count, sources that no sample has.
 
     Raises:
-        DatasetNotFoundError: Where there is no dataset.
-        ArgumentError: Where not just one way is taken, or no sample would be left.
-        OutOfRangeError: Where a sample id does not exist.
-        SourceError: Where a file cannot be read, or a source is that of no sample or several.
-        DamagedError: Where a file of the dataset is damaged.
-        LockedError: Where another process changes it.
-        WriteError: Where the operating system refuses.
+        DatasetNotFoundError: If there is no dataset.
+        ArgumentError: If the samples are not chosen in exactly one way, or no sample would be left.
+        OutOfRangeError: If a sample id does not exist.
+        SourceError: If a file cannot be read, or a source is that of no sample or of several.
+        DamagedError: If a file of the dataset is damaged.
+        LockedError: If another process changes the dataset.
+        WriteError: If the operating system refuses to write.
 
-    Example:
+    Examples:
         >>> kseq.drop("flowers", ids=[3, 17])
         >>> kseq.drop("flowers", where={"label": "rose", "height": lambda values: values > 0.5})
         >>> kseq.drop("flowers", where=["label=rose", "height>0.5"])
     """
-    given = {"ids": ids, "where": where, "sources": sources, "rejected_by": rejected_by}
-    ways = [name for name, value in given.items() if value is not None]
-    if len(ways) != 1:
+    choices = {"ids": ids, "where": where, "sources": sources, "rejected_by": rejected_by}
+    given = [name for name, value in choices.items() if value is not None]
+    if len(given) != 1:
         raise ArgumentError(
-            f"{' and '.join(map(spelled, ways)) or 'nothing is'} given: give one of {', '.join(map(spelled, given))}"
+            f"{' and '.join(map(spelled, given)) or 'nothing is'} given: give one of {', '.join(map(spelled, choices))}"
         )
     if isinstance(sources, (str, bytes)):
         raise ArgumentError(f"{spelled('sources', sources)}: allowed is a list of sources")
     with begin_transaction(dataset) as change:
-        index, unknown = change.index, 0
-        conditions: Mapping[str, Any] = {}
-        if ids is not None:
-            chosen = _checked(index, ids)
-        elif where is not None:
-            chosen, conditions = _matching(index, where)
-        elif sources is not None:
-            chosen, unknown = find_sources(index, sources, missing_ok=missing_ok)
-        else:
-            assert rejected_by is not None
-            named = read_sample_list(index, rejected_by, (), missing_ok=missing_ok)
-            chosen, unknown = named.ids, named.num_unknown
-        gone = np.zeros(index.num_samples, bool)
-        gone[index.dropped] = True
-        chosen = np.unique(chosen)
-        new = chosen[~gone[chosen]]
-        gone[new] = True
-        if new.size and gone.all():
+        index = change.index
+        choice = _choose(index, ids, where, sources, rejected_by, missing_ok=missing_ok)
+        chosen = np.unique(choice.ids)
+        is_dropped = np.zeros(index.num_samples, bool)
+        is_dropped[index.dropped] = True
+        new = chosen[~is_dropped[chosen]]
+        is_dropped[new] = True
+        if new.size and is_dropped.all():
             raise ArgumentError(
                 f"{index.path}: no sample would be left: {new.size} are to be dropped of {new.size} that remain"
             )
         labels = read_labels(index)
         before = after = count_splits(index, index.splits, labels)
-        said = f"drop {_counted(new.size)}{_how(conditions, rejected_by)}" if new.size else None
-        if said is not None:
-            kept = {name: ids[~gone[ids]] for name, ids in index.splits.items()}
-            splits = {name: ids for name, ids in kept.items() if ids.size}
-            change.publish(said, splits=splits, dropped=np.flatnonzero(gone).view("<u8"))
+        description = None
+        if new.size:
+            description = f"drop {new.size} sample{'s' * (new.size != 1)}{choice.description}"
+            kept = {name: split[~is_dropped[split]] for name, split in index.splits.items()}
+            splits = {name: split for name, split in kept.items() if split.size}
+            change.publish(description, splits=splits, dropped=np.flatnonzero(is_dropped).view("<u8"))
             after = count_splits(index, splits, labels)
-        classes = [] if labels is None else np.bincount(labels[new], minlength=len(index.class_names)).tolist()
         return DropReport(
             path=index.path,
-            change=said,
+            change=description,
             class_names=index.class_names,
             before=before,
             after=after,
             num_dropped=len(new),
-            num_dropped_by_class=classes,
+            num_dropped_by_class=(
+                [] if labels is None else np.bincount(labels[new], minlength=len(index.class_names)).tolist()
+            ),
             num_dropped_before=len(chosen) - len(new),
-            num_unknown=unknown,
+            num_unknown=choice.num_unknown,
         )
 
 
-def _checked(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
-    """`(n,)` int64 sample ids that exist."""
+def _choose(
+    index: Index,
+    ids: Iterable[int] | np.ndarray | None,
+    where: Mapping[str, Any] | Sequence[str] | None,
+    sources: Sequence[str | bytes] | None,
+    rejected_by: str | os.PathLike[str] | None,
+    *,
+    missing_ok: bool,
+) -> _Choice:
+    """The samples that are chosen by the one argument that is not None."""
+    if ids is not None:
+        return _Choice(_check_ids(index, ids))
+    if where is not None:
+        return _choose_where(index, where)
+    if sources is not None:
+        return _Choice(*find_sources(index, sources, missing_ok=missing_ok))
+    assert rejected_by is not None
+    samples = read_sample_list(index, rejected_by, (), missing_ok=missing_ok)
+    return _Choice(samples.ids, samples.num_unknown, f" named by {os.path.basename(os.fspath(rejected_by))}")
+
+
+def _check_ids(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:
+    """`(n,)` int64 sample ids, all of which exist."""
     try:
-        asked = np.asarray(ids if isinstance(ids, (np.ndarray, range)) else list(ids))
+        array = np.asarray(ids if isinstance(ids, (np.ndarray, range)) else list(ids))
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"{spelled('ids', ids)}: allowed are whole numbers in one dimension") from error
-    if asked.ndim != 1 or (asked.size and asked.dtype.kind not in "iu"):
-        raise ArgumentError(f"{spelled('ids')} are {asked.dtype} {asked.shape}, allowed are whole numbers in one dimension")
-    wrong = asked[(asked < 0) | (asked >= index.num_samples)]
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ArgumentError(f"{spelled('ids')} are {array.dtype} {array.shape}, allowed are whole numbers in one dimension")
+    wrong = array[(array < 0) | (array >= index.num_samples)]
     if wrong.size:
         raise OutOfRangeError(f"{index.path}: sample {wrong[0]} is not in [0, {index.num_samples})")
-    return asked.astype(np.int64)
+    return array.astype(np.int64)
 
 
-def _matching(index: Index, where: Mapping[str, Any] | Sequence[str]) -> tuple[np.ndarray, Mapping[str, Any]]:
-    """The sample ids for which all conditions hold, of those that were not dropped; and the conditions, by field."""
+def _choose_where(index: Index, where: Mapping[str, Any] | Sequence[str]) -> _Choice:
+    """The samples for which all conditions hold, without those that were dropped."""
     if not isinstance(where, (Mapping, list, tuple)) or not where:
         raise ArgumentError(
             f"{spelled('where', where)}: allowed are names of fields, each with a condition, or a list of conditions such as "
@@ -164,16 +191,5 @@ def _matching(index: Index, where: Mapping[str, Any] | Sequence[str]) -> tuple[n
     with ShardDataset(index.path) as dataset:
         conditions = where if isinstance(where, Mapping) else parse_conditions(where, dataset.fields, dataset.class_names)
         chosen = dataset.where(**conditions)
-        return chosen.sample_ids(np.arange(len(chosen))), conditions
-
-
-def _how(where: Mapping[str, Any], rejected_by: str | os.PathLike[str] | None) -> str:
-    """The end of the line for the history."""
-    if rejected_by is not None:
-        return f" named by {os.path.basename(os.fspath(rejected_by))}"
-    conditions = [describe_condition(name, value) for name, value in where.items()]
-    return f" by {', '.join(conditions)}" if conditions else ""
-
-
-def _counted(count: int) -> str:
-    return f"{count} sample{'s' * (count != 1)}"
+        texts = [describe_condition(name, value) for name, value in conditions.items()]
+        return _Choice(chosen.sample_ids(np.arange(len(chosen))), 0, f" by {', '.join(texts)}" if texts else "")

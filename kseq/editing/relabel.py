@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.editing.classes import ClassNumbers, class_field, class_names, with_class_names
-from kseq.editing.columns import column_of, rows_of, with_values, without
-from kseq.editing.sample_lists import read_cells
+from kseq.editing.class_lookup import ClassLookup
+from kseq.editing.classes import class_field, with_class_names
+from kseq.editing.columns import read_column, replace_values, select_values, without_field
+from kseq.editing.sample_lists import SampleList, read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import SourceError
 from kseq.sources.cell_types import parse_list
@@ -66,72 +67,90 @@ def relabel(
     column: str | None = None,
     add_classes: bool = False,
 ) -> RelabelReport:
-    """Give some samples other labels; all others keep theirs.
+    """Give some samples other labels; all other samples keep theirs.
 
-    The labels become a column of the index, the shards stay as they are. Where nothing would change, nothing is published.
+    The labels become a column of the index, the shards stay as they are. If nothing would change, nothing is published.
 
     Args:
         dataset: The dataset's folder.
         file: A table (CSV, JSON Lines or Parquet) with a column `id` of sample ids, or `source` (or `path` and the like) of
-            sources, and one of labels: the name of a class or, where no class is called like a number, its number. For a field
-            of several labels, a list or names with `|` between them; an empty cell is none. A sample is named once at most.
-        field: The label, or a field of several labels; those of boxes must stay as many.
-        column: The column of the labels; None for one that is called like the field, or as tables call labels (`label`,
-            `class` and the like), or the only one that is left.
-        add_classes: Names that are no class yet become classes, numbered after the others in the order in which they come;
-            else they are refused, since most are typing errors.
+            sources, and a column of labels: the name of a class or, if no class has a number as its name, its number. For a
+            field of several labels, a list, or names with `|` between them; an empty cell means no labels. Each sample may be
+            named once.
+        field: The label, or a field of several labels. Labels of boxes must stay as many as the boxes.
+        column: The column of the labels; None for the column with the name of the field, or with a usual name of labels
+            (`label`, `class` and the like), or the only other column.
+        add_classes: Unknown names become classes, numbered after the others in the order in which they appear. Otherwise they
+            are an error, since most are typing errors.
 
     Raises:
-        ArgumentError: Where there is no such field.
-        SourceError: Where the file cannot be read, or a row names no sample or no class.
-        DatasetNotFoundError: Where there is no dataset.
-        LockedError: Where another process changes it.
-        WriteError: Where the operating system refuses; the dataset is then as it was.
+        ArgumentError: If there is no such field.
+        SourceError: If the file cannot be read, or a row names no sample or no class.
+        DatasetNotFoundError: If there is no dataset.
+        LockedError: If another process changes the dataset.
+        WriteError: If the operating system refuses to write; the dataset is then as it was.
     """
     with begin_transaction(dataset) as change:
         index = change.index
-        found = class_field(index, field)
-        named, cells = read_cells(index, file, column, (field, *(USUAL["label"] if field == "label" else ())))
-        classes = ClassNumbers(class_names(index, found), add=add_classes)
-        values = [_value(found, classes, cell, f"{named.path}: row {row}") for row, cell in zip(named.rows, cells, strict=True)]
-        now = column_of(index, found)
-        before = rows_of(now, found, named.ids)
-        _check_boxes(found, named.path, named.rows, before, values)
-        differ = [place for place, (old, new) in enumerate(zip(before, values, strict=True)) if not np.array_equal(old, new)]
-        counts = Counter((_told(classes, before[place]), _told(classes, values[place])) for place in differ)
-        added = tuple(classes.names[len(class_names(index, found)) :])
-        if differ:
-            made = with_values(now, found, named.ids[differ], [values[place] for place in differ])
-            columns = {**without(dict(index.columns), field), **made}
-            news = with_class_names(index, found, classes.names) if added else {}
-            change.publish(_said(field, len(differ), added, named.path), columns=columns, **news)
-        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        changes = [LabelChange(old, new, count) for (old, new), count in ordered]
-        return RelabelReport(change.folder, field, added, len(named.ids), len(differ), changes)
+        labels_field = class_field(index, field)
+        samples, cells = read_cells(index, file, column, (field, *(USUAL["label"] if field == "label" else ())))
+        names = labels_field.handler.class_names(index.class_names)
+        classes = ClassLookup(names, add=add_classes)
+        values = _parse_labels(labels_field, classes, samples, cells)
+        old_column = read_column(index, labels_field)
+        old_values = select_values(old_column, labels_field, samples.ids)
+        _check_counts(labels_field, samples, old_values, values)
+        pairs = zip(old_values, values, strict=True)
+        changed = [number for number, (old, new) in enumerate(pairs) if not np.array_equal(old, new)]
+        added = tuple(classes.names[len(names) :])
+        if changed:
+            new_column = replace_values(old_column, labels_field, samples.ids[changed], [values[number] for number in changed])
+            change.publish(
+                _describe(field, len(changed), added, samples.path),
+                columns={**without_field(dict(index.columns), field), **new_column},
+                **(with_class_names(index, labels_field, classes.names) if added else {}),
+            )
+        label_changes = _count_changes(classes, [(old_values[number], values[number]) for number in changed])
+        return RelabelReport(change.folder, field, added, len(samples.ids), len(changed), label_changes)
 
 
-def _value(field: Field, classes: ClassNumbers, cell: Any, place: str) -> np.ndarray:
-    try:
-        if field.is_ragged:
-            return np.array([classes.find(each) for each in parse_list(cell)], field.dtype)
-        return np.array(classes.find(cell), field.dtype)
-    except SourceError as error:
-        raise SourceError(f"{place}: {error}") from error
+def _parse_labels(field: Field, classes: ClassLookup, samples: SampleList, cells: Sequence[Any]) -> list[np.ndarray]:
+    """The value of the field in each row.
+
+    Raises:
+        SourceError: If a row names no class.
+    """
+    values = []
+    for row, cell in zip(samples.rows, cells, strict=True):
+        try:
+            numbers = [classes.find(name) for name in parse_list(cell)] if field.is_ragged else classes.find(cell)
+        except SourceError as error:
+            raise SourceError(f"{samples.path}: row {row}: {error}") from error
+        values.append(np.array(numbers, field.dtype))
+    return values
 
 
-def _check_boxes(field: Field, path: str, rows: Sequence[int], before: Sequence[np.ndarray], now: Sequence[np.ndarray]) -> None:
-    """Raise SourceError where the labels of boxes are not as many as before."""
+def _check_counts(field: Field, samples: SampleList, old_values: Sequence[np.ndarray], values: Sequence[np.ndarray]) -> None:
+    """Raise SourceError if labels of boxes are not as many as before."""
     if field.handler.leader is None:
         return
-    for row, old, new in zip(rows, before, now, strict=True):
+    for row, old, new in zip(samples.rows, old_values, values, strict=True):
         if len(old) != len(new):
-            raise SourceError(f"{path}: row {row}: has {len(new)} labels, the sample has {len(old)} boxes")
+            raise SourceError(f"{samples.path}: row {row}: has {len(new)} labels, the sample has {len(old)} boxes")
 
 
-def _told(classes: ClassNumbers, value: np.ndarray) -> str:
+def _count_changes(classes: ClassLookup, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[LabelChange]:
+    """How many samples went from which class to which, most samples first."""
+    counts = Counter((_join_names(classes, old), _join_names(classes, new)) for old, new in pairs)
+    changes = [LabelChange(before, after, count) for (before, after), count in counts.items()]
+    return sorted(changes, key=lambda each: (-each.num_samples, each.before, each.after))
+
+
+def _join_names(classes: ClassLookup, value: np.ndarray) -> str:
     return "|".join(classes.names[number] for number in np.atleast_1d(value).tolist())
 
 
-def _said(field: str, changed: int, added: Sequence[str], path: str) -> str:
+def _describe(field: str, changed: int, added: Sequence[str], path: str) -> str:
+    """The change in one line, for the history."""
     new = f", new classes {', '.join(map(repr, added))}" if added else ""
     return f"relabel {'' if field == 'label' else f'{field}, '}{changed} samples by {os.path.basename(path)!r}{new}"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
 from kseq.arguments import spelled, spelled_call
-from kseq.editing.classes import class_field, class_names, no_class, with_class_names
+from kseq.editing.classes import class_field, with_class_names
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
 from kseq.sources.cell_types import parse_class_name
+from kseq.storage.class_names import no_such_class
 
 __all__ = ["RenameClassReport", "rename_class"]
 
@@ -33,25 +34,25 @@ class RenameClassReport:
 
 
 def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: str = "label") -> RenameClassReport:
-    """Give a class another name; which samples it has stays, and so does its number.
+    """Give a class another name; its number and its samples stay the same.
 
     Args:
         dataset: The dataset's folder.
         old: The name of a class.
-        new: Its name from now on, which no other class of the field has.
+        new: The new name, which no other class of the field has.
         field: The label, or a field of several labels.
 
     Raises:
-        ArgumentError: Where there is no such field or class, or one is called `new` already.
-        DatasetNotFoundError: Where there is no dataset.
-        LockedError: Where another process changes it.
-        WriteError: Where the operating system refuses; the dataset is then as it was.
+        ArgumentError: If there is no such field or class, or another class is called `new`.
+        DatasetNotFoundError: If there is no dataset.
+        LockedError: If another process changes the dataset.
+        WriteError: If the operating system refuses to write; the dataset is then as it was.
     """
     with begin_transaction(dataset) as change:
-        found = class_field(change.index, field)
-        names = class_names(change.index, found)
+        labels_field = class_field(change.index, field)
+        names = labels_field.handler.class_names(change.index.class_names)
         if old not in names:
-            raise ArgumentError(f"{change.folder}: {field}: {no_class(names, old)}")
+            raise ArgumentError(f"{change.folder}: {field}: {no_such_class(old, names)}")
         if new in names:
             raise ArgumentError(
                 f"{change.folder}: {field}: there is a class {new!r} already: {spelled_call('relabel')} makes one of two"
@@ -62,6 +63,6 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
             )
         number = names.index(old)
         renamed = (*names[:number], new, *names[number + 1 :])
-        said = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
-        change.publish(said, **with_class_names(change.index, found, renamed))
+        description = f"rename-class {old!r} to {new!r}{'' if field == 'label' else f' of {field}'}"
+        change.publish(description, **with_class_names(change.index, labels_field, renamed))
         return RenameClassReport(change.folder, field, renamed, number)

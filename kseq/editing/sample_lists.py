@@ -1,15 +1,12 @@
-"""Files that name samples of a dataset: a list with one a line, or a table whose rows say something of each.
+"""The samples of a dataset that a file names.
 
-A list holds sample ids, if all its lines are whole numbers, else sources: where samples came from, as `ShardDataset.source`
-tells it. Empty lines are passed over. A table (CSV, JSON Lines or Parquet, told by the end of its name) has a column `id` of
-sample ids, or one of sources, called `source` or as tables call images (`path`, `image` and so on). Where it has both, they
-must agree. The name of several samples is refused, unless all but one of them were dropped.
+The rules, besides those of `kseq/editing/sample_names.py`: a sample id must exist, and a source must be that of one sample;
+several samples of one source are allowed if all but one of them were dropped.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,19 +14,12 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import spelled
+from kseq.editing.sample_names import SampleNames, parse_sample_id, read_sample_names
 from kseq.errors import SourceError
 from kseq.reading.shard_cache import ShardCache
-from kseq.sources.column_roles import USUAL
-from kseq.sources.table import Table, table_format
-from kseq.sources.text import decode_text
 from kseq.storage.index import Index
 
 __all__ = ["SampleList", "find_sources", "read_cells", "read_sample_list"]
-
-# Longer ones are names: no id has so many digits, and Python refuses to read very many.
-_NUMBER = re.compile(r"\s*([0-9]{1,20})\s*")
-_ID = "id"
-_SOURCE = ("source", *USUAL["image"])
 
 
 @dataclass(frozen=True)
@@ -38,10 +28,10 @@ class SampleList:
 
     Attributes:
         path: The file.
-        ids: `(n,)` int64 sample ids that exist, dropped ones among them, as often as they are named.
-        rows: The number of each row, for messages: of a list its lines, of a table its rows, counted from 1.
-        columns: The cells of the other columns, `n` of each, by name; a list has none.
-        num_unknown: How many rows were left out since no sample has that source.
+        ids: `(n,)` int64 sample ids that exist, also of dropped samples, as often as the file names them.
+        rows: The number of each row, for messages: the line of a list, the row of a table, counted from 1.
+        columns: The cells of the other columns, `n` of each, by name; empty for a list.
+        num_unknown: The number of rows that were left out, since no sample has their source.
     """
 
     path: str
@@ -49,16 +39,6 @@ class SampleList:
     rows: Sequence[int]
     columns: Mapping[str, Sequence[Any]]
     num_unknown: int
-
-
-@dataclass(frozen=True)
-class _Names:
-    """A file as it was read: of its rows, the ids or the sources, or both."""
-
-    rows: Sequence[int]
-    ids: Sequence[Any] | None
-    sources: Sequence[Any] | None
-    columns: Mapping[str, Sequence[Any]]
 
 
 def read_sample_list(
@@ -71,200 +51,153 @@ def read_sample_list(
 ) -> SampleList:
     """Find the samples that a file names.
 
-    The sources of all samples are looked through, in memory that goes with the file alone.
+    The sources of all samples are searched, with memory for the names in the file alone.
 
     Args:
-        index: Of the dataset.
+        index: The index of the dataset.
         path: The file.
-        columns: The other columns of the table that are wanted; None for all that it has.
+        columns: The other columns of the table to read; None for all.
         once: Refuse a file that names a sample twice.
         missing_ok: Leave out, and count, the rows whose source no sample has; a sample id must exist in any case.
 
     Raises:
-        SourceError: Where the file cannot be read, lacks a column, or a row names no sample, or several.
-        DamagedError: Where a shard is damaged.
+        SourceError: If the file cannot be read or lacks a column, or if a row names no sample or several.
+        DamagedError: If a shard is damaged.
     """
-    path = os.fspath(path)
-    kind = table_format(path)
-    read = _read_list(path, columns) if kind is None else _read_table(path, kind, columns)
-    ids = None if read.ids is None else _checked_ids(index, path, read)
-    if read.sources is not None:
-        ids = _find_sources(index, path, read, ids, missing_ok)
+    names = read_sample_names(path, columns)
+    ids = None if names.ids is None else _check_ids(index, names)
+    if names.sources is not None:
+        ids = _find_sources(index, names, ids, missing_ok=missing_ok)
     assert ids is not None
     if once:
-        _check_once(path, read.rows, ids)
-    kept = [place for place, number in enumerate(ids) if number is not None]
+        _check_once(names, ids)
+    kept = [number for number, sample_id in enumerate(ids) if sample_id is not None]
     if len(kept) == len(ids):
-        return SampleList(path, np.array(ids, np.int64), read.rows, read.columns, 0)
-    others = {name: [cells[place] for place in kept] for name, cells in read.columns.items()}
-    known = np.array([ids[place] for place in kept], np.int64)
-    return SampleList(path, known, [read.rows[place] for place in kept], others, len(ids) - len(kept))
+        return SampleList(names.path, np.array(ids, np.int64), names.rows, names.columns, 0)
+    kept_columns = {name: [cells[number] for number in kept] for name, cells in names.columns.items()}
+    kept_ids = np.array([ids[number] for number in kept], np.int64)
+    return SampleList(names.path, kept_ids, [names.rows[number] for number in kept], kept_columns, len(ids) - len(kept))
 
 
 def find_sources(index: Index, sources: Sequence[str | bytes], *, missing_ok: bool = False) -> tuple[np.ndarray, int]:
     """The samples that came from some sources.
 
     Args:
-        index: Of the dataset.
-        sources: As `ShardDataset.source` tells them.
+        index: The index of the dataset.
+        sources: Sources as `ShardDataset.source` tells them.
         missing_ok: Leave out, and count, the sources that no sample has.
 
     Returns:
-        `(n,)` int64 sample ids, and how many sources were left out.
+        `(n,)` int64 sample ids, and the number of sources that were left out.
 
     Raises:
-        SourceError: Where a source is that of no sample, or of several.
-        DamagedError: Where a shard is damaged.
+        SourceError: If a source is that of no sample, or of several.
+        DamagedError: If a shard is damaged.
     """
-    found = _find_sources(index, "sources", _Names(range(1, len(sources) + 1), None, sources, {}), None, missing_ok)
-    known = [number for number in found if number is not None]
-    return np.array(known, np.int64), len(found) - len(known)
-
-
-def _read_list(path: str, columns: Sequence[str] | None) -> _Names:
-    if columns:
-        raise SourceError(
-            f"{path}: is a list of samples, expected is a table with a column {columns[0]!r} (.csv, .jsonl or .parquet)"
-        )
-    try:
-        # At one go: what `<(...)` of a shell gives cannot be read twice.
-        with open(path, "rb") as file:
-            data = file.read()
-        lines = [line.rstrip("\r") for line in decode_text(data).split("\n")]
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeError as error:
-        raise SourceError(f"{path}: is not text: {error}") from error
-    rows = [row for row, line in enumerate(lines, start=1) if line]
-    names = [line for line in lines if line]
-    are_ids = all(_as_id(name) is not None for name in names)
-    return _Names(rows, names if are_ids else None, None if are_ids else names, {})
-
-
-def _read_table(path: str, kind: str, columns: Sequence[str] | None) -> _Names:
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise SourceError(f"{path}: is not a file, expected is a table ({kind})")
-    table = Table.open(path, kind)
-    source = next((name for name in _SOURCE if name in table.names), None)
-    naming = [name for name in (_ID if _ID in table.names else None, source) if name is not None]
-    if not naming:
-        raise SourceError(
-            f"{path}: which column names the samples? No column is called {_ID}, {', '.join(_SOURCE)}; "
-            f"its columns are {', '.join(table.names)}"
-        )
-    others = [name for name in table.names if name not in naming] if columns is None else list(columns)
-    for name in [*naming, *others]:
-        if list(table.names).count(name) != 1:
-            raise SourceError(
-                f"{path}: has {list(table.names).count(name)} columns called {name!r}, expected is one; "
-                f"its columns are {', '.join(table.names)}"
-            )
-    cells = table.read([*naming, *others])
-    rows = range(1, len(cells[naming[0]]) + 1)
-    return _Names(rows, cells.get(_ID), None if source is None else cells[source], {name: cells[name] for name in others})
-
-
-def _as_id(value: Any) -> int | None:
-    """The whole number that a cell is; None where it is none."""
-    if isinstance(value, str):
-        match = _NUMBER.fullmatch(value)
-        return int(match[1]) if match else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _checked_ids(index: Index, path: str, read: _Names) -> list[int | None]:
-    assert read.ids is not None
-    count, ids = index.num_samples, [_as_id(value) for value in read.ids]
-    for place, number in enumerate(ids):
-        if number is None or not 0 <= number < count:
-            raise SourceError(
-                f"{path}: row {read.rows[place]}: {read.ids[place]!r} is no sample id, allowed are 0 to {count - 1}"
-            )
-    return ids
-
-
-def _find_sources(
-    index: Index, path: str, read: _Names, given: Sequence[int | None] | None, missing_ok: bool
-) -> list[int | None]:
-    """The sample id of each row, None for a row that is left out; where ids are `given`, they are compared."""
-    assert read.sources is not None
-    names = [_as_name(value) for value in read.sources]
-    found = _samples_of(index, set(names))
-    dropped = set(index.dropped.tolist())
-    ids: list[int | None] = []
-    for place, name in enumerate(names):
-        candidates = found.get(name, [])
-        if len(candidates) > 1 and given is None:
-            candidates = [each for each in candidates if each not in dropped] or candidates[:1]
-        number = candidates[0] if candidates else None
-        if given is not None and given[place] in candidates:
-            number = given[place]
-        elif given is not None or len(candidates) > 1 or not (candidates or (missing_ok and name)):
-            raise SourceError(_why_not(index, path, read, place, candidates, None if given is None else given[place]))
-        ids.append(number)
-    return ids
-
-
-def _why_not(index: Index, path: str, read: _Names, place: int, candidates: Sequence[int], given: int | None) -> str:
-    """What is wrong with a row that names a source."""
-    assert read.sources is not None
-    found = f"{path}: row {read.rows[place]}: {read.sources[place]!r}"
-    if given is not None:
-        return f"{found} is not the source of sample {given}, which the row names beside it"
-    if candidates:
-        return f"{found} is the source of several samples ({candidates[0]}, {candidates[1]}): name them by id"
-    first = next(iter(ShardCache((index,)).each("source/bytes", "source/offsets")), b"")
-    return f"{found} is the source of no sample, sources are such as {os.fsdecode(first)!r}"
-
-
-def _as_name(value: Any) -> bytes:
-    """The source that a cell names; nothing where it is no text."""
-    try:
-        return os.fsencode(value) if isinstance(value, (str, bytes)) else b""
-    except UnicodeEncodeError:
-        return b""
-
-
-def _samples_of(index: Index, names: Collection[bytes]) -> dict[bytes, list[int]]:
-    """The sample ids of each of some sources that there is."""
-    found: dict[bytes, list[int]] = {}
-    for number, name in enumerate(ShardCache((index,)).each("source/bytes", "source/offsets")):
-        if name in names:
-            found.setdefault(name, []).append(number)
-    return found
-
-
-def _check_once(path: str, rows: Sequence[int], ids: Sequence[int | None]) -> None:
-    seen: dict[int, int] = {}
-    for row, number in zip(rows, ids, strict=True):
-        if number is not None and seen.setdefault(number, row) != row:
-            raise SourceError(f"{path}: row {row} names sample {number} again, after row {seen[number]}")
+    names = SampleNames("sources", range(1, len(sources) + 1), None, sources)
+    ids = _find_sources(index, names, None, missing_ok=missing_ok)
+    known = [sample_id for sample_id in ids if sample_id is not None]
+    return np.array(known, np.int64), len(ids) - len(known)
 
 
 def read_cells(
     index: Index, path: str | os.PathLike[str], column: str | None, usual: Sequence[str]
 ) -> tuple[SampleList, Sequence[Any]]:
-    """The samples that a table names, each once, and what a column says of each.
+    """The samples that a table names, each once, and the cells of one column.
 
     Args:
-        index: Of the dataset.
+        index: The index of the dataset.
         path: The table.
-        column: The column; None for the first of the usual names that there is, or the only one beside that of the samples.
-        usual: What it is usually called.
+        column: The column; None for the first usual name that there is, or for the only column beside that of the samples.
+        usual: The usual names of the column.
 
     Raises:
-        SourceError: Where the file cannot be read, names no sample or one twice, or which column is meant is open.
+        SourceError: If the file cannot be read, names no sample or one twice, or if it is not clear which column is meant.
     """
-    named = read_sample_list(index, path, None if column is None else [column], once=True)
+    samples = read_sample_list(index, path, None if column is None else [column], once=True)
     if column is not None:
-        return named, named.columns[column]
-    found = next((name for name in usual if name in named.columns), None)
-    if found is None and len(named.columns) == 1:
-        found = next(iter(named.columns))
-    if found is None:
-        others = ", ".join(named.columns) or "none beside that of the samples"
+        return samples, samples.columns[column]
+    column = next((name for name in usual if name in samples.columns), None)
+    if column is None and len(samples.columns) == 1:
+        column = next(iter(samples.columns))
+    if column is None:
+        others = ", ".join(samples.columns) or "none beside that of the samples"
         raise SourceError(
-            f"{named.path}: which column has the values? No column is called {usual[0]}, there is {others}: name it by "
+            f"{samples.path}: which column has the values? No column is called {usual[0]}, there is {others}: name it by "
             f"{spelled('column')}"
         )
-    return named, named.columns[found]
+    return samples, samples.columns[column]
+
+
+def _check_ids(index: Index, names: SampleNames) -> list[int | None]:
+    """The sample ids of a file, all of which exist."""
+    assert names.ids is not None
+    count, ids = index.num_samples, [parse_sample_id(cell) for cell in names.ids]
+    for row, cell, sample_id in zip(names.rows, names.ids, ids, strict=True):
+        if sample_id is None or not 0 <= sample_id < count:
+            raise SourceError(f"{names.path}: row {row}: {cell!r} is no sample id, allowed are 0 to {count - 1}")
+    return ids
+
+
+def _find_sources(
+    index: Index, names: SampleNames, given_ids: Sequence[int | None] | None, *, missing_ok: bool
+) -> list[int | None]:
+    """The sample id of each row, None for a row that is left out.
+
+    Args:
+        index: The index of the dataset.
+        names: The sources, row by row.
+        given_ids: The sample id that each row gives beside the source; they must agree.
+        missing_ok: Leave out rows whose source no sample has.
+    """
+    assert names.sources is not None
+    sources = [_source_bytes(cell) for cell in names.sources]
+    ids_by_source = _ids_by_source(index, set(sources))
+    dropped = set(index.dropped.tolist())
+    ids: list[int | None] = []
+    for number, source in enumerate(sources):
+        candidates = ids_by_source.get(source, [])
+        row = f"{names.path}: row {names.rows[number]}: {names.sources[number]!r}"
+        if given_ids is not None:
+            if given_ids[number] not in candidates:
+                raise SourceError(f"{row} is not the source of sample {given_ids[number]}, which the row names too")
+            ids.append(given_ids[number])
+            continue
+        if len(candidates) > 1:
+            candidates = [sample_id for sample_id in candidates if sample_id not in dropped] or candidates[:1]
+        if len(candidates) > 1:
+            raise SourceError(f"{row} is the source of several samples ({candidates[0]}, {candidates[1]}): name them by id")
+        if not candidates and not (missing_ok and source):
+            raise SourceError(f"{row} is the source of no sample, sources are such as {_first_source(index)!r}")
+        ids.append(candidates[0] if candidates else None)
+    return ids
+
+
+def _source_bytes(cell: Any) -> bytes:
+    """The source that a cell names; empty if it is no text."""
+    try:
+        return os.fsencode(cell) if isinstance(cell, (str, bytes)) else b""
+    except UnicodeEncodeError:
+        return b""
+
+
+def _ids_by_source(index: Index, sources: Collection[bytes]) -> dict[bytes, list[int]]:
+    """The ids of all samples that came from some sources, by source."""
+    ids_by_source: dict[bytes, list[int]] = {}
+    for sample_id, source in enumerate(ShardCache((index,)).each("source/bytes", "source/offsets")):
+        if source in sources:
+            ids_by_source.setdefault(source, []).append(sample_id)
+    return ids_by_source
+
+
+def _first_source(index: Index) -> str:
+    """The source of the first sample."""
+    return os.fsdecode(next(iter(ShardCache((index,)).each("source/bytes", "source/offsets")), b""))
+
+
+def _check_once(names: SampleNames, ids: Sequence[int | None]) -> None:
+    """Raise SourceError if a sample is named twice."""
+    first_rows: dict[int, int] = {}
+    for row, sample_id in zip(names.rows, ids, strict=True):
+        if sample_id is not None and first_rows.setdefault(sample_id, row) != row:
+            raise SourceError(f"{names.path}: row {row} names sample {sample_id} again, after row {first_rows[sample_id]}")

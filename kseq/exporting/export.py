@@ -21,6 +21,7 @@ __all__ = ["EXPORT_FORMATS", "ExportReport", "export"]
 
 _FILE_BYTES = 256 << 20
 EXPORT_FORMATS = tuple(export_format.name for export_format in FORMATS)
+"""The names of the formats that `export` writes."""
 """The allowed values of the argument `format`."""
 
 
@@ -64,8 +65,7 @@ def export(
     bytes: packed with the same options, it gives the same digest.
 
     Some things do not come back from a table or from records: a class called `nan` is no class, and spaces at the ends of a
-    class name are lost. A field of several labels comes back as numbers if no sample has a label in it, or from TFRecords not
-    at all.
+    class name are lost. Of several labels and of the labels of boxes, classes that no sample has are lost.
 
     The folder appears when everything is written; a run that is killed leaves a folder whose name begins with `.kseq-tmp-`
     beside it.

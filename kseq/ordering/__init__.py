@@ -1,4 +1,4 @@
-"""Seeded arithmetic: (seed, epoch, batch number, rank) to positions in a split, and chance draws of splits and folds.
+"""Seeded arithmetic: (seed, epoch, batch number, rank) to positions in a split, and random draws of splits and folds.
 
 Opens no file and keeps no state. Imports only `kseq.errors` and `kseq.arguments`.
 """

@@ -1,90 +1,48 @@
 """The order of samples: arithmetic from (seed, epoch, batch number, rank) to positions in a split.
 
-Nothing here holds state, or an array as long as the split."""
+Nothing here holds state, or an array as long as the split.
+"""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, OutOfRangeError
+from kseq.ordering.block_order import BlockOrder
 from kseq.ordering.permutation import hash_key, permute
 
-__all__ = ["Blocks", "Order"]
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """An order that goes through a collection block by block: chance that a disk can bear.
-
-    Blocks of `size` consecutive positions come in a shuffled order (the last, smaller one too, at a place of its own); in each
-    stretch of `window` places of what results, the samples are shuffled.
-
-    Args:
-        num_samples: How many positions there are.
-        size: Positions per block.
-        window: Places that are shuffled among each other.
-    """
-
-    num_samples: int
-    size: int
-    window: int
-
-    def shuffled(self, places: np.ndarray, key: int) -> np.ndarray:
-        """`(n,)` int64: the position at each of `places`, whole numbers in [0, num_samples)."""
-        if self.window == 1:
-            return self.in_blocks(places, key)
-        windows = places // self.window
-        mixed = np.empty_like(places)
-        for window in sorted(set(windows.tolist())):
-            chosen = windows == window
-            start = window * self.window
-            length = min(self.window, self.num_samples - start)
-            mixed[chosen] = start + permute(places[chosen] - start, length, hash_key(key, 1, window))
-        return self.in_blocks(mixed, key)
-
-    def in_blocks(self, places: np.ndarray, key: int) -> np.ndarray:
-        """The same before the samples of a window are shuffled: runs of consecutive positions."""
-        full, rest = divmod(self.num_samples, self.size)
-        if full == 0:
-            return places
-        # The smaller block stands at a place that is drawn, the others are permuted around it.
-        slot = hash_key(key, 2) % (full + 1)
-        after = places >= slot * self.size + rest
-        slots, offsets = np.divmod(places - rest * after, self.size)
-        # Places inside the smaller block are filled in below; their slot may be one too many, and `permute` never end.
-        positions = permute(np.minimum(slots, full - 1), full, hash_key(key, 3)) * self.size + offsets
-        inside = (places >= slot * self.size) & ~after
-        positions[inside] = full * self.size + places[inside] - slot * self.size
-        return positions
+__all__ = ["Order"]
 
 
 @dataclass(frozen=True)
 class Order:
     """Which positions of a split make up each batch of each epoch, for one rank.
 
-    A global batch is `batch_size * world_size` consecutive places of the epoch's order; every rank takes
-    its own `batch_size` of them. In a last, partial global batch the shares differ by at most one.
+    The order of an epoch is a list of slots, with a position in each. A global batch is `batch_size * world_size` consecutive
+    slots; every rank takes `batch_size` of them. The numbers of samples that ranks take of a last, partial global batch differ
+    by at most one.
 
     Args:
         num_samples: How many samples the split has, at least 1.
         batch_size: Samples per batch on this rank.
-        shuffle: A new order each epoch; False: 0, 1, 2, ... in every one; `"block"`: a new one each epoch that stays
-            near itself on disk, see `Blocks`.
-        seed: Any whole number; other seeds give other orders.
+        shuffle: True for a new order each epoch; False for 0, 1, 2, ... in every epoch; `"block"` for a new order each epoch
+            that stays near itself on disk, see `kseq.ordering.block_order.BlockOrder`.
+        seed: Any whole number; another seed gives another order.
         drop_remainder: Leave the last, partial global batch out.
-        rank: This process's number, from 0 to `world_size - 1`.
+        rank: The number of this process, from 0 to `world_size - 1`.
         world_size: How many processes share each global batch.
         block_size: For `"block"`: positions per block.
-        window: For `"block"`: places that are shuffled among each other.
-        repeats: `(positions,)`: how often the sample at each position of the split stands at a position before it; None where
-            each is another sample.
+        window: For `"block"`: slots that are shuffled among each other.
+        repeats: `(num_samples,)`: how many positions before each position hold the same sample; None if every position holds
+            another sample.
 
     Raises:
-        ArgumentError: Where a number is out of its range, where no batch is left, or where the last
-            global batch has fewer samples than there are ranks.
+        ArgumentError: If a number is out of its range, if no batch is left, or if the last global batch has fewer samples than
+            there are ranks.
     """
 
     num_samples: int
@@ -105,9 +63,12 @@ class Order:
         for name, least in leasts.items():
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
         for name in ("block_size", "window"):
-            # The order is that of all samples from there on, and a number without end would not fit into an array.
+            # Larger numbers give the same order, and might not fit into an array.
             object.__setattr__(self, name, min(getattr(self, name), max(self.num_samples, 1)))
         object.__setattr__(self, "rank", whole("rank", self.rank, 0, self.world_size - 1))
+        self._check_batches()
+
+    def _check_batches(self) -> None:
         if self.num_batches == 0:
             raise ArgumentError(
                 f"{self.num_samples} samples give no batch of {self._global_batch}: take a smaller batch_size"
@@ -131,85 +92,92 @@ class Order:
         return full + (rest > 0 and not self.drop_remainder)
 
     def positions(self, epoch: int, batch_number: int) -> np.ndarray:
-        """`(n,)` int64: the positions in the split that make up one batch, in the batch's order.
+        """`(n,)` int64: the positions in the split that make up one batch, in the order of the batch.
 
         Raises:
-            OutOfRangeError: Where `batch_number` is not in [0, num_batches).
+            OutOfRangeError: If `batch_number` is not in [0, num_batches).
         """
-        (positions,) = self.positions_of(epoch, range(batch_number, batch_number + 1))
+        ((positions, _),) = self.draw_batches(epoch, range(batch_number, batch_number + 1))
         return positions
 
-    def positions_of(self, epoch: int, batch_numbers: range) -> list[np.ndarray]:
-        """`positions` of several batches; together they cost hardly more than one.
+    def draw_batches(self, epoch: int, batch_numbers: range) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The positions of several batches, and how often each sample came before; together they cost hardly more than one.
+
+        Args:
+            epoch: The epoch.
+            batch_numbers: The batches, at least one.
+
+        Returns:
+            For each batch, `(n,)` int64 positions in the split, and `(n,)` int64 turns. The turn of a sample that comes several
+            times in an epoch is another each time, from 0 on.
 
         Raises:
-            OutOfRangeError: Where a number is not in [0, num_batches).
-        """
-        return [positions for positions, _ in self.drawn_of(epoch, batch_numbers)]
-
-    def drawn_of(self, epoch: int, batch_numbers: range) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The same, each with `(n,)` int64 turns, from 0: a sample that comes several times in an epoch has another each time.
-
-        Raises:
-            OutOfRangeError: Where a number is not in [0, num_batches).
+            OutOfRangeError: If a number is not in [0, num_batches).
         """
         for number in (batch_numbers[0], batch_numbers[-1]):
             if not 0 <= number < self.num_batches:
                 raise OutOfRangeError(f"batch number {number} is not in [0, {self.num_batches})")
-        places = [self._places(number) for number in batch_numbers]
-        positions, turns = self._drawn(np.concatenate(places), epoch)
+        slots = [self._slots(number) for number in batch_numbers]
+        positions, turns = self._draw(np.concatenate(slots), epoch)
         if self.repeats is not None:
-            turns = turns * (int(self.repeats.max()) + 1) + self.repeats[positions]
-        edges = np.cumsum([len(each) for each in places])[:-1]
+            turns = turns * self._most_repeats + self.repeats[positions]
+        edges = np.cumsum([len(batch_slots) for batch_slots in slots])[:-1]
         return list(zip(np.split(positions, edges), np.split(turns, edges), strict=True))
 
-    def _drawn(self, places: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """`(n,)` int64 positions at places of an epoch's order, and the turn of each, as `drawn_of` says."""
-        turns = np.zeros_like(places)
+    @functools.cached_property
+    def _most_repeats(self) -> int:
+        """How many positions hold the sample that most positions hold."""
+        assert self.repeats is not None
+        return int(self.repeats.max()) + 1
+
+    def _slots(self, batch_number: int) -> np.ndarray:
+        """`(n,)` int64: the slots of a global batch that this rank takes."""
+        start = batch_number * self._global_batch
+        size = min(self._global_batch, self.num_samples - start)
+        first = start + size * self.rank // self.world_size
+        last = start + size * (self.rank + 1) // self.world_size
+        return np.arange(first, last, dtype=np.int64)
+
+    def _draw(self, slots: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """`(n,)` int64 positions at slots of an epoch, and `(n,)` int64 turns, as in `draw_batches`."""
+        turns = np.zeros_like(slots)
         if not self.shuffle:
-            return places, turns
+            return slots, turns
         key = hash_key(self.seed, epoch)
         if self.shuffle == "block":
-            return self._blocks.shuffled(places, key), turns
-        return permute(places, self.num_samples, key), turns
+            return self._blocks.positions(slots, key), turns
+        return permute(slots, self.num_samples, key), turns
 
     @property
-    def _blocks(self) -> Blocks:
-        return Blocks(self.num_samples, self.block_size, self.window)
+    def _blocks(self) -> BlockOrder:
+        return BlockOrder(self.num_samples, self.block_size, self.window)
 
-    def upcoming(self, epoch: int, batch_number: int, asked: range) -> tuple[np.ndarray, range]:
-        """What should be on its way from the disk when a batch is begun, and was not asked for: one window ahead of it.
+    def read_ahead(self, epoch: int, batch_number: int, asked: range) -> tuple[np.ndarray, range]:
+        """Which positions the operating system should begin to read when a batch is begun: those of one window ahead.
 
         Args:
             epoch: The epoch.
             batch_number: The batch that is begun.
-            asked: The batches of this epoch that were seen to, as the last call told; at first `range(0)`.
+            asked: The batches of this epoch whose positions were returned already, from the last call; `range(0)` at first.
 
         Returns:
-            `(n,)` int64 positions, none for other shuffles than `"block"`, and the batches that are seen to with them. A batch
-            that does not follow on `asked` is a new beginning: then the positions begin with its own window. For one rank of
-            several, they are its own samples alone.
+            `(n,)` int64 positions, none unless `shuffle="block"`; and the batches whose positions were returned now or before.
+            A batch that does not follow on `asked` is a new beginning: then the positions begin with the batch's own window.
+            For one rank of several, they are only those of its own batches.
         """
         follows = len(asked) > 0 and asked.start <= batch_number <= asked.stop
         first = asked.stop if follows else batch_number
         last = min(batch_number + self.window // self._global_batch + 2, self.num_batches)
         if self.shuffle != "block" or first >= last:
             return np.empty(0, np.int64), asked
-        seen = range(asked.start if follows else first, last)
+        returned = range(asked.start if follows else first, last)
         if self.world_size > 1:
-            return np.concatenate(self.positions_of(epoch, range(first, last))), seen
+            batches = self.draw_batches(epoch, range(first, last))
+            return np.concatenate([positions for positions, _ in batches]), returned
         start = first * self.batch_size
         if not follows:
-            # What a batch holds may lie anywhere in its window.
+            # The samples of a batch may come from anywhere in its window.
             start -= start % self.window
-        # So it may in the last one, of which `drop_remainder` leaves out what nobody knows.
+        # So may those of the last batch, even if `drop_remainder` leaves some of its window out.
         end = self.num_samples if last == self.num_batches else last * self.batch_size
-        return self._blocks.in_blocks(np.arange(start, end, dtype=np.int64), hash_key(self.seed, epoch)), seen
-
-    def _places(self, batch_number: int) -> np.ndarray:
-        """This rank's part of a global batch, as places in the order of the epoch."""
-        start = batch_number * self._global_batch
-        size = min(self._global_batch, self.num_samples - start)
-        first = start + size * self.rank // self.world_size
-        last = start + size * (self.rank + 1) // self.world_size
-        return np.arange(first, last, dtype=np.int64)
+        return self._blocks.unmixed_positions(np.arange(start, end, dtype=np.int64), hash_key(self.seed, epoch)), returned

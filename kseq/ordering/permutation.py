@@ -1,9 +1,10 @@
-"""A keyed permutation of 0 to N-1, computed for just the positions that are asked for.
+"""A keyed permutation of 0 to N-1, computed only for the numbers that are asked for.
 
 An unbalanced Feistel network over a grid of `rows x columns` cells, walked on until the value lies below N (J. Black and
 P. Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002: the generalized Feistel construction and cycle walking).
 The round function is the finalizer of SplitMix64 (G. Steele, D. Lea, C. Flood, "Fast Splittable Pseudorandom Number
-Generators", OOPSLA 2014)."""
+Generators", OOPSLA 2014).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ import numpy as np
 
 __all__ = ["hash_each", "hash_key", "permute", "permute_each", "uniform"]
 
-# With six rounds, a chi-square test over 40,000 keys sees that the places are not alike at sizes 5 and 7 (p < 0.0001);
-# with eight it hardly does (p = 0.01 at size 5), with ten not any more. Two more are for good measure.
+# With six rounds, a chi-square test over 40,000 keys shows that not all results are equally frequent at sizes 5 and 7
+# (p < 0.0001). With eight it hardly does (p = 0.01 at size 5), with ten it does not. Two more are a margin.
 _ROUNDS = 12
 
 _MASK = (1 << 64) - 1
@@ -31,7 +32,7 @@ def _finalize(value: int) -> int:
 
 
 def hash_key(*numbers: int) -> int:
-    """One 64-bit key from whole numbers, taken modulo 2**64; another number or another order gives another key."""
+    """One 64-bit key from whole numbers, each taken modulo 2**64; other numbers or another order give another key."""
     key = 0
     for number in numbers:
         key = _finalize((key + _GOLDEN_GAMMA) & _MASK) ^ (number & _MASK)
@@ -40,9 +41,14 @@ def hash_key(*numbers: int) -> int:
 
 
 def hash_each(key: int | np.ndarray, values: np.ndarray) -> np.ndarray:
-    """SplitMix64's output for each uint64 of `values` under `key`: one for all, or a uint64 for each.
+    """SplitMix64's output for each of some values; sums and products wrap modulo 2**64 on purpose.
 
-    Wraps modulo 2**64 on purpose.
+    Args:
+        key: A 64-bit key for all values, or `(n,)` uint64: a key for each.
+        values: `(n,)` uint64.
+
+    Returns:
+        `(n,)` uint64.
     """
     mixed = values * np.uint64(_GOLDEN_GAMMA)
     mixed += np.uint64((key + _GOLDEN_GAMMA) & _MASK)
@@ -55,12 +61,12 @@ def hash_each(key: int | np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def uniform(key: int, ids: np.ndarray, count: int) -> np.ndarray:
-    """`count` numbers in [0, 1) for each id, the same for the same (key, id) wherever they are computed.
+    """Random numbers for each id, the same for the same key and id wherever they are computed.
 
     Args:
         key: A 64-bit key, see `hash_key`.
         ids: `(n,)` whole numbers.
-        count: How many numbers each id gets.
+        count: How many random numbers each id gets.
 
     Returns:
         `(n, count)` float64 in [0, 1), multiples of 2**-53.
@@ -71,23 +77,21 @@ def uniform(key: int, ids: np.ndarray, count: int) -> np.ndarray:
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:
-    """Where a keyed permutation of 0 to `size - 1` sends each of `positions`.
+def permute(numbers: np.ndarray, size: int, key: int) -> np.ndarray:
+    """A keyed permutation of 0 to `size - 1`, for some of these numbers, in a time that does not depend on `size`.
 
     Args:
-        positions: `(n,)` whole numbers in [0, size).
-        size: How many positions there are, from 1 to 2**62.
+        numbers: `(n,)` whole numbers in [0, size).
+        size: How many numbers the permutation has, from 1 to 2**62.
         key: A 64-bit key, see `hash_key`.
 
     Returns:
-        `(n,)` int64 in [0, size); over all positions, each value exactly once.
-
-    The time taken grows with `n` alone.
+        `(n,)` int64 in [0, size): what becomes of each number. Over all numbers, each value occurs once.
     """
     rows = math.isqrt(size - 1) + 1
     columns = -(-size // rows)
-    keys = [hash_key(key, number) for number in range(_ROUNDS)]
-    values = _feistel(np.asarray(positions).astype(np.uint64), rows, columns, keys)
+    keys = [hash_key(key, round_number) for round_number in range(_ROUNDS)]
+    values = _feistel(np.asarray(numbers).astype(np.uint64), rows, columns, keys)
     outside = np.flatnonzero(values >= size)
     while outside.size:
         values[outside] = _feistel(values[outside], rows, columns, keys)
@@ -95,27 +99,27 @@ def permute(positions: np.ndarray, size: int, key: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def permute_each(positions: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Where each of `positions` is sent by a permutation of its own, of the kind that `permute` makes.
+def permute_each(numbers: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Permutations of several sizes and keys, as `permute` makes them, each for one number.
 
     Args:
-        positions: `(n,)` whole numbers, each in [0, its size).
-        sizes: `(n,)` whole numbers from 1 to 2**52: how many positions each permutation has.
-        keys: `(n,)` uint64: which permutation it is; the same size and key are the same one.
+        numbers: `(n,)` whole numbers, each in [0, size).
+        sizes: `(n,)` whole numbers from 1 to 2**52: how many numbers each permutation has.
+        keys: `(n,)` uint64: the key of each. The same size and key are the same permutation, which is not that of `permute`.
 
     Returns:
-        `(n,)` int64, each in [0, its size).
+        `(n,)` int64, each in [0, size): what becomes of each number.
     """
     limits = sizes.astype(np.uint64)
     rows = np.sqrt(sizes - 1.0).astype(np.uint64) + np.uint64(1)
     columns = (limits + rows - np.uint64(1)) // rows
-    # The keys of the rounds lie at a distance that is drawn, too: hashing each of them would take half of the time.
+    # The keys of the rounds lie at even distances, which are drawn too: to hash each of them would take half of the time.
     first, distance = hash_each(0, keys), hash_each(1, keys)
-    values = positions.astype(np.uint64)
+    values = numbers.astype(np.uint64)
     outside = np.arange(len(values))
     while outside.size:
-        rounds = [first[outside] + distance[outside] * np.uint64(number) for number in range(_ROUNDS)]
-        values[outside] = _feistel(values[outside], rows[outside], columns[outside], rounds)
+        round_keys = [first[outside] + distance[outside] * np.uint64(number) for number in range(_ROUNDS)]
+        values[outside] = _feistel(values[outside], rows[outside], columns[outside], round_keys)
         outside = outside[values[outside] >= limits[outside]]
     return values.astype(np.int64)
 
@@ -123,7 +127,7 @@ def permute_each(positions: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> 
 def _feistel(
     values: np.ndarray, rows: int | np.ndarray, columns: int | np.ndarray, keys: Sequence[int | np.ndarray]
 ) -> np.ndarray:
-    """One pass over the grid: the row is moved by a hash of the column, then the column by one of the row."""
+    """One pass over the grid: the row is moved by a hash of the column, then the column by a hash of the row, and so on."""
     row, column = np.divmod(values, np.uint64(columns))
     for number, key in enumerate(keys):
         if number % 2 == 0:
@@ -134,13 +138,13 @@ def _feistel(
 
 
 def _wrapped(sums: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
-    """Sums of two numbers below `limit`, modulo `limit`; without a division, which takes longer than all the rest.
+    """Sums of two numbers below `limit`, modulo `limit`, without a division, which would take longer than everything else.
 
-    A difference below zero wraps to more than any sum.
+    Where a sum is below `limit`, the difference is negative and wraps to a number larger than the sum.
     """
     return np.minimum(sums, sums - np.uint64(limit))
 
 
 def _below(bits: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
-    """Hashed bits to [0, limit), for limits up to 2**31, by D. Lemire's multiply and shift (2019)."""
+    """Hashed bits as numbers in [0, limit), for limits up to 2**31, by multiplying and shifting (D. Lemire, 2019)."""
     return ((bits >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)

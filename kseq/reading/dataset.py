@@ -51,7 +51,7 @@ class ShardDataset:
         FormatError: If it was written by a newer kseq, or holds what the format does not allow.
         ArgumentError: If there is no such split.
 
-    Example:
+    Examples:
         >>> dataset = kseq.ShardDataset("flowers", "train")
         >>> sample = dataset[0]
         >>> sample["image"].shape, sample["label"], dataset.class_names[sample["label"]]
@@ -236,7 +236,7 @@ class ShardDataset:
         Raises:
             ArgumentError: If there is no such field or class, or a condition does not go with its field.
 
-        Example:
+        Examples:
             >>> pets = dataset.where(label=["cat", "dog"])
             >>> tall = dataset.where(height=lambda values: values > 0.5)
             >>> tall = dataset.where("height>0.5")

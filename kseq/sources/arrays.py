@@ -84,14 +84,14 @@ class ArraysSource(Source):
         counts = [_check_lengths(path, split_columns, arrays) for _, split_columns in by_split]
         label_names = [split_columns.label for _, split_columns in by_split if split_columns.label]
         labels, class_names = _read_labels(path, label_names, arrays, class_names)
-        found = by_split[0][1]
+        first_columns = by_split[0][1]
         samples: list[FoundSample] = []
         cells: dict[str, list[Any]] = {}
         for (split, split_columns), count in zip(by_split, counts, strict=True):
-            for name, first_name in dict(zip(value_columns(split_columns), value_columns(found), strict=True)).items():
+            for name, first_name in dict(zip(value_columns(split_columns), value_columns(first_columns), strict=True)).items():
                 cells.setdefault(first_name, []).extend(labels[name] if name in labels else _cells(arrays[name]))
             samples += _found_samples(split_columns, arrays, count, split)
-        assembled = assemble_samples(path, found, cells, samples, class_names)
+        assembled = assemble_samples(path, first_columns, cells, samples, class_names)
         images = dict.fromkeys(name for _, split_columns in by_split for name in pixel_columns(split_columns))
         image_arrays = tuple((name, arrays[name]) for name in images)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, image_arrays)
@@ -162,13 +162,13 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
         SourceError: If one of the two arrays is missing.
     """
     pairs = [(SPLITS[word], image.format(word), label.format(word)) for word in SPLITS for image, label in _BY_SPLIT]
-    found: dict[str, tuple[str, str | None]] = {}
+    image_arrays: dict[str, tuple[str, str | None]] = {}
     for split, image, label in pairs:
         if image in names and (label in names or not with_labels):
-            found.setdefault(image, (split, label if with_labels else None))
-    used_labels = {label for _, label in found.values()}
+            image_arrays.setdefault(image, (split, label if with_labels else None))
+    used_labels = {label for _, label in image_arrays.values()}
     for _, image, label in pairs:
-        if image in names and image not in found:
+        if image in names and image not in image_arrays:
             raise SourceError(
                 f"{path}: has {image} and no {label} beside it ({spelled('columns.label', '')} packs images without labels)"
             )
@@ -177,7 +177,7 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
                 f"{path}: has {label} and no {image} beside it ({spelled('columns.image')} and {spelled('columns.label')} "
                 "say which to pack)"
             )
-    return found
+    return image_arrays
 
 
 def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray]) -> int:

@@ -66,8 +66,8 @@ class ArrowFile:
 
     def is_struct(self, name: str) -> bool:
         """Whether the values of a column are structs."""
-        found: bool = _pyarrow().types.is_struct(self.schema.field(name).type)
-        return found
+        is_struct: bool = _pyarrow().types.is_struct(self.schema.field(name).type)
+        return is_struct
 
 
 def arrow_errors() -> tuple[type[Exception], ...]:

@@ -144,8 +144,8 @@ def _order_classes(root: str, class_folders: list[str], class_names: Sequence[st
     if class_names is None:
         return tuple(class_folders)
     if sorted(class_names) != class_folders:
-        wanted, found = ", ".join(class_names), ", ".join(class_folders)
-        raise SourceError(f"{root}: {spelled('class_names')} are {wanted}, the class folders are {found}")
+        given, actual = ", ".join(class_names), ", ".join(class_folders)
+        raise SourceError(f"{root}: {spelled('class_names')} are {given}, the class folders are {actual}")
     return tuple(class_names)
 
 

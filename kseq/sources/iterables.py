@@ -106,28 +106,28 @@ def spool_samples(
 def _spool(
     elements: Iterable[Mapping[str, Any]], file: Any, columns: Columns, class_names: Sequence[str] | None
 ) -> SpooledSource:
-    found: Columns | None = None
+    sample_columns: Columns | None = None
     cells: dict[str, list[Any]] = {}
     samples: list[FoundSample] = []
     for number, element in enumerate(elements):
-        if found is None:
-            found = find_columns(columns, _NAME, list(element), USUAL)
-            cells = {name: [] for name in value_columns(found)}
-        missing = [name for _, name in used_columns(found) if name not in element]
+        if sample_columns is None:
+            sample_columns = find_columns(columns, _NAME, list(element), USUAL)
+            cells = {name: [] for name in value_columns(sample_columns)}
+        missing = [name for _, name in used_columns(sample_columns) if name not in element]
         if missing:
             raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
         for name, column in cells.items():
             column.append(_cell(element[name]))
-        locations = tuple(_spool_image(file, number, name, element[name]) for name in pixel_columns(found))
+        locations = tuple(_spool_image(file, number, name, element[name]) for name in pixel_columns(sample_columns))
         path = locations[0].path
         sample_name = os.fsencode(path) if path is not None else b"%d" % number
         samples.append(FoundSample(sample_name, locations, sum(location.size for location in locations), element.get(_SPLIT)))
-    if found is None:
+    if sample_columns is None:
         raise SourceError(f"{_NAME}: has no sample")
     _write(file, b"", flush=True)
-    if found.label is not None:
-        cells[found.label], class_names = _labels(found.label, cells[found.label], class_names)
-    assembled = assemble_samples(_NAME, found, cells, samples, class_names)
+    if sample_columns.label is not None:
+        cells[sample_columns.label], class_names = _labels(sample_columns.label, cells[sample_columns.label], class_names)
+    assembled = assemble_samples(_NAME, sample_columns, cells, samples, class_names)
     return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields)
 
 

@@ -44,6 +44,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     ARRAYS,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
+"""The names of the formats that `pack` and `append` read, for the argument `source_format`."""
 """The allowed values of the argument `source_format`."""
 _SUFFIXES = ", ".join(suffix for source_format in FORMATS for suffix in source_format.suffixes)
 
@@ -73,19 +74,19 @@ def open_source(
     """
     if source_format is not None:
         choice("source_format", source_format, SOURCE_FORMATS)
-    found = _recognise(path) if source_format is None else next(each for each in FORMATS if each.name == source_format)
-    if not found.has_columns and columns != Columns():
+    chosen = _recognise(path) if source_format is None else next(each for each in FORMATS if each.name == source_format)
+    if not chosen.has_columns and columns != Columns():
         allowed = ", ".join(each.name for each in FORMATS if each.has_columns)
         roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
         given = ", ".join(spelled(f"columns.{role}") for role in roles)
-        raise ArgumentError(f"{path}: columns ({given}) go with a table or with records ({allowed}), found {found.name}")
-    if not found.has_root and root is not None:
+        raise ArgumentError(f"{path}: columns ({given}) go with a table or with records ({allowed}), found {chosen.name}")
+    if not chosen.has_root and root is not None:
         allowed = ", ".join(each.name for each in FORMATS if each.has_root)
-        raise ArgumentError(f"{path}: {spelled('root', root)} goes with {allowed}, found {found.name}")
-    if not found.has_links and follow_links:
+        raise ArgumentError(f"{path}: {spelled('root', root)} goes with {allowed}, found {chosen.name}")
+    if not chosen.has_links and follow_links:
         allowed = ", ".join(each.name for each in FORMATS if each.has_links)
-        raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {found.name}")
-    return found.open(SourceRequest(path, columns, root, class_names, follow_links))
+        raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
+    return chosen.open(SourceRequest(path, columns, root, class_names, follow_links))
 
 
 def _recognise(path: str) -> SourceFormat:

@@ -141,21 +141,19 @@ class ExampleSource(Source):
             SourceError: If the files cannot be read, or no record can be packed.
         """
         files = find_files(path, cls.file_names, cls.description)
-        found = cls._find_columns(path, files, columns)
-        asked = value_columns(found)
+        columns = cls._find_columns(path, files, columns)
+        pixels, asked = pixel_columns(columns), value_columns(columns)
         rows: list[list[Any]] = []
         samples: list[FoundSample] = []
-        for file, contents in read_files(
-            path, files, lambda number, file: cls._read(number, file, asked, pixel_columns(found))
-        ):
+        for file, contents in read_files(path, files, lambda number, file: cls._read(number, file, asked, pixels)):
             if isinstance(contents, Rejection):
                 rows.append([None] * len(asked))
-                samples.append(FoundSample.of_unreadable_file(file.name, contents, len(pixel_columns(found))))
+                samples.append(FoundSample.of_unreadable_file(file.name, contents, len(pixels)))
             else:
                 rows.extend(contents.rows)
                 samples.extend(contents.samples)
         cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
-        assembled = assemble_samples(path, found, cells, samples, class_names)
+        assembled = assemble_samples(path, columns, cells, samples, class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
 
     @classmethod

@@ -106,21 +106,21 @@ class WebDatasetSource(Source):
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
         reader = _CellReader([tar.path for tar in tars])
         names = _column_names(all_samples, columns, reader)
-        found = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
-        asked = value_columns(found)
+        columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
+        pixels, asked = pixel_columns(columns), value_columns(columns)
         rows: list[list[Any]] = []
         found_samples: list[FoundSample] = []
         for tar, samples in contents:
             if isinstance(samples, Rejection):
                 rows.append([None] * len(asked))
-                found_samples.append(FoundSample.of_unreadable_file(tar.name, samples, len(pixel_columns(found))))
+                found_samples.append(FoundSample.of_unreadable_file(tar.name, samples, len(pixels)))
                 continue
             for sample in samples:
                 row, rejection = _row(reader, sample, asked)
                 rows.append(row)
-                found_samples.append(_found_sample(sample, tar, pixel_columns(found), rejection))
+                found_samples.append(_found_sample(sample, tar, pixels, rejection))
         cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
-        assembled = assemble_samples(path, found, cells, found_samples, class_names)
+        assembled = assemble_samples(path, columns, cells, found_samples, class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(tar.path for tar in tars))
 
     def fetch(self, location: _Location) -> bytes:

@@ -60,15 +60,15 @@ class YoloSource(FileSource):
         if not pairs:
             raise SourceError(f"{root}: expected are {root}/images and {root}/labels, or {root}/train/images and so on")
         tree, links = FolderTree(root, follow_links), LinkRule(root, follow_links)
-        found = [image for images, labels in pairs for image in _scan(tree, images, labels, links)]
-        found.sort(key=lambda image: (image.split or "", image.path))
-        highest = max((int(image.values[1].max(initial=-1)) for image in found), default=-1)
+        images = [image for folders in pairs for image in _scan(tree, *folders, links)]
+        images.sort(key=lambda image: (image.split or "", image.path))
+        highest = max((int(image.values[1].max(initial=-1)) for image in images), default=-1)
         names = tuple(class_names if class_names is not None else _class_names(root, highest))
         if highest >= len(names):
             raise SourceError(f"{root}: class number {highest} has no name, there are {len(names)}: {', '.join(names[:5])}")
-        if all(image.rejection for image in found):
-            raise SourceError(f"{root}: holds no image that can be packed{describe_first(found)}")
-        return cls(root, names, found, box_fields(names))
+        if all(image.rejection for image in images):
+            raise SourceError(f"{root}: holds no image that can be packed{describe_first(images)}")
+        return cls(root, names, images, box_fields(names))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         values = super().read(image)

@@ -45,7 +45,7 @@ class Field:
         class_names: The class of each number of `"multi_label"` and `"labels"`; that of a label is the dataset's.
 
     Raises:
-        ArgumentError: Where the name, the kind, or a dtype or shape for that kind is not allowed.
+        ArgumentError: If the name, the kind, or a dtype or shape for that kind is not allowed.
     """
 
     name: str
@@ -113,7 +113,7 @@ def parse_fields(text: str, path: str) -> tuple[Field, ...]:
     """Fields from the JSON of an attribute of the file `path`.
 
     Raises:
-        FormatError: Where it is not what `write_fields` makes.
+        FormatError: If it is not what `write_fields` makes.
     """
     try:
         parsed: list[dict[str, Any]] = json.loads(text)

@@ -47,7 +47,7 @@ class Augmentation:
             decoded. Use it for changes of single pixels, such as brightness. For flips, it means that the box is drawn in the
             image as it is stored.
 
-    Example:
+    Examples:
         >>> class RandomRotation(kseq.Augmentation):
         ...     num_draws = 1
         ...
@@ -112,7 +112,7 @@ class Augmentation:
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
-            Pixels of the same shape and dtype: `pixels` itself, or another array. Of one channel, `(height, width)` is allowed
+            Pixels of the same shape and dtype: `pixels` itself, or a new array. Of one channel, `(height, width)` is allowed
             too, as OpenCV gives it.
         """
         return pixels
@@ -125,7 +125,7 @@ class Augmentation:
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
-            Pixels of the same shape and dtype: `pixels` itself, or another array. Of one channel, `(height, width)` is allowed
+            Pixels of the same shape and dtype: `pixels` itself, or a new array. Of one channel, `(height, width)` is allowed
             too, as OpenCV gives it.
         """
         return pixels

@@ -36,7 +36,7 @@ class BatchFunction:
     Raises:
         ArgumentError: If `function` cannot be called; when a batch is read, if it returns something that is not allowed.
 
-    Example:
+    Examples:
         >>> def mix(batch):
         ...     other = np.random.permutation(len(batch["image"]))
         ...     images = (batch["image"].astype("float32") + batch["image"][other]) / 2

@@ -234,8 +234,8 @@ class Loader:
         return self._samples(epoch, batch_number)[0]
 
     def _samples(self, epoch: int, batch_number: int) -> tuple[np.ndarray, np.ndarray]:
-        """`(n,)` int64 sample ids of a batch, and `(n,)` int64 turns, see `Order.drawn_of`."""
-        ((positions, turns),) = self._order.drawn_of(epoch, range(batch_number, batch_number + 1))
+        """`(n,)` int64 sample ids of a batch, and `(n,)` int64 turns, see `Order.draw_batches`."""
+        ((positions, turns),) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
         return self._maker.dataset.sample_ids(positions), turns
 
     def _find(self, epoch: int, batch_number: int) -> tuple[_Pending | None, bool]:
@@ -272,7 +272,7 @@ class Loader:
     def _ask_ahead(self, epoch: int, batch_number: int) -> None:
         """Ask the operating system to read what a shuffle by blocks needs soon."""
         asked_epoch, asked = self._asked
-        positions, asked = self._order.upcoming(epoch, batch_number, asked if asked_epoch == epoch else range(0))
+        positions, asked = self._order.read_ahead(epoch, batch_number, asked if asked_epoch == epoch else range(0))
         self._asked = (epoch, asked)
         dataset = self._maker.dataset
         for start in range(0, len(positions), self._piece):
@@ -282,7 +282,7 @@ class Loader:
         """The same as `_samples`, faster for batches that are begun one after the other."""
         if (epoch, batch_number) not in self._ordered:
             numbers = range(batch_number, min(batch_number + _ORDERED_AT_ONCE, self._order.num_batches))
-            drawn = self._order.drawn_of(epoch, numbers)
+            drawn = self._order.draw_batches(epoch, numbers)
             sample_ids = self._maker.dataset.sample_ids(np.concatenate([positions for positions, _ in drawn]))
             ids_of_batches = np.split(sample_ids, np.cumsum([len(turns) for _, turns in drawn])[:-1])
             pairs = ((ids, turns) for ids, (_, turns) in zip(ids_of_batches, drawn, strict=True))

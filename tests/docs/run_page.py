@@ -61,13 +61,16 @@ def run_command(where: str, command: str, output: str) -> None:
     if words[1] in SLOW_COMMANDS or any(option in words for option in SLOW_OPTIONS):
         make_parser().parse_args(words[1:])
         return
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    # Some commands write bytes, as a terminal takes them.
+    written = io.BytesIO()
+    stdout = io.TextIOWrapper(written, encoding="utf-8", write_through=True)
+    with contextlib.redirect_stdout(stdout):
         code = main(words[1:])
-    assert code == 0, f"{where}: exit code {code}\n{printed.getvalue()}"
+    printed = written.getvalue().decode()
+    assert code == 0, f"{where}: exit code {code}\n{printed}"
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-    matches = not output or doctest.OutputChecker().check_output(output, printed.getvalue(), flags)
-    assert matches, f"{where}: prints\n{printed.getvalue()}\nthe page shows\n{output}"
+    matches = not output or doctest.OutputChecker().check_output(output, printed, flags)
+    assert matches, f"{where}: prints\n{printed}\nthe page shows\n{output}"
 
 
 def run_page(page: Path, code: str = "") -> None:

@@ -98,6 +98,7 @@ def _write_corrections(folder: Path) -> None:
     """Tables of other labels and of new targets."""
     (folder / "mistakes.csv").write_text("source,label\ndaisy/00003.jpg,rose\ndaisy/00007.jpg,rose\n")
     (folder / "heights.csv").write_text("source,height\ndaisy/00003.jpg,0.5\n")
+    (folder / "prices.csv").write_text("id,price\n" + "".join(f"{number},{number}.5\n" for number in range(80)))
     (folder / "topics.csv").write_text("id,topics\n0,garden|summer\n79,summer\n")
 
 

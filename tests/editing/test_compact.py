@@ -20,19 +20,10 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
+from tests.helpers.datasets import files
 from tests.helpers.photos import numbers_of
 
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))
-
-
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset, to be changed."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 def drop(path: Path, dropped: list[int], **more: Any) -> None:
@@ -198,7 +189,7 @@ def test_memory_does_not_grow_with_a_shard(tmp_path: Path, monkeypatch: pytest.M
     images = np.zeros((60, 256, 256, 3), np.uint8)
     kseq.pack((images, np.arange(60)), tmp_path / "packed", images=kseq.ImageSettings("raw", (256, 256)), workers=0)
     drop(tmp_path / "packed", [0, 30])
-    monkeypatch.setattr("kseq.editing.compact._BYTES_AT_ONCE", 1 << 20)
+    monkeypatch.setattr("kseq.editing.shard_rewriting._BYTES_AT_ONCE", 1 << 20)
     tracemalloc.start()
     kseq.compact(tmp_path / "packed")
     peak = tracemalloc.get_traced_memory()[1]

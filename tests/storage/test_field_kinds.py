@@ -188,10 +188,10 @@ def test_a_condition_is_compared_in_stored_form(field: Field, values: Any, condi
 @pytest.mark.parametrize(
     ("field", "condition", "words"),
     [
-        (LABEL, "cow", "there is no class 'cow', there is cat, dog"),
+        (LABEL, "cow", "there is no class 'cow', there is 'cat', 'dog'"),
         (LABEL, 2, "allowed is the name of a class, or a number in [0, 2)"),
         (LABEL, 0.5, "allowed is the name of a class"),
-        (MULTI, "cat", "there is no class 'cat', there is a, b, c"),
+        (MULTI, "cat", "there is no class 'cat', there is 'a', 'b', 'c'"),
         (NUMBERS, "5", "where vector='5': allowed is a number"),
         (TEXT, 5, "where text=5: allowed is text"),
         (BOXES, 5, "boxes are chosen by a function"),

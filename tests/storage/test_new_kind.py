@@ -164,13 +164,42 @@ def test_a_cell_that_is_not_a_value_is_left_out_with_the_reason(table: Path, tmp
     (left_out,) = kseq.ShardDataset(tmp_path / "packed").rejected()
     assert left_out.path == b"1.png"
     assert "has keypoints" in left_out.reason
-    assert "allowed are finite numbers of shape (any number x 2) (points)" in left_out.reason
+    assert "allowed: finite numbers of shape (any number x 2) (points)" in left_out.reason
 
 
 def test_a_dataset_of_an_unknown_kind_is_refused(packed: kseq.ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(KINDS, "keypoints")
     with pytest.raises(kseq.KseqError, match="kind 'keypoints', allowed are image"):
         kseq.ShardDataset(packed.path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "cell", "expected"),
+    [
+        ("<f4", (), 0.5, 0.5),
+        ("<f4", (), None, None),
+        ("<f4", (), [1], None),
+        ("<f4", (), 1e300, None),
+        ("<i4", (2,), [1, 2], [1, 2]),
+        ("<i4", (2,), [1, 2.5], None),
+        ("<i4", (2,), [1], None),
+        ("<f4", (None,), [1, 2.5], [1, 2.5]),
+        ("<f4", (None,), None, []),
+        ("<f4", (None,), 1, None),
+        ("<f4", (None, 2), [[1, 2], [3]], None),
+        ("<f4", (None, 2), [[True, False]], None),
+    ],
+)
+def test_a_cell_has_the_shape_and_the_dtype_of_the_kind(
+    dtype: str, shape: tuple[int | None, ...], cell: Any, expected: Any
+) -> None:
+    kind = type("Kind", (FieldKind,), {"name": "kind", "dtypes": (dtype,), "shape": shape})
+    if expected is None:
+        with pytest.raises(ValueError, match="has kind .*, allowed: "):
+            kind.from_cell(cell, lambda value: value)
+    else:
+        value = kind.from_cell(cell, lambda value: value)
+        assert (value.dtype, value.tolist()) == (dtype, expected)
 
 
 def test_it_moves_like_boxes() -> None:

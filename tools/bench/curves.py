@@ -16,13 +16,13 @@ from kseq import ShardDataset
 from kseq.ordering.epoch_order import Order
 from kseq.training.block_shuffle import choose_blocks
 
-from ..bench.contest import ContestantError, Row, Runner, check_epoch, run_once
-from ..bench.folders import read_all
-from ..bench.reading import SCRIPTS, Setting, prepare
-from ..bench.roster import KSEQ, contestant
-from ..bench.scale import make_sparse
-from ..bench.stamps import make_once
-from ..bench.tables import Goal, Table
+from .contest import ContestantError, Row, Runner, check_epoch, run_once
+from .folders import read_all
+from .reading import SCRIPTS, Setting, prepare
+from .roster import KSEQ, contestant
+from .scale import make_sparse
+from .stamps import make_once
+from .tables import Goal, Table
 
 __all__ = ["CURVES"]
 
@@ -102,7 +102,9 @@ def _spread(num_images: int, store: str) -> float:
     """The mean distance, after shuffling by blocks, of samples that are neighbours on disk, by that after a full shuffle."""
     order = Order(num_images, 128, "block", 0, False, 0, 1, *choose_blocks(ShardDataset(store)))
     places = np.empty(num_images)
-    places[np.concatenate(order.positions_of(0, range(order.num_batches)))] = np.arange(num_images)
+    places[np.concatenate([positions for positions, _ in order.draw_batches(0, range(order.num_batches))])] = np.arange(
+        num_images
+    )
     return float(np.abs(np.diff(places)).mean() / (num_images / 3))
 
 

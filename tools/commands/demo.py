@@ -18,6 +18,26 @@ from kseq.errors import ArgumentError
 
 _EPOCHS = 12
 _BACKENDS = ("tensorflow", "jax", "torch")
+_INSTALL = "pip install 'kseq[demo]', which downloads about 750 MB and takes 2.5 GB on disk, TensorFlow included"
+
+_BEFORE = """\
+kseq demo writes 1,797 handwritten digits as PNG files, packs them, and trains a small network on them
+with Keras on {backend}, in less than a minute on two processor cores. The digits come with scikit-learn:
+nothing is downloaded. Files go to {folder}, about 8 MB{kept}.
+"""
+
+_AFTER = """
+What next?
+
+  1. Pack photos of your own:
+       kseq pack photos flowers --val 0.1 --test 0.1   if they lie in one folder for each class
+       kseq pack photos flowers                        if they lie in train/CLASS, val/CLASS and test/CLASS
+  2. Train on them, in Python:
+       train = kseq.ShardSequence("flowers", "train", input_shape=(64, 64, 3), augment=kseq.RandomFlip())
+       val = kseq.ShardSequence("flowers", "val", input_shape=(64, 64, 3))
+       model.fit(train, validation_data=val, epochs=8, shuffle=False)
+
+The README has a whole program with a network, and docs/tutorials/classify.md goes through it."""
 
 
 def add_parser(commands: Any) -> None:
@@ -26,22 +46,24 @@ def add_parser(commands: Any) -> None:
         "demo",
         help="pack handwritten digits and train on them, in under a minute",
         description="Write the 1,797 handwritten digits that scikit-learn ships as PNG files, pack them, and train a small "
-        "network on the dataset with Keras.",
+        "network on the dataset with Keras. Nothing is downloaded; scikit-learn and a backend of Keras must be installed "
+        f"({_INSTALL}).",
     )
     parser.add_argument("--folder", metavar="DIR", help="keep photos and dataset here (default: a temporary folder)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """The whole way, from image files to a validation accuracy."""
-    _choose_backend()
+    """The whole way, from image files to a validation accuracy; tells before what it does, and afterwards what to do next."""
+    backend = _choose_backend()
     if arguments.folder is not None:
-        return _run_in(Path(arguments.folder))
+        return _run_in(Path(arguments.folder), backend, "and stay there")
     with tempfile.TemporaryDirectory(prefix="kseq-demo-") as folder:
-        return _run_in(Path(folder))
+        return _run_in(Path(folder), backend, "and are removed at the end (--folder keeps them)")
 
 
-def _run_in(folder: Path) -> int:
+def _run_in(folder: Path, backend: str, kept: str) -> int:
+    print(_BEFORE.format(backend=backend, folder=folder, kept=f", {kept}"), flush=True)
     started = time.monotonic()
     photos, dataset = folder / "digits", folder / "digits-packed"
     count = _write_digits(photos)
@@ -49,20 +71,33 @@ def _run_in(folder: Path) -> int:
     report = kseq.pack(
         photos, dataset, images=kseq.ImageSettings("raw", (8, 8), color_mode="grayscale"), val=0.2, overwrite=True
     )
-    print(f"{report.packed:,} packed into {dataset} in {report.seconds:.1f} s: ", end="")
-    print(", ".join(f"{sum(counts):,} {split}" for split, counts in report.class_counts.items()))
+    print(f"{report.num_samples:,} packed into {dataset} in {report.seconds:.1f} s: ", end="")
+    print(", ".join(f"{sum(counts):,} {split}" for split, counts in report.class_counts.items()), flush=True)
     accuracy = _train(dataset)
     print(f"validation accuracy {accuracy:.3f} after {_EPOCHS} epochs, {time.monotonic() - started:.0f} s in all")
+    print(_AFTER)
     return 0
 
 
-def _choose_backend() -> None:
-    """Keras asks for tensorflow unless told otherwise; any backend that is installed will do."""
+def _choose_backend() -> str:
+    """The backend that Keras will use: the one that it is told to, or the first that is installed.
+
+    Raises:
+        ArgumentError: If something that the demo needs is not installed.
+    """
     installed = [name for name in _BACKENDS if importlib.util.find_spec(name)]
-    if importlib.util.find_spec("sklearn") is None or not installed:
-        raise ArgumentError("the demo needs scikit-learn and tensorflow, jax or torch: pip install 'kseq[demo]'")
-    os.environ.setdefault("KERAS_BACKEND", installed[0])
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    wanted = os.environ.get("KERAS_BACKEND")
+    if importlib.util.find_spec("sklearn") is None:
+        missing = "scikit-learn"
+        remedy = "pip install scikit-learn" if installed else _INSTALL
+    elif not installed:
+        missing, remedy = "a backend of Keras (tensorflow, jax or torch)", _INSTALL
+    elif wanted in _BACKENDS and wanted not in installed:
+        missing, remedy = f"{wanted}, which KERAS_BACKEND asks for", f"unset KERAS_BACKEND, or pip install 'kseq[{wanted}]'"
+    else:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        return os.environ.setdefault("KERAS_BACKEND", installed[0])
+    raise ArgumentError(f"the demo needs {missing}: {remedy}")
 
 
 def _write_digits(folder: Path) -> int:
@@ -70,10 +105,10 @@ def _write_digits(folder: Path) -> int:
 
     digits = load_digits()
     for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        place = folder / str(label)
-        place.mkdir(parents=True, exist_ok=True)
+        class_folder = folder / str(label)
+        class_folder.mkdir(parents=True, exist_ok=True)
         # The digits come as 0 to 16, counts of inked pixels in a 4 x 4 block.
-        Image.fromarray(np.minimum(pixels * 16, 255).astype(np.uint8)).save(place / f"{number:04d}.png")
+        Image.fromarray(np.minimum(pixels * 16, 255).astype(np.uint8)).save(class_folder / f"{number:04d}.png")
     return len(digits.target)
 
 

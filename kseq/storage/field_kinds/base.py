@@ -176,7 +176,7 @@ class FieldKind:
         """A value from a source as it is stored; values with positions are moved to the stored image afterwards.
 
         Raises:
-            ImageError: Where it is a broken image, or does not go with its image.
+            ImageError: If it is a broken image, or does not go with its image.
         """
         return np.asarray(value, self.field.dtype)
 
@@ -206,7 +206,7 @@ class FieldKind:
             out: Where the pixels go, if given; of exactly their shape.
 
         Raises:
-            ImageError: Where the bytes are broken.
+            ImageError: If the bytes are broken.
         """
         raise NotImplementedError
 
@@ -280,7 +280,7 @@ class FieldKind:
             width: Of the image, in pixels.
 
         Raises:
-            ImageError: Where a position makes no sense in an image of this size.
+            ImageError: If a position makes no sense in an image of this size.
         """
         return values
 
@@ -320,7 +320,7 @@ class FieldKind:
             class_names: The class of each number of the field.
 
         Raises:
-            ArgumentError: Where no value of the field can be equal to it.
+            ArgumentError: If no value of the field can be equal to it.
         """
         if not is_number(value, "iuf"):
             raise ArgumentError(f"where {self.field.name}={value!r}: allowed is a number")
@@ -344,7 +344,7 @@ class FieldKind:
         """The values that a condition of the command line names, separated by commas.
 
         Raises:
-            ValueError: Where a part is not a value, with the part and the reason.
+            ValueError: If a part is not a value, with the part and the reason.
         """
         return [_parse_number(part.strip()) for part in text.split(",")]
 
@@ -381,28 +381,33 @@ class FieldKind:
 
     @classmethod
     def from_cell(cls, cell: Any, parse: Callable[[Any], Any]) -> np.ndarray:
-        """The value of one cell of a table or record: by default numbers of the shape of the kind, in lists; none of a missing
-        cell where samples may differ in length.
+        """The value of one cell of a table or record: by default numbers of the kind's shape, in lists; no elements for a cell
+        that is missing if samples may differ in length.
 
         Args:
             cell: As the source has it, None where it is missing.
             parse: Reads a cell that may be text: to None, a number, a word, or a list of these.
 
         Raises:
-            ValueError: Where the cell is not a value of this kind: what is wrong, as the end of a sentence about the sample.
+            ValueError: If the cell is not a value of this kind: what is wrong, as the end of a sentence about the sample.
         """
-        shape = cls.shape or ()
-        value = parse(cell)
+        shape, value = cls.shape or (), parse(cell)
         try:
-            numbers = np.asarray([] if value is None else value, cls.dtypes[0])
-        except (ValueError, TypeError, OverflowError):
-            numbers = np.full(1, np.nan)
+            given = np.asarray([] if value is None else value)
+            with np.errstate(over="ignore", invalid="ignore"):
+                numbers = given.astype(cls.dtypes[0]) if given.dtype.kind in "iuf" else np.full(1, np.nan)
+        except (ValueError, OverflowError):
+            # Lists of several lengths.
+            given = numbers = np.full(1, np.nan)
         if shape[:1] == (None,) and numbers.size == 0:
-            numbers = numbers.reshape(0, *shape[1:])
-        has_shape = numbers.shape[1:] == shape[1:] if shape[:1] == (None,) else numbers.shape == shape
-        if numbers.ndim != len(shape) or not has_shape or not np.isfinite(numbers).all():
-            expected = f"finite numbers of shape ({_describe_shape(shape)})" if shape else "a finite number"
-            raise ValueError(f"has {cls.name} {str(value)[:40]}, allowed are {expected}")
+            return numbers.reshape(0, *shape[1:])
+        lengths = (len(numbers), *shape[1:]) if shape[:1] == (None,) and numbers.ndim else shape
+        # A dtype of whole numbers would round others.
+        is_exact = numbers.dtype.kind == "f" or np.array_equal(numbers, given)
+        if numbers.shape != lengths or not is_exact or not np.isfinite(numbers).all():
+            what = "whole" if numbers.dtype.kind in "iu" else "finite"
+            allowed = f"{what} numbers of shape ({_describe_shape(shape)})" if shape else f"one {what} number"
+            raise ValueError(f"has {cls.name} {str(value)[:40]}, allowed: {allowed}")
         return numbers
 
     @classmethod
@@ -413,8 +418,8 @@ class FieldKind:
             array: `(n, ...)` numbers, one row for each sample.
 
         Raises:
-            ValueError: Where a row is not a value of this kind: what is allowed instead.
-            NotImplementedError: Where the kind is not read from arrays.
+            ValueError: If a row is not a value of this kind: what is allowed instead.
+            NotImplementedError: If the kind is not read from arrays.
         """
         raise NotImplementedError
 

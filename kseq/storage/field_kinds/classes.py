@@ -10,12 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kseq.errors import ArgumentError
+from kseq.storage.class_names import no_such_class
 from kseq.storage.field_kinds.base import BatchOutputs, FieldKind, ImageDescription, is_number
 
 __all__ = ["BoxLabels", "ClassNumbers", "Label", "MultiLabel"]
-
-# How many class names a message lists.
-_MOST_NAMES = 10
 
 _OBJECT_CLASSES = "image/object/class"
 
@@ -32,10 +30,7 @@ class ClassNumbers(FieldKind):
         if isinstance(value, str):
             if value in class_names:
                 return list(class_names).index(value)
-            more = f" and {len(class_names) - _MOST_NAMES} more" if len(class_names) > _MOST_NAMES else ""
-            raise ArgumentError(
-                f"where {name}: there is no class {value!r}, there is {', '.join(class_names[:_MOST_NAMES]) or 'none'}{more}"
-            )
+            raise ArgumentError(f"where {name}: {no_such_class(value, class_names)}")
         if is_number(value, "iu") and 0 <= value < len(class_names):
             return int(value)
         raise ArgumentError(f"where {name}={value!r}: allowed is the name of a class, or a number in [0, {len(class_names)})")
