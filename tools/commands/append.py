@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
         "append",
         help="pack more images into a dataset",
         usage="kseq append DATASET SOURCE [options]",
-        description="Pack SOURCE into DATASET, with the image settings that DATASET was packed with. New samples come after the "
+        description="Pack SOURCE into DATASET, with the image settings of DATASET. New samples come after the "
         "others, in the splits that SOURCE names, else in train. For SOURCE see kseq pack --help.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
