@@ -2,7 +2,8 @@
 
 Usage: python docs/scripts/batch_picture.py PHOTOS
 
-PHOTOS is the folder of https://github.com/alexeygrigorev/clothing-dataset-small, whose photos are in the public domain (CC0).
+PHOTOS is the folder of https://github.com/alexeygrigorev/clothing-dataset-small, whose photos are
+in the public domain (CC0).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def draw_batch(images: np.ndarray, names: list[str]) -> Image.Image:
         left = GAP + number % COLUMNS * (SIDE + GAP)
         top = GAP + number // COLUMNS * (SIDE + CAPTION + GAP)
         picture.paste(Image.fromarray(pixels), (left, top))
-        draw.text((left + SIDE / 2, top + SIDE + CAPTION / 2), name, fill="black", font=font, anchor="mm")
+        draw.text(
+            (left + SIDE / 2, top + SIDE + CAPTION / 2), name, fill="black", font=font, anchor="mm"
+        )
     return picture
 
 
@@ -40,11 +43,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kseq.pack(sys.argv[1], f"{folder}/clothes")
         augment = [kseq.RandomResizedCrop(SIDE, scale=(0.5, 1.0)), kseq.RandomFlip()]
-        with kseq.ShardSequence(f"{folder}/clothes", "train", batch_size=COLUMNS * ROWS, augment=augment, seed=4) as train:
+        with kseq.ShardSequence(
+            f"{folder}/clothes", "train", batch_size=COLUMNS * ROWS, augment=augment, seed=4
+        ) as train:
             images, labels = train[0]
             picture = draw_batch(images, [train.class_names[label] for label in labels])
     # 256 colours make the file a third of its size.
-    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG).save(PICTURE, optimize=True)
+    picture.quantize(
+        256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG
+    ).save(PICTURE, optimize=True)
 
 
 if __name__ == "__main__":

@@ -51,16 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(format_change(before, count(arguments.dataset)))
     print(
-        f"\n{format_count(report.packed, 'image')} appended to {printable(report.path)}: "
-        f"{format_count(report.shards, 'new shard')}, {format_bytes(report.bytes)}, {report.seconds:.1f} s"
+        f"\n{format_count(report.num_samples, 'image')} appended to {printable(report.path)}: "
+        f"{format_count(report.num_shards, 'new shard')}, {format_bytes(report.num_bytes)}, {report.seconds:.1f} s"
     )
-    if report.new_classes:
-        print(f"new classes: {', '.join(map(printable, report.new_classes))}")
-    if report.known:
-        print(f"{report.known:,} of the images were in the dataset already")
-    if report.resumed:
-        print(f"{report.resumed} of the new shards were there from an earlier run")
+    if report.new_class_names:
+        print(f"new classes: {', '.join(map(printable, report.new_class_names))}")
+    if report.num_known:
+        print(f"{report.num_known:,} of the images were in the dataset already")
+    if report.num_resumed:
+        print(f"{report.num_resumed} of the new shards were there from an earlier run")
     if report.rejected:
-        print(f"{len(report.rejected):,} of {report.found:,} files were left out:")
+        print(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
         print("\n".join(rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")))
     return 0
