@@ -92,7 +92,7 @@ def read_header(file: DatasetFile, kind: str, schema: Mapping[str, ArraySchema |
 
 
 class _FileObject(io.RawIOBase):
-    """A file as h5py reads it. h5py itself does not keep to the size of such a file."""
+    """A file as h5py reads it; h5py does not check that such a file is as long as it claims."""
 
     def __init__(self, file: DatasetFile) -> None:
         self._file = file
@@ -171,7 +171,7 @@ class MappedFile:
 
     Args:
         file: The file. It may be closed afterwards.
-        header: What `read_header` found in it.
+        header: What `read_header` returned for it.
 
     Attributes:
         path: Of the file.
