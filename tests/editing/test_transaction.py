@@ -173,7 +173,7 @@ def test_shards_that_only_an_unreadable_last_index_names_stay(packed: Path) -> N
 
 def test_what_cannot_be_removed_is_said_in_one_line(packed: Path) -> None:
     (packed / ".kseq-tmp-folder").mkdir()
-    with pytest.raises(WriteError, match="packed: cannot be cleared of what is half written: Is a directory"):
+    with pytest.raises(WriteError, match="packed: half written files cannot be removed: Is a directory"):
         make(packed, 1)
 
 
