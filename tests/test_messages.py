@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 import kseq
 from kseq.arguments import spelled, spelled_call
 from kseq_tools.main import main
+from tests.helpers.code import texts_of
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
 
@@ -21,26 +21,12 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z]")
 _COMMAND_LINES = {"exporting/export.py"}
 
 
-def texts_of(tree: ast.Module) -> Iterator[ast.Constant]:
-    """The texts of a module that are not docstrings."""
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield node
-
-
 def test_no_message_of_the_library_names_an_option() -> None:
     found = [
         f"{path}:{node.lineno}: {node.value}"
         for path in sorted((ROOT / "kseq").rglob("*.py"))
         if path.relative_to(ROOT / "kseq").as_posix() not in _COMMAND_LINES
-        for node in texts_of(ast.parse(path.read_text()))
+        for node in texts_of(path)
         if _OPTION.search(node.value)
     ]
     assert not found, "\n".join(found)

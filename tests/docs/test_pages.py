@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +15,8 @@ from tests.docs.pages import DOCS, Block, all_pages, blocks_of, page_name
 from tests.docs.workspace import write_workspace
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
-from tests.test_clothing import CLOTHING
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.helpers.processes import RunPython
+from tests.test_real_photos import CLOTHING
 
 RUN_PAGE = "import sys; from pathlib import Path; from tests.docs.run_page import run_page; "
 RUN_PAGE += "run_page(Path(sys.argv[1]), *sys.argv[2:])"
@@ -57,7 +54,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", _WITH_CODE, ids=page_name)
 def test_the_code_of_a_page_runs(
-    page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: Run
+    page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
 ) -> None:
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
@@ -68,7 +65,7 @@ def test_the_code_of_a_page_runs(
 @pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")
 @pytest.mark.timeout(1800)
 def test_the_network_of_the_tutorial_learns_real_photos_as_well_as_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: Run
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
 ) -> None:
     (tmp_path / "clothing-dataset-small").symlink_to(CLOTHING)
     write_photos(tmp_path / "photos", {"daisy": 10, "rose": 10})

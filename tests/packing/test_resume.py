@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from PIL import Image
 
 import kseq
 from kseq.errors import DatasetExistsError
+from tests.helpers.datasets import files
 from tests.helpers.photos import write_photos
+from tests.helpers.processes import kseq_command
 
 SHARD_BYTES = 12_000
-COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,10 @@ def unkilled(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return files(target)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
-
-
 def start(source: Path, target: Path, *options: str) -> subprocess.Popen[str]:
     arguments = ["pack", source, target, "--val", "0.2", "--shard-bytes", SHARD_BYTES, "--workers", "2", *options]
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)],
+        kseq_command(*arguments),
         start_new_session=True,
         # A program that was started in the background by a shell ignores it, and so do all that it starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
