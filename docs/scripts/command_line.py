@@ -101,11 +101,7 @@ def _values(action: argparse.Action) -> str:
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         return ""
     if action.metavar is None:
-        return (
-            "{" + ",".join(map(str, action.choices)) + "}"
-            if action.choices
-            else action.dest.upper()
-        )
+        return "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
     if isinstance(action.metavar, tuple):
         return " ".join(action.metavar)
     return f"{action.metavar} [{action.metavar} ...]" if action.nargs == "+" else action.metavar
