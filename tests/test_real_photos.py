@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 import kseq
+from tests.helpers.paths import CLOTHING
 from tests.helpers.processes import RunPython
-
-CLOTHING = Path(__file__).parent.parent.parent / "shared" / "data" / "clothing-dataset-small"
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")]
 

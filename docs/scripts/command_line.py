@@ -19,9 +19,9 @@ PAGE = Path(__file__).parents[1] / "reference" / "command-line.md"
 _HEAD = """\
 # The command line
 
-`kseq --help` lists the commands, and `kseq COMMAND --help` prints what is below for one of them. `kseq pack --help` shows the options
-that are used most, and `kseq pack --help-all` every option. Progress and messages go to the
-standard error stream, results to the standard output.
+`kseq --help` lists the commands, and `kseq COMMAND --help` prints what is below for one of them.
+`kseq pack --help` shows the options that are used most, and `kseq pack --help-all` every option.
+Progress and messages go to the standard error stream, results to the standard output.
 
 | exit code | meaning |
 | ---: | --- |

@@ -12,10 +12,9 @@ import pytest
 import kseq
 from kseq_tools.main import main
 from tests.docs.pages import DOCS, Block, all_pages, blocks_of, page_name
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import CLOTHING, ROOT
 from tests.helpers.photos import write_numbered, write_photos
 from tests.helpers.processes import RunPython
-from tests.test_real_photos import CLOTHING
 
 RUN_PAGE = "import sys; from pathlib import Path; from tests.docs.run_page import run_page; "
 RUN_PAGE += "run_page(Path(sys.argv[1]), *sys.argv[2:])"

@@ -17,9 +17,8 @@ import tensorflow as tf
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
 from tests.helpers.datasets import contents
+from tests.helpers.paths import CLOTHING
 from tests.helpers.writers import WRITERS, by_split, example, photos_of, write_tar, write_tars
-
-CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing-dataset-small"
 
 
 @pytest.fixture(scope="module")
