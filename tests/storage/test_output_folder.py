@@ -420,23 +420,8 @@ def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(source: Path, t
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
     packed = kseq.pack(source, tmp_path / "packed", **options)
-<<<<<<< HEAD
-    names = (
-        "path",
-        "class_names",
-        "splits",
-        "class_counts",
-        "rejected",
-        "num_found",
-        "num_samples",
-        "num_shards",
-        "num_resumed",
-    )
-    for name in names:
-=======
     counts = ("num_found", "num_samples", "num_shards", "num_resumed")
     for name in ("path", "class_names", "splits", "class_counts", "rejected", *counts):
->>>>>>> h-tests
         assert getattr(planned, name) == getattr(packed, name), name
     assert abs(planned.num_bytes - packed.num_bytes) < 1000 * (packed.num_shards + 1)
     assert planned.num_bytes_free > 0
