@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 import kseq
 from kseq import errors
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import RunPython
 
 
-def test_importing_kseq_loads_no_keras(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_importing_kseq_loads_no_keras(run_python: RunPython) -> None:
     done = run_python(
         "import sys, kseq, kseq_tools.main; print([n for n in ('keras', 'tensorflow', 'jax', 'torch') if n in sys.modules])"
     )
@@ -92,3 +95,17 @@ def test_every_type_in_a_public_signature_or_report_is_public(name: str) -> None
         for argument, hint in typing.get_type_hints(thing, localns=classes_of_kseq()).items():
             private = [each for each in types_of(hint) if each not in public and not argument.startswith("_")]
             assert not private, f"{thing.__qualname__}: {argument} is {private}"
+
+
+@pytest.mark.parametrize("name", [name for name in kseq.__all__ if name.endswith("Report")])
+def test_reports_have_one_form(name: str) -> None:
+    report = getattr(kseq, name)
+    fields = {field.name: field for field in dataclasses.fields(report)}
+    assert report.__dataclass_params__.frozen
+    assert next(iter(fields)) == "path"
+    documented = re.findall(r"^ {4}(\w+): ", inspect.getdoc(report) or "", re.MULTILINE)
+    assert documented == list(fields)
+    long = {name for name, field in fields.items() if name == "class_names" or field.type.startswith("list[")}
+    assert not any(fields[name].repr for name in long)
+    # Numbers are called by what they count.
+    assert all(name.startswith("num_") or name == "class_number" for name, field in fields.items() if field.type == "int")

@@ -39,33 +39,33 @@ __all__ = ["AppendReport", "append"]
 
 @dataclass(frozen=True)
 class AppendReport:
-    """What was appended; `packed + len(rejected) == found`.
+    """What `kseq.append` did; `num_samples + len(rejected) == num_found`.
 
     Attributes:
-        path: The folder of the dataset.
-        found: How many files were found.
-        packed: How many samples were appended.
-        rejected: The files that were left out, each with its path below the source folder and the reason.
-        known: How many of the appended samples the dataset had already, byte for byte.
-        shards: How many shards were appended.
-        bytes: The size of these shards together, in bytes.
-        seconds: How long appending took.
-        new_classes: The names of the classes that are new; their numbers follow those of the other classes.
+        path: The dataset's folder.
+        new_class_names: The classes that are new; their numbers follow those of the other classes.
         splits: Split name to the number of samples that were appended to it.
-        resumed: How many of the shards an earlier, unfinished run had built.
+        rejected: The files that were left out, each with its path below the source folder and the reason.
+        num_found: How many files were found.
+        num_samples: How many samples were appended.
+        num_known: How many of the appended samples the dataset had already, byte for byte.
+        num_shards: How many shards were appended.
+        num_resumed: How many of these shards an earlier, unfinished run had built.
+        num_bytes: The size of these shards, in bytes.
+        seconds: How long it took.
     """
 
     path: str
-    found: int
-    packed: int
-    rejected: list[Rejected] = field(repr=False)
-    known: int
-    shards: int
-    bytes: int
-    seconds: float
-    new_classes: tuple[str, ...]
+    new_class_names: tuple[str, ...]
     splits: dict[str, int]
-    resumed: int = 0
+    rejected: list[Rejected] = field(repr=False)
+    num_found: int
+    num_samples: int
+    num_known: int
+    num_shards: int
+    num_resumed: int
+    num_bytes: int
+    seconds: float
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -161,7 +161,7 @@ def append(
         shards = _NewShards(change, plan)
         num_resumed = shards.build(workers, executor, progress, stop_at_error=on_error == "fail")
         report = _publish(change, adapted, shards, _describe(name, fractions, seed), again=again)
-    return replace(report, resumed=num_resumed, seconds=time.monotonic() - started)
+    return replace(report, num_resumed=num_resumed, seconds=time.monotonic() - started)
 
 
 def _describe(name: str, fractions: Mapping[str, float], seed: int) -> str:
@@ -256,15 +256,16 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
     )
     return AppendReport(
         path=index.path,
-        found=len(adapted.source.images),
-        packed=len(result.packed),
-        rejected=result.rejected,
-        known=num_known,
-        shards=len(result.entries),
-        bytes=sum(entry.num_bytes for entry in result.entries),
-        seconds=0.0,
-        new_classes=tuple(adapted.source.class_names[len(index.class_names) :]),
+        new_class_names=tuple(adapted.source.class_names[len(index.class_names) :]),
         splits={name: len(ids) for name, ids in new_ids.items()},
+        rejected=result.rejected,
+        num_found=len(adapted.source.images),
+        num_samples=len(result.packed),
+        num_known=num_known,
+        num_shards=len(result.entries),
+        num_resumed=0,
+        num_bytes=sum(entry.num_bytes for entry in result.entries),
+        seconds=0.0,
     )
 
 

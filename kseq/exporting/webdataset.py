@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples
 from kseq.exporting.rolling_files import RollingWriter
 from kseq.exporting.writer import ExportFormat, close_durably
+from kseq.images.formats import PNG
 
 __all__ = ["WEBDATASET", "WebDatasetWriter"]
 
@@ -50,7 +51,7 @@ def _columns(samples: ExportedSamples) -> dict[str, str]:
     fields = samples.fields
     images = [name for name, field in fields.items() if field.is_image]
     others = [name for name in fields if name not in images]
-    columns = {name: f"{name}.png" if fields[name].is_pixels else f"json.{name}" for name in others}
+    columns = {name: f"{name}{PNG.suffixes[0]}" if fields[name].is_pixels else f"json.{name}" for name in others}
     return columns if samples.has_one_image else {name: name for name in images} | columns
 
 

@@ -1,4 +1,4 @@
-"""Pixels: what an image file is, decoding, encoding, cutting, resizing, and the boxes drawn around things in it.
+"""Images: file formats, decoding, encoding, cropping, resizing, and bounding boxes.
 
 Knows no dataset. Imports only `kseq.errors` and `kseq.arguments`.
 """

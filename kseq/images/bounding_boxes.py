@@ -1,4 +1,4 @@
-"""Boxes around objects in an image: checked, and moved along when the image is cropped, resized and mirrored."""
+"""Bounding boxes of objects in an image: their check, and where they go when the image is cropped, resized and flipped."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ __all__ = ["check_boxes", "flip_boxes", "move_boxes", "transform_boxes"]
 
 
 def check_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Boxes, clipped to their image.
+    """Bounding boxes, clipped to their image.
 
     Args:
         boxes: `(n, 4)` numbers: x1, y1, x2, y2 in pixels, from the left and upper edge of the upright image.
-        height: Of that image.
-        width: Of that image.
+        height: Of that image, in pixels.
+        width: Of that image, in pixels.
 
     Returns:
         `(n, 4)` float32.
 
     Raises:
-        ImageError: At a box that is not finite, has no area, or lies outside of the image.
+        ImageError: If a box is not finite, has no area, or lies outside of the image.
     """
-    given = np.asarray(boxes, np.float32).reshape(-1, 4)
-    clipped = np.clip(given, 0, np.array([width, height, width, height], np.float32))
-    right = np.isfinite(given).all(axis=1) & (clipped[:, :2] < clipped[:, 2:]).all(axis=1)
-    if not right.all():
-        number = int(np.flatnonzero(~right)[0])
-        found = ", ".join(f"{each:g}" for each in given[number].tolist())
+    numbers = np.asarray(boxes, np.float32).reshape(-1, 4)
+    clipped = np.clip(numbers, 0, np.array([width, height, width, height], np.float32))
+    is_right = np.isfinite(numbers).all(axis=1) & (clipped[:, :2] < clipped[:, 2:]).all(axis=1)
+    if not is_right.all():
+        wrong = int(np.flatnonzero(~is_right)[0])
+        sides = ", ".join(f"{side:g}" for side in numbers[wrong].tolist())
         raise ImageError(
-            f"box {number} is {found}, allowed are x1 < x2 and y1 < y2 that meet the image of {width} x {height} pixels"
+            f"box {wrong} is {sides}, allowed are x1 < x2 and y1 < y2 that meet the image of {width} x {height} pixels"
         )
     return clipped
 
 
 def transform_boxes(boxes: np.ndarray, source: Rectangle, target: Rectangle) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes of an image of which one box is kept, and resized to fill a box of another.
+    """Bounding boxes of an image that is cropped and resized.
 
-    A box stays if its centre is in what is kept, clipped to that (W. Liu et al., "SSD: Single Shot MultiBox Detector", 2016,
+    A box stays if its centre is in the crop, clipped to the crop (W. Liu et al., "SSD: Single Shot MultiBox Detector", 2016,
     section 2.2).
 
     Args:
         boxes: `(n, 4)` float32: x1, y1, x2, y2 in pixels.
-        source: What is kept.
-        target: What it fills.
+        source: The crop of the image.
+        target: The rectangle that the crop fills after it is resized.
 
     Returns:
-        `(m, 4)` float32: those that stay; and `(n,)` bool: which they are.
+        `(m, 4)` float32: the boxes that stay, moved; and `(n,)` bool: which of the boxes stay.
     """
     corner = np.array([source.left, source.top], np.float32)
     size = np.array([source.width, source.height], np.float32)
@@ -64,7 +64,18 @@ def transform_boxes(boxes: np.ndarray, source: Rectangle, target: Rectangle) -> 
 
 
 def flip_boxes(boxes: np.ndarray, down: Any, across: Any, height: int, width: int) -> np.ndarray:
-    """Boxes of an image that is mirrored top to bottom (`down`), left to right (`across`), or both."""
+    """Bounding boxes of an image that is flipped.
+
+    Args:
+        boxes: `(n, 4)` float32: x1, y1, x2, y2 in pixels.
+        down: Whether top and bottom are exchanged.
+        across: Whether left and right are exchanged.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Returns:
+        `(n, 4)` float32.
+    """
     x1, y1, x2, y2 = boxes.T
     if across:
         x1, x2 = width - x2, width - x1

@@ -1,4 +1,4 @@
-"""Parts of encoded images: for each of several, the pixels in a box, at a cost that goes with the box."""
+"""Decodes crops of encoded images at a cost that depends on the crop, not on the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kseq.images.rectangle import Rectangle
 
 __all__ = ["CropDecoder", "EncodedImages"]
 
-# Where tiles of more than this share of the image are needed, cutting them out costs more than it saves (measured).
+# If the tiles of a crop cover more than this share of the image, cutting them out costs more than it saves (measured).
 _MOST_CUT = 0.87
 
 
@@ -21,10 +21,11 @@ class EncodedImages(NamedTuple):
     """Several encoded images as they are stored.
 
     Attributes:
-        data: Of each, `(n,)` uint8: its bytes, of any known format.
+        data: For each image, `(n,)` uint8: its bytes, of any known format.
         sizes: `(images, 2)` int64: height and width of the upright image.
         orientations: `(images,)` uint8: EXIF's, 1 to 8.
-        tiles: Of each, what `jpeg_tiles.find_tiles` gave for its bytes; `(0,)` for images that are not stored upright.
+        tiles: For each image, what `jpeg_tiles.find_tiles` returned for its bytes; `(0,)` for an image that is not stored
+            upright.
     """
 
     data: list[np.ndarray]
@@ -34,66 +35,68 @@ class EncodedImages(NamedTuple):
 
 
 class CropDecoder:
-    """A box of each of several encoded images, about to be resized to one size.
+    """Decodes one crop of each of several encoded images, which is to be resized afterwards.
 
     Args:
-        stored: The images.
-        boxes: `(images, 4)` int64: top, left, height and width, inside the upright image.
-        target: Height and width that each box is to be resized to.
+        images: The images.
+        crops: `(images, 4)` int64: top, left, height and width, inside the upright image.
+        target: Height and width that each crop is to be resized to.
     """
 
-    def __init__(self, stored: EncodedImages, boxes: np.ndarray, target: tuple[int, int]) -> None:
-        self._stored = stored
-        height, width = stored.sizes.T
-        box = Rectangle(*boxes.T)
-        shrinks = _shrinks(box, target)
-        inner = box.shrunk(shrinks, height, width)
-        # Upsampling of the chroma looks one (shrunken) pixel over the edge.
-        self._cuts = TileCuts(stored.data, stored.tiles, stored.sizes, inner.times(shrinks), shrinks, _MOST_CUT)
+    def __init__(self, images: EncodedImages, crops: np.ndarray, target: tuple[int, int]) -> None:
+        self._images = images
+        height, width = images.sizes.T
+        crop = Rectangle(*crops.T)
+        shrinks = _shrinks(crop, target)
+        shrunk = crop.shrink(shrinks, height, width)
+        # Upsampling of the chroma reads one (shrunk) pixel beyond the edge.
+        self._cuts = TileCuts(images.data, images.tiles, images.sizes, shrunk.enlarge(shrinks), shrinks, _MOST_CUT)
         self._exist = self._cuts.exist.tolist()
-        self._covered = self._cuts.covered.each()
-        self._in_covered = inner.within(self._cuts.covered.shrunk(shrinks, height, width)).each()
-        self._inner, self._boxes = inner.each(), box.each()
-        self._shrinks, self._orientations = shrinks.tolist(), stored.orientations.tolist()
-        self._sizes = stored.sizes.tolist()
+        self._covered = self._cuts.covered.to_list()
+        self._in_covered = shrunk.relative_to(self._cuts.covered.shrink(shrinks, height, width)).to_list()
+        self._shrunk_crops, self._crops = shrunk.to_list(), crop.to_list()
+        self._shrinks, self._orientations = shrinks.tolist(), images.orientations.tolist()
+        self._sizes = images.sizes.tolist()
 
     def decode(self, number: int, color_mode: str) -> np.ndarray:
-        """The part of one image.
+        """The crop of one image.
+
+        A JPEG whose crop is at least twice (or four or eight times) as high and as wide as the target is decoded at a half (a
+        quarter, an eighth) of its size; then the crop is the nearest rectangle of whole pixels there. Whether a JPEG is decoded
+        as a whole or in part makes no difference to the pixels.
 
         Args:
-            number: Which, from 0 on.
+            number: The image, from 0 on.
             color_mode: `"rgb"`, `"grayscale"` or `"rgba"`.
 
         Returns:
-            `(height, width, channels)` uint8, upright: the pixels in its box; of a JPEG whose box is at least twice (or four or
-            eight times) as high and as wide as the target, those of the image decoded at a half (a quarter, an eighth) of its
-            size, under the box nearest to its box there. The same whether a JPEG was decoded whole or in part.
+            `(height, width, channels)` uint8, upright.
 
         Raises:
-            ImageError: Where its bytes are broken.
-            DamagedError: Where what is stored of its tiles does not go with them.
+            ImageError: If its bytes are broken.
+            DamagedError: If its record of tiles does not fit its bytes.
         """
-        data, orientation = self._stored.data[number], self._orientations[number]
+        data, orientation = self._images.data[number], self._orientations[number]
         if is_jpeg(data) and (orientation == 1 or self._shrinks[number] > 1):
             try:
                 return self._decode_jpeg(number, color_mode, orientation)
             except ValueError:
-                # What simplejpeg does not do, or broken: the plain way knows more, or says what is wrong.
+                # Broken, or of a kind that simplejpeg does not decode: `decode` handles it, or says what is wrong.
                 pass
-        return self._boxes[number].of(decode(data, color_mode, orientation))
+        return self._crops[number].crop(decode(data, color_mode, orientation))
 
     def _decode_jpeg(self, number: int, color_mode: str, orientation: int) -> np.ndarray:
         shrink = self._shrinks[number]
         if self._exist[number]:
             _, _, *size = self._covered[number]
-            return self._in_covered[number].of(decode_shrunk(self._cuts.cut(number), color_mode, shrink, *size))
+            return self._in_covered[number].crop(decode_shrunk(self._cuts.cut(number), color_mode, shrink, *size))
         size = self._sizes[number] if orientation < 5 else self._sizes[number][::-1]
-        pixels = decode_shrunk(self._stored.data[number], color_mode, shrink, *size)
-        return self._inner[number].of(upright(pixels, orientation))
+        pixels = decode_shrunk(self._images.data[number], color_mode, shrink, *size)
+        return self._shrunk_crops[number].crop(upright(pixels, orientation))
 
 
-def _shrinks(box: Rectangle, target: tuple[int, int]) -> np.ndarray:
-    """How many times smaller each box may be decoded, and still cover the target: 1, 2, 4 or 8."""
-    most = np.minimum(box.height // target[0], box.width // target[1])
+def _shrinks(crop: Rectangle, target: tuple[int, int]) -> np.ndarray:
+    """How many times smaller each crop may be decoded and still be as large as the target: 1, 2, 4 or 8."""
+    most = np.minimum(crop.height // target[0], crop.width // target[1])
     shrinks: np.ndarray = 1 << np.searchsorted([2, 4, 8], most, side="right")
     return shrinks

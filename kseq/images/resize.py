@@ -1,8 +1,8 @@
-"""Pixels of one size to pixels of another: Keras's interpolations, and its three ways to meet an aspect ratio.
+"""Resizes pixels: Keras's interpolations, and its three ways to treat another aspect ratio.
 
-Half-pixel centres and no antialiasing, as `keras.ops.image.resize` and `tf.image.resize` have them by default,
-rounded to uint8. Bilinear and nearest are OpenCV's; the others are weighted sums over rows, then over columns,
-with the kernels of TensorFlow (`tensorflow/core/kernels/image/sampling_kernels.h`).
+Pixels have half-pixel centres and are not antialiased, which is the default of `keras.ops.image.resize` and
+`tf.image.resize`; results are rounded to uint8. OpenCV does bilinear and nearest. The other interpolations are weighted sums
+over rows, then over columns, with the kernels of TensorFlow (`tensorflow/core/kernels/image/sampling_kernels.h`).
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ RESIZES = ("stretch", "crop", "pad")
 
 
 def crop_to_ratio(height: int, width: int, target_height: int, target_width: int) -> Rectangle:
-    """The largest centred box of the target's aspect ratio (`keras.preprocessing.image.smart_resize`)."""
+    """The largest centred rectangle with the aspect ratio of the target (`keras.preprocessing.image.smart_resize`)."""
     crop_height = max(min(height, int(width * target_height / target_width)), 1)
     crop_width = max(min(width, int(height * target_width / target_height)), 1)
     return Rectangle((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
 
 
 def pad_to_ratio(height: int, width: int, target_height: int, target_width: int) -> Rectangle:
-    """The box inside the target that the whole image fills, the rest being zeros (`tf.image.resize_with_pad`).
+    """The rectangle inside the target that the whole image fills; the rest is 0 (`tf.image.resize_with_pad`).
 
-    In float32, as TensorFlow computes it: in float64 some sides come out one pixel shorter.
+    It is computed in float32, as in TensorFlow: in float64, some sides would be one pixel shorter.
     """
     sides, targets = np.array([height, width], np.float32), np.array([target_height, target_width], np.float32)
     inner = sides / (sides / targets).max()
@@ -41,25 +41,30 @@ def pad_to_ratio(height: int, width: int, target_height: int, target_width: int)
 
 
 class Placement(NamedTuple):
-    """Which box of an image is resized, and which box of the target it then fills."""
+    """How an image is resized to a target.
+
+    Attributes:
+        source: The part of the image that is used.
+        target: The part of the target that it fills.
+    """
 
     source: Rectangle
     target: Rectangle
 
     def fill(self, pixels: np.ndarray, out: np.ndarray, interpolation: str) -> None:
-        """Fill a target of uint8 pixels with an image; what lies outside of the target's box becomes 0."""
-        part, target = self.source.of(pixels), self.target
+        """Resize an image to `out`, `(height, width, channels)` uint8; pixels outside of `target` become 0."""
+        part, target = self.source.crop(pixels), self.target
         if (target.height, target.width) == out.shape[:2]:
             resize(part, out, interpolation)
             return
         inner = np.empty((target.height, target.width, out.shape[2]), np.uint8)
         resize(part, inner, interpolation)
         out[:] = 0
-        target.of(out)[:] = inner
+        target.crop(out)[:] = inner
 
 
 def placement(height: int, width: int, target_height: int, target_width: int, fit: str) -> Placement:
-    """How an image meets a target; `fit` as in `resize_to`."""
+    """How an image is resized to a target of another size; `fit` as in `resize_to`."""
     whole, target = Rectangle(0, 0, height, width), Rectangle(0, 0, target_height, target_width)
     if fit == "crop":
         return Placement(crop_to_ratio(height, width, target_height, target_width), target)
@@ -67,20 +72,20 @@ def placement(height: int, width: int, target_height: int, target_width: int, fi
 
 
 def resize_to(pixels: np.ndarray, out: np.ndarray, fit: str, interpolation: str) -> None:
-    """Fill `out` with an image, meeting its aspect ratio by `fit`.
+    """Resize an image to `out`, which may have another aspect ratio.
 
     Args:
         pixels: `(height, width, channels)` uint8.
         out: `(target_height, target_width, channels)` uint8, C-contiguous.
-        fit: `"stretch"` (the ratio changes), `"crop"` (Keras's `crop_to_aspect_ratio`) or `"pad"` (its
-            `pad_to_aspect_ratio`: the rest is 0).
+        fit: `"stretch"` changes the aspect ratio, `"crop"` is Keras's `crop_to_aspect_ratio`, `"pad"` its
+            `pad_to_aspect_ratio` with 0.
         interpolation: One of `INTERPOLATIONS`.
     """
     placement(pixels.shape[0], pixels.shape[1], out.shape[0], out.shape[1], fit).fill(pixels, out, interpolation)
 
 
 def resize(pixels: np.ndarray, out: np.ndarray, interpolation: str) -> None:
-    """Fill `out` with a whole image, stretched.
+    """Resize a whole image to `out`, stretched if that has another aspect ratio.
 
     Args:
         pixels: `(height, width, channels)` uint8.
@@ -103,7 +108,7 @@ _OPENCV = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST_EXACT}
 
 
 def _resize_opencv(pixels: np.ndarray, out: np.ndarray, flag: int) -> None:
-    """OpenCV drops a channel axis of length 1, so that it is given none."""
+    """Resize by OpenCV, which drops a channel axis of length 1, so that such images are passed without it."""
     size = (out.shape[1], out.shape[0])
     if out.shape[2] == 1:
         cv2.resize(pixels[..., 0], size, dst=out[..., 0], interpolation=flag)
@@ -126,7 +131,7 @@ def _mitchell_cubic(distance: np.ndarray) -> np.ndarray:
 
 
 def _gaussian(distance: np.ndarray) -> np.ndarray:
-    """Radius 1.5, standard deviation a third of it."""
+    """A Gaussian of radius 1.5, whose standard deviation is a third of that."""
     return np.where(distance < 1.5, np.exp(-(distance**2) / (2 * 0.5**2)), 0)
 
 
@@ -142,13 +147,13 @@ _KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mitchellcubic": _mitchell_cubic,
 }
 
-# Keras's names, of `keras.utils.image_dataset_from_directory`.
+# Named as in `keras.utils.image_dataset_from_directory`.
 INTERPOLATIONS = ("bilinear", "nearest", "area", *sorted(_KERNELS))
 
 
 @functools.lru_cache(maxsize=64)
 def _weights(length: int, target_length: int, interpolation: str) -> np.ndarray:
-    """`(target_length, length)` float32: what each source row gives to each target row; rows sum to 1."""
+    """`(target_length, length)` float32: the weight of each source row in each target row; rows sum to 1."""
     scale = length / target_length
     source = np.arange(length)
     target = np.arange(target_length)[:, None]

@@ -35,16 +35,17 @@ def predict_report(plan: Plan, num_resumed: int) -> PackReport:
     splits = result.splits()
     return PackReport(
         path="",
-        found=len(images),
-        packed=len(packed),
-        rejected=rejected,
-        shards=plan.num_shards,
-        bytes=planned_bytes(plan, range(plan.num_shards)),
-        seconds=0.0,
         class_names=plan.source.class_names,
         splits={name: len(ids) for name, ids in splits.items()},
         class_counts=result.class_counts(splits),
-        resumed=num_resumed,
+        rejected=rejected,
+        num_found=len(images),
+        num_samples=len(packed),
+        num_shards=plan.num_shards,
+        num_resumed=num_resumed,
+        num_bytes=planned_bytes(plan, range(plan.num_shards)),
+        num_bytes_free=0,
+        seconds=0.0,
     )
 
 

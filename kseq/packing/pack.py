@@ -140,7 +140,7 @@ def pack(
             finished = stack.enter_context(resumable(folder, plan, arguments))
             _build(plan, folder, finished, workers, executor, progress, stop_at_error=on_error == "fail")
             report = _publish(plan, folder, len(finished))
-    return replace(report, path=target, seconds=time.monotonic() - started, free=free_bytes(target))
+    return replace(report, path=target, seconds=time.monotonic() - started, num_bytes_free=free_bytes(target))
 
 
 def _build(
@@ -179,14 +179,15 @@ def _publish(plan: Plan, folder: str, num_resumed: int) -> PackReport:
     write_index(folder, contents)
     return PackReport(
         path=folder,
-        found=len(plan.source.images),
-        packed=len(result.packed),
-        rejected=result.rejected,
-        shards=len(result.entries),
-        bytes=sum(entry.num_bytes for entry in result.entries) + os.path.getsize(os.path.join(folder, INDEX_NAME)),
-        seconds=0.0,
         class_names=plan.source.class_names,
         splits={name: len(ids) for name, ids in splits.items()},
         class_counts=result.class_counts(splits),
-        resumed=num_resumed,
+        rejected=result.rejected,
+        num_found=len(plan.source.images),
+        num_samples=len(result.packed),
+        num_shards=len(result.entries),
+        num_resumed=num_resumed,
+        num_bytes=sum(entry.num_bytes for entry in result.entries) + os.path.getsize(os.path.join(folder, INDEX_NAME)),
+        num_bytes_free=0,
+        seconds=0.0,
     )

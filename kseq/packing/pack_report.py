@@ -11,38 +11,38 @@ __all__ = ["PackReport"]
 
 @dataclass(frozen=True)
 class PackReport:
-    """What a packing did; `packed + len(rejected) == found`.
+    """What `kseq.pack` did; `num_samples + len(rejected) == num_found`.
 
-    The report of a dry run says what a packing would do: `bytes` is an estimate, and files that turn out to be broken are not
-    known yet.
+    The report of a dry run says what a packing would do: `num_bytes` is an estimate, and files that turn out to be broken are
+    not known yet.
 
     Attributes:
-        path: The folder of the dataset.
-        found: How many files were found.
-        packed: How many samples the dataset has.
-        rejected: The files that were left out, each with its path below the source folder and the reason.
-        shards: How many shards the dataset has.
-        bytes: The size of its files together, in bytes.
-        seconds: How long packing took.
-        class_names: The class of each label number.
+        path: The dataset's folder.
+        class_names: The class name of each label number.
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; empty if samples have no label.
-        resumed: How many of the shards an earlier, unfinished run had built.
-        free: How many bytes are free on the disk of the dataset, after packing.
+        rejected: The files that were left out, each with its path below the source folder and the reason.
+        num_found: How many files were found.
+        num_samples: How many samples the dataset has.
+        num_shards: How many shards the dataset has.
+        num_resumed: How many of the shards an earlier, unfinished run had built.
+        num_bytes: The size of all files of the dataset, in bytes.
+        num_bytes_free: How many bytes are free on the disk of the dataset, after packing.
+        seconds: How long it took.
     """
 
     path: str
-    found: int
-    packed: int
-    rejected: list[Rejected] = field(repr=False)
-    shards: int
-    bytes: int
-    seconds: float
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = field(repr=False)
     splits: dict[str, int]
-    class_counts: dict[str, list[int]]
-    resumed: int = 0
-    free: int = 0
+    class_counts: dict[str, list[int]] = field(repr=False)
+    rejected: list[Rejected] = field(repr=False)
+    num_found: int
+    num_samples: int
+    num_shards: int
+    num_resumed: int
+    num_bytes: int
+    num_bytes_free: int
+    seconds: float
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -50,7 +50,7 @@ class PackReport:
         return count_reasons(self.rejected)
 
     @property
-    def empty_classes(self) -> tuple[str, ...]:
+    def empty_class_names(self) -> tuple[str, ...]:
         """The classes that have no sample; empty if samples have no label."""
         totals = [sum(counts) for counts in zip(*self.class_counts.values(), strict=True)]
         return tuple(name for name, total in zip(self.class_names, totals, strict=False) if not total)

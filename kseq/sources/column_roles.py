@@ -141,7 +141,7 @@ def _value_field_names(columns: Columns) -> list[str]:
 
 
 def _column_of(columns: Columns, kind: type[FieldKind]) -> str | None:
-    """The one column of a kind; None if it has none, or if targets or several columns may be of the kind."""
+    """The column of a kind; None if there is none, or if `image` or `targets` name the columns of the kind."""
     return None if kind.column is None or kind.is_image else getattr(columns, kind.column)
 
 

@@ -46,7 +46,8 @@ def whole_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> Pixe
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         pixels = recolor(_stored_pixels(field, spec, *rows[number]), spec.color_mode)
-        return np.require(pixels, requirements=["C", "W"])
+        # Raw pixels are a view of the file, Pillow's may not be changed.
+        return np.require(pixels, requirements=["C", "W"]) if field.encoded else np.array(pixels)
 
     return read
 
@@ -103,8 +104,8 @@ def _cut_slices(
     boxes: np.ndarray,
     size: tuple[int, int],
 ) -> Callable[[int], np.ndarray]:
-    rows, rectangles = list(samples), Rectangle(*boxes.T).each()
-    return lambda number: recolor(rectangles[number].of(_stored_pixels(field, spec, *rows[number])), spec.color_mode)
+    rows, rectangles = list(samples), Rectangle(*boxes.T).to_list()
+    return lambda number: recolor(rectangles[number].crop(_stored_pixels(field, spec, *rows[number])), spec.color_mode)
 
 
 def _stored_pixels(field: Field, spec: ImageSpec, reader: ShardReader, row: int) -> np.ndarray:

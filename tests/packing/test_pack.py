@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,9 @@ import kseq
 from kseq.errors import ArgumentError, DatasetExistsError, ImageError, NotAnImageError, SourceError, WriteError
 from kseq.images.codecs import decode
 from kseq.images.resize import resize_to
+from tests.helpers.datasets import files
 from tests.helpers.photos import photo, write_numbered, write_photos
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
+from tests.helpers.processes import RunPython
 
 
 @pytest.fixture
@@ -47,8 +42,8 @@ def mixed(tmp_path: Path) -> Path:
 
 def test_the_report_counts_every_file(mixed: Path, tmp_path: Path) -> None:
     report = kseq.pack(mixed, tmp_path / "packed", workers=0)
-    assert (report.found, report.packed) == (11, 6)
-    assert report.packed + len(report.rejected) == report.found
+    assert (report.num_found, report.num_samples) == (11, 6)
+    assert report.num_samples + len(report.rejected) == report.num_found
     reasons = {os.fsdecode(each.path): each.reason for each in report.rejected}
     assert reasons["a/empty.png"] == "is empty"
     assert "is not an image of a known format" in reasons["b/notes.txt"]
@@ -56,8 +51,8 @@ def test_the_report_counts_every_file(mixed: Path, tmp_path: Path) -> None:
     assert reasons["stray.png"] == "lies in no class folder"
     assert "broken JPEG" in reasons["a/half.jpg"]
     assert report.class_counts == {"train": [3, 3]}
-    assert report.bytes == sum(len(data) for data in files(tmp_path / "packed").values())
-    assert report.shards == len(files(tmp_path / "packed")) - 1
+    assert report.num_bytes == sum(len(data) for data in files(tmp_path / "packed").values())
+    assert report.num_shards == len(files(tmp_path / "packed")) - 1
     assert report.seconds > 0
 
 
@@ -116,7 +111,7 @@ def test_jpeg_encodes_anew_and_shrinks(mixed: Path, tmp_path: Path) -> None:
 
 def test_jpeg_quality_changes_the_bytes(mixed: Path, tmp_path: Path) -> None:
     sizes = [
-        kseq.pack(mixed, tmp_path / str(quality), images=kseq.ImageSettings("jpeg", quality=quality), workers=0).bytes
+        kseq.pack(mixed, tmp_path / str(quality), images=kseq.ImageSettings("jpeg", quality=quality), workers=0).num_bytes
         for quality in (30, 95)
     ]
     assert sizes[0] < sizes[1]
@@ -137,7 +132,7 @@ def test_kept_photos_that_are_turned_are_read_upright(tmp_path: Path) -> None:
 def test_no_check_leaves_the_decoding_out(mixed: Path, tmp_path: Path) -> None:
     report = kseq.pack(mixed, tmp_path / "packed", images=kseq.ImageSettings(check=False), workers=0)
     assert b"a/half.jpg" not in [each.path for each in report.rejected]
-    assert report.packed == 7
+    assert report.num_samples == 7
 
 
 def test_an_image_that_does_not_fit_into_a_jpeg_is_left_out(tmp_path: Path) -> None:
@@ -244,7 +239,7 @@ def test_a_folder_by_the_name_of_a_shard_is_not_overwritten(photos: Path, tmp_pa
 @pytest.mark.parametrize(("source", "target"), [("p", "p"), ("p", "p/packed"), ("p/in", "p")])
 def test_source_and_dataset_must_lie_apart(tmp_path: Path, source: str, target: str) -> None:
     write_numbered(tmp_path / source, {"a": 2})
-    with pytest.raises(ArgumentError, match="one lies in the other"):
+    with pytest.raises(ArgumentError, match="one is inside the other"):
         kseq.pack(tmp_path / source, tmp_path / target, overwrite=True, workers=0)
 
 
@@ -333,7 +328,7 @@ def test_packing_prints_nothing_and_warns_of_nothing(
 
 def test_a_plain_script_needs_no_guard(photos: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text("import sys, kseq\nprint(kseq.pack(sys.argv[1], sys.argv[2], workers=2).packed)\n")
+    script.write_text("import sys, kseq\nprint(kseq.pack(sys.argv[1], sys.argv[2], workers=2).num_samples)\n")
     done = subprocess.run(
         [sys.executable, script, photos, tmp_path / "packed"], capture_output=True, text=True, timeout=100, check=False
     )
@@ -349,7 +344,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, run_python: Run) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, run_python: RunPython) -> None:
     peaks = []
     for count in (150, 1200):
         write_photos(tmp_path / f"photos{count}", {"a": count})

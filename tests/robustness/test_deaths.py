@@ -15,6 +15,7 @@ from PIL import Image
 import kseq
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.sources.folder import FolderSource
+from tests.helpers.datasets import files
 from tests.helpers.deadly import CrampedSource, DeadlySource
 from tests.helpers.photos import write_photos
 
@@ -22,10 +23,6 @@ SHARD_BYTES = 8_000
 DEADLY = b"cat/00012.jpg"
 DIED = "a worker process died twice while it was packed ({})"
 HOW = {"killed": "killed by signal 9", "segfault": "killed by signal 11", "exit": "exit code 7"}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 @pytest.fixture
@@ -128,7 +125,7 @@ def test_processes_that_die_before_they_begin_are_an_error_after_three(
     no_worker_lives: None, photos: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        WorkerDiedError, match=r"3 worker processes in a row ended before they could begin \(killed by signal 6\)"
+        WorkerDiedError, match=r"3 worker processes in a row ended before they took a task \(killed by signal 6\)"
     ):
         kseq.pack(photos, tmp_path / "packed", workers=1)
 
@@ -144,7 +141,7 @@ def test_a_shard_that_is_never_built_is_an_error_and_what_is_whole_stays(
         pack("packed", "killed", workers=1)
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
-    assert pack("packed", "killed", at_most=0, workers=0, resume=True).resumed > 0
+    assert pack("packed", "killed", at_most=0, workers=0, resume=True).num_resumed > 0
 
 
 def test_memory_that_runs_out_in_this_process_is_one_line(pack: Pack) -> None:

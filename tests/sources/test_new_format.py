@@ -28,7 +28,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_format_that_was_registered_is_recognised_and_packed(database: Path, tmp_path: Path, workers: int) -> None:
     report = kseq.pack(database, tmp_path / "packed", workers=workers)
-    assert (report.found, report.packed) == (12, 10)
+    assert (report.num_found, report.num_samples) == (12, 10)
     reasons = {rejected.path: rejected.reason for rejected in report.rejected}
     assert reasons.keys() == {b"empty.png", b"broken.png"}
     assert reasons[b"empty.png"] == "row 11 has no data"

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,14 +25,11 @@ from kseq.sources.base import FileSource, SourceImage
 from kseq.storage.layout import LOCK_NAME, RESUME_RECORD_NAME
 from kseq.storage.lock import locked
 from kseq_tools.main import main
+from tests.helpers.datasets import files
 from tests.helpers.photos import write_numbered, write_photos
+from tests.helpers.processes import RunPython
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SHARD_BYTES = 10_000
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 @pytest.fixture
@@ -105,7 +101,7 @@ kseq.pack(sys.argv[1], sys.argv[2], workers=0, overwrite=True, progress=die)
 
 
 def test_a_killed_overwriting_leaves_the_old_dataset_and_the_next_takes_over(
-    source: Path, tmp_path: Path, run_python: Run
+    source: Path, tmp_path: Path, run_python: RunPython
 ) -> None:
     kseq.pack(source, tmp_path / "packed", workers=0)
     before = files(tmp_path / "packed")
@@ -136,7 +132,7 @@ print(len(found), set(found))
 """
 
 
-def test_a_dataset_that_is_overwritten_is_there_at_every_moment(source: Path, tmp_path: Path, run_python: Run) -> None:
+def test_a_dataset_that_is_overwritten_is_there_at_every_moment(source: Path, tmp_path: Path, run_python: RunPython) -> None:
     kseq.pack(source, tmp_path / "packed", workers=0)
     count, *numbers = run_python(WATCHED, source, tmp_path / "packed").stdout.split()
     assert int(count) > 20 and numbers == ["{30}"]
@@ -306,14 +302,14 @@ def test_what_cannot_matter_is_not_refused(source: Path, tmp_path: Path) -> None
     begin(source, tmp_path / "packed")
     # Only shards that are still to be made have this one; and without val and test a seed draws nothing.
     os.utime(source / "dog/00029.jpg", (1, 1))
-    assert resume(source, tmp_path / "packed", seed=7, stratify=False, on_error="fail").resumed == 2
+    assert resume(source, tmp_path / "packed", seed=7, stratify=False, on_error="fail").num_resumed == 2
     assert files(tmp_path / "packed") == files(tmp_path / "fresh")
 
 
 def test_a_source_that_moved_is_not_refused(source: Path, tmp_path: Path) -> None:
     begin(source, tmp_path / "packed")
     source.rename(tmp_path / "elsewhere")
-    assert resume(tmp_path / "elsewhere", tmp_path / "packed").resumed == 2
+    assert resume(tmp_path / "elsewhere", tmp_path / "packed").num_resumed == 2
 
 
 def test_an_iterable_can_be_gone_on_with_and_its_spool_is_gone(tmp_path: Path) -> None:
@@ -322,7 +318,7 @@ def test_an_iterable_can_be_gone_on_with_and_its_spool_is_gone(tmp_path: Path) -
 
     kseq.pack(samples(), tmp_path / "fresh", workers=0, shard_bytes=SHARD_BYTES)
     begin(samples(), tmp_path / "packed")
-    assert resume(samples(), tmp_path / "packed").resumed == 2
+    assert resume(samples(), tmp_path / "packed").num_resumed == 2
     assert files(tmp_path / "packed") == files(tmp_path / "fresh")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "packed"]
 
@@ -333,7 +329,7 @@ def test_a_plan_that_cannot_be_read_is_done_without(source: Path, tmp_path: Path
     (tmp_path / "packed" / RESUME_RECORD_NAME).write_bytes(content)
     with pytest.raises(DatasetExistsError, match=r"was packed from other images or with other settings"):
         resume(source, tmp_path / "packed", images=kseq.ImageSettings("jpeg"))
-    assert resume(source, tmp_path / "packed").resumed == 2
+    assert resume(source, tmp_path / "packed").num_resumed == 2
     assert RESUME_RECORD_NAME not in files(tmp_path / "packed")
 
 
@@ -347,7 +343,7 @@ def test_a_plan_with_changed_bytes_is_done_without(source: Path, tmp_path: Path)
     np.save(tmp_path / "array.npy", np.arange(3))
     plan.write_bytes((tmp_path / "array.npy").read_bytes())
     assert ResumeRecord.read(str(plan.parent)) is None
-    assert resume(source, tmp_path / "packed").resumed
+    assert resume(source, tmp_path / "packed").num_resumed
 
 
 def test_a_path_with_a_zero_byte_is_refused(source: Path, tmp_path: Path) -> None:
@@ -405,11 +401,11 @@ def test_an_iterable_whose_pixels_have_changed_is_not_gone_on_with(tmp_path: Pat
         DatasetExistsError, match=r"packed: was packed from other images .*: 0, 1, 2 and 1 more was written again"
     ):
         resume(samples(2), tmp_path / "packed", **options)
-    assert resume(samples(1), tmp_path / "packed", **options).resumed == 1
+    assert resume(samples(1), tmp_path / "packed", **options).num_resumed == 1
     with pytest.raises(StoppedError):
         kseq.append(tmp_path / "packed", samples(2), progress=stop, workers=0, shard_bytes=800)
     report = kseq.append(tmp_path / "packed", samples(3), resume=True, workers=0, shard_bytes=800)
-    assert report.resumed == 0
+    assert report.num_resumed == 0
     reds = [int(each["image"][0, 0, 0]) for each in kseq.ShardDataset(tmp_path / "packed")]
     assert reds == [1] * 10 + [3] * 10
 
@@ -424,17 +420,18 @@ def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(source: Path, t
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
     packed = kseq.pack(source, tmp_path / "packed", **options)
-    for name in ("path", "found", "packed", "rejected", "shards", "class_names", "splits", "class_counts", "resumed"):
+    counts = ("num_found", "num_samples", "num_shards", "num_resumed")
+    for name in ("path", "class_names", "splits", "class_counts", "rejected", *counts):
         assert getattr(planned, name) == getattr(packed, name), name
-    assert abs(planned.bytes - packed.bytes) < 1000 * (packed.shards + 1)
-    assert planned.free > 0
+    assert abs(planned.num_bytes - packed.num_bytes) < 1000 * (packed.num_shards + 1)
+    assert planned.num_bytes_free > 0
 
 
 def test_a_dry_run_lists_what_is_refused_before_it_is_read(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 2})
     (tmp_path / "table.csv").write_text("image,label\nphotos/a/00000.png,a\nphotos/a/00001.png,\n")
     report = kseq.pack(tmp_path / "table.csv", tmp_path / "packed", dry_run=True)
-    assert (report.found, report.packed, [each.path for each in report.rejected]) == (2, 1, [b"photos/a/00001.png"])
+    assert (report.num_found, report.num_samples, [each.path for each in report.rejected]) == (2, 1, [b"photos/a/00001.png"])
 
 
 def test_a_dry_run_lists_files_that_are_missing(tmp_path: Path) -> None:
@@ -442,7 +439,7 @@ def test_a_dry_run_lists_files_that_are_missing(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("image,label\nphotos/a/00000.png,a\nphotos/a/gone.png,a\n")
     report = kseq.pack(table, tmp_path / "packed", dry_run=True)
-    assert report.packed == 1
+    assert report.num_samples == 1
     assert [(each.path, each.reason.split(":")[0]) for each in report.rejected] == [(b"photos/a/gone.png", "cannot be read")]
     with pytest.raises(SourceError, match=r"photos: none of 2 files can be packed \(first: photos/a/00000.png: cannot be read"):
         kseq.pack(table, tmp_path / "packed", root=tmp_path / "photos", dry_run=True)
@@ -454,7 +451,7 @@ def test_a_dry_run_refuses_what_a_run_would(source: Path, tmp_path: Path) -> Non
         kseq.pack(source, tmp_path / "packed", dry_run=True)
     with pytest.raises(DatasetExistsError, match="encoding was 'keep'"):
         resume(source, tmp_path / "packed", dry_run=True, images=kseq.ImageSettings("jpeg"))
-    assert resume(source, tmp_path / "packed", dry_run=True).resumed == 2
+    assert resume(source, tmp_path / "packed", dry_run=True).num_resumed == 2
     with pytest.raises(ArgumentError, match="dry_run=True: goes with a path"):
         kseq.pack([], tmp_path / "new", dry_run=True)
     assert files(tmp_path / "packed") == before
@@ -482,7 +479,7 @@ def test_the_command_shows_the_plan(source: Path, tmp_path: Path, capsys: pytest
 def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not(
     source: Path, tmp_path: Path, options: dict[str, Any], share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options).bytes
+    planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options).num_bytes
     free = int(planned * share) - 100
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free)
     words = f"packed: the shards to be built take about {planned:,} bytes, the disk has {free:,} free"
@@ -490,7 +487,7 @@ def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not
         kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free + 200)
-    assert kseq.pack(source, tmp_path / "packed", workers=0, **options).packed == 30
+    assert kseq.pack(source, tmp_path / "packed", workers=0, **options).num_samples == 30
 
 
 def test_a_file_system_that_does_not_tell_its_size_is_tried(
@@ -498,11 +495,11 @@ def test_a_file_system_that_does_not_tell_its_size_is_tried(
 ) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((512, 512, 0, 0, 0, 0, 0, 0, 0, 255)))
     report = kseq.pack(source, tmp_path / "packed", workers=0)
-    assert (report.packed, report.free) == (30, 0)
+    assert (report.num_samples, report.num_bytes_free) == (30, 0)
 
 
 def test_files_that_will_be_another_form_are_not_held_against_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos/a").mkdir(parents=True)
     Image.new("RGB", (400, 400)).save(tmp_path / "photos/a/large.bmp")
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: 100_000)
-    assert kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0).bytes < 100_000
+    assert kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0).num_bytes < 100_000

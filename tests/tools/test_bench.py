@@ -73,7 +73,7 @@ def test_photos_may_be_ones_own(tmp_path: Path) -> None:
     assert len({image.tobytes() for image in raw}) == 30
     for table in "JN":
         report = kseq.pack(sources[table], tmp_path / table, workers=0)
-        assert (report.packed, report.found, len(report.class_names)) == (30, 30, 10)
+        assert (report.num_samples, report.num_found, len(report.class_names)) == (30, 30, 10)
 
 
 def test_made_photos_are_about_three_bits_a_pixel(folder: Path, tmp_path: Path) -> None:

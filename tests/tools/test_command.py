@@ -10,7 +10,6 @@ import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +20,7 @@ import kseq
 from kseq_tools.console.progress import Progress
 from kseq_tools.main import main, make_parser
 from tests.helpers.photos import write_numbered
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
+from tests.helpers.processes import kseq_command
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixtur
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for name in options_of(command):
-        option = {"targets": "target", "lists": "from-list"}.get(name, name.replace("_", "-"))
+        option = {"targets": "target", "kinds": "kind", "lists": "from-list"}.get(name, name.replace("_", "-"))
         assert f"--{option}" in printed or name.upper() in printed or f"--no-{name}" in printed
 
 
@@ -231,7 +228,7 @@ def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(phot
     target = os.fsencode(tmp_path) + b"/caf\xe9"
     strict = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
     for words in (["pack", str(photos_to_pack), target, "--workers", "0"], ["info", target], ["verify", target]):
-        done = subprocess.run([sys.executable, "-c", COMMAND, *words], env=strict, capture_output=True, check=False)
+        done = subprocess.run(kseq_command(*words), env=strict, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
         assert rb"caf\udce9: " in done.stdout
 
@@ -240,7 +237,7 @@ def test_a_reader_that_has_read_enough_is_no_error_to_print(numbered: Path) -> N
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", COMMAND, "info", str(numbered)]
+    command = kseq_command("info", numbered)
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=buffered, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -249,7 +246,7 @@ def test_a_reader_that_has_read_enough_is_no_error_to_print(numbered: Path) -> N
 def test_progress_is_a_bar_on_a_terminal(photos_to_pack: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-c", COMMAND, "pack", str(photos_to_pack), str(tmp_path / "packed")]
+    command = kseq_command("pack", photos_to_pack, tmp_path / "packed")
     done = subprocess.run(command, stderr=theirs, stdout=subprocess.PIPE, timeout=100, check=True)
     os.close(theirs)
     printed = os.read(ours, 100_000).decode()
@@ -290,7 +287,7 @@ def test_info_tells_what_a_dataset_holds(numbered: Path, capsys: pytest.CaptureF
 def test_info_as_json_is_for_programs(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(numbered), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert (facts["samples"], facts["shards"], facts["class_names"]) == (100, 7, ["a", "b", "c"])
+    assert (facts["num_samples"], facts["num_shards"], facts["class_names"]) == (100, 7, ["a", "b", "c"])
     assert facts["splits"] == {"train": 80, "val": 20}
     assert facts["class_counts"] == {"train": [40, 24, 16], "val": [10, 6, 4]}
     assert facts["digest"] == kseq.ShardDataset(numbered).digest

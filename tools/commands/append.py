@@ -21,8 +21,8 @@ def add_parser(commands: Any) -> None:
         "append",
         help="pack more images into a dataset",
         usage="kseq append DATASET SOURCE [options]",
-        description="Pack SOURCE into DATASET, as that was packed itself: new samples come after those that there are, in the "
-        "splits that SOURCE names, else in train. What SOURCE may be, kseq pack --help says.",
+        description="Pack SOURCE into DATASET, with the image settings of DATASET. New samples come after the "
+        "others, in the splits that SOURCE names, else in train. For SOURCE see kseq pack --help.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
     add_share_options(parser.add_argument_group("splits of the new samples"))
     group = parser.add_argument_group("the run")
     add_worker_options(group)
-    group.add_argument("--again", action="store_true", help="take samples although all of them are in DATASET already")
+    group.add_argument("--again", action="store_true", help="append samples even if DATASET has all of them already")
     group.add_argument("--resume", action="store_true", help="go on with the same run, which was killed")
     parser.set_defaults(run=run)
 
@@ -51,16 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(format_change(before, count(arguments.dataset)))
     print(
-        f"\n{format_count(report.packed, 'image')} appended to {printable(report.path)}: "
-        f"{format_count(report.shards, 'new shard')}, {format_bytes(report.bytes)}, {report.seconds:.1f} s"
+        f"\n{format_count(report.num_samples, 'image')} appended to {printable(report.path)}: "
+        f"{format_count(report.num_shards, 'new shard')}, {format_bytes(report.num_bytes)}, {report.seconds:.1f} s"
     )
-    if report.new_classes:
-        print(f"new classes: {', '.join(map(printable, report.new_classes))}")
-    if report.known:
-        print(f"{report.known:,} of the images were in the dataset already")
-    if report.resumed:
-        print(f"{report.resumed} of the new shards were there from an earlier run")
+    if report.new_class_names:
+        print(f"new classes: {', '.join(map(printable, report.new_class_names))}")
+    if report.num_known:
+        print(f"{report.num_known:,} of the images were in the dataset already")
+    if report.num_resumed:
+        print(f"{report.num_resumed} of the new shards were there from an earlier run")
     if report.rejected:
-        print(f"{len(report.rejected):,} of {report.found:,} files were left out:")
+        print(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
         print("\n".join(rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")))
     return 0

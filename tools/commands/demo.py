@@ -71,7 +71,7 @@ def _run_in(folder: Path, backend: str, kept: str) -> int:
     report = kseq.pack(
         photos, dataset, images=kseq.ImageSettings("raw", (8, 8), color_mode="grayscale"), val=0.2, overwrite=True
     )
-    print(f"{report.packed:,} packed into {dataset} in {report.seconds:.1f} s: ", end="")
+    print(f"{report.num_samples:,} packed into {dataset} in {report.seconds:.1f} s: ", end="")
     print(", ".join(f"{sum(counts):,} {split}" for split, counts in report.class_counts.items()), flush=True)
     accuracy = _train(dataset)
     print(f"validation accuracy {accuracy:.3f} after {_EPOCHS} epochs, {time.monotonic() - started:.0f} s in all")

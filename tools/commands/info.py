@@ -49,9 +49,9 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
     rejected = dataset.rejected()
     return {
         "path": dataset.path,
-        "samples": len(dataset),
-        "shards": dataset.num_shards,
-        "bytes": dataset.num_bytes,
+        "num_samples": len(dataset),
+        "num_shards": dataset.num_shards,
+        "num_bytes": dataset.num_bytes,
         "digest": dataset.digest,
         "fields": {
             name: {
@@ -65,7 +65,7 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
         },
         "packed_with": dataset.settings,
         "changes": list(dataset.changes),
-        "dropped": len(dataset.dropped),
+        "num_dropped": len(dataset.dropped),
         "class_names": list(dataset.class_names),
         "splits": dataset.splits,
         "class_counts": dataset.counts().class_counts,
@@ -76,15 +76,15 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
 
 def _as_text(facts: dict[str, Any], fields: Mapping[str, kseq.Field]) -> str:
     lines = [
-        f"{printable(facts['path'])}: {format_count(facts['samples'], 'sample')} in {format_count(facts['shards'], 'shard')}, "
-        f"{format_bytes(facts['bytes'])}",
+        f"{printable(facts['path'])}: {format_count(facts['num_samples'], 'sample')} "
+        f"in {format_count(facts['num_shards'], 'shard')}, {format_bytes(facts['num_bytes'])}",
         f"digest {facts['digest']}",
         "",
     ]
     lines += [f"{name}: {_field_text(field, facts['packed_with'])}" for name, field in fields.items()]
     lines += ["", format_counts(facts["splits"], facts["class_names"], facts["class_counts"])]
-    if facts["dropped"]:
-        lines += ["", f"dropped, but still there: {format_count(facts['dropped'], 'sample')} (kseq compact removes them)"]
+    if facts["num_dropped"]:
+        lines += ["", f"dropped, but still there: {format_count(facts['num_dropped'], 'sample')} (kseq compact removes them)"]
     if facts["changes"]:
         lines += ["", "changed since it was packed:", *(f"  {printable(each)}" for each in facts["changes"])]
     if "rejected" in facts and not facts["num_rejected"]:

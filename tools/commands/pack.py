@@ -22,7 +22,7 @@ from ..console.progress import Progress
 from ..console.rejected import rejected_lines
 from ..console.text import format_bytes, format_count, format_counts, listed, printable
 
-# What `--help` shows; `--help-all` has the rest.
+# The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
     "source", "dataset", "help", "help_all", "source_format", "image", "label", "targets", "mask", "encoding", "image_size",
     "val", "test", "overwrite", "resume", "dry_run",
@@ -62,7 +62,7 @@ class _ShortHelp(argparse.Action):
         formatter.add_usage(parser.usage, (), ())
         formatter.add_text(parser.description)
         formatter.start_section("common options")
-        formatter.add_arguments([each for each in parser._actions if each.dest in _COMMON])
+        formatter.add_arguments([action for action in parser._actions if action.dest in _COMMON])
         formatter.end_section()
         parser._print_message(formatter.format_help(), sys.stdout)
         parser.exit()
@@ -70,7 +70,9 @@ class _ShortHelp(argparse.Action):
 
 def _add_split_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("classes and splits")
-    group.add_argument("--class-names", nargs="+", metavar="NAME", help="all classes, numbered in this order instead of sorted")
+    group.add_argument(
+        "--class-names", nargs="+", metavar="NAME", help="all classes, in the order of their numbers (default: sorted)"
+    )
     add_share_options(group)
 
 
@@ -103,39 +105,43 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _summary(report: kseq.PackReport) -> str:
-    rate = report.found / max(report.seconds, 1e-9)
-    shards = format_count(report.shards, "shard")
+    rate = report.num_found / max(report.seconds, 1e-9)
+    shards, size = format_count(report.num_shards, "shard"), format_bytes(report.num_bytes)
     lines = [
         format_counts(report.splits, report.class_names, report.class_counts),
         "",
-        f"{format_count(report.packed, 'image')} packed into {printable(report.path)}: {shards}, {format_bytes(report.bytes)}, "
+        f"{format_count(report.num_samples, 'image')} packed into {printable(report.path)}: {shards}, {size}, "
         f"{report.seconds:.1f} s ({rate:,.0f} images/s)",
     ]
-    if report.resumed:
-        lines.append(f"{report.resumed} of the shards were there from an earlier run")
-    if report.empty_classes:
-        lines.append(f"classes without a sample: {listed(report.empty_classes)}")
+    if report.num_resumed:
+        lines.append(f"{report.num_resumed} of the shards were there from an earlier run")
+    if report.empty_class_names:
+        lines.append(f"classes without a sample: {listed(report.empty_class_names)}")
     if report.rejected:
-        lines.append(f"{len(report.rejected):,} of {report.found:,} files were left out:")
+        lines.append(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
         lines += rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")
     return "\n".join(lines)
 
 
 def _plan(report: kseq.PackReport) -> str:
-    shards, size, free = format_count(report.shards, "shard"), format_bytes(report.bytes), format_bytes(report.free)
+    shards, size, free = (
+        format_count(report.num_shards, "shard"),
+        format_bytes(report.num_bytes),
+        format_bytes(report.num_bytes_free),
+    )
     lines = [
         format_counts(report.splits, report.class_names, report.class_counts),
         "",
-        f"{format_count(report.packed, 'image')} would be packed into {printable(report.path)}: "
+        f"{format_count(report.num_samples, 'image')} would be packed into {printable(report.path)}: "
         f"{shards}, about {size}, of {free} that are free there",
     ]
-    if report.resumed:
-        lines.append(f"{report.resumed} of the shards are there from an earlier run")
-    if report.empty_classes:
-        lines.append(f"classes without a sample: {listed(report.empty_classes)}")
+    if report.num_resumed:
+        lines.append(f"{report.num_resumed} of the shards are there from an earlier run")
+    if report.empty_class_names:
+        lines.append(f"classes without a sample: {listed(report.empty_class_names)}")
     if report.rejected:
         lines.append(
-            f"{len(report.rejected):,} of {report.found:,} would be left out, besides files that turn out to be broken:"
+            f"{len(report.rejected):,} of {report.num_found:,} would be left out, besides files that turn out to be broken:"
         )
         lines += rejected_lines(report, "")
     return "\n".join(lines)

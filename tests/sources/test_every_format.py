@@ -16,19 +16,9 @@ import tensorflow as tf
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
-from tests.helpers.photos import write_photos
-from tests.helpers.writers import WRITERS, by_split, contents, example, photos_of, write_tar, write_tars
-
-CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing-dataset-small"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos in train, val and test, of sizes that differ."""
-    root = tmp_path_factory.mktemp("sources") / "photos"
-    for number, split in enumerate(("train", "val", "test")):
-        write_photos(root / split, {"cat": 5 - number, "dog": 3})
-    return root
+from tests.helpers.datasets import contents
+from tests.helpers.paths import CLOTHING
+from tests.helpers.writers import WRITERS, by_split, example, photos_of, write_tar, write_tars
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +112,7 @@ def test_of_a_tar_that_is_cut_off_the_whole_samples_are_packed(folder: Path, tmp
         third = tar.getmember("2.jpg")
     source.write_bytes(source.read_bytes()[: third.offset_data + 100])
     report = kseq.pack(source, tmp_path / "packed", workers=0)
-    assert report.packed == 2
+    assert report.num_samples == 2
     assert [(each.path, each.reason) for each in report.rejected] == [(b"x.tar/2", "row 3 the tar is cut off here, or damaged")]
 
 
@@ -162,7 +152,7 @@ def test_damaged_records_are_listed_and_the_others_packed(
     path, starts = records(folder, tmp_path)
     spoil(path, starts)
     report = kseq.pack(path, tmp_path / "packed", workers=0)
-    assert report.packed == packed
+    assert report.num_samples == packed
     assert [each.reason[: len(reason)] for each in report.rejected] == [reason]
 
 
