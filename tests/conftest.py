@@ -1,11 +1,11 @@
-"""Tiny real photos, packed once for many tests, and the means to run Python in processes of their own."""
+"""Datasets of tiny photos that many tests share, Python in a process of its own, and how the tests are run."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,11 @@ from hypothesis import settings
 import kseq
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
+from tests.helpers.processes import RunPython
+
+# A machine that is busy is no mistake of the code that is tested.
+settings.register_profile("kseq", deadline=None)
+settings.load_profile("kseq")
 
 # How long an example takes says more of what else the machine does than of kseq; pytest-timeout ends what hangs.
 settings.register_profile("kseq", deadline=None)
@@ -43,6 +48,21 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "packed"
 
 
+@pytest.fixture
+def packed(numbered: Path, tmp_path: Path) -> Path:
+    """A copy of the numbered dataset, to be changed: 80 train, 20 val; classes a (sample ids 0 to 49), b (50 to 79), c."""
+    return Path(shutil.copytree(numbered, tmp_path / "packed"))
+
+
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw dataset of 24 other samples of the same classes and sizes, whose pixels say 0 to 23 too: 18 train, 6 val."""
+    root = tmp_path_factory.mktemp("second")
+    write_numbered(root / "photos", {"a": 4, "b": 8, "c": 12})
+    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), val=0.25, shard_bytes=300, workers=0)
+    return root / "packed"
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 60 JPEG photos of several sizes, classes cat (40) and dog (20)."""
@@ -60,8 +80,8 @@ def packed_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs code in a Python of its own; a hang or a non-zero exit fails the test with all that was printed."""
+def run_python() -> RunPython:
+    """Runs code in a Python process of its own. A hang or a non-zero exit fails the test, and shows all that was printed."""
 
     def run(
         code: str, *arguments: object, backend: str | None = None, timeout: float = 500, check: bool = True

@@ -9,16 +9,17 @@ import subprocess
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 import kseq
 from kseq import errors
 from tests.helpers.paths import ROOT
+from tests.helpers.processes import RunPython
 
 
-def test_importing_kseq_loads_no_keras(run_python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_importing_kseq_loads_no_keras(run_python: RunPython) -> None:
     done = run_python(
         "import sys, kseq, kseq_tools.main; print([n for n in ('keras', 'tensorflow', 'jax', 'torch') if n in sys.modules])"
     )

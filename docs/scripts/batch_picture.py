@@ -2,7 +2,8 @@
 
 Usage: python docs/scripts/batch_picture.py PHOTOS
 
-PHOTOS is the folder of https://github.com/alexeygrigorev/clothing-dataset-small, whose photos are in the public domain (CC0).
+PHOTOS is the folder of https://github.com/alexeygrigorev/clothing-dataset-small, whose photos are
+in the public domain (CC0).
 """
 
 from __future__ import annotations

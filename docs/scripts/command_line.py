@@ -19,8 +19,9 @@ PAGE = Path(__file__).parents[1] / "reference" / "command-line.md"
 _HEAD = """\
 # The command line
 
-`kseq COMMAND --help` prints what is below for one command. `kseq pack --help` shows the options that are used most, and
-`kseq pack --help-all` every option. Progress and messages go to the standard error stream, results to the standard output.
+`kseq --help` lists the commands, and `kseq COMMAND --help` prints what is below for one of them.
+`kseq pack --help` shows the options that are used most, and `kseq pack --help-all` every option.
+Progress and messages go to the standard error stream, results to the standard output.
 
 | exit code | meaning |
 | ---: | --- |
@@ -30,9 +31,10 @@ _HEAD = """\
 | 130 | interrupted by Ctrl-C |
 | 143 | terminated by SIGTERM |
 
-A SIZE is a number of bytes, or a number with `K`, `M` or `G`: `64M` are 64 MiB. A SHARE is a number above 0 and below 1.
+A SIZE is a number of bytes, or a number with `K`, `M` or `G`: `64M` are 64 MiB. A SHARE is a number
+above 0 and below 1.
 
-<!-- Written by docs/scripts/command_line.py. Change the help texts in tools/commands, then run it. -->
+<!-- Written by docs/scripts/command_line.py from the help texts in tools/commands. -->
 """
 
 
@@ -50,7 +52,16 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
-    lines = [f"## kseq {name}", "", _escape(parser.description or ""), "", "```text", _usage(parser), "```", ""]
+    lines = [
+        f"## kseq {name}",
+        "",
+        _escape(parser.description or ""),
+        "",
+        "```text",
+        _usage(parser),
+        "```",
+        "",
+    ]
     for group in parser._action_groups:
         options = [line for action in group._group_actions for line in _option(parser, action)]
         if options:

@@ -18,7 +18,7 @@ from typing import Any
 
 from kseq.errors import SourceError
 from kseq.sources.column_roles import USUAL
-from kseq.sources.table import Table, table_format
+from kseq.sources.table_files import Table, table_format
 from kseq.sources.text import decode_text
 
 __all__ = ["SampleNames", "parse_sample_id", "read_sample_names"]

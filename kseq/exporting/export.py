@@ -21,6 +21,7 @@ __all__ = ["EXPORT_FORMATS", "ExportReport", "export"]
 
 _FILE_BYTES = 256 << 20
 EXPORT_FORMATS = tuple(export_format.name for export_format in FORMATS)
+"""The names of the formats that `export` writes."""
 """The allowed values of the argument `format`."""
 
 

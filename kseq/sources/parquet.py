@@ -11,7 +11,8 @@ import os
 from kseq.sources.base import Source
 from kseq.sources.huggingface import HuggingFaceSource
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.table import TABLE_FORMATS, TableSource
+from kseq.sources.table import TableSource
+from kseq.sources.table_files import TABLE_FORMATS
 
 __all__ = ["PARQUET"]
 

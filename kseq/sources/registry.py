@@ -44,6 +44,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     ARRAYS,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
+"""The names of the formats that `pack` and `append` read, for the argument `source_format`."""
 """The allowed values of the argument `source_format`."""
 _SUFFIXES = ", ".join(suffix for source_format in FORMATS for suffix in source_format.suffixes)
 

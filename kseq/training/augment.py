@@ -112,7 +112,7 @@ class Augmentation:
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
-            Pixels of the same shape and dtype: `pixels` itself, or another array. Of one channel, `(height, width)` is allowed
+            Pixels of the same shape and dtype: `pixels` itself, or a new array. Of one channel, `(height, width)` is allowed
             too, as OpenCV gives it.
         """
         return pixels
@@ -125,7 +125,7 @@ class Augmentation:
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
-            Pixels of the same shape and dtype: `pixels` itself, or another array. Of one channel, `(height, width)` is allowed
+            Pixels of the same shape and dtype: `pixels` itself, or a new array. Of one channel, `(height, width)` is allowed
             too, as OpenCV gives it.
         """
         return pixels

@@ -1,4 +1,4 @@
-"""How the arrays of a batch leave: each field as models and losses want it."""
+"""The last step of a batch: from filled arrays to what models and losses want."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["FieldEncoder"]
 
 
 class FieldEncoder:
-    """Encodes batches.
+    """Makes of filled arrays what models and losses want.
 
     Args:
         fields: What the samples hold.
-        encode_label: What becomes of `(n,)` int32 labels.
-        spec: What images are like when they leave.
-        functions: Called with each batch, one after the other; if there are any, the images that come in are plain.
-        ragged: Whether fields whose samples differ in length leave as lists of arrays, instead of padded.
+        encode_label: Encodes `(n,)` int32 labels.
+        spec: What images are like in the end.
+        functions: Called with each batch, one after the other. With functions, images come in as uint8, channels last.
+        ragged: Whether fields whose samples differ in length become lists of arrays, instead of padded arrays.
     """
 
     def __init__(

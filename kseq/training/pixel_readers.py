@@ -46,7 +46,8 @@ def whole_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> Pixe
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         pixels = recolor(_stored_pixels(field, spec, *rows[number]), spec.color_mode)
-        return np.require(pixels, requirements=["C", "W"])
+        # Raw pixels are a view of the file, Pillow's may not be changed.
+        return np.require(pixels, requirements=["C", "W"]) if field.encoded else np.array(pixels)
 
     return read
 

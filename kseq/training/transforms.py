@@ -30,14 +30,20 @@ def draw(seed: int, epoch: int, position: int, sample_ids: np.ndarray, count: in
 
 
 class _Step(NamedTuple):
-    """An augmentation, the position in the list that its draws are keyed by, and the size of what it cuts out, if it does."""
+    """One step of a list.
+
+    Attributes:
+        augmentation: What is applied.
+        position: The position in the list that its draws are keyed by.
+        size: `(height, width)` of what it cuts out; None if it cuts nothing.
+    """
 
     augmentation: Augmentation
     position: int
     size: tuple[int, int] | None
 
     def overrides(self, method: str) -> bool:
-        """Whether the augmentation has such a method of its own: the base class changes nothing."""
+        """Whether the class of the augmentation overrides a method; that of the base class changes nothing."""
         return getattr(type(self.augmentation), method) is not getattr(Augmentation, method)
 
 
@@ -80,7 +86,7 @@ class AugmentationList:
 
 def _numbered(augmentations: Sequence[Augmentation]) -> list[_Step]:
     """The first crop has position 0, the others count from 1."""
-    first_crop = next((number for number, each in enumerate(augmentations) if each.size is not None), None)
+    first_crop = next((number for number, step in enumerate(augmentations) if step.size is not None), None)
     others = iter(range(1, len(augmentations) + 1))
     steps = []
     for number, augmentation in enumerate(augmentations):
@@ -113,7 +119,7 @@ class Transforms:
         steps: The augmentations in their order.
         seed: Draws their parameters.
         epoch: The epoch.
-        keys: `(n,)` int64: each sample's, of its id and turn.
+        keys: `(n,)` int64: one for each sample, made of its id and turn.
     """
 
     def __init__(self, steps: tuple[_Step, ...], seed: int, epoch: int, keys: np.ndarray) -> None:
@@ -174,8 +180,8 @@ class Transforms:
                 chain.add(_place_boxes, [Placement(box, target) for box in Rectangle(*self._cut(step, sizes).T).to_list()])
                 sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
             if step.overrides("apply_to_points") or step.overrides("apply_to_boxes"):
-                moves = list(zip(self._parameters_of(step), sizes.tolist(), strict=True))
-                chain.add(functools.partial(_apply_to_boxes, step.augmentation), moves)
+                parameters = list(zip(self._parameters_of(step), sizes.tolist(), strict=True))
+                chain.add(functools.partial(_apply_to_boxes, step.augmentation), parameters)
         return chain
 
     def _draws_of(self, step: _Step) -> np.ndarray:

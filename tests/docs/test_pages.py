@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import Block, all_pages, blocks_of, page_name
-from tests.docs.workspace import write_workspace
-from tests.helpers.paths import ROOT
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+import kseq
+from kseq_tools.main import main
+from tests.docs.pages import DOCS, Block, all_pages, blocks_of, page_name
+from tests.helpers.paths import CLOTHING, ROOT
+from tests.helpers.photos import write_numbered, write_photos
+from tests.helpers.processes import RunPython
 
 RUN_PAGE = "import sys; from pathlib import Path; from tests.docs.run_page import run_page; "
 RUN_PAGE += "run_page(Path(sys.argv[1]), *sys.argv[2:])"
@@ -43,6 +44,9 @@ _WITH_CODE = [page for page in all_pages() if any(block.language in ("python", "
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the pages name, made once."""
+    # Loads TensorFlow and other packages that write records, which takes seconds: not for tests that only look at pages.
+    from tests.docs.workspace import write_workspace
+
     folder = tmp_path_factory.mktemp("workspace")
     write_workspace(folder)
     return folder
@@ -51,11 +55,45 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", _WITH_CODE, ids=page_name)
 def test_the_code_of_a_page_runs(
-    page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: Run
+    page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
 ) -> None:
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     run_python(RUN_PAGE, page, CHECKS.get(page_name(page), ""), backend="tensorflow")
+
+
+@pytest.mark.campaign
+@pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")
+@pytest.mark.timeout(1800)
+def test_the_network_of_the_tutorial_learns_real_photos_as_well_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
+) -> None:
+    (tmp_path / "clothing-dataset-small").symlink_to(CLOTHING)
+    write_photos(tmp_path / "photos", {"daisy": 10, "rose": 10})
+    monkeypatch.chdir(tmp_path)
+    check = "assert history.history['val_accuracy'][-1] > 0.6 and accuracy > 0.55, (history.history, accuracy)"
+    run_python(RUN_PAGE, DOCS / "tutorials" / "classify.md", check, backend="tensorflow", timeout=1700)
+
+
+@pytest.mark.parametrize(
+    ("splits", "options", "expected"),
+    [
+        (["train", "validation", "test"], [], {"train": 20, "val": 20, "test": 20}),
+        (["train", "test"], ["--val"], {"train": 18, "val": 2, "test": 20}),
+        ([""], ["--val", "--test"], {"train": 16, "val": 2, "test": 2}),
+    ],
+)
+def test_the_tutorial_has_a_command_for_each_layout(
+    splits: list[str], options: list[str], expected: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (DOCS / "tutorials" / "classify.md").read_text()
+    commands = [shlex.split(command) for command in re.findall(r"`(kseq pack photos dataset[^`]*)`", page)]
+    (command,) = [words for words in commands if [word for word in words if word.startswith("--")] == options]
+    for split in splits:
+        write_numbered(tmp_path / "photos" / split, {"daisy": 10, "rose": 10})
+    monkeypatch.chdir(tmp_path)
+    assert main([*command[1:], "--workers", "0"]) == 0
+    assert kseq.ShardDataset("dataset").splits == expected
 
 
 @pytest.mark.parametrize("page", all_pages(), ids=page_name)

@@ -17,22 +17,16 @@ import pytest
 from PIL import Image
 
 import kseq
-from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, DatasetNotFoundError, ImageError, LockedError, SourceError, WorkerDiedError
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
-from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered, write_photos
+from tests.helpers.datasets import files, numbers_and_classes, publish
+from tests.helpers.photos import numbered_pixels, write_numbered, write_photos
 
 HEIGHT = Field("height", "numbers", False, "<f4", ())
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))
-
-
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset, classes a, b, c."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +37,8 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
-
-
 def append(path: Path, source: Any, **options: Any) -> kseq.AppendReport:
     return kseq.append(path, source, **{"workers": 0, "shard_bytes": 800, **options})
-
-
-def change(path: Path, **changes: Any) -> None:
-    with begin_transaction(path) as under_way:
-        under_way.publish("a change", **changes)
-
-
-def read(path: Path, split: str = "all") -> list[tuple[int, str]]:
-    """The number and the class of every sample."""
-    dataset = kseq.ShardDataset(path, split)
-    values = dataset.read(range(len(dataset)))
-    classes = [dataset.class_names[label] for label in values["label"]]
-    return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
 
 
 def expected() -> list[tuple[int, str]]:
@@ -69,7 +46,7 @@ def expected() -> list[tuple[int, str]]:
 
 
 def test_new_samples_come_after_the_others_packed_as_those_were(packed: Path, more: Path) -> None:
-    before, old = read(packed), files(packed)
+    before, old = numbers_and_classes(packed), files(packed)
     report = append(packed, more)
     assert (report.num_found, report.num_samples, report.num_known, report.new_class_names) == (40, 40, 0, ("aa", "d"))
     assert (report.splits, report.num_shards) == ({"train": 40}, Index.open(str(packed)).num_shards - 7)
@@ -77,8 +54,8 @@ def test_new_samples_come_after_the_others_packed_as_those_were(packed: Path, mo
     dataset = kseq.ShardDataset(packed)
     assert dataset.class_names == ("a", "b", "c", "aa", "d")
     assert dataset.fields["image"].shape == (4, 4, 3)
-    assert read(packed) == before + expected()
-    assert read(packed, "train")[80:] == expected()
+    assert numbers_and_classes(packed) == before + expected()
+    assert numbers_and_classes(packed, "train")[80:] == expected()
     assert dataset.splits == {"train": 120, "val": 20}
     assert dataset.source(100) == "aa/00000.png"
     assert dataset.changes == ("append more: 40 samples",)
@@ -87,7 +64,7 @@ def test_new_samples_come_after_the_others_packed_as_those_were(packed: Path, mo
         name: data for name, data in old.items() if name != "index.h5"
     }
     kseq.undo(packed)
-    assert read(packed) == before
+    assert numbers_and_classes(packed) == before
 
 
 def test_shares_and_split_folders_go_to_the_splits_of_these_names(packed: Path, more: Path, tmp_path: Path) -> None:
@@ -97,7 +74,7 @@ def test_shares_and_split_folders_go_to_the_splits_of_these_names(packed: Path, 
     assert Index.open(str(packed)).changes == ("append more (val 0.1, test 0.2, seed 3): 40 samples",)
     write_numbered(tmp_path / "folders/valid", {"c": 3})
     append(packed, tmp_path / "folders")
-    assert read(packed, "val")[24:] == [(0, "c"), (1, "c"), (2, "c")]
+    assert numbers_and_classes(packed, "val")[24:] == [(0, "c"), (1, "c"), (2, "c")]
     with pytest.raises(ArgumentError, match="says already which images val has"):
         append(packed, tmp_path / "folders", val=0.2)
 
@@ -112,9 +89,9 @@ def test_worker_processes_make_the_same_bytes(packed: Path, more: Path, tmp_path
 
 
 def test_an_iterable_can_be_appended(packed: Path) -> None:
-    before = read(packed)
+    before = numbers_and_classes(packed)
     append(packed, ({"image": numbered_pixels(number), "label": "c"} for number in (300, 301)))
-    assert read(packed) == [*before, (300, "c"), (301, "c")]
+    assert numbers_and_classes(packed) == [*before, (300, "c"), (301, "c")]
     assert Index.open(str(packed)).changes == ("append the iterable: 2 samples",)
     assert not [name for name in os.listdir(packed.parent) if name.startswith(".kseq-tmp-")]
 
@@ -129,7 +106,7 @@ def test_what_cannot_be_packed_is_left_out_and_listed(packed: Path, more: Path, 
     report = append(packed, folder)
     assert (report.num_found, report.num_samples, [each.path for each in report.rejected]) == (41, 40, [b"b/broken.png"])
     assert kseq.ShardDataset(packed).rejected() == report.rejected
-    assert sorted(read(packed)[100:]) == expected()
+    assert sorted(numbers_and_classes(packed)[100:]) == expected()
     shutil.rmtree(folder)
     (folder / "b").mkdir(parents=True)
     (folder / "b/broken.png").write_bytes(b"\x89PNG broken")
@@ -161,7 +138,7 @@ def test_all_samples_a_second_time_are_refused_unless_asked_for(packed: Path, mo
         append(packed, more)
     assert files(packed) == before
     assert append(packed, more, again=True).num_known == 40
-    change(packed, dropped=np.arange(100, 180))
+    publish(packed, dropped=np.arange(100, 180))
     assert append(packed, more).num_known == 0
 
 
@@ -217,7 +194,7 @@ def with_columns(packed: Path) -> None:
         "topics/values": np.arange(100).astype("<i4") % 2,
         "topics/offsets": np.arange(101).astype("<u8"),
     }
-    change(packed, fields=(*Index.open(str(packed)).fields, HEIGHT, TOPICS), columns=columns)
+    publish(packed, fields=(*Index.open(str(packed)).fields, HEIGHT, TOPICS), columns=columns)
 
 
 def test_columns_get_the_values_of_new_samples(packed: Path, tmp_path: Path) -> None:
@@ -234,13 +211,13 @@ def test_columns_get_the_values_of_new_samples(packed: Path, tmp_path: Path) -> 
     report = append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets={"height": "height", "topics": "topics"}))
     assert (report.num_samples, report.new_class_names) == (3, ("d",))
     dataset = kseq.ShardDataset(packed)
-    assert read(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
+    assert numbers_and_classes(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
     assert dataset.values("height").tolist() == [*range(100), 0, 2, 3]
     assert dataset.fields["topics"].class_names == ("garden", "summer", "winter")
     assert [each.tolist() for each in dataset.values("topics")[98:]] == [[0], [1], [], [2, 0], [2, 0]]
     assert kseq.verify(packed).damaged == []
     kseq.compact(packed)
-    assert read(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
+    assert numbers_and_classes(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
     assert [each.tolist() for each in kseq.ShardDataset(packed).values("topics")[98:]] == [[0], [1], [], [2, 0], [2, 0]]
     append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets={"height": "height", "topics": "topics"}), again=True)
     assert kseq.ShardDataset(packed).values("height").tolist() == [*range(100), 0, 2, 3, 0, 2, 3]
@@ -256,11 +233,11 @@ def test_a_label_that_was_added_later_is_read_from_the_source_too(tmp_path: Path
     kseq.pack(tmp_path / "one.jsonl", packed, columns=kseq.Columns(targets={"height": "height"}), workers=0)
     label = Field("label", "label", False, "<i4", ())
     fields = (*Index.open(str(packed)).fields, label)
-    change(packed, fields=fields, columns={"label": np.zeros(2, "<i4")}, class_names=("a",))
+    publish(packed, fields=fields, columns={"label": np.zeros(2, "<i4")}, class_names=("a",))
     for _ in range(2):
         append(packed, tmp_path / "two.jsonl", columns=kseq.Columns(targets={"height": "height"}), again=True)
         kseq.compact(packed)
-    assert read(packed) == [(0, "a"), (1, "a"), (2, "b"), (2, "b")]
+    assert numbers_and_classes(packed) == [(0, "a"), (1, "a"), (2, "b"), (2, "b")]
     assert kseq.ShardDataset(packed).values("height").tolist() == [1, 2, 3, 3]
     assert kseq.verify(packed).damaged == []
 
@@ -279,7 +256,7 @@ def test_another_schema_is_refused_before_an_image_is_read(packed: Path, tmp_pat
     ):
         append(packed, source, columns=kseq.Columns(label="", targets={"height": "height"}))
     assert files(packed) == before
-    change(packed, fields=(*Index.open(str(packed)).fields, HEIGHT), columns={"height": np.zeros(100, "<f4")})
+    publish(packed, fields=(*Index.open(str(packed)).fields, HEIGHT), columns={"height": np.zeros(100, "<f4")})
     with pytest.raises(SourceError, match=r"more.jsonl: has no field 'height'"):
         append(packed, source)
     source.write_text('{"image": "0.png", "label": "a", "height": "high"}')
@@ -295,7 +272,7 @@ def test_another_schema_is_refused_before_an_image_is_read(packed: Path, tmp_pat
 def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> None:
     boxes = Field("boxes", "boxes", False, "<f4", (None, 4))
     columns = {"boxes/values": np.zeros((0, 4), "<f4"), "boxes/offsets": np.zeros(101, "<u8")}
-    change(packed, fields=(*Index.open(str(packed)).fields, boxes), columns=columns)
+    publish(packed, fields=(*Index.open(str(packed)).fields, boxes), columns=columns)
     Image.fromarray(numbered_pixels(5, 8, 8)).save(tmp_path / "0.png")
     (tmp_path / "more.jsonl").write_text('{"image": "0.png", "label": "a", "boxes": [[2, 2, 4, 4]]}')
     with pytest.raises(
@@ -414,7 +391,7 @@ def test_the_spool_of_a_killed_append_goes_with_the_next_change(packed: Path) ->
         append(packed, samples())
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     assert any(name.startswith(".kseq-tmp-") for name in os.listdir(packed))
-    change(packed)
+    publish(packed)
     assert not any(name.startswith(".kseq-tmp-") for name in os.listdir(packed))
     assert sorted(os.listdir(packed.parent)) == around
 
@@ -433,7 +410,7 @@ def test_what_a_killed_append_left_is_of_no_use_to_another(packed: Path, more: P
     rewritten = again / "aa" / "00000.png"
     os.utime(rewritten, ns=(0, rewritten.stat().st_mtime_ns + 1))
     assert append(Path(shutil.copytree(left, tmp_path / "third")), again, resume=True).num_resumed == 0
-    change(left, dropped=np.array([0]))
+    publish(left, dropped=np.array([0]))
     assert not (left / "shard-00007.h5").exists()
     shutil.copy(other / "shard-00007.h5", left / "shard-00007.h5")
     assert append(left, more, resume=True).num_resumed == 0
@@ -449,12 +426,12 @@ def test_a_worker_that_is_killed_is_an_error_and_can_be_resumed(packed: Path, mo
             assert child is not None
             os.kill(child, signal.SIGKILL)
 
-    before = read(packed)
+    before = numbers_and_classes(packed)
     with pytest.raises(WorkerDiedError):
         append(packed, more, workers=1, progress=kill_one)
-    assert read(packed) == before
+    assert numbers_and_classes(packed) == before
     append(packed, more, resume=True)
-    assert read(packed) == before + expected()
+    assert numbers_and_classes(packed) == before + expected()
 
 
 def test_the_command_says_what_came_out(packed: Path, more: Path, capsys: pytest.CaptureFixture[str]) -> None:

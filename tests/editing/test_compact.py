@@ -20,19 +20,10 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
+from tests.helpers.datasets import files
 from tests.helpers.photos import numbers_of
 
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))
-
-
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset, to be changed."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 def drop(path: Path, dropped: list[int], **more: Any) -> None:

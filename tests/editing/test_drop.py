@@ -21,13 +21,8 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
 from kseq_tools.main import main
+from tests.helpers.datasets import files
 from tests.helpers.photos import write_numbered
-
-
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset: 80 train, 20 val; classes a (0 to 49), b (to 79), c."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
 
 
 @pytest.fixture
@@ -53,16 +48,12 @@ def with_fields(packed: Path) -> Path:
     return packed
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
-
-
 def dropped(path: Path) -> list[int]:
     return Index.open(str(path)).dropped.tolist()
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=15, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(first=st.lists(st.integers(0, 99), max_size=60), then=st.lists(st.integers(0, 99), max_size=39))
 def test_dropped_samples_are_in_no_split_and_undo_brings_them_back(
     numbered: Path, tmp_path_factory: pytest.TempPathFactory, first: list[int], then: list[int]

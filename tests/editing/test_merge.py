@@ -29,7 +29,8 @@ from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
 from kseq.storage.output_folder import new_folder
 from kseq_tools.main import main
-from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered, write_photos
+from tests.helpers.datasets import files, numbers_and_classes, publish
+from tests.helpers.photos import numbered_pixels, write_numbered, write_photos
 
 HEIGHT = Field("height", "numbers", False, "<f4", ())
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))
@@ -56,31 +57,16 @@ def second(others: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(others, tmp_path / "second"))
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
-
-
-def change(path: Path, **changes: Any) -> None:
-    with begin_transaction(path) as under_way:
-        under_way.publish("a change", **changes)
-
-
-def read(path: Path, split: str = "all") -> list[tuple[int, str]]:
-    """The number and the class of every sample."""
-    dataset = kseq.ShardDataset(path, split)
-    values = dataset.read(range(len(dataset)))
-    classes = [dataset.class_names[label] for label in values["label"]]
-    return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
-
-
 def test_samples_follow_each_other_and_classes_go_by_their_names(first: Path, second: Path, tmp_path: Path) -> None:
     report = kseq.merge([first, second], tmp_path / "both")
     both = kseq.ShardDataset(tmp_path / "both")
     assert both.class_names == report.class_names == ("a", "b", "c", "d")
-    assert read(tmp_path / "both") == read(first) + read(second)
-    assert read(tmp_path / "both", "train") == read(first, "train") + read(second, "train")
-    assert read(tmp_path / "both", "val") == read(first, "val")
-    assert read(tmp_path / "both", "test") == read(second, "test")
+    assert numbers_and_classes(tmp_path / "both") == numbers_and_classes(first) + numbers_and_classes(second)
+    assert numbers_and_classes(tmp_path / "both", "train") == numbers_and_classes(first, "train") + numbers_and_classes(
+        second, "train"
+    )
+    assert numbers_and_classes(tmp_path / "both", "val") == numbers_and_classes(first, "val")
+    assert numbers_and_classes(tmp_path / "both", "test") == numbers_and_classes(second, "test")
     assert report.splits == both.splits == {"train": 104, "val": 20, "test": 6}
     assert (report.num_samples, report.num_shards, report.num_linked) == (130, 9, 9)
     assert report.num_bytes == sum(map(len, files(tmp_path / "both").values()))
@@ -108,14 +94,14 @@ def test_shards_are_links_and_no_change_of_one_dataset_touches_another(first: Pa
     kseq.merge([first, second], tmp_path / "both")
     assert os.path.samefile(first / "shard-00003.h5", tmp_path / "both/shard-00003.h5")
     assert os.path.samefile(second / "shard-00001.h5", tmp_path / "both/shard-00008.h5")
-    before, whole = (files(first), files(second)), read(tmp_path / "both")
-    change(tmp_path / "both", dropped=np.arange(50))
+    before, whole = (files(first), files(second)), numbers_and_classes(tmp_path / "both")
+    publish(tmp_path / "both", dropped=np.arange(50))
     kseq.compact(tmp_path / "both", undo=False)
     assert (files(first), files(second)) == before
-    change(first, dropped=np.arange(0, 100, 2))
+    publish(first, dropped=np.arange(0, 100, 2))
     kseq.compact(first, undo=False)
     shutil.rmtree(second)
-    assert read(tmp_path / "both") == whole[50:]
+    assert numbers_and_classes(tmp_path / "both") == whole[50:]
     assert kseq.verify(tmp_path / "both").damaged == []
 
 
@@ -140,17 +126,23 @@ def test_datasets_whose_classes_begin_alike_need_no_column(first: Path, second: 
     assert not Index.open(str(tmp_path / "both")).columns
     kseq.merge([tmp_path / "both", second], tmp_path / "all")
     assert list(Index.open(str(tmp_path / "all")).columns) == ["label"]
-    assert read(tmp_path / "all") == read(first) + read(tmp_path / "third") + read(second)
+    assert numbers_and_classes(tmp_path / "all") == numbers_and_classes(first) + numbers_and_classes(
+        tmp_path / "third"
+    ) + numbers_and_classes(second)
 
 
 def test_a_column_of_one_is_a_column_of_all_and_what_was_dropped_stays_so(first: Path, second: Path, tmp_path: Path) -> None:
-    change(second, columns={"label": np.full(30, 2, "<i4")}, dropped=np.array([3, 29]))
+    publish(second, columns={"label": np.full(30, 2, "<i4")}, dropped=np.array([3, 29]))
     kseq.merge([first, second], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
-    assert read(tmp_path / "both") == read(first) + [(number, "d") for number in range(30) if number not in (3, 29)]
+    assert numbers_and_classes(tmp_path / "both") == numbers_and_classes(first) + [
+        (number, "d") for number in range(30) if number not in (3, 29)
+    ]
     assert dataset.dropped.tolist() == [103, 129]
     kseq.compact(tmp_path / "both")
-    assert read(tmp_path / "both") == read(first) + [(number, "d") for number in range(30) if number not in (3, 29)]
+    assert numbers_and_classes(tmp_path / "both") == numbers_and_classes(first) + [
+        (number, "d") for number in range(30) if number not in (3, 29)
+    ]
     assert kseq.verify(tmp_path / "both").damaged == []
 
 
@@ -162,7 +154,7 @@ def test_fields_that_lie_beside_the_shards_of_all_are_joined(first: Path, second
             "height": np.arange(count).astype("<f4"),
         }
         named = Field("topics", "multi_label", False, "<i4", (None,), names)
-        change(path, fields=(*Index.open(str(path)).fields, HEIGHT, named), columns=topics)
+        publish(path, fields=(*Index.open(str(path)).fields, HEIGHT, named), columns=topics)
     kseq.merge([first, second], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
     assert dataset.fields["topics"].class_names == ("garden", "summer", "winter")
@@ -209,7 +201,7 @@ def test_datasets_that_do_not_go_together_are_refused_in_one_line(
             ArgumentError, match=rf"third: field 'image' is image, raw pixels, {found}, in .*first it is .* 4 x 4, 3"
         ):
             kseq.merge([first, tmp_path / "third"], tmp_path / "both")
-    change(second, fields=(*Index.open(str(second)).fields, HEIGHT), columns={"height": np.zeros(30, "<f4")})
+    publish(second, fields=(*Index.open(str(second)).fields, HEIGHT), columns={"height": np.zeros(30, "<f4")})
     with pytest.raises(ArgumentError, match=r"first: has no field 'height', which .*second has: they do not go together"):
         kseq.merge([first, second], tmp_path / "both")
     assert sorted(set(os.listdir(tmp_path)) - {"photos", "third"}) == before
@@ -219,7 +211,7 @@ def test_a_field_beside_the_shards_of_one_and_in_those_of_another_needs_compact(
     first: Path, second: Path, tmp_path: Path
 ) -> None:
     for path, count in ((first, 100), (second, 30)):
-        change(path, fields=(*Index.open(str(path)).fields, HEIGHT), columns={"height": np.arange(count).astype("<f4")})
+        publish(path, fields=(*Index.open(str(path)).fields, HEIGHT), columns={"height": np.arange(count).astype("<f4")})
     kseq.compact(first)
     with pytest.raises(
         ArgumentError, match=r"second: field 'height' lies beside its shards, in .*: kseq.compact\(.*second'\) brings"
@@ -248,7 +240,7 @@ def test_the_same_dataset_twice_and_one_alone_are_refused(first: Path, second: P
 
 def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, numbered: Path, tmp_path: Path) -> None:
     both = Path(shutil.copytree(numbered, tmp_path / "both"))
-    change(both, dropped=np.array([1]))
+    publish(both, dropped=np.array([1]))
     before = files(both)
     with pytest.raises(
         DatasetExistsError, match=r"both: a dataset lies there, or a part of one \(overwrite=True replaces it\)"
@@ -258,7 +250,7 @@ def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, nu
         kseq.merge([first, second], first, overwrite=True)
     assert files(both) == before
     kseq.merge([first, second], both, overwrite=True)
-    assert read(both) == read(first) + read(second)
+    assert numbers_and_classes(both) == numbers_and_classes(first) + numbers_and_classes(second)
     assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == ["both"]
 
 
@@ -287,7 +279,7 @@ def test_of_two_merges_to_one_folder_the_second_stops(first: Path, second: Path,
 
 
 def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(others: Path, second: Path, tmp_path: Path) -> None:
-    change(second, dropped=np.array([0]))
+    publish(second, dropped=np.array([0]))
     data = (second / "shard-00001.h5").read_bytes()
     for wrong in ((second / "shard-00000.h5").read_bytes(), data[:-1]):
         (second / "shard-00001.h5").write_bytes(wrong)

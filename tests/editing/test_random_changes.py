@@ -21,6 +21,7 @@ import kseq
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import DamagedError
 from kseq.storage.index import Index
+from tests.helpers.datasets import files
 from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered
 
 CLASSES = ("a", "b", "c", "d")
@@ -71,10 +72,6 @@ def read(dataset: kseq.ShardDataset) -> list[tuple[int, str]]:
     values = dataset.read(range(len(dataset)))
     classes = [dataset.class_names[label] for label in values["label"]]
     return list(zip(numbers_of(values["image"]).tolist(), classes, strict=True))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +139,7 @@ def check_undo(path: Path, before: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_dataset_holds_after_any_changes_what_a_list_would(
     parts: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -15,8 +15,8 @@ import kseq
 from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, SourceError
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
-from kseq.storage.index_writer import write_index
 from kseq_tools.main import main
+from tests.helpers.datasets import files, rewrite_index
 from tests.helpers.photos import write_numbered
 
 CAMERA = Field("camera", "text", False, "|u1", (None,))
@@ -26,20 +26,10 @@ TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden",))
 
 
 @pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset: 80 train, 20 val; classes a (0 to 49), b (to 79), c."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
-
-
-@pytest.fixture
 def with_test(packed: Path) -> Path:
     """The same, with an official test split: every tenth sample."""
-    rewrite(packed, splits={"train": np.setdiff1d(np.arange(100), np.arange(0, 100, 10)), "test": np.arange(0, 100, 10)})
+    rewrite_index(packed, splits={"train": np.setdiff1d(np.arange(100), np.arange(0, 100, 10)), "test": np.arange(0, 100, 10)})
     return packed
-
-
-def rewrite(path: Path, **changes: Any) -> None:
-    write_index(str(path), Index.open(str(path)).contents(**changes))
 
 
 def with_fields(path: Path, cameras: list[str], heights: list[float]) -> None:
@@ -53,11 +43,7 @@ def with_fields(path: Path, cameras: list[str], heights: list[float]) -> None:
         "topics/values": np.empty(0, "<i4"),
         "topics/offsets": np.zeros(len(texts) + 1, "<u8"),
     }
-    rewrite(path, fields=(*Index.open(str(path)).fields, CAMERA, HEIGHT, RAGGED, TOPICS), columns=columns)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
+    rewrite_index(path, fields=(*Index.open(str(path)).fields, CAMERA, HEIGHT, RAGGED, TOPICS), columns=columns)
 
 
 def splits(path: Path) -> dict[str, list[int]]:
@@ -72,7 +58,7 @@ SHARES = st.none() | st.just(0) | st.floats(0.02, 0.5)
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=15, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(
     val=SHARES, test=SHARES, stratify=st.booleans(), seed=st.integers(0, 9), dropped=st.sets(st.integers(0, 99), max_size=40)
 )
@@ -88,7 +74,7 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
     path = Path(shutil.copytree(numbered, tmp_path_factory.mktemp("split") / "packed"))
     remaining = sorted(set(range(100)) - dropped)
     old = {"train": remaining[::2], "val": remaining[1::4], "test": remaining[3::4]}
-    rewrite(path, splits={name: np.array(ids) for name, ids in old.items()}, dropped=np.array(sorted(dropped)))
+    rewrite_index(path, splits={name: np.array(ids) for name, ids in old.items()}, dropped=np.array(sorted(dropped)))
     assume(val is not None or test is not None)
     kept = [name for name, share in (("val", val), ("test", test)) if share is None]
     pool = sorted(set(remaining) - {each for name in kept for each in old[name]})
@@ -151,7 +137,7 @@ def test_an_official_test_split_stays_unless_it_is_asked_for(with_test: Path) ->
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=12, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(folds=st.integers(2, 30), test=st.none() | st.floats(0.1, 0.5), grouped=st.booleans(), stratify=st.booleans())
 def test_each_sample_is_in_one_fold_and_those_of_test_in_none(
     numbered: Path, tmp_path_factory: pytest.TempPathFactory, folds: int, test: float | None, grouped: bool, stratify: bool
@@ -245,7 +231,7 @@ def test_groups_stay_together(packed: Path, by: str) -> None:
         vectors = np.array([[number % 13, 0] for number in range(100)], "<i8")
         columns = {**Index.open(str(packed)).columns, "vector": vectors}
         fields = (*Index.open(str(packed)).fields, Field("vector", "numbers", False, "<i8", (2,)))
-        rewrite(packed, fields=fields, columns=columns)
+        rewrite_index(packed, fields=fields, columns=columns)
     kseq.split(packed, val=0.3, test=0.3, group=by, seed=1)
     groups = {
         name: {number % 13 if by != "label" else int(np.digitize(number, [50, 80])) for number in ids}

@@ -21,16 +21,7 @@ from kseq.storage.atomic import exchange, link_or_copy
 from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
-
-
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset, to be changed."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
+from tests.helpers.datasets import files
 
 
 def make(packed: Path, number: int, keep: bool = True) -> None:
@@ -182,7 +173,7 @@ def test_shards_that_only_an_unreadable_last_index_names_stay(packed: Path) -> N
 
 def test_what_cannot_be_removed_is_said_in_one_line(packed: Path) -> None:
     (packed / ".kseq-tmp-folder").mkdir()
-    with pytest.raises(WriteError, match="packed: cannot be cleared of what is half written: Is a directory"):
+    with pytest.raises(WriteError, match="packed: half written files cannot be removed: Is a directory"):
         make(packed, 1)
 
 

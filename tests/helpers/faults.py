@@ -16,14 +16,11 @@ from typing import Any
 
 import kseq
 from kseq_tools.main import main
+from tests.helpers.datasets import files
 from tests.helpers.photos import write_photos
 
 LIBRARY = ctypes.CDLL(None)
 SHARD_BYTES = 6_000
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()} if folder.exists() else {}
 
 
 class Faults:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +17,13 @@ def numbered_pixels(number: int, height: int = 4, width: int = 4) -> np.ndarray:
     pixels = np.empty((height, width, 3), np.uint8)
     pixels[:] = number % 256, number // 256, 7
     return pixels
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of an image file of a kind that Pillow writes, such as `"PNG"`."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def numbers_of(images: np.ndarray) -> np.ndarray:

@@ -167,14 +167,3 @@ def write_tar(path: Path, members: Mapping[str, bytes]) -> Path:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return path
-
-
-def contents(path: Path) -> dict[str, list[tuple[bytes, int]]]:
-    """Split name to stored bytes and label of each sample, in their order."""
-    with kseq.ShardDataset(path) as dataset:
-        splits = list(dataset.splits)
-    found = {}
-    for split in splits:
-        with kseq.ShardDataset(path, split) as dataset:
-            found[split] = [(dataset.stored_bytes(number), int(dataset[number]["label"])) for number in range(len(dataset))]
-    return found

@@ -84,7 +84,7 @@ def cases(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], Rectangle, tuple[int
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]))
 @example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Rectangle(0, 81, 1, 1), (1, 1)), color_mode="rgb")
 @example(case=(jpeg(photo(23, 9, 130), 1), (9, 130), Rectangle(0, 126, 8, 4), (4, 2)), color_mode="rgb")
@@ -105,7 +105,7 @@ def test_a_part_from_tiles_is_that_part_of_the_whole(
 PNG = images.encode_png(jpeg(photo(2, 40, 50)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(images=st.lists(st.one_of(cases(), st.just((PNG, (40, 50), Rectangle(3, 5, 30, 20), (10, 10)))), max_size=8))
 def test_parts_of_several_images_are_those_of_each_alone(
     images: list[tuple[bytes, tuple[int, int], Rectangle, tuple[int, int]]],
@@ -123,7 +123,6 @@ def test_parts_of_several_images_are_those_of_each_alone(
         np.testing.assert_array_equal(together.decode(number, "rgb"), alone, strict=True)
 
 
-@settings(deadline=None)
 @given(height=st.integers(1, 90), width=st.integers(1, 90), data=st.data())
 def test_a_part_that_is_not_shrunk_is_a_slice_of_the_plain_decode(height: int, width: int, data: st.DataObject) -> None:
     encoded = encode_jpeg(photo(height, height, width), 90)
@@ -154,7 +153,6 @@ def test_an_image_that_is_turned_is_shrunk_like_one_that_is_not(orientation: int
     assert np.abs(found.astype(int) - expected).mean() < 4
 
 
-@settings(deadline=None)
 @given(width=st.integers(1, 5000), mcu_width=st.sampled_from([8, 16]))
 def test_an_interval_divides_the_row_and_is_near_32_pixels(width: int, mcu_width: int) -> None:
     interval, row = choose_interval(width, mcu_width), -(-width // mcu_width)
@@ -213,7 +211,7 @@ def test_more_tiles_than_the_table_of_numbers_holds() -> None:
     np.testing.assert_array_equal(simplejpeg.decode_jpeg(cuts.cut(0)), simplejpeg.decode_jpeg(data), strict=True)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(place=st.integers(0, 28), value=st.integers(0, 2**32 - 1), end=st.integers(1, 29))
 def test_a_record_of_tiles_that_was_changed_gives_pixels_or_a_damaged_error(place: int, value: int, end: int) -> None:
     data = jpeg(photo(1, 64, 96), 1)
@@ -287,7 +285,7 @@ def test_keep_profits_from_markers_that_are_there(tmp_path: Path, interval: int)
     assert reader.array("image/tiles").size == (4 + 4 * 2 + 1 if interval else 0)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(place=st.integers(0, 700), value=st.integers(0, 255), end=st.integers(0, 3000))
 def test_a_broken_header_is_no_error(place: int, value: int, end: int) -> None:
     data = bytearray(jpeg(photo(1, 32, 64), 2))

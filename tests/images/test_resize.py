@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import pytest
 
 from kseq.images.resize import INTERPOLATIONS, resize, resize_to
 from tests.helpers.photos import photo
+from tests.helpers.processes import RunPython
 
 SIZES = [(40, 60), (200, 300), (97, 50), (31, 262), (2, 3)]
 SOURCE = (97, 131)
@@ -32,9 +31,7 @@ np.savez(target, **found)
 
 
 @pytest.fixture(scope="module")
-def theirs(
-    tmp_path_factory: pytest.TempPathFactory, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> dict[str, np.ndarray]:
+def theirs(tmp_path_factory: pytest.TempPathFactory, run_python: RunPython) -> dict[str, np.ndarray]:
     target: Path = tmp_path_factory.mktemp("resized") / "theirs.npz"
     run_python(THEIRS, target, *SOURCE, " ".join(INTERPOLATIONS), SIZES, backend="tensorflow")
     with np.load(target) as found:

@@ -18,7 +18,7 @@ from tests.ordering.test_epoch_order import epoch_of
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     num_samples=st.integers(1, 300),
     batch_size=st.integers(1, 40),
@@ -52,7 +52,7 @@ def asked_by(order: Order, epoch: int, numbers: Iterable[int]) -> list[np.ndarra
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     num_samples=st.integers(1, 300),
     batch_size=st.integers(1, 40),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -17,7 +17,6 @@ def epoch_of(order: Order, epoch: int) -> list[int]:
     return [int(place) for number in range(order.num_batches) for place in order.positions(epoch, number)]
 
 
-@settings(deadline=None)
 @given(
     num_samples=st.integers(1, 400),
     batch_size=st.integers(1, 50),
@@ -50,7 +49,6 @@ def test_the_batches_of_all_ranks_hold_every_sample_once(
 
 
 @given(batch_size=st.integers(1, 20), world_size=st.integers(1, 4), seed=st.integers(0, 99), epoch=st.integers(0, 9))
-@settings(deadline=None)
 def test_the_shares_of_the_ranks_are_the_batch_of_one(batch_size: int, world_size: int, seed: int, epoch: int) -> None:
     size = batch_size * world_size * 3
     one = Order(size, batch_size * world_size, True, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -84,7 +84,6 @@ def test_hash_key_tells_order_and_number_apart() -> None:
     assert len(set(keys)) == len(keys)
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5),
     keys=st.lists(st.integers(0, 2**64 - 1), min_size=5, max_size=5),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -72,7 +72,6 @@ def check_passes(law: Sampler, groups: np.ndarray, length: int, epochs: int) -> 
     return found
 
 
-@settings(deadline=None)
 @given(sizes=SIZES, length=st.integers(1, 60), seed=st.integers(0, 2**70))
 def test_classes_come_alike_and_so_do_the_samples_of_each(sizes: list[int], length: int, seed: int) -> None:
     groups, total = groups_of(sizes), Counter[int]()
@@ -84,7 +83,6 @@ def test_classes_come_alike_and_so_do_the_samples_of_each(sizes: list[int], leng
         assert sum(counts.values()) == length
 
 
-@settings(deadline=None)
 @given(sizes=SIZES, length=st.integers(1, 60), data=st.data())
 def test_datasets_come_in_their_proportions_and_the_samples_of_each_alike(
     sizes: list[int], length: int, data: st.DataObject
@@ -100,7 +98,6 @@ def test_datasets_come_in_their_proportions_and_the_samples_of_each_alike(
         assert np.bincount(groups[epoch], minlength=len(sizes)).tolist() == quotas.tolist()
 
 
-@settings(deadline=None)
 @given(quotas=st.lists(st.integers(1, 60), min_size=1, max_size=7), data=st.data())
 def test_every_stretch_of_an_epoch_is_in_proportion(quotas: list[int], data: st.DataObject) -> None:
     length = sum(quotas)
@@ -140,7 +137,6 @@ def test_quotas_of_huge_and_of_tiny_shares() -> None:
 WEIGHTS = st.lists(st.one_of(st.just(0.0), st.integers(1, 9).map(float), st.floats(0.001, 100)), min_size=1, max_size=30)
 
 
-@settings(deadline=None)
 @given(weights=WEIGHTS.filter(any), length=st.integers(1, 100), seed=st.integers(0, 2**70), epoch=st.integers(0, 10**6))
 def test_each_sample_is_drawn_its_exact_share_rounded_down_or_up(
     weights: list[float], length: int, seed: int, epoch: int

@@ -21,14 +21,11 @@ import pytest
 import kseq
 from kseq.errors import ArgumentError, ImageError
 from kseq_tools.main import main
+from tests.helpers.datasets import files
 from tests.helpers.photos import write_photos
+from tests.helpers.processes import kseq_command
 
-COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
 OPTIONS: dict[str, Any] = {"val": 0.2, "shard_bytes": 3_000}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +245,7 @@ def test_a_dask_worker_that_is_killed_is_survived(
 ) -> None:
     with start() as (address, process):
         words = ["pack", source, tmp_path / "packed", "--val", "0.2", "--shard-bytes", "3000", "--dask", address]
-        packing = subprocess.Popen([sys.executable, "-c", COMMAND, *map(str, words)], stdout=subprocess.PIPE, text=True)
+        packing = subprocess.Popen(kseq_command(*words), stdout=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 100
         while len(list(tmp_path.glob("packed/shard-*.h5"))) < 5:
             assert packing.poll() is None

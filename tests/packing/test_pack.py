@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,9 @@ import kseq
 from kseq.errors import ArgumentError, DatasetExistsError, ImageError, NotAnImageError, SourceError, WriteError
 from kseq.images.codecs import decode
 from kseq.images.resize import resize_to
+from tests.helpers.datasets import files
 from tests.helpers.photos import photo, write_numbered, write_photos
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
+from tests.helpers.processes import RunPython
 
 
 @pytest.fixture
@@ -244,7 +239,7 @@ def test_a_folder_by_the_name_of_a_shard_is_not_overwritten(photos: Path, tmp_pa
 @pytest.mark.parametrize(("source", "target"), [("p", "p"), ("p", "p/packed"), ("p/in", "p")])
 def test_source_and_dataset_must_lie_apart(tmp_path: Path, source: str, target: str) -> None:
     write_numbered(tmp_path / source, {"a": 2})
-    with pytest.raises(ArgumentError, match="one lies in the other"):
+    with pytest.raises(ArgumentError, match="one is inside the other"):
         kseq.pack(tmp_path / source, tmp_path / target, overwrite=True, workers=0)
 
 
@@ -349,7 +344,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, run_python: Run) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path, run_python: RunPython) -> None:
     peaks = []
     for count in (150, 1200):
         write_photos(tmp_path / f"photos{count}", {"a": count})

@@ -36,7 +36,7 @@ def test_without_shares_all_is_train() -> None:
     assert set(plan([3, 4]).splits) == {"train"}
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     counts=st.lists(st.integers(1, 60), min_size=1, max_size=6),
     val=st.floats(0.01, 0.45),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import multiprocessing
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from PIL import Image
 
 import kseq
 from kseq.errors import DatasetExistsError
+from tests.helpers.datasets import files
 from tests.helpers.photos import write_photos
+from tests.helpers.processes import kseq_command
 
 SHARD_BYTES = 12_000
-COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,10 @@ def unkilled(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return files(target)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
-
-
 def start(source: Path, target: Path, *options: str) -> subprocess.Popen[str]:
     arguments = ["pack", source, target, "--val", "0.2", "--shard-bytes", SHARD_BYTES, "--workers", "2", *options]
     return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)],
+        kseq_command(*arguments),
         start_new_session=True,
         # A program that was started in the background by a shell ignores it, and so do all that it starts.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -222,6 +220,22 @@ def test_a_signal_amid_a_shard_of_many_seconds_ends_soon(
     assert time.monotonic() - started < 5
     assert (process.returncode, printed) == (code, f"kseq: {words}\n")
     wait_for_no_process(process.pid)
+    assert not (tmp_path / "packed").exists()
+
+
+def test_an_interrupt_while_the_record_is_written_is_an_interrupt(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressor = zipfile._get_compressor  # type: ignore[attr-defined]  # where numpy is amid a file of arrays
+
+    def interrupt(*arguments: object) -> object:
+        _thread.interrupt_main()
+        time.sleep(0.1)
+        return compressor(*arguments)
+
+    monkeypatch.setattr("zipfile._get_compressor", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        kseq.pack(source, tmp_path / "packed", workers=0)
     assert not (tmp_path / "packed").exists()
 
 

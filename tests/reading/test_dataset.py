@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -28,8 +27,7 @@ from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoun
 from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
 from tests.helpers.photos import numbered_pixels, numbers_of, photo, write_numbered
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.helpers.processes import RunPython
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 BACKENDS = ("keras", "tensorflow", "jax", "torch")
@@ -107,7 +105,7 @@ def test_a_read_of_a_split_counts_within_it(numbered: Path, ids: list[int]) -> N
     assert train.sample_ids(ids).tolist() == expected.tolist()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(ids=st.lists(st.integers(0, 14), max_size=12))
 def test_a_read_of_encoded_images_is_indexing(png: kseq.ShardDataset, png_images: list[np.ndarray], ids: list[int]) -> None:
     images = png.read(ids)["image"]
@@ -529,12 +527,14 @@ check(dataset, 11, 20)
 @pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("arguments", [(), ("few",)], ids=["all-open", "few-open"])
-def test_a_forked_child_reads_while_threads_of_its_parent_read(many_shards: Path, run_python: Run, arguments: tuple) -> None:
+def test_a_forked_child_reads_while_threads_of_its_parent_read(
+    many_shards: Path, run_python: RunPython, arguments: tuple
+) -> None:
     run_python(FORKS, many_shards, *arguments, timeout=200)
 
 
 @needs_fork
-def test_a_forked_child_may_close_while_the_lock_of_its_parent_is_held(many_shards: Path, run_python: Run) -> None:
+def test_a_forked_child_may_close_while_the_lock_of_its_parent_is_held(many_shards: Path, run_python: RunPython) -> None:
     code = """
 import os, sys
 import kseq
@@ -551,7 +551,7 @@ assert len(dataset.read([5])["image"]) == 1
     run_python(code, many_shards, timeout=100)
 
 
-def test_reads_more_shards_than_files_may_be_open(many_shards: Path, run_python: Run) -> None:
+def test_reads_more_shards_than_files_may_be_open(many_shards: Path, run_python: RunPython) -> None:
     code = """
 import os, resource, sys
 import numpy as np
@@ -567,7 +567,7 @@ print(len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0)
     assert int(run_python(code, many_shards).stdout) < 40
 
 
-def test_reading_imports_no_keras(numbered: Path, run_python: Run) -> None:
+def test_reading_imports_no_keras(numbered: Path, run_python: RunPython) -> None:
     code = f"""
 import sys, kseq
 kseq.ShardDataset(sys.argv[1], "val").read(range(20))

@@ -7,8 +7,6 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -24,8 +22,7 @@ import kseq
 from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
 from kseq.reading.dataset import reopen, sample_reader
 from tests.helpers.photos import numbers_of, write_numbered
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.helpers.processes import RunPython
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -34,15 +31,6 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def whole(numbered: Path) -> kseq.ShardDataset:
     """Samples 0 to 99: classes a (50), b (30) and c (20)."""
     return kseq.ShardDataset(numbered)
-
-
-@pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 other samples of the same classes and sizes; their pixels say 0 to 23, too. Train has 18."""
-    root = tmp_path_factory.mktemp("second")
-    write_numbered(root / "photos", {"a": 4, "b": 8, "c": 12})
-    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), val=0.25, shard_bytes=300, workers=0)
-    return root / "packed"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +63,6 @@ def ids_of(dataset: kseq.ShardDataset) -> list[int]:
     return dataset.sample_ids(range(len(dataset))).tolist()
 
 
-@settings(deadline=None)
 @given(
     takes=st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=30), min_size=1, max_size=3),
     asked=st.lists(st.integers(0, 99), max_size=20),
@@ -278,7 +265,7 @@ def test_a_pickle_of_a_selection_that_was_packed_anew_is_refused(tmp_path: Path)
 
 
 @needs_fork
-def test_a_forked_child_reads_selections_and_joined_datasets(numbered: Path, second: Path, run_python: Run) -> None:
+def test_a_forked_child_reads_selections_and_joined_datasets(numbered: Path, second: Path, run_python: RunPython) -> None:
     code = """
 import os, sys
 import kseq
@@ -303,7 +290,6 @@ assert os.waitpid(process, 0)[1] == 0
     run_python(code, numbered, second, timeout=200)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_joined_datasets_read_as_their_arrays_in_a_row(whole: kseq.ShardDataset, second: Path, data: st.DataObject) -> None:
     other = kseq.ShardDataset(second)
@@ -365,7 +351,7 @@ def test_joined_ragged_fields_come_in_the_order_asked(rich: kseq.ShardDataset, t
     assert [each.tolist() for each in joined.values("topics")] == [[2, 0], [], [0], [2]]
 
 
-def packed(folder: Path, counts: dict[str, int], **options: Any) -> kseq.ShardDataset:
+def pack_numbered(folder: Path, counts: dict[str, int], **options: Any) -> kseq.ShardDataset:
     write_numbered(folder / "photos", counts)
     kseq.pack(folder / "photos", folder / "packed", workers=0, **options)
     return kseq.ShardDataset(folder / "packed")
@@ -389,7 +375,7 @@ def packed(folder: Path, counts: dict[str, int], **options: Any) -> kseq.ShardDa
 def test_refuses_to_join_what_does_not_go_together(
     whole: kseq.ShardDataset, tmp_path: Path, counts: dict[str, int], options: dict[str, Any], words: str
 ) -> None:
-    other = packed(tmp_path, counts, **options)
+    other = pack_numbered(tmp_path, counts, **options)
     with pytest.raises(ArgumentError) as caught:
         whole.concat(other)
     assert str(caught.value) == f"{other.path}: {words.format(path=whole.path)}: they do not go together"
@@ -420,7 +406,7 @@ def test_joined_datasets_describe_themselves(numbered: Path, second: Path) -> No
 
 
 def test_damage_in_a_joined_dataset_names_its_file(numbered: Path, tmp_path: Path) -> None:
-    other = packed(tmp_path, {"a": 1, "b": 1, "c": 1}, images=kseq.ImageSettings("raw", (4, 4)))
+    other = pack_numbered(tmp_path, {"a": 1, "b": 1, "c": 1}, images=kseq.ImageSettings("raw", (4, 4)))
     name = Path(other.path) / "shard-00000.h5"
     content = bytearray(name.read_bytes())
     pixel = content.index(bytes([1, 0, 7] * 16))

@@ -19,8 +19,7 @@ from kseq.storage.index_writer import write_index
 from kseq.storage.mmap import Span
 from kseq.storage.shard_writer import ShardWriter
 from tests.helpers.photos import numbered_pixels
-
-Run = Callable[..., object]
+from tests.helpers.processes import RunPython
 
 ROWS = 11
 # Of 105 and of 12 bytes: no divisor of a page, nor of each other.
@@ -112,7 +111,7 @@ def test_a_system_without_room_for_all_shards_reads_them_one_by_one(
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux what a process has open")
-def test_many_threads_read_many_shards_with_few_descriptors(plain: kseq.ShardDataset, run_python: Run) -> None:
+def test_many_threads_read_many_shards_with_few_descriptors(plain: kseq.ShardDataset, run_python: RunPython) -> None:
     code = """
 import os, resource, sys
 from concurrent.futures import ThreadPoolExecutor

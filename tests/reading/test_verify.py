@@ -21,12 +21,6 @@ from kseq.storage.shard_reader import ShardReader
 Stretch = tuple[str, int, int]
 
 
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset, to be damaged."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
-
-
 def places(path: Path) -> list[Stretch]:
     """The name, first byte and size of every array of a file that has any bytes."""
     found: list[Stretch] = []
@@ -95,7 +89,7 @@ def test_lists_every_damage_in_a_line_of_its_own(packed: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data())
 @pytest.mark.parametrize("kind", ["raw", "encoded"])
 def test_finds_one_flipped_bit_anywhere_in_the_arrays_of_a_shard(
@@ -113,7 +107,7 @@ def test_finds_one_flipped_bit_anywhere_in_the_arrays_of_a_shard(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_in_a_shard_is_found_or_changes_no_sample(
     numbered: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

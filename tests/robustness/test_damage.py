@@ -19,12 +19,6 @@ from tests.helpers.photos import numbered_pixels, write_numbered
 BAD_ROW = 18  # the third sample of shard 1, which holds 16 to 31
 
 
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset, to be damaged."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
-
-
 def change(path: Path, edit: Callable[[h5py.File], object]) -> None:
     with h5py.File(path, "r+") as file:
         edit(file)

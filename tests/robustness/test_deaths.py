@@ -15,6 +15,7 @@ from PIL import Image
 import kseq
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.sources.folder import FolderSource
+from tests.helpers.datasets import files
 from tests.helpers.deadly import CrampedSource, DeadlySource
 from tests.helpers.photos import write_photos
 
@@ -22,10 +23,6 @@ SHARD_BYTES = 8_000
 DEADLY = b"cat/00012.jpg"
 DIED = "a worker process died twice while it was packed ({})"
 HOW = {"killed": "killed by signal 9", "segfault": "killed by signal 11", "exit": "exit code 7"}
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 @pytest.fixture

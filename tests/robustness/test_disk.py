@@ -17,17 +17,14 @@ import pytest
 
 import kseq
 from kseq.errors import WriteError
+from tests.helpers.datasets import files
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_photos
+from tests.helpers.processes import kseq_command
 
 SHARD_BYTES = 10_000
-COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
 # Of the packing in helpers/faults.py.
 NUM_SHARDS = 2
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()} if folder.exists() else {}
 
 
 @pytest.fixture(scope="module")
@@ -111,9 +108,7 @@ def test_the_command_tells_of_a_full_disk_in_one_line(
 ) -> None:
     disk.resize(len(b"".join(expected.values())) * 19 // 20480)
     arguments = ["pack", source, disk.path / "packed", "--shard-bytes", SHARD_BYTES, "--workers", workers]
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=100, check=False
-    )
+    done = subprocess.run(kseq_command(*arguments), capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     # On a slow machine, a line of progress may come before it.
     *others, last = done.stderr.splitlines()

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import stat
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,8 +19,7 @@ from kseq.errors import ArgumentError, ImageError, SourceError
 from kseq.sources import file_reading
 from kseq_tools.main import main
 from tests.helpers.photos import numbered_pixels, write_numbered
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.helpers.processes import RunPython
 
 LINK_OUT = "is a link out of the source's folder"
 BEHIND_LINK = "lies behind a link out of the source's folder"
@@ -39,7 +37,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def packed(photos: Path, **options: Any) -> tuple[list[str], dict[str, str]]:
+def pack_folder(photos: Path, **options: Any) -> tuple[list[str], dict[str, str]]:
     """The names of what was packed, and why the rest was not."""
     report = kseq.pack(photos, photos.parent / "packed", workers=0, overwrite=True, **options)
     dataset = kseq.ShardDataset(report.path)
@@ -95,7 +93,7 @@ def make_device(path: Path) -> None:
 )
 def test_what_is_no_file_of_the_collection_is_left_out(photos: Path, make: Callable[[Path], None], reason: str) -> None:
     make(photos / "a/trouble.png")
-    assert packed(photos) == (GOOD, {"a/trouble.png": reason})
+    assert pack_folder(photos) == (GOOD, {"a/trouble.png": reason})
 
 
 @pytest.mark.parametrize(
@@ -113,7 +111,7 @@ def test_what_is_no_file_of_the_collection_is_left_out(photos: Path, make: Calla
 )
 def test_follow_links_follows_them_all_but_loops(photos: Path, target: str, names: list[str], rejected: dict[str, str]) -> None:
     (photos / "a/trouble.png").symlink_to(target)
-    found, reasons = packed(photos, follow_links=True)
+    found, reasons = pack_folder(photos, follow_links=True)
     assert sorted(found) == sorted(GOOD + names)
     assert reasons == rejected
 
@@ -124,17 +122,17 @@ def test_links_within_the_collection_are_followed(photos: Path) -> None:
     for name in GOOD:
         (photos / name).rename(photos / ".store" / name.replace("/", "-"))
         (photos / name).symlink_to(f"../.store/{name.replace('/', '-')}")
-    assert packed(photos) == (GOOD, {})
+    assert pack_folder(photos) == (GOOD, {})
 
 
 def test_class_folders_that_are_links_are_named_and_followed_on_request(photos: Path) -> None:
     (photos / "c").symlink_to("../elsewhere/x")
-    assert packed(photos) == (GOOD, {"c": FOLDER_LINK})
-    assert packed(photos, follow_links=True) == ([*GOOD, "c/00000.png"], {})
+    assert pack_folder(photos) == (GOOD, {"c": FOLDER_LINK})
+    assert pack_folder(photos, follow_links=True) == ([*GOOD, "c/00000.png"], {})
     for name in "ab":
         shutil.rmtree(photos / name)
     with pytest.raises(SourceError, match=r"holds no class folder \(but c: is a link to a folder \(follow_links"):
-        packed(photos)
+        pack_folder(photos)
 
 
 def test_split_folders_that_are_links_are_named_and_followed_on_request(photos: Path) -> None:
@@ -143,14 +141,14 @@ def test_split_folders_that_are_links_are_named_and_followed_on_request(photos: 
         (photos / name).rename(photos / "train" / name)
     (photos / "test").symlink_to("../elsewhere")
     train = [f"train/{name}" for name in GOOD]
-    assert packed(photos) == (train, {"test": FOLDER_LINK})
-    assert packed(photos, follow_links=True) == (["test/x/00000.png", *train], {})
+    assert pack_folder(photos) == (train, {"test": FOLDER_LINK})
+    assert pack_folder(photos, follow_links=True) == (["test/x/00000.png", *train], {})
 
 
 def test_folders_that_link_to_each_other_come_to_an_end(photos: Path) -> None:
     (photos / "a/b").symlink_to("../b")
     (photos / "b/a").symlink_to("../a")
-    names, reasons = packed(photos, follow_links=True)
+    names, reasons = pack_folder(photos, follow_links=True)
     assert names == ["a/00000.png", "a/00001.png", "a/b/00002.png", "b/00002.png", "b/a/00000.png", "b/a/00001.png"]
     assert reasons == {"a/b/a": FOLDER_LOOP, "b/a/b": FOLDER_LOOP}
 
@@ -169,8 +167,8 @@ def test_the_paths_of_a_table_are_held_to_the_same_rule_unless_they_say_in_full_
     table = write_table(photos, paths)
     rows = {"a/out.png": f"row 1 {LINK_OUT}", "c/00000.png": f"row 3 {BEHIND_LINK}"}
     rest = {"a/00000.png/x": "cannot be read: Not a directory"}
-    assert packed(table) == ([paths[1], paths[3], paths[4]], rows | rest)
-    assert packed(table, follow_links=True) == (paths[:5], rest)
+    assert pack_folder(table) == ([paths[1], paths[3], paths[4]], rows | rest)
+    assert pack_folder(table, follow_links=True) == (paths[:5], rest)
 
 
 def test_links_are_held_to_the_rule_in_a_yolo_folder(tmp_path: Path) -> None:
@@ -183,9 +181,9 @@ def test_links_are_held_to_the_rule_in_a_yolo_folder(tmp_path: Path) -> None:
     (tmp_path / "yolo/images/more").symlink_to("../../elsewhere/x")
     (tmp_path / "yolo/images/loop").symlink_to("../images")
     links = {"images/loop": FOLDER_LINK, "images/more": FOLDER_LINK}
-    assert packed(tmp_path / "yolo") == (["images/1.png"], {"images/0.png": LINK_OUT, **links})
+    assert pack_folder(tmp_path / "yolo") == (["images/1.png"], {"images/0.png": LINK_OUT, **links})
     names = ["images/0.png", "images/1.png", "images/more/00000.png", "images/more/00001.png"]
-    assert packed(tmp_path / "yolo", follow_links=True) == (names, {"images/loop": FOLDER_LOOP})
+    assert pack_folder(tmp_path / "yolo", follow_links=True) == (names, {"images/loop": FOLDER_LOOP})
 
 
 def test_a_yolo_folder_whose_images_are_a_link_says_so(tmp_path: Path) -> None:
@@ -194,8 +192,8 @@ def test_a_yolo_folder_whose_images_are_a_link_says_so(tmp_path: Path) -> None:
     (tmp_path / "yolo/labels/00000.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     (tmp_path / "yolo/images").symlink_to("../elsewhere/x")
     with pytest.raises(SourceError, match="holds no image that can be packed.*lies behind a link out of the source's folder"):
-        packed(tmp_path / "yolo")
-    assert packed(tmp_path / "yolo", follow_links=True) == (["images/00000.png"], {})
+        pack_folder(tmp_path / "yolo")
+    assert pack_folder(tmp_path / "yolo", follow_links=True) == (["images/00000.png"], {})
 
 
 def test_follow_links_goes_with_files_only(photos: Path) -> None:
@@ -219,7 +217,7 @@ def test_an_iterable_may_name_a_pipe_and_does_not_hang(tmp_path: Path) -> None:
     assert [each.reason for each in report.rejected] == [NO_FILE]
 
 
-def test_a_film_among_the_photos_is_not_read_into_memory(photos: Path, run_python: Run) -> None:
+def test_a_film_among_the_photos_is_not_read_into_memory(photos: Path, run_python: RunPython) -> None:
     with (photos / "a/film.mp4").open("wb") as film:
         film.write(b"\0\0\0 ftypmp42")
         film.truncate(4 << 30)
@@ -228,7 +226,7 @@ def test_a_film_among_the_photos_is_not_read_into_memory(photos: Path, run_pytho
     assert run_python(code, photos, photos.parent / "packed").stdout.startswith("is not an image of a known format")
 
 
-def test_what_begins_like_an_image_and_is_larger_than_memory_is_left_out(photos: Path, run_python: Run) -> None:
+def test_what_begins_like_an_image_and_is_larger_than_memory_is_left_out(photos: Path, run_python: RunPython) -> None:
     with (photos / "a/huge.jpg").open("wb") as huge:
         huge.write(b"\xff\xd8\xff")
         huge.truncate(4 << 30)
@@ -248,7 +246,7 @@ def test_folders_may_lie_deeper_than_python_calls(photos: Path) -> None:
         os.close(above)
     os.close(here)
     shutil.copy(photos / "a/00000.png", deep / "deep.png")
-    names, reasons = packed(photos)
+    names, reasons = pack_folder(photos)
     assert (len(names), reasons) == (4, {})
     # Which shutil's own recursion could not remove.
     for _ in range(1200):
@@ -277,7 +275,9 @@ print(report.num_samples, [(os.fsdecode(each.path), each.reason) for each in rep
 """
 
 
-def test_a_file_and_a_folder_that_may_not_be_read_are_listed_and_the_run_goes_on(open_folder: Path, run_python: Run) -> None:
+def test_a_file_and_a_folder_that_may_not_be_read_are_listed_and_the_run_goes_on(
+    open_folder: Path, run_python: RunPython
+) -> None:
     for name in "abc":
         (open_folder / "photos" / name / "deep").mkdir(parents=True)
         Image.fromarray(numbered_pixels(1)).save(open_folder / "photos" / name / "1.png")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,23 +18,20 @@ from PIL import Image, ImageOps
 import kseq
 from kseq.errors import SourceError
 from kseq.images.codecs import decode, encode_jpeg
-from tests.helpers.photos import photo
+from tests.helpers.photos import encoded, photo
+from tests.helpers.writers import write_tar
 
 PIXELS = photo(5, 30, 40)
 FRAMES = [Image.fromarray(photo(number, 30, 40)) for number in (5, 6, 7)]
 SIXTEEN = np.random.default_rng(0).integers(0, 65536, (30, 40, 3), np.uint16)
+FLOATS = encoded(Image.new("F", (40, 30)), "TIFF")
+GRAY = np.repeat(SIXTEEN[..., :1] >> 8, 3, 2)
 PALETTE = Image.fromarray(PIXELS).quantize(16)
 BOMB = Image.new("1", (300, 200))
 
 
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
-
-
 def animated(kind: str, **options: Any) -> bytes:
-    return saved(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:], **options)
+    return encoded(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:], **options)
 
 
 def rgb(data: bytes) -> np.ndarray:
@@ -44,7 +40,7 @@ def rgb(data: bytes) -> np.ndarray:
 
 
 def half(kind: str) -> bytes:
-    whole = saved(Image.fromarray(PIXELS), kind, **({"quality": 95} if kind == "JPEG" else {}))
+    whole = encoded(Image.fromarray(PIXELS), kind, **({"quality": 95} if kind == "JPEG" else {}))
     return whole[: len(whole) * 2 // 3]
 
 
@@ -61,7 +57,7 @@ def turned(kind: str, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
-    return saved(Image.fromarray(PIXELS), kind, exif=exif, **options)
+    return encoded(Image.fromarray(PIXELS), kind, exif=exif, **options)
 
 
 class Row(NamedTuple):
@@ -78,9 +74,9 @@ class Row(NamedTuple):
         return (30, 40) if isinstance(self.becomes, str) else self.becomes.shape[:2]
 
 
-JPEG = saved(Image.fromarray(PIXELS), "JPEG", quality=95)
-CMYK = saved(Image.fromarray(PIXELS).convert("CMYK"), "JPEG", quality=98)
-CMYK_TIFF = saved(Image.fromarray(PIXELS).convert("CMYK"), "TIFF")
+JPEG = encoded(Image.fromarray(PIXELS), "JPEG", quality=95)
+CMYK = encoded(Image.fromarray(PIXELS).convert("CMYK"), "JPEG", quality=98)
+CMYK_TIFF = encoded(Image.fromarray(PIXELS).convert("CMYK"), "TIFF")
 TURNED = [Row(f"EXIF {n}", f"a.{kind}", turned(kind, n), rgb(turned(kind, n)), 2 * (kind == "JPEG"))
           for n in range(1, 9) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]  # fmt: skip
 
@@ -92,14 +88,14 @@ ROWS = [
     Row("truncated TIFF", "a.tif", half("TIFF"), "broken TIFF: "),
     Row("truncated BMP", "a.bmp", half("BMP"), "broken BMP: "),
     Row("zero bytes", "a.jpg", b"", "is empty"),
-    Row("a PNG called .jpg", "a.jpg", saved(FRAMES[0], "PNG"), PIXELS),
+    Row("a PNG called .jpg", "a.jpg", encoded(FRAMES[0], "PNG"), PIXELS),
     Row("a JPEG called .png", "a.png", JPEG, rgb(JPEG), 2),
-    Row("a BMP called .gif", "a.gif", saved(FRAMES[0], "BMP"), PIXELS),
+    Row("a BMP called .gif", "a.gif", encoded(FRAMES[0], "BMP"), PIXELS),
     Row("a text called .jpg", "a.jpg", b"hello", "is not an image of a known format (JPEG, "),
-    Row("bomb", "a.png", saved(BOMB, "PNG"), "has more pixels than the 50000 allowed: 200 x 300"),
-    Row("bomb", "a.gif", saved(BOMB, "GIF"), "has more pixels than the 50000 allowed: 200 x 300"),
-    Row("bomb", "a.jpg", saved(BOMB.convert("L"), "JPEG"), "has more pixels than the 50000 allowed: 200 x 300"),
-    Row("bomb", "a.tif", saved(BOMB, "TIFF"), "has more pixels than the 50000 allowed: 200 x 300"),
+    Row("bomb", "a.png", encoded(BOMB, "PNG"), "has more pixels than the 50000 allowed: 200 x 300"),
+    Row("bomb", "a.gif", encoded(BOMB, "GIF"), "has more pixels than the 50000 allowed: 200 x 300"),
+    Row("bomb", "a.jpg", encoded(BOMB.convert("L"), "JPEG"), "has more pixels than the 50000 allowed: 200 x 300"),
+    Row("bomb", "a.tif", encoded(BOMB, "TIFF"), "has more pixels than the 50000 allowed: 200 x 300"),
     Row("animated GIF", "a.gif", animated("GIF"), rgb(animated("GIF"))),
     Row("animated PNG", "a.png", animated("PNG"), PIXELS),
     Row("animated PNG with another still", "a.png", animated("PNG", default_image=True), PIXELS),
@@ -110,14 +106,14 @@ ROWS = [
     Row("CMYK in a TIFF", "a.tif", CMYK_TIFF, rgb(CMYK_TIFF)),
     Row("16 bits, PNG", "a.png", by_opencv(".png", SIXTEEN), (SIXTEEN >> 8).astype(np.uint8)),
     Row("16 bits, TIFF", "a.tiff", by_opencv(".tiff", SIXTEEN), (SIXTEEN >> 8).astype(np.uint8)),
-    Row("16 bits, gray PNG", "a.png", saved(Image.fromarray(SIXTEEN[..., 0]), "PNG"), np.repeat(SIXTEEN[..., :1] >> 8, 3, 2)),
-    Row("16 bits, gray TIFF", "a.tif", saved(Image.fromarray(SIXTEEN[..., 0]), "TIFF"), np.repeat(SIXTEEN[..., :1] >> 8, 3, 2)),
-    Row("floats", "a.tif", saved(Image.new("F", (40, 30)), "TIFF"), "has pixels of mode 'F' (<f4), for which there is no rule"),
-    Row("palette with transparency, PNG", "a.png", saved(PALETTE, "PNG", transparency=3), np.asarray(PALETTE.convert("RGB"))),
-    Row("palette with transparency, GIF", "a.gif", saved(PALETTE, "GIF", transparency=3), np.asarray(PALETTE.convert("RGB"))),
-    Row("1 x 1", "a.png", saved(Image.fromarray(photo(1, 1, 1)), "PNG"), photo(1, 1, 1)),
-    Row("30,000 x 1", "a.png", saved(Image.fromarray(photo(1, 30_000, 1)), "PNG"), photo(1, 30_000, 1)),
-    Row("1 x 30,000", "a.bmp", saved(Image.fromarray(photo(1, 1, 30_000)), "BMP"), photo(1, 1, 30_000)),
+    Row("16 bits, gray PNG", "a.png", encoded(Image.fromarray(SIXTEEN[..., 0]), "PNG"), GRAY),
+    Row("16 bits, gray TIFF", "a.tif", encoded(Image.fromarray(SIXTEEN[..., 0]), "TIFF"), GRAY),
+    Row("floats", "a.tif", FLOATS, "has pixels of mode 'F' (<f4), for which there is no rule"),
+    Row("palette with transparency, PNG", "a.png", encoded(PALETTE, "PNG", transparency=3), np.asarray(PALETTE.convert("RGB"))),
+    Row("palette with transparency, GIF", "a.gif", encoded(PALETTE, "GIF", transparency=3), np.asarray(PALETTE.convert("RGB"))),
+    Row("1 x 1", "a.png", encoded(Image.fromarray(photo(1, 1, 1)), "PNG"), photo(1, 1, 1)),
+    Row("30,000 x 1", "a.png", encoded(Image.fromarray(photo(1, 30_000, 1)), "PNG"), photo(1, 30_000, 1)),
+    Row("1 x 30,000", "a.bmp", encoded(Image.fromarray(photo(1, 1, 30_000)), "BMP"), photo(1, 1, 30_000)),
     *TURNED,
 ]  # fmt: skip
 
@@ -190,7 +186,7 @@ def test_the_transparency_of_a_palette_is_alpha_with_rgba(tmp_path: Path, encodi
 
 
 def small_and_large() -> dict[str, bytes]:
-    return {name: saved(Image.new("L", (side, side), 7), "PNG") for name, side in (("small", 8), ("large", 20))}
+    return {name: encoded(Image.new("L", (side, side), 7), "PNG") for name, side in (("small", 8), ("large", 20))}
 
 
 def write_table(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -208,13 +204,8 @@ def write_masks(folder: Path) -> tuple[Any, dict[str, Any]]:
     return folder / "t.csv", {"columns": kseq.Columns(mask="mask", label="")}
 
 
-def write_tar(folder: Path) -> tuple[Any, dict[str, Any]]:
-    with tarfile.open(folder / "t.tar", "w") as tar:
-        for name, data in small_and_large().items():
-            member = tarfile.TarInfo(f"a/{name}.png")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return folder / "t.tar", {}
+def write_members(folder: Path) -> tuple[Any, dict[str, Any]]:
+    return write_tar(folder / "t.tar", {f"a/{name}.png": data for name, data in small_and_large().items()}), {}
 
 
 def write_parquet(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -236,7 +227,7 @@ def make_pixels(_: Path) -> tuple[Any, dict[str, Any]]:
     return [{"image": np.full((side, side), 7, np.uint8), "label": "a"} for side in (8, 20)], {}
 
 
-@pytest.mark.parametrize("make", [write_table, write_masks, write_tar, write_parquet, write_yolo, make_pixels])
+@pytest.mark.parametrize("make", [write_table, write_masks, write_members, write_parquet, write_yolo, make_pixels])
 def test_the_limit_of_pixels_holds_in_every_source(tmp_path: Path, make: Callable[[Path], tuple[Any, dict[str, Any]]]) -> None:
     source, options = make(tmp_path)
     for most, count in ((399, 1), (400, 2)):

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 import kseq
 from kseq_tools.main import main
 from tests.helpers.photos import write_numbered
+from tests.helpers.tables import TABLE_WRITERS, write_csv, write_jsonl
 
 FILES = [f"photos/a/{number:05d}.png" for number in range(30)]
-
-
-def write_csv(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    lines = [list(rows[0]), *([("" if cell is None else str(cell)) for cell in row.values()] for row in rows)]
-    (folder / "t.csv").write_text("".join(",".join(line) + "\n" for line in lines))
-    return folder / "t.csv"
-
-
-def write_jsonl(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder / "t.jsonl"
-
-
-def write_parquet(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "t.parquet")
-    return folder / "t.parquet"
 
 
 @pytest.fixture
@@ -67,14 +49,14 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("write", [write_csv, write_jsonl, write_parquet])
+@pytest.mark.parametrize("write", TABLE_WRITERS)
 @pytest.mark.parametrize("trouble", ROWS)
 def test_a_row_that_makes_trouble_is_left_out_and_counted(folder: Path, trouble: str, write: Any) -> None:
     odd, options, reason, in_csv = ROWS[trouble]
     good = [{"image": FILES[number], "label": float(number % 2), "age": number / 2} for number in range(6)]
     names = ["0.0", "1.0", "never"] if write is write_csv else ["0", "1", "never"]
     rows = [*good, {"image": FILES[6], "label": 0.0, "age": 1.0} | odd]
-    report = kseq.pack(write(folder, rows), folder / "packed", class_names=names, workers=0, **options)
+    report = kseq.pack(write(folder / "t", rows), folder / "packed", class_names=names, workers=0, **options)
     expected = in_csv if write is write_csv and in_csv else reason
     assert (report.num_found, report.num_samples, report.reasons) == (7, 6, {expected: 1})
     assert report.empty_class_names == ("never",)
@@ -97,7 +79,7 @@ def test_a_class_folder_without_an_image_is_a_class_and_is_named(folder: Path, c
 def test_many_rows_are_counted_by_their_reasons_before_the_first_ten(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows: list[dict[str, Any]] = [{"image": name, "label": "x"} for name in FILES]
     rows += [{"image": f"{number}.png", "label": "x"} for number in range(20)] + rows[:7] + [{"image": "u", "label": None}]
-    assert main(["pack", str(write_csv(folder, rows)), str(folder / "packed"), "--workers", "0"]) == 0
+    assert main(["pack", str(write_csv(folder / "t", rows)), str(folder / "packed"), "--workers", "0"]) == 0
     printed = capsys.readouterr().out.splitlines()
     start = printed.index("28 of 58 files were left out:")
     assert printed[start + 1 : start + 6] == [
@@ -116,7 +98,17 @@ def test_a_reason_quotes_what_no_terminal_takes_on_one_line(folder: Path, capsys
         for name, value in zip(FILES, [1, "two\nlines \udcff \ud800"], strict=False)
     ]
     assert (
-        main(["pack", str(write_jsonl(folder, rows)), str(folder / "packed"), "--sample-weight", "weight", "--workers", "0"])
+        main(
+            [
+                "pack",
+                str(write_jsonl(folder / "t", rows)),
+                str(folder / "packed"),
+                "--sample-weight",
+                "weight",
+                "--workers",
+                "0",
+            ]
+        )
         == 0
     )
     assert r"00001.png: row 2 has weight two\nlines \udcff \ud800, allowed are" in capsys.readouterr().out
@@ -127,7 +119,7 @@ def test_a_reason_quotes_what_no_terminal_takes_on_one_line(folder: Path, capsys
 
 def test_the_same_file_in_two_splits_is_a_leak_and_left_out_of_the_second(folder: Path) -> None:
     rows = [{"image": FILES[0], "label": "x", "part": "train"}, {"image": FILES[0], "label": "x", "part": "test"}]
-    report = kseq.pack(write_csv(folder, rows), folder / "packed", columns=kseq.Columns(split="part"), workers=0)
+    report = kseq.pack(write_csv(folder / "t", rows), folder / "packed", columns=kseq.Columns(split="part"), workers=0)
     assert report.splits == {"train": 1}
     assert report.reasons == {"names an image again": 1}
 
@@ -136,7 +128,10 @@ def test_the_values_of_what_is_packed_are_those_of_their_rows(folder: Path) -> N
     rows = [{"image": name, "label": "x", "age": number + 0.25, "count": number} for number, name in enumerate(FILES)]
     rows[3]["label"] = None
     kseq.pack(
-        write_csv(folder, rows), folder / "packed", columns=kseq.Columns(targets={"age": "age", "count": "count"}), workers=0
+        write_csv(folder / "t", rows),
+        folder / "packed",
+        columns=kseq.Columns(targets={"age": "age", "count": "count"}),
+        workers=0,
     )
     found = kseq.ShardDataset(folder / "packed").read(range(29))
     kept = [number for number in range(30) if number != 3]

@@ -26,17 +26,8 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.sources.column_roles import Columns
 from kseq.sources.registry import open_source
 from kseq.sources.webdataset import WebDatasetSource
-from tests.helpers.photos import write_photos
-from tests.helpers.writers import WRITERS, contents, example, photos_of, write_tar, write_zip
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight photos in train, seven in val, six in test, of sizes that differ."""
-    root = tmp_path_factory.mktemp("archives") / "photos"
-    for number, split in enumerate(("train", "val", "test")):
-        write_photos(root / split, {"cat": 5 - number, "dog": 3})
-    return root
+from tests.helpers.datasets import contents
+from tests.helpers.writers import WRITERS, example, photos_of, write_tar, write_zip
 
 
 @pytest.fixture(scope="module")

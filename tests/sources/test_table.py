@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 import kseq
@@ -20,29 +17,9 @@ from kseq.sources.column_roles import Columns
 from kseq.sources.registry import open_source
 from kseq.sources.table import TableSource
 from tests.helpers.photos import write_numbered
+from tests.helpers.tables import TABLE_WRITERS, write_csv, write_jsonl, write_parquet
 
-Row = dict[str, Any]
-
-
-def write_csv(path: Path, rows: list[Row]) -> Path:
-    lines = [list(rows[0]), *([("" if value is None else str(value)) for value in row.values()] for row in rows)]
-    quoted = [[f'"{cell}"' if "," in cell or "\n" in cell else cell for cell in line] for line in lines]
-    path.with_suffix(".csv").write_text("".join(",".join(line) + "\n" for line in quoted))
-    return path.with_suffix(".csv")
-
-
-def write_jsonl(path: Path, rows: list[Row]) -> Path:
-    path.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path.with_suffix(".jsonl")
-
-
-def write_parquet(path: Path, rows: list[Row]) -> Path:
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path.with_suffix(".parquet"), row_group_size=2)
-    return path.with_suffix(".parquet")
-
-
-WRITERS = [write_csv, write_jsonl, write_parquet]
-Writer = Callable[[Path, list[Row]], Path]
+Writer = Callable[[Path, list[dict[str, Any]]], Path]
 
 
 def load(path: Path, columns: Columns | None = None, **settings: Any) -> TableSource:
@@ -59,7 +36,7 @@ def refused(source: TableSource) -> dict[str, str]:
     return {os.fsdecode(image.path): image.rejection for image in source.images if image.rejection}
 
 
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", TABLE_WRITERS)
 def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> None:
     write_numbered(tmp_path / "photos", {"daisy": 7, "rose": 5})
     files = sorted((tmp_path / "photos").rglob("*.png"))
@@ -79,7 +56,7 @@ def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> No
             np.testing.assert_array_equal(batches[0][field], batches[1][field], strict=True)
 
 
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", TABLE_WRITERS)
 def test_rows_stay_in_their_order_and_columns_go_by_their_names(tmp_path: Path, write: Writer) -> None:
     rows = [
         {"note": "x, y", "kind": "rose", "photo": "b.jpg", "part": "Valid", "owner": "ann"},
@@ -92,7 +69,7 @@ def test_rows_stay_in_their_order_and_columns_go_by_their_names(tmp_path: Path, 
     assert found == [(b"b.jpg", 1, "val", "ann"), (b"a.jpg", 0, "train", "bob"), (b"c.jpg", 1, None, None)]
 
 
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", TABLE_WRITERS)
 def test_classes_that_are_numbers_come_in_the_order_of_numbers(tmp_path: Path, write: Writer) -> None:
     rows = [{"path": f"{label}.jpg", "label": label} for label in (10, 9, 2)]
     assert load(write(tmp_path / "t", rows)).class_names == ("2", "9", "10")
@@ -146,7 +123,7 @@ def test_a_name_that_is_not_utf8_survives_byte_for_byte(tmp_path: Path) -> None:
     assert os.fsencode(kseq.ShardDataset(tmp_path / "packed").source(0)) == name
 
 
-@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("write", TABLE_WRITERS)
 def test_odd_rows_are_refused_with_the_reason(tmp_path: Path, write: Writer) -> None:
     rows = [
         {"image": "a.jpg", "label": "x"},
@@ -175,7 +152,7 @@ def test_nan_is_no_label_and_floats_that_are_whole_are_numbers(tmp_path: Path, w
 
 def test_refused_rows_are_counted_and_listed(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 4})
-    rows: list[Row] = [{"image": f"photos/a/{number:05d}.png", "label": "a"} for number in range(4)]
+    rows: list[dict[str, Any]] = [{"image": f"photos/a/{number:05d}.png", "label": "a"} for number in range(4)]
     rows += [{"image": "photos/a/00000.png", "label": "a"}, {"image": "nowhere.png", "label": "a"}, {"image": "x", "label": ""}]
     report = kseq.pack(write_csv(tmp_path / "t", rows), tmp_path / "packed", val=0.5, workers=0)
     assert (report.num_found, report.num_samples) == (7, 4)
@@ -283,7 +260,7 @@ def test_a_format_that_the_name_does_not_tell_can_be_said(tmp_path: Path) -> Non
 def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 6, "b": 6})
     files = sorted(str(each.relative_to(tmp_path)) for each in (tmp_path / "photos").rglob("*.png"))
-    rows: list[Row] = [{"image": each, "label": each.split("/")[1]} for each in files]
+    rows: list[dict[str, Any]] = [{"image": each, "label": each.split("/")[1]} for each in files]
     options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (4, 4)), "shard_bytes": 100, "workers": 0}
     table = write_csv(tmp_path / "t", rows)
     kseq.pack(table, tmp_path / "packed", **options)

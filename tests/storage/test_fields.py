@@ -33,7 +33,7 @@ def write_table(folder: Path, columns: dict[str, list[Any]], height: int = 8, wi
     return folder / "table.jsonl"
 
 
-def packed(folder: Path, cells: dict[str, list[Any]], **options: Any) -> kseq.ShardDataset:
+def pack_cells(folder: Path, cells: dict[str, list[Any]], **options: Any) -> kseq.ShardDataset:
     kseq.pack(write_table(folder, cells), folder / "packed", **(SETTINGS | options))
     return kseq.ShardDataset(folder / "packed")
 
@@ -56,7 +56,7 @@ def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
         "worth": [1, 0.5, 0],
     }  # fmt: skip
     targets = {"age": "age", "price": "price", "vector": "vector", "trace": "trace", "topics": "topics"}
-    with packed(
+    with pack_cells(
         tmp_path,
         columns,
         columns=kseq.Columns(
@@ -106,7 +106,7 @@ def test_a_csv_says_the_same_as_json(tmp_path: Path) -> None:
 
 
 def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path) -> None:
-    packed(tmp_path, {"boxes": [[[1, 2, 3, 4], [0, 0, 8, 8]], [[2, 2, 3, 3]]]}, columns=kseq.Columns(boxes="boxes")).close()
+    pack_cells(tmp_path, {"boxes": [[[1, 2, 3, 4], [0, 0, 8, 8]], [[2, 2, 3, 3]]]}, columns=kseq.Columns(boxes="boxes")).close()
     with h5py.File(tmp_path / "packed" / "shard-00000.h5") as shard:
         start, end = shard["boxes/offsets"][1:3]
         np.testing.assert_array_equal(shard["boxes/values"][start:end], [[2, 2, 3, 3]])
@@ -158,7 +158,7 @@ def test_a_sample_with_an_odd_value_is_left_out_with_the_reason(
     tmp_path: Path, cells: dict[str, list[Any]], columns: kseq.Columns, reason: str
 ) -> None:
     class_names = ["car"] if columns.box_labels else None
-    with packed(tmp_path, cells, columns=columns, class_names=class_names) as dataset:
+    with pack_cells(tmp_path, cells, columns=columns, class_names=class_names) as dataset:
         assert len(dataset) == 1
         assert list(rejected(dataset)) == ["1.png"]
         assert reason in rejected(dataset)["1.png"]
@@ -180,10 +180,10 @@ def test_columns_that_make_no_sense_are_refused_in_one_line(
     tmp_path: Path, cells: dict[str, list[Any]], names: dict[str, Any], kind: type[KseqError] | None, words: str
 ) -> None:
     if kind is None:
-        assert list(packed(tmp_path, cells, columns=kseq.Columns(**names)).fields) == ["image"]
+        assert list(pack_cells(tmp_path, cells, columns=kseq.Columns(**names)).fields) == ["image"]
         return
     with pytest.raises(kind) as caught:
-        packed(tmp_path, cells, columns=kseq.Columns(**names))
+        pack_cells(tmp_path, cells, columns=kseq.Columns(**names))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "packed").exists()
@@ -277,13 +277,13 @@ def test_a_mask_that_does_not_go_with_its_image_is_left_out(tmp_path: Path, mask
     write_mask(tmp_path / "good.png", np.zeros((8, 8), np.uint8))
     if mask is not None:
         write_mask(tmp_path / "bad.png", mask)
-    with packed(tmp_path, {"mask": ["good.png", "bad.png"]}, columns=kseq.Columns(mask="mask")) as dataset:
+    with pack_cells(tmp_path, {"mask": ["good.png", "bad.png"]}, columns=kseq.Columns(mask="mask")) as dataset:
         assert words in rejected(dataset)["1.png"]
 
 
 def test_damage_in_any_field_is_noticed(tmp_path: Path) -> None:
     columns = {"boxes": [[[1, 2, 3, 4]], []], "text": ["one", "two"], "age": [1.5, 2.5]}
-    packed(tmp_path, columns, columns=kseq.Columns(boxes="boxes", text="text", targets={"age": "age"})).close()
+    pack_cells(tmp_path, columns, columns=kseq.Columns(boxes="boxes", text="text", targets={"age": "age"})).close()
     shard = tmp_path / "packed" / "shard-00000.h5"
     whole = shard.read_bytes()
     with h5py.File(shard) as file:
@@ -348,7 +348,7 @@ WORDS = st.one_of(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.one_of(st.lists(WORDS, min_size=1), st.lists(st.one_of(st.integers(), st.floats()), min_size=1)))
 @pytest.mark.parametrize(
     "make", [cell_types.parse_target, lambda name, cells: cell_types.parse_column(name, "sample_weight", cells)]
@@ -370,10 +370,10 @@ def test_numbers_that_are_parsed_at_once_are_those_that_are_parsed_one_by_one(
 
 
 def test_lists_that_are_all_empty_are_lists_of_any_length(tmp_path: Path) -> None:
-    with packed(tmp_path, {"ages": [[], []]}, columns=kseq.Columns(targets={"ages": "ages"}, label="")) as dataset:
+    with pack_cells(tmp_path, {"ages": [[], []]}, columns=kseq.Columns(targets={"ages": "ages"}, label="")) as dataset:
         assert [dataset[number]["ages"].shape for number in range(2)] == [(0,), (0,)]
 
 
 def test_lists_of_empty_lists_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"target ages: shapes \(1, 0\), allowed are one shape, or plain lists"):
-        packed(tmp_path, {"ages": [[[]], [[]]]}, columns=kseq.Columns(targets={"ages": "ages"}, label=""))
+        pack_cells(tmp_path, {"ages": [[[]], [[]]]}, columns=kseq.Columns(targets={"ages": "ages"}, label=""))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-import subprocess
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from hypothesis import strategies as st
 
 from kseq.storage.hdf5_writer import SpooledArray, first_offset, write_file
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, header_of, mapped, refusal
+from tests.helpers.processes import RunPython
 
 
 def test_every_array_is_contiguous_and_starts_on_a_boundary(path: str) -> None:
@@ -29,9 +28,7 @@ def test_every_array_is_contiguous_and_starts_on_a_boundary(path: str) -> None:
             np.testing.assert_array_equal(file[name][()], expected, strict=True)
 
 
-def test_writing_twice_gives_the_same_bytes(
-    tmp_path: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_writing_twice_gives_the_same_bytes(tmp_path: Path, run_python: RunPython) -> None:
     for name in ("one.h5", "two.h5"):
         write_file(str(tmp_path / name), ATTRIBUTES, ARRAYS)
     code = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,12 @@ import kseq
 from kseq.errors import DamagedError, FormatError
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
-from kseq.storage.index_writer import write_index
 from kseq.storage.remaining import Remaining
+from tests.helpers.datasets import rewrite_index
 
 HEIGHT = Field("height", "numbers", False, "<f4", (2,))
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))
 TEXT = Field("text", "text", False, "|u1", (None,))
-
-
-@pytest.fixture
-def packed(numbered: Path, tmp_path: Path) -> Path:
-    """A copy of the numbered dataset, to be changed."""
-    return Path(shutil.copytree(numbered, tmp_path / "packed"))
-
-
-def rewrite(path: Path, **changes: Any) -> Index:
-    index = Index.open(str(path))
-    write_index(str(path), index.contents(**changes))
-    return Index.open(str(path))
 
 
 def columns(count: int) -> dict[str, np.ndarray]:
@@ -51,10 +38,10 @@ def columns(count: int) -> dict[str, np.ndarray]:
 
 def with_columns(path: Path) -> Index:
     index = Index.open(str(path))
-    return rewrite(path, fields=(*index.fields, HEIGHT, TOPICS, TEXT), columns=columns(index.num_samples))
+    return rewrite_index(path, fields=(*index.fields, HEIGHT, TOPICS, TEXT), columns=columns(index.num_samples))
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(data=st.data())
 def test_what_remains_is_what_was_not_dropped(data: st.DataObject) -> None:
     count = data.draw(st.integers(0, 60))
@@ -100,7 +87,7 @@ def test_batches_have_columns_as_they_have_fields(packed: Path) -> None:
 
 
 def test_a_dataset_with_columns_joins_one_without(packed: Path, numbered: Path) -> None:
-    rewrite(packed, columns={"label": np.full(100, 2, "<i4")})
+    rewrite_index(packed, columns={"label": np.full(100, 2, "<i4")})
     both = kseq.ShardDataset(packed).concat(kseq.ShardDataset(numbered))
     labels = both.read(range(200))["label"]
     assert labels[:100].tolist() == [2] * 100
@@ -109,7 +96,7 @@ def test_a_dataset_with_columns_joins_one_without(packed: Path, numbered: Path) 
 
 def test_dropped_samples_are_not_among_all(packed: Path) -> None:
     dropped = np.array([0, 17, 18, 99])
-    rewrite(packed, dropped=dropped)
+    rewrite_index(packed, dropped=dropped)
     dataset = kseq.ShardDataset(packed)
     remaining = np.setdiff1d(np.arange(100), dropped)
     assert len(dataset) == 96
@@ -123,17 +110,17 @@ def test_columns_and_what_was_dropped_count_for_the_digest_and_history_does_not(
     before = Index.open(str(packed))
     found = {before.digest}
     for changes in ({"columns": {"label": np.zeros(100, "<i4")}}, {"dropped": np.array([3])}, {"dropped": np.array([4])}):
-        found.add(rewrite(packed, **changes).digest)
+        found.add(rewrite_index(packed, **changes).digest)
     assert len(found) == 4
-    rewrite(packed, columns={}, dropped=np.empty(0))
-    again = rewrite(packed, changes=("a line", "ünother\n"), shards=before.contents().shards)
+    rewrite_index(packed, columns={}, dropped=np.empty(0))
+    again = rewrite_index(packed, changes=("a line", "ünother\n"), shards=before.contents().shards)
     assert (again.digest, again.changes) == (before.digest, ("a line", "ünother\n"))
 
 
 def test_thousands_of_class_names_have_room(packed: Path) -> None:
     many = Field("kinds", "multi_label", False, "<i4", (None,), tuple(f"a class called {number}" for number in range(20_000)))
     columns = {"kinds/values": np.array([19_999], "<i4"), "kinds/offsets": np.array([0] * 100 + [1], "<u8")}
-    index = rewrite(packed, fields=(*Index.open(str(packed)).fields, many), columns=columns)
+    index = rewrite_index(packed, fields=(*Index.open(str(packed)).fields, many), columns=columns)
     assert index.fields[-1] == many
     assert kseq.ShardDataset(packed)[99]["kinds"].tolist() == [19_999]
 
@@ -152,12 +139,12 @@ def test_thousands_of_class_names_have_room(packed: Path) -> None:
 def test_rejects_columns_that_are_not_what_the_fields_say(packed: Path, wrong: dict[str, Any]) -> None:
     fields = (*Index.open(str(packed)).fields, HEIGHT)
     with pytest.raises(FormatError, match=r"index.h5: the column '\w+' is .*, expected is"):
-        rewrite(packed, **(wrong if "columns" in wrong else {"fields": fields}))
+        rewrite_index(packed, **(wrong if "columns" in wrong else {"fields": fields}))
 
 
 @pytest.mark.parametrize("dropped", [[5, 5], [7, 5], [100]], ids=str)
 def test_rejects_a_list_of_dropped_samples_that_makes_no_sense(packed: Path, dropped: list[int]) -> None:
-    rewrite(packed, dropped=np.array(dropped))
+    rewrite_index(packed, dropped=np.array(dropped))
     with pytest.raises(DamagedError, match="dropped is not a rising list of sample ids below 100"):
         kseq.ShardDataset(packed)
     assert any("dropped" in line for line in kseq.verify(packed).damaged)

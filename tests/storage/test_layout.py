@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from kseq.errors import FormatError
 from kseq.storage import layout
 from kseq.storage.hdf5_writer import write_file
 from kseq.storage.layout import INDEX_KIND, SHARD_KIND, check_version, is_dataset_file, shard_name, shard_number
+from tests.helpers.code import texts_of
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, refusal
 
 LIBRARY = Path(kseq.__path__[0])
@@ -49,23 +49,12 @@ def test_other_names_are_no_shards(name: str) -> None:
     assert not is_dataset_file(name)
 
 
-def texts_of(tree: ast.Module) -> list[str]:
-    """All strings in a module that are not docstrings."""
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and node.body and isinstance(node.body[0], ast.Expr)
-    }
-    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docstrings)
-    return [node.value for node in constants if isinstance(node.value, str)]
-
-
 def test_no_other_module_spells_out_the_name_of_a_file() -> None:
     names = (layout.INDEX_NAME, layout.SHARD_PREFIX, layout.TEMPORARY_PREFIX.removesuffix("tmp-"))
     texts = [
-        (module.name, text)
+        (module.name, text.value)
         for module in LIBRARY.rglob("*.py")
         if module != Path(layout.__file__)
-        for text in texts_of(ast.parse(module.read_text()))
+        for text in texts_of(module)
     ]
     assert not [(module, text) for module, text in texts if any(name in text for name in names)]

@@ -209,8 +209,8 @@ def test_a_folder_that_is_not_there_or_may_not_be_written_is_a_line(tmp_path: Pa
 
 
 def test_it_costs_next_to_nothing(tmp_path: Path) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(100):
         with locked(str(tmp_path)):
             pass
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 0.5

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,14 +25,11 @@ from kseq.sources.base import FileSource, SourceImage
 from kseq.storage.layout import LOCK_NAME, RESUME_RECORD_NAME
 from kseq.storage.lock import locked
 from kseq_tools.main import main
+from tests.helpers.datasets import files
 from tests.helpers.photos import write_numbered, write_photos
+from tests.helpers.processes import RunPython
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SHARD_BYTES = 10_000
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 @pytest.fixture
@@ -105,7 +101,7 @@ kseq.pack(sys.argv[1], sys.argv[2], workers=0, overwrite=True, progress=die)
 
 
 def test_a_killed_overwriting_leaves_the_old_dataset_and_the_next_takes_over(
-    source: Path, tmp_path: Path, run_python: Run
+    source: Path, tmp_path: Path, run_python: RunPython
 ) -> None:
     kseq.pack(source, tmp_path / "packed", workers=0)
     before = files(tmp_path / "packed")
@@ -136,7 +132,7 @@ print(len(found), set(found))
 """
 
 
-def test_a_dataset_that_is_overwritten_is_there_at_every_moment(source: Path, tmp_path: Path, run_python: Run) -> None:
+def test_a_dataset_that_is_overwritten_is_there_at_every_moment(source: Path, tmp_path: Path, run_python: RunPython) -> None:
     kseq.pack(source, tmp_path / "packed", workers=0)
     count, *numbers = run_python(WATCHED, source, tmp_path / "packed").stdout.split()
     assert int(count) > 20 and numbers == ["{30}"]
@@ -424,18 +420,8 @@ def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(source: Path, t
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
     packed = kseq.pack(source, tmp_path / "packed", **options)
-    names = (
-        "path",
-        "class_names",
-        "splits",
-        "class_counts",
-        "rejected",
-        "num_found",
-        "num_samples",
-        "num_shards",
-        "num_resumed",
-    )
-    for name in names:
+    counts = ("num_found", "num_samples", "num_shards", "num_resumed")
+    for name in ("path", "class_names", "splits", "class_counts", "rejected", *counts):
         assert getattr(planned, name) == getattr(packed, name), name
     assert abs(planned.num_bytes - packed.num_bytes) < 1000 * (packed.num_shards + 1)
     assert planned.num_bytes_free > 0

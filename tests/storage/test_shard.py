@@ -72,7 +72,7 @@ def shard(tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(rows=samples, rejected=rejections)
 def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, rows: SampleReader, rejected: list[Rejected]) -> None:
     folder = tmp_path_factory.mktemp("shard")

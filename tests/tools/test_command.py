@@ -10,7 +10,6 @@ import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
@@ -21,9 +20,7 @@ import kseq
 from kseq_tools.console.progress import Progress
 from kseq_tools.main import main, make_parser
 from tests.helpers.photos import write_numbered
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-COMMAND = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
+from tests.helpers.processes import kseq_command
 
 
 @pytest.fixture
@@ -231,7 +228,7 @@ def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(phot
     target = os.fsencode(tmp_path) + b"/caf\xe9"
     strict = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
     for words in (["pack", str(photos_to_pack), target, "--workers", "0"], ["info", target], ["verify", target]):
-        done = subprocess.run([sys.executable, "-c", COMMAND, *words], env=strict, capture_output=True, check=False)
+        done = subprocess.run(kseq_command(*words), env=strict, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
         assert rb"caf\udce9: " in done.stdout
 
@@ -240,7 +237,7 @@ def test_a_reader_that_has_read_enough_is_no_error_to_print(numbered: Path) -> N
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", COMMAND, "info", str(numbered)]
+    command = kseq_command("info", numbered)
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=buffered, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
@@ -249,7 +246,7 @@ def test_a_reader_that_has_read_enough_is_no_error_to_print(numbered: Path) -> N
 def test_progress_is_a_bar_on_a_terminal(photos_to_pack: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    command = [sys.executable, "-c", COMMAND, "pack", str(photos_to_pack), str(tmp_path / "packed")]
+    command = kseq_command("pack", photos_to_pack, tmp_path / "packed")
     done = subprocess.run(command, stderr=theirs, stdout=subprocess.PIPE, timeout=100, check=True)
     os.close(theirs)
     printed = os.read(ours, 100_000).decode()

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kseq import CenterCrop, RandomFlip, RandomResizedCrop
@@ -21,7 +21,6 @@ def boxes_of(crop: RandomResizedCrop | CenterCrop, height: int, width: int, coun
     return crop.cut(sizes, draw(1, 0, 0, np.arange(count), crop.num_draws))
 
 
-@settings(deadline=None)
 @given(
     height=st.integers(1, 3000),
     width=st.integers(1, 3000),

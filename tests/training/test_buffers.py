@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import subprocess
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from kseq.training.buffers import ALIGNMENT, ArraySpec, AttachedBuffers, Buffer, BufferPool
 from tests.helpers.photos import is_shared
+from tests.helpers.processes import RunPython
 
 SPECS = {"image": ArraySpec((5, 7, 3), "|u1"), "label": ArraySpec((5,), "<i4"), "weight": ArraySpec((5,), "<f4")}
 
@@ -249,9 +249,7 @@ for shared in (False, True):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", TENSORS)
-def test_does_not_reuse_a_buffer_while_a_tensor_made_without_a_copy_lives(
-    backend: str, run_python: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_does_not_reuse_a_buffer_while_a_tensor_made_without_a_copy_lives(backend: str, run_python: RunPython) -> None:
     run_python("import numpy as np\n" + TENSORS[backend] + HOLD_TENSORS)
 
 
@@ -322,9 +320,7 @@ def test_freed_buffers_leave_shared_memory_before_the_pool_is_closed() -> None:
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(
-    run_python: Callable[..., subprocess.CompletedProcess[str]], named: bool
-) -> None:
+def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(run_python: RunPython, named: bool) -> None:
     done = run_python(
         "import kseq.training.buffers, sys\n"
         "from kseq.training.buffers import ArraySpec, BufferPool\n"
@@ -366,7 +362,7 @@ with kseq.ShardSequence(sys.argv[1], batch_size=16, workers=2, use_multiprocessi
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
 def test_worker_processes_fill_buffers_of_a_program_that_lets_nobody_look_into_it(
-    numbered: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+    numbered: Path, run_python: RunPython
 ) -> None:
     assert run_python(NOT_DUMPABLE, numbered, backend="jax").stdout.split()[-3:] == ["True", "False", "80"]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import kseq
+from tests.helpers.processes import RunPython
 
 BACKENDS = ("tensorflow", "jax", "torch")
 BUILT = ("built", "not built")
@@ -19,11 +18,9 @@ WORKERS = ("workers 0", "workers 1", "workers 2", "workers 4", "processes 2")
 
 pytestmark = pytest.mark.slow
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 @pytest.fixture(scope="module", params=BACKENDS)
-def seen(request: pytest.FixtureRequest, numbered: Path, run_python: Run) -> dict[str, Any]:
+def seen(request: pytest.FixtureRequest, numbered: Path, run_python: RunPython) -> dict[str, Any]:
     """What the scenarios of keras_scenarios.py recorded."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")

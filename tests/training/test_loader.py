@@ -30,8 +30,8 @@ from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
 from tests.helpers.photos import is_shared, numbers_of
+from tests.helpers.processes import RunPython
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 # Processes take a second or more to start.
 THREADS_OR_PROCESSES = [False, pytest.param(True, marks=pytest.mark.slow)]
 
@@ -383,9 +383,9 @@ def test_workers_that_were_started_after_one_died_are_not_ended_by_who_notices_l
     pool = workers.WorkerPool(1, processes=True)
     with pytest.raises(BrokenProcessPool):
         pool.submit(os._exit, 3).result(60)
-    pool.renew()
+    pool.restart()
     after = [pool.submit(time.sleep, 0.2) for _ in range(4)]
-    pool.renew()
+    pool.restart()
     assert [each.result(60) for each in after] == [None] * 4
     pool.close()
 
@@ -512,7 +512,7 @@ if sys.argv[2] == "interrupt":
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["exit", "interrupt", "kill"])
-def test_nothing_stays_in_shared_memory_however_the_program_ends(numbered: Path, run_python: Run, end: str) -> None:
+def test_nothing_stays_in_shared_memory_however_the_program_ends(numbered: Path, run_python: RunPython, end: str) -> None:
     printed = run_python(HOLD, numbered, end, check=False).stdout.split()
     children, names = [int(word) for word in printed if word.isdigit()], {word for word in printed if not word.isdigit()}
     assert len(children) == 2
@@ -575,7 +575,7 @@ def test_works_in_a_fork_pool_of_the_user(numbered: Path, processes: bool) -> No
 
 
 @pytest.mark.slow
-def test_a_sequence_works_in_a_spawn_pool_of_the_user(numbered: Path, run_python: Run, tmp_path: Path) -> None:
+def test_a_sequence_works_in_a_spawn_pool_of_the_user(numbered: Path, run_python: RunPython, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import multiprocessing, sys, kseq\n"
@@ -655,7 +655,7 @@ print(before, resident())
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is not told here")
-def test_memory_after_twenty_epochs_is_that_after_two(packed_photos: Path, run_python: Run) -> None:
+def test_memory_after_twenty_epochs_is_that_after_two(packed_photos: Path, run_python: RunPython) -> None:
     before, after = map(int, run_python(GROWTH, packed_photos, backend="torch").stdout.split()[-2:])
     assert after < 1.05 * before
 

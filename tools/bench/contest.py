@@ -18,7 +18,7 @@ from typing import Any
 
 from kseq.errors import KseqError
 
-from ..bench.folders import read_all
+from .folders import read_all
 
 __all__ = ["ContestantError", "Row", "Runner", "check_epoch", "run_once", "take_turns"]
 

@@ -16,13 +16,13 @@ from kseq import ShardDataset
 from kseq.ordering.epoch_order import Order
 from kseq.training.block_shuffle import choose_blocks
 
-from ..bench.contest import ContestantError, Row, Runner, check_epoch, run_once
-from ..bench.folders import read_all
-from ..bench.reading import SCRIPTS, Setting, prepare
-from ..bench.roster import KSEQ, contestant
-from ..bench.scale import make_sparse
-from ..bench.stamps import make_once
-from ..bench.tables import Goal, Table
+from .contest import ContestantError, Row, Runner, check_epoch, run_once
+from .folders import read_all
+from .reading import SCRIPTS, Setting, prepare
+from .roster import KSEQ, contestant
+from .scale import make_sparse
+from .stamps import make_once
+from .tables import Goal, Table
 
 __all__ = ["CURVES"]
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from ..bench.contest import ContestantError
-from ..bench.stamps import make_once
+from .contest import ContestantError
+from .stamps import make_once
 
 __all__ = ["installed_version", "make_environment"]
 

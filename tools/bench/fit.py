@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from ..bench.contest import Row, Runner, take_turns
-from ..bench.reading import SCRIPTS, Setting, make_job, prepare
-from ..bench.roster import H5PY, KSEQ, TFDATA, contestant
-from ..bench.tables import Goal, Table
+from .contest import Row, Runner, take_turns
+from .reading import SCRIPTS, Setting, make_job, prepare
+from .roster import H5PY, KSEQ, TFDATA, contestant
+from .tables import Goal, Table
 
 __all__ = ["MODELS", "measure_fit", "measure_overlap", "measure_processes"]
 

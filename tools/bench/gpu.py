@@ -22,7 +22,7 @@ from typing import Any
 
 import kseq
 
-from ..bench.photos import SIDE
+from .photos import SIDE
 
 __all__ = ["main"]
 

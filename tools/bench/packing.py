@@ -17,12 +17,12 @@ import simplejpeg
 import kseq
 from kseq.workers import process_pool
 
-from ..bench.contest import ContestantError, Row, run_once
-from ..bench.folders import read_all
-from ..bench.photos import SIDE
-from ..bench.reading import Setting, prepare
-from ..bench.roster import FFCV, KSEQ, contestant
-from ..bench.tables import Goal, Table
+from .contest import ContestantError, Row, run_once
+from .folders import read_all
+from .photos import SIDE
+from .reading import Setting, prepare
+from .roster import FFCV, KSEQ, contestant
+from .tables import Goal, Table
 
 __all__ = ["measure_packing"]
 

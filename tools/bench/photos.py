@@ -14,7 +14,7 @@ from kseq.errors import SourceError
 from kseq.sources.folder import FolderSource
 from kseq.workers import process_pool
 
-from ..bench.stamps import make_once
+from .stamps import make_once
 
 __all__ = ["NUM_CLASSES", "SIDE", "describe", "find_images", "make_sources"]
 

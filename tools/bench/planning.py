@@ -9,10 +9,10 @@ from typing import Any
 
 from kseq.workers import usable_cores
 
-from ..bench.contest import Row, run_once
-from ..bench.reading import SCRIPTS, Setting
-from ..bench.stamps import make_once
-from ..bench.tables import Goal, Table
+from .contest import Row, run_once
+from .reading import SCRIPTS, Setting
+from .stamps import make_once
+from .tables import Goal, Table
 
 __all__ = ["measure_planning"]
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..bench.contest import ContestantError, Row, Runner, run_once, take_turns
-from ..bench.environments import installed_version, make_environment
-from ..bench.photos import NUM_CLASSES, SIDE, describe
-from ..bench.roster import BARE_DECODE, CONTESTANTS, COPY, DALI, FFCV, GRAIN, KSEQ, TFDATA, Contestant, contestant
-from ..bench.stamps import make_once
-from ..bench.tables import Goal, Table
 from ..console.text import format_count
+from .contest import ContestantError, Row, Runner, run_once, take_turns
+from .environments import installed_version, make_environment
+from .photos import NUM_CLASSES, SIDE, describe
+from .roster import BARE_DECODE, CONTESTANTS, COPY, DALI, FFCV, GRAIN, KSEQ, TFDATA, Contestant, contestant
+from .stamps import make_once
+from .tables import Goal, Table
 
 __all__ = ["BACKENDS", "SCRIPTS", "Setting", "make_job", "measure_processes", "measure_reading", "prepare"]
 

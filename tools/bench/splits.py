@@ -20,7 +20,7 @@ import kseq
 from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
 
-from ..bench.scale import make_sparse
+from .scale import make_sparse
 
 _SAMPLED_EVERY = 0.05
 

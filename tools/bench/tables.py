@@ -9,8 +9,8 @@ from typing import Any
 
 from kseq.errors import ArgumentError
 
-from ..bench.contest import Row
 from ..console.text import format_table
+from .contest import Row
 
 __all__ = ["Goal", "Table", "check_plot", "plot"]
 

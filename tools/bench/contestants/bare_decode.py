@@ -28,7 +28,7 @@ def open_store(job: Job):
         dataset = kseq.ShardDataset(job.store)
         sources = [dataset.source(number) for number in range(len(dataset))]
         files = [np.frombuffer(dataset.stored_bytes(number), np.uint8) for number in range(len(dataset))]
-        labels = np.array([dataset.classes.index(source.partition("/")[0]) for source in sources])
+        labels = np.array([dataset.class_names.index(source.partition("/")[0]) for source in sources])
     else:
         named = jpeg_files(job)
         files, labels = [np.fromfile(path, np.uint8) for path, _ in named], np.array([label for _, label in named])

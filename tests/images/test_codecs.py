@@ -16,27 +16,21 @@ from PIL import Image, ImageOps
 from kseq.errors import ImageError, NotAnImageError
 from kseq.images.codecs import decode, encode_jpeg, encode_png, recolor
 from kseq.images.formats import JPEG, MAX_PIXELS, PNG, ImageHeader, read_header
-from tests.helpers.photos import photo
+from tests.helpers.photos import encoded, photo
 
 PIXELS = photo(1, 24, 36)
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
 
 
 def oriented(kind: str, orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return saved(Image.fromarray(PIXELS), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    return encoded(Image.fromarray(PIXELS), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF"])
 def test_decodes_every_format(kind: str) -> None:
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
-    data = saved(Image.fromarray(PIXELS), kind, **options)
+    data = encoded(Image.fromarray(PIXELS), kind, **options)
     header = read_header(data)
     assert (header.format.name, header.height, header.width, header.orientation) == (kind, 24, 36, 1)
     found = decode(data, "rgb")
@@ -59,7 +53,7 @@ def test_pixels_come_upright(kind: str, orientation: int) -> None:
 
 def with_xmp(orientation: int) -> bytes:
     xmp = f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'
-    return saved(Image.fromarray(PIXELS), "JPEG", xmp=xmp.encode())
+    return encoded(Image.fromarray(PIXELS), "JPEG", xmp=xmp.encode())
 
 
 def with_segment_before(data: bytes, marker: int, inside: bytes) -> bytes:
@@ -70,13 +64,13 @@ def with_segment_before(data: bytes, marker: int, inside: bytes) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [
-        saved(Image.fromarray(PIXELS), "JPEG"),
-        saved(Image.fromarray(PIXELS[..., 0]), "JPEG", progressive=True),
+        encoded(Image.fromarray(PIXELS), "JPEG"),
+        encoded(Image.fromarray(PIXELS[..., 0]), "JPEG", progressive=True),
         oriented("JPEG", 6),
         with_xmp(8),
         # What begins a scan, and what announces EXIF, in the wrong place.
         with_segment_before(oriented("JPEG", 5), 0xEC, b"\xff\xda\0\x08" + bytes(20)),
-        with_segment_before(saved(Image.fromarray(PIXELS), "JPEG"), 0xFE, b"\xff\xe1\0\x10Exif\0\0"),
+        with_segment_before(encoded(Image.fromarray(PIXELS), "JPEG"), 0xFE, b"\xff\xe1\0\x10Exif\0\0"),
         # A byte 0xFF that fills the space before a marker, as T.81 allows.
         oriented("JPEG", 7)[:2] + b"\xff" + oriented("JPEG", 7)[2:],
     ],
@@ -111,7 +105,7 @@ def test_refuses_memory_of_another_size(orientation: int) -> None:
 
 @pytest.mark.parametrize("marked", [True, False])
 def test_cmyk_becomes_rgb_whether_or_not_adobe_marked_it(marked: bool) -> None:
-    data = saved(Image.fromarray(PIXELS).convert("CMYK"), "JPEG", quality=98)
+    data = encoded(Image.fromarray(PIXELS).convert("CMYK"), "JPEG", quality=98)
     if not marked:
         start = data.index(b"\xff\xee")
         data = data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4], "big") :]
@@ -126,12 +120,12 @@ def test_cmyk_becomes_rgb_whether_or_not_adobe_marked_it(marked: bool) -> None:
 def test_a_palette_becomes_its_colours() -> None:
     palette = Image.fromarray(PIXELS).quantize(16)
     expected = np.asarray(palette.convert("RGB"))
-    assert np.array_equal(decode(saved(palette, "PNG"), "rgb"), expected)
+    assert np.array_equal(decode(encoded(palette, "PNG"), "rgb"), expected)
 
 
 def test_the_transparency_of_a_palette_is_alpha() -> None:
     palette = Image.fromarray(PIXELS).quantize(16)
-    data = saved(palette, "PNG", transparency=3)
+    data = encoded(palette, "PNG", transparency=3)
     transparent = np.asarray(palette) == 3
     found = decode(data, "rgba")
     assert np.array_equal(found[..., 3] == 0, transparent)
@@ -142,7 +136,7 @@ def test_the_transparency_of_a_palette_is_alpha() -> None:
 def test_a_transparent_colour_is_alpha(mode: str) -> None:
     pixels = Image.fromarray(PIXELS).convert(mode)
     color = pixels.getpixel((0, 0))
-    data = saved(pixels, "PNG", transparency=color)
+    data = encoded(pixels, "PNG", transparency=color)
     plain = np.asarray(pixels.convert("RGB"))
     found = decode(data, "rgba")
     assert np.array_equal(found[..., 3] == 0, (plain == plain[0, 0]).all(axis=2))
@@ -152,7 +146,7 @@ def test_a_transparent_colour_is_alpha(mode: str) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_keep_their_high_byte(kind: str) -> None:
     values = (np.arange(24 * 36).reshape(24, 36) * 75).astype(np.uint16)
-    data = saved(Image.fromarray(values), kind)
+    data = encoded(Image.fromarray(values), kind)
     assert np.array_equal(decode(data, "grayscale")[..., 0], values // 256)
     assert np.array_equal(decode(data, "rgb"), np.repeat(values[..., None] // 256, 3, axis=2))
 
@@ -171,35 +165,35 @@ def test_sixteen_bit_colours_keep_their_high_byte() -> None:
 
 def test_one_bit_becomes_0_and_255() -> None:
     bits = Image.fromarray(PIXELS).convert("1")
-    assert np.array_equal(decode(saved(bits, "PNG"), "grayscale")[..., 0], np.asarray(bits) * 255)
+    assert np.array_equal(decode(encoded(bits, "PNG"), "grayscale")[..., 0], np.asarray(bits) * 255)
 
 
 def test_alpha_is_dropped_or_kept_and_else_opaque() -> None:
     alpha = np.random.default_rng(0).integers(0, 256, (24, 36, 1), np.uint8)
-    data = saved(Image.fromarray(np.concatenate([PIXELS, alpha], axis=2)), "PNG")
+    data = encoded(Image.fromarray(np.concatenate([PIXELS, alpha], axis=2)), "PNG")
     assert np.array_equal(decode(data, "rgb"), PIXELS)
     assert np.array_equal(decode(data, "rgba")[..., 3:], alpha)
-    assert (decode(saved(Image.fromarray(PIXELS), "PNG"), "rgba")[..., 3] == 255).all()
-    assert (decode(saved(Image.fromarray(PIXELS), "JPEG"), "rgba")[..., 3] == 255).all()
+    assert (decode(encoded(Image.fromarray(PIXELS), "PNG"), "rgba")[..., 3] == 255).all()
+    assert (decode(encoded(Image.fromarray(PIXELS), "JPEG"), "rgba")[..., 3] == 255).all()
 
 
 def test_gray_with_alpha_keeps_both() -> None:
     gray = np.asarray(Image.fromarray(PIXELS).convert("LA"))
-    data = saved(Image.fromarray(gray, "LA"), "PNG")
+    data = encoded(Image.fromarray(gray, "LA"), "PNG")
     assert np.array_equal(decode(data, "rgba")[..., 0], gray[..., 0])
     assert np.array_equal(decode(data, "grayscale")[..., 0], gray[..., 0])
 
 
 def test_gray_is_the_luma_of_bt_601() -> None:
     expected = PIXELS @ np.array([0.299, 0.587, 0.114])
-    assert np.abs(decode(saved(Image.fromarray(PIXELS), "PNG"), "grayscale")[..., 0] - expected).max() <= 1
-    jpeg = saved(Image.fromarray(PIXELS), "JPEG", quality=98, subsampling=0)
+    assert np.abs(decode(encoded(Image.fromarray(PIXELS), "PNG"), "grayscale")[..., 0] - expected).max() <= 1
+    jpeg = encoded(Image.fromarray(PIXELS), "JPEG", quality=98, subsampling=0)
     assert np.abs(decode(jpeg, "grayscale")[..., 0] - expected).max() <= 6
 
 
 def test_a_gray_jpeg_decodes_to_every_colour_mode() -> None:
     gray = Image.fromarray(PIXELS).convert("L")
-    data = saved(gray, "JPEG", quality=98)
+    data = encoded(gray, "JPEG", quality=98)
     found = decode(data, "rgb")
     assert (found[..., 0] == found[..., 2]).all()
     assert np.array_equal(decode(data, "grayscale")[..., 0], found[..., 0])
@@ -207,20 +201,20 @@ def test_a_gray_jpeg_decodes_to_every_colour_mode() -> None:
 
 def test_the_first_frame_of_an_animation_counts() -> None:
     frames = [Image.fromarray(photo(number, 8, 8)).quantize(64) for number in range(3)]
-    data = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert np.abs(decode(data, "rgb").astype(int) - np.asarray(frames[0].convert("RGB"))).max() == 0
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
 def test_pixels_without_a_rule_are_refused(mode: str) -> None:
-    data = saved(Image.new(mode, (4, 4)), "TIFF")
+    data = encoded(Image.new(mode, (4, 4)), "TIFF")
     with pytest.raises(ImageError, match=f"pixels of mode '{mode}'.*no rule"):
         decode(data, "rgb")
 
 
 def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg() -> None:
     frames = [Image.fromarray(photo(number, 8, 8)) for number in range(2)]
-    data = saved(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    data = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
     assert Image.open(io.BytesIO(data)).format == "MPO"
     assert read_header(data).format is JPEG
     assert np.array_equal(decode(data, "rgb", strict=True), np.asarray(Image.open(io.BytesIO(data))))
@@ -228,7 +222,7 @@ def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 def test_a_truncated_image_is_refused(kind: str) -> None:
-    data = saved(Image.fromarray(photo(2, 60, 80)), kind)
+    data = encoded(Image.fromarray(photo(2, 60, 80)), kind)
     half = data[: len(data) * 2 // 3]
     with pytest.raises(ImageError) as caught:
         read_header(half)
@@ -240,11 +234,11 @@ def test_a_truncated_image_is_refused(kind: str) -> None:
 @pytest.mark.parametrize("missing", [12, 16, 20, 100])
 def test_a_png_without_its_end_is_refused(missing: int) -> None:
     with pytest.raises(ImageError, match="broken PNG"):
-        decode(saved(Image.fromarray(PIXELS), "PNG")[:-missing], "rgb", strict=True)
+        decode(encoded(Image.fromarray(PIXELS), "PNG")[:-missing], "rgb", strict=True)
 
 
 def test_a_changed_byte_in_a_png_is_refused_or_changes_nothing() -> None:
-    whole = saved(Image.fromarray(PIXELS[:8, :8]), "PNG")
+    whole = encoded(Image.fromarray(PIXELS[:8, :8]), "PNG")
     refused = 0
     for place in range(len(whole)):
         changed = bytearray(whole)
@@ -258,7 +252,7 @@ def test_a_changed_byte_in_a_png_is_refused_or_changes_nothing() -> None:
 
 @pytest.mark.parametrize("color_mode", ["rgb", "grayscale"])
 def test_a_jpeg_whose_pixels_end_too_early_is_refused(color_mode: str) -> None:
-    data = saved(Image.fromarray(photo(2, 60, 80)), "JPEG")
+    data = encoded(Image.fromarray(photo(2, 60, 80)), "JPEG")
     early = data[: len(data) * 2 // 3] + b"\xff\xd9"
     assert decode(early, color_mode).shape[:2] == (60, 80)
     with pytest.raises(ImageError, match="premature end"):
@@ -266,7 +260,7 @@ def test_a_jpeg_whose_pixels_end_too_early_is_refused(color_mode: str) -> None:
 
 
 def test_stray_bytes_that_libjpeg_skips_are_accepted() -> None:
-    data = saved(Image.fromarray(PIXELS), "JPEG", quality=90)
+    data = encoded(Image.fromarray(PIXELS), "JPEG", quality=90)
     second = 4 + int.from_bytes(data[4:6], "big")
     stray = data[:second] + b"\x00\x11\x22" + data[second:]
     with pytest.raises(ValueError, match="extraneous bytes"):
@@ -316,7 +310,7 @@ def test_memory_of_another_size_is_refused_before_a_png_is_decoded() -> None:
 
 def test_limits_that_others_set_in_pillow_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3)
-    data = saved(Image.fromarray(PIXELS), "PNG")
+    data = encoded(Image.fromarray(PIXELS), "PNG")
     assert read_header(data, 24 * 36) == ImageHeader(PNG, 24, 36, 1)
     assert np.array_equal(decode(data, "rgb"), PIXELS)
 
@@ -324,7 +318,7 @@ def test_limits_that_others_set_in_pillow_change_nothing(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("size", [(1, 1), (30_000, 1), (1, 30_000)])
 def test_odd_sizes_survive(size: tuple[int, int]) -> None:
     pixels = photo(3, *size)
-    assert np.array_equal(decode(encode_png(saved(Image.fromarray(pixels), "PNG")), "rgb"), pixels)
+    assert np.array_equal(decode(encode_png(encoded(Image.fromarray(pixels), "PNG")), "rgb"), pixels)
     assert decode(encode_jpeg(pixels, 90), "rgb").shape == pixels.shape
 
 
@@ -334,7 +328,7 @@ def test_a_side_too_long_for_a_jpeg_is_refused() -> None:
 
 
 def test_threads_that_decode_leave_the_filters_of_warnings_alone() -> None:
-    data = saved(Image.fromarray(photo(3, 100, 100)), "PNG")
+    data = encoded(Image.fromarray(photo(3, 100, 100)), "PNG")
     before = list(warnings.filters)
     threads = [threading.Thread(target=lambda: [decode(data, "rgb") for _ in range(100)]) for _ in range(8)]
     for thread in threads:
@@ -346,7 +340,7 @@ def test_threads_that_decode_leave_the_filters_of_warnings_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF", "TIFF", "WEBP"])
 def test_a_png_made_of_another_format_has_its_pixels_upright(kind: str) -> None:
-    data = oriented(kind, 6) if kind in ("TIFF", "WEBP") else saved(Image.fromarray(PIXELS), kind)
+    data = oriented(kind, 6) if kind in ("TIFF", "WEBP") else encoded(Image.fromarray(PIXELS), kind)
     png = encode_png(data)
     assert read_header(png).orientation == 1
     assert np.array_equal(decode(png, "rgb"), decode(data, "rgb", read_header(data).orientation))
@@ -354,7 +348,7 @@ def test_a_png_made_of_another_format_has_its_pixels_upright(kind: str) -> None:
 
 def test_a_png_made_of_another_format_keeps_its_alpha() -> None:
     rgba = np.concatenate([PIXELS, PIXELS[..., :1]], axis=2)
-    assert np.array_equal(decode(encode_png(saved(Image.fromarray(rgba), "TIFF")), "rgba"), rgba)
+    assert np.array_equal(decode(encode_png(encoded(Image.fromarray(rgba), "TIFF")), "rgba"), rgba)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

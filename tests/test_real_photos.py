@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,10 @@ import numpy as np
 import pytest
 
 import kseq
-
-CLOTHING = Path(__file__).parent.parent.parent / "shared" / "data" / "clothing-dataset-small"
+from tests.helpers.paths import CLOTHING
+from tests.helpers.processes import RunPython
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CLOTHING.is_dir(), reason=f"the photos are not at {CLOTHING}")]
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +83,7 @@ print(json.dumps({"losses": losses, "val_loss": history.history["val_loss"][0], 
 
 @pytest.mark.parametrize("encoding", ["kept", "raw"])
 def test_a_mobilenet_learns_from_an_epoch(
-    encoding: str, request: pytest.FixtureRequest, tmp_path: Path, run_python: Run
+    encoding: str, request: pytest.FixtureRequest, tmp_path: Path, run_python: RunPython
 ) -> None:
     done = run_python(TRAIN, request.getfixturevalue(encoding), tmp_path / "model.keras", backend="tensorflow")
     result = json.loads(done.stdout.splitlines()[-1])
@@ -122,7 +118,7 @@ print(json.dumps(results))
 
 
 @pytest.fixture(scope="module")
-def comparison(kept: Path, run_python: Run) -> dict[str, Any]:
+def comparison(kept: Path, run_python: RunPython) -> dict[str, Any]:
     done = run_python(COMPARE, CLOTHING, kept, backend="tensorflow")
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -39,7 +39,7 @@ def write_coco(folder: Path, **changed: Any) -> Path:
     return folder / "instances.json"
 
 
-def packed(source: Path, **options: Any) -> kseq.ShardDataset:
+def pack_beside(source: Path, **options: Any) -> kseq.ShardDataset:
     target = source.parent / f"{source.stem}-packed"
     kseq.pack(source, target, workers=0, **options)
     return kseq.ShardDataset(target)
@@ -58,15 +58,15 @@ def test_a_coco_file_without_its_images_says_how_to_name_their_folder(tmp_path: 
     path = write_coco(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     with pytest.raises(SourceError, match=r"instances.json: none of its 3 images lies in .*elsewhere, such as b.png \(root="):
-        packed(path, root=tmp_path / "elsewhere")
+        pack_beside(path, root=tmp_path / "elsewhere")
     with pytest.raises(
         SourceError, match=r"nowhere: is not a folder, expected is the one that the paths in .*json are relative"
     ):
-        packed(path, root=tmp_path / "nowhere")
+        pack_beside(path, root=tmp_path / "nowhere")
 
 
 def test_coco_boxes_become_corners_with_their_classes(tmp_path: Path) -> None:
-    with packed(write_coco(tmp_path)) as dataset:
+    with pack_beside(write_coco(tmp_path)) as dataset:
         assert dataset.class_names == ("wasp", "ant")
         assert objects(dataset) == {
             "b.png": [("wasp", [0.5, 0, 3.5, 20])],
@@ -78,7 +78,7 @@ def test_coco_boxes_become_corners_with_their_classes(tmp_path: Path) -> None:
 def test_coco_classes_may_have_another_order_and_images_another_folder(tmp_path: Path) -> None:
     write_images(tmp_path / "photos", "a.png", "b.png")
     (tmp_path / "x.json").write_text(json.dumps(COCO))
-    with packed(tmp_path / "x.json", root=tmp_path / "photos", class_names=["ant", "wasp"]) as dataset:
+    with pack_beside(tmp_path / "x.json", root=tmp_path / "photos", class_names=["ant", "wasp"]) as dataset:
         assert dataset.class_names == ("ant", "wasp")
         assert objects(dataset)["a.png"][0][0] == "ant"
 
@@ -99,14 +99,14 @@ def test_coco_classes_may_have_another_order_and_images_another_folder(tmp_path:
 def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
     source = write_coco(tmp_path, **changed)
     with pytest.raises(SourceError) as caught:
-        packed(source)
+        pack_beside(source)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_coco_image_of_the_same_name_is_refused_the_second_time(tmp_path: Path) -> None:
     again = [*COCO["images"][:2], {"id": 9, "file_name": "a.png"}]
-    with packed(write_coco(tmp_path, images=again)) as dataset:
+    with pack_beside(write_coco(tmp_path, images=again)) as dataset:
         assert [each.reason for each in dataset.rejected()] == ["is named again: by the image of id 9"]
 
 
@@ -131,7 +131,7 @@ def write_yolo(folder: Path, layout: str = "by kind", text: str = "1 0.5 0.5 0.2
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_yolo_shares_become_pixels_with_their_classes_and_splits(tmp_path: Path, layout: str) -> None:
     place = LAYOUTS[layout]
-    with packed(write_yolo(tmp_path / "y", layout)) as dataset:
+    with pack_beside(write_yolo(tmp_path / "y", layout)) as dataset:
         assert dataset.splits == {"train": 2, "val": 1}
         assert dataset.class_names == ("ant", "wasp")
         found = objects(dataset)
@@ -149,7 +149,7 @@ def test_yolo_boxes_lie_on_the_upright_photo(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "y" / "images" / "train" / "a.png", exif=exif)
-    with packed(tmp_path / "y") as dataset:
+    with pack_beside(tmp_path / "y") as dataset:
         assert objects(dataset)["images/train/a.png"] == [("ant", [0, 0, 20, 30])]
 
 
@@ -159,7 +159,7 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
     (folder / "data.yaml").unlink()
     for name, text in files.items():
         (folder / name).write_text(text)
-    with packed(folder) as dataset:
+    with pack_beside(folder) as dataset:
         assert dataset.class_names == names
 
 
@@ -179,7 +179,7 @@ def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, te
     folder = write_yolo(tmp_path / "y")
     (folder / file).write_text(text)
     with pytest.raises(SourceError) as caught:
-        packed(folder)
+        pack_beside(folder)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -197,11 +197,11 @@ def test_arguments_that_do_not_go_with_yolo_are_refused(
 ) -> None:
     folder = write_yolo(tmp_path / "y")
     with pytest.raises(kind) as caught:
-        packed(folder, **options)
+        pack_beside(folder, **options)
     assert words in str(caught.value)
 
 
 def test_a_folder_of_classes_called_images_and_labels_stays_one(tmp_path: Path) -> None:
     write_images(tmp_path / "classes", "images/a.png", "labels/b.png")
-    with packed(tmp_path / "classes") as dataset:
+    with pack_beside(tmp_path / "classes") as dataset:
         assert dataset.class_names == ("images", "labels")

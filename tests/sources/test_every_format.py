@@ -16,19 +16,9 @@ import tensorflow as tf
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
-from tests.helpers.photos import write_photos
-from tests.helpers.writers import WRITERS, by_split, contents, example, photos_of, write_tar, write_tars
-
-CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing-dataset-small"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos in train, val and test, of sizes that differ."""
-    root = tmp_path_factory.mktemp("sources") / "photos"
-    for number, split in enumerate(("train", "val", "test")):
-        write_photos(root / split, {"cat": 5 - number, "dog": 3})
-    return root
+from tests.helpers.datasets import contents
+from tests.helpers.paths import CLOTHING
+from tests.helpers.writers import WRITERS, by_split, example, photos_of, write_tar, write_tars
 
 
 @pytest.fixture(scope="module")

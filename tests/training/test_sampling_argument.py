@@ -20,16 +20,7 @@ from PIL import Image
 import kseq
 from kseq.errors import ArgumentError, ClosedError
 from kseq.reading.dataset import selected_ids
-from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered  # keras asks for its backend when it is imported
-
-
-@pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 other samples of the same classes and sizes; their pixels say 0 to 23, too."""
-    root = tmp_path_factory.mktemp("second")
-    write_numbered(root / "photos", {"a": 4, "b": 8, "c": 12})
-    kseq.pack(root / "photos", root / "packed", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=300, workers=0)
-    return root / "packed"
+from tests.helpers.photos import numbered_pixels, numbers_of  # keras asks for its backend when it is imported
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,51 @@
+"""Other names for the classes of a packed dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import kseq
+from kseq.errors import ArgumentError
+from tests.helpers.edited import check_undo, class_names_of, labels_of, published_files
+
+
+def test_a_class_gets_another_name_and_keeps_its_samples(packed: Path) -> None:
+    before, old = published_files(packed), labels_of(packed)
+    report = kseq.rename_class(packed, "b", "ünïque \udcff")
+    assert (report.class_number, report.class_names) == (1, ("a", "ünïque \udcff", "c"))
+    dataset = kseq.ShardDataset(packed)
+    assert dataset.class_names == report.class_names
+    assert labels_of(packed) == old
+    assert dataset.changes == ("rename-class 'b' to 'ünïque \\udcff'",)
+    check_undo(packed, before)
+
+
+def test_a_class_of_several_labels_gets_another_name(objects: Path) -> None:
+    before, old = published_files(objects), class_names_of(objects, "labels")
+    kseq.rename_class(objects, "bee", "wasp", field="labels")
+    assert class_names_of(objects, "labels") == [["wasp" if name == "bee" else name for name in each] for each in old]
+    # Not the first field that has classes.
+    assert kseq.ShardDataset(objects).class_names == ("garden", "summer", "weg")
+    check_undo(objects, before)
+    kseq.rename_class(objects, "weg", "path", field="topics")
+    assert kseq.ShardDataset(objects).class_names == ("garden", "summer", "path")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("kat", "x", "label: there is no class 'kat': is it 'cat'?"),
+        ("x", "y", "label: there is no class 'x', there is 'cat', 'dog'"),
+        ("cat", "dog", "label: there is a class 'dog' already: kseq.relabel(...) makes one of two"),
+        ("cat", "", "new='': allowed is a name that is not empty, not 'nan', with no space at its ends"),
+        ("cat", " x", "new=' x': allowed is a name"),
+    ],
+)
+def test_names_that_classes_cannot_have_are_refused(packed_photos: Path, old: str, new: str, message: str) -> None:
+    before = published_files(packed_photos)
+    with pytest.raises(ArgumentError) as caught:
+        kseq.rename_class(packed_photos, old, new)
+    assert message in str(caught.value)
+    assert published_files(packed_photos) == before

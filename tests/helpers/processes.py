@@ -1,0 +1,16 @@
+"""Running Python and the `kseq` command in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+# What the fixture `run_python` is.
+RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def kseq_command(*arguments: object) -> list[str]:
+    """The words that run the `kseq` command with these arguments."""
+    code = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
+    return [sys.executable, "-c", code, *map(str, arguments)]
