@@ -32,9 +32,7 @@ def draw_batch(images: np.ndarray, names: list[str]) -> Image.Image:
         left = GAP + number % COLUMNS * (SIDE + GAP)
         top = GAP + number // COLUMNS * (SIDE + CAPTION + GAP)
         picture.paste(Image.fromarray(pixels), (left, top))
-        draw.text(
-            (left + SIDE / 2, top + SIDE + CAPTION / 2), name, fill="black", font=font, anchor="mm"
-        )
+        draw.text((left + SIDE / 2, top + SIDE + CAPTION / 2), name, fill="black", font=font, anchor="mm")
     return picture
 
 
@@ -43,15 +41,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kseq.pack(sys.argv[1], f"{folder}/clothes")
         augment = [kseq.RandomResizedCrop(SIDE, scale=(0.5, 1.0)), kseq.RandomFlip()]
-        with kseq.ShardSequence(
-            f"{folder}/clothes", "train", batch_size=COLUMNS * ROWS, augment=augment, seed=4
-        ) as train:
+        with kseq.ShardSequence(f"{folder}/clothes", "train", batch_size=COLUMNS * ROWS, augment=augment, seed=4) as train:
             images, labels = train[0]
             picture = draw_batch(images, [train.class_names[label] for label in labels])
     # 256 colours make the file a third of its size.
-    picture.quantize(
-        256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG
-    ).save(PICTURE, optimize=True)
+    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.FLOYDSTEINBERG).save(PICTURE, optimize=True)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ PAGE = Path(__file__).parents[1] / "reference" / "command-line.md"
 _HEAD = """\
 # The command line
 
-`kseq COMMAND --help` prints what is below for one command. `kseq pack --help` shows the options
-that are used most, and `kseq pack --help-all` every option. Progress and messages go to the
-standard error stream, results to the standard output.
+`kseq --help` lists the commands, and `kseq COMMAND --help` prints what is below for one of them.
+`kseq pack --help` shows the options that are used most, and `kseq pack --help-all` every option.
+Progress and messages go to the standard error stream, results to the standard output.
 
 | exit code | meaning |
 | ---: | --- |
@@ -101,11 +101,7 @@ def _values(action: argparse.Action) -> str:
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         return ""
     if action.metavar is None:
-        return (
-            "{" + ",".join(map(str, action.choices)) + "}"
-            if action.choices
-            else action.dest.upper()
-        )
+        return "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
     if isinstance(action.metavar, tuple):
         return " ".join(action.metavar)
     return f"{action.metavar} [{action.metavar} ...]" if action.nargs == "+" else action.metavar

@@ -189,8 +189,8 @@ class Index:
         for name in {**expected, **self.columns}:
             array, allowed = self.columns.get(name), expected.get(name)
             if array is None or allowed is None or not allowed.allows(array.dtype, array.shape):
-                found = "missing" if array is None else f"{array.dtype} {array.shape}"
-                raise FormatError(f"{self._file.path}: the column {name!r} is {found}, expected is {allowed or 'none'}")
+                actual = "missing" if array is None else f"{array.dtype} {array.shape}"
+                raise FormatError(f"{self._file.path}: the column {name!r} is {actual}, expected is {allowed or 'none'}")
 
     @property
     def num_samples(self) -> int:

@@ -12,7 +12,6 @@ import pytest
 import kseq
 from kseq_tools.main import main
 from tests.docs.pages import DOCS, Block, all_pages, blocks_of, page_name
-from tests.docs.workspace import write_workspace
 from tests.helpers.paths import CLOTHING, ROOT
 from tests.helpers.photos import write_numbered, write_photos
 from tests.helpers.processes import RunPython
@@ -45,6 +44,9 @@ _WITH_CODE = [page for page in all_pages() if any(block.language in ("python", "
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the pages name, made once."""
+    # Loads TensorFlow and other packages that write records, which takes seconds: not for tests that only look at pages.
+    from tests.docs.workspace import write_workspace
+
     folder = tmp_path_factory.mktemp("workspace")
     write_workspace(folder)
     return folder

@@ -15,7 +15,7 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.storage.fields import Field
 from tests.helpers.edited import check_undo, class_names_of, labels_of, published_files, write_lines
-from tests.helpers.messages import raises
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 
@@ -107,7 +107,7 @@ def test_an_array_has_a_row_for_each_sample_id(packed: Path, objects: Path, tmp_
     ],
     ids=str,
 )
-def test_arrays_that_are_no_field_are_refused(packed: Path, tmp_path: Path, array: Any, message: tuple[object, ...]) -> None:
+def test_arrays_that_are_no_field_are_refused(packed: Path, tmp_path: Path, array: Any, message: Parts) -> None:
     before = published_files(packed)
     if isinstance(array, bytes):
         (tmp_path / "new.npy").write_bytes(array)
@@ -187,7 +187,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     ],
 )
 def test_what_is_no_field_is_refused_in_one_line(
-    packed: Path, tmp_path: Path, name: str, cells: list[str], options: dict[str, Any], message: tuple[object, ...]
+    packed: Path, tmp_path: Path, name: str, cells: list[str], options: dict[str, Any], message: Parts
 ) -> None:
     before = published_files(packed)
     rows = [f"{number},{(cells * 100)[number]}" for number in range(100)]

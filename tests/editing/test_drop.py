@@ -22,7 +22,7 @@ from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
 from kseq_tools.main import main
 from tests.helpers.datasets import files
-from tests.helpers.messages import raises
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 
@@ -133,9 +133,7 @@ def test_a_split_of_which_nothing_is_left_goes(packed: Path) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_is_refused_and_nothing_is_written(
-    packed: Path, options: dict[str, Any], words: tuple[object, ...]
-) -> None:
+def test_what_cannot_be_is_refused_and_nothing_is_written(packed: Path, options: dict[str, Any], words: Parts) -> None:
     before = files(packed)
     with raises(KseqError, *words) as caught:
         kseq.drop(packed, **options)

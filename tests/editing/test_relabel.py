@@ -24,7 +24,7 @@ from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.edited import check_undo, class_names_of, labels_of, published_files, write_lines
-from tests.helpers.messages import raises
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 CLASSES = ("a", "b", "c")
@@ -136,7 +136,7 @@ def test_labels_of_boxes_stay_as_many(objects: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_relabelled_is_refused_in_one_line(
-    packed: Path, tmp_path: Path, lines: list[str], options: dict[str, Any], message: tuple[object, ...]
+    packed: Path, tmp_path: Path, lines: list[str], options: dict[str, Any], message: Parts
 ) -> None:
     before = published_files(packed)
     with raises(KseqError, *message):

@@ -9,7 +9,7 @@ import pytest
 import kseq
 from kseq.errors import ArgumentError
 from tests.helpers.edited import check_undo, class_names_of, labels_of, published_files
-from tests.helpers.messages import raises
+from tests.helpers.messages import Parts, raises
 
 
 def test_a_class_gets_another_name_and_keeps_its_samples(packed: Path) -> None:
@@ -44,9 +44,7 @@ def test_a_class_of_several_labels_gets_another_name(objects: Path) -> None:
         ("cat", " x", ("new=' x'",)),
     ],
 )
-def test_names_that_classes_cannot_have_are_refused(
-    packed_photos: Path, old: str, new: str, message: tuple[object, ...]
-) -> None:
+def test_names_that_classes_cannot_have_are_refused(packed_photos: Path, old: str, new: str, message: Parts) -> None:
     before = published_files(packed_photos)
     with raises(ArgumentError, *message):
         kseq.rename_class(packed_photos, old, new)

@@ -23,7 +23,7 @@ from kseq.editing.sample_lists import SampleList, read_sample_list
 from kseq.errors import DamagedError, SourceError
 from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
-from tests.helpers.messages import raises
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 
@@ -130,7 +130,7 @@ def test_unknown_sources_may_be_left_out_and_are_counted(index: Index, tmp_path:
     ],
 )
 def test_rows_that_name_no_sample_are_refused(
-    index: Index, tmp_path: Path, name: str, content: str | bytes, words: tuple[object, ...]
+    index: Index, tmp_path: Path, name: str, content: str | bytes, words: Parts
 ) -> None:
     with raises(SourceError, tmp_path / name, *words):
         read(index, tmp_path / name, content)

@@ -17,7 +17,7 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq_tools.main import main
 from tests.helpers.datasets import files, rewrite_index
-from tests.helpers.messages import raises
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 CAMERA = Field("camera", "text", False, "|u1", (None,))
@@ -327,7 +327,7 @@ def test_a_sequence_reads_the_new_split(packed: Path) -> None:
     ids=str,
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
-    packed: Path, tmp_path: Path, options: dict[str, Any], words: tuple[object, ...]
+    packed: Path, tmp_path: Path, options: dict[str, Any], words: Parts
 ) -> None:
     with_fields(packed, [""] * 100, [0] * 100)
     lists = {"few": [3, 4], "empty": [], "every": range(100), "unknown": ["a/00003.png", "z.png"]}

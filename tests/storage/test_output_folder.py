@@ -26,6 +26,7 @@ from kseq.storage.layout import LOCK_NAME, RESUME_RECORD_NAME
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.datasets import files
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered, write_photos
 from tests.helpers.processes import RunPython
 
@@ -69,7 +70,7 @@ def test_a_second_packer_is_refused_whatever_it_wants(source: Path, tmp_path: Pa
     before = files(tmp_path / "packed")
     with locked(str(tmp_path / "packed")):
         for options in ({"overwrite": True}, {"resume": True}):
-            with pytest.raises(LockedError, match=f"packed: is being changed by process {os.getpid()} on "):
+            with raises(LockedError, "packed", os.getpid()):
                 kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert files(tmp_path / "packed") == before
 
@@ -164,7 +165,7 @@ def test_where_names_cannot_be_exchanged_the_next_run_mends_what_a_kill_left(
             kseq.pack(source, target, workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
         monkeypatch.setattr(os, "rename", rename)
         assert target.exists() == (killed_after == "the second rename")
-        with pytest.raises(DatasetExistsError, match="a dataset lies there"):
+        with raises(DatasetExistsError):
             kseq.pack(source, target, workers=0)
         assert {name: data for name, data in files(target).items() if name != LOCK_NAME} == files(tmp_path / "fresh")
     kseq.pack(source, target, workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
@@ -196,7 +197,7 @@ def test_files_that_are_only_called_alike_are_never_removed(source: Path, tmp_pa
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / name).write_bytes(b"years of work")
     for options in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(DatasetExistsError, match="which is not kseq's: take a new folder"):
+        with raises(DatasetExistsError):
             kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert files(tmp_path / "packed") == {name: b"years of work"}
 
@@ -204,18 +205,18 @@ def test_files_that_are_only_called_alike_are_never_removed(source: Path, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"val": 0.3}, "val was 0.2, now it is 0.3"),
-        ({"seed": 1}, "seed was 0, now it is 1"),
-        ({"stratify": False, "val": 0.25}, "val was 0.2, now it is 0.25; stratify was True, now it is False"),
-        ({"images": kseq.ImageSettings("jpeg")}, "encoding was 'keep', now it is 'jpeg'"),
-        ({"shard_bytes": 9_000}, "shard_bytes was 10000, now it is 9000"),
-        ({"class_names": ["dog", "cat"]}, r"class_names was \['cat', 'dog'\], now it is \['dog', 'cat'\]"),
+        ({"val": 0.3}, ("val", 0.2, 0.3)),
+        ({"seed": 1}, ("seed", 0, 1)),
+        ({"stratify": False, "val": 0.25}, ("val", 0.2, 0.25, "stratify", True, False)),
+        ({"images": kseq.ImageSettings("jpeg")}, ("encoding", "'keep'", "'jpeg'")),
+        ({"shard_bytes": 9_000}, ("shard_bytes", 10000, 9000)),
+        ({"class_names": ["dog", "cat"]}, ("class_names", "['cat', 'dog']", "['dog', 'cat']")),
     ],
     ids=str,
 )
-def test_other_settings_are_refused_by_their_names(source: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+def test_other_settings_are_refused_by_their_names(source: Path, tmp_path: Path, options: dict[str, Any], words: Parts) -> None:
     before = begin(source, tmp_path / "packed", val=0.2)
-    with pytest.raises(DatasetExistsError, match=rf"packed: was packed .*: {words} \(overwrite=True starts anew\)$"):
+    with raises(DatasetExistsError, tmp_path / "packed", *words, "overwrite=True"):
         resume(source, tmp_path / "packed", **{"val": 0.2, **options})
     assert files(tmp_path / "packed") == before
 
@@ -230,24 +231,24 @@ def rewrite(path: Path) -> None:
     os.utime(path, ns=(before + 1_000_000, before + 1_000_000))
 
 
-CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+CHANGES: dict[str, tuple[Callable[[Path], object], Parts]] = {
     "added": (
         lambda photos: shutil.copy(photos / "cat/00000.jpg", photos / "cat/new.jpg"),
-        "30 images were found, now 31 are; cat/new.jpg is new",
+        (30, 31, "cat/new.jpg"),
     ),
     "removed": (
         lambda photos: [(photos / f"dog/{number:05d}.jpg").unlink() for number in range(20, 25)],
-        "30 images were found, now 25 are; dog/00020.jpg, dog/00021.jpg, dog/00022.jpg and 2 more is gone",
+        (30, 25, "dog/00020.jpg", "dog/00021.jpg", "dog/00022.jpg", 2),
     ),
     "longer": (
         lambda photos: (photos / "dog/00029.jpg").write_bytes((photos / "dog/00029.jpg").read_bytes() + b"x"),
-        "dog/00029.jpg has changed",
+        ("dog/00029.jpg",),
     ),
     "moved": (
         lambda photos: (photos / "cat/00003.jpg").rename(photos / "dog/00003.jpg"),
-        "dog/00003.jpg is new; cat/00003.jpg is gone",
+        ("dog/00003.jpg", "cat/00003.jpg"),
     ),
-    "written again": (lambda photos: rewrite(photos / "cat/00001.jpg"), "cat/00001.jpg was written again"),
+    "written again": (lambda photos: rewrite(photos / "cat/00001.jpg"), ("cat/00001.jpg",)),
 }
 
 
@@ -256,9 +257,8 @@ def test_a_source_that_changed_is_refused_naming_what_changed(source: Path, tmp_
     before = begin(source, tmp_path / "packed")
     act, words = CHANGES[change]
     act(source)
-    with pytest.raises(DatasetExistsError, match=re.escape(f": {words} (overwrite=True starts anew)")) as caught:
+    with raises(DatasetExistsError, *words, "overwrite=True"):
         resume(source, tmp_path / "packed")
-    assert "\n" not in str(caught.value)
     assert files(tmp_path / "packed") == before
 
 
@@ -269,7 +269,7 @@ def test_a_tar_that_was_written_again_is_named(source: Path, tmp_path: Path) -> 
         tar.add(source, ".")
     begin(tmp_path / "photos-0.tar", tmp_path / "packed")
     rewrite(tmp_path / "photos-0.tar")
-    with pytest.raises(DatasetExistsError, match=r": photos-0\.tar was written again \(overwrite=True starts anew\)"):
+    with raises(DatasetExistsError, "photos-0.tar", "overwrite=True"):
         resume(tmp_path / "photos-0.tar", tmp_path / "packed")
 
 
@@ -283,7 +283,7 @@ def test_a_number_in_the_middle_of_a_long_vector_that_changed_is_named(source: P
     options: dict[str, Any] = {"root": source, "columns": kseq.Columns(label="", targets={"vector": "vector"})}
     begin(write(), tmp_path / "packed", **options)
     rows[7]["vector"][1000] = -1
-    with pytest.raises(DatasetExistsError, match="settings: cat/00007.jpg has changed"):
+    with raises(DatasetExistsError, "settings", "cat/00007.jpg"):
         resume(write(), tmp_path / "packed", **options)
 
 
@@ -327,7 +327,7 @@ def test_an_iterable_can_be_gone_on_with_and_its_spool_is_gone(tmp_path: Path) -
 def test_a_plan_that_cannot_be_read_is_done_without(source: Path, tmp_path: Path, content: bytes) -> None:
     begin(source, tmp_path / "packed")
     (tmp_path / "packed" / RESUME_RECORD_NAME).write_bytes(content)
-    with pytest.raises(DatasetExistsError, match=r"was packed from other images or with other settings"):
+    with raises(DatasetExistsError):
         resume(source, tmp_path / "packed", images=kseq.ImageSettings("jpeg"))
     assert resume(source, tmp_path / "packed").num_resumed == 2
     assert RESUME_RECORD_NAME not in files(tmp_path / "packed")
@@ -348,7 +348,7 @@ def test_a_plan_with_changed_bytes_is_done_without(source: Path, tmp_path: Path)
 
 def test_a_path_with_a_zero_byte_is_refused(source: Path, tmp_path: Path) -> None:
     for paths in (("a\0b", tmp_path / "packed"), (source, "packed\0")):
-        with pytest.raises(ArgumentError, match="has a zero byte, which no path has"):
+        with raises(ArgumentError):
             kseq.pack(*paths)
 
 
@@ -360,7 +360,7 @@ def test_a_run_that_made_no_shard_leaves_nothing(source: Path, tmp_path: Path) -
 
 def test_a_wrong_source_does_not_cost_the_shards_of_an_unfinished_packing(source: Path, tmp_path: Path) -> None:
     before = begin(source, tmp_path / "packed")
-    with pytest.raises(kseq.KseqError, match="nowhere: is not there"):
+    with raises(kseq.KseqError, "nowhere"):
         resume(tmp_path / "nowhere", tmp_path / "packed")
     assert files(tmp_path / "packed") == before
 
@@ -397,9 +397,7 @@ def test_an_iterable_whose_pixels_have_changed_is_not_gone_on_with(tmp_path: Pat
     options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (8, 8)), "shard_bytes": 800, "workers": 0}
     with pytest.raises(StoppedError):
         kseq.pack(samples(1), tmp_path / "packed", progress=stop, **options)
-    with pytest.raises(
-        DatasetExistsError, match=r"packed: was packed from other images .*: 0, 1, 2 and 1 more was written again"
-    ):
+    with raises(DatasetExistsError, "packed", 0, 1, 2):
         resume(samples(2), tmp_path / "packed", **options)
     assert resume(samples(1), tmp_path / "packed", **options).num_resumed == 1
     with pytest.raises(StoppedError):
@@ -441,18 +439,18 @@ def test_a_dry_run_lists_files_that_are_missing(tmp_path: Path) -> None:
     report = kseq.pack(table, tmp_path / "packed", dry_run=True)
     assert report.num_samples == 1
     assert [(each.path, each.reason.split(":")[0]) for each in report.rejected] == [(b"photos/a/gone.png", "cannot be read")]
-    with pytest.raises(SourceError, match=r"photos: none of 2 files can be packed \(first: photos/a/00000.png: cannot be read"):
+    with raises(SourceError, "photos", 2, "photos/a/00000.png"):
         kseq.pack(table, tmp_path / "packed", root=tmp_path / "photos", dry_run=True)
 
 
 def test_a_dry_run_refuses_what_a_run_would(source: Path, tmp_path: Path) -> None:
     before = begin(source, tmp_path / "packed")
-    with pytest.raises(DatasetExistsError, match="an unfinished packing lies there"):
+    with raises(DatasetExistsError):
         kseq.pack(source, tmp_path / "packed", dry_run=True)
-    with pytest.raises(DatasetExistsError, match="encoding was 'keep'"):
+    with raises(DatasetExistsError, "encoding", "'keep'"):
         resume(source, tmp_path / "packed", dry_run=True, images=kseq.ImageSettings("jpeg"))
     assert resume(source, tmp_path / "packed", dry_run=True).num_resumed == 2
-    with pytest.raises(ArgumentError, match="dry_run=True: goes with a path"):
+    with raises(ArgumentError, "dry_run=True"):
         kseq.pack([], tmp_path / "new", dry_run=True)
     assert files(tmp_path / "packed") == before
 
@@ -482,8 +480,7 @@ def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options).num_bytes
     free = int(planned * share) - 100
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free)
-    words = f"packed: the shards to be built take about {planned:,} bytes, the disk has {free:,} free"
-    with pytest.raises(WriteError, match=words):
+    with raises(WriteError, tmp_path / "packed", f"{planned:,}", f"{free:,}"):
         kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert [each.name for each in tmp_path.iterdir()] == ["photos"]
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free + 200)

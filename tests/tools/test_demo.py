@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kseq_tools.main import main
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.helpers.processes import RunPython
 
 
 @pytest.mark.slow
-def test_the_demo_learns_to_read_digits_and_says_what_comes_before_and_after(run_python: Run, tmp_path: Path) -> None:
+def test_the_demo_learns_to_read_digits_and_says_what_comes_before_and_after(run_python: RunPython, tmp_path: Path) -> None:
     code = f"from kseq_tools.main import main; raise SystemExit(main(['demo', '--folder', {str(tmp_path)!r}]))"
     printed = run_python(code, backend="tensorflow").stdout
     accuracy = re.search(r"validation accuracy (\d\.\d+)", printed)
