@@ -16,6 +16,7 @@ from kseq.storage.layout import LOCK_NAME
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.datasets import files
+from tests.helpers.messages import raises
 from tests.helpers.photos import write_photos
 from tests.helpers.processes import RunPython
 from tests.helpers.unfinished import stop_after
@@ -32,7 +33,7 @@ def test_a_second_packer_is_refused_whatever_it_wants(source: Path, tmp_path: Pa
     before = files(tmp_path / "packed")
     with locked(str(tmp_path / "packed")):
         for options in ({"overwrite": True}, {"resume": True}):
-            with pytest.raises(LockedError, match=f"packed: is being changed by process {os.getpid()} on "):
+            with raises(LockedError, "packed", os.getpid()):
                 kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert files(tmp_path / "packed") == before
 
@@ -124,7 +125,7 @@ def test_where_names_cannot_be_exchanged_the_next_run_mends_what_a_kill_left(
             kseq.pack(source, target, workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
         monkeypatch.setattr(os, "rename", rename)
         assert target.exists() == (killed_after == "the second rename")
-        with pytest.raises(DatasetExistsError, match="a dataset lies there"):
+        with raises(DatasetExistsError):
             kseq.pack(source, target, workers=0)
         assert {name: data for name, data in files(target).items() if name != LOCK_NAME} == files(tmp_path / "fresh")
     kseq.pack(source, target, workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
@@ -153,14 +154,14 @@ def test_files_that_are_only_called_alike_are_never_removed(source: Path, tmp_pa
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / name).write_bytes(b"years of work")
     for options in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(DatasetExistsError, match="which is not kseq's: take a new folder"):
+        with raises(DatasetExistsError):
             kseq.pack(source, tmp_path / "packed", workers=0, **options)
     assert files(tmp_path / "packed") == {name: b"years of work"}
 
 
 def test_a_path_with_a_zero_byte_is_refused(source: Path, tmp_path: Path) -> None:
     for paths in (("a\0b", tmp_path / "packed"), (source, "packed\0")):
-        with pytest.raises(ArgumentError, match="has a zero byte, which no path has"):
+        with raises(ArgumentError):
             kseq.pack(*paths)
 
 
