@@ -82,9 +82,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], str]] = {
     "a shard for an index": (
         lambda p: shutil.copy(p / "shard-00001.h5", p / "index.h5"),
         FormatError,
-        "index.h5: has an array 'checksum', allowed are shards/number",
+        "index.h5: attribute format is 'kseq shard', expected is 'kseq index'",
     ),
-    "a missing index": (lambda p: (p / "index.h5").unlink(), DatasetNotFoundError, "its packing was not finished"),
+    "a missing index": (lambda p: (p / "index.h5").unlink(), DatasetNotFoundError, "resume=True"),
 }
 
 

@@ -122,7 +122,7 @@ def test_the_command_tells_of_a_full_disk_in_one_line(
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(source: Path, disk: Disk) -> None:
     disk.resize(16)
-    with pytest.raises(WriteError, match=r"packed: the shards to be made take about [\d,]+ bytes, the disk has 1\d,\d{3} free"):
+    with pytest.raises(WriteError, match=r"packed: .* [\d,]+ bytes, the disk has 1\d,\d{3} free"):
         kseq.pack(source, disk.path / "packed", workers=0)
     assert not list(disk.path.iterdir())
 
