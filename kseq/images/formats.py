@@ -191,7 +191,7 @@ def _size_without_exif(data: bytes) -> tuple[int, int] | None:
 
 def is_jpeg(data: bytes | np.ndarray) -> bool:
     """Whether encoded bytes begin like a JPEG."""
-    return JPEG.begins(bytes(data[:16]))
+    return JPEG.start.match(data) is not None
 
 
 def stored_format(data: bytes | np.ndarray) -> FileFormat:
