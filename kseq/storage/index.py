@@ -29,7 +29,7 @@ from kseq.storage.index_schema import (
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, SHARD_PREFIX, shard_name
 from kseq.storage.opener import LOCAL, Opener
 from kseq.storage.rejected import Rejected, read_rejected
-from kseq.storage.remaining import Remaining
+from kseq.storage.remaining_ids import Remaining
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.strings import read_strings, read_text
 

@@ -225,9 +225,9 @@ def test_refuses_a_file_cut_anywhere(path: str) -> None:
 def test_refuses_a_file_that_refers_to_bytes_beyond_its_end(path: str, base: int) -> None:
     """The base address, in the superblock, is added to all others."""
     data = bytearray(Path(path).read_bytes())
-    place = 24
-    assert data[place : place + 8] == bytes(8)
-    data[place : place + 8] = base.to_bytes(8, "little")
+    offset = 24
+    assert data[offset : offset + 8] == bytes(8)
+    data[offset : offset + 8] = base.to_bytes(8, "little")
     Path(path).write_bytes(data)
     assert isinstance(refusal(path), DamagedError)
 

@@ -15,7 +15,7 @@ import kseq
 from kseq.errors import DamagedError, FormatError
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
-from kseq.storage.remaining import Remaining
+from kseq.storage.remaining_ids import Remaining
 from tests.helpers.datasets import rewrite_index
 from tests.helpers.messages import raises
 
