@@ -1,8 +1,19 @@
 """kseq feeds images to Keras from disk: plain HDF5 shards, any batch by its number, every sample exactly once.
 
-kseq.pack("photos", "flowers")                              # once
-train = kseq.ShardSequence("flowers", "train")              # a keras.utils.Sequence
-model.fit(train, shuffle=False, epochs=10)
+    kseq.pack("photos", "flowers")                              # once
+    train = kseq.ShardSequence("flowers", "train")              # a keras.utils.Sequence
+    model.fit(train, shuffle=False, epochs=10)
+
+The rooms, each of which imports only those further to the left:
+
+    errors <- arguments, workers, images/ <- ordering/, storage/ <- reading/, sources/ <- packing/, training/
+           <- editing/, exporting/ <- the public names, here
+
+- `images/`: pixels. `ordering/`: who comes when. `storage/`: bytes on disk. `sources/`: what people bring.
+- `reading/`: samples by id. `packing/`: from a source to a dataset. `training/`: batches for Keras.
+- `editing/`: changes to a dataset. `exporting/`: back to files.
+- `errors`: every error. `arguments`: checks of arguments, and how messages call them. `workers`: pools of threads and
+  processes.
 """
 
 from __future__ import annotations

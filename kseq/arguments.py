@@ -46,7 +46,7 @@ class PythonSpelling:
 
     def argument(self, name: str, *value: Any, **attributes: Any) -> str:
         if attributes:
-            return f"{name}={_OBJECTS[name]}({', '.join(f'{each}={value!r}' for each, value in attributes.items())})"
+            return f"{name}={_OBJECTS[name]}({', '.join(map(self.argument, attributes, attributes.values()))})"
         owner, _, attribute = name.partition(".")
         if owner in _OBJECTS and attribute:
             return f"{_OBJECTS[owner]}({self.argument(attribute, *value)})"

@@ -1,4 +1,4 @@
-"""The errors that kseq raises: every one is a KseqError and the builtin that fits."""
+"""The errors that kseq raises: each is a `KseqError` and the builtin error that fits."""
 
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -24,72 +24,122 @@ __all__ = [
 
 
 class KseqError(Exception):
-    """Anything that kseq refuses or finds broken; its text is one line."""
+    """The base class of all errors that kseq raises on purpose.
+
+    Its text is one line: what it concerns, what was found, what is allowed, and the way out. Catch it to handle every refusal
+    of kseq; catch a subclass, or a builtin such as `ValueError` or `OSError`, to handle one kind.
+    """
 
 
 class ArgumentError(KseqError, ValueError):
-    """An argument has a value that is not allowed."""
+    """An argument has a value that is not allowed, or arguments do not go together.
+
+    Nothing was read or written. Pass one of the values that the message names.
+    """
 
 
 class OutOfRangeError(KseqError, IndexError):
-    """A sample id or a batch number does not exist."""
+    """A sample id, a position or a batch number does not exist.
+
+    Stay in the range that the message names.
+    """
 
 
 class ClosedError(KseqError, ValueError):
-    """Something was asked of an object after its `close()`."""
+    """A dataset or a sequence was used after its `close()`.
+
+    Open it again.
+    """
 
 
 class DatasetNotFoundError(KseqError, FileNotFoundError):
-    """There is no dataset at this path, or a file of it is missing."""
+    """There is no dataset in this folder, or one of its files is missing.
+
+    Check the path. If the folder holds shards but no index, the packing was not finished: `kseq.pack(..., resume=True)` goes on
+    with it. A shard that is missing must be copied again, or the dataset packed again.
+    """
 
 
 class DatasetExistsError(KseqError, FileExistsError):
-    """A dataset would be written where something lies already."""
+    """Something lies already where a dataset or an export is to be written.
+
+    Nothing was changed. Take another folder, or say `overwrite=True` or `resume=True` where the message offers it.
+    """
 
 
 class LockedError(KseqError, BlockingIOError):
-    """Another process is changing the dataset."""
+    """Another process is packing into this folder or changing the dataset in it.
+
+    Nothing was changed. Wait until the process that the message names has ended. If it ran on another machine and has ended
+    without removing its lock, remove the lock file that the message names.
+    """
 
 
 class FormatError(KseqError, ValueError):
-    """A file is HDF5, but not of the form that kseq writes, or of a newer one."""
+    """A file is HDF5, but holds something that kseq's format does not allow, or is of a newer version of the format.
+
+    For a newer version, update kseq. Otherwise another program has written or changed the file: pack the dataset again.
+    """
 
 
 class DamagedError(KseqError, OSError):
-    """A file of a dataset is not what its index says: truncated, swapped, or with changed bytes."""
+    """A file of a dataset is not what its index says: truncated, exchanged, or with changed bytes.
+
+    `kseq.verify` lists everything that is damaged. Copy the file again, or pack the dataset again.
+    """
 
 
 class SourceError(KseqError, ValueError):
-    """The images to pack are not laid out in a way that kseq knows."""
+    """A source of images cannot be packed: its layout is unknown, a table or archive is broken, or no image in it can be read.
+
+    Nothing was written. Change the source as the message says, or name its format and columns in the call.
+    """
 
 
 class ImageError(KseqError, ValueError):
-    """An image file is broken, or of a form for which there is no rule."""
+    """An image file is broken, is larger than allowed, or has pixels for which there is no rule.
+
+    While packing, such files are left out and listed in the report, unless `on_error="fail"`. While reading, the message names
+    the shard, the row and the source of the image.
+    """
 
 
 class NotAnImageError(ImageError):
-    """A file is no image at all, of no format that kseq knows."""
+    """A file is no image of a known format.
+
+    While packing, such files are left out and listed in the report.
+    """
 
 
 class ReadError(KseqError, OSError):
-    """The operating system refused to read (no permission, too many open files, no memory left to map)."""
+    """The operating system refused to read a file of a dataset: no permission, too many open files, no memory left to map.
+
+    The message says why. Change that and try again; the dataset itself is not damaged.
+    """
 
 
 class WriteError(KseqError, OSError):
-    """The operating system refused to write (disk full, no permission)."""
+    """The operating system refused to write: the disk is full, there is no permission, the folder is gone.
+
+    What lay there before is unchanged. Make room or change the permission; `resume=True` goes on with a packing.
+    """
 
 
 class WorkerDiedError(KseqError, BrokenProcessPool):
-    """Worker processes ended before their work was done, or memory ran out."""
+    """Worker processes ended before their work was done, or memory ran out.
+
+    Something killed them, often the system for lack of memory. Take fewer workers, or smaller batches; `resume=True` goes on
+    with a packing.
+    """
 
 
 @contextmanager
-def saying(words: str) -> Iterator[None]:
-    """Puts words before the text of an ImageError that the block raises."""
+def image_error_prefix(prefix: str) -> Iterator[None]:
+    """Put `prefix` before the text of an ImageError that the block raises, such as the name of one of several images."""
     try:
         yield
     except ImageError as error:
-        raise type(error)(f"{words} {error}") from error
+        raise type(error)(f"{prefix} {error}") from error
 
 
 def one_line(error: BaseException) -> str:

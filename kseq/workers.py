@@ -1,4 +1,4 @@
-"""Workers: threads, or processes that know nothing of the program that started them."""
+"""Workers: pools of threads, or of processes that do not import the program that started them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from kseq.errors import ClosedError
 
 __all__ = ["WorkerPool", "process_pool", "usable_cores"]
 
-# Long enough that a validation or a slow step between two reads seldom costs a new start of processes.
+# Workers end after so long without a task. A validation or a slow step between two reads seldom takes longer.
 _IDLE_SECONDS = 5.0
 
-# By how much reading gives way to the training that it serves, in steps of niceness. Measured on two cores, share of
-# what batches from memory reach in `fit`, without and with it: tensorflow 0.67, 0.93, torch 0.88, 0.97, jax 0.88, 0.91.
+# By how many steps of niceness reading gives way to the training. Measured on two cores: the rate of `fit`, as a share of the
+# rate with batches from memory, without and with it: tensorflow 0.67, 0.93, torch 0.88, 0.97, jax 0.88, 0.91.
 _NICENESS = 10
 
-# Guards the swap of __main__ while processes start.
+# Guards `sys.modules["__main__"]`, which is replaced while a process starts.
 _START_LOCK = threading.Lock()
 
 
@@ -45,23 +45,23 @@ def process_pool(
     initargs: tuple = (),
     started: list[BaseProcess] | None = None,
 ) -> Executor:
-    """Worker processes, started afresh ("spawn": no state of this process, no locks held by its threads).
+    """A pool of worker processes that are spawned, so that they share no state and no locks with this process.
 
-    They do not import the caller's main module, so that a script needs no `if __name__ == "__main__"`; they
-    leave Ctrl-C to the parent and end when the parent does, however it ends.
+    They do not import the caller's main module, so that a script needs no `if __name__ == "__main__"`. They ignore Ctrl-C,
+    which is for the parent to handle, and end when the parent ends, however it ends.
 
     Args:
-        workers: How many.
+        workers: How many processes.
         initializer: Called with `initargs` in each new process.
-        initargs: Its arguments; picklable.
-        started: Each new process is added to it, for who wants to know how it ended.
+        initargs: The arguments of `initializer`; picklable.
+        started: Each new process is appended to this list, so that the caller can see how it ended.
     """
     context = _Context([] if started is None else started)
     return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(initializer, initargs))
 
 
 class _Process(SpawnProcess):
-    """A process that is started with `__main__` hidden from it, and deaf to Ctrl-C from its first instruction."""
+    """A process that does not see this program's `__main__`, and ignores Ctrl-C from its first instruction."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
@@ -70,6 +70,8 @@ class _Process(SpawnProcess):
 
 
 class _Context(SpawnContext):
+    """Starts such processes, and appends each to a list."""
+
     def __init__(self, started: list[BaseProcess]) -> None:
         self._started = started
 
@@ -81,7 +83,7 @@ class _Context(SpawnContext):
 
 @contextlib.contextmanager
 def _main_hidden() -> Iterator[None]:
-    """multiprocessing tells a new process to import the file of `sys.modules["__main__"]`, if it has one."""
+    """Replace `sys.modules["__main__"]`, whose file multiprocessing would tell a new process to import."""
     with _START_LOCK:
         main = sys.modules["__main__"]
         sys.modules["__main__"] = types.ModuleType("__main__")
@@ -93,7 +95,7 @@ def _main_hidden() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """A new process inherits which signals are blocked, unlike a handler, which it could only install later."""
+    """Block Ctrl-C: a new process inherits which signals are blocked, while it could install a handler only later."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -107,14 +109,14 @@ def _interrupts_blocked() -> Iterator[None]:
 def _start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    # One thread each: the workers are as many as the cores already.
+    # There are as many workers as cores already.
     cv2.setNumThreads(1)
     if initializer is not None:
         initializer(*initargs)
 
 
 def _end_with_parent() -> None:
-    """A worker waiting for its next task would not notice that its parent was killed."""
+    """End this process when its parent ends, which it would not notice while it waits for a task."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -128,29 +130,29 @@ def _start_reader(initializer: Callable[..., None] | None, initargs: tuple) -> N
 
 
 def _give_way() -> None:
-    """Let the training have a core first: what is read ahead can wait, and when it is waited for, the training is not running.
+    """Lower the priority of this thread, so that the training gets a core first: batches that are read ahead can wait.
 
-    Where threads have a niceness of their own: on Linux.
+    Only on Linux, where every thread has a niceness of its own.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        # Where a sandbox forbids it, all goes on as well, only later.
+        # A sandbox may forbid it, which only costs speed.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
 
 
 class WorkerPool:
-    """Workers that start with the first task, and end when none has come for some seconds.
+    """Workers that start with the first task, and end after some seconds without a task.
 
-    So nothing is left running after a training that ended in any way, and an idle pool costs nothing. On Linux they give way to
-    the program's other threads.
+    So nothing keeps running after a training, however it ended, and an idle pool costs nothing. On Linux, workers have a lower
+    priority than the other threads of the program.
 
     Args:
         workers: How many, at least 1.
-        processes: Processes instead of threads.
+        processes: Whether to use processes instead of threads.
         initializer: Called with `initargs` in each new process.
-        initargs: Its arguments; picklable.
-        at_rest: Called when the workers have ended because no task came.
+        initargs: The arguments of `initializer`; picklable.
+        on_idle: Called when the workers have ended because no task came.
     """
 
     def __init__(
@@ -160,44 +162,45 @@ class WorkerPool:
         processes: bool,
         initializer: Callable[..., None] | None = None,
         initargs: tuple = (),
-        at_rest: Callable[[], None] | None = None,
+        on_idle: Callable[[], None] | None = None,
     ) -> None:
         self._workers = workers
         self._processes = processes
         self._initializer = initializer
         self._initargs = initargs
-        self._at_rest = at_rest
+        self._on_idle = on_idle
         self._executor: Executor | None = None
         self._closed = False
         self._last_task = 0.0
-        self._under_way = 0
-        # Guards the four above, so that no task goes to an executor that is being ended, and none starts after the last.
+        self._num_unfinished = 0
+        # Guards the four attributes above: no task goes to an executor that is being ended, and no executor starts after
+        # `close`.
         self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future:
-        """Run a task; with processes, `fn` and `args` are picklable.
+        """Run a task in a worker; with processes, `fn` and `args` must be picklable.
 
         Raises:
-            ClosedError: After `close`.
+            ClosedError: If the pool is closed.
         """
         with self._lock:
             if self._closed:
-                raise ClosedError("the workers were ended")
+                raise ClosedError("the workers were stopped by close()")
             if self._executor is None:
                 self._executor = self._start()
             self._last_task = time.monotonic()
-            self._under_way += 1
+            self._num_unfinished += 1
             try:
                 future = self._executor.submit(fn, *args)
             except BaseException:
-                self._under_way -= 1
+                self._num_unfinished -= 1
                 raise
-        future.add_done_callback(self._done)
+        future.add_done_callback(self._finish_task)
         return future
 
-    def _done(self, _: Future) -> None:
+    def _finish_task(self, _: Future) -> None:
         with self._lock:
-            self._under_way -= 1
+            self._num_unfinished -= 1
             self._last_task = time.monotonic()
 
     def _start(self) -> Executor:
@@ -216,23 +219,24 @@ class WorkerPool:
             with self._lock:
                 if self._executor is not executor:
                     return
-                pause = _IDLE_SECONDS if self._under_way else self._last_task + _IDLE_SECONDS - time.monotonic()
+                pause = _IDLE_SECONDS if self._num_unfinished else self._last_task + _IDLE_SECONDS - time.monotonic()
                 if pause <= 0:
                     self._executor = None
         executor.shutdown(wait=True)
-        if self._at_rest is not None:
-            self._at_rest()
+        if self._on_idle is not None:
+            self._on_idle()
 
-    def renew(self) -> None:
-        """End the workers, of which one died; a later `submit` starts new ones."""
+    def restart(self) -> None:
+        """End the workers, one of which has died; the next `submit` starts new ones."""
         with self._lock:
             executor, self._executor = self._executor, None
         if executor is not None:
-            # Nothing is cancelled: another thread may have been here before, and given tasks to new workers.
+            # Tasks are not cancelled: another thread may have restarted the pool already, and these may be tasks of new
+            # workers.
             executor.shutdown(wait=True)
 
     def close(self) -> None:
-        """End the workers for good; tasks not yet begun are cancelled."""
+        """End the workers for good; tasks that have not begun are cancelled."""
         with self._lock:
             self._closed = True
             executor, self._executor = self._executor, None

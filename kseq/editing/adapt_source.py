@@ -13,13 +13,8 @@ from kseq.errors import SourceError
 from kseq.packing.settings import ImageSettings
 from kseq.packing.stored_form import stored_field
 from kseq.sources.base import Source, SourceImage
-from kseq.storage.compatibility import (
-    class_numbers,
-    common_field,
-    dataset_classes,
-    row_layouts,
-    unite_classes,
-)
+from kseq.storage.class_union import class_numbers, dataset_classes, unite_classes
+from kseq.storage.compatibility import common_field, row_layouts
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 

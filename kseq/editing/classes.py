@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from kseq.errors import ArgumentError
-from kseq.storage.compatibility import dataset_classes
+from kseq.storage.class_union import dataset_classes
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 

@@ -40,7 +40,7 @@ class FieldArrays(NamedTuple):
     Attributes:
         path: The file, for messages.
         array: Gives an array by its name.
-        new_numbers: The new number of each class, see `kseq.storage.compatibility.class_numbers`; None if classes keep theirs.
+        new_numbers: The new number of each class, see `kseq.storage.class_union.class_numbers`; None if classes keep theirs.
     """
 
     path: str

@@ -12,14 +12,8 @@ from kseq.arguments import spelled_call
 from kseq.editing.columns import ColumnArrays, FieldArrays, concatenate_column, has_column
 from kseq.errors import ArgumentError
 from kseq.storage.checksums import Digest
-from kseq.storage.compatibility import (
-    check_same_names,
-    class_numbers,
-    common_field,
-    dataset_classes,
-    row_layouts,
-    unite_classes,
-)
+from kseq.storage.class_union import class_numbers, dataset_classes, unite_classes
+from kseq.storage.compatibility import check_same_names, common_field, row_layouts
 from kseq.storage.fields import Field
 from kseq.storage.index import Contents, Index
 from kseq.storage.shard_reader import ShardReader

@@ -10,7 +10,7 @@ from kseq.arguments import spelled
 from kseq.editing.split_request import BASIC_SPLITS, SplitRequest, is_fold
 from kseq.errors import ArgumentError
 from kseq.ordering.stratified import draw_folds, draw_splits
-from kseq.reading.groups import read_groups, units_of
+from kseq.reading.groups import number_groups, read_groups
 from kseq.storage.index import Index
 
 __all__ = ["SplitDrawing"]
@@ -98,7 +98,7 @@ class SplitDrawing:
     def _check_groups(self, codes: np.ndarray, groups: np.ndarray) -> None:
         """Raise ArgumentError if a group has samples in two splits already."""
         ids = np.flatnonzero(codes != _NONE)
-        units, firsts = units_of(groups[ids])
+        units, firsts = number_groups(groups[ids])
         unit_codes = codes[ids]
         if not self._request.changed:
             # Folds are drawn from both.
@@ -131,7 +131,7 @@ class SplitDrawing:
             draw: Given `(n,)` classes, returns what is drawn for each.
         """
         if groups is not None:
-            units, firsts = units_of(groups[pool])
+            units, firsts = number_groups(groups[pool])
             classes = np.zeros(len(firsts), np.uint8) if self._classes is None else self._classes[pool][firsts]
             return draw(classes)[units]
         if self._classes is None:

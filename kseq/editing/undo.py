@@ -28,11 +28,11 @@ class UndoReport:
     taken_back: bool
 
 
-def undo(path: str | os.PathLike[str]) -> UndoReport:
+def undo(dataset: str | os.PathLike[str]) -> UndoReport:
     """Take the last change of a dataset back; called again, make the change again.
 
     Args:
-        path: The dataset's folder.
+        dataset: The dataset's folder.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
@@ -40,7 +40,7 @@ def undo(path: str | os.PathLike[str]) -> UndoReport:
         LockedError: If another process changes the dataset.
         WriteError: If the operating system refuses to write.
     """
-    with begin_transaction(path) as change:
+    with begin_transaction(dataset) as change:
         folder, current, previous = change.folder, change.index, open_previous_index(change.folder)
         # A change that was killed just before it was published leaves two equal indexes.
         if previous is None or previous.changes == current.changes:

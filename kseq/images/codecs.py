@@ -31,8 +31,8 @@ import simplejpeg
 from PIL import Image, ImageMode
 from PIL.ImageFile import ImageFile
 
-from kseq.errors import ImageError
-from kseq.images.formats import BROKEN, JPEG, PNG, is_jpeg, one_line, open_image, read_orientation
+from kseq.errors import ImageError, one_line
+from kseq.images.formats import BROKEN, JPEG, PNG, is_jpeg, open_image, read_orientation
 from kseq.images.jpeg_tiles import choose_interval
 
 __all__ = [

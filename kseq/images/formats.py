@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from kseq.errors import ImageError, NotAnImageError
+from kseq.errors import ImageError, NotAnImageError, one_line
 from kseq.images.jpeg_tiles import segments
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "check_pixels",
     "detect_format",
     "is_jpeg",
-    "one_line",
     "open_image",
     "read_header",
     "read_orientation",
@@ -230,11 +229,6 @@ def detect_format(start: bytes) -> FileFormat:
         raise NotAnImageError("is empty")
     names = ", ".join(file_format.name for file_format in FORMATS)
     raise NotAnImageError(f"is not an image of a known format ({names}): begins with {start!r}")
-
-
-def one_line(error: Exception) -> str:
-    """The text of another library's error on one line; its type if it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_orientation(image: ImageFile) -> int:

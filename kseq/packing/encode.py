@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.errors import ImageError, saying
+from kseq.errors import ImageError, image_error_prefix
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
@@ -43,7 +43,7 @@ def encode_sample(
     stored[image.name], fit = _encode_image(values[image.name], settings)
     encoder = _SampleEncoder(fit, settings)
     for field in others:
-        with saying(f"its {field.name}"):
+        with image_error_prefix(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
     _transform_positions(stored, fields, fit)
     return stored

@@ -177,9 +177,9 @@ def _build(pickled: bytes, beacon: str) -> bool:
 def _can_read_first(task: ShardTask) -> bool:
     """Whether the first image of a shard can be read, of those that are not rejected anyway."""
     try:
-        for image in (each for each in task.source.images if each.rejection is None):
-            task.source.read(image)
-            break
+        first = next((image for image in task.source.images if image.rejection is None), None)
+        if first is not None:
+            task.source.read(first)
     except ImageError:
         return False
     return True

@@ -7,7 +7,9 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -114,9 +116,14 @@ class ResumeRecord:
         encoded = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
         lists = pack_strings("names", self.names) | pack_strings("files", self.files)
         numbers = {"facts": self.facts, "stamps": self.stamps, "file_stamps": self.file_stamps}
-        with publishing(os.path.join(folder, RESUME_RECORD_NAME)) as temporary, open(temporary, "wb") as file:
-            # Names of arrays, none of them an option of the call.
-            np.savez_compressed(file, **{**encoded, **lists, **numbers})  # type: ignore[arg-type]  # numpy says bool for any keyword
+        write = partial(np.savez_compressed, **encoded, **lists, **numbers)  # type: ignore[arg-type]  # numpy says bool for any name
+        # Ctrl-C interrupts the main thread alone. A zipfile that is interrupted cannot be closed, and that error hides Ctrl-C.
+        with (
+            publishing(os.path.join(folder, RESUME_RECORD_NAME)) as temporary,
+            open(temporary, "wb") as file,
+            ThreadPoolExecutor(1) as thread,
+        ):
+            thread.submit(write, file).result()
 
     def differences(self, now: ResumeRecord, is_packed: np.ndarray) -> list[str]:
         """What has changed since this record was written, in words; nothing if the shards are still the same.

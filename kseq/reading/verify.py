@@ -34,19 +34,21 @@ class VerifyReport:
     damaged: list[str] = field(repr=False)
 
 
-def verify(path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
-    """Read every byte of a dataset and compare it with the checksums and digests that were stored.
+def verify(dataset: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+    """Read every byte of a dataset and compare it with the checksums and digests that were stored when it was written.
+
+    Damage is reported, not raised.
 
     Args:
-        path: The dataset's folder.
+        dataset: The dataset's folder.
         progress: Called after each shard with how many samples are done and how many there are.
 
     Raises:
-        DatasetNotFoundError: Where there is no dataset.
-        DamagedError: Where the index itself cannot be read.
-        FormatError: Where it was written by a newer kseq.
+        DatasetNotFoundError: If there is no dataset.
+        DamagedError: If the index itself cannot be read.
+        FormatError: If the dataset was written by a newer kseq.
     """
-    index = Index.open(path_text("path", path))
+    index = Index.open(path_text("dataset", dataset))
     damaged = index.check_all() + _check_ids("dropped", lambda: index.remaining)
     for name, ids in index.splits.items():
         damaged += _check_ids(f"split {name}", functools.partial(index.check_ids, ids))

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from kseq.errors import ImageError, saying
+from kseq.errors import ImageError, image_error_prefix
 from kseq.sources.file_reading import read_file
 from kseq.storage.fields import IMAGE, LABEL, Field
 from kseq.storage.rejected import with_remedy
@@ -103,7 +103,7 @@ class Source:
         if others and others[0].is_label:
             values[others.pop(0).name] = np.array(image.label, np.int32)
         for other, value in zip(others, image.values, strict=True):
-            with saying(f"its {other.name}"):
+            with image_error_prefix(f"its {other.name}"):
                 values[other.name] = self.fetch(value) if other.is_pixels else value
         return values
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ __all__ = [
 
 _COPY_BYTES = 1 << 20
 
-# <linux/fs.h>: two files or folders take each other's names, at once.
+# <linux/fs.h>: exchange the names of two files or folders.
 _RENAME_EXCHANGE = 2
-# <fcntl.h>: paths are relative to where the process is.
+# <fcntl.h>: paths are relative to the working directory.
 _AT_FDCWD = -100
 
-# <linux/fs.h>: begin to write what is not being written yet, and wait for nothing.
+# <linux/fs.h>: begin to write pages that are not being written yet, and do not wait.
 _SYNC_FILE_RANGE_WRITE = 2
 
 
 def spare_name(path: str) -> str:
-    """A name in the folder of `path` that nobody else takes; what is left under it counts as half written."""
+    """A temporary name in the folder of `path` that nobody else uses; a file that is left under it counts as half written."""
     folder, name = os.path.split(os.path.abspath(path))
-    # Not by the process's number: that may be the same on several machines, and in a container each time.
+    # Process ids would not do: they may be equal on several machines, and are in containers.
     return os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}")
 
 
 @contextmanager
 def publishing(path: str) -> Iterator[str]:
-    """Gives a temporary path in the folder of `path`; the file that the block makes there becomes `path`.
+    """Publish a file: yields a temporary path in the folder of `path`, and renames the file that the block writes there.
 
-    The file is flushed to the disk, renamed, and the folder flushed. If the block raises or makes no file,
-    `path` stays as it was. What lies beside the temporary file, under names that begin with its own, goes.
-    Flushing is tried once: after a failure the system may have dropped what it was to write, and a second try would succeed.
+    The file is flushed to the disk and renamed to `path`, and the folder is flushed. If the block raises or writes no file,
+    `path` stays as it was. Files beside the temporary file whose names begin with its name are removed. Flushing is tried once:
+    after a failure, the system may have dropped the data, and a second try would succeed without writing them.
 
     Raises:
-        WriteError: Where the operating system refuses.
+        WriteError: If the operating system refuses.
     """
     temporary = spare_name(path)
     folder = os.path.dirname(temporary)
@@ -64,7 +64,7 @@ def publishing(path: str) -> Iterator[str]:
             yield temporary
             if os.path.exists(temporary):
                 flush(temporary)
-                _give_name(temporary, path)
+                _rename(temporary, path)
         finally:
             remove_temporary(folder, os.path.basename(temporary))
     except KseqError:
@@ -73,14 +73,14 @@ def publishing(path: str) -> Iterator[str]:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def _give_name(temporary: str, path: str) -> None:
-    """Rename a file within its folder, so that its name is on the disk."""
+def _rename(temporary: str, path: str) -> None:
+    """Rename a file within its folder, and wait until its name is on the disk."""
     is_new = not os.path.exists(path)
     os.replace(temporary, path)
     try:
         flush(os.path.dirname(temporary))
     except OSError:
-        # A name that may be gone after a crash must not count as published.
+        # A new file whose name may be lost in a crash must not count as published.
         if is_new:
             os.unlink(path)
         raise
@@ -88,13 +88,13 @@ def _give_name(temporary: str, path: str) -> None:
 
 @contextmanager
 def publishing_folder(path: str) -> Iterator[str]:
-    """Gives an empty folder beside `path`, which becomes `path` at the end of the block, or goes if the block raises.
+    """Publish a folder: yields an empty folder beside `path`, and renames it to `path`, or removes it if the block raises.
 
-    The files in it are flushed to the disk by who writes them, or not.
+    The block itself flushes the files in the folder to the disk.
 
     Raises:
-        DatasetExistsError: Where something lies at `path`.
-        WriteError: Where the operating system refuses.
+        DatasetExistsError: If something lies at `path`.
+        WriteError: If the operating system refuses.
     """
     parent, name = os.path.split(os.path.abspath(path))
     temporary = spare_name(path)
@@ -115,16 +115,16 @@ def publishing_folder(path: str) -> Iterator[str]:
 
 
 def remove_temporary(folder: str, prefix: str = TEMPORARY_PREFIX) -> None:
-    """Remove what was left half written in `folder`, by anyone or under names with this prefix.
+    """Remove half written files from `folder`: all of them, or those whose names begin with `prefix`.
 
     Raises:
-        WriteError: Where the operating system refuses.
+        WriteError: If the operating system refuses.
     """
-    _clear(folder, lambda name: name.startswith(prefix))
+    _remove_files(folder, lambda name: name.startswith(prefix))
 
 
 def copy_into(target: BinaryIO, offset: int, source_path: str, start: int, end: int) -> None:
-    """Copy the bytes from `start` up to `end` of a file over those of an open one, from `offset` on."""
+    """Copy the bytes from `start` up to `end` of a file into an open file, to `offset`."""
     with open(source_path, "rb") as source:
         source.seek(start)
         target.seek(offset)
@@ -134,19 +134,19 @@ def copy_into(target: BinaryIO, offset: int, source_path: str, start: int, end: 
 
 
 def link_or_copy(source_path: str, target_path: str, *, copy: bool = False) -> bool:
-    """Give a file a second name, in place of what is there; where the file system cannot do that, make a copy.
+    """Give a file a second name (a hard link), or copy it if the file system has no hard links.
 
     Args:
         source_path: The file.
-        target_path: Its second name.
-        copy: Make a copy in any case.
+        target_path: Its second name. A file that has this name already is replaced.
+        copy: Copy it in any case.
 
     Returns:
         Whether it has two names now.
     """
     spare = spare_name(target_path)
     try:
-        is_linked = not copy and _can_link(source_path, spare)
+        is_linked = not copy and _try_link(source_path, spare)
         if not is_linked:
             shutil.copyfile(source_path, spare)
             flush(spare)
@@ -157,7 +157,7 @@ def link_or_copy(source_path: str, target_path: str, *, copy: bool = False) -> b
             os.unlink(spare)
 
 
-def _can_link(source_path: str, target_path: str) -> bool:
+def _try_link(source_path: str, target_path: str) -> bool:
     try:
         os.link(source_path, target_path)
     except OSError:
@@ -166,42 +166,42 @@ def _can_link(source_path: str, target_path: str) -> bool:
 
 
 def start_writing(descriptor: int, start: int, end: int) -> None:
-    """Ask the operating system to begin to write a part of a file to the disk, so that a flush later finds less to do.
+    """Ask the operating system to begin to write a range of a file to the disk, so that a later flush has less to do.
 
-    Linux's sync_file_range(2); elsewhere this does nothing.
+    It is Linux's sync_file_range(2); on other systems, nothing is done.
     """
     if (call := _system_call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)) is not None:
-        # Whether it can or not: the flush will tell.
+        # The result does not matter: the flush reports errors.
         call(descriptor, start, end - start, _SYNC_FILE_RANGE_WRITE)
 
 
 def remove_half_written(path: str) -> None:
-    """Remove what processes left that died while they made `path`, or files whose names begin with its name.
+    """Remove files that processes left when they died while writing `path`, or a file whose name begins with its name.
 
     Raises:
-        WriteError: Where the operating system refuses.
+        WriteError: If the operating system refuses.
     """
     folder, name = os.path.split(os.path.abspath(path))
-    _clear(folder, lambda each: each.startswith(TEMPORARY_PREFIX) and f"-{name}" in each)
+    _remove_files(folder, lambda file_name: file_name.startswith(TEMPORARY_PREFIX) and f"-{name}" in file_name)
 
 
-def _clear(folder: str, is_left: Callable[[str], bool]) -> None:
+def _remove_files(folder: str, is_removed: Callable[[str], bool]) -> None:
     try:
-        for name in filter(is_left, os.listdir(folder)):
+        for name in filter(is_removed, os.listdir(folder)):
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(folder, name))
     except FileNotFoundError:
-        # The folder went, and all in it.
+        # The folder has been removed, with everything in it.
         return
     except OSError as error:
-        raise WriteError(f"{folder}: cannot be cleared of what is half written: {error.strerror}") from error
+        raise WriteError(f"{folder}: half written files cannot be removed: {error.strerror}") from error
 
 
 def remove_file(path: str) -> None:
-    """Remove a file, if it is there.
+    """Remove a file, if it exists.
 
     Raises:
-        WriteError: Where the operating system refuses.
+        WriteError: If the operating system refuses.
     """
     try:
         with suppress(FileNotFoundError):
@@ -211,19 +211,22 @@ def remove_file(path: str) -> None:
 
 
 def exchange(one: str, other: str) -> bool:
-    """Let two files or folders take each other's names, so that there is no moment without either.
+    """Exchange the names of two files or folders, so that both exist at every moment.
 
-    Linux's renameat2(2). Returns whether it was done: elsewhere, and on a file system that cannot, nothing is.
+    It is Linux's renameat2(2). On other systems, and on file systems that cannot, nothing is done.
+
+    Returns:
+        Whether the names were exchanged.
     """
     call = _system_call("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     return call is not None and call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
 
 
 def flush(path: str) -> None:
-    """Wait until a file, or the names in a folder, are on the disk.
+    """Wait until the data of a file, or the names in a folder, are on the disk.
 
     Raises:
-        OSError: Where the operating system refuses; then it is not to be tried again on this file.
+        OSError: If the operating system refuses. Do not try again with the same file: see `publishing`.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -233,9 +236,9 @@ def flush(path: str) -> None:
 
 
 @functools.cache
-def _system_call(name: str, *kinds: Any) -> Callable[..., int] | None:
-    """A function of the C library, which other systems do not have; it takes arguments of these kinds."""
+def _system_call(name: str, *types: Any) -> Callable[..., int] | None:
+    """A function of the C library that takes arguments of these types; None on systems that do not have it."""
     call: Any = getattr(ctypes.CDLL(None), name, None)
     if call is not None:
-        call.argtypes = kinds
+        call.argtypes = types
     return call

@@ -82,8 +82,8 @@ def hash_array(array: np.ndarray) -> bytes:
 def digest_of_hashes(hashes: Mapping[str, tuple[str, tuple[int, ...], bytes]]) -> str:
     """The digest of named arrays, from the dtype, the shape and `hash_array` of each.
 
-    It is the digest of, for each array in the order of the names: the line `NAME DTYPE SHAPE`, such as
-    `image |u1 (8, 224, 224, 3)`, a newline, and the array's own digest.
+    It is the digest of a text with a piece for each array, in the order of the names: the line `NAME DTYPE SHAPE`, such as
+    `image |u1 (8, 224, 224, 3)`, a newline, and the digest of the array.
     """
     total = Digest()
     for name, (dtype, shape, digest) in sorted(hashes.items()):

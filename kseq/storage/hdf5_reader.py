@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from kseq.errors import DamagedError, FormatError, KseqError
+from kseq.errors import DamagedError, FormatError, KseqError, one_line
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.h5py_lock import H5PY_LOCK
 from kseq.storage.layout import check_version
@@ -84,7 +84,7 @@ def read_header(file: DatasetFile, kind: str, schema: Mapping[str, ArraySchema |
     except KseqError:
         raise
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"{path}: not an HDF5 file that can be read ({_one_line(error)})") from error
+        raise DamagedError(f"{path}: not an HDF5 file that can be read ({one_line(error)})") from error
     missing = [name for name in schema if not name.endswith("/*") and name not in locations]
     if missing:
         raise FormatError(f"{path}: has no array {missing[0]!r}, expected is {schema[missing[0]]}")
@@ -92,7 +92,7 @@ def read_header(file: DatasetFile, kind: str, schema: Mapping[str, ArraySchema |
 
 
 class _FileObject(io.RawIOBase):
-    """A file as h5py reads it. h5py itself does not keep to the size of such a file."""
+    """A file as h5py reads it; h5py does not check that such a file is as long as it claims."""
 
     def __init__(self, file: DatasetFile) -> None:
         self._file = file
@@ -108,10 +108,6 @@ class _FileObject(io.RawIOBase):
             raise OSError(f"refers to bytes {start} to {self._offset}, has {self._file.num_bytes}")
         out[:] = self._file.read(start, self._offset)
         return len(out)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _attributes(path: str, file: h5py.h5f.FileID) -> Iterator[tuple[str, int | str]]:
@@ -175,7 +171,7 @@ class MappedFile:
 
     Args:
         file: The file. It may be closed afterwards.
-        header: What `read_header` found in it.
+        header: What `read_header` returned for it.
 
     Attributes:
         path: Of the file.

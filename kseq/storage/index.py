@@ -29,7 +29,7 @@ from kseq.storage.index_schema import (
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, SHARD_PREFIX, shard_name
 from kseq.storage.opener import LOCAL, Opener
 from kseq.storage.rejected import Rejected, read_rejected
-from kseq.storage.remaining import Remaining
+from kseq.storage.remaining_ids import Remaining
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.strings import read_strings, read_text
 
@@ -189,8 +189,8 @@ class Index:
         for name in {**expected, **self.columns}:
             array, allowed = self.columns.get(name), expected.get(name)
             if array is None or allowed is None or not allowed.allows(array.dtype, array.shape):
-                found = "missing" if array is None else f"{array.dtype} {array.shape}"
-                raise FormatError(f"{self._file.path}: the column {name!r} is {found}, expected is {allowed or 'none'}")
+                actual = "missing" if array is None else f"{array.dtype} {array.shape}"
+                raise FormatError(f"{self._file.path}: the column {name!r} is {actual}, expected is {allowed or 'none'}")
 
     @property
     def num_samples(self) -> int:

@@ -87,9 +87,9 @@ def check_version(path: str, attributes: Mapping[str, int | str], kind: str) -> 
     Raises:
         FormatError: If it is not.
     """
-    found, version = attributes.get("format"), attributes.get("version")
-    if found != kind:
-        raise FormatError(f"{path}: attribute format is {found!r}, expected is {kind!r}")
+    actual_kind, version = attributes.get("format"), attributes.get("version")
+    if actual_kind != kind:
+        raise FormatError(f"{path}: attribute format is {actual_kind!r}, expected is {kind!r}")
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
         hint = " (a newer kseq wrote it: update this one)" if newer else ""

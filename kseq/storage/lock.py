@@ -16,55 +16,56 @@ from kseq.storage.layout import LOCK_NAME
 
 __all__ = ["locked"]
 
-# Who has the kernel's lock writes its name at once; a reader that comes in between waits that long.
+# A process that has just got the kernel's lock writes its name at once; another one waits for that name so long, in seconds.
 _WRITTEN_WITHIN = 1.0
 
 
-# The lock files that this process has open.
-_held: set[int] = set()
+# The descriptors of the lock files that this process has open.
+_descriptors: set[int] = set()
 
 
-def _close_held() -> None:
-    """The kernel's lock lasts until nobody has the file open, and a forked child may live longer than this process."""
-    while _held:
-        os.close(_held.pop())
+def _close_descriptors() -> None:
+    """Close inherited lock files: the kernel's lock lasts as long as anybody has the file open, and a child may outlive us."""
+    while _descriptors:
+        os.close(_descriptors.pop())
 
 
-os.register_at_fork(after_in_child=_close_held)
+os.register_at_fork(after_in_child=_close_descriptors)
 
 
 @contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Keeps a dataset's folder to this process until the end of the block; readers are not kept out.
+    """Lock the folder of a dataset for this process until the end of the block. Readers are not locked out.
 
-    Whatever changes a dataset does so within such a block, and looks at what lies in the folder only there::
+    Code that changes a dataset does so within such a block, and reads the state of the folder only there::
 
         with locked(path):
             index = Index.open(path)
             ...
 
-    The lock is the file `.kseq-lock` in the folder, and says which process has it: host, process id, when the process and its
-    machine were started. It is gone at the end of the block, however that ends. If the process was killed, the file stays, and
-    the next `locked` takes it over: where the process is gone (its number may belong to another by now) or its machine was
-    restarted. Whether a process of another machine still runs cannot be known: then the error says which file to remove.
+    The lock is the file `kseq.storage.layout.LOCK_NAME` in the folder. It says which process holds the lock: host, process id,
+    and when the process and its machine were started. The file is removed at the end of the block, however the block ends. If
+    the process is killed, the file stays, and the next `locked` takes the lock over if that process has ended (another one may
+    have its process id by now) or its machine was restarted. Whether a process of another machine still runs cannot be known;
+    then the error says which file to remove.
 
-    Two threads of one process exclude each other as two processes do, and a block within a block on the same folder is refused.
-    What a forked child does with the block that it inherited has no effect.
+    Two threads of one process exclude each other as two processes do, and a block inside a block on the same folder is refused.
+    If a process forks inside the block, the end of the block in the child has no effect.
 
-    Where the file system has the kernel's flock(2), it guards the file, so that of several processes that take over one gets
-    it; on a network file system without it, the file's being made is what decides.
+    If the file system has the kernel's flock(2), it guards the file, so that only one of several processes takes a lock over.
+    On a network file system without it, the creation of the file decides.
 
     Args:
-        folder: That of the dataset; it exists.
+        folder: The folder of the dataset, which exists.
 
     Raises:
-        LockedError: Where another has it, naming its host and process.
-        WriteError: Where the operating system refuses, or there is no such folder.
+        LockedError: If another process holds the lock; the message names its host and process id.
+        WriteError: If the operating system refuses, or there is no such folder.
     """
     path = os.path.join(folder, LOCK_NAME)
-    me = _this_process()
+    this = _this_process()
     try:
-        descriptor = _take(path, me)
+        descriptor = _take(path, this)
     except LockedError:
         raise
     except OSError as error:
@@ -72,19 +73,19 @@ def locked(folder: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _release(path, descriptor, me)
+        _release(path, descriptor, this)
 
 
 @dataclass(frozen=True)
 class _Process:
-    """A process, told from all others on all machines.
+    """What tells a process from all others on all machines.
 
     Attributes:
         host: The name of its machine.
-        boot: What the kernel drew when the machine was started; where it draws nothing, the name again.
-        namespace: What its process id is counted in: containers of one machine count for themselves.
+        boot: The random id that the kernel drew when the machine was started; the name again if it draws none.
+        namespace: The namespace of its process id: every container has its own.
         pid: Its process id.
-        start: When it began, in ticks since the machine's start; "" where the kernel does not tell.
+        start: When it began, in ticks since the machine was started; "" if the kernel does not tell.
     """
 
     host: str
@@ -100,21 +101,21 @@ def _this_process() -> _Process:
         with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
             boot = file.read().strip()
         namespace = os.readlink("/proc/self/ns/pid")
-    return _Process(host, boot or host, namespace, os.getpid(), _start_of(os.getpid()) or "")
+    return _Process(host, boot or host, namespace, os.getpid(), _start_time(os.getpid()) or "")
 
 
-def _start_of(pid: int) -> str | None:
-    """When a process began; None if there is none (or it has ended, and waits for its parent to notice)."""
+def _start_time(pid: int) -> str | None:
+    """When a process began, as in `_Process.start`; None if there is no such process, or it has ended as a zombie."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The name, in parentheses, may hold anything; state is what follows, the start the twentieth.
-            state, *others = file.read().rpartition(")")[2].split()
-        return None if state in "ZX" else others[18]
+            # The name, in parentheses, may hold anything. After it come the state and 18 other numbers, and then the start.
+            state, *numbers = file.read().rpartition(")")[2].split()
+        return None if state in "ZX" else numbers[18]
     except OSError:
-        return "" if not os.path.exists("/proc/self/stat") and _is_there(pid) else None
+        return "" if not os.path.exists("/proc/self/stat") and _exists(pid) else None
 
 
-def _is_there(pid: int) -> bool:
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -124,31 +125,35 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-def _take(path: str, me: _Process) -> int:
-    """A descriptor of the lock file, which says now that the lock is this process's."""
+def _take(path: str, this: _Process) -> int:
+    """Take the lock; returns a descriptor of the lock file, which names this process now.
+
+    Raises:
+        LockedError: If another process holds the lock.
+    """
     while True:
         descriptor, is_new = _open(path)
         try:
-            guarded = _guard(path, descriptor)
-            if guarded and not _is_at(path, descriptor):
-                # Its owner has removed it since it was opened.
+            is_guarded = _guard(path, descriptor)
+            if is_guarded and not _is_at(path, descriptor):
+                # Its owner has removed the file since it was opened.
                 os.close(descriptor)
                 continue
-            owner = _read(descriptor)
-            if owner is None and not guarded and not is_new:
-                raise _refusal(path, None, certain=False)
-            if owner is not None and not _is_gone(owner, me, guarded):
-                raise _refusal(path, owner, certain=owner.boot == me.boot)
-            _sign(path, descriptor, me)
+            owner = _read_owner(descriptor)
+            if owner is None and not is_guarded and not is_new:
+                raise _refusal(path, None, is_running=False)
+            if owner is not None and not _has_ended(owner, this, is_guarded):
+                raise _refusal(path, owner, is_running=owner.boot == this.boot)
+            _write_owner(path, descriptor, this)
         except BaseException:
             os.close(descriptor)
             raise
-        _held.add(descriptor)
+        _descriptors.add(descriptor)
         return descriptor
 
 
 def _open(path: str) -> tuple[int, bool]:
-    """The lock file, and whether it was made by that."""
+    """Open the lock file, and create it if necessary; returns a descriptor, and whether it was created."""
     while True:
         with suppress(FileExistsError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), True
@@ -157,78 +162,80 @@ def _open(path: str) -> tuple[int, bool]:
 
 
 def _guard(path: str, descriptor: int) -> bool:
-    """Take the kernel's lock on the file, for as long as it is open; False where its file system has none.
+    """Take the kernel's lock on the file, which lasts as long as it is open; False if the file system has no such locks.
 
     Raises:
-        LockedError: Where another process has it.
+        LockedError: If another process has it.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise _refusal(path, _read_soon(descriptor), certain=True) from None
+        raise _refusal(path, _wait_for_owner(descriptor), is_running=True) from None
     except OSError:
         return False
     return True
 
 
 def _is_at(path: str, descriptor: int) -> bool:
+    """Whether an open file still has its name."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _read(descriptor: int) -> _Process | None:
-    """Whose lock it is; None where nobody has written a name."""
+def _read_owner(descriptor: int) -> _Process | None:
+    """The process that a lock file names; None if it names none."""
     try:
         return _Process(**json.loads(os.pread(descriptor, 1 << 16, 0)))
     except (ValueError, TypeError):
         return None
 
 
-def _read_soon(descriptor: int) -> _Process | None:
+def _wait_for_owner(descriptor: int) -> _Process | None:
+    """The same, after waiting for a process that has just got the lock to write its name."""
     deadline = time.monotonic() + _WRITTEN_WITHIN
-    while (owner := _read(descriptor)) is None and time.monotonic() < deadline:
+    while (owner := _read_owner(descriptor)) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     return owner
 
 
-def _is_gone(owner: _Process, me: _Process, guarded: bool) -> bool:
-    """Whether a process is known not to run any more."""
-    if owner.boot != me.boot:
-        return owner.host == me.host
-    if owner.namespace != me.namespace:
-        # It cannot be looked for, but would have the kernel's lock.
-        return guarded
-    return _start_of(owner.pid) != owner.start
+def _has_ended(owner: _Process, this: _Process, is_guarded: bool) -> bool:
+    """Whether the process that a lock file names is known to have ended."""
+    if owner.boot != this.boot:
+        return owner.host == this.host
+    if owner.namespace != this.namespace:
+        # Processes of another container cannot be seen, but this one would still have the kernel's lock.
+        return is_guarded
+    return _start_time(owner.pid) != owner.start
 
 
-def _refusal(path: str, owner: _Process | None, *, certain: bool) -> LockedError:
+def _refusal(path: str, owner: _Process | None, *, is_running: bool) -> LockedError:
     who = "another process" if owner is None else f"process {owner.pid} on {owner.host}"
-    advice = "wait until it is done" if certain else f"if that has ended, remove {path}"
+    advice = "wait until it is done" if is_running else f"if that has ended, remove {path}"
     return LockedError(f"{os.path.dirname(path)}: is being changed by {who}: {advice}")
 
 
-def _sign(path: str, descriptor: int, me: _Process) -> None:
-    """Write whose lock it is."""
+def _write_owner(path: str, descriptor: int, this: _Process) -> None:
+    """Write the name of this process into the lock file."""
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(me)).encode(), 0)
+        os.pwrite(descriptor, json.dumps(asdict(this)).encode(), 0)
     except OSError:
-        # On a full disk, say. Nobody else has it.
+        # For example on a full disk. No other process holds the lock, so the file can be removed.
         os.unlink(path)
         raise
 
 
-def _release(path: str, descriptor: int, me: _Process) -> None:
-    if descriptor not in _held:
+def _release(path: str, descriptor: int, this: _Process) -> None:
+    if descriptor not in _descriptors:
         # In a forked child.
         return
-    # The folder may have been exchanged for another since, which this process has locked as well.
+    # The folder may have been exchanged for another one, which this process has locked too.
     with suppress(OSError):
         with open(path, "rb") as file:
-            is_mine = _read(file.fileno()) == me
-        if is_mine:
+            is_owner = _read_owner(file.fileno()) == this
+        if is_owner:
             os.unlink(path)
-    _held.discard(descriptor)
+    _descriptors.discard(descriptor)
     os.close(descriptor)

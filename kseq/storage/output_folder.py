@@ -1,4 +1,4 @@
-"""The folder that a dataset is made in: what may lie there, and how an old dataset gives way to a new one."""
+"""The folder that a dataset is written to: what may lie in it, and how a new dataset replaces an old one."""
 
 from __future__ import annotations
 
@@ -24,54 +24,54 @@ __all__ = ["check_apart", "check_target", "new_folder", "remove_dataset_files", 
 
 
 def check_apart(source: str, target: str) -> None:
-    """Raise ArgumentError where the source and the dataset are the same, or one lies in the other."""
+    """Raise ArgumentError if the source and the dataset are the same folder, or one is inside the other."""
     if not source or not target:
         raise ArgumentError("the path of the source or of the dataset is empty: give both")
-    inner, outer = os.path.realpath(target), os.path.realpath(source)
-    if os.path.commonpath([inner, outer]) in (inner, outer):
-        raise ArgumentError(f"{target}: is the same as the source {source}, or one lies in the other: take a folder apart")
+    real_paths = [os.path.realpath(target), os.path.realpath(source)]
+    if os.path.commonpath(real_paths) in real_paths:
+        raise ArgumentError(f"{target}: is the same as the source {source}, or one is inside the other: take another folder")
 
 
 def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
-    """The files of a dataset, whole or not, that lie where one is to be packed.
+    """The names of the files of a dataset, complete or not, that lie in the folder to pack into.
 
     Raises:
-        DatasetExistsError: Where something lies at `target` that may not be touched.
+        DatasetExistsError: If something lies at `target` that must not be changed.
     """
-    ours = [name for name in _look(target) if name != LOCK_NAME]
-    if ours and not overwrite and not resume:
+    names = _dataset_files(target)
+    if names and not overwrite and not resume:
         unfinished = f"an unfinished packing lies there ({spelled('resume', True)} goes on with it, "
-        state = "a dataset lies there (" if INDEX_NAME in ours else unfinished
+        state = "a dataset lies there (" if INDEX_NAME in names else unfinished
         raise DatasetExistsError(f"{target}: {state}{spelled('overwrite', True)} replaces it)")
-    return ours
+    return names
 
 
 @contextmanager
 def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str]:
-    """Gives the folder to pack into, which is this process's alone until the end of the block.
+    """Yields the folder to pack into, and locks `target` for this process until the end of the block.
 
-    To overwrite, that is a new folder beside the old dataset, which gives way at the end of the block and stays
-    as it was if the block raises. A block that raises before it made a shard leaves nothing.
+    To overwrite a dataset, it is a new folder beside the old one, which it replaces at the end of the block. If the block
+    raises, the old dataset stays as it was. A block that raises before it made a shard leaves nothing.
 
     Raises:
-        DatasetExistsError: Where something lies at `target` that may not be touched.
-        LockedError: Where another process packs there.
-        WriteError: Where the operating system refuses.
+        DatasetExistsError: If something lies at `target` that must not be changed.
+        LockedError: If another process packs there.
+        WriteError: If the operating system refuses.
     """
-    _mend(target)
-    if INDEX_NAME in _look(target):
+    _finish_replacing(target)
+    if INDEX_NAME in _dataset_files(target):
         check_target(target, overwrite=overwrite, resume=resume)
-    with _made_and_locked(target):
-        ours = check_target(target, overwrite=overwrite, resume=resume)
-        with (_giving_way if overwrite and ours else _in_place)(target) as folder:
+    with _locked_folder(target):
+        names = check_target(target, overwrite=overwrite, resume=resume)
+        with (_replacing if overwrite and names else _packing_in_place)(target) as folder:
             yield folder
 
 
 @contextmanager
-def _made_and_locked(target: str) -> Iterator[None]:
-    """Makes a folder, if need be, and keeps it to this process; one that was made goes at the end, if nothing is in it."""
+def _locked_folder(target: str) -> Iterator[None]:
+    """Lock a folder, and make it before if necessary; a new folder that is empty at the end is removed."""
     is_new = not os.path.isdir(target)
-    _make(target)
+    _make_folder(target)
     try:
         with locked(target):
             yield
@@ -83,36 +83,41 @@ def _made_and_locked(target: str) -> Iterator[None]:
 
 @contextmanager
 def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
-    """Gives a folder to make a dataset in, beside `target`; it becomes `target` at the end of the block.
+    """Yields a folder beside `target` to write a dataset to, which becomes `target` at the end of the block.
 
-    Until then, `target` is this process's alone. If the block raises, it goes, and what lay at `target` stays as it was.
+    Until then, `target` is locked for this process. If the block raises, the folder is removed, and what lies at `target` stays
+    as it was.
 
     Raises:
-        DatasetExistsError: Where something lies at `target` that may not be touched.
-        LockedError: Where another process packs or changes a dataset there.
-        WriteError: Where the operating system refuses.
+        DatasetExistsError: If something lies at `target` that must not be changed.
+        LockedError: If another process packs or changes a dataset there.
+        WriteError: If the operating system refuses.
     """
     target = os.path.normpath(target)
-    _mend(target)
+    _finish_replacing(target)
     _check_free(target, overwrite)
-    with _made_and_locked(target):
+    with _locked_folder(target):
         _check_free(target, overwrite)
-        with _giving_way(target) as folder:
+        with _replacing(target) as folder:
             yield folder
 
 
 def _check_free(target: str, overwrite: bool) -> None:
-    if not overwrite and any(name != LOCK_NAME for name in _look(target)):
+    if not overwrite and _dataset_files(target):
         raise DatasetExistsError(f"{target}: a dataset lies there, or a part of one ({spelled('overwrite', True)} replaces it)")
 
 
-def _look(target: str) -> list[str]:
-    """The files of a dataset, whole or not, that lie at `target`; nothing else may."""
+def _dataset_files(target: str) -> list[str]:
+    """The names of the files of a dataset, complete or not, that lie at `target`; the lock is not among them.
+
+    Raises:
+        DatasetExistsError: If anything else lies there.
+    """
     if not os.path.lexists(target):
         return []
     if not os.path.isdir(target):
         raise DatasetExistsError(f"{target}: is a file, expected is a folder to make")
-    names = sorted(os.listdir(target))
+    names = sorted(name for name in os.listdir(target) if name != LOCK_NAME)
     others = [name for name in names if not is_dataset_file(name) or os.path.isdir(os.path.join(target, name))]
     if others:
         raise DatasetExistsError(f"{target}: holds {others[0]!r}, which is not kseq's: take a new folder")
@@ -120,12 +125,13 @@ def _look(target: str) -> list[str]:
 
 
 @contextmanager
-def _in_place(target: str) -> Iterator[str]:
+def _packing_in_place(target: str) -> Iterator[str]:
+    """Yields `target` itself; if the block raises before it made a shard, its files are removed."""
     remove_temporary(target)
     try:
         yield target
     except BaseException:
-        # That which is under way says what is wrong, whatever happens here.
+        # The block's error says what is wrong; an error here must not hide it.
         with suppress(KseqError, OSError):
             remove_temporary(target)
             if not any(is_packed_file(name) for name in os.listdir(target)):
@@ -133,45 +139,53 @@ def _in_place(target: str) -> Iterator[str]:
         raise
 
 
-def _beside(target: str) -> tuple[str, str]:
-    """Where a new dataset is made that is to replace one, and, where names cannot be exchanged, the old one goes."""
+def _neighbours(target: str) -> tuple[str, str]:
+    """The folder for a new dataset that is to replace one, and the folder for the old dataset if names cannot be exchanged."""
     folder, name = os.path.split(target)
     return os.path.join(folder, f"{NEW_FOLDER_PREFIX}{name}"), os.path.join(folder, f"{OLD_FOLDER_PREFIX}{name}")
 
 
 @contextmanager
-def _giving_way(target: str) -> Iterator[str]:
+def _replacing(target: str) -> Iterator[str]:
+    """Yields a new, locked folder that replaces `target` at the end of the block."""
     target = os.path.realpath(target)
-    new, old = _beside(target)
-    _clear(new)
-    _clear(old)
-    _make(new)
-    # So that it is locked under its later name from the first moment on.
+    new, old = _neighbours(target)
+    _remove_folder(new)
+    _remove_folder(old)
+    _make_folder(new)
+    # So that the dataset is locked from the first moment that it has its name.
     with locked(new):
         try:
             yield new
         except BaseException:
             with suppress(KseqError, OSError):
-                _clear(new)
+                _remove_folder(new)
             raise
-        try:
-            if exchange(new, target):
-                old = new
-            else:
-                if os.path.lexists(target):
-                    os.rename(target, old)
-                os.rename(new, target)
-            flush(os.path.dirname(new))
-        except OSError as error:
-            raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror}") from error
-        _clear(old)
+        replaced = _replace(target, new, old)
+        _remove_folder(replaced)
 
 
-def _mend(target: str) -> None:
-    """Give a new dataset its name, if its packing was killed between the two renames of an overwriting."""
-    new, old = _beside(os.path.realpath(target))
-    if os.path.lexists(target) or not os.path.isdir(old) or INDEX_NAME not in _look(new):
+def _replace(target: str, new: str, old: str) -> str:
+    """Give the new folder the name `target`; returns the name that the old folder has now."""
+    try:
+        if exchange(new, target):
+            old = new
+        else:
+            if os.path.lexists(target):
+                os.rename(target, old)
+            os.rename(new, target)
+        flush(os.path.dirname(new))
+    except OSError as error:
+        raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror}") from error
+    return old
+
+
+def _finish_replacing(target: str) -> None:
+    """Give a new dataset its name if a process was killed between the two renames of `_replace`."""
+    new, old = _neighbours(os.path.realpath(target))
+    if os.path.lexists(target) or not os.path.isdir(old) or INDEX_NAME not in _dataset_files(new):
         return
+    # Refuses if the process is still alive.
     with locked(new):
         pass
     try:
@@ -180,15 +194,15 @@ def _mend(target: str) -> None:
         raise WriteError(f"{target}: {new} cannot take this name: {error.strerror}") from error
 
 
-def _make(folder: str) -> None:
+def _make_folder(folder: str) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise WriteError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
-def _clear(folder: str) -> None:
-    """Remove a folder that holds a dataset, whole or not."""
+def _remove_folder(folder: str) -> None:
+    """Remove a folder that holds a dataset, complete or not, if it exists."""
     if os.path.isdir(folder):
         remove_dataset_files(folder)
         remove_temporary(folder)
@@ -200,7 +214,7 @@ def _clear(folder: str) -> None:
 
 
 def remove_dataset_files(folder: str) -> None:
-    """Remove a dataset, whole or not, from its folder; the index first, so that nobody reads a part of it."""
-    for name in _look(folder):
+    """Remove a dataset, complete or not, from its folder; the index first, so that nobody reads a part of it."""
+    for name in _dataset_files(folder):
         if name == RESUME_RECORD_NAME or is_packed_file(name):
             remove_file(os.path.join(folder, name))

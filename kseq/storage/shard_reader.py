@@ -106,7 +106,7 @@ class ShardReader:
             raise self.at(row, error) from error
 
     def piece(self, flat: str, offsets: str, row: int) -> np.ndarray:
-        """The elements of a row in the array `flat`, which holds those of all rows, by the array `offsets`: a view of the file.
+        """`(n, ...)`: the elements of a row, as a view of the file; see `kseq.storage.strings.read_piece`.
 
         Raises:
             DamagedError: If the offsets of the row do not lie in that array.
@@ -148,10 +148,10 @@ class ShardReader:
         Raises:
             DamagedError: If they differ, naming the row and its source.
         """
-        found, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
-        if found != expected:
+        checksum, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+        if checksum != expected:
             raise DamagedError(
-                f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {found:016x}, "
+                f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {checksum:016x}, "
                 f"expected is {expected:016x}: its bytes have changed"
             )
 
@@ -193,6 +193,6 @@ def _checked_header(file: DatasetFile, fields: Sequence[Field], entry: ShardEntr
 
 def _check_attributes(path: str, header: FileHeader, expected: Mapping[str, Any]) -> None:
     for name, value in expected.items():
-        found = header.attributes.get(name)
-        if found != value:
-            raise DamagedError(f"{path}: attribute {name} is {found!r}, expected is {value!r}: this is another shard")
+        actual = header.attributes.get(name)
+        if actual != value:
+            raise DamagedError(f"{path}: attribute {name} is {actual!r}, expected is {value!r}: this is another shard")

@@ -162,7 +162,7 @@ class Loader:
             initializer=_start_worker,
             initargs=(_pickle(self._maker),) if processes else (),
             # Keeps what the next epoch begins with, and frees the memory of a backlog.
-            at_rest=functools.partial(_trim, weakref.ref(self._buffers), self._depth + 2),
+            on_idle=functools.partial(_trim, weakref.ref(self._buffers), self._depth + 2),
         )
         self._in_processes = processes
         # Asks the disk ahead; if it is slow, only this thread waits.
@@ -217,7 +217,7 @@ class Loader:
             raise self._closed_error() from error
         except BrokenProcessPool as error:
             self._drop_pending()
-            self._pool.renew()
+            self._pool.restart()
             raise WorkerDiedError("a worker process was killed (out of memory?) while it filled a batch") from error
 
     def _closed_error(self) -> ClosedError:

@@ -383,7 +383,7 @@ def test_what_is_refused_before_anything_is_written(packed_photos: Path, tmp_pat
         kseq.export(packed_photos, tmp_path / "out", format="zip")
     with pytest.raises(ArgumentError, match="file_bytes=5: goes with webdataset and tfrecord, found folder"):
         kseq.export(packed_photos, tmp_path / "out", file_bytes=5)
-    with pytest.raises(ArgumentError, match="or one lies in the other"):
+    with pytest.raises(ArgumentError, match="or one is inside the other"):
         kseq.export(packed_photos, packed_photos / "out")
     assert os.listdir(tmp_path) == ["there"]
 

@@ -240,9 +240,9 @@ def test_a_png_without_its_end_is_refused(missing: int) -> None:
 def test_a_changed_byte_in_a_png_is_refused_or_changes_nothing() -> None:
     whole = encoded(Image.fromarray(PIXELS[:8, :8]), "PNG")
     refused = 0
-    for place in range(len(whole)):
+    for offset in range(len(whole)):
         changed = bytearray(whole)
-        changed[place] ^= 0x10
+        changed[offset] ^= 0x10
         try:
             assert np.array_equal(decode(bytes(changed), "rgb", strict=True), PIXELS[:8, :8])
         except ImageError:
@@ -293,8 +293,8 @@ def test_a_bomb_is_refused_by_its_header(side: int) -> None:
 
 def test_the_orientation_of_a_png_is_known_before_its_pixels_are_decoded() -> None:
     whole = oriented("PNG", 6)
-    place = whole.index(b"eXIf") - 4
-    exif = whole[place : place + 12 + int.from_bytes(whole[place : place + 4], "big")]
+    first = whole.index(b"eXIf") - 4
+    exif = whole[first : first + 12 + int.from_bytes(whole[first : first + 4], "big")]
     header = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
     for data in (start + exif + png_chunk(b"IDAT", b""), start + png_chunk(b"IDAT", b"") + exif + png_chunk(b"IEND", b"")):

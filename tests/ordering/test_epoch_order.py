@@ -14,7 +14,7 @@ from kseq.ordering.epoch_order import Order
 
 
 def epoch_of(order: Order, epoch: int) -> list[int]:
-    return [int(place) for number in range(order.num_batches) for place in order.positions(epoch, number)]
+    return [int(position) for number in range(order.num_batches) for position in order.positions(epoch, number)]
 
 
 @given(
@@ -36,7 +36,7 @@ def test_the_batches_of_all_ranks_hold_every_sample_once(
         assert num_samples < batch_size * world_size or 0 < remainder < world_size
         return
     assert len({each.num_batches for each in ranks}) == 1
-    held = sorted(place for each in ranks for place in epoch_of(each, epoch))
+    held = sorted(position for order in ranks for position in epoch_of(order, epoch))
     assert len(set(held)) == len(held)
     if drop:
         assert len(held) == num_samples - num_samples % (batch_size * world_size)

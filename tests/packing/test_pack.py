@@ -239,7 +239,7 @@ def test_a_folder_by_the_name_of_a_shard_is_not_overwritten(photos: Path, tmp_pa
 @pytest.mark.parametrize(("source", "target"), [("p", "p"), ("p", "p/packed"), ("p/in", "p")])
 def test_source_and_dataset_must_lie_apart(tmp_path: Path, source: str, target: str) -> None:
     write_numbered(tmp_path / source, {"a": 2})
-    with pytest.raises(ArgumentError, match="one lies in the other"):
+    with pytest.raises(ArgumentError, match="one is inside the other"):
         kseq.pack(tmp_path / source, tmp_path / target, overwrite=True, workers=0)
 
 

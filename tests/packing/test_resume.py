@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import random
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,22 @@ def test_a_signal_amid_a_shard_of_many_seconds_ends_soon(
     assert time.monotonic() - started < 5
     assert (process.returncode, printed) == (code, f"kseq: {words}\n")
     wait_for_no_process(process.pid)
+    assert not (tmp_path / "packed").exists()
+
+
+def test_an_interrupt_while_the_record_is_written_is_an_interrupt(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressor = zipfile._get_compressor  # type: ignore[attr-defined]  # where numpy is amid a file of arrays
+
+    def interrupt(*arguments: object) -> object:
+        _thread.interrupt_main()
+        time.sleep(0.1)
+        return compressor(*arguments)
+
+    monkeypatch.setattr("zipfile._get_compressor", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        kseq.pack(source, tmp_path / "packed", workers=0)
     assert not (tmp_path / "packed").exists()
 
 

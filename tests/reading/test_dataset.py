@@ -157,7 +157,7 @@ def test_stored_bytes_of_an_unknown_field_names_those_there_are(raw: kseq.ShardD
 def test_what_is_no_path_is_refused_by_the_name_of_its_argument(numbered: Path, place: Any) -> None:
     calls: list[tuple[str, Callable[[], object]]] = [
         ("path", lambda: kseq.ShardDataset(place)),
-        ("path", lambda: kseq.verify(place)),
+        ("dataset", lambda: kseq.verify(place)),
         ("dataset", lambda: kseq.undo(place)),
         ("dataset", lambda: kseq.export(place, "out")),
         ("out", lambda: kseq.export(numbered, place)),

@@ -155,8 +155,8 @@ def test_where_chooses_by_every_content(rich: kseq.ShardDataset, conditions: dic
         ({"height": "tall"}, "where height='tall': allowed is a number"),
         ({"text": 1}, "where text=1: allowed is text"),
         ({"boxes": 1}, "where boxes: boxes are chosen by a function"),
-        ({"age": lambda values: values}, "where age: the function gave int64 (6,), expected is bool (6,)"),
-        ({"age": lambda values: [True]}, "where age: the function gave bool (1,), expected is bool (6,)"),
+        ({"age": lambda values: values}, "where age: the function returned int64 (6,), allowed is bool (6,)"),
+        ({"age": lambda values: [True]}, "where age: the function returned bool (1,), allowed is bool (6,)"),
     ],
 )
 def test_where_refuses_in_one_line(rich: kseq.ShardDataset, conditions: dict[str, Any], words: str) -> None:

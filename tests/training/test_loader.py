@@ -383,9 +383,9 @@ def test_workers_that_were_started_after_one_died_are_not_ended_by_who_notices_l
     pool = workers.WorkerPool(1, processes=True)
     with pytest.raises(BrokenProcessPool):
         pool.submit(os._exit, 3).result(60)
-    pool.renew()
+    pool.restart()
     after = [pool.submit(time.sleep, 0.2) for _ in range(4)]
-    pool.renew()
+    pool.restart()
     assert [each.result(60) for each in after] == [None] * 4
     pool.close()
 

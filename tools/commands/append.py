@@ -21,8 +21,8 @@ def add_parser(commands: Any) -> None:
         "append",
         help="pack more images into a dataset",
         usage="kseq append DATASET SOURCE [options]",
-        description="Pack SOURCE into DATASET, as that was packed itself: new samples come after those that there are, in the "
-        "splits that SOURCE names, else in train. What SOURCE may be, kseq pack --help says.",
+        description="Pack SOURCE into DATASET, with the image settings of DATASET. New samples come after the "
+        "others, in the splits that SOURCE names, else in train. For SOURCE see kseq pack --help.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
@@ -30,7 +30,7 @@ def add_parser(commands: Any) -> None:
     add_share_options(parser.add_argument_group("splits of the new samples"))
     group = parser.add_argument_group("the run")
     add_worker_options(group)
-    group.add_argument("--again", action="store_true", help="take samples although all of them are in DATASET already")
+    group.add_argument("--again", action="store_true", help="append samples even if DATASET has all of them already")
     group.add_argument("--resume", action="store_true", help="go on with the same run, which was killed")
     parser.set_defaults(run=run)
 

@@ -22,7 +22,7 @@ from ..console.progress import Progress
 from ..console.rejected import rejected_lines
 from ..console.text import format_bytes, format_count, format_counts, listed, printable
 
-# What `--help` shows; `--help-all` has the rest.
+# The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
     "source", "dataset", "help", "help_all", "source_format", "image", "label", "targets", "mask", "encoding", "image_size",
     "val", "test", "overwrite", "resume", "dry_run",
@@ -62,7 +62,7 @@ class _ShortHelp(argparse.Action):
         formatter.add_usage(parser.usage, (), ())
         formatter.add_text(parser.description)
         formatter.start_section("common options")
-        formatter.add_arguments([each for each in parser._actions if each.dest in _COMMON])
+        formatter.add_arguments([action for action in parser._actions if action.dest in _COMMON])
         formatter.end_section()
         parser._print_message(formatter.format_help(), sys.stdout)
         parser.exit()
@@ -70,7 +70,9 @@ class _ShortHelp(argparse.Action):
 
 def _add_split_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("classes and splits")
-    group.add_argument("--class-names", nargs="+", metavar="NAME", help="all classes, numbered in this order instead of sorted")
+    group.add_argument(
+        "--class-names", nargs="+", metavar="NAME", help="all classes, in the order of their numbers (default: sorted)"
+    )
     add_share_options(group)
 
 

@@ -1,4 +1,4 @@
-"""How far a packing is, on stderr."""
+"""The progress of a packing, on stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLAIN_EVERY = 10.0
 
 
 class Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
+    """Shows a bar on a terminal, elsewhere a line now and then."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -28,6 +28,7 @@ class Progress:
             self._bar.close()
 
     def show(self, done: int, total: int) -> None:
+        """Show how many images are done, and how many there are."""
         if self._resumed is None:
             self._resumed = done
         if sys.stderr.isatty():

@@ -12,7 +12,7 @@ _SHOWN_REJECTED = 10
 
 
 def rejected_lines(report: kseq.PackReport | kseq.AppendReport, hint: str) -> list[str]:
-    """What is left out: all of it, or how much for each reason, and some."""
+    """The files that were left out: all of them, or the number for each reason and some examples."""
     lines = []
     more = len(report.rejected) - _SHOWN_REJECTED
     if more > 0:

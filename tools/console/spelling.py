@@ -27,7 +27,7 @@ class OptionSpelling:
 
     def argument(self, name: str, *value: Any, **attributes: Any) -> str:
         if attributes:
-            return " ".join(self._spell(self._command, f"{name}.{each}", value) for each, value in attributes.items())
+            return " ".join(self._spell(self._command, f"{name}.{attribute}", value) for attribute, value in attributes.items())
         return self._spell(self._command, name, *value)
 
     def call(self, function: str, *values: Any, **arguments: Any) -> str:
