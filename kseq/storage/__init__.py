@@ -8,8 +8,8 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.arguments`
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.
 - `opener`: opens every file that is read, and gives its bytes; the place for other ways to bytes than local files.
   `mmap`: maps of local files.
-- `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`: byte strings
-  as arrays.
+- `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`: byte
+  strings as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
 - `index`, `index_writer`, `index_schema`, `remaining_ids`: the index, its arrays, and the ids of samples that were not
   dropped.
