@@ -25,6 +25,7 @@ from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.transforms import AugmentationList
+from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import photo
 
 SAMPLINGS = {
@@ -220,7 +221,7 @@ def test_a_record_of_tiles_that_was_changed_gives_pixels_or_a_damaged_error(numb
     try:
         found = decode_box(data, "rgb", 1, (64, 96), record, Rectangle(17, 33, 20, 20), (20, 20))
     except DamagedError as error:
-        assert "the record of its tiles does not go with its" in str(error)
+        assert_says(str(error), "tiles")
     else:
         assert found.shape == (20, 20, 3)
 
@@ -266,9 +267,7 @@ def test_a_batch_names_the_sample_whose_tiles_are_damaged(tiled: Path, monkeypat
     monkeypatch.setattr(LocatedSamples, "encoded_images", lambda *args: find(*args)._replace(tiles=[np.ones(9, "<u4")] * 3))
     augmentations = AugmentationList([kseq.RandomResizedCrop(8, scale=(0.1, 0.2))])
     maker = BatchMaker(dataset, ["image"], ImageSpec(8, 8), augmentations)
-    with pytest.raises(
-        DamagedError, match=r"shard-00000\.h5: row 4 \('a/.*'\): the record of its tiles does not go with its size"
-    ):
+    with raises(DamagedError, "shard-00000.h5", "row 4"):
         maker.fill({"image": np.empty((3, 8, 8, 3), np.uint8)}, 0, np.arange(4, 7), 5)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from kseq.packing.settings import ImageSettings
 from kseq.sources.base import FileSource, SourceImage
 from kseq.storage.layout import RESUME_RECORD_NAME
 from tests.helpers.datasets import files
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_photos
 from tests.helpers.unfinished import SHARD_BYTES, begin, resume
 
@@ -36,18 +36,18 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"val": 0.3}, "val was 0.2, now it is 0.3"),
-        ({"seed": 1}, "seed was 0, now it is 1"),
-        ({"stratify": False, "val": 0.25}, "val was 0.2, now it is 0.25; stratify was True, now it is False"),
-        ({"images": kseq.ImageSettings("jpeg")}, "encoding was 'keep', now it is 'jpeg'"),
-        ({"shard_bytes": 9_000}, "shard_bytes was 10000, now it is 9000"),
-        ({"class_names": ["dog", "cat"]}, r"class_names was \['cat', 'dog'\], now it is \['dog', 'cat'\]"),
+        ({"val": 0.3}, ("val", 0.2, 0.3)),
+        ({"seed": 1}, ("seed", 0, 1)),
+        ({"stratify": False, "val": 0.25}, ("val", 0.2, 0.25, "stratify", True, False)),
+        ({"images": kseq.ImageSettings("jpeg")}, ("encoding", "'keep'", "'jpeg'")),
+        ({"shard_bytes": 9_000}, ("shard_bytes", 10000, 9000)),
+        ({"class_names": ["dog", "cat"]}, ("class_names", "['cat', 'dog']", "['dog', 'cat']")),
     ],
     ids=str,
 )
-def test_other_settings_are_refused_by_their_names(source: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+def test_other_settings_are_refused_by_their_names(source: Path, tmp_path: Path, options: dict[str, Any], words: Parts) -> None:
     before = begin(source, tmp_path / "packed", val=0.2)
-    with pytest.raises(DatasetExistsError, match=rf"packed: was packed .*: {words} \(overwrite=True starts anew\)$"):
+    with raises(DatasetExistsError, tmp_path / "packed", *words, "overwrite=True"):
         resume(source, tmp_path / "packed", **{"val": 0.2, **options})
     assert files(tmp_path / "packed") == before
 
@@ -62,24 +62,24 @@ def rewrite(path: Path) -> None:
     os.utime(path, ns=(before + 1_000_000, before + 1_000_000))
 
 
-CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+CHANGES: dict[str, tuple[Callable[[Path], object], Parts]] = {
     "added": (
         lambda photos: shutil.copy(photos / "cat/00000.jpg", photos / "cat/new.jpg"),
-        "30 images were found, now 31 are; cat/new.jpg is new",
+        (30, 31, "cat/new.jpg"),
     ),
     "removed": (
         lambda photos: [(photos / f"dog/{number:05d}.jpg").unlink() for number in range(20, 25)],
-        "30 images were found, now 25 are; dog/00020.jpg, dog/00021.jpg, dog/00022.jpg and 2 more is gone",
+        (30, 25, "dog/00020.jpg", "dog/00021.jpg", "dog/00022.jpg", 2),
     ),
     "longer": (
         lambda photos: (photos / "dog/00029.jpg").write_bytes((photos / "dog/00029.jpg").read_bytes() + b"x"),
-        "dog/00029.jpg has changed",
+        ("dog/00029.jpg",),
     ),
     "moved": (
         lambda photos: (photos / "cat/00003.jpg").rename(photos / "dog/00003.jpg"),
-        "dog/00003.jpg is new; cat/00003.jpg is gone",
+        ("dog/00003.jpg", "cat/00003.jpg"),
     ),
-    "written again": (lambda photos: rewrite(photos / "cat/00001.jpg"), "cat/00001.jpg was written again"),
+    "written again": (lambda photos: rewrite(photos / "cat/00001.jpg"), ("cat/00001.jpg",)),
 }
 
 
@@ -88,9 +88,8 @@ def test_a_source_that_changed_is_refused_naming_what_changed(source: Path, tmp_
     before = begin(source, tmp_path / "packed")
     act, words = CHANGES[change]
     act(source)
-    with pytest.raises(DatasetExistsError, match=re.escape(f": {words} (overwrite=True starts anew)")) as caught:
+    with raises(DatasetExistsError, *words, "overwrite=True"):
         resume(source, tmp_path / "packed")
-    assert "\n" not in str(caught.value)
     assert files(tmp_path / "packed") == before
 
 
@@ -101,7 +100,7 @@ def test_a_tar_that_was_written_again_is_named(source: Path, tmp_path: Path) -> 
         tar.add(source, ".")
     begin(tmp_path / "photos-0.tar", tmp_path / "packed")
     rewrite(tmp_path / "photos-0.tar")
-    with pytest.raises(DatasetExistsError, match=r": photos-0\.tar was written again \(overwrite=True starts anew\)"):
+    with raises(DatasetExistsError, "photos-0.tar", "overwrite=True"):
         resume(tmp_path / "photos-0.tar", tmp_path / "packed")
 
 
@@ -115,7 +114,7 @@ def test_a_number_in_the_middle_of_a_long_vector_that_changed_is_named(source: P
     options: dict[str, Any] = {"root": source, "columns": kseq.Columns(label="", targets={"vector": "vector"})}
     begin(write(), tmp_path / "packed", **options)
     rows[7]["vector"][1000] = -1
-    with pytest.raises(DatasetExistsError, match="settings: cat/00007.jpg has changed"):
+    with raises(DatasetExistsError, "settings", "cat/00007.jpg"):
         resume(write(), tmp_path / "packed", **options)
 
 
@@ -159,7 +158,7 @@ def test_an_iterable_can_be_gone_on_with_and_its_spool_is_gone(tmp_path: Path) -
 def test_a_plan_that_cannot_be_read_is_done_without(source: Path, tmp_path: Path, content: bytes) -> None:
     begin(source, tmp_path / "packed")
     (tmp_path / "packed" / RESUME_RECORD_NAME).write_bytes(content)
-    with pytest.raises(DatasetExistsError, match=r"was packed from other images or with other settings"):
+    with raises(DatasetExistsError, tmp_path / "packed"):
         resume(source, tmp_path / "packed", images=kseq.ImageSettings("jpeg"))
     assert resume(source, tmp_path / "packed").num_resumed == 2
     assert RESUME_RECORD_NAME not in files(tmp_path / "packed")
@@ -180,7 +179,7 @@ def test_a_plan_with_changed_bytes_is_done_without(source: Path, tmp_path: Path)
 
 def test_a_wrong_source_does_not_cost_the_shards_of_an_unfinished_packing(source: Path, tmp_path: Path) -> None:
     before = begin(source, tmp_path / "packed")
-    with pytest.raises(kseq.KseqError, match="nowhere: is not there"):
+    with raises(kseq.KseqError, "nowhere"):
         resume(tmp_path / "nowhere", tmp_path / "packed")
     assert files(tmp_path / "packed") == before
 
@@ -214,9 +213,7 @@ def test_an_iterable_whose_pixels_have_changed_is_not_gone_on_with(tmp_path: Pat
     options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (8, 8)), "shard_bytes": 800, "workers": 0}
     with pytest.raises(StoppedError):
         kseq.pack(samples(1), tmp_path / "packed", progress=stop, **options)
-    with pytest.raises(
-        DatasetExistsError, match=r"packed: was packed from other images .*: 0, 1, 2 and 1 more was written again"
-    ):
+    with raises(DatasetExistsError, "packed", 0, 1, 2):
         resume(samples(2), tmp_path / "packed", **options)
     assert resume(samples(1), tmp_path / "packed", **options).num_resumed == 1
     with pytest.raises(StoppedError):
