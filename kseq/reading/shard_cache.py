@@ -208,8 +208,8 @@ class ShardCache:
             yield from _split_bytes(f"{path}: {flat}", elements, edges)
 
     def _all_arrays(self, *names: str) -> Iterator[tuple[str, list[np.ndarray]]]:
-        """Arrays that together hold all samples, with the path of their file: the columns of each index that has the first array
-        as a column, else the arrays of all shards."""
+        """Arrays that together hold all samples, and the path of their file: the columns of each index that has the first array
+        as a column, the arrays of all shards of the others."""
         for index, first_shard in zip(self._indexes, self._first_shards.tolist(), strict=False):
             if names[0] in index.columns:
                 yield index.path, [index.columns[name] for name in names]
