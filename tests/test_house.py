@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -10,6 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +111,19 @@ def test_reports_have_one_form(name: str) -> None:
     assert not any(fields[name].repr for name in long)
     # Numbers are called by what they count.
     assert all(name.startswith("num_") or name == "class_number" for name, field in fields.items() if field.type == "int")
+
+
+_ROOMS = sorted(
+    path.parent for top in ("kseq", "tools") for path in (ROOT / top).rglob("__init__.py") if "bench" not in path.parts
+)
+
+
+@pytest.mark.parametrize("room", _ROOMS, ids=lambda room: str(room.relative_to(ROOT)))
+def test_the_docstring_of_a_room_names_every_module_in_it(room: Path) -> None:
+    text = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    if room.name == "commands":
+        # A module for each command, called like it.
+        return
+    named = set(re.findall(r"`(\w+)/?`", text))
+    modules = {path.stem for path in room.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {"__init__"}
+    assert modules <= named, modules - named

@@ -31,7 +31,6 @@ from kseq.exporting.writer import ExportFormat, close_durably
 from kseq.sources.tf_example import example_class
 from kseq.sources.tfrecord import frame_record
 from kseq.storage.field_kinds import ImageDescription
-from kseq.storage.fields import Field
 
 __all__ = ["TFRECORD", "TFRecordWriter"]
 
@@ -77,39 +76,32 @@ class _RecordFile:
         self._file = open(path, "wb")  # noqa: SIM115  # see close
 
     def add(self, sample: ExportedSample) -> int:
-        features = self._image_features(sample)
-        for name, value in sample.values.items():
-            features |= self._value_features(self._samples.fields[name], value, sample)
         example = self._example()
-        for name, (kind, values) in features.items():
+        for name, (kind, values) in self._features(sample).items():
             # A feature without values is written too: its name says that samples have such a field.
             getattr(example.features.feature[name], kind).value.extend(values)
         self._file.write(frame_record(example.SerializeToString(deterministic=True)))
         return self._file.tell()
 
-    def _image_features(self, sample: ExportedSample) -> dict[str, _Feature]:
+    def _features(self, sample: ExportedSample) -> dict[str, _Feature]:
+        """Feature name to values, of all fields of a sample."""
+        fields, class_names = self._samples.fields, self._samples.class_names
         first = next(iter(sample.images.values()))
+        description = ImageDescription(first.height, first.width, self._samples.has_one_image)
         features: dict[str, _Feature] = {
-            "image/filename": _feature([sample.source]),
-            "image/format": _feature([first.format.name.lower().encode()]),
-            "image/height": _feature(np.array([first.height])),
-            "image/width": _feature(np.array([first.width])),
+            "image/filename": ("bytes_list", [sample.source]),
+            "image/format": ("bytes_list", [first.format.name.lower().encode()]),
+            "image/height": ("int64_list", [first.height]),
+            "image/width": ("int64_list", [first.width]),
         }
-        description = self._describe_image(sample)
         for name, image in sample.images.items():
-            handler = self._samples.fields[name].handler
-            of_image = handler.image_features(image.data, image.format.name.lower(), description)
+            of_image = fields[name].handler.image_features(image.data, image.format.name.lower(), description)
             features |= {feature: _feature(values) for feature, values in of_image.items()}
+        for name, value in sample.values.items():
+            handler = fields[name].handler
+            of_value = handler.features(value, handler.class_names(class_names), description)
+            features |= {feature: _feature(values) for feature, values in of_value.items()}
         return features
-
-    def _value_features(self, field: Field, value: np.ndarray, sample: ExportedSample) -> dict[str, _Feature]:
-        class_names = field.handler.class_names(self._samples.class_names)
-        features = field.handler.features(value, class_names, self._describe_image(sample))
-        return {feature: _feature(values) for feature, values in features.items()}
-
-    def _describe_image(self, sample: ExportedSample) -> ImageDescription:
-        first = next(iter(sample.images.values()))
-        return ImageDescription(first.height, first.width, self._samples.has_one_image)
 
     def close(self) -> None:
         close_durably(self._file)

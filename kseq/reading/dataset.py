@@ -22,7 +22,7 @@ from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.rejected import Rejected
-from kseq.storage.remaining import Remaining
+from kseq.storage.remaining_ids import Remaining
 
 __all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids"]
 

@@ -1,4 +1,16 @@
-"""What people bring: one module for each form in which image collections lie around, and what they share.
+"""What people bring: one module for each form in which image collections lie around, and what these modules share.
 
-Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.images` and what is below, never `kseq.reading`.
+Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.images` and what is below, never
+`kseq.reading`.
+
+To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
+that to the list in `registry`, which finds the format of a path and gives the command its choices.
+
+- Sources: `folder`, `zip_archive`, `table`, `coco`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`,
+  `parquet`, `arrays`, `iterables`.
+- What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
+  `assemble` (from columns to samples).
+- Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `folder_tree`, `symlinks`, `text`
+  (encodings), `table_files` (CSV, JSON Lines, Parquet), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example`
+  (records of both TensorFlow formats).
 """

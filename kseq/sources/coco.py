@@ -25,8 +25,8 @@ from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, SourceImage, describe_first
-from kseq.sources.links import LinkRule
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.symlinks import LinkRule
 from kseq.sources.text import open_text
 
 __all__ = ["COCO", "CocoSource"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from kseq.errors import SourceError
-from kseq.sources.links import LinkRule
+from kseq.sources.symlinks import LinkRule
 
 __all__ = ["Entry", "FolderTree", "Tree"]
 

@@ -24,8 +24,8 @@ from typing import Any
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import FileSource
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns
-from kseq.sources.links import LinkRule
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.symlinks import LinkRule
 from kseq.sources.table_files import TABLE_FORMATS, Table
 
 __all__ = ["CSV", "JSONL", "TableSource"]

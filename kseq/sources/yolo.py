@@ -28,8 +28,8 @@ from kseq.images.formats import IMAGE_SUFFIXES, read_header
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import SPLITS, FileSource, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
-from kseq.sources.links import LinkRule
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.symlinks import LinkRule
 from kseq.sources.text import open_text
 
 __all__ = ["YOLO", "YoloSource"]

@@ -1,4 +1,22 @@
-"""Bytes on disk: field kinds, the HDF5 profile, shards, the index, checksums, file names, opening, publishing, locks.
+"""Bytes on disk: what a sample can hold, and the files that hold it.
 
-Knows what a file holds, not how it is packed or read into batches. Imports `kseq.errors`, `kseq.arguments`, `kseq.images`.
+Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.arguments` and `kseq.images`.
+
+- `field_kinds/`: image, mask, label, numbers, boxes, text and so on, a class each with all that is special to it.
+  `fields`: the fields of a dataset, each of a kind.
+- `layout`: the name of every file in a dataset's folder, and the version of the format, which rises with every change that an
+  older reader would misread: older datasets are then refused in one line. The index holds numbers of shards, not names.
+- `checksums`: the checksum of a row and all digests; no other module names their algorithm.
+- `opener`: opens every file that is read, and gives its bytes: the one place that a path other than a local one concerns,
+  since no other module opens or looks for files of a dataset that it reads. `mmap`: maps of local files.
+- `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`:
+  byte strings as arrays.
+- `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
+- `index`, `index_writer`, `index_schema`, `remaining_ids`: the index, its arrays, and the ids of samples that were not
+  dropped.
+- `rejected`: the files that a packing left out.
+- `compatibility`, `class_union`, `class_names`: whether datasets go together, and classes of several datasets as one
+  list.
+- `atomic`, `lock`, `output_folder`: files that appear whole or not at all, one writer at a time, one dataset in place of
+  another.
 """

@@ -15,6 +15,7 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.storage.fields import Field
 from tests.helpers.edited import check_undo, class_names_of, labels_of, published_files, write_lines
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 
@@ -94,25 +95,25 @@ def test_an_array_has_a_row_for_each_sample_id(packed: Path, objects: Path, tmp_
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(99), r"is float64 \(99,\), expected are numbers for 100 sample ids"),
-        (np.array(["x"] * 100), r"expected are numbers for 100 sample ids"),
-        (np.array([np.nan] * 100), "allowed are finite numbers"),
-        (np.full(100, 1e39), "allowed are finite numbers"),
-        (np.full(100, 2**63, np.uint64), "allowed are finite numbers"),
-        (np.zeros((100, 0)), "allowed are finite numbers"),
-        (None, "cannot be read: No such file"),
-        (b"PK", "is not an .npy array that can be read"),
-        (np.array([None] * 100), "is not an .npy array that can be read"),
+        (np.zeros(99), ("float64", 99, 100)),
+        (np.array(["x"] * 100), (100,)),
+        (np.array([np.nan] * 100), ()),
+        (np.full(100, 1e39), ()),
+        (np.full(100, 2**63, np.uint64), ()),
+        (np.zeros((100, 0)), ()),
+        (None, ()),
+        (b"PK", ()),
+        (np.array([None] * 100), ()),
     ],
     ids=str,
 )
-def test_arrays_that_are_no_field_are_refused(packed: Path, tmp_path: Path, array: Any, message: str) -> None:
+def test_arrays_that_are_no_field_are_refused(packed: Path, tmp_path: Path, array: Any, message: Parts) -> None:
     before = published_files(packed)
     if isinstance(array, bytes):
         (tmp_path / "new.npy").write_bytes(array)
     elif array is not None:
         np.save(tmp_path / "new.npy", array)
-    with pytest.raises(SourceError, match=message):
+    with raises(SourceError, *message):
         kseq.add_field(packed, "height", tmp_path / "new.npy")
     assert published_files(packed) == before
 
@@ -123,9 +124,7 @@ def test_every_sample_that_remains_needs_a_value_or_gets_the_default(packed: Pat
     rows = [f"{number},{number}" for number in range(100) if number not in (1, 50)]
     assert kseq.add_field(packed, "one", write_lines(tmp_path / "new.csv", "id,one", *rows)).num_given == 98
     file = write_lines(tmp_path / "new.csv", "id,two", "3,7", "4,", "1,9")
-    with pytest.raises(
-        SourceError, match=r"says nothing of 96 of 98 samples \(the first is 0\): every one needs a value \(default= gives"
-    ):
+    with raises(SourceError, 96, 98, 0, "default="):
         kseq.add_field(packed, "two", file)
     report = kseq.add_field(packed, "two", file, default="0.5")
     assert (report.field.dtype, report.num_given, report.num_defaulted) == ("<f4", 2, 97)
@@ -146,7 +145,7 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
     before = published_files(objects)
     rows = [f"{number},{'|'.join('xyz'[: number % 4])}" for number in range(30)]
     file = write_lines(tmp_path / "new.csv", "id,height", *rows)
-    with pytest.raises(ArgumentError, match=r"has a field 'height' already \(replace=True takes its place\)"):
+    with raises(ArgumentError, objects, "'height'", "replace=True"):
         kseq.add_field(objects, "height", file)
     assert kseq.add_field(objects, "height", file, replace=True).replaced
     dataset = kseq.ShardDataset(objects)
@@ -165,34 +164,33 @@ def test_a_field_takes_the_place_of_another_when_that_is_said(objects: Path, tmp
 @pytest.mark.parametrize(
     ("name", "cells", "options", "message"),
     [
-        ("Height", ["1"], {}, "field name 'Height': allowed are lower-case letters"),
-        ("image", ["1"], {"replace": True}, "field 'image' is image, which comes by kseq.pack"),
-        ("mask", ["1"], {"kind": "mask"}, "kind='mask': allowed is multi_label, numbers, text, sample_weight or None"),
-        ("label", ["1"], {"kind": "text"}, "kind='text': allowed is None for the label"),
-        ("height", ["1"], {"class_names": ["a"]}, "class_names= goes with the field 'label', found 'height'"),
-        ("height", ["1", "nan"], {}, r"new.csv: row 2 has nan, allowed are finite numbers"),
-        ("height", ["1", ""], {}, r"new.csv: row 2 has no number"),
+        ("Height", ["1"], {}, ("'Height'",)),
+        ("image", ["1"], {"replace": True}, ("'image'", "kseq.pack", "image")),
+        ("mask", ["1"], {"kind": "mask"}, ("kind='mask'", "multi_label", "sample_weight", "numbers", "text")),
+        ("label", ["1"], {"kind": "text"}, ("kind='text'",)),
+        ("height", ["1"], {"class_names": ["a"]}, ("class_names=", "'label'", "'height'")),
+        ("height", ["1", "nan"], {}, ("new.csv", "row 2", "nan")),
+        ("height", ["1", ""], {}, ("new.csv", "row 2")),
         (
             "importance",
             ["1", "-1"],
             {"kind": "sample_weight"},
-            r"new.csv: row 2 has weight -1, allowed are finite numbers of 0 or more",
+            ("new.csv", "row 2", -1, 0),
         ),
-        ("height", ["1"], {"default": "inf"}, r"default='inf': has inf, allowed are finite numbers"),
+        ("height", ["1"], {"default": "inf"}, ("default='inf'", "inf")),
         (
             "label",
             ["x"],
             {"replace": True, "class_names": ["y"]},
-            r"row 1 has a label that is not among the class names: 'x'",
+            ("row 1", "'x'"),
         ),
     ],
 )
 def test_what_is_no_field_is_refused_in_one_line(
-    packed: Path, tmp_path: Path, name: str, cells: list[str], options: dict[str, Any], message: str
+    packed: Path, tmp_path: Path, name: str, cells: list[str], options: dict[str, Any], message: Parts
 ) -> None:
     before = published_files(packed)
     rows = [f"{number},{(cells * 100)[number]}" for number in range(100)]
-    with pytest.raises(KseqError, match=message) as caught:
+    with raises(KseqError, *message):
         kseq.add_field(packed, name, write_lines(tmp_path / "new.csv", "id,value", *rows), **options)
-    assert "\n" not in str(caught.value)
     assert published_files(packed) == before

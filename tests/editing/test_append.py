@@ -23,6 +23,7 @@ from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.datasets import files, numbers_and_classes, publish
+from tests.helpers.messages import raises
 from tests.helpers.photos import numbered_pixels, write_numbered, write_photos
 
 HEIGHT = Field("height", "numbers", False, "<f4", ())
@@ -75,7 +76,7 @@ def test_shares_and_split_folders_go_to_the_splits_of_these_names(packed: Path, 
     write_numbered(tmp_path / "folders/valid", {"c": 3})
     append(packed, tmp_path / "folders")
     assert numbers_and_classes(packed, "val")[24:] == [(0, "c"), (1, "c"), (2, "c")]
-    with pytest.raises(ArgumentError, match="says already which images val has"):
+    with raises(ArgumentError, "val"):
         append(packed, tmp_path / "folders", val=0.2)
 
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_packed_is_left_out_and_listed(packed: Path, more: Path, 
     folder = Path(shutil.copytree(more, tmp_path / "some"))
     (folder / "b/broken.png").write_bytes(b"\x89PNG broken")
     before = files(packed)
-    with pytest.raises(ImageError, match="broken.png"):
+    with raises(ImageError, "broken.png"):
         append(packed, folder, on_error="fail")
     assert files(packed)["index.h5"] == before["index.h5"]
     report = append(packed, folder)
@@ -111,7 +112,7 @@ def test_what_cannot_be_packed_is_left_out_and_listed(packed: Path, more: Path, 
     (folder / "b").mkdir(parents=True)
     (folder / "b/broken.png").write_bytes(b"\x89PNG broken")
     before = files(packed)
-    with pytest.raises(SourceError, match=r"none of 1 files can be packed \(first: b/broken.png"):
+    with raises(SourceError, folder, 1, "b/broken.png"):
         append(packed, folder)
     assert files(packed) == before
 
@@ -132,9 +133,7 @@ def test_encoded_images_may_differ_in_size_from_then_on(tmp_path: Path) -> None:
 def test_all_samples_a_second_time_are_refused_unless_asked_for(packed: Path, more: Path) -> None:
     append(packed, more)
     before = files(packed)
-    with pytest.raises(
-        ArgumentError, match=r"append more: all 40 samples are in .*packed already \(again=True appends them once more"
-    ):
+    with raises(ArgumentError, "more", 40, packed, "again=True"):
         append(packed, more)
     assert files(packed) == before
     assert append(packed, more, again=True).num_known == 40
@@ -247,25 +246,19 @@ def test_another_schema_is_refused_before_an_image_is_read(packed: Path, tmp_pat
     # No image is there: whoever read one would reject it, and say that nothing can be packed.
     source = tmp_path / "more.jsonl"
     source.write_text('{"image": "0.png", "label": "a", "height": 1.5}\n{"image": "1.png", "label": "b", "height": 2.5}')
-    with pytest.raises(
-        SourceError, match=r"more.jsonl: has a field 'height' too many: the samples of .*packed hold image, label,"
-    ):
+    with raises(SourceError, "more.jsonl", "'height'", "image", "label"):
         append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
-    with pytest.raises(
-        SourceError, match=r"more.jsonl: has no field 'label': the samples of .* hold image, label, those of .*"
-    ):
+    with raises(SourceError, "more.jsonl", "'label'", "image", "label"):
         append(packed, source, columns=kseq.Columns(label="", targets={"height": "height"}))
     assert files(packed) == before
     publish(packed, fields=(*Index.open(str(packed)).fields, HEIGHT), columns={"height": np.zeros(100, "<f4")})
-    with pytest.raises(SourceError, match=r"more.jsonl: has no field 'height'"):
+    with raises(SourceError, "more.jsonl", "'height'"):
         append(packed, source)
     source.write_text('{"image": "0.png", "label": "a", "height": "high"}')
-    with pytest.raises(
-        SourceError, match=r"field 'height' is multi_label, int32 \(any number\), in .*packed it is numbers, float32$"
-    ):
+    with raises(SourceError, "'height'", "multi_label", "int32", "float32", "numbers"):
         append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
     source.write_text('{"image": "0.png", "label": "a", "height": [1, 2]}')
-    with pytest.raises(SourceError, match=r"field 'height' is numbers, int64 \(2\), in .*packed it is numbers, float32$"):
+    with raises(SourceError, "'height'", "int64", 2, "numbers", "float32"):
         append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
 
 
@@ -275,9 +268,7 @@ def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> N
     publish(packed, fields=(*Index.open(str(packed)).fields, boxes), columns=columns)
     Image.fromarray(numbered_pixels(5, 8, 8)).save(tmp_path / "0.png")
     (tmp_path / "more.jsonl").write_text('{"image": "0.png", "label": "a", "boxes": [[2, 2, 4, 4]]}')
-    with pytest.raises(
-        SourceError, match=r"field 'boxes' lies beside the shards, .*: kseq.compact\(.*packed'\) brings it into them"
-    ):
+    with raises(SourceError, "'boxes'", "kseq.compact"):
         append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(boxes="boxes"))
     kseq.compact(packed)
     append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(boxes="boxes"))
@@ -313,10 +304,7 @@ def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Pa
     packed, targets = tmp_path / "packed", {"height": "height"}
     kseq.pack(tmp_path / "first.jsonl", packed, columns=kseq.Columns(targets=targets), workers=0)
     kseq.add_field(packed, "height", tmp_path / "values.csv", replace=True)
-    with pytest.raises(
-        SourceError,
-        match=r"field 'height' is numbers, float32, in its shards numbers, int64: kseq.compact\(.*packed'\) ",
-    ):
+    with raises(SourceError, "'height'", "float32", "int64", "kseq.compact", "numbers"):
         append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets=targets))
     kseq.compact(packed)
     append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets=targets))
@@ -325,13 +313,13 @@ def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Pa
 
 def test_what_does_not_make_sense_is_refused_and_nothing_written(packed: Path, more: Path, tmp_path: Path) -> None:
     before = files(packed)
-    with pytest.raises(ArgumentError, match="on_error='stop'"):
+    with raises(ArgumentError, "on_error='stop'"):
         append(packed, more, on_error="stop")
-    with pytest.raises(ArgumentError, match="val=2: allowed is a share between 0 and 1"):
+    with raises(ArgumentError, "val=2", 0, 1):
         append(packed, more, val=2)
-    with pytest.raises(ArgumentError, match="is the same as the source"):
+    with raises(ArgumentError, packed):
         append(packed, packed)
-    with pytest.raises(SourceError, match="is not there"):
+    with raises(SourceError, tmp_path / "nowhere"):
         append(packed, tmp_path / "nowhere")
     with pytest.raises(DatasetNotFoundError):
         append(tmp_path / "nowhere", more)

@@ -21,6 +21,7 @@ from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.datasets import files
+from tests.helpers.messages import raises
 from tests.helpers.photos import numbers_of
 
 TOPICS = Field("topics", "multi_label", False, "<i4", (None,), ("garden", "summer"))
@@ -163,7 +164,7 @@ def test_a_damaged_row_stops_it_and_nothing_is_lost(packed: Path) -> None:
     with h5py.File(packed / "shard-00000.h5", "r+") as file:
         file["image"][5, 1, 1, 1] ^= 1
     before = files(packed)
-    with pytest.raises(DamagedError, match=r"shard-00000.h5: row 5 .* has checksum .*: its bytes have changed"):
+    with raises(DamagedError, "shard-00000.h5", "row 5"):
         kseq.compact(packed)
     assert files(packed) == before
 
@@ -179,7 +180,7 @@ def test_a_full_disk_stops_it_and_nothing_is_left(packed: Path, monkeypatch: pyt
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kseq.storage.atomic.flush", fail)
-    with pytest.raises(WriteError, match="cannot be written: No space left on device"):
+    with raises(WriteError, "No space left on device"):
         kseq.compact(packed)
     assert len(done) > 3
     assert files(packed) == before

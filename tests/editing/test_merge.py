@@ -30,6 +30,7 @@ from kseq.storage.index_writer import write_index
 from kseq.storage.output_folder import new_folder
 from kseq_tools.main import main
 from tests.helpers.datasets import files, numbers_and_classes, publish
+from tests.helpers.messages import raises
 from tests.helpers.photos import numbered_pixels, write_numbered, write_photos
 
 HEIGHT = Field("height", "numbers", False, "<f4", ())
@@ -187,22 +188,17 @@ def test_datasets_that_do_not_go_together_are_refused_in_one_line(
     first: Path, second: Path, packed_photos: Path, tmp_path: Path
 ) -> None:
     before = sorted(os.listdir(tmp_path))
-    with pytest.raises(
-        ArgumentError, match=r"field 'image' is image, encoded, of sizes that differ, 3 channels, in .*first it is"
-    ) as caught:
+    with raises(ArgumentError, "'image'", 3, "image", "first"):
         kseq.merge([first, packed_photos], tmp_path / "both")
-    assert "\n" not in str(caught.value)
     write_numbered(tmp_path / "photos", {"a": 3})
     for options, found in (({"image_size": (8, 8)}, "8 x 8, 3 channels"), ({"color_mode": "grayscale"}, "4 x 4, 1 channel")):
         settings: dict[str, Any] = {"image_size": (4, 4), **options}
         images = kseq.ImageSettings("raw", **settings)
         kseq.pack(tmp_path / "photos", tmp_path / "third", images=images, workers=0, overwrite=True)
-        with pytest.raises(
-            ArgumentError, match=rf"third: field 'image' is image, raw pixels, {found}, in .*first it is .* 4 x 4, 3"
-        ):
+        with raises(ArgumentError, "'image'", found, "third", "image", "first", "4 x 4", 3):
             kseq.merge([first, tmp_path / "third"], tmp_path / "both")
     publish(second, fields=(*Index.open(str(second)).fields, HEIGHT), columns={"height": np.zeros(30, "<f4")})
-    with pytest.raises(ArgumentError, match=r"first: has no field 'height', which .*second has: they do not go together"):
+    with raises(ArgumentError, first, "'height'", second):
         kseq.merge([first, second], tmp_path / "both")
     assert sorted(set(os.listdir(tmp_path)) - {"photos", "third"}) == before
 
@@ -213,11 +209,9 @@ def test_a_field_beside_the_shards_of_one_and_in_those_of_another_needs_compact(
     for path, count in ((first, 100), (second, 30)):
         publish(path, fields=(*Index.open(str(path)).fields, HEIGHT), columns={"height": np.arange(count).astype("<f4")})
     kseq.compact(first)
-    with pytest.raises(
-        ArgumentError, match=r"second: field 'height' lies beside its shards, in .*: kseq.compact\(.*second'\) brings"
-    ):
+    with raises(ArgumentError, second, "'height'", "kseq.compact"):
         kseq.merge([first, second], tmp_path / "both")
-    with pytest.raises(ArgumentError, match=r"second: field 'height' lies beside its shards"):
+    with raises(ArgumentError, second, "'height'"):
         kseq.merge([second, first], tmp_path / "both")
     kseq.compact(second)
     kseq.merge([first, second], tmp_path / "both")
@@ -225,13 +219,13 @@ def test_a_field_beside_the_shards_of_one_and_in_those_of_another_needs_compact(
 
 
 def test_the_same_dataset_twice_and_one_alone_are_refused(first: Path, second: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="first: is given twice"):
+    with raises(ArgumentError, first):
         kseq.merge([first, second, first], tmp_path / "both")
     shutil.copytree(first, tmp_path / "copy")
-    with pytest.raises(ArgumentError, match=r"copy: holds the same as .*first"):
+    with raises(ArgumentError, tmp_path / "copy", first):
         kseq.merge([first, tmp_path / "copy"], tmp_path / "both")
     for wrong in ([first], [], str(first)):
-        with pytest.raises(ArgumentError, match="allowed are the folders of at least two"):
+        with raises(ArgumentError):
             kseq.merge(wrong, tmp_path / "both")
     with pytest.raises(DatasetNotFoundError):
         kseq.merge([first, tmp_path / "nowhere"], tmp_path / "both")
@@ -242,11 +236,9 @@ def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, nu
     both = Path(shutil.copytree(numbered, tmp_path / "both"))
     publish(both, dropped=np.array([1]))
     before = files(both)
-    with pytest.raises(
-        DatasetExistsError, match=r"both: a dataset lies there, or a part of one \(overwrite=True replaces it\)"
-    ):
+    with raises(DatasetExistsError, both, "overwrite=True"):
         kseq.merge([first, second], both)
-    with pytest.raises(ArgumentError, match="is the same as the source"):
+    with raises(ArgumentError, first):
         kseq.merge([first, second], first, overwrite=True)
     assert files(both) == before
     kseq.merge([first, second], both, overwrite=True)
@@ -263,7 +255,7 @@ def test_what_was_merged_can_be_changed_at_once(first: Path, second: Path, tmp_p
 def test_a_dataset_that_another_changes_is_not_replaced(first: Path, second: Path, numbered: Path, tmp_path: Path) -> None:
     both = Path(shutil.copytree(numbered, tmp_path / "both"))
     with begin_transaction(both) as under_way:
-        with pytest.raises(LockedError, match="both: is being changed by process"):
+        with raises(LockedError, both, os.getpid()):
             kseq.merge([first, second], both, overwrite=True)
         under_way.publish("a change")
     assert kseq.ShardDataset(both).changes == ("a change",)
@@ -273,7 +265,7 @@ def test_of_two_merges_to_one_folder_the_second_stops(first: Path, second: Path,
     both = tmp_path / "both"
     with new_folder(str(both), overwrite=False):
         for overwrite in (False, True):
-            with pytest.raises(LockedError, match="both: is being changed by process"):
+            with raises(LockedError, both, os.getpid()):
                 kseq.merge([first, second], both, overwrite=overwrite)
     assert sorted(os.listdir(tmp_path)) == ["first", "second"]
 
@@ -283,10 +275,10 @@ def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(others: P
     data = (second / "shard-00001.h5").read_bytes()
     for wrong in ((second / "shard-00000.h5").read_bytes(), data[:-1]):
         (second / "shard-00001.h5").write_bytes(wrong)
-        with pytest.raises((DamagedError, FormatError), match="second/shard-00001.h5: "):
+        with raises((DamagedError, FormatError), "second/shard-00001.h5"):
             kseq.merge([others, second], tmp_path / "both")
     (second / "shard-00001.h5").unlink()
-    with pytest.raises(ReadError, match=r"shard-00001.h5: is not there any more: .*second was changed meanwhile"):
+    with raises(ReadError, "shard-00001.h5", second):
         kseq.merge([others, second], tmp_path / "both")
     assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == []
 
@@ -298,7 +290,7 @@ def test_a_disk_that_cannot_hold_the_copies_is_said_in_one_line(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("shutil.copyfile", fail)
-    with pytest.raises(WriteError, match=r"shard-00000.h5: cannot be made of .*first/shard-00000.h5: No space left on device"):
+    with raises(WriteError, "shard-00000.h5", "first/shard-00000.h5", "No space left on device"):
         kseq.merge([first, second], tmp_path / "both", copy=True)
     assert sorted(os.listdir(tmp_path)) == ["first", "second"]
 
@@ -344,5 +336,5 @@ def test_an_index_with_broken_offsets_is_not_carried_on(first: Path, second: Pat
         offsets[7] = count * (path == second) + 7
         columns = {"topics/values": np.zeros(count, "<i4"), "topics/offsets": offsets}
         write_index(str(path), index.contents(fields=(*index.fields, TOPICS), columns=columns))
-    with pytest.raises(DamagedError, match=r"second: topics/offsets do not rise from 0 to 30: bytes have changed"):
+    with raises(DamagedError, second, "topics/offsets", 0, 30):
         kseq.merge([first, second], tmp_path / "both")

@@ -22,6 +22,7 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import DamagedError
 from kseq.storage.index import Index
 from tests.helpers.datasets import files
+from tests.helpers.messages import raises
 from tests.helpers.photos import numbered_pixels, numbers_of, write_numbered
 
 CLASSES = ("a", "b", "c", "d")
@@ -163,7 +164,7 @@ def test_an_index_whose_bytes_have_changed_is_not_carried_on(parts: Path, tmp_pa
         # Of no sample there is, but of one there would be.
         file["splits/val"][0] = 15
     before = files(path)
-    with pytest.raises(DamagedError, match="index.h5: the arrays have digest .* bytes have changed"):
+    with raises(DamagedError, "index.h5"):
         if operation == "append":
             kseq.append(path, [(numbered_pixels(0), "c")], workers=0)
         elif operation == "compact":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.edited import check_undo, class_names_of, labels_of, published_files, write_lines
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 CLASSES = ("a", "b", "c")
@@ -58,9 +60,7 @@ def test_a_source_names_a_sample_as_well_as_its_id(packed: Path, tmp_path: Path)
 def test_a_typing_error_is_refused_unless_new_classes_are_asked_for(packed: Path, tmp_path: Path) -> None:
     before = published_files(packed)
     file = write_lines(tmp_path / "new.csv", "id,label", "3,zebra", "4,ab", "5,zebra", "6,a")
-    with pytest.raises(
-        SourceError, match=r"new.csv: row 1: there is no class 'zebra', there is 'a', 'b', 'c' \(add_classes=True "
-    ):
+    with raises(SourceError, "new.csv", "row 1", "'zebra'", "'a'", "'b'", "'c'", "add_classes=True"):
         kseq.relabel(packed, file)
     assert published_files(packed) == before
     report = kseq.relabel(packed, file, add_classes=True)
@@ -78,7 +78,7 @@ def test_a_class_that_is_called_like_a_number_is_never_taken_for_one(tmp_path: P
     assert kseq.ShardDataset(tmp_path / "packed").class_names == ("1", "10", "x")
     kseq.relabel(tmp_path / "packed", write_lines(tmp_path / "new.csv", "id,label", "5,1"))
     assert labels_of(tmp_path / "packed") == [0, 0, 1, 1, 2, 0]
-    with pytest.raises(SourceError, match="row 1: there is no class '0'"):
+    with raises(SourceError, "row 1", "'0'"):
         kseq.relabel(tmp_path / "packed", write_lines(tmp_path / "new.csv", "id,label", "5,0"))
 
 
@@ -112,36 +112,35 @@ def test_labels_of_boxes_stay_as_many(objects: Path, tmp_path: Path) -> None:
         == 2
     )
     assert class_names_of(objects, "labels")[:3] == [[], ["fly"], ["fly", "fly"]]
-    with pytest.raises(SourceError, match="row 1: has 1 labels, the sample has 2 boxes"):
+    with raises(SourceError, "row 1", 1, 2):
         kseq.relabel(objects, write_lines(tmp_path / "new.csv", "id,labels", "2,fly"), field="labels")
 
 
 @pytest.mark.parametrize(
     ("lines", "options", "message"),
     [
-        (["id,label", "100,a"], {}, r"row 1: '100' is no sample id, allowed are 0 to 99"),
-        (["id,label", "1,a", "1,b"], {}, r"row 2 names sample 1 again, after row 1"),
-        (["id,label", "1,a", "2,"], {}, r"row 2: has no label"),
-        (["id,label", "1,3"], {}, r"row 1: 3 is no class number, allowed are 0 to 2"),
-        (["id,label", "1,-1"], {}, r"row 1: -1 is no class number, allowed are 0 to 2"),
-        (["source,label", "nobody.png,a"], {}, r"row 1: 'nobody.png' is the source of no sample"),
+        (["id,label", "100,a"], {}, ("row 1", "'100'", 0, 99)),
+        (["id,label", "1,a", "1,b"], {}, ("row 2", "sample 1", "row 1")),
+        (["id,label", "1,a", "2,"], {}, ("row 2",)),
+        (["id,label", "1,3"], {}, ("row 1", 3, 0, 2)),
+        (["id,label", "1,-1"], {}, ("row 1", -1, 0, 2)),
+        (["source,label", "nobody.png,a"], {}, ("row 1", "'nobody.png'")),
         (
             ["id,one,two", "1,a,b"],
             {},
-            r"which column has the values\? No column is called label, there is one, two: name it by column=",
+            ("column=", "one", "two"),
         ),
-        (["id,label", "1,a"], {"column": "lable"}, r"has 0 columns called 'lable'"),
-        (["id,label", "1,a"], {"field": "image"}, r"field 'image' is image, those with classes are label"),
-        (["id,label", "1,a"], {"field": "lable"}, r"there is no field 'lable', those with classes are label"),
+        (["id,label", "1,a"], {"column": "lable"}, (0, "'lable'")),
+        (["id,label", "1,a"], {"field": "image"}, ("'image'", "image", "label")),
+        (["id,label", "1,a"], {"field": "lable"}, ("'lable'", "label")),
     ],
 )
 def test_what_cannot_be_relabelled_is_refused_in_one_line(
-    packed: Path, tmp_path: Path, lines: list[str], options: dict[str, Any], message: str
+    packed: Path, tmp_path: Path, lines: list[str], options: dict[str, Any], message: Parts
 ) -> None:
     before = published_files(packed)
-    with pytest.raises(KseqError, match=message) as caught:
+    with raises(KseqError, *message):
         kseq.relabel(packed, write_lines(tmp_path / "new.csv", *lines), **options)
-    assert "\n" not in str(caught.value)
     assert published_files(packed) == before
 
 
@@ -200,7 +199,7 @@ def test_two_changes_at_once_are_kept_apart(packed: Path, tmp_path: Path) -> Non
         lambda: kseq.rename_class(packed, "a", "x"),
     ]
     for make in changes:
-        with locked(str(packed)), pytest.raises(LockedError, match="is being changed by process"):
+        with locked(str(packed)), raises(LockedError, packed, os.getpid()):
             make()
 
 

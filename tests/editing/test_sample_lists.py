@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -22,6 +23,7 @@ from kseq.editing.sample_lists import SampleList, read_sample_list
 from kseq.errors import DamagedError, SourceError
 from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 
@@ -59,7 +61,7 @@ def test_a_list_may_come_through_a_pipe_and_a_table_may_not(index: Index, tmp_pa
     assert read_sample_list(index, f"/dev/fd/{reading}").ids.tolist() == list(range(100))
     os.close(reading)
     os.mkfifo(tmp_path / "t.csv")
-    with pytest.raises(SourceError, match="t.csv: is not a file, expected is a table"):
+    with raises(SourceError, "t.csv"):
         read_sample_list(index, tmp_path / "t.csv")
 
 
@@ -97,62 +99,60 @@ def test_unknown_sources_may_be_left_out_and_are_counted(index: Index, tmp_path:
     found = read(index, tmp_path / "t.csv", content, missing_ok=True)
     assert (found.ids.tolist(), list(found.rows), found.num_unknown) == ([7, 8], [2, 4], 2)
     assert list(found.columns["score"]) == ["2", "4"]
-    with pytest.raises(SourceError, match="row 1: 'z.png' is the source of no sample"):
+    with raises(SourceError, "row 1", "'z.png'"):
         read_sample_list(index, tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("l.txt", "3\n100\n", "row 2: '100' is no sample id, allowed are 0 to 99"),
-        ("l.txt", "9" * 20, "is no sample id, allowed are 0 to 99"),
-        ("l.txt", "9" * 5000, "is the source of no sample"),
-        ("l.txt", "-1\n", "row 1: '-1' is the source of no sample"),
-        ("l.txt", "3\na/00000.png\n", "row 1: '3' is the source of no sample"),
-        ("l.txt", "./a/00000.png\n", "row 1: './a/00000.png' is the source of no sample"),
-        ("l.txt", b"\xff\xfe\x00", "is not text"),
-        ("t.csv", "id\n3\n100\n", "row 2: '100' is no sample id"),
-        ("t.csv", "id,path\n,a\n", "row 1: '' is no sample id"),
-        ("t.csv", "id\n1.0\n", "row 1: '1.0' is no sample id"),
-        ("t.csv", f"id,path\n3,{source(3)}\n4,{source(3)}\n", "row 2: 'a/00003.png' is not the source of sample 4"),
-        ("t.csv", "path\n\nx\n", "row 1: 'x' is the source of no sample"),
-        ("t.csv", "name,kind\n3,4\n", "which column names the samples. No column is called id, source, image, path"),
-        ("t.csv", "id,id\n3,4\n", "has 2 columns called 'id', expected is one"),
-        ("t.csv", "id,kind\n3\n", "row 1 has 1 cells, the first line names 2 columns"),
-        ("t.csv", "", "is empty, expected is a first line"),
-        ("t.jsonl", '{"id": 3}\n{"id": true}', "row 2: True is no sample id"),
-        ("t.jsonl", '{"id": 3}\n{"id": -1}', "row 2: -1 is no sample id"),
-        ("t.jsonl", '{"id": 3}\n{"kind": 1}', "row 2: None is no sample id"),
-        ("t.jsonl", '{"path": ["a"]}', "row 1: ..a.. is the source of no sample"),
-        ("t.parquet", "id\n3\n", "is not a Parquet file that can be read"),
+        ("l.txt", "3\n100\n", ("row 2", "'100'", 0, 99)),
+        ("l.txt", "9" * 20, (0, 99)),
+        ("l.txt", "9" * 5000, ()),
+        ("l.txt", "-1\n", ("row 1", "'-1'")),
+        ("l.txt", "3\na/00000.png\n", ("row 1", "'3'")),
+        ("l.txt", "./a/00000.png\n", ("row 1", "'./a/00000.png'")),
+        ("l.txt", b"\xff\xfe\x00", ()),
+        ("t.csv", "id\n3\n100\n", ("row 2", "'100'")),
+        ("t.csv", "id,path\n,a\n", ("row 1", "''")),
+        ("t.csv", "id\n1.0\n", ("row 1", "'1.0'")),
+        ("t.csv", f"id,path\n3,{source(3)}\n4,{source(3)}\n", ("row 2", "'a/00003.png'", "sample 4")),
+        ("t.csv", "path\n\nx\n", ("row 1", "'x'")),
+        ("t.csv", "name,kind\n3,4\n", ()),
+        ("t.csv", "id,id\n3,4\n", (2, "'id'")),
+        ("t.csv", "id,kind\n3\n", ("row 1", 1, 2)),
+        ("t.csv", "", ("empty",)),
+        ("t.jsonl", '{"id": 3}\n{"id": true}', ("row 2",)),
+        ("t.jsonl", '{"id": 3}\n{"id": -1}', ("row 2", -1)),
+        ("t.jsonl", '{"id": 3}\n{"kind": 1}', ("row 2",)),
+        ("t.jsonl", '{"path": ["a"]}', ("row 1",)),
+        ("t.parquet", "id\n3\n", ()),
     ],
 )
 def test_rows_that_name_no_sample_are_refused(
-    index: Index, tmp_path: Path, name: str, content: str | bytes, words: str
+    index: Index, tmp_path: Path, name: str, content: str | bytes, words: Parts
 ) -> None:
-    with pytest.raises(SourceError, match=words) as caught:
+    with raises(SourceError, tmp_path / name, *words):
         read(index, tmp_path / name, content)
-    assert str(caught.value).startswith(str(tmp_path / name))
-    assert "\n" not in str(caught.value)
 
 
 def test_files_that_cannot_be_read_are_named(index: Index, tmp_path: Path) -> None:
-    for name in ("none.txt", "none.csv", ""):
-        with pytest.raises(SourceError, match="cannot be read: (No such file|Is a directory)"):
+    for name, reason in (("none.txt", errno.ENOENT), ("none.csv", errno.ENOENT), ("", errno.EISDIR)):
+        with raises(SourceError, tmp_path / name, os.strerror(reason)):
             read_sample_list(index, tmp_path / name)
 
 
 def test_a_sample_named_twice_is_refused_where_it_must_not_be(index: Index, tmp_path: Path) -> None:
     content = f"path\n{source(7)}\n{source(8)}\n{source(7)}\n"
     assert read(index, tmp_path / "t.csv", content).ids.tolist() == [7, 8, 7]
-    with pytest.raises(SourceError, match="row 3 names sample 7 again, after row 1"):
+    with raises(SourceError, "row 3", "sample 7", "row 1"):
         read_sample_list(index, tmp_path / "t.csv", once=True)
 
 
 def test_columns_that_are_wanted_must_be_there(index: Index, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="has 0 columns called 'height', expected is one; its columns are id, label"):
+    with raises(SourceError, 0, "'height'", "id", "label"):
         read(index, tmp_path / "t.csv", "id,label\n3,rose\n", columns=["height"])
-    with pytest.raises(SourceError, match="is a list of samples, expected is a table with a column 'height'"):
+    with raises(SourceError, "'height'"):
         read(index, tmp_path / "t.txt", "3\n", columns=["height"])
 
 
@@ -167,7 +167,7 @@ def doubled(numbered: Path, tmp_path: Path) -> Path:
 
 def test_a_source_of_several_samples_is_refused_until_all_but_one_are_dropped(doubled: Path, tmp_path: Path) -> None:
     index = Index.open(str(doubled))
-    with pytest.raises(SourceError, match=r"row 1: 'a/00003.png' is the source of several samples \(3, 103\): name them by id"):
+    with raises(SourceError, "row 1", "'a/00003.png'", 3, 103):
         read(index, tmp_path / "l.txt", source(3))
     assert read(index, tmp_path / "t.csv", f"id,path\n103,{source(3)}\n").ids.tolist() == [103]
     for dropped, found in (([3], 103), ([103], 3), ([3, 103], 3)):
@@ -194,7 +194,7 @@ def test_offsets_of_sources_that_are_broken_are_named(numbered: Path, tmp_path: 
     path = Path(shutil.copytree(numbered, tmp_path / "packed"))
     with h5py.File(path / "shard-00000.h5", "r+") as file:
         file["source/offsets"][1] = 10**6
-    with pytest.raises(DamagedError, match="shard-00000.h5: source/bytes: its offsets do not rise"):
+    with raises(DamagedError, "shard-00000.h5", "source/bytes"):
         read(Index.open(str(path)), tmp_path / "l.txt", source(99))
 
 

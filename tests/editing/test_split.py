@@ -17,6 +17,7 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq_tools.main import main
 from tests.helpers.datasets import files, rewrite_index
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 CAMERA = Field("camera", "text", False, "|u1", (None,))
@@ -172,7 +173,7 @@ def test_new_folds_take_the_place_of_the_old_ones(with_test: Path) -> None:
         assert sum(name.startswith("fold") for name in splits(with_test)) == names
         assert len(splits(with_test)) == 2 + names
     kseq.split(with_test, folds=2)
-    with pytest.raises(ArgumentError, match="fold0-train has samples of the new test: give folds= too, 0 for no folds"):
+    with raises(ArgumentError, "fold0-train", "test", "folds=", 0):
         kseq.split(with_test, test=0.3)
     kseq.split(with_test, val=0.3)
     kseq.split(with_test, test=0.3, folds=0)
@@ -219,7 +220,7 @@ def test_dropped_samples_are_left_out_of_lists_and_counted(packed: Path, tmp_pat
     kseq.drop(packed, ids=[3, 4])
     report = kseq.split(packed, lists={"hard": write(tmp_path / "hard", [3, 5])})
     assert (report.num_dropped, splits(packed)["hard"]) == (1, [5])
-    with pytest.raises(ArgumentError, match="names no sample for the split hard that was not dropped"):
+    with raises(ArgumentError, "hard"):
         kseq.split(packed, lists={"hard": write(tmp_path / "hard", [3, 4])})
 
 
@@ -256,12 +257,10 @@ def test_samples_with_an_empty_text_or_nan_are_groups_of_their_own(packed: Path)
 
 def test_groups_must_not_lie_on_both_sides_of_what_stays(with_test: Path) -> None:
     with_fields(with_test, [str(number % 7) for number in range(100)], [0] * 100)
-    with pytest.raises(
-        ArgumentError, match=r"samples 0 \(test\) and 7 \(train\) are of one group, but in splits that are listed"
-    ):
+    with raises(ArgumentError, "samples 0", "test", 7, "train"):
         kseq.split(with_test, val=0.2, group="camera")
     kseq.split(with_test, val=0.2, test=0.2, group="camera")
-    with pytest.raises(ArgumentError, match="are of one group"):
+    with raises(ArgumentError, "samples", "test"):
         kseq.split(with_test, val=0, folds=3, lists={"test": write(with_test.parent / "l", [0])}, group="camera")
 
 
@@ -271,7 +270,7 @@ def test_a_dataset_without_labels_is_split_but_not_stratified(tmp_path: Path) ->
     report = kseq.split(tmp_path / "packed", val=0.25)
     assert (report.after.splits, report.after.class_counts) == ({"train": 15, "val": 5}, {})
     assert "not stratified" in report.change
-    with pytest.raises(ArgumentError, match="stratify=True: has no label, its fields are image, height"):
+    with raises(ArgumentError, "stratify=True", "image", "height"):
         kseq.split(tmp_path / "packed", val=0.25, stratify=True)
 
 
@@ -285,50 +284,50 @@ def test_a_sequence_reads_the_new_split(packed: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "nothing is to be split: give val=, test=, folds= or lists="),
-        ({"stratify": True}, "nothing is to be split"),
-        ({"val": 1}, "val=1: allowed is a share between 0 and 1"),
-        ({"val": float("nan")}, "val=nan: allowed is a share"),
-        ({"val": "0.2"}, "val='0.2': allowed is a share"),
-        ({"val": True}, "val=True: allowed is a share"),
-        ({"val": 0.6, "test": 0.5}, "val=0.6 and test=0.5: leaves nothing for train"),
-        ({"val": 0.001}, "val=0.001: no sample is left for val"),
-        ({"val": 0.999}, "val=0.999: no sample is left for train"),
-        ({"val": 0.2, "seed": 1.5}, "seed=1.5: allowed is a whole number"),
-        ({"folds": 1}, "folds=1: allowed is 2 or more"),
-        ({"folds": -1}, "folds=-1: allowed is 2 or more"),
-        ({"folds": 101}, "folds=101: there are 100 samples for them, allowed is up to as many"),
-        ({"folds": 4, "group": "label"}, "folds=4: there are 3 groups for them"),
-        ({"val": 0.2, "group": "kind"}, "group='kind': has no such field, its fields are image, label"),
-        ({"val": 0.2, "group": "image"}, "group='image': is image, allowed are a label, text"),
-        ({"val": 0.2, "group": "topics"}, "group='topics': is multi_label, allowed are"),
+        ({}, ("val=", "test=", "folds=", "lists=")),
+        ({"stratify": True}, ("val=", "folds=")),
+        ({"val": 1}, ("val=1", 0, 1)),
+        ({"val": float("nan")}, ("val=nan",)),
+        ({"val": "0.2"}, ("val='0.2'",)),
+        ({"val": True}, ("val=True",)),
+        ({"val": 0.6, "test": 0.5}, ("val=0.6", "test=0.5", "train")),
+        ({"val": 0.001}, ("val=0.001", "val")),
+        ({"val": 0.999}, ("val=0.999", "train")),
+        ({"val": 0.2, "seed": 1.5}, ("seed=1.5",)),
+        ({"folds": 1}, ("folds=1", 2)),
+        ({"folds": -1}, ("folds=-1", 2)),
+        ({"folds": 101}, ("folds=101", 100)),
+        ({"folds": 4, "group": "label"}, ("folds=4", 3)),
+        ({"val": 0.2, "group": "kind"}, ("group='kind'", "image", "label")),
+        ({"val": 0.2, "group": "image"}, ("group='image'", "image", "label", "text")),
+        ({"val": 0.2, "group": "topics"}, ("group='topics'", "multi_label")),
         (
             {"val": 0.2, "group": "ragged"},
-            "group='ragged': is numbers, allowed are a label, text, and numbers, as many in each",
+            ("group='ragged'", "numbers", "text"),
         ),
-        ({"lists": {"hard": 3}}, "lists=.'hard': 3.: allowed are names of splits, each with a path"),
-        ({"lists": ["hard"]}, "lists=.'hard'.: allowed are names of splits, each with a path"),
-        ({"val": 0.2, "lists": {"val": "few"}}, "val=0.2: val is listed as well"),
-        ({"lists": {"all": "few"}}, "split name 'all': allowed are"),
-        ({"lists": {"a/b": "few"}}, "split name 'a/b': allowed are"),
-        ({"lists": {"": "few"}}, "split name '': allowed are"),
-        ({"lists": {"Validation": "few"}}, "split name 'Validation': allowed is 'val', which is what it means"),
-        ({"lists": {"fold0-val": "few"}, "folds": 3}, "folds=3: fold0-val is listed as well"),
-        ({"lists": {"hard": "empty"}}, "empty: names no sample for the split hard"),
-        ({"lists": {"hard": "none"}}, "none: cannot be read: No such file or directory"),
-        ({"lists": {"hard": "unknown"}}, "unknown: row 2: 'z.png' is the source of no sample"),
+        ({"lists": {"hard": 3}}, ("lists={'hard': 3}",)),
+        ({"lists": ["hard"]}, ("lists=['hard']",)),
+        ({"val": 0.2, "lists": {"val": "few"}}, ("val=0.2", "val")),
+        ({"lists": {"all": "few"}}, ("'all'",)),
+        ({"lists": {"a/b": "few"}}, ("'a/b'",)),
+        ({"lists": {"": "few"}}, ("''",)),
+        ({"lists": {"Validation": "few"}}, ("'Validation'", "'val'")),
+        ({"lists": {"fold0-val": "few"}, "folds": 3}, ("folds=3", "fold0-val")),
+        ({"lists": {"hard": "empty"}}, ("empty", "hard")),
+        ({"lists": {"hard": "none"}}, ("none", "No such file or directory")),
+        ({"lists": {"hard": "unknown"}}, ("unknown", "row 2", "'z.png'")),
         (
             {"lists": {"train": "few", "test": "few"}},
-            "sample 3 would be in train .listed. and in test .listed., allowed is one$",
+            ("sample 3", "train", "test"),
         ),
-        ({"lists": {"test": "every"}}, r"would be in val \(which stays\) and in test \(listed\), allowed is one: say what"),
-        ({"lists": {"test": "every"}, "val": 0}, "the lists: no sample is left for train"),
-        ({"lists": {"test": "every"}, "val": 0.2}, "val=0.2: no sample is left for"),
+        ({"lists": {"test": "every"}}, ("val", "test")),
+        ({"lists": {"test": "every"}, "val": 0}, ("lists", "train")),
+        ({"lists": {"test": "every"}, "val": 0.2}, ("val=0.2",)),
     ],
     ids=str,
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
-    packed: Path, tmp_path: Path, options: dict[str, Any], words: str
+    packed: Path, tmp_path: Path, options: dict[str, Any], words: Parts
 ) -> None:
     with_fields(packed, [""] * 100, [0] * 100)
     lists = {"few": [3, 4], "empty": [], "every": range(100), "unknown": ["a/00003.png", "z.png"]}
@@ -338,9 +337,8 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     if "lists" in options and isinstance(options["lists"], dict):
         paths = {name: tmp_path / file if isinstance(file, str) else file for name, file in options["lists"].items()}
         options = {**options, "lists": paths}
-    with pytest.raises(KseqError, match=words) as caught:
+    with raises(KseqError, *words) as caught:
         kseq.split(packed, **options)
-    assert "\n" not in str(caught.value)
     assert isinstance(caught.value, (ArgumentError, SourceError))
     assert files(packed) == before
 

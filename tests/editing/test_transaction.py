@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shutil
@@ -22,6 +23,7 @@ from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.datasets import files
+from tests.helpers.messages import raises
 
 
 def make(packed: Path, number: int, keep: bool = True) -> None:
@@ -43,7 +45,7 @@ def test_undo_takes_a_change_back_and_makes_it_again(packed: Path) -> None:
 
 def test_undo_without_a_change_is_refused(packed: Path) -> None:
     before = files(packed)
-    with pytest.raises(ArgumentError, match="there is no index.h5.1, so there is no change to take back"):
+    with raises(ArgumentError, "index.h5.1"):
         kseq.undo(packed)
     assert files(packed) == before
 
@@ -83,7 +85,7 @@ def test_what_was_opened_before_a_change_is_found_again_after_it(packed: Path) -
         np.testing.assert_array_equal(again.read(range(count))["image"], pickle.loads(data).read(range(count))["image"])
     assert pickle.loads(pickled).sample_ids(range(80)).tolist() == ids
     make(packed, 8)
-    with pytest.raises(DamagedError, match="it was packed again or changed meanwhile"):
+    with raises(DamagedError):
         pickle.loads(pickled)
 
 
@@ -119,7 +121,7 @@ def test_a_change_that_breaks_off_leaves_the_dataset_as_it_was(packed: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kseq.storage.index_writer.write_file", fail)
-    with pytest.raises(WriteError, match="index.h5: cannot be written: No space left on device"):
+    with raises(WriteError, "index.h5", "No space left on device"):
         make(packed, 1)
     assert files(packed) == before
 
@@ -135,7 +137,7 @@ def test_a_change_that_cannot_be_flushed_leaves_the_one_before_to_be_undone(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", fail)
-        with pytest.raises(WriteError, match="index.h5: cannot be written: No space left on device"):
+        with raises(WriteError, "index.h5", "No space left on device"):
             make(packed, 2)
     assert files(packed) == before
     assert kseq.undo(packed).change == "change 1"
@@ -151,7 +153,7 @@ def test_a_change_that_was_killed_before_it_was_published_is_not_taken_back(pack
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     assert Index.open(str(packed)).changes == Index.open(str(packed), "index.h5.1").changes == ("change 1",)
-    with pytest.raises(ArgumentError, match=r"index.h5.1 is the same as index.h5, so there is no change to take back"):
+    with raises(ArgumentError, "index.h5.1", "index.h5"):
         kseq.undo(packed)
 
 
@@ -173,12 +175,12 @@ def test_shards_that_only_an_unreadable_last_index_names_stay(packed: Path) -> N
 
 def test_what_cannot_be_removed_is_said_in_one_line(packed: Path) -> None:
     (packed / ".kseq-tmp-folder").mkdir()
-    with pytest.raises(WriteError, match="packed: half written files cannot be removed: Is a directory"):
+    with raises(WriteError, packed, os.strerror(errno.EISDIR)):
         make(packed, 1)
 
 
 def test_two_changes_at_once_are_kept_apart(packed: Path) -> None:
-    with locked(str(packed)), pytest.raises(LockedError, match="is being changed by process"):
+    with locked(str(packed)), raises(LockedError, packed, os.getpid()):
         make(packed, 1)
 
 
@@ -249,18 +251,18 @@ def test_a_changed_dataset_is_not_resumed_and_can_be_overwritten(tmp_path: Path)
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
     make(tmp_path / "packed", 1)
     before = files(tmp_path / "packed")
-    with pytest.raises(DatasetExistsError, match=r"was changed since it was packed \(change 1\)"):
+    with raises(DatasetExistsError, tmp_path / "packed", "change 1"):
         kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0, resume=True)
     assert files(tmp_path / "packed") == before
     kseq.undo(tmp_path / "packed")
-    with pytest.raises(DatasetExistsError, match=r"was changed since it was packed"):
+    with raises(DatasetExistsError, tmp_path / "packed"):
         kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0, resume=True)
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0, overwrite=True)
     assert "index.h5.1" not in files(tmp_path / "packed")
 
 
 def test_there_must_be_a_dataset(tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match="holds no index.h5"):
+    with raises(DatasetNotFoundError, tmp_path, "index.h5"):
         make(tmp_path, 1)
     assert not files(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from kseq.exporting.folder import _kept_name
 from kseq.images.formats import JPEG, PNG, FileFormat
 from kseq.reading.dataset import sample_reader
 from kseq_tools.main import main
+from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import photo, write_numbered, write_photos
 from tests.helpers.processes import RunPython
 
@@ -375,15 +377,15 @@ def test_no_name_leads_out_of_the_folder(source: bytes, file_format: FileFormat,
 
 def test_what_is_refused_before_anything_is_written(packed_photos: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    with pytest.raises(DatasetExistsError, match="there: exists already, expected is a folder to make"):
+    with raises(DatasetExistsError, "there"):
         kseq.export(packed_photos, tmp_path / "there")
-    with pytest.raises(ArgumentError, match="has no split 'tset', it has train, val, all"):
+    with raises(ArgumentError, "'tset'", "train", "val", "all"):
         kseq.export(packed_photos, tmp_path / "out", split="tset")
-    with pytest.raises(ArgumentError, match="format='zip': allowed are folder, webdataset, tfrecord"):
+    with raises(ArgumentError, "format='zip'", "folder", "webdataset", "tfrecord"):
         kseq.export(packed_photos, tmp_path / "out", format="zip")
-    with pytest.raises(ArgumentError, match="file_bytes=5: goes with webdataset and tfrecord, found folder"):
+    with raises(ArgumentError, "file_bytes=5"):
         kseq.export(packed_photos, tmp_path / "out", file_bytes=5)
-    with pytest.raises(ArgumentError, match="or one is inside the other"):
+    with raises(ArgumentError, packed_photos):
         kseq.export(packed_photos, packed_photos / "out")
     assert os.listdir(tmp_path) == ["there"]
 
@@ -404,13 +406,13 @@ sys.exit(main(["export", *sys.argv[1:]]))
 """
     done = run_python(code, tmp_path / "a", tmp_path / "out", "--to", kind, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"kseq: {tmp_path}/out: cannot be written: File too large\n"
+    assert_says(done.stderr, "kseq", tmp_path / "out", os.strerror(errno.EFBIG))
     assert sorted(os.listdir(tmp_path)) == ["a", "all.csv", "noise.png"]
 
 
 def test_a_folder_that_nobody_may_write_to_is_one_line(packed_photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(WriteError, match="file/out: cannot be written: Not a directory"):
+    with raises(WriteError, "file/out", "Not a directory"):
         kseq.export(packed_photos, tmp_path / "file" / "out")
 
 
@@ -433,7 +435,7 @@ def test_a_sample_whose_bytes_have_changed_is_not_exported(packed_photos: Path, 
     data = bytearray(shard.read_bytes())
     data[data.index(stored) + len(stored) // 2] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(DamagedError, match="row 2 .* has checksum"):
+    with raises(DamagedError, "row 2"):
         kseq.export(tmp_path / "packed", tmp_path / "out")
     assert os.listdir(tmp_path) == ["packed"]
 

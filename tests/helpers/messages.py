@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+# What a message must have, as `assert_says` takes it.
+Parts = tuple[object, ...]
 Errors = type[BaseException] | tuple[type[BaseException], ...]
 
 

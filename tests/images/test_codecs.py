@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from kseq.errors import ImageError, NotAnImageError
 from kseq.images.codecs import decode, encode_jpeg, encode_png, recolor
 from kseq.images.formats import JPEG, MAX_PIXELS, PNG, ImageHeader, read_header
+from tests.helpers.messages import raises
 from tests.helpers.photos import encoded, photo
 
 PIXELS = photo(1, 24, 36)
@@ -99,7 +100,7 @@ def test_decodes_into_the_memory_it_is_given(orientation: int, color_mode: str) 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_refuses_memory_of_another_size(orientation: int) -> None:
-    with pytest.raises(ImageError, match="expected"):
+    with raises(ImageError, "9 x 9"):
         decode(oriented("JPEG", orientation), "rgb", orientation, np.zeros((9, 9, 3), np.uint8))
 
 
@@ -208,7 +209,7 @@ def test_the_first_frame_of_an_animation_counts() -> None:
 @pytest.mark.parametrize("mode", ["F", "I", "LAB"])
 def test_pixels_without_a_rule_are_refused(mode: str) -> None:
     data = encoded(Image.new(mode, (4, 4)), "TIFF")
-    with pytest.raises(ImageError, match=f"pixels of mode '{mode}'.*no rule"):
+    with raises(ImageError, f"'{mode}'"):
         decode(data, "rgb")
 
 
@@ -233,16 +234,16 @@ def test_a_truncated_image_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("missing", [12, 16, 20, 100])
 def test_a_png_without_its_end_is_refused(missing: int) -> None:
-    with pytest.raises(ImageError, match="broken PNG"):
+    with raises(ImageError, "PNG"):
         decode(encoded(Image.fromarray(PIXELS), "PNG")[:-missing], "rgb", strict=True)
 
 
 def test_a_changed_byte_in_a_png_is_refused_or_changes_nothing() -> None:
     whole = encoded(Image.fromarray(PIXELS[:8, :8]), "PNG")
     refused = 0
-    for place in range(len(whole)):
+    for offset in range(len(whole)):
         changed = bytearray(whole)
-        changed[place] ^= 0x10
+        changed[offset] ^= 0x10
         try:
             assert np.array_equal(decode(bytes(changed), "rgb", strict=True), PIXELS[:8, :8])
         except ImageError:
@@ -255,7 +256,7 @@ def test_a_jpeg_whose_pixels_end_too_early_is_refused(color_mode: str) -> None:
     data = encoded(Image.fromarray(photo(2, 60, 80)), "JPEG")
     early = data[: len(data) * 2 // 3] + b"\xff\xd9"
     assert decode(early, color_mode).shape[:2] == (60, 80)
-    with pytest.raises(ImageError, match="premature end"):
+    with raises(ImageError):
         decode(early, color_mode, strict=True)
 
 
@@ -286,15 +287,15 @@ def test_a_bomb_is_refused_by_its_header(side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
     assert side * side > MAX_PIXELS
-    with pytest.raises(ImageError, match=rf"pixels than the {MAX_PIXELS} allowed"):
+    with raises(ImageError, MAX_PIXELS):
         read_header(data, MAX_PIXELS)
     assert read_header(data, side * side).height == side
 
 
 def test_the_orientation_of_a_png_is_known_before_its_pixels_are_decoded() -> None:
     whole = oriented("PNG", 6)
-    place = whole.index(b"eXIf") - 4
-    exif = whole[place : place + 12 + int.from_bytes(whole[place : place + 4], "big")]
+    first = whole.index(b"eXIf") - 4
+    exif = whole[first : first + 12 + int.from_bytes(whole[first : first + 4], "big")]
     header = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
     for data in (start + exif + png_chunk(b"IDAT", b""), start + png_chunk(b"IDAT", b"") + exif + png_chunk(b"IEND", b"")):
@@ -304,7 +305,7 @@ def test_the_orientation_of_a_png_is_known_before_its_pixels_are_decoded() -> No
 def test_memory_of_another_size_is_refused_before_a_png_is_decoded() -> None:
     header = struct.pack(">IIBBBBB", 60_000, 50_000, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"")
-    with pytest.raises(ImageError, match="decodes to 50000 x 60000 pixels, expected are 4 x 4"):
+    with raises(ImageError, "50000 x 60000", "4 x 4"):
         decode(data, "rgb", 1, np.empty((4, 4, 3), np.uint8))
 
 
@@ -323,7 +324,7 @@ def test_odd_sizes_survive(size: tuple[int, int]) -> None:
 
 
 def test_a_side_too_long_for_a_jpeg_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"65501 x 1 pixels do not fit into a JPEG"):
+    with raises(ImageError, "65501 x 1", "JPEG"):
         encode_jpeg(np.zeros((65_501, 1, 3), np.uint8), 90)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kseq.ordering import stratified as shares
+from kseq.ordering import stratified
 from kseq.ordering.permutation import hash_key, permute
 from kseq.ordering.stratified import count_classes, draw_folds, draw_splits
 
@@ -21,8 +21,8 @@ CLASSES = st.lists(st.integers(0, 6), min_size=1, max_size=120).map(lambda each:
 def small_parts() -> Iterator[None]:
     """Parts so small that there are several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shares, "_AT_ONCE", 16)
-        patch.setattr(shares, "_COUNTED_AT_ONCE", 16)
+        patch.setattr(stratified, "_AT_ONCE", 16)
+        patch.setattr(stratified, "_COUNTED_AT_ONCE", 16)
         yield
 
 
@@ -74,7 +74,7 @@ def test_classes_of_all_kinds_are_counted_in_parts() -> None:
 def test_what_is_drawn_does_not_depend_on_how_it_is_cut_into_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     classes = np.arange(500) % 7
     one = draw_splits(classes, {"val": 0.3}, 5), draw_folds(classes, 5, 5)
-    monkeypatch.setattr(shares, "_AT_ONCE", 100)
+    monkeypatch.setattr(stratified, "_AT_ONCE", 100)
     for first, second in zip(one, (draw_splits(classes, {"val": 0.3}, 5), draw_folds(classes, 5, 5)), strict=True):
         np.testing.assert_array_equal(first, second)
 
@@ -87,6 +87,6 @@ def test_small_shares_cost_no_more_than_they_are_worth(monkeypatch: pytest.Monke
         looked_at += len(positions)
         return permute(positions, size, key)
 
-    monkeypatch.setattr(shares, "permute", counted)
+    monkeypatch.setattr(stratified, "permute", counted)
     draw_splits(np.arange(100_000) % 10, {"val": 0.01}, 0)
     assert looked_at < 2000

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ import kseq
 from kseq.errors import ArgumentError, ImageError
 from kseq_tools.main import main
 from tests.helpers.datasets import files
+from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import write_photos
 from tests.helpers.processes import kseq_command
 
@@ -92,7 +94,7 @@ def test_warnings_are_as_before(source: Path, tmp_path: Path) -> None:
 
 
 def test_on_error_fail_stops_at_a_broken_image(source: Path, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as executor, pytest.raises(ImageError, match=r"cat/broken.jpg: "):
+    with ThreadPoolExecutor(2) as executor, raises(ImageError, "cat/broken.jpg"):
         kseq.pack(source, tmp_path / "packed", executor=executor, on_error="fail", **OPTIONS)
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
 
@@ -144,18 +146,13 @@ class Strange(Executor):
 def test_workers_that_do_not_see_the_dataset_are_refused(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kseq.packing.executor_runner._VISIBLE_WITHIN", 0.01)
     monkeypatch.setattr("kseq.packing.executor_runner._CHECK_INTERVAL", 0.01)
-    with pytest.raises(
-        ArgumentError, match=r"a worker of the executor on \S+ does not see .*allowed are workers that share"
-    ) as caught:
+    with raises(ArgumentError, socket.gethostname(), tmp_path / "packed"):
         kseq.pack(source, tmp_path / "packed", executor=Strange(beacon="-elsewhere"), **OPTIONS)
-    assert "\n" not in str(caught.value)
 
 
 def test_workers_that_do_not_see_the_source_are_refused(source: Path, tmp_path: Path) -> None:
     elsewhere = Strange(lambda task: replace(task, source=replace(task.source, root="/nowhere")))
-    with pytest.raises(
-        ArgumentError, match=r"a worker of the executor on \S+ cannot read images of /nowhere, which this process can"
-    ):
+    with raises(ArgumentError, socket.gethostname(), "/nowhere"):
         kseq.pack(source, tmp_path / "packed", executor=elsewhere, **OPTIONS)
 
 
@@ -195,18 +192,18 @@ class NoFutures(Executor):
 @pytest.mark.parametrize(
     ("executor", "words"),
     [
-        (shut_down(), "takes no task: cannot schedule new futures after shutdown"),
-        ("localhost:8786", "takes no task: 'str' object has no attribute 'submit'"),
-        (NoFutures(), r"gives a int, expected is a concurrent.futures.Future .*client.get_executor\(\)"),
+        (shut_down(), ("executor",)),
+        ("localhost:8786", ("'str'", "'submit'")),
+        (NoFutures(), ("int", "Future", "get_executor")),
     ],
 )
-def test_what_is_no_executor_is_refused(source: Path, tmp_path: Path, executor: Any, words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
+def test_what_is_no_executor_is_refused(source: Path, tmp_path: Path, executor: Any, words: Parts) -> None:
+    with raises(ArgumentError, *words):
         kseq.pack(source, tmp_path / "packed", executor=executor, **OPTIONS)
 
 
 def test_workers_and_executor_exclude_each_other(source: Path, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as executor, pytest.raises(ArgumentError, match="workers= and executor= exclude each other"):
+    with ThreadPoolExecutor(1) as executor, raises(ArgumentError, "workers=", "executor="):
         kseq.pack(source, tmp_path / "packed", workers=2, executor=executor, **OPTIONS)
 
 
@@ -264,7 +261,7 @@ def test_an_address_where_no_scheduler_answers_is_one_line(
 ) -> None:
     monkeypatch.setattr("kseq_tools.console.dask_cluster._ANSWERS_WITHIN", 1)
     assert main(["pack", str(source), str(tmp_path / "packed"), "--dask", "127.0.0.1:9"]) == 1
-    assert capsys.readouterr().err == "kseq: --dask 127.0.0.1:9: no scheduler answers there within 1 s\n"
+    assert_says(capsys.readouterr().err, "kseq", "--dask 127.0.0.1:9", "1 s")
     assert not (tmp_path / "packed").exists()
 
 

@@ -18,6 +18,7 @@ from kseq.errors import ArgumentError, DatasetExistsError, ImageError, NotAnImag
 from kseq.images.codecs import decode
 from kseq.images.resize import resize_to
 from tests.helpers.datasets import files
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import photo, write_numbered, write_photos
 from tests.helpers.processes import RunPython
 
@@ -144,15 +145,14 @@ def test_an_image_that_does_not_fit_into_a_jpeg_is_left_out(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_on_error_fail_stops_and_names_the_file(mixed: Path, tmp_path: Path, workers: int) -> None:
-    with pytest.raises(ImageError, match=r"mixed/.*: ") as caught:
+    with raises(ImageError, mixed):
         kseq.pack(mixed, tmp_path / "packed", on_error="fail", workers=workers)
-    assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_image_is_told_apart_with_on_error_fail(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 2})
     (tmp_path / "photos/a/x.txt").write_text("hello")
-    with pytest.raises(NotAnImageError, match=r"x.txt: is not an image"):
+    with raises(NotAnImageError, "x.txt"):
         kseq.pack(tmp_path / "photos", tmp_path / "packed", on_error="fail", workers=0)
 
 
@@ -177,7 +177,7 @@ def test_the_bytes_do_not_depend_on_the_times_of_the_files(photos: Path, tmp_pat
 def test_an_existing_dataset_is_refused_and_stays(photos: Path, tmp_path: Path) -> None:
     kseq.pack(photos, tmp_path / "packed", workers=0)
     before = files(tmp_path / "packed")
-    with pytest.raises(DatasetExistsError, match="a dataset lies there"):
+    with raises(DatasetExistsError, tmp_path / "packed"):
         kseq.pack(photos, tmp_path / "packed", images=kseq.ImageSettings("jpeg"), workers=0)
     assert files(tmp_path / "packed") == before
 
@@ -225,28 +225,28 @@ def test_overwriting_goes_on_where_an_overwriting_was_killed(photos: Path, tmp_p
 def test_a_folder_with_other_things_is_refused_and_stays(photos: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
-    with pytest.raises(DatasetExistsError, match=r"holds 'thesis.txt', which is not kseq's"):
+    with raises(DatasetExistsError, "'thesis.txt'"):
         kseq.pack(photos, tmp_path / "mine", workers=0, **options)
     assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
 
 
 def test_a_folder_by_the_name_of_a_shard_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "packed/shard-00000.h5").mkdir(parents=True)
-    with pytest.raises(DatasetExistsError, match=r"packed: holds 'shard-00000.h5', which is not kseq's"):
+    with raises(DatasetExistsError, "packed", "'shard-00000.h5'"):
         kseq.pack(photos, tmp_path / "packed", workers=0, overwrite=True)
 
 
 @pytest.mark.parametrize(("source", "target"), [("p", "p"), ("p", "p/packed"), ("p/in", "p")])
 def test_source_and_dataset_must_lie_apart(tmp_path: Path, source: str, target: str) -> None:
     write_numbered(tmp_path / source, {"a": 2})
-    with pytest.raises(ArgumentError, match="one is inside the other"):
+    with raises(ArgumentError, tmp_path / source, tmp_path / target):
         kseq.pack(tmp_path / source, tmp_path / target, overwrite=True, workers=0)
 
 
 def test_when_nothing_can_be_packed_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "photos/a").mkdir(parents=True)
     (tmp_path / "photos/a/x.jpg").write_bytes(b"broken")
-    with pytest.raises(SourceError, match=r"none of 1 files can be packed \(first: a/x.jpg"):
+    with raises(SourceError, 1, "a/x.jpg"):
         kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
     assert not (tmp_path / "packed").exists()
 
@@ -262,21 +262,21 @@ def test_a_split_whose_files_are_all_broken_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"on_error": "ignore"}, "on_error='ignore': allowed are skip, fail"),
-        ({"workers": -1}, "workers=-1: allowed is 0 or more"),
-        ({"overwrite": True, "resume": True}, "exclude each other"),
-        ({"workers": "2"}, "workers='2': allowed is a whole number"),
-        ({"val": "0.1"}, "val='0.1': allowed is a share"),
-        ({"val": 0.001}, "val=0.001: leaves none of 60 images for val"),
-        ({"val": 0.999}, "val=0.999: leaves none of 60 images for train"),
-        ({"seed": 1.5}, "seed=1.5: allowed is a whole number"),
-        ({"shard_bytes": "64M"}, "shard_bytes='64M': allowed is a whole number"),
-        ({"columns": {"label": "kind"}}, r"columns={'label': 'kind'}: allowed is a kseq.Columns"),
-        ({"images": "raw"}, "images='raw': allowed is a kseq.ImageSettings"),
+        ({"on_error": "ignore"}, ("on_error='ignore'", "skip", "fail")),
+        ({"workers": -1}, ("workers=-1", 0)),
+        ({"overwrite": True, "resume": True}, ("overwrite", "resume")),
+        ({"workers": "2"}, ("workers='2'",)),
+        ({"val": "0.1"}, ("val='0.1'",)),
+        ({"val": 0.001}, ("val=0.001", 60, "val")),
+        ({"val": 0.999}, ("val=0.999", 60, "train")),
+        ({"seed": 1.5}, ("seed=1.5",)),
+        ({"shard_bytes": "64M"}, ("shard_bytes='64M'",)),
+        ({"columns": {"label": "kind"}}, ("columns={'label': 'kind'}", "kseq.Columns")),
+        ({"images": "raw"}, ("images='raw'", "kseq.ImageSettings")),
     ],
 )
-def test_refuses_arguments_in_one_line(photos: Path, tmp_path: Path, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
+def test_refuses_arguments_in_one_line(photos: Path, tmp_path: Path, options: dict[str, Any], words: Parts) -> None:
+    with raises(ArgumentError, *words):
         kseq.pack(photos, tmp_path / "packed", **options)
     assert not (tmp_path / "packed").exists()
 
@@ -290,9 +290,9 @@ def test_numbers_of_numpy_are_numbers(photos: Path, tmp_path: Path) -> None:
 
 
 def test_an_empty_path_is_refused(photos: Path) -> None:
-    with pytest.raises(ArgumentError, match="the dataset is empty: give both"):
+    with raises(ArgumentError, "dataset"):
         kseq.pack(photos, "")
-    with pytest.raises(ArgumentError, match="dataset=5: allowed is a path"):
+    with raises(ArgumentError, "dataset=5"):
         kseq.pack(photos, 5)  # type: ignore[arg-type]  # on purpose
 
 

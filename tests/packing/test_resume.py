@@ -20,6 +20,7 @@ from PIL import Image
 import kseq
 from kseq.errors import DatasetExistsError
 from tests.helpers.datasets import files
+from tests.helpers.messages import raises
 from tests.helpers.photos import write_photos
 from tests.helpers.processes import kseq_command
 
@@ -142,7 +143,7 @@ def test_an_unfinished_packing_is_refused_without_resume_and_says_so(
     source: Path, unkilled: dict[str, bytes], tmp_path: Path
 ) -> None:
     before = unfinished(unkilled, tmp_path / "packed")
-    with pytest.raises(DatasetExistsError, match="an unfinished packing lies there \\(resume=True goes on with it"):
+    with raises(DatasetExistsError, "resume=True"):
         kseq.pack(source, tmp_path / "packed", workers=0)
     assert files(tmp_path / "packed") == before
 
@@ -154,20 +155,17 @@ def test_resume_with_other_settings_is_refused_and_loses_nothing(
     source: Path, unkilled: dict[str, bytes], tmp_path: Path, options: dict[str, Any]
 ) -> None:
     before = unfinished(unkilled, tmp_path / "packed")
-    with pytest.raises(DatasetExistsError, match="other images or with other settings") as caught:
+    with raises(DatasetExistsError, tmp_path / "packed"):
         kseq.pack(
             source, tmp_path / "packed", workers=0, resume=True, **{"val": 0.2, "shard_bytes": SHARD_BYTES, **options}
         )  # fmt: skip
-    assert "\n" not in str(caught.value)
     assert files(tmp_path / "packed") == before
 
 
 def test_resume_of_a_whole_dataset_with_other_settings_says_which(source: Path, tmp_path: Path) -> None:
     kseq.pack(source, tmp_path / "packed", workers=0)
     before = files(tmp_path / "packed")
-    with pytest.raises(
-        DatasetExistsError, match="packed: was packed from .* settings: encoding was 'keep', now it is 'raw'; image_s"
-    ):
+    with raises(DatasetExistsError, tmp_path / "packed", "encoding", "'keep'", "'raw'", "image_size"):
         kseq.pack(source, tmp_path / "packed", workers=0, resume=True, images=kseq.ImageSettings("raw", (8, 8)))
     assert files(tmp_path / "packed") == before
 
@@ -175,7 +173,7 @@ def test_resume_of_a_whole_dataset_with_other_settings_says_which(source: Path, 
 def test_resume_from_another_source_is_refused(source: Path, unkilled: dict[str, bytes], tmp_path: Path) -> None:
     before = unfinished(unkilled, tmp_path / "packed")
     write_photos(tmp_path / "photos", {"cat": 3})
-    with pytest.raises(DatasetExistsError, match="other images or with other settings"):
+    with raises(DatasetExistsError, tmp_path / "packed"):
         resume(tmp_path / "photos", tmp_path / "packed")
     assert files(tmp_path / "packed") == before
 

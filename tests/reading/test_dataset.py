@@ -26,6 +26,7 @@ from kseq import errors
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, OutOfRangeError
 from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
+from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbered_pixels, numbers_of, photo, write_numbered
 from tests.helpers.processes import RunPython
 
@@ -149,7 +150,7 @@ def test_stored_bytes_of_a_raw_image_are_its_pixels(raw: kseq.ShardDataset) -> N
 
 
 def test_stored_bytes_of_an_unknown_field_names_those_there_are(raw: kseq.ShardDataset) -> None:
-    with pytest.raises(ArgumentError, match="has no field 'mask', it has image, label"):
+    with raises(ArgumentError, "'mask'", "image", "label"):
         raw.stored_bytes(0, "mask")
 
 
@@ -165,7 +166,7 @@ def test_what_is_no_path_is_refused_by_the_name_of_its_argument(numbered: Path, 
         ("out", lambda: kseq.merge([numbered, numbered], place)),
     ]
     for name, call in calls:
-        with pytest.raises(ArgumentError, match=f"^{name}={re.escape(repr(place))}: (allowed is a path|has a zero byte)"):
+        with raises(ArgumentError, name, repr(place)):
             call()
 
 
@@ -239,7 +240,7 @@ def test_one_sample_out_of_range_names_the_number_and_the_range(raw: kseq.ShardD
     with pytest.raises(OutOfRangeError) as caught:
         raw[number]
     assert isinstance(caught.value, IndexError)
-    assert str(caught.value) == f"{raw.path}: sample {number} is not in [-100, 100)"
+    assert_says(str(caught.value), raw.path, f"sample {number}", "[-100, 100)")
 
 
 @pytest.mark.parametrize(
@@ -251,12 +252,12 @@ def test_a_read_out_of_range_names_the_number_and_the_range(
 ) -> None:
     with pytest.raises(OutOfRangeError) as caught:
         raw.read(ids)
-    assert str(caught.value) == f"{raw.path}: sample {wrong} is not in [0, 100)"
+    assert_says(str(caught.value), raw.path, f"sample {wrong}", "[0, 100)")
 
 
 @pytest.mark.parametrize("call", ["stored_bytes", "source"])
 def test_out_of_range_within_a_split_names_its_length(numbered: Path, call: str) -> None:
-    with pytest.raises(OutOfRangeError, match=re.escape("sample 20 is not in [0, 20)")):
+    with raises(OutOfRangeError, "sample 20", "[0, 20)"):
         getattr(kseq.ShardDataset(numbered, "val"), call)(20)
 
 
@@ -275,7 +276,7 @@ def test_out_of_range_within_a_split_names_its_length(numbered: Path, call: str)
 def test_refuses_ids_that_are_no_whole_numbers_in_one_dimension(raw: kseq.ShardDataset, ids: Any, found: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         raw.read(ids)
-    assert str(caught.value) == f"positions are {found}, allowed are whole numbers in one dimension"
+    assert_says(str(caught.value), found)
 
 
 @pytest.mark.parametrize("number", [1.0, "a", None, slice(3)])
@@ -294,19 +295,18 @@ def test_a_read_of_nothing_is_empty(raw: kseq.ShardDataset, png: kseq.ShardDatas
 def test_an_unknown_split_names_those_there_are(numbered: Path) -> None:
     with pytest.raises(ArgumentError) as caught:
         kseq.ShardDataset(numbered, "trian")
-    assert str(caught.value) == f"{numbered}: has no split 'trian', it has train, val, all"
+    assert_says(str(caught.value), numbered, "'trian'", "train", "val", "all")
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_missing_split_for_validation_says_how_to_make_one(png: kseq.ShardDataset, split: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+    with raises(ArgumentError, repr(split), "train", "kseq.split", "all") as caught:
         kseq.ShardDataset(png.path, split)
-    assert f"has no split '{split}', it has train, all (kseq.split('" in str(caught.value)
-    assert str(caught.value).endswith(f"', {split}=0.1) makes one)")
+    assert_says(str(caught.value), f"{split}=0.1")
 
 
 def test_an_unknown_verify_names_those_allowed(numbered: Path) -> None:
-    with pytest.raises(ArgumentError, match="verify='last': allowed are first, always, never"):
+    with raises(ArgumentError, "verify='last'", "first", "always", "never"):
         kseq.ShardDataset(numbered, verify="last")
 
 
@@ -322,7 +322,7 @@ def test_an_unknown_verify_names_those_allowed(numbered: Path) -> None:
 def test_a_closed_dataset_says_so(numbered: Path, split: str | None, use: Callable[[kseq.ShardDataset], object]) -> None:
     with kseq.ShardDataset(numbered, split) as dataset:
         use(dataset)
-    with pytest.raises(ClosedError, match=f"^{numbered}: the dataset was closed$"):
+    with raises(ClosedError, numbered):
         use(dataset)
 
 
@@ -335,24 +335,24 @@ def test_closing_twice_is_allowed_and_arrays_stay_valid(numbered: Path) -> None:
 
 
 def test_there_is_no_dataset_where_there_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match=f"^{tmp_path}/none: there is no such folder$"):
+    with raises(DatasetNotFoundError, tmp_path / "none"):
         kseq.ShardDataset(tmp_path / "none")
 
 
 def test_there_is_no_dataset_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DatasetNotFoundError, match="/file: is a file, expected is the folder of a dataset$"):
+    with raises(DatasetNotFoundError, "/file"):
         kseq.ShardDataset(tmp_path / "file")
 
 
 def test_there_is_no_dataset_in_another_folder(tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match="holds no index.h5, so it is not a kseq dataset"):
+    with raises(DatasetNotFoundError, tmp_path, "index.h5"):
         kseq.ShardDataset(tmp_path)
 
 
 def test_there_is_no_dataset_before_its_packing_is_finished(numbered: Path, tmp_path: Path) -> None:
     shutil.copy(numbered / "shard-00000.h5", tmp_path)
-    with pytest.raises(DatasetNotFoundError, match="holds shards but no index.h5: packing was not finished"):
+    with raises(DatasetNotFoundError, tmp_path, "index.h5"):
         kseq.ShardDataset(tmp_path)
 
 
@@ -461,9 +461,7 @@ def test_a_pickle_of_a_dataset_that_was_packed_anew_is_refused(numbered: Path, p
     pickled = pickle.dumps(kseq.ShardDataset(tmp_path / "packed"))
     shutil.rmtree(tmp_path / "packed")
     shutil.copytree(packed_photos, tmp_path / "packed")
-    with pytest.raises(
-        DamagedError, match="has digest [0-9a-f]{32}, expected is [0-9a-f]{32}: it was packed again or changed meanwhile"
-    ):
+    with raises(DamagedError, re.compile("[0-9a-f]{32}.*[0-9a-f]{32}")):
         pickle.loads(pickled)
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 import kseq
 from kseq.errors import ArgumentError, ClosedError, DamagedError, OutOfRangeError
 from kseq.reading.dataset import reopen, sample_reader
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import numbers_of, write_numbered
 from tests.helpers.processes import RunPython
 
@@ -143,26 +144,25 @@ def test_where_chooses_by_every_content(rich: kseq.ShardDataset, conditions: dic
 @pytest.mark.parametrize(
     ("conditions", "words"),
     [
-        ({"kind": "cat"}, "has no field 'kind', it has image, label, height"),
-        ({"image": 5}, "field 'image' is image pixels, allowed are label, height"),
-        ({"label": "cta"}, "where label: there is no class 'cta': is it 'cat'?"),
-        ({"label": 3}, "where label=3: allowed is the name of a class, or a number in [0, 3)"),
-        ({"label": -1}, "where label=-1: allowed is the name of a class, or a number in [0, 3)"),
-        ({"label": True}, "where label=True: allowed is the name of a class"),
-        ({"label": [1.0]}, "where label=1.0: allowed is the name of a class"),
-        ({"label": None}, "where label=None: allowed is the name of a class"),
-        ({"topics": "cat"}, "where topics: there is no class 'cat', there is 'blue', 'green', 'red'"),
-        ({"height": "tall"}, "where height='tall': allowed is a number"),
-        ({"text": 1}, "where text=1: allowed is text"),
-        ({"boxes": 1}, "where boxes: boxes are chosen by a function"),
-        ({"age": lambda values: values}, "where age: the function returned int64 (6,), allowed is bool (6,)"),
-        ({"age": lambda values: [True]}, "where age: the function returned bool (1,), allowed is bool (6,)"),
+        ({"kind": "cat"}, ("'kind'", "image", "label", "height")),
+        ({"image": 5}, ("'image'", "label", "height")),
+        ({"label": "cta"}, ("'cta'", "'cat'")),
+        ({"label": 3}, ("label=3", "[0, 3)")),
+        ({"label": -1}, ("label=-1", "[0, 3)")),
+        ({"label": True}, ("label=True",)),
+        ({"label": [1.0]}, ("label=1.0",)),
+        ({"label": None}, ("label=None",)),
+        ({"topics": "cat"}, ("'cat'", "'blue'", "'green'", "'red'")),
+        ({"height": "tall"}, ("height='tall'",)),
+        ({"text": 1}, ("text=1",)),
+        ({"boxes": 1}, ()),
+        ({"age": lambda values: values}, ("age", "int64", "(6,)", "bool")),
+        ({"age": lambda values: [True]}, ("age", "(1,)", "(6,)")),
     ],
 )
-def test_where_refuses_in_one_line(rich: kseq.ShardDataset, conditions: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError, match=re.escape(words)) as caught:
+def test_where_refuses_in_one_line(rich: kseq.ShardDataset, conditions: dict[str, Any], words: Parts) -> None:
+    with raises(ArgumentError, *words):
         rich.where(**conditions)
-    assert "\n" not in str(caught.value)
 
 
 def test_where_on_nothing_is_nothing(rich: kseq.ShardDataset) -> None:
@@ -174,7 +174,7 @@ def test_where_on_nothing_is_nothing(rich: kseq.ShardDataset) -> None:
 def test_of_many_classes_a_message_names_some(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {f"k{number:02d}": 1 for number in range(14)})
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
-    with pytest.raises(ArgumentError, match="there is no class 'x', there is 'k00', .*, 'k09' and 4 more$"):
+    with raises(ArgumentError, "'x'", "'k00'", "'k09'", 4):
         kseq.ShardDataset(tmp_path / "packed").where(label="x")
 
 
@@ -192,15 +192,15 @@ def test_values_are_those_of_a_read(rich: kseq.ShardDataset, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("numbers", "error", "words"),
     [
-        ([100], OutOfRangeError, "sample 100 is not in [0, 100)"),
-        ([-1], OutOfRangeError, "sample -1 is not in [0, 100)"),
-        ([0.5], ArgumentError, "positions are float64 (1,), allowed are whole numbers"),
-        ([True] * 100, ArgumentError, "positions are bool (100,), allowed are whole numbers"),
-        (5, ArgumentError, "positions are int64 (), allowed are whole numbers"),
+        ([100], OutOfRangeError, ("sample 100", "[0, 100)")),
+        ([-1], OutOfRangeError, ("sample -1", "[0, 100)")),
+        ([0.5], ArgumentError, ("float64", "(1,)")),
+        ([True] * 100, ArgumentError, ("bool", "(100,)")),
+        (5, ArgumentError, ("int64", "()")),
     ],
 )
-def test_take_refuses_what_a_read_refuses(whole: kseq.ShardDataset, numbers: Any, error: type, words: str) -> None:
-    with pytest.raises(error, match=re.escape(words)):
+def test_take_refuses_what_a_read_refuses(whole: kseq.ShardDataset, numbers: Any, error: type, words: Parts) -> None:
+    with raises(error, *words):
         whole.take(numbers)
 
 
@@ -260,7 +260,7 @@ def test_a_pickle_of_a_selection_that_was_packed_anew_is_refused(tmp_path: Path)
     pickled = pickle.dumps(kseq.ShardDataset(tmp_path / "packed").take([5]))
     write_numbered(tmp_path / "photos", {"b": 6})
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0, overwrite=True)
-    with pytest.raises(DamagedError, match="it was packed again or changed meanwhile"):
+    with raises(DamagedError):
         pickle.loads(pickled)
 
 
@@ -360,37 +360,35 @@ def pack_numbered(folder: Path, counts: dict[str, int], **options: Any) -> kseq.
 @pytest.mark.parametrize(
     ("counts", "options", "words"),
     [
-        ({"a": 1, "b": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, "class 2 is none, in {path} it is 'c'"),
-        ({"a": 1, "b": 1, "d": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, "class 2 is 'd', in {path} it is 'c'"),
+        ({"a": 1, "b": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, ("class 2", "'c'")),
+        ({"a": 1, "b": 1, "d": 1}, {"images": kseq.ImageSettings("raw", (4, 4))}, ("class 2", "'d'", "'c'")),
         (
             {"a": 1, "b": 1, "c": 1}, {"images": kseq.ImageSettings("raw", (8, 8))},
-            "field 'image' is image, raw pixels, 8 x 8, 3 channels, in {path} it is image, raw pixels, 4 x 4, 3 channels",
+            ("'image'", "8 x 8", "4 x 4", 3),
         ),
         (
             {"a": 1, "b": 1, "c": 1}, {},
-            "field 'image' is image, encoded, 4 x 4, 3 channels, in {path} it is image, raw pixels, 4 x 4, 3 channels",
+            ("'image'", "4 x 4", "encoded", "raw"),
         ),
     ],
 )  # fmt: skip
 def test_refuses_to_join_what_does_not_go_together(
-    whole: kseq.ShardDataset, tmp_path: Path, counts: dict[str, int], options: dict[str, Any], words: str
+    whole: kseq.ShardDataset, tmp_path: Path, counts: dict[str, int], options: dict[str, Any], words: Parts
 ) -> None:
     other = pack_numbered(tmp_path, counts, **options)
-    with pytest.raises(ArgumentError) as caught:
+    with raises(ArgumentError, other.path, whole.path, *words):
         whole.concat(other)
-    assert str(caught.value) == f"{other.path}: {words.format(path=whole.path)}: they do not go together"
 
 
 def test_refuses_to_join_samples_that_hold_other_fields(whole: kseq.ShardDataset, rich: kseq.ShardDataset) -> None:
     for one, other in ((whole, rich), (rich, whole)):
-        with pytest.raises(ArgumentError) as caught:
+        with raises(ArgumentError, whole.path, "'height'", rich.path):
             one.concat(other)
-        assert str(caught.value) == f"{whole.path}: has no field 'height', which {rich.path} has: they do not go together"
 
 
 @pytest.mark.parametrize("other", [None, "flowers", []])
 def test_refuses_to_join_what_is_no_dataset(whole: kseq.ShardDataset, other: Any) -> None:
-    with pytest.raises(ArgumentError, match=re.escape(f"other={other!r}: allowed is a ShardDataset")):
+    with raises(ArgumentError, f"other={other!r}"):
         whole.concat(other)
 
 
@@ -400,7 +398,7 @@ def test_joined_datasets_describe_themselves(numbered: Path, second: Path) -> No
     assert repr(joined) == f"<ShardDataset '{numbered} + {second}' train: 98 samples>"
     assert joined.splits == {"train": 98, "val": 26}
     assert (joined.rejected(), joined.class_names) == ([], ("a", "b", "c"))
-    with pytest.raises(ArgumentError, match="these are 2 datasets, each has splits of its own"):
+    with raises(ArgumentError, 2):
         joined.split_ids("train")
     assert repr(joined.take([3])).endswith("train: 1 samples>")
 
@@ -414,7 +412,7 @@ def test_damage_in_a_joined_dataset_names_its_file(numbered: Path, tmp_path: Pat
     name.write_bytes(content)
     joined = kseq.ShardDataset(numbered).concat(kseq.ShardDataset(other.path))
     joined.read([99, 100, 102])
-    with pytest.raises(DamagedError, match=f"^{name}: row 1"):
+    with raises(DamagedError, name, "row 1"):
         joined.read([101])
 
 

@@ -17,6 +17,7 @@ import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
 from kseq.storage.index import Index
 from kseq.storage.shard_reader import ShardReader
+from tests.helpers.messages import raises
 
 Stretch = tuple[str, int, int]
 
@@ -140,7 +141,7 @@ def test_a_flipped_bit_in_the_tables_of_the_index_is_found_when_it_is_opened(
     packed: Path, name: str, read: Callable[[Path], object]
 ) -> None:
     flip_in(packed / "index.h5", name)
-    with pytest.raises(DamagedError, match=f"^{packed}/index.h5: its tables have digest .*, expected is "):
+    with raises(DamagedError, packed / "index.h5"):
         read(packed)
 
 
@@ -148,7 +149,7 @@ def test_a_row_count_that_changed_does_not_shift_the_samples(packed: Path) -> No
     with h5py.File(packed / "index.h5", "r+") as file:
         rows = file["shards/rows"][()]
         file["shards/rows"][...] = rows - np.array([1] + [0] * (len(rows) - 1), "<u8")
-    with pytest.raises(DamagedError, match="index.h5: its tables have digest"):
+    with raises(DamagedError, "index.h5"):
         kseq.ShardDataset(packed)
 
 
@@ -159,14 +160,14 @@ def test_finds_a_flipped_bit_in_what_was_rejected(packed: Path, name: str) -> No
 
 
 def test_says_that_there_is_no_dataset(tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match=f"^{tmp_path}: holds no index.h5"):
+    with raises(DatasetNotFoundError, tmp_path, "index.h5"):
         kseq.verify(tmp_path)
 
 
 def test_refuses_an_index_of_a_newer_format(packed: Path) -> None:
     with h5py.File(packed / "index.h5", "r+") as file:
         file.attrs.modify("version", np.uint64(2))
-    with pytest.raises(FormatError, match="index.h5: format version is 2, this kseq reads version 1 .a newer kseq wrote it"):
+    with raises(FormatError, "index.h5", 2, "version 1"):
         kseq.verify(packed)
 
 
@@ -177,7 +178,7 @@ def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path)
         file.truncate(shard.stat().st_size - 4096)
     start = int(Index.open(dataset.path).starts[2])
     assert dataset.read(range(start))["image"].shape[0] == start
-    with pytest.raises(DamagedError, match=f"^{shard}: has .* bytes, expected are .*$"):
+    with raises(DamagedError, shard):
         dataset.read([0, start])
 
 
@@ -190,7 +191,7 @@ def test_a_shard_that_shrinks_while_it_is_closed_is_refused(packed: Path, monkey
     shard = packed / "shard-00002.h5"
     with open(shard, "r+b") as file:
         file.truncate(shard.stat().st_size - 4096)
-    with pytest.raises(DamagedError, match=f"^{shard}: has .* bytes, expected are .*$"):
+    with raises(DamagedError, shard):
         dataset.read([start])
 
 
@@ -222,7 +223,7 @@ def test_a_flipped_offset_is_found_when_its_sample_is_read(packed_photos: Path, 
     packed = Path(shutil.copytree(packed_photos, tmp_path / "packed"))
     flip_in(packed / "shard-00000.h5", "image/offsets", 8)
     for number in (0, 1):
-        with pytest.raises(DamagedError, match=rf"shard-00000.h5: row {number} \('cat/0000{number}.jpg'\) has checksum "):
+        with raises(DamagedError, "shard-00000.h5", f"row {number}", f"'cat/0000{number}.jpg'"):
             kseq.ShardDataset(packed)[number]
     assert kseq.ShardDataset(packed)[2]["image"].ndim == 3
 

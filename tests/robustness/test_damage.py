@@ -14,6 +14,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
+from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import numbered_pixels, write_numbered
 
 BAD_ROW = 18  # the third sample of shard 1, which holds 16 to 31
@@ -46,45 +47,45 @@ def newer(path: Path) -> None:
     change(path, lambda file: file.attrs.modify("version", np.uint64(2)))
 
 
-DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], str]] = {
+DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], Parts]] = {
     "a truncated shard": (
         lambda p: truncate(p / "shard-00001.h5"),
         DamagedError,
-        r"shard-00001.h5: has \d+ bytes, expected are \d+",
+        ("shard-00001.h5", "bytes"),
     ),
     "an empty shard": (
         lambda p: truncate(p / "shard-00001.h5", 0),
         DamagedError,
-        r"shard-00001.h5: has 0 bytes, expected are \d+",
+        ("shard-00001.h5", 0, "bytes"),
     ),
     "a missing shard": (
         lambda p: (p / "shard-00001.h5").unlink(),
         DatasetNotFoundError,
-        "shard-00001.h5: there is no such file",
+        ("shard-00001.h5",),
     ),
-    "swapped shards": (swap_shards, DamagedError, "shard-00001.h5: attribute digest is .*: this is another shard"),
-    "a flipped bit": (flip_pixel, DamagedError, r"shard-00001.h5: row 2 \('a/00018.png'\) has checksum \w+, expected is \w+"),
+    "swapped shards": (swap_shards, DamagedError, ("shard-00001.h5", "digest")),
+    "a flipped bit": (flip_pixel, DamagedError, ("shard-00001.h5", "row 2", "'a/00018.png'", "checksum")),
     "a shard of a newer format": (
         lambda p: newer(p / "shard-00001.h5"),
         FormatError,
-        "shard-00001.h5: format version is 2, this kseq reads version 1",
+        ("shard-00001.h5", "version", 2, 1),
     ),
     "an index of a newer format": (
         lambda p: newer(p / "index.h5"),
         FormatError,
-        r"index.h5: format version is 2, .* newer kseq",
+        ("index.h5", "version", 2, "newer"),
     ),
     "a truncated index": (
         lambda p: truncate(p / "index.h5", 2000),
         DamagedError,
-        "index.h5: not an HDF5 file that can be read",
+        ("index.h5", "HDF5"),
     ),
     "a shard for an index": (
         lambda p: shutil.copy(p / "shard-00001.h5", p / "index.h5"),
         FormatError,
-        "index.h5: has an array 'checksum', allowed are shards/number",
+        ("index.h5", "'checksum'"),
     ),
-    "a missing index": (lambda p: (p / "index.h5").unlink(), DatasetNotFoundError, "its packing was not finished"),
+    "a missing index": (lambda p: (p / "index.h5").unlink(), DatasetNotFoundError, ("index.h5",)),
 }
 
 
@@ -92,9 +93,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], str]] = {
 def test_names_what_is_wrong_when_it_reads(damage: str, packed: Path) -> None:
     make, kind, words = DAMAGES[damage]
     make(packed)
-    with pytest.raises(kind, match=words) as caught:
+    with raises(kind, *words):
         kseq.ShardDataset(packed)[BAD_ROW]
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("damage", [name for name in DAMAGES if "index" not in name])
@@ -109,9 +109,7 @@ def test_verify_lists_it(damage: str, packed: Path) -> None:
     make(packed)
     report = kseq.verify(packed)
     assert len(report.damaged) == (2 if damage == "swapped shards" else 1)
-    import re
-
-    assert re.search(words, report.damaged[0])
+    assert_says(report.damaged[0], *words)
 
 
 def test_verify_finds_nothing_in_a_whole_dataset(numbered: Path, packed_photos: Path) -> None:
@@ -126,7 +124,7 @@ def test_a_shard_of_another_dataset_is_refused(packed: Path, tmp_path: Path) -> 
     Image.fromarray(numbered_pixels(99)).save(tmp_path / "photos/a/00018.png")
     kseq.pack(tmp_path / "photos", tmp_path / "other", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=800, workers=0)
     shutil.copy(tmp_path / "other/shard-00001.h5", packed / "shard-00001.h5")
-    with pytest.raises(DamagedError, match=r"shard-00001.h5: attribute digest is '\w+', expected is '\w+': this is another"):
+    with raises(DamagedError, "shard-00001.h5", "digest"):
         kseq.ShardDataset(packed)[BAD_ROW]
 
 
@@ -135,7 +133,7 @@ def test_a_flipped_bit_is_found_every_time(packed: Path, verify: str) -> None:
     flip_pixel(packed)
     dataset = kseq.ShardDataset(packed, verify=verify)
     for _ in range(2):
-        with pytest.raises(DamagedError, match="its bytes have changed"):
+        with raises(DamagedError, "shard-00001.h5", "row 2", "checksum"):
             dataset.read([3, BAD_ROW])
     assert len(dataset.read([3, BAD_ROW - 1])["image"]) == 2
 
@@ -162,7 +160,7 @@ def test_offsets_that_leave_the_bytes_are_an_error(packed_photos: Path, tmp_path
         file["image/offsets"][1] = 2**60
 
     change(packed / "shard-00000.h5", edit)
-    with pytest.raises(DamagedError, match=r"shard-00000.h5: image/offsets of row 0 are 0 and 1152921504606846976"):
+    with raises(DamagedError, "shard-00000.h5", "image/offsets", "row 0", 0, 1152921504606846976):
         kseq.ShardDataset(packed, verify="never")[0]
 
 
@@ -171,7 +169,7 @@ def test_a_sample_id_in_a_split_that_does_not_exist_is_an_error(packed: Path) ->
         file["splits/val"][3] = 100
 
     change(packed / "index.h5", edit)
-    with pytest.raises(DamagedError, match="index.h5: a split holds sample id 100, allowed is below 100"):
+    with raises(DamagedError, "index.h5", 100):
         kseq.ShardDataset(packed, "val")[3]
     assert len(kseq.verify(packed).damaged) == 2
 

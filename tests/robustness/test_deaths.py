@@ -17,6 +17,7 @@ from kseq.errors import ImageError, WorkerDiedError
 from kseq.sources.folder import FolderSource
 from tests.helpers.datasets import files
 from tests.helpers.deadly import CrampedSource, DeadlySource
+from tests.helpers.messages import raises
 from tests.helpers.photos import write_photos
 
 SHARD_BYTES = 8_000
@@ -91,7 +92,7 @@ def test_an_image_that_was_only_there_when_processes_died_is_packed(pack: Pack, 
 
 @pytest.mark.slow
 def test_with_on_error_fail_it_stops_the_run(pack: Pack, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"photos/cat/00012.jpg: a worker process died twice .* \(killed by signal 9\)"):
+    with raises(ImageError, "photos/cat/00012.jpg", "signal 9"):
         pack("packed", "killed", workers=2, on_error="fail")
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
 
@@ -124,9 +125,7 @@ def no_worker_lives(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_processes_that_die_before_they_begin_are_an_error_after_three(
     no_worker_lives: None, photos: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(
-        WorkerDiedError, match=r"3 worker processes in a row ended before they took a task \(killed by signal 6\)"
-    ):
+    with raises(WorkerDiedError, 3, "signal 6"):
         kseq.pack(photos, tmp_path / "packed", workers=1)
 
 
@@ -134,16 +133,12 @@ def test_a_shard_that_is_never_built_is_an_error_and_what_is_whole_stays(
     pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kseq.packing.process_runner._MOST_DEATHS", 2)
-    with pytest.raises(
-        WorkerDiedError,
-        match=r"shard-00001.h5: 2 worker processes died while they built it \(the last killed by signal 9\).*resume=True",
-    ) as caught:
+    with raises(WorkerDiedError, "shard-00001.h5", 2, "signal 9", "resume=True"):
         pack("packed", "killed", workers=1)
-    assert "\n" not in str(caught.value)
     assert not list((tmp_path / "packed").glob(".kseq-tmp-*"))
     assert pack("packed", "killed", at_most=0, workers=0, resume=True).num_resumed > 0
 
 
 def test_memory_that_runs_out_in_this_process_is_one_line(pack: Pack) -> None:
-    with pytest.raises(WorkerDiedError, match=r"photos/cat/00012.jpg: memory ran out while it was packed"):
+    with raises(WorkerDiedError, "photos/cat/00012.jpg"):
         pack("packed", "memory", workers=0)

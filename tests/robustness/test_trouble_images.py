@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 import kseq
 from kseq.errors import SourceError
 from kseq.images.codecs import decode, encode_jpeg
+from tests.helpers.messages import raises
 from tests.helpers.photos import encoded, photo
 from tests.helpers.writers import write_tar
 
@@ -249,13 +250,11 @@ def test_the_limit_of_pixels_holds_in_every_source(tmp_path: Path, make: Callabl
 def test_the_limit_of_pixels_is_one_of_the_settings_that_a_packing_is_resumed_with(tmp_path: Path) -> None:
     source, _ = write_table(tmp_path)
     report = kseq.pack(source, tmp_path.parent / f"{tmp_path.name}-1", workers=0)
-    with pytest.raises(kseq.errors.DatasetExistsError, match="other settings"):
+    with raises(kseq.errors.DatasetExistsError, report.path, "max_pixels"):
         kseq.pack(source, report.path, images=kseq.ImageSettings(max_pixels=1000), resume=True, workers=0)
 
 
 def test_arrays_that_are_all_too_large_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", images=np.zeros((3, 20, 20), np.uint8), labels=np.arange(3))
-    with pytest.raises(
-        SourceError, match=r"none of 3 files can be packed \(first: images/0: has more pixels than the 9 allowed"
-    ):
+    with raises(SourceError, 3, "images/0", 9):
         kseq.pack(tmp_path / "t.npz", tmp_path / "packed", images=kseq.ImageSettings(max_pixels=9), workers=0)

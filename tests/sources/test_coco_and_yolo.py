@@ -13,6 +13,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
+from tests.helpers.messages import Parts, raises
 
 COCO: dict[str, Any] = {
     "images": [{"id": 5, "file_name": "b.png"}, {"id": 3, "file_name": "a.png"}, {"id": 9, "file_name": "none.png"}],
@@ -57,11 +58,9 @@ def objects(dataset: kseq.ShardDataset) -> dict[str, list[tuple[str, list[float]
 def test_a_coco_file_without_its_images_says_how_to_name_their_folder(tmp_path: Path) -> None:
     path = write_coco(tmp_path)
     (tmp_path / "elsewhere").mkdir()
-    with pytest.raises(SourceError, match=r"instances.json: none of its 3 images lies in .*elsewhere, such as b.png \(root="):
+    with raises(SourceError, "instances.json", 3, "b.png", "root="):
         pack_beside(path, root=tmp_path / "elsewhere")
-    with pytest.raises(
-        SourceError, match=r"nowhere: is not a folder, expected is the one that the paths in .*json are relative"
-    ):
+    with raises(SourceError, "nowhere"):
         pack_beside(path, root=tmp_path / "nowhere")
 
 
@@ -86,22 +85,20 @@ def test_coco_classes_may_have_another_order_and_images_another_folder(tmp_path:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"annotations": None}, "has no list 'annotations'"),
-        ({"categories": [{"id": 2, "name": "wasp"}]}, "annotation 1 has category_id 18, which does not exist"),
-        ({"images": [{"id": 5, "file_name": "b.png"}]}, "annotation 1 has image_id 3, which does not exist"),
-        ({"images": [{"id": 5, "file_name": "b.png"}] * 2}, "two images have the same id"),
-        ({"images": [{"id": 5}, {"id": 3}]}, "is not a COCO detection file: KeyError 'file_name'"),
-        ({"annotations": [{"image_id": 3, "category_id": 2, "bbox": [1, 2, 3]}]}, "is not a COCO detection file: ValueError"),
-        ({"images": [], "annotations": []}, "names no image that can be packed"),
-        ({"categories": [{"id": 18, "name": "ant"}, {"id": 2, "name": "ant"}]}, "two categories have the same name"),
+        ({"annotations": None}, ("'annotations'",)),
+        ({"categories": [{"id": 2, "name": "wasp"}]}, (1, "category_id", 18)),
+        ({"images": [{"id": 5, "file_name": "b.png"}]}, (1, "image_id", 3)),
+        ({"images": [{"id": 5, "file_name": "b.png"}] * 2}, ()),
+        ({"images": [{"id": 5}, {"id": 3}]}, ("COCO", "'file_name'")),
+        ({"annotations": [{"image_id": 3, "category_id": 2, "bbox": [1, 2, 3]}]}, ("COCO",)),
+        ({"images": [], "annotations": []}, ()),
+        ({"categories": [{"id": 18, "name": "ant"}, {"id": 2, "name": "ant"}]}, ()),
     ],
 )
-def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path, changed: dict[str, Any], words: Parts) -> None:
     source = write_coco(tmp_path, **changed)
-    with pytest.raises(SourceError) as caught:
+    with raises(SourceError, source, *words):
         pack_beside(source)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_coco_image_of_the_same_name_is_refused_the_second_time(tmp_path: Path) -> None:
@@ -166,39 +163,36 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("labels/train/a.txt", "0 1 1 1", "line 1 is '0 1 1 1', expected are a class and four numbers, or a polygon"),
-        ("labels/train/a.txt", "ant 1 1 1 1", "line 1 is 'ant 1 1 1 1'"),
-        ("labels/train/a.txt", "-1 1 1 1 1", "line 1 has class number -1, allowed is 0 or more"),
-        ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", "class number 7 has no name, there are 2: ant, wasp"),
-        ("data.yaml", "names: {0: a, 2: b}", "names are numbered 0, 2, expected are 0, 1, 2 and so on"),
-        ("data.yaml", "names: {0: a, x: b}", "names are numbered 0, x, expected are 0, 1, 2 and so on"),
-        ("data.yaml", "names: [", "data.yaml: cannot be read: while parsing"),
+        ("labels/train/a.txt", "0 1 1 1", ("line 1", "'0 1 1 1'")),
+        ("labels/train/a.txt", "ant 1 1 1 1", ("line 1", "'ant 1 1 1 1'")),
+        ("labels/train/a.txt", "-1 1 1 1 1", ("line 1", -1, 0)),
+        ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", (7, 2)),
+        ("data.yaml", "names: {0: a, 2: b}", (0, 2)),
+        ("data.yaml", "names: {0: a, x: b}", (0, "x")),
+        ("data.yaml", "names: [", ("data.yaml",)),
     ],
 )
-def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, text: str, words: str) -> None:
+def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, text: str, words: Parts) -> None:
     folder = write_yolo(tmp_path / "y")
     (folder / file).write_text(text)
-    with pytest.raises(SourceError) as caught:
+    with raises(SourceError, folder, *words):
         pack_beside(folder)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"columns": kseq.Columns(label="kind")}, ArgumentError, "go with a table"),
-        ({"root": "photos"}, ArgumentError, "goes with csv, jsonl, parquet, coco, found yolo"),
-        ({"source_format": "coco"}, SourceError, "is not a file, expected is one (coco)"),
+        ({"columns": kseq.Columns(label="kind")}, ArgumentError, ()),
+        ({"root": "photos"}, ArgumentError, ()),
+        ({"source_format": "coco"}, SourceError, ()),
     ],
 )
 def test_arguments_that_do_not_go_with_yolo_are_refused(
-    tmp_path: Path, options: dict[str, Any], kind: type[KseqError], words: str
+    tmp_path: Path, options: dict[str, Any], kind: type[KseqError], words: Parts
 ) -> None:
     folder = write_yolo(tmp_path / "y")
-    with pytest.raises(kind) as caught:
+    with raises(kind, *words):
         pack_beside(folder, **options)
-    assert words in str(caught.value)
 
 
 def test_a_folder_of_classes_called_images_and_labels_stays_one(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import kseq
 from kseq.errors import ArgumentError
 from kseq.packing.settings import format_settings
+from tests.helpers.messages import Parts, raises
 
 
 def test_columns_in_other_forms_are_equal() -> None:
@@ -39,26 +40,25 @@ def test_columns_are_copied_with_changes_and_by_pickle() -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        ({"image": 3}, "image=3: allowed is the name of a column, or a list of such names"),
-        ({"image": ["a", 3]}, "image="),
-        ({"label": 0}, "label=0: allowed is the name of a column"),
-        ({"sample_weight": ["w"]}, "sample_weight="),
-        ({"targets": 3}, "targets=3: allowed is a dict of field name to column, or a list of columns"),
-        ({"targets": {"height": 3}}, "targets="),
-        ({"targets": ["height", ("a", "b", "c")]}, "targets="),
-        ({"box_labels": "kinds"}, "box_labels='kinds': goes with boxes"),
-        ({"targets": "a", "kinds": {"b": "text"}}, "kinds={'b': 'text'}: 'b' is not among targets"),
-        ({"targets": "a", "kinds": {"a": "image"}}, "kinds={'a': 'image'}: allowed is a dict of field name to one of"),
-        ({"targets": "a", "kinds": "text"}, "kinds='text': allowed is a dict of field name to one of"),
-        ({"targets": "a", "kinds": 3}, "kinds=3: allowed is a dict"),
-        ({"image": ["a", "b"], "targets": "a"}, "two fields would be called 'a'"),
-        ({"targets": {"Height": "cm"}}, "field name 'Height'"),
+        ({"image": 3}, ("image=3",)),
+        ({"image": ["a", 3]}, ("image=",)),
+        ({"label": 0}, ("label=0",)),
+        ({"sample_weight": ["w"]}, ("sample_weight=",)),
+        ({"targets": 3}, ("targets=3",)),
+        ({"targets": {"height": 3}}, ("targets=",)),
+        ({"targets": ["height", ("a", "b", "c")]}, ("targets=",)),
+        ({"box_labels": "kinds"}, ("box_labels='kinds'",)),
+        ({"targets": "a", "kinds": {"b": "text"}}, ("kinds={'b': 'text'}", "'b'")),
+        ({"targets": "a", "kinds": {"a": "image"}}, ("kinds={'a': 'image'}",)),
+        ({"targets": "a", "kinds": "text"}, ("kinds='text'",)),
+        ({"targets": "a", "kinds": 3}, ("kinds=3",)),
+        ({"image": ["a", "b"], "targets": "a"}, ("'a'",)),
+        ({"targets": {"Height": "cm"}}, ("'Height'",)),
     ],
 )
-def test_refuses_columns_that_make_no_sense(names: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+def test_refuses_columns_that_make_no_sense(names: dict[str, Any], words: Parts) -> None:
+    with raises(ArgumentError, *words):
         kseq.Columns(**names)
-    assert words in str(caught.value)
 
 
 def test_image_settings_of_numpys_integers_are_those_of_pythons() -> None:

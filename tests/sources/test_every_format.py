@@ -17,6 +17,7 @@ import tensorflow as tf
 import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
 from tests.helpers.datasets import contents
+from tests.helpers.messages import Parts, raises
 from tests.helpers.paths import CLOTHING
 from tests.helpers.writers import WRITERS, by_split, example, photos_of, write_tar, write_tars
 
@@ -69,7 +70,7 @@ def test_a_pattern_picks_some_of_the_files(folder: Path, tmp_path: Path) -> None
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
         assert dataset.splits == {"val": 7}
         assert dataset.source(0) == "val-000000.tar/000000"
-    with pytest.raises(SourceError, match="no file matches this pattern"):
+    with raises(SourceError, tars / "none-*.tar"):
         kseq.pack(str(tars / "none-*.tar"), tmp_path / "other")
 
 
@@ -172,28 +173,26 @@ def test_records_of_pixels_have_their_shape_beside_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("x.tar", b"no tar at all" * 100, "is not a tar file that can be read in place"),
+        ("x.tar", b"no tar at all" * 100, ()),
         (
             "x.tfrecord",
             b"no records at all" * 100,
-            "is not a TFRecord file: its first record has a length with a wrong checksum",
+            ("TFRecord",),
         ),
-        ("x.tfrecord", b"\x1f\x8b compressed", "is compressed, expected is a file that can be read in place"),
-        ("x.tfrecord", b"", "holds no record that can be read"),
-        ("x.parquet", b"PAR1 or not", "is not a Parquet or Arrow file that can be read"),
-        ("x.npz", b"no arrays", "is not a file of arrays that can be read"),
-        ("x.npy", b"no arrays", "is not a file of arrays that can be read"),
-        ("x.h5", b"no arrays", "is not a file of arrays that can be read"),
+        ("x.tfrecord", b"\x1f\x8b compressed", ("compressed",)),
+        ("x.tfrecord", b"", ()),
+        ("x.parquet", b"PAR1 or not", ()),
+        ("x.npz", b"no arrays", ()),
+        ("x.npy", b"no arrays", ()),
+        ("x.h5", b"no arrays", ()),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_refused_in_one_line(
-    tmp_path: Path, name: str, data: bytes, words: str
+    tmp_path: Path, name: str, data: bytes, words: Parts
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(SourceError) as caught:
+    with raises(SourceError, tmp_path / name, *words):
         kseq.pack(tmp_path / name, tmp_path / "packed")
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert not (tmp_path / "packed").exists()
 
 
@@ -240,17 +239,16 @@ def test_arrays_come_back_as_they_were(tmp_path: Path, write: Callable[[Path], P
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": X / 255, "labels": Y}, "is float64 of shape (20, 4, 5, 3), allowed is uint8"),
-        ({"images": X.transpose(0, 3, 1, 2), "labels": Y}, "(of channels first: x.transpose(0, 2, 3, 1))"),
-        ({"images": X, "labels": Y[:9]}, "array 'labels' has shape (9,), expected are 20 rows as 'images' has"),
-        ({"pictures": X, "labels": Y}, "which column is the image?"),
+        ({"images": X / 255, "labels": Y}, ("float64", "(20, 4, 5, 3)", "uint8")),
+        ({"images": X.transpose(0, 3, 1, 2), "labels": Y}, ("transpose(0, 2, 3, 1)",)),
+        ({"images": X, "labels": Y[:9]}, ("'labels'", "(9,)", 20, "'images'")),
+        ({"pictures": X, "labels": Y}, ()),
     ],
 )
-def test_arrays_that_do_not_go_together_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], words: str) -> None:
+def test_arrays_that_do_not_go_together_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], words: Parts) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(SourceError) as caught:
+    with raises(SourceError, tmp_path / "x.npz", *words):
         kseq.pack(tmp_path / "x.npz", tmp_path / "packed")
-    assert words in str(caught.value)
 
 
 def dicts() -> Iterator[dict[str, Any]]:
@@ -291,18 +289,17 @@ def test_an_iterable_may_give_bytes_and_paths(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("samples", "kind", "words"),
     [
-        (5, ArgumentError, "source=5: allowed is a path, or an iterable of samples"),
-        ([], SourceError, "the iterable: has no sample"),
-        ([5], SourceError, "element 0 is a int, expected is a dict, or a pair"),
-        ([{"image": X[0], "label": 1}, {"image": X[0]}], SourceError, "sample 1 has no 'label', it has image"),
-        ([(X[0] / 255, 1)], SourceError, "'image of sample 0' is float64 of shape"),
-        ([{"image": X[:3], "label": [1, 2]}], SourceError, "element 0 is a batch of 3, but its 'label' is not as long"),
+        (5, ArgumentError, ("source=5",)),
+        ([], SourceError, ()),
+        ([5], SourceError, (0,)),
+        ([{"image": X[0], "label": 1}, {"image": X[0]}], SourceError, ("sample 1", "'label'")),
+        ([(X[0] / 255, 1)], SourceError, ("'image of sample 0'", "float64")),
+        ([{"image": X[:3], "label": [1, 2]}], SourceError, (0, 3, "'label'")),
     ],
 )
-def test_an_iterable_of_something_else_is_refused(tmp_path: Path, samples: Any, kind: type[KseqError], words: str) -> None:
-    with pytest.raises(kind) as caught:
+def test_an_iterable_of_something_else_is_refused(tmp_path: Path, samples: Any, kind: type[KseqError], words: Parts) -> None:
+    with raises(kind, *words):
         kseq.pack(samples, tmp_path / "packed")
-    assert words in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,6 +12,7 @@ import pytest
 import kseq
 from kseq.errors import SourceError
 from kseq.sources.folder import FolderSource
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 
 
@@ -95,35 +96,33 @@ def test_class_names_fix_another_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], ["a", "a"]])
 def test_class_names_must_be_those_of_the_folders(tmp_path: Path, names: list[str]) -> None:
     touch(tmp_path, "a/1.jpg", "b/2.jpg")
-    with pytest.raises(SourceError, match="the class folders are a, b"):
+    with raises(SourceError, "a, b"):
         FolderSource.scan(str(tmp_path), names)
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ([], "holds no class folder"),
-        (["1.jpg", "2.jpg"], "holds no class folder"),
-        (["index.h5", "shard-00000.h5"], r"holds no class folder \(but a dataset: "),
-        (["a/.hidden"], r"no file in its class folders \(a\)"),
-        (["train/a/1.jpg", "extra/2.jpg"], r"holds split folders \(train\) beside others \(extra\)"),
-        (["train/1.jpg", "test/2.jpg"], "holds no class folder"),
-        (["val/a/1.jpg", "validation/a/1.jpg"], "two of its folders mean the same split"),
+        ([], ()),
+        (["1.jpg", "2.jpg"], ()),
+        (["index.h5", "shard-00000.h5"], ()),
+        (["a/.hidden"], ()),
+        (["train/a/1.jpg", "extra/2.jpg"], ("train",)),
+        (["train/1.jpg", "test/2.jpg"], ()),
+        (["val/a/1.jpg", "validation/a/1.jpg"], ()),
     ],
 )
-def test_refuses_a_folder_in_one_line_that_says_what_was_expected(tmp_path: Path, files: list[str], words: str) -> None:
+def test_refuses_a_folder_in_one_line_that_says_what_was_expected(tmp_path: Path, files: list[str], words: Parts) -> None:
     touch(tmp_path, *files)
-    with pytest.raises(SourceError, match=words) as caught:
+    with raises(SourceError, tmp_path, *words):
         FolderSource.scan(str(tmp_path))
-    assert str(tmp_path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_refuses_what_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(SourceError, match="file: is a file, expected is a folder"):
+    with raises(SourceError, "file"):
         FolderSource.scan(str(tmp_path / "file"))
-    with pytest.raises(SourceError, match="none: is not there"):
+    with raises(SourceError, "none"):
         FolderSource.scan(str(tmp_path / "none"))
 
 

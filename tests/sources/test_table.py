@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq.errors import ArgumentError, KseqError, SourceError
+from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError
 from kseq.sources.column_roles import Columns
 from kseq.sources.registry import open_source
 from kseq.sources.table import TableSource
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import write_numbered
 from tests.helpers.tables import TABLE_WRITERS, write_csv, write_jsonl, write_parquet
 
@@ -110,7 +111,7 @@ def test_bytes_of_a_parquet_file_are_text(tmp_path: Path) -> None:
 def test_a_pipe_is_no_table_and_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
     for source_format in (None, "csv"):
-        with pytest.raises(SourceError, match="t.csv: is n"):
+        with raises(SourceError, "t.csv"):
             kseq.pack(tmp_path / "t.csv", tmp_path / "packed", source_format=source_format, workers=0)
 
 
@@ -189,43 +190,41 @@ def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     rows = [{"image": "1.jpg", "label": "a", "who": "ann", "split": "train"}]
     rows += [{"image": "2.jpg", "label": "a", "who": "ann", "split": "test"}]
     source = load(write_csv(tmp_path / "t", rows), Columns(split="split", group="who"))
-    with pytest.raises(SourceError, match="group 'ann' has images in the splits train and test, allowed is one"):
+    with raises(SourceError, "'ann'", "train", "test"):
         kseq.packing.plan.make_plan(source, kseq.packing.settings.ImageSettings(), {})
 
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("t.csv", "", "is empty, expected is a first line"),
+        ("t.csv", "", ("empty",)),
         (
             "t.csv",
             "photo,label\na,b\n",
-            r"which column is the image\? .*image, path, .* photo, label",
+            (),
         ),
-        ("t.csv", "image,label\na,b,c\n", "row 1 has 3 cells, the first line names 2 columns"),
-        ("t.csv", 'image,label\n"a,b\n', "is not a CSV that can be read: unexpected end of data"),
-        ("t.csv", "image,label\n", "none of its 0 rows can be packed"),
-        ("t.csv", "image,label\na,\n", r"none of its 1 rows can be packed \(first: a: row 1 has no label\)"),
-        ("t.csv", "image,label,label\na,b,c\n", "has 2 columns called 'label', allowed is one"),
-        ("t.jsonl", "[" * 100_000, "row 1 is not JSON: "),
-        ("t.jsonl", "", "is empty, expected is an object"),
-        ("t.jsonl", '{"image": "a", "label": 1}\n{', "row 2 is not JSON: "),
-        ("t.jsonl", '{"image": "a", "label": 1}\n[1, 2]\n', r"row 2 is \[1, 2\], expected is an object"),
-        ("t.parquet", "PAR1 or not", "is not a Parquet or Arrow file that can be read: "),
-        ("t.xlsx", "x", r"is neither a folder of images nor a file that its name tells \(.csv, .tsv, "),
+        ("t.csv", "image,label\na,b,c\n", ("row 1", 3, 2)),
+        ("t.csv", 'image,label\n"a,b\n', ("CSV",)),
+        ("t.csv", "image,label\n", (0,)),
+        ("t.csv", "image,label\na,\n", (1, "row 1")),
+        ("t.csv", "image,label,label\na,b,c\n", (2, "'label'")),
+        ("t.jsonl", "[" * 100_000, ("row 1", "JSON")),
+        ("t.jsonl", "", ("empty",)),
+        ("t.jsonl", '{"image": "a", "label": 1}\n{', ("row 2", "JSON")),
+        ("t.jsonl", '{"image": "a", "label": 1}\n[1, 2]\n', ("row 2", "[1, 2]")),
+        ("t.parquet", "PAR1 or not", ()),
+        ("t.xlsx", "x", ()),
     ],
 )
-def test_a_table_that_cannot_be_read_says_why_in_one_line(tmp_path: Path, name: str, text: str, words: str) -> None:
+def test_a_table_that_cannot_be_read_says_why_in_one_line(tmp_path: Path, name: str, text: str, words: Parts) -> None:
     (tmp_path / name).write_text(text)
-    with pytest.raises(SourceError, match=words) as caught:
+    with raises(SourceError, tmp_path / name, *words):
         load(tmp_path / name)
-    assert str(caught.value).startswith(str(tmp_path / name))
-    assert "\n" not in str(caught.value)
 
 
 def test_a_split_that_does_not_exist_is_named_with_its_row(tmp_path: Path) -> None:
     rows = [{"image": "a", "label": "x", "s": "train"}, {"image": "b", "label": "x", "s": "dev"}]
-    with pytest.raises(SourceError, match="row 2: split 'dev', allowed are train, val, validation, valid, test"):
+    with raises(SourceError, "row 2", "'dev'", "train", "val", "test", "validation", "valid"):
         load(write_csv(tmp_path / "t", rows), Columns(split="s"))
 
 
@@ -233,20 +232,20 @@ def test_arguments_that_do_not_go_with_the_source_are_refused(tmp_path: Path) ->
     write_numbered(tmp_path / "photos", {"a": 1})
     table = write_csv(tmp_path / "t", [{"image": "a", "label": "b"}])
     cases: list[tuple[Path, dict[str, Any], type[KseqError], str]] = [
-        (tmp_path / "photos", {"columns": kseq.Columns(label="x")}, ArgumentError, "go with a table"),
-        (tmp_path / "photos", {"root": tmp_path}, ArgumentError, "goes with csv"),
-        (table, {"source_format": "excel"}, ArgumentError, "source_format='excel': allowed are folder, csv, jsonl, parquet"),
-        (table, {"root": tmp_path / "none"}, SourceError, "none: is not a folder"),
+        (tmp_path / "photos", {"columns": kseq.Columns(label="x")}, ArgumentError, ("csv",)),
+        (tmp_path / "photos", {"root": tmp_path}, ArgumentError, ("root=", "csv")),
+        (table, {"source_format": "excel"}, ArgumentError, ("source_format='excel'", "folder", "csv", "jsonl", "parquet")),
+        (table, {"root": tmp_path / "none"}, SourceError, ("none",)),
         (
             table,
             {"columns": kseq.Columns(group="who")},
             SourceError,
-            "has no column 'who' .*, its columns are",
+            ("'who'",),
         ),
-        (table, {"source_format": "folder"}, SourceError, "is a file, expected is a folder"),
+        (table, {"source_format": "folder"}, SourceError, (table,)),
     ]
     for source, options, kind, words in cases:
-        with pytest.raises(kind, match=words):
+        with raises(kind, *words):
             kseq.pack(source, tmp_path / "packed", workers=0, **options)
         assert not (tmp_path / "packed").exists()
 
@@ -269,5 +268,5 @@ def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_pat
     assert kseq.pack(table, tmp_path / "packed", resume=True, **options).num_resumed > 0
     (tmp_path / "packed/index.h5").unlink()
     write_csv(tmp_path / "t", [*rows[1:], rows[0]])
-    with pytest.raises(KseqError, match="was packed from other images or with other settings"):
+    with raises(DatasetExistsError, tmp_path / "packed"):
         kseq.pack(table, tmp_path / "packed", resume=True, **options)

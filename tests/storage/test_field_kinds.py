@@ -13,6 +13,7 @@ from kseq.errors import ArgumentError, ImageError
 from kseq.storage.field_kinds import KINDS, FieldKind, ImageDescription
 from kseq.storage.fields import IMAGE, LABEL, Field, parse_fields, write_fields
 from kseq.training.image_spec import ImageSpec
+from tests.helpers.messages import Parts, raises
 
 MASK = Field("mask", "mask", False, "|u1", (6, 8, 1))
 MULTI = Field("tags", "multi_label", False, "<i4", (None,), ("a", "b", "c"))
@@ -90,19 +91,18 @@ def test_a_shard_has_these_arrays_of_a_field(field: Field, arrays: dict[str, Any
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("image", True, "|u1", (None, None, 2)), "allowed is (height, width, 1 or 3 or 4)"),
-        (("mask", True, "|u1", (None, None, 3)), "allowed is (height, width, 1)"),
-        (("label", False, "<i8", ()), "allowed for label is <i4 of shape ()"),
-        (("boxes", False, "<f4", (None, 5)), "allowed for boxes is <f4 of shape (None, 4)"),
-        (("numbers", False, "<f4", (2, None)), "allowed is a first length that differs"),
-        (("numbers", True, "<f4", (2,)), "is encoded, allowed for images and masks"),
-        (("sound", False, "<f4", ()), "kind 'sound', allowed are image, label, mask"),
+        (("image", True, "|u1", (None, None, 2)), ("(height, width, 1 or 3 or 4)",)),
+        (("mask", True, "|u1", (None, None, 3)), ("(height, width, 1)",)),
+        (("label", False, "<i8", ()), ("<i4",)),
+        (("boxes", False, "<f4", (None, 5)), ("<f4", 4)),
+        (("numbers", False, "<f4", (2, None)), ()),
+        (("numbers", True, "<f4", (2,)), ("encoded",)),
+        (("sound", False, "<f4", ()), ("'sound'", "image", "label", "mask")),
     ],
 )
-def test_refuses_what_a_kind_does_not_allow(arguments: tuple[Any, ...], words: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+def test_refuses_what_a_kind_does_not_allow(arguments: tuple[Any, ...], words: Parts) -> None:
+    with raises(ArgumentError, *words):
         Field("it", *arguments)
-    assert words in str(caught.value)
 
 
 def test_a_reader_gives_text_as_str_and_else_a_copy() -> None:
@@ -163,7 +163,7 @@ def test_a_mask_leaves_as_uint8_whatever_images_leave_as() -> None:
 def test_boxes_are_checked_against_their_image() -> None:
     checked = BOXES.handler.check_positions(np.array([[-1, 2, 9, 5]]), 4, 6)
     np.testing.assert_array_equal(checked, np.array([[0, 2, 6, 4]], np.float32), strict=True)
-    with pytest.raises(ImageError, match="box 0 is 7, 0, 9, 2"):
+    with raises(ImageError, "box 0", 7, 0, 9, 2):
         BOXES.handler.check_positions(np.array([[7, 0, 9, 2]]), 4, 6)
     assert KINDS["labels"].leader == "boxes"
 
@@ -188,19 +188,18 @@ def test_a_condition_is_compared_in_stored_form(field: Field, values: Any, condi
 @pytest.mark.parametrize(
     ("field", "condition", "words"),
     [
-        (LABEL, "cow", "there is no class 'cow', there is 'cat', 'dog'"),
-        (LABEL, 2, "allowed is the name of a class, or a number in [0, 2)"),
-        (LABEL, 0.5, "allowed is the name of a class"),
-        (MULTI, "cat", "there is no class 'cat', there is 'a', 'b', 'c'"),
-        (NUMBERS, "5", "where vector='5': allowed is a number"),
-        (TEXT, 5, "where text=5: allowed is text"),
-        (BOXES, 5, "boxes are chosen by a function"),
+        (LABEL, "cow", ("'cow'", "'cat'", "'dog'")),
+        (LABEL, 2, ("[0, 2)",)),
+        (LABEL, 0.5, ()),
+        (MULTI, "cat", ("'cat'", "'a'", "'b'", "'c'")),
+        (NUMBERS, "5", ("vector='5'",)),
+        (TEXT, 5, ("text=5",)),
+        (BOXES, 5, ()),
     ],
 )
-def test_refuses_a_condition_that_no_value_meets(field: Field, condition: Any, words: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+def test_refuses_a_condition_that_no_value_meets(field: Field, condition: Any, words: Parts) -> None:
+    with raises(ArgumentError, *words):
         field.handler.condition_value(condition, field.handler.class_names(["cat", "dog"]))
-    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +217,7 @@ def test_a_condition_of_the_command_line_is_several_values(field: Field, text: s
 
 
 def test_refuses_what_is_not_a_number_on_the_command_line() -> None:
-    with pytest.raises(ValueError, match="'x' is not a number"):
+    with raises(ValueError, "'x'"):
         NUMBERS.handler.parse_condition("1,x", [])
 
 
@@ -262,14 +261,14 @@ def test_a_cell_becomes_a_value(kind: str, cell: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "cell", "words"),
     [
-        ("boxes", "[[1, 2, 3]]", r"has boxes \[\[1, 2, 3\]\], allowed is a list of"),
-        ("text", ["a"], r"has \['a'\], allowed is text"),
-        ("sample_weight", "-1", "has weight -1, allowed are finite numbers of 0 or more"),
-        ("sample_weight", None, "has no weight"),
+        ("boxes", "[[1, 2, 3]]", (1, 2, 3)),
+        ("text", ["a"], ("'a'",)),
+        ("sample_weight", "-1", (-1, 0)),
+        ("sample_weight", None, ()),
     ],
 )
-def test_refuses_a_cell_that_is_not_a_value(kind: str, cell: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_refuses_a_cell_that_is_not_a_value(kind: str, cell: Any, words: Parts) -> None:
+    with raises(ValueError, *words):
         KINDS[kind].from_cell(cell, parsed)
 
 
@@ -284,7 +283,7 @@ def test_an_array_becomes_values_where_each_row_is_one() -> None:
         ("sample_weight", np.array([-1.0])),
         ("sample_weight", np.ones((2, 1))),
     ):
-        with pytest.raises(ValueError, match=r"number"):
+        with raises(ValueError):
             KINDS[kind].from_array(array)
     with pytest.raises(NotImplementedError):
         KINDS["text"].from_array(np.ones(2))

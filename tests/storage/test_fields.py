@@ -18,6 +18,7 @@ import kseq
 from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.sources import cell_types
 from kseq.sources.cell_types import ParsedColumn, Rejection
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import numbered_pixels, numbers_of, photo
 
 SETTINGS: dict[str, Any] = {"workers": 0, "images": kseq.ImageSettings("raw", (8, 8))}
@@ -167,25 +168,23 @@ def test_a_sample_with_an_odd_value_is_left_out_with_the_reason(
 @pytest.mark.parametrize(
     ("cells", "names", "kind", "words"),
     [
-        ({"age": [None, None]}, {"targets": {"age": "age"}}, SourceError, "target age: no sample has numbers"),
-        ({"v": [[[1, 2]], [1]]}, {"targets": {"v": "v"}}, SourceError, "target v: shapes (1,), (1, 2), allowed are one shape"),
-        ({"age": [1, 2]}, {"targets": {"Age": "age"}}, ArgumentError, "field name 'Age'"),
-        ({"age": [1, 2]}, {"targets": {"label": "age"}, "label": "age"}, ArgumentError, "two fields would be called 'label'"),
-        ({"age": [1, 2]}, {"targets": {"age": "years"}}, SourceError, "has no column 'years'"),
-        ({"age": [1, 2]}, {"box_labels": "age"}, ArgumentError, "box_labels='age': goes with boxes"),
-        ({"age": [1, 2]}, {"label": ""}, None, ""),
+        ({"age": [None, None]}, {"targets": {"age": "age"}}, SourceError, ("age",)),
+        ({"v": [[[1, 2]], [1]]}, {"targets": {"v": "v"}}, SourceError, ("v", "(1,)", "(1, 2)")),
+        ({"age": [1, 2]}, {"targets": {"Age": "age"}}, ArgumentError, ("'Age'",)),
+        ({"age": [1, 2]}, {"targets": {"label": "age"}, "label": "age"}, ArgumentError, ("'label'",)),
+        ({"age": [1, 2]}, {"targets": {"age": "years"}}, SourceError, ("'years'",)),
+        ({"age": [1, 2]}, {"box_labels": "age"}, ArgumentError, ("box_labels='age'",)),
+        ({"age": [1, 2]}, {"label": ""}, None, ()),
     ],
 )
 def test_columns_that_make_no_sense_are_refused_in_one_line(
-    tmp_path: Path, cells: dict[str, list[Any]], names: dict[str, Any], kind: type[KseqError] | None, words: str
+    tmp_path: Path, cells: dict[str, list[Any]], names: dict[str, Any], kind: type[KseqError] | None, words: Parts
 ) -> None:
     if kind is None:
         assert list(pack_cells(tmp_path, cells, columns=kseq.Columns(**names)).fields) == ["image"]
         return
-    with pytest.raises(kind) as caught:
+    with raises(kind, *words):
         pack_cells(tmp_path, cells, columns=kseq.Columns(**names))
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert not (tmp_path / "packed").exists()
 
 
@@ -375,5 +374,5 @@ def test_lists_that_are_all_empty_are_lists_of_any_length(tmp_path: Path) -> Non
 
 
 def test_lists_of_empty_lists_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"target ages: shapes \(1, 0\), allowed are one shape, or plain lists"):
+    with raises(SourceError, "ages", "(1, 0)"):
         pack_cells(tmp_path, {"ages": [[[]], [[]]]}, columns=kseq.Columns(targets={"ages": "ages"}, label=""))

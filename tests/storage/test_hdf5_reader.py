@@ -13,6 +13,7 @@ from kseq.errors import DamagedError, FormatError, KseqError
 from kseq.storage.hdf5_reader import MappedFile
 from kseq.storage.hdf5_writer import write_file
 from kseq.storage.opener import LOCAL
+from tests.helpers.messages import raises
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, SCHEMA, header_of, mapped, refusal
 
 
@@ -224,9 +225,9 @@ def test_refuses_a_file_cut_anywhere(path: str) -> None:
 def test_refuses_a_file_that_refers_to_bytes_beyond_its_end(path: str, base: int) -> None:
     """The base address, in the superblock, is added to all others."""
     data = bytearray(Path(path).read_bytes())
-    place = 24
-    assert data[place : place + 8] == bytes(8)
-    data[place : place + 8] = base.to_bytes(8, "little")
+    offset = 24
+    assert data[offset : offset + 8] == bytes(8)
+    data[offset : offset + 8] = base.to_bytes(8, "little")
     Path(path).write_bytes(data)
     assert isinstance(refusal(path), DamagedError)
 
@@ -237,7 +238,7 @@ def test_refuses_an_array_of_any_numbers_that_is_not_plain(path: str, column: ob
     header_of(path, schema)
     with h5py.File(path, "r+") as file:
         file["columns/x"] = column
-    with pytest.raises(FormatError, match="'columns/x' is .*, allowed is an array of little-endian numbers"):
+    with raises(FormatError, "'columns/x'"):
         header_of(path, schema)
 
 
@@ -245,6 +246,5 @@ def test_a_file_that_shrank_after_it_was_looked_at_is_not_mapped(path: str) -> N
     header = header_of(path)
     with open(path, "r+b") as file:
         file.truncate(header.num_bytes - 1)
-    message = f"^{path}: has {header.num_bytes - 1} bytes, expected are {header.num_bytes}$"
-    with LOCAL.open(path) as opened, pytest.raises(DamagedError, match=message):
+    with LOCAL.open(path) as opened, raises(DamagedError, path, header.num_bytes - 1, header.num_bytes):
         MappedFile(opened, header)

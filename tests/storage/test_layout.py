@@ -12,6 +12,7 @@ from kseq.storage import layout
 from kseq.storage.hdf5_writer import write_file
 from kseq.storage.layout import INDEX_KIND, SHARD_KIND, check_version, is_dataset_file, shard_name, shard_number
 from tests.helpers.code import texts_of
+from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, refusal
 
 LIBRARY = Path(kseq.__path__[0])
@@ -20,21 +21,20 @@ LIBRARY = Path(kseq.__path__[0])
 @pytest.mark.parametrize(
     ("kind", "version", "message"),
     [
-        (INDEX_KIND, 1, "attribute format is 'kseq shard', expected is 'kseq index'"),
-        (SHARD_KIND, 2, "format version is 2, this kseq reads version 1 (a newer kseq wrote it: update this one)"),
-        (SHARD_KIND, 0, "format version is 0, this kseq reads version 1"),
-        (SHARD_KIND, "1", "format version is 1, this kseq reads version 1"),
+        (INDEX_KIND, 1, ("'kseq shard'", "'kseq index'")),
+        (SHARD_KIND, 2, ("version", 2, 1, "newer")),
+        (SHARD_KIND, 0, ("version", 0, 1)),
+        (SHARD_KIND, "1", ("version", 1)),
     ],
 )
-def test_refuses_another_kind_or_version(kind: str, version: int | str, message: str) -> None:
-    with pytest.raises(FormatError) as caught:
+def test_refuses_another_kind_or_version(kind: str, version: int | str, message: Parts) -> None:
+    with raises(FormatError, "a.h5", *message):
         check_version("a.h5", {**ATTRIBUTES, "version": version}, kind)
-    assert str(caught.value) == f"a.h5: {message}"
 
 
 def test_a_newer_version_is_refused_as_such_whatever_it_holds(path: str) -> None:
     write_file(path, {**ATTRIBUTES, "version": 2}, {**ARRAYS, "unheard_of": ARRAYS["label"]})
-    assert "a newer kseq wrote it" in str(refusal(path))
+    assert_says(str(refusal(path)), "version", 2, "newer")
 
 
 @pytest.mark.parametrize("number", [0, 7, 99_999, 100_000, 12_345_678])

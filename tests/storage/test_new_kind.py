@@ -24,6 +24,7 @@ from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.transforms import AugmentationList
 from kseq_tools.main import main
+from tests.helpers.messages import raises
 from tests.helpers.photos import photo
 
 
@@ -169,7 +170,7 @@ def test_a_cell_that_is_not_a_value_is_left_out_with_the_reason(table: Path, tmp
 
 def test_a_dataset_of_an_unknown_kind_is_refused(packed: kseq.ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(KINDS, "keypoints")
-    with pytest.raises(kseq.KseqError, match="kind 'keypoints', allowed are image"):
+    with raises(kseq.KseqError, "'keypoints'"):
         kseq.ShardDataset(packed.path)
 
 
@@ -195,7 +196,7 @@ def test_a_cell_has_the_shape_and_the_dtype_of_the_kind(
 ) -> None:
     kind = type("Kind", (FieldKind,), {"name": "kind", "dtypes": (dtype,), "shape": shape})
     if expected is None:
-        with pytest.raises(ValueError, match="has kind .*, allowed: "):
+        with raises(ValueError):
             kind.from_cell(cell, lambda value: value)
     else:
         value = kind.from_cell(cell, lambda value: value)
@@ -210,5 +211,5 @@ def test_it_moves_like_boxes() -> None:
 
 
 def test_a_field_of_another_shape_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="allowed for keypoints is <f4 of shape"):
+    with raises(ArgumentError, "<f4"):
         Field("points", "keypoints", False, "<f4", (None, 3))

@@ -24,6 +24,7 @@ from kseq.storage.rejected import Rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
+from tests.helpers.messages import raises
 
 DATASET = "0123456789abcdef" * 2
 RAW = Field("pixels", "image", False, "|u1", (2, 3, 3))
@@ -189,26 +190,25 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_is_a_write_error(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match="a.h5: cannot be written: No such file or directory"):
+    with raises(WriteError, "a.h5", "No such file or directory"):
         write(tmp_path / "missing" / "a.h5", [])
 
 
 def test_rejects_a_shard_of_another_place(shard: str) -> None:
-    with pytest.raises(DamagedError) as caught:
+    with raises(DamagedError, shard, 3, 4):
         read(shard).check_origin(DATASET, 4)
-    assert str(caught.value) == f"{shard}: attribute shard is 3, expected is 4: this is another shard"
 
 
 def test_rejects_a_shard_without_a_row_count(shard: str) -> None:
     with h5py.File(shard, "r+") as file:
         del file.attrs["rows"]
-    with pytest.raises(FormatError, match=f"{shard}: attribute rows is None, its arrays have 6"):
+    with raises(FormatError, shard, 6):
         read(shard)
 
 
 def test_rejects_another_number_of_rows_than_the_index_says(shard: str) -> None:
     entry = read(shard).entry(3)
-    with pytest.raises(FormatError, match=r"\(6,.*, allowed is .*\(5"):
+    with raises(FormatError, 6, 5):
         read(shard, ShardEntry(3, 5, entry.num_bytes, entry.digest))
 
 
@@ -278,12 +278,12 @@ def test_rejects_tables_of_different_lengths(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "index.h5", "r+") as file:
         del file["shards/bytes"]
         file["shards/bytes"] = np.zeros(2, "<u8")
-    with pytest.raises((FormatError, DamagedError), match="index.h5: "):
+    with raises((FormatError, DamagedError), "index.h5"):
         Index.open(str(tmp_path))
 
 
 def test_there_is_no_index_in_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match=f"^{tmp_path}: holds no index.h5, so it is not a kseq dataset"):
+    with raises(DatasetNotFoundError, tmp_path, "index.h5"):
         Index.open(str(tmp_path))
 
 
@@ -294,7 +294,7 @@ def test_allows_split_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "all", "a/b", "-a", ".", "a b", "ä"])
 def test_refuses_split_names(name: str) -> None:
-    with pytest.raises(ArgumentError, match="allowed are letters, digits, _, - and ., and not 'all'"):
+    with raises(ArgumentError, "'all'"):
         check_split_name(name)
 
 
@@ -310,18 +310,18 @@ def test_fields_come_back() -> None:
     ],
 )  # fmt: skip
 def test_refuses_what_is_no_list_of_fields(text: str) -> None:
-    with pytest.raises(FormatError, match=r"^a\.h5: attribute fields is not a list of fields"):
+    with raises(FormatError, "a.h5"):
         parse_fields(text, "a.h5")
 
 
 @pytest.mark.parametrize("name", ["", "Image", "a-b", "1a", "checksum", "source", "a/b", "boxes_mask"])
 def test_refuses_field_names(name: str) -> None:
-    with pytest.raises(ArgumentError, match="allowed are lower-case letters, digits and _, .*and not checksum, source"):
+    with raises(ArgumentError):
         Field(name, "image", True, "|u1", (None, None, 3))
 
 
 def test_refuses_a_field_of_unknown_kind() -> None:
-    with pytest.raises(ArgumentError, match="field image: kind 'sound', allowed are image, label, mask"):
+    with raises(ArgumentError, "'sound'", "image", "label", "mask"):
         Field("image", "sound", True, "|u1", (None, None, 3))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from kseq.errors import DamagedError
 from kseq.storage.hdf5_writer import write_file
 from kseq.storage.strings import pack_strings, read_string, read_strings, string_schema
+from tests.helpers.messages import raises
 from tests.helpers.plain_hdf5 import ATTRIBUTES, mapped
 
 
@@ -30,5 +30,5 @@ def test_refuses_offsets_that_do_not_lie_in_the_bytes(tmp_path: Path, offsets: l
     arrays = {"text/bytes": np.zeros(5, np.uint8), "text/offsets": np.array(offsets, "<u8")}
     write_file(path, ATTRIBUTES, arrays)
     file = mapped(path, string_schema("text", 3))
-    with pytest.raises(DamagedError, match=re.escape(f"{path}: text/offsets of row 1 are {offsets[1]} and {offsets[2]}")):
+    with raises(DamagedError, path, "text/offsets", "row 1", f"{offsets[1]}", f"{offsets[2]}"):
         read_string(file, "text", 1)

@@ -1,4 +1,5 @@
-"""The subcommands of `kseq`, one module each: `add_parser` adds it to the parser, `run` runs it.
+"""The subcommands of `kseq`, a module each: `add_parser` adds it to the parser, `run` runs it.
 
-Each calls the public API of `kseq` and prints what it returned; imports `kseq` and `kseq_tools.console`.
+Each calls the public API of `kseq` alone, and prints what that returned with the help of `console/`. To add one, write
+its module and list it in `tools/main.py`.
 """

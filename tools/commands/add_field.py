@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--kind",
         metavar="KIND",
-        help="text, sample_weight, numbers or multi_label (default: one of the last two, as FILE tells)",
+        help=f"one of {', '.join(kseq.TARGET_KINDS)} (default: numbers or multi_label, as FILE tells)",
     )
     parser.add_argument(
         "--default", metavar="VALUE", help="value of samples that FILE does not name; '' for no labels, no text"

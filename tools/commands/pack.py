@@ -37,8 +37,7 @@ def add_parser(commands: Any) -> None:
         usage="kseq pack SOURCE DATASET [options]",
         add_help=False,
         description="Pack SOURCE into DATASET, a new folder of HDF5 shards. SOURCE is a folder of CLASS/IMAGE or "
-        "train/CLASS/IMAGE, a zip of it, a table of paths (CSV, JSON Lines, Parquet), COCO, YOLO, tars, TFRecords, "
-        "ArrayRecords, Hugging Face's Parquet, .npz, .npy or .h5.",
+        f"train/CLASS/IMAGE, a table of paths, or another of these formats: {', '.join(kseq.SOURCE_FORMATS)}.",
     )
     parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
     parser.add_argument("dataset", metavar="DATASET", help="folder to make")

@@ -1,4 +1,7 @@
-"""What the subcommands share: tables and sizes as text, options, progress, conditions written in a shell.
+"""What the subcommands share: text, options, progress. Imports only the public API of `kseq`.
 
-Imports only the public API of `kseq`.
+- `options`: options that several commands have, and the `kseq.Columns` and `kseq.ImageSettings` that they stand for.
+- `text`: tables, sizes and durations. `class_counts`, `rejected`, `sample_listing`: parts of what commands print.
+- `progress`: a bar, or lines. `spelling`: arguments as options in messages. `dask_cluster`: a Dask cluster as an
+  executor.
 """
