@@ -20,7 +20,7 @@ from ..console.options import (
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_counts, listed, printable
+from ..console.text import format_bytes, format_count, format_counts, format_names, printable
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
@@ -115,7 +115,7 @@ def _summary(report: kseq.PackReport) -> str:
     if report.num_resumed:
         lines.append(f"{report.num_resumed} of the shards were there from an earlier run")
     if report.empty_class_names:
-        lines.append(f"classes without a sample: {listed(report.empty_class_names)}")
+        lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
     if report.rejected:
         lines.append(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
         lines += rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")
@@ -137,7 +137,7 @@ def _plan(report: kseq.PackReport) -> str:
     if report.num_resumed:
         lines.append(f"{report.num_resumed} of the shards are there from an earlier run")
     if report.empty_class_names:
-        lines.append(f"classes without a sample: {listed(report.empty_class_names)}")
+        lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
     if report.rejected:
         lines.append(
             f"{len(report.rejected):,} of {report.num_found:,} would be left out, besides files that turn out to be broken:"
