@@ -18,6 +18,7 @@ The rooms, each of which imports only those further to the left:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from kseq import errors
@@ -38,7 +39,7 @@ from kseq.packing.settings import ImageSettings
 from kseq.reading.dataset import ShardDataset
 from kseq.reading.label_counts import SplitCounts
 from kseq.reading.verify import VerifyReport, verify
-from kseq.sources.column_roles import Columns
+from kseq.sources.column_roles import TARGET_KINDS, Columns
 from kseq.sources.registry import SOURCE_FORMATS
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
@@ -54,6 +55,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EXPORT_FORMATS",
     "SOURCE_FORMATS",
+    "TARGET_KINDS",
     "AddFieldReport",
     "AppendReport",
     "Augmentation",
@@ -97,14 +99,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load keras, which takes seconds, only when ShardSequence is asked for."""
-    if name == "ShardSequence":
-        from kseq.training.sequence import ShardSequence
+# These import keras, which takes seconds: they are loaded when they are asked for.
+_LAZY = {"ShardSequence": "kseq.training.sequence"}
 
-        return ShardSequence
-    raise AttributeError(f"module 'kseq' has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    """Load a public name that needs keras."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'kseq' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "ShardSequence"])
+    return sorted([*globals(), *_LAZY])

@@ -51,12 +51,12 @@ _COMMANDS = (
     bench,
 )
 
-# A shell's 128 + the number of the signal: SIGINT is 2, SIGTERM 15.
+# After a signal: 128 plus its number, as shells have it. SIGINT is 2, SIGTERM 15.
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came: all is ended and cleared away as after Ctrl-C."""
+    """SIGTERM came. Everything stops and is cleared away as after Ctrl-C."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -75,11 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        # Before the command, the parser knows nothing that takes a word.
+        # The first word is the command: no option that may stand before it takes a value.
         help_option = "--help-all" if words[0] == "pack" else "--help"
         parser.error(f"there is no {' '.join(unknown)} (kseq {words[0]} {help_option} lists what there is)")
     try:
-        with _heeding_sigterm(), _spelling_options(parser, arguments.command):
+        with _sigterm_raises(), _options_in_messages(parser, arguments.command):
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except kseq.KseqError as error:
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(": ".join(["kseq", "terminated" if is_ours else "interrupted", *stop.args]), file=sys.stderr)
         return EXIT_TERMINATED if is_ours else EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has read enough; what is still buffered must not fail again at the exit.
+        # The reader of the output wants no more. What is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except OSError as error:
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.filename is not None:
             print(f"kseq: {printable(str(error.filename))}: {reason}", file=sys.stderr)
             return EXIT_FAILED
-        # A failed write names no file, and the output is the one that the command itself writes to.
+        # An error that names no file comes from writing to stdout, the only output of the command itself.
         print(f"kseq: the output cannot be written: {reason}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
@@ -106,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _spelling_options(parser: argparse.ArgumentParser, command: str) -> Iterator[None]:
-    """Messages of the library name options in place of arguments."""
+def _options_in_messages(parser: argparse.ArgumentParser, command: str) -> Iterator[None]:
+    """Let messages of the library name options of the command in place of arguments."""
     (parsers,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     token = SPELLING.set(OptionSpelling(parsers, command))
     try:
@@ -117,8 +117,8 @@ def _spelling_options(parser: argparse.ArgumentParser, command: str) -> Iterator
 
 
 @contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into an exception, unless whoever started this had it ignored or handles it."""
+def _sigterm_raises() -> Iterator[None]:
+    """Turn SIGTERM into an exception, unless the process was started with another handler of it, or ignores it."""
     is_ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if is_ours:
         signal.signal(signal.SIGTERM, _terminate)

@@ -96,7 +96,7 @@ _APP1, _SOS = 0xE1, 0xDA
 _PNG_TEXTS, _PNG_PIXELS, _PNG_START = (b"eXIf", b"iTXt", b"tEXt", b"zTXt"), b"IDAT", 8
 
 # What Pillow raises for a broken file, while it opens and while it decodes one.
-BROKEN = (OSError, SyntaxError, ValueError, IndexError, EOFError, OverflowError, TypeError, KeyError, struct.error)
+BROKEN = (OSError, SyntaxError, ValueError, LookupError, EOFError, OverflowError, TypeError, RuntimeError, struct.error)
 
 # And for a part of a file that announces more pixels than the file itself.
 _TOO_LARGE = (Image.DecompressionBombError, MemoryError)
@@ -191,7 +191,7 @@ def _size_without_exif(data: bytes) -> tuple[int, int] | None:
 
 def is_jpeg(data: bytes | np.ndarray) -> bool:
     """Whether encoded bytes begin like a JPEG."""
-    return JPEG.begins(bytes(data[:16]))
+    return JPEG.start.match(data) is not None
 
 
 def stored_format(data: bytes | np.ndarray) -> FileFormat:

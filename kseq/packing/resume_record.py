@@ -77,7 +77,7 @@ class ResumeRecord:
             "class_names": source.class_names,
             "fields": write_fields(source.fields),
         }
-        files = _shared_files(source)
+        files = source.shared_files()
         return cls(
             plan.dataset_id,
             # As they are when they are read back.
@@ -172,7 +172,7 @@ def describe_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[st
 
 def source_stamp(source: Source) -> bytes:
     """A hash that differs if a file of a source was written again, even with as many bytes."""
-    files = [_file_stamp(file) for file in _shared_files(source)]
+    files = [_file_stamp(file) for file in source.shared_files()]
     return Digest(_image_stamps(source).tobytes() + np.array(files, np.int64).tobytes()).digest()
 
 
@@ -220,13 +220,6 @@ def _image_stamps(source: Source) -> np.ndarray:
         return stamps[0] if len(stamps) == 1 else checksum(np.array(stamps, np.uint64))
 
     return np.array([combined(image) for image in source.images], np.uint64)
-
-
-def _shared_files(source: Source) -> Sequence[str]:
-    """The files that hold many images each; none where each image is a file of its own, or came from no file."""
-    if isinstance(source, (FileSource, SpooledSource)):
-        return ()
-    return getattr(source, "files", ()) or (source.root,)
 
 
 def _file_stamp(path: str | bytes) -> tuple[int, int]:

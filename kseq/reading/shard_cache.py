@@ -16,7 +16,7 @@ from kseq.errors import DamagedError
 from kseq.storage.hdf5_reader import FileHeader
 from kseq.storage.index import Index
 from kseq.storage.mmap import Span, most_maps
-from kseq.storage.opener import LocalOpener
+from kseq.storage.opener import opener_for
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["ShardCache"]
@@ -94,8 +94,9 @@ class ShardCache:
     def _open_shard(self, shard: int, header: FileHeader | None) -> ShardReader:
         index, position = self._find(shard)
         # Two threads may map the same file to the same addresses: the second map shows the same bytes.
-        opener = LocalOpener(self._span, shard * self._slot_bytes)
-        return ShardReader(index.shard_path(position), index.stored_fields, index.entry(position), header, opener)
+        path = index.shard_path(position)
+        opener = opener_for(path, self._span, shard * self._slot_bytes)
+        return ShardReader(path, index.stored_fields, index.entry(position), header, opener)
 
     def _find(self, shard: int) -> tuple[Index, int]:
         """The index of the dataset that a shard belongs to, and the position of the shard in it."""

@@ -5,7 +5,8 @@ To add a format (LMDB, say), write one module beside this one, and list its form
 1. the rules of the format, at its top: what is an image, a label, a split; what is rejected;
 2. a subclass of `Source`, a frozen dataclass, with a method `fetch(location)` that returns the bytes of one image file, or its
    pixels. Worker processes get the source by pickling, so it holds paths and numbers, never open files: `fetch` opens what it
-   needs (`functools.lru_cache`, with `file_version` in the key, keeps it open for the next call);
+   needs (`functools.lru_cache`, with `file_version` in the key, keeps it open for the next call). If the samples do not lie
+   in the one file `root`, `shared_files` names their files, so that resuming notices a file that was written again;
 3. a function that opens a path as such a source, given a `SourceRequest`: it lists every sample as a `SourceImage`, in the
    order in which samples are packed, without reading images. Where samples have columns, `assemble_samples` turns the cells
    into fields, labels, splits and groups by the same rules for all formats;
@@ -107,6 +108,13 @@ class Source:
                 values[other.name] = self.fetch(value) if other.is_pixels else value
         return values
 
+    def shared_files(self) -> Sequence[str]:
+        """The files that hold many samples each: if one is written again, an unfinished packing does not go on.
+
+        The default is `root`; a source of several such files, or of none, says so.
+        """
+        return (self.root,)
+
     def fetch(self, location: Any) -> bytes | np.ndarray:
         """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8.
 
@@ -123,6 +131,9 @@ class Source:
 @dataclass(frozen=True)
 class FileSource(Source):
     """Image files below the folder `root`; the location of an image is its path."""
+
+    def shared_files(self) -> Sequence[str]:
+        return ()
 
     def fetch(self, location: bytes) -> bytes:
         """The bytes of one image file.

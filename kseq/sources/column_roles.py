@@ -13,6 +13,7 @@ from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import check_field_name
 
 __all__ = [
+    "TARGET_KINDS",
     "USUAL",
     "Columns",
     "find_columns",
@@ -22,6 +23,9 @@ __all__ = [
     "used_columns",
     "value_columns",
 ]
+
+TARGET_KINDS = tuple(name for name, kind in KINDS.items() if kind.can_be_target)
+"""The allowed values of the argument `kinds` of `Columns`."""
 
 # The usual names of columns; the first that a source has is taken.
 USUAL: Mapping[str, Sequence[str]] = {
@@ -231,9 +235,9 @@ def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
     if kinds is None:
         return ()
     pairs = list(kinds.items()) if isinstance(kinds, Mapping) else kinds
-    allowed = [name for name, kind in KINDS.items() if kind.can_be_target]
-    if not _is_sequence(pairs) or not all(isinstance(pair, tuple) and len(pair) == 2 and pair[1] in allowed for pair in pairs):
-        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed is a dict of field name to one of {', '.join(allowed)}")
+    are_pairs = _is_sequence(pairs) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
+    if not are_pairs or not all(kind in TARGET_KINDS for _, kind in pairs):
+        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed is a dict of field name to one of {', '.join(TARGET_KINDS)}")
     return tuple(pairs)
 
 

@@ -53,6 +53,9 @@ class HuggingFaceSource(Source):
 
     files: tuple[str, ...] = ()
 
+    def shared_files(self) -> Sequence[str]:
+        return self.files
+
     @staticmethod
     def is_at(path: str) -> bool:
         """Whether a folder was written by `datasets.save_to_disk`."""

@@ -62,6 +62,9 @@ class SpooledImage(NamedTuple):
 class SpooledSource(Source):
     """The samples of an iterable, in their order; `root` is the spool file, which holds their images."""
 
+    def shared_files(self) -> Sequence[str]:
+        return ()
+
     def fetch(self, location: SpooledImage) -> bytes | np.ndarray:
         """The bytes or the pixels of an image."""
         if location.path is not None:

@@ -110,6 +110,9 @@ class ExampleSource(Source):
 
     files: tuple[str, ...] = ()
 
+    def shared_files(self) -> Sequence[str]:
+        return self.files
+
     @staticmethod
     def records(path: str) -> Iterator[StoredRecord]:
         """The records of a file; if the file breaks off, the last one says so.

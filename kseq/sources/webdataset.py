@@ -87,6 +87,9 @@ class WebDatasetSource(Source):
 
     files: tuple[str, ...] = ()
 
+    def shared_files(self) -> Sequence[str]:
+        return self.files
+
     @classmethod
     def load(cls, path: str, columns: Columns, class_names: Sequence[str] | None = None) -> WebDatasetSource:
         """Find every file in the tars, and read all but the images.

@@ -4,12 +4,13 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.arguments`
 
 - `field_kinds/`: image, mask, label, numbers, boxes, text and so on, a class each with all that is special to it.
   `fields`: the fields of a dataset, each of a kind.
-- `layout`: the name of every file in a dataset's folder, and the version of the format.
+- `layout`: the name of every file in a dataset's folder, and the version of the format, which rises with every change that an
+  older reader would misread: older datasets are then refused in one line. The index holds numbers of shards, not names.
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.
-- `opener`: opens every file that is read, and gives its bytes; the place for other ways to bytes than local files.
-  `mmap`: maps of local files.
-- `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`: byte strings
-  as arrays.
+- `opener`: opens every file that is read, and gives its bytes: the one place that a path other than a local one concerns,
+  since no other module opens or looks for files of a dataset that it reads. `mmap`: maps of local files.
+- `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`:
+  byte strings as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
 - `index`, `index_writer`, `index_schema`, `remaining_ids`: the index, its arrays, and the ids of samples that were not
   dropped.

@@ -19,6 +19,7 @@ __all__ = [
     "arrays_digest",
     "checksum",
     "digest_of_hashes",
+    "format_checksum",
     "hash_array",
     "row_checksum",
 ]
@@ -54,6 +55,11 @@ class Digest:
 def checksum(data: Bytes) -> int:
     """The checksum of some bytes, a whole number in [0, 2**64)."""
     return xxhash.xxh3_64_intdigest(data)
+
+
+def format_checksum(value: int) -> str:
+    """A checksum in hexadecimal digits, for messages."""
+    return f"{value:0{2 * np.dtype(CHECKSUM_DTYPE).itemsize}x}"
 
 
 def row_checksum(pieces: Iterable[Bytes]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,7 +64,7 @@ class Field:
 
     @functools.cached_property
     def handler(self) -> FieldKind:
-        """All that depends on the kind: storage, reading, batch form, moves, conditions, exports."""
+        """All that depends on the kind, for kseq's own use: storage, reading, batch form, moves, conditions, exports."""
         return KINDS[self.kind](self)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -92,6 +93,10 @@ class Field:
     def describe(self) -> str:
         """What it holds, for messages: its kind, dtype and shape."""
         return self.handler.describe()
+
+    def describe_storage(self, settings: Mapping[str, Any]) -> str:
+        """How it is stored, in one line; `settings` are the image settings that the dataset was packed with."""
+        return self.handler.describe_storage(settings)
 
     @property
     def color_mode(self) -> str:

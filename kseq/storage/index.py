@@ -26,8 +26,8 @@ from kseq.storage.index_schema import (
     name_in_shard,
     tables_digest,
 )
-from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, SHARD_PREFIX, shard_name
-from kseq.storage.opener import LOCAL, Opener
+from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
+from kseq.storage.opener import absolute_path, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.remaining_ids import Remaining
 from kseq.storage.shard_entry import ShardEntry
@@ -113,13 +113,12 @@ class Index:
     _file: MappedFile
 
     @classmethod
-    def open(cls, path: str, name: str = INDEX_NAME, opener: Opener = LOCAL) -> Index:
+    def open(cls, path: str, name: str = INDEX_NAME) -> Index:
         """Open the index of the dataset in the folder `path`, in time proportional to the number of its shards.
 
         Args:
             path: The folder.
             name: The file in it.
-            opener: Opens the file.
 
         Raises:
             DatasetNotFoundError: If there is no dataset.
@@ -127,11 +126,10 @@ class Index:
             FormatError: If it is of a newer format, or holds something that is not allowed.
             ReadError: If the operating system refuses to open, read or map it.
         """
-        file = _open_file(path, name, opener)
+        file = _open_file(path, name)
         arrays, attributes = file.arrays, file.attributes
         index = cls(
-            # Stays right when the program changes its working directory.
-            path=os.path.abspath(path),
+            path=absolute_path(path),
             dataset_id=str(attributes.get("dataset_id")),
             fields=parse_fields(read_text(arrays["fields"]), file.path),
             stored_fields=parse_fields(read_text(arrays["stored_fields"]), file.path),
@@ -268,10 +266,10 @@ class Index:
             )
 
 
-def _open_file(path: str, name: str, opener: Opener) -> MappedFile:
+def _open_file(path: str, name: str) -> MappedFile:
     """The file of an index, after checking its format and the digest of its tables."""
     try:
-        with opener.open(os.path.join(path, name)) as opened:
+        with opener_for(path).open(os.path.join(path, name)) as opened:
             header = read_header(opened, INDEX_KIND, INDEX_SCHEMA)
             file = MappedFile(opened, header)
     except DatasetNotFoundError as error:
@@ -283,11 +281,11 @@ def _open_file(path: str, name: str, opener: Opener) -> MappedFile:
 
 
 def _why_not_found(path: str) -> str:
-    if not os.path.exists(path):
-        return f"{path}: there is no such folder"
-    if not os.path.isdir(path):
-        return f"{path}: is a file, expected is the folder of a dataset"
-    if any(name.startswith(SHARD_PREFIX) for name in os.listdir(path)):
+    try:
+        names = opener_for(path).names(path)
+    except DatasetNotFoundError as error:
+        return str(error)
+    if any(shard_number(name) is not None for name in names):
         return (
             f"{path}: holds shards but no {INDEX_NAME}: packing was not finished ({spelled_call('pack', resume=True)} goes on)"
         )

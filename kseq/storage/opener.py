@@ -1,7 +1,8 @@
 """Opens the files of a dataset for reading: the only module that does.
 
 Shards and indexes are read through an `Opener`. `LocalOpener` opens files of the file system and maps them into memory;
-other ways to the same bytes are further implementations of `Opener` and `DatasetFile`.
+another way to the same bytes is one more implementation of `Opener` and `DatasetFile`, which `opener_for` and
+`absolute_path` choose by the path.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
 from kseq.storage.mmap import Span, map_file
 
-__all__ = ["LOCAL", "DatasetFile", "LocalOpener", "Opener"]
+__all__ = ["DatasetFile", "LocalOpener", "Opener", "absolute_path", "opener_for"]
 
 # Windows translates line ends without the first. Without the second, opening a named pipe waits for a writer.
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -75,6 +76,14 @@ class Opener(ABC):
             ReadError: If the operating system refuses.
         """
 
+    @abstractmethod
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a folder.
+
+        Raises:
+            DatasetNotFoundError: If there is no such folder.
+        """
+
 
 @dataclass(frozen=True)
 class LocalOpener(Opener):
@@ -100,6 +109,13 @@ class LocalOpener(Opener):
             os.close(descriptor)
             raise DamagedError(f"{path}: is not a regular file")
         return _LocalFile(path, descriptor, status.st_size, self)
+
+    def names(self, folder: str) -> list[str]:
+        if not os.path.exists(folder):
+            raise DatasetNotFoundError(f"{folder}: there is no such folder")
+        if not os.path.isdir(folder):
+            raise DatasetNotFoundError(f"{folder}: is a file, expected is the folder of a dataset")
+        return os.listdir(folder)
 
 
 class _LocalFile(DatasetFile):
@@ -131,5 +147,17 @@ class _LocalFile(DatasetFile):
         os.close(self._descriptor)
 
 
-# Opens files of the file system, and maps each at any free address.
-LOCAL = LocalOpener()
+def opener_for(path: str, span: Span | None = None, offset: int = 0) -> Opener:
+    """What opens a file of a dataset, or lists its folder.
+
+    Args:
+        path: The path of the file or the folder.
+        span: The stretch of addresses to map a file into; None for any free addresses.
+        offset: Where in `span` the file begins, in bytes.
+    """
+    return LocalOpener(span, offset)
+
+
+def absolute_path(path: str) -> str:
+    """The path of a dataset that stays right when the program changes its working directory."""
+    return os.path.abspath(path)

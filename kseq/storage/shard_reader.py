@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError
-from kseq.storage.checksums import arrays_digest, row_checksum
+from kseq.storage.checksums import arrays_digest, format_checksum, row_checksum
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
 from kseq.storage.layout import SHARD_KIND
 from kseq.storage.mmap import will_need
-from kseq.storage.opener import LOCAL, DatasetFile, Opener
+from kseq.storage.opener import DatasetFile, Opener, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
@@ -34,7 +34,7 @@ class ShardReader:
         fields: What each of its rows holds, from the index.
         entry: What the index says of it; None while there is no index.
         header: The header of this file from an earlier opening, so that h5py need not parse it again.
-        opener: Opens the file.
+        opener: Opens the file; None for what `opener_for` chooses.
 
     Attributes:
         path: The shard.
@@ -54,13 +54,13 @@ class ShardReader:
         fields: Sequence[Field],
         entry: ShardEntry | None = None,
         header: FileHeader | None = None,
-        opener: Opener = LOCAL,
+        opener: Opener | None = None,
     ) -> None:
         self.path = path
         self._fields = fields
         self._handlers = {field.name: field.handler for field in fields}
         self._row_arrays = [array for handler in self._handlers.values() for array in handler.row_arrays]
-        with opener.open(path) as file:
+        with (opener or opener_for(path)).open(path) as file:
             self.header = _checked_header(file, fields, entry) if header is None else header
             self._file = MappedFile(file, self.header)
         self.num_rows = int(self.header.attributes["rows"])
@@ -151,8 +151,8 @@ class ShardReader:
         checksum, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
         if checksum != expected:
             raise DamagedError(
-                f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {checksum:016x}, "
-                f"expected is {expected:016x}: its bytes have changed"
+                f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {format_checksum(checksum)}, "
+                f"expected is {format_checksum(expected)}: its bytes have changed"
             )
 
     def _checksum(self, row: int) -> int:

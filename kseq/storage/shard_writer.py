@@ -86,6 +86,14 @@ class _Rows:
     orientations: list[int] = dataclass_field(default_factory=list)
     tiles: list[np.ndarray] = dataclass_field(default_factory=list)
 
+    def add(self, data: bytes | np.ndarray, value: EncodedImage | np.ndarray) -> None:
+        """Note a row whose main array gets `data`."""
+        self.lengths.append(len(data))
+        if isinstance(value, EncodedImage):
+            self.sizes.append((value.height, value.width))
+            self.orientations.append(value.orientation)
+            self.tiles.append(value.tiles)
+
 
 class ShardWriter:
     """Writes one shard, sample after sample, in memory that does not grow with their bytes.
@@ -141,26 +149,18 @@ class ShardWriter:
         """
         pieces: list[bytes | np.ndarray] = []
         for field in self._fields:
-            value = sample[field.name]
+            value, rows = sample[field.name], self._rows.get(field.name)
             if isinstance(value, EncodedImage):
                 data: bytes | np.ndarray = value.data
-                self._add_encoded(field.name, value)
                 pieces += (data, value.tiles)
             else:
                 data = np.ascontiguousarray(value, field.dtype)
-                if field.is_ragged:
-                    self._rows[field.name].lengths.append(len(data))
                 pieces.append(data)
+            if rows is not None:
+                rows.add(data, value)
             self._spools[field.name].append(data)
         self._checksums.append(row_checksum(pieces))
         self._sources.append(source)
-
-    def _add_encoded(self, name: str, value: EncodedImage) -> None:
-        rows = self._rows[name]
-        rows.lengths.append(len(value.data))
-        rows.sizes.append((value.height, value.width))
-        rows.orientations.append(value.orientation)
-        rows.tiles.append(value.tiles)
 
     def reject(self, path: bytes, reason: str) -> None:
         """Note a file that is left out."""

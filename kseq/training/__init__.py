@@ -4,13 +4,13 @@
 `kseq.packing`.
 
 - `sequence`: `ShardSequence`, what Keras calls. `epochs`: which pass of Keras it is.
-- `arguments`, `dataset_argument`, `sampling_argument`, `block_shuffle`: what its arguments mean: label modes and sample
-  weights; datasets; order and sampling; blocks.
-- `augment`: `Augmentation` and those that come with kseq, to which others are added. `transforms`: applies a list of them
-  to image, mask and boxes. `batch_functions`: functions of the user over a whole batch.
+- What the arguments of `ShardSequence` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
+  `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as numbers, one-hot), `arguments` (all others).
+- `augment`: `kseq.Augmentation` and those that come with kseq. One class says everything of an augmentation: what it draws,
+  and what it does to an image, a mask, points and boxes; a new one is a class there and a public name.
+- `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
-  what images of a batch are like. `batch_outputs`: the last step, from arrays to what models and losses want, labels as
-  `label_mode` says.
+  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `buffers`: the memory of
   batches.
 """

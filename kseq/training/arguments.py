@@ -21,19 +21,13 @@ from kseq.training.image_spec import ImageSpec
 from kseq.training.sampling_argument import check_number_field, number_per_sample
 
 __all__ = [
-    "LabelEncoder",
     "check_flags",
     "check_sample_weight",
     "check_scale",
     "choose_image_spec",
     "find_fields",
-    "label_encoder",
     "sort_augment",
 ]
-
-LabelEncoder = Callable[[np.ndarray], np.ndarray]
-
-_LABEL_MODES = ("int", "categorical", "binary", None)
 
 
 def check_flags(**flags: Any) -> None:
@@ -96,21 +90,6 @@ def _default_targets(fields: Mapping[str, Field]) -> dict[str, str]:
 
 def _is_str_to_str(names: Any) -> bool:
     return isinstance(names, Mapping) and all(isinstance(name, str) for pair in names.items() for name in pair)
-
-
-def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
-    """`(n,)` int32 labels to what Keras's loss of this mode wants (`keras.utils.image_dataset_from_directory`)."""
-    num_classes = len(dataset.class_names)
-    if label_mode not in _LABEL_MODES:
-        raise ArgumentError(f"label_mode={label_mode!r}: allowed are {', '.join(map(repr, _LABEL_MODES))}")
-    if label_mode == "binary":
-        if num_classes != 2:
-            raise ArgumentError(f"label_mode='binary' needs 2 classes, {dataset.path} has {num_classes}")
-        return lambda labels: labels.astype(np.float32)[:, None]
-    if label_mode == "categorical":
-        one_hot = np.eye(num_classes, dtype=np.float32)
-        return lambda labels: one_hot[labels]
-    return lambda labels: labels
 
 
 def check_sample_weight(dataset: ShardDataset, targets: Mapping[str, str], sample_weight: Any) -> np.ndarray | str | None:

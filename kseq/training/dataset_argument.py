@@ -12,6 +12,7 @@ from typing import Any
 
 from kseq.errors import ArgumentError
 from kseq.reading.dataset import ShardDataset, reopen
+from kseq.storage.opener import absolute_path
 
 __all__ = ["DatasetArgument", "choose_split", "open_dataset_argument"]
 
@@ -96,7 +97,7 @@ def _check_path(path: Any) -> str:
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"dataset={path!r}: allowed is {_ALLOWED}")
-    return os.path.abspath(name)
+    return absolute_path(name)
 
 
 def _checked_proportion(part: Any, proportion: Any) -> float:

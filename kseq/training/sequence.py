@@ -22,7 +22,6 @@ from kseq.training.arguments import (
     check_scale,
     choose_image_spec,
     find_fields,
-    label_encoder,
     sort_augment,
 )
 from kseq.training.batch_maker import BatchMaker
@@ -30,6 +29,7 @@ from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.dataset_argument import choose_split, open_dataset_argument
 from kseq.training.epochs import EpochTracker
+from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.sampling_argument import choose_order
 from kseq.training.transforms import AugmentationList

@@ -85,5 +85,11 @@ def test_every_link_of_a_page_outside_of_the_site_leads_somewhere(page: str) -> 
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_map_of_the_code_names_files_that_exist() -> None:
+    names = re.findall(r"`((?:kseq|tools|tests|docs|\.ci)/[^` ]*)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(names) > 50
+    assert [name for name in names if "NAME" not in name and not (ROOT / name).exists()] == []
+
+
 def test_the_readme_can_be_read_in_a_few_minutes() -> None:
     assert 100 <= len(README.read_text().splitlines()) <= 140

@@ -226,7 +226,7 @@ def test_an_error_that_names_such_a_file_is_still_one_line(tmp_path: Path, capsy
 
 @pytest.mark.slow
 def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(photos_to_pack: Path, tmp_path: Path) -> None:
-    target = os.fsencode(tmp_path) + b"/caf\xe9"
+    target = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     strict = dict(os.environ, PYTHONIOENCODING="utf-8:strict")
     for words in (["pack", str(photos_to_pack), target, "--workers", "0"], ["info", target], ["verify", target]):
         done = subprocess.run(kseq_command(*words), env=strict, capture_output=True, check=False)

@@ -16,28 +16,30 @@ def add_parser(commands: Any) -> None:
         "add-field",
         help="add a target beside the packed ones",
         description="Give every sample of DATASET a new value, the field NAME, from FILE: a table (CSV, JSON Lines, Parquet) "
-        "with a column id or source, and one of numbers, [vectors], several|labels, text or weights; or an .npy array with a "
-        "row for each sample id. If NAME is label, that is its class.",
+        "with a column id or source, and a column of numbers, [vectors], several|labels, text or weights; or an .npy array "
+        "with a row for each sample id. The field label is the class of each sample.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
-    parser.add_argument("name", metavar="NAME", help="of the field")
+    parser.add_argument("name", metavar="NAME", help="name of the new field")
     parser.add_argument("file", metavar="FILE", help="table of samples and values, or .npy array")
-    parser.add_argument("--column", metavar="COLUMN", help="that of the values (default: NAME, or the only one)")
+    parser.add_argument("--column", metavar="COLUMN", help="column of the values (default: NAME, or the only other column)")
     parser.add_argument(
         "--kind",
         metavar="KIND",
-        help="text, sample_weight, numbers or multi_label (default: one of the last two, as FILE tells)",
+        help=f"one of {', '.join(kseq.TARGET_KINDS)} (default: numbers or multi_label, as FILE tells)",
     )
-    parser.add_argument("--default", metavar="VALUE", help="for samples of which FILE says nothing; '' for no labels, no text")
+    parser.add_argument(
+        "--default", metavar="VALUE", help="value of samples that FILE does not name; '' for no labels, no text"
+    )
     parser.add_argument(
         "--class-names", nargs="+", metavar="NAME", help="all classes of a label, in the order of their numbers"
     )
-    parser.add_argument("--replace", action="store_true", help="take the place of a field that is called so")
+    parser.add_argument("--replace", action="store_true", help="replace a field of this name")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Add the field; a few lines that say what it is."""
+    """Add the field, and print what it holds."""
     report = kseq.add_field(
         arguments.dataset,
         arguments.name,
@@ -49,9 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
     )
     field = report.field
-    what = "in place of the one before" if report.replaced else "new"
+    place = "in place of the one before" if report.replaced else "new"
     default = f", {format_count(report.num_defaulted, 'sample')} with the default" if report.num_defaulted else ""
-    print(f"{printable(report.path)}: {field.name} ({field.kind}), {what}: {format_count(report.num_given, 'value')}{default}")
+    print(f"{printable(report.path)}: {field.name} ({field.kind}), {place}: {format_count(report.num_given, 'value')}{default}")
     if report.class_names:
         print(f"{len(report.class_names)} classes: {', '.join(map(printable, report.class_names))}")
     return 0

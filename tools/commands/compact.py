@@ -1,4 +1,4 @@
-"""`kseq compact`: a dataset without what was dropped, and with all fields in its shards."""
+"""`kseq compact`: rewrites a dataset without dropped samples, and with all fields in its shards."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def add_parser(commands: Any) -> None:
     """Add `compact` to the command."""
     parser = commands.add_parser(
         "compact",
-        help="rewrite a dataset without what was dropped",
-        description="Rewrite the shards of DATASET that hold dropped samples, and all of them where fields were added or "
+        help="rewrite a dataset without dropped samples",
+        description="Rewrite the shards of DATASET that hold dropped samples, or all shards if fields were added or "
         "relabelled. Stored bytes are copied as they are. Sample ids change.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument(
-        "--no-undo", dest="undo", action="store_false", help="free the old shards at once, instead of with the next change"
+        "--no-undo", dest="undo", action="store_false", help="remove the old shards at once, not with the next change"
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compact, and show what it saved."""
+    """Compact, with progress on stderr, and print what was removed."""
     before = count(arguments.dataset)
     with Progress() as progress:
         report = kseq.compact(arguments.dataset, undo=arguments.undo, progress=progress.show)

@@ -21,7 +21,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "drop",
         help="take samples out of all splits",
-        description="Take samples out of all splits of DATASET, all included; kseq undo takes that back. Their bytes stay.",
+        description="Take samples out of all splits of DATASET, the split all included; kseq undo takes that back. Their bytes "
+        "stay until kseq compact removes them.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     group = parser.add_mutually_exclusive_group(required=True)
@@ -30,18 +31,18 @@ def add_parser(commands: Any) -> None:
         "--where",
         action="append",
         metavar="CONDITION",
-        help="samples whose fields are so: 'label=rose', 'label=rose,daisy', 'height>0.5' (also <, <=, >=); may be "
-        "repeated: all must hold",
+        help="samples for which this holds: 'label=rose', 'label=rose,daisy', 'height>0.5' (also <, <=, >=); repeat for "
+        "conditions that must all hold",
     )
     group.add_argument(
-        "--rejected-by", metavar="FILE", help="samples that a file names: sample ids or sources, one a line, or a table of them"
+        "--rejected-by", metavar="FILE", help="samples that FILE names: a sample id or source on each line, or a table of them"
     )
-    parser.add_argument("--missing-ok", action="store_true", help="pass over sources in FILE that no sample has")
+    parser.add_argument("--missing-ok", action="store_true", help="ignore sources in FILE that no sample has")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Drop; print how many samples each split had and has."""
+    """Drop, and print how many samples each split had and has."""
     if arguments.missing_ok and arguments.rejected_by is None:
         raise ArgumentError("--missing-ok: goes with --rejected-by")
     report = kseq.drop(

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
         "export",
         help="write a dataset as image files, tars or TFRecords",
         description="Write the samples of DATASET into OUT, a new folder: image files and a table of the rest, WebDataset "
-        "tars, or TFRecords. The last line printed packs them again.",
+        "tars, or TFRecords. The last line of the output is the command that packs them again.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("out", metavar="OUT", help="folder to make")
@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         default="folder",
         help="what to write (default: %(default)s)",
     )
-    parser.add_argument("--split", metavar="NAME", help="this split alone (default: all samples)")
+    parser.add_argument("--split", metavar="NAME", help="export this split alone (default: all samples)")
     parser.add_argument(
         "--file-bytes",
         type=size_in_bytes,

@@ -13,7 +13,7 @@ import numpy as np
 import kseq
 
 from ..console.sample_listing import print_samples
-from ..console.text import format_bytes, format_count, format_counts, listed, printable
+from ..console.text import format_bytes, format_count, format_counts, format_names, printable
 
 
 def add_parser(commands: Any) -> None:
@@ -22,12 +22,12 @@ def add_parser(commands: Any) -> None:
         "info", help="show what a dataset holds", description="Show the fields, classes, splits and shards of DATASET."
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
-    parser.add_argument("--rejected", action="store_true", help="list the files that were left out when it was packed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--rejected", action="store_true", help="list the files that packing left out")
     parser.add_argument(
         "--samples",
         action="store_true",
-        help="list the samples instead, as CSV, or with --json as JSON Lines: id, split, label, source",
+        help="list the samples instead: id, split, label and source, as CSV, or with --json as JSON Lines",
     )
     parser.set_defaults(run=run)
 
@@ -59,7 +59,7 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
                 "encoded": field.encoded,
                 "dtype": np.dtype(field.dtype).name,
                 "shape": field.shape,
-                "class_names": list(field.handler.class_names(dataset.class_names)),
+                "class_names": list(dataset.class_names if field.is_label else field.class_names),
             }
             for name, field in dataset.fields.items()
         },
@@ -70,7 +70,7 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
         "splits": dataset.splits,
         "class_counts": dataset.counts().class_counts,
         "num_rejected": len(rejected),
-        "rejected": [{"path": os.fsdecode(each.path), "reason": each.reason} for each in rejected],
+        "rejected": [{"path": os.fsdecode(file.path), "reason": file.reason} for file in rejected],
     }
 
 
@@ -86,17 +86,17 @@ def _as_text(facts: dict[str, Any], fields: Mapping[str, kseq.Field]) -> str:
     if facts["num_dropped"]:
         lines += ["", f"dropped, but still there: {format_count(facts['num_dropped'], 'sample')} (kseq compact removes them)"]
     if facts["changes"]:
-        lines += ["", "changed since it was packed:", *(f"  {printable(each)}" for each in facts["changes"])]
+        lines += ["", "changed since it was packed:", *(f"  {printable(change)}" for change in facts["changes"])]
     if "rejected" in facts and not facts["num_rejected"]:
         lines += ["", "left out when it was packed: nothing"]
     elif facts["num_rejected"]:
         lines += ["", f"left out when it was packed: {format_count(facts['num_rejected'], 'file')}"]
-        rejected = [kseq.Rejected(os.fsencode(each["path"]), each["reason"]) for each in facts.get("rejected", [])]
-        lines += [f"  {printable(os.fsdecode(each.path))}: {printable(each.explanation)}" for each in rejected]
+        rejected = [kseq.Rejected(os.fsencode(file["path"]), file["reason"]) for file in facts.get("rejected", [])]
+        lines += [f"  {printable(os.fsdecode(file.path))}: {printable(file.explanation)}" for file in rejected]
     return "\n".join(lines)
 
 
 def _field_text(field: kseq.Field, settings: Mapping[str, Any]) -> str:
     # The class names of the label are the rows of the table of splits.
-    names = f": {listed(field.class_names)}" if field.class_names else ""
-    return f"{field.handler.describe_storage(settings)}{names}"
+    names = f": {format_names(field.class_names)}" if field.class_names else ""
+    return f"{field.describe_storage(settings)}{names}"

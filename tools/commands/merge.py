@@ -1,4 +1,4 @@
-"""`kseq merge`: several datasets to a new one."""
+"""`kseq merge`: makes one new dataset of several."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def add_parser(commands: Any) -> None:
         "merge",
         help="make a new dataset of several",
         usage="kseq merge DATASET DATASET [DATASET ...] OUT [options]",
-        description="Make OUT, a new dataset of all samples of the DATASETS. Its shards are hard links to theirs; changing or "
-        "removing any of the datasets does not touch the others.",
+        description="Make OUT, a new dataset of all samples of the DATASETS. Its shards are hard links to their shards; "
+        "changing or removing one dataset does not affect the others.",
     )
     parser.add_argument("datasets", metavar="DATASET", nargs="+", help="folders of datasets, at least two")
     parser.add_argument("out", metavar="OUT", help="folder to make")
-    parser.add_argument("--copy", action="store_true", help="copy the shards")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
+    parser.add_argument("--copy", action="store_true", help="copy the shards, do not link them")
+    parser.add_argument("--overwrite", action="store_true", help="replace a dataset at OUT")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Merge, and show what came out."""
+    """Merge, and print what the new dataset holds."""
     report = kseq.merge(arguments.datasets, arguments.out, copy=arguments.copy, overwrite=arguments.overwrite)
-    now = count(arguments.out)
-    print(format_counts(now.splits, now.class_names, now.class_counts))
+    counts = count(arguments.out)
+    print(format_counts(counts.splits, counts.class_names, counts.class_counts))
     how = f"{report.num_linked:,} of them links" if report.num_linked else "copies"
     print(
         f"\n{format_count(report.num_samples, 'sample')} of {len(arguments.datasets)} datasets in {printable(report.path)}: "

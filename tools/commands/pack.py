@@ -20,7 +20,7 @@ from ..console.options import (
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_counts, listed, printable
+from ..console.text import format_bytes, format_count, format_counts, format_names, printable
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
@@ -37,8 +37,7 @@ def add_parser(commands: Any) -> None:
         usage="kseq pack SOURCE DATASET [options]",
         add_help=False,
         description="Pack SOURCE into DATASET, a new folder of HDF5 shards. SOURCE is a folder of CLASS/IMAGE or "
-        "train/CLASS/IMAGE, a zip of it, a table of paths (CSV, JSON Lines, Parquet), COCO, YOLO, tars, TFRecords, "
-        "ArrayRecords, Hugging Face's Parquet, .npz, .npy or .h5.",
+        f"train/CLASS/IMAGE, a table of paths, or another of these formats: {', '.join(kseq.SOURCE_FORMATS)}.",
     )
     parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
     parser.add_argument("dataset", metavar="DATASET", help="folder to make")
@@ -116,7 +115,7 @@ def _summary(report: kseq.PackReport) -> str:
     if report.num_resumed:
         lines.append(f"{report.num_resumed} of the shards were there from an earlier run")
     if report.empty_class_names:
-        lines.append(f"classes without a sample: {listed(report.empty_class_names)}")
+        lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
     if report.rejected:
         lines.append(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
         lines += rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")
@@ -138,7 +137,7 @@ def _plan(report: kseq.PackReport) -> str:
     if report.num_resumed:
         lines.append(f"{report.num_resumed} of the shards are there from an earlier run")
     if report.empty_class_names:
-        lines.append(f"classes without a sample: {listed(report.empty_class_names)}")
+        lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
     if report.rejected:
         lines.append(
             f"{len(report.rejected):,} of {report.num_found:,} would be left out, besides files that turn out to be broken:"

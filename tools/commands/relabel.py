@@ -1,4 +1,4 @@
-"""`kseq relabel`: other labels for some samples of a dataset."""
+"""`kseq relabel`: gives some samples of a dataset other labels."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "relabel",
         help="give some samples other labels",
-        description="Give the samples of DATASET that FILE names the labels that it says; all others keep theirs. FILE is a "
-        "table (CSV, JSON Lines, Parquet) with a column id or source, and one of labels: class names or numbers.",
+        description="Give samples of DATASET the labels that FILE has for them; samples that FILE does not name keep theirs. "
+        "FILE is a table (CSV, JSON Lines, Parquet) with a column id or source, and one of labels: class names or numbers.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument("file", metavar="FILE", help="table of samples and labels")
-    parser.add_argument("--field", metavar="NAME", default="label", help="a field of several labels (default: %(default)s)")
-    parser.add_argument("--column", metavar="COLUMN", help="that of the labels (default: the usual names)")
-    parser.add_argument("--add-classes", action="store_true", help="names that are no class yet become classes")
+    parser.add_argument("--field", metavar="NAME", default="label", help="field to relabel (default: %(default)s)")
+    parser.add_argument("--column", metavar="COLUMN", help="column of the labels (default: the usual names)")
+    parser.add_argument("--add-classes", action="store_true", help="make classes of names that are not classes yet")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Relabel, and show from which class to which."""
+    """Relabel, and print how many samples went from which class to which."""
     report = kseq.relabel(
         arguments.dataset,
         arguments.file,
@@ -49,6 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
         print()
     for name in report.new_class_names:
         print(f"new class: {printable(name)}")
-    of = f"{report.num_changed:,} of {format_count(report.num_named, 'sample')} that the file names"
-    print(f"{printable(report.path)}: {of} had another {printable(report.field)}")
+    share = f"{report.num_changed:,} of {format_count(report.num_named, 'sample')} that the file names"
+    print(f"{printable(report.path)}: {share} had another {printable(report.field)}")
     return 0

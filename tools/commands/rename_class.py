@@ -1,4 +1,4 @@
-"""`kseq rename-class`: another name for a class of a dataset."""
+"""`kseq rename-class`: gives a class of a dataset another name."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "rename-class",
         help="give a class another name",
-        description="Give the class OLD of DATASET the name NEW. Its number stays, and so do its samples.",
+        description="Give the class OLD of DATASET the name NEW. Its number and its samples stay the same.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
-    parser.add_argument("old", metavar="OLD", help="name of a class")
-    parser.add_argument("new", metavar="NEW", help="its name from now on")
-    parser.add_argument("--field", metavar="NAME", default="label", help="a field of several labels (default: %(default)s)")
+    parser.add_argument("old", metavar="OLD", help="name of the class")
+    parser.add_argument("new", metavar="NEW", help="new name of the class")
+    parser.add_argument(
+        "--field", metavar="NAME", default="label", help="field that the class belongs to (default: %(default)s)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Rename; one line that says what the classes are."""
+    """Rename, and print the classes."""
     report = kseq.rename_class(arguments.dataset, arguments.old, arguments.new, field=arguments.field)
     of = "" if report.field == "label" else f" of {report.field}"
     print(

@@ -17,19 +17,21 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "split",
         help="give a packed dataset other splits",
-        description="Give DATASET other splits; kseq undo takes that back. What is not asked for stays: without --test, a "
-        "split test keeps its samples, and val is drawn from all others. Train is what neither val nor test has.",
+        description="Give DATASET other splits; kseq undo takes that back. Splits that no option names stay: without --test, "
+        "the split test keeps its samples, and val is drawn from all others. Train is what is in neither val nor test.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.add_argument(
-        "--val", type=float, metavar="SHARE", help="share of the samples for the split val; 0: there is to be none"
+        "--val", type=float, metavar="SHARE", help="share of the samples for the split val; 0 for no such split"
     )
-    parser.add_argument("--test", type=float, metavar="SHARE", help="share of the samples for the split test; 0: none")
+    parser.add_argument(
+        "--test", type=float, metavar="SHARE", help="share of the samples for the split test; 0 for no such split"
+    )
     parser.add_argument(
         "--folds",
         type=int,
         metavar="N",
-        help="share out what is not in test into fold0-train, fold0-val and so on; 0: no folds",
+        help="share out the samples that are not in test into N folds: fold0-train, fold0-val and so on; 0 for no folds",
     )
     parser.add_argument(
         "--from-list",
@@ -37,25 +39,25 @@ def add_parser(commands: Any) -> None:
         default=[],
         dest="lists",
         metavar="NAME=FILE",
-        help="the samples of the split NAME: a file of sample ids or sources, one a line, or a table of them; may be repeated",
+        help="the samples of the split NAME: a sample id or source on each line of FILE, or a table of them; may be repeated",
     )
     parser.add_argument(
         "--stratify",
         action=argparse.BooleanOptionalAction,
-        help="take shares and folds of each class alike (default: if samples have a label)",
+        help="draw the same share of each class (default: if samples have a label)",
     )
     parser.add_argument("--group", metavar="FIELD", help="keep samples with the same value of this field in one split")
-    parser.add_argument("--seed", type=int, default=0, help="draws the splits (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="decides which samples go to which split (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Split; print how many samples each split had and has."""
+    """Split, and print how many samples each split had and has."""
     lists: dict[str, str] = {}
-    for each in arguments.lists:
-        name, equals, path = each.partition("=")
+    for text in arguments.lists:
+        name, equals, path = text.partition("=")
         if not equals or not path or name in lists:
-            raise ArgumentError(f"--from-list {each}: allowed is NAME=FILE, and each name once")
+            raise ArgumentError(f"--from-list {text}: allowed is NAME=FILE, and each name once")
         lists[name] = path
     report = kseq.split(
         arguments.dataset,

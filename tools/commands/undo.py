@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Undo; one line that says what."""
-    undone = kseq.undo(arguments.dataset)
-    print(f"{printable(undone.path)}: {'taken back' if undone.taken_back else 'made again'}: {printable(undone.change)}")
+    """Undo, and print which change."""
+    report = kseq.undo(arguments.dataset)
+    print(f"{printable(report.path)}: {'taken back' if report.taken_back else 'made again'}: {printable(report.change)}")
     return 0

@@ -16,14 +16,15 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "verify",
         help="read every byte of a dataset, list what is damaged",
-        description="Compare every byte of DATASET with its checksums. Exits with 1 if anything is damaged, and lists it.",
+        description="Compare every byte of DATASET with its checksums, and list what is damaged. The exit code is 1 if "
+        "anything is.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Verify; one line for each thing that is damaged."""
+    """Verify, and print a line for each thing that is damaged."""
     report = kseq.verify(arguments.dataset)
     for line in report.damaged:
         print(printable(line))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import kseq
 
-from ..console.text import format_splits, in_order, printable
+from ..console.text import format_splits, printable, sort_splits
 
 __all__ = ["count", "format_change"]
 
@@ -17,7 +17,7 @@ def count(path: str) -> kseq.SplitCounts:
 
 def format_change(before: kseq.SplitCounts, after: kseq.SplitCounts) -> str:
     """A table of classes by splits, with the sums; a cell is `BEFORE -> AFTER` where they differ."""
-    splits = in_order({**before.splits, **after.splits})
+    splits = sort_splits({**before.splits, **after.splits})
     has_classes = bool(before.class_counts or after.class_counts)
     rows = [["class" if has_classes else "", *splits]]
     if has_classes:

@@ -11,16 +11,16 @@ from kseq.errors import ArgumentError
 
 __all__ = ["dask_executor"]
 
-# Seconds that a scheduler has to answer.
+# Seconds to wait for the answer of a scheduler.
 _ANSWERS_WITHIN = 5
 
 
 @contextmanager
 def dask_executor(address: str | None) -> Iterator[Executor | None]:
-    """An executor whose workers are those of a Dask scheduler, until the end of the block; None for no address.
+    """An executor on the workers of the Dask scheduler at `address`, until the end of the block; None if `address` is None.
 
     Raises:
-        ArgumentError: Where distributed is not installed, or no scheduler answers at `address`.
+        ArgumentError: If distributed is not installed, or no scheduler answers at `address`.
     """
     if address is None:
         yield None

@@ -47,7 +47,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=KIND",
         action="append",
         type=_pair,
-        help="kind of the target NAME, if its cells do not tell: text, numbers, multi_label or sample_weight",
+        help=f"kind of the target NAME, if its cells do not tell: {', '.join(kseq.TARGET_KINDS)}",
     )
     group.add_argument("--mask", metavar="COLUMN", help="column of paths of masks: one channel, a value for each pixel")
     group.add_argument("--boxes", metavar="COLUMN", help="column of boxes: [[x1, y1, x2, y2], ...] in pixels")

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["format_bytes", "format_count", "format_counts", "format_splits", "format_table", "in_order", "listed", "printable"]
+__all__ = [
+    "format_bytes",
+    "format_count",
+    "format_counts",
+    "format_names",
+    "format_splits",
+    "format_table",
+    "printable",
+    "sort_splits",
+]
 
-# Of long lists of names, so many are shown.
-_SHOWN = 10
+# Of a long list of names, so many are shown.
+_MOST_NAMES = 10
 
-# Characters of a line that a terminal takes without breaking it.
-_WIDE = 100
+# A longer line would be broken by a usual terminal.
+_LINE_LENGTH = 100
 
 
 def format_bytes(count: int) -> str:
@@ -42,17 +51,17 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def format_splits(rows: Sequence[Sequence[str]]) -> str:
-    """A table of classes by splits; turned, with a line for each split, where it would be too wide and is not high."""
-    shown = format_table(rows)
-    if len(rows) >= len(rows[0]) or len(shown.partition("\n")[0]) <= _WIDE:
-        return shown
-    _, *others = zip(*rows, strict=True)
-    return format_table([["split", *(row[0] for row in rows[1:])], *others])
+    """A table with a line for each class; with a line for each split if that makes a wide table narrower."""
+    table = format_table(rows)
+    if len(rows) >= len(rows[0]) or len(table.partition("\n")[0]) <= _LINE_LENGTH:
+        return table
+    _, *columns = zip(*rows, strict=True)
+    return format_table([["split", *(row[0] for row in rows[1:])], *columns])
 
 
 def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
-    """A table of classes by splits, with the sums; of the sums alone where samples have no label."""
-    names = in_order(splits)
+    """A table of classes by splits, with the sums; of the sums alone if samples have no label."""
+    names = sort_splits(splits)
     rows = [["class" if counts else "", *names]]
     for number, name in enumerate(class_names if counts else ()):
         rows.append([printable(name), *(f"{counts[split][number]:,}" for split in names)])
@@ -60,17 +69,20 @@ def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts:
     return format_splits(rows)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names on one line, the first ten of more."""
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(printable, names[:_SHOWN])) + more
+def format_names(names: Sequence[str]) -> str:
+    """Names on one line, of more than ten the first ten."""
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(map(printable, names[:_MOST_NAMES])) + more
 
 
-def in_order(splits: Iterable[str]) -> list[str]:
+def sort_splits(splits: Iterable[str]) -> list[str]:
     """Names of splits: train, val and test before others."""
     return sorted(splits, key=lambda name: (["train", "val", "test", name]).index(name))
 
 
 def printable(text: str) -> str:
-    """A file name that may hold anything, so that it stays on its line and any terminal takes it."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape", "surrogatepass").decode() for each in text)
+    """A text in which what a terminal cannot show, or what would break the line, is escaped: file names may hold anything."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )

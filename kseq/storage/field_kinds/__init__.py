@@ -3,7 +3,12 @@
 A kind says how its values are stored and read, what a batch holds of them, how they follow the image when it is cropped,
 resized and flipped, how conditions on them are checked, and how they are read from tables and exported.
 
-To add a kind, write a subclass of `FieldKind` in a file of its own and list it in `KINDS`.
+To add a kind, also one that only has another dtype, write a subclass of `FieldKind`, or of a kind that is nearly it, and
+list it in `KINDS`, here. Sources, commands and exports ask `KINDS`: a target of the kind is packed with
+`kseq.Columns(targets=..., kinds={NAME: KIND})`.
+
+`base`: what most kinds share. `pixels`: image, mask. `classes`: label, several labels, labels of boxes. `numbers`: numbers
+and vectors, loss weights. `boxes`, `text`.
 """
 
 from __future__ import annotations
