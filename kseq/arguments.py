@@ -7,6 +7,8 @@ import os
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from kseq.errors import ArgumentError
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Spelling",
     "absolute",
     "choice",
+    "flag",
     "instance",
     "path_text",
     "spelled",
@@ -109,9 +112,20 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     Raises:
         ArgumentError: Where it is none of them.
     """
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ArgumentError(f"{spelled(name, value)}: allowed are {', '.join(allowed)}")
     return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False (Python's or numpy's).
+
+    Raises:
+        ArgumentError: If it is anything else.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f"{spelled(name, value)}: allowed are True and False")
+    return bool(value)
 
 
 def instance(name: str, value: T | None, kind: type[T]) -> T:

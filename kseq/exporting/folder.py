@@ -39,8 +39,9 @@ from kseq.storage.fields import Field
 
 __all__ = ["FOLDER", "FolderWriter"]
 
-# The names of files that hold many samples: such a part of a name is no folder.
-_ARCHIVE = re.compile(f"({'|'.join(each.file_names for each in FORMATS if each.file_names)})$", re.IGNORECASE)
+# The names of files that hold images: such a part of a source's name is no folder. Tables of text hold paths.
+_ARCHIVES = [archive.file_names for archive in FORMATS if archive.file_names and archive.name not in ("csv", "jsonl")]
+_ARCHIVE = re.compile(f"({'|'.join(_ARCHIVES)})$", re.IGNORECASE)
 # What the operating system says of a name that is taken, or that no file can have there.
 _BAD_NAME = (errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 _MAX_NAME_BYTES = 255

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from kseq.arguments import absolute, instance, spelled
+from kseq.arguments import absolute, flag, instance, spelled
 from kseq.errors import ArgumentError
 from kseq.packing.build_shard import ShardTask
 from kseq.packing.disk_space import free_bytes
@@ -115,6 +115,9 @@ def pack(
     """
     started = time.monotonic()
     check_run_arguments(on_error, workers, executor)
+    flags = {"stratify": stratify, "follow_links": follow_links, "overwrite": overwrite, "resume": resume, "dry_run": dry_run}
+    for name, value in flags.items():
+        flag(name, value)
     if overwrite and resume:
         raise ArgumentError(f"{spelled('overwrite')} and {spelled('resume')} exclude each other: give one of the two")
     columns, settings = instance("columns", columns, Columns), instance("images", images, ImageSettings)

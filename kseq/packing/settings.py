@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from kseq.arguments import choice, spelled, whole, whole_pair
+from kseq.arguments import choice, flag, spelled, whole, whole_pair
 from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
@@ -75,6 +75,7 @@ class ImageSettings:
         if self.max_side is not None:
             object.__setattr__(self, "max_side", whole("max_side", self.max_side, 1))
         object.__setattr__(self, "max_pixels", whole("max_pixels", self.max_pixels, 1))
+        object.__setattr__(self, "check", flag("check", self.check))
         self._check_together()
 
     def _check_together(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import path_text, spelled, spelled_call
+from kseq.arguments import choice, path_text, spelled, spelled_call
 from kseq.errors import ArgumentError, ClosedError, OutOfRangeError
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.label_counts import SplitCounts, add_counts, count_dataset
@@ -448,7 +448,7 @@ def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarr
     (index,) = collection.indexes
     if split is None or split == "all":
         return index.remaining if index.dropped.size else None
-    if split not in index.splits:
+    if not isinstance(split, str) or split not in index.splits:
         hint = f" ({spelled_call('split', index.path, **{split: 0.1})} makes one)" if split in ("val", "test") else ""
         names = ", ".join([*index.splits, "all"])
         raise ArgumentError(f"{index.path}: has no split {split!r}, it has {names}{hint}")
@@ -461,8 +461,7 @@ def _parts(count: int, most: int) -> list[np.ndarray]:
 
 
 def _check_verify(verify: Any) -> None:
-    if verify not in VERIFY:
-        raise ArgumentError(f"{spelled('verify', verify)}: allowed are {', '.join(VERIFY)}")
+    choice("verify", verify, VERIFY)
 
 
 def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[Any]:

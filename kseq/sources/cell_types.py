@@ -140,7 +140,7 @@ def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequen
         if plain is not None:
             try:
                 return Field(name, kind, False, field_kind.dtypes[0], ()), list(field_kind.from_array(plain[0]))
-            except ValueError:
+            except (ValueError, NotImplementedError):
                 # Read one by one, the cells tell which of them are refused.
                 pass
     present = (None if is_missing(cell) else cell for cell in cells)

@@ -114,7 +114,8 @@ class Columns:
             "group": group,
         }
         for name, value in columns.items():
-            if name in _SINGLE and not (value is None or isinstance(value, str)):
+            is_name = isinstance(value, str) and (value != "" or name == "label")
+            if name in _SINGLE and not (value is None or is_name):
                 raise ArgumentError(f"{spelled(name, value)}: allowed is the name of a column")
             # The class is frozen for everybody else.
             object.__setattr__(self, name, value)
@@ -235,9 +236,13 @@ def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
     if kinds is None:
         return ()
     pairs = list(kinds.items()) if isinstance(kinds, Mapping) else kinds
-    are_pairs = _is_sequence(pairs) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
-    if not are_pairs or not all(kind in TARGET_KINDS for _, kind in pairs):
-        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed is a dict of field name to one of {', '.join(TARGET_KINDS)}")
+    are_pairs = _is_sequence(pairs) and all(isinstance(pair, tuple) and [*map(type, pair)] == [str, str] for pair in pairs)
+    # Asked now, not read from TARGET_KINDS: a program may have registered further kinds.
+    allowed = [name for name, kind in KINDS.items() if kind.can_be_target]
+    if not are_pairs or not all(kind in allowed for _, kind in pairs):
+        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed for each field is one of {', '.join(allowed)}")
+    if len(dict(pairs)) < len(pairs):
+        raise ArgumentError(f"{spelled('kinds', kinds)}: names a field twice, allowed is one kind for each")
     return tuple(pairs)
 
 

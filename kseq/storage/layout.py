@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from kseq.arguments import spelled_call
 from kseq.errors import FormatError
 
 __all__ = [
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 # Raised by one with every change that an older reader would misread.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # What the attribute `format` of a file says.
 SHARD_KIND, INDEX_KIND = "kseq shard", "kseq index"
 
@@ -92,5 +93,5 @@ def check_version(path: str, attributes: Mapping[str, int | str], kind: str) -> 
         raise FormatError(f"{path}: attribute format is {actual_kind!r}, expected is {kind!r}")
     if version != FORMAT_VERSION:
         newer = isinstance(version, int) and version > FORMAT_VERSION
-        hint = " (a newer kseq wrote it: update this one)" if newer else ""
-        raise FormatError(f"{path}: format version is {version}, this kseq reads version {FORMAT_VERSION}{hint}")
+        hint = "a newer kseq wrote it, update this one" if newer else f"an older kseq wrote it, {spelled_call('pack')} again"
+        raise FormatError(f"{path}: format version is {version}, this kseq reads version {FORMAT_VERSION}: {hint}")

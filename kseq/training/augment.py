@@ -275,7 +275,7 @@ class RandomFlip(Augmentation):
     commutes_with_crops = True
 
     def __post_init__(self) -> None:
-        if self.mode not in _FLIPS:
+        if not isinstance(self.mode, str) or self.mode not in _FLIPS:
             raise ArgumentError(f"RandomFlip mode={self.mode!r}: allowed are {', '.join(_FLIPS)}")
 
     def parameters(self, draws: np.ndarray) -> list[int | None]:

@@ -129,4 +129,9 @@ def _checked_array(name: str, field: str, value: Any, before: np.ndarray) -> np.
             f"augment function {name} gave {array.dtype} of shape {array.shape} for {field}, "
             f"expected are {'texts' if is_text else 'numbers'} of {len(before)} samples"
         )
+    if before.dtype == np.bool_ and array.dtype != np.bool_:
+        # 0 and 1, as a function in TensorFlow gives them, would pass for row numbers.
+        if not np.isin(array, (0, 1)).all():
+            raise ArgumentError(f"augment function {name} gave {field} other values than True and False, or 1 and 0")
+        return array.astype(bool)
     return array

@@ -18,7 +18,7 @@ LabelEncoder = Callable[[np.ndarray], np.ndarray]
 def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
     """`(n,)` int32 labels to what Keras's loss of this mode wants (`keras.utils.image_dataset_from_directory`)."""
     num_classes = len(dataset.class_names)
-    if label_mode not in _LABEL_MODES:
+    if not (label_mode is None or isinstance(label_mode, str)) or label_mode not in _LABEL_MODES:
         raise ArgumentError(f"label_mode={label_mode!r}: allowed are {', '.join(map(repr, _LABEL_MODES))}")
     if label_mode == "binary":
         if num_classes != 2:

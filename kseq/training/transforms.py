@@ -92,7 +92,10 @@ def _numbered(augmentations: Sequence[Augmentation]) -> list[_Step]:
     for number, augmentation in enumerate(augmentations):
         whole(f"{_name(augmentation)} num_draws", augmentation.num_draws, 0)
         size = None if augmentation.size is None else whole_pair(f"{_name(augmentation)} size", augmentation.size)
-        steps.append(_Step(augmentation, 0 if number == first_crop else next(others), size))
+        step = _Step(augmentation, 0 if number == first_crop else next(others), size)
+        if size is not None and not step.overrides("cut"):
+            raise ArgumentError(f"{_name(augmentation)} has a size, but no method cut, which says what becomes of that size")
+        steps.append(step)
     return steps
 
 
@@ -193,7 +196,8 @@ class Transforms:
     def _parameters_of(self, step: _Step) -> Any:
         if step.position not in self._parameters:
             parameters: Any = step.augmentation.parameters(self._draws_of(step))
-            if not isinstance(parameters, (Sequence, np.ndarray)) or len(parameters) != len(self._keys):
+            is_listed = isinstance(parameters, (Sequence, np.ndarray)) and np.shape(parameters)[:1] != ()
+            if not is_listed or len(parameters) != len(self._keys):
                 raise ArgumentError(
                     f"{_name(step.augmentation)}.parameters gave {_describe(parameters)}, "
                     f"expected is a sequence of {len(self._keys)}, one for each sample"
@@ -207,6 +211,8 @@ class Transforms:
             raise ArgumentError(
                 f"{_name(step.augmentation)}.cut gave {_describe(boxes)}, expected are whole numbers of shape ({len(sizes)}, 4)"
             )
+        # Sums of narrow integers would wrap.
+        boxes = boxes.astype(np.int64, copy=False)
         corners, extents = boxes[:, :2], boxes[:, 2:]
         if not ((corners >= 0) & (extents >= 1) & (corners + extents <= sizes)).all():
             outside = ((corners < 0) | (extents < 1) | (corners + extents > sizes)).any(axis=1)

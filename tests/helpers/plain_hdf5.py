@@ -10,11 +10,11 @@ import pytest
 from kseq.errors import KseqError
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
-from kseq.storage.layout import SHARD_KIND
+from kseq.storage.layout import FORMAT_VERSION, SHARD_KIND
 from kseq.storage.opener import opener_for
 from kseq.storage.strings import string_schema
 
-ATTRIBUTES: dict[str, int | str] = {"format": "kseq shard", "version": 1, "rows": 4}
+ATTRIBUTES: dict[str, int | str] = {"format": "kseq shard", "version": FORMAT_VERSION, "rows": 4}
 ARRAYS = {
     "image": np.arange(24, dtype=np.uint8).reshape(4, 3, 2),
     "label": np.arange(4, dtype="<i4"),

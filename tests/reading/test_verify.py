@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
 from kseq.storage.index import Index
+from kseq.storage.layout import FORMAT_VERSION
 from kseq.storage.shard_reader import ShardReader
 from tests.helpers.messages import raises
 
@@ -166,8 +167,8 @@ def test_says_that_there_is_no_dataset(tmp_path: Path) -> None:
 
 def test_refuses_an_index_of_a_newer_format(packed: Path) -> None:
     with h5py.File(packed / "index.h5", "r+") as file:
-        file.attrs.modify("version", np.uint64(2))
-    with raises(FormatError, "index.h5", 2, "version 1"):
+        file.attrs.modify("version", np.uint64(FORMAT_VERSION + 1))
+    with raises(FormatError, "index.h5", FORMAT_VERSION + 1, "newer"):
         kseq.verify(packed)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
+from kseq.storage.layout import FORMAT_VERSION
 from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import numbered_pixels, write_numbered
 
@@ -44,7 +45,7 @@ def swap_shards(packed: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    change(path, lambda file: file.attrs.modify("version", np.uint64(2)))
+    change(path, lambda file: file.attrs.modify("version", np.uint64(FORMAT_VERSION + 1)))
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], Parts]] = {
@@ -68,12 +69,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], Parts]] = {
     "a shard of a newer format": (
         lambda p: newer(p / "shard-00001.h5"),
         FormatError,
-        ("shard-00001.h5", "version", 2, 1),
+        ("shard-00001.h5", "version", FORMAT_VERSION + 1, FORMAT_VERSION),
     ),
     "an index of a newer format": (
         lambda p: newer(p / "index.h5"),
         FormatError,
-        ("index.h5", "version", 2, "newer"),
+        ("index.h5", "version", FORMAT_VERSION + 1, "newer"),
     ),
     "a truncated index": (
         lambda p: truncate(p / "index.h5", 2000),

@@ -52,6 +52,11 @@ def test_columns_are_copied_with_changes_and_by_pickle() -> None:
         ({"targets": "a", "kinds": {"a": "image"}}, ("kinds={'a': 'image'}",)),
         ({"targets": "a", "kinds": "text"}, ("kinds='text'",)),
         ({"targets": "a", "kinds": 3}, ("kinds=3",)),
+        ({"targets": "a", "kinds": [(["a"], "text")]}, ("kinds=",)),
+        ({"targets": "a", "kinds": [("a", "text"), ("a", "numbers")]}, ("kinds=", "twice")),
+        ({"text": ""}, ("text=''",)),
+        ({"mask": ""}, ("mask=''",)),
+        ({"split": ""}, ("split=''",)),
         ({"image": ["a", "b"], "targets": "a"}, ("'a'",)),
         ({"targets": {"Height": "cm"}}, ("'Height'",)),
     ],
@@ -59,6 +64,13 @@ def test_columns_are_copied_with_changes_and_by_pickle() -> None:
 def test_refuses_columns_that_make_no_sense(names: dict[str, Any], words: Parts) -> None:
     with raises(ArgumentError, *words):
         kseq.Columns(**names)
+
+
+@pytest.mark.parametrize("check", ["no", 1, None])
+def test_image_settings_take_true_or_false_as_check(check: Any) -> None:
+    with raises(ArgumentError, "check="):
+        kseq.ImageSettings(check=check)
+    assert kseq.ImageSettings(check=np.False_).check is False  # type: ignore[arg-type]
 
 
 def test_image_settings_of_numpys_integers_are_those_of_pythons() -> None:

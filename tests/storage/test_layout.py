@@ -10,7 +10,7 @@ import kseq
 from kseq.errors import FormatError
 from kseq.storage import layout
 from kseq.storage.hdf5_writer import write_file
-from kseq.storage.layout import INDEX_KIND, SHARD_KIND, check_version, is_dataset_file, shard_name, shard_number
+from kseq.storage.layout import FORMAT_VERSION, INDEX_KIND, SHARD_KIND, check_version, is_dataset_file, shard_name, shard_number
 from tests.helpers.code import texts_of
 from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, refusal
@@ -22,9 +22,9 @@ LIBRARY = Path(kseq.__path__[0])
     ("kind", "version", "message"),
     [
         (INDEX_KIND, 1, ("'kseq shard'", "'kseq index'")),
-        (SHARD_KIND, 2, ("version", 2, 1, "newer")),
-        (SHARD_KIND, 0, ("version", 0, 1)),
-        (SHARD_KIND, "1", ("version", 1)),
+        (SHARD_KIND, FORMAT_VERSION + 1, ("version", FORMAT_VERSION + 1, FORMAT_VERSION, "newer")),
+        (SHARD_KIND, 1, ("version", 1, FORMAT_VERSION, "older")),
+        (SHARD_KIND, "1", ("version", FORMAT_VERSION)),
     ],
 )
 def test_refuses_another_kind_or_version(kind: str, version: int | str, message: Parts) -> None:
@@ -33,8 +33,8 @@ def test_refuses_another_kind_or_version(kind: str, version: int | str, message:
 
 
 def test_a_newer_version_is_refused_as_such_whatever_it_holds(path: str) -> None:
-    write_file(path, {**ATTRIBUTES, "version": 2}, {**ARRAYS, "unheard_of": ARRAYS["label"]})
-    assert_says(str(refusal(path)), "version", 2, "newer")
+    write_file(path, {**ATTRIBUTES, "version": FORMAT_VERSION + 1}, {**ARRAYS, "unheard_of": ARRAYS["label"]})
+    assert_says(str(refusal(path)), "version", FORMAT_VERSION + 1, "newer")
 
 
 @pytest.mark.parametrize("number", [0, 7, 99_999, 100_000, 12_345_678])

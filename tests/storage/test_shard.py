@@ -20,6 +20,7 @@ from kseq.storage.fields import Field, parse_fields, write_fields
 from kseq.storage.index import Contents, Index
 from kseq.storage.index_schema import check_split_name
 from kseq.storage.index_writer import write_index
+from kseq.storage.layout import FORMAT_VERSION
 from kseq.storage.rejected import Rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
@@ -113,7 +114,7 @@ def test_plain_h5py_reads_the_same(shard: str) -> None:
             assert file["source/bytes"][sources[row] : sources[row + 1]].tobytes() == b"\xff%d.jpg" % row
         attributes = dict(file.attrs)
         assert {name: attributes[name] for name in ("version", "shard", "rows", "complete")} == {
-            "version": 1, "shard": 3, "rows": 6, "complete": 1,
+            "version": FORMAT_VERSION, "shard": 3, "rows": 6, "complete": 1,
         }  # fmt: skip
         assert (attributes["format"], attributes["dataset_id"]) == (b"kseq shard", DATASET.encode())
         arrays: dict[str, np.ndarray] = {}

@@ -239,6 +239,42 @@ def test_flips_move_boxes_as_their_corners_go(corners: list[tuple[int, int, int,
 # What is refused.
 
 
+class NarrowCrop(kseq.Augmentation):
+    """Boxes outside of the image, in integers whose sums wrap to positions inside it."""
+
+    size = (10, 10)
+
+    def cut(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        return np.tile(np.array([250, 0, 40, 6], np.uint8), (len(sizes), 1))
+
+
+def test_a_box_outside_its_image_is_refused_also_in_narrow_integers(raw: Path) -> None:
+    with raises(ArgumentError, "NarrowCrop", "[250, 0, 40, 6]"):
+        batch_of(raw, [NarrowCrop()])
+
+
+class NoCut(kseq.Augmentation):
+    size = (10, 10)
+
+
+def test_a_size_without_a_cut_is_refused_before_anything_is_read(raw: Path) -> None:
+    with raises(ArgumentError, "NoCut", "cut"):
+        kseq.ShardSequence(raw, "all", augment=NoCut())
+
+
+class OneNumber(kseq.Augmentation):
+    def parameters(self, draws: np.ndarray) -> np.ndarray:
+        return np.array(3.0)
+
+    def apply_to_image(self, image: np.ndarray, parameters: Any) -> np.ndarray:
+        return image
+
+
+def test_parameters_that_are_one_number_for_all_are_refused(raw: Path) -> None:
+    with raises(ArgumentError, "OneNumber.parameters"):
+        batch_of(raw, [OneNumber()])
+
+
 class Changed(kseq.Augmentation):
     """An augmentation with other methods."""
 

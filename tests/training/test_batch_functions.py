@@ -116,9 +116,20 @@ def test_a_function_may_change_arrays_in_place_and_the_number_of_boxes(raw: Path
     assert (found["boxes"].shape, found["boxes_mask"].shape) == ((COUNT, 4, 4), (COUNT, 4))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "float32"])
+def test_a_mask_of_elements_may_come_back_as_ones_and_zeros(kept: Path, dtype: str) -> None:
+    def count(*functions: Any) -> list[int]:
+        options: dict[str, Any] = {"targets": TARGETS, "ragged": True, "shuffle": False, "workers": 0}
+        with kseq.ShardSequence(kept, "all", augment=functions, **options) as sequence:
+            return [len(boxes) for boxes in sequence[0][1]["boxes"]]
+
+    assert count(kseq.BatchFunction(lambda batch: {"boxes_mask": batch["boxes_mask"].astype(dtype)})) == count()
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
+        (lambda batch: {"boxes_mask": batch["boxes_mask"] * 2}, ("boxes_mask", "True")),
         (lambda batch: batch["image"], ("ndarray",)),
         (lambda batch: None, ("NoneType",)),
         (lambda batch: {"imgae": batch["image"]}, ("'imgae'", "image", "mask")),

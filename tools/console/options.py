@@ -142,7 +142,7 @@ def add_worker_options(group: Any) -> None:
 def make_columns(arguments: argparse.Namespace) -> kseq.Columns:
     """Which columns of the source are what."""
     names = {field.name: getattr(arguments, field.name) for field in fields(kseq.Columns) if field.name != "split"}
-    return kseq.Columns(**{**names, "split": arguments.split_column, "targets": dict(arguments.targets or ())})
+    return kseq.Columns(**{**names, "split": arguments.split_column})
 
 
 def make_image_settings(arguments: argparse.Namespace) -> kseq.ImageSettings:

@@ -43,6 +43,8 @@ class OptionSpelling:
         if not action.option_strings:
             return " ".join([str(action.metavar or name), *_words(*value)])
         option = action.option_strings[0]
+        if isinstance(action, argparse._AppendAction) and value and value[0]:
+            return " ".join(f"{option} {word}" for word in _words(*value))
         if isinstance(action, argparse.BooleanOptionalAction):
             return action.option_strings[1] if value == (False,) else option
         return option if action.nargs == 0 else " ".join([option, *_words(*value)])
@@ -59,5 +61,5 @@ def _words(*value: Any) -> list[str]:
     if isinstance(value[0], Mapping):
         return [shlex.quote(f"{name}={item}") for name, item in value[0].items()]
     if isinstance(value[0], (list, tuple)):
-        return [shlex.quote(str(item)) for item in value[0]]
+        return [shlex.quote("=".join(item) if isinstance(item, tuple) else str(item)) for item in value[0]]
     return [shlex.quote(str(value[0]))] if isinstance(value[0], (str, int, float)) else []
