@@ -236,8 +236,10 @@ def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
         return ()
     pairs = list(kinds.items()) if isinstance(kinds, Mapping) else kinds
     are_pairs = _is_sequence(pairs) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
-    if not are_pairs or not all(kind in TARGET_KINDS for _, kind in pairs):
-        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed is a dict of field name to one of {', '.join(TARGET_KINDS)}")
+    # Not TARGET_KINDS: a program may have registered a kind since this module was imported.
+    allowed = [name for name, kind in KINDS.items() if kind.can_be_target]
+    if not are_pairs or not all(kind in allowed for _, kind in pairs):
+        raise ArgumentError(f"{spelled('kinds', kinds)}: allowed is a dict of field name to one of {', '.join(allowed)}")
     return tuple(pairs)
 
 
