@@ -95,10 +95,12 @@ def decode(
         ImageError: If the bytes are broken, or the image has another size than `out`.
     """
     if is_jpeg(data):
+        if out is not None:
+            _check_size(*_jpeg_size(data), orientation, out)
         pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict)
     else:
         with open_image(data) as image:
-            _check_size(*(image.size[::-1] if orientation < 5 else image.size), out)
+            _check_size(image.height, image.width, orientation, out)
             pixels = recolor(_plain_pixels(image), color_mode)
         if strict and image.format == PNG.name:
             _verify_png(data)
@@ -213,8 +215,10 @@ def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
     return converted.reshape(*pixels.shape[:2], channels)
 
 
-def _check_size(height: int, width: int, out: np.ndarray | None) -> None:
-    """Raise ImageError, before anything is decoded, if an image does not have the size of `out`."""
+def _check_size(height: int, width: int, orientation: int, out: np.ndarray | None) -> None:
+    """Raise ImageError, before anything is decoded, if a stored image does not have the size of `out` once it is upright."""
+    if orientation >= 5:
+        height, width = width, height
     if out is not None and out.shape[:2] != (height, width):
         raise ImageError(f"decodes to {height} x {width} pixels, expected are {out.shape[0]} x {out.shape[1]}")
 
@@ -261,8 +265,6 @@ def _plain_pixels(image: ImageFile) -> np.ndarray:
 
 def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | None, strict: bool) -> np.ndarray:
     """The pixels of a JPEG, not turned upright. simplejpeg decodes without the GIL, and straight into `out`."""
-    if out is not None:
-        _check_size(*_jpeg_header(data), out)
     try:
         return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict)
     except ValueError as error:
@@ -274,7 +276,7 @@ def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | No
             return recolor(_plain_pixels(image), color_mode)
 
 
-def _jpeg_header(data: bytes | np.ndarray) -> tuple[int, int]:
+def _jpeg_size(data: bytes | np.ndarray) -> tuple[int, int]:
     """Height and width of the stored image, in pixels."""
     try:
         return simplejpeg.decode_jpeg_header(data, strict=False)[:2]
