@@ -190,9 +190,7 @@ class MappedFile:
         self.path = file.path
         self.attributes = header.attributes
         data = file.map()
-        self.arrays: dict[str, Any] = {name: _view(data, location) for name, location in header.locations.items()}
-
-
-def _view(data: np.ndarray, location: ArrayLocation) -> np.ndarray:
-    size = math.prod(location.shape) * np.dtype(location.dtype).itemsize
-    return data[location.offset : location.offset + size].view(location.dtype).reshape(location.shape)
+        self.arrays: dict[str, Any] = {
+            name: np.ndarray(location.shape, location.dtype, data, location.offset)
+            for name, location in header.locations.items()
+        }
