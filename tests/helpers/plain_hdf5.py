@@ -11,7 +11,7 @@ from kseq.errors import KseqError
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
 from kseq.storage.layout import SHARD_KIND
-from kseq.storage.opener import LOCAL
+from kseq.storage.opener import opener_for
 from kseq.storage.strings import string_schema
 
 ATTRIBUTES: dict[str, int | str] = {"format": "kseq shard", "version": 1, "rows": 4}
@@ -33,13 +33,13 @@ SCHEMA: dict[str, ArraySchema | None] = {
 
 def header_of(path: str, schema: Mapping[str, ArraySchema | None] = SCHEMA) -> FileHeader:
     """The header of a file."""
-    with LOCAL.open(path) as file:
+    with opener_for(path).open(path) as file:
         return read_header(file, SHARD_KIND, schema)
 
 
 def mapped(path: str, schema: Mapping[str, ArraySchema | None] = SCHEMA) -> MappedFile:
     """A file and its arrays."""
-    with LOCAL.open(path) as file:
+    with opener_for(path).open(path) as file:
         return MappedFile(file, read_header(file, SHARD_KIND, schema))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def kseq_command(*arguments: object) -> list[str]:
-    """The words that run the `kseq` command with these arguments."""
+def kseq_command(*arguments: object) -> list[str | bytes]:
+    """The words that run the `kseq` command with these arguments; paths may be bytes."""
     code = "import sys; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
-    return [sys.executable, "-c", code, *map(str, arguments)]
+    return [sys.executable, "-c", code, *(word if isinstance(word, bytes) else str(word) for word in arguments)]

@@ -83,7 +83,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], Parts]] = {
     "a shard for an index": (
         lambda p: shutil.copy(p / "shard-00001.h5", p / "index.h5"),
         FormatError,
-        ("index.h5", "'checksum'"),
+        ("index.h5", "'kseq shard'", "'kseq index'"),
     ),
     "a missing index": (lambda p: (p / "index.h5").unlink(), DatasetNotFoundError, ("index.h5",)),
 }

@@ -12,7 +12,7 @@ import pytest
 from kseq.errors import DamagedError, FormatError, KseqError
 from kseq.storage.hdf5_reader import MappedFile
 from kseq.storage.hdf5_writer import write_file
-from kseq.storage.opener import LOCAL
+from kseq.storage.opener import opener_for
 from tests.helpers.messages import raises
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, SCHEMA, header_of, mapped, refusal
 
@@ -246,5 +246,5 @@ def test_a_file_that_shrank_after_it_was_looked_at_is_not_mapped(path: str) -> N
     header = header_of(path)
     with open(path, "r+b") as file:
         file.truncate(header.num_bytes - 1)
-    with LOCAL.open(path) as opened, raises(DamagedError, path, header.num_bytes - 1, header.num_bytes):
+    with opener_for(path).open(path) as opened, raises(DamagedError, path, header.num_bytes - 1, header.num_bytes):
         MappedFile(opened, header)

@@ -11,9 +11,11 @@ import pytest
 
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
+from kseq.reading.shard_cache import ShardCache
 from kseq.storage.hdf5_reader import MappedFile
 from kseq.storage.index import Index
-from kseq.storage.opener import LOCAL, DatasetFile, LocalOpener, Opener
+from kseq.storage.mmap import Span
+from kseq.storage.opener import DatasetFile, LocalOpener, Opener, opener_for
 from kseq.storage.shard_reader import ShardReader
 from tests.helpers.messages import raises
 from tests.helpers.photos import numbers_of
@@ -41,7 +43,7 @@ def test_a_file_that_is_gone_after_its_header_was_read_is_named(path: str) -> No
     header_of(path)
     Path(path).unlink()
     with raises(DatasetNotFoundError, path):
-        LOCAL.open(path)
+        opener_for(path).open(path)
 
 
 def test_a_file_that_cannot_be_mapped_is_named(path: str) -> None:
@@ -55,7 +57,7 @@ def test_a_file_that_cannot_be_mapped_is_named(path: str) -> None:
 
 def test_ranges_are_the_bytes_of_the_file(path: str) -> None:
     whole = Path(path).read_bytes()
-    with LOCAL.open(path) as file:
+    with opener_for(path).open(path) as file:
         assert file.num_bytes == len(whole)
         assert file.read(10, 50) == whole[10:50]
         assert file.map().tobytes() == whole
@@ -89,23 +91,55 @@ class MemoryOpener(Opener):
     """Opens files of a folder that exists in memory alone."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = {f"nowhere/{path.name}": path.read_bytes() for path in folder.iterdir()}
+        self._files = {f"memory://{path.name}": path.read_bytes() for path in folder.iterdir()}
 
     def open(self, path: str) -> DatasetFile:
-        return MemoryFile(path, self._files[os.path.relpath(path)])
+        if path not in self._files:
+            raise DatasetNotFoundError(f"{path}: there is no such file")
+        return MemoryFile(path, self._files[path])
+
+    def names(self, folder: str) -> list[str]:
+        return [name.removeprefix(folder) for name in self._files]
 
 
-def test_a_dataset_is_read_through_any_opener(numbered: Path) -> None:
-    opener, index = MemoryOpener(numbered), Index.open(str(numbered))
-    elsewhere = Index.open("nowhere", opener=opener)
-    assert (elsewhere.digest, elsewhere.num_samples) == (index.digest, index.num_samples)
+@pytest.fixture
+def in_memory(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryOpener:
+    """One more opener, with a copy of the numbered dataset under `memory://`."""
+    opener = MemoryOpener(numbered)
+
+    def choose(path: str, span: Span | None = None, offset: int = 0) -> Opener:
+        return opener if path.startswith("memory:") else LocalOpener(span, offset)
+
+    for module in ("kseq.storage.index", "kseq.storage.shard_reader", "kseq.reading.shard_cache"):
+        monkeypatch.setattr(f"{module}.opener_for", choose)
+    monkeypatch.setattr("kseq.storage.index.absolute_path", lambda path: path)
+    return opener
+
+
+def test_an_index_and_shards_are_read_through_any_opener(numbered: Path, in_memory: MemoryOpener) -> None:
+    local, index = Index.open(str(numbered)), Index.open("memory://")
+    assert (index.digest, index.num_samples) == (local.digest, local.num_samples)
     for position in range(index.num_shards):
         fields, entry = index.stored_fields, index.entry(position)
-        reader = ShardReader(elsewhere.shard_path(position), fields, entry, opener=opener)
+        reader = ShardReader(index.shard_path(position), fields, entry)
         assert reader.check_all() == []
-        again = ShardReader(elsewhere.shard_path(position), fields, entry, reader.header, opener)
-        plain = ShardReader(index.shard_path(position), fields, entry)
+        again = ShardReader(index.shard_path(position), fields, entry, reader.header)
+        plain = ShardReader(local.shard_path(position), fields, entry)
         np.testing.assert_array_equal(again.array("image"), plain.array("image"), strict=True)
+
+
+def test_a_cache_of_shards_reads_through_any_opener(in_memory: MemoryOpener) -> None:
+    cache = ShardCache([Index.open("memory://")])
+    out = np.zeros((4, 4, 4, 3), np.uint8)
+    cache.take("image", np.array([0, 2, 6, 2]), np.array([1, 0, 3, 0]), out)
+    assert numbers_of(out).tolist()[0] == 1
+    assert (out[1] == out[3]).all()
+
+
+def test_a_missing_index_is_named_by_any_opener(in_memory: MemoryOpener) -> None:
+    del in_memory._files["memory://index.h5"]
+    with pytest.raises(DatasetNotFoundError, match="holds shards but no index.h5"):
+        Index.open("memory://")
 
 
 # Writing, locking and asking Linux for its limits open files that are no part of a dataset that is read.

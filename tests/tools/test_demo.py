@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kseq_tools.main import main
+from tests.helpers.messages import assert_says
 from tests.helpers.processes import RunPython
 
 
@@ -58,4 +59,4 @@ def test_names_a_backend_that_is_asked_for_and_not_installed(
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     _without(monkeypatch, "jax")
     assert main(["demo"]) == 1
-    assert "KERAS_BACKEND" in capsys.readouterr().err
+    assert_says(capsys.readouterr().err, "KERAS_BACKEND")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kseq import CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.errors import ArgumentError
 from kseq.training.transforms import draw
+from tests.helpers.messages import Parts, raises
 
 SAMPLES = np.arange(4000)
 
@@ -99,15 +100,15 @@ def test_draws_depend_on_seed_epoch_position_and_sample_alone() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: RandomResizedCrop(0), "RandomResizedCrop size=.*: allowed are two numbers"),
-        (lambda: RandomResizedCrop((1, 2, 3)), "height and width"),
-        (lambda: RandomResizedCrop(8, (0, 1)), "allowed are two rising numbers above 0, up to 1"),
-        (lambda: RandomResizedCrop(8, (0.5, 0.2)), "allowed are two rising numbers above 0, up to 1"),
-        (lambda: RandomResizedCrop(8, ratio=(2, 1)), "allowed are two rising numbers"),
-        (lambda: CenterCrop(-1), "CenterCrop size=.*: allowed are two numbers"),
-        (lambda: RandomFlip("diagonal"), "allowed are horizontal, vertical, horizontal_and_vertical"),
+        (lambda: RandomResizedCrop(0), ("RandomResizedCrop", "size=")),
+        (lambda: RandomResizedCrop((1, 2, 3)), ("RandomResizedCrop", "size=(1, 2, 3)")),
+        (lambda: RandomResizedCrop(8, (0, 1)), ("scale=(0, 1)",)),
+        (lambda: RandomResizedCrop(8, (0.5, 0.2)), ("scale=(0.5, 0.2)",)),
+        (lambda: RandomResizedCrop(8, ratio=(2, 1)), ("ratio=(2, 1)",)),
+        (lambda: CenterCrop(-1), ("size=",)),
+        (lambda: RandomFlip("diagonal"), ("horizontal_and_vertical", "horizontal", "vertical")),
     ],
 )
-def test_refuses_what_makes_no_sense(make: Any, words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
+def test_refuses_what_makes_no_sense(make: Any, words: Parts) -> None:
+    with raises(ArgumentError, *words):
         make()

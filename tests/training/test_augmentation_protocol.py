@@ -25,6 +25,7 @@ from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
 from kseq.training.transforms import AugmentationList, draw
 from tests.helpers.augmentations import Brighten, CornerCrop, DropSmall, RandomRotation
+from tests.helpers.messages import Parts, raises
 from tests.helpers.objects import COUNT, HEIGHT, WIDTH, bounds
 
 FIELDS = ("image", "mask", "boxes", "labels")
@@ -250,49 +251,48 @@ class Changed(kseq.Augmentation):
 @pytest.mark.parametrize(
     ("augmentation", "words"),
     [
-        (Changed(size=(8, 8)), "Changed sets size, so it needs a method cut"),
+        (Changed(size=(8, 8)), ("Changed", "size", "cut")),
         (
             Changed(size=(8, 8), cut=lambda self, sizes, draws: [[0, 0, 8, 8]] * 12),
-            "Changed.cut gave a list, expected are whole",
+            ("Changed.cut", "list"),
         ),
-        (Changed(size=(8, 8), cut=lambda self, sizes, draws: sizes), r"int64 of shape \(12, 2\), expected .* shape \(12, 4\)"),
+        (Changed(size=(8, 8), cut=lambda self, sizes, draws: sizes), ("int64", "(12, 2)", "(12, 4)")),
         (
             Changed(size=(8, 8), cut=lambda self, sizes, draws: np.tile([0, 0, 61, 8], (12, 1))),
-            r"gave the box \[0, 0, 61, 8\] .* inside its image of 60 x 90 pixels",
+            ("[0, 0, 61, 8]", "60 x 90"),
         ),
         (
             Changed(parameters=lambda self, draws: [1], apply_to_image=lambda self, pixels, _: pixels),
-            "Changed.parameters gave a list, expected is a sequence of 12",
+            ("Changed.parameters", "list", 12),
         ),
-        (Changed(apply_to_image=lambda self, pixels, _: pixels / 2), r"gave float64 of shape \(60, 90, 3\), expected is uint8"),
-        (Changed(apply_to_image=lambda self, pixels, _: pixels[:5]), r"gave uint8 of shape \(5, 90, 3\), expected is uint8"),
-        (Changed(apply_to_image=lambda self, pixels, _: None), "gave a NoneType, expected is uint8"),
-        (Changed(apply_to_mask=lambda self, pixels, _: pixels[:5]), r"gave uint8 of shape \(5, 90, 1\), expected is uint8"),
+        (Changed(apply_to_image=lambda self, pixels, _: pixels / 2), ("float64", "(60, 90, 3)", "uint8")),
+        (Changed(apply_to_image=lambda self, pixels, _: pixels[:5]), ("uint8", "(5, 90, 3)")),
+        (Changed(apply_to_image=lambda self, pixels, _: None), ("NoneType", "uint8")),
+        (Changed(apply_to_mask=lambda self, pixels, _: pixels[:5]), ("uint8", "(5, 90, 1)")),
         (
             Changed(apply_to_boxes=lambda self, boxes, *_: boxes),
-            r"apply_to_boxes gave float32 of shape \(2, 4\) and a NoneType",
+            ("apply_to_boxes", "float32", "(2, 4)", "NoneType"),
         ),
         (
             Changed(apply_to_boxes=lambda self, boxes, *_: (boxes, np.zeros(2, bool))),
-            r"expected are numbers of shape \(m, 4\) for the boxes that stay",
+            ("(m, 4)",),
         ),
     ],
 )
-def test_refuses_in_one_line_what_an_augmentation_returns_wrongly(raw: Path, augmentation: Any, words: str) -> None:
-    with pytest.raises((ArgumentError, NotImplementedError), match=words) as caught:
+def test_refuses_in_one_line_what_an_augmentation_returns_wrongly(raw: Path, augmentation: Any, words: Parts) -> None:
+    with raises((ArgumentError, NotImplementedError), *words):
         batch_of(raw, [augmentation])
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("augmentation", "words"),
     [
-        (Changed(num_draws=-1), "Changed num_draws=-1: allowed is 0 or more"),
-        (Changed(size=5), "Changed size=5: allowed are two"),
+        (Changed(num_draws=-1), ("num_draws=-1", 0)),
+        (Changed(size=5), ("size=5",)),
     ],
 )
-def test_refuses_sizes_and_numbers_of_draws_that_make_no_sense(augmentation: Any, words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
+def test_refuses_sizes_and_numbers_of_draws_that_make_no_sense(augmentation: Any, words: Parts) -> None:
+    with raises(ArgumentError, *words):
         AugmentationList([augmentation])
 
 
@@ -303,7 +303,7 @@ def test_threads_need_no_class_that_can_be_imported_and_processes_say_that_they_
     loader = Loader(maker_of(raw, [Local(20)]), Order(COUNT, COUNT), workers=2)
     np.testing.assert_array_equal(loader.batch(0, 0)["image"], batch_of(raw, [RandomRotation(20)])["image"])
     loader.close()
-    with pytest.raises(ArgumentError, match="augment cannot be sent to worker processes .* at the top level of a module"):
+    with raises(ArgumentError, "augment"):
         Loader(maker_of(raw, [Local(20)]), Order(COUNT, COUNT), workers=2, use_multiprocessing=True)
 
 
@@ -314,6 +314,6 @@ def test_a_class_that_a_worker_process_cannot_import_is_an_error_that_says_so(
     module.Here = type("Here", (RandomRotation,), {"__module__": module.__name__})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     loader = Loader(maker_of(raw, [module.Here(20)]), Order(COUNT, COUNT), workers=2, use_multiprocessing=True)
-    with pytest.raises(ArgumentError, match="a worker process cannot load augment .* in a module that can be imported"):
+    with raises(ArgumentError, "augment"):
         loader.batch(0, 0)
     loader.close()

@@ -15,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import kseq
 from kseq.errors import ArgumentError
+from tests.helpers.messages import Parts, raises
 from tests.helpers.objects import COUNT, HEIGHT, WIDTH, assert_objects_agree
 
 TARGETS = {name: name for name in ("mask", "boxes", "labels", "boxes_mask", "labels_mask", "text")}
@@ -118,33 +119,32 @@ def test_a_function_may_change_arrays_in_place_and_the_number_of_boxes(raw: Path
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda batch: batch["image"], "gave a ndarray, expected is a dict of field names to arrays"),
-        (lambda batch: None, "gave a NoneType, expected is a dict of field names to arrays"),
-        (lambda batch: {"imgae": batch["image"]}, "gave a field 'imgae', the batch has image, mask, "),
-        (lambda batch: {"image": batch["image"][:3]}, r"gave uint8 of shape \(3, 60, 90, 3\) for image, .* of 12 samples"),
+        (lambda batch: batch["image"], ("ndarray",)),
+        (lambda batch: None, ("NoneType",)),
+        (lambda batch: {"imgae": batch["image"]}, ("'imgae'", "image", "mask")),
+        (lambda batch: {"image": batch["image"][:3]}, ("uint8", "(3, 60, 90, 3)", "image", 12)),
         (
             lambda batch: {"mask": batch["mask"][..., 0]},
-            r"gave mask of shape \(12, 60, 90\), expected is \(12, height, width, ch",
+            ("mask", "(12, 60, 90)"),
         ),
-        (lambda batch: {"image": None}, r"gave object of shape \(\) for image, expected are numbers of 12 samples"),
-        (lambda batch: {"boxes": [[1], [1, 2]]}, "gave no array for boxes"),
-        (lambda batch: {"text": np.zeros(12)}, r"gave float64 of shape \(12,\) for text, expected are texts of 12 samples"),
+        (lambda batch: {"image": None}, ("image", 12)),
+        (lambda batch: {"boxes": [[1], [1, 2]]}, ("boxes",)),
+        (lambda batch: {"text": np.zeros(12)}, ("float64", "(12,)", "text", 12)),
         (
             lambda batch: {"boxes": batch["boxes"][:, :1]},
-            r"boxes of shape \(12, 1, 4\) and boxes_mask of shape \(12, 2\): the two",
+            ("boxes", "(12, 1, 4)", "boxes_mask", "(12, 2)"),
         ),
-        (lambda batch: {"image": batch["image"] / 255}, "gave float64, which does not fit into dtype='uint8'"),
+        (lambda batch: {"image": batch["image"] / 255}, ("float64", "dtype='uint8'")),
     ],
 )
-def test_refuses_in_one_line_what_does_not_fit(raw: Path, function: Any, words: str) -> None:
+def test_refuses_in_one_line_what_does_not_fit(raw: Path, function: Any, words: Parts) -> None:
     with (
         kseq.ShardSequence(raw, targets=TARGETS, augment=kseq.BatchFunction(function), workers=0) as sequence,
-        pytest.raises(ArgumentError, match=words) as caught,
+        raises(ArgumentError, *words),
     ):
         sequence[0]
-    assert "\n" not in str(caught.value)
 
 
 def test_refuses_what_is_no_function() -> None:
-    with pytest.raises(ArgumentError, match="BatchFunction function=5: allowed is a function of a dict of arrays"):
+    with raises(ArgumentError, "function=5"):
         kseq.BatchFunction(5)  # type: ignore[arg-type]

@@ -29,6 +29,7 @@ from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
+from tests.helpers.messages import raises
 from tests.helpers.photos import is_shared, numbers_of
 from tests.helpers.processes import RunPython
 
@@ -189,7 +190,7 @@ def test_an_error_of_a_worker_reaches_the_caller_and_the_rest_goes_on(numbered: 
     good = bad = 0
     for number in range(7):
         if 99 in loader.sample_ids(0, number):
-            with pytest.raises(DamagedError, match=r"shard-00006.h5: row 3 .* its bytes have changed"):
+            with raises(DamagedError, "shard-00006.h5", "row 3"):
                 loader.batch(0, number)
             bad += 1
         else:
@@ -208,7 +209,7 @@ def test_a_worker_that_cannot_open_the_dataset_says_why(
     moved = Path(shutil.copytree(numbered, tmp_path / "moved"))
     loader = make_loader(moved, 2, True)
     moved.rename(tmp_path / "elsewhere")
-    with pytest.raises(DatasetNotFoundError, match="moved: there is no such folder"):
+    with raises(DatasetNotFoundError, "moved"):
         loader.batch(0, 0)
     loader.close()
     assert capfd.readouterr().err == ""
@@ -221,7 +222,7 @@ def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) ->
     for child in multiprocessing.active_children():
         assert child.pid is not None
         os.kill(child.pid, signal.SIGKILL)
-    with pytest.raises(WorkerDiedError, match="a worker process was killed"):
+    with raises(WorkerDiedError):
         for number in range(1, 7):
             loader.batch(0, number)
     assert numbers_of(loader.batch(0, 1)["image"]).tolist() == loader.sample_ids(0, 1).tolist()
@@ -294,7 +295,7 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
         assert begun.wait(20)
         loader.close()
         closed.set()
-        with pytest.raises(ClosedError, match="packed: the sequence was closed"):
+        with raises(ClosedError, "packed"):
             future.result(20)
     assert not multiprocessing.active_children()
     assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
@@ -335,7 +336,7 @@ def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
         while (0, 1) in loader._pending:
             time.sleep(0.01)
         closing = callers.submit(loader.close)
-        with pytest.raises(ClosedError, match="packed: the sequence was closed"):
+        with raises(ClosedError, "packed"):
             second.result(20)
         go_on.set()
         closing.result(20)
@@ -632,7 +633,7 @@ def _loaded_after_filling(pickled: bytes) -> list[str]:
 
 @pytest.mark.parametrize(("count", "ahead"), [(-1, 10), (1, 0)])
 def test_refuses_numbers_that_make_no_sense(numbered: Path, count: int, ahead: int) -> None:
-    with pytest.raises(ArgumentError, match="allowed is"):
+    with raises(ArgumentError, f"workers={count}" if count < 0 else f"max_queue_size={ahead}"):
         make_loader(numbered, count, ahead=ahead)
 
 

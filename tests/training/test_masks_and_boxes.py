@@ -16,6 +16,7 @@ import kseq
 from kseq.errors import ArgumentError, ImageError
 from kseq.images.bounding_boxes import check_boxes, flip_boxes, transform_boxes
 from kseq.images.rectangle import Rectangle
+from tests.helpers.messages import raises
 from tests.helpers.objects import COUNT, assert_objects_agree, pack_objects
 
 
@@ -125,7 +126,7 @@ def test_pad_to_gives_every_batch_one_shape(kept: Path) -> None:
     with kseq.ShardSequence(kept, pad_to=7, **options) as sequence:
         assert sequence[0][1]["boxes"].shape == (COUNT, 7, 4)
         assert sequence[0][1]["labels"].shape == (COUNT, 7)
-    with kseq.ShardSequence(kept, pad_to=1, **options) as sequence, pytest.raises(ArgumentError, match="has 2 elements in"):
+    with kseq.ShardSequence(kept, pad_to=1, **options) as sequence, raises(ArgumentError, 2):
         sequence[0]
 
 
@@ -151,7 +152,7 @@ def test_a_weight_field_is_the_third_element(tmp_path: Path) -> None:
         images, _, weights = sequence[0]
         np.testing.assert_array_equal(weights, images[:, 0, 0, 0] / 2)
         assert weights.dtype == np.float32
-    with pytest.raises(ArgumentError, match="sample_weight='label': allowed is a field with a number for each sample"):
+    with raises(ArgumentError, "sample_weight='label'"):
         kseq.ShardSequence(tmp_path / "packed", sample_weight="label")
 
 
@@ -184,7 +185,7 @@ def test_moved_boxes_have_area_and_lie_in_the_target(
 
 def test_boxes_that_stick_out_are_clipped() -> None:
     np.testing.assert_array_equal(check_boxes(np.array([[-2, -3, 5, 70.5]]), 60, 90), [[0, 0, 5, 60]])
-    with pytest.raises(ImageError, match="box 1 is nan, 0, 5, 5, allowed"):
+    with raises(ImageError, "box 1", 0, 5, "nan"):
         check_boxes(np.array([[0, 0, 1, 1], [np.nan, 0, 5, 5]]), 60, 90)
 
 

@@ -25,6 +25,7 @@ from kseq.images.resize import resize_to
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import sample_reader
 from kseq.training.block_shuffle import choose_blocks
+from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import numbers_of, write_numbered  # keras asks for its backend when it is imported
 
 
@@ -75,7 +76,7 @@ def test_the_generator_goes_on_without_end(train: kseq.ShardSequence) -> None:
 def test_the_epoch_can_be_set(train: kseq.ShardSequence) -> None:
     train.epoch = 9
     assert numbers_of(train[2][0]).tolist() == train.sample_ids(2, 9).tolist()
-    with pytest.raises(ArgumentError, match="epoch=-1"):
+    with raises(ArgumentError, "epoch=-1"):
         train.epoch = -1
 
 
@@ -206,13 +207,13 @@ def test_a_function_is_given_the_batch_of_images(numbered: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (lambda images: images / 255, "gave float64, which does not fit into dtype='uint8': give dtype='float32'"),
-        (lambda images: images[:3], r"expected are numbers of shape \(20, height, width, channels\)"),
-        (lambda images: None, "gave object of shape"),
+        (lambda images: images / 255, ("float64", "dtype='uint8'", "dtype='float32'")),
+        (lambda images: images[:3], (20,)),
+        (lambda images: None, ()),
     ],
 )
-def test_refuses_what_a_function_gives_that_does_not_fit(numbered: Path, function: Any, words: str) -> None:
-    with kseq.ShardSequence(numbered, "val", augment=function) as sequence, pytest.raises(ArgumentError, match=words):
+def test_refuses_what_a_function_gives_that_does_not_fit(numbered: Path, function: Any, words: Parts) -> None:
+    with kseq.ShardSequence(numbered, "val", augment=function) as sequence, raises(ArgumentError, *words):
         sequence[0]
 
 
@@ -289,116 +290,109 @@ def test_crops_are_new_in_each_epoch(packed_photos: Path) -> None:
     assert not np.array_equal(first[0], second[0])
 
 
-def refused(path: Path, *arguments: Any, **options: Any) -> str:
-    with pytest.raises(ArgumentError) as caught:
-        kseq.ShardSequence(path, *arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"split": "tset"}, "has no split 'tset', it has train, val, all"),
-        ({"split": "test"}, "has no split 'test'"),
-        ({"split": ["train"]}, "split=['train']: allowed is the name of one split"),
-        ({"split": 3}, "split=3: allowed is the name of one split"),
-        ({"option": "tset"}, "has no split 'tset', it has train, val, all"),
-        ({"option": 3}, "option=3: allowed is the name of one split"),
-        ({"split": "train", "option": "val"}, "split='train', option='val': option is another name for split"),
-        ({"shuffle": "no"}, "shuffle='no': allowed are True, False, 'block'"),
-        ({"shuffle": 1}, "shuffle=1: allowed are True, False, 'block'"),
-        ({"shuffle": kseq.BlockShuffle}, "allowed are True, False, 'block', and a kseq.BlockShuffle"),
-        ({"inputs": "image"}, "inputs='image': allowed is a dict of the model's names to fields"),
-        ({"inputs": ["image"]}, "inputs=['image']: allowed is a dict"),
-        ({"inputs": {"a": ["image"]}}, "inputs={'a': ['image']}: allowed is a dict"),
-        ({"inputs": {1: "image"}}, "inputs={1: 'image'}: allowed is a dict"),
-        ({"targets": "label"}, "targets='label': allowed is a dict"),
-        ({"targets": ["label"], "label_mode": None}, "targets=['label']: allowed is a dict"),
-        ({"drop_remainder": "no"}, "drop_remainder='no': allowed are True and False"),
-        ({"use_multiprocessing": None}, "use_multiprocessing=None: allowed are True and False"),
-        ({"crop_to_aspect_ratio": "no"}, "crop_to_aspect_ratio='no': allowed are True and False"),
-        ({"pad_to_aspect_ratio": 1}, "pad_to_aspect_ratio=1: allowed are True and False"),
-        ({"scale": "a", "dtype": "float32"}, "scale='a': allowed is a finite number"),
-        ({"scale": True, "dtype": "float32"}, "scale=True: allowed is a finite number"),
-        ({"scale": float("nan"), "dtype": "float32"}, "scale=nan: allowed is a finite number"),
-        ({"color_mode": ["rgb"]}, "color_mode=['rgb']: allowed are grayscale, rgb, rgba"),
-        ({"label_mode": 1}, "label_mode=1: allowed are 'int', 'categorical', 'binary', None"),
-        ({"dtype": float}, "dtype=<class 'float'>: allowed are uint8, float16, float32"),
-        ({"verify": None}, "verify=None: allowed are first, always, never"),
-        ({"input_shape": "x"}, "expected are three numbers"),
-        ({"input_shape": (2**40, 2**40, 3)}, "pixels, allowed are 178956970"),
-        ({"augment": "flip"}, "augment has 'flip': allowed are"),
-        ({"augment": None}, "augment has None: allowed are"),
-        ({"workers": True}, "workers=True: allowed is a whole number 0 or more"),
-        ({"world_size": "2"}, "world_size='2': allowed is a whole number 1 or more"),
-        ({"rank": -1}, "rank=-1: allowed is 0 to 0"),
-        ({"batch_size": 2.5}, "batch_size=2.5: allowed is a whole number 1 or more"),
-        ({"seed": "a"}, "seed='a': allowed is a whole number"),
-        ({"sample_weight": ["1"] * 80}, "allowed is one number per sample"),
-        ({"sample_weight": [[1.0] * 80]}, "expected is (80,)"),
-        ({"input_shape": (4, 4)}, "expected are three numbers"),
-        ({"input_shape": (4, 4, 1)}, "color_mode 'rgb' gives 3 channels, found 1"),
-        ({"input_shape": (4, 4, 3), "color_mode": "grayscale"}, "gives 1 channels, found 3"),
-        ({"color_mode": "bgr"}, "allowed are grayscale, rgb, rgba"),
-        ({"label_mode": "binary"}, "needs 2 classes"),
-        ({"label_mode": "onehot"}, "allowed are 'int', 'categorical', 'binary', None"),
-        ({"label_mode": None, "targets": {"a": "label"}}, "gives no targets"),
-        ({"inputs": {"x": "picture"}}, "no such field, it has image, label"),
-        ({"inputs": {"x": "label"}}, "at least one image field"),
-        ({"dtype": "int32"}, "allowed are uint8, float16, float32"),
-        ({"scale": 1 / 255}, "goes with dtype='float32'"),
-        ({"data_format": "NCHW"}, "allowed are channels_last, channels_first"),
-        ({"interpolation": "cubic"}, "allowed are bilinear, nearest"),
-        ({"crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True}, "exclude each other"),
-        ({"augment": [abs, kseq.RandomFlip()]}, "an augmentation after a function"),
-        ({"augment": ["flip"]}, "'flip': allowed are"),
-        ({"augment": kseq.RandomFlip}, "allowed are kseq.Augmentation objects such as kseq.RandomFlip()"),
-        ({"augment": kseq.BatchFunction}, "allowed are kseq.Augmentation objects"),
-        ({"augment": kseq.CenterCrop(2), "input_shape": (4, 4, 3)}, "gives (2, 2)"),
-        ({"sample_weight": [1, 2]}, "expected is (80,)"),
-        ({"batch_size": 0}, "allowed is 1 or more"),
-        ({"workers": -1}, "allowed is 0 or more"),
-        ({"max_queue_size": 0}, "allowed is 1 or more"),
-        ({"verify": "sometimes"}, "allowed are first, always, never"),
-        ({"rank": 3, "world_size": 2}, "allowed is 0 to 1"),
-        ({"batch_size": "4"}, "batch_size='4': allowed is a whole number"),
-        ({"batch_size": 4.0}, "batch_size=4.0: allowed is a whole number"),
-        ({"seed": None}, "seed=None: allowed is a whole number"),
-        ({"workers": 2.5}, "workers=2.5: allowed is a whole number"),
-        ({"input_shape": 16}, "expected are three numbers"),
-        ({"input_shape": (16.0, 16, 3)}, "allowed are two numbers"),
-        ({"label_mode": None, "sample_weight": [1.0] * 80}, "goes with targets"),
-        ({"sample_weight": [float("nan")] * 80}, "one finite number per sample"),
-        ({"sample_weight": "a"}, "allowed is a field with a number for each sample"),
-        ({"ragged": 1}, "ragged=1: allowed are True and False"),
-        ({"pad_to": 0}, "pad_to=0: allowed is 1 or more"),
+        ({"split": "tset"}, ("'tset'", "train", "val", "all")),
+        ({"split": "test"}, ("'test'",)),
+        ({"split": ["train"]}, ("split=['train']",)),
+        ({"split": 3}, ("split=3",)),
+        ({"option": "tset"}, ("'tset'", "train", "val", "all")),
+        ({"option": 3}, ("option=3",)),
+        ({"split": "train", "option": "val"}, ("split='train'", "option='val'")),
+        ({"shuffle": "no"}, ("shuffle='no'", "'block'")),
+        ({"shuffle": 1}, ("shuffle=1", "'block'")),
+        ({"shuffle": kseq.BlockShuffle}, ("'block'", "kseq.BlockShuffle")),
+        ({"inputs": "image"}, ("inputs='image'",)),
+        ({"inputs": ["image"]}, ("inputs=['image']",)),
+        ({"inputs": {"a": ["image"]}}, ("inputs={'a': ['image']}",)),
+        ({"inputs": {1: "image"}}, ("inputs={1: 'image'}",)),
+        ({"targets": "label"}, ("targets='label'",)),
+        ({"targets": ["label"], "label_mode": None}, ("targets=['label']",)),
+        ({"drop_remainder": "no"}, ("drop_remainder='no'",)),
+        ({"use_multiprocessing": None}, ("use_multiprocessing=None",)),
+        ({"crop_to_aspect_ratio": "no"}, ("crop_to_aspect_ratio='no'",)),
+        ({"pad_to_aspect_ratio": 1}, ("pad_to_aspect_ratio=1",)),
+        ({"scale": "a", "dtype": "float32"}, ("scale='a'",)),
+        ({"scale": True, "dtype": "float32"}, ("scale=True",)),
+        ({"scale": float("nan"), "dtype": "float32"}, ("scale=nan",)),
+        ({"color_mode": ["rgb"]}, ("color_mode=['rgb']", "grayscale", "rgb", "rgba")),
+        ({"label_mode": 1}, ("label_mode=1", "'int'", "'categorical'", "'binary'")),
+        ({"dtype": float}, ("dtype=<class", "'float'", "uint8", "float16", "float32")),
+        ({"verify": None}, ("verify=None", "first", "always", "never")),
+        ({"input_shape": "x"}, ("input_shape",)),
+        ({"input_shape": (2**40, 2**40, 3)}, ("input_shape", 178956970)),
+        ({"augment": "flip"}, ("'flip'",)),
+        ({"augment": None}, ("augment",)),
+        ({"workers": True}, ("workers=True", 0)),
+        ({"world_size": "2"}, ("world_size='2'", 1)),
+        ({"rank": -1}, ("rank=-1", 0)),
+        ({"batch_size": 2.5}, ("batch_size=2.5", 1)),
+        ({"seed": "a"}, ("seed='a'",)),
+        ({"sample_weight": ["1"] * 80}, ("sample_weight",)),
+        ({"sample_weight": [[1.0] * 80]}, ("sample_weight", 80)),
+        ({"input_shape": (4, 4)}, ("input_shape",)),
+        ({"input_shape": (4, 4, 1)}, ("color_mode", "'rgb'", 3, 1)),
+        ({"input_shape": (4, 4, 3), "color_mode": "grayscale"}, ("input_shape", 1, 3)),
+        ({"color_mode": "bgr"}, ("color_mode", "grayscale", "rgb", "rgba")),
+        ({"label_mode": "binary"}, ("label_mode", 2)),
+        ({"label_mode": "onehot"}, ("label_mode", "'int'", "'categorical'", "'binary'")),
+        ({"label_mode": None, "targets": {"a": "label"}}, ("label_mode",)),
+        ({"inputs": {"x": "picture"}}, ("inputs", "image", "label")),
+        ({"inputs": {"x": "label"}}, ("inputs",)),
+        ({"dtype": "int32"}, ("dtype", "uint8", "float16", "float32")),
+        ({"scale": 1 / 255}, ("dtype='float32'",)),
+        ({"data_format": "NCHW"}, ("data_format", "channels_last", "channels_first")),
+        ({"interpolation": "cubic"}, ("interpolation", "bilinear", "nearest")),
+        ({"crop_to_aspect_ratio": True, "pad_to_aspect_ratio": True}, ("crop_to_aspect_ratio",)),
+        ({"augment": [abs, kseq.RandomFlip()]}, ("augment",)),
+        ({"augment": ["flip"]}, ("'flip'",)),
+        ({"augment": kseq.RandomFlip}, ("kseq.Augmentation", "kseq.RandomFlip()")),
+        ({"augment": kseq.BatchFunction}, ("kseq.Augmentation",)),
+        ({"augment": kseq.CenterCrop(2), "input_shape": (4, 4, 3)}, ("augment", 2)),
+        ({"sample_weight": [1, 2]}, ("sample_weight", 80)),
+        ({"batch_size": 0}, ("batch_size", 1)),
+        ({"workers": -1}, ("workers", 0)),
+        ({"max_queue_size": 0}, ("max_queue_size", 1)),
+        ({"verify": "sometimes"}, ("verify", "first", "always", "never")),
+        ({"rank": 3, "world_size": 2}, ("rank", 0, 1)),
+        ({"batch_size": "4"}, ("batch_size='4'",)),
+        ({"batch_size": 4.0}, ("batch_size=4.0",)),
+        ({"seed": None}, ("seed=None",)),
+        ({"workers": 2.5}, ("workers=2.5",)),
+        ({"input_shape": 16}, ("input_shape",)),
+        ({"input_shape": (16.0, 16, 3)}, ("input_shape",)),
+        ({"label_mode": None, "sample_weight": [1.0] * 80}, ("label_mode",)),
+        ({"sample_weight": [float("nan")] * 80}, ("sample_weight",)),
+        ({"sample_weight": "a"}, ("sample_weight",)),
+        ({"ragged": 1}, ("ragged=1",)),
+        ({"pad_to": 0}, ("pad_to=0", 1)),
     ],
 )
-def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: str) -> None:
-    assert words in refused(numbered, **options)
+def test_refuses_in_one_line_that_says_what_is_allowed(numbered: Path, options: dict[str, Any], words: Parts) -> None:
+    with raises(ArgumentError, *words):
+        kseq.ShardSequence(numbered, **options)
 
 
 @pytest.mark.parametrize("path", [None, 5, b"flowers", "", ["flowers"]])
 def test_refuses_a_path_that_is_none(path: Any) -> None:
-    assert refused(path).startswith(f"dataset={path!r}: allowed is the path of a dataset's folder")
+    with raises(ArgumentError, f"dataset={path!r}"):
+        kseq.ShardSequence(path)
 
 
 def test_images_of_several_sizes_need_a_shape_or_a_crop(packed_photos: Path) -> None:
-    message = refused(packed_photos)
-    assert "input_shape=(height, width, 3)" in message
-    assert "augment=kseq.RandomResizedCrop" in message
+    with raises(ArgumentError, "input_shape=(height, width, 3)", "augment=kseq.RandomResizedCrop"):
+        kseq.ShardSequence(packed_photos)
 
 
 @pytest.mark.parametrize("number", [5, -1])
 def test_refuses_a_batch_number_that_does_not_exist(train: kseq.ShardSequence, number: int) -> None:
-    with pytest.raises(OutOfRangeError, match=rf"batch number {number} is not in \[0, 5\)"):
+    with raises(OutOfRangeError, f"batch number {number}", "[0, 5)"):
         train[number]
 
 
 def test_a_missing_dataset_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFoundError, match="nothing: there is no such folder"):
+    with raises(DatasetNotFoundError, "nothing"):
         kseq.ShardSequence(tmp_path / "nothing")
 
 
@@ -407,7 +401,7 @@ def test_after_close_batches_stay_and_no_more_come(numbered: Path) -> None:
         images, _ = sequence[0]
         copy = images.copy()
     assert np.array_equal(images, copy)
-    with pytest.raises(ClosedError, match="closed"):
+    with raises(ClosedError, numbered):
         sequence[0]
 
 
@@ -479,11 +473,9 @@ def test_a_batch_of_a_thousand_classes_in_their_order_holds_nearly_as_many_as_af
 
 
 @pytest.mark.parametrize("name", ["block_size", "window"])
-@pytest.mark.parametrize(
-    ("number", "words"), [(0, "=0: allowed is 1 or more"), (2.5, "=2.5: allowed is a whole number 1 or more")]
-)
-def test_refuses_block_sizes_and_windows_that_make_no_sense(name: str, number: Any, words: str) -> None:
-    with pytest.raises(ArgumentError, match=f"{name}{words}"):
+@pytest.mark.parametrize("number", [0, 2.5])
+def test_refuses_block_sizes_and_windows_that_make_no_sense(name: str, number: Any) -> None:
+    with raises(ArgumentError, f"{name}={number}", 1):
         kseq.BlockShuffle(**{name: number})
 
 
