@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -139,8 +140,8 @@ def _check_class_names(of_field: str, names: Sequence[str], other_names: Sequenc
     """Raise ArgumentError unless two datasets have the same classes, in the same order."""
     if tuple(names) == tuple(other_names):
         return
-    for number in range(max(len(names), len(other_names))):
-        name, other_name = (repr(each[number]) if number < len(each) else "none" for each in (names, other_names))
+    quoted = itertools.zip_longest(map(repr, names), map(repr, other_names), fillvalue="none")
+    for number, (name, other_name) in enumerate(quoted):
         if name != other_name:
             raise ArgumentError(
                 f"{other_path}: class {number}{of_field} is {other_name}, in {path} it is {name}: they do not go together"

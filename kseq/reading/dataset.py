@@ -330,7 +330,7 @@ class ShardDataset:
         """
         form = self._field(field)
         if form.is_pixels:
-            others = ", ".join(name for name, each in self.fields.items() if not each.is_pixels)
+            others = ", ".join(name for name, other in self.fields.items() if not other.is_pixels)
             raise ArgumentError(f"{self._path}: field {field!r} is {form.kind} pixels, allowed are {others or 'none'}")
         parts = [self._samples.locate(self.sample_ids(positions)) for positions in _parts(len(self), _VALUES_AT_ONCE)]
         if form.is_ragged:

@@ -92,7 +92,7 @@ class LocatedSamples:
         """Compare stored bytes with their checksums, as far as `verify` asks for it.
 
         Raises:
-            DamagedError: Where the bytes of a sample differ; it names the first such sample.
+            DamagedError: If the bytes of a sample differ; it names the first such sample.
         """
         positions = self._reader.unverified(self.sample_ids)
         if positions.size:
@@ -130,14 +130,14 @@ class LocatedSamples:
         edges = np.empty((2, len(self)), "<u8")
         for step, edge in enumerate(edges):
             self._cache.take(f"{field}/offsets", self._shards, self._rows + step, edge)
-        # Where offsets are broken, `pieces` raises the error; a negative length is of no use to anybody.
+        # If offsets are broken, `pieces` raises the error; a negative length would only confuse callers before that.
         return np.maximum(np.diff(edges.astype(np.int64), axis=0)[0], 0)
 
     def pieces(self, field: str) -> list[np.ndarray]:
         """A field whose samples differ in length: for each sample `(count, ...)`, a view of the file.
 
         Raises:
-            DamagedError: Where offsets are broken.
+            DamagedError: If offsets are broken.
         """
         return self._cache.pieces(f"{field}/values", f"{field}/offsets", self._shards, self._rows)
 
@@ -145,7 +145,7 @@ class LocatedSamples:
         """An encoded field: images or masks as they are stored, without a copy of their bytes.
 
         Raises:
-            DamagedError: Where offsets are broken.
+            DamagedError: If offsets are broken.
         """
         cache, shards, rows = self._cache, self._shards, self._rows
         sizes, orientations = np.empty((len(self), 2), "<u4"), np.empty(len(self), np.uint8)

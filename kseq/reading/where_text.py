@@ -71,7 +71,7 @@ def _compared(text: str, field: Field, sign: str, value: str) -> Condition:
 
 def _fits(compare: Callable[[Any, Any], Any], limit: np.ndarray, values: Values) -> np.ndarray:
     if not isinstance(values, np.ndarray):
-        return np.array([bool(np.any(compare(each, limit))) for each in values], bool)
+        return np.array([bool(np.any(compare(value, limit))) for value in values], bool)
     return np.any(compare(values, limit), axis=tuple(range(1, values.ndim)))
 
 

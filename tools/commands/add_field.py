@@ -51,9 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
         replace=arguments.replace,
     )
     field = report.field
-    place = "in place of the one before" if report.replaced else "new"
+    status = "in place of the one before" if report.replaced else "new"
     default = f", {format_count(report.num_defaulted, 'sample')} with the default" if report.num_defaulted else ""
-    print(f"{printable(report.path)}: {field.name} ({field.kind}), {place}: {format_count(report.num_given, 'value')}{default}")
+    print(
+        f"{printable(report.path)}: {field.name} ({field.kind}), {status}: {format_count(report.num_given, 'value')}{default}"
+    )
     if report.class_names:
         print(f"{len(report.class_names)} classes: {', '.join(map(printable, report.class_names))}")
     return 0
