@@ -81,7 +81,7 @@ print(json.dumps({"losses": losses, "val_loss": history.history["val_loss"][0], 
 """
 
 
-@pytest.mark.parametrize("encoding", ["kept", "raw"])
+@pytest.mark.parametrize("encoding", ["kept", pytest.param("raw", marks=pytest.mark.campaign)])
 def test_a_mobilenet_learns_from_an_epoch(
     encoding: str, request: pytest.FixtureRequest, tmp_path: Path, run_python: RunPython
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ import pytest
 import kseq
 from kseq.errors import WriteError
 from tests.helpers.datasets import files
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_photos
 from tests.helpers.processes import kseq_command
@@ -78,29 +79,56 @@ def check_left(target: Path, expected: dict[str, bytes]) -> None:
     assert {name: data for name, data in left.items() if name != ".kseq-plan"}.items() <= expected.items(), sorted(left)
 
 
-@pytest.mark.usefixtures("no_estimate")
-def test_a_disk_of_any_size_that_is_too_small_leaves_whole_shards_and_can_be_resumed(
-    source: Path, expected: dict[str, bytes], disk: Disk, capfd: pytest.CaptureFixture[str]
-) -> None:
+def fill_disks(disk: Disk, source: Path, expected: dict[str, bytes], workers: int = 0, **options: Any) -> set[int]:
+    """Pack onto disks that are ever larger, until one holds it all, and resume each packing on a disk that is large enough.
+
+    Returns:
+        How many files there were when a disk was full.
+    """
     target, kept = disk.path / "packed", set()
-    for size in range(4, 1000, 4):
-        disk.resize(size)
+    for kibibytes in range(4, 4000, 4):
+        disk.resize(kibibytes)
         try:
-            kseq.pack(source, target, workers=0, shard_bytes=SHARD_BYTES)
+            kseq.pack(source, target, workers=workers, **options)
         except WriteError as error:
-            assert re.fullmatch(rf"{target}\S*: cannot be [^\n]*: No space left on device", str(error)), size
+            assert_says(str(error), target, os.strerror(errno.ENOSPC))
         else:
             break
         check_left(target, expected)
         kept.add(len(files(target)))
-        disk.resize(1000)
-        kseq.pack(source, target, workers=0, shard_bytes=SHARD_BYTES, resume=True)
-        assert files(target) == expected, size
+        disk.resize(8000)
+        kseq.pack(source, target, workers=0, resume=True, **options)
+        assert files(target) == expected, kibibytes
         shutil.rmtree(target)
-    # It ended at every number of shards, and found all in the end.
-    assert kept == {0, *range(2, len(expected) + 1)}
     assert files(target) == expected
+    return kept
+
+
+@pytest.mark.usefixtures("no_estimate")
+def test_a_disk_of_any_size_that_is_too_small_leaves_whole_shards_and_can_be_resumed(
+    source: Path, expected: dict[str, bytes], disk: Disk, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kept = fill_disks(disk, source, expected, shard_bytes=SHARD_BYTES)
+    # It ended at every number of shards.
+    assert kept == {0, *range(2, len(expected) + 1)}
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.campaign
+@pytest.mark.usefixtures("no_estimate")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "images",
+    [kseq.ImageSettings(), kseq.ImageSettings("raw", (20, 25)), kseq.ImageSettings("jpeg")],
+    ids=["keep", "raw", "jpeg"],
+)
+def test_many_shards_of_every_encoding_survive_disks_of_every_size(
+    tmp_path: Path, disk: Disk, images: kseq.ImageSettings, workers: int
+) -> None:
+    write_photos(tmp_path / "photos", {"cat": 60, "dog": 40})
+    options: dict[str, Any] = {"images": images, "val": 0.2, "shard_bytes": 40_000}
+    kseq.pack(tmp_path / "photos", tmp_path / "fresh", workers=0, **options)
+    fill_disks(disk, tmp_path / "photos", files(tmp_path / "fresh"), workers=workers, **options)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

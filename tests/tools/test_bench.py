@@ -325,6 +325,26 @@ def test_what_cannot_be_installed_is_reported_with_pips_own_line(tmp_path: Path)
         environments.make_environment(str(tmp_path / "environment"), [str(tmp_path / "no-such-file.whl")], ["--no-index"])
 
 
+# They need packages of Debian, or bring gigabytes along.
+TOO_LARGE = {roster.FFCV, roster.DALI, "LitData", "MosaicML Streaming", "WebDataset"}
+
+
+@pytest.mark.campaign
+def test_every_contestant_that_is_not_too_large_has_rates_in_every_table_that_it_stands_in(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = sorted({contestant.name for contestant in roster.CONTESTANTS} - TOO_LARGE)
+    results = tmp_path / "results.json"
+    arguments = ["bench", "--folder", str(tmp_path / "bench"), *SMALL, "--tables", "R", "J", "N", "--json", str(results)]
+    assert main([*arguments, "--contestants", *names]) == 0
+    for table in json.loads(results.read_text())["tables"]:
+        assert {row["name"] for row in table["rows"]} == {
+            contestant.name for contestant in roster.CONTESTANTS if table["table"] in contestant.tables
+        } - TOO_LARGE
+        for row in table["rows"]:
+            assert (len(row["rates"]), row["note"]) == (2, ""), capfd.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_contestant_that_cannot_be_installed_has_a_row(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
