@@ -24,7 +24,7 @@ from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.edited import check_undo, class_names_of, labels_of, published_files, write_lines
-from tests.helpers.messages import Parts, raises
+from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import write_numbered
 
 CLASSES = ("a", "b", "c")
@@ -206,7 +206,7 @@ def test_two_changes_at_once_are_kept_apart(packed: Path, tmp_path: Path) -> Non
 def test_the_commands_say_what_they_did(packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write_lines(tmp_path / "new.csv", "id,label", "0,zebra", "1,zebra", "99,a", "2,a")
     assert main(["relabel", str(packed), str(file)]) == 1
-    assert capsys.readouterr().err.startswith(f"kseq: {file}: row 1: there is no class 'zebra'")
+    assert_says(capsys.readouterr().err, file, "row 1", "'zebra'", "--add-classes")
     assert main(["relabel", str(packed), str(file), "--add-classes"]) == 0
     assert capsys.readouterr().out == (
         "from     to  samples\na     zebra        2\nc         a        1\n\nnew class: zebra\n"

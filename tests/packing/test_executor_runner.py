@@ -270,6 +270,4 @@ def test_without_distributed_dask_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert main(["pack", str(source), str(tmp_path / "packed"), "--dask", "127.0.0.1:9"]) == 1
-    printed = capsys.readouterr().err
-    assert printed.startswith("kseq: --dask needs the package distributed (")
-    assert printed.endswith("): pip install 'kseq[dask]'\n")
+    assert_says(capsys.readouterr().err, "--dask", "distributed", "pip install 'kseq[dask]'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from kseq.errors import ArgumentError, DatasetExistsError, ImageError, NotAnImag
 from kseq.images.codecs import decode
 from kseq.images.resize import resize_to
 from tests.helpers.datasets import files
-from tests.helpers.messages import Parts, raises
+from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import photo, write_numbered, write_photos
 from tests.helpers.processes import RunPython
 
@@ -46,11 +47,11 @@ def test_the_report_counts_every_file(mixed: Path, tmp_path: Path) -> None:
     assert (report.num_found, report.num_samples) == (11, 6)
     assert report.num_samples + len(report.rejected) == report.num_found
     reasons = {os.fsdecode(each.path): each.reason for each in report.rejected}
-    assert reasons["a/empty.png"] == "is empty"
-    assert "is not an image of a known format" in reasons["b/notes.txt"]
-    assert reasons["b/gone.jpg"] == "cannot be read: No such file or directory"
-    assert reasons["stray.png"] == "lies in no class folder"
-    assert "broken JPEG" in reasons["a/half.jpg"]
+    assert_says(reasons["a/empty.png"], "empty")
+    assert_says(reasons["b/notes.txt"], "format")
+    assert_says(reasons["b/gone.jpg"], os.strerror(errno.ENOENT))
+    assert_says(reasons["stray.png"], "class folder")
+    assert_says(reasons["a/half.jpg"], "JPEG")
     assert report.class_counts == {"train": [3, 3]}
     assert report.num_bytes == sum(len(data) for data in files(tmp_path / "packed").values())
     assert report.num_shards == len(files(tmp_path / "packed")) - 1

@@ -10,7 +10,7 @@ import pytest
 import kseq
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources import registry
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbers_of, write_numbered
 from tests.helpers.sqlite_source import SQLITE, write_database
 
@@ -32,7 +32,7 @@ def test_a_format_that_was_registered_is_recognised_and_packed(database: Path, t
     assert (report.num_found, report.num_samples) == (12, 10)
     reasons = {rejected.path: rejected.reason for rejected in report.rejected}
     assert reasons.keys() == {b"empty.png", b"broken.png"}
-    assert reasons[b"empty.png"] == "row 11 has no data"
+    assert_says(reasons[b"empty.png"], "row 11")
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
         np.testing.assert_array_equal(numbers_of(np.stack(dataset.read(range(10))["image"])), np.arange(10))
         assert [dataset.source(number) for number in (0, 9)] == ["00000.png", "00009.png"]
