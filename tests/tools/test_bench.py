@@ -330,6 +330,7 @@ TOO_LARGE = {roster.FFCV, roster.DALI, "LitData", "MosaicML Streaming", "WebData
 
 
 @pytest.mark.campaign
+@pytest.mark.network
 def test_every_contestant_that_is_not_too_large_has_rates_in_every_table_that_it_stands_in(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
