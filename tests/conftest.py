@@ -71,6 +71,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder of 30 photos that no other test uses: classes cat (20) and dog (10)."""
+    write_photos(tmp_path / "photos", {"cat": 20, "dog": 10})
+    return tmp_path / "photos"
+
+
 @pytest.fixture(scope="session")
 def packed_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The photos as they are (`keep`) in several shards: 48 train, 12 val."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+import kseq
+from kseq.errors import KseqError, SourceError
 
 # What a message must have, as `assert_says` takes it.
 Parts = tuple[object, ...]
@@ -41,3 +46,11 @@ def raises(errors: Errors, *parts: object) -> Iterator[pytest.ExceptionInfo[Base
     with pytest.raises(errors) as caught:
         yield caught
     assert_says(str(caught.value), *parts)
+
+
+def refusal(source: Path | str, target: Path, error: type[KseqError] = SourceError, **options: Any) -> str:
+    """The message with which `kseq.pack` refuses a source: one line. Nothing is left behind."""
+    with raises(error) as caught:
+        kseq.pack(source, target, workers=0, **options)
+    assert not target.exists()
+    return str(caught.value)

@@ -43,7 +43,7 @@ def mapped(path: str, schema: Mapping[str, ArraySchema | None] = SCHEMA) -> Mapp
         return MappedFile(file, read_header(file, SHARD_KIND, schema))
 
 
-def refusal(path: str) -> KseqError:
+def header_refusal(path: str) -> KseqError:
     """The error with which a file is refused: one line that begins with its name."""
     with pytest.raises(KseqError) as caught:
         header_of(path)

@@ -12,13 +12,6 @@ from PIL import Image
 import kseq
 from kseq.errors import WriteError
 from tests.helpers.messages import raises
-from tests.helpers.photos import write_photos
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    write_photos(tmp_path / "photos", {"cat": 20, "dog": 10})
-    return tmp_path / "photos"
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,8 @@ from kseq.errors import ArgumentError, DatasetExistsError, SourceError
 from kseq_tools.main import main
 from tests.helpers.datasets import files
 from tests.helpers.messages import raises
-from tests.helpers.photos import write_numbered, write_photos
+from tests.helpers.photos import write_numbered
 from tests.helpers.unfinished import SHARD_BYTES, begin, resume
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    write_photos(tmp_path / "photos", {"cat": 20, "dog": 10})
-    return tmp_path / "photos"
 
 
 def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(source: Path, tmp_path: Path) -> None:

@@ -23,14 +23,7 @@ from kseq.sources.base import FileSource, SourceImage
 from kseq.storage.layout import RESUME_RECORD_NAME
 from tests.helpers.datasets import files
 from tests.helpers.messages import Parts, raises
-from tests.helpers.photos import write_photos
 from tests.helpers.unfinished import SHARD_BYTES, begin, resume
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    write_photos(tmp_path / "photos", {"cat": 20, "dog": 10})
-    return tmp_path / "photos"
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ import tensorflow as tf
 from array_record.python.array_record_module import ArrayRecordWriter
 
 import kseq
-from kseq.errors import ArgumentError, SourceError
+from kseq.errors import ArgumentError
 from kseq.sources.column_roles import Columns
 from kseq.sources.registry import open_source
 from kseq.sources.webdataset import WebDatasetSource
 from tests.helpers.datasets import contents
-from tests.helpers.messages import Parts, assert_says
+from tests.helpers.messages import Parts, assert_says, refusal
 from tests.helpers.writers import WRITERS, example, photos_of, write_tar, write_zip
 
 
@@ -40,14 +40,6 @@ def pack(source: Path | str, target: Path, **options: Any) -> tuple[int, list[tu
     """How many samples were packed, and what was left out, with the reason."""
     report = kseq.pack(source, target, workers=0, **options)
     return report.num_samples, [(os.fsdecode(each.path), each.reason) for each in report.rejected]
-
-
-def refusal(source: Path | str, target: Path, error: type[Exception] = SourceError, **options: Any) -> str:
-    """What a source is refused with: one line; nothing is left behind."""
-    with pytest.raises(error) as caught:
-        kseq.pack(source, target, **options)
-    assert not target.exists()
-    return str(caught.value)
 
 
 def labelled(jpegs: list[bytes]) -> dict[str, bytes]:

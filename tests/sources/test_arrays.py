@@ -14,7 +14,7 @@ import pytest
 
 import kseq
 from kseq.errors import SourceError
-from tests.helpers.messages import Parts, assert_says, raises
+from tests.helpers.messages import Parts, assert_says, raises, refusal
 
 X = np.arange(20 * 4 * 5 * 3, dtype=np.uint16).astype(np.uint8).reshape(20, 4, 5, 3)
 Y = np.arange(20) % 3
@@ -51,14 +51,6 @@ def pack(source: Path, target: Path, **options: Any) -> kseq.ShardDataset:
     report = kseq.pack(source, target, workers=0, **options)
     assert not report.rejected
     return kseq.ShardDataset(target)
-
-
-def refusal(source: Path, target: Path, **options: Any) -> str:
-    """What a source is refused with: one line; nothing is left behind."""
-    with pytest.raises(SourceError) as caught:
-        kseq.pack(source, target, workers=0, **options)
-    assert not target.exists()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -14,7 +14,7 @@ from kseq.storage.hdf5_reader import MappedFile
 from kseq.storage.hdf5_writer import write_file
 from kseq.storage.opener import opener_for
 from tests.helpers.messages import raises
-from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, SCHEMA, header_of, mapped, refusal
+from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, SCHEMA, header_of, header_refusal, mapped
 
 
 def test_reads_back_what_was_written(path: str) -> None:
@@ -181,7 +181,7 @@ def test_refuses_what_is_not_allowed(path: str, name: str) -> None:
     header_of(path)
     with h5py.File(path, "r+") as file:
         spoil(file)
-    error = refusal(path)
+    error = header_refusal(path)
     assert type(error) is family
     assert message in str(error)
 
@@ -189,7 +189,7 @@ def test_refuses_what_is_not_allowed(path: str, name: str) -> None:
 def test_refuses_a_file_without_the_attribute_complete(path: str) -> None:
     with h5py.File(path, "r+") as file:
         del file.attrs["complete"]
-    assert "attribute complete is None, allowed is 1: writing it was not finished" in str(refusal(path))
+    assert "attribute complete is None, allowed is 1: writing it was not finished" in str(header_refusal(path))
 
 
 def test_a_link_is_refused_before_it_is_followed(path: str, tmp_path: Path) -> None:
@@ -199,26 +199,26 @@ def test_a_link_is_refused_before_it_is_followed(path: str, tmp_path: Path) -> N
         del file["label"]
         file["label"] = h5py.ExternalLink(str(other), "/label")
     with h5py.File(other, "r+"):  # whoever opened it now, through the link, would meet HDF5's lock
-        assert "external link" in str(refusal(path))
+        assert "external link" in str(header_refusal(path))
 
 
 def test_refuses_what_is_not_hdf5_at_all(tmp_path: Path) -> None:
     path = tmp_path / "text.h5"
     path.write_text("This is no HDF5 file.\n" * 200)
-    assert isinstance(refusal(str(path)), DamagedError)
+    assert isinstance(header_refusal(str(path)), DamagedError)
 
 
 def test_refuses_a_file_without_a_byte(tmp_path: Path) -> None:
     path = tmp_path / "empty.h5"
     path.touch()
-    assert isinstance(refusal(str(path)), DamagedError)
+    assert isinstance(header_refusal(str(path)), DamagedError)
 
 
 def test_refuses_a_file_cut_anywhere(path: str) -> None:
     whole = Path(path).read_bytes()
     for size in range(0, len(whole), 97):
         Path(path).write_bytes(whole[:size])
-        assert isinstance(refusal(path), DamagedError), size
+        assert isinstance(header_refusal(path), DamagedError), size
 
 
 @pytest.mark.parametrize("base", [1 << 40, (1 << 64) - 512])
@@ -229,7 +229,7 @@ def test_refuses_a_file_that_refers_to_bytes_beyond_its_end(path: str, base: int
     assert data[offset : offset + 8] == bytes(8)
     data[offset : offset + 8] = base.to_bytes(8, "little")
     Path(path).write_bytes(data)
-    assert isinstance(refusal(path), DamagedError)
+    assert isinstance(header_refusal(path), DamagedError)
 
 
 @pytest.mark.parametrize("column", [np.zeros(4, ">i4"), h5py.Empty("<i4")], ids=["big-endian", "no value"])

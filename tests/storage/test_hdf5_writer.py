@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kseq.storage.hdf5_writer import SpooledArray, first_offset, write_file
 from tests.helpers.messages import raises
-from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, header_of, mapped, refusal
+from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, header_of, header_refusal, mapped
 from tests.helpers.processes import RunPython
 
 
@@ -96,4 +96,4 @@ def test_a_file_that_lacks_the_last_of_its_writes_is_no_hdf5_file(path: str, mon
             write_file(path, ATTRIBUTES, ARRAYS)
         with monkeypatch.context() as plain:
             plain.delattr("kseq.storage.hdf5_writer.open")
-            assert "not an HDF5 file" in str(refusal(path)), count
+            assert "not an HDF5 file" in str(header_refusal(path)), count

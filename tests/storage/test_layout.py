@@ -13,7 +13,7 @@ from kseq.storage.hdf5_writer import write_file
 from kseq.storage.layout import FORMAT_VERSION, INDEX_KIND, SHARD_KIND, check_version, is_dataset_file, shard_name, shard_number
 from tests.helpers.code import texts_of
 from tests.helpers.messages import Parts, assert_says, raises
-from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, refusal
+from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, header_refusal
 
 LIBRARY = Path(kseq.__path__[0])
 
@@ -34,7 +34,7 @@ def test_refuses_another_kind_or_version(kind: str, version: int | str, message:
 
 def test_a_newer_version_is_refused_as_such_whatever_it_holds(path: str) -> None:
     write_file(path, {**ATTRIBUTES, "version": FORMAT_VERSION + 1}, {**ARRAYS, "unheard_of": ARRAYS["label"]})
-    assert_says(str(refusal(path)), "version", FORMAT_VERSION + 1, "newer")
+    assert_says(str(header_refusal(path)), "version", FORMAT_VERSION + 1, "newer")
 
 
 @pytest.mark.parametrize("number", [0, 7, 99_999, 100_000, 12_345_678])

@@ -19,24 +19,24 @@ from kseq.storage.opener import DatasetFile, LocalOpener, Opener, opener_for
 from kseq.storage.shard_reader import ShardReader
 from tests.helpers.messages import raises
 from tests.helpers.photos import numbers_of
-from tests.helpers.plain_hdf5 import ARRAYS, header_of, mapped, refusal
+from tests.helpers.plain_hdf5 import ARRAYS, header_of, header_refusal, mapped
 
 LIBRARY = Path(kseq.__path__[0])
 
 
 def test_refuses_a_folder(tmp_path: Path) -> None:
-    assert isinstance(refusal(str(tmp_path)), DamagedError)
+    assert isinstance(header_refusal(str(tmp_path)), DamagedError)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_refuses_a_named_pipe_without_waiting_for_a_writer(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert isinstance(refusal(str(tmp_path / "pipe")), DamagedError)
+    assert isinstance(header_refusal(str(tmp_path / "pipe")), DamagedError)
 
 
 @pytest.mark.parametrize("name", ["missing.h5", "plain.h5/missing.h5"])
 def test_a_missing_file_is_named(path: str, name: str) -> None:
-    assert isinstance(refusal(str(Path(path).parent / name)), DatasetNotFoundError)
+    assert isinstance(header_refusal(str(Path(path).parent / name)), DatasetNotFoundError)
 
 
 def test_a_file_that_is_gone_after_its_header_was_read_is_named(path: str) -> None:

@@ -17,15 +17,8 @@ from kseq.storage.lock import locked
 from kseq_tools.main import main
 from tests.helpers.datasets import files
 from tests.helpers.messages import raises
-from tests.helpers.photos import write_photos
 from tests.helpers.processes import RunPython
 from tests.helpers.unfinished import stop_after
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    write_photos(tmp_path / "photos", {"cat": 20, "dog": 10})
-    return tmp_path / "photos"
 
 
 def test_a_second_packer_is_refused_whatever_it_wants(source: Path, tmp_path: Path) -> None:
