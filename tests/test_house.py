@@ -77,7 +77,9 @@ def with_hints(thing: object) -> Iterator[object]:
     if inspect.isclass(thing):
         for name in dir(thing):
             member = inspect.getattr_static(thing, name)
-            function = next((getattr(member, each) for each in ("__func__", "fget", "func") if hasattr(member, each)), member)
+            function = next(
+                (getattr(member, entry) for entry in ("__func__", "fget", "func") if hasattr(member, entry)), member
+            )
             if (name == "__init__" or not name.startswith("_")) and inspect.isfunction(function):
                 yield function
 
@@ -90,12 +92,12 @@ def classes_of_kseq() -> dict[str, type]:
 
 @pytest.mark.parametrize("name", CALLABLE)
 def test_every_type_in_a_public_signature_or_report_is_public(name: str) -> None:
-    public = {getattr(kseq, each) for each in CALLABLE} | {getattr(errors, each) for each in errors.__all__}
+    public = {getattr(kseq, entry) for entry in CALLABLE} | {getattr(errors, error) for error in errors.__all__}
     for thing in with_hints(getattr(kseq, name)):
         if thing.__module__.partition(".")[0] != "kseq" or thing.__qualname__ in INTERNAL:
             continue
         for argument, hint in typing.get_type_hints(thing, localns=classes_of_kseq()).items():
-            private = [each for each in types_of(hint) if each not in public and not argument.startswith("_")]
+            private = [entry for entry in types_of(hint) if entry not in public and not argument.startswith("_")]
             assert not private, f"{thing.__qualname__}: {argument} is {private}"
 
 

@@ -135,8 +135,8 @@ def test_reasons_are_stored_without_an_argument_and_shown_with_it(tmp_path: Path
     assert "dog/away.png: is a link out of the source's folder (--follow-links follows it)\n" in printed
     assert re.search(r"cat/00000.jpg: has more pixels than the 100 allowed: \d+ x \d+ \(--max-pixels allows more\)\n", printed)
     rejected = kseq.ShardDataset(tmp_path / "packed").rejected()
-    assert not any("--" in each.reason or "=" in each.reason for each in rejected)
-    assert {each.explanation.partition(" (")[2] for each in rejected} == {
+    assert not any("--" in rejection.reason or "=" in rejection.reason for rejection in rejected)
+    assert {rejection.explanation.partition(" (")[2] for rejection in rejected} == {
         "follow_links=True follows it)",
         "kseq.ImageSettings(max_pixels=) allows more)",
     }

@@ -19,7 +19,7 @@ def topical(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_numbered(root / "photos", {"x": 30}, 8, 8)
     lines = []
     for number in range(30):
-        boxes = [[0, 0, 1 + each, 2] for each in range(number % 3)]
+        boxes = [[0, 0, 1 + width, 2] for width in range(number % 3)]
         kinds = ["bee", "fly"][: number % 3]
         topics = ["garden", "summer", "weg"][number % 4 :]
         row = {"image": f"photos/x/{number:05d}.png", "topics": topics, "boxes": boxes, "kinds": kinds, "words": str(number)}

@@ -54,7 +54,7 @@ def test_every_kind_of_field_is_what_packing_makes_of_the_same_cells(tmp_path: P
     kseq.pack(table, tmp_path / "with", columns=columns, workers=0)
     kseq.pack(table, tmp_path / "without", workers=0)
     kseq.add_field(tmp_path / "without", field_name, table, column=name, kind=kind)
-    expected, found = (kseq.ShardDataset(tmp_path / each) for each in ("with", "without"))
+    expected, found = (kseq.ShardDataset(tmp_path / name) for name in ("with", "without"))
     assert found.fields == expected.fields
     for number in range(12):
         assert found.stored_bytes(number, field_name) == expected.stored_bytes(number, field_name)
@@ -137,7 +137,7 @@ def test_of_several_labels_none_is_an_empty_list(packed: Path, tmp_path: Path) -
     file = write_lines(tmp_path / "new.csv", "id,topics", "3,x|y", "99,y")
     for default in ("", "[]", []):
         kseq.add_field(packed, "topics", file, default=default, replace=True)
-        assert [number for number, each in enumerate(class_names_of(packed, "topics")) if each] == [3, 99]
+        assert [number for number, name in enumerate(class_names_of(packed, "topics")) if name] == [3, 99]
         assert class_names_of(packed, "topics")[3] == ["x", "y"]
 
 

@@ -105,7 +105,11 @@ def test_what_cannot_be_packed_is_left_out_and_listed(packed: Path, more: Path, 
         append(packed, folder, on_error="fail")
     assert files(packed)["index.h5"] == before["index.h5"]
     report = append(packed, folder)
-    assert (report.num_found, report.num_samples, [each.path for each in report.rejected]) == (41, 40, [b"b/broken.png"])
+    assert (report.num_found, report.num_samples, [rejection.path for rejection in report.rejected]) == (
+        41,
+        40,
+        [b"b/broken.png"],
+    )
     assert kseq.ShardDataset(packed).rejected() == report.rejected
     assert sorted(numbers_and_classes(packed)[100:]) == expected()
     shutil.rmtree(folder)
@@ -173,15 +177,15 @@ def test_masks_boxes_and_other_targets_are_as_if_packed_together(tmp_path: Path,
     values = dataset.read(range(4))
     assert dataset.fields["labels"].class_names == ("bee", "fly")
     assert dataset.fields["topics"].class_names == ("garden", "summer", "winter")
-    assert [each.tolist() for each in values["labels"]] == [[0], [], [1, 0], []]
-    assert [each.tolist() for each in values["topics"]] == [[0, 1], [], [2, 0], [1]]
+    assert [label.tolist() for label in values["labels"]] == [[0], [], [1, 0], []]
+    assert [value.tolist() for value in values["topics"]] == [[0, 1], [], [2, 0], [1]]
     assert values["boxes"][2].tolist() == [
         [0, 0, 4, 20] if resized else [0, 0, 8, 10],
         [0.5, 2, 1, 4] if resized else [1, 1, 2, 2],
     ]
     assert (values["text"], values["sample_weight"].tolist()) == (["one", "", "two", "three"], [1, 0.5, 2, 0])
     assert values["size"].tolist() == [0.5, 1.5, 3, 4]
-    assert [int(each[0, 0, 0]) for each in values["mask"]] == [0, 1, 0, 1]
+    assert [int(value[0, 0, 0]) for value in values["mask"]] == [0, 1, 0, 1]
     assert kseq.verify(tmp_path / "packed").damaged == []
 
 
@@ -213,11 +217,11 @@ def test_columns_get_the_values_of_new_samples(packed: Path, tmp_path: Path) -> 
     assert numbers_and_classes(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
     assert dataset.values("height").tolist() == [*range(100), 0, 2, 3]
     assert dataset.fields["topics"].class_names == ("garden", "summer", "winter")
-    assert [each.tolist() for each in dataset.values("topics")[98:]] == [[0], [1], [], [2, 0], [2, 0]]
+    assert [sample.tolist() for sample in dataset.values("topics")[98:]] == [[0], [1], [], [2, 0], [2, 0]]
     assert kseq.verify(packed).damaged == []
     kseq.compact(packed)
     assert numbers_and_classes(packed)[98:] == [(98, "c"), (99, "c"), (0, "b"), (2, "d"), (3, "d")]
-    assert [each.tolist() for each in kseq.ShardDataset(packed).values("topics")[98:]] == [[0], [1], [], [2, 0], [2, 0]]
+    assert [value.tolist() for value in kseq.ShardDataset(packed).values("topics")[98:]] == [[0], [1], [], [2, 0], [2, 0]]
     append(packed, tmp_path / "more.jsonl", columns=kseq.Columns(targets={"height": "height", "topics": "topics"}), again=True)
     assert kseq.ShardDataset(packed).values("height").tolist() == [*range(100), 0, 2, 3, 0, 2, 3]
     assert kseq.verify(packed).damaged == []
@@ -290,8 +294,8 @@ def test_without_a_label_the_classes_stay_those_of_the_first_field(tmp_path: Pat
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert dataset.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
     assert dataset.fields["places"].class_names == ("in", "out", "up")
-    assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2, 0]]
-    assert [each.tolist() for each in dataset.values("places")] == [[0], [1, 2]]
+    assert [sample.tolist() for sample in dataset.values("topics")] == [[0, 1], [2, 0]]
+    assert [sample.tolist() for sample in dataset.values("places")] == [[0], [1, 2]]
 
 
 def test_a_field_that_another_kind_of_values_replaced_needs_compact(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_columns_come_into_the_shards(packed: Path) -> None:
     remaining = np.setdiff1d(np.arange(100), [1, 2])
     assert numbers_of(values["image"]).tolist() == remaining.tolist()
     assert values["label"].tolist() == labels[remaining].tolist()
-    assert [each.tolist() for each in values["topics"]] == [list(range(number % 3)) for number in remaining]
+    assert [value.tolist() for value in values["topics"]] == [list(range(number % 3)) for number in remaining]
     assert kseq.verify(packed).damaged == []
     with h5py.File(index.shard_path(0)) as shard:
         assert shard["label"][:3].tolist() == [0, 1, 0]
@@ -106,7 +106,7 @@ def test_stored_bytes_sources_and_what_was_left_out_stay(photos: Path, tmp_path:
     assert [(after.stored_bytes(number), after.source(number)) for number in range(45)] == wanted
     assert sample_reader(after).locate(np.arange(45)).sizes("image").tolist() == sizes
     shards = [sample_reader(after).collection.shards.get(place) for place in range(report.num_shards)]
-    assert [each.path for shard in shards for each in shard.rejected()] == [b"cat/broken.jpg"]
+    assert [rejection.path for shard in shards for rejection in shard.rejected()] == [b"cat/broken.jpg"]
     assert kseq.verify(path).damaged == []
     assert report.num_bytes < report.num_bytes_before
 

@@ -69,7 +69,7 @@ def test_dropped_samples_are_in_no_split_and_undo_brings_them_back(
     index = Index.open(str(path))
     assert dropped(path) == sorted(gone)
     for name, ids in old.splits.items():
-        left = [each for each in ids.tolist() if each not in gone]
+        left = [number for number in ids.tolist() if number not in gone]
         assert index.splits[name].tolist() == left if left else name not in index.splits
         assert report.after.splits.get(name, 0) == len(left)
     assert sorted(kseq.ShardDataset(path).read(range(100 - len(gone)))["image"][:, 0, 0, 0].tolist()) == sorted(
@@ -162,7 +162,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(packed: Path, options:
     ids=str,
 )
 def test_conditions_of_the_command(with_fields: Path, conditions: list[str], expected: list[int]) -> None:
-    assert main(["drop", str(with_fields), *(word for each in conditions for word in ("--where", each))]) == 0
+    assert main(["drop", str(with_fields), *(word for condition in conditions for word in ("--where", condition))]) == 0
     assert dropped(with_fields) == expected
 
 
@@ -236,11 +236,11 @@ def test_samples_are_listed_so_that_they_can_be_found_and_dropped(
     assert [row[3] for row in rows[1:]] == [dataset.source(number) for number in range(5)]
     assert main(["info", str(tmp_path / "packed"), "--samples", "--json"]) == 0
     objects = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
-    assert [[str(each[name]) for name in rows[0]] for each in objects] == rows[1:]
-    for each in objects:
-        named = {name for name, ids in Index.open(str(tmp_path / "packed")).splits.items() if each["id"] in ids}
-        assert set(each["split"].split("|")) == named
-        assert each["label"] == "ab"[each["id"] > 2]
+    assert [[str(row[name]) for name in rows[0]] for row in objects] == rows[1:]
+    for row in objects:
+        named = {name for name, ids in Index.open(str(tmp_path / "packed")).splits.items() if row["id"] in ids}
+        assert set(row["split"].split("|")) == named
+        assert row["label"] == "ab"[row["id"] > 2]
     for end, content in ((".csv", written), (".jsonl", "\n".join(map(json.dumps, objects)).encode())):
         (tmp_path / f"all{end}").write_bytes(content)
         assert main(["drop", str(tmp_path / "packed"), "--rejected-by", str(tmp_path / f"all{end}")]) == 1

@@ -88,7 +88,7 @@ def test_without_a_label_the_classes_are_those_of_the_first_field(tmp_path: Path
     report = kseq.merge([tmp_path / "d0", tmp_path / "d1"], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
     assert dataset.class_names == report.class_names == dataset.fields["topics"].class_names == ("a", "b", "c")
-    assert [each.tolist() for each in dataset.values("topics")] == [[0, 1], [2]]
+    assert [sample.tolist() for sample in dataset.values("topics")] == [[0, 1], [2]]
 
 
 def test_shards_are_links_and_no_change_of_one_dataset_touches_another(first: Path, second: Path, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_fields_that_lie_beside_the_shards_of_all_are_joined(first: Path, second
     kseq.merge([first, second], tmp_path / "both")
     dataset = kseq.ShardDataset(tmp_path / "both")
     assert dataset.fields["topics"].class_names == ("garden", "summer", "winter")
-    assert [each.tolist() for each in dataset.values("topics")] == [[n % 2] for n in range(100)] + [[2], [0]] * 15
+    assert [sample.tolist() for sample in dataset.values("topics")] == [[n % 2] for n in range(100)] + [[2], [0]] * 15
     assert dataset.values("height").tolist() == [*range(100), *range(30)]
     assert kseq.verify(tmp_path / "both").damaged == []
 
@@ -243,7 +243,7 @@ def test_what_lies_there_gives_way_only_when_asked(first: Path, second: Path, nu
     assert files(both) == before
     kseq.merge([first, second], both, overwrite=True)
     assert numbers_and_classes(both) == numbers_and_classes(first) + numbers_and_classes(second)
-    assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == ["both"]
+    assert sorted(name for name in os.listdir(tmp_path) if name.startswith("both")) == ["both"]
 
 
 def test_what_was_merged_can_be_changed_at_once(first: Path, second: Path, tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_a_shard_that_is_not_the_one_meant_stops_it_and_leaves_nothing(others: P
     (second / "shard-00001.h5").unlink()
     with raises(ReadError, "shard-00001.h5", second):
         kseq.merge([others, second], tmp_path / "both")
-    assert sorted(each for each in os.listdir(tmp_path) if each.startswith("both")) == []
+    assert sorted(name for name in os.listdir(tmp_path) if name.startswith("both")) == []
 
 
 def test_a_disk_that_cannot_hold_the_copies_is_said_in_one_line(
@@ -303,12 +303,12 @@ def test_a_killed_merge_leaves_nothing_that_passes_for_a_dataset(first: Path, se
         kseq.merge([first, second], tmp_path / "both")
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
-    assert sorted(each for each in os.listdir(tmp_path) if "both" in each) == [".kseq-new-both", "both"]
+    assert sorted(entry for entry in os.listdir(tmp_path) if "both" in entry) == [".kseq-new-both", "both"]
     for name in (".kseq-new-both", "both"):
         with pytest.raises(DatasetNotFoundError):
             kseq.ShardDataset(tmp_path / name)
     kseq.merge([first, second], tmp_path / "both")
-    assert sorted(each for each in os.listdir(tmp_path) if "both" in each) == ["both"]
+    assert sorted(entry for entry in os.listdir(tmp_path) if "both" in entry) == ["both"]
 
 
 def test_a_merged_dataset_is_not_resumed(first: Path, second: Path, tmp_path: Path) -> None:

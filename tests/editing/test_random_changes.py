@@ -46,12 +46,12 @@ class Model:
 
     def drop(self, places: set[int]) -> None:
         self.dropped = self.dropped | places
-        self.splits = {name: [each for each in split if each not in places] for name, split in self.splits.items()}
+        self.splits = {name: [number for number in split if number not in places] for name, split in self.splits.items()}
 
     def compact(self) -> None:
         new = {place: number for number, place in enumerate(self.remaining())}
         self.samples = [self.samples[place] for place in new]
-        self.splits = {name: [new[each] for each in split] for name, split in self.splits.items()}
+        self.splits = {name: [new[number] for number in split] for name, split in self.splits.items()}
         self.dropped = set()
 
     def merge(self, other: Model) -> None:
@@ -197,7 +197,7 @@ def test_a_compact_that_is_killed_at_any_time_leaves_the_dataset_as_before_or_af
     started = time.monotonic()
     kseq.compact(whole)
     seconds = time.monotonic() - started
-    before, after = (Index.open(str(each)).digest for each in (path, whole))
+    before, after = (Index.open(str(dataset)).digest for dataset in (path, whole))
     samples = read(kseq.ShardDataset(path))
     chance, found = random.Random(1), []
     for _ in range(5):

@@ -102,7 +102,7 @@ def test_several_labels_are_changed_as_one_is(objects: Path, tmp_path: Path) -> 
     assert dataset.class_names == dataset.fields["topics"].class_names == ("garden", "summer", "weg", "nëw")
     assert dataset.changes == ("relabel topics, 3 samples by 'new.csv', new classes 'nëw'",)
     with kseq.ShardSequence(objects, "all", batch_size=30, targets={"topics": "topics"}) as sequence:
-        assert sequence[0][1]["topics"].sum(axis=1).tolist() == [len(each) for each in class_names_of(objects, "topics")]
+        assert sequence[0][1]["topics"].sum(axis=1).tolist() == [len(name) for name in class_names_of(objects, "topics")]
     check_undo(objects, before)
 
 
@@ -161,8 +161,8 @@ def test_labels_are_those_of_the_last_time_that_a_file_named_the_sample(
             add_classes=True,
         )
         wanted = Counter((old, its) for old, its in zip(names, now, strict=True) if old != its)
-        assert {(each.before, each.after): each.num_samples for each in report.label_changes} == wanted
-        assert [each.num_samples for each in report.label_changes] == sorted(wanted.values(), reverse=True)
+        assert {(change.before, change.after): change.num_samples for change in report.label_changes} == wanted
+        assert [change.num_samples for change in report.label_changes] == sorted(wanted.values(), reverse=True)
         names = now
     dataset = kseq.ShardDataset(packed)
     assert [dataset.class_names[label] for label in labels_of(packed)] == names
@@ -175,10 +175,10 @@ def test_other_values_for_some_samples_are_what_a_list_would_hold(data: st.DataO
     lists = data.draw(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=12))
     news = data.draw(st.dictionaries(st.integers(0, len(lists) - 1), st.lists(st.integers(10, 19), max_size=4)))
     field = Field("topics", "multi_label", False, "<i4", (None,))
-    flat = np.array([each for value in lists for each in value], "<i4")
+    flat = np.array([entry for value in lists for entry in value], "<i4")
     column = {"topics/values": flat, "topics/offsets": np.cumsum([0, *map(len, lists)]).astype("<u8")}
-    made = replace_values(column, field, np.array(list(news), np.int64), [np.array(each, "<i4") for each in news.values()])
-    found = [each.tolist() for each in select_values(made, field, np.arange(len(lists)))]
+    made = replace_values(column, field, np.array(list(news), np.int64), [np.array(labels, "<i4") for labels in news.values()])
+    found = [values.tolist() for values in select_values(made, field, np.arange(len(lists)))]
     assert found == [news.get(number, value) for number, value in enumerate(lists)]
 
 
@@ -188,7 +188,7 @@ def test_a_column_is_what_the_shards_hold_one_after_the_other(objects: Path) -> 
     for name in ("topics", "boxes", "text", "height"):
         rows = select_values(read_column(index, dataset.fields[name]), dataset.fields[name], np.arange(30))
         stored = [dataset.stored_bytes(number, name) for number in range(30)]
-        assert [each.tobytes() for each in rows] == stored
+        assert [row.tobytes() for row in rows] == stored
 
 
 def test_two_changes_at_once_are_kept_apart(packed: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_class_gets_another_name_and_keeps_its_samples(packed: Path) -> None:
 def test_a_class_of_several_labels_gets_another_name(objects: Path) -> None:
     before, old = published_files(objects), class_names_of(objects, "labels")
     kseq.rename_class(objects, "bee", "wasp", field="labels")
-    assert class_names_of(objects, "labels") == [["wasp" if name == "bee" else name for name in each] for each in old]
+    assert class_names_of(objects, "labels") == [["wasp" if name == "bee" else name for name in entry] for entry in old]
     # Not the first field that has classes.
     assert kseq.ShardDataset(objects).class_names == ("garden", "summer", "weg")
     check_undo(objects, before)

@@ -90,7 +90,7 @@ def test_tables_of_all_kinds_name_the_samples_of_their_rows(
         assert found.ids.tolist() == ids
         assert list(found.rows) == list(range(1, len(ids) + 1))
         assert sorted(found.columns) == ["height", "id2"]
-        assert [float(each) for each in found.columns["height"]] == columns["height"]
+        assert [float(column) for column in found.columns["height"]] == columns["height"]
         assert list(read_sample_list(index, tmp_path / f"t.{end}", ["id2"]).columns) == ["id2"]
 
 
@@ -183,10 +183,10 @@ def test_any_file_name_finds_its_sample(tmp_path: Path) -> None:
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
     index, dataset = Index.open(str(tmp_path / "packed")), kseq.ShardDataset(tmp_path / "packed")
     sources = [dataset.source(number) for number in range(4)]
-    lines = [each for each in sources if "\n" not in each]
+    lines = [entry for entry in sources if "\n" not in entry]
     found = read(index, tmp_path / "l.txt", "\n".join(lines))
     assert [sources[number] for number in found.ids] == lines
-    found = read(index, tmp_path / "t.jsonl", "\n".join(json.dumps({"source": each}) for each in sources))
+    found = read(index, tmp_path / "t.jsonl", "\n".join(json.dumps({"source": entry}) for entry in sources))
     assert found.ids.tolist() == [0, 1, 2, 3]
 
 

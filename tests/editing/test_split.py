@@ -34,7 +34,7 @@ def with_test(packed: Path) -> Path:
 
 
 def with_fields(path: Path, cameras: list[str], heights: list[float]) -> None:
-    texts = [each.encode() for each in cameras]
+    texts = [camera.encode() for camera in cameras]
     columns = {
         "camera/values": np.frombuffer(b"".join(texts), np.uint8),
         "camera/offsets": np.cumsum([0, *map(len, texts)]).astype("<u8"),
@@ -78,13 +78,13 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
     rewrite_index(path, splits={name: np.array(ids) for name, ids in old.items()}, dropped=np.array(sorted(dropped)))
     assume(val is not None or test is not None)
     kept = [name for name, share in (("val", val), ("test", test)) if share is None]
-    pool = sorted(set(remaining) - {each for name in kept for each in old[name]})
+    pool = sorted(set(remaining) - {entry for name in kept for entry in old[name]})
     wanted = {name: round(len(pool) * share) for name, share in (("val", val), ("test", test)) if share}
     assume(all(wanted.values()) and sum(wanted.values()) < len(pool))
     before = files(path)
     report = kseq.split(path, val=val, test=test, stratify=stratify, seed=seed)
     found = splits(path)
-    assert sorted(each for ids in found.values() for each in ids) == remaining
+    assert sorted(sample_id for ids in found.values() for sample_id in ids) == remaining
     assert all(ids == sorted(ids) for ids in found.values())
     assert {name: found[name] for name in kept} == {name: old[name] for name in kept}
     assert {name: len(found.get(name, [])) for name in wanted} == wanted
@@ -106,8 +106,8 @@ def test_train_val_and_test_share_out_what_was_not_dropped(
 def test_the_splits_are_those_that_packing_would_have_drawn(tmp_path: Path, options: dict[str, Any]) -> None:
     write_numbered(tmp_path / "photos", {"a": 50, "b": 30, "c": 20})
     rows = [
-        f"{each.relative_to(tmp_path)},{each.parent.name},{number % 23}"
-        for number, each in enumerate(sorted((tmp_path / "photos").rglob("*.png")))
+        f"{path.relative_to(tmp_path)},{path.parent.name},{number % 23}"
+        for number, path in enumerate(sorted((tmp_path / "photos").rglob("*.png")))
     ]
     (tmp_path / "photos.csv").write_text("\n".join(["path,label,camera", *rows]))
     shares: dict[str, Any] = {"val": 0.2, "test": 0.1, **options}
@@ -153,14 +153,14 @@ def test_each_sample_is_in_one_fold_and_those_of_test_in_none(
     if test is None:
         assert {name: found.pop(name) for name in before} == before
     left = sorted(set(range(100)) - {7, 50} - set(found.pop("test", [])))
-    assert sorted(each for number in range(folds) for each in found[f"fold{number}-val"]) == left
+    assert sorted(entry for number in range(folds) for entry in found[f"fold{number}-val"]) == left
     for number in range(folds):
         train, val = (found.pop(f"fold{number}-{name}") for name in ("train", "val"))
         assert sorted(train + val) == left
         assert val == sorted(val) and train == sorted(train)
         assert len(left) // folds - 2 * grouped <= len(val) <= -(-len(left) // folds) + 2 * grouped
         if grouped:
-            assert not {each % 97 for each in train} & {each % 97 for each in val}
+            assert not {entry % 97 for entry in train} & {entry % 97 for entry in val}
         elif stratify:
             for size, part in zip(classes_of(left), classes_of(val), strict=True):
                 assert size // folds <= part <= -(-size // folds)
@@ -277,7 +277,7 @@ def test_a_dataset_without_labels_is_split_but_not_stratified(tmp_path: Path) ->
 def test_a_sequence_reads_the_new_split(packed: Path) -> None:
     kseq.split(packed, folds=4)
     with kseq.ShardSequence(packed, "fold2-val", batch_size=7, workers=0) as sequence:
-        seen = [int(each) for number in range(len(sequence)) for each in sequence[number][0][:, 0, 0, 0]]
+        seen = [int(red) for number in range(len(sequence)) for red in sequence[number][0][:, 0, 0, 0]]
     assert sorted(seen) == splits(packed)["fold2-val"]
 
 

@@ -106,13 +106,13 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("everything")
     write_photos(root / "photos", {"cat": 9, "dog": 9})
     lines = []
-    for number, each in enumerate(sorted((root / "photos").rglob("*.jpg"))):
-        with Image.open(each) as image:
+    for number, path in enumerate(sorted((root / "photos").rglob("*.jpg"))):
+        with Image.open(path) as image:
             Image.fromarray(np.full(image.size[::-1], number, np.uint8)).save(root / f"{number}.png")
         # The first of the first file that is exported, number 2, has no topics: it still has to say that there is such a field.
         row = {
-            "image": str(each.relative_to(root)),
-            "label": each.parent.name,
+            "image": str(path.relative_to(root)),
+            "label": path.parent.name,
             "part": ("val", "train", "test")[number % 3],
             "outline": f"{number}.png",
             "boxes": [[1.5, 2, 20.1, 30 + step] for step in range(number % 3)],
@@ -181,7 +181,7 @@ def test_raw_pixels_come_back_from_png(numbered: Path, tmp_path: Path, kind: str
     pack_again(report, tmp_path / "again")
     for split in ("train", "val"):
         before, after = (kseq.ShardDataset(path, split) for path in (numbered, tmp_path / "again"))
-        expected, found = (each.read(range(len(each))) for each in (before, after))
+        expected, found = (dataset.read(range(len(dataset))) for dataset in (before, after))
         np.testing.assert_array_equal(found["image"], expected["image"])
         np.testing.assert_array_equal(found["label"], expected["label"])
         assert after.class_names == before.class_names
@@ -203,18 +203,18 @@ def test_jpegs_made_by_packing_come_back_as_they_are(photos: Path, tmp_path: Pat
 
 def test_the_webdataset_package_reads_the_tars(packed_photos: Path, tmp_path: Path) -> None:
     kseq.export(packed_photos, tmp_path / "out", format="webdataset", file_bytes=30_000)
-    tars = sorted(str(each) for each in (tmp_path / "out").glob("val-*.tar"))
-    assert [Path(each).name for each in tars] == [f"val-{number:06d}.tar" for number in range(len(tars))]
+    tars = sorted(str(path) for path in (tmp_path / "out").glob("val-*.tar"))
+    assert [Path(tar).name for tar in tars] == [f"val-{number:06d}.tar" for number in range(len(tars))]
     assert len(tars) > 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         samples = list(webdataset.WebDataset(tars, shardshuffle=False).decode("rgb8"))
     val = kseq.ShardDataset(packed_photos, "val")
-    assert [int(each["__key__"]) for each in samples] == val.sample_ids(np.arange(len(val))).tolist()
-    for number, each in enumerate(samples):
-        np.testing.assert_array_equal(each["jpg"], val[number]["image"])
-        assert each["cls"] == val[number]["label"]
-        assert each["json"] == {"source": val.source(number), "label": val.class_names[each["cls"]]}
+    assert [int(sample["__key__"]) for sample in samples] == val.sample_ids(np.arange(len(val))).tolist()
+    for number, entry in enumerate(samples):
+        np.testing.assert_array_equal(entry["jpg"], val[number]["image"])
+        assert entry["cls"] == val[number]["label"]
+        assert entry["json"] == {"source": val.source(number), "label": val.class_names[entry["cls"]]}
 
 
 def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
     single |= dict.fromkeys(("image/class/label", "image/height", "image/width", "height"), tf.int64)
     features = lists | {name: tf.io.FixedLenFeature((), dtype) for name, dtype in single.items()}
     features["vector"] = tf.io.FixedLenFeature((2,), tf.float32)
-    records = list(tf.data.TFRecordDataset([str(each) for each in (tmp_path / "out").iterdir()]))
+    records = list(tf.data.TFRecordDataset([str(path) for path in (tmp_path / "out").iterdir()]))
     assert len(records) == len(test)
     for number, record in enumerate(records):
         found, sample = tf.io.parse_single_example(record, features), test[number]
@@ -265,8 +265,8 @@ def test_samples_that_were_dropped_are_left_out_and_ids_stay(numbered: Path, tmp
     assert report.num_samples == 97
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tars = sorted(str(each) for each in (tmp_path / "out").iterdir())
-        found = {int(each["__key__"]) for each in webdataset.WebDataset(tars, shardshuffle=False)}
+        tars = sorted(str(path) for path in (tmp_path / "out").iterdir())
+        found = {int(shard["__key__"]) for shard in webdataset.WebDataset(tars, shardshuffle=False)}
     assert found == set(range(100)) - {0, 17, 99}
 
 
@@ -277,7 +277,7 @@ def test_samples_of_several_splits_are_written_once_and_those_of_none_as_the_res
         change.publish("folds", splits=folds)
     report = kseq.export(tmp_path / "packed", tmp_path / "out", format="tfrecord")
     assert report.splits == {"train": 1, "fold0-train": 56, "fold0-val": 2}
-    names = {each.decode() for each in tree(tmp_path / "out")}
+    names = {entry.decode() for entry in tree(tmp_path / "out")}
     assert names == {f"{name}-000000.tfrecord" for name in (*folds, "rest")}
     report = kseq.export(tmp_path / "packed", tmp_path / "fold", split="fold0-val")
     assert (report.num_samples, report.splits) == (3, {"fold0-val": 3})
@@ -451,8 +451,8 @@ def test_several_images_are_beside_each_other(photos: Path, tmp_path: Path) -> N
     (tar,) = (tmp_path / "tars").iterdir()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for number, each in enumerate(webdataset.WebDataset(str(tar), shardshuffle=False)):
-            assert each["right.jpg"] == (photos / "dog" / f"{number + 40:05d}.jpg").read_bytes()
+        for number, shard in enumerate(webdataset.WebDataset(str(tar), shardshuffle=False)):
+            assert shard["right.jpg"] == (photos / "dog" / f"{number + 40:05d}.jpg").read_bytes()
 
 
 def test_the_command_says_what_it_wrote(packed_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

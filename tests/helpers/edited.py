@@ -30,7 +30,7 @@ def class_names_of(path: Path, field: str) -> list[list[str]]:
     """The class names of each sample of a field of several."""
     dataset = kseq.ShardDataset(path)
     names = dataset.fields[field].class_names
-    return [[names[number] for number in each] for each in dataset.values(field)]
+    return [[names[number] for number in sample] for sample in dataset.values(field)]
 
 
 def check_undo(path: Path, before: dict[str, bytes]) -> None:

@@ -79,7 +79,7 @@ def fit(model: Recording, train: kseq.ShardSequence, *callbacks: Any, **argument
         warnings.simplefilter("always")
         with contextlib.suppress(FloatingPointError):
             model.fit(train, verbose=0, callbacks=list(callbacks), **{"shuffle": False, **arguments})
-    ours = [str(each.message) for each in caught if "shuffle=False" in str(each.message)]
+    ours = [str(warning.message) for warning in caught if "shuffle=False" in str(warning.message)]
     return {"records": list(model.records), "epoch": train.epoch, "warnings": ours}
 
 
@@ -123,7 +123,7 @@ def scenario_workers(path: str, workers: int, processes: bool) -> dict[str, Any]
         pixels = kseq.ShardDataset(path, "val").read(range(20))["image"]
         alone = np.concatenate([model.predict_on_batch(pixels[number : number + 1]) for number in range(20)])
         result["predict"]["in order"] = bool(np.allclose(rows, alone, atol=1e-5))
-    result["threads"] = [each.name for each in set(threading.enumerate()) - before if each.name.startswith("kseq_")]
+    result["threads"] = [thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("kseq_")]
     return result
 
 
@@ -141,11 +141,11 @@ def scenario_held(path: str) -> bool:
     train = kseq.ShardSequence(path, "train", batch_size=BATCH)
     batches = train.generator()
     held = [keras.ops.convert_to_tensor(next(batches)[0]) for _ in range(8)]
-    copies = [np.array(keras.ops.convert_to_numpy(each)) for each in held]
+    copies = [np.array(keras.ops.convert_to_numpy(buffer)) for buffer in held]
     for _ in range(100):
         next(batches)
     gc.collect()
-    return all(np.array_equal(keras.ops.convert_to_numpy(each), copy) for each, copy in zip(held, copies, strict=True))
+    return all(np.array_equal(keras.ops.convert_to_numpy(buffer), copy) for buffer, copy in zip(held, copies, strict=True))
 
 
 def main() -> None:

@@ -37,19 +37,19 @@ def photos_of(folder: Path) -> list[Photo]:
     classes = classes_of(folder)
     return [
         Photo(SPLITS[split.name], name, number, path)
-        for split in sorted(each for each in folder.iterdir() if each.is_dir())
+        for split in sorted(file for file in folder.iterdir() if file.is_dir())
         for number, name in enumerate(classes)
         for path in sorted((split / name).glob("*"))
     ]
 
 
 def classes_of(folder: Path) -> list[str]:
-    return sorted({each.name for split in folder.iterdir() if split.is_dir() for each in split.iterdir()})
+    return sorted({path.name for split in folder.iterdir() if split.is_dir() for path in split.iterdir()})
 
 
 def by_split(folder: Path) -> dict[str, list[Photo]]:
     photos = photos_of(folder)
-    return {split: [each for each in photos if each.split == split] for split in ("train", "val", "test")}
+    return {split: [photo for photo in photos if photo.split == split] for split in ("train", "val", "test")}
 
 
 def pieces(folder: Path, size: int) -> Iterator[tuple[str, int, list[Photo]]]:
@@ -63,12 +63,12 @@ def write_csv(folder: Path, target: Path, per_file: int) -> Path:
     with open(target / "photos.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "part"])
-        writer.writerows([each.path, each.name, each.split] for each in photos_of(folder))
+        writer.writerows([photo.path, photo.name, photo.split] for photo in photos_of(folder))
     return target / "photos.csv"
 
 
 def write_parquet(folder: Path, target: Path, per_file: int) -> Path:
-    rows = [{"path": str(each.path), "label": each.name, "part": each.split} for each in photos_of(folder)]
+    rows = [{"path": str(photo.path), "label": photo.name, "part": photo.split} for photo in photos_of(folder)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), target / "photos.parquet")
     return target / "photos.parquet"
 
@@ -78,8 +78,8 @@ def write_tars(folder: Path, target: Path, per_file: int) -> Path:
     for split, photos in by_split(folder).items():
         pattern = str(target / "tars" / f"{split}-%06d.tar")
         with warnings.catch_warnings(), webdataset.ShardWriter(pattern, maxcount=per_file, verbose=0) as writer:
-            for number, each in enumerate(photos):
-                writer.write({"__key__": f"{number:06d}", "jpg": each.path.read_bytes(), "cls": each.label})
+            for number, photo in enumerate(photos):
+                writer.write({"__key__": f"{number:06d}", "jpg": photo.path.read_bytes(), "cls": photo.label})
     return target / "tars"
 
 
@@ -97,8 +97,8 @@ def write_tfrecords(folder: Path, target: Path, per_file: int) -> Path:
     (target / "records").mkdir()
     for split, number, photos in pieces(folder, per_file):
         with tf.io.TFRecordWriter(str(target / "records" / f"photos-{split}.tfrecord-{number:05d}-of-99999")) as writer:
-            for each in photos:
-                writer.write(example(each.path.read_bytes(), each.label))
+            for photo in photos:
+                writer.write(example(photo.path.read_bytes(), photo.label))
     return target / "records"
 
 
@@ -107,8 +107,8 @@ def write_array_records(folder: Path, target: Path, per_file: int) -> Path:
     for split, number, photos in pieces(folder, per_file):
         path = target / "array-records" / f"photos-{split}.array_record-{number:05d}-of-99999"
         writer = ArrayRecordWriter(str(path), f"group_size:{number % 2 + 1}")
-        for each in photos:
-            writer.write(example(each.path.read_bytes(), each.label))
+        for photo in photos:
+            writer.write(example(photo.path.read_bytes(), photo.label))
         writer.close()
     return target / "array-records"
 
@@ -116,8 +116,8 @@ def write_array_records(folder: Path, target: Path, per_file: int) -> Path:
 def hugging_face(folder: Path, split: str) -> datasets.Dataset:
     photos = by_split(folder)[split]
     rows = {
-        "image": [{"bytes": each.path.read_bytes(), "path": each.path.name} for each in photos],
-        "label": [each.label for each in photos],
+        "image": [{"bytes": photo.path.read_bytes(), "path": photo.path.name} for photo in photos],
+        "label": [photo.label for photo in photos],
     }
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=classes_of(folder))})
     return datasets.Dataset.from_dict(rows, features=features)
@@ -140,9 +140,9 @@ def write_to_disk(folder: Path, target: Path, per_file: int) -> Path:
 def write_zip(folder: Path, target: Path, per_file: int) -> Path:
     """Half of the members stored, half deflated, below the folder's own name as `zip -r` has it."""
     with zipfile.ZipFile(target / "photos.zip", "w") as file:
-        for number, each in enumerate(photos_of(folder)):
+        for number, photo in enumerate(photos_of(folder)):
             method = zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED
-            file.write(each.path, each.path.relative_to(folder.parent), compress_type=method)
+            file.write(photo.path, photo.path.relative_to(folder.parent), compress_type=method)
     return target / "photos.zip"
 
 

@@ -49,6 +49,8 @@ def test_no_other_module_spells_out_a_suffix_or_first_bytes() -> None:
             constants = [node.value for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Constant)]
             texts = [value.decode("latin-1") if isinstance(value, bytes) else value for value in constants]
             suffixes = {value for value in texts if isinstance(value, str) and value.lower() in IMAGE_SUFFIXES}
-            starts = {value for value in constants if isinstance(value, bytes) and any(each.begins(value) for each in FORMATS)}
+            starts = {
+                value for value in constants if isinstance(value, bytes) and any(known.begins(value) for known in FORMATS)
+            }
             spelled += [(module.name, value) for value in suffixes | starts]
     assert not spelled

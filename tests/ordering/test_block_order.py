@@ -37,8 +37,8 @@ def test_a_shuffle_by_blocks_serves_and_asks_for_every_sample_once(
     assert sorted(np.concatenate(asked).tolist()) == list(range(num_samples))
     # What a batch holds was asked for before it, or with it.
     known: set[int] = set()
-    for number, each in enumerate(asked):
-        known |= set(each.tolist())
+    for number, entry in enumerate(asked):
+        known |= set(entry.tolist())
         assert known >= set(order.positions(epoch, number).tolist())
 
 
@@ -80,7 +80,7 @@ def test_what_was_asked_for_in_an_epoch_is_not_asked_for_again() -> None:
     assert sorted(from_there.tolist()) == sorted(epoch_of(order, 2)[500:])
     assert len(asked_by(order, 2, [57])[0]) == 70 + 120
     # Threads may begin batches in a slightly other order.
-    assert [len(each) for each in asked_by(order, 2, [57, 59, 58, 60, 57])] == [70 + 120, 20, 0, 10, 0]
+    assert [len(entry) for entry in asked_by(order, 2, [57, 59, 58, 60, 57])] == [70 + 120, 20, 0, 10, 0]
 
 
 def test_a_shuffle_by_blocks_mixes_whole_blocks_within_windows() -> None:

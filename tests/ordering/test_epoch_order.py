@@ -36,15 +36,15 @@ def test_the_batches_of_all_ranks_hold_every_sample_once(
         remainder = num_samples % (batch_size * world_size)
         assert num_samples < batch_size * world_size or 0 < remainder < world_size
         return
-    assert len({each.num_batches for each in ranks}) == 1
+    assert len({entry.num_batches for entry in ranks}) == 1
     held = sorted(position for order in ranks for position in epoch_of(order, epoch))
     assert len(set(held)) == len(held)
     if drop:
         assert len(held) == num_samples - num_samples % (batch_size * world_size)
     else:
         assert held == list(range(num_samples))
-    for each in ranks:
-        sizes = [len(each.positions(epoch, number)) for number in range(each.num_batches)]
+    for entry in ranks:
+        sizes = [len(entry.positions(epoch, number)) for number in range(entry.num_batches)]
         assert all(size == batch_size for size in sizes[:-1])
         assert 1 <= sizes[-1] <= batch_size
 

@@ -56,7 +56,7 @@ LARGE = [1023, 1024, 1025, 65_535, 65_536, 65_537, 10**6, 2**20 + 1, 2**30 - 1, 
 def test_large_orders_are_uniform_over_places_and_over_neighbours(size: int, key: int) -> None:
     """Chi-square of where places go, in sixteenths of the order, and of where two neighbours go: neither tells of the other."""
     places = np.sort(np.random.default_rng(key).choice(size - 1, min(20_000, size - 1), replace=False, shuffle=False))
-    here, next_to_it = (permute(each, size, hash_key(size, key)) for each in (places, places + 1))
+    here, next_to_it = (permute(entry, size, hash_key(size, key)) for entry in (places, places + 1))
     for first, second in ((places, here), (here, next_to_it)):
         counts = np.zeros((16, 16))
         np.add.at(counts, (first * 16 // size, second * 16 // size), 1)

@@ -41,9 +41,9 @@ def drawn(sampler: Sampler, length: int, epoch: int) -> list[int]:
     seen: dict[int, list[int]] = {}
     for position, turn in zip(positions.tolist(), turns.tolist(), strict=True):
         seen.setdefault(position, []).append(turn)
-    for each in seen.values():
+    for value in seen.values():
         # Passes follow each other in time, points of weights do not.
-        assert (each if isinstance(sampler, GroupSampler) else sorted(each)) == list(range(len(each)))
+        assert (value if isinstance(sampler, GroupSampler) else sorted(value)) == list(range(len(value)))
     return positions.tolist()
 
 
@@ -61,14 +61,14 @@ def check_passes(sampler: Sampler, groups: np.ndarray, length: int, epochs: int)
     for epoch in found:
         counts = Counter(epoch)
         total += counts
-        for each in members:
-            assert spread(counts, each) <= 1
-            assert spread(total, each) <= 1
-    for group, each in enumerate(members):
+        for member in members:
+            assert spread(counts, member) <= 1
+            assert spread(total, member) <= 1
+    for group, entry in enumerate(members):
         row = [position for epoch in found for position in epoch if groups[position] == group]
-        whole = len(row) - len(row) % len(each)
-        for start in range(0, whole, len(each)):
-            assert sorted(row[start : start + len(each)]) == each
+        whole = len(row) - len(row) % len(entry)
+        for start in range(0, whole, len(entry)):
+            assert sorted(row[start : start + len(entry)]) == entry
         assert len(set(row[whole:])) == len(row) - whole
     return found
 
@@ -125,7 +125,7 @@ def test_quotas_are_within_one_of_exact(length: int, shares: list[float]) -> Non
         assert min(exact) < 1 and "\n" not in str(error)
         return
     assert sum(quotas) == length
-    assert all(abs(quota - each) < Fraction(1001, 1000) for quota, each in zip(quotas, exact, strict=True))
+    assert all(abs(quota - entry) < Fraction(1001, 1000) for quota, entry in zip(quotas, exact, strict=True))
 
 
 def test_quotas_of_huge_and_of_tiny_shares() -> None:
@@ -149,7 +149,7 @@ def test_each_sample_is_drawn_its_exact_share_rounded_down_or_up(
         exact, nearly = length * Fraction(weight) / total, Fraction(1, 2**40)
         assert exact - 1 - nearly < counts[position] < exact + 1 + nearly
         # Whole numbers, and equal ones, are not rounded.
-        if all(each == int(each) for each in weights) or len(set(weights)) == 1:
+        if all(entry == int(entry) for entry in weights) or len(set(weights)) == 1:
             assert exact // 1 <= counts[position] <= -(-exact // 1)
         if not weight:
             assert counts[position] == 0
@@ -179,7 +179,7 @@ def test_over_the_epochs_what_was_rounded_down_is_rounded_up() -> None:
 @pytest.mark.parametrize("weights", [[1e308, 1e308, 5e307], [5e-324, 5e-324, 0, 5e-324], [1, 1e-30, 1]])
 def test_weights_of_any_size_are_proportions(weights: list[float]) -> None:
     largest = max(weights)
-    exact = 10 * np.array([each / largest for each in weights]) / sum(each / largest for each in weights)
+    exact = 10 * np.array([weight / largest for weight in weights]) / sum(weight / largest for weight in weights)
     counts = np.bincount(drawn(WeightedSampler(np.array(weights), 10, 1), 10, 3), minlength=len(weights))
     assert (np.abs(counts - exact) < 1).all()
 
@@ -207,7 +207,7 @@ def test_the_shares_of_the_ranks_are_the_batch_of_one(name: str) -> None:
     one = SampledOrder(51, 12, True, 5, sampler=SAMPLERS[name](5))
     ranks = [SampledOrder(51, 4, True, 5, False, rank, 3, sampler=SAMPLERS[name](5)) for rank in range(3)]
     for number in range(one.num_batches):
-        together = np.concatenate([each.positions(2, number) for each in ranks])
+        together = np.concatenate([order.positions(2, number) for order in ranks])
         assert together.tolist() == one.positions(2, number).tolist()
 
 

@@ -30,11 +30,11 @@ def plainly(classes: np.ndarray, counts: list[dict[int, int]], seed: int) -> lis
     """What `draw_splits` gives, from lists of each class in the order of chance."""
     count = len(classes)
     order = permute(np.arange(count), count, hash_key(seed, 1)).tolist()
-    queues = {each: [unit for unit in order if classes[unit] == each] for each in set(classes.tolist())}
+    queues = {class_number: [unit for unit in order if classes[unit] == class_number] for class_number in set(classes.tolist())}
     drawn = [0] * count
     for number, wanted in enumerate(counts, start=1):
-        for each, queue in queues.items():
-            for _ in range(wanted.get(each, 0)):
+        for entry, queue in queues.items():
+            for _ in range(wanted.get(entry, 0)):
                 drawn[queue.pop(0)] = number
     return drawn
 
@@ -49,7 +49,7 @@ def test_shares_are_exact_and_drawn_from_the_front_of_each_class(
     found = [Counter(classes[drawn == number].tolist()) for number in (1, 2)]
     assert found[0].total() == round(len(classes) * test)
     assert found[1].total() == min(round(len(classes) * val), len(classes) - found[0].total())
-    assert all(abs(found[0][each] - size * test) <= 1 for each, size in sizes.items())
+    assert all(abs(found[0][entry] - size * test) <= 1 for entry, size in sizes.items())
     assert drawn.tolist() == plainly(classes, found, seed)
 
 
@@ -57,7 +57,7 @@ def test_shares_are_exact_and_drawn_from_the_front_of_each_class(
 @given(classes=CLASSES, folds=st.integers(2, 300), seed=st.integers(0, 99))
 def test_folds_differ_by_one_at_most_as_a_whole_and_in_each_class(classes: np.ndarray, folds: int, seed: int) -> None:
     drawn = draw_folds(classes, folds, seed)
-    for chosen in [drawn, *(drawn[classes == each] for each in set(classes.tolist()))]:
+    for chosen in [drawn, *(drawn[classes == class_number] for class_number in set(classes.tolist()))]:
         sizes = np.bincount(chosen, minlength=folds)
         assert len(sizes) == folds
         assert sizes.max() - sizes.min() <= 1

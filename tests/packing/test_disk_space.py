@@ -27,7 +27,7 @@ def test_a_disk_that_cannot_hold_it_is_refused_at_once_and_one_that_might_is_not
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free)
     with raises(WriteError, tmp_path / "packed", f"{planned:,}", f"{free:,}"):
         kseq.pack(source, tmp_path / "packed", workers=0, **options)
-    assert [each.name for each in tmp_path.iterdir()] == ["photos"]
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
     monkeypatch.setattr("kseq.packing.disk_space.free_bytes", lambda _: free + 200)
     assert kseq.pack(source, tmp_path / "packed", workers=0, **options).num_samples == 30
 

@@ -25,7 +25,7 @@ def test_a_dry_run_tells_what_a_run_then_does_and_writes_nothing(source: Path, t
         "workers": 0,
     }
     planned = kseq.pack(source, tmp_path / "packed", dry_run=True, **options)
-    assert [each.name for each in tmp_path.iterdir()] == ["photos"]
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
     packed = kseq.pack(source, tmp_path / "packed", **options)
     counts = ("num_found", "num_samples", "num_shards", "num_resumed")
     for name in ("path", "class_names", "splits", "class_counts", "rejected", *counts):
@@ -38,7 +38,11 @@ def test_a_dry_run_lists_what_is_refused_before_it_is_read(tmp_path: Path) -> No
     write_numbered(tmp_path / "photos", {"a": 2})
     (tmp_path / "table.csv").write_text("image,label\nphotos/a/00000.png,a\nphotos/a/00001.png,\n")
     report = kseq.pack(tmp_path / "table.csv", tmp_path / "packed", dry_run=True)
-    assert (report.num_found, report.num_samples, [each.path for each in report.rejected]) == (2, 1, [b"photos/a/00001.png"])
+    assert (report.num_found, report.num_samples, [rejection.path for rejection in report.rejected]) == (
+        2,
+        1,
+        [b"photos/a/00001.png"],
+    )
 
 
 def test_a_dry_run_lists_files_that_are_missing(tmp_path: Path) -> None:
@@ -47,7 +51,9 @@ def test_a_dry_run_lists_files_that_are_missing(tmp_path: Path) -> None:
     table.write_text("image,label\nphotos/a/00000.png,a\nphotos/a/gone.png,a\n")
     report = kseq.pack(table, tmp_path / "packed", dry_run=True)
     assert report.num_samples == 1
-    assert [(each.path, each.reason.split(":")[0]) for each in report.rejected] == [(b"photos/a/gone.png", "cannot be read")]
+    assert [(rejection.path, rejection.reason.split(":")[0]) for rejection in report.rejected] == [
+        (b"photos/a/gone.png", "cannot be read")
+    ]
     with raises(SourceError, "photos", 2, "photos/a/00000.png"):
         kseq.pack(table, tmp_path / "packed", root=tmp_path / "photos", dry_run=True)
 
@@ -75,4 +81,4 @@ def test_the_command_shows_the_plan(source: Path, tmp_path: Path, capsys: pytest
         rf"30 images would be packed into {tmp_path}/packed: 1 shard, about [0-9.]+ KiB, of [0-9.]+ [GT]iB that are free there"
     )
     assert re.fullmatch(words, found[5])
-    assert [each.name for each in tmp_path.iterdir()] == ["photos"]
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -46,7 +46,7 @@ def test_the_report_counts_every_file(mixed: Path, tmp_path: Path) -> None:
     report = kseq.pack(mixed, tmp_path / "packed", workers=0)
     assert (report.num_found, report.num_samples) == (11, 6)
     assert report.num_samples + len(report.rejected) == report.num_found
-    reasons = {os.fsdecode(each.path): each.reason for each in report.rejected}
+    reasons = {os.fsdecode(rejection.path): rejection.reason for rejection in report.rejected}
     assert_says(reasons["a/empty.png"], "empty")
     assert_says(reasons["b/notes.txt"], "format")
     assert_says(reasons["b/gone.jpg"], os.strerror(errno.ENOENT))
@@ -133,7 +133,7 @@ def test_kept_photos_that_are_turned_are_read_upright(tmp_path: Path) -> None:
 
 def test_no_check_leaves_the_decoding_out(mixed: Path, tmp_path: Path) -> None:
     report = kseq.pack(mixed, tmp_path / "packed", images=kseq.ImageSettings(check=False), workers=0)
-    assert b"a/half.jpg" not in [each.path for each in report.rejected]
+    assert b"a/half.jpg" not in [rejection.path for rejection in report.rejected]
     assert report.num_samples == 7
 
 
@@ -141,7 +141,7 @@ def test_an_image_that_does_not_fit_into_a_jpeg_is_left_out(tmp_path: Path) -> N
     write_numbered(tmp_path / "photos", {"a": 2})
     Image.new("RGB", (1, 65_501)).save(tmp_path / "photos/a/tall.png")
     report = kseq.pack(tmp_path / "photos", tmp_path / "packed", images=kseq.ImageSettings("jpeg"), workers=0)
-    assert [each.path for each in report.rejected] == [b"a/tall.png"]
+    assert [rejection.path for rejection in report.rejected] == [b"a/tall.png"]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -197,8 +197,8 @@ def test_an_overwriting_that_fails_leaves_the_old_dataset(
     kseq.pack(photos, tmp_path / "packed", workers=0)
     before = files(tmp_path / "packed")
     write_numbered(tmp_path / "new", {"a": 2})
-    for each in (tmp_path / "new/a").iterdir() if fault == "all broken" else [tmp_path / "new/a/x.png"]:
-        each.write_bytes(b"broken")
+    for path in (tmp_path / "new/a").iterdir() if fault == "all broken" else [tmp_path / "new/a/x.png"]:
+        path.write_bytes(b"broken")
     if fault == "disk error":
         monkeypatch.setattr("kseq.packing.pack.write_index", lambda *_, **__: (_ for _ in ()).throw(WriteError("disk full")))
     with pytest.raises((SourceError, ImageError, WriteError)):
@@ -210,7 +210,7 @@ def test_an_overwriting_that_fails_leaves_the_old_dataset(
             on_error="skip" if fault != "stops at the first" else "fail",
         )
     assert files(tmp_path / "packed") == before
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["new", "packed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "packed"]
 
 
 def test_overwriting_goes_on_where_an_overwriting_was_killed(photos: Path, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_overwriting_goes_on_where_an_overwriting_was_killed(photos: Path, tmp_p
     (tmp_path / ".kseq-new-packed/index.h5").unlink()
     kseq.pack(photos, tmp_path / "packed", images=kseq.ImageSettings("jpeg"), overwrite=True, workers=0)
     assert kseq.ShardDataset(tmp_path / "packed").stored_bytes(0) != (photos / "cat/00000.jpg").read_bytes()
-    assert [each.name for each in tmp_path.iterdir()] == ["packed"]
+    assert [path.name for path in tmp_path.iterdir()] == ["packed"]
 
 
 @pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}], ids=str)
@@ -301,7 +301,7 @@ def test_a_pipe_is_rejected_and_does_not_hang(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 2})
     os.mkfifo(tmp_path / "photos/a/pipe.jpg")
     report = kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
-    assert [each.reason for each in report.rejected] == ["is not a regular file"]
+    assert [rejection.reason for rejection in report.rejected] == ["is not a regular file"]
 
 
 def test_progress_is_told_up_to_the_end(photos: Path, tmp_path: Path) -> None:

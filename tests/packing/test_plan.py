@@ -149,7 +149,7 @@ def test_the_dataset_id_changes_with_all_that_decides_the_bytes() -> None:
             )
         ),
     ]
-    assert len({each.dataset_id for each in plans}) == len(plans)
+    assert len({plan.dataset_id for plan in plans}) == len(plans)
     assert plan([5, 5]).dataset_id == plans[0].dataset_id
 
 

@@ -190,7 +190,7 @@ def test_ctrl_c_ends_soon_in_one_line_and_can_be_resumed(source: Path, unkilled:
     assert_says(printed, "interrupted", "--resume")
     wait_for_no_process(process.pid)
     # Neither a lock nor anything half written.
-    assert [each.name for each in (tmp_path / "packed").glob(".*")] == [".kseq-plan"]
+    assert [path.name for path in (tmp_path / "packed").glob(".*")] == [".kseq-plan"]
     resume(source, tmp_path / "packed")
     assert files(tmp_path / "packed") == unkilled
 

@@ -144,7 +144,7 @@ def test_an_iterable_can_be_gone_on_with_and_its_spool_is_gone(tmp_path: Path) -
     begin(samples(), tmp_path / "packed")
     assert resume(samples(), tmp_path / "packed").num_resumed == 2
     assert files(tmp_path / "packed") == files(tmp_path / "fresh")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "packed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "packed"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no archive"])
@@ -213,5 +213,5 @@ def test_an_iterable_whose_pixels_have_changed_is_not_gone_on_with(tmp_path: Pat
         kseq.append(tmp_path / "packed", samples(2), progress=stop, workers=0, shard_bytes=800)
     report = kseq.append(tmp_path / "packed", samples(3), resume=True, workers=0, shard_bytes=800)
     assert report.num_resumed == 0
-    reds = [int(each["image"][0, 0, 0]) for each in kseq.ShardDataset(tmp_path / "packed")]
+    reds = [int(sample["image"][0, 0, 0]) for sample in kseq.ShardDataset(tmp_path / "packed")]
     assert reds == [1] * 10 + [3] * 10

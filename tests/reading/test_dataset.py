@@ -360,7 +360,7 @@ def test_there_is_no_dataset_before_its_packing_is_finished(numbered: Path, tmp_
 def test_an_error_is_caught_as_a_kseq_error_and_as_its_builtin(name: str) -> None:
     family = getattr(errors, name)
     assert issubclass(family, kseq.KseqError) and inspect.getdoc(family)
-    builtin = next(each for each in family.__mro__ if each.__module__ != "kseq.errors")
+    builtin = next(entry for entry in family.__mro__ if entry.__module__ != "kseq.errors")
     assert builtin is not Exception and issubclass(builtin, (ValueError, IndexError, OSError, RuntimeError))
     for caught_as in (kseq.KseqError, builtin):
         with pytest.raises(caught_as):

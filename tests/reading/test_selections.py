@@ -131,10 +131,10 @@ def test_where_of_a_split_chooses_within_it(numbered: Path) -> None:
         ({"at": 4}, [1, 2]),
         ({"topics": "red"}, [0, 3, 5]),
         ({"topics": ["blue", "green"]}, [0, 2, 4]),
-        ({"topics": lambda values: np.array([len(each) == 0 for each in values])}, [1]),
+        ({"topics": lambda values: np.array([len(value) == 0 for value in values])}, [1]),
         ({"text": "a"}, [0, 4]),
         ({"text": ["é", ""]}, [2, 3]),
-        ({"boxes": lambda values: np.array([len(each) > 0 for each in values])}, [1]),
+        ({"boxes": lambda values: np.array([len(value) > 0 for value in values])}, [1]),
     ],
 )
 def test_where_chooses_by_every_content(rich: kseq.ShardDataset, conditions: dict[str, Any], numbers: Any) -> None:
@@ -186,7 +186,7 @@ def test_values_are_those_of_a_read(rich: kseq.ShardDataset, monkeypatch: pytest
         np.testing.assert_array_equal(dataset.values(name), read[name], strict=True)
     assert dataset.values("text") == read["text"]
     for name in ("topics", "boxes"):
-        assert [each.tolist() for each in dataset.values(name)] == [each.tolist() for each in read[name]]
+        assert [sample.tolist() for sample in dataset.values(name)] == [value.tolist() for value in read[name]]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_digest_stands_for_what_was_selected(numbered: Path, second: Path) -> 
         dataset.concat(other).digest, other.concat(dataset).digest, dataset.concat(dataset).digest, other.take([5, 6]).digest,
     ]  # fmt: skip
     assert len(set(digests)) == len(digests)
-    assert all(re.fullmatch("[0-9a-f]{32}", each) for each in digests)
+    assert all(re.fullmatch("[0-9a-f]{32}", digest) for digest in digests)
     assert dataset.where(label="a").take([5, 6]).digest == selected.digest
     assert again.take([0, 1]).digest == dataset.take(train).digest
 
@@ -348,7 +348,7 @@ def test_joined_ragged_fields_come_in_the_order_asked(rich: kseq.ShardDataset, t
     joined = rich.take([0, 1]).concat(kseq.ShardDataset(tmp_path / "copy").take([2, 3]))
     assert len(sample_reader(joined).collection.indexes) == 2
     assert joined.read([3, 0, 2, 1])["text"] == ["", "a", "é", "b"]
-    assert [each.tolist() for each in joined.values("topics")] == [[2, 0], [], [0], [2]]
+    assert [value.tolist() for value in joined.values("topics")] == [[2, 0], [], [0], [2]]
 
 
 def pack_numbered(folder: Path, counts: dict[str, int], **options: Any) -> kseq.ShardDataset:

@@ -45,7 +45,7 @@ def flip(path: Path, position: int, bit: int = 0) -> None:
 
 
 def flip_in(path: Path, name: str, byte: int = 0) -> None:
-    flip(path, next(offset for each, offset, _ in places(path) if each == name) + byte)
+    flip(path, next(offset for entry, offset, _ in places(path) if entry == name) + byte)
 
 
 def test_finds_nothing_in_whole_datasets(numbered: Path, packed_photos: Path) -> None:
@@ -54,7 +54,7 @@ def test_finds_nothing_in_whole_datasets(numbered: Path, packed_photos: Path) ->
         shards = list(path.glob("shard-*.h5"))
         assert report.damaged == []
         assert (report.path, report.num_samples, report.num_shards) == (str(path), samples, len(shards))
-        assert report.num_bytes == sum(each.stat().st_size for each in shards)
+        assert report.num_bytes == sum(shard.stat().st_size for shard in shards)
 
 
 def test_tells_how_far_it_is(numbered: Path) -> None:

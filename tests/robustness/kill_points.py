@@ -75,7 +75,7 @@ def _in_child(call: Callable[[], Any]) -> bool:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 class Killer:
@@ -142,7 +142,7 @@ class Killer:
     def _check(self, place: str, target: Path, expected: dict[str, bytes]) -> None:
         if _files(target) != expected:
             raise WrongEndError(f"{place}: {sorted(_files(target))} differ from a run that was not killed")
-        beside = {each.name for each in target.parent.iterdir()}
+        beside = {path.name for path in target.parent.iterdir()}
         if beside != {"photos", "fresh", "old", "packed"}:
             raise WrongEndError(f"{place}: {sorted(beside)} lie there")
 

@@ -117,7 +117,7 @@ def test_verify_finds_nothing_in_a_whole_dataset(numbered: Path, packed_photos: 
     for path, samples, shards in ((numbered, 100, 7), (packed_photos, 60, 3)):
         report = kseq.verify(path)
         assert (report.num_samples, report.num_shards, report.damaged) == (samples, shards, [])
-        assert report.num_bytes == sum(each.stat().st_size for each in path.glob("shard-*.h5"))
+        assert report.num_bytes == sum(file.stat().st_size for file in path.glob("shard-*.h5"))
 
 
 def test_a_shard_of_another_dataset_is_refused(packed: Path, tmp_path: Path) -> None:

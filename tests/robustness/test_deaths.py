@@ -64,7 +64,7 @@ def deaths(folder: Path) -> int:
 @pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("segfault", "exit"))])
 def test_an_image_that_kills_is_left_out_and_all_else_is_packed(pack: Pack, tmp_path: Path, how: str) -> None:
     report = pack("packed", how, workers=2)
-    assert [(each.path, each.reason) for each in report.rejected] == [(DEADLY, DIED.format(HOW[how]))]
+    assert [(rejection.path, rejection.reason) for rejection in report.rejected] == [(DEADLY, DIED.format(HOW[how]))]
     assert deaths(tmp_path) == 4
     pack("by-other-means", DIED.format(HOW[how]), workers=0)
     assert files(tmp_path / "packed") == files(tmp_path / "by-other-means")
@@ -74,7 +74,7 @@ def test_an_image_that_kills_is_left_out_and_all_else_is_packed(pack: Pack, tmp_
 def test_several_that_kill_are_left_out_and_the_progress_never_falls(pack: Pack, tmp_path: Path) -> None:
     deadly, seen = (b"cat/00000.jpg", b"cat/00001.jpg", b"dog/00059.jpg"), []
     report = pack("packed", "killed", deadly, workers=2, progress=lambda done, total: seen.append(done))
-    assert {each.path for each in report.rejected} == set(deadly)
+    assert {rejection.path for rejection in report.rejected} == set(deadly)
     assert seen == sorted(seen)
     assert seen[-1] == 60
     pack("by-other-means", DIED.format(HOW["killed"]), deadly, workers=0)
@@ -101,7 +101,7 @@ def test_with_on_error_fail_it_stops_the_run(pack: Pack, tmp_path: Path) -> None
 def test_an_executor_that_breaks_is_survived_and_left_alone(pack: Pack, tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as executor:
         report = pack("packed", "killed", executor=executor)
-    assert [(each.path, each.reason) for each in report.rejected] == [(DEADLY, DIED.format(HOW["killed"]))]
+    assert [(rejection.path, rejection.reason) for rejection in report.rejected] == [(DEADLY, DIED.format(HOW["killed"]))]
     pack("by-other-means", DIED.format(HOW["killed"]), workers=0)
     assert files(tmp_path / "packed") == files(tmp_path / "by-other-means")
 
@@ -112,7 +112,9 @@ def test_an_image_for_which_memory_does_not_do_is_left_out(opening: Callable[...
     Image.new("RGB", (4000, 4000)).save(tmp_path / "photos/cat/large.png")
     opening(CrampedSource, {"more": 30 << 20})
     report = kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=1)
-    assert [(each.path, each.reason) for each in report.rejected] == [(b"cat/large.png", DIED.format("memory ran out"))]
+    assert [(rejection.path, rejection.reason) for rejection in report.rejected] == [
+        (b"cat/large.png", DIED.format("memory ran out"))
+    ]
     assert not kseq.verify(tmp_path / "packed").damaged
 
 

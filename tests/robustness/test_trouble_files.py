@@ -46,7 +46,7 @@ def pack_folder(photos: Path, **options: Any) -> tuple[list[str], dict[str, str]
     dataset = kseq.ShardDataset(report.path)
     assert report.num_samples + len(report.rejected) == report.num_found
     names = [dataset.source(number) for number in range(len(dataset))]
-    return names, {os.fsdecode(each.path): each.reason for each in report.rejected}
+    return names, {os.fsdecode(rejection.path): rejection.reason for rejection in report.rejected}
 
 
 GOOD = ["a/00000.png", "a/00001.png", "b/00002.png"]
@@ -217,7 +217,7 @@ def test_an_iterable_may_name_a_pipe_and_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     rows = [{"image": str(tmp_path / name), "label": 0} for name in ("pipe", "photos/a/00000.png")]
     report = kseq.pack(rows, tmp_path / "packed", workers=0)
-    assert [each.reason for each in report.rejected] == [NO_FILE]
+    assert [rejection.reason for rejection in report.rejected] == [NO_FILE]
 
 
 def test_a_film_among_the_photos_is_not_read_into_memory(photos: Path, run_python: RunPython) -> None:
@@ -323,7 +323,7 @@ def test_names_survive_byte_for_byte_and_are_printed_on_one_line(
     dataset = kseq.ShardDataset(tmp_path / "packed")
     found = {os.fsencode(dataset.source(number)) for number in range(len(dataset))}
     assert found == {b"a/" + name for name in [*NAMES, b"00000.png"]}
-    assert {each.path for each in dataset.rejected()} == {b"a/0" + name[:200] for name in NAMES}
+    assert {rejection.path for rejection in dataset.rejected()} == {b"a/0" + name[:200] for name in NAMES}
     printed = capfdbinary.readouterr().out
     assert rb"a/0two\nlines.png: is not an image" in printed
     assert printed.count(b": is not an image") == 2 * len(NAMES)

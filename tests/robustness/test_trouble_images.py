@@ -141,7 +141,7 @@ def pack_rows(folder: Path, rows: Sequence[Row], encoding: str, **settings: Any)
     found: dict[str, Any] = {}
     for path in folder.glob("* packed"):
         dataset = kseq.ShardDataset(path)
-        found |= {os.fsdecode(each.path): each.reason for each in dataset.rejected()}
+        found |= {os.fsdecode(rejection.path): rejection.reason for rejection in dataset.rejected()}
         for number in range(len(dataset)):
             found[dataset.source(number)] = dataset[number]["image"]
             if encoding != "raw":
@@ -150,12 +150,12 @@ def pack_rows(folder: Path, rows: Sequence[Row], encoding: str, **settings: Any)
 
 
 def file_name(row: Row) -> str:
-    return f"{next(number for number, each in enumerate(ROWS) if each is row):03d}-{row.name}"
+    return f"{next(number for number, entry in enumerate(ROWS) if entry is row):03d}-{row.name}"
 
 
 @pytest.fixture(scope="module")
 def all_packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray | bytes | str]]:
-    return {each: pack_rows(tmp_path_factory.mktemp(each), ROWS, each) for each in ENCODINGS}
+    return {entry: pack_rows(tmp_path_factory.mktemp(entry), ROWS, entry) for entry in ENCODINGS}
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
@@ -239,12 +239,12 @@ def test_the_limit_of_pixels_holds_in_every_source(tmp_path: Path, make: Callabl
             workers=0,
             **options,
         )
-        reasons = [each.reason for each in report.rejected]
+        reasons = [rejection.reason for rejection in report.rejected]
         if make is write_masks and most == 400:
             assert "expected are those of the image" in reasons[0]
             continue
         assert report.num_samples == count
-        assert all(each.endswith("has more pixels than the 399 allowed: 20 x 20") for each in reasons)
+        assert all(reason.endswith("has more pixels than the 399 allowed: 20 x 20") for reason in reasons)
 
 
 def test_the_limit_of_pixels_is_one_of_the_settings_that_a_packing_is_resumed_with(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_row_that_makes_trouble_is_left_out_and_counted(folder: Path, trouble:
     assert report.empty_class_names == ("never",)
     dataset = kseq.ShardDataset(folder / "packed")
     assert [dataset.source(number) for number in range(6)] == FILES[:6]
-    assert [each.kind for each in dataset.rejected()] == [expected]
+    assert [rejection.kind for rejection in dataset.rejected()] == [expected]
 
 
 def test_a_class_folder_without_an_image_is_a_class_and_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,7 @@ def test_a_reason_quotes_what_no_terminal_takes_on_one_line(folder: Path, capsys
         == 0
     )
     assert r"00001.png: row 2 has weight two\nlines \udcff \ud800, allowed are" in capsys.readouterr().out
-    ((path, reason),) = [(each.path, each.reason) for each in kseq.ShardDataset(folder / "packed").rejected()]
+    ((path, reason),) = [(rejection.path, rejection.reason) for rejection in kseq.ShardDataset(folder / "packed").rejected()]
     assert os.fsdecode(path) == FILES[1]
     assert r"two\nlines" in reason
 

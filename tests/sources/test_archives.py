@@ -33,13 +33,13 @@ from tests.helpers.writers import WRITERS, example, photos_of, write_tar, write_
 
 @pytest.fixture(scope="module")
 def jpegs(folder: Path) -> list[bytes]:
-    return [each.path.read_bytes() for each in photos_of(folder)]
+    return [photo.path.read_bytes() for photo in photos_of(folder)]
 
 
 def pack(source: Path | str, target: Path, **options: Any) -> tuple[int, list[tuple[str, str]]]:
     """How many samples were packed, and what was left out, with the reason."""
     report = kseq.pack(source, target, workers=0, **options)
-    return report.num_samples, [(os.fsdecode(each.path), each.reason) for each in report.rejected]
+    return report.num_samples, [(os.fsdecode(rejection.path), rejection.reason) for rejection in report.rejected]
 
 
 def labelled(jpegs: list[bytes]) -> dict[str, bytes]:
@@ -134,8 +134,8 @@ def test_a_tar_of_10_000_members_is_planned_in_bounded_memory(jpegs: list[bytes]
 
 def first_of(kind: str, source: Path) -> Path:
     """One of the files of train."""
-    files = sorted(each for each in source.rglob("*") if "train" in str(each.relative_to(source)) and each.is_file())
-    return next(each for each in files if each.suffix not in (".json",))
+    files = sorted(path for path in source.rglob("*") if "train" in str(path.relative_to(source)) and path.is_file())
+    return next(file for file in files if file.suffix not in (".json",))
 
 
 MANY = ("webdataset", "tfrecord", "array record", "hugging face", "save_to_disk")
@@ -159,11 +159,11 @@ def test_a_damaged_file_among_many_is_listed_and_the_others_are_packed(
 @pytest.mark.parametrize("kind", MANY)
 def test_where_all_files_are_damaged_one_line_says_so(folder: Path, tmp_path: Path, kind: str) -> None:
     source = WRITERS[kind][0](folder, tmp_path, 100)
-    files = [each for each in source.rglob("*") if each.is_file() and each.suffix != ".json"]
-    for each in files:
-        each.write_bytes(b"no such file" * 50)
+    files = [path for path in source.rglob("*") if path.is_file() and path.suffix != ".json"]
+    for file in files:
+        file.write_bytes(b"no such file" * 50)
     assert f"{source}" in (message := refusal(source, tmp_path / "packed"))
-    assert sum(str(each) in message for each in files) == 1
+    assert sum(str(file) in message for file in files) == 1
 
 
 @pytest.mark.parametrize(
@@ -217,8 +217,8 @@ def test_a_feature_that_the_first_records_lack_is_found(jpegs: list[bytes], tmp_
 
 def write_array_record(path: Path, records: list[bytes], group_size: int) -> Path:
     writer = ArrayRecordWriter(str(path), f"group_size:{group_size}")
-    for each in records:
-        writer.write(each)
+    for record in records:
+        writer.write(record)
     writer.close()
     return path
 
@@ -274,7 +274,7 @@ def test_braces_name_several_files(folder: Path, tmp_path: Path, kind: str, patt
     source = WRITERS[kind][0](folder, tmp_path, 3)
     assert pack(f"{source}/{pattern}", tmp_path / "packed") == (packed, [])
     splits = set(kseq.ShardDataset(tmp_path / "packed").splits)
-    assert splits == {each for each in ("train", "val", "test") if each in pattern}
+    assert splits == {entry for entry in ("train", "val", "test") if entry in pattern}
 
 
 def test_a_file_that_braces_name_and_that_is_missing_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_hidden_files_beside_archives_are_left_alone(jpegs: list[bytes], tmp_pat
 
 def write_labels(path: Path, jpegs: list[bytes], labels: list[int], names: list[str] | None) -> None:
     kind = datasets.ClassLabel(names=names) if names else datasets.Value("int64")
-    rows = {"image": [{"bytes": each, "path": None} for each in jpegs], "label": labels}
+    rows = {"image": [{"bytes": jpeg, "path": None} for jpeg in jpegs], "label": labels}
     features = datasets.Features({"image": datasets.Image(), "label": kind})
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
 
@@ -387,17 +387,17 @@ def test_a_source_that_was_written_anew_is_read_anew(folder: Path, tmp_path: Pat
     source = WRITERS[kind][0](folder, tmp_path / "first", 100)
     pack(source, tmp_path / "before")
     shutil.copytree(folder, tmp_path / "photos")
-    one, two = (each.path for each in photos_of(tmp_path / "photos")[:2])
+    one, two = (photo.path for photo in photos_of(tmp_path / "photos")[:2])
     one_bytes, two_bytes = one.read_bytes(), two.read_bytes()
     one.write_bytes(two_bytes)
     two.write_bytes(one_bytes)
     (tmp_path / "second").mkdir()
     fresh = WRITERS[kind][0](tmp_path / "photos", tmp_path / "second", 100)
-    for each in [fresh] if fresh.is_file() else fresh.rglob("*"):
-        old = source if fresh.is_file() else source / each.relative_to(fresh)
+    for path in [fresh] if fresh.is_file() else fresh.rglob("*"):
+        old = source if fresh.is_file() else source / path.relative_to(fresh)
         # A new file, which whoever has the old one open does not see.
         old.unlink()
-        old.write_bytes(each.read_bytes())
+        old.write_bytes(path.read_bytes())
     pack(source, tmp_path / "after")
     assert contents(tmp_path / "before")["test"][:2] == contents(tmp_path / "after")["test"][1::-1]
 
@@ -419,7 +419,7 @@ def test_a_zip_gives_the_bytes_of_its_members(jpegs: list[bytes], tmp_path: Path
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert [dataset.source(number) for number in range(2)] == ["cat/ünï☃.jpg", "dog/x/y/b.jpg"]
     assert [dataset.stored_bytes(number) for number in range(2)] == jpegs[:2]
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["packed", "x.zip"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["packed", "x.zip"]
 
 
 @pytest.mark.parametrize(
@@ -452,7 +452,7 @@ def test_members_that_cannot_be_packed_are_listed(jpegs: list[bytes], tmp_path: 
         link.external_attr = (stat.S_IFLNK | 0o777) << 16
         file.writestr(link, "good.jpg")
         file.writestr("cat/good.jpg", jpegs[1])
-        spoil = {each.filename: each for each in file.infolist()}
+        spoil = {member.filename: member for member in file.infolist()}
         spoil["cat/encrypted.jpg"].flag_bits |= 1
         spoil["cat/huge.jpg"].file_size = 1 << 40
         spoil["cat/method.jpg"].compress_type = 9
@@ -524,8 +524,8 @@ def test_a_zip_without_class_folders_is_refused(tmp_path: Path, members: dict[st
 def test_a_zip_of_encrypted_images_is_refused_at_once(jpegs: list[bytes], tmp_path: Path) -> None:
     source = zip_with(tmp_path / "x.zip", {"cat/a.jpg": jpegs[0], "cat/b.jpg": jpegs[0]})
     with zipfile.ZipFile(source, "a") as file:
-        for each in file.infolist():
-            each.flag_bits |= 1
+        for entry in file.infolist():
+            entry.flag_bits |= 1
         file._didModify = True  # type: ignore[attr-defined]  # so that the list is written as spoilt
     assert_says(refusal(source, tmp_path / "packed"), "cat/a.jpg")
 

@@ -107,7 +107,7 @@ def test_several_labels_a_sample_are_a_target(tmp_path: Path) -> None:
 def test_a_label_that_is_no_whole_number_has_no_class(tmp_path: Path) -> None:
     source = write_npz(tmp_path, images=X, labels=Y + np.where(np.arange(20) == 4, 0.5, 0), class_names=np.array(list("abc")))
     report = kseq.pack(source, tmp_path / "packed", workers=0)
-    assert [each.reason for each in report.rejected] == ["row 5 has a label that is not among the class names: '1.5'"]
+    assert [rejection.reason for rejection in report.rejected] == ["row 5 has a label that is not among the class names: '1.5'"]
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,10 @@ def objects(dataset: kseq.ShardDataset) -> dict[str, list[tuple[str, list[float]
     """File name to class names and boxes."""
     names = dataset.fields["labels"].class_names
     return {
-        dataset.source(number): [(names[label], box) for label, box in zip(each["labels"], each["boxes"].tolist(), strict=True)]
-        for number, each in enumerate(dataset)
+        dataset.source(number): [
+            (names[label], box) for label, box in zip(sample["labels"], sample["boxes"].tolist(), strict=True)
+        ]
+        for number, sample in enumerate(dataset)
     }
 
 
@@ -71,7 +73,7 @@ def test_coco_boxes_become_corners_with_their_classes(tmp_path: Path) -> None:
             "b.png": [("wasp", [0.5, 0, 3.5, 20])],
             "a.png": [("ant", [2, 4, 12, 10]), ("wasp", [1, 1, 3, 3])],
         }
-        assert [each.path for each in dataset.rejected()] == [b"none.png"]
+        assert [rejection.path for rejection in dataset.rejected()] == [b"none.png"]
 
 
 def test_coco_classes_may_have_another_order_and_images_another_folder(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path, changed:
 def test_a_coco_image_of_the_same_name_is_refused_the_second_time(tmp_path: Path) -> None:
     again = [*COCO["images"][:2], {"id": 9, "file_name": "a.png"}]
     with pack_beside(write_coco(tmp_path, images=again)) as dataset:
-        assert [each.reason for each in dataset.rejected()] == ["is named again: by the image of id 9"]
+        assert [rejection.reason for rejection in dataset.rejected()] == ["is named again: by the image of id 9"]
 
 
 LAYOUTS: dict[str, Callable[[str, str, str], str]] = {
@@ -136,7 +138,7 @@ def test_yolo_shares_become_pixels_with_their_classes_and_splits(tmp_path: Path,
         boxes = [box for _, box in found[place("images", "train", "a.png")]]
         np.testing.assert_allclose(boxes, [[12, 6, 18, 14], [0, 0, 15, 5]], rtol=1e-5)
         assert found[place("images", "val", "b.png")] == found[place("images", "train", "c.png")] == []
-        assert [(each.path.decode(), each.reason) for each in dataset.rejected()] == [
+        assert [(rejection.path.decode(), rejection.reason) for rejection in dataset.rejected()] == [
             (place("labels", "train", "lost.txt"), "no image goes with it")
         ]
 

@@ -28,7 +28,7 @@ def real(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not CLOTHING.is_dir():
         return folder
     root = tmp_path_factory.mktemp("real") / "photos"
-    for split in sorted(each for each in CLOTHING.iterdir() if each.is_dir()):
+    for split in sorted(path for path in CLOTHING.iterdir() if path.is_dir()):
         for name in sorted(split.iterdir())[:3]:
             shutil.copytree(name, root / split.name / name.name, ignore=lambda _, names: sorted(names)[3:])
     return root
@@ -47,7 +47,7 @@ def test_every_source_gives_what_the_folder_gives(
     real: Path, expected: dict[str, list[tuple[bytes, int]]], tmp_path: Path, kind: str
 ) -> None:
     write, options = WRITERS[kind]
-    shard_bytes = sum(each.path.stat().st_size for each in photos_of(real)) // 4
+    shard_bytes = sum(photo.path.stat().st_size for photo in photos_of(real)) // 4
     kseq.pack(write(real, tmp_path, 3), tmp_path / "packed", workers=2, shard_bytes=shard_bytes, **options)
     found = contents(tmp_path / "packed")
     assert found == expected
@@ -75,7 +75,7 @@ def test_a_pattern_picks_some_of_the_files(folder: Path, tmp_path: Path) -> None
 
 
 def jpegs(folder: Path) -> list[bytes]:
-    return [each.path.read_bytes() for each in photos_of(folder)]
+    return [photo.path.read_bytes() for photo in photos_of(folder)]
 
 
 def test_a_tar_without_cls_has_its_folders_as_classes(folder: Path, tmp_path: Path) -> None:
@@ -85,7 +85,9 @@ def test_a_tar_without_cls_has_its_folders_as_classes(folder: Path, tmp_path: Pa
     with kseq.ShardDataset(tmp_path / "packed") as dataset:
         assert dataset.class_names == ("cat", "dog")
         assert [dataset.source(number) for number in range(2)] == ["x.tar/dog/a", "x.tar/cat/a"]
-        assert [(each.path, each.reason) for each in dataset.rejected()] == [(b"x.tar/cat/b", "row 3 has no image")]
+        assert [(rejection.path, rejection.reason) for rejection in dataset.rejected()] == [
+            (b"x.tar/cat/b", "row 3 has no image")
+        ]
 
 
 def test_a_tar_gives_targets_from_its_json_and_its_files(folder: Path, tmp_path: Path) -> None:
@@ -107,14 +109,16 @@ def test_a_tar_gives_targets_from_its_json_and_its_files(folder: Path, tmp_path:
 
 def test_of_a_tar_that_is_cut_off_the_whole_samples_are_packed(folder: Path, tmp_path: Path) -> None:
     members = {f"{number}.jpg": data for number, data in enumerate(jpegs(folder)[:4])}
-    members = {name: data for each, data in members.items() for name, data in ((each, data), (each[:-3] + "cls", b"1"))}
+    members = {name: data for entry, data in members.items() for name, data in ((entry, data), (entry[:-3] + "cls", b"1"))}
     source = write_tar(tmp_path / "x.tar", members)
     with tarfile.open(source) as tar:
         third = tar.getmember("2.jpg")
     source.write_bytes(source.read_bytes()[: third.offset_data + 100])
     report = kseq.pack(source, tmp_path / "packed", workers=0)
     assert report.num_samples == 2
-    assert [(each.path, each.reason) for each in report.rejected] == [(b"x.tar/2", "row 3 the tar is cut off here, or damaged")]
+    assert [(rejection.path, rejection.reason) for rejection in report.rejected] == [
+        (b"x.tar/2", "row 3 the tar is cut off here, or damaged")
+    ]
 
 
 def records(folder: Path, tmp_path: Path) -> tuple[Path, list[int]]:
@@ -154,7 +158,7 @@ def test_damaged_records_are_listed_and_the_others_packed(
     spoil(path, starts)
     report = kseq.pack(path, tmp_path / "packed", workers=0)
     assert report.num_samples == packed
-    assert [each.reason[: len(reason)] for each in report.rejected] == [reason]
+    assert [rejection.reason[: len(reason)] for rejection in report.rejected] == [reason]
 
 
 def test_records_of_pixels_have_their_shape_beside_them(tmp_path: Path) -> None:
@@ -275,11 +279,11 @@ def test_whatever_can_be_gone_through_is_packed(tmp_path: Path, kind: str, worke
     np.testing.assert_array_equal(read["image"], X)
     np.testing.assert_array_equal(read["label"], Y)
     assert dataset.splits == ({"train": 12, "test": 8} if kind == "keras.datasets" else {"train": 20})
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["packed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["packed"]
 
 
 def test_an_iterable_may_give_bytes_and_paths(folder: Path, tmp_path: Path) -> None:
-    one, two, *_ = (each.path for each in photos_of(folder))
+    one, two, *_ = (photo.path for photo in photos_of(folder))
     kseq.pack([{"image": one.read_bytes(), "label": 1}, {"image": two, "label": 0}], tmp_path / "packed", workers=0)
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert [dataset.stored_bytes(number) for number in range(2)] == [one.read_bytes(), two.read_bytes()]

@@ -41,7 +41,7 @@ def refused(source: TableSource) -> dict[str, str]:
 def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> None:
     write_numbered(tmp_path / "photos", {"daisy": 7, "rose": 5})
     files = sorted((tmp_path / "photos").rglob("*.png"))
-    rows = [{"file": str(each.relative_to(tmp_path / "photos")), "class": each.parent.name} for each in files]
+    rows = [{"file": str(file.relative_to(tmp_path / "photos")), "class": file.parent.name} for file in files]
     table = write(tmp_path / "photos" / "table", rows)
     options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (4, 4)), "val": 0.25, "workers": 0}
     kseq.pack(table, tmp_path / "from-table", **options)
@@ -52,7 +52,7 @@ def test_a_table_packs_what_the_folder_does(tmp_path: Path, write: Writer) -> No
     assert [one.source(number) for number in range(12)] == [other.source(number) for number in range(12)]
     for split in ("train", "val"):
         pair = [kseq.ShardDataset(tmp_path / name, split) for name in ("from-table", "from-folder")]
-        batches = [each.read(range(len(each))) for each in pair]
+        batches = [entry.read(range(len(entry))) for entry in pair]
         for field in ("image", "label"):
             np.testing.assert_array_equal(batches[0][field], batches[1][field], strict=True)
 
@@ -157,7 +157,7 @@ def test_refused_rows_are_counted_and_listed(tmp_path: Path) -> None:
     rows += [{"image": "photos/a/00000.png", "label": "a"}, {"image": "nowhere.png", "label": "a"}, {"image": "x", "label": ""}]
     report = kseq.pack(write_csv(tmp_path / "t", rows), tmp_path / "packed", val=0.5, workers=0)
     assert (report.num_found, report.num_samples) == (7, 4)
-    assert [(each.path, each.reason) for each in report.rejected] == [
+    assert [(rejection.path, rejection.reason) for rejection in report.rejected] == [
         (b"photos/a/00000.png", "row 5 names an image again: that of row 1"),
         (b"nowhere.png", "cannot be read: No such file or directory"),
         (b"x", "row 7 has no label"),
@@ -258,8 +258,8 @@ def test_a_format_that_the_name_does_not_tell_can_be_said(tmp_path: Path) -> Non
 
 def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_path: Path) -> None:
     write_numbered(tmp_path / "photos", {"a": 6, "b": 6})
-    files = sorted(str(each.relative_to(tmp_path)) for each in (tmp_path / "photos").rglob("*.png"))
-    rows: list[dict[str, Any]] = [{"image": each, "label": each.split("/")[1]} for each in files]
+    files = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "photos").rglob("*.png"))
+    rows: list[dict[str, Any]] = [{"image": file, "label": file.split("/")[1]} for file in files]
     options: dict[str, Any] = {"images": kseq.ImageSettings("raw", (4, 4)), "shard_bytes": 100, "workers": 0}
     table = write_csv(tmp_path / "t", rows)
     kseq.pack(table, tmp_path / "packed", **options)

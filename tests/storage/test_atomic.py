@@ -20,7 +20,7 @@ def test_publishing_shows_the_whole_file_or_none(tmp_path: Path) -> None:
         Path(f"{temporary}.stream").write_text("beside")
         assert not target.exists()
     assert target.read_text() == "new"
-    assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_publishing_leaves_the_old_file_where_the_block_fails(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_publishing_leaves_the_old_file_where_the_block_fails(tmp_path: Path) ->
         Path(temporary).write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
-    assert [each.name for each in tmp_path.iterdir()] == ["a.h5"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_a_file_whose_name_may_not_be_on_the_disk_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,4 +54,4 @@ def test_only_temporary_files_are_removed(tmp_path: Path) -> None:
     for name in (".kseq-tmp-1-a.h5", ".kseq-tmp-1-a.h5.image", "a.h5", "tmp"):
         (tmp_path / name).touch()
     remove_temporary(str(tmp_path))
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.h5", "tmp"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.h5", "tmp"]

@@ -82,7 +82,7 @@ def test_a_field_comes_back_from_json_and_pickle(field: Field) -> None:
 )  # fmt: skip
 def test_a_shard_has_these_arrays_of_a_field(field: Field, arrays: dict[str, Any]) -> None:
     schema = field.handler.schema(5)
-    assert {name: (each.dtype, each.shape) for name, each in schema.items()} == arrays
+    assert {name: (entry.dtype, entry.shape) for name, entry in schema.items()} == arrays
     for array in field.handler.row_arrays:
         assert array.name in schema
         assert array.offsets is None or array.offsets in schema

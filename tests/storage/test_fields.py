@@ -40,7 +40,7 @@ def pack_cells(folder: Path, cells: dict[str, list[Any]], **options: Any) -> kse
 
 
 def rejected(dataset: kseq.ShardDataset) -> dict[str, str]:
-    return {each.path.decode(): each.reason for each in dataset.rejected()}
+    return {rejection.path.decode(): rejection.reason for rejection in dataset.rejected()}
 
 
 def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -77,10 +77,10 @@ def test_every_content_comes_back_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read["age"], np.array([8, 3, 5], "<i8"), strict=True)
     np.testing.assert_array_equal(read["price"], np.array([7.25, 0.5, 2], "<f4"), strict=True)
     np.testing.assert_array_equal(read["vector"], np.array([[5, 6], [1, 2.5], [3, 4]], "<f4"), strict=True)
-    assert [each.tolist() for each in read["trace"]] == [[1.5, 2.5], [0.5], []]
-    assert [each.tolist() for each in read["topics"]] == [[0], [1, 0], []]
-    assert [each.tolist() for each in read["boxes"]] == [[[2, 2, 3, 3]], [[1, 2, 3, 4], [0, 0, 8, 8]], []]
-    assert [each.tolist() for each in read["labels"]] == [[0], [1, 0], []]
+    assert [value.tolist() for value in read["trace"]] == [[1.5, 2.5], [0.5], []]
+    assert [value.tolist() for value in read["topics"]] == [[0], [1, 0], []]
+    assert [box.tolist() for box in read["boxes"]] == [[[2, 2, 3, 3]], [[1, 2, 3, 4], [0, 0, 8, 8]], []]
+    assert [label.tolist() for label in read["labels"]] == [[0], [1, 0], []]
     assert read["text"] == ["", "a cat", "ein Hündchen"]
     np.testing.assert_array_equal(read["sample_weight"], np.array([0, 1, 0.5], "<f4"), strict=True)
 
@@ -200,16 +200,16 @@ def test_single_numbers_come_back_as_numbers(cells: list[float]) -> None:
 def test_lists_of_words_are_labels_in_text_as_in_json(cells: list[list[str]]) -> None:
     as_text = ["|".join(cell) for cell in cells]
     field, found = cell_types.parse_target("tags", cells)
-    assert [[field.class_names[number] for number in each] for each in found] == cells
+    assert [[field.class_names[number] for number in entry] for entry in found] == cells
     other, same = cell_types.parse_target("tags", as_text)
     assert other == field
-    assert [each.tolist() for each in same] == [each.tolist() for each in found]
+    assert [entry.tolist() for entry in same] == [entry.tolist() for entry in found]
 
 
 def test_lists_of_whole_numbers_that_differ_in_length_are_labels() -> None:
     field, found = cell_types.parse_target("tags", [[10, 2], [], [2]])
     assert (field.kind, field.class_names) == ("multi_label", ("2", "10"))
-    assert [each.tolist() for each in found] == [[1, 0], [], [0]]
+    assert [entry.tolist() for entry in found] == [[1, 0], [], [0]]
     assert cell_types.parse_target("v", [[10, 2], [3, 4]])[0].kind == "numbers"
 
 

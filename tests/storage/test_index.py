@@ -61,7 +61,7 @@ def test_a_column_is_read_in_place_of_what_the_shards_hold(packed: Path) -> None
     assert values["image"][:, 0, 0, 0].tolist() == ids
     assert values["label"].tolist() == [number % 2 for number in ids]
     assert values["height"].tolist() == [[number, -number] for number in ids]
-    assert [each.tolist() for each in values["topics"]] == [list(range(number % 3)) for number in ids]
+    assert [value.tolist() for value in values["topics"]] == [list(range(number % 3)) for number in ids]
     assert values["text"] == [f"sample {number}" for number in ids]
     assert dataset.stored_bytes(17, "height") == np.array([17, -17], "<f4").tobytes()
     assert dataset.stored_bytes(17, "text") == b"sample 17"
@@ -84,7 +84,7 @@ def test_batches_have_columns_as_they_have_fields(packed: Path) -> None:
                 assert values["label"].tolist() == (ids % 2).tolist()
                 assert values["height"][:, 1].tolist() == (-ids).tolist()
                 assert values["topics"].sum(axis=1).tolist() == (ids % 3).tolist()
-                assert values["text"].tolist() == [f"sample {each}" for each in ids]
+                assert values["text"].tolist() == [f"sample {number}" for number in ids]
 
 
 def test_a_dataset_with_columns_joins_one_without(packed: Path, numbered: Path) -> None:
@@ -104,7 +104,10 @@ def test_dropped_samples_are_not_among_all(packed: Path) -> None:
     assert dataset.read(range(96))["image"][:, 0, 0, 0].tolist() == remaining.tolist()
     assert dataset[-1]["image"][0, 0, 0] == 98
     with kseq.ShardSequence(packed, "all", batch_size=10) as sequence:
-        assert sorted(each for number in range(len(sequence)) for each in sequence.sample_ids(number)) == remaining.tolist()
+        assert (
+            sorted(sample_id for number in range(len(sequence)) for sample_id in sequence.sample_ids(number))
+            == remaining.tolist()
+        )
 
 
 def test_columns_and_what_was_dropped_count_for_the_digest_and_history_does_not(packed: Path) -> None:

@@ -67,7 +67,7 @@ def owner(**changes: Any) -> bytes:
 
 def test_it_is_there_within_the_block_and_gone_after_it(tmp_path: Path) -> None:
     with locked(str(tmp_path)):
-        assert [each.name for each in tmp_path.iterdir()] == [LOCK_NAME]
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME]
     assert not list(tmp_path.iterdir())
 
 
@@ -152,9 +152,9 @@ def test_of_many_that_take_it_from_each_other_and_from_the_dead_one_has_it(tmp_p
         subprocess.Popen([sys.executable, "-c", CONTEND, tmp_path, "100", "dies" if number % 2 else "lives"])
         for number in range(4)
     ]
-    codes = [each.wait(timeout=100) for each in processes]
+    codes = [process.wait(timeout=100) for process in processes]
     assert codes == [0, -signal.SIGKILL] * 2
-    assert {each.name for each in tmp_path.iterdir()} <= {LOCK_NAME}
+    assert {path.name for path in tmp_path.iterdir()} <= {LOCK_NAME}
 
 
 def test_a_file_that_its_owner_removes_just_now_is_not_taken_for_the_lock(

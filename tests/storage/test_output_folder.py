@@ -67,7 +67,7 @@ def test_a_killed_overwriting_leaves_the_old_dataset_and_the_next_takes_over(
     kseq.pack(source, tmp_path / "packed", workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
     kseq.pack(source, tmp_path / "fresh", workers=0, images=kseq.ImageSettings("jpeg"))
     assert files(tmp_path / "packed") == files(tmp_path / "fresh")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "packed", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "packed", "photos"]
 
 
 # Looks at the dataset before each step that concerns a name.
@@ -123,7 +123,7 @@ def test_where_names_cannot_be_exchanged_the_next_run_mends_what_a_kill_left(
         assert {name: data for name, data in files(target).items() if name != LOCK_NAME} == files(tmp_path / "fresh")
     kseq.pack(source, target, workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
     assert files(target) == files(tmp_path / "fresh")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "packed", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "packed", "photos"]
 
 
 def test_a_link_to_a_dataset_stays_when_that_is_overwritten(source: Path, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_link_to_a_dataset_stays_when_that_is_overwritten(source: Path, tmp_pa
     kseq.pack(source, tmp_path / "link", workers=0, images=kseq.ImageSettings("jpeg"), overwrite=True)
     kseq.pack(source, tmp_path / "fresh", workers=0, images=kseq.ImageSettings("jpeg"))
     assert files(tmp_path / "there") == files(tmp_path / "fresh")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["fresh", "link", "photos", "there"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "link", "photos", "there"]
 
 
 def test_datasets_that_are_called_like_it_stay(source: Path, tmp_path: Path) -> None:
@@ -161,4 +161,4 @@ def test_a_path_with_a_zero_byte_is_refused(source: Path, tmp_path: Path) -> Non
 def test_a_run_that_made_no_shard_leaves_nothing(source: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         kseq.pack(source, tmp_path / "packed", workers=0, progress=stop_after(0, tmp_path / "packed"))
-    assert [each.name for each in tmp_path.iterdir()] == ["photos"]
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]

@@ -57,8 +57,8 @@ def write(
     with ShardWriter.publishing(str(path), FIELDS, DATASET, number) as writer:
         for source, values in rows:
             writer.add(source, values)
-        for each in rejected or []:
-            writer.reject(each.path, each.reason)
+        for rejection in rejected or []:
+            writer.reject(rejection.path, rejection.reason)
         writer.finish()
     return str(path)
 
@@ -91,7 +91,7 @@ def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, rows: 
         np.testing.assert_array_equal(reader.array("label")[row], values["label"], strict=True)
     assert reader.check_all() == []
     assert (folder / "one.h5").read_bytes() == Path(write(folder / "two.h5", rows, rejected)).read_bytes()
-    assert sorted(each.name for each in folder.iterdir()) == ["one.h5", "two.h5"]
+    assert sorted(path.name for path in folder.iterdir()) == ["one.h5", "two.h5"]
     assert read(str(folder / "two.h5"), reader.entry(3)).entry(3) == reader.entry(3)
 
 
@@ -120,8 +120,8 @@ def test_plain_h5py_reads_the_same(shard: str) -> None:
         arrays: dict[str, np.ndarray] = {}
         file.visititems(lambda name, each: arrays.update({name: each[()]}) if isinstance(each, h5py.Dataset) else None)
         lines = b"".join(
-            f"{name} {each.dtype.str} {each.shape}\n".encode() + xxhash.xxh3_128(each.tobytes()).digest()
-            for name, each in sorted(arrays.items())
+            f"{name} {entry.dtype.str} {entry.shape}\n".encode() + xxhash.xxh3_128(entry.tobytes()).digest()
+            for name, entry in sorted(arrays.items())
         )
         assert attributes["digest"] == xxhash.xxh3_128(lines).hexdigest().encode()
 
@@ -244,7 +244,7 @@ def test_an_index_is_written_the_same_twice(tmp_path: Path) -> None:
         write_small_index(tmp_path)
         written.append((tmp_path / "index.h5").read_bytes())
     assert written[0] == written[1]
-    assert [each.name for each in tmp_path.iterdir()] == ["index.h5"]
+    assert [path.name for path in tmp_path.iterdir()] == ["index.h5"]
 
 
 @pytest.mark.parametrize(

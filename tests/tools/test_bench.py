@@ -176,10 +176,10 @@ def test_a_folder_is_made_once_for_the_same_content(tmp_path: Path) -> None:
 
     for content in ("one", "one", "two", "one"):
         make_once(str(folder), content, partial(make, content))
-        assert [each.name for each in folder.iterdir()] == [content]
+        assert [path.name for path in folder.iterdir()] == [content]
     assert made == ["one", "two", "one"]
-    for each in folder.iterdir():
-        each.unlink()
+    for path in folder.iterdir():
+        path.unlink()
     folder.rmdir()
     make_once(str(folder), "one", partial(make, "again"))
     assert made[-1] == "again"
@@ -209,7 +209,7 @@ def test_sources_of_another_count_or_of_other_images_are_made_anew(tmp_path: Pat
         sources = photos.make_sources("sources", images, count, 1)
         found.append(np.load(os.path.join(sources["R"], "images.npy")))
         assert [sum(len(names) for _, _, names in os.walk(sources[table])) for table in "JN"] == [count] * 2
-    assert [len(each) for each in found] == [12, 11, 11]
+    assert [len(entry) for entry in found] == [12, 11, 11]
     assert not np.array_equal(found[1], found[2])
     # A path below another folder is another folder.
     monkeypatch.setattr(photos, "process_pool", None)
@@ -357,7 +357,7 @@ def test_a_contestant_that_cannot_be_installed_has_a_row(
 
 
 def table(**rates: list[float]) -> Table:
-    rows = [Row(name, list(each)) for name, each in rates.items()]
+    rows = [Row(name, list(entry)) for name, entry in rates.items()]
     return Table("T", "a title", "images/s", rows, "kseq", [Goal("slow", 2), Goal("fast", 0.9)], ["a note"])
 
 

@@ -52,11 +52,11 @@ def test_a_command_has_the_options_of_its_function_with_the_same_defaults(comman
         del parameters["columns"]
         columns = parameters_of(kseq.Columns)
         # `--split` names a split in other commands.
-        parameters |= {"split_column" if name == "split" else name: each for name, each in columns.items()}
+        parameters |= {"split_column" if name == "split" else name: column for name, column in columns.items()}
     if "images" in parameters:
         del parameters["images"]
         parameters |= parameters_of(kseq.ImageSettings)
-    expected = {name: each.default for name, each in parameters.items() if each.default is not inspect.Parameter.empty}
+    expected = {name: entry.default for name, entry in parameters.items() if entry.default is not inspect.Parameter.empty}
     if "executor" in expected:
         # The command makes one of an address.
         expected["dask"] = expected.pop("executor")

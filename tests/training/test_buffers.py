@@ -119,7 +119,7 @@ def test_does_not_reuse_a_buffer_that_something_refers_to(pool: BufferPool, hold
     assert (np.asarray(held) == 7).all()
     del held
     gc.collect()
-    assert start in {address(each.arrays["image"]) for each in [pool.take(SPECS) for _ in range(3)]}
+    assert start in {address(buffer.arrays["image"]) for buffer in [pool.take(SPECS) for _ in range(3)]}
 
 
 def test_does_not_reuse_a_buffer_while_its_other_array_is_held(pool: BufferPool) -> None:
@@ -371,10 +371,10 @@ def test_worker_processes_fill_buffers_of_a_program_that_lets_nobody_look_into_i
 def open_memory() -> list[str]:
     """What this process has open of memory without a name, a line per descriptor."""
     found = []
-    for each in os.listdir("/proc/self/fd"):
+    for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(f"/proc/self/fd/{each}"))
-    return sorted(each for each in found if each.startswith("/memfd:kseq"))
+            found.append(os.readlink(f"/proc/self/fd/{name}"))
+    return sorted(entry for entry in found if entry.startswith("/memfd:kseq"))
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -445,9 +445,9 @@ def test_a_name_that_was_freed_does_not_stand_for_another_file(tmp_path: Path) -
     (tmp_path / "other").write_bytes(b"as it was")
     others = [os.open(tmp_path / "other", os.O_RDWR) for _ in range(20)]
     try:
-        assert name.partition("#")[0] in {f"/proc/{os.getpid()}/fd/{each}" for each in others}
+        assert name.partition("#")[0] in {f"/proc/{os.getpid()}/fd/{other}" for other in others}
         with raises(FileNotFoundError, name.partition("#")[0], tmp_path / "other", name.partition("#")[2]):
             AttachedBuffers().arrays(name, SPECS)
     finally:
-        for each in others:
-            os.close(each)
+        for other in others:
+            os.close(other)

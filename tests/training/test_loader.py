@@ -258,7 +258,7 @@ def test_close_leaves_no_thread_no_process_no_memory(numbered: Path, processes: 
     names = set(loader._buffers._blocks)
     assert bool(names) == processes
     loader.close()
-    assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
+    assert not [thread for thread in set(threading.enumerate()) - threads if thread.name != "kseq-idle"]
     assert not multiprocessing.active_children()
     assert not still_shared(names)
     assert numbers_of(held).tolist() == expected
@@ -298,7 +298,7 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
         with raises(ClosedError, "packed"):
             future.result(20)
     assert not multiprocessing.active_children()
-    assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
+    assert not [thread for thread in set(threading.enumerate()) - threads if thread.name != "kseq-idle"]
 
 
 def test_batches_begun_ahead_while_close_runs_are_not_kept(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,10 +363,10 @@ def test_threads_that_read_while_it_is_closed_end_with_closed_error_and_leave_no
             reading = [callers.submit(outcome, functools.partial(read_on, loader)) for _ in range(3)]
             time.sleep(0.01 * (turn % 4) + 0.5 * processes)
             loader.close()
-            assert {type(each.result(30)) for each in reading} == {ClosedError}
+            assert {type(future.result(30)) for future in reading} == {ClosedError}
         assert not loader._pending
         assert not multiprocessing.active_children()
-        assert not [each for each in set(threading.enumerate()) - threads if each.name != "kseq-idle"]
+        assert not [thread for thread in set(threading.enumerate()) - threads if thread.name != "kseq-idle"]
 
 
 @pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
@@ -387,7 +387,7 @@ def test_workers_that_were_started_after_one_died_are_not_ended_by_who_notices_l
     pool.restart()
     after = [pool.submit(time.sleep, 0.2) for _ in range(4)]
     pool.restart()
-    assert [each.result(60) for each in after] == [None] * 4
+    assert [future.result(60) for future in after] == [None] * 4
     pool.close()
 
 
@@ -471,7 +471,7 @@ def test_a_forked_child_that_reads_closes_the_buffers_of_its_parent(numbered: Pa
     child = os.fork()
     if child == 0:
         loader.batch(0, 3)
-        links = [outcome(functools.partial(os.readlink, f"/proc/self/fd/{each}")) for each in os.listdir("/proc/self/fd")]
+        links = [outcome(functools.partial(os.readlink, f"/proc/self/fd/{entry}")) for entry in os.listdir("/proc/self/fd")]
         left = {f"/memfd:{label} (deleted)" for label in labels} & set(map(str, links))
         loader.close()
         os._exit(len(left))

@@ -256,7 +256,7 @@ def test_a_model_of_two_inputs_trains(tmp_path: Path) -> None:
         workers=0,
     )
     inputs = {name: keras.Input((8, 8, 3), name=name) for name in ("left", "right")}
-    flat = [keras.layers.GlobalAveragePooling2D()(each / 255) for each in inputs.values()]
+    flat = [keras.layers.GlobalAveragePooling2D()(value / 255) for value in inputs.values()]
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(flat)))
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with kseq.ShardSequence(tmp_path / "p", batch_size=4) as sequence:

@@ -76,8 +76,8 @@ def test_either_may_be_closed(numbered: Path) -> None:
     sequence = kseq.ShardSequence(dataset)
     other = kseq.ShardSequence({dataset: 1})
     dataset.close()
-    for each in (sequence, other):
-        assert numbers_of(each[0][0]).tolist() == each.sample_ids(0).tolist()
+    for batch in (sequence, other):
+        assert numbers_of(batch[0][0]).tolist() == batch.sample_ids(0).tolist()
     dataset = kseq.ShardDataset(numbered)
     kseq.ShardSequence(dataset).close()
     assert len(dataset.read([5])["image"]) == 1
@@ -133,8 +133,8 @@ def test_balance_gives_every_class_alike_in_every_pass(numbered: Path, epoch_siz
             counts = Counter(numbers_of(np.concatenate([images for images, _ in batches])).tolist())
             total += counts
             for ids in of_class.values():
-                for each in (counts, total):
-                    assert max(each[number] for number in ids) - min(each[number] for number in ids) <= 1
+                for entry in (counts, total):
+                    assert max(entry[number] for number in ids) - min(entry[number] for number in ids) <= 1
 
 
 def test_classes_without_samples_are_left_out(numbered: Path) -> None:
@@ -351,4 +351,4 @@ def test_a_model_is_fitted_on_the_samples_that_are_drawn(numbered: Path, second:
         assert np.isfinite(losses).all()
         assert train.epoch == 2
         ids = [train.sample_ids(number, epoch) for epoch in range(2) for number in range(4)]
-    assert seen == [np.where(each < 100, each, each - 100).tolist() for each in ids]
+    assert seen == [np.where(batch < 100, batch, batch - 100).tolist() for batch in ids]

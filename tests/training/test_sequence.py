@@ -522,7 +522,9 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
     def was_asked(number: int) -> bool:
         ((reader, row),) = sample_reader(sequence._dataset).locate(np.array([number]))
         image = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
-        places = [(address_of(each), address_of(each) + each.nbytes) for each in (image, reader.array("label")[row : row + 1])]
+        places = [
+            (address_of(entry), address_of(entry) + entry.nbytes) for entry in (image, reader.array("label")[row : row + 1])
+        ]
         return all(any(first <= start and end <= last for first, last in asked) for start, end in places)
 
     monkeypatch.setattr("kseq.storage.shard_reader.will_need", note)
