@@ -50,7 +50,9 @@ def processes(method: str) -> Callable[[], Executor]:
 
 
 def loky() -> Executor:
-    executor: Executor = pytest.importorskip("loky").ProcessPoolExecutor(2)
+    executor: Executor = pytest.importorskip("loky", reason="loky is not among the packages of the tests").ProcessPoolExecutor(
+        2
+    )
     return executor
 
 

@@ -51,7 +51,7 @@ def test_a_dataset_has_the_documented_members_and_no_others(numbered: Path) -> N
 def test_members_of_a_dataset_cannot_be_set(numbered: Path) -> None:
     dataset = kseq.ShardDataset(numbered)
     with pytest.raises(AttributeError):
-        dataset.split = "val"  # type: ignore[misc]
+        dataset.split = "val"  # type: ignore[misc]  # read-only, which is tested
 
 
 def test_sizes_are_those_of_the_files(small: Path) -> None:
@@ -172,4 +172,4 @@ def test_conditions_may_be_text_or_values(small: Path) -> None:
         with raises(ArgumentError, text):
             dataset.where(text)
     with raises(ArgumentError, 3, "FIELD=VALUE"):
-        dataset.where(3)  # type: ignore[arg-type]
+        dataset.where(3)  # type: ignore[arg-type]  # what is refused

@@ -70,12 +70,12 @@ def test_refuses_columns_that_make_no_sense(names: dict[str, Any], words: Parts)
 def test_image_settings_take_true_or_false_as_check(check: Any) -> None:
     with raises(ArgumentError, "check="):
         kseq.ImageSettings(check=check)
-    assert kseq.ImageSettings(check=np.False_).check is False  # type: ignore[arg-type]
+    assert kseq.ImageSettings(check=np.False_).check is False  # type: ignore[arg-type]  # numpy's, and lists
 
 
 def test_image_settings_of_numpys_integers_are_those_of_pythons() -> None:
-    settings = kseq.ImageSettings("raw", np.array([4, 5]), max_pixels=np.int64(100))  # type: ignore[arg-type]
+    settings = kseq.ImageSettings("raw", np.array([4, 5]), max_pixels=np.int64(100))  # type: ignore[arg-type]  # numpy's, and lists
     assert settings == kseq.ImageSettings("raw", (4, 5), max_pixels=100)
-    assert hash(settings) == hash(kseq.ImageSettings("raw", [4, 5], max_pixels=100))  # type: ignore[arg-type]
+    assert hash(settings) == hash(kseq.ImageSettings("raw", [4, 5], max_pixels=100))  # type: ignore[arg-type]  # numpy's, and lists
     found, expected = (kseq.ImageSettings("jpeg", quality=quality) for quality in (np.uint8(80), 80))
     assert format_settings(found) == format_settings(expected)

@@ -347,7 +347,7 @@ def test_a_class_that_a_worker_process_cannot_import_is_an_error_that_says_so(
     raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = types.ModuleType("of_this_process_alone")
-    module.Here = type("Here", (RandomRotation,), {"__module__": module.__name__})  # type: ignore[attr-defined]
+    module.Here = type("Here", (RandomRotation,), {"__module__": module.__name__})  # type: ignore[attr-defined]  # a module made here
     monkeypatch.setitem(sys.modules, module.__name__, module)
     loader = Loader(maker_of(raw, [module.Here(20)]), Order(COUNT, COUNT), workers=2, use_multiprocessing=True)
     with raises(ArgumentError, "augment"):

@@ -158,4 +158,4 @@ def test_refuses_in_one_line_what_does_not_fit(raw: Path, function: Any, words: 
 
 def test_refuses_what_is_no_function() -> None:
     with raises(ArgumentError, "function=5"):
-        kseq.BatchFunction(5)  # type: ignore[arg-type]
+        kseq.BatchFunction(5)  # type: ignore[arg-type]  # what is refused
