@@ -82,7 +82,7 @@ class TileCuts:
         numbers = np.frombuffer(b"".join(records), "<u4").astype(np.int64)
         # A record that is too short is read together with what follows it, and then does not fit.
         heads = np.append(numbers, np.zeros(_HEAD + 1, np.int64))[starts[:, None] + np.arange(_HEAD + 1)]
-        self._size_offset, self._tile_height, self._tile_width, self._columns, self._head_end = heads.T
+        self._size_offset, _, _, self._columns, self._head_end = heads.T
         tile_sizes = np.maximum(heads[:, 1:3], 1)
         rows, columns = (-(-sizes // tile_sizes)).T
         fits = (heads[:, 1:3] > 0).all(1) & (self._columns == columns) & (lengths == _HEAD + rows * columns + 1)

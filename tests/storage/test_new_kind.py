@@ -116,7 +116,6 @@ def test_it_is_padded_in_a_batch_and_follows_augmentations(packed: kseq.ShardDat
 
 
 def test_it_is_a_target_where_there_is_no_label(packed: kseq.ShardDataset, tmp_path: Path) -> None:
-    pytest.importorskip("keras", reason="only a Sequence needs keras")
     with kseq.ShardSequence(packed, "all", targets={"points": "points"}, input_shape=(30, 40, 3), shuffle=False) as sequence:
         images, points = sequence[0]
         assert images.shape == (4, 30, 40, 3)
