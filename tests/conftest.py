@@ -16,12 +16,10 @@ from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered, write_photos
 from tests.helpers.processes import RunPython
 
-# A machine that is busy is no mistake of the code that is tested.
-settings.register_profile("kseq", deadline=None)
-settings.load_profile("kseq")
-
 # How long an example takes says more of what else the machine does than of kseq; pytest-timeout ends what hangs.
+# The examples are the same in every run; `--hypothesis-profile=search` looks for new ones.
 settings.register_profile("kseq", deadline=None)
+settings.register_profile("search", deadline=None)
 settings.load_profile("kseq")
 
 

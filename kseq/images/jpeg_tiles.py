@@ -155,9 +155,11 @@ def _covered(crops: Rectangle, margins: np.ndarray, sizes: np.ndarray, tile_size
     tile_height, tile_width = tile_sizes.T
     top = np.maximum(crops.top - margins, 0) // tile_height * tile_height
     bottom = np.minimum(-(-(crops.top + crops.height + margins) // tile_height) * tile_height, sizes[:, 0])
-    right = np.minimum(-(-(crops.left + crops.width + margins) // tile_width) * tile_width, sizes[:, 1])
     # In a narrower image, libjpeg would not smooth the chroma (jdsample.c: downsampled_width > 2).
-    left = np.maximum(np.minimum(crops.left - margins, right - _LEAST_WIDTH * margins), 0) // tile_width * tile_width
+    least_width = _LEAST_WIDTH * margins
+    right = np.maximum(crops.left + crops.width + margins, least_width)
+    right = np.minimum(-(-right // tile_width) * tile_width, sizes[:, 1])
+    left = np.maximum(np.minimum(crops.left - margins, right - least_width), 0) // tile_width * tile_width
     return Rectangle(top, left, bottom - top, right - left)
 
 

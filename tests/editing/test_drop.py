@@ -54,7 +54,7 @@ def dropped(path: Path) -> list[int]:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, derandomize=True)
+@settings(max_examples=15)
 @given(first=st.lists(st.integers(0, 99), max_size=60), then=st.lists(st.integers(0, 99), max_size=39))
 def test_dropped_samples_are_in_no_split_and_undo_brings_them_back(
     numbered: Path, tmp_path_factory: pytest.TempPathFactory, first: list[int], then: list[int]

@@ -140,7 +140,7 @@ def check_undo(path: Path, before: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_dataset_holds_after_any_changes_what_a_list_would(
     parts: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

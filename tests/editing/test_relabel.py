@@ -145,7 +145,7 @@ def test_what_cannot_be_relabelled_is_refused_in_one_line(
 
 
 @pytest.mark.slow
-@settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.dictionaries(st.integers(0, 99), st.sampled_from(["a", "b", "c", "d"]), min_size=1), max_size=3))
 def test_labels_are_those_of_the_last_time_that_a_file_named_the_sample(
     numbered: Path, tmp_path: Path, rounds: list[dict[int, str]]
@@ -169,7 +169,7 @@ def test_labels_are_those_of_the_last_time_that_a_file_named_the_sample(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_other_values_for_some_samples_are_what_a_list_would_hold(data: st.DataObject) -> None:
     lists = data.draw(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=12))

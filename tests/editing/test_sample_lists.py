@@ -71,7 +71,7 @@ def test_an_empty_list_names_nothing(index: Index, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=30, derandomize=True)
+@settings(max_examples=30)
 @given(ids=st.lists(st.integers(0, 99), min_size=1, max_size=20), by=st.sampled_from(["id", "source", "path", "both"]))
 def test_tables_of_all_kinds_name_the_samples_of_their_rows(
     index: Index, tmp_path_factory: pytest.TempPathFactory, ids: list[int], by: str

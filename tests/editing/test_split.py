@@ -59,7 +59,7 @@ SHARES = st.none() | st.just(0) | st.floats(0.02, 0.5)
 
 
 @pytest.mark.slow
-@settings(max_examples=15, derandomize=True)
+@settings(max_examples=15)
 @given(
     val=SHARES, test=SHARES, stratify=st.booleans(), seed=st.integers(0, 9), dropped=st.sets(st.integers(0, 99), max_size=40)
 )
@@ -138,7 +138,7 @@ def test_an_official_test_split_stays_unless_it_is_asked_for(with_test: Path) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=12, derandomize=True)
+@settings(max_examples=12)
 @given(folds=st.integers(2, 30), test=st.none() | st.floats(0.1, 0.5), grouped=st.booleans(), stratify=st.booleans())
 def test_each_sample_is_in_one_fold_and_those_of_test_in_none(
     numbered: Path, tmp_path_factory: pytest.TempPathFactory, folds: int, test: float | None, grouped: bool, stratify: bool

@@ -355,7 +355,7 @@ def test_a_name_that_is_taken_gives_way_and_no_file_is_written_over(tmp_path: Pa
     assert tree(tmp_path / "out").keys() == {b"cat/00000.jpg", b"cat/00000002.jpg", b"00000002.jpg", b"samples.csv"}
 
 
-@settings(max_examples=300, derandomize=True)
+@settings(max_examples=300)
 @given(
     source=st.one_of(
         st.binary(max_size=30),

@@ -88,6 +88,7 @@ def cases(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], Rectangle, tuple[int
 @given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]))
 @example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Rectangle(0, 81, 1, 1), (1, 1)), color_mode="rgb")
 @example(case=(jpeg(photo(23, 9, 130), 1), (9, 130), Rectangle(0, 126, 8, 4), (4, 2)), color_mode="rgb")
+@example(case=(jpeg(photo(3, 9, 17), 1, "4:2:2"), (9, 17), Rectangle(0, 0, 9, 6), (2, 1)), color_mode="rgb")
 @example(case=(jpeg(photo(1, 64, 96), 3), (64, 96), Rectangle(0, 0, 64, 48), (1, 1)), color_mode="rgb")
 def test_a_part_from_tiles_is_that_part_of_the_whole(
     case: tuple[bytes, tuple[int, int], Rectangle, tuple[int, int]], color_mode: str

@@ -39,7 +39,7 @@ def plainly(classes: np.ndarray, counts: list[dict[int, int]], seed: int) -> lis
     return drawn
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=200)
 @given(classes=CLASSES, test=st.floats(0.01, 0.6), val=st.floats(0.01, 0.39), seed=st.integers(-5, 99))
 def test_shares_are_exact_and_drawn_from_the_front_of_each_class(
     classes: np.ndarray, test: float, val: float, seed: int
@@ -53,7 +53,7 @@ def test_shares_are_exact_and_drawn_from_the_front_of_each_class(
     assert drawn.tolist() == plainly(classes, found, seed)
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=200)
 @given(classes=CLASSES, folds=st.integers(2, 300), seed=st.integers(0, 99))
 def test_folds_differ_by_one_at_most_as_a_whole_and_in_each_class(classes: np.ndarray, folds: int, seed: int) -> None:
     drawn = draw_folds(classes, folds, seed)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError
@@ -37,7 +37,6 @@ def test_without_shares_all_is_train() -> None:
     assert set(plan([3, 4]).splits) == {"train"}
 
 
-@settings(derandomize=True)
 @given(
     counts=st.lists(st.integers(1, 60), min_size=1, max_size=6),
     val=st.floats(0.01, 0.45),

@@ -347,7 +347,7 @@ WORDS = st.one_of(
 )
 
 
-@settings(derandomize=True, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=st.one_of(st.lists(WORDS, min_size=1), st.lists(st.one_of(st.integers(), st.floats()), min_size=1)))
 @pytest.mark.parametrize(
     "make", [cell_types.parse_target, lambda name, cells: cell_types.parse_column(name, "sample_weight", cells)]
