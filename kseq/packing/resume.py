@@ -115,7 +115,7 @@ def _check_index(folder: str, index: Index, plan: Plan) -> None:
             f"{spelled('overwrite', True)} starts anew"
         )
     if index.dataset_id != plan.dataset_id:
-        raise _other_packing(folder, describe_settings(json.loads(index.settings), json.loads(format_settings(plan.settings))))
+        raise _other_packing(folder, describe_settings(index.parse_settings(), json.loads(format_settings(plan.settings))))
 
 
 def _other_packing(folder: str, differences: Sequence[str]) -> DatasetExistsError:

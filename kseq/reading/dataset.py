@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 import os
 from collections import Counter
@@ -186,7 +185,7 @@ class ShardDataset:
         Raises:
             ArgumentError: If concatenated datasets were packed with different settings.
         """
-        first, *others = (json.loads(index.settings) for index in self._collection.indexes)
+        first, *others = (index.parse_settings() for index in self._collection.indexes)
         if any(settings != first for settings in others):
             raise ArgumentError(f"{self._path}: the datasets were packed with different settings: open one of them")
         return dict(first)

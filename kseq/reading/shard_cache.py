@@ -13,7 +13,6 @@ from itertools import pairwise
 import numpy as np
 
 from kseq.errors import DamagedError
-from kseq.storage.hdf5_reader import FileHeader
 from kseq.storage.index import Index
 from kseq.storage.mmap import Span, most_maps
 from kseq.storage.opener import opener_for
@@ -38,7 +37,7 @@ class ShardCache:
     of a row. To numpy, the rows of a field in all shards are then one array, and one `numpy.take` gathers a batch from any of
     them. (The "rows" between two shards are no samples, and no sample id leads to them.)
 
-    The header of a shard is kept after the shard was closed, so that opening it again is one `open` and one `mmap`.
+    The index says where everything lies in a shard, so that opening one is one `open`, one `read` and one `mmap`.
 
     Args:
         indexes: The index of each dataset. All samples hold the same fields.
@@ -56,9 +55,8 @@ class ShardCache:
         self._columns = {name for index in self._indexes for name in index.columns}
         self._most_open = most_maps()
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
-        self._headers: dict[int, FileHeader] = {}
         self._tables: dict[str, _Table] = {}
-        # Guards the three attributes above. Files are opened without it.
+        # Guards the two attributes above. Files are opened without it.
         self._lock = threading.Lock()
         self._slot_bytes = _slot_bytes(self._indexes)
         self._span = Span.reserve(self.num_shards * self._slot_bytes) if self.num_shards <= self._most_open else None
@@ -82,21 +80,19 @@ class ShardCache:
             if reader is not None:
                 self._open.move_to_end(shard)
                 return reader
-            header = self._headers.get(shard)
-        opened = self._open_shard(shard, header)
+        opened = self._open_shard(shard)
         with self._lock:
-            self._headers[shard] = opened.header
             reader = self._open.setdefault(shard, opened)
             while len(self._open) > self._most_open:
                 self._open.popitem(last=False)
         return reader
 
-    def _open_shard(self, shard: int, header: FileHeader | None) -> ShardReader:
+    def _open_shard(self, shard: int) -> ShardReader:
         index, position = self._find(shard)
         # Two threads may map the same file to the same addresses: the second map shows the same bytes.
         path = index.shard_path(position)
         opener = opener_for(path, self._span, shard * self._slot_bytes)
-        return ShardReader(path, index.stored_fields, index.entry(position), header, opener)
+        return ShardReader(path, index.stored_fields, index.entry(position), opener)
 
     def _find(self, shard: int) -> tuple[Index, int]:
         """The index of the dataset that a shard belongs to, and the position of the shard in it."""

@@ -8,13 +8,16 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-import h5py
 import numpy as np
 
 from kseq.errors import ImageError, SourceError, one_line
 from kseq.sources.file_reading import file_version, read_range
+
+# h5py is imported where an HDF5 file of the user's is read, and nowhere else: kseq's own files are read without it.
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = ["ARRAY_ERRORS", "StoredArray", "find_arrays"]
 
@@ -56,6 +59,15 @@ class StoredArray(NamedTuple):
     offset: int | None = None
     rows_at_once: int = 0
 
+    @property
+    def holds_objects(self) -> bool:
+        """Whether its elements are Python objects, other than text of an HDF5 file."""
+        if self.dtype.kind != "O":
+            return False
+        import h5py
+
+        return h5py.check_string_dtype(self.dtype) is None
+
     def read(self) -> np.ndarray:
         """The whole array; text of an HDF5 file as str.
 
@@ -69,6 +81,8 @@ class StoredArray(NamedTuple):
         elif _has_suffix(self.path, ".npy"):
             array = np.load(self.path, allow_pickle=False)
         else:
+            import h5py
+
             with h5py.File(self.path, "r") as file:
                 dataset = file[self.name]
                 is_text = h5py.check_string_dtype(dataset.dtype)
@@ -124,6 +138,8 @@ def find_arrays(path: str) -> dict[str, StoredArray]:
         names = sorted(name for name in os.listdir(folder or ".") if name.endswith(".npy"))
         arrays = [_npy_array(os.path.join(folder, name)) for name in names]
     else:
+        import h5py
+
         with h5py.File(path, "r") as file:
             datasets = [(name, item) for name, item in file.items() if isinstance(item, h5py.Dataset)]
             arrays = [_hdf5_array(path, name, dataset) for name, dataset in datasets if dataset.shape is not None]
@@ -197,6 +213,8 @@ def _read_and_keep(array: StoredArray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=2)
 def _read_hdf5_rows(path: str, version: tuple[int, ...], name: str, start: int, count: int) -> np.ndarray:
+    import h5py
+
     with h5py.File(path, "r") as file:
         rows: np.ndarray = file[name][start : start + count]
         return rows

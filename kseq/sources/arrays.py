@@ -25,7 +25,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import h5py
 import numpy as np
 
 from kseq.arguments import spelled
@@ -192,7 +191,7 @@ def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray
             raise SourceError(
                 f"{path}: array {name!r} has shape {array.shape}, expected are {count} rows as {columns.image[0]!r} has"
             )
-        if array.dtype.kind == "O" and h5py.check_string_dtype(array.dtype) is None:
+        if array.holds_objects:
             raise SourceError(f"{path}: array {name!r} holds Python objects, allowed are numbers and text")
     return count
 

@@ -6,8 +6,9 @@ damage and tell contents apart; they do not protect against somebody who looks f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import xxhash
@@ -21,6 +22,7 @@ __all__ = [
     "digest_of_hashes",
     "format_checksum",
     "hash_array",
+    "is_digest",
     "row_checksum",
 ]
 
@@ -73,6 +75,11 @@ def row_checksum(pieces: Iterable[Bytes]) -> int:
     for piece in pieces:
         state.update(piece)
     return state.intdigest()
+
+
+def is_digest(value: Any) -> TypeGuard[str]:
+    """Whether a value is a digest in hexadecimal digits."""
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{2 * DIGEST_BYTES}}}", value) is not None
 
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kseq.errors import ArgumentError, FormatError
+from kseq.errors import ArgumentError, FormatError, one_line
 from kseq.images.codecs import CHANNELS
 from kseq.storage.field_kinds import KINDS, FieldKind
+from kseq.storage.strings import parse_json
 
 __all__ = ["IMAGE", "LABEL", "Field", "check_field_name", "parse_fields", "write_fields"]
 
 # Names of arrays in a shard that are not fields.
 _RESERVED = ("checksum", "source", "rejected_path", "rejected_reason")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+# So many numbers one sample has at most, in a field that is read from a file: a damaged shape would ask for any memory.
+_MOST_NUMBERS = 1 << 40
 
 
 def check_field_name(name: str) -> None:
@@ -121,12 +125,33 @@ def parse_fields(text: str, path: str) -> tuple[Field, ...]:
         FormatError: If it is not what `write_fields` makes.
     """
     try:
-        parsed: list[dict[str, Any]] = json.loads(text)
+        parsed: list[dict[str, Any]] = parse_json(text, f"{path}: fields")
         return tuple(_parse_field(entry) for entry in parsed)
-    except (ValueError, TypeError, KeyError) as error:
-        raise FormatError(f"{path}: attribute fields is not a list of fields ({error}): {text[:80]}") from error
+    except FormatError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(f"{path}: fields is not a list of fields ({one_line(error)}): {text[:80]!r}") from error
 
 
 def _parse_field(entry: dict[str, Any]) -> Field:
-    lists = {"shape": tuple(entry["shape"]), "class_names": tuple(entry.get("class_names", ()))}
-    return Field(**{**entry, **lists})
+    shape, class_names = entry["shape"], entry.get("class_names", [])
+    _check_types(entry, {"name": str, "kind": str, "dtype": str, "encoded": bool})
+    if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+        raise ValueError(f"class_names {str(class_names)[:40]}: allowed are texts")
+    if not isinstance(shape, list) or not all(length is None or _is_length(length) for length in shape):
+        raise ValueError(f"shape {str(shape)[:40]}: allowed are whole numbers and null")
+    size = math.prod(length for length in shape if length is not None)
+    if size > _MOST_NUMBERS:
+        raise ValueError(f"shape {str(shape)[:40]} has {size} numbers, allowed are {_MOST_NUMBERS}")
+    return Field(**{**entry, "shape": tuple(shape), "class_names": tuple(class_names)})
+
+
+def _check_types(entry: dict[str, Any], types: Mapping[str, type]) -> None:
+    """Raise ValueError unless values are of some types."""
+    for name, expected in types.items():
+        if not isinstance(entry[name], expected):
+            raise ValueError(f"{name} {str(entry[name])[:40]!r}: allowed is {expected.__name__}")
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

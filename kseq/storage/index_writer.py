@@ -12,9 +12,16 @@ from kseq.storage.checksums import DIGEST_BYTES
 from kseq.storage.fields import write_fields
 from kseq.storage.hdf5_writer import write_file
 from kseq.storage.index import Contents
-from kseq.storage.index_schema import SPLIT_PREFIX, contents_digest, name_in_index, tables_digest
+from kseq.storage.index_schema import (
+    SPLIT_PREFIX,
+    contents_digest,
+    describe_shard_arrays,
+    name_in_index,
+    tables_digest,
+)
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, format_attributes
 from kseq.storage.rejected import pack_rejected
+from kseq.storage.shard_schema import shard_schema
 from kseq.storage.strings import pack_strings, pack_text
 
 __all__ = ["write_index"]
@@ -52,11 +59,18 @@ def _arrays(contents: Contents) -> dict[str, np.ndarray]:
     shards = contents.shards
     stored_fields = contents.fields if contents.stored_fields is None else contents.stored_fields
     digests = bytes.fromhex("".join(shard.digest for shard in shards))
+    names = sorted(shard_schema(stored_fields, None))
+    offsets = [[shard.arrays[name].offset for name in names] for shard in shards]
+    lengths = [[shard.arrays[name].shape[0] for name in names] for shard in shards]
     return {
         "shards/number": np.array([shard.number for shard in shards], "<u8"),
         "shards/rows": np.array([shard.num_rows for shard in shards], "<u8"),
         "shards/bytes": np.array([shard.num_bytes for shard in shards], "<u8"),
         "shards/digest": np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES),
+        "shards/offsets": np.array(offsets, "<u8").reshape(-1, len(names)),
+        "shards/lengths": np.array(lengths, "<u8").reshape(-1, len(names)),
+        "shards/digest_offset": np.array([shard.digest_offset for shard in shards], "<u8"),
+        "shard_arrays": pack_text(describe_shard_arrays(stored_fields)),
         "fields": pack_text(write_fields(tuple(contents.fields))),
         "stored_fields": pack_text(write_fields(tuple(stored_fields))),
         "settings": pack_text(contents.settings),

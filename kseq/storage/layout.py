@@ -17,6 +17,7 @@ __all__ = [
     "INDEX_NAME",
     "LAST_INDEX_NAME",
     "LOCK_NAME",
+    "MOST_ARRAYS",
     "NEW_FOLDER_PREFIX",
     "OLD_FOLDER_PREFIX",
     "RESUME_RECORD_NAME",
@@ -32,9 +33,12 @@ __all__ = [
 ]
 
 # Raised by one with every change that an older reader would misread.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # What the attribute `format` of a file says.
 SHARD_KIND, INDEX_KIND = "kseq shard", "kseq index"
+# A file holds at most so many arrays, so that the time to look through one is bounded. An index has about 15, and one for each
+# split and column.
+MOST_ARRAYS = 10_000
 
 INDEX_NAME = "index.h5"
 # The index before the last change.

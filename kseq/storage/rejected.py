@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseq.arguments import spelled
-from kseq.storage.hdf5_reader import MappedFile
+from kseq.storage.mapped_file import MappedFile
 from kseq.storage.strings import pack_strings, read_strings, string_schema
 
 __all__ = ["REJECTED_SCHEMA", "Rejected", "count_reasons", "pack_rejected", "read_rejected", "with_remedy"]

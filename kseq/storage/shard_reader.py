@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError
-from kseq.storage.checksums import arrays_digest, format_checksum, row_checksum
+from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
 from kseq.storage.fields import Field
-from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
+from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
+from kseq.storage.mapped_file import MappedFile
 from kseq.storage.mmap import will_need
 from kseq.storage.opener import DatasetFile, Opener, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
@@ -27,18 +29,19 @@ _SMALL_ARRAYS = ("offsets", "size", "orientation", "tiles", "tile_offsets", "val
 
 
 class ShardReader:
-    """Reads one shard by row, from any thread. Once it is open, it does not use h5py.
+    """Reads one shard by row, from any thread.
+
+    The index says where each array lies, so that opening a shard is to compare its size and its digest, and to map it. Only
+    where there is no index yet, the file itself is parsed.
 
     Args:
         path: The shard.
         fields: What each of its rows holds, from the index.
         entry: What the index says of it; None while there is no index.
-        header: The header of this file from an earlier opening, so that h5py need not parse it again.
         opener: Opens the file; None for what `opener_for` chooses.
 
     Attributes:
         path: The shard.
-        header: The header of the file, for a later opening.
         num_rows: How many samples it holds.
 
     Raises:
@@ -53,26 +56,50 @@ class ShardReader:
         path: str,
         fields: Sequence[Field],
         entry: ShardEntry | None = None,
-        header: FileHeader | None = None,
         opener: Opener | None = None,
     ) -> None:
         self.path = path
         self._fields = fields
         self._handlers = {field.name: field.handler for field in fields}
         self._row_arrays = [array for handler in self._handlers.values() for array in handler.row_arrays]
-        with (opener or opener_for(path)).open(path) as file:
-            self.header = _checked_header(file, fields, entry) if header is None else header
-            self._file = MappedFile(file, self.header)
-        self.num_rows = int(self.header.attributes["rows"])
+        self._opener = opener or opener_for(path)
+        self._origin: Mapping[str, int | str] = {}
+        with self._opener.open(path) as file:
+            if entry is None:
+                header = read_header(file, SHARD_KIND, shard_schema(fields, None))
+                self._origin, entry = header.attributes, _entry_of(path, header)
+            else:
+                _check_digest(file, entry)
+            self._file = MappedFile(file, entry.num_bytes, entry.arrays)
+        self._entry = entry
+        self.num_rows = entry.num_rows
         self._has_asked_for_small_arrays = False
 
     def entry(self, number: int) -> ShardEntry:
         """What an index should say of this shard."""
-        return ShardEntry(number, self.num_rows, self.header.num_bytes, str(self.header.attributes["digest"]))
+        return replace(self._entry, number=number)
 
     def check_origin(self, dataset_id: str, number: int) -> None:
-        """Raise DamagedError unless the shard was made as number `number` of the packing `dataset_id`."""
-        _check_attributes(self.path, self.header, {"dataset_id": dataset_id, "shard": number})
+        """Raise DamagedError unless the shard, opened without an index, was made as number `number` of a packing."""
+        _check_attributes(self.path, self._origin, {"dataset_id": dataset_id, "shard": number})
+
+    def check_structure(self) -> None:
+        """Parse the file, and raise unless it is, as HDF5, what the index says of it.
+
+        Raises:
+            DamagedError: If it is not an HDF5 file, or its arrays lie elsewhere.
+            FormatError: If it holds something that the format does not allow.
+        """
+        with self._opener.open(self.path) as file:
+            found = _entry_of(self.path, read_header(file, SHARD_KIND, shard_schema(self._fields, self.num_rows)))
+        for name, location in self._entry.arrays.items():
+            if found.arrays[name] != location:
+                raise DamagedError(f"{self.path}: {name!r} lies at {found.arrays[name]}, expected is {location}")
+        if replace(found, number=self._entry.number) != self._entry:
+            raise DamagedError(
+                f"{self.path}: says that it has {found.num_rows} rows and the digest {found.digest}, expected are "
+                f"{self.num_rows} and {self._entry.digest}"
+            )
 
     def array(self, name: str) -> np.ndarray:
         """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`."""
@@ -165,12 +192,16 @@ class ShardReader:
     def check_all(self) -> list[str]:
         """Read every byte: one line for everything that is not as it should be."""
         lines = []
+        try:
+            self.check_structure()
+        except KseqError as error:
+            lines.append(str(error))
         for row in range(self.num_rows):
             try:
                 self.check_row(row)
             except DamagedError as error:
                 lines.append(str(error))
-        digest, expected = arrays_digest(self._file.arrays), self.header.attributes["digest"]
+        digest, expected = arrays_digest(self._file.arrays), self._entry.digest
         if digest != expected and not lines:
             lines.append(
                 f"{self.path}: the arrays have digest {digest}, expected is {expected}: bytes beside the samples' have changed"
@@ -178,21 +209,31 @@ class ShardReader:
         return lines
 
 
-def _checked_header(file: DatasetFile, fields: Sequence[Field], entry: ShardEntry | None) -> FileHeader:
-    """The header of a shard, after checking that it is one, and the one that the index says."""
-    if entry is not None and file.num_bytes != entry.num_bytes:
-        raise DamagedError(f"{file.path}: has {file.num_bytes} bytes, expected are {entry.num_bytes}")
-    header = read_header(file, SHARD_KIND, shard_schema(fields, None if entry is None else entry.num_rows))
-    if entry is not None:
-        _check_attributes(file.path, header, {"rows": entry.num_rows, "digest": entry.digest})
+def _entry_of(path: str, header: FileHeader) -> ShardEntry:
+    """What an index should say of a shard that was parsed, under the number 0."""
     num_rows, shape = header.attributes.get("rows"), header.locations["checksum"].shape
     if shape != (num_rows,):
-        raise FormatError(f"{file.path}: attribute rows is {num_rows}, its arrays have {shape[0]}")
-    return header
+        raise FormatError(f"{path}: attribute rows is {num_rows}, its arrays have {shape[0]}")
+    digest = header.attributes.get("digest")
+    if not is_digest(digest):
+        raise FormatError(f"{path}: attribute digest is {digest!r}, allowed are {2 * DIGEST_BYTES} hexadecimal digits")
+    return ShardEntry(0, shape[0], header.num_bytes, digest, header.attribute_offsets["digest"], header.locations)
 
 
-def _check_attributes(path: str, header: FileHeader, expected: Mapping[str, Any]) -> None:
+def _check_digest(file: DatasetFile, entry: ShardEntry) -> None:
+    """Raise DamagedError unless a file is the shard that the index says: of its size, and with its digest where that lies."""
+    if file.num_bytes != entry.num_bytes:
+        raise DamagedError(f"{file.path}: has {file.num_bytes} bytes, expected are {entry.num_bytes}")
+    digest = file.read(entry.digest_offset, entry.digest_offset + len(entry.digest))
+    if digest != entry.digest.encode():
+        raise DamagedError(
+            f"{file.path}: has {digest.decode('ascii', 'backslashreplace')!r} at byte {entry.digest_offset}, expected is its "
+            f"digest {entry.digest!r}: this is another shard"
+        )
+
+
+def _check_attributes(path: str, attributes: Mapping[str, int | str], expected: Mapping[str, Any]) -> None:
     for name, value in expected.items():
-        actual = header.attributes.get(name)
+        actual = attributes.get(name)
         if actual != value:
             raise DamagedError(f"{path}: attribute {name} is {actual!r}, expected is {value!r}: this is another shard")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from kseq.errors import DamagedError
+from kseq.errors import DamagedError, FormatError, one_line
 from kseq.storage.array_schema import ArraySchema
-from kseq.storage.hdf5_reader import MappedFile
+from kseq.storage.mapped_file import MappedFile
 
-__all__ = ["pack_strings", "pack_text", "read_piece", "read_string", "read_strings", "read_text", "string_schema"]
+__all__ = ["pack_strings", "pack_text", "parse_json", "read_piece", "read_string", "read_strings", "read_text", "string_schema"]
 
 
 def pack_strings(group: str, strings: Sequence[bytes]) -> dict[str, np.ndarray]:
@@ -33,6 +35,22 @@ def pack_text(text: str) -> np.ndarray:
 def read_text(array: np.ndarray) -> str:
     """The text that `pack_text` made an array of."""
     return array.tobytes().decode(errors="surrogateescape")
+
+
+def parse_json(text: str, where: str) -> Any:
+    """What a JSON text of a file says.
+
+    Args:
+        text: The text.
+        where: What it is, for messages: the path of the file, and the name of the array.
+
+    Raises:
+        FormatError: If it is no JSON, or nests deeper than Python follows.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is not JSON ({one_line(error)}): {text[:80]!r}") from error
 
 
 def string_schema(group: str, count: int | None) -> dict[str, ArraySchema]:
