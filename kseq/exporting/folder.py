@@ -119,9 +119,7 @@ class FolderWriter(ExportWriter):
 
     def _class_folder(self, label: int) -> str:
         name = self._samples.class_names[label]
-        has_good_start = name[:1] not in ("", ".")
-        is_allowed = "/" not in name and "\0" not in name and has_good_start and len(os.fsencode(name)) <= _MAX_NAME_BYTES
-        return name if is_allowed else str(label)
+        return name if _is_file_name(name) and len(os.fsencode(name)) <= _MAX_NAME_BYTES else str(label)
 
     def _write(self, names: Iterator[bytes], data: bytes) -> bytes:
         """Write a file under the first name that it can have; returns that name."""
@@ -186,10 +184,15 @@ def _kept_name(source: bytes, image_format: FileFormat, keeps_suffix: bool) -> b
     stem, source_suffix = os.path.splitext(name)
     if source_suffix.lower() not in IMAGE_SUFFIXES or not stem or any(_ARCHIVE.search(folder) for folder in folders):
         return None
-    if any(part == "" or part.startswith(".") or "\0" in part for part in (*folders, name)):
+    if not all(map(_is_file_name, (*folders, name))):
         return None
     is_kept = keeps_suffix or source_suffix.lower() in image_format.suffixes
     return source if is_kept else os.fsencode("/".join([*folders, stem + image_format.suffixes[0]]))
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name is that of a visible file or folder, and no path on this system: a drive, or parts with separators."""
+    return name[:1] not in ("", ".") and "/" not in name and "\0" not in name and os.path.basename(name) == name
 
 
 def _numbered_names(stem: str, suffix: str) -> Iterator[bytes]:

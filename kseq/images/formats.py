@@ -36,6 +36,7 @@ __all__ = [
     "FileFormat",
     "ImageHeader",
     "check_pixels",
+    "check_stored_format",
     "detect_format",
     "is_jpeg",
     "open_image",
@@ -198,6 +199,14 @@ def stored_format(data: bytes | np.ndarray) -> FileFormat:
     """The format of encoded bytes as a dataset stores them."""
     start = bytes(data[:16])
     return next((file_format for file_format in FORMATS if file_format.is_stored and file_format.begins(start)), PNG)
+
+
+def check_stored_format(data: bytes | np.ndarray) -> None:
+    """Raise ImageError unless encoded bytes are of a format that a dataset stores: other formats have other decoders."""
+    start = bytes(data[:16])
+    if not any(file_format.is_stored and file_format.begins(start) for file_format in FORMATS):
+        names = " or ".join(file_format.name for file_format in FORMATS if file_format.is_stored)
+        raise ImageError(f"is stored as bytes that begin with {start!r}, allowed is {names}")
 
 
 def open_image(data: bytes | np.ndarray) -> ImageFile:

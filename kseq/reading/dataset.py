@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import os
 from collections import Counter
@@ -23,7 +24,7 @@ from kseq.storage.index import Index
 from kseq.storage.rejected import Rejected
 from kseq.storage.remaining_ids import Remaining
 
-__all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids"]
+__all__ = ["VERIFY", "ShardDataset", "from_state", "reopen", "sample_reader", "selected_ids", "state_for_workers"]
 
 VERIFY = ("first", "always", "never")
 
@@ -101,7 +102,9 @@ class ShardDataset:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The files are opened anew: no map or file descriptor crosses to another process.
-        collection = ConcatenatedDatasets([Index.find(*index) for index in state["indexes"]])
+        headers = state.get("headers", itertools.repeat(None))
+        opened = [Index.find(path, digest, header) for (path, digest), header in zip(state["indexes"], headers, strict=False)]
+        collection = ConcatenatedDatasets(opened)
         self._hold(collection.path, SampleReader(collection, state["verify"]), state["split"], state["selected"])
 
     def close(self) -> None:
@@ -437,9 +440,19 @@ def reopen(dataset: ShardDataset, verify: str) -> ShardDataset:
         ArgumentError: If `verify` is not allowed.
     """
     _check_verify(verify)
-    reopened = object.__new__(ShardDataset)
-    reopened.__setstate__({**dataset.__getstate__(), "verify": verify})
-    return reopened
+    return from_state({**dataset.__getstate__(), "verify": verify})
+
+
+def state_for_workers(dataset: ShardDataset) -> dict[str, Any]:
+    """What a process on this machine needs to open a dataset without parsing a file; `from_state` opens it."""
+    return {**dataset.__getstate__(), "headers": [index.header for index in dataset._collection.indexes]}
+
+
+def from_state(state: dict[str, Any]) -> ShardDataset:
+    """The dataset of which `state_for_workers` told the state."""
+    dataset = object.__new__(ShardDataset)
+    dataset.__setstate__(state)
+    return dataset
 
 
 def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarray | Remaining | None:

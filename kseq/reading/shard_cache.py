@@ -130,16 +130,27 @@ class ShardCache:
 
     def _take_columns(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """`take` for an array that at least one index has as a column: a few bytes a sample, so one more copy is cheap."""
-        datasets = np.searchsorted(self._first_shards, shards, side="right") - 1
-        for dataset in np.unique(datasets).tolist():
-            positions, index = np.flatnonzero(datasets == dataset), self._indexes[dataset]
+        for index, positions, ids in self._by_dataset(shards, rows):
             if name in index.columns:
-                ids = index.starts[shards[positions] - self._first_shards[dataset]] + rows[positions]
                 out[positions] = index.columns[name][ids]
             else:
                 part = np.empty((len(positions), *out.shape[1:]), out.dtype)
                 self._take_stored(name, shards[positions], rows[positions], part)
                 out[positions] = part
+
+    def counts(self, field: str, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: how many elements some samples have, of a field of which that differs. No shard is opened."""
+        counts = np.empty(len(rows), np.int64)
+        for index, positions, ids in self._by_dataset(shards, rows):
+            counts[positions] = index.counts(field, ids)
+        return counts
+
+    def _by_dataset(self, shards: np.ndarray, rows: np.ndarray) -> Iterator[tuple[Index, np.ndarray, np.ndarray]]:
+        """For each dataset that has some of the samples: its index, their positions among all, and their ids in the dataset."""
+        datasets = np.searchsorted(self._first_shards, shards, side="right") - 1
+        for dataset in np.unique(datasets).tolist():
+            positions, index = np.flatnonzero(datasets == dataset), self._indexes[dataset]
+            yield index, positions, index.starts[shards[positions] - self._first_shards[dataset]] + rows[positions]
 
     def _take_plainly(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """`take`, shard by shard."""

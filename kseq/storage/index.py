@@ -24,6 +24,7 @@ from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.index_schema import (
     COLUMN_PREFIX,
     INDEX_SCHEMA,
+    LENGTHS_PREFIX,
     SPLIT_PREFIX,
     check_split_name,
     column_schema,
@@ -45,6 +46,9 @@ __all__ = ["Contents", "Index"]
 
 # Sums of so many are exact in every dtype that sample ids have; a damaged row count would pass it by far.
 _MOST_SAMPLES = 1 << 48
+
+# A shard that is said to have more rows is looked at when the index is opened: what is said of that many samples takes memory.
+_MOST_UNSEEN_ROWS = 1 << 20
 
 # What settings must say, and may say of it.
 _SETTINGS: dict[str, Collection[Any]] = {
@@ -107,6 +111,8 @@ class Index:
         digests: `(shards, DIGEST_BYTES)` uint8: the digest of each shard's arrays.
         splits: Split name to `(n,)` uint64 sample ids, mapped from the file.
         columns: As in `Contents`, mapped from the file.
+        lengths: Name of each stored field whose samples differ in how many elements they have, to `(samples,)` uint32: how
+            many; mapped from the file.
         dropped: `(n,)` uint64 sample ids that are out of all splits, mapped from the file.
         settings: How the dataset was packed, as JSON.
         changes: What was done to it since then, a line for each change.
@@ -125,6 +131,7 @@ class Index:
     digests: np.ndarray
     splits: Mapping[str, np.ndarray]
     columns: Mapping[str, np.ndarray]
+    lengths: Mapping[str, np.ndarray]
     dropped: np.ndarray
     settings: str
     changes: tuple[str, ...]
@@ -162,6 +169,7 @@ class Index:
             digests=arrays["shards/digest"],
             splits={key.removeprefix(SPLIT_PREFIX): arrays[key] for key in arrays if key.startswith(SPLIT_PREFIX)},
             columns={name_in_shard(key): arrays[key] for key in arrays if key.startswith(COLUMN_PREFIX)},
+            lengths={key.removeprefix(LENGTHS_PREFIX): arrays[key] for key in arrays if key.startswith(LENGTHS_PREFIX)},
             dropped=arrays["dropped"],
             settings=read_text(arrays["settings"]),
             changes=_parse_changes(file.path, read_text(arrays["changes"])),
@@ -172,6 +180,7 @@ class Index:
         index._check_lengths()
         index._check_names()
         index._check_locations()
+        index._check_sizes()
         index._check_columns()
         return index
 
@@ -218,6 +227,11 @@ class Index:
             schema = column_schema(field, self.num_samples)
             if field.name not in stored or any(name in self.columns for name in schema):
                 expected |= schema
+        counted = {name: array.shape for name, array in self.lengths.items()}
+        if counted != {field.name: (self.num_samples,) for field in self.stored_fields if field.is_ragged}:
+            raise FormatError(
+                f"{self._file.path}: has lengths of the fields {counted}, expected are {self.num_samples} of each that differs"
+            )
         for name in {**expected, **self.columns}:
             array, allowed = self.columns.get(name), expected.get(name)
             if array is None or allowed is None or not allowed.allows(array.dtype, array.shape):
@@ -266,6 +280,14 @@ class Index:
                 f"{arrays['shards/digest_offset'][shard]}: allowed is {rows[shard]} rows inside its {num_bytes[shard]} bytes"
             )
 
+    def _check_sizes(self) -> None:
+        """Raise DamagedError unless shards of very many rows exist and have their size."""
+        for position in np.flatnonzero(np.diff(self.starts) > _MOST_UNSEEN_ROWS).tolist():
+            path = self.shard_path(position)
+            with opener_for(path).open(path) as file:
+                if file.num_bytes != self.num_bytes[position]:
+                    raise DamagedError(f"{path}: has {file.num_bytes} bytes, expected are {self.num_bytes[position]}")
+
     @functools.cached_property
     def _shard_arrays(self) -> dict[str, ArraySchema]:
         """What each array of a shard is, in the order of the columns of `shards/offsets`."""
@@ -306,6 +328,7 @@ class Index:
             digest=self.digests[position].tobytes().hex(),
             digest_offset=int(self._file.arrays["shards/digest_offset"][position]),
             arrays=self._locations(position),
+            lengths={name: array[self.starts[position] : self.starts[position + 1]] for name, array in self.lengths.items()},
         )
 
     def _locations(self, position: int) -> dict[str, ArrayLocation]:
@@ -327,6 +350,24 @@ class Index:
         if not isinstance(settings, dict) or any(settings.get(name) not in allowed for name, allowed in _SETTINGS.items()):
             raise FormatError(f"{self._file.path}: settings are not the image settings of a packing: {self.settings[:80]!r}")
         return settings
+
+    def counts(self, field: str, ids: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: how many elements samples have, of a field of which that differs; no shard is opened.
+
+        Args:
+            field: The name of the field.
+            ids: `(n,)` int64 sample ids.
+
+        Raises:
+            DamagedError: If the offsets of a column do not rise.
+        """
+        offsets = self.columns.get(f"{field}/offsets")
+        if offsets is None:
+            return self.lengths[field][ids].astype(np.int64)
+        counts: np.ndarray = offsets[ids + 1].astype(np.int64) - offsets[ids].astype(np.int64)
+        if counts.size and (int(counts.min()) < 0 or int(counts.max()) > len(self.columns[f"{field}/values"])):
+            raise DamagedError(f"{self._file.path}: offsets of the column {field} do not rise: bytes have changed")
+        return counts
 
     def rejected(self) -> list[Rejected]:
         """Every file that was found and not packed."""

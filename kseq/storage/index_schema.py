@@ -19,6 +19,7 @@ from kseq.storage.strings import string_schema
 __all__ = [
     "COLUMN_PREFIX",
     "INDEX_SCHEMA",
+    "LENGTHS_PREFIX",
     "SPLIT_PREFIX",
     "check_split_name",
     "column_schema",
@@ -29,7 +30,7 @@ __all__ = [
     "tables_digest",
 ]
 
-SPLIT_PREFIX, COLUMN_PREFIX = "splits/", "columns/"
+SPLIT_PREFIX, COLUMN_PREFIX, LENGTHS_PREFIX = "splits/", "columns/", "lengths/"
 
 # All arrays that an index may hold; columns are checked by `column_schema` once the fields are known.
 INDEX_SCHEMA: dict[str, ArraySchema | None] = {
@@ -42,6 +43,7 @@ INDEX_SCHEMA: dict[str, ArraySchema | None] = {
     "shards/lengths": ArraySchema("<u8", (None, None)),
     "shards/digest_offset": ArraySchema("<u8", (None,)),
     f"{SPLIT_PREFIX}*": ArraySchema("<u8", (None,)),
+    f"{LENGTHS_PREFIX}*": ArraySchema("<u4", (None,)),
     "dropped": ArraySchema("<u8", (None,)),
     **{name: ArraySchema("|u1", (None,)) for name in ("fields", "stored_fields", "shard_arrays", "settings", "changes")},
     **string_schema("class_names", None),

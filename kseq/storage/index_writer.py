@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from kseq.storage.atomic import flush, link_or_copy, publishing
 from kseq.storage.checksums import DIGEST_BYTES
-from kseq.storage.fields import write_fields
+from kseq.storage.fields import Field, write_fields
 from kseq.storage.hdf5_writer import write_file
 from kseq.storage.index import Contents
 from kseq.storage.index_schema import (
+    LENGTHS_PREFIX,
     SPLIT_PREFIX,
     contents_digest,
     describe_shard_arrays,
@@ -21,6 +23,7 @@ from kseq.storage.index_schema import (
 )
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, format_attributes
 from kseq.storage.rejected import pack_rejected
+from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
 from kseq.storage.strings import pack_strings, pack_text
 
@@ -75,9 +78,20 @@ def _arrays(contents: Contents) -> dict[str, np.ndarray]:
         "stored_fields": pack_text(write_fields(tuple(stored_fields))),
         "settings": pack_text(contents.settings),
         "changes": pack_text(json.dumps(list(contents.changes))),
+        **_lengths(shards, stored_fields),
         "dropped": np.asarray(contents.dropped, "<u8"),
         **{f"{SPLIT_PREFIX}{name}": np.asarray(ids, "<u8") for name, ids in sorted(contents.splits.items())},
         **{name_in_index(name): column for name, column in sorted(contents.columns.items())},
         **pack_strings("class_names", [os.fsencode(name) for name in contents.class_names]),
         **pack_rejected(contents.rejected),
+    }
+
+
+def _lengths(shards: Sequence[ShardEntry], stored_fields: Sequence[Field]) -> dict[str, np.ndarray]:
+    """How many elements each sample has, of fields of which that differs: a batch is padded without a look at its shards."""
+    none = np.empty(0, "<u4")
+    return {
+        f"{LENGTHS_PREFIX}{field.name}": np.concatenate([none, *(shard.lengths[field.name] for shard in shards)])
+        for field in stored_fields
+        if field.is_ragged
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from kseq.storage.array_location import ArrayLocation
 
@@ -22,6 +24,7 @@ class ShardEntry:
         digest: Of its arrays, in hexadecimal digits.
         digest_offset: Where these digits lie in the file, in bytes: the value of its attribute `digest`.
         arrays: Name of each array to where it lies.
+        lengths: Name of each field whose samples differ in how many elements they have, to `(num_rows,)` uint32: how many.
     """
 
     number: int
@@ -30,3 +33,4 @@ class ShardEntry:
     digest: str
     digest_offset: int
     arrays: Mapping[str, ArrayLocation]
+    lengths: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)

@@ -77,7 +77,20 @@ class ShardReader:
 
     def entry(self, number: int) -> ShardEntry:
         """What an index should say of this shard."""
-        return replace(self._entry, number=number)
+        lengths = {field.name: self._lengths(field.name).astype("<u4") for field in self._fields if field.is_ragged}
+        return replace(self._entry, number=number, lengths=lengths)
+
+    def _lengths(self, name: str) -> np.ndarray:
+        """`(rows,)` uint64: how many elements each row has of a field whose samples differ in it.
+
+        Raises:
+            DamagedError: If the offsets of the field do not rise to the end of its values.
+        """
+        offsets, values = self.array(f"{name}/offsets"), self.array(f"{name}/values")
+        if (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) > len(values):
+            raise DamagedError(f"{self.path}: {name}/offsets do not rise to at most {len(values)}: bytes have changed")
+        lengths: np.ndarray = np.diff(offsets)
+        return lengths
 
     def check_origin(self, dataset_id: str, number: int) -> None:
         """Raise DamagedError unless the shard, opened without an index, was made as number `number` of a packing."""
@@ -100,6 +113,16 @@ class ShardReader:
                 f"{self.path}: says that it has {found.num_rows} rows and the digest {found.digest}, expected are "
                 f"{self.num_rows} and {self._entry.digest}"
             )
+
+    def _check_lengths(self) -> None:
+        """Raise DamagedError unless rows have as many elements as the index says."""
+        for name, expected in self._entry.lengths.items():
+            lengths = self._lengths(name)
+            if not np.array_equal(lengths, expected):
+                row = int(np.flatnonzero(lengths != expected)[0])
+                raise DamagedError(
+                    f"{self.path}: row {row} has {lengths[row]} elements of {name}, expected by the index are {expected[row]}"
+                )
 
     def array(self, name: str) -> np.ndarray:
         """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`."""
@@ -128,7 +151,8 @@ class ShardReader:
         """
         try:
             orientation = int(self.array(f"{name}/orientation")[row])
-            return self._handlers[name].decode(self.stored(name, row), orientation, color_mode, out)
+            height, width = self.array(f"{name}/size")[row].tolist()
+            return self._handlers[name].decode(self.stored(name, row), orientation, (height, width), color_mode, out)
         except ImageError as error:
             raise self.at(row, error) from error
 
@@ -194,6 +218,7 @@ class ShardReader:
         lines = []
         try:
             self.check_structure()
+            self._check_lengths()
         except KseqError as error:
             lines.append(str(error))
         for row in range(self.num_rows):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.errors import ArgumentError, DamagedError
+from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_for_workers
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
-from kseq.training.buffers import ArraySpec
+from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
 from kseq.training.transforms import AugmentationList, Transforms
@@ -56,6 +58,29 @@ class BatchMaker:
         self._pad_to = pad_to
         self._padded = [field for field in self._fields.values() if field.handler.is_padded]
         self._fixed_specs: dict[int, dict[str, ArraySpec]] = {}
+        # Which samples worker processes have compared with their checksums, and the process that made it.
+        self._flags: Buffer | None = None
+        self._flags_process = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes, which parse no file, and share with this one which samples they have compared."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("dataset", "_flags")}
+        return {**state, "dataset": state_for_workers(self.dataset), "flags": self._share_flags().name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        dataset, name = from_state(state.pop("dataset")), state.pop("flags")
+        self.__dict__.update(state, dataset=dataset, _flags=None)
+        reader, self._attached = sample_reader(dataset), AttachedBuffers()
+        reader.share_flags(self._attached.arrays(name, _flag_specs(reader.num_flags))["verified"])
+
+    def _share_flags(self) -> Buffer:
+        """The flags in memory that other processes can map by its name, as long as this process lives."""
+        if self._flags is None or self._flags_process != os.getpid():
+            reader = sample_reader(self.dataset)
+            self._flags = BufferPool(shared=True).take(_flag_specs(reader.num_flags))
+            self._flags_process = os.getpid()
+            reader.share_flags(self._flags.arrays["verified"])
+        return self._flags
 
     def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
         """The arrays of a batch of samples: name to shape and dtype.
@@ -133,9 +158,19 @@ class BatchMaker:
                 self._fill_pixels(field, rows[name], samples, transforms)
             elif field.is_ragged:
                 pieces = self._moved_pieces(field, samples, transforms, moved)
+                self._check_pieces(field, rows[name], samples, pieces)
                 field.handler.fill(rows[name], rows.get(f"{name}_mask"), pieces)
             else:
                 samples.gather(name, rows[name])
+
+    def _check_pieces(self, field: Field, rows: np.ndarray, samples: LocatedSamples, pieces: Sequence[np.ndarray]) -> None:
+        """Raise DamagedError unless the elements of each sample go into its row."""
+        room = rows.shape[1] if field.handler.is_padded else None
+        for position, elements in enumerate(pieces):
+            try:
+                field.handler.check_elements(elements, room)
+            except DamagedError as error:
+                raise samples.error_at(position, error) from error
 
     def least_rows(self, batch_size: int) -> int:
         """How many rows are worth handing to a worker, of a batch of `batch_size`.
@@ -217,6 +252,10 @@ class BatchMaker:
             boxes = field.handler.as_boxes(elements).copy()
             moved.append(chain.run(position, (boxes, np.arange(len(boxes)))))
         return moved
+
+
+def _flag_specs(num_flags: int) -> dict[str, ArraySpec]:
+    return {"verified": ArraySpec((num_flags,), "bool")}
 
 
 def _put(pixels: np.ndarray, out: np.ndarray) -> None:

@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[Callable[[h5py.File], None], type[KseqError], str]] = {
     "virtual": (virtual, FormatError, LAYOUT.format("label")),
     "compact": (compact, FormatError, LAYOUT.format("label")),
     "vlen strings": (
-        set_array("label", data=["a", "b"], dtype=h5py.string_dtype()), FormatError, "'label' is variable-length (2,), allowed is",
+        set_array("label", data=["a", "b"], dtype=h5py.string_dtype()), FormatError, "'label' is variable-length (2,)",
     ),
     "vlen numbers": (
         set_array("label", data=None, shape=(4,), dtype=h5py.vlen_dtype("i4")), FormatError, "'label' is variable-length (4,)",
