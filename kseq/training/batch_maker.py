@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,9 @@ class BatchMaker:
         dataset, name = from_state(state.pop("dataset")), state.pop("flags")
         self.__dict__.update(state, dataset=dataset, _flags=None)
         reader, self._attached = sample_reader(dataset), AttachedBuffers()
-        reader.share_flags(self._attached.arrays(name, _flag_specs(reader.num_flags))["verified"])
+        # Where the other process has ended, or may not be looked into, this one compares samples for itself.
+        with suppress(OSError):
+            reader.share_flags(self._attached.arrays(name, _flag_specs(reader.num_flags))["verified"])
 
     def _share_flags(self) -> Buffer:
         """The flags in memory that other processes can map by its name, as long as this process lives."""

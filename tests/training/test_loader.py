@@ -26,6 +26,7 @@ from kseq import workers
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
 from kseq.reading.sample_reader import LocatedSamples
+from kseq.storage.index import Index
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
@@ -227,6 +228,57 @@ def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) ->
             loader.batch(0, number)
     assert numbers_of(loader.batch(0, 1)["image"]).tolist() == loader.sample_ids(0, 1).tolist()
     loader.close()
+
+
+def flip_byte_of_a_sample(packed: Path) -> None:
+    """Change a stored byte of the sample 18, without which it has another checksum."""
+    location = Index.open(str(packed)).entry(1).arrays["image"]
+    with open(packed / "shard-00001.h5", "r+b") as file:
+        file.seek(location.offset + 2 * 48)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.slow
+def test_what_workers_compared_once_is_not_compared_again_by_those_that_replace_them(packed: Path) -> None:
+    loader = make_loader(packed, 2, True, ahead=1)
+    for number in range(7):
+        loader.batch(0, number)
+    flip_byte_of_a_sample(packed)
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+    with raises(WorkerDiedError):
+        for number in range(7):
+            loader.batch(1, number)
+    assert sum(len(loader.batch(2, number)["label"]) for number in range(7)) == 100
+    loader.close()
+    fresh = make_loader(packed, 2, True)
+    with raises(DamagedError, "shard-00001.h5", "row 2", "checksum"):
+        for number in range(7):
+            fresh.batch(0, number)
+    fresh.close()
+
+
+@pytest.mark.slow
+def test_what_this_process_compared_is_not_compared_again_by_workers(packed: Path) -> None:
+    dataset = kseq.ShardDataset(packed)
+    dataset.read(range(100))
+    flip_byte_of_a_sample(packed)
+    maker = BatchMaker(dataset, ["image", "label"], ImageSpec(4, 4))
+    loader = Loader(maker, Order(100, 16), workers=2, use_multiprocessing=True)
+    assert sum(len(loader.batch(0, number)["label"]) for number in range(7)) == 100
+    loader.close()
+
+
+def test_workers_compare_for_themselves_where_the_memory_of_the_flags_is_gone(packed: Path) -> None:
+    pickled = pickle.dumps(BatchMaker(kseq.ShardDataset(packed), ["image"], ImageSpec(4, 4)))
+    gc.collect()
+    maker = pickle.loads(pickled)
+    flip_byte_of_a_sample(packed)
+    with raises(DamagedError, "row 2", "checksum"):
+        maker.fill({"image": np.empty((1, 4, 4, 3), np.uint8)}, 0, np.array([18]), 0)
 
 
 @pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
