@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kseq.storage.atomic import flush, link_or_copy, publishing
+from kseq.platforms.files import flush
+from kseq.storage.atomic import link_or_copy, publishing
 from kseq.storage.checksums import DIGEST_BYTES
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.hdf5_writer import write_file

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError
+from kseq.platforms.maps import will_need
 from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
 from kseq.storage.mapped_file import MappedFile
-from kseq.storage.mmap import will_need
 from kseq.storage.opener import DatasetFile, Opener, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.shard_entry import ShardEntry
