@@ -327,14 +327,14 @@ def _columns(index: Index, adapted: AdaptedSource, shards: _NewShards, result: P
 def _count_known(index: Index, shards: _NewShards) -> int:
     """How many of the new samples the dataset has already, by the checksums of their stored bytes."""
     new_checksums, counts = np.unique(
-        np.concatenate([reader.array("checksum") for reader in shards.open_all()]), return_counts=True
+        np.concatenate([reader.loaded("checksum") for reader in shards.open_all()]), return_counts=True
     )
     is_known = np.zeros(len(new_checksums), bool)
     bounds = np.searchsorted(index.dropped, index.starts)
     for number in range(index.num_shards):
         reader = ShardReader(index.shard_path(number), index.stored_fields, index.entry(number))
         dropped_rows = index.dropped[bounds[number] : bounds[number + 1]].astype(np.int64) - index.starts[number]
-        checksums = np.delete(reader.array("checksum"), dropped_rows)
+        checksums = np.delete(reader.loaded("checksum"), dropped_rows)
         candidates = np.minimum(np.searchsorted(new_checksums, checksums), len(new_checksums) - 1)
         is_known[candidates[new_checksums[candidates] == checksums]] = True
     return int(counts[is_known].sum())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 try:
@@ -21,14 +23,17 @@ except ImportError:
     msvcrt = None  # type: ignore[assignment]
 
 __all__ = [
+    "ask_ahead",
     "exchange",
     "flush",
     "flush_file",
     "is_file_name",
+    "is_remote",
     "lock_file",
     "open_to_read",
     "open_without_waiting",
     "read_at",
+    "read_into",
     "remove",
     "remove_folder",
     "rename",
@@ -61,6 +66,15 @@ _LOCKED_BYTE = 1 << 30
 # One of them is held from seeking to the end of reading, where no call does both. Descriptors share them, since a lock for each
 # descriptor would have to end with it.
 _READ_LOCKS = [threading.Lock() for _ in range(16)]
+
+# Linux's IOV_MAX: so many buffers may one call fill.
+_MOST_BUFFERS = 1024
+
+# NFS, SMB (three of them), Lustre, FUSE, 9P, Ceph, AFS, GPFS, BeeGFS, OCFS2, GFS2.
+_REMOTE_KINDS = frozenset(
+    {0x6969, 0x517B, 0xFE534D42, 0xFF534D42, 0x0BD00BD0, 0x65735546, 0x01021997, 0x00C36400, 0x5346414F}
+    | {0x47504653, 0x19830326, 0x7461636F, 0x01161970}
+)
 
 # Windows keeps these for devices, whatever their suffix, in every folder.
 _PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"}
@@ -107,6 +121,74 @@ def read_at(descriptor: int, num_bytes: int, offset: int) -> bytes:
     with _READ_LOCKS[descriptor % len(_READ_LOCKS)]:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, num_bytes)
+
+
+def read_into(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+    """Fill buffers of bytes, one after the other, from `offset` of an open file on; from any thread, as `read_at`.
+
+    Returns:
+        How many bytes were read: fewer than asked for only at the end of the file.
+
+    Raises:
+        OSError: If the operating system refuses.
+    """
+    count = 0
+    for start in range(0, len(buffers), _MOST_BUFFERS):
+        part = buffers[start : start + _MOST_BUFFERS]
+        wanted = sum(map(len, part))
+        read = _read_once(descriptor, part, offset + count)
+        while 0 < read < wanted:
+            # A signal, or a file system that returns what it has: go on behind it.
+            more = _read_once(descriptor, _behind(part, read), offset + count + read)
+            if not more:
+                return count + read
+            read += more
+        count += read
+        if read < wanted:
+            break
+    return count
+
+
+def _read_once(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, buffers, offset)
+    data = read_at(descriptor, len(buffers[0]), offset)
+    buffers[0][: len(data)] = data
+    return len(data)
+
+
+def _behind(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left of buffers whose first `count` bytes are filled."""
+    left = []
+    for buffer in buffers:
+        if count < len(buffer):
+            left.append(buffer[count:])
+        count = max(count - len(buffer), 0)
+    return left
+
+
+def ask_ahead(descriptor: int, offset: int, num_bytes: int) -> None:
+    """Ask the operating system to read a range of an open file soon, without waiting; nothing where it has no such call."""
+    if hasattr(os, "posix_fadvise"):
+        # Only advice, so that a failure does not matter.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_WILLNEED)
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path lies on a file system that may fail while it is read: of a network, or of a program (FUSE).
+
+    The kinds are those of statfs(2) and <linux/magic.h>. False where the system does not say.
+    """
+    statfs = _system_call("statfs", ctypes.c_char_p, ctypes.c_char_p)
+    if not sys.platform.startswith("linux") or statfs is None:
+        return False
+    # A struct statfs begins with the kind, a long; it takes 120 bytes.
+    answer = ctypes.create_string_buffer(512)
+    if statfs(os.fsencode(path), answer):
+        return False
+    kind: int = ctypes.c_long.from_buffer(answer).value
+    return kind & 0xFFFFFFFF in _REMOTE_KINDS
 
 
 def flush(path: str) -> None:

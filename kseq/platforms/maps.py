@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Span", "map_file", "most_maps", "will_need"]
+__all__ = ["Span", "map_file", "most_descriptors", "most_maps", "will_need"]
 
 # <linux/mman.h>; the others are in the module mmap.
 _PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
@@ -30,7 +30,7 @@ _MOST_MAPS = 65_530
 def most_maps() -> int:
     """How many files one dataset should have mapped at most: a share of what the operating system allows a process."""
     if _calls() is None:
-        return _share_of_descriptors()
+        return most_descriptors()
     try:
         with open("/proc/sys/vm/max_map_count") as file:
             allowed = int(file.read())
@@ -39,8 +39,8 @@ def most_maps() -> int:
     return max(4, min(4096, allowed // 8))
 
 
-def _share_of_descriptors() -> int:
-    """A quarter of the files that this process may have open: each map holds one."""
+def most_descriptors() -> int:
+    """How many files one dataset should have open at most: a quarter of those that this process may have open."""
     try:
         import resource
     except ImportError:

@@ -84,7 +84,8 @@ def is_digest(value: Any) -> TypeGuard[str]:
 
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
     """The digest of named arrays, in hexadecimal digits; see `digest_of_hashes`."""
-    return digest_of_hashes({name: (array.dtype.str, array.shape, hash_array(array)) for name, array in arrays.items()})
+    hashes = {name: (array.dtype.str, array.shape, hash_array(np.asarray(array))) for name, array in arrays.items()}
+    return digest_of_hashes(hashes)
 
 
 def hash_array(array: np.ndarray) -> bytes:

@@ -20,6 +20,7 @@ from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.checksums import DIGEST_BYTES, is_digest
 from kseq.storage.fields import Field, parse_fields
+from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.index_schema import (
     COLUMN_PREFIX,
@@ -34,8 +35,7 @@ from kseq.storage.index_schema import (
     tables_digest,
 )
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
-from kseq.storage.mapped_file import MappedFile
-from kseq.storage.opener import DatasetFile, absolute_path, opener_for
+from kseq.storage.opener import DatasetFile, absolute_path, choose_read, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.remaining_ids import Remaining
 from kseq.storage.shard_entry import ShardEntry
@@ -118,6 +118,7 @@ class Index:
         changes: What was done to it since then, a line for each change.
         digest: Of the index's arrays, and so of all that the dataset holds: 32 hexadecimal digits.
         header: The structure of the file, with which another process opens it without parsing it.
+        read: `"map"` or `"pread"`: how its shards are read. With `"pread"`, all that is mapped otherwise is read into memory.
     """
 
     path: str
@@ -137,16 +138,18 @@ class Index:
     changes: tuple[str, ...]
     digest: str
     header: FileHeader
-    _file: MappedFile
+    read: str
+    _file: FileArrays
 
     @classmethod
-    def open(cls, path: str, name: str = INDEX_NAME, header: FileHeader | None = None) -> Index:
+    def open(cls, path: str, name: str = INDEX_NAME, header: FileHeader | None = None, read: str = "auto") -> Index:
         """Open the index of the dataset in the folder `path`, in time proportional to the number of its shards.
 
         Args:
             path: The folder.
             name: The file in it.
             header: The `header` of this index from an earlier opening, so that nothing need be parsed.
+            read: `"map"`, `"pread"` or `"auto"`, see `kseq.storage.opener.choose_read`.
 
         Raises:
             DatasetNotFoundError: If there is no dataset.
@@ -154,7 +157,8 @@ class Index:
             FormatError: If it is of a newer format, or holds something that is not allowed.
             ReadError: If the operating system refuses to open, read or map it.
         """
-        file, header = _open_file(path, name, header)
+        read = choose_read(path, read)
+        file, header = _open_file(path, name, header, read)
         arrays, attributes = file.arrays, header.attributes
         _check_digits(file.path, attributes)
         index = cls(
@@ -175,6 +179,7 @@ class Index:
             changes=_parse_changes(file.path, read_text(arrays["changes"])),
             digest=str(attributes.get("digest")),
             header=header,
+            read=read,
             _file=file,
         )
         index._check_lengths()
@@ -185,13 +190,14 @@ class Index:
         return index
 
     @classmethod
-    def find(cls, path: str, digest: str, header: FileHeader | None = None) -> Index:
+    def find(cls, path: str, digest: str, header: FileHeader | None = None, read: str = "auto") -> Index:
         """Open the index with a known digest, although the dataset may have been changed once since.
 
         Args:
             path: The folder.
             digest: Of the index.
             header: Its `header`, so that nothing need be parsed.
+            read: As in `open`.
 
         Raises:
             DamagedError: If neither the index nor the one before the last change has that digest.
@@ -200,12 +206,12 @@ class Index:
         for name in (INDEX_NAME, LAST_INDEX_NAME) if header is not None else ():
             # Another index than that of the header is as good as none: its digest is compared at the place the header names.
             with suppress(KseqError):
-                return cls.open(path, name, header)
-        index = cls.open(path)
+                return cls.open(path, name, header, read)
+        index = cls.open(path, read=read)
         if index.digest == digest:
             return index
         with suppress(KseqError):
-            last = cls.open(path, LAST_INDEX_NAME)
+            last = cls.open(path, LAST_INDEX_NAME, read=read)
             if last.digest == digest:
                 return last
         raise DamagedError(
@@ -284,7 +290,7 @@ class Index:
         """Raise DamagedError unless shards of very many rows exist and have their size."""
         for position in np.flatnonzero(np.diff(self.starts) > _MOST_UNSEEN_ROWS).tolist():
             path = self.shard_path(position)
-            with opener_for(path).open(path) as file:
+            with opener_for(path, self.read).open(path) as file:
                 if file.num_bytes != self.num_bytes[position]:
                     raise DamagedError(f"{path}: has {file.num_bytes} bytes, expected are {self.num_bytes[position]}")
 
@@ -410,14 +416,15 @@ class Index:
             )
 
 
-def _open_file(path: str, name: str, known: FileHeader | None) -> tuple[MappedFile, FileHeader]:
+def _open_file(path: str, name: str, known: FileHeader | None, read: str) -> tuple[FileArrays, FileHeader]:
     """The file of an index, after checking its format and the digest of its tables."""
     try:
-        with opener_for(path).open(os.path.join(path, name)) as opened:
+        with opener_for(path, read).open(os.path.join(path, name)) as opened:
             header = read_header(opened, INDEX_KIND, INDEX_SCHEMA) if known is None else known
             if known is not None:
                 _check_is(opened, known)
-            file = MappedFile(opened, header.num_bytes, header.locations)
+            file = FileArrays(opened, header.num_bytes, header.locations)
+            file.load()
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(_why_not_found(path)) from error
     digest, expected = tables_digest(file.arrays), header.attributes.get("tables_digest")

@@ -1,8 +1,8 @@
 """Opens the files of a dataset for reading: the only module that does.
 
-Shards and indexes are read through an `Opener`. `LocalOpener` opens files of the file system and maps them into memory;
-another way to the same bytes is one more implementation of `Opener` and `DatasetFile`, which `opener_for` and
-`absolute_path` choose by the path.
+Shards and indexes are read through an `Opener`. `MapOpener` opens files of the file system and maps them into memory;
+`PreadOpener` reads from them what is asked for. Another way to the same bytes is one more implementation of `Opener` and
+`DatasetFile`, which `opener_for` and `absolute_path` choose by the path.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
-from kseq.platforms.files import open_to_read, read_at
+from kseq.platforms.files import is_remote, open_to_read
 from kseq.platforms.maps import Span, map_file
+from kseq.storage.array_location import ArrayLocation
+from kseq.storage.pread_array import OpenDescriptor, PreadArray
 
-__all__ = ["DatasetFile", "LocalOpener", "Opener", "absolute_path", "opener_for"]
+__all__ = ["READ", "DatasetFile", "MapOpener", "Opener", "PreadOpener", "absolute_path", "choose_read", "opener_for"]
+
+# The ways to get bytes, as users name them.
+READ = ("auto", "map", "pread")
 
 
 class DatasetFile(ABC):
@@ -43,8 +50,10 @@ class DatasetFile(ABC):
         """
 
     @abstractmethod
-    def map(self) -> np.ndarray:
-        """`(num_bytes,)` uint8, read-only: the whole file, without a copy. The array outlives the open file.
+    def arrays(self, locations: Mapping[str, ArrayLocation]) -> dict[str, Any]:
+        """The arrays of the file by name, as numpy's or, read when they are indexed, as `PreadArray`.
+
+        They outlive the open file. All of them must lie inside it.
 
         Raises:
             ReadError: If the operating system refuses.
@@ -83,17 +92,8 @@ class Opener(ABC):
         """
 
 
-@dataclass(frozen=True)
-class LocalOpener(Opener):
-    """Opens files of the file system, and maps them.
-
-    Args:
-        span: The stretch of addresses to map a file into; None for any free addresses.
-        offset: Where in `span` a file begins, in bytes: a multiple of the page size.
-    """
-
-    span: Span | None = None
-    offset: int = 0
+class _LocalOpener(Opener):
+    """Opens files of the file system."""
 
     def open(self, path: str) -> DatasetFile:
         try:
@@ -106,7 +106,11 @@ class LocalOpener(Opener):
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise DamagedError(f"{path}: is not a regular file")
-        return _LocalFile(path, descriptor, status.st_size, self)
+        return self._file(OpenDescriptor(path, descriptor), status.st_size)
+
+    @abstractmethod
+    def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
+        """What reads an open file of that size."""
 
     def names(self, folder: str) -> list[str]:
         if not os.path.exists(folder):
@@ -116,44 +120,93 @@ class LocalOpener(Opener):
         return os.listdir(folder)
 
 
+@dataclass(frozen=True)
+class MapOpener(_LocalOpener):
+    """Opens files of the file system, and maps them.
+
+    Args:
+        span: The stretch of addresses to map a file into; None for any free addresses.
+        offset: Where in `span` a file begins, in bytes: a multiple of the page size.
+    """
+
+    span: Span | None = None
+    offset: int = 0
+
+    def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
+        return _MappedFile(file, num_bytes, self)
+
+
+@dataclass(frozen=True)
+class PreadOpener(_LocalOpener):
+    """Opens files of the file system, and reads from them what is asked for: a failure is an exception."""
+
+    def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
+        return _PreadFile(file, num_bytes)
+
+
 class _LocalFile(DatasetFile):
-    def __init__(self, path: str, descriptor: int, num_bytes: int, opener: LocalOpener) -> None:
-        self.path = path
+    """An open file of the file system."""
+
+    def __init__(self, file: OpenDescriptor, num_bytes: int) -> None:
+        self.path = file.path
         self.num_bytes = num_bytes
-        self._descriptor = descriptor
-        self._opener = opener
+        self._file: OpenDescriptor | None = file
+
+    @property
+    def _opened(self) -> OpenDescriptor:
+        assert self._file is not None
+        return self._file
 
     def read(self, start: int, end: int) -> bytes:
-        try:
-            data = read_at(self._descriptor, end - start, start)
-        except OSError as error:
-            raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
-        if len(data) != end - start:
-            raise DamagedError(f"{self.path}: ends at byte {start + len(data)}, expected are {end} bytes or more")
-        return data
+        data = bytearray(end - start)
+        self._opened.read_into([memoryview(data)], start)
+        return bytes(data)
 
-    def map(self) -> np.ndarray:
+    def close(self) -> None:
+        self._file = None
+
+
+class _MappedFile(_LocalFile):
+    def __init__(self, file: OpenDescriptor, num_bytes: int, opener: MapOpener) -> None:
+        super().__init__(file, num_bytes)
+        self._opener = opener
+
+    def arrays(self, locations: Mapping[str, ArrayLocation]) -> dict[str, Any]:
+        mapped = self._map()
+        return {name: np.ndarray(shape, dtype, mapped, offset) for name, (offset, dtype, shape) in locations.items()}
+
+    def _map(self) -> np.ndarray:
         span, offset = self._opener.span, self._opener.offset
         try:
             if span is None:
-                return map_file(self._descriptor, self.num_bytes)
-            return span.map_file(offset, self._descriptor, self.num_bytes)
+                return map_file(self._opened.descriptor, self.num_bytes)
+            return span.map_file(offset, self._opened.descriptor, self.num_bytes)
         except OSError as error:
             raise ReadError(f"{self.path}: cannot be mapped: {error.strerror}") from error
 
-    def close(self) -> None:
-        os.close(self._descriptor)
+
+class _PreadFile(_LocalFile):
+    def arrays(self, locations: Mapping[str, ArrayLocation]) -> dict[str, Any]:
+        return {name: PreadArray(self._opened, location) for name, location in locations.items()}
 
 
-def opener_for(path: str, span: Span | None = None, offset: int = 0) -> Opener:
+def choose_read(path: str, read: str) -> str:
+    """`"map"` or `"pread"`: how the files of a dataset are read, for `"auto"` by the file system that its folder lies on."""
+    if read != "auto":
+        return read
+    return "pread" if is_remote(path) else "map"
+
+
+def opener_for(path: str, read: str = "auto", span: Span | None = None, offset: int = 0) -> Opener:
     """What opens a file of a dataset, or lists its folder.
 
     Args:
         path: The path of the file or the folder.
-        span: The stretch of addresses to map a file into; None for any free addresses.
+        read: `"map"`, `"pread"`, or `"auto"`, see `choose_read`.
+        span: The stretch of addresses to map a file into; None for any free addresses. Of use for `"map"` alone.
         offset: Where in `span` the file begins, in bytes.
     """
-    return LocalOpener(span, offset)
+    return PreadOpener() if choose_read(path, read) == "pread" else MapOpener(span, offset)
 
 
 def absolute_path(path: str) -> str:

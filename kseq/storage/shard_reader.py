@@ -1,4 +1,4 @@
-"""Reads a shard by row: arrays as views of the mapped file."""
+"""Reads a shard by row."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from kseq.errors import DamagedError, FormatError, ImageError, KseqError
+from kseq.errors import DamagedError, FormatError, ImageError, KseqError, ReadError
 from kseq.platforms.maps import will_need
 from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
 from kseq.storage.fields import Field
+from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
-from kseq.storage.mapped_file import MappedFile
 from kseq.storage.opener import DatasetFile, Opener, opener_for
+from kseq.storage.pread_array import PreadArray
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
@@ -70,7 +71,7 @@ class ShardReader:
                 self._origin, entry = header.attributes, _entry_of(path, header)
             else:
                 _check_digest(file, entry)
-            self._file = MappedFile(file, entry.num_bytes, entry.arrays)
+            self._file = FileArrays(file, entry.num_bytes, entry.arrays)
         self._entry = entry
         self.num_rows = entry.num_rows
         self._has_asked_for_small_arrays = False
@@ -86,7 +87,7 @@ class ShardReader:
         Raises:
             DamagedError: If the offsets of the field do not rise to the end of its values.
         """
-        offsets, values = self.array(f"{name}/offsets"), self.array(f"{name}/values")
+        offsets, values = np.asarray(self.array(f"{name}/offsets")), self.array(f"{name}/values")
         if (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) > len(values):
             raise DamagedError(f"{self.path}: {name}/offsets do not rise to at most {len(values)}: bytes have changed")
         lengths: np.ndarray = np.diff(offsets)
@@ -124,10 +125,16 @@ class ShardReader:
                     f"{self.path}: row {row} has {lengths[row]} elements of {name}, expected by the index are {expected[row]}"
                 )
 
-    def array(self, name: str) -> np.ndarray:
-        """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`."""
-        array: np.ndarray = self._file.arrays[name]
-        return array
+    def array(self, name: str) -> Any:
+        """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`.
+
+        A view of the mapped file, or a `PreadArray`, which is read when it is indexed.
+        """
+        return self._file.arrays[name]
+
+    def loaded(self, name: str) -> np.ndarray:
+        """The same, as numpy's array: a view of the mapped file, or read as a whole."""
+        return np.asarray(self.array(name))
 
     def stored(self, name: str, row: int) -> np.ndarray:
         """`(n,)` uint8: the stored bytes of an encoded field, as a view of the file."""
@@ -148,12 +155,14 @@ class ShardReader:
 
         Raises:
             ImageError: If its bytes are broken, naming the row and its source.
+            ReadError: If the operating system refuses to read them.
+            DamagedError: If they do not lie in the file.
         """
         try:
             orientation = int(self.array(f"{name}/orientation")[row])
             height, width = self.array(f"{name}/size")[row].tolist()
             return self._handlers[name].decode(self.stored(name, row), orientation, (height, width), color_mode, out)
-        except ImageError as error:
+        except (ImageError, ReadError, DamagedError) as error:
             raise self.at(row, error) from error
 
     def piece(self, flat: str, offsets: str, row: int) -> np.ndarray:
@@ -166,24 +175,55 @@ class ShardReader:
 
     def at(self, row: int, error: KseqError) -> KseqError:
         """The same error, with the shard, the row and its source in the text."""
-        return type(error)(f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}): {error}")
+        reason = str(error).removeprefix(f"{self.path}: ")
+        try:
+            name = f" ({os.fsdecode(self.source(row))!r})"
+        except (ReadError, DamagedError):
+            # What is wrong with the file may concern the name too.
+            name = ""
+        return type(error)(f"{self.path}: row {row}{name}: {reason}")
+
+    def take(self, name: str, rows: np.ndarray, out: np.ndarray, positions: np.ndarray) -> None:
+        """Copy rows of an array.
+
+        Args:
+            name: The name of the array.
+            rows: `(n,)` whole numbers.
+            out: `(m, ...)` of the array's dtype, C-contiguous.
+            positions: `(n,)` int64: to which row of `out` each goes.
+
+        Raises:
+            ReadError: If the operating system refuses to read a row, naming the row and its source.
+            DamagedError: If the file has become shorter.
+        """
+        array = self.array(name)
+        if not isinstance(array, PreadArray):
+            out[positions] = array[rows]
+            return
+        try:
+            array.read_rows(rows, out, positions)
+        except (ReadError, DamagedError):
+            # One call may have read many rows: find the one that is to blame.
+            for number, row in enumerate(rows.tolist()):
+                try:
+                    array.read_rows(rows[number : number + 1], out, positions[number : number + 1])
+                except (ReadError, DamagedError) as error:
+                    raise self.at(row, error) from error
 
     def will_need(self, rows: np.ndarray) -> None:
         """Ask the operating system to read the stored bytes of rows, `(n,)` int64 and rising, soon."""
         if not self._has_asked_for_small_arrays:
             self._has_asked_for_small_arrays = True
             for name in (name for name in self._file.arrays if name.partition("/")[2] in _SMALL_ARRAYS):
-                data = self._file.arrays[name].reshape(-1).view(np.uint8)
-                will_need(data, np.zeros(1, np.int64), np.array([data.size]))
+                _ask_ahead(self.array(name), np.zeros(1, np.int64), np.array([self.array(name).nbytes]))
         for field in self._fields:
             name, offsets = field.handler.row_arrays[0]
             if offsets is None:
-                data = self.array(name).reshape(-1).view(np.uint8)
-                row_bytes = data.size // self.num_rows
-                will_need(data, rows * row_bytes, (rows + 1) * row_bytes)
+                row_bytes = self.array(name).nbytes // self.num_rows
+                _ask_ahead(self.array(name), rows * row_bytes, (rows + 1) * row_bytes)
             elif field.encoded:
                 ends = self.array(offsets)
-                will_need(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
+                _ask_ahead(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
@@ -198,8 +238,12 @@ class ShardReader:
 
         Raises:
             DamagedError: If they differ, naming the row and its source.
+            ReadError: If the operating system refuses to read them.
         """
-        checksum, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+        try:
+            checksum, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+        except (ReadError, DamagedError) as error:
+            raise self.at(row, error) from error
         if checksum != expected:
             raise DamagedError(
                 f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {format_checksum(checksum)}, "
@@ -232,6 +276,14 @@ class ShardReader:
                 f"{self.path}: the arrays have digest {digest}, expected is {expected}: bytes beside the samples' have changed"
             )
         return lines
+
+
+def _ask_ahead(array: Any, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Ask the operating system to read ranges of the bytes of an array soon."""
+    if isinstance(array, PreadArray):
+        array.will_need(starts, ends)
+    else:
+        will_need(array.reshape(-1).view(np.uint8), starts, ends)
 
 
 def _entry_of(path: str, header: FileHeader) -> ShardEntry:

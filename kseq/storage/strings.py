@@ -10,7 +10,7 @@ import numpy as np
 
 from kseq.errors import DamagedError, FormatError, one_line
 from kseq.storage.array_schema import ArraySchema
-from kseq.storage.mapped_file import MappedFile
+from kseq.storage.file_arrays import FileArrays
 
 __all__ = ["pack_strings", "pack_text", "parse_json", "read_piece", "read_string", "read_strings", "read_text", "string_schema"]
 
@@ -59,7 +59,7 @@ def string_schema(group: str, count: int | None) -> dict[str, ArraySchema]:
     return {f"{group}/bytes": ArraySchema("|u1", (None,)), f"{group}/offsets": ArraySchema("<u8", (length,))}
 
 
-def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
+def read_string(file: FileArrays, group: str, number: int) -> np.ndarray:
     """`(n,)` uint8: one byte string of a group, as a view of the file.
 
     Raises:
@@ -68,7 +68,7 @@ def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
     return read_piece(file, f"{group}/bytes", f"{group}/offsets", number)
 
 
-def read_piece(file: MappedFile, flat: str, offsets: str, row: int) -> np.ndarray:
+def read_piece(file: FileArrays, flat: str, offsets: str, row: int) -> np.ndarray:
     """`(n, ...)`: the elements of one row, as a view of the file.
 
     Args:
@@ -89,7 +89,7 @@ def read_piece(file: MappedFile, flat: str, offsets: str, row: int) -> np.ndarra
     return elements[start:end]
 
 
-def read_strings(file: MappedFile, group: str) -> list[bytes]:
+def read_strings(file: FileArrays, group: str) -> list[bytes]:
     """All byte strings of a group."""
     count = file.arrays[f"{group}/offsets"].size - 1
     return [read_string(file, group, number).tobytes() for number in range(count)]

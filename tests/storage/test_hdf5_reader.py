@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kseq.errors import DamagedError, FormatError, KseqError
+from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_writer import write_file
-from kseq.storage.mapped_file import MappedFile
 from kseq.storage.opener import opener_for
 from tests.helpers.messages import raises
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, SCHEMA, header_of, header_refusal, mapped
@@ -247,4 +247,4 @@ def test_a_file_that_shrank_after_it_was_looked_at_is_not_mapped(path: str) -> N
     with open(path, "r+b") as file:
         file.truncate(header.num_bytes - 1)
     with opener_for(path).open(path) as opened, raises(DamagedError, path, header.num_bytes - 1, header.num_bytes):
-        MappedFile(opened, header.num_bytes, header.locations)
+        FileArrays(opened, header.num_bytes, header.locations)

@@ -1,4 +1,4 @@
-"""A mapped file, and its arrays as views of the map."""
+"""The arrays of an open file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kseq.errors import DamagedError
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.opener import DatasetFile
 
-__all__ = ["MappedFile"]
+__all__ = ["FileArrays"]
 
 
-class MappedFile:
-    """A file whose arrays are views of a read-only map, good in any thread.
+class FileArrays:
+    """The arrays of a file, good in any thread.
 
     Args:
         file: The file. It may be closed afterwards.
@@ -24,10 +24,10 @@ class MappedFile:
 
     Attributes:
         path: Of the file.
-        arrays: Name to array.
+        arrays: Name to array: views of a read-only map, or `kseq.storage.pread_array.PreadArray`, as the file was opened.
 
     Raises:
-        DamagedError: If the file has another size: reading past the end of a file that shrank would end the process.
+        DamagedError: If the file has another size: reading past the end of a mapped file that shrank would end the process.
         ReadError: If the operating system refuses to map it.
     """
 
@@ -35,7 +35,13 @@ class MappedFile:
         if file.num_bytes != num_bytes:
             raise DamagedError(f"{file.path}: has {file.num_bytes} bytes, expected are {num_bytes}")
         self.path = file.path
-        data = file.map()
-        self.arrays: dict[str, Any] = {
-            name: np.ndarray(shape, dtype, data, offset) for name, (offset, dtype, shape) in locations.items()
-        }
+        self.arrays: dict[str, Any] = file.arrays(locations)
+
+    def load(self) -> None:
+        """Read into memory what is not mapped, so that all arrays are numpy's.
+
+        Raises:
+            DamagedError: If the file has become shorter.
+            ReadError: If the operating system refuses to read it.
+        """
+        self.arrays = {name: np.asarray(array) for name, array in self.arrays.items()}
