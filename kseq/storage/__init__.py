@@ -8,8 +8,10 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
 - `layout`: the name of every file in a dataset's folder, and the version of the format, which rises with every change that an
   older reader would misread: older datasets are then refused in one line. The index holds numbers of shards, not names.
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.
-- `opener`: opens every file that is read, and gives its bytes: the one place that a path other than a local one concerns,
-  since no other module opens or looks for files of a dataset that it reads.
+- `opener`: opens every file that is read, and gives its bytes, mapped or read when they are needed: the one place that a
+  path other than a local one concerns, since no other module opens or looks for files of a dataset that it reads.
+  `pread_array`: arrays that are read when they are indexed. `file_arrays`, `array_location`: the arrays of an open file, and
+  where each lies.
 - `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`:
   byte strings as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.

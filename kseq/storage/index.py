@@ -47,8 +47,9 @@ __all__ = ["Contents", "Index"]
 # Sums of so many are exact in every dtype that sample ids have; a damaged row count would pass it by far.
 _MOST_SAMPLES = 1 << 48
 
-# A shard that is said to have more rows is looked at when the index is opened: what is said of that many samples takes memory.
-_MOST_UNSEEN_ROWS = 1 << 20
+# What an index says takes memory before the first shard is opened: flags for many rows, room for large ones. A shard that is
+# said to have more rows than this, or larger ones, is looked at before.
+_MOST_UNSEEN_ROWS, _MOST_UNSEEN_ROW_BYTES = 1 << 20, 1 << 24
 
 # What settings must say, and may say of it.
 _SETTINGS: dict[str, Collection[Any]] = {
@@ -287,12 +288,20 @@ class Index:
             )
 
     def _check_sizes(self) -> None:
-        """Raise DamagedError unless shards of very many rows exist and have their size."""
-        for position in np.flatnonzero(np.diff(self.starts) > _MOST_UNSEEN_ROWS).tolist():
-            path = self.shard_path(position)
-            with opener_for(path, self.read).open(path) as file:
-                if file.num_bytes != self.num_bytes[position]:
-                    raise DamagedError(f"{path}: has {file.num_bytes} bytes, expected are {self.num_bytes[position]}")
+        """Raise DamagedError unless shards of very many rows, or one of very large rows, exist and have their size."""
+        rows = np.diff(self.starts)
+        positions = np.flatnonzero(rows > _MOST_UNSEEN_ROWS).tolist()
+        if max(map(_row_bytes, self._shard_arrays.values())) > _MOST_UNSEEN_ROW_BYTES:
+            positions += np.flatnonzero(rows > 0)[:1].tolist()
+        for position in positions:
+            self._check_size(position)
+
+    def _check_size(self, position: int) -> None:
+        """Raise DamagedError unless the file of a shard has the size that the index says."""
+        path = self.shard_path(position)
+        with opener_for(path, self.read).open(path) as file:
+            if file.num_bytes != self.num_bytes[position]:
+                raise DamagedError(f"{path}: has {file.num_bytes} bytes, expected are {self.num_bytes[position]}")
 
     @functools.cached_property
     def _shard_arrays(self) -> dict[str, ArraySchema]:
@@ -369,11 +378,27 @@ class Index:
         """
         offsets = self.columns.get(f"{field}/offsets")
         if offsets is None:
-            return self.lengths[field][ids].astype(np.int64)
-        counts: np.ndarray = offsets[ids + 1].astype(np.int64) - offsets[ids].astype(np.int64)
+            counts = self.lengths[field][ids].astype(np.int64)
+            self._check_counts(field, ids, counts)
+            return counts
+        counts = offsets[ids + 1].astype(np.int64) - offsets[ids].astype(np.int64)
         if counts.size and (int(counts.min()) < 0 or int(counts.max()) > len(self.columns[f"{field}/values"])):
             raise DamagedError(f"{self._file.path}: offsets of the column {field} do not rise: bytes have changed")
         return counts
+
+    def _check_counts(self, field: str, ids: np.ndarray, counts: np.ndarray) -> None:
+        """Raise DamagedError unless the shards of some samples can have so many elements of a field in each."""
+        column = list(self._shard_arrays).index(f"{field}/values")
+        shards = np.searchsorted(self.starts, ids, side="right") - 1
+        most = self._file.arrays["shards/lengths"][shards, column]
+        for position in np.flatnonzero(counts > most)[:1].tolist():
+            raise DamagedError(
+                f"{self._file.path}: says that sample {ids[position]} has {counts[position]} elements of {field}, its shard "
+                f"has {most[position]}"
+            )
+        element_bytes = _row_bytes(self._shard_arrays[f"{field}/values"])
+        for shard in np.unique(shards[counts > _MOST_UNSEEN_ROW_BYTES // element_bytes]).tolist():
+            self._check_size(shard)
 
     def rejected(self) -> list[Rejected]:
         """Every file that was found and not packed."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kseq.errors import ArgumentError
 from kseq.platforms.files import flush
 from kseq.storage.atomic import link_or_copy, publishing
 from kseq.storage.checksums import DIGEST_BYTES
@@ -22,7 +23,7 @@ from kseq.storage.index_schema import (
     name_in_index,
     tables_digest,
 )
-from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, format_attributes
+from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, MOST_ARRAYS, format_attributes
 from kseq.storage.rejected import pack_rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
@@ -40,9 +41,15 @@ def write_index(path: str, contents: Contents, *, keep_last: bool = False) -> No
         keep_last: Keep the index that lies there now under the name `kseq.storage.layout.LAST_INDEX_NAME`.
 
     Raises:
+        ArgumentError: If there are more splits and columns than readers accept.
         WriteError: If the operating system refuses.
     """
     arrays = _arrays(contents)
+    if len(arrays) > MOST_ARRAYS:
+        raise ArgumentError(
+            f"{path}: its index would have {len(arrays)} arrays, for {len(contents.splits)} splits and {len(contents.columns)} "
+            f"columns, allowed are {MOST_ARRAYS}"
+        )
     attributes = {
         **format_attributes(INDEX_KIND),
         "dataset_id": contents.dataset_id,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseq.arguments import spelled
+from kseq.errors import DamagedError
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.strings import pack_strings, read_strings, string_schema
 
@@ -62,6 +63,10 @@ def pack_rejected(rejected: Sequence[Rejected]) -> dict[str, np.ndarray]:
 def read_rejected(file: FileArrays) -> list[Rejected]:
     """The rejected files that a shard or an index lists."""
     paths, reasons = read_strings(file, "rejected_path"), read_strings(file, "rejected_reason")
+    if len(paths) != len(reasons):
+        raise DamagedError(
+            f"{file.path}: lists {len(paths)} rejected_path and {len(reasons)} rejected_reason, allowed are as many"
+        )
     return [Rejected(path, reason.decode(errors="replace")) for path, reason in zip(paths, reasons, strict=True)]
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kseq
-from kseq.errors import ArgumentError, DamagedError, ReadError
+from kseq.errors import ArgumentError, DamagedError
 from kseq.platforms.files import is_remote, read_into
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.opener import choose_read

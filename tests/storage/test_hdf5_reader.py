@@ -12,6 +12,7 @@ import pytest
 from kseq.errors import DamagedError, FormatError, KseqError
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_writer import write_file
+from kseq.storage.layout import MOST_ARRAYS
 from kseq.storage.opener import opener_for
 from tests.helpers.messages import raises
 from tests.helpers.plain_hdf5 import ARRAYS, ATTRIBUTES, SCHEMA, header_of, header_refusal, mapped
@@ -248,3 +249,63 @@ def test_a_file_that_shrank_after_it_was_looked_at_is_not_mapped(path: str) -> N
         file.truncate(header.num_bytes - 1)
     with opener_for(path).open(path) as opened, raises(DamagedError, path, header.num_bytes - 1, header.num_bytes):
         FileArrays(opened, header.num_bytes, header.locations)
+
+
+# Structures that HDF5 itself would not write.
+
+
+def patch(path: str, signature: bytes, offset: int, size: int, value: int) -> None:
+    """Change the number that lies so many bytes after each of a signature."""
+    data = bytearray(Path(path).read_bytes())
+    place = data.find(signature)
+    assert place >= 0
+    while place >= 0:
+        data[place + offset : place + offset + size] = value.to_bytes(size, "little")
+        place = data.find(signature, place + 1)
+    Path(path).write_bytes(data)
+
+
+# Where the numbers lie after the signatures: HDF5 File Format Specification 3.0, III.A.1, III.B and III.D.
+PATCHES = {
+    "a tree of 65,535 nodes": (b"TREE", 6, 2, 65_535),
+    "a tree of 255 levels": (b"TREE", 5, 1, 255),
+    "a tree that is its own child": (b"TREE", 32, 8, 136),
+    "65,535 links": (b"SNOD", 6, 2, 65_535),
+    "a soft link": (b"SNOD", 24, 4, 2),
+    "a link of an unknown type": (b"SNOD", 24, 4, 9),
+    "a link to nowhere": (b"SNOD", 16, 8, 1 << 62),
+    "a link to the superblock": (b"SNOD", 16, 8, 0),
+    "a name beyond the heap": (b"SNOD", 8, 8, 1 << 40),
+    "a heap of 4 exabytes": (b"HEAP", 8, 8, 1 << 62),
+    "a heap at no address": (b"HEAP", 24, 8, (1 << 64) - 1),
+}
+
+
+@pytest.mark.parametrize("name", PATCHES)
+@pytest.mark.timeout(20)
+def test_refuses_hostile_structures(path: str, name: str) -> None:
+    patch(path, *PATCHES[name])
+    header_refusal(path)
+
+
+def test_refuses_a_group_that_holds_itself(path: str) -> None:
+    with h5py.File(path, "r+") as file:
+        file["splits/again"] = file["/"]
+    assert "'splits/again' is a group" in str(header_refusal(path))
+
+
+def test_refuses_an_array_with_thousands_of_header_messages(path: str) -> None:
+    with h5py.File(path, "r+") as file:
+        for number in range(100):
+            file["label"].attrs[f"a{number}"] = number
+    assert "messages" in str(header_refusal(path))
+
+
+@pytest.mark.slow
+def test_refuses_more_arrays_than_a_file_may_have(path: str) -> None:
+    with h5py.File(path, "r+") as file:
+        group = file["splits"]
+        array = group["train"]
+        for number in range(MOST_ARRAYS):
+            group[f"a{number}"] = array
+    assert str(MOST_ARRAYS) in str(header_refusal(path))
