@@ -32,7 +32,7 @@ from PIL import Image, ImageMode
 from PIL.ImageFile import ImageFile
 
 from kseq.errors import ImageError, one_line
-from kseq.images.formats import BROKEN, JPEG, PNG, is_jpeg, open_image, read_orientation
+from kseq.images.formats import BROKEN, JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
 from kseq.images.jpeg_tiles import choose_interval
 
 __all__ = [
@@ -133,7 +133,7 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
         `(ceil(height / shrink), ceil(width / shrink), channels)` uint8.
 
     Raises:
-        ValueError: If it is broken, or of a kind that simplejpeg does not decode.
+        One of `SIMPLEJPEG_ERRORS`: If it is broken, or of a kind that simplejpeg does not decode.
     """
     colors = _SIMPLEJPEG_COLORS[color_mode]
     if shrink == 1:
@@ -227,11 +227,11 @@ def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
 
 def check_size(data: bytes | np.ndarray, orientation: int, size: tuple[int, int]) -> None:
     """Raise ImageError if a JPEG has another size, by its header and once it is upright, than `size`: height and width."""
-    try:
-        height, width = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
-    except ValueError as error:
-        raise ImageError(f"broken {JPEG.name}: {error}") from error
-    _compare_size(height, width, orientation, size)
+    stored = jpeg_size(data)
+    if stored is None:
+        with open_image(data) as image:
+            stored = image.height, image.width
+    _compare_size(*stored, orientation, size)
 
 
 def _compare_size(height: int, width: int, orientation: int, size: tuple[int, int] | None) -> None:
@@ -293,7 +293,7 @@ def _decode_jpeg(
     """The pixels of a JPEG, not turned upright. simplejpeg decodes without the GIL, and straight into `out`."""
     try:
         return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict)
-    except ValueError as error:
+    except SIMPLEJPEG_ERRORS as error:
         message = str(error)
         if message.startswith("Corrupt JPEG data") and "extraneous bytes" not in message:
             raise ImageError(f"broken {JPEG.name}: {message}") from error

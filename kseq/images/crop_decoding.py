@@ -8,7 +8,7 @@ import numpy as np
 
 from kseq.errors import ImageError
 from kseq.images.codecs import check_size, decode, decode_shrunk, upright
-from kseq.images.formats import check_stored_format, is_jpeg
+from kseq.images.formats import SIMPLEJPEG_ERRORS, check_stored_format, is_jpeg
 from kseq.images.jpeg_tiles import TileCuts
 from kseq.images.rectangle import Rectangle
 
@@ -89,7 +89,7 @@ class CropDecoder:
         if is_jpeg(data) and (orientation == 1 or self._shrinks[number] > 1):
             try:
                 return self._decode_jpeg(number, color_mode, orientation)
-            except ValueError:
+            except SIMPLEJPEG_ERRORS:
                 # Broken, or of a kind that simplejpeg does not decode: `decode` handles it, or says what is wrong.
                 pass
         return self._crops[number].crop(decode(data, color_mode, orientation, size=size))
