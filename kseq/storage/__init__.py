@@ -9,9 +9,9 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.arguments`
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.
 - `opener`: opens every file that is read, and gives its bytes: the one place that a path other than a local one concerns,
   since no other module opens or looks for files of a dataset that it reads. `mmap`: maps of local files.
-- `hdf5_writer`, `h5py_lock`: h5py writes plain HDF5 files. `hdf5_reader`: pyfive reads their structure, and what the format does
-  not allow is refused. `array_schema`: what an array in a file must be. `array_location`: where it lies. `mapped_file`: a map and
-  its arrays. `strings`: byte strings and JSON as arrays.
+- `hdf5_writer`, `h5py_lock`: h5py writes plain HDF5 files. `hdf5_reader`: pyfive reads their structure, and what the format
+  does not allow is refused. `array_schema`: what an array in a file must be. `array_location`: where it lies. `mapped_file`: a
+  map and its arrays. `strings`: byte strings and JSON as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
 - `index`, `index_writer`, `index_schema`, `remaining_ids`: the index, its arrays, and the ids of samples that were not
   dropped.
