@@ -11,7 +11,6 @@ on its number alone: `--first N --cases 1` runs it again, and `--keep FOLDER` ke
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import subprocess
@@ -169,7 +168,7 @@ def _forge_name(arrays: dict[str, Any], name: str, rng: np.random.Generator) -> 
         and b"\0" not in other
         and other not in (b".", b"")
     ):
-        arrays[f"{name.partition('/')[0]}/{os.fsdecode(other)}"] = arrays.pop(name)
+        arrays[f"{name.partition('/')[0]}/{other.decode('latin-1')}"] = arrays.pop(name)
     elif name in ("fields", "stored_fields", "settings", "changes", "shard_arrays"):
         text = arrays[name].tobytes()
         words = [word for word in text.replace(b'"', b" ").replace(b",", b" ").split() if len(word) > 1]
