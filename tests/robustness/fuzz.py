@@ -225,7 +225,10 @@ def find(templates: Path, first: int, count: int) -> tuple[int, list[str]]:
     findings = [line.removeprefix("finding ") for line in lines if line.startswith("finding ")]
     if done.returncode == 0:
         return first + count, findings
-    last = int([line for line in lines if line.startswith("case ")][-1].split()[1])
+    begun = [line for line in lines if line.startswith("case ")]
+    if not begun:
+        raise SystemExit(f"the child did not come to its first case: {done.stderr}")
+    last = int(begun[-1].split()[1])
     how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
     return last + 1, [*findings, f"{last}: ended the process: {how}: {' '.join(done.stderr.split()[-40:])}"]
 
