@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.errors import DamagedError
 from kseq.images.codecs import encode_pixels
 from kseq.images.crop_decoding import EncodedImages
 from kseq.images.formats import PNG, FileFormat, stored_format
@@ -117,25 +116,19 @@ class ExportedSamples:
         samples = sample_reader(self._dataset).locate(ids)
         samples.check()
         splits = self._splits_by_sample(ids)
-        encoded = {name: samples.encoded_images(name) for name, field in self.fields.items() if field.encoded}
-        values = {name: _values(field, samples) for name, field in self.fields.items() if not field.is_pixels}
-        self._check_labels(samples, values)
+        sources = samples.sources()
+        pixels = [name for name, field in self.fields.items() if field.is_pixels]
+        encoded = {name: samples.encoded_images(name) for name in pixels if self.fields[name].encoded}
+        values = {name: _values(field, samples) for name, field in self.fields.items() if name not in pixels}
+        for name in (name for name, field in self.fields.items() if field.is_label):
+            samples.check_labels(np.asarray(values[name]))
         for position, (reader, row) in enumerate(samples):
             images = {
-                name: _as_stored(encoded[name], position) if field.encoded else _as_png(reader.array(name)[row])
-                for name, field in self.fields.items()
-                if field.is_pixels
+                name: _as_stored(encoded[name], position) if name in encoded else _as_png(reader.array(name)[row])
+                for name in pixels
             }
             sample_values = {name: column[position] for name, column in values.items()}
-            yield ExportedSample(int(ids[position]), reader.source(row), splits[position], images, sample_values)
-
-    def _check_labels(self, samples: LocatedSamples, values: Mapping[str, Any]) -> None:
-        """Raise DamagedError unless every label is the number of a class."""
-        for name in (name for name, field in self.fields.items() if field.is_label):
-            labels = values[name]
-            for position in np.flatnonzero((labels < 0) | (labels >= len(self.class_names))).tolist():
-                error = DamagedError(f"has the label {labels[position]}, allowed are [0, {len(self.class_names)})")
-                raise samples.error_at(position, error)
+            yield ExportedSample(int(ids[position]), sources[position], splits[position], images, sample_values)
 
     def _splits_by_sample(self, ids: np.ndarray) -> list[str | None]:
         """The split that each sample counts for."""

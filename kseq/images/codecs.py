@@ -12,7 +12,8 @@ The rules, for every format:
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored. For `rgba`, 255 if the image has no alpha.
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Several frames or pages: the first. Of an APNG, the picture that programs without animations show.
-- A crop of a JPEG that is to be shrunk to a half or less: libjpeg decodes at 1/2, 1/4 or 1/8 of the size.
+- A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
+  or 1/8 of the size.
 - 32-bit and floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
 - The format is recognized by the first bytes, never by a name.
@@ -32,7 +33,7 @@ from PIL import Image, ImageMode
 from PIL.ImageFile import ImageFile
 
 from kseq.errors import ImageError, one_line
-from kseq.images.formats import BROKEN, JPEG, PNG, is_jpeg, open_image, read_orientation
+from kseq.images.formats import BROKEN, JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
 from kseq.images.jpeg_tiles import choose_interval
 
 __all__ = [
@@ -77,6 +78,7 @@ def decode(
     *,
     size: tuple[int, int] | None = None,
     strict: bool = False,
+    reduction: int = 1,
 ) -> np.ndarray:
     """Pixels of an encoded image, upright.
 
@@ -91,6 +93,8 @@ def decode(
         strict: Refuse a JPEG that is truncated or corrupt, of which libjpeg would fill the missing part with gray, and
             a PNG with a wrong checksum or no end. A JPEG with stray bytes between its markers, which is common in photos,
             passes if Pillow decodes it to its end.
+        reduction: 1, 2, 4 or 8, 1 with `out`: how many times smaller to decode a JPEG, its sides rounded up. Other formats, and
+            JPEGs that only Pillow decodes, keep their size.
 
     Returns:
         `(height, width, channels)` uint8 in [0, 255]: `out` if that is given.
@@ -103,7 +107,7 @@ def decode(
     if is_jpeg(data):
         if size is not None:
             check_size(data, orientation, size)
-        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, orientation, size, strict)
+        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, orientation, size, strict, reduction)
     else:
         with open_image(data) as image:
             _compare_size(image.height, image.width, orientation, size)
@@ -133,13 +137,9 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
         `(ceil(height / shrink), ceil(width / shrink), channels)` uint8.
 
     Raises:
-        ValueError: If it is broken, or of a kind that simplejpeg does not decode.
+        One of `SIMPLEJPEG_ERRORS`: If it is broken, or of a kind that simplejpeg does not decode.
     """
-    colors = _SIMPLEJPEG_COLORS[color_mode]
-    if shrink == 1:
-        return simplejpeg.decode_jpeg(data, colors, strict=False)
-    least = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
-    return simplejpeg.decode_jpeg(data, colors, strict=False, **least)
+    return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], strict=False, **_least_size(height, width, shrink))
 
 
 def encode_png(data: bytes) -> bytes:
@@ -227,11 +227,11 @@ def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
 
 def check_size(data: bytes | np.ndarray, orientation: int, size: tuple[int, int]) -> None:
     """Raise ImageError if a JPEG has another size, by its header and once it is upright, than `size`: height and width."""
-    try:
-        height, width = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
-    except ValueError as error:
-        raise ImageError(f"broken {JPEG.name}: {error}") from error
-    _compare_size(height, width, orientation, size)
+    stored = jpeg_size(data)
+    if stored is None:
+        with open_image(data) as image:
+            stored = image.height, image.width
+    _compare_size(*stored, orientation, size)
 
 
 def _compare_size(height: int, width: int, orientation: int, size: tuple[int, int] | None) -> None:
@@ -289,11 +289,14 @@ def _decode_jpeg(
     orientation: int,
     size: tuple[int, int] | None,
     strict: bool,
+    reduction: int,
 ) -> np.ndarray:
     """The pixels of a JPEG, not turned upright. simplejpeg decodes without the GIL, and straight into `out`."""
     try:
-        return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict)
-    except ValueError as error:
+        stored = jpeg_size(data) if reduction > 1 else None
+        least = {} if stored is None else _least_size(*stored, reduction)
+        return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict, **least)
+    except SIMPLEJPEG_ERRORS as error:
         message = str(error)
         if message.startswith("Corrupt JPEG data") and "extraneous bytes" not in message:
             raise ImageError(f"broken {JPEG.name}: {message}") from error
@@ -301,6 +304,11 @@ def _decode_jpeg(
         with open_image(data) as image:
             _compare_size(image.height, image.width, orientation, size)
             return recolor(_plain_pixels(image), color_mode)
+
+
+def _least_size(height: int, width: int, reduction: int) -> dict[str, int]:
+    """The arguments by which simplejpeg decodes a JPEG of this size that many times smaller."""
+    return {} if reduction == 1 else {"min_height": -(-height // reduction), "min_width": -(-width // reduction)}
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

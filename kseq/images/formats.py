@@ -32,6 +32,7 @@ __all__ = [
     "JPEG",
     "MAX_PIXELS",
     "PNG",
+    "SIMPLEJPEG_ERRORS",
     "STORED_SUFFIXES",
     "FileFormat",
     "ImageHeader",
@@ -39,6 +40,7 @@ __all__ = [
     "check_stored_format",
     "detect_format",
     "is_jpeg",
+    "jpeg_size",
     "open_image",
     "read_header",
     "read_orientation",
@@ -95,6 +97,9 @@ _APP1, _SOS = 0xE1, 0xDA
 
 # The chunks of a PNG that can hold an orientation, the chunk of its pixels, and where the first chunk begins.
 _PNG_TEXTS, _PNG_PIXELS, _PNG_START = (b"eXIf", b"iTXt", b"tEXt", b"zTXt"), b"IDAT", 8
+
+# What simplejpeg raises: the second for a header that breaks off, or a sampling of colours of which it has no name.
+SIMPLEJPEG_ERRORS = (ValueError, KeyError)
 
 # What Pillow raises for a broken file, while it opens and while it decodes one.
 BROKEN = (OSError, SyntaxError, ValueError, LookupError, EOFError, OverflowError, TypeError, RuntimeError, struct.error)
@@ -183,9 +188,19 @@ def _size_without_exif(data: bytes) -> tuple[int, int] | None:
     markers = [marker for marker, _, _ in segments(data)]
     if _APP1 in markers or markers[-1:] != [_SOS]:
         return None
+    return jpeg_size(data, strict=True)
+
+
+def jpeg_size(data: bytes | np.ndarray, *, strict: bool = False) -> tuple[int, int] | None:
+    """Height and width of a JPEG as it is stored; None if it is broken, or of a kind that simplejpeg does not know.
+
+    Args:
+        data: The encoded bytes.
+        strict: Count whatever libjpeg warns of as broken.
+    """
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=strict)
+    except SIMPLEJPEG_ERRORS:
         return None
     return height, width
 

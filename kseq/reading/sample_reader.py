@@ -148,6 +148,13 @@ class LocatedSamples:
         self._check_sizes(form, sizes)
         return sizes.astype(np.int64)
 
+    def check_labels(self, labels: np.ndarray) -> None:
+        """Raise DamagedError unless the labels of the samples, `(n,)`, are numbers of classes."""
+        count = len(self._reader.collection.class_names)
+        for position in np.flatnonzero((labels < 0) | (labels >= count))[:1].tolist():
+            error = DamagedError(f"has the label {labels[position]}, allowed are [0, {count})")
+            raise self.error_at(position, error)
+
     def _check_sizes(self, field: Field, sizes: np.ndarray) -> None:
         """Raise DamagedError unless sizes of encoded images or masks, `(n, 2)`, are possible, and those of the field."""
         is_wrong = ((sizes < 1) | (sizes > _MOST_SIDE)).any(axis=1)

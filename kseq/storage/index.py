@@ -393,8 +393,8 @@ class Index:
         most = self._file.arrays["shards/lengths"][shards, column]
         for position in np.flatnonzero(counts > most)[:1].tolist():
             raise DamagedError(
-                f"{self._file.path}: says that sample {ids[position]} has {counts[position]} elements of {field}, its shard "
-                f"has {most[position]}"
+                f"{self._file.path}: says that sample {ids[position]} has {counts[position]} elements of {field}, allowed are "
+                f"the {most[position]} of its shard"
             )
         element_bytes = _row_bytes(self._shard_arrays[f"{field}/values"])
         for shard in np.unique(shards[counts > _MOST_UNSEEN_ROW_BYTES // element_bytes]).tolist():

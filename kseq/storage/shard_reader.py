@@ -69,8 +69,7 @@ class ShardReader:
             if entry is None:
                 header = read_header(file, SHARD_KIND, shard_schema(fields, None))
                 self._origin, entry = header.attributes, _entry_of(path, header)
-            else:
-                _check_digest(file, entry)
+            _check_digest(file, entry)
             self._file = FileArrays(file, entry.num_bytes, entry.arrays)
         self._entry = entry
         self.num_rows = entry.num_rows

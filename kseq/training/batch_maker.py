@@ -165,6 +165,8 @@ class BatchMaker:
                 field.handler.fill(rows[name], rows.get(f"{name}_mask"), pieces)
             else:
                 samples.gather(name, rows[name])
+                if field.is_label:
+                    samples.check_labels(rows[name])
 
     def _check_pieces(self, field: Field, rows: np.ndarray, samples: LocatedSamples, pieces: Sequence[np.ndarray]) -> None:
         """Raise DamagedError unless the elements of each sample go into its row."""

@@ -67,7 +67,7 @@ def exercise(path: Path, scratch: Path) -> list[str]:
         except KseqError as error:
             if "\n" in str(error):
                 raise UnexpectedError(f"{name}: a message of several lines: {error}") from error
-            refusals.append(f"{name}: {error}")
+            refusals.append(f"{name}: {type(error).__name__}: {error}")
         except Exception as error:
             raise UnexpectedError(f"{name}: {type(error).__name__}: {error}") from error
         strangers = [file.name for file in scratch.iterdir() if file.name != "out"]

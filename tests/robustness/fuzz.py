@@ -11,7 +11,6 @@ on its number alone: `--first N --cases 1` runs it again, and `--keep FOLDER` ke
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import subprocess
@@ -169,7 +168,7 @@ def _forge_name(arrays: dict[str, Any], name: str, rng: np.random.Generator) -> 
         and b"\0" not in other
         and other not in (b".", b"")
     ):
-        arrays[f"{name.partition('/')[0]}/{os.fsdecode(other)}"] = arrays.pop(name)
+        arrays[f"{name.partition('/')[0]}/{other.decode('latin-1')}"] = arrays.pop(name)
     elif name in ("fields", "stored_fields", "settings", "changes", "shard_arrays"):
         text = arrays[name].tobytes()
         words = [word for word in text.replace(b'"', b" ").replace(b",", b" ").split() if len(word) > 1]
@@ -226,7 +225,10 @@ def find(templates: Path, first: int, count: int) -> tuple[int, list[str]]:
     findings = [line.removeprefix("finding ") for line in lines if line.startswith("finding ")]
     if done.returncode == 0:
         return first + count, findings
-    last = int([line for line in lines if line.startswith("case ")][-1].split()[1])
+    begun = [line for line in lines if line.startswith("case ")]
+    if not begun:
+        raise SystemExit(f"the child did not come to its first case: {done.stderr}")
+    last = int(begun[-1].split()[1])
     how = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
     return last + 1, [*findings, f"{last}: ended the process: {how}: {' '.join(done.stderr.split()[-40:])}"]
 

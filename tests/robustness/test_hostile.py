@@ -27,6 +27,7 @@ from kseq.training.augment import RandomResizedCrop
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.transforms import AugmentationList
+from tests.helpers.datasets import rewrite_index
 from tests.helpers.hostile import exercise, forge_index
 from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.objects import pack_objects, write_objects
@@ -140,6 +141,19 @@ def test_a_class_whose_name_is_a_path_is_exported_under_its_number(packed: Path,
     kseq.export(packed, out)
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["out"]
     assert {path.name for path in out.iterdir()} <= {"a", "b", "c", "0", "samples.csv", "train", "val"}
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2_000_000_000])
+def test_a_label_of_no_class_is_an_error_in_a_batch_and_in_an_export(packed: Path, tmp_path: Path, label: int) -> None:
+    ids = np.arange(100)
+    labels = kseq.ShardDataset(packed).values("label")
+    labels[17] = label
+    rewrite_index(packed, columns={"label": labels})
+    maker = BatchMaker(kseq.ShardDataset(packed), ["label"], ImageSpec(4, 4))
+    with raises(DamagedError, "shard-00001.h5", "row 1", label, 3):
+        maker.fill({"label": np.empty(100, "<i4")}, 0, ids, 0)
+    with raises(DamagedError, "shard-00001.h5", "row 1", label, 3):
+        kseq.export(packed, tmp_path / "out")
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -286,6 +287,23 @@ PATCHES = {
 def test_refuses_hostile_structures(path: str, name: str) -> None:
     patch(path, *PATCHES[name])
     header_refusal(path)
+
+
+def tree_node(level: int, child: int, count: int) -> bytes:
+    """A node of a group's tree, all of whose children are one and the same."""
+    none = (1 << 64) - 1
+    return struct.pack("<4sBBHQQ", b"TREE", 0, level, count, none, none) + struct.pack("<QQ", 0, child) * count + bytes(8)
+
+
+@pytest.mark.timeout(60)
+def test_refuses_a_tree_whose_few_nodes_are_read_millions_of_times(path: str) -> None:
+    data = bytearray(Path(path).read_bytes())
+    leaf, middle = data.find(b"TREE"), len(data)
+    nodes = tree_node(1, leaf, 2000)
+    top = middle + len(nodes)
+    data = data.replace(leaf.to_bytes(8, "little"), top.to_bytes(8, "little")) + nodes + tree_node(2, middle, 2000)
+    Path(path).write_bytes(data)
+    assert "reads" in str(header_refusal(path))
 
 
 def test_refuses_a_group_that_holds_itself(path: str) -> None:
