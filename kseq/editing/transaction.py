@@ -9,7 +9,7 @@ from typing import Any
 
 from kseq.arguments import path_text
 from kseq.errors import KseqError
-from kseq.storage.atomic import remove_file, remove_temporary
+from kseq.storage.atomic import remove_file, remove_temporary, remove_unused_file
 from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
 from kseq.storage.layout import LAST_INDEX_NAME, shard_name, shard_number
@@ -91,7 +91,8 @@ def begin_transaction(path: str | os.PathLike[str], *, keep_leftovers: bool = Fa
 def remove_leftovers(folder: str) -> None:
     """Remove temporary files, and the shards that neither the index nor the previous index names.
 
-    If the previous index cannot be read, perhaps only for the moment, shards that it may name stay.
+    If the previous index cannot be read, perhaps only for the moment, shards that it may name stay. On Windows, so do shards
+    that somebody has open, until the next change.
 
     Raises:
         WriteError: If the operating system refuses.
@@ -104,7 +105,7 @@ def remove_leftovers(folder: str) -> None:
     used = {shard_name(int(number)) for each in indexes for number in each.numbers}
     for name in names:
         if shard_number(name) is not None and name not in used:
-            remove_file(os.path.join(folder, name))
+            remove_unused_file(os.path.join(folder, name))
 
 
 def open_previous_index(folder: str) -> Index | None:

@@ -18,6 +18,7 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, WriteError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.progress import PROGRESS_INTERVAL, Progress
+from kseq.platforms.files import remove, rename
 from kseq.storage.atomic import remove_half_written, spare_name
 from kseq.storage.layout import SHARD_PREFIX
 
@@ -80,7 +81,7 @@ def _beacon(folder: str) -> Iterator[str]:
     finally:
         for name in (path, path + _STOP_SUFFIX):
             with suppress(FileNotFoundError):
-                os.unlink(name)
+                remove(name)
 
 
 def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress) -> list[ShardTask]:
@@ -149,7 +150,7 @@ def _is_built(future: Future, task: ShardTask) -> bool:
 def _stop(beacon: str, waiting: dict[Future, ShardTask]) -> None:
     # Renamed, not removed, so that a task that starts only now returns at once and does not wait for a file to appear.
     with suppress(OSError):
-        os.rename(beacon, beacon + _STOP_SUFFIX)
+        rename(beacon, beacon + _STOP_SUFFIX)
     for future in waiting:
         future.cancel()
     wait(waiting, _STOPPED_WITHIN)

@@ -16,10 +16,15 @@ from types import TracebackType
 import numpy as np
 
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
-from kseq.platforms.files import open_to_read, read_at
+from kseq.platforms.files import can_replace_mapped_files, open_to_read, read_at
 from kseq.platforms.maps import Span, map_file
+from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME
 
 __all__ = ["DatasetFile", "LocalOpener", "Opener", "absolute_path", "opener_for"]
+
+
+# Changes of a dataset replace these files; all others keep their contents.
+_REPLACED = (INDEX_NAME, LAST_INDEX_NAME)
 
 
 class DatasetFile(ABC):
@@ -44,7 +49,9 @@ class DatasetFile(ABC):
 
     @abstractmethod
     def map(self) -> np.ndarray:
-        """`(num_bytes,)` uint8, read-only: the whole file, without a copy. The array outlives the open file.
+        """`(num_bytes,)` uint8, read-only: the whole file. The array outlives the open file.
+
+        It is no copy, except of an index on Windows, where a file that is mapped cannot be replaced.
 
         Raises:
             ReadError: If the operating system refuses.
@@ -133,6 +140,8 @@ class _LocalFile(DatasetFile):
         return data
 
     def map(self) -> np.ndarray:
+        if os.path.basename(self.path) in _REPLACED and not can_replace_mapped_files():
+            return np.frombuffer(self.read(0, self.num_bytes), np.uint8)
         span, offset = self._opener.span, self._opener.offset
         try:
             if span is None:
