@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
 import gc
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +31,7 @@ __all__ = [
     "flush_file",
     "is_file_name",
     "lock_file",
+    "mount_points",
     "open_to_read",
     "open_without_waiting",
     "path_bytes",
@@ -202,6 +205,13 @@ def remove_unless_in_use(path: str) -> None:
     except OSError as error:
         if not _is_in_use(error):
             raise
+
+
+def mount_points() -> set[str]:
+    """The folders where something is mounted, as Linux tells: one of the same file system is known only so."""
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return {re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4]) for line in file}
+    return set()
 
 
 def can_replace_mapped_files() -> bool:

@@ -88,7 +88,7 @@ def publishing_folder(path: str) -> Iterator[str]:
     parent, name = os.path.split(os.path.abspath(path))
     temporary = spare_name(path)
     if os.path.lexists(path):
-        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make")
+        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make, such as {os.path.join(path, 'NAME')}")
     try:
         os.makedirs(temporary)
         yield temporary
