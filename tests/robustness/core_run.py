@@ -17,7 +17,7 @@ from typing import Any
 
 import kseq
 
-_SMALL_SHARDS = 20_000
+_SMALL_SHARDS = 1_500
 
 READ = """
 import sys, kseq

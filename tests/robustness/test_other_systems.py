@@ -1,6 +1,6 @@
 """The core of kseq, run by a Python that lacks what Windows or macOS lacks: it gives the same datasets and batches.
 
-Nothing here ran on Windows or macOS. `windows_under_wine.py`, beside this, runs the same core by Windows's Python.
+That is no proof for Windows and macOS themselves. `test_windows_python.py`, beside this, has Windows's own Python run it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def run_core(photos: Path, work: Path, system: str | None) -> dict[str, Any]:
     if system is not None:
         environment |= {"KSEQ_SYSTEM": system, "PYTHONPATH": os.pathsep.join(map(str, (LACKING, ROOT)))}
     words = [sys.executable, CORE, photos, work, "--fit"]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    # In a process group of its own: what others have open does not matter.
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, timeout=500, check=False, start_new_session=True
+    )
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(done.stdout)
     return facts

@@ -72,8 +72,18 @@ class Library(ctypes.CDLL):
 _listdir, _readlink, _open, _realpath = os.listdir, os.readlink, builtins.open, os.path.realpath
 
 
+_group = os.getpgrp()
+
+
+def is_of_this_run(process: str) -> bool:
+    # Another process may end meanwhile.
+    with contextlib.suppress(OSError), _open(f"/proc/{process}/stat", errors="replace") as file:
+        return int(file.read().rpartition(")")[2].split()[2]) == _group
+    return False
+
+
 def is_open(path: str, *, below: bool = False) -> bool:
-    """Whether a process has a file open or mapped; `below`: a file in that folder."""
+    """Whether a process of this process group has a file open or mapped; `below`: a file in that folder."""
 
     def names(process: str) -> Iterator[str]:
         # Processes end and close files meanwhile.
@@ -84,7 +94,8 @@ def is_open(path: str, *, below: bool = False) -> bool:
             with _open(f"/proc/{process}/maps") as file:
                 yield from (line.split(maxsplit=5)[-1].rstrip("\n") for line in file if "/" in line)
 
-    found = (name for process in filter(str.isdigit, _listdir("/proc")) for name in names(process))
+    processes = filter(is_of_this_run, filter(str.isdigit, _listdir("/proc")))
+    found = (name for process in processes for name in names(process))
     return any(name == path or (below and name.startswith(path + "/")) for name in found)
 
 
