@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import kseq
-from kseq.errors import WriteError
+from kseq.errors import LockedError, WriteError
 from kseq.platforms import files
 from tests.helpers.messages import raises
 
@@ -187,6 +187,42 @@ def test_a_file_of_no_use_stays_while_somebody_has_it_open(tmp_path: Path, monke
     assert (tmp_path / "shard").exists()
     files.remove_unless_in_use(str(tmp_path / "shard"))
     assert not (tmp_path / "shard").exists()
+
+
+class Msvcrt:
+    """The module of Windows that locks, whose next answer is this error."""
+
+    LK_NBLCK = 2
+
+    def __init__(self, answer: int) -> None:
+        self._answer = answer
+
+    def locking(self, descriptor: int, mode: int, num_bytes: int) -> None:
+        assert (mode, num_bytes) == (2, 1)
+        # Nobody else can read a byte that is locked.
+        assert os.lseek(descriptor, 0, os.SEEK_CUR) > 1 << 20
+        if self._answer:
+            raise OSError(self._answer, os.strerror(self._answer))
+
+
+@pytest.mark.parametrize("answer", [errno.EACCES, errno.EDEADLK])
+def test_a_dataset_that_windows_has_locked_is_refused(packed: Path, monkeypatch: pytest.MonkeyPatch, answer: int) -> None:
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files, "msvcrt", Msvcrt(answer))
+    monkeypatch.setattr("kseq.storage.lock._WRITTEN_WITHIN", 0.05)
+    with raises(LockedError, packed):
+        kseq.drop(packed, ids=[0])
+
+
+@pytest.mark.parametrize("module", [Msvcrt(0), Msvcrt(errno.EINVAL), None])
+def test_a_dataset_is_changed_where_windows_locks_it_and_where_nothing_locks(
+    packed: Path, monkeypatch: pytest.MonkeyPatch, module: Msvcrt | None
+) -> None:
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files, "msvcrt", module)
+    kseq.drop(packed, ids=[0])
+    kseq.undo(packed)
+    assert ".kseq-lock" not in os.listdir(packed)
 
 
 def test_many_threads_read_one_file_at_their_offsets_without_pread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,8 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with zipfile.ZipFile(wheel) as unpacked:
             unpacked.extractall(folder / "packages")
     (path_file,) = folder.glob("python/cp311/python311._pth")
-    path_file.write_text("\n".join(["python311.zip", ".", str(folder / "packages"), str(ROOT), "import site"]))
+    # Wine shows the files of Linux as its disk Z.
+    path_file.write_text("\n".join(["python311.zip", ".", f"Z:{folder / 'packages'}", f"Z:{ROOT}", "import site"]))
     return folder
 
 

@@ -556,3 +556,12 @@ def test_the_time_and_memory_of_a_split_are_measured(tmp_path: Path, capsys: pyt
         "folds=2",
     ]
     assert all("s of one core, at most" in line for line in lines if ": " in line)
+
+
+def test_a_system_that_cannot_end_contestants_is_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(os, "killpg")
+    assert main(["bench", "--tables", "R", "--folder", str(tmp_path / "work")]) == 1
+    assert_says(capsys.readouterr().err, "kseq bench", "Linux")
+    assert not (tmp_path / "work").exists()
