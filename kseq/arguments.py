@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 import os
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ __all__ = [
     "flag",
     "instance",
     "path_text",
+    "seconds",
     "spelled",
     "spelled_call",
     "whole",
@@ -162,6 +164,17 @@ def _range(least: int | None, most: int | None) -> str:
     if least is None:
         return ""
     return f" {least} or more" if most is None else f" {least} to {most}"
+
+
+def seconds(name: str, value: Any) -> float:
+    """A length of time in seconds, above 0; infinity is allowed.
+
+    Raises:
+        ArgumentError: Where it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value) > 0:
+        raise ArgumentError(f"{spelled(name, value)}: allowed is a number of seconds above 0")
+    return float(value)
 
 
 def whole_pair(name: str, value: Any) -> tuple[int, int]:

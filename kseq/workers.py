@@ -1,127 +1,30 @@
-"""Workers: pools of threads, or of processes that do not import the program that started them."""
+"""Pools of workers, threads or processes, that end by themselves after a while without a task."""
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
-import os
-import signal
-import sys
 import threading
 import time
-import types
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing.connection import wait
-from multiprocessing.context import SpawnContext, SpawnProcess
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
-import cv2
-
 from kseq.errors import ClosedError
-from kseq.platforms.processes import interrupts_blocked, lower_priority
+from kseq.platforms.processes import lower_priority
+from kseq.processes import ProcessPool
 
-__all__ = ["WorkerPool", "process_pool"]
+__all__ = ["IDLE_SECONDS", "WorkerPool"]
 
 # Workers end after so long without a task. A validation or a slow step between two reads seldom takes longer.
-_IDLE_SECONDS = 5.0
+IDLE_SECONDS = 5.0
 
-# By how many steps of niceness reading gives way to the training. Measured on two cores: the rate of `fit`, as a share of the
-# rate with batches from memory, without and with it: tensorflow 0.67, 0.93, torch 0.88, 0.97, jax 0.88, 0.91.
-_NICENESS = 10
-
-# Guards `sys.modules["__main__"]`, which is replaced while a process starts.
-_START_LOCK = threading.Lock()
-
-
-def process_pool(
-    workers: int,
-    initializer: Callable[..., None] | None = None,
-    initargs: tuple = (),
-    started: list[BaseProcess] | None = None,
-) -> Executor:
-    """A pool of worker processes that are spawned, so that they share no state and no locks with this process.
-
-    They do not import the caller's main module, so that a script needs no `if __name__ == "__main__"`. They ignore Ctrl-C,
-    which is for the parent to handle, and end when the parent ends, however it ends.
-
-    Args:
-        workers: How many processes.
-        initializer: Called with `initargs` in each new process.
-        initargs: The arguments of `initializer`; picklable.
-        started: Each new process is appended to this list, so that the caller can see how it ended.
-    """
-    context = _Context([] if started is None else started)
-    return ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(initializer, initargs))
-
-
-class _Process(SpawnProcess):
-    """A process that does not see this program's `__main__`, and ignores Ctrl-C from its first instruction."""
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
-        with _main_hidden(), interrupts_blocked():
-            return SpawnProcess._Popen(process_obj)
-
-
-class _Context(SpawnContext):
-    """Starts such processes, and appends each to a list."""
-
-    def __init__(self, started: list[BaseProcess]) -> None:
-        self._started = started
-
-    def Process(self, *args: Any, **options: Any) -> BaseProcess:  # type: ignore[override]  # noqa: N802  # its name
-        process = _Process(*args, **options)
-        self._started.append(process)
-        return process
-
-
-@contextlib.contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Replace `sys.modules["__main__"]`, whose file multiprocessing would tell a new process to import."""
-    with _START_LOCK:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-def _start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    # There are as many workers as cores already.
-    cv2.setNumThreads(1)
-    if initializer is not None:
-        initializer(*initargs)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent ends, which it would not notice while it waits for a task."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-
-def _start_reader(initializer: Callable[..., None] | None, initargs: tuple) -> None:
-    _give_way()
-    if initializer is not None:
-        initializer(*initargs)
-
-
-def _give_way() -> None:
-    """Let the training have a core first: batches that are read ahead can wait."""
-    lower_priority(_NICENESS)
+# Seconds between two looks whether the pool was closed.
+_CHECK_INTERVAL = 0.25
 
 
 class WorkerPool:
     """Workers that start with the first task, and end after some seconds without a task.
 
-    So nothing keeps running after a training, however it ended, and an idle pool costs nothing. On Linux, workers have a lower
-    priority than the other threads of the program.
+    So nothing keeps running after a training, however it ended, and an idle pool costs nothing.
 
     Args:
         workers: How many, at least 1.
@@ -129,6 +32,8 @@ class WorkerPool:
         initializer: Called with `initargs` in each new process.
         initargs: The arguments of `initializer`; picklable.
         on_idle: Called when the workers have ended because no task came.
+        idle_seconds: How long workers without a task stay.
+        niceness: By how many steps workers stand back from all other threads of the machine; only on Linux.
     """
 
     def __init__(
@@ -139,77 +44,83 @@ class WorkerPool:
         initializer: Callable[..., None] | None = None,
         initargs: tuple = (),
         on_idle: Callable[[], None] | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        niceness: int = 0,
     ) -> None:
         self._workers = workers
         self._processes = processes
         self._initializer = initializer
         self._initargs = initargs
         self._on_idle = on_idle
+        self._idle_seconds = idle_seconds
+        self._niceness = niceness
         self._executor: Executor | None = None
         self._closed = False
         self._last_task = 0.0
-        self._num_unfinished = 0
-        # Guards the four attributes above: no task goes to an executor that is being ended, and no executor starts after
-        # `close`.
+        # Adding to a set and removing from it are single steps, which need no lock.
+        self._unfinished: set[Future] = set()
+        # Guards `_executor` and `_closed`, for some assignments at a time: it is never held while a task is submitted, and no
+        # callback of a future takes it, since an executor calls these whenever it likes, with locks of its own.
         self._lock = threading.Lock()
 
     def submit(self, fn: Callable[..., Any], *args: Any) -> Future:
         """Run a task in a worker; with processes, `fn` and `args` must be picklable.
 
+        The future raises WorkerDiedError, which names the signal, if the process dies over the task; the next task finds a new
+        process.
+
         Raises:
             ClosedError: If the pool is closed.
         """
+        while True:
+            executor = self._started()
+            try:
+                future = executor.submit(fn, *args)
+            except RuntimeError:
+                # The executor may have been ended since the last line, because it was idle; or else the program ends.
+                if self._executor is executor:
+                    raise
+                continue
+            self._unfinished.add(future)
+            future.add_done_callback(self._finish_task)
+            return future
+
+    def _finish_task(self, future: Future) -> None:
+        self._last_task = time.monotonic()
+        self._unfinished.discard(future)
+
+    def _started(self) -> Executor:
         with self._lock:
             if self._closed:
                 raise ClosedError("the workers were stopped by close()")
-            if self._executor is None:
-                self._executor = self._start()
             self._last_task = time.monotonic()
-            self._num_unfinished += 1
-            try:
-                future = self._executor.submit(fn, *args)
-            except BaseException:
-                self._num_unfinished -= 1
-                raise
-        future.add_done_callback(self._finish_task)
-        return future
-
-    def _finish_task(self, _: Future) -> None:
-        with self._lock:
-            self._num_unfinished -= 1
-            self._last_task = time.monotonic()
-
-    def _start(self) -> Executor:
-        executor: Executor
-        if self._processes:
-            executor = process_pool(self._workers, _start_reader, (self._initializer, self._initargs))
-        else:
-            executor = ThreadPoolExecutor(self._workers, thread_name_prefix="kseq", initializer=_give_way)
+            if self._executor is not None:
+                return self._executor
+            executor = self._executor = self._new_executor()
         threading.Thread(target=self._end_when_idle, args=(executor,), name="kseq-idle", daemon=True).start()
         return executor
 
+    def _new_executor(self) -> Executor:
+        if self._processes:
+            return ProcessPool(self._workers, self._initializer, self._initargs, niceness=self._niceness)
+        return ThreadPoolExecutor(
+            self._workers, thread_name_prefix="kseq", initializer=lower_priority, initargs=(self._niceness,)
+        )
+
     def _end_when_idle(self, executor: Executor) -> None:
-        pause = _IDLE_SECONDS
+        pause = self._idle_seconds
         while pause > 0:
-            time.sleep(min(pause, 0.25))
+            time.sleep(min(pause, _CHECK_INTERVAL))
             with self._lock:
                 if self._executor is not executor:
                     return
-                pause = _IDLE_SECONDS if self._num_unfinished else self._last_task + _IDLE_SECONDS - time.monotonic()
+                pause = _CHECK_INTERVAL if self._unfinished else self._last_task + self._idle_seconds - time.monotonic()
                 if pause <= 0:
                     self._executor = None
+        # A task that was submitted just now is done first.
         executor.shutdown(wait=True)
         if self._on_idle is not None:
             self._on_idle()
-
-    def restart(self) -> None:
-        """End the workers, one of which has died; the next `submit` starts new ones."""
-        with self._lock:
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            # Tasks are not cancelled: another thread may have restarted the pool already, and these may be tasks of new
-            # workers.
-            executor.shutdown(wait=True)
 
     def close(self) -> None:
         """End the workers for good; tasks that have not begun are cancelled."""

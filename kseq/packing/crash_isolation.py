@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future, wait
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from typing import Any
 
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.build_shard import Sample, ShardTask, build_shard, read_sample
-from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, WorkerProcess
+from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, cause_of_death
+from kseq.processes import ProcessDiedError, ProcessPool
 from kseq.sources.base import SourceImage
 
 __all__ = ["build_isolated"]
@@ -31,31 +32,28 @@ def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> bool:
     Raises:
         WorkerDiedError: If processes die before their first task.
     """
-    worker = WorkerProcess(_remember_task, (replace(task, source=task.source.select([])),))
+    worker = ProcessPool(1, _remember_task, (replace(task, source=task.source.select([])),))
     try:
         return build_shard(task, report, lambda task, image: _read_in_worker(worker, image, report))
     except _StoppedError:
         return False
     finally:
-        worker.close()
+        worker.shutdown(cancel_futures=True)
 
 
 class _StoppedError(Exception):
     """The function that receives the progress asked to stop."""
 
 
-def _read_in_worker(worker: WorkerProcess, image: SourceImage, report: Callable[[int], bool]) -> Sample:
+def _read_in_worker(worker: ProcessPool, image: SourceImage, report: Callable[[int], bool]) -> Sample:
     deaths = 0
     while True:
         try:
             return _wait_for(worker.submit(_read_sample, image), report)
-        except BrokenExecutor as error:
-            if isinstance(error, WorkerDiedError):
-                raise
-            cause = worker.bury()
-            deaths += cause is not None
+        except ProcessDiedError as error:
+            deaths += 1
             if deaths == _MOST_DEATHS:
-                raise ImageError(f"a worker process died twice while it was packed ({cause})") from error
+                raise ImageError(f"a worker process died twice while it was packed ({cause_of_death(error)})") from error
 
 
 def _wait_for(future: Future, report: Callable[[int], bool]) -> Any:

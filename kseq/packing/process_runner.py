@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
@@ -14,7 +14,8 @@ from kseq.errors import WorkerDiedError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.crash_isolation import build_isolated
 from kseq.packing.progress import PROGRESS_INTERVAL, Progress
-from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, WorkerProcess
+from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, cause_of_death
+from kseq.processes import ProcessDiedError, ProcessPool
 from kseq.storage.atomic import remove_half_written
 
 __all__ = ["build_in_processes"]
@@ -89,7 +90,7 @@ class _Builder:
     def __init__(self) -> None:
         # How many images of the shard are done, written by the process; whether to stop, written by this one.
         self._shared = get_context("spawn").RawArray("Q", 2)
-        self._worker = WorkerProcess(_remember_shared, (self._shared,))
+        self._worker = ProcessPool(1, _remember_shared, (self._shared,))
         self._deaths = 0
         self.future: Future | None = None
 
@@ -115,21 +116,19 @@ class _Builder:
         self._shared[0] = 0
         try:
             future.result()
-        except BrokenExecutor as error:
-            if isinstance(error, WorkerDiedError):
-                raise
-            return self._count_death()
+        except ProcessDiedError as error:
+            return self._count_death(error)
         return None
 
-    def _count_death(self) -> int:
-        cause = self._worker.bury()
+    def _count_death(self, error: ProcessDiedError) -> int:
         remove_half_written(self.task.path)
-        self._deaths += cause is not None
+        self._deaths += 1
         if self._deaths == _MOST_DEATHS:
             raise WorkerDiedError(
-                f"{self.task.path}: {self._deaths} worker processes died while they built it (the last {cause}), "
-                f"whatever its images: {spelled('resume', True)} goes on from the shards that are whole"
-            )
+                f"{self.task.path}: {self._deaths} worker processes died while they built it "
+                f"(the last {cause_of_death(error)}), whatever its images: "
+                f"{spelled('resume', True)} goes on from the shards that are whole"
+            ) from error
         return self._deaths
 
     def stop(self) -> None:
@@ -138,7 +137,7 @@ class _Builder:
 
     def close(self) -> None:
         """End the process when it has stopped."""
-        self._worker.close()
+        self._worker.shutdown(cancel_futures=True)
 
 
 # In a worker process: the array that it shares with its builder.

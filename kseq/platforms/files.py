@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import errno
 import functools
+import gc
 import os
+import re
 import sys
 import threading
 import time
@@ -24,24 +26,31 @@ except ImportError:
 
 __all__ = [
     "ask_ahead",
+    "can_rename_folders_in_use",
+    "can_replace_mapped_files",
     "exchange",
     "flush",
     "flush_file",
     "is_file_name",
     "is_remote",
     "lock_file",
+    "mount_points",
     "open_to_read",
     "open_without_waiting",
+    "path_bytes",
     "read_at",
     "read_into",
     "remove",
     "remove_folder",
+    "remove_unless_in_use",
     "rename",
     "replace",
     "start_writing",
+    "with_slashes",
 ]
 
-_IS_WINDOWS = os.name == "nt"
+# As in the standard library: no other system has this module.
+_IS_WINDOWS = msvcrt is not None
 
 # Windows translates line ends without the second. Without the third, opening a named pipe waits for a writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -111,7 +120,7 @@ def open_without_waiting(path: Any, flags: int) -> int:
 
 
 def read_at(descriptor: int, num_bytes: int, offset: int) -> bytes:
-    """Up to `num_bytes` of an open file, from `offset` on; from any thread. Nobody reads from the descriptor in another way.
+    """Up to `num_bytes` of an open file, from `offset` on; from any thread. Its position stays where it was.
 
     Raises:
         OSError: If the operating system refuses.
@@ -119,8 +128,12 @@ def read_at(descriptor: int, num_bytes: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(descriptor, num_bytes, offset)
     with _READ_LOCKS[descriptor % len(_READ_LOCKS)]:
+        before = os.lseek(descriptor, 0, os.SEEK_CUR)
         os.lseek(descriptor, offset, os.SEEK_SET)
-        return os.read(descriptor, num_bytes)
+        try:
+            return os.read(descriptor, num_bytes)
+        finally:
+            os.lseek(descriptor, before, os.SEEK_SET)
 
 
 def read_into(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
@@ -262,22 +275,56 @@ def remove_folder(path: str) -> None:
     _patiently(os.rmdir, path)
 
 
+def remove_unless_in_use(path: str) -> None:
+    """Remove a file; on Windows, leave one that somebody has open.
+
+    Raises:
+        OSError: If the operating system refuses for another reason.
+    """
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if not _is_in_use(error):
+            raise
+
+
+def mount_points() -> set[str]:
+    """The folders where something is mounted, as Linux tells: one of the same file system is known only so."""
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return {re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4]) for line in file}
+    return set()
+
+
+def can_replace_mapped_files() -> bool:
+    """Whether a file can be replaced while somebody has it mapped: not on Windows, however long one waits."""
+    return not _IS_WINDOWS
+
+
+def can_rename_folders_in_use() -> bool:
+    """Whether a folder can be renamed while somebody has a file in it open: not on Windows."""
+    return not _IS_WINDOWS
+
+
+def _is_in_use(error: OSError) -> bool:
+    # Only Windows gives this number.
+    return getattr(error, "winerror", None) in _IN_USE
+
+
 def _patiently(call: Callable[..., None], *paths: str) -> None:
     deadline = None
     while True:
         try:
             return call(*paths)
         except OSError as error:
-            # Only Windows gives this number.
-            if getattr(error, "winerror", None) not in _IN_USE:
+            if not _is_in_use(error):
                 raise
-            now = time.monotonic()
-            deadline = now + _RELEASED_WITHIN if deadline is None else deadline
-            if now >= deadline:
-                reason = (
-                    f"{error.strerror} (for {_RELEASED_WITHIN:.0f} seconds: end the program that has it open, and try again)"
-                )
-                raise PermissionError(error.errno, reason, error.filename) from error
+            if deadline is None:
+                # It may be garbage of this process that has the file mapped.
+                gc.collect()
+                deadline = time.monotonic() + _RELEASED_WITHIN
+            elif time.monotonic() > deadline:
+                advice = f"for {_RELEASED_WITHIN:.0f} seconds: end the program that has it open, and try again"
+                raise PermissionError(error.errno, f"{error.strerror} ({advice})", error.filename) from error
             time.sleep(_PAUSE)
 
 
@@ -319,6 +366,19 @@ def is_file_name(name: str) -> bool:
 def _is_windows_name(name: str) -> bool:
     has_bad_character = any(character in _NOT_IN_NAMES or ord(character) < 32 for character in name)
     return not has_bad_character and name[-1:] not in ("", ".", " ") and name.partition(".")[0].rstrip().lower() not in _DEVICES
+
+
+def with_slashes(path: str) -> str:
+    """A path with `/` between its parts, as sources are stored: a dataset is the same wherever it was packed."""
+    return path.replace(os.sep, "/")
+
+
+def _bytes_with_slashes(path: str | bytes) -> bytes:
+    return os.fsencode(path).replace(os.fsencode(os.sep), b"/")
+
+
+# The bytes of a path, with `/` between its parts.
+path_bytes: Callable[[str | bytes], bytes] = os.fsencode if os.sep == "/" else _bytes_with_slashes
 
 
 def exchange(one: str, other: str) -> bool:

@@ -56,11 +56,11 @@ def interrupts_blocked() -> Iterator[None]:
 
 
 def lower_priority(steps: int) -> None:
-    """Let this thread give way to the others of the program, by so many steps of niceness.
+    """Let this thread stand back from all others of the machine by steps of niceness, 0 to 19; on Linux alone.
 
-    Only on Linux, where every thread has a niceness of its own.
+    Elsewhere a process has one niceness for all its threads, and nothing is done.
     """
-    if sys.platform == "linux" and hasattr(os, "setpriority"):
+    if steps and sys.platform == "linux" and hasattr(os, "setpriority"):
         thread = threading.get_native_id()
         # A sandbox may forbid it, which only costs speed.
         with contextlib.suppress(OSError):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 import tokenize
 import zipfile
 import zlib
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from kseq.errors import ImageError, SourceError, one_line
-from kseq.sources.file_reading import file_version, read_range
+from kseq.sources.file_reading import read_range
+from kseq.sources.kept_open import kept_open
 
 # h5py is imported where an HDF5 file of the user's is read, and nowhere else: kseq's own files are read without it.
 if TYPE_CHECKING:
@@ -74,20 +74,7 @@ class StoredArray(NamedTuple):
         Raises:
             One of `ARRAY_ERRORS`: If the file is damaged, or holds Python objects.
         """
-        array: np.ndarray
-        if _has_suffix(self.path, ".npz"):
-            with np.load(self.path, allow_pickle=False) as file:
-                array = file[self.name]
-        elif _has_suffix(self.path, ".npy"):
-            array = np.load(self.path, allow_pickle=False)
-        else:
-            import h5py
-
-            with h5py.File(self.path, "r") as file:
-                dataset = file[self.name]
-                is_text = h5py.check_string_dtype(dataset.dtype)
-                array = dataset.asstr(errors="surrogateescape")[()] if is_text else dataset[()]
-        return array
+        return _read(self.path, self.name)
 
     def row(self, number: int) -> np.ndarray:
         """One row of an array of uint8.
@@ -101,9 +88,9 @@ class StoredArray(NamedTuple):
                 data = read_range(self.path, self.offset + number * size, size)
                 return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
             if not self.rows_at_once:
-                return np.asarray(_read_and_keep(self)[number])
+                return np.asarray(_read_and_keep(self.path, self.name)[number])
             start = number // self.rows_at_once * self.rows_at_once
-            rows = _read_hdf5_rows(self.path, file_version(self.path), self.name, start, self.rows_at_once)
+            rows = _read_hdf5_rows(self.path, self.name, start, self.rows_at_once)
             return rows[number - start]
         except ImageError:
             raise
@@ -198,21 +185,31 @@ def _hdf5_array(path: str, name: str, dataset: h5py.Dataset) -> StoredArray:
     return StoredArray(path, name, dataset.shape, dataset.dtype, None, rows_at_once)
 
 
-# The one array that is in memory as a whole; a cache of functools would hold it while the next is read.
-_in_memory: dict[tuple[Any, ...], np.ndarray] = {}
+def _read(path: str, name: str) -> np.ndarray:
+    """A whole array."""
+    array: np.ndarray
+    if _has_suffix(path, ".npz"):
+        with np.load(path, allow_pickle=False) as file:
+            array = file[name]
+    elif _has_suffix(path, ".npy"):
+        array = np.load(path, allow_pickle=False)
+    else:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            dataset = file[name]
+            is_text = h5py.check_string_dtype(dataset.dtype)
+            array = dataset.asstr(errors="surrogateescape")[()] if is_text else dataset[()]
+    return array
 
 
-def _read_and_keep(array: StoredArray) -> np.ndarray:
-    """A whole array, kept until another is asked for."""
-    key = (array.path, file_version(array.path), array.name)
-    if key not in _in_memory:
-        _in_memory.clear()
-        _in_memory[key] = array.read()
-    return _in_memory[key]
+@kept_open(1)
+def _read_and_keep(path: str, name: str) -> np.ndarray:
+    return _read(path, name)
 
 
-@functools.lru_cache(maxsize=2)
-def _read_hdf5_rows(path: str, version: tuple[int, ...], name: str, start: int, count: int) -> np.ndarray:
+@kept_open(2)
+def _read_hdf5_rows(path: str, name: str, start: int, count: int) -> np.ndarray:
     import h5py
 
     with h5py.File(path, "r") as file:

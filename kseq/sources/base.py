@@ -5,7 +5,7 @@ To add a format (LMDB, say), write one module beside this one, and list its form
 1. the rules of the format, at its top: what is an image, a label, a split; what is rejected;
 2. a subclass of `Source`, a frozen dataclass, with a method `fetch(location)` that returns the bytes of one image file, or its
    pixels. Worker processes get the source by pickling, so it holds paths and numbers, never open files: `fetch` opens what it
-   needs (`functools.lru_cache`, with `file_version` in the key, keeps it open for the next call). If the samples do not lie
+   needs (a function with `kept_open` keeps it open for the next call, in each process for itself). If the samples do not lie
    in the one file `root`, `shared_files` names their files, so that resuming notices a file that was written again;
 3. a function that opens a path as such a source, given a `SourceRequest`: it lists every sample as a `SourceImage`, in the
    order in which samples are packed, without reading images. Where samples have columns, `assemble_samples` turns the cells

@@ -23,6 +23,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import SourceError
+from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, SourceImage, describe_first
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
@@ -130,7 +131,7 @@ def _objects(path: str, lists: Mapping[str, Sequence[Mapping[str, Any]]], number
 def _images(links: LinkRule, images: Sequence[Mapping[str, Any]], objects: _Objects) -> Iterator[SourceImage]:
     used_paths: set[bytes] = set()
     for image in images:
-        path = os.fsencode(image["file_name"])
+        path = path_bytes(image["file_name"])
         num_bytes, rejection = links.inspect(path)
         if path in used_paths:
             rejection = f"is named again: by the image of id {image['id']}"

@@ -24,6 +24,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
+from kseq.platforms.files import path_bytes
 from kseq.sources.arrays import check_images
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
@@ -123,7 +124,7 @@ def _spool(
             column.append(_cell(element[name]))
         locations = tuple(_spool_image(file, number, name, element[name]) for name in pixel_columns(sample_columns))
         path = locations[0].path
-        sample_name = os.fsencode(path) if path is not None else b"%d" % number
+        sample_name = path_bytes(path) if path is not None else b"%d" % number
         samples.append(FoundSample(sample_name, locations, sum(location.size for location in locations), element.get(_SPLIT)))
     if sample_columns is None:
         raise SourceError(f"{_NAME}: has no sample")

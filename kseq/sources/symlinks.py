@@ -45,7 +45,7 @@ class LinkRule:
         if rejection:
             return 0, rejection
         try:
-            full_path = path if path.startswith(b"/") else self._root + path
+            full_path = path if os.path.isabs(path) else self._root + path
             status = os.lstat(full_path)
             if stat.S_ISLNK(status.st_mode):
                 if is_bound and not self._is_inside(path):
@@ -56,7 +56,7 @@ class LinkRule:
         return status.st_size, None
 
     def _inspect_folder(self, folder: bytes) -> tuple[bool, str | None]:
-        is_bound = not (self.follow or folder.startswith(b"/") or b".." in folder.split(b"/"))
+        is_bound = not (self.follow or os.path.isabs(folder) or b".." in folder.split(b"/"))
         verdict = is_bound, _LIES_OUTSIDE if is_bound and not self._is_inside(folder) else None
         self._folders[folder] = verdict
         return verdict

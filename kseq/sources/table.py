@@ -16,11 +16,11 @@ label is a whole number, else in the order of their names. What other columns ma
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import FileSource
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns
@@ -113,14 +113,14 @@ def _invalid_path(paths: Sequence[bytes]) -> str | None:
 def _paths(cells: Sequence[Any]) -> list[bytes]:
     """The paths in a column; empty for a cell that is missing or no text."""
     try:
-        return list(map(os.fsencode, cells))
+        return list(map(path_bytes, cells))
     except (TypeError, UnicodeEncodeError):
         return list(map(_path, cells))
 
 
 def _path(cell: Any) -> bytes:
     try:
-        return os.fsencode(cell) if isinstance(cell, (str, bytes)) else b""
+        return path_bytes(cell) if isinstance(cell, (str, bytes)) else b""
     except UnicodeEncodeError:
         return b""
 

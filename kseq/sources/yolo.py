@@ -25,6 +25,7 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.errors import SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES, read_header
+from kseq.platforms.files import with_slashes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import SPLITS, FileSource, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
@@ -103,10 +104,10 @@ def _has_text(folder: str) -> bool:
 
 def _files_by_stem(tree: FolderTree, folder: str, suffixes: tuple[str, ...]) -> dict[str, Entry]:
     """The files below a folder, by their paths without the suffix; and folders that may not be gone into, by their paths."""
-    start = tree.enter(os.path.relpath(folder, tree.root))
+    start = tree.enter(with_slashes(os.path.relpath(folder, tree.root)))
     files = {}
     for entry in tree.files(start):
-        path = os.path.relpath(entry.path, start.path)
+        path = with_slashes(os.path.relpath(entry.path, start.path))
         if path.lower().endswith(suffixes):
             files[os.path.splitext(path)[0]] = entry
         elif entry.rejection is not None:

@@ -20,6 +20,6 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
 - `rejected`: the files that a packing left out.
 - `compatibility`, `class_union`, `class_names`: whether datasets go together, and classes of several datasets as one
   list.
-- `atomic`, `lock`, `output_folder`: files that appear whole or not at all, one writer at a time, one dataset in place of
-  another.
+- `atomic`, `lock`, `output_folder`, `inner_folder`: files that appear whole or not at all, one writer at a time, one dataset
+  in place of another, by its folder's name or inside its folder.
 """

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from kseq.errors import DatasetExistsError, KseqError, WriteError
-from kseq.platforms.files import flush, remove, rename, replace
+from kseq.platforms.files import flush, remove, remove_unless_in_use, rename, replace
 from kseq.storage.layout import TEMPORARY_PREFIX
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "remove_file",
     "remove_half_written",
     "remove_temporary",
+    "remove_unused_file",
     "spare_name",
 ]
 
@@ -87,7 +88,7 @@ def publishing_folder(path: str) -> Iterator[str]:
     parent, name = os.path.split(os.path.abspath(path))
     temporary = spare_name(path)
     if os.path.lexists(path):
-        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make")
+        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make, such as {os.path.join(path, 'NAME')}")
     try:
         os.makedirs(temporary)
         yield temporary
@@ -181,8 +182,21 @@ def remove_file(path: str) -> None:
     Raises:
         WriteError: If the operating system refuses.
     """
+    _remove_with(remove, path)
+
+
+def remove_unused_file(path: str) -> None:
+    """Remove a file, if it exists; on Windows, leave one that somebody has open.
+
+    Raises:
+        WriteError: If the operating system refuses.
+    """
+    _remove_with(remove_unless_in_use, path)
+
+
+def _remove_with(call: Callable[[str], None], path: str) -> None:
     try:
         with suppress(FileNotFoundError):
-            remove(path)
+            call(path)
     except OSError as error:
         raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from kseq.platforms.files import replace
 from kseq.storage.atomic import copy_into
 from kseq.storage.h5py_lock import H5PY_LOCK
 
@@ -74,7 +74,7 @@ def write_file(path: str, attributes: Mapping[str, int | str], arrays: Mapping[s
     spools = {name: array for name, array in arrays.items() if isinstance(array, SpooledArray)}
     base = next((name for name, spool in spools.items() if spool.start == offsets[name]), None)
     if base is not None:
-        os.replace(spools[base].path, path)
+        replace(spools[base].path, path)
     with open(path, "wb" if base is None else "r+b") as file:
         for name, array in arrays.items():
             if name != base:

@@ -16,6 +16,7 @@ import numpy as np
 from kseq.arguments import spelled_call
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, KseqError
 from kseq.images.codecs import CHANNELS
+from kseq.platforms.files import can_replace_mapped_files
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.checksums import DIGEST_BYTES, is_digest
@@ -444,7 +445,9 @@ class Index:
 def _open_file(path: str, name: str, known: FileHeader | None, read: str) -> tuple[FileArrays, FileHeader]:
     """The file of an index, after checking its format and the digest of its tables."""
     try:
-        with opener_for(path, read).open(os.path.join(path, name)) as opened:
+        # A change replaces the index, which Windows refuses while it is mapped: there it is read into memory.
+        how = read if can_replace_mapped_files() else "pread"
+        with opener_for(path, how).open(os.path.join(path, name)) as opened:
             header = read_header(opened, INDEX_KIND, INDEX_SCHEMA) if known is None else known
             if known is not None:
                 _check_is(opened, known)

@@ -15,6 +15,7 @@ __all__ = [
     "FORMAT_VERSION",
     "INDEX_KIND",
     "INDEX_NAME",
+    "INNER_FOLDER_NAME",
     "LAST_INDEX_NAME",
     "LOCK_NAME",
     "MOST_ARRAYS",
@@ -54,6 +55,8 @@ LOCK_NAME = ".kseq-lock"
 TEMPORARY_PREFIX = ".kseq-tmp-"
 # Of a folder that is to replace a dataset, and of a folder that was replaced.
 NEW_FOLDER_PREFIX, OLD_FOLDER_PREFIX = ".kseq-new-", ".kseq-old-"
+# Of a folder inside a folder that cannot be renamed, for the same.
+INNER_FOLDER_NAME = ".kseq-new"
 _OTHER_NAMES = re.compile(
     rf"{re.escape(INDEX_NAME)}(\.\d+)?|{re.escape(TEMPORARY_PREFIX)}.*|{re.escape(RESUME_RECORD_NAME)}|{re.escape(LOCK_NAME)}",
     re.DOTALL,

@@ -11,18 +11,17 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
-from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 
 import numpy as np
 
-from kseq.arguments import whole
+from kseq.arguments import seconds, whole
 from kseq.errors import ArgumentError, ClosedError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, AttachedBuffers, BufferPool
-from kseq.workers import WorkerPool
+from kseq.workers import IDLE_SECONDS, WorkerPool
 
 __all__ = ["Loader"]
 
@@ -129,13 +128,23 @@ class Loader:
         workers: Threads or processes; 0 to read in the calling thread, without reading ahead.
         use_multiprocessing: Processes instead of threads.
         max_queue_size: How many batches to read ahead at most.
+        idle_seconds: How long workers without a task stay.
+        niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine; only on Linux.
 
     Raises:
         ArgumentError: If a number is not allowed, or if an augmentation cannot be sent to worker processes.
     """
 
     def __init__(
-        self, maker: BatchMaker, order: Order, *, workers: int, use_multiprocessing: bool = False, max_queue_size: int = 10
+        self,
+        maker: BatchMaker,
+        order: Order,
+        *,
+        workers: int,
+        use_multiprocessing: bool = False,
+        max_queue_size: int = 10,
+        idle_seconds: float = IDLE_SECONDS,
+        niceness: int = 0,
     ) -> None:
         self._maker = maker
         self._order = order
@@ -143,6 +152,8 @@ class Loader:
         self._processes = use_multiprocessing and workers > 0
         most = max(1, _AHEAD_BYTES // max(maker.batch_bytes(order.batch_size), 1))
         self._depth = min(whole("max_queue_size", max_queue_size, 1), most)
+        self._idle_seconds = seconds("idle_seconds", idle_seconds)
+        self._niceness = whole("niceness", niceness, 0, 19)
         # Fewer rows than this cost more to hand over than to fill.
         self._least_rows = maker.least_rows(order.batch_size)
         # For so many samples the disk is asked in one task: at least for a batch, so that it costs one task.
@@ -163,10 +174,12 @@ class Loader:
             initargs=(_pickle(self._maker),) if processes else (),
             # Keeps what the next epoch begins with, and frees the memory of a backlog.
             on_idle=functools.partial(_trim, weakref.ref(self._buffers), self._depth + 2),
+            idle_seconds=self._idle_seconds,
+            niceness=self._niceness,
         )
         self._in_processes = processes
         # Asks the disk ahead; if it is slow, only this thread waits.
-        self._advance = WorkerPool(1, processes=False)
+        self._advance = WorkerPool(1, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
         self._pending: OrderedDict[tuple[int, int], _Pending] = OrderedDict()
         self._expected: tuple[int, int] = (-1, -1)
         # The epoch, and its batches that the disk was asked for. No lock: at worst, it is asked twice for some.
@@ -215,10 +228,8 @@ class Loader:
             return pending.wait()
         except (CancelledError, ClosedError) as error:
             raise self._closed_error() from error
-        except BrokenProcessPool as error:
-            self._drop_pending()
-            self._pool.restart()
-            raise WorkerDiedError("a worker process was killed (out of memory?) while it filled a batch") from error
+        except WorkerDiedError as error:
+            raise WorkerDiedError(f"{self._maker.dataset.path}: {error}") from error
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"{self._maker.dataset.path}: the sequence was closed")

@@ -34,6 +34,7 @@ from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.sampling_argument import choose_order
 from kseq.training.transforms import AugmentationList
+from kseq.workers import IDLE_SECONDS
 
 __all__ = ["ShardSequence"]
 
@@ -88,6 +89,10 @@ class ShardSequence(keras.utils.PyDataset):
         workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core.
         use_multiprocessing: Read in processes, for machines with many cores.
         max_queue_size: How many batches to read ahead at most.
+        idle_seconds: How long workers stay when no batch is asked for, in seconds; the next batch starts them again.
+            `float("inf")`: until `close`.
+        niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine, those of the training
+            and those of strangers; only on Linux. 0: not at all. On a machine that others use too, more than 0 costs speed.
         inputs: Model input name to field name, for a dict of inputs; None for the image, or a dict of all images.
         targets: Model output name to field name, for a dict of targets; None for the label or, without a label, for all other
             fields: the one field, or a dict of them. `FIELD_mask` is the array that says where a field is padded.
@@ -140,6 +145,8 @@ class ShardSequence(keras.utils.PyDataset):
         workers: int | None = None,
         use_multiprocessing: bool = False,
         max_queue_size: int = 10,
+        idle_seconds: float = IDLE_SECONDS,
+        niceness: int = 0,
         inputs: Mapping[str, str] | None = None,
         targets: Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -214,6 +221,8 @@ class ShardSequence(keras.utils.PyDataset):
             workers=min(usable_cores(), _MOST_DEFAULT_WORKERS) if workers is None else workers,
             use_multiprocessing=use_multiprocessing,
             max_queue_size=max_queue_size,
+            idle_seconds=idle_seconds,
+            niceness=niceness,
         )
         self._closer = weakref.finalize(self, self._loader.close)
 

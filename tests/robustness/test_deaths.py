@@ -23,7 +23,7 @@ from tests.helpers.photos import write_photos
 SHARD_BYTES = 8_000
 DEADLY = b"cat/00012.jpg"
 DIED = "a worker process died twice while it was packed ({})"
-HOW = {"killed": "killed by signal 9", "segfault": "killed by signal 11", "exit": "exit code 7"}
+HOW = {"killed": "killed by signal 9, SIGKILL", "segfault": "killed by signal 11, SIGSEGV", "exit": "exit code 7"}
 
 
 @pytest.fixture
@@ -118,9 +118,13 @@ def test_an_image_for_which_memory_does_not_do_is_left_out(opening: Callable[...
     assert not kseq.verify(tmp_path / "packed").damaged
 
 
+def _die(_: object) -> None:
+    os.abort()
+
+
 @pytest.fixture
 def no_worker_lives(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("kseq.packing.worker_process._do_nothing", os.abort)
+    monkeypatch.setattr("kseq.packing.process_runner._remember_shared", _die)
     yield
 
 

@@ -62,7 +62,7 @@ def test_the_reading_tables_are_measured_printed_and_written(folder: Path, capfd
 
 def test_a_second_run_uses_the_stores_of_the_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "run_once", None)
-    monkeypatch.setattr(photos, "process_pool", None)
+    monkeypatch.setattr(photos, "ProcessPool", None)
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", "R", "--contestants", "kseq"]) == 0
 
 
@@ -212,7 +212,7 @@ def test_sources_of_another_count_or_of_other_images_are_made_anew(tmp_path: Pat
     assert [len(entry) for entry in found] == [12, 11, 11]
     assert not np.array_equal(found[1], found[2])
     # A path below another folder is another folder.
-    monkeypatch.setattr(photos, "process_pool", None)
+    monkeypatch.setattr(photos, "ProcessPool", None)
     photos.make_sources("sources", str(tmp_path / "others"), 11, 1)
     (tmp_path / "below").mkdir()
     assert photos.describe("others", 11) == f"11 {tmp_path / 'others'}"
@@ -556,3 +556,12 @@ def test_the_time_and_memory_of_a_split_are_measured(tmp_path: Path, capsys: pyt
         "folds=2",
     ]
     assert all("s of one core, at most" in line for line in lines if ": " in line)
+
+
+def test_a_system_that_cannot_end_contestants_is_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(os, "killpg")
+    assert main(["bench", "--tables", "R", "--folder", str(tmp_path / "work")]) == 1
+    assert_says(capsys.readouterr().err, "kseq bench", "Linux")
+    assert not (tmp_path / "work").exists()

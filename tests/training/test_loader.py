@@ -13,8 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import kseq
 from kseq import workers
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
+from kseq.processes import ProcessPool
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.index import Index
 from kseq.training.batch_maker import BatchMaker
@@ -39,12 +39,18 @@ THREADS_OR_PROCESSES = [False, pytest.param(True, marks=pytest.mark.slow)]
 
 
 def make_loader(
-    path: Path, count: int = 2, processes: bool = False, ahead: int = 3, batch_size: int = 16, order: Order | None = None
+    path: Path,
+    count: int = 2,
+    processes: bool = False,
+    ahead: int = 3,
+    batch_size: int = 16,
+    order: Order | None = None,
+    **options: Any,
 ) -> Loader:
     dataset = kseq.ShardDataset(path)
     maker = BatchMaker(dataset, ["image", "label"], ImageSpec(4, 4))
     order = Order(len(dataset), batch_size, shuffle=True, seed=2) if order is None else order
-    return Loader(maker, order, workers=count, use_multiprocessing=processes, max_queue_size=ahead)
+    return Loader(maker, order, workers=count, use_multiprocessing=processes, max_queue_size=ahead, **options)
 
 
 @pytest.fixture
@@ -119,10 +125,11 @@ def test_many_threads_at_once_get_what_they_ask_for(loader: Loader) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a niceness of their own on Linux alone")
+@pytest.mark.parametrize("niceness", [0, 7])
 @pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
-def test_whoever_reads_gives_way_to_the_program(numbered: Path, processes: bool) -> None:
+def test_whoever_reads_stands_back_by_as_much_as_is_said(numbered: Path, processes: bool, niceness: int) -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    loader = make_loader(numbered, processes=processes)
+    loader = make_loader(numbered, processes=processes, niceness=niceness)
     loader.batch(0, 0)
     if processes:
         readers = [child.pid for child in multiprocessing.active_children()]
@@ -131,7 +138,7 @@ def test_whoever_reads_gives_way_to_the_program(numbered: Path, processes: bool)
     assert readers
     ending = time.monotonic() + 30
     # One of the processes may still be starting.
-    while {os.getpriority(os.PRIO_PROCESS, reader or 0) for reader in readers} != {min(before + 10, 19)}:
+    while {os.getpriority(os.PRIO_PROCESS, reader or 0) for reader in readers} != {min(before + niceness, 19)}:
         assert time.monotonic() < ending
         time.sleep(0.01)
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
@@ -217,15 +224,31 @@ def test_a_worker_that_cannot_open_the_dataset_says_why(
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_an_error_and_the_next_batch_comes(numbered: Path) -> None:
+def test_a_killed_worker_is_an_error_that_names_the_signal_and_the_next_batch_comes(numbered: Path) -> None:
     loader = make_loader(numbered, 2, True, ahead=1)
     loader.batch(0, 0)
+    children = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(loader.batch, 0, 3)
+        wait([reading], 0.3)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        with raises(WorkerDiedError, str(numbered), "SIGKILL", 9):
+            reading.result(30)
+    for number in (3, 1, 2):
+        assert numbers_of(loader.batch(0, number)["image"]).tolist() == loader.sample_ids(0, number).tolist()
+    loader.close()
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_while_they_rest_are_replaced_without_a_word(numbered: Path) -> None:
+    loader = make_loader(numbered, 2, True, ahead=1)
+    loader.batch(0, 3)
     for child in multiprocessing.active_children():
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
-    with raises(WorkerDiedError):
-        for number in range(1, 7):
-            loader.batch(0, number)
+        child.kill()
+        child.join()
     assert numbers_of(loader.batch(0, 1)["image"]).tolist() == loader.sample_ids(0, 1).tolist()
     loader.close()
 
@@ -282,12 +305,9 @@ def test_workers_compare_for_themselves_where_the_memory_of_the_flags_is_gone(pa
 
 
 @pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
-def test_idle_workers_end_by_themselves_and_their_memory_is_free(
-    numbered: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
-) -> None:
-    monkeypatch.setattr(workers, "_IDLE_SECONDS", 0.3)
+def test_idle_workers_end_by_themselves_and_their_memory_is_free(numbered: Path, processes: bool) -> None:
     threads = set(threading.enumerate())
-    loader = make_loader(numbered, 2, processes)
+    loader = make_loader(numbered, 2, processes, idle_seconds=0.3)
     held = [loader.batch(0, number) for number in [0, 1, 2, 3, 4, 5] * 2]
     del held
     assert len(loader._buffers._idle) > loader._depth + 2
@@ -431,18 +451,6 @@ def test_a_pool_takes_no_task_after_close(processes: bool) -> None:
     assert pool._executor is None
 
 
-@pytest.mark.slow
-def test_workers_that_were_started_after_one_died_are_not_ended_by_who_notices_late() -> None:
-    pool = workers.WorkerPool(1, processes=True)
-    with pytest.raises(BrokenProcessPool):
-        pool.submit(os._exit, 3).result(60)
-    pool.restart()
-    after = [pool.submit(time.sleep, 0.2) for _ in range(4)]
-    pool.restart()
-    assert [future.result(60) for future in after] == [None] * 4
-    pool.close()
-
-
 def test_threads_of_a_forked_child_start_the_workers_once(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     loader.batch(0, 0)
     start, starts = loader._start, []
@@ -548,6 +556,7 @@ from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
 from kseq.ordering.epoch_order import Order
+from kseq.processes import ProcessPool
 import multiprocessing
 dataset = kseq.ShardDataset(sys.argv[1])
 loader = Loader(BatchMaker(dataset, ["image", "label"], ImageSpec(4, 4)), Order(100, 16), workers=2, use_multiprocessing=True)
@@ -668,8 +677,7 @@ def test_a_plain_script_may_use_processes_without_a_guard(numbered: Path, tmp_pa
 
 
 def test_workers_load_no_keras(numbered: Path) -> None:
-    pool = workers.process_pool(1)
-    with pool:
+    with ProcessPool(1) as pool:
         loaded = pool.submit(_loaded_after_filling, pickle.dumps(make_loader(numbered, 0)._maker)).result()
     assert loaded == []
 
@@ -681,6 +689,13 @@ def _loaded_after_filling(pickled: bytes) -> list[str]:
     arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(np.arange(4)).items()}
     maker.fill(arrays, 0, np.arange(4), 0)
     return [name for name in ("keras", "tensorflow", "jax", "torch") if name in sys.modules]
+
+
+@pytest.mark.parametrize("option", [{"niceness": -1}, {"niceness": 20}, {"idle_seconds": 0}, {"idle_seconds": "5"}])
+def test_refuses_niceness_and_seconds_that_make_no_sense(numbered: Path, option: dict[str, Any]) -> None:
+    ((name, value),) = option.items()
+    with raises(ArgumentError, f"{name}={value!r}"):
+        make_loader(numbered, **option)
 
 
 @pytest.mark.parametrize(("count", "ahead"), [(-1, 10), (1, 0)])
@@ -711,10 +726,3 @@ print(before, resident())
 def test_memory_after_twenty_epochs_is_that_after_two(packed_photos: Path, run_python: RunPython) -> None:
     before, after = map(int, run_python(GROWTH, packed_photos, backend="torch").stdout.split()[-2:])
     assert after < 1.05 * before
-
-
-def test_a_pool_that_is_given_a_broken_initializer_fails_loudly() -> None:
-    pool = workers.WorkerPool(1, processes=True, initializer=os._exit, initargs=(3,))
-    with pytest.raises(BrokenProcessPool):
-        pool.submit(os.getpid).result(timeout=60)
-    pool.close()

@@ -15,7 +15,7 @@ import numpy as np
 import simplejpeg
 
 import kseq
-from kseq.workers import process_pool
+from kseq.processes import ProcessPool
 
 from .contest import ContestantError, Row, run_once
 from .folders import read_all
@@ -97,7 +97,7 @@ def _copy(source: str, target: str) -> None:
 def _decode(source: str, workers: int) -> None:
     paths = [os.path.join(folder, name) for folder, _, names in os.walk(source) for name in names]
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    with process_pool(workers) as pool:
+    with ProcessPool(workers) as pool:
         for _ in pool.map(_decode_some, chunks):
             pass
 

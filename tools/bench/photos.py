@@ -11,8 +11,8 @@ import numpy as np
 import simplejpeg
 
 from kseq.errors import SourceError
+from kseq.processes import ProcessPool
 from kseq.sources.folder import FolderSource
-from kseq.workers import process_pool
 
 from .stamps import make_once
 
@@ -68,7 +68,7 @@ def _make(sources: dict[str, str], images: str | None, count: int, workers: int)
     pixels.flush()
     np.save(os.path.join(sources["R"], "labels.npy"), np.arange(count) % NUM_CLASSES)
     chunks = [(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    with process_pool(workers) as pool:
+    with ProcessPool(workers) as pool:
         for _ in pool.map(functools.partial(_make_some, sources, paths), chunks):
             pass
 

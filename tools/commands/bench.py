@@ -96,6 +96,8 @@ def _check(arguments: argparse.Namespace) -> Setting:
     Raises:
         ArgumentError, SourceError, WriteError: Where it is not.
     """
+    if not hasattr(os, "killpg"):
+        raise ArgumentError("kseq bench: this system cannot end a contestant with all that it started: run it on Linux")
     counts = {name: whole(name, getattr(arguments, name), 1) for name in _COUNTS}
     names = tuple(arguments.contestants) if arguments.contestants else None
     known = list(dict.fromkeys(each.name for each in CONTESTANTS))

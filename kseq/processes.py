@@ -1,0 +1,293 @@
+"""Worker processes: each runs one task after the other for one thread of this process, and may die without harm to others."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import multiprocessing.spawn
+import os
+import signal
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing import util
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import cv2
+
+from kseq.arguments import spelled
+from kseq.errors import WorkerDiedError, one_line
+from kseq.platforms.processes import interrupts_blocked, lower_priority
+
+__all__ = ["ProcessDiedError", "ProcessPool"]
+
+# If this many processes in a row end before they can take a task, the next ones would end too.
+_MOST_FAILED_STARTS = 3
+
+# Seconds between two looks whether a silent process still lives: its end of the pipe may be open in a fork of this process too.
+_CHECK_INTERVAL = 1.0
+
+# Says, for each thread, whether it is starting a worker.
+_starting = threading.local()
+
+
+class ProcessDiedError(WorkerDiedError):
+    """A worker process ended while it worked on a task.
+
+    Attributes:
+        exit_code: Its exit code; minus the number of the signal that ended it.
+        cause: How it ended, such as `"killed by signal 9, SIGKILL"`.
+    """
+
+    def __init__(self, exit_code: int | None) -> None:
+        self.exit_code = exit_code
+        self.cause = _describe_exit(exit_code)
+        advice = "out of memory? fewer workers need less" if exit_code == -9 else "the other workers go on"
+        super().__init__(f"a worker process ended amid a task: {self.cause} ({advice})")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.exit_code,)
+
+
+def _describe_exit(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"exit code {exit_code}"
+    with contextlib.suppress(ValueError):
+        return f"killed by signal {-exit_code}, {signal.Signals(-exit_code).name}"
+    return f"killed by signal {-exit_code}"
+
+
+class ProcessPool(ThreadPoolExecutor):
+    """An executor of worker processes that are spawned, so that they share no state and no locks with this process.
+
+    They do not import the caller's main module, so that a script needs no `if __name__ == "__main__"`. They ignore Ctrl-C,
+    which is for the parent to handle, and end when the parent ends, however it ends.
+
+    Each process is held by a thread of this process, which hands it a task and waits for the answer. So a process that dies
+    fails its own task, with `ProcessDiedError`, and no other; the next task starts another process. With the standard library's
+    `ProcessPoolExecutor`, all tasks end with the process that died; and in Python 3.11 its manager fails on a task that was
+    cancelled before, and everybody waits for ever.
+
+    Args:
+        workers: How many processes at most, at least 1.
+        initializer: Called with `initargs` in each new process.
+        initargs: The arguments of `initializer`; picklable, or what a process may only inherit, as shared arrays.
+        niceness: By how many steps the processes stand back from others, see `lower_priority`.
+    """
+
+    def __init__(
+        self, workers: int, initializer: Callable[..., None] | None = None, initargs: tuple = (), *, niceness: int = 0
+    ) -> None:
+        super().__init__(workers, thread_name_prefix="kseq")
+        self._start_arguments = (initializer, initargs, niceness)
+        # A deque needs no lock. The process that worked last is taken first: it has the files mapped.
+        self._resting: deque[_WorkerProcess] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """Run a task in a process; `fn`, its arguments, and what it returns are picklable.
+
+        The future raises what the task raises, `ProcessDiedError` if the process dies over it, and WorkerDiedError if no
+        process can be started.
+        """
+        return super().submit(self._run, fn, args, kwargs)
+
+    def _run(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        try:
+            process = self._resting.pop()
+        except IndexError:
+            process = _WorkerProcess(*self._start_arguments)
+        try:
+            return process.call(fn, args, kwargs)
+        finally:
+            self._resting.append(process)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the processes after the tasks that they work on; without `wait`, once nothing refers to the pool."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        with contextlib.suppress(IndexError):
+            while wait:
+                self._resting.pop().close()
+
+
+class _WorkerProcess:
+    """One process at a time, started with the first task, and replaced when it has died. For one thread at a time."""
+
+    def __init__(self, initializer: Callable[..., None] | None, initargs: tuple, niceness: int) -> None:
+        self._start_arguments = (initializer, initargs, niceness)
+        self._running: tuple[SpawnProcess, Connection] | None = None
+        self._end: util.Finalize | None = None
+
+    def call(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        task = ForkingPickler.dumps((fn, args, kwargs))
+        process, connection = self._started()
+        try:
+            connection.send_bytes(task)
+            _wait_for_answer(process, connection)
+            answer = connection.recv_bytes()
+        except (EOFError, OSError):
+            self.close()
+            raise ProcessDiedError(_exit_code(process)) from None
+        is_done, value, trace = ForkingPickler.loads(answer)
+        if not is_done:
+            value.__cause__ = _TraceError(trace)
+            raise value
+        return value
+
+    def _started(self) -> tuple[SpawnProcess, Connection]:
+        """The process and this end of its pipe; a process that died while it had nothing to do is replaced.
+
+        Raises:
+            WorkerDiedError: If none can be started.
+        """
+        if self._running is not None and self._running[0].exitcode is not None:
+            self.close()
+        for _ in range(_MOST_FAILED_STARTS):
+            if self._running is not None:
+                return self._running
+            process, connection = self._start()
+            try:
+                _wait_for_answer(process, connection)
+                connection.recv_bytes()
+            except (EOFError, OSError):
+                self.close()
+        if self._running is not None:
+            return self._running
+        raise WorkerDiedError(
+            f"{_MOST_FAILED_STARTS} worker processes in a row ended before they took a task "
+            f"({_describe_exit(_exit_code(process))}): {spelled('workers', 0)} needs none"
+        )
+
+    def _start(self) -> tuple[SpawnProcess, Connection]:
+        try:
+            connection, other_end = multiprocessing.Pipe()
+            with other_end:
+                process = _Process(target=_serve, args=(other_end, *self._start_arguments))
+                process.start()
+        except OSError as error:
+            raise WorkerDiedError(
+                f"no worker process can be started: {one_line(error)}: {spelled('workers', 0)} needs none"
+            ) from error
+        self._running = (process, connection)
+        # With a priority, it runs before multiprocessing waits for its processes when the program ends; and never in a fork.
+        self._end = util.Finalize(self, _end_process, self._running, exitpriority=10)
+        return self._running
+
+    def close(self) -> None:
+        """End the process, and wait for that."""
+        if self._end is not None:
+            self._end()
+            self._running = self._end = None
+
+
+class _TraceError(Exception):
+    """Where an error was raised in a worker process, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def _wait_for_answer(process: SpawnProcess, connection: Connection) -> None:
+    """Wait for a message, or for the end of the process."""
+    while not wait([connection], _CHECK_INTERVAL):
+        if process.exitcode is not None and not connection.poll():
+            raise EOFError
+
+
+def _end_process(process: SpawnProcess, connection: Connection) -> None:
+    # An empty message, and not the end of the pipe alone: a fork of this process may hold it open.
+    with contextlib.suppress(OSError), connection:
+        connection.send_bytes(b"")
+    process.join()
+
+
+def _exit_code(process: SpawnProcess) -> int | None:
+    """How a process ended. Another thread may have fetched that from the system, and be about to write it down."""
+    process.join()
+    deadline = time.monotonic() + _CHECK_INTERVAL
+    while process.exitcode is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return process.exitcode
+
+
+class _Process(SpawnProcess):
+    """A process that does not see this program's `__main__`, and ignores Ctrl-C from its first instruction."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
+        with _main_hidden(), interrupts_blocked():
+            return SpawnProcess._Popen(process_obj)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep multiprocessing from telling a process, which this thread starts, to import the file of `__main__`.
+
+    `sys.modules` stays as it is: other threads may be looking for their classes there.
+    """
+    _starting.is_main_hidden = True
+    try:
+        yield
+    finally:
+        _starting.is_main_hidden = False
+
+
+def _leaving_out_main(prepare: Callable[[str], dict[str, Any]]) -> Callable[[str], dict[str, Any]]:
+    def get_preparation_data(name: str) -> dict[str, Any]:
+        data = prepare(name)
+        if getattr(_starting, "is_main_hidden", False):
+            data.pop("init_main_from_name", None)
+            data.pop("init_main_from_path", None)
+        return data
+
+    return get_preparation_data
+
+
+# Replaced once and for all: to put it back after each start would be a race between threads.
+setattr(  # noqa: B010  # an assignment would not do for mypy
+    multiprocessing.spawn, "get_preparation_data", _leaving_out_main(multiprocessing.spawn.get_preparation_data)
+)
+
+
+def _serve(connection: Connection, initializer: Callable[..., None] | None, initargs: tuple, niceness: int) -> None:
+    """In a worker process: run the tasks that come, until an empty message or the end of the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    lower_priority(niceness)
+    # There are as many workers as cores already.
+    cv2.setNumThreads(1)
+    if initializer is not None:
+        initializer(*initargs)
+    with contextlib.suppress(EOFError, OSError):
+        connection.send_bytes(b"")
+        while task := connection.recv_bytes():
+            connection.send_bytes(_answer(task))
+
+
+def _answer(task: bytes) -> Any:
+    """Whether a task succeeded, what it returned or raised, and where, pickled."""
+    try:
+        fn, args, kwargs = ForkingPickler.loads(task)
+        return ForkingPickler.dumps((True, fn(*args, **kwargs), ""))
+    except BaseException as error:
+        trace = traceback.format_exc()
+        try:
+            return ForkingPickler.dumps((False, error, trace))
+        except Exception:
+            # An error that cannot be sent is told in words.
+            return ForkingPickler.dumps((False, RuntimeError(f"{type(error).__name__}: {one_line(error)}"), trace))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends, which it would not notice while it works."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # A fork of the parent may hold the pipe open whose end is waited for; then this process has another parent.
+        while not wait([parent.sentinel], _CHECK_INTERVAL) and os.getppid() == parent.pid:
+            pass
+        os._exit(1)
