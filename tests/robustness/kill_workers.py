@@ -3,8 +3,8 @@
     python -m tests.robustness.kill_workers --kills 1000
 
 Half of the kills go to workers of `ShardSequence(use_multiprocessing=True)`, half to workers of `kseq.pack`: SIGKILL, to a
-worker drawn at random, after a pause drawn at random, so that it hits starts, tasks and rests alike. A batch whose worker died is
-read again; a packing that gives up is resumed. Every batch must hold its samples, every dataset the bytes of one that nobody
+worker drawn at random, after a pause drawn at random, so that it hits starts, tasks and rests alike. A batch whose worker died
+is read again; a packing that gives up is resumed. Every batch must hold its samples, every dataset the bytes of one that nobody
 disturbed. A step that takes longer than two minutes is a hang: all stacks are printed, and the program ends.
 """
 
@@ -55,7 +55,13 @@ class Killer:
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
+        self._progress = threading.Event()
         self.kills = 0
+
+    def note_progress(self, *_: Any) -> None:
+        """Say that some work was done since the last kill, and so that nothing hangs."""
+        faulthandler.dump_traceback_later(_HANG, exit=True)
+        self._progress.set()
 
     @contextlib.contextmanager
     def at_work(self, most: int) -> Iterator[None]:
@@ -71,6 +77,10 @@ class Killer:
 
     def _kill(self, until: int, done: threading.Event) -> None:
         while self.kills < until and not done.wait(self._random.uniform(0, _LONGEST_PAUSE)):
+            # Most deaths come after some work was done: else, on a busy machine, no worker would live to do any.
+            if self._random.random() < 0.75 and not self._progress.wait(0.1):
+                continue
+            self._progress.clear()
             children = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
             if children:
                 with contextlib.suppress(ProcessLookupError):
@@ -83,12 +93,13 @@ def kill_readers(folder: Path, kills: int) -> Counter[str]:
     write_numbered(folder / "numbered", {"a": 50, "b": 30, "c": 20})
     kseq.pack(folder / "numbered", folder / "read", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=800, workers=0)
     killer, counts = Killer(1), Counter[str]()
+    killer.note_progress()
     options: dict[str, Any] = {"batch_size": 16, "shuffle": False, "workers": 2, "use_multiprocessing": True}
     with kseq.ShardSequence(folder / "read", **options) as sequence, killer.at_work(kills):
         while killer.kills < kills:
             for number in range(len(sequence)):
-                faulthandler.dump_traceback_later(_HANG, exit=True)
                 images, labels = _read(sequence, number, counts)
+                killer.note_progress()
                 expected = sequence.sample_ids(number)
                 is_right = np.array_equal(numbers_of(images), expected)
                 if not is_right or labels.tolist() != [0 if i < 50 else 1 if i < 80 else 2 for i in expected]:
@@ -115,17 +126,17 @@ def _read(sequence: kseq.ShardSequence, number: int, counts: Counter[str]) -> An
 def kill_packers(folder: Path, kills: int) -> Counter[str]:
     """Pack while workers are killed; returns how many packings there were, and how many of them gave up and were resumed."""
     write_photos(folder / "photos", {"cat": 60, "dog": 40})
-    options = {"images": kseq.ImageSettings("jpeg", (64, 64)), "shard_bytes": 12_000}
-    kseq.pack(folder / "photos", folder / "fresh", workers=0, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"images": kseq.ImageSettings("jpeg", (64, 64)), "shard_bytes": 12_000, "workers": 2}
+    kseq.pack(folder / "photos", folder / "fresh", **options)
     expected = _files(folder / "fresh")
     killer, counts = Killer(2), Counter[str]()
+    killer.note_progress()
     while killer.kills < kills:
-        faulthandler.dump_traceback_later(_HANG, exit=True)
-        resume = False
+        resume, progress = False, _Progress(killer)
         with killer.at_work(min(_KILLS_PER_PACKING, kills - killer.kills)):
             while True:
                 try:
-                    kseq.pack(folder / "photos", folder / "packed", workers=2, resume=resume, **options)  # type: ignore[arg-type]
+                    kseq.pack(folder / "photos", folder / "packed", resume=resume, progress=progress, **options)
                     break
                 except WorkerDiedError:
                     counts["packings that gave up"] += 1
@@ -136,6 +147,19 @@ def kill_packers(folder: Path, kills: int) -> Counter[str]:
         shutil.rmtree(folder / "packed")
     counts["kills of packers"] = killer.kills
     return counts
+
+
+class _Progress:
+    """Tells the killer when more images are packed than before."""
+
+    def __init__(self, killer: Killer) -> None:
+        self._killer = killer
+        self._most = 0
+
+    def __call__(self, done: int, _: int) -> None:
+        if done > self._most:
+            self._most = done
+            self._killer.note_progress()
 
 
 def _files(folder: Path) -> dict[str, bytes]:
