@@ -41,15 +41,18 @@ _LENGTHS_OFFSET, _LOCAL_HEADER = 26, 30
 
 
 class StoredArray(NamedTuple):
-    """An array in a file.
+    """An array in a file, or a field of one whose elements are structs.
 
     Attributes:
         path: The file.
-        name: The name of the array in the file; of a `.npy` file its name without the suffix.
+        name: What the array is called: its name in the file; of a `.npy` file that file's name without the suffix; of a field
+            the name of the field, after `ARRAY.` if the file has other arrays too.
         shape: The shape, the first length is the number of rows.
         dtype: The dtype.
         offset: Where the rows begin in the file, in bytes, one after the other; None if they do not lie so.
         rows_at_once: In an HDF5 file, how many rows are read at a time; 0 in other files.
+        struct: The name of the array in the file that this is a field of; None if it is no field.
+        field: The name of the field in its elements.
     """
 
     path: str
@@ -58,6 +61,16 @@ class StoredArray(NamedTuple):
     dtype: np.dtype
     offset: int | None = None
     rows_at_once: int = 0
+    struct: str | None = None
+    field: str = ""
+
+    @property
+    def name_in_file(self) -> str:
+        """The name of the array in the file that holds the values."""
+        return self.name if self.struct is None else self.struct
+
+    def _of_field(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self.struct is None else rows[self.field]
 
     @property
     def holds_objects(self) -> bool:
@@ -74,7 +87,7 @@ class StoredArray(NamedTuple):
         Raises:
             One of `ARRAY_ERRORS`: If the file is damaged, or holds Python objects.
         """
-        return _read(self.path, self.name)
+        return self._of_field(_read(self.path, self.name_in_file))
 
     def row(self, number: int) -> np.ndarray:
         """One row of an array of uint8.
@@ -88,10 +101,10 @@ class StoredArray(NamedTuple):
                 data = read_range(self.path, self.offset + number * size, size)
                 return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
             if not self.rows_at_once:
-                return np.asarray(_read_and_keep(self.path, self.name)[number])
+                return np.asarray(self._of_field(_read_and_keep(self.path, self.name_in_file))[number])
             start = number // self.rows_at_once * self.rows_at_once
-            rows = _read_hdf5_rows(self.path, self.name, start, self.rows_at_once)
-            return rows[number - start]
+            rows = _read_hdf5_rows(self.path, self.name_in_file, start, self.rows_at_once)
+            return self._of_field(rows)[number - start]
         except ImageError:
             raise
         except (*ARRAY_ERRORS, IndexError) as error:
@@ -104,13 +117,15 @@ class StoredArray(NamedTuple):
             One of `ARRAY_ERRORS`: If the checksum is wrong.
         """
         if _has_suffix(self.path, ".npz"):
-            with zipfile.ZipFile(self.path) as file, file.open(f"{self.name}.npy") as member:
+            with zipfile.ZipFile(self.path) as file, file.open(f"{self.name_in_file}.npy") as member:
                 while member.read(_READ_BYTES):
                     pass
 
 
 def find_arrays(path: str) -> dict[str, StoredArray]:
     """The arrays of a file by their names; of a `.npy` file, also those of the other `.npy` files in its folder.
+
+    Of an array whose elements are structs, each field is an array.
 
     Raises:
         SourceError: If an array is cut off, or its header is of a form that is not allowed.
@@ -130,7 +145,25 @@ def find_arrays(path: str) -> dict[str, StoredArray]:
         with h5py.File(path, "r") as file:
             datasets = [(name, item) for name, item in file.items() if isinstance(item, h5py.Dataset)]
             arrays = [_hdf5_array(path, name, dataset) for name, dataset in datasets if dataset.shape is not None]
-    return {array.name: array for array in arrays}
+    return {each.name: each for array in arrays for each in _fields_of(array, is_alone=len(arrays) == 1)}
+
+
+def _fields_of(array: StoredArray, *, is_alone: bool) -> list[StoredArray]:
+    """The fields of an array whose elements are structs; the array itself if they are not."""
+    if array.dtype.fields is None:
+        return [array]
+    types = {name: entry[0] for name, entry in array.dtype.fields.items()}
+    return [
+        array._replace(
+            name=name if is_alone else f"{array.name}.{name}",
+            shape=(*array.shape, *dtype.shape),
+            dtype=dtype.base,
+            offset=None,
+            struct=array.name,
+            field=name,
+        )
+        for name, dtype in types.items()
+    ]
 
 
 def _has_suffix(path: str, suffix: str) -> bool:

@@ -7,6 +7,8 @@ The rules:
   one-hot `(samples, classes)`; the array is called `labels`, `label`, `y`, `Y` or `targets`.
 - Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits. An array of images
   without one of labels, or the reverse, is refused, unless `Columns(label="")` says that there are no labels.
+- Of an array whose elements are structs (a table, as numpy, PyTables and FITS readers give it), each field is an array: it is
+  called like the field, or ARRAY.FIELD if there are other arrays. Numbers and text may be of either byte order.
 - The other `.npy` files of its folder belong to `images.npy`.
 - An array `label_names` or `class_names` has the names of the classes. Without it the classes are the values of the labels,
   or for one-hot labels the numbers 0 to classes - 1.
@@ -193,6 +195,8 @@ def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray
             )
         if array.holds_objects:
             raise SourceError(f"{path}: array {name!r} holds Python objects, allowed are numbers and text")
+        if array.dtype.kind not in "biufSUO":
+            raise SourceError(f"{path}: array {name!r} is {array.dtype}, allowed are numbers and text")
     return count
 
 

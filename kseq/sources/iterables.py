@@ -2,7 +2,8 @@
 
 The rules:
 
-- An element is a dict, or a pair of image and label. If its images have four dimensions, it is a batch of samples.
+- An element is a dict, a row of an array of structs, or a pair of image and label. If its images have four dimensions, it is a
+  batch of samples.
 - An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one.
   Tensors count as arrays.
 - `(x, y)` and `((x_train, y_train), (x_test, y_test))`, as `keras.datasets` give them, are pairs of arrays.
@@ -187,6 +188,8 @@ def _samples_of_pair(pair: Any) -> Iterator[dict[str, Any]]:
 
 def _samples_of_element(number: int, element: Any) -> Iterator[dict[str, Any]]:
     """The sample that an element is, or the samples of a batch."""
+    if isinstance(element, np.void) and element.dtype.names:
+        element = {name: element[name] for name in element.dtype.names}
     if isinstance(element, (tuple, list)) and len(element) in (1, 2):
         element = dict(zip(("image", "label"), element, strict=False))
     if not isinstance(element, Mapping):

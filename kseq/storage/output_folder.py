@@ -122,11 +122,16 @@ def _dataset_files(target: str) -> list[str]:
         return []
     if not os.path.isdir(target):
         raise DatasetExistsError(f"{target}: is a file, expected is a folder to make")
-    names = sorted(name for name in os.listdir(target) if name != LOCK_NAME)
+    names = sorted(name for name in os.listdir(target) if name != LOCK_NAME and not _is_of_file_system(target, name))
     others = [name for name in names if not _is_ours(target, name)]
     if others:
         raise DatasetExistsError(f"{target}: holds {others[0]!r}, which is not kseq's: take a new folder")
     return names
+
+
+def _is_of_file_system(folder: str, name: str) -> bool:
+    """Whether a file system itself has made something: in its topmost folder, or for a removed file that is still open."""
+    return name.startswith(".nfs") or (name == "lost+found" and is_fixed(os.path.realpath(folder)))
 
 
 def _is_ours(folder: str, name: str) -> bool:

@@ -15,6 +15,7 @@ import pytest
 
 import kseq
 from kseq.errors import DatasetExistsError, WriteError
+from kseq.storage import output_folder
 from kseq.storage.inner_folder import is_fixed
 from tests.helpers.messages import raises
 from tests.helpers.paths import ROOT
@@ -144,9 +145,27 @@ def test_what_a_killed_overwriting_left_goes_with_the_next_change(
     assert not (target / "shard-00777.h5").exists()
 
 
+def test_what_a_file_system_puts_into_its_topmost_folder_stays(source: Path, tmp_path: Path, refusal: None) -> None:
+    target = tmp_path / "volume"
+    (target / "lost+found").mkdir(parents=True)
+    if not is_fixed_here(target):
+        with raises(DatasetExistsError, "lost+found"):
+            kseq.pack(source, target, **OPTIONS)
+        return
+    for encoding in ("keep", "jpeg"):
+        kseq.pack(source, target, images=kseq.ImageSettings(encoding), overwrite=True, **OPTIONS)
+        assert len(samples(target)) == 30
+    assert (target / "lost+found").is_dir()
+
+
+def is_fixed_here(folder: Path) -> bool:
+    return output_folder.is_fixed(str(folder))
+
+
 MOUNTED = """
 import os, subprocess, sys, kseq
 from pathlib import Path
+from kseq.storage import output_folder
 from kseq.storage.inner_folder import is_fixed
 source, folder = sys.argv[1], Path(sys.argv[2])
 (folder / "behind").mkdir()

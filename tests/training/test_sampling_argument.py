@@ -101,9 +101,10 @@ def test_a_sequence_of_joined_selections_crosses_to_processes(numbered: Path, se
         assert sorted(found.tolist()) == sorted([*range(80, 100), 3, 3, 5])
 
 
-def test_sample_weights_are_those_of_the_selection(numbered: Path) -> None:
-    selected = kseq.ShardDataset(numbered).take([7, 7, 3, 90])
-    with kseq.ShardSequence(selected, sample_weight=[1, 2, 3, 4], balance="class", epoch_size=40, batch_size=40) as sequence:
+@pytest.mark.parametrize("given", [[1, 2, 3, 4], np.array([1, 2, 3, 4], ">f8"), np.array([1, 2, 3, 4], ">i2")], ids=str)
+def test_sample_weights_are_those_of_the_selection(numbered: Path, given: Any) -> None:
+    selected = kseq.ShardDataset(numbered).take(np.array([7, 7, 3, 90], ">i8"))
+    with kseq.ShardSequence(selected, sample_weight=given, balance="class", epoch_size=40, batch_size=40) as sequence:
         images, _, weights = sequence[0]
     found = set(zip(numbers_of(images).tolist(), weights.tolist(), strict=True))
     assert found == {(7, 1), (7, 2), (3, 3), (90, 4)}
@@ -145,7 +146,19 @@ def test_classes_without_samples_are_left_out(numbered: Path) -> None:
         kseq.ShardSequence(selected.where(label="b"), balance="class")
 
 
-@pytest.mark.parametrize("weights", ["worth", "sample_weight", "height", np.arange(20), list(range(20))], ids=str)
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "worth",
+        "sample_weight",
+        "height",
+        np.arange(20),
+        list(range(20)),
+        np.arange(20.0).astype(">f4"),
+        np.arange(20, dtype=">i8"),
+    ],
+    ids=str,
+)
 def test_weights_draw_each_sample_its_share_rounded(weighted: Path, weights: Any) -> None:
     if isinstance(weights, str) and weights == "worth":
         # The column is called so, the field `sample_weight`.
