@@ -20,8 +20,9 @@ from typing import Any
 import cv2
 
 from kseq.errors import ClosedError
+from kseq.platforms.processes import interrupts_blocked, lower_priority
 
-__all__ = ["WorkerPool", "process_pool", "usable_cores"]
+__all__ = ["WorkerPool", "process_pool"]
 
 # Workers end after so long without a task. A validation or a slow step between two reads seldom takes longer.
 _IDLE_SECONDS = 5.0
@@ -32,11 +33,6 @@ _NICENESS = 10
 
 # Guards `sys.modules["__main__"]`, which is replaced while a process starts.
 _START_LOCK = threading.Lock()
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process_pool(
@@ -65,7 +61,7 @@ class _Process(SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
-        with _main_hidden(), _interrupts_blocked():
+        with _main_hidden(), interrupts_blocked():
             return SpawnProcess._Popen(process_obj)
 
 
@@ -93,19 +89,6 @@ def _main_hidden() -> Iterator[None]:
             sys.modules["__main__"] = main
 
 
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C: a new process inherits which signals are blocked, while it could install a handler only later."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _start_worker(initializer: Callable[..., None] | None, initargs: tuple) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -130,15 +113,8 @@ def _start_reader(initializer: Callable[..., None] | None, initargs: tuple) -> N
 
 
 def _give_way() -> None:
-    """Lower the priority of this thread, so that the training gets a core first: batches that are read ahead can wait.
-
-    Only on Linux, where every thread has a niceness of its own.
-    """
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        # A sandbox may forbid it, which only costs speed.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
+    """Let the training have a core first: batches that are read ahead can wait."""
+    lower_priority(_NICENESS)
 
 
 class WorkerPool:

@@ -13,6 +13,7 @@ A packing that may fit is tried.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -56,24 +57,25 @@ def planned_bytes(plan: Plan, shards: Iterable[int]) -> int:
 
 def free_bytes(folder: str) -> int:
     """How many bytes are free where a folder is, or is to be made; 0 if its file system does not say."""
-    status = _file_system(folder)
-    return status.f_bavail * status.f_frsize
+    return _disk_usage(folder)[1]
 
 
-def _file_system(folder: str) -> os.statvfs_result:
+def _disk_usage(folder: str) -> tuple[int, int]:
+    """The size of the disk of a folder and what is free of it, in bytes."""
     existing = os.path.abspath(folder)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
-    return os.statvfs(existing)
+    usage = shutil.disk_usage(existing)
+    return usage.total, usage.free
 
 
 def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
     """Raise WriteError if the disk of a folder cannot hold these shards, by the rule above."""
     encoding = plan.settings.encoding
-    planned, free = planned_bytes(plan, shards), free_bytes(folder)
+    planned, (size, free) = planned_bytes(plan, shards), _disk_usage(folder)
     least = int((planned - (_uncertain_bytes(plan, shards) if encoding == "keep" else 0)) * _LEAST_SHARES[encoding])
     # A file system that is not on a disk may have no size at all.
-    if least > free and _file_system(folder).f_blocks:
+    if least > free and size:
         raise WriteError(
             f"{folder}: the shards to be built take about {planned:,} bytes, the disk has {free:,} free: make room, or pack "
             "onto another disk"

@@ -10,8 +10,8 @@ from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.executor_runner import build_on_executor
 from kseq.packing.process_runner import build_in_processes
 from kseq.packing.progress import Progress
+from kseq.platforms.processes import usable_cores
 from kseq.storage.rejected import with_remedy
-from kseq.workers import usable_cores
 
 __all__ = ["check_run_arguments", "run_tasks"]
 

@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from kseq.errors import DamagedError
+from kseq.platforms.maps import Span, most_maps
 from kseq.storage.hdf5_reader import FileHeader
 from kseq.storage.index import Index
-from kseq.storage.mmap import Span, most_maps
 from kseq.storage.opener import opener_for
 from kseq.storage.shard_reader import ShardReader
 

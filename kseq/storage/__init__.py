@@ -1,6 +1,7 @@
 """Bytes on disk: what a sample can hold, and the files that hold it.
 
-Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.arguments` and `kseq.images`.
+Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`, `kseq.arguments` and
+`kseq.images`.
 
 - `field_kinds/`: image, mask, label, numbers, boxes, text and so on, a class each with all that is special to it.
   `fields`: the fields of a dataset, each of a kind.
@@ -8,7 +9,7 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.arguments`
   older reader would misread: older datasets are then refused in one line. The index holds numbers of shards, not names.
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.
 - `opener`: opens every file that is read, and gives its bytes: the one place that a path other than a local one concerns,
-  since no other module opens or looks for files of a dataset that it reads. `mmap`: maps of local files.
+  since no other module opens or looks for files of a dataset that it reads.
 - `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`:
   byte strings as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.

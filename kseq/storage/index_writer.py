@@ -7,7 +7,8 @@ import os
 
 import numpy as np
 
-from kseq.storage.atomic import flush, link_or_copy, publishing
+from kseq.platforms.files import flush
+from kseq.storage.atomic import link_or_copy, publishing
 from kseq.storage.checksums import DIGEST_BYTES
 from kseq.storage.fields import write_fields
 from kseq.storage.hdf5_writer import write_file

@@ -16,12 +16,10 @@ from types import TracebackType
 import numpy as np
 
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
-from kseq.storage.mmap import Span, map_file
+from kseq.platforms.files import open_to_read, read_at
+from kseq.platforms.maps import Span, map_file
 
 __all__ = ["DatasetFile", "LocalOpener", "Opener", "absolute_path", "opener_for"]
-
-# Windows translates line ends without the first. Without the second, opening a named pipe waits for a writer.
-_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class DatasetFile(ABC):
@@ -99,7 +97,7 @@ class LocalOpener(Opener):
 
     def open(self, path: str) -> DatasetFile:
         try:
-            descriptor = os.open(path, _FLAGS)
+            descriptor = open_to_read(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DatasetNotFoundError(f"{path}: there is no such file") from error
         except OSError as error:
@@ -127,7 +125,7 @@ class _LocalFile(DatasetFile):
 
     def read(self, start: int, end: int) -> bytes:
         try:
-            data = os.pread(self._descriptor, end - start, start)
+            data = read_at(self._descriptor, end - start, start)
         except OSError as error:
             raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
         if len(data) != end - start:

@@ -8,7 +8,8 @@ from contextlib import contextmanager, suppress
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, WriteError
-from kseq.storage.atomic import exchange, flush, remove_file, remove_temporary
+from kseq.platforms.files import exchange, flush, remove_folder, rename
+from kseq.storage.atomic import remove_file, remove_temporary
 from kseq.storage.layout import (
     INDEX_NAME,
     LOCK_NAME,
@@ -172,8 +173,8 @@ def _replace(target: str, new: str, old: str) -> str:
             old = new
         else:
             if os.path.lexists(target):
-                os.rename(target, old)
-            os.rename(new, target)
+                rename(target, old)
+            rename(new, target)
         flush(os.path.dirname(new))
     except OSError as error:
         raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror}") from error
@@ -189,7 +190,7 @@ def _finish_replacing(target: str) -> None:
     with locked(new):
         pass
     try:
-        os.rename(new, target)
+        rename(new, target)
     except OSError as error:
         raise WriteError(f"{target}: {new} cannot take this name: {error.strerror}") from error
 
@@ -208,7 +209,7 @@ def _remove_folder(folder: str) -> None:
         remove_temporary(folder)
         remove_file(os.path.join(folder, LOCK_NAME))
         try:
-            os.rmdir(folder)
+            remove_folder(folder)
         except OSError as error:
             raise WriteError(f"{folder}: cannot be removed: {error.strerror}") from error
 

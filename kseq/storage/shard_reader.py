@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError
+from kseq.platforms.maps import will_need
 from kseq.storage.checksums import arrays_digest, format_checksum, row_checksum
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
 from kseq.storage.layout import SHARD_KIND
-from kseq.storage.mmap import will_need
 from kseq.storage.opener import DatasetFile, Opener, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.shard_entry import ShardEntry

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import itertools
 import math
@@ -17,18 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kseq.platforms.shared import attach, has_files_without_name, make_file_without_name
+
 __all__ = ["ALIGNMENT", "ArraySpec", "AttachedBuffers", "Buffer", "BufferPool"]
 
 # Keras passes an array that starts on this boundary to TensorFlow and JAX without a copy (a cache line; EIGEN_MAX_ALIGN_BYTES
 # in TensorFlow's builds, the same in XLA's CPU client).
 ALIGNMENT = 64
 _PAGE = 4096
-
-# Separates the path of a file without a name from its label, which no other file has, though another may have its path later.
-_LABEL = "#"
-
-# From Linux's prctl.h: asks whether other processes of the same user may read the memory of this one.
-_PR_GET_DUMPABLE = 3
 
 
 class ArraySpec(NamedTuple):
@@ -62,24 +57,15 @@ class _PrivateBlock:
 
 
 class _FileBlock:
-    """Memory that other processes can map through a file that has no name (Linux's memfd).
-
-    It cannot be left behind: it is freed when the last process that has it open ends, in whatever way. It does not count
-    against the size of /dev/shm, which is 64 MiB in a container by default.
-    """
+    """Memory that other processes can map through a file that has no name."""
 
     _numbers = itertools.count()
 
     def __init__(self, num_bytes: int) -> None:
         self.num_bytes = num_bytes
-        # The number of a descriptor is used again after it is closed, the label is not.
-        label = f"kseq-{next(self._numbers)}"
-        descriptor = os.memfd_create(label, os.MFD_CLOEXEC)
+        descriptor, self.name, self._memory = make_file_without_name(f"kseq-{next(self._numbers)}", num_bytes)
         # Prevents further maps; maps that exist stay valid. Called when the block is freed, at the latest.
         self.release = weakref.finalize(self, os.close, descriptor)
-        os.ftruncate(descriptor, num_bytes)
-        self._memory = mmap.mmap(descriptor, num_bytes)
-        self.name = f"/proc/{os.getpid()}/fd/{descriptor}{_LABEL}{label}"
         self.address = _bytes_of(self._memory).__array_interface__["data"][0]
 
 
@@ -106,36 +92,10 @@ def _unlink(memory: shared_memory.SharedMemory, owner: int) -> None:
 _Block = _PrivateBlock | _FileBlock | _NamedBlock
 
 
-def _attach(name: str) -> mmap.mmap | shared_memory.SharedMemory:
-    """Map the block that has this name, in another process than the one that made it."""
-    path, separator, label = name.partition(_LABEL)
-    if not separator:
-        return shared_memory.SharedMemory(name)
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        # If the descriptor was closed, its number may belong to any other file by now.
-        target = os.readlink(f"/proc/self/fd/{descriptor}")
-        if target != f"/memfd:{label} (deleted)":
-            raise FileNotFoundError(f"{path}: is {target}, expected is the memory {label}: it was freed meanwhile")
-        return mmap.mmap(descriptor, 0)
-    finally:
-        os.close(descriptor)
-
-
 def _bytes_of(memory: mmap.mmap | shared_memory.SharedMemory) -> np.ndarray:
     buffer = memory if isinstance(memory, mmap.mmap) else memory.buf
     assert buffer is not None
     return np.frombuffer(buffer, np.uint8)
-
-
-def _has_files_without_name() -> bool:
-    """Whether this system has files without a name, and lets other processes of the same user open those of this process."""
-    return hasattr(os, "memfd_create") and os.access("/proc/self/fd", os.R_OK | os.X_OK) and _is_dumpable()
-
-
-def _is_dumpable() -> bool:
-    """Whether child processes may open /proc/PID/fd of this one: not after a change of the user, or if it was forbidden."""
-    return bool(ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
 
 
 class _Idle:
@@ -246,7 +206,7 @@ class BufferPool:
     def _allocate(self, num_bytes: int) -> _Block:
         if not self._shared:
             return _PrivateBlock(num_bytes)
-        block = _FileBlock(num_bytes) if _has_files_without_name() else _NamedBlock(num_bytes)
+        block = _FileBlock(num_bytes) if has_files_without_name() else _NamedBlock(num_bytes)
         self._blocks[block.name] = block
         return block
 
@@ -278,7 +238,7 @@ class AttachedBuffers:
     def arrays(self, name: str, specs: Mapping[str, ArraySpec]) -> dict[str, np.ndarray]:
         """The arrays of the buffer `name`; the same buffer may have other specs each time."""
         if name not in self._mapped:
-            self._mapped[name] = _attach(name)
+            self._mapped[name] = attach(name)
             while len(self._mapped) > self._most:
                 self._mapped.popitem(last=False)
         self._mapped.move_to_end(name)

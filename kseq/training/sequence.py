@@ -14,6 +14,7 @@ import numpy as np
 
 from kseq.arguments import whole
 from kseq.errors import DamagedError, OutOfRangeError
+from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
 from kseq.training.arguments import (
@@ -35,7 +36,6 @@ from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.sampling_argument import choose_order
 from kseq.training.transforms import AugmentationList
-from kseq.workers import usable_cores
 
 __all__ = ["ShardSequence"]
 

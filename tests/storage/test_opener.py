@@ -11,10 +11,10 @@ import pytest
 
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
+from kseq.platforms.maps import Span
 from kseq.reading.shard_cache import ShardCache
 from kseq.storage.hdf5_reader import MappedFile
 from kseq.storage.index import Index
-from kseq.storage.mmap import Span
 from kseq.storage.opener import DatasetFile, LocalOpener, Opener, opener_for
 from kseq.storage.shard_reader import ShardReader
 from tests.helpers.messages import raises
@@ -143,7 +143,7 @@ def test_a_missing_index_is_named_by_any_opener(in_memory: MemoryOpener) -> None
 
 
 # Writing, locking and asking Linux for its limits open files that are no part of a dataset that is read.
-OTHERS = {"atomic", "hdf5_writer", "lock", "mmap", "shard_writer"}
+OTHERS = {"atomic", "hdf5_writer", "lock", "shard_writer"}
 # h5py.File reads what an opener has opened; `Index.open`, `opener.open` and the like end up there too.
 OPENING = {"open", "os.open", "io.open", "np.load", "np.memmap", "np.fromfile", "Path", "mmap.mmap"}
 

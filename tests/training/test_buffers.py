@@ -258,7 +258,7 @@ def test_does_not_reuse_a_buffer_while_a_tensor_made_without_a_copy_lives(backen
 def kind_of_file(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared memory of both kinds: where there is memfd, the other is only to be had by saying so."""
     if request.param == "named":
-        monkeypatch.setattr("kseq.training.buffers._has_files_without_name", lambda: False)
+        monkeypatch.setattr("kseq.training.buffers.has_files_without_name", lambda: False)
     elif not hasattr(os, "memfd_create"):
         pytest.skip("no memfd here")
 
@@ -326,7 +326,7 @@ def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(run
         "import kseq.training.buffers, sys\n"
         "from kseq.training.buffers import ArraySpec, BufferPool\n"
         "if sys.argv[1] == 'True':\n"
-        "    kseq.training.buffers._has_files_without_name = lambda: False\n"
+        "    kseq.training.buffers.has_files_without_name = lambda: False\n"
         "pool = BufferPool(shared=True)\n"
         "held = [pool.take({'image': ArraySpec((9,), '|u1')}) for _ in range(3)]\n"
         "print(*[each.name for each in held])\n",
@@ -353,10 +353,10 @@ from kseq.training import buffers
 libc = ctypes.CDLL(None)
 # Root's children may open it all the same, unless the right to look into others (CAP_SYS_PTRACE) is taken from them.
 libc.prctl(24, 19, 0, 0, 0)
-before = buffers._has_files_without_name()
+before = buffers.has_files_without_name()
 libc.prctl(4, 0, 0, 0, 0)
 with kseq.ShardSequence(sys.argv[1], batch_size=16, workers=2, use_multiprocessing=True) as sequence:
-    print(before, buffers._has_files_without_name(), sum(len(images) for images, _ in sequence))
+    print(before, buffers.has_files_without_name(), sum(len(images) for images, _ in sequence))
 """
 
 
@@ -411,7 +411,7 @@ def test_a_pool_that_is_dropped_without_close_keeps_no_file_open() -> None:
 
 
 def test_a_named_pool_that_is_dropped_without_close_leaves_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kseq.training.buffers._has_files_without_name", lambda: False)
+    monkeypatch.setattr("kseq.training.buffers.has_files_without_name", lambda: False)
     pool = BufferPool(shared=True)
     buffer = pool.take(SPECS)
     name = buffer.name

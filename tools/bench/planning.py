@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from kseq.workers import usable_cores
+from kseq.platforms.processes import usable_cores
 
 from .contest import Row, run_once
 from .reading import SCRIPTS, Setting

@@ -17,7 +17,7 @@ from typing import Any
 import kseq
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, WriteError
-from kseq.workers import usable_cores
+from kseq.platforms.processes import usable_cores
 
 from ..bench import curves, packing, planning, reading
 from ..bench import fit as fitting

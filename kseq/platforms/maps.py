@@ -13,9 +13,6 @@ import numpy as np
 
 __all__ = ["Span", "map_file", "most_maps", "will_need"]
 
-# Python's mmap keeps a descriptor open for each map until 3.13, and cannot map at a chosen address.
-_HAS_CALLS = sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8
-
 # <linux/mman.h>; the others are in the module mmap.
 _PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
 _FAILED = ctypes.c_void_p(-1).value
@@ -32,7 +29,7 @@ _MOST_MAPS = 65_530
 
 def most_maps() -> int:
     """How many files one dataset should have mapped at most: a share of what the operating system allows a process."""
-    if not _HAS_CALLS:
+    if _calls() is None:
         return _share_of_descriptors()
     try:
         with open("/proc/sys/vm/max_map_count") as file:
@@ -61,7 +58,7 @@ def map_file(descriptor: int, num_bytes: int) -> np.ndarray:
     Raises:
         OSError: If the operating system refuses.
     """
-    if not _HAS_CALLS:
+    if _calls() is None:
         return np.frombuffer(mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ), np.uint8)
     address = _map(None, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor)
     return np.asarray(_Addresses(address, num_bytes))
@@ -75,7 +72,7 @@ def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
         starts: `(ranges,)` int64, rising: where in `mapped` each range begins.
         ends: `(ranges,)` int64: where it ends. Ranges that lie near each other are asked for as one.
     """
-    if not _HAS_CALLS or not mapped.size:
+    if _calls() is None or not mapped.size:
         return
     base = _address(mapped)
     gaps = np.flatnonzero(starts[1:] - ends[:-1] > _GAP)
@@ -104,7 +101,7 @@ class Span:
     @classmethod
     def reserve(cls, num_bytes: int) -> Span | None:
         """A span; None if this system has no spans, or not so many free addresses."""
-        if not _HAS_CALLS or not 0 < num_bytes <= _MOST_ADDRESSES:
+        if _calls() is None or not 0 < num_bytes <= _MOST_ADDRESSES:
             return None
         try:
             return cls(num_bytes)
@@ -146,8 +143,16 @@ def _address(array: np.ndarray) -> int:
 
 @functools.cache
 def _calls() -> Any:
-    """mmap, munmap and madvise of the C library; they hold no GIL."""
-    library = ctypes.CDLL(None, use_errno=True)
+    """mmap, munmap and madvise of the C library, which hold no GIL; None except on Linux, whose constants these are.
+
+    Python's mmap keeps a descriptor open for each map until 3.13, and cannot map at a chosen address.
+    """
+    if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return None
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+    except (OSError, TypeError):
+        return None
     library.mmap.restype = ctypes.c_void_p
     library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
     library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
