@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,21 +11,9 @@ from typing import Any
 from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
 from kseq.storage.field_kinds import KINDS, FieldKind
+from kseq.storage.field_names import check_field_name, check_field_names
 
-__all__ = ["IMAGE", "LABEL", "Field", "check_field_name", "parse_fields", "write_fields"]
-
-# Names of arrays in a shard that are not fields.
-_RESERVED = ("checksum", "source", "rejected_path", "rejected_reason")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def check_field_name(name: str) -> None:
-    """Raise ArgumentError unless a field may have this name."""
-    if not _NAME.fullmatch(name) or name in _RESERVED or name.endswith("_mask"):
-        raise ArgumentError(
-            f"field name {name!r}: allowed are lower-case letters, digits and _, not with _mask at the end, "
-            f"and not {', '.join(_RESERVED)}"
-        )
+__all__ = ["IMAGE", "LABEL", "Field", "parse_fields", "write_fields"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +21,7 @@ class Field:
     """One named part of every sample.
 
     Attributes:
-        name: Lower-case letters, digits and `_`.
+        name: Lower-case letters, digits and `_`, a letter first.
         kind: What it holds: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
             `"multi_label"` (any number of class numbers); `"numbers"`; `"boxes"` (any number of x1, y1, x2, y2 in pixels of the
             upright image); `"labels"` (the class number of each box); `"text"` (UTF-8); `"sample_weight"` (a number of 0 or
@@ -122,7 +109,9 @@ def parse_fields(text: str, path: str) -> tuple[Field, ...]:
     """
     try:
         parsed: list[dict[str, Any]] = json.loads(text)
-        return tuple(_parse_field(entry) for entry in parsed)
+        fields = tuple(_parse_field(entry) for entry in parsed)
+        check_field_names(field.name for field in fields)
+        return fields
     except (ValueError, TypeError, KeyError) as error:
         raise FormatError(f"{path}: attribute fields is not a list of fields ({error}): {text[:80]}") from error
 

@@ -238,7 +238,7 @@ def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
         assert found["image/encoded"].numpy() == test.stored_bytes(number)
         assert found["image/format"].numpy() == b"jpeg"
         assert (found["image/height"], found["image/width"]) == (height, width)
-        np.testing.assert_array_equal(tf.io.decode_png(found["image/segmentation/class/encoded"]), sample["mask"])
+        np.testing.assert_array_equal(tf.io.decode_png(found["image/segmentation/class/encoded"]), sample["outline"])
         sides = [found[f"image/object/bbox/{side}"].values.numpy() for side in ("xmin", "ymin", "xmax", "ymax")]
         np.testing.assert_allclose(np.stack(sides, 1) * [width, height, width, height], sample["boxes"], rtol=1e-6)
         assert found["image/object/class/label"].values.numpy().tolist() == sample["labels"].tolist()

@@ -13,6 +13,7 @@ from kseq.errors import ArgumentError
 from kseq.images.bounding_boxes import transform_boxes
 from kseq.images.resize import Placement
 from kseq.storage.array_schema import ArraySchema
+from kseq.storage.field_names import name_after_column
 
 if TYPE_CHECKING:
     from kseq.storage.fields import Field
@@ -436,10 +437,13 @@ class FieldKind:
         """Whether packing knows the kind of a target from the cells of its column alone."""
         return False
 
-    def pack_options(self, column: str) -> list[str]:
-        """The options of `kseq pack` that make the field from a column of an export."""
+    def pack_options(self, column: str, has_one_image: bool = True) -> list[str]:
+        """The options of `kseq pack` that make the field from a column of an export, of samples with one image or several."""
         name = self.field.name
-        if self.column is not None and (name == self.name or self.is_image):
+        if self.is_pixels:
+            name_of_column = "image" if self.is_image and has_one_image else name_after_column(column)
+            return [f"--{self.column}", column if name == name_of_column else f"{name}={column}"]
+        if self.column is not None and name == self.name:
             return [f"--{self.column.replace('_', '-')}", column]
         kind = [] if self.is_told_by_cells else ["--kind", f"{name}={self.name}"]
         return ["--target", f"{name}={column}", *kind]
