@@ -26,6 +26,7 @@ from kseq import workers
 from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
 from kseq.reading.sample_reader import LocatedSamples
+from kseq.storage.field_kinds import Image
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
@@ -102,6 +103,16 @@ def test_workers_are_not_sent_which_samples_a_selection_has(numbered: Path, seco
         maker.fill(expected, 0, ids, 0)
         np.testing.assert_array_equal(found["image"], expected["image"])
         assert expected["image"].any()
+
+
+def test_what_images_are_like_is_worked_out_once(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = BatchMaker(kseq.ShardDataset(numbered), ["image", "label"], ImageSpec(4, 4))
+    monkeypatch.setattr(Image, "image_spec", None)
+    ids = np.arange(20)
+    arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(ids).items()}
+    maker.fill(arrays, 0, ids, 0)
+    assert maker.least_rows(20) > 0
+    assert numbers_of(arrays["image"]).tolist() == ids.tolist()
 
 
 def test_reads_ahead_in_sequence_and_no_further_than_asked(loader: Loader) -> None:
