@@ -130,7 +130,9 @@ class Columns:
             raise ArgumentError(f"{spelled('box_labels', self.box_labels)}: goes with {spelled('boxes')}, found none")
         unknown = [name for name, _ in self.kinds if name not in dict(self.targets)]
         if unknown:
-            raise ArgumentError(f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets')}")
+            raise ArgumentError(
+                f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets', dict(self.targets))}"
+            )
         mask_names = [] if self.mask is None else [mask_field_name(self)]
         check_field_names([*image_field_names(self), *mask_names, *_value_field_names(self)])
 
