@@ -10,8 +10,8 @@ from kseq.images.formats import IMAGE_SUFFIXES
 
 __all__ = ["check_field_name", "check_field_names", "name_after_column"]
 
-# Names of arrays in a shard that are not fields.
-_RESERVED = ("checksum", "source", "rejected_path", "rejected_reason")
+# Names of arrays in a shard that are not fields; and the masks of fields that always have these names, and are padded.
+_RESERVED = ("checksum", "source", "rejected_path", "rejected_reason", "boxes_mask", "labels_mask")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 # Ends the name of the array that says where a field is padded.
