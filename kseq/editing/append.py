@@ -330,11 +330,21 @@ def _count_known(index: Index, shards: _NewShards) -> int:
         np.concatenate([reader.loaded("checksum") for reader in shards.open_all()]), return_counts=True
     )
     is_known = np.zeros(len(new_checksums), bool)
+    # Most old samples are told from all new ones by the first 16 bits of their checksums, at little more than reading them.
+    begins_like_new = np.zeros(1 << 16, bool)
+    begins_like_new[_first_bits(new_checksums)] = True
     bounds = np.searchsorted(index.dropped, index.starts)
     for number in range(index.num_shards):
         reader = ShardReader(index.shard_path(number), index.stored_fields, index.entry(number))
+        checksums = reader.loaded("checksum")
+        rows = np.flatnonzero(begins_like_new[_first_bits(checksums)])
         dropped_rows = index.dropped[bounds[number] : bounds[number + 1]].astype(np.int64) - index.starts[number]
-        checksums = np.delete(reader.loaded("checksum"), dropped_rows)
-        candidates = np.minimum(np.searchsorted(new_checksums, checksums), len(new_checksums) - 1)
-        is_known[candidates[new_checksums[candidates] == checksums]] = True
+        old_checksums = checksums[rows[~np.isin(rows, dropped_rows)]]
+        candidates = np.minimum(np.searchsorted(new_checksums, old_checksums), len(new_checksums) - 1)
+        is_known[candidates[new_checksums[candidates] == old_checksums]] = True
     return int(counts[is_known].sum())
+
+
+def _first_bits(checksums: np.ndarray) -> np.ndarray:
+    """`(n,)` uint16: the upper bits of `(n,)` uint64."""
+    return np.ascontiguousarray(checksums, "<u8").view("<u2")[3::4]

@@ -1,7 +1,8 @@
-"""Files mapped into memory read-only, one by one or side by side in one stretch of addresses."""
+"""Files mapped into memory, one by one or side by side in one stretch of addresses."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import mmap
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Span", "map_file", "most_descriptors", "most_maps", "will_need"]
+__all__ = ["Span", "make_private", "map_file", "most_descriptors", "most_maps", "will_need"]
 
 # <linux/mman.h>; the others are in the module mmap.
 _PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
@@ -62,6 +63,22 @@ def map_file(descriptor: int, num_bytes: int) -> np.ndarray:
         return np.frombuffer(mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ), np.uint8)
     address = _map(None, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor)
     return np.asarray(_Addresses(address, num_bytes))
+
+
+def make_private(address: int, num_bytes: int, descriptor: int) -> None:
+    """Let this process see the mapped bytes of a file as they are, and nobody else what it writes to them from now on.
+
+    Where the system cannot do it, they stay as they are.
+
+    Args:
+        address: Where the file is mapped, from its beginning on.
+        num_bytes: How much of it.
+        descriptor: Of the file.
+    """
+    if _calls() is not None:
+        with contextlib.suppress(OSError):
+            protection = mmap.PROT_READ | mmap.PROT_WRITE
+            _map(address, num_bytes, protection, mmap.MAP_PRIVATE | _MAP_FIXED, descriptor)
 
 
 def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:

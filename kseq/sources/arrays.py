@@ -36,7 +36,15 @@ from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import SPLITS, Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
-from kseq.sources.column_roles import Columns, find_columns, has_targets, pixel_columns, used_columns, value_columns
+from kseq.sources.column_roles import (
+    Columns,
+    find_columns,
+    has_targets,
+    image_columns,
+    pixel_columns,
+    used_columns,
+    value_columns,
+)
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.text import decode_name
 
@@ -186,12 +194,13 @@ def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray
     for name in pixel_columns(columns):
         check_images(path, name, arrays[name].shape, arrays[name].dtype)
         arrays[name].compare_checksum()
-    count = arrays[columns.image[0]].shape[0]
+    first_image = image_columns(columns)[0]
+    count = arrays[first_image].shape[0]
     for _, name in used_columns(columns):
         array = arrays[name]
         if array.shape[:1] != (count,):
             raise SourceError(
-                f"{path}: array {name!r} has shape {array.shape}, expected are {count} rows as {columns.image[0]!r} has"
+                f"{path}: array {name!r} has shape {array.shape}, expected are {count} rows as {first_image!r} has"
             )
         if array.holds_objects:
             raise SourceError(f"{path}: array {name!r} holds Python objects, allowed are numbers and text")
@@ -242,4 +251,4 @@ def _found_samples(columns: Columns, arrays: Mapping[str, StoredArray], count: i
     row_bytes = sum(int(np.prod(arrays[name].shape[1:])) for name in pixel_columns(columns))
     for row in range(count):
         locations = tuple((name, row) for name in pixel_columns(columns))
-        yield FoundSample(f"{columns.image[0]}/{row}".encode(), locations, row_bytes, split)
+        yield FoundSample(f"{image_columns(columns)[0]}/{row}".encode(), locations, row_bytes, split)

@@ -19,7 +19,7 @@ from kseq.sources.cell_types import (
     parse_target,
     sort_class_names,
 )
-from kseq.sources.column_roles import Columns, image_field_names
+from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
 
@@ -100,7 +100,7 @@ def assemble_samples(
         names, labels = number_classes(cells[columns.label], class_names)
     others = list(_other_columns(columns, cells, class_names if columns.label is None else None))
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
-    mask_fields = [MASK] if columns.mask is not None else []
+    mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
     label_fields = [LABEL] if columns.label is not None else []
     if columns.label is None:
         names = next((field.class_names for field, _ in others if field.class_names), ())

@@ -28,7 +28,7 @@ from kseq.sources.arrow_files import ArrowFile, arrow_errors, open_arrow_file, r
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
-from kseq.sources.column_roles import USUAL, Columns, find_columns, pixel_columns, value_columns
+from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, value_columns
 from kseq.sources.file_reading import read_file
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.source_format import SourceFormat
@@ -65,7 +65,7 @@ class HuggingFaceSource(Source):
     def has_images(path: str, columns: Columns) -> bool:
         """Whether a Parquet file holds images, and not only their paths, which may be bytes too: the first row tells."""
         file = open_arrow_file(path)
-        names = columns.image or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
+        names = image_columns(columns) or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
         return any(file.has_encoded_images(name) and not _holds_paths(path, file, name) for name in names)
 
     @classmethod

@@ -4,7 +4,7 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
 `kseq.images`.
 
 - `field_kinds/`: image, mask, label, numbers, boxes, text and so on, a class each with all that is special to it.
-  `fields`: the fields of a dataset, each of a kind.
+  `fields`: the fields of a dataset, each of a kind. `field_names`: which names they may have.
 - `layout`: the name of every file in a dataset's folder, and the version of the format, which rises with every change that an
   older reader would misread: older datasets are then refused in one line. The index holds numbers of shards, not names.
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,24 +12,13 @@ from typing import Any
 from kseq.errors import ArgumentError, FormatError, one_line
 from kseq.images.codecs import CHANNELS
 from kseq.storage.field_kinds import KINDS, FieldKind
+from kseq.storage.field_names import check_field_name, check_field_names
 from kseq.storage.strings import parse_json
 
-__all__ = ["IMAGE", "LABEL", "Field", "check_field_name", "parse_fields", "write_fields"]
+__all__ = ["IMAGE", "LABEL", "Field", "parse_fields", "write_fields"]
 
-# Names of arrays in a shard that are not fields.
-_RESERVED = ("checksum", "source", "rejected_path", "rejected_reason")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 # So many numbers one sample has at most, in a field that is read from a file: a damaged shape would ask for any memory.
 _MOST_NUMBERS = 1 << 40
-
-
-def check_field_name(name: str) -> None:
-    """Raise ArgumentError unless a field may have this name."""
-    if not _NAME.fullmatch(name) or name in _RESERVED or name.endswith("_mask"):
-        raise ArgumentError(
-            f"field name {name!r}: allowed are lower-case letters, digits and _, not with _mask at the end, "
-            f"and not {', '.join(_RESERVED)}"
-        )
 
 
 @dataclass(frozen=True)
@@ -38,7 +26,7 @@ class Field:
     """One named part of every sample.
 
     Attributes:
-        name: Lower-case letters, digits and `_`.
+        name: Lower-case letters, digits and `_`, a letter first.
         kind: What it holds: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
             `"multi_label"` (any number of class numbers); `"numbers"`; `"boxes"` (any number of x1, y1, x2, y2 in pixels of the
             upright image); `"labels"` (the class number of each box); `"text"` (UTF-8); `"sample_weight"` (a number of 0 or
@@ -126,7 +114,9 @@ def parse_fields(text: str, path: str) -> tuple[Field, ...]:
     """
     try:
         parsed: list[dict[str, Any]] = parse_json(text, f"{path}: fields")
-        return tuple(_parse_field(entry) for entry in parsed)
+        fields = tuple(_parse_field(entry) for entry in parsed)
+        check_field_names(field.name for field in fields)
+        return fields
     except FormatError:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -9,7 +9,7 @@ import pickle
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from itertools import pairwise
 
@@ -46,12 +46,19 @@ def _start_worker(pickled: bytes) -> None:
 
 
 def _fill_in_worker(
-    name: str, specs: Mapping[str, ArraySpec], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray
+    name: str,
+    names: Collection[str],
+    specs: Mapping[str, ArraySpec],
+    start: int,
+    sample_ids: np.ndarray,
+    epoch: int,
+    turns: np.ndarray,
 ) -> None:
     global _maker
     if _maker is None:
         # Not when the process starts: an error there would only end the process, here it reaches the caller.
         _maker = _unpickle(_pickled)
+    _attached.forget_others(names)
     _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch, turns)
 
 
@@ -106,6 +113,7 @@ class _Pending:
     def __init__(self, arrays: dict[str, np.ndarray], fillings: list[Future]) -> None:
         self._arrays = arrays
         self._fillings = fillings
+        self.num_bytes = sum(array.nbytes for array in arrays.values())
 
     def wait(self) -> dict[str, np.ndarray]:
         for filling in self._fillings:
@@ -166,7 +174,7 @@ class Loader:
     def _start(self) -> None:
         # A process of a multiprocessing.Pool may have no children of its own.
         processes = self._processes and not multiprocessing.current_process().daemon
-        self._buffers = BufferPool(shared=processes)
+        self._buffers = BufferPool(shared=processes, most_bytes=2 * _AHEAD_BYTES)
         self._pool = WorkerPool(
             self._workers,
             processes=processes,
@@ -277,6 +285,9 @@ class Loader:
                         pending.cancel()
                         return
                     self._pending[epoch, number] = pending
+                    if sum(each.num_bytes for each in self._pending.values()) >= _AHEAD_BYTES:
+                        # Batches whose samples differ in length may be larger than they were thought to be.
+                        return
         finally:
             self._ahead.release()
 
@@ -306,11 +317,12 @@ class Loader:
         buffer = self._buffers.take(specs)
         count = max(1, min(self._workers, len(sample_ids) // self._least_rows))
         edges = [len(sample_ids) * number // count for number in range(count + 1)]
+        names = self._buffers.names() if self._in_processes else ()
         fillings = []
         for start, end in pairwise(edges):
             samples = (sample_ids[start:end], epoch, turns[start:end])
             if self._in_processes:
-                filling = self._pool.submit(_fill_in_worker, buffer.name, specs, start, *samples)
+                filling = self._pool.submit(_fill_in_worker, buffer.name, names, specs, start, *samples)
             else:
                 filling = self._pool.submit(self._maker.fill, buffer.arrays, start, *samples)
             # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.

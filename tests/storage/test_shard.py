@@ -334,6 +334,14 @@ def test_refuses_field_names(name: str) -> None:
         Field(name, "image", True, "|u1", (None, None, 3))
 
 
+def test_refuses_fields_that_are_called_alike_and_a_field_like_the_mask_of_another() -> None:
+    image, mask, other = (Field(name, "image", True, "|u1", (None, None, 3)) for name in ("cell", "cell_mask", "lesion_mask"))
+    assert parse_fields(write_fields((image, other)), "a.h5") == (image, other)
+    for fields, name in (((image, image), "'cell'"), ((image, mask), "'cell_mask'"), ((mask, other, image), "'cell_mask'")):
+        with raises(FormatError, "a.h5", name):
+            parse_fields(write_fields(fields), "a.h5")
+
+
 def test_refuses_a_field_of_unknown_kind() -> None:
     with raises(ArgumentError, "'sound'", "image", "label", "mask"):
         Field("image", "sound", True, "|u1", (None, None, 3))

@@ -26,6 +26,7 @@ from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoun
 from kseq.ordering.epoch_order import Order
 from kseq.processes import ProcessPool
 from kseq.reading.sample_reader import LocatedSamples
+from kseq.storage.field_kinds import Image
 from kseq.storage.index import Index
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
@@ -94,6 +95,31 @@ def test_batches_that_are_held_are_never_written_to(numbered: Path, processes: b
     for view, number in views:
         assert numbers_of(view).tolist() == [number]
     loader.close()
+
+
+def test_workers_are_not_sent_which_samples_a_selection_has(numbered: Path, second: Path) -> None:
+    whole = kseq.ShardDataset(numbered)
+    chosen = whole.take(np.tile(np.arange(100), 1000))
+    for dataset, number in ((chosen, 99), (chosen.concat(kseq.ShardDataset(second)), 120)):
+        maker = BatchMaker(dataset, ["image"], ImageSpec(4, 4))
+        pickled = pickle.dumps(maker)
+        assert len(pickled) < 4000
+        ids = np.array([3, number])
+        found, expected = ({"image": np.zeros((2, 4, 4, 3), np.uint8)} for _ in range(2))
+        pickle.loads(pickled).fill(found, 0, ids, 0)
+        maker.fill(expected, 0, ids, 0)
+        np.testing.assert_array_equal(found["image"], expected["image"])
+        assert expected["image"].any()
+
+
+def test_what_images_are_like_is_worked_out_once(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = BatchMaker(kseq.ShardDataset(numbered), ["image", "label"], ImageSpec(4, 4))
+    monkeypatch.setattr(Image, "image_spec", None)
+    ids = np.arange(20)
+    arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(ids).items()}
+    maker.fill(arrays, 0, ids, 0)
+    assert maker.least_rows(20) > 0
+    assert numbers_of(arrays["image"]).tolist() == ids.tolist()
 
 
 def test_reads_ahead_in_sequence_and_no_further_than_asked(loader: Loader) -> None:
@@ -612,6 +638,63 @@ def test_works_in_a_fork_while_the_parent_reads(loader: Loader) -> None:
     finally:
         stop.set()
         reader.join()
+
+
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
+def test_a_batch_that_a_forked_child_holds_is_not_written_to(numbered: Path, processes: bool) -> None:
+    loader = make_loader(numbered, 2, processes)
+    loader.batch(0, 0)
+    images, labels = loader.batch(0, 1).values()
+    ids = loader.sample_ids(0, 1).tolist()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(reading, 1)
+        right = numbers_of(images).tolist() == ids and labels.tolist() == np.searchsorted([50, 80], ids, side="right").tolist()
+        # The child may go on reading, and write to what it holds.
+        images[:] = 255
+        right = right and numbers_of(loader.batch(0, 2)["image"]).tolist() == loader.sample_ids(0, 2).tolist()
+        os._exit(0 if right else 1)
+    kept = images[3:4]
+    del images, labels
+    for epoch in range(1, 5):
+        for number in range(7):
+            found = numbers_of(loader.batch(epoch, number)["image"]).tolist()
+            assert found == loader.sample_ids(epoch, number).tolist()
+    os.write(writing, b".")
+    assert os.waitpid(child, 0)[1] == 0
+    assert numbers_of(kept).tolist() == ids[3:4]
+    os.close(reading)
+    os.close(writing)
+    loader.close()
+
+
+@pytest.mark.slow
+def test_workers_unmap_buffers_that_are_gone(objects_of_many_lengths: Path) -> None:
+    dataset = kseq.ShardDataset(objects_of_many_lengths)
+    maker = BatchMaker(dataset, ["image", "trace"], ImageSpec(4, 4))
+    with_processes = {"workers": 2, "use_multiprocessing": True, "max_queue_size": 2}
+    loader = Loader(maker, Order(len(dataset), 4, shuffle=True), **with_processes)
+    for epoch in range(4):
+        for number in range(10):
+            loader.batch(epoch, number)
+    mapped = [
+        sum("/memfd:kseq" in line for line in Path(f"/proc/{worker.pid}/maps").read_text().splitlines())
+        for worker in multiprocessing.active_children()
+    ]
+    # Two ahead, the one that is asked for, and one that was let go.
+    assert max(mapped) <= len(loader._buffers.names()) + 1 <= 6
+    loader.close()
+
+
+@pytest.fixture(scope="module")
+def objects_of_many_lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(8)
+    lengths = rng.integers(1000, 100_000, 40).tolist()
+    samples = ({"image": np.zeros((4, 4, 3), np.uint8), "trace": rng.random(length).tolist()} for length in lengths)
+    target = tmp_path_factory.mktemp("lengths") / "packed"
+    kseq.pack(samples, target, columns=kseq.Columns(targets=["trace"]), images=kseq.ImageSettings("raw", (4, 4)), workers=0)
+    return target
 
 
 _shared_loader: Loader | None = None

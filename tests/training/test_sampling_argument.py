@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,6 +22,7 @@ from PIL import Image
 import kseq
 from kseq.errors import ArgumentError, ClosedError
 from kseq.reading.dataset import selected_ids
+from kseq.training.sampling_argument import repeats
 from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import numbered_pixels, numbers_of  # keras asks for its backend when it is imported
 
@@ -61,6 +64,16 @@ def test_a_sequence_of_a_selection_serves_its_samples(numbered: Path) -> None:
         found = [(numbers_of(images).tolist(), labels.tolist()) for images, labels in sequence]
         assert [number for numbers, _ in found for number in numbers] == ids_of(sequence) == list(range(50, 80))
         assert {label for _, labels in found for label in labels} == {1}
+
+
+@given(ids=st.lists(st.integers(0, 30), max_size=40), is_sorted=st.booleans(), is_distinct=st.booleans())
+def test_repeats_count_how_often_a_sample_came_before(ids: list[int], is_sorted: bool, is_distinct: bool) -> None:
+    ids = list(dict.fromkeys(ids)) if is_distinct else ids
+    ids = sorted(ids) if is_sorted else ids
+    plain = [ids[:position].count(sample_id) for position, sample_id in enumerate(ids)]
+    found = repeats(np.array(ids, np.int64))
+    assert (found is None) == (len(set(ids)) == len(ids))
+    assert found is None or found.tolist() == plain
 
 
 def test_selections_of_train_are_shuffled_like_train_and_others_are_not(numbered: Path) -> None:
