@@ -33,7 +33,8 @@ _UINT64 = (1 << 64) - 1
 # What numpy and zipfile raise if bytes have changed.
 # An AttributeError is what Python 3.10 raises where what was loaded is no context manager, and later ones a TypeError.
 _UNREADABLE = (
-    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error
+    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 # A message names so many files of a long list, and shows so many characters of a value.

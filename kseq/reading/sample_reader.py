@@ -53,7 +53,8 @@ class SampleReader:
             flags: `(num_flags,)` bool. What was compared so far is added to it.
         """
         if self._has_verified:
-            flags |= self._verified
+            # Not `|=`, which would write to all pages, and so take memory for samples that were never read.
+            flags[np.flatnonzero(self._verified)] = True
         self._verified = flags
 
     @property
