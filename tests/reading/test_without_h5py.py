@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq import workers
 from kseq.ordering.epoch_order import Order
+from kseq.processes import ProcessPool
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
@@ -67,7 +67,7 @@ def _loaded_after_filling(pickled: bytes) -> tuple[list[int], list[str]]:
 
 def test_a_worker_process_fills_batches_from_all_shards_and_parses_no_file(numbered: Path) -> None:
     maker = BatchMaker(kseq.ShardDataset(numbered), ["image", "label"], ImageSpec(4, 4))
-    with workers.process_pool(1) as pool:
+    with ProcessPool(1) as pool:
         labels, loaded = pool.submit(_loaded_after_filling, pickle.dumps(maker)).result()
     assert labels == [0] * 50 + [1] * 30 + [2] * 20
     assert loaded == []
