@@ -24,7 +24,7 @@ from kseq.storage.index import Index
 from kseq.storage.rejected import Rejected
 from kseq.storage.remaining_ids import Remaining
 
-__all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids"]
+__all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids", "without_samples"]
 
 VERIFY = ("first", "always", "never")
 
@@ -429,6 +429,11 @@ def sample_reader(dataset: ShardDataset) -> SampleReader:
 def selected_ids(dataset: ShardDataset) -> np.ndarray | None:
     """`(len,)` int64: the sample ids of a selection; None for a split, or for all samples, of a dataset."""
     return dataset._selected
+
+
+def without_samples(dataset: ShardDataset) -> ShardDataset:
+    """The same files for who has sample ids already: a dataset of no sample, which is small when it goes to another process."""
+    return dataset._select(dataset._samples, dataset._split, np.empty(0, np.int64))
 
 
 def reopen(dataset: ShardDataset, verify: str) -> ShardDataset:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from kseq.arguments import whole_pair
+from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
@@ -25,6 +25,8 @@ __all__ = [
     "check_sample_weight",
     "check_scale",
     "choose_image_spec",
+    "choose_pad_to",
+    "choose_ragged",
     "find_fields",
     "sort_augment",
 ]
@@ -46,34 +48,109 @@ def check_scale(scale: Any) -> None:
 
 
 def find_fields(
-    dataset: ShardDataset, inputs: Mapping[str, str] | None, targets: Mapping[str, str] | None, label_mode: str | None
+    dataset: ShardDataset,
+    inputs: str | Mapping[str, str] | None,
+    targets: str | Mapping[str, str] | None,
+    label_mode: str | None,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Model input name to field name, and model output name to field name.
 
     By default, the inputs are the images, and the target is the label or, without a label, all other fields but the sample
-    weight; models' names are then those of the fields. `FIELD_mask` is the name of the array that says where a field is padded.
+    weight; models' names are then those of the fields, as they are where a field is named alone. `FIELD_mask` is the name of
+    the array that says where a field is padded.
 
     Raises:
-        ArgumentError: If a name is not allowed, or no input is an image.
+        ArgumentError: If a name is not allowed, or no input is an image, or `label_mode` goes with a label and there is none.
     """
     for argument, names in (("inputs", inputs), ("targets", targets)):
-        if names is not None and not _is_str_to_str(names):
-            raise ArgumentError(f"{argument}={names!r}: allowed is a dict of the model's names to fields, or None")
+        if not (names is None or isinstance(names, str) or _is_str_to_str(names)):
+            raise ArgumentError(
+                f"{argument}={names!r}: allowed is the name of a field, a dict of the model's names to fields, or None; "
+                f"the fields are {', '.join(_allowed_names(dataset.fields))}"
+            )
     if label_mode is None and targets is not None:
-        raise ArgumentError(f"label_mode=None gives no targets, found targets={dict(targets)}")
+        raise ArgumentError(f"label_mode=None gives no targets, found targets={targets!r}: leave one of the two out")
     fields = dataset.fields
-    allowed = [*fields, *(f"{field.name}_mask" for field in fields.values() if field.handler.has_padding_mask)]
-    input_fields = _default_inputs(fields) if inputs is None else dict(inputs)
-    target_fields = _default_targets(fields) if targets is None else dict(targets)
-    for argument, names in (("inputs", input_fields), ("targets", target_fields)):
-        for name, field_name in names.items():
-            if field_name not in allowed:
-                raise ArgumentError(
-                    f"{argument}={{{name!r}: {field_name!r}}}: {dataset.path} has no such field, it has {', '.join(allowed)}"
-                )
-    if not any(name in fields and fields[name].is_image for name in input_fields.values()):
-        raise ArgumentError(f"inputs={input_fields}: expected is at least one image field")
+    input_fields = _default_inputs(fields) if inputs is None else _checked_names(dataset, "inputs", inputs)
+    target_fields = _default_targets(fields) if targets is None else _checked_names(dataset, "targets", targets)
+    images = [name for name, field in fields.items() if field.is_image]
+    if not any(name in images for name in input_fields.values()):
+        raise ArgumentError(f"inputs={inputs!r}: expected is at least one image, {dataset.path} has {', '.join(images)}")
+    if label_mode in ("categorical", "binary") and not any(field.is_label for field in fields.values()):
+        raise ArgumentError(f"label_mode={label_mode!r}: goes with a label, {dataset.path} has {', '.join(fields)}")
     return input_fields, {} if label_mode is None else target_fields
+
+
+def _allowed_names(fields: Mapping[str, Field]) -> list[str]:
+    return [*fields, *(f"{field.name}_mask" for field in fields.values() if field.handler.has_padding_mask)]
+
+
+def _checked_names(dataset: ShardDataset, argument: str, names: str | Mapping[str, str]) -> dict[str, str]:
+    """The model's name of each field; raises ArgumentError where there is no such field."""
+    named = {names: names} if isinstance(names, str) else dict(names)
+    allowed = _allowed_names(dataset.fields)
+    for name, field_name in named.items():
+        if field_name not in allowed:
+            found = repr(names) if isinstance(names, str) else f"{{{name!r}: {field_name!r}}}"
+            raise ArgumentError(f"{argument}={found}: {dataset.path} has no such field, it has {', '.join(allowed)}")
+    return named
+
+
+def choose_ragged(fields: Mapping[str, Field], ragged: Any) -> frozenset[str]:
+    """The fields that leave a batch as lists: all that differ in length, or those that are named.
+
+    Args:
+        fields: Those of a batch.
+        ragged: The argument: True, False, the name of a field, or a list of names.
+
+    Raises:
+        ArgumentError: If it is anything else, or names a field whose samples do not differ in length.
+    """
+    padded = [name for name, field in fields.items() if field.handler.is_padded]
+    if isinstance(ragged, (bool, np.bool_)):
+        return frozenset(padded if ragged else ())
+    names = [ragged] if isinstance(ragged, str) else ragged
+    if not isinstance(names, Collection) or isinstance(names, (Mapping, bytes)) or not all(isinstance(n, str) for n in names):
+        raise ArgumentError(f"ragged={ragged!r}: allowed are True, False, the name of a field, and a list of names")
+    for name in names:
+        _check_padded(f"ragged={ragged!r}", name, padded)
+    return frozenset(names)
+
+
+def choose_pad_to(fields: Mapping[str, Field], pad_to: Any, ragged: Collection[str]) -> dict[str, int]:
+    """Field name to how many elements every batch has room for, of the fields for which that is decided.
+
+    Args:
+        fields: Those of a batch.
+        pad_to: The argument: a number for all fields that obey it, a dict of fields to numbers, or None.
+        ragged: The fields that leave as lists.
+
+    Raises:
+        ArgumentError: If it is anything else, or there is nothing to pad.
+    """
+    if pad_to is None:
+        return {}
+    padded = [name for name, field in fields.items() if field.handler.is_padded and name not in ragged]
+    if isinstance(pad_to, Mapping):
+        for name in pad_to:
+            _check_padded(f"pad_to={dict(pad_to)}", name, padded)
+        return {name: whole(f"pad_to[{name!r}]", length, 1) for name, length in pad_to.items()}
+    length = whole("pad_to", pad_to, 1)
+    obedient = [name for name in padded if fields[name].handler.obeys_pad_to]
+    if not obedient:
+        raise ArgumentError(
+            f"pad_to={length}: goes with fields that are padded to a number of elements, such as boxes; "
+            f"the batch has {', '.join(fields)}" + (f" (of a text: pad_to={{{padded[0]!r}: {length}}})" if padded else "")
+        )
+    return dict.fromkeys(obedient, length)
+
+
+def _check_padded(argument: str, name: Any, padded: Sequence[str]) -> None:
+    if name not in padded:
+        raise ArgumentError(
+            f"{argument}: {name!r} is no field of the batch whose samples differ in length and are padded, "
+            f"those are {', '.join(padded) or 'none'}"
+        )
 
 
 def _default_inputs(fields: Mapping[str, Field]) -> dict[str, str]:

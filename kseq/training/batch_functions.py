@@ -31,7 +31,8 @@ class BatchFunction:
             - labels as `label_mode` says, several labels `(n, classes)` float32, numbers float32, text `(n,)` str.
 
             Returns a dict of arrays with `n` rows each, in place of those of the same names; others stay as they are. Images
-            must be uint8 unless `dtype` is a floating-point type.
+            must be uint8 unless `dtype` is a floating-point type. In place of text, `(n, length)` whole numbers may be
+            returned, such as those of tokens.
 
     Raises:
         ArgumentError: If `function` cannot be called; when a batch is read, if it returns something that is not allowed.
@@ -124,10 +125,11 @@ def _checked_array(name: str, field: str, value: Any, before: np.ndarray) -> np.
     except ValueError as error:
         raise ArgumentError(f"augment function {name} gave no array for {field} ({error})") from error
     is_text = before.dtype.kind == "U"
-    if array.ndim == 0 or len(array) != len(before) or array.dtype.kind not in ("U" if is_text else "buif"):
+    is_allowed = array.dtype.kind in ("U" if is_text else "buif") or (is_text and array.dtype.kind in "iu" and array.ndim > 1)
+    if array.ndim == 0 or len(array) != len(before) or not is_allowed:
         raise ArgumentError(
             f"augment function {name} gave {array.dtype} of shape {array.shape} for {field}, "
-            f"expected are {'texts' if is_text else 'numbers'} of {len(before)} samples"
+            f"expected are {'texts, or whole numbers of shape (n, length),' if is_text else 'numbers'} of {len(before)} samples"
         )
     if before.dtype == np.bool_ and array.dtype != np.bool_:
         # 0 and 1, as a function in TensorFlow gives them, would pass for row numbers.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.reading.dataset import ShardDataset, sample_reader, without_samples
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec
@@ -37,7 +38,8 @@ class BatchMaker:
         fields: The names of the fields that a batch holds.
         spec: What its images are like: size, channels, dtype.
         augmentations: What is done to its images, masks and boxes; None for nothing.
-        pad_to: How many elements to make room for in every batch; None for as many as the longest of its samples has.
+        pad_to: Field name to how many elements every batch has room for; of other fields, as many as the longest of its
+            samples has.
     """
 
     def __init__(
@@ -47,15 +49,22 @@ class BatchMaker:
         spec: ImageSpec,
         augmentations: AugmentationList | None = None,
         *,
-        pad_to: int | None = None,
+        pad_to: Mapping[str, int] | None = None,
     ) -> None:
         self.dataset = dataset
         self._spec = spec
-        self._fields = {name: dataset.fields[name] for name in fields}
+        all_fields = dataset.fields
+        self._fields = {name: all_fields[name] for name in fields}
+        # What the pixels of each field are like in a batch.
+        self._specs = {name: field.handler.image_spec(spec) for name, field in self._fields.items() if field.is_pixels}
         self._augmentations = AugmentationList() if augmentations is None else augmentations
-        self._pad_to = pad_to
+        self._pad_to = dict(pad_to or {})
         self._padded = [field for field in self._fields.values() if field.handler.is_padded]
         self._fixed_specs: dict[int, dict[str, ArraySpec]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # It is told sample ids: which of them the dataset holds, a number for each sample, need not go to every worker.
+        return {**self.__dict__, "dataset": without_samples(self.dataset)}
 
     def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
         """The arrays of a batch of samples: name to shape and dtype.
@@ -77,13 +86,14 @@ class BatchMaker:
     def _padded_length(self, field: Field, samples: LocatedSamples) -> int:
         counts = samples.counts(field.name)
         longest = int(counts.max(initial=0))
-        if self._pad_to is None or not field.handler.obeys_pad_to:
+        room = self._pad_to.get(field.name)
+        if room is None:
             # An axis of length 0 would trouble more models than one row of padding.
             return max(longest, 1)
-        if longest > self._pad_to:
-            error = ArgumentError(f"has {longest} elements in {field.name}, allowed by pad_to are {self._pad_to}")
+        if longest > room:
+            error = ArgumentError(f"has {longest} elements in {field.name}, allowed by pad_to are {room}")
             raise samples.error_at(int(counts.argmax()), error)
-        return self._pad_to
+        return room
 
     def _specs_of_fixed_size(self, num_samples: int) -> dict[str, ArraySpec]:
         if num_samples not in self._fixed_specs:
@@ -93,7 +103,7 @@ class BatchMaker:
 
     def _spec_of_fixed_size(self, field: Field, num_samples: int) -> ArraySpec:
         if field.is_pixels:
-            spec = field.handler.image_spec(self._spec)
+            spec = self._specs[field.name]
             return ArraySpec((num_samples, *spec.shape), spec.dtype)
         return ArraySpec((num_samples, *field.handler.batch_shape()), field.handler.batch_dtype)
 
@@ -150,11 +160,11 @@ class BatchMaker:
 
     def _is_stored_as_served(self, field: Field) -> bool:
         """Whether a batch holds the pixels byte for byte as they are stored, unless they are augmented."""
-        spec = field.handler.image_spec(self._spec)
+        spec = self._specs[field.name]
         return not field.encoded and spec.is_plain and field.shape == spec.pixel_shape
 
     def _fill_pixels(self, field: Field, rows: np.ndarray, samples: LocatedSamples, transforms: Transforms) -> None:
-        spec = field.handler.image_spec(self._spec)
+        spec = self._specs[field.name]
         sizes = None if self._augmentations.size is None else samples.sizes(field.name)
         chain = transforms.pixel_chain(sizes, spec, is_image=field.is_image)
         if sizes is None and self._is_stored_as_served(field):

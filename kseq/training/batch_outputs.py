@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kseq.errors import ArgumentError
+from kseq.storage.field_kinds import LabelEncoder
 from kseq.storage.fields import Field
 from kseq.training.batch_functions import BatchFunction, run_functions
 from kseq.training.image_spec import ImageSpec
@@ -23,16 +24,16 @@ class FieldEncoder:
         encode_label: Encodes `(n,)` int32 labels.
         spec: What images are like in the end.
         functions: Called with each batch, one after the other. With functions, images come in as uint8, channels last.
-        ragged: Whether fields whose samples differ in length become lists of arrays, instead of padded arrays.
+        ragged: The names of the fields whose samples become lists of arrays, instead of padded arrays.
     """
 
     def __init__(
         self,
         fields: Mapping[str, Field],
-        encode_label: Callable[[np.ndarray], np.ndarray],
+        encode_label: LabelEncoder,
         spec: ImageSpec,
         functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction],
-        ragged: bool,
+        ragged: Collection[str],
     ) -> None:
         self._fields = fields
         self._encode_label = encode_label
@@ -49,26 +50,27 @@ class FieldEncoder:
         Returns:
             Images as the spec says; masks `(n, height, width, 1)` uint8, or channels first; labels as `label_mode` says;
             several labels `(n, classes)` float32, zeros and ones; numbers float32; boxes `(n, longest, 4)` float32 and their
-            labels `(n, longest)` int32, padded with 0 and -1; text `(n,)` str; weights `(n,)` float32.
+            labels `(n, longest)` int32, padded with 0 and -1; text `(n, longest)` uint8, its bytes in UTF-8, padded with 0, or
+            `(n,)` str where it is ragged; weights `(n,)` float32.
 
         Raises:
             ArgumentError: If a function returns something that is not allowed.
         """
         handlers = {name: self._fields[name].handler for name in arrays if name in self._fields}
         values: dict[str, Any] = {
-            name: handler.batch_value(arrays[name], arrays.get(f"{name}_mask"), self) for name, handler in handlers.items()
+            name: handler.batch_value(arrays[name], self._encode_label) for name, handler in handlers.items()
         }
         padded = [name for name, handler in handlers.items() if handler.has_padding_mask]
         values |= {f"{name}_mask": arrays[f"{name}_mask"] for name in padded}
+        readable = handlers if self._functions else [name for name in handlers if name in self._ragged]
+        values |= {name: handlers[name].readable_value(values[name], arrays.get(f"{name}_mask")) for name in readable}
         if self._functions:
             values = self._run_functions(values)
-        if self._ragged:
-            values |= {name: _without_padding(values[name], values[f"{name}_mask"]) for name in padded}
-        return values
-
-    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
-        """`(n,)` int32 labels as `label_mode` says."""
-        return self._encode_label(labels)
+            values |= {
+                name: handler.model_value(values[name]) for name, handler in handlers.items() if name not in self._ragged
+            }
+        ragged = [name for name in padded if name in self._ragged]
+        return values | {name: _without_padding(values[name], values[f"{name}_mask"]) for name in ragged}
 
     def _run_functions(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         images = [name for name, field in self._fields.items() if name in values and field.is_image]

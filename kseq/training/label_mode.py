@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from kseq.errors import ArgumentError
 from kseq.reading.dataset import ShardDataset
+from kseq.storage.field_kinds import LabelEncoder
 
-__all__ = ["LabelEncoder", "label_encoder"]
+__all__ = ["label_encoder"]
 
 _LABEL_MODES = ("int", "categorical", "binary", None)
-LabelEncoder = Callable[[np.ndarray], np.ndarray]
 
 
 def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder:
@@ -25,6 +23,11 @@ def label_encoder(dataset: ShardDataset, label_mode: str | None) -> LabelEncoder
             raise ArgumentError(f"label_mode='binary' needs 2 classes, {dataset.path} has {num_classes}")
         return lambda labels: labels.astype(np.float32)[:, None]
     if label_mode == "categorical":
-        one_hot = np.eye(num_classes, dtype=np.float32)
-        return lambda labels: one_hot[labels]
+        return lambda labels: _one_hot(labels, num_classes)
     return lambda labels: labels
+
+
+def _one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    rows = np.zeros((len(labels), num_classes), np.float32)
+    rows[np.arange(len(labels)), labels] = 1
+    return rows

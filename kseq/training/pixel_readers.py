@@ -32,7 +32,7 @@ def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> Pix
     def read(number: int, out: np.ndarray) -> np.ndarray:
         reader, row = rows[number]
         if field.encoded and field.is_image and field.shape[:2] == (spec.height, spec.width):
-            return _decode(field, spec, reader, row, out)
+            return reader.decode(field.name, row, spec.color_mode, out)
         pixels = recolor(_stored_pixels(field, spec, reader, row), spec.color_mode)
         resize_to(pixels, out, spec.fit, spec.interpolation)
         return out
@@ -113,12 +113,4 @@ def _stored_pixels(field: Field, spec: ImageSpec, reader: ShardReader, row: int)
     if not field.encoded:
         pixels: np.ndarray = reader.array(field.name)[row]
         return pixels
-    return _decode(field, spec, reader, row)
-
-
-def _decode(field: Field, spec: ImageSpec, reader: ShardReader, row: int, out: np.ndarray | None = None) -> np.ndarray:
-    orientation = int(reader.array(f"{field.name}/orientation")[row])
-    try:
-        return field.handler.decode(reader.stored(field.name, row), orientation, spec.color_mode, out)
-    except ImageError as error:
-        raise reader.at(row, error) from error
+    return reader.decode(field.name, row, spec.color_mode)

@@ -6,7 +6,7 @@ import operator
 import os
 import warnings
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -21,6 +21,8 @@ from kseq.training.arguments import (
     check_sample_weight,
     check_scale,
     choose_image_spec,
+    choose_pad_to,
+    choose_ragged,
     find_fields,
     sort_augment,
 )
@@ -89,14 +91,18 @@ class ShardSequence(keras.utils.PyDataset):
             `float("inf")`: until `close`.
         niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine, those of the training
             and those of strangers; only on Linux. 0: not at all. On a machine that others use too, more than 0 costs speed.
-        inputs: Model input name to field name, for a dict of inputs; None for the image, or a dict of all images.
-        targets: Model output name to field name, for a dict of targets; None for the label or, without a label, for all other
-            fields: the one field, or a dict of them. `FIELD_mask` is the array that says where a field is padded.
+        inputs: The name of a field; or model input name to field name, for a dict of inputs; None for the image, or a dict of
+            all images.
+        targets: The name of a field; or model output name to field name, for a dict of targets, which Keras wants for models
+            with several outputs: of a dict with one entry, a batch has the array alone. None for the label or, without a label,
+            for all other fields: the one field, or a dict of them. `FIELD_mask` is the array that says where a field is padded.
         sample_weight: `(samples of the split,)` numbers, or the name of a field of numbers: a third element of each batch, by
             which Keras multiplies the losses.
-        ragged: Give fields whose samples differ in length as lists of arrays, one for each sample, instead of padded.
+        ragged: Give fields whose samples differ in length as lists of arrays, one for each sample, instead of padded, and text
+            as `(n,)` str: True for all of them, or the names of some. No model takes such lists.
         pad_to: How many boxes, or other elements, each batch has room for, so that all batches have one shape and JAX compiles
-            once; None for as many as the sample of the batch with the most.
+            once: a number for all fields but text, or a dict of fields to numbers (of a text, to bytes); None for as many as
+            the sample of the batch with the most.
         balance: `"class"`: in each pass, every class comes as often as any other, give or take one; classes without samples are
             left out. The samples of a class come in turn, from one pass into the next: each comes once before one comes again,
             and none comes twice in a pass in which another sample of its class does not come.
@@ -142,11 +148,11 @@ class ShardSequence(keras.utils.PyDataset):
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
-        inputs: Mapping[str, str] | None = None,
-        targets: Mapping[str, str] | None = None,
+        inputs: str | Mapping[str, str] | None = None,
+        targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
-        ragged: bool = False,
-        pad_to: int | None = None,
+        ragged: bool | str | Sequence[str] = False,
+        pad_to: int | Mapping[str, int] | None = None,
         balance: str | None = None,
         sampling_weights: Any = None,
         epoch_size: int | None = None,
@@ -159,11 +165,8 @@ class ShardSequence(keras.utils.PyDataset):
             use_multiprocessing=use_multiprocessing,
             crop_to_aspect_ratio=crop_to_aspect_ratio,
             pad_to_aspect_ratio=pad_to_aspect_ratio,
-            ragged=ragged,
         )
         check_scale(scale)
-        if pad_to is not None:
-            whole("pad_to", pad_to, 1)
         # To Keras, this is a plain sequence without workers: the loader reads in parallel.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=max_queue_size)
 
@@ -205,9 +208,11 @@ class ShardSequence(keras.utils.PyDataset):
 
         # What reads batches, and what makes of them what Keras gets.
         spec = self._spec.plain() if functions else self._spec
-        maker = BatchMaker(self._dataset, self._field_names(), spec, augmentations, pad_to=None if ragged else pad_to)
+        fields = self._fields_of_a_batch()
+        lists = choose_ragged(fields, ragged)
+        maker = BatchMaker(self._dataset, list(fields), spec, augmentations, pad_to=choose_pad_to(fields, pad_to, lists))
         encode_label = label_encoder(self._dataset, label_mode)
-        self._encoder = FieldEncoder(self._dataset.fields, encode_label, self._spec, functions, ragged)
+        self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
         self._loader = Loader(
             maker,
             self._order,
@@ -231,12 +236,12 @@ class ShardSequence(keras.utils.PyDataset):
         fields = self._dataset.fields
         return next(fields[name] for name in self._inputs.values() if name in fields and fields[name].is_image)
 
-    def _field_names(self) -> list[str]:
+    def _fields_of_a_batch(self) -> dict[str, Field]:
         """The fields that a batch is made of."""
         names = [*self._inputs.values(), *self._targets.values()]
         if isinstance(self._sample_weight, str):
             names.append(self._sample_weight)
-        return [name for name in self._dataset.fields if name in names or f"{name}_mask" in names]
+        return {name: field for name, field in self._dataset.fields.items() if name in names or f"{name}_mask" in names}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"arguments": self._arguments, "epoch": self.epoch, "digest": self.digest}
@@ -385,10 +390,11 @@ class ShardSequence(keras.utils.PyDataset):
 
     def _output(self, arrays: dict[str, np.ndarray], batch_number: int, epoch: int) -> Any:
         values = self._encoder.encode(arrays)
-        inputs = _named(self._inputs, values, self._arguments["inputs"] is not None)
+        inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
         if not self._targets:
             return inputs
-        targets = _named(self._targets, values, self._arguments["targets"] is not None)
+        # Keras takes one array for the one output of a model, whatever the model calls it, but no dict if it has no names.
+        targets = _named(self._targets, values, as_dict=False)
         if self._sample_weight is None:
             return inputs, targets
         if isinstance(self._sample_weight, str):

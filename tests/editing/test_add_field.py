@@ -26,8 +26,8 @@ def test_a_table_of_numbers_is_a_field_like_those_that_were_packed(packed: Path,
     assert (report.field, report.num_given, report.num_defaulted) == (Field("height", "numbers", False, "<f4", ()), 100, 0)
     dataset = kseq.ShardDataset(packed)
     np.testing.assert_array_equal(dataset.values("height"), np.array([number * 0.1 for number in range(100)], "<f4"))
-    with kseq.ShardSequence(packed, "val", batch_size=20, shuffle=False, targets={"height": "height"}) as val:
-        np.testing.assert_allclose(val[0][1]["height"], val.sample_ids(0) * 0.1, rtol=1e-6)
+    with kseq.ShardSequence(packed, "val", batch_size=20, shuffle=False, targets="height") as val:
+        np.testing.assert_allclose(val[0][1], val.sample_ids(0) * 0.1, rtol=1e-6)
     assert dataset.changes == ("add-field height (numbers) from 'heights.csv'",)
     check_undo(packed, before)
 

@@ -101,8 +101,8 @@ def test_several_labels_are_changed_as_one_is(objects: Path, tmp_path: Path) -> 
     # Samples have no label: the dataset's classes are those of the first field that has some.
     assert dataset.class_names == dataset.fields["topics"].class_names == ("garden", "summer", "weg", "nëw")
     assert dataset.changes == ("relabel topics, 3 samples by 'new.csv', new classes 'nëw'",)
-    with kseq.ShardSequence(objects, "all", batch_size=30, targets={"topics": "topics"}) as sequence:
-        assert sequence[0][1]["topics"].sum(axis=1).tolist() == [len(name) for name in class_names_of(objects, "topics")]
+    with kseq.ShardSequence(objects, "all", batch_size=30, targets="topics") as sequence:
+        assert sequence[0][1].sum(axis=1).tolist() == [len(name) for name in class_names_of(objects, "topics")]
     check_undo(objects, before)
 
 

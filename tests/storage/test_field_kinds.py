@@ -26,13 +26,6 @@ WEIGHT = Field("sample_weight", "sample_weight", False, "<f4", ())
 FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, BOXES, LABELS, TEXT, WEIGHT)
 
 
-class Outputs:
-    """What training offers: labels become negative."""
-
-    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
-        return -labels
-
-
 def parsed(cell: Any) -> Any:
     return json.loads(cell) if isinstance(cell, str) else cell
 
@@ -120,7 +113,7 @@ def test_padded_fields_have_a_mask_and_their_own_padding() -> None:
     np.testing.assert_array_equal(rows, np.array([[1, 0, -1], [-1, -1, -1], [1, -1, -1]], "<i4"), strict=True)
     assert mask is not None
     assert mask.tolist() == [[True, True, False], [False] * 3, [True, False, False]]
-    assert LABELS.handler.batch_value(rows, mask, Outputs()) is rows
+    assert LABELS.handler.batch_value(rows, np.negative) is rows
 
 
 def test_boxes_are_padded_by_zeros() -> None:
@@ -135,13 +128,19 @@ def test_several_labels_are_zeros_and_ones() -> None:
     rows, mask = batch(MULTI, [np.array([2, 0], "<i4"), np.empty(0, "<i4")], 2)
     assert mask is None
     np.testing.assert_array_equal(rows, np.array([[1, 0, 1], [0, 0, 0]], "<f4"), strict=True)
-    assert MULTI.handler.batch_value(rows, None, Outputs()) is rows
+    assert MULTI.handler.batch_value(rows, np.negative) is rows
 
 
-def test_texts_leave_as_str() -> None:
+def test_texts_leave_as_bytes_and_functions_get_str() -> None:
     texts = ["wörd", "", "a\0b"]
     rows, mask = batch(TEXT, [np.frombuffer(text.encode(), np.uint8) for text in texts], 9)
-    assert TEXT.handler.batch_value(rows, mask, Outputs()).tolist() == texts
+    assert TEXT.handler.batch_value(rows, np.negative) is rows
+    readable = TEXT.handler.readable_value(rows, mask)
+    assert readable.tolist() == texts
+    np.testing.assert_array_equal(TEXT.handler.model_value(readable), rows[:, :5], strict=True)
+    np.testing.assert_array_equal(TEXT.handler.model_value(np.array(["", ""])), np.zeros((2, 1), np.uint8), strict=True)
+    tokens = np.array([[1, 2]])
+    assert TEXT.handler.model_value(tokens) is tokens
     assert not TEXT.handler.has_padding_mask
     assert not TEXT.handler.obeys_pad_to
 
@@ -149,9 +148,9 @@ def test_texts_leave_as_str() -> None:
 def test_numbers_leave_as_float32_and_labels_as_training_says() -> None:
     rows = np.array([[1, 2, 3]], "<i8")
     np.testing.assert_array_equal(
-        NUMBERS.handler.batch_value(rows, None, Outputs()), np.array([[1, 2, 3]], np.float32), strict=True
+        NUMBERS.handler.batch_value(rows, np.negative), np.array([[1, 2, 3]], np.float32), strict=True
     )
-    assert LABEL.handler.batch_value(np.array([4]), None, Outputs()).tolist() == [-4]
+    assert LABEL.handler.batch_value(np.array([4]), np.negative).tolist() == [-4]
 
 
 def test_a_mask_leaves_as_uint8_whatever_images_leave_as() -> None:

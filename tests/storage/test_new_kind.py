@@ -119,7 +119,7 @@ def test_it_is_a_target_where_there_is_no_label(packed: kseq.ShardDataset, tmp_p
     with kseq.ShardSequence(packed, "all", targets={"points": "points"}, input_shape=(30, 40, 3), shuffle=False) as sequence:
         images, points = sequence[0]
         assert images.shape == (4, 30, 40, 3)
-        assert points["points"].shape == (4, 3, 2)
+        assert points.shape == (4, 3, 2)
 
 
 @pytest.mark.parametrize("format", EXPORT_FORMATS)

@@ -116,6 +116,22 @@ def test_a_function_may_change_arrays_in_place_and_the_number_of_boxes(raw: Path
     assert (found["boxes"].shape, found["boxes_mask"].shape) == ((COUNT, 4, 4), (COUNT, 4))
 
 
+def test_a_function_may_change_texts_and_make_tokens_of_them(kept: Path) -> None:
+    def read(*functions: Any) -> np.ndarray:
+        options: dict[str, Any] = {"input_shape": (60, 90, 3), "targets": "text", "shuffle": False, "workers": 0}
+        with kseq.ShardSequence(kept, augment=[kseq.BatchFunction(function) for function in functions], **options) as sequence:
+            texts: np.ndarray = sequence[0][1]
+            return texts
+
+    changed = read(lambda batch: {"text": np.char.add(batch["text"], "ü")})
+    assert [row.tobytes().rstrip(b"\0").decode() for row in changed] == [f"no {number}ü" for number in range(COUNT)]
+    tokens = read(
+        lambda batch: {"text": [[len(text), int(text[3:])] for text in batch["text"]]},
+        lambda batch: {"text": batch["text"] + 1},
+    )
+    assert tokens.tolist() == [[5 + (number > 9), number + 1] for number in range(COUNT)]
+
+
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "float32"])
 def test_a_mask_of_elements_may_come_back_as_ones_and_zeros(kept: Path, dtype: str) -> None:
     def count(*functions: Any) -> list[int]:

@@ -95,6 +95,21 @@ def test_batches_that_are_held_are_never_written_to(numbered: Path, processes: b
     loader.close()
 
 
+def test_workers_are_not_sent_which_samples_a_selection_has(numbered: Path, second: Path) -> None:
+    whole = kseq.ShardDataset(numbered)
+    chosen = whole.take(np.tile(np.arange(100), 1000))
+    for dataset, number in ((chosen, 99), (chosen.concat(kseq.ShardDataset(second)), 120)):
+        maker = BatchMaker(dataset, ["image"], ImageSpec(4, 4))
+        pickled = pickle.dumps(maker)
+        assert len(pickled) < 4000
+        ids = np.array([3, number])
+        found, expected = ({"image": np.zeros((2, 4, 4, 3), np.uint8)} for _ in range(2))
+        pickle.loads(pickled).fill(found, 0, ids, 0)
+        maker.fill(expected, 0, ids, 0)
+        np.testing.assert_array_equal(found["image"], expected["image"])
+        assert expected["image"].any()
+
+
 def test_reads_ahead_in_sequence_and_no_further_than_asked(loader: Loader) -> None:
     loader.batch(0, 0)
     assert sorted(loader._pending) == [(0, 1), (0, 2), (0, 3)]

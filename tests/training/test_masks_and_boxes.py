@@ -16,7 +16,7 @@ import kseq
 from kseq.errors import ArgumentError, ImageError
 from kseq.images.bounding_boxes import check_boxes, flip_boxes, transform_boxes
 from kseq.images.rectangle import Rectangle
-from tests.helpers.messages import raises
+from tests.helpers.messages import Parts, raises
 from tests.helpers.objects import COUNT, assert_objects_agree, pack_objects
 
 
@@ -107,7 +107,7 @@ def test_functions_over_a_batch_leave_masks_alone(raw: Path) -> None:
         images, targets = sequence[0]
     dataset = kseq.ShardDataset(raw)
     np.testing.assert_array_equal(images[3], dataset[3]["image"].transpose(2, 0, 1) // 2)
-    np.testing.assert_array_equal(targets["mask"][3], dataset[3]["mask"].transpose(2, 0, 1))
+    np.testing.assert_array_equal(targets[3], dataset[3]["mask"].transpose(2, 0, 1))
 
 
 def test_ragged_fields_come_as_lists_on_request(kept: Path) -> None:
@@ -119,6 +119,65 @@ def test_ragged_fields_come_as_lists_on_request(kept: Path) -> None:
     for number, boxes in enumerate(targets["boxes"]):
         np.testing.assert_array_equal(boxes, dataset[number]["boxes"], strict=True)
     assert targets["text"].tolist() == [f"no {number}" for number in range(COUNT)]
+
+
+def test_some_fields_come_as_lists_and_others_padded(kept: Path) -> None:
+    targets = {name: name for name in ("boxes", "labels", "text")}
+    for ragged in ("boxes", ["boxes"], ("boxes",), {"boxes"}):
+        with kseq.ShardSequence(kept, input_shape=(60, 90, 3), targets=targets, ragged=ragged, workers=0) as sequence:
+            _, found = sequence[0]
+        assert [boxes.shape for boxes in found["boxes"]] == [(2, 4)] * COUNT
+        assert (found["labels"].shape, found["text"].dtype) == ((COUNT, 2), np.uint8)
+
+
+def test_text_leaves_as_its_bytes_padded_with_zeros(kept: Path) -> None:
+    options: dict[str, Any] = {"input_shape": (60, 90, 3), "targets": "text", "workers": 0}
+    with kseq.ShardSequence(kept, shuffle=False, **options) as sequence:
+        _, texts = sequence[0]
+    assert (texts.shape, texts.dtype) == ((COUNT, 5), np.uint8)
+    assert [row.tobytes().rstrip(b"\0").decode() for row in texts] == [f"no {number}" for number in range(COUNT)]
+    with kseq.ShardSequence(kept, pad_to={"text": 9}, **options) as sequence:
+        assert sequence[0][1].shape == (COUNT, 9)
+    with kseq.ShardSequence(kept, pad_to={"text": 4}, **options) as sequence, raises(ArgumentError, "text", "pad_to", 5, 4):
+        sequence[0]
+
+
+def test_one_field_of_several_is_padded_to_a_number(kept: Path) -> None:
+    targets = {name: name for name in ("boxes", "labels", "text")}
+    with kseq.ShardSequence(kept, input_shape=(60, 90, 3), targets=targets, pad_to={"boxes": 7}, workers=0) as sequence:
+        _, found = sequence[0]
+    assert (found["boxes"].shape, found["labels"].shape) == ((COUNT, 7, 4), (COUNT, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ragged": "bxoes"}, ("ragged='bxoes'", "boxes", "labels")),
+        ({"ragged": ["boxes", "mask"]}, ("'mask'", "boxes", "labels")),
+        ({"ragged": [3]}, ("ragged=[3]",)),
+        ({"ragged": {"boxes": True}}, ("ragged={'boxes': True}",)),
+        ({"ragged": None}, ("ragged=None",)),
+        ({"pad_to": {"mask": 3}}, ("pad_to={'mask': 3}", "'mask'", "boxes")),
+        ({"pad_to": {"boxes": 0}}, ("pad_to['boxes']=0", 1)),
+        ({"pad_to": {"boxes": 3}, "ragged": "boxes"}, ("pad_to={'boxes': 3}", "labels")),
+        ({"pad_to": 3, "ragged": True}, ("pad_to=3", "boxes")),
+        ({"pad_to": 3, "targets": "mask"}, ("pad_to=3", "mask")),
+        ({"pad_to": 3, "targets": "text"}, ("pad_to={'text': 3}",)),
+        ({"pad_to": "3"}, ("pad_to='3'",)),
+        ({"targets": "bxoes"}, ("targets='bxoes'", "boxes", "labels", "boxes_mask")),
+        ({"inputs": "photo"}, ("inputs='photo'", "image", "boxes")),
+        ({"inputs": "mask"}, ("inputs='mask'", "image")),
+        ({"inputs": ["image", "text"]}, ("inputs=['image', 'text']", "image", "boxes")),
+        ({"sample_weight": "boxes"}, ("sample_weight='boxes'", "none")),
+        ({"label_mode": "categorical"}, ("label_mode='categorical'", "image", "mask", "boxes")),
+        ({"label_mode": "binary"}, ("label_mode='binary'", "image", "mask", "boxes")),
+        ({"label_mode": None, "targets": "mask"}, ("label_mode=None", "targets='mask'")),
+    ],
+)
+def test_names_that_do_not_fit_are_refused_with_those_that_do(kept: Path, options: dict[str, Any], words: Parts) -> None:
+    targets = {name: name for name in ("boxes", "labels")}
+    with raises(ArgumentError, *words):
+        kseq.ShardSequence(kept, **{"input_shape": (60, 90, 3), "targets": targets, **options})
 
 
 def test_pad_to_gives_every_batch_one_shape(kept: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+import tracemalloc
 import warnings
 from collections.abc import Iterator
 from itertools import islice
@@ -25,6 +26,7 @@ from kseq.images.resize import resize_to
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import sample_reader
 from kseq.training.block_shuffle import choose_blocks
+from kseq.training.label_mode import label_encoder
 from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import numbers_of, write_numbered  # keras asks for its backend when it is imported
 
@@ -125,16 +127,40 @@ def test_label_modes_have_the_shapes_and_dtypes_of_keras(two_classes: Path, tmp_
         assert np.array_equal(labels, expected)
 
 
+def test_one_hot_labels_cost_memory_for_the_batch_and_not_for_all_pairs_of_classes() -> None:
+    made: Any = SimpleNamespace(class_names=[str(number) for number in range(21_841)], path="x")
+    tracemalloc.start()
+    rows = label_encoder(made, "categorical")(np.array([3, 21_840], np.int32))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (rows.shape, rows.dtype) == ((2, 21_841), np.float32)
+    assert np.argwhere(rows == 1).tolist() == [[0, 3], [1, 21_840]]
+    assert rows.sum() == 2
+    assert most < 2 << 20
+
+
 def test_label_mode_none_gives_images_alone(two_classes: Path) -> None:
     with kseq.ShardSequence(two_classes, label_mode=None) as sequence:
         assert sequence[0].shape == (12, 4, 4, 3)
 
 
-def test_names_make_dicts(two_classes: Path) -> None:
+def test_names_make_dicts_but_of_one_target(two_classes: Path) -> None:
     with kseq.ShardSequence(two_classes, inputs={"input_1": "image"}, targets={"output": "label"}) as sequence:
         inputs, targets = sequence[0]
     assert inputs["input_1"].shape == (12, 4, 4, 3)
-    assert targets["output"].shape == (12,)
+    assert targets.shape == (12,)
+    with kseq.ShardSequence(two_classes, targets={"output": "label", "pixels": "image"}) as sequence:
+        _, targets = sequence[0]
+    assert (targets["output"].shape, targets["pixels"].shape) == ((12,), (12, 4, 4, 3))
+
+
+def test_a_field_named_alone_is_its_array(two_classes: Path) -> None:
+    with kseq.ShardSequence(two_classes, inputs="image", targets="label") as sequence:
+        images, labels = sequence[0]
+    assert (images.shape, labels.shape) == ((12, 4, 4, 3), (12,))
+    with kseq.ShardSequence(two_classes, inputs="image", targets="image") as sequence:
+        images, same = sequence[0]
+    np.testing.assert_array_equal(images, same)
 
 
 def test_sample_weights_are_those_of_the_samples(numbered: Path) -> None:
@@ -303,11 +329,11 @@ def test_crops_are_new_in_each_epoch(packed_photos: Path) -> None:
         ({"shuffle": "no"}, ("shuffle='no'", "'block'")),
         ({"shuffle": 1}, ("shuffle=1", "'block'")),
         ({"shuffle": kseq.BlockShuffle}, ("'block'", "kseq.BlockShuffle")),
-        ({"inputs": "image"}, ("inputs='image'",)),
+        ({"inputs": "picture"}, ("inputs='picture'", "image", "label")),
         ({"inputs": ["image"]}, ("inputs=['image']",)),
         ({"inputs": {"a": ["image"]}}, ("inputs={'a': ['image']}",)),
         ({"inputs": {1: "image"}}, ("inputs={1: 'image'}",)),
-        ({"targets": "label"}, ("targets='label'",)),
+        ({"targets": "lable"}, ("targets='lable'", "image", "label")),
         ({"targets": ["label"], "label_mode": None}, ("targets=['label']",)),
         ({"drop_remainder": "no"}, ("drop_remainder='no'",)),
         ({"use_multiprocessing": None}, ("use_multiprocessing=None",)),

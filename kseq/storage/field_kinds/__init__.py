@@ -13,7 +13,7 @@ and vectors, loss weights. `boxes`, `text`.
 
 from __future__ import annotations
 
-from kseq.storage.field_kinds.base import BatchOutputs, FieldKind, ImageDescription, RowArray, SampleEncoder
+from kseq.storage.field_kinds.base import FieldKind, ImageDescription, LabelEncoder, RowArray, SampleEncoder
 from kseq.storage.field_kinds.boxes import Boxes
 from kseq.storage.field_kinds.classes import BoxLabels, ClassNumbers, Label, MultiLabel
 from kseq.storage.field_kinds.numbers import Numbers, SampleWeight
@@ -22,7 +22,6 @@ from kseq.storage.field_kinds.text import Text
 
 __all__ = [
     "KINDS",
-    "BatchOutputs",
     "BoxLabels",
     "Boxes",
     "ClassNumbers",
@@ -30,6 +29,7 @@ __all__ = [
     "Image",
     "ImageDescription",
     "Label",
+    "LabelEncoder",
     "Mask",
     "MultiLabel",
     "Numbers",

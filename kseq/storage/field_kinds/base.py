@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from kseq.storage.fields import Field
     from kseq.storage.shard_writer import EncodedImage
 
-__all__ = ["BatchOutputs", "FieldKind", "ImageDescription", "RowArray", "SampleEncoder", "is_number"]
+__all__ = ["FieldKind", "ImageDescription", "LabelEncoder", "RowArray", "SampleEncoder", "is_number"]
 
 ImageSpec = TypeVar("ImageSpec")
+
+# What training does with labels: `(n,)` int32 class numbers become what `label_mode` says.
+LabelEncoder = Callable[[np.ndarray], np.ndarray]
 
 
 class RowArray(NamedTuple):
@@ -44,13 +47,6 @@ class SampleEncoder(Protocol):
 
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """A mask file, or `(height, width[, 1])` uint8 values, resized as the first image is and stored without loss."""
-
-
-class BatchOutputs(Protocol):
-    """What training offers a kind that turns a batch array into what models and losses want."""
-
-    def encode_labels(self, labels: np.ndarray) -> np.ndarray:
-        """`(n,)` int32 labels as `label_mode` wants them."""
 
 
 class ImageDescription(NamedTuple):
@@ -247,18 +243,30 @@ class FieldKind:
             row[: len(elements)] = elements
             is_element[: len(elements)] = True
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
+    def batch_value(self, rows: np.ndarray, encode_label: LabelEncoder) -> np.ndarray:
         """What models and losses want of a batch buffer, still padded, and images before the user's functions.
 
         Args:
             rows: `(n, *batch_shape)`: the filled buffer.
-            mask: `(n, longest)` bool, of a padded field.
-            outputs: What training offers.
+            encode_label: Encodes `(n,)` int32 labels.
 
         Returns:
-            `(n, ...)`.
+            `(n, ...)` numbers.
         """
         return rows
+
+    def readable_value(self, rows: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """What the user's functions get, and who asks for lists, where that is not what models want.
+
+        Args:
+            rows: `(n, ...)`: what `batch_value` made.
+            mask: `(n, longest)` bool, of a padded field.
+        """
+        return rows
+
+    def model_value(self, values: np.ndarray) -> np.ndarray:
+        """`(n, ...)` numbers: what models want of what `readable_value` made, or of what a function gave in its place."""
+        return values
 
     def image_spec(self, spec: ImageSpec) -> ImageSpec:
         """What the pixels of the field are like in a batch, only for pixels.

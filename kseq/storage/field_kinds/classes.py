@@ -11,7 +11,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError
 from kseq.storage.class_names import no_such_class
-from kseq.storage.field_kinds.base import BatchOutputs, FieldKind, ImageDescription, is_number
+from kseq.storage.field_kinds.base import FieldKind, ImageDescription, LabelEncoder, is_number
 
 __all__ = ["BoxLabels", "ClassNumbers", "Label", "MultiLabel"]
 
@@ -70,8 +70,8 @@ class Label(ClassNumbers):
     can_be_target = False
     column = "label"
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
-        return outputs.encode_labels(rows)
+    def batch_value(self, rows: np.ndarray, encode_label: LabelEncoder) -> np.ndarray:
+        return encode_label(rows)
 
     @property
     def can_group(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseq.storage.field_kinds.base import BatchOutputs, FieldKind
+from kseq.storage.field_kinds.base import FieldKind, LabelEncoder
 
 if TYPE_CHECKING:
     from kseq.storage.fields import Field
@@ -26,8 +26,8 @@ class Numbers(FieldKind):
     meaning = "numbers"
     has_order = True
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
-        return super().batch_value(rows.astype(np.float32, copy=False), mask, outputs)
+    def batch_value(self, rows: np.ndarray, encode_label: LabelEncoder) -> np.ndarray:
+        return rows.astype(np.float32, copy=False)
 
     @property
     def can_group(self) -> bool:

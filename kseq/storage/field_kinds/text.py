@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import ArgumentError
-from kseq.storage.field_kinds.base import BatchOutputs, FieldKind, ImageDescription
+from kseq.storage.field_kinds.base import FieldKind, ImageDescription
 
 __all__ = ["Text"]
 
@@ -29,13 +29,23 @@ class Text(FieldKind):
 
     @property
     def has_padding_mask(self) -> bool:
-        # A batch has texts, not their padded bytes.
+        # The padding is 0, which is no letter.
         return False
 
-    def batch_value(self, rows: np.ndarray, mask: np.ndarray | None, outputs: BatchOutputs) -> np.ndarray:
+    def readable_value(self, rows: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         assert mask is not None
         counts = mask.sum(axis=1).tolist()
         return np.array([self.value(row[:count]) for row, count in zip(rows, counts, strict=True)], np.str_)
+
+    def model_value(self, values: np.ndarray) -> np.ndarray:
+        if values.dtype.kind != "U":
+            # A function made numbers of the texts.
+            return values
+        texts = [np.frombuffer(text.encode(errors="surrogateescape"), np.uint8) for text in values.tolist()]
+        rows = np.zeros((len(texts), max(1, *map(len, texts))), np.uint8)
+        for row, text in zip(rows, texts, strict=True):
+            row[: len(text)] = text
+        return rows
 
     def condition_value(self, value: Any, class_names: Sequence[str]) -> str:
         if not isinstance(value, str):
