@@ -62,12 +62,15 @@ class PlainLoops:
         self._home = os.getpid(), threading.get_ident()
         self._places: OrderedDict[tuple[int, int], _Place] = OrderedDict()
         self._last_read: tuple[int, int] | None = None
+        # Whether some number was asked for, and whether a loop has counted, since the program last said that its epoch is over.
         self._was_read = False
+        self._has_counted = False
         self.is_copy = False
 
     def locate(self, place: tuple[CodeType, int], number: int) -> int:
         """The epoch of a number that a place of a program asks for."""
         at = self._place(*place)
+        self._was_read = True
         is_next = not at.is_unordered and at.thread == threading.get_ident() and number in (0, at.next_number)
         if not is_next:
             at.is_unordered, at.current = True, None
@@ -81,7 +84,7 @@ class PlainLoops:
             if at.next_number == self._num_batches:
                 at.next_number = 0
                 self._finish(at.current)
-        self._last_read, self._was_read = (number, epoch), True
+        self._last_read = number, epoch
         return epoch
 
     def epoch_read(self, number: int) -> int:
@@ -91,9 +94,11 @@ class PlainLoops:
 
     def end(self) -> None:
         """The program says that its epoch is over."""
-        if self._was_read and self._last_read is not None and self._last_read[1] == self._count.epoch:
+        # What was asked for after a loop that has counted was a look.
+        is_new = self._was_read and not self._has_counted
+        if is_new and self._last_read is not None and self._last_read[1] == self._count.epoch:
             self._count.finish(Pass(self._count.epoch, self._count.setting))
-        self._was_read = False
+        self._was_read = self._has_counted = False
         self._places.clear()
 
     def _place(self, code: CodeType, line: int) -> _Place:
@@ -108,6 +113,7 @@ class PlainLoops:
     def _finish(self, served: Pass) -> None:
         if not self.is_copy and self._home == (os.getpid(), threading.get_ident()):
             self._count.finish(served)
+            self._has_counted = True
         else:
             self._warn("in another thread or process than the one that made the sequence")
 

@@ -272,7 +272,9 @@ def test_says_what_it_is_at_a_prompt(numbered: Path) -> None:
     with kseq.Batches(numbered, "val", batch_size=16) as batches:
         assert repr(batches) == f"<Batches '{numbered}' val: 20 samples, 2 batches of 16, not shuffled>"
     with kseq.Batches(numbered, "val", shuffle="block") as batches:
-        assert repr(batches) == f"<Batches '{numbered}' val: 20 samples, 1 batches of 32, shuffled by blocks anew in each epoch>"
+        assert (
+            repr(batches) == f"<Batches '{numbered}' val: 20 samples, 1 batches of 32, shuffled by blocks anew in each epoch>"
+        )
     assert repr(kseq.ShardDataset(numbered, "val")) == f"<ShardDataset '{numbered}' val>"
 
 
