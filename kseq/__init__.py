@@ -2,7 +2,7 @@
 
     kseq.pack("photos", "flowers")                              # once
     train = kseq.ShardSequence("flowers", "train")              # a keras.utils.Sequence
-    model.fit(train, shuffle=False, epochs=10)
+    model.fit(train, epochs=10)
 
 The rooms, each of which imports only those further to the left:
 
@@ -48,6 +48,7 @@ from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 
 if TYPE_CHECKING:
+    from kseq.training.batches import Batches
     from kseq.training.sequence import ShardSequence
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "AppendReport",
     "Augmentation",
     "BatchFunction",
+    "Batches",
     "BlockShuffle",
     "CenterCrop",
     "Columns",
@@ -99,12 +101,12 @@ __all__ = [
 ]
 
 
-# These import keras, which takes seconds: they are loaded when they are asked for.
-_LAZY = {"ShardSequence": "kseq.training.sequence"}
+# What only a training needs is loaded when it is asked for. `sequence` imports keras, which takes seconds; `batches` does not.
+_LAZY = {"Batches": "kseq.training.batches", "ShardSequence": "kseq.training.sequence"}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name that needs keras."""
+    """Load a public name that only a training needs."""
     if name not in _LAZY:
         raise AttributeError(f"module 'kseq' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

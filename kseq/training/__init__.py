@@ -1,11 +1,15 @@
-"""Batches for `fit`, `evaluate` and `predict`, with the Keras Sequence on top.
+"""Batches by epoch and number, with the Keras Sequence on top.
 
 `sequence` is the only module that imports keras. Imports `kseq.reading`, `kseq.ordering` and what is below, never
 `kseq.packing`.
 
-- `sequence`: `ShardSequence`, what Keras calls. `epochs`: which pass of Keras it is.
-- What the arguments of `ShardSequence` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
-  `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as numbers, one-hot), `arguments` (all others).
+- `batches`: `kseq.Batches`, any batch of any epoch, without state and without Keras. `sequence`: `ShardSequence`, the same for
+  Keras, which says no epoch.
+- `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
+  Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete.
+- What the arguments of `Batches` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
+  `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
+  numbers, one-hot), `arguments` (all others).
 - `augment`: `kseq.Augmentation` and those that come with kseq. One class says everything of an augmentation: what it draws,
   and what it does to an image, a mask, points and boxes; a new one is a class there and a public name.
 - `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.

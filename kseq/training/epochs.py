@@ -1,90 +1,131 @@
-"""Which epoch it is: counts the passes of Keras over a Sequence from the few calls that Keras makes.
-
-What Keras 3.15.1 does (`keras/src/trainers/epoch_iterator.py`, `data_adapters/py_dataset_adapter.py`):
-
-- It reads `num_batches` whenever it makes an iterator: before every pass (on jax and torch at the end of the pass before), when
-  `fit` begins, and when it resets its iterator; never during a pass.
-- Before the first pass of a fit, it may read one or two batches to learn their shapes: outside any epoch on tensorflow, after
-  `on_epoch_begin` on jax and torch. Then it resets: it reads `num_batches` once and calls `on_epoch_end`.
-- It calls `on_epoch_end` after each of its epochs. With `steps_per_epoch`, an epoch of Keras is not a pass.
-"""
+"""Which epoch each batch of a Sequence belongs to, whoever reads it and in which way."""
 
 from __future__ import annotations
 
-import numpy as np
+import operator
+import os
+import threading
+from types import FrameType
+from typing import Any
 
-__all__ = ["EpochTracker"]
+from kseq.training.callers import find_keras_call, find_place
+from kseq.training.epoch_count import EpochCount, Pass
+from kseq.training.keras_passes import KerasPasses
+from kseq.training.plain_loops import PlainLoops
 
-# How many batches Keras reads at most before the first pass (NUM_BATCHES_FOR_TENSOR_SPEC; two on jax with a GPU).
-_MOST_PREVIEWED = 2
+__all__ = ["Passes"]
 
 
-class EpochTracker:
-    """The epoch number of one Sequence: it rises by one when a pass has served every batch.
+class Passes:
+    """The passes over one Sequence: a pass belongs to whoever iterates, and stays in one epoch from beginning to end.
 
-    A pass that ends early (an error, `stop_training`) leaves the number as it is: the next pass is the same epoch, from its
-    first batch.
+    The rule:
 
-    The batches that Keras reads to learn shapes, its preview, can be mistaken for a pass only if the Sequence is so short that
-    they are all of its batches. Two facts tell them apart: a new iterator of Keras reads `num_batches` outside any epoch, and
-    everything before the next `on_epoch_end` then comes before the first pass. (`predict` does not reset its iterator: a
-    `predict` of at most two batches does not count as a pass.)
+    1. `epoch` is one more than the highest epoch of which a pass is complete, or what was set. A pass begins with it, and keeps
+       it. So two passes that begin before either is complete are of the same epoch, and one that breaks off is begun again.
+    2. The passes of one `fit`, and of one `generator()`, follow each other: after a complete pass of epoch `e` comes `e + 1`,
+       even if others have read meanwhile; unless `epoch` was set.
+    3. Keras's pass is known by the generator with which Keras iterates (see `callers`). In it, the first number that Keras asks
+       for is batch 0, the next one batch 1, whatever the numbers are: Keras's own shuffling changes nothing. The pass is
+       complete when Keras says that its epoch ended after the last batch. What Keras reads to learn shapes is no pass.
+    4. An iterator's pass is complete when the iterator ends or, once the last of several batches was handed out, when it is let
+       go or another pass begins.
+    5. `sequence[i]` in one's own program is batch `i` of `epoch`. Numbers 0, 1, ... up to the last one, asked for in turn by
+       one place of the program, are a pass, complete with the last number; in the thread that made the Sequence, so that
+       workers that share out numbers never count. Numbers in other orders leave the epoch as it is. `on_epoch_end`, called by
+       one's own program after some number was asked for, ends the epoch too.
+    6. A copy, by fork or pickle, has an epoch of its own, the one of its original at that moment. Its plain loops do not count.
+
+    Reading `epoch`, `len`, `num_batches`, or a batch by its number changes nothing of any other pass.
 
     Args:
         num_batches: Batches per pass.
-        epoch: The first epoch.
+        keras_module: The module of Keras's `PyDataset`.
+        name: What messages call the Sequence.
+        warns: Whether to say once when a plain loop does not count: if epochs differ at all.
+        world_size: Among how many processes kseq shares out each batch.
     """
 
-    def __init__(self, num_batches: int, epoch: int = 0) -> None:
-        self._served = np.zeros(num_batches, dtype=bool)
-        self._epoch = epoch
-        # Whether Keras is between on_epoch_begin and on_epoch_end, and whether its iterator has made no pass yet.
-        self._in_keras_epoch = False
-        self._in_preview = False
-        self._epoch_before_preview = epoch
+    def __init__(self, num_batches: int, keras_module: str, name: str, *, warns: bool = True, world_size: int = 1) -> None:
+        self._num_batches = num_batches
+        self._keras_module = keras_module
+        self._count = EpochCount()
+        self._keras = KerasPasses(self._count, num_batches, is_sharded=world_size > 1)
+        self._plain = PlainLoops(self._count, num_batches, name, warns)
+        # Guards all of the above; held for moments.
+        # It may be taken again by the thread that holds it, where an iterator is let go.
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    def _locked(self) -> threading.RLock:
+        if self._process != os.getpid():
+            # After a fork: a thread that is not here may have held it.
+            self._lock, self._process = threading.RLock(), os.getpid()
+        return self._lock
 
     @property
     def epoch(self) -> int:
-        """The current pass or, between passes, the next one."""
-        return self._epoch
+        """The epoch with which the next pass begins."""
+        return self._count.epoch
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self._restart(value)
-        self._epoch_before_preview = value
+        with self._locked():
+            self._count.set(value)
 
-    def on_num_batches_read(self) -> None:
-        """Keras has read `num_batches`: a pass may begin."""
-        self._restart(self._epoch + self._is_complete())
-        if not self._in_keras_epoch and not self._in_preview:
-            self._begin_preview()
+    def make_copy(self, epoch: int) -> None:
+        """Be the passes of a copy that begins with an epoch."""
+        self._count.set(epoch)
+        self._plain.is_copy = True
 
-    def on_epoch_begin(self) -> None:
-        """Keras has called `on_epoch_begin`."""
-        if self._in_keras_epoch:
-            # The fit before ended early, and this is another one.
-            self._begin_preview()
-        self._in_keras_epoch = True
+    def locate(self, sequence: Any, number: int, caller: FrameType) -> tuple[int, int]:
+        """The epoch and the number of the batch that `sequence[number]` is.
 
-    def on_batch_served(self, batch_number: int) -> None:
-        """A batch of the epoch was handed out."""
-        self._served[batch_number] = True
+        Args:
+            sequence: The Sequence.
+            number: The number; one that is not in [0, num_batches) is returned as it is, and changes nothing.
+            caller: Who calls `sequence[number]`.
+        """
+        number = operator.index(number)
+        call = find_keras_call(caller, sequence, self._keras_module)
+        with self._locked():
+            if call is not None:
+                return self._keras.locate(call, number)
+            if not 0 <= number < self._num_batches:
+                return self._count.epoch, number
+            return self._plain.locate(find_place(caller), number), number
 
-    def on_epoch_end(self) -> None:
-        """Keras has called `on_epoch_end`."""
-        if self._in_preview and len(self._served) <= _MOST_PREVIEWED:
-            self._restart(self._epoch_before_preview)
-        elif self._is_complete():
-            self._restart(self._epoch + 1)
-        self._in_keras_epoch = self._in_preview = False
+    def on_num_batches_read(self, sequence: Any, caller: FrameType) -> int:
+        """What `sequence.num_batches` is to who reads it; to Keras's generator, which reads it once, a pass begins."""
+        call = find_keras_call(caller, sequence, self._keras_module)
+        if call is None:
+            return self._num_batches
+        with self._locked():
+            self._keras.begin(call)
+        return self._keras.num_batches(call)
 
-    def _begin_preview(self) -> None:
-        self._in_preview = True
-        self._epoch_before_preview = self._epoch
+    def on_epoch_end(self, sequence: Any, caller: FrameType) -> None:
+        """Somebody has called `sequence.on_epoch_end`."""
+        call = find_keras_call(caller, sequence, self._keras_module)
+        with self._locked():
+            if call is None or not self._keras.end(call):
+                self._plain.end()
 
-    def _is_complete(self) -> bool:
-        return bool(self._served.all())
+    def epoch_read(self, number: int) -> int:
+        """The epoch of which a batch was read last in a plain loop, if it was that number; else of which it would be."""
+        return self._plain.epoch_read(number)
 
-    def _restart(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._served[:] = False
+    def begin(self, after: Pass | None = None) -> Pass:
+        """An iterator begins a pass; one that follows on another, complete one is of the epoch after that."""
+        with self._locked():
+            return self._count.begin(after)
+
+    def will_finish(self, served: Pass) -> None:
+        """An iterator hands out its last batch."""
+        with self._locked():
+            self._count.will_finish(served)
+
+    def finish(self, served: Pass) -> None:
+        """An iterator has ended, or was let go, after it handed out its last batch."""
+        with self._locked():
+            self._count.finish(served)

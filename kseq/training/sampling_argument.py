@@ -22,6 +22,7 @@ from kseq.ordering.sampling import (
 from kseq.reading.dataset import ShardDataset, selected_ids
 from kseq.training.block_shuffle import BlockShuffle, choose_blocks
 from kseq.training.dataset_argument import DatasetArgument
+from kseq.training.split_purpose import are_for_training
 
 __all__ = ["check_number_field", "choose_order", "number_per_sample", "repeats"]
 
@@ -46,7 +47,7 @@ def choose_order(
     """
     dataset = source.dataset
     sampler, num_samples = _choose_sampler(source, balance, sampling_weights, epoch_size, seed)
-    blocks = _choose_shuffle(shuffle, is_default=dataset.split == "train" or sampler is not None)
+    blocks = _choose_shuffle(shuffle, is_default=sampler is not None or are_for_training(dataset))
     if isinstance(blocks, BlockShuffle) and sampler is not None:
         raise ArgumentError(
             f"shuffle={shuffle!r}: with balance, sampling_weights or several datasets, allowed are True and False"

@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
-import operator
 import os
-import warnings
-import weakref
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from kseq.arguments import whole
-from kseq.errors import DamagedError, OutOfRangeError
-from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
-from kseq.storage.fields import Field
-from kseq.training.arguments import (
-    check_flags,
-    check_sample_weight,
-    check_scale,
-    choose_image_spec,
-    choose_pad_to,
-    choose_ragged,
-    find_fields,
-    sort_augment,
-)
-from kseq.training.batch_maker import BatchMaker
-from kseq.training.batch_outputs import FieldEncoder
+from kseq.training.batches import Batches, check_number, describe
 from kseq.training.block_shuffle import BlockShuffle
-from kseq.training.dataset_argument import choose_split, open_dataset_argument
-from kseq.training.epochs import EpochTracker
-from kseq.training.label_mode import label_encoder
-from kseq.training.loader import Loader
-from kseq.training.sampling_argument import choose_order
-from kseq.training.transforms import AugmentationList
+from kseq.training.epoch_count import Pass
+from kseq.training.epochs import Passes
 from kseq.workers import IDLE_SECONDS
 
+if TYPE_CHECKING:
+    from typing import Self
+
 __all__ = ["ShardSequence"]
-
-# With more threads than this, they spend more time waiting for the interpreter than reading.
-_MOST_DEFAULT_WORKERS = 16
-
-# So many jumps of the batch number in one pass are not by chance: Keras was asked to shuffle.
-_JUMPS_TO_WARN = 3
 
 
 class ShardSequence(keras.utils.PyDataset):
     """Batches of a packed dataset, for `fit`, `evaluate` and `predict`.
 
     Each pass of Keras over it serves every sample of the split exactly once (unless `balance`, `sampling_weights` or several
-    datasets say how often), in an order that depends on `seed` and the number of the pass alone. Batch `i` is `sequence[i]`:
-    `(images, labels)`, where images are `(n, height, width, channels)` uint8 in [0, 255] unless other arguments say otherwise.
-
-    Give `shuffle=False` to `fit`: the order is kseq's own, and if `fit` shuffles the batch numbers, kseq cannot read ahead.
+    datasets say how often), in an order that depends on `seed` and the number of the pass alone; Keras's own shuffling of batch
+    numbers changes nothing. Batch `i` is `sequence[i]`: `(images, labels)`, where images are `(n, height, width, channels)`
+    uint8 in [0, 255] unless other arguments say otherwise.
 
     Args:
         dataset: The dataset's folder; or a `ShardDataset`, such as a selection, which stays yours and may be closed; or a dict
@@ -79,7 +55,9 @@ class ShardSequence(keras.utils.PyDataset):
         scale: What pixels are multiplied by, from [0, 255], such as `1 / 255`; not for uint8.
         shuffle: True for a new order in each pass; `"block"` or a `BlockShuffle` for collections that do not fit in memory,
             which goes through them block by block and mixes the samples of a window of blocks; False for the same order in each
-            pass. None: True for the split `"train"`, and with `balance`, `sampling_weights` or several datasets.
+            pass. None: True for splits that are for training, which are all but `"all"` and those named after an evaluation
+            (`"val"`, `"fold0-val"`, `"test"`, `"validation"` and the like), and with `balance`, `sampling_weights` or several
+            datasets.
         seed: Draws the order and the augmentations; any whole number.
         drop_remainder: Leave out a last batch that would be smaller.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
@@ -115,6 +93,8 @@ class ShardSequence(keras.utils.PyDataset):
         epoch_size: Samples per pass, for `balance`, `sampling_weights` and several datasets; None for as many as there are
             samples, so that a pass takes as long as without these.
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
+        read: How bytes come from the files, `"map"`, `"pread"` or `"auto"`: see `ShardDataset`. Of a `ShardDataset`, `"auto"`
+            reads as that does.
         option: Another name for `split`.
 
     A sample that comes several times in a pass is augmented anew each time.
@@ -162,155 +142,88 @@ class ShardSequence(keras.utils.PyDataset):
         sampling_weights: Any = None,
         epoch_size: int | None = None,
         verify: str = "first",
+        read: str = "auto",
         option: str | None = None,
     ) -> None:
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_flags(
-            drop_remainder=drop_remainder,
-            use_multiprocessing=use_multiprocessing,
-            crop_to_aspect_ratio=crop_to_aspect_ratio,
-            pad_to_aspect_ratio=pad_to_aspect_ratio,
-            antialias=antialias,
-        )
-        check_scale(scale)
-        # To Keras, this is a plain sequence without workers: the loader reads in parallel.
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        # To Keras, this is a plain sequence without workers: kseq reads in parallel.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=max_queue_size)
+        self._batches = Batches(**arguments)
+        self._passes = self._new_passes()
 
-        # The samples, and their order.
-        source = open_dataset_argument(dataset, choose_split(split, option), verify)
-        self._dataset = source.dataset
-        self._arguments["dataset"] = source.origin
-        self._order = choose_order(
-            source,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            drop_remainder=drop_remainder,
-            rank=rank,
-            world_size=world_size,
-            balance=balance,
-            sampling_weights=sampling_weights,
-            epoch_size=epoch_size,
+    def _new_passes(self) -> Passes:
+        return Passes(
+            len(self._batches),
+            keras.utils.PyDataset.__module__,
+            f"<ShardSequence {self._batches.split}>",
+            warns=bool(self._batches.shuffle),
+            world_size=self._batches.world_size,
         )
-
-        # The fields of a batch, and what is done to its images.
-        self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
-        self._sample_weight = check_sample_weight(self._dataset, self._targets, sample_weight)
-        listed, functions = sort_augment(augment)
-        augmentations = AugmentationList(listed, self._order.seed)
-        self._spec = choose_image_spec(
-            self._dataset,
-            self._first_image(),
-            augmentations.size,
-            input_shape=input_shape,
-            data_format=data_format,
-            color_mode=color_mode,
-            dtype=dtype,
-            scale=scale,
-            crop_to_aspect_ratio=crop_to_aspect_ratio,
-            pad_to_aspect_ratio=pad_to_aspect_ratio,
-            interpolation=interpolation,
-            antialias=antialias,
-        )
-
-        # What reads batches, and what makes of them what Keras gets.
-        spec = self._spec.plain() if functions else self._spec
-        fields = self._fields_of_a_batch()
-        lists = choose_ragged(fields, ragged)
-        maker = BatchMaker(self._dataset, list(fields), spec, augmentations, pad_to=choose_pad_to(fields, pad_to, lists))
-        encode_label = label_encoder(self._dataset, label_mode)
-        self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
-        self._loader = Loader(
-            maker,
-            self._order,
-            workers=min(usable_cores(), _MOST_DEFAULT_WORKERS) if workers is None else workers,
-            use_multiprocessing=use_multiprocessing,
-            max_queue_size=max_queue_size,
-            idle_seconds=idle_seconds,
-            niceness=niceness,
-        )
-        self._closer = weakref.finalize(self, self._loader.close)
-
-        # Which pass of Keras it is.
-        self._tracker = EpochTracker(self._order.num_batches)
-        # How often the batch number jumped in this pass of Keras; None between passes.
-        self._jumps: int | None = None
-        self._last_number = -1
-        self._has_warned = False
-
-    def _first_image(self) -> Field:
-        """The first image field among the inputs, which says what all images of a batch are like by default."""
-        fields = self._dataset.fields
-        return next(fields[name] for name in self._inputs.values() if name in fields and fields[name].is_image)
-
-    def _fields_of_a_batch(self) -> dict[str, Field]:
-        """The fields that a batch is made of."""
-        names = [*self._inputs.values(), *self._targets.values()]
-        if isinstance(self._sample_weight, str):
-            names.append(self._sample_weight)
-        return {name: field for name, field in self._dataset.fields.items() if name in names or f"{name}_mask" in names}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"arguments": self._arguments, "epoch": self.epoch, "digest": self.digest}
+        # What a subclass or Keras has set goes along.
+        others = {name: value for name, value in self.__dict__.items() if name not in ("_batches", "_passes")}
+        return {"attributes": others, "batches": self._batches.__getstate__(), "epoch": self.epoch}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state["arguments"])  # type: ignore[misc]  # opens files and starts workers of its own
-        self.epoch = state["epoch"]
-        if self.digest != state["digest"]:
-            raise DamagedError(
-                f"{self._dataset.path}: has digest {self.digest}, expected is {state['digest']}: it was packed again meanwhile"
-            )
+        self.__dict__.update(state["attributes"])
+        self._batches = object.__new__(Batches)
+        self._batches.__setstate__(state["batches"])
+        self._passes = self._new_passes()
+        self._passes.make_copy(state["epoch"])
 
     # What Keras asks for.
 
     @property
     def num_batches(self) -> int:
-        """Batches per pass. Keras reads it at the start of each pass, by which kseq notices the pass."""
-        self._tracker.on_num_batches_read()
-        self._jumps, self._last_number = 0, -1
-        return self._order.num_batches
+        """Batches per pass."""
+        return self._passes.on_num_batches_read(self, sys._getframe(1))
 
     def __len__(self) -> int:
-        return self._order.num_batches
+        return len(self._batches)
 
     def __getitem__(self, index: int) -> Any:
-        """Batch number `index` of the epoch.
+        """Batch number `index` of `epoch`; within a pass of Keras, the batch that comes next.
 
         Raises:
             OutOfRangeError: If it is not in [0, len).
         """
-        batch_number = self._check_number(index)
-        self._notice_shuffling(batch_number)
-        epoch = self.epoch
-        arrays = self._loader.batch(epoch, batch_number)
-        self._tracker.on_batch_served(batch_number)
-        return self._output(arrays, batch_number, epoch)
-
-    def _check_number(self, batch_number: int) -> int:
-        if not 0 <= operator.index(batch_number) < len(self):
-            raise OutOfRangeError(f"{self._dataset.path}: batch number {batch_number} is not in [0, {len(self)})")
-        return operator.index(batch_number)
-
-    def on_epoch_begin(self) -> None:
-        """Called by Keras."""
-        self._tracker.on_epoch_begin()
+        return self._batches.batch(*self._passes.locate(self, index, sys._getframe(1)))
 
     def on_epoch_end(self) -> None:
-        """Called by Keras. In a loop of your own, call it after the last batch of each epoch."""
-        self._tracker.on_epoch_end()
-        self._jumps = None
+        """Called by Keras. In a loop of your own over `sequence[i]`, call it after the last batch of each epoch.
+
+        It is needed where the numbers do not come in their order, or come from several threads.
+        """
+        self._passes.on_epoch_end(self, sys._getframe(1))
 
     def __iter__(self) -> Iterator[Any]:
         """One pass: every batch, in order."""
-        self.on_epoch_begin()
-        for batch_number in range(self.num_batches):
-            yield self[batch_number]
-        self.on_epoch_end()
+        return self._iterate()
 
     def generator(self) -> Iterator[Any]:
         """The same batches without end, pass after pass, for code that needs a generator and `steps_per_epoch`."""
+        current = None
         while True:
-            yield from self
+            current = self._passes.begin(current)
+            yield from self._iterate(current)
+
+    def _iterate(self, current: Pass | None = None) -> Iterator[Any]:
+        current = self._passes.begin() if current is None else current
+        # The only batch may have been a look: then the pass is complete when the iterator ends.
+        last_number = len(self) - 1 if len(self) > 1 else None
+        is_served = False
+        try:
+            for number in range(len(self)):
+                batch = self._batches.batch(current.epoch, number)
+                if number == last_number:
+                    is_served = True
+                    self._passes.will_finish(current)
+                yield batch
+            is_served = True
+        finally:
+            if is_served:
+                self._passes.finish(current)
 
     @property
     def workers(self) -> int:
@@ -325,9 +238,39 @@ class ShardSequence(keras.utils.PyDataset):
     # What it is, and which epoch is next.
 
     @property
+    def epoch(self) -> int:
+        """The epoch with which the next pass begins, from 0: one more than the highest of which a pass is complete.
+
+        Set it to go on where another run stopped. A pass that is going on keeps its epoch.
+        """
+        return self._passes.epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._passes.epoch = whole("epoch", value, 0)
+
+    def sample_ids(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
+        """`(n,)` int64: the sample ids of a batch, in its order.
+
+        Args:
+            batch_number: In [0, len).
+            epoch: The epoch; None for the one of which `sequence[batch_number]` was read just before, or would be.
+
+        Raises:
+            OutOfRangeError: If the batch number is not in [0, len).
+        """
+        number = check_number(self._batches, batch_number)
+        return self._batches.sample_ids(self._passes.epoch_read(number) if epoch is None else epoch, number)
+
+    @property
+    def batches(self) -> Batches:
+        """The batches by epoch and number, without any state."""
+        return self._batches
+
+    @property
     def split(self) -> str:
         """The split that the samples are of, or `"all"`."""
-        return self._dataset.split or "all"
+        return self._batches.split
 
     @property
     def option(self) -> str:
@@ -335,95 +278,44 @@ class ShardSequence(keras.utils.PyDataset):
         return self.split
 
     @property
-    def epoch(self) -> int:
-        """The current pass or, between passes, the next one, from 0. Set it to go on where another run stopped."""
-        return self._tracker.epoch
-
-    @epoch.setter
-    def epoch(self, value: int) -> None:
-        self._tracker.epoch = whole("epoch", value, 0)
-
-    def sample_ids(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
-        """`(n,)` int64: the sample ids of a batch, in its order; of the current epoch if `epoch` is None.
-
-        Raises:
-            OutOfRangeError: If the batch number is not in [0, len).
-        """
-        epoch = self.epoch if epoch is None else whole("epoch", epoch, 0)
-        return self._loader.sample_ids(epoch, self._check_number(batch_number))
+    def shuffle(self) -> bool | str:
+        """Whether each pass has an order of its own: True, False, or `"block"`."""
+        return self._batches.shuffle
 
     @property
     def num_samples(self) -> int:
         """Samples per pass: those of the split, or `epoch_size`."""
-        return self._order.num_samples
+        return self._batches.num_samples
 
     @property
     def batch_size(self) -> int:
         """Samples per batch on this rank."""
-        return self._order.batch_size
+        return self._batches.batch_size
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The class of each label number."""
-        return self._dataset.class_names
+        return self._batches.class_names
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """The shape of one image as the model gets it, in the order of `data_format`."""
-        return self._spec.shape
+        return self._batches.input_shape
 
     @property
     def digest(self) -> str:
         """32 hexadecimal digits, to log with a run: another content of the dataset gives other digits."""
-        return self._dataset.digest
+        return self._batches.digest
 
     def __repr__(self) -> str:
-        return (
-            f"<ShardSequence {self._dataset.path!r} {self.split}: {self.num_samples} samples, "
-            f"{len(self)} batches of {self.batch_size}>"
-        )
+        return f"<{type(self).__name__} {describe(self._batches)}>"
 
     def close(self) -> None:
         """End the workers and close the files; batches that were handed out stay valid."""
-        self._closer()
+        self._batches.close()
 
-    def __enter__(self) -> ShardSequence:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # How a batch is handed to Keras.
-
-    def _output(self, arrays: dict[str, np.ndarray], batch_number: int, epoch: int) -> Any:
-        values = self._encoder.encode(arrays)
-        inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
-        if not self._targets:
-            return inputs
-        # Keras takes one array for the one output of a model, whatever the model calls it, but no dict if it has no names.
-        targets = _named(self._targets, values, as_dict=False)
-        if self._sample_weight is None:
-            return inputs, targets
-        if isinstance(self._sample_weight, str):
-            return inputs, targets, values[self._sample_weight]
-        return inputs, targets, self._sample_weight[self._order.positions(epoch, batch_number)]
-
-    def _notice_shuffling(self, batch_number: int) -> None:
-        """Warn once that kseq cannot read ahead while Keras permutes the batch numbers."""
-        if self._jumps is None:
-            return
-        self._jumps += batch_number not in (0, self._last_number + 1)
-        self._last_number = batch_number
-        if self._jumps == _JUMPS_TO_WARN and not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                "Keras asks for the batches in an order of its own, so kseq cannot read ahead: give shuffle=False to fit. "
-                "kseq shuffles the samples itself, in a new order in each epoch.",
-                stacklevel=3,
-            )
-
-
-def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:
-    """The values of some fields: a dict if the user named them or there are several, else the value of the only one."""
-    named = {name: values[field] for name, field in names.items()}
-    return named if as_dict or len(named) > 1 else next(iter(named.values()))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-import random
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +46,7 @@ class Recording(keras.Sequential):
         return super().predict_step(*arguments)
 
 
-def make_model(built: bool) -> Recording:
+def make_model(built: bool, **compiling: Any) -> Recording:
     layers = [
         keras.layers.Rescaling(1 / 255),
         keras.layers.GlobalAveragePooling2D(),
@@ -54,57 +54,191 @@ def make_model(built: bool) -> Recording:
     ]
     model = Recording([keras.Input((4, 4, 3)), *layers] if built else layers)
     model.records = []
-    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True, **compiling)
     return model
 
 
-class StopAt(keras.callbacks.Callback):
-    """Ends the training after a number of batches: politely, or by an error."""
+class Call(keras.callbacks.Callback):
+    """Calls a function after a batch or an epoch."""
 
-    def __init__(self, batches: int, error: bool) -> None:
+    def __init__(self, on_batch: Callable[[int], Any] | None = None, on_epoch: Callable[[int], Any] | None = None) -> None:
         super().__init__()
-        self.batches, self.error = batches, error
+        self._on_batch, self._on_epoch = on_batch, on_epoch
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if batch + 1 == self.batches:
-            if self.error:
-                raise FloatingPointError("on purpose")
-            self.model.stop_training = True
+        if self._on_batch is not None:
+            self._on_batch(batch)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self._on_epoch is not None:
+            self._on_epoch(epoch)
 
 
-def fit(model: Recording, train: kseq.ShardSequence, *callbacks: Any, **arguments: Any) -> dict[str, Any]:
-    """One fit, and what it received; an error on purpose is swallowed."""
+class Fits:
+    """Trainings in a row on one Sequence, by names: which batches each pass received, as pairs of epoch and number."""
+
+    def __init__(self, path: str, batch_size: int, built: bool) -> None:
+        self.train = kseq.ShardSequence(path, "train", batch_size=batch_size, seed=3)
+        self.built = built
+        self.model = make_model(built)
+        # Evaluates and predicts beside it.
+        self.other = make_model(built)
+        self.numbers = {
+            tuple(self.train.sample_ids(number, epoch).tolist()): (epoch, number)
+            for epoch in range(12)
+            for number in range(len(self.train))
+        }
+        self.found: dict[str, Any] = {}
+
+    def named(self, records: Records, phase: str) -> list[tuple[int, int]]:
+        return [self.numbers[tuple(ids)] for name, ids, _ in records if name == phase]
+
+    def fit(self, name: str, *callbacks: Any, epoch: int | None = 0, source: Any = None, **arguments: Any) -> None:
+        """One fit, from an epoch on that is set, and what it received; an error on purpose is swallowed."""
+        if epoch is not None:
+            self.train.epoch = epoch
+        if not self.built:
+            self.model = make_model(built=False)
+        self.model.records.clear()
+        with contextlib.suppress(FloatingPointError):
+            source = self.train if source is None else source
+            self.model.fit(source, verbose=0, callbacks=list(callbacks), **{"epochs": 2, **arguments})
+        self.found[name] = {"train": self.named(self.model.records, "train"), "epoch": self.train.epoch}
+
+    def evaluate(self, *_: Any) -> None:
+        self.other.evaluate(self.train, verbose=0)
+
+    def predict(self, *_: Any) -> None:
+        self.other.predict(self.train, verbose=0)
+
+    def inner(self, name: str, *callbacks: Any) -> None:
+        """A fit in which the other model reads the Sequence too."""
+        self.other.records.clear()
+        self.fit(name, *callbacks)
+        phase = self.other.records[0][0]
+        self.found[name]["inner"] = self.named(self.other.records, phase)
+
+    def look(self, *_: Any) -> None:
+        """Everything that looks at a Sequence, and reads no pass."""
+        train = self.train
+        str((train, len(train), train.num_batches, train.num_samples, train.epoch, train.sample_ids(0), train.split))
+        next(iter(train))
+        if len(train) > 1:
+            # One batch is a whole loop.
+            str(train[len(train) - 1])
+
+    def stop(self, _: int) -> None:
+        # TensorFlow fetches to the end meanwhile.
+        time.sleep(0.3)
+        self.model.stop_training = True
+
+    def fail(self, _: int) -> None:
+        time.sleep(0.3)
+        raise FloatingPointError("on purpose")
+
+
+class Doubled(kseq.ShardSequence):
+    """A subclass that does something to each batch, and to each epoch."""
+
+    ended = 0
+
+    def __getitem__(self, index: int) -> Any:
+        images, labels = super().__getitem__(index)
+        return images, labels * 1
+
+    def on_epoch_end(self) -> None:
+        self.ended += 1
+        super().on_epoch_end()
+
+
+class Around(keras.utils.PyDataset):
+    """A Sequence of the user around one of kseq."""
+
+    def __init__(self, inner: kseq.ShardSequence) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Any:
+        images, labels = self.inner[index]
+        return images, labels
+
+
+def scenario_fits(path: str, batch_size: int, built: bool) -> dict[str, Any]:
+    """All the ways in which a fit goes over a Sequence."""
+    fits = Fits(path, batch_size, built)
+    train, fit = fits.train, fits.fit
+    fit("plain")
+    fit("goes on", epoch=None)
+    fit("not shuffled by Keras", shuffle=False)
+    fit("looked at", Call(fits.look, fits.look))
+    fits.inner("evaluated after a batch", Call(lambda batch: fits.evaluate() if batch == 0 else None))
+    fits.inner("evaluated after each epoch", Call(None, fits.evaluate))
+    fits.inner("predicted after a batch", Call(lambda batch: fits.predict() if batch == 0 else None))
+    fits.inner("predicted after each epoch", Call(None, fits.predict))
+    fit("stopped", Call(fits.stop))
+    fit("after stopped", epoch=None, epochs=1)
+    fit("failed", Call(fits.fail))
+    fit("after failed", epoch=None, epochs=1)
+    fit("equal steps", steps_per_epoch=len(train))
+    fit("fewer steps", epochs=4, steps_per_epoch=max(1, len(train) // 2))
+    fit("one step", epochs=1, steps_per_epoch=1)
+    fit("after one step", epoch=None, epochs=1)
+    fit("more steps", steps_per_epoch=len(train) + 2)
+    fit("later epochs", initial_epoch=3, epochs=5)
+    fit("set within", Call(None, lambda epoch: setattr(train, "epoch", 7)))
+    with kseq.ShardSequence(path, "val", batch_size=batch_size) as val:
+        fit("validated", validation_data=val, validation_freq=2, epochs=4)
+        ids = [val.sample_ids(number, 0).tolist() for number in range(len(val))]
+        fits.found["validated"]["val"] = [ids.index(found) for name, found, _ in fits.model.records if name == "val"]
+    fit("validated by itself", validation_data=train)
+    fits.found["validated by itself"]["inner"] = fits.named(fits.model.records, "val")
+    fit("another Sequence around it", source=Around(train))
+    fit("another Sequence again", source=Around(train), epoch=None, epochs=1)
+    fits.built, fits.model = True, make_model(built, steps_per_execution=1 if keras.backend.backend() == "torch" else 2)
+    fit("several steps at once")
+    with Doubled(path, "train", batch_size=batch_size, seed=3) as doubled:
+        fit("of a subclass", source=doubled)
+        fits.found["of a subclass"]["epoch"] = doubled.epoch
+    train.close()
+    return fits.found
+
+
+def scenario_loops(path: str) -> dict[str, Any]:
+    """Loops of one's own beside a fit."""
+    fits = Fits(path, BATCH, built=True)
+    train = fits.train
+    found: list[Any] = []
+
+    def loop(*_: Any) -> None:
+        found.append([fits.numbers[tuple(numbers_of(train[number][0]).tolist())] for number in range(len(train))])
+
+    def iterate(*_: Any) -> None:
+        found.append([fits.numbers[tuple(numbers_of(images).tolist())] for images, _ in train])
+
+    def in_a_thread(*_: Any) -> None:
+        thread = threading.Thread(target=iterate)
+        thread.start()
+        thread.join()
+
+    for name, do in (("loop", loop), ("iterator", iterate), ("thread", in_a_thread)):
+        found.clear()
+        fits.fit(name, Call(lambda batch, do=do: do() if batch == 1 else None))
+        fits.found[name]["inner"] = list(found)
+    train.close()
+    return fits.found
+
+
+def fit(model: Recording, train: kseq.ShardSequence, **arguments: Any) -> dict[str, Any]:
+    """One fit, and what it received."""
     model.records.clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with contextlib.suppress(FloatingPointError):
-            model.fit(train, verbose=0, callbacks=list(callbacks), **{"shuffle": False, **arguments})
-    ours = [str(warning.message) for warning in caught if "shuffle=False" in str(warning.message)]
+        model.fit(train, verbose=0, **arguments)
+    ours = [str(warning.message) for warning in caught if "kseq" in str(warning.message)]
     return {"records": list(model.records), "epoch": train.epoch, "warnings": ours}
-
-
-def scenario_fits(path: str, built: bool) -> dict[str, Any]:
-    """Fits in a row on one Sequence: plain, with validation, shuffled by Keras, broken off in two ways, and over steps."""
-    train, val = kseq.ShardSequence(path, "train", batch_size=BATCH, seed=3), kseq.ShardSequence(path, "val", batch_size=BATCH)
-    model = make_model(built)
-    # Keras draws the order of the numbers from Python's generator; one in a hundred of five batches hardly looks shuffled.
-    random.seed(1)
-    result = {
-        "plain": fit(model, train, epochs=2),
-        "validated": fit(model, train, epochs=2, validation_data=val),
-        "shuffled": fit(model, train, epochs=2, shuffle=True),
-        "shuffled again": fit(model, train, epochs=1, shuffle=True),
-        "stopped": fit(model, train, StopAt(2, error=False), epochs=1),
-        "after stopped": fit(model, train, epochs=1),
-        "failed": fit(model, train, StopAt(2, error=True), epochs=1),
-        "after failed": fit(model, train, epochs=1),
-        "equal steps": fit(model, train, epochs=2, steps_per_epoch=5),
-        "fewer steps": fit(model, train, epochs=5, steps_per_epoch=3),
-    }
-    train.epoch = 20
-    result["more steps"] = fit(model, train, epochs=2, steps_per_epoch=7)
-    result["expected"] = {epoch: [train.sample_ids(number, epoch).tolist() for number in range(5)] for epoch in range(25)}
-    return result
 
 
 def scenario_workers(path: str, workers: int, processes: bool) -> dict[str, Any]:
@@ -127,15 +261,6 @@ def scenario_workers(path: str, workers: int, processes: bool) -> dict[str, Any]
     return result
 
 
-def scenario_short(path: str, built: bool) -> dict[str, Any]:
-    """A Sequence of one batch, which Keras's look at shapes takes in as a whole."""
-    train = kseq.ShardSequence(path, "train", batch_size=80, seed=3)
-    model = make_model(built)
-    result = {"first": fit(model, train, epochs=2), "second": fit(model, train, epochs=2)}
-    result["expected"] = [train.sample_ids(0, epoch).tolist() for epoch in range(4)]
-    return result
-
-
 def scenario_held(path: str) -> bool:
     """Tensors of early batches keep their contents while many more batches are read."""
     train = kseq.ShardSequence(path, "train", batch_size=BATCH)
@@ -151,10 +276,14 @@ def scenario_held(path: str) -> bool:
 def main() -> None:
     path = sys.argv[1]
     scenarios: dict[str, Callable[[], Any]] = {
-        "fits, built": lambda: scenario_fits(path, True),
-        "fits, not built": lambda: scenario_fits(path, False),
-        "short, built": lambda: scenario_short(path, True),
-        "short, not built": lambda: scenario_short(path, False),
+        **{
+            f"{80 // size} batches, {'built' if built else 'not built'}": lambda size=size, built=built: scenario_fits(
+                path, size, built
+            )
+            for size in (16, 40, 80)
+            for built in (True, False)
+        },
+        "loops": lambda: scenario_loops(path),
         "held": lambda: scenario_held(path),
         **{f"workers {count}": lambda count=count: scenario_workers(path, count, False) for count in (0, 1, 2, 4)},
         "processes 2": lambda: scenario_workers(path, 2, True),

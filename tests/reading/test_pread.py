@@ -243,3 +243,22 @@ def test_a_disk_that_fails_amid_an_epoch_is_an_exception_and_the_next_try_reads_
     # Checksums, which are compared first, lie behind the images: those of the first row fail too.
     row = 2 if kind == "numbered" and verify == "never" else 0
     assert_says(message, "shard-00002.h5", f"row {row}", os.strerror(number))
+
+
+@pytest.mark.parametrize("arguments", [{"workers": 0}, {"workers": 2}, {"workers": 1, "use_multiprocessing": True}], ids=str)
+@pytest.mark.parametrize("kind", ["numbered", "packed_photos"])
+def test_batches_are_those_of_a_map(kind: str, arguments: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    def epoch(read: str) -> list[Any]:
+        path = request.getfixturevalue(kind)
+        with kseq.Batches(path, "train", batch_size=16, input_shape=(8, 8, 3), read=read, **arguments) as batches:
+            return [(images.copy(), labels.copy()) for images, labels in batches.epoch(1)]
+
+    for (images, labels), (other_images, other_labels) in zip(epoch("map"), epoch("pread"), strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def test_batches_of_a_dataset_are_read_as_the_dataset_unless_told_otherwise(numbered: Path) -> None:
+    dataset = kseq.ShardDataset(numbered, "train", read="pread")
+    assert "pread" in repr(kseq.Batches(dataset)._dataset)
+    assert "pread" not in repr(kseq.Batches(dataset, read="map")._dataset)

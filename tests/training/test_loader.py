@@ -61,6 +61,11 @@ def loader(numbered: Path) -> Iterator[Loader]:
     loader.close()
 
 
+def ahead_of(loader: Loader) -> list[tuple[int, int]]:
+    """The epochs and numbers of the batches that were begun ahead and not asked for yet."""
+    return sorted((reader.epoch, number) for reader in loader._readers for number in list(reader.pending))
+
+
 def still_shared(names: set[str]) -> set[str]:
     """Those of the names that another process could still map."""
     return {name for name in names if is_shared(name)}
@@ -124,18 +129,71 @@ def test_what_images_are_like_is_worked_out_once(numbered: Path, monkeypatch: py
 
 def test_reads_ahead_in_sequence_and_no_further_than_asked(loader: Loader) -> None:
     loader.batch(0, 0)
-    assert sorted(loader._pending) == [(0, 1), (0, 2), (0, 3)]
+    assert ahead_of(loader) == [(0, 1), (0, 2), (0, 3)]
     loader.batch(0, 1)
-    assert sorted(loader._pending) == [(0, 2), (0, 3), (0, 4)]
+    assert ahead_of(loader) == [(0, 2), (0, 3), (0, 4)]
 
 
 def test_does_not_read_ahead_out_of_sequence_nor_past_the_epoch(loader: Loader) -> None:
     loader.batch(0, 4)
-    assert not loader._pending
+    assert not ahead_of(loader)
     loader.batch(0, 5)
-    assert sorted(loader._pending) == [(0, 6)]
+    assert ahead_of(loader) == [(0, 6)]
     loader.batch(0, 2)
-    assert not loader._pending
+    assert ahead_of(loader) == [(0, 6)]
+    loader.batch(0, 6)
+    assert not ahead_of(loader)
+
+
+def count_fills(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The epoch and the first sample of each batch that is begun."""
+    begin, begun = loader._begin, []
+
+    def note_and_begin(epoch: int, sample_ids: np.ndarray, *drawn: np.ndarray) -> Any:
+        begun.append((epoch, int(sample_ids[0])))
+        return begin(epoch, sample_ids, *drawn)
+
+    monkeypatch.setattr(loader, "_begin", note_and_begin)
+    return begun
+
+
+@pytest.mark.parametrize("epochs", [(0, 0), (0, 1), (3, 3, 4, 4)])
+def test_passes_side_by_side_are_all_read_ahead_and_nothing_is_begun_in_vain(
+    loader: Loader, epochs: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = count_fills(loader, monkeypatch)
+    for number in range(7):
+        for epoch in epochs:
+            assert numbers_of(loader.batch(epoch, number)["image"]).tolist() == loader.sample_ids(epoch, number).tolist()
+        if number == 4:
+            assert {epoch for epoch, _ in ahead_of(loader)} == set(epochs)
+            assert len(ahead_of(loader)) == 2 * len(epochs)
+    assert len(begun) == 7 * len(epochs)
+
+
+def test_a_look_at_the_beginning_is_read_for_the_pass_that_follows(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = count_fills(loader, monkeypatch)
+    for number in (0, 1, *range(7)):
+        loader.batch(0, number)
+    assert len(begun) == 7 + 2
+
+
+def test_one_more_pass_than_are_read_ahead_takes_nothing_from_the_others(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = count_fills(loader, monkeypatch)
+    for number in range(7):
+        for epoch in range(6):
+            assert numbers_of(loader.batch(epoch, number)["image"]).tolist() == loader.sample_ids(epoch, number).tolist()
+    assert len(begun) == 7 * 6
+
+
+def test_what_was_begun_for_a_pass_that_broke_off_is_dropped_in_the_end(loader: Loader) -> None:
+    loader.batch(0, 0)
+    for epoch in range(1, 12):
+        for number in range(7):
+            loader.batch(epoch, number)
+    assert not ahead_of(loader)
 
 
 @pytest.mark.slow
@@ -174,7 +232,7 @@ def test_whoever_reads_stands_back_by_as_much_as_is_said(numbered: Path, process
 def test_buffers_are_used_again(loader: Loader) -> None:
     addresses = set()
     for epoch in range(20):
-        for number in range(6):
+        for number in range(7):
             addresses.add(loader.batch(epoch, number)["image"].__array_interface__["data"][0])
             assert min(addresses) % 64 == 0
     assert len(addresses) <= 3 + 3
@@ -402,15 +460,15 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
 def test_batches_begun_ahead_while_close_runs_are_not_kept(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = loader._begin
 
-    def begin_and_close(epoch: int, sample_ids: np.ndarray, turns: np.ndarray) -> object:
-        begun = begin(epoch, sample_ids, turns)
+    def begin_and_close(epoch: int, sample_ids: np.ndarray, *drawn: np.ndarray) -> object:
+        begun = begin(epoch, sample_ids, *drawn)
         if not (sample_ids == loader.sample_ids(0, 0)).all():
             loader.close()
         return begun
 
     monkeypatch.setattr(loader, "_begin", begin_and_close)
     loader.batch(0, 0)
-    assert not loader._pending
+    assert not ahead_of(loader)
 
 
 def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
@@ -428,10 +486,10 @@ def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
     with ThreadPoolExecutor(3) as callers:
         first = callers.submit(loader.batch, 0, 0)
         assert filling.wait(20)
-        while (0, 3) not in loader._pending:
+        while (0, 3) not in ahead_of(loader):
             time.sleep(0.01)
         second = callers.submit(loader.batch, 0, 1)
-        while (0, 1) in loader._pending:
+        while (0, 1) in ahead_of(loader):
             time.sleep(0.01)
         closing = callers.submit(loader.close)
         with raises(ClosedError, "packed"):
@@ -462,7 +520,7 @@ def test_threads_that_read_while_it_is_closed_end_with_closed_error_and_leave_no
             time.sleep(0.01 * (turn % 4) + 0.5 * processes)
             loader.close()
             assert {type(future.result(30)) for future in reading} == {ClosedError}
-        assert not loader._pending
+        assert not ahead_of(loader)
         assert not multiprocessing.active_children()
         assert not [thread for thread in set(threading.enumerate()) - threads if thread.name != "kseq-idle"]
 
@@ -551,9 +609,10 @@ def test_a_forked_child_that_reads_closes_the_buffers_of_its_parent(numbered: Pa
     loader.batch(0, 0)
     labels = {name.partition("#")[2] for name in loader._buffers._blocks}
     assert labels
-    for pending in loader._pending.values():
-        pending.wait()
-    del pending
+    for reader in loader._readers:
+        for pending in reader.pending.values():
+            pending.wait()
+    del reader, pending
     child = os.fork()
     if child == 0:
         loader.batch(0, 3)
@@ -572,7 +631,42 @@ def test_a_sequence_that_is_dropped_closes_itself(numbered: Path) -> None:
     assert multiprocessing.active_children()
     del sequence
     gc.collect()
-    assert not multiprocessing.active_children()
+    deadline = time.monotonic() + 20
+    while multiprocessing.active_children():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_sequence_that_is_dropped_last_by_one_of_its_own_workers_closes_itself(numbered: Path) -> None:
+    threads = set(threading.enumerate())
+    started, go_on = threading.Event(), threading.Event()
+
+    def hold(images: np.ndarray) -> np.ndarray:
+        return images
+
+    sequence = kseq.ShardSequence(numbered, batch_size=16, workers=1, augment=hold)
+    loader, errors = sequence.batches._loader, []
+
+    def keep(held: list[Any]) -> None:
+        started.set()
+        assert go_on.wait(20)
+        try:
+            held.clear()
+        except BaseException as error:
+            errors.append(error)
+
+    held = [sequence]
+    loader._pool.submit(keep, held)
+    assert started.wait(20)
+    del sequence
+    go_on.set()
+    deadline = time.monotonic() + 20
+    while not loader._closed or [thread for thread in set(threading.enumerate()) - threads if thread.name != "kseq-idle"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not errors
+    with pytest.raises(ClosedError):
+        loader.batch(0, 0)
 
 
 HOLD = """
@@ -797,9 +891,9 @@ train = kseq.ShardSequence(sys.argv[1], "train", input_shape=(64, 64, 3), batch_
 model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Rescaling(1 / 255), keras.layers.GlobalAveragePooling2D(),
                           keras.layers.Dense(2, activation="softmax")])
 model.compile("sgd", "sparse_categorical_crossentropy")
-model.fit(train, epochs=2, shuffle=False, verbose=0)
+model.fit(train, epochs=2, verbose=0)
 before = resident()
-model.fit(train, epochs=18, shuffle=False, verbose=0)
+model.fit(train, epochs=18, verbose=0)
 print(before, resident())
 """
 

@@ -267,7 +267,14 @@ def test_the_program_may_change_its_folder(numbered: Path, tmp_path: Path, monke
 
 def test_says_what_it_is_at_a_prompt(numbered: Path) -> None:
     with kseq.ShardSequence(numbered, batch_size=16) as sequence:
-        assert repr(sequence) == f"<ShardSequence '{numbered}' train: 80 samples, 5 batches of 16>"
+        assert repr(sequence) == f"<ShardSequence '{numbered}' train: 80 samples, 5 batches of 16, shuffled anew in each epoch>"
+        assert repr(sequence.batches) == repr(sequence).replace("ShardSequence", "Batches")
+    with kseq.Batches(numbered, "val", batch_size=16) as batches:
+        assert repr(batches) == f"<Batches '{numbered}' val: 20 samples, 2 batches of 16, not shuffled>"
+    with kseq.Batches(numbered, "val", shuffle="block") as batches:
+        assert (
+            repr(batches) == f"<Batches '{numbered}' val: 20 samples, 1 batches of 32, shuffled by blocks anew in each epoch>"
+        )
     assert repr(kseq.ShardDataset(numbered, "val")) == f"<ShardDataset '{numbered}' val>"
 
 
@@ -546,7 +553,7 @@ def test_a_shuffle_by_blocks_asks_the_disk_for_every_stored_byte_ahead(
         asked.extend(zip((address_of(mapped) + starts).tolist(), (address_of(mapped) + ends).tolist(), strict=True))
 
     def was_asked(number: int) -> bool:
-        ((reader, row),) = sample_reader(sequence._dataset).locate(np.array([number]))
+        ((reader, row),) = sample_reader(sequence.batches._dataset).locate(np.array([number]))
         image = reader.array("image")[row] if encoding == "raw" else reader.stored("image", row)
         places = [
             (address_of(entry), address_of(entry) + entry.nbytes) for entry in (image, reader.array("label")[row : row + 1])

@@ -35,7 +35,7 @@ What next?
   2. Train on them, in Python:
        train = kseq.ShardSequence("flowers", "train", input_shape=(64, 64, 3), augment=kseq.RandomFlip())
        val = kseq.ShardSequence("flowers", "val", input_shape=(64, 64, 3))
-       model.fit(train, validation_data=val, epochs=8, shuffle=False)
+       model.fit(train, validation_data=val, epochs=8)
 
 The README has a whole program with a network, and docs/tutorials/classify.md goes through it."""
 
@@ -129,5 +129,5 @@ def _train(dataset: Path) -> float:
     )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     with kseq.ShardSequence(dataset, "train") as train, kseq.ShardSequence(dataset, "val") as val:
-        history = model.fit(train, validation_data=val, epochs=_EPOCHS, shuffle=False, verbose=2)
+        history = model.fit(train, validation_data=val, epochs=_EPOCHS, verbose=2)
     return float(history.history["val_accuracy"][-1])

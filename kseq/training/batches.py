@@ -1,0 +1,366 @@
+"""Batches: what makes up any batch of any epoch, as a pure function; numpy only, no Keras."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kseq.arguments import whole
+from kseq.errors import DamagedError, OutOfRangeError
+from kseq.platforms.processes import usable_cores
+from kseq.reading.dataset import ShardDataset
+from kseq.storage.fields import Field
+from kseq.training.arguments import (
+    check_flags,
+    check_sample_weight,
+    check_scale,
+    choose_image_spec,
+    choose_pad_to,
+    choose_ragged,
+    find_fields,
+    sort_augment,
+)
+from kseq.training.batch_maker import BatchMaker
+from kseq.training.batch_outputs import FieldEncoder
+from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.dataset_argument import choose_split, open_dataset_argument
+from kseq.training.label_mode import label_encoder
+from kseq.training.loader import Loader
+from kseq.training.sampling_argument import choose_order
+from kseq.training.transforms import AugmentationList
+from kseq.workers import IDLE_SECONDS
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["Batches", "check_number", "describe"]
+
+# With more threads than this, they spend more time waiting for the interpreter than reading.
+_MOST_DEFAULT_WORKERS = 16
+
+
+class Batches:
+    """The batches of a packed dataset, for loops of one's own, JAX, PyTorch, and all that is not Keras. It never imports Keras.
+
+    `batches.batch(epoch, number)` is a pure function of its two numbers and the arguments below: no call changes what another
+    returns, in whatever order, thread or process. So a run can stop anywhere and go on elsewhere with the same samples. In an
+    epoch, the batches serve every sample of the split exactly once (unless `balance`, `sampling_weights` or several datasets
+    say how often).
+
+    Batches are read ahead where their numbers come in sequence. Safe to use from many threads and after a fork; pickles to its
+    arguments.
+
+    Args:
+        dataset: The dataset's folder, a `ShardDataset`, or several of either in proportion.
+        split: The name of a split, or `"all"`.
+
+    These and all other arguments are those of [`ShardSequence`][kseq.ShardSequence], which has the same batches.
+
+    Raises:
+        DatasetNotFoundError: If there is no dataset.
+        ArgumentError: If an argument is not allowed, or does not go with the dataset.
+
+    Examples:
+        >>> batches = kseq.Batches("flowers", "train", input_shape=(64, 64, 3))
+        >>> for epoch in range(10):
+        ...     for images, labels in batches.epoch(epoch):
+        ...         ...
+    """
+
+    def __init__(
+        self,
+        dataset: str | os.PathLike[str] | ShardDataset | Mapping[Any, float],
+        split: str | None = None,
+        *,
+        batch_size: int = 32,
+        input_shape: tuple[int, int, int] | None = None,
+        data_format: str = "channels_last",
+        color_mode: str | None = None,
+        label_mode: str | None = "int",
+        interpolation: str = "bilinear",
+        antialias: bool = False,
+        crop_to_aspect_ratio: bool = False,
+        pad_to_aspect_ratio: bool = False,
+        dtype: str = "uint8",
+        scale: float | None = None,
+        shuffle: bool | str | BlockShuffle | None = None,
+        seed: int = 0,
+        drop_remainder: bool = False,
+        augment: Any = (),
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int | None = None,
+        use_multiprocessing: bool = False,
+        max_queue_size: int = 10,
+        idle_seconds: float = IDLE_SECONDS,
+        niceness: int = 0,
+        inputs: str | Mapping[str, str] | None = None,
+        targets: str | Mapping[str, str] | None = None,
+        sample_weight: Any = None,
+        ragged: bool | str | Sequence[str] = False,
+        pad_to: int | Mapping[str, int] | None = None,
+        balance: str | None = None,
+        sampling_weights: Any = None,
+        epoch_size: int | None = None,
+        verify: str = "first",
+        read: str = "auto",
+        option: str | None = None,
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        # A subclass may have set some before.
+        others = set(self.__dict__)
+        self._arguments = arguments
+        check_flags(
+            drop_remainder=drop_remainder,
+            use_multiprocessing=use_multiprocessing,
+            crop_to_aspect_ratio=crop_to_aspect_ratio,
+            pad_to_aspect_ratio=pad_to_aspect_ratio,
+            antialias=antialias,
+        )
+        check_scale(scale)
+        # The samples, and their order.
+        source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
+        self._dataset = source.dataset
+        self._arguments["dataset"] = source.origin
+        self._order = choose_order(
+            source,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_remainder=drop_remainder,
+            rank=rank,
+            world_size=world_size,
+            balance=balance,
+            sampling_weights=sampling_weights,
+            epoch_size=epoch_size,
+        )
+
+        # The fields of a batch, and what is done to its images.
+        self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
+        self._sample_weight = check_sample_weight(self._dataset, self._targets, sample_weight)
+        listed, functions = sort_augment(augment)
+        augmentations = AugmentationList(listed, self._order.seed)
+        self._spec = choose_image_spec(
+            self._dataset,
+            self._first_image(),
+            augmentations.size,
+            input_shape=input_shape,
+            data_format=data_format,
+            color_mode=color_mode,
+            dtype=dtype,
+            scale=scale,
+            crop_to_aspect_ratio=crop_to_aspect_ratio,
+            pad_to_aspect_ratio=pad_to_aspect_ratio,
+            interpolation=interpolation,
+            antialias=antialias,
+        )
+
+        # What reads batches, and what makes of them what Keras gets.
+        spec = self._spec.plain() if functions else self._spec
+        fields = self._fields_of_a_batch()
+        lists = choose_ragged(fields, ragged)
+        maker = BatchMaker(self._dataset, list(fields), spec, augmentations, pad_to=choose_pad_to(fields, pad_to, lists))
+        encode_label = label_encoder(self._dataset, label_mode)
+        self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
+        self._loader = Loader(
+            maker,
+            self._order,
+            workers=min(usable_cores(), _MOST_DEFAULT_WORKERS) if workers is None else workers,
+            use_multiprocessing=use_multiprocessing,
+            max_queue_size=max_queue_size,
+            idle_seconds=idle_seconds,
+            niceness=niceness,
+        )
+        self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
+        self._internals = frozenset(self.__dict__) - others
+
+    def _first_image(self) -> Field:
+        """The first image field among the inputs, which says what all images of a batch are like by default."""
+        fields = self._dataset.fields
+        return next(fields[name] for name in self._inputs.values() if name in fields and fields[name].is_image)
+
+    def _fields_of_a_batch(self) -> dict[str, Field]:
+        """The fields that a batch is made of."""
+        names = [*self._inputs.values(), *self._targets.values()]
+        if isinstance(self._sample_weight, str):
+            names.append(self._sample_weight)
+        return {name: field for name, field in self._dataset.fields.items() if name in names or f"{name}_mask" in names}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a subclass has set goes along.
+        others = {name: value for name, value in self.__dict__.items() if name not in self._internals and name != "_internals"}
+        return {"attributes": others, "arguments": self._arguments, "digest": self.digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Opens files and starts workers of its own.
+        Batches.__init__(self, **state["arguments"])
+        self.__dict__.update(state["attributes"])
+        if self.digest != state["digest"]:
+            raise DamagedError(
+                f"{self._dataset.path}: has digest {self.digest}, expected is {state['digest']}: it was packed again meanwhile"
+            )
+
+    # The batches.
+
+    def batch(self, epoch: int, number: int) -> Any:
+        """Batch `number` of an epoch.
+
+        Args:
+            epoch: 0 or more.
+            number: In [0, num_batches).
+
+        Returns:
+            `(images, targets)`: `(n, height, width, channels)` uint8 in [0, 255] and `(n,)` int32, unless the arguments say
+            otherwise; with `sample_weight`, `(n,)` float32 as a third element; with `label_mode=None`, images alone.
+
+        Raises:
+            ArgumentError: If `epoch` is below 0.
+            OutOfRangeError: If there is no batch of this number.
+            DamagedError: If stored bytes have changed, or a shard is missing.
+        """
+        epoch, number = whole("epoch", epoch, 0), check_number(self, number)
+        loaded = self._loader.load(epoch, number)
+        values = self._encoder.encode(loaded.arrays)
+        inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
+        if not self._targets:
+            return inputs
+        # Keras takes one array for the one output of a model, whatever the model calls it, but no dict if it has no names.
+        targets = _named(self._targets, values, as_dict=False)
+        if self._sample_weight is None:
+            return inputs, targets
+        if isinstance(self._sample_weight, str):
+            return inputs, targets, values[self._sample_weight]
+        return inputs, targets, self._sample_weight[loaded.positions]
+
+    def sample_ids(self, epoch: int, number: int) -> np.ndarray:
+        """`(n,)` int64: the sample ids of batch `number` of an epoch, in the order of the batch.
+
+        Raises:
+            OutOfRangeError: If there is no batch of this number.
+        """
+        return self._loader.sample_ids(whole("epoch", epoch, 0), check_number(self, number))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """All batches of an epoch, one after the other.
+
+        Args:
+            epoch: 0 or more.
+            start: The batch to begin with, to go on where another run stopped; `num_batches` for none.
+        """
+        epoch, start = whole("epoch", epoch, 0), whole("start", start, 0, self.num_batches)
+        return (self.batch(epoch, number) for number in range(start, self.num_batches))
+
+    # What they are.
+
+    @property
+    def num_batches(self) -> int:
+        """Batches per epoch."""
+        return self._order.num_batches
+
+    def __len__(self) -> int:
+        return self._order.num_batches
+
+    @property
+    def num_samples(self) -> int:
+        """Samples per epoch: those of the split, or `epoch_size`."""
+        return self._order.num_samples
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per batch on this rank."""
+        return self._order.batch_size
+
+    @property
+    def rank(self) -> int:
+        """This process's number among those that train together."""
+        return self._order.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many processes share each global batch."""
+        return self._order.world_size
+
+    @property
+    def split(self) -> str:
+        """The split that the samples are of, or `"all"`."""
+        return self._dataset.split or "all"
+
+    @property
+    def shuffle(self) -> bool | str:
+        """Whether each epoch has an order of its own: True, False, or `"block"`."""
+        return self._order.shuffle
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class of each label number."""
+        return self._dataset.class_names
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """The shape of one image as the model gets it, in the order of `data_format`."""
+        return self._spec.shape
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits, to log with a run: another content of the dataset gives other digits."""
+        return self._dataset.digest
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {describe(self)}>"
+
+    def close(self) -> None:
+        """End the workers and close the files; batches that were handed out stay valid."""
+        self._closer.detach()
+        self._loader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_number(batches: Batches, number: int) -> int:
+    """A batch number as an int.
+
+    Raises:
+        OutOfRangeError: If there is no batch of this number.
+    """
+    index = operator.index(number)
+    if not 0 <= index < len(batches):
+        raise OutOfRangeError(f"{batches._dataset.path}: batch number {number} is not in [0, {len(batches)})")
+    return index
+
+
+def describe(batches: Batches) -> str:
+    """What batches are, in a line."""
+    order = {True: "shuffled anew in each epoch", False: "not shuffled", "block": "shuffled by blocks anew in each epoch"}
+    return (
+        f"{batches._dataset.path!r} {batches.split}: {batches.num_samples} samples, "
+        f"{len(batches)} batches of {batches.batch_size}, {order[batches.shuffle]}"
+    )
+
+
+def _close_elsewhere(loader: Loader) -> None:
+    """Close a loader in a thread of its own.
+
+    What is dropped is finalized in whichever thread notices: that may be a worker, which cannot wait for its own end, or one
+    that holds a lock which `close` needs.
+    """
+    if threading.main_thread().is_alive():
+        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
+    else:
+        # The program ends, and no thread would be waited for.
+        loader.close()
+
+
+def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:
+    """The values of some fields: a dict if the user named them or there are several, else the value of the only one."""
+    named = {name: values[field] for name, field in names.items()}
+    return named if as_dict or len(named) > 1 else next(iter(named.values()))

@@ -1,0 +1,140 @@
+"""The passes of Keras over a Sequence, each known by the generator with which Keras iterates.
+
+What Keras does, from 3.10 to 3.16 (`trainers/data_adapters/py_dataset_adapter.py`, `trainers/epoch_iterator.py`):
+
+- `PyDatasetAdapter._finite_generator` is a pass. When it starts, it reads `num_batches`; then it asks for each number, in an
+  order that Keras may have shuffled. On tensorflow, tf.data runs it in threads of its own, and fetches ahead.
+- Before, `get_tf_dataset` reads up to two batches to learn shapes. On jax and torch a generator is started for that, if the
+  model is not built, and thrown away by `EpochIterator.reset`, which calls `on_epoch_end`.
+- `on_epoch_end` also ends each epoch of Keras's, unless that breaks off. With `steps_per_epoch`, one generator serves several
+  of them, until the training has taken its last batch.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from kseq.training.callers import KerasCall
+from kseq.training.epoch_count import EpochCount, Pass
+
+__all__ = ["KerasPasses"]
+
+
+class _Tickets:
+    """A pass of Keras: which batch each number is that Keras asks for.
+
+    Args:
+        current: The pass.
+        generator: Keras's generator.
+        batches: The batches that it serves, in their order.
+        is_addressed: Whether a number is the batch of this number.
+    """
+
+    def __init__(self, current: Pass, generator: int | None, batches: range, is_addressed: bool) -> None:
+        self.current = current
+        self.generator = generator
+        self.is_addressed = is_addressed
+        self._batches = batches
+        self._num_taken = 0
+        # What each number got; empty as long as each got the batch of its own number.
+        self._by_number: dict[int, int] = {}
+
+    def batch(self, number: int) -> int:
+        """The batch for a number: the next one, or the same as before for a number that came already."""
+        if not self._by_number and number in self._batches[: self._num_taken]:
+            return number
+        if number in self._by_number:
+            return self._by_number[number]
+        if self.is_complete:
+            return number
+        batch = number if self.is_addressed else self._batches[self._num_taken]
+        if self._by_number or batch != self._batches[self._num_taken] or batch != number:
+            self._by_number = self._by_number or {taken: taken for taken in self._batches[: self._num_taken]}
+            self._by_number[number] = batch
+        self._num_taken += 1
+        return batch
+
+    @property
+    def is_complete(self) -> bool:
+        return self._num_taken >= len(self._batches)
+
+
+class _Iteration:
+    """All passes of one adapter of Keras: the one that is going on, and the last one that was complete."""
+
+    def __init__(self) -> None:
+        self.tickets: _Tickets | None = None
+        self.last: Pass | None = None
+
+    def finish(self, count: EpochCount) -> None:
+        """Count the pass that is going on if all its batches were served."""
+        if self.tickets is not None and self.tickets.is_complete:
+            self.last = self.tickets.current
+            count.finish(self.last)
+
+
+class KerasPasses:
+    """Which epoch and batch each call of Keras is for; not safe to use from several threads at once.
+
+    Args:
+        count: Counts the epochs.
+        num_batches: Batches per pass.
+        is_sharded: Whether these are the batches of one rank of several.
+    """
+
+    def __init__(self, count: EpochCount, num_batches: int, *, is_sharded: bool) -> None:
+        self._count = count
+        self._num_batches = num_batches
+        self._is_sharded = is_sharded
+        self._iterations: weakref.WeakKeyDictionary[Any, _Iteration] = weakref.WeakKeyDictionary()
+
+    def num_batches(self, call: KerasCall) -> int:
+        """Batches per pass, as Keras is to count them: where both share out the batches, what leaves all of this rank's."""
+        _, shards = call.shard
+        return self._num_batches * shards if self._is_sharded and call.is_over_this else self._num_batches
+
+    def begin(self, call: KerasCall) -> None:
+        """Keras has read `num_batches`: a generator of it does so when it starts."""
+        if call.generator is not None:
+            self._begin(self._iteration(call), call)
+
+    def locate(self, call: KerasCall, number: int) -> tuple[int, int]:
+        """The epoch and the number of the batch that Keras is to get for a number."""
+        iteration = self._iteration(call)
+        if call.generator is None:
+            return self._count.expected(iteration.last), number % self._num_batches
+        tickets = iteration.tickets
+        is_over = tickets is not None and tickets.is_addressed and tickets.is_complete
+        if tickets is None or tickets.generator != call.generator or is_over:
+            tickets = self._begin(iteration, call)
+        batch = tickets.batch(number)
+        if tickets.is_addressed:
+            # Another Sequence reads this one: Keras does not say here when its epochs end.
+            iteration.finish(self._count)
+        return tickets.current.epoch, batch
+
+    def end(self, call: KerasCall) -> bool:
+        """Keras has called `on_epoch_end`; False if that says nothing of a pass here."""
+        iteration = self._iterations.get(call.adapter)
+        if call.is_reset:
+            if iteration is not None:
+                iteration.tickets = None
+            return True
+        if iteration is None or iteration.tickets is None:
+            return False
+        if not call.is_within_pass:
+            iteration.finish(self._count)
+        return True
+
+    def _iteration(self, call: KerasCall) -> _Iteration:
+        return self._iterations.setdefault(call.adapter, _Iteration())
+
+    def _begin(self, iteration: _Iteration, call: KerasCall) -> _Tickets:
+        # Keras starts no other generator before the one before has served its last batch, unless it has reset its iterator.
+        iteration.finish(self._count)
+        number, shards = call.shard if call.is_over_this and not self._is_sharded else (0, 1)
+        batches = range(number, self._num_batches, shards)
+        current = self._count.begin(iteration.last)
+        iteration.tickets = _Tickets(current, call.generator, batches, is_addressed=not call.is_over_this)
+        return iteration.tickets

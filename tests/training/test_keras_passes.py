@@ -1,0 +1,80 @@
+"""Keras's sharing out of batches among processes, as its version 3.16 does it."""
+
+from __future__ import annotations
+
+import os
+import random
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+
+import kseq
+from tests.helpers.photos import numbers_of
+
+
+def sharing_pass(self: Any) -> Iterator[Any]:
+    """What Keras's generator does from 3.16 on: rank r of w takes numbers r, r + w, ... of an order that all ranks share."""
+    numbers = list(range(self.py_dataset.num_batches))
+    if self.shuffle:
+        random.Random(self.epoch).shuffle(numbers)
+    for place in range(self._data_shard_id, len(numbers), self._num_data_shards):
+        yield self.py_dataset[numbers[place]]
+
+
+def sharing_end(self: Any) -> None:
+    self.epoch += 1
+    self.py_dataset.on_epoch_end()
+
+
+@pytest.fixture
+def adapter() -> Callable[..., Any]:
+    """Makes an adapter of Keras for one rank of several, whose functions are of Keras's module."""
+    module = __import__(keras.utils.PyDataset.__module__, fromlist=["PyDataset"])
+    functions = {
+        function.__name__: types.FunctionType(function.__code__, {**vars(module), "random": random})
+        for function in (sharing_pass, sharing_end)
+    }
+
+    def make(sequence: kseq.ShardSequence, rank: int, count: int, shuffle: bool) -> Any:
+        cls = type("Adapter", (), functions)
+        made = cls()
+        made.__dict__.update(py_dataset=sequence, shuffle=shuffle, epoch=0, _data_shard_id=rank, _num_data_shards=count)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("size", [16, 40, 80])
+@pytest.mark.parametrize("kseq_shares", [False, True])
+def test_ranks_share_each_pass_once_whoever_shares_it_out(
+    numbered: Path, adapter: Callable[..., Any], shuffle: bool, size: int, kseq_shares: bool
+) -> None:
+    sequences = [
+        kseq.ShardSequence(numbered, batch_size=size // 2, rank=rank, world_size=2, seed=2)
+        if kseq_shares
+        else kseq.ShardSequence(numbered, batch_size=size, seed=2)
+        for rank in range(2)
+    ]
+    ranks = [adapter(sequence, rank, 2, shuffle) for rank, sequence in enumerate(sequences)]
+    with kseq.Batches(numbered, batch_size=size, seed=2) as whole:
+        for epoch in range(3):
+            shares = [[numbers_of(images).tolist() for images, _ in rank.sharing_pass()] for rank in ranks]
+            for rank in ranks:
+                rank.sharing_end()
+            expected = [whole.sample_ids(epoch, number).tolist() for number in range(len(whole))]
+            if kseq_shares:
+                assert [one + other for one, other in zip(*shares, strict=True)] == expected
+            else:
+                assert shares == [expected[0::2], expected[1::2]]
+    assert {sequence.epoch for sequence in sequences} == {3}
+    for sequence in sequences:
+        sequence.close()
