@@ -36,6 +36,8 @@ CORE = Path(__file__).with_name("core_run.py")
 WHEELS = [
     *("numpy==1.26.4", "h5py==3.11.0", "opencv-python-headless==4.10.0.84", "simplejpeg==1.8.1", "scipy==1.13.1"),
     *("ml-dtypes==0.5.0", "Pillow", "xxhash", "tqdm", "braceexpand", "colorama", "optree", "keras", "absl-py", "rich"),
+    # Keras's numpy backend computes some functions with JAX.
+    *("jax==0.4.35", "jaxlib==0.4.35", "opt-einsum"),
     *("namex", "packaging", "typing-extensions", "markdown-it-py", "mdurl", "pygments"),
 ]
 
