@@ -101,7 +101,7 @@ def read_header(file: DatasetFile, kind: str, schema: Mapping[str, ArraySchema |
     """
     try:
         header = _read(file, kind, schema)
-    except KseqError:
+    except (KseqError, ImportError):
         raise
     except Exception as error:
         # Whatever pyfive meets, it meets in the file: it has no other input. MemoryError and RecursionError are among them.

@@ -276,7 +276,8 @@ class Index:
             none, one, row_bytes = of_none[name].shape[0], of_one[name].shape[0], _row_bytes(self._shard_arrays[name])
             starts, counts = offsets[:, column], lengths[:, column]
             is_wrong[:, column] = counts > (num_bytes - np.minimum(starts, num_bytes)) // row_bytes
-            is_wrong[:, column] |= (starts == 0) & (counts > 0)
+            has_elements = (counts > 0) & (0 not in self._shard_arrays[name].shape[1:])
+            is_wrong[:, column] |= (starts == 0) == has_elements
             if none is not None and one is not None:
                 is_wrong[:, column] |= counts != none + rows * np.uint64(one - none)
         is_wrong[:, 0] |= arrays["shards/digest_offset"] > num_bytes - np.minimum(2 * DIGEST_BYTES, num_bytes)

@@ -96,6 +96,9 @@ FORGED: dict[str, tuple[Callable[[Arrays], None], type[KseqError], Parts]] = {
     "a dtype that the fields do not have": (edit_json("shard_arrays", dtype=">u8"), FormatError, ("shard_arrays",)),
     "pixels beyond the file": (put("shards/offsets", (1, 1), 1 << 40), DamagedError, ("shard-00001.h5", "'image'", 1 << 40)),
     "an offset that runs over": (put("shards/offsets", (1, 1), (1 << 64) - 48), DamagedError, ("shard-00001.h5", "'image'")),
+    "an empty array beyond the file": (
+        put("shards/offsets", (1, 3), (1 << 63) - 1), DamagedError, ("shard-00001.h5", "'rejected_path/bytes'"),
+    ),
     "an array at byte 0": (put("shards/offsets", (1, 1), 0), DamagedError, ("shard-00001.h5", "'image'")),
     "rows beyond the file": (put("shards/lengths", (1, 1), 1 << 60), DamagedError, ("shard-00001.h5", "'image'", 1 << 60)),
     "fewer rows than the shard": (put("shards/lengths", (1, 1), 15), DamagedError, ("shard-00001.h5", "'image'", 15, 16)),

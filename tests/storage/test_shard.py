@@ -218,9 +218,10 @@ def test_rejects_another_number_of_rows_than_the_index_says(shard: str) -> None:
 
 
 def entry_of(number: int, num_rows: int, num_bytes: int, digest: str, fields: Sequence[Field] = FIELDS) -> ShardEntry:
-    """What an index says of a shard that need not exist: all arrays begin at byte 64."""
+    """What an index says of a shard that need not exist: all arrays that have elements begin at byte 64."""
+    shapes = {name: tuple(length or 0 for length in schema.shape) for name, schema in shard_schema(fields, num_rows).items()}
     arrays = {
-        name: ArrayLocation(64, schema.dtype, tuple(length or 0 for length in schema.shape))
+        name: ArrayLocation(0 if 0 in shapes[name] else 64, schema.dtype, shapes[name])
         for name, schema in shard_schema(fields, num_rows).items()
     }
     return ShardEntry(number, num_rows, num_bytes, digest, 16, arrays)
