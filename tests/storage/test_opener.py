@@ -142,8 +142,8 @@ def test_a_missing_index_is_named_by_any_opener(in_memory: MemoryOpener) -> None
         Index.open("memory://")
 
 
-# Writing, locking and asking Linux for its limits open files that are no part of a dataset that is read.
-OTHERS = {"atomic", "hdf5_writer", "lock", "mmap", "shard_writer"}
+# Writing, locking and asking Linux for its limits and mount points open files that are no part of a dataset that is read.
+OTHERS = {"atomic", "hdf5_writer", "inner_folder", "lock", "mmap", "shard_writer"}
 # h5py.File reads what an opener has opened; `Index.open`, `opener.open` and the like end up there too.
 OPENING = {"open", "os.open", "io.open", "np.load", "np.memmap", "np.fromfile", "Path", "mmap.mmap"}
 
