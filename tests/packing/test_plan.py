@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kseq.errors import ArgumentError
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.settings import ImageSettings
-from kseq.sources.base import SourceImage
+from kseq.sources.base import ImageTable, SourceImage
 from kseq.sources.folder import FolderSource
 from tests.helpers.messages import Parts, raises
 
@@ -22,7 +22,7 @@ MEBIBYTE = 1 << 20
 def source(counts: list[int], num_bytes: int = 1000, split: str | None = None) -> FolderSource:
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     images = [SourceImage(b"%d/%05d.jpg" % (label, number), label, split, num_bytes) for number, label in enumerate(labels)]
-    return FolderSource("photos", tuple(map(str, range(len(counts)))), images)
+    return FolderSource("photos", tuple(map(str, range(len(counts)))), ImageTable.of(images))
 
 
 def plan(counts: list[int], fractions: dict[str, float] | None = None, **options: Any) -> Plan:
@@ -82,7 +82,7 @@ def test_the_seed_draws_the_splits() -> None:
 
 def test_splits_of_the_folders_stay_and_shares_are_taken_from_train() -> None:
     images = [*source([10], split="train").images, *source([10], split="test").images]
-    made = make_plan(FolderSource("photos", ("0",), images), ImageSettings(), {"val": 0.5})
+    made = make_plan(FolderSource("photos", ("0",), ImageTable.of(images)), ImageSettings(), {"val": 0.5})
     assert Counter(made.splits) == {"train": 5, "val": 5, "test": 10}
 
 
