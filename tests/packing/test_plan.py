@@ -108,6 +108,40 @@ def test_shards_are_about_as_large_as_asked_and_hold_every_image_once() -> None:
     assert all(len(made.shard_images(number)) == 10 for number in range(10))
 
 
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=30), st.integers(1, 20))
+def test_a_shard_ends_before_the_image_with_which_it_would_be_too_large(sizes: list[int], shard_bytes: int) -> None:
+    images = ImageTable.of(SourceImage(b"%d.jpg" % number, 0, None, size) for number, size in enumerate(sizes))
+    made = make_plan(FolderSource("photos", ("0",), images), ImageSettings(), {}, shard_bytes=shard_bytes)
+    starts, filled = [0], 0
+    for number, size in enumerate(sizes):
+        if filled and filled + size > shard_bytes:
+            starts.append(number)
+            filled = 0
+        filled += size
+    assert made.shard_starts == [*starts, len(sizes)]
+
+
+@given(
+    groups=st.lists(st.none() | st.sampled_from("abcdefgh"), min_size=12, max_size=60),
+    rejected=st.sets(st.integers(0, 59)),
+    seed=st.integers(0, 99),
+)
+def test_groups_stay_together_whatever_is_rejected(groups: list[str | None], rejected: set[int], seed: int) -> None:
+    images = [
+        SourceImage(b"%d.jpg" % number, 0, None, 1, "is broken" if number in rejected else None, group)
+        for number, group in enumerate(groups)
+    ]
+    good = [number for number in range(len(groups)) if number not in rejected]
+    units = {groups[number] or str(number) for number in good}
+    assume(0 < round(0.3 * len(units)) < len(units))
+    source = FolderSource("photos", ("0",), ImageTable.of(images))
+    made = make_plan(source, ImageSettings(), {"val": 0.3}, seed=seed)
+    drawn = {groups[number] or str(number) for number in good if made.splits[number] == "val"}
+    assert len(drawn) == round(0.3 * len(units))
+    assert all((made.splits[number] == "val") == ((groups[number] or str(number)) in drawn) for number in good)
+    assert {made.splits[number] for number in rejected if number < len(groups)} <= {"train"}
+
+
 def test_a_single_image_may_be_larger_than_a_shard() -> None:
     assert plan([3], shard_bytes=10).num_shards == 3
 
