@@ -216,29 +216,43 @@ def _assemble(
     num_more = len(image_field_names(columns)) - 1 + (columns.mask is not None)
     more_locations = [SpooledColumn() for _ in range(num_more)]
     builder = TableBuilder()
-    for names, (first, *more), num_bytes, sample_splits, rejections, are_samples in blocks:
-        count, start = len(names), len(builder) + 1
+    for found in blocks:
+        count = len(found.names)
         rejected_values = _rejected_values([(suffix, list(islice(rows, count))) for suffix, rows in value_rows], count)
+        block = _with_rejected_values(found, rejected_values, len(builder) + 1)
         block_labels = list(islice(label_rows, count))
-        if any(rejections) or any(rejected_values):
+        if any(rejected_values):
             block_labels = [-1 if isinstance(label, Rejection) else label for label in block_labels]
-            reasons = [reason or rejected for reason, rejected in zip(rejections, rejected_values, strict=True)]
-            num_bytes = [0 if reason else size for reason, size in zip(reasons, num_bytes, strict=True)]
-            rejections = [
-                f"{f'row {number} ' if is_sample else ''}{reason}" if reason else None
-                for number, (reason, is_sample) in enumerate(zip(reasons, are_samples, strict=True), start)
-            ]
         splits = list(islice(split_rows, count))
-        if any(sample_splits):
-            splits = [split or other for split, other in zip(splits, sample_splits, strict=True)]
+        if any(block.splits):
+            splits = [split or other for split, other in zip(splits, block.splits, strict=True)]
+        first, *more = block.locations
         for column, values in zip(more_locations, more, strict=True):
             column.extend(values)
-        own_locations: list[Any] = [None] * count
-        if first != names:
-            own_locations = [None if location == name else location for location, name in zip(first, names, strict=True)]
-        builder.add(names, block_labels, splits, num_bytes, rejections, list(islice(group_rows, count)), own_locations)
+        # Where they are equal, all at once.
+        own: Iterable[Any] = repeat(None, count) if first == block.names else map(_own_location, first, block.names)
+        groups = list(islice(group_rows, count))
+        builder.add(block.names, block_labels, splits, block.num_bytes, block.rejections, groups, list(own))
     images = builder.finish([*more_locations, *(values for _, values in others)])
     return images if names_differ else _with_different_names(images)
+
+
+def _own_location(location: Any, name: bytes) -> Any:
+    """The location of an image; None if that is the name of its sample."""
+    return None if location == name else location
+
+
+def _with_rejected_values(block: FoundBlock, rejected_values: Sequence[str | None], start: int) -> FoundBlock:
+    """Samples with the reasons for all rejections; `start` is the number of the first row."""
+    if not (any(block.rejections) or any(rejected_values)):
+        return block
+    reasons = [reason or rejected for reason, rejected in zip(block.rejections, rejected_values, strict=True)]
+    rejections = [
+        f"{f'row {row} ' if is_sample else ''}{reason}" if reason else None
+        for row, (reason, is_sample) in enumerate(zip(reasons, block.are_samples, strict=True), start)
+    ]
+    num_bytes = [0 if reason else size for reason, size in zip(reasons, block.num_bytes, strict=True)]
+    return block._replace(num_bytes=num_bytes, rejections=rejections)
 
 
 def _with_different_names(images: ImageTable) -> ImageTable:

@@ -42,6 +42,7 @@ class SpooledColumn(Sequence[Any]):
 
     def __init__(self, values: Iterable[Any] = ()) -> None:
         self._blocks = _BlockStore()
+        self._block_rows = BLOCK_ROWS
         # Values of the last block, while it is not full.
         self._tail: list[Any] = []
         self._last_decoded: tuple[int, list[Any]] = (-1, [])
@@ -51,9 +52,9 @@ class SpooledColumn(Sequence[Any]):
     def of_array(cls, array: np.ndarray) -> SpooledColumn:
         """The rows of an array."""
         column = cls()
-        for start in range(0, len(array), BLOCK_ROWS):
-            rows = array[start : start + BLOCK_ROWS]
-            if len(rows) == BLOCK_ROWS:
+        for start in range(0, len(array), column._block_rows):
+            rows = array[start : start + column._block_rows]
+            if len(rows) == column._block_rows:
                 column._blocks.add(block_of_array(rows))
             else:
                 column._tail = list(rows)
@@ -67,15 +68,15 @@ class SpooledColumn(Sequence[Any]):
     def append(self, value: Any) -> None:
         """Add a value."""
         self._tail.append(value)
-        if len(self._tail) == BLOCK_ROWS:
+        if len(self._tail) == self._block_rows:
             self._store_tail()
 
     def extend(self, values: Iterable[Any]) -> None:
         """Add values."""
         iterator = iter(values)
-        while more := list(islice(iterator, BLOCK_ROWS - len(self._tail))):
+        while more := list(islice(iterator, self._block_rows - len(self._tail))):
             self._tail += more
-            if len(self._tail) == BLOCK_ROWS:
+            if len(self._tail) == self._block_rows:
                 self._store_tail()
 
     def _store_tail(self) -> None:
@@ -102,9 +103,9 @@ class SpooledColumn(Sequence[Any]):
 
     def rows(self, start: int, stop: int) -> Iterator[Any]:
         """The values from row `start` up to `stop`."""
-        first = start // BLOCK_ROWS
-        lists = (self._decode(number) for number in range(first, -(-stop // BLOCK_ROWS)))
-        return islice(chain.from_iterable(lists), start - first * BLOCK_ROWS, stop - first * BLOCK_ROWS)
+        first = start // self._block_rows
+        lists = (self._decode(number) for number in range(first, -(-stop // self._block_rows)))
+        return islice(chain.from_iterable(lists), start - first * self._block_rows, stop - first * self._block_rows)
 
     def _decode(self, number: int) -> list[Any]:
         """The values of a block, kept for the next call."""
@@ -121,7 +122,7 @@ class SpooledColumn(Sequence[Any]):
         return chain.from_iterable(self.blocks())
 
     def __len__(self) -> int:
-        return len(self._blocks) * BLOCK_ROWS + len(self._tail)
+        return len(self._blocks) * self._block_rows + len(self._tail)
 
     def __getitem__(self, row: Any) -> Any:
         if isinstance(row, slice):
@@ -130,10 +131,10 @@ class SpooledColumn(Sequence[Any]):
         number = row + len(self) if row < 0 else row
         if not 0 <= number < len(self):
             raise IndexError(f"row {row} is not in [0, {len(self)})")
-        return self._decode(number // BLOCK_ROWS)[number % BLOCK_ROWS]
+        return self._decode(number // self._block_rows)[number % self._block_rows]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_blocks": self._blocks, "_tail": self._tail, "_last_decoded": (-1, [])}
+        return {**self.__dict__, "_last_decoded": (-1, [])}
 
 
 def blocks_of(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,10 +15,13 @@ from kseq.packing import run
 from kseq.packing.listed_images import ListedImages, listing_images
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.settings import ImageSettings
+from kseq.sources import spooled_column
 from kseq.sources.base import FileSource, ImageTable, SourceImage
 from kseq.storage.layout import TEMPORARY_PREFIX
+from tests.helpers.datasets import files
 from tests.helpers.messages import raises
 from tests.helpers.photos import write_numbered
+from tests.helpers.unfinished import stop_after
 
 
 def plan(count: int, shard_bytes: int) -> Plan:
@@ -71,3 +75,38 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
     (tmp_path / f"packed/{TEMPORARY_PREFIX}0123-images").write_bytes(b"left")
     kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0, resume=True)
     assert sorted(os.listdir(tmp_path / "packed")) == ["index.h5", "shard-00000.h5"]
+
+
+def write_table(folder: Path) -> Path:
+    write_numbered(folder / "photos", {"a": 30, "b": 10})
+    files = sorted((folder / "photos").rglob("*.png"))
+    rows = [
+        f"{file.relative_to(folder)},{file.parent.name},{number / 7:.2f},g{number // 4}\n" for number, file in enumerate(files)
+    ]
+    (folder / "t.csv").write_text("image,label,age,who\nphotos/gone.png,a,1,\n" + "".join(rows) + "photos/a/00000.png,a,x,\n")
+    return folder / "t.csv"
+
+
+def test_columns_in_files_are_packed_by_workers_as_columns_in_memory_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_table(tmp_path)
+    options: dict[str, Any] = {"columns": kseq.Columns(targets="age", group="who"), "val": 0.25, "shard_bytes": 800}
+    expected = kseq.pack(table, tmp_path / "in-memory", workers=0, **options)
+    assert (len(expected.rejected), expected.num_shards > 2) == (2, True)
+    monkeypatch.setattr(spooled_column, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(spooled_column, "_BYTES_IN_MEMORY", 0)
+    for name, workers in (("alone", 0), ("workers", 2)):
+        report = kseq.pack(table, tmp_path / name, workers=workers, **options)
+        assert (report.splits, report.rejected) == (expected.splits, expected.rejected)
+    assert files(tmp_path / "alone") == files(tmp_path / "workers")
+    with kseq.ShardDataset(tmp_path / "in-memory") as one, kseq.ShardDataset(tmp_path / "alone") as other:
+        for number in range(len(one)):
+            assert one.source(number) == other.source(number)
+            assert {name: one[number][name] for name in ("label", "age")} == {
+                name: other[number][name] for name in ("label", "age")
+            }
+    with pytest.raises(KeyboardInterrupt):
+        kseq.pack(table, tmp_path / "killed", workers=0, progress=stop_after(2, tmp_path / "killed"), **options)
+    assert kseq.pack(table, tmp_path / "killed", workers=2, resume=True, **options).num_resumed == 2
+    assert files(tmp_path / "killed") == files(tmp_path / "alone")
