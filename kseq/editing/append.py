@@ -17,13 +17,11 @@ from kseq.editing.adapt_source import AdaptedSource, adapt_source
 from kseq.editing.columns import FieldArrays, concatenate_column, has_column, make_column
 from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
 from kseq.errors import ArgumentError, KseqError, SourceError
-from kseq.packing.build_shard import ShardTask
 from kseq.packing.open_source import check_target_path, open_or_spool
 from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan, make_plan
-from kseq.packing.progress import Progress
 from kseq.packing.resume_record import source_stamp
-from kseq.packing.run import check_run_arguments, run_tasks
+from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import parse_settings
 from kseq.sources.column_roles import Columns
 from kseq.storage.checksums import Digest
@@ -137,7 +135,7 @@ def append(
         WorkerDiedError: If worker processes die whatever they do, or memory runs out in this process. Finished shards stay, for
             `resume`.
 
-    Example:
+    Examples:
         >>> kseq.append("flowers", "photos-of-june")
     """
     started = time.monotonic()
@@ -216,15 +214,10 @@ class _NewShards:
         """Build the shards that are not there yet. Returns how many are there."""
         plan = self.plan
         finished = {number for number in range(plan.num_shards) if self._is_finished(number)}
-        tasks = [
-            ShardTask.of(plan, number, self._path(number), stop_at_error=stop_at_error)
-            for number in range(plan.num_shards)
-            if number not in finished
-        ]
+        paths = {number: self._path(number) for number in range(plan.num_shards) if number not in finished}
         # Fields that lie beside the shards of the dataset do not go into these shards either.
-        tasks = [replace(task, fields=self._index.stored_fields) for task in tasks]
-        num_done = sum(len(plan.shard_images(number)) for number in finished)
-        run_tasks(tasks, workers, executor, Progress(num_done, len(plan.source.images), progress))
+        fields = self._index.stored_fields
+        build_shards(plan, paths, workers, executor, progress, stop_at_error=stop_at_error, fields=fields)
         return len(finished)
 
     def _is_finished(self, number: int) -> bool:

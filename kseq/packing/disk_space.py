@@ -23,7 +23,7 @@ from kseq.errors import WriteError
 from kseq.images.formats import STORED_SUFFIXES
 from kseq.packing.plan import Plan
 from kseq.packing.stored_form import estimate_bytes
-from kseq.sources.base import SourceImage
+from kseq.sources.value_blocks import stored_sizes
 from kseq.storage.fields import Field
 
 __all__ = ["check_disk_space", "free_bytes", "planned_bytes"]
@@ -44,16 +44,31 @@ _RAGGED_BYTES = 8
 _LABEL_BYTES = 4
 
 
-def planned_bytes(plan: Plan, shards: Iterable[int]) -> int:
+def planned_bytes(plan: Plan, shards: Sequence[int]) -> int:
     """About how many bytes some shards of a plan and the index will take; close for `raw`, if no file is broken."""
     fields = plan.fields()
     row = _row_bytes(fields)
     shard = _SHARD_BYTES + _GROUP_BYTES * sum(field.encoded or field.is_ragged for field in fields)
     total = _INDEX_BYTES
-    for number in shards:
-        images = [image for image in plan.shard_images(number) if image.rejection is None]
-        total += shard + sum(estimate_bytes(image, fields, plan.settings) + row + _value_bytes(image) for image in images)
+    rows = _rows_to_pack(plan, shards)
+    images = plan.source.images
+    total += shard * len(shards) + int(estimate_bytes(images, fields, plan.settings).sum(where=rows)) + row * int(rows.sum())
+    others = (field for field in plan.source.fields[1:] if not field.is_label)
+    stored_values = (values for field, values in zip(others, images.values, strict=True) if not field.is_pixels)
+    for column in (images.columns["path"], *stored_values):
+        start = 0
+        for block in column.encoded():
+            total += int(stored_sizes(block)[rows[start : start + block.length]].sum())
+            start += block.length
     return total
+
+
+def _rows_to_pack(plan: Plan, shards: Iterable[int]) -> np.ndarray:
+    """`(n,)` bool: the images of some shards that are not rejected already."""
+    rows = np.zeros(len(plan.source.images), bool)
+    for number in shards:
+        rows[plan.shard_starts[number] : plan.shard_starts[number + 1]] = True
+    return rows & ~plan.source.images.is_rejected
 
 
 def free_bytes(folder: str) -> int:
@@ -85,8 +100,9 @@ def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
 
 def _uncertain_bytes(plan: Plan, shards: Sequence[int]) -> int:
     """The bytes of files that are stored in another form."""
-    images = (image for number in shards for image in plan.shard_images(number) if image.rejection is None)
-    return sum(image.num_bytes for image in images if not image.path.lower().endswith(_STORED_SUFFIXES))
+    paths = plan.source.images.paths
+    others = np.fromiter((not path.lower().endswith(_STORED_SUFFIXES) for path in paths), bool, len(plan.source.images))
+    return int(plan.source.images.num_bytes[_rows_to_pack(plan, shards) & others].sum())
 
 
 def _row_bytes(fields: Sequence[Field]) -> int:
@@ -95,7 +111,3 @@ def _row_bytes(fields: Sequence[Field]) -> int:
         _ENCODED_BYTES if field.encoded else _RAGGED_BYTES if field.is_ragged else _LABEL_BYTES * field.is_label
         for field in fields
     )
-
-
-def _value_bytes(image: SourceImage) -> int:
-    return len(image.path) + sum(value.nbytes for value in image.values if isinstance(value, np.ndarray))

@@ -99,7 +99,7 @@ def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress
             for future in wait(waiting, PROGRESS_INTERVAL, FIRST_COMPLETED).done:
                 task = waiting.pop(future)
                 if _is_built(future, task):
-                    progress.add(len(task.source.images))
+                    progress.add(task.images.num_images)
                 else:
                     left.append(task)
             progress.show()
@@ -181,7 +181,7 @@ def _build(pickled: bytes, beacon: str) -> bool:
 def _can_read_first(task: ShardTask) -> bool:
     """Whether the first image of a shard can be read, of those that are not rejected anyway."""
     try:
-        first = next((image for image in task.source.images if image.rejection is None), None)
+        first = next((image for image in task.images.read() if image.rejection is None), None)
         if first is not None:
             task.source.read(first)
     except ImageError:

@@ -46,6 +46,7 @@ from kseq.sources.column_roles import (
     value_columns,
 )
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
 __all__ = ["ARRAYS", "ArraysSource", "check_images"]
@@ -94,12 +95,12 @@ class ArraysSource(Source):
         label_names = [split_columns.label for _, split_columns in by_split if split_columns.label]
         labels, class_names = _read_labels(path, label_names, arrays, class_names)
         first_columns = by_split[0][1]
-        samples: list[FoundSample] = []
-        cells: dict[str, list[Any]] = {}
+        samples = SpooledColumn()
+        cells: dict[str, SpooledColumn] = {}
         for (split, split_columns), count in zip(by_split, counts, strict=True):
             for name, first_name in dict(zip(value_columns(split_columns), value_columns(first_columns), strict=True)).items():
-                cells.setdefault(first_name, []).extend(labels[name] if name in labels else _cells(arrays[name]))
-            samples += _found_samples(split_columns, arrays, count, split)
+                cells.setdefault(first_name, SpooledColumn()).extend(labels[name] if name in labels else _cells(arrays[name]))
+            samples.extend(_found_samples(split_columns, arrays, count, split))
         assembled = assemble_samples(path, first_columns, cells, samples, class_names)
         images = dict.fromkeys(name for _, split_columns in by_split for name in pixel_columns(split_columns))
         image_arrays = tuple((name, arrays[name]) for name in images)
@@ -211,7 +212,7 @@ def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray
 
 def _read_labels(
     path: str, names: Sequence[str], arrays: Mapping[str, StoredArray], class_names: Sequence[str] | None
-) -> tuple[dict[str, list[Any]], Sequence[str] | None]:
+) -> tuple[dict[str, Sequence[Any]], Sequence[str] | None]:
     """The labels of some arrays as cells, and the class names, if they are known.
 
     Labels that are numbers, or one-hot, become class names if these are known.
@@ -223,7 +224,7 @@ def _read_labels(
         raise SourceError(f"{path}: one-hot labels of {' and '.join(map(str, sorted(widths)))} classes{known}")
     if widths and class_names is None:
         class_names = [str(number) for number in range(widths.pop())]
-    labels = {}
+    labels: dict[str, Sequence[Any]] = {}
     for name, rows in rows_by_name.items():
         numbers = one_hot_classes(rows) if _has_width(rows) else rows.reshape(-1)
         if numbers is None or rows.ndim > 2:

@@ -60,6 +60,14 @@ class ArrowFile:
             self._of_thread.reader = _pyarrow().parquet.ParquetFile(self._path, metadata=self._metadata)
         return self._of_thread.reader
 
+    def first_value(self, name: str) -> Any:
+        """The first value of a column, without the part that it lies in; None if there are no rows."""
+        if self._metadata is None:
+            batch: Any = next((batch for batch in self._batches if batch.num_rows), None)
+        else:
+            batch = next(self._reader().iter_batches(1, columns=[name]), None)
+        return None if batch is None else batch.column(batch.schema.names.index(name))[0].as_py()
+
     def has_encoded_images(self, name: str) -> bool:
         """Whether a column can hold encoded images: it holds bytes, or a struct with `bytes`."""
         types = _pyarrow().types

@@ -9,7 +9,7 @@ from kseq.errors import ImageError
 from kseq.images.formats import detect_format
 from kseq.platforms.files import open_without_waiting, read_at
 
-__all__ = ["file_version", "read_file", "read_range"]
+__all__ = ["file_stamp", "file_version", "read_file", "read_range"]
 
 
 def read_file(path: str | bytes) -> bytes:
@@ -59,6 +59,15 @@ def file_version(path: str) -> tuple[int, int, int]:
     """
     status = os.stat(path)
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def file_stamp(path: str | bytes) -> tuple[int, int]:
+    """The size of a file and the time of its last writing, in nanoseconds; 0 and 0 if there is no such file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _check_regular(status: os.stat_result) -> None:

@@ -31,7 +31,8 @@ from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import USUAL, Columns, find_columns, pixel_columns, used_columns, value_columns
-from kseq.sources.file_reading import read_file, read_range
+from kseq.sources.file_reading import file_stamp, read_file, read_range
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.checksums import checksum
 from kseq.storage.layout import TEMPORARY_PREFIX
 
@@ -66,6 +67,10 @@ class SpooledSource(Source):
 
     def shared_files(self) -> Sequence[str]:
         return ()
+
+    def stamp(self, location: SpooledImage) -> int:
+        """The hash of what lies in the spool file; of an image file, when it was written last."""
+        return location.hash if location.path is None else file_stamp(location.path)[1] % (1 << 64)
 
     def fetch(self, location: SpooledImage) -> bytes | np.ndarray:
         """The bytes or the pixels of an image."""
@@ -112,12 +117,12 @@ def _spool(
     elements: Iterable[Mapping[str, Any]], file: Any, columns: Columns, class_names: Sequence[str] | None
 ) -> SpooledSource:
     sample_columns: Columns | None = None
-    cells: dict[str, list[Any]] = {}
-    samples: list[FoundSample] = []
+    cells: dict[str, SpooledColumn] = {}
+    samples = SpooledColumn()
     for number, element in enumerate(elements):
         if sample_columns is None:
             sample_columns = find_columns(columns, _NAME, list(element), USUAL)
-            cells = {name: [] for name in value_columns(sample_columns)}
+            cells = {name: SpooledColumn() for name in value_columns(sample_columns)}
         missing = [name for _, name in used_columns(sample_columns) if name not in element]
         if missing:
             raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
@@ -136,12 +141,12 @@ def _spool(
     return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields)
 
 
-def _labels(name: str, cells: list[Any], class_names: Sequence[str] | None) -> tuple[list[Any], Sequence[str] | None]:
+def _labels(name: str, cells: SpooledColumn, class_names: Sequence[str] | None) -> tuple[SpooledColumn, Sequence[str] | None]:
     """Labels, and the class names, if they are known."""
     if not any(isinstance(cell, list) for cell in cells):
         return name_classes(cells, class_names), class_names
     try:
-        rows = np.asarray(cells)
+        rows = np.asarray(list(cells))
     except ValueError:
         rows = np.empty(0)
     numbers = one_hot_classes(rows)

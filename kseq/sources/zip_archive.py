@@ -68,9 +68,8 @@ class ZipSource(Source):
         tree = _ZipTree(path, rejections)
         misplaced = list(tree.add(members))
         tree.enter_wrapping_folder()
-        names, found = scan_classes(tree, class_names)
-        images = found + misplaced
-        if all(image.rejection for image in images):
+        names, images = scan_classes(tree, class_names, misplaced)
+        if images.is_rejected.all():
             raise SourceError(f"{path}: no image in it can be packed{describe_first(images)}")
         return cls(path, names, images)
 

@@ -7,7 +7,7 @@ damage and tell contents apart; they do not protect against somebody who looks f
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "Digest",
     "arrays_digest",
     "checksum",
+    "checksums",
     "digest_of_hashes",
     "format_checksum",
     "hash_array",
@@ -57,6 +58,11 @@ class Digest:
 def checksum(data: Bytes) -> int:
     """The checksum of some bytes, a whole number in [0, 2**64)."""
     return xxhash.xxh3_64_intdigest(data)
+
+
+def checksums(pieces: Sequence[Bytes]) -> np.ndarray:
+    """`(n,)` uint64: the checksum of each of some pieces."""
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, pieces), np.uint64, len(pieces))
 
 
 def format_checksum(value: int) -> str:
