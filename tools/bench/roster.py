@@ -80,7 +80,7 @@ _TORCH = "torch==2.13.0"
 _RAW, _JPEG = ("R", "RC"), ("J", "N")
 _ALL = (*_RAW, *_JPEG)
 _KERAS = ("grain", "keras>=3.15", "tensorflow>=2.18", "pillow")
-_FFMPEG = ("libavdevice59", "libavfilter8")
+_SPDL = ("spdl==0.8.*", "numpy", *_CROPS)
 
 CONTESTANTS = (
     Contestant(KSEQ, "kseq_shards.py", _RAW, "kseq"),
@@ -96,18 +96,9 @@ CONTESTANTS = (
     Contestant(DALI, "dali_cpu.py", _ALL, "nvidia-dali-cuda130", ("nvidia-dali-cuda130", "numpy")),
     Contestant(TFDATA, "tfdata_tfrecord.py", _ALL, "tensorflow"),
     Contestant(GRAIN, "grain_arrayrecord.py", _ALL, "grain", ("grain", "array-record", *_CROPS)),
-    Contestant("SPDL", "spdl_pipeline.py", _RAW, "spdl", ("spdl==0.8.*", "numpy", *_CROPS)),
-    Contestant(
-        "SPDL", "spdl_pipeline.py", _JPEG, "spdl", ("spdl==0.8.*", "numpy", *_CROPS), _FFMPEG, options={"decoder": "spdl"}
-    ),
-    Contestant(
-        "SPDL, simplejpeg",
-        "spdl_pipeline.py",
-        _JPEG,
-        "spdl",
-        ("spdl==0.8.*", "numpy", *_CROPS),
-        options={"decoder": "simplejpeg"},
-    ),
+    Contestant("SPDL", "spdl_pipeline.py", _RAW, "spdl", _SPDL),
+    Contestant("SPDL", "spdl_pipeline.py", _JPEG, "spdl", _SPDL, options={"decoder": "spdl"}),
+    Contestant("SPDL, simplejpeg", "spdl_pipeline.py", _JPEG, "spdl", _SPDL, options={"decoder": "simplejpeg"}),
     Contestant("LMDB", "lmdb_records.py", _ALL, "lmdb", ("lmdb", *_CROPS)),
     Contestant("LitData", "litdata_optimized.py", ("R", *_JPEG), "litdata", ("litdata", "pillow")),
     Contestant("MosaicML Streaming", "mosaicml_streaming.py", ("R", *_JPEG), "mosaicml-streaming", ("mosaicml-streaming",)),

@@ -66,6 +66,8 @@ class _Files:
         self._files = jpeg_files(job)
         self._size = job.size
         self._own = (job.options or {}).get("decoder") == "spdl"
+        if self._own:
+            _check_decoder(self._files[0][0])
 
     def __len__(self) -> int:
         return len(self._files)
@@ -92,6 +94,16 @@ class _Files:
             with open(path, "rb") as file:
                 decode_crop(file.read(), self._size, rng, row)
         return batch
+
+
+def _check_decoder(path: str) -> None:
+    """End with a line that names what is missing: a pipeline would pass over each file."""
+    try:
+        spdl.io.demux_image(path)
+    except RuntimeError as error:
+        raise SystemExit(
+            f"its decoder needs FFmpeg's libraries, 4 to 9, which it does not bring (libavdevice59 of Debian 12): {error}"
+        ) from error
 
 
 def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
