@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kseq.workers import usable_cores
+from kseq.platforms.processes import usable_cores
 
 from .contest import ContestantError
 

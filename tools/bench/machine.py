@@ -6,7 +6,7 @@ import glob
 import os
 import platform
 
-from kseq.workers import usable_cores
+from kseq.platforms.processes import usable_cores
 
 from ..console.text import format_bytes, format_count
 

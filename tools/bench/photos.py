@@ -106,7 +106,7 @@ def make_raw_source(folder: str, table: str, small: str, described: str, workers
         np.lib.format.open_memmap(os.path.join(source, "images.npy"), "w+", np.uint8, shape).flush()
         np.save(os.path.join(source, "labels.npy"), np.arange(len(paths)) % NUM_CLASSES)
         chunks = [(start, paths[start : start + _CHUNK]) for start in range(0, len(paths), _CHUNK)]
-        with process_pool(workers) as pool:
+        with ProcessPool(workers) as pool:
             for _ in pool.map(functools.partial(_resize_some, os.path.join(source, "images.npy")), chunks):
                 pass
 
