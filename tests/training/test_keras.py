@@ -72,8 +72,8 @@ def test_each_pass_of_a_fit_serves_its_epoch_in_order_and_the_next_follows(seen:
 
 @pytest.mark.parametrize("fits", FITS)
 def test_read_by_another_sequence_its_numbers_stay_and_each_pass_is_of_one_epoch(seen: dict[str, Any], fits: str) -> None:
-    if fits == "1 batches, not built" and seen["backend"] != "tensorflow":
-        pytest.skip("one batch is a pass, also where Keras looks at its shapes through another Sequence")
+    if fits in ("1 batches, not built", "2 batches, not built") and seen["backend"] != "tensorflow":
+        pytest.skip("as many batches as Keras looks at through another Sequence, to build a model, are a pass")
     first, again = (seen[fits][f"another Sequence {name}"] for name in ("around it", "again"))
     size = len(passes(fits, 0))
     found = [*first["train"], *again["train"]]
