@@ -94,7 +94,21 @@ def test_errors_of_tasks_come_with_the_place_where_they_were_raised() -> None:
             pool.submit(abs, lambda: 0).result(30)
         with pytest.raises(TypeError, match="pickle"):
             pool.submit(threading.Lock).result(30)
+        # Nor does an error whose class wants other arguments than it hands on hide what it says.
+        with raises(RuntimeError, "TwoNumbersError", "1 is not 2"):
+            pool.submit(_compare).result(30)
         assert pool.submit(abs, -1).result(30) == 1
+
+
+class TwoNumbersError(Exception):
+    """An error that can be pickled, but not unpickled."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} is not {other}")
+
+
+def _compare() -> None:
+    raise TwoNumbersError(1, 2)
 
 
 def test_a_death_is_noticed_while_a_fork_of_this_process_holds_the_pipe() -> None:
