@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kseq.arguments import seconds, whole
-from kseq.errors import ArgumentError, ClosedError, WorkerDiedError
+from kseq.errors import ArgumentError, ClosedError, KseqError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.training.batch_maker import BatchMaker
@@ -389,8 +389,12 @@ class Loader:
                 last = min(batch_number + 1 + depth, self._order.num_batches)
                 unknown = [number for number in range(batch_number + 1, last) if number not in reader.pending]
             for number in unknown:
-                self._ask_ahead(reader.epoch, number)
-                pending = self._begin(reader.epoch, *self._next_samples(reader, number))
+                try:
+                    self._ask_ahead(reader.epoch, number)
+                    pending = self._begin(reader.epoch, *self._next_samples(reader, number))
+                except KseqError:
+                    # It is raised once that batch is asked for.
+                    return
                 with self._lock:
                     is_wanted = not self._closed and reader in self._readers
                     if is_wanted:

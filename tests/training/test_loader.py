@@ -829,6 +829,22 @@ def objects_of_many_lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_batch_that_cannot_be_begun_disturbs_none_before_it(objects_of_many_lengths: Path, count: int) -> None:
+    counts = [len(trace) for trace in kseq.ShardDataset(objects_of_many_lengths).read(range(40))["trace"]]
+    longest = max(counts)
+    with kseq.Batches(
+        objects_of_many_lengths, "all", targets="trace", pad_to=longest - 1, batch_size=4, workers=count, shuffle=True
+    ) as batches:
+        assert counts.index(longest) in batches.sample_ids(0, 7)
+        for number in range(len(batches)):
+            if longest in [counts[position] for position in batches.sample_ids(0, number)]:
+                with raises(ArgumentError, f"has {longest} elements"):
+                    batches.batch(0, number)
+            else:
+                assert len(batches.batch(0, number)[0]) == 4
+
+
 _shared_loader: Loader | None = None
 
 
