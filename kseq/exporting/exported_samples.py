@@ -116,16 +116,17 @@ class ExportedSamples:
         samples = sample_reader(self._dataset).locate(ids)
         samples.check()
         splits = self._splits_by_sample(ids)
-        encoded = {name: samples.encoded_images(name) for name, field in self.fields.items() if field.encoded}
-        values = {name: _values(field, samples) for name, field in self.fields.items() if not field.is_pixels}
+        sources = samples.sources()
+        pixels = [name for name, field in self.fields.items() if field.is_pixels]
+        encoded = {name: samples.encoded_images(name) for name in pixels if self.fields[name].encoded}
+        values = {name: _values(field, samples) for name, field in self.fields.items() if name not in pixels}
         for position, (reader, row) in enumerate(samples):
             images = {
-                name: _as_stored(encoded[name], position) if field.encoded else _as_png(reader.array(name)[row])
-                for name, field in self.fields.items()
-                if field.is_pixels
+                name: _as_stored(encoded[name], position) if name in encoded else _as_png(reader.array(name)[row])
+                for name in pixels
             }
             sample_values = {name: column[position] for name, column in values.items()}
-            yield ExportedSample(int(ids[position]), reader.source(row), splits[position], images, sample_values)
+            yield ExportedSample(int(ids[position]), sources[position], splits[position], images, sample_values)
 
     def _splits_by_sample(self, ids: np.ndarray) -> list[str | None]:
         """The split that each sample counts for."""

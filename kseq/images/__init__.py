@@ -6,6 +6,6 @@ Imports only `kseq.errors` and `kseq.arguments`.
   as they are; headers. A further format is a line of this table: `codecs` decodes whatever the reader gives.
 - `codecs`: encoded bytes to uint8 pixels and back; one rule each for colour, depth, alpha and orientation.
 - `crop_decoding`: decodes only the box of an image that is needed. `jpeg_tiles`: where a JPEG can be cut for that.
-- `resize`: interpolations, and the three ways to treat another aspect ratio. `rectangle`: boxes of pixels.
+- `resize`: interpolations, antialiasing, and the three ways to treat another aspect ratio. `rectangle`: boxes of pixels.
 - `bounding_boxes`: boxes around objects, checked, cropped, resized and flipped.
 """

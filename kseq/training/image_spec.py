@@ -10,7 +10,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError
 from kseq.images.codecs import CHANNELS
-from kseq.images.resize import INTERPOLATIONS, RESIZES
+from kseq.images.resize import INTERPOLATIONS, RESIZES, is_averaging
 
 __all__ = ["ImageSpec"]
 
@@ -31,6 +31,7 @@ class ImageSpec:
         scale: What floating-point pixels are multiplied by, from [0, 255]; None for 1.
         fit: `"stretch"`, `"crop"` or `"pad"`: how an image of another aspect ratio is resized.
         interpolation: One of Keras's names.
+        antialias: Average over all pixels where an image is shrunk.
 
     Raises:
         ArgumentError: If a value is not allowed.
@@ -44,6 +45,7 @@ class ImageSpec:
     scale: float | None = None
     fit: str = "stretch"
     interpolation: str = "bilinear"
+    antialias: bool = False
 
     def __post_init__(self) -> None:
         choices: list[tuple[str, Any, Sequence[str]]] = [
@@ -74,6 +76,11 @@ class ImageSpec:
     def is_plain(self) -> bool:
         """Whether they are uint8 pixels, channels last: just as they are decoded."""
         return self.dtype == "uint8" and self.data_format == "channels_last"
+
+    @property
+    def is_averaging(self) -> bool:
+        """Whether each pixel of an image that is shrunk comes from all pixels under it."""
+        return is_averaging(self.interpolation, self.antialias)
 
     def plain(self) -> ImageSpec:
         """The same images as uint8 pixels, channels last."""

@@ -7,6 +7,7 @@ It returns pixels that may be changed, and puts them into this array if they hav
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from kseq.errors import DamagedError, ImageError
 from kseq.images.codecs import recolor
 from kseq.images.crop_decoding import CropDecoder
 from kseq.images.rectangle import Rectangle
-from kseq.images.resize import resize, resize_to
+from kseq.images.resize import Placement, placement, resize, resize_to
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.storage.shard_reader import ShardReader
@@ -28,13 +29,33 @@ PixelReader = Callable[[int, np.ndarray], np.ndarray]
 def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
     """Reads pixels resized to the size of the batch."""
     rows = list(samples)
+    is_resized = field.shape[:2] != (spec.height, spec.width)
+    if is_resized and spec.is_averaging and field.encoded and field.handler.decodes_crops:
+        return _averaging_reader(samples, field, spec)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         reader, row = rows[number]
         if field.encoded and field.is_image and field.shape[:2] == (spec.height, spec.width):
             return reader.decode(field.name, row, spec.color_mode, out)
         pixels = recolor(_stored_pixels(field, spec, reader, row), spec.color_mode)
-        resize_to(pixels, out, spec.fit, spec.interpolation)
+        resize_to(pixels, out, spec.fit, spec.interpolation, spec.antialias)
+        return out
+
+    return read
+
+
+def _averaging_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
+    """Reads encoded pixels resized to the size of the batch; a JPEG is decoded at about the size that is needed."""
+    sizes = samples.sizes(field.name).tolist()
+    placements = [placement(height, width, spec.height, spec.width, spec.fit) for height, width in sizes]
+    sources = np.array([placement.source for placement in placements]).reshape(-1, 4)
+    targets = np.array([placement.target for placement in placements]).reshape(-1, 4)
+    pixels_in_box = _cut_decoder(samples, field, spec, sources, (targets[:, 2], targets[:, 3]))
+
+    def read(number: int, out: np.ndarray) -> np.ndarray:
+        part = pixels_in_box(number)
+        whole = Placement(Rectangle(0, 0, *part.shape[:2]), placements[number].target)
+        whole.fill(part, out, spec.interpolation, spec.antialias)
         return out
 
     return read
@@ -73,7 +94,7 @@ def cut_reader(
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         pixels = out if size == out.shape[:2] else np.empty((*size, out.shape[2]), np.uint8)
-        resize(pixels_in_box(number), pixels, spec.interpolation)
+        resize(pixels_in_box(number), pixels, spec.interpolation, spec.antialias)
         return pixels
 
     return read
@@ -84,9 +105,9 @@ def _cut_decoder(
     field: Field,
     spec: ImageSpec,
     boxes: np.ndarray,
-    size: tuple[int, int],
+    size: tuple[Any, Any],
 ) -> Callable[[int], np.ndarray]:
-    decoder = CropDecoder(samples.encoded_images(field.name), boxes, size)
+    decoder = CropDecoder(samples.encoded_images(field.name), boxes, size, spec.is_averaging)
 
     def decode(number: int) -> np.ndarray:
         try:

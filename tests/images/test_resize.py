@@ -24,6 +24,7 @@ found = {}
 for size in sizes:
     for method in methods:
         found[f"{method} {size}"] = tf.image.resize(pixels, size, method=method).numpy()
+        found[f"{method} {size} antialias"] = tf.image.resize(pixels, size, method=method, antialias=True).numpy()
     found[f"crop {size}"] = np.array(keras.preprocessing.image.smart_resize(pixels.astype("float32"), size))
     found[f"pad {size}"] = tf.image.resize_with_pad(pixels, *size).numpy()
 np.savez(target, **found)
@@ -49,6 +50,18 @@ def test_interpolations_are_those_of_tensorflow(
     assert np.abs(np.clip(theirs[f"{interpolation} {size}"], 0, 255) - out).max() < 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_antialiased_interpolations_are_those_of_tensorflow(
+    interpolation: str, size: tuple[int, int], theirs: dict[str, np.ndarray]
+) -> None:
+    out = np.empty((*size, 3), np.uint8)
+    resize(photo(5, *SOURCE), out, interpolation, antialias=True)
+    # Pillow rounds twice: after the rows, and after the columns.
+    assert np.abs(np.clip(theirs[f"{interpolation} {size} antialias"], 0, 255) - out).max() < 1.6
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_fits_are_those_of_keras(fit: str, size: tuple[int, int], theirs: dict[str, np.ndarray]) -> None:
@@ -59,12 +72,13 @@ def test_fits_are_those_of_keras(fit: str, size: tuple[int, int], theirs: dict[s
 
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
-@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos3"])
-def test_each_channel_is_resized_alike(interpolation: str, fit: str, channels: int) -> None:
+@pytest.mark.parametrize("antialias", [False, True], ids=["plain", "antialias"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos3", "area", "gaussian"])
+def test_each_channel_is_resized_alike(interpolation: str, antialias: bool, fit: str, channels: int) -> None:
     pixels = photo(6, 30, 50)
     expected, out = np.empty((20, 20, 3), np.uint8), np.empty((20, 20, channels), np.uint8)
-    resize_to(pixels, expected, fit, interpolation)
-    resize_to(np.ascontiguousarray(pixels[..., [0, 1, 2, 0][:channels]]), out, fit, interpolation)
+    resize_to(pixels, expected, fit, interpolation, antialias)
+    resize_to(np.ascontiguousarray(pixels[..., [0, 1, 2, 0][:channels]]), out, fit, interpolation, antialias)
     assert np.array_equal(out, expected[..., [0, 1, 2, 0][:channels]])
 
 
@@ -76,10 +90,11 @@ def test_the_same_size_is_a_copy(interpolation: str) -> None:
     assert np.array_equal(out, pixels)
 
 
+@pytest.mark.parametrize("antialias", [False, True], ids=["plain", "antialias"])
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_a_view_into_a_larger_image_is_resized_as_itself(interpolation: str) -> None:
+def test_a_view_into_a_larger_image_is_resized_as_itself(interpolation: str, antialias: bool) -> None:
     pixels = photo(8, 40, 40)
     view, out, expected = pixels[5:25, 7:31], np.empty((9, 9, 3), np.uint8), np.empty((9, 9, 3), np.uint8)
-    resize(view, out, interpolation)
-    resize(view.copy(), expected, interpolation)
+    resize(view, out, interpolation, antialias)
+    resize(view.copy(), expected, interpolation, antialias)
     assert np.array_equal(out, expected)

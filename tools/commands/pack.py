@@ -106,41 +106,29 @@ def run(arguments: argparse.Namespace) -> int:
 def _summary(report: kseq.PackReport) -> str:
     rate = report.num_found / max(report.seconds, 1e-9)
     shards, size = format_count(report.num_shards, "shard"), format_bytes(report.num_bytes)
-    lines = [
-        format_counts(report.splits, report.class_names, report.class_counts),
-        "",
-        f"{format_count(report.num_samples, 'image')} packed into {printable(report.path)}: {shards}, {size}, "
-        f"{report.seconds:.1f} s ({rate:,.0f} images/s)",
-    ]
-    if report.num_resumed:
-        lines.append(f"{report.num_resumed} of the shards were there from an earlier run")
-    if report.empty_class_names:
-        lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
-    if report.rejected:
-        lines.append(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
-        lines += rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")
-    return "\n".join(lines)
+    outcome = f"packed into {printable(report.path)}: {shards}, {size}, {report.seconds:.1f} s ({rate:,.0f} images/s)"
+    left_out = f"{len(report.rejected):,} of {report.num_found:,} files were left out:"
+    remedy = f" (kseq info --rejected {printable(report.path)})"
+    return "\n".join(_lines(report, outcome, "were", [left_out, *rejected_lines(report, remedy)]))
 
 
 def _plan(report: kseq.PackReport) -> str:
-    shards, size, free = (
-        format_count(report.num_shards, "shard"),
-        format_bytes(report.num_bytes),
-        format_bytes(report.num_bytes_free),
-    )
+    shards, size = format_count(report.num_shards, "shard"), format_bytes(report.num_bytes)
+    free = format_bytes(report.num_bytes_free)
+    outcome = f"would be packed into {printable(report.path)}: {shards}, about {size}, of {free} that are free there"
+    left_out = f"{len(report.rejected):,} of {report.num_found:,} would be left out, besides files that turn out to be broken:"
+    return "\n".join(_lines(report, outcome, "are", [left_out, *rejected_lines(report, "")]))
+
+
+def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str]) -> list[str]:
+    """What a packing and a dry run say alike: counts, the outcome, and what is special."""
     lines = [
         format_counts(report.splits, report.class_names, report.class_counts),
         "",
-        f"{format_count(report.num_samples, 'image')} would be packed into {printable(report.path)}: "
-        f"{shards}, about {size}, of {free} that are free there",
+        f"{format_count(report.num_samples, 'image')} {outcome}",
     ]
     if report.num_resumed:
-        lines.append(f"{report.num_resumed} of the shards are there from an earlier run")
+        lines.append(f"{report.num_resumed} of the shards {tense} there from an earlier run")
     if report.empty_class_names:
         lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
-    if report.rejected:
-        lines.append(
-            f"{len(report.rejected):,} of {report.num_found:,} would be left out, besides files that turn out to be broken:"
-        )
-        lines += rejected_lines(report, "")
-    return "\n".join(lines)
+    return [*lines, *(rejected if report.rejected else [])]

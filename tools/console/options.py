@@ -96,6 +96,9 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         help="how images are resized (default: %(default)s)",
     )
     group.add_argument(
+        "--antialias", action="store_true", help="average over all pixels where images are shrunk, as area does anyway"
+    )
+    group.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100, for jpeg (default: %(default)s)"
     )
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")

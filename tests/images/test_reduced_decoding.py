@@ -1,0 +1,121 @@
+"""JPEGs that are shrunk by an averaging resize are decoded at a fraction of their size, close to the full decode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+import kseq
+from kseq.images.codecs import decode
+from kseq.images.resize import placement, reductions, resize, resize_to
+from tests.helpers.photos import encoded, photo
+
+AVERAGING = [("area", False), ("bilinear", True), ("lanczos3", True)]
+
+
+def write_photo(folder: Path, height: int, width: int, orientation: int = 1, kind: str = "JPEG") -> bytes:
+    """One photo of one class; its bytes."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"quality": 95, "exif": exif} if kind == "JPEG" else {}
+    data = encoded(Image.fromarray(photo(3, height, width)), kind, **options)
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / f"0.{kind.lower()}").write_bytes(data)
+    return data
+
+
+def packed_pixels(folder: Path, settings: kseq.ImageSettings) -> np.ndarray:
+    """The one photo of a folder as it is packed."""
+    kseq.pack(folder, folder.parent / "packed", images=settings, workers=0)
+    with kseq.ShardDataset(folder.parent / "packed") as dataset:
+        return np.array(dataset[0]["image"])
+
+
+def served_pixels(folder: Path, **arguments: object) -> np.ndarray:
+    """The one photo of a folder, packed as it is, as a batch holds it."""
+    kseq.pack(folder, folder.parent / "packed", workers=0)
+    sequence = kseq.ShardSequence(folder.parent / "packed", workers=0, label_mode=None, shuffle=False, **arguments)
+    pixels: np.ndarray = np.array(sequence[0][0])
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"), [(1, 1), (2.4, 1), (2.5, 2), (7.9, 2), (8, 4), (15, 4), (16, 8), (100, 8)], ids=str
+)
+def test_a_half_is_at_least_a_quarter_larger_than_the_target_and_less_is_twice_as_large(times: float, expected: int) -> None:
+    sides = np.array([round(100 * times)])
+    assert reductions(sides, sides * 2, 100, 100).tolist() == [expected]
+
+
+@pytest.mark.parametrize(("interpolation", "antialias"), AVERAGING)
+def test_a_packed_photo_is_nearly_what_the_full_decode_gives(tmp_path: Path, interpolation: str, antialias: bool) -> None:
+    data = write_photo(tmp_path / "photos", 300, 420)
+    settings = kseq.ImageSettings("raw", (50, 60), interpolation=interpolation, antialias=antialias)
+    stored = packed_pixels(tmp_path / "photos", settings)
+    full, reduced = np.empty((50, 60, 3), np.uint8), np.empty((50, 60, 3), np.uint8)
+    resize(decode(data, "rgb"), full, interpolation, antialias)
+    resize(simplejpeg.decode_jpeg(data, "RGB", min_height=150, min_width=210), reduced, interpolation, antialias)
+    np.testing.assert_array_equal(stored, reduced)
+    assert np.abs(stored.astype(int) - full).mean() < 2
+    assert not np.array_equal(stored, full)
+
+
+@pytest.mark.parametrize("fit", kseq.ImageSettings.RESIZES)
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("where", ["packed", "served"])
+def test_each_fit_of_each_orientation_is_near_the_full_decode(tmp_path: Path, where: str, orientation: int, fit: str) -> None:
+    data = write_photo(tmp_path / "photos", 240, 420, orientation)
+    expected = np.empty((40, 50, 3), np.uint8)
+    resize_to(decode(data, "rgb", orientation), expected, fit, "bilinear", antialias=True)
+    if where == "packed":
+        pixels = packed_pixels(tmp_path / "photos", kseq.ImageSettings("raw", (40, 50), resize=fit, antialias=True))
+    else:
+        ratio = {"crop": {"crop_to_aspect_ratio": True}, "pad": {"pad_to_aspect_ratio": True}}.get(fit, {})
+        pixels = served_pixels(tmp_path / "photos", input_shape=(40, 50, 3), antialias=True, **ratio)
+    assert np.abs(pixels.astype(int) - expected).mean() < 3
+    filled = placement(*decode(data, "rgb", orientation).shape[:2], 40, 50, fit).target
+    outside = np.ones((40, 50), bool)
+    filled.crop(outside)[:] = False
+    assert not pixels[outside].any()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG with stray bytes"])
+def test_what_cannot_be_decoded_smaller_is_decoded_whole(tmp_path: Path, kind: str) -> None:
+    data = write_photo(tmp_path / "photos", 90, 120, kind=kind.partition(" ")[0])
+    if "stray" in kind:
+        # simplejpeg refuses them when it is strict; Pillow reads on.
+        data = data.replace(b"\xff\xdb", b"\x00\x00\xff\xdb", 1)
+        (tmp_path / "photos" / "a" / "0.jpeg").write_bytes(data)
+    expected = np.empty((20, 20, 1), np.uint8)
+    resize(decode(data, "grayscale"), expected, "area")
+    settings = kseq.ImageSettings("raw", (20, 20), color_mode="grayscale", interpolation="area")
+    np.testing.assert_array_equal(packed_pixels(tmp_path / "photos", settings), expected)
+
+
+def test_a_truncated_photo_that_is_decoded_smaller_is_still_left_out(tmp_path: Path) -> None:
+    data = write_photo(tmp_path / "photos", 300, 420)
+    (tmp_path / "photos" / "a" / "0.jpeg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "photos" / "a" / "1.jpeg").write_bytes(data)
+    settings = kseq.ImageSettings("raw", (50, 60), interpolation="area")
+    report = kseq.pack(tmp_path / "photos", tmp_path / "packed", images=settings, workers=0)
+    assert [rejected.path for rejected in report.rejected] == [b"a/0.jpeg"]
+    assert report.num_samples == 1
+
+
+def test_without_antialias_a_whole_photo_is_decoded_whole(tmp_path: Path) -> None:
+    data = write_photo(tmp_path / "photos", 300, 420)
+    expected = np.empty((50, 60, 3), np.uint8)
+    resize(decode(data, "rgb"), expected, "bilinear")
+    np.testing.assert_array_equal(served_pixels(tmp_path / "photos", input_shape=(50, 60, 3)), expected)
+
+
+def test_a_random_crop_obeys_antialias(tmp_path: Path) -> None:
+    data = write_photo(tmp_path / "photos", 300, 300)
+    pixels = served_pixels(tmp_path / "photos", antialias=True, augment=kseq.RandomResizedCrop(40, scale=(1, 1), ratio=(1, 1)))
+    expected = np.empty((40, 40, 3), np.uint8)
+    resize(decode(data, "rgb"), expected, "bilinear", antialias=True)
+    assert np.abs(pixels.astype(int) - expected).mean() < 2
