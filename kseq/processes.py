@@ -7,7 +7,6 @@ import multiprocessing
 import multiprocessing.spawn
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -24,8 +23,9 @@ import cv2
 
 from kseq.arguments import spelled
 from kseq.errors import WorkerDiedError, one_line
+from kseq.platforms.processes import interrupts_blocked, lower_priority
 
-__all__ = ["ProcessDiedError", "ProcessPool", "lower_priority"]
+__all__ = ["ProcessDiedError", "ProcessPool"]
 
 # If this many processes in a row end before they can take a task, the next ones would end too.
 _MOST_FAILED_STARTS = 3
@@ -125,64 +125,76 @@ class _WorkerProcess:
 
     def call(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         task = ForkingPickler.dumps((fn, args, kwargs))
-        process, connection = self._started()
-        try:
-            connection.send_bytes(task)
-            _wait_for_answer(process, connection)
-            answer = connection.recv_bytes()
-        except (EOFError, OSError):
+        if self._running is not None and self._running[0].exitcode is not None:
+            # It died while it had nothing to do.
             self.close()
-            raise ProcessDiedError(_exit_code(process)) from None
+        if self._running is None:
+            self._start()
+        answer = self._exchange(task)
+        if answer is None:
+            raise ProcessDiedError(self.close())
         is_done, value, trace = ForkingPickler.loads(answer)
         if not is_done:
             value.__cause__ = _TraceError(trace)
             raise value
         return value
 
-    def _started(self) -> tuple[SpawnProcess, Connection]:
-        """The process and this end of its pipe; a process that died while it had nothing to do is replaced.
+    def _exchange(self, task: Any = None) -> bytes | None:
+        """Send a task, if there is one, and wait for the answer; None if the process ends before that.
+
+        It raises nothing, since a traceback would keep the process and its files until the next collection of garbage.
+        """
+        assert self._running is not None
+        process, connection = self._running
+        try:
+            if task is not None:
+                connection.send_bytes(task)
+            while not wait([connection], _CHECK_INTERVAL):
+                if process.exitcode is not None and not connection.poll():
+                    return None
+            return connection.recv_bytes()
+        except (EOFError, OSError):
+            return None
+
+    def _start(self) -> None:
+        """Start the process, and wait until it takes tasks.
 
         Raises:
-            WorkerDiedError: If none can be started.
+            WorkerDiedError: If it does not come to that.
         """
-        if self._running is not None and self._running[0].exitcode is not None:
-            self.close()
         for _ in range(_MOST_FAILED_STARTS):
-            if self._running is not None:
-                return self._running
-            process, connection = self._start()
-            try:
-                _wait_for_answer(process, connection)
-                connection.recv_bytes()
-            except (EOFError, OSError):
-                self.close()
-        if self._running is not None:
-            return self._running
+            self._running = _start_process(*self._start_arguments)
+            # With a priority, it runs before multiprocessing waits for its processes when the program ends; never in a fork.
+            self._end = util.Finalize(self, _end_process, self._running, exitpriority=10)
+            if self._exchange() is not None:
+                return
+            exit_code = self.close()
         raise WorkerDiedError(
-            f"{_MOST_FAILED_STARTS} worker processes in a row ended before they took a task "
-            f"({_describe_exit(_exit_code(process))}): {spelled('workers', 0)} needs none"
+            f"{_MOST_FAILED_STARTS} worker processes in a row ended before they took a task ({_describe_exit(exit_code)}): "
+            f"{spelled('workers', 0)} needs none"
         )
 
-    def _start(self) -> tuple[SpawnProcess, Connection]:
-        try:
-            connection, other_end = multiprocessing.Pipe()
-            with other_end:
-                process = _Process(target=_serve, args=(other_end, *self._start_arguments))
-                process.start()
-        except OSError as error:
-            raise WorkerDiedError(
-                f"no worker process can be started: {one_line(error)}: {spelled('workers', 0)} needs none"
-            ) from error
-        self._running = (process, connection)
-        # With a priority, it runs before multiprocessing waits for its processes when the program ends; and never in a fork.
-        self._end = util.Finalize(self, _end_process, self._running, exitpriority=10)
-        return self._running
+    def close(self) -> int | None:
+        """End the process, and wait for that; returns its exit code, None if there is no process."""
+        if self._end is None:
+            return None
+        exit_code: int | None = self._end()
+        self._running = self._end = None
+        return exit_code
 
-    def close(self) -> None:
-        """End the process, and wait for that."""
-        if self._end is not None:
-            self._end()
-            self._running = self._end = None
+
+def _start_process(*arguments: Any) -> tuple[SpawnProcess, Connection]:
+    """A process that serves tasks, and this end of the pipe to it."""
+    try:
+        connection, other_end = multiprocessing.Pipe()
+        with other_end:
+            process = _Process(target=_serve, args=(other_end, *arguments))
+            process.start()
+    except OSError as error:
+        raise WorkerDiedError(
+            f"no worker process can be started: {one_line(error)}: {spelled('workers', 0)} needs none"
+        ) from error
+    return process, connection
 
 
 class _TraceError(Exception):
@@ -192,23 +204,12 @@ class _TraceError(Exception):
         return f"\n{self.args[0]}"
 
 
-def _wait_for_answer(process: SpawnProcess, connection: Connection) -> None:
-    """Wait for a message, or for the end of the process."""
-    while not wait([connection], _CHECK_INTERVAL):
-        if process.exitcode is not None and not connection.poll():
-            raise EOFError
-
-
-def _end_process(process: SpawnProcess, connection: Connection) -> None:
+def _end_process(process: SpawnProcess, connection: Connection) -> int | None:
     # An empty message, and not the end of the pipe alone: a fork of this process may hold it open.
     with contextlib.suppress(OSError), connection:
         connection.send_bytes(b"")
     process.join()
-
-
-def _exit_code(process: SpawnProcess) -> int | None:
-    """How a process ended. Another thread may have fetched that from the system, and be about to write it down."""
-    process.join()
+    # Another thread may have fetched the exit code from the system, and be about to write it down.
     deadline = time.monotonic() + _CHECK_INTERVAL
     while process.exitcode is None and time.monotonic() < deadline:
         time.sleep(0.001)
@@ -220,7 +221,7 @@ class _Process(SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802  # multiprocessing's name
-        with _main_hidden(), _interrupts_blocked():
+        with _main_hidden(), interrupts_blocked():
             return SpawnProcess._Popen(process_obj)
 
 
@@ -252,19 +253,6 @@ def _leaving_out_main(prepare: Callable[[str], dict[str, Any]]) -> Callable[[str
 setattr(  # noqa: B010  # an assignment would not do for mypy
     multiprocessing.spawn, "get_preparation_data", _leaving_out_main(multiprocessing.spawn.get_preparation_data)
 )
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C: a new process inherits which signals are blocked, while it could install a handler only later."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: Connection, initializer: Callable[..., None] | None, initargs: tuple, niceness: int) -> None:
@@ -304,15 +292,3 @@ def _end_with_parent() -> None:
         while not wait([parent.sentinel], _CHECK_INTERVAL) and os.getppid() == parent.pid:
             pass
         os._exit(1)
-
-
-def lower_priority(steps: int) -> None:
-    """Let this thread stand back from all others of the machine by steps of niceness, 0 to 19; on Linux alone.
-
-    Elsewhere a process has one niceness for all its threads, and nothing is done.
-    """
-    if steps and sys.platform == "linux":
-        thread = threading.get_native_id()
-        # A sandbox may forbid it, which only costs speed.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + steps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,20 +9,16 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 from kseq.errors import ClosedError
-from kseq.processes import ProcessPool, lower_priority
+from kseq.platforms.processes import lower_priority
+from kseq.processes import ProcessPool
 
-__all__ = ["IDLE_SECONDS", "WorkerPool", "usable_cores"]
+__all__ = ["IDLE_SECONDS", "WorkerPool"]
 
 # Workers end after so long without a task. A validation or a slow step between two reads seldom takes longer.
 IDLE_SECONDS = 5.0
 
 # Seconds between two looks whether the pool was closed.
 _CHECK_INTERVAL = 0.25
-
-
-def usable_cores() -> int:
-    """How many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class WorkerPool:

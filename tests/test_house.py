@@ -115,6 +115,27 @@ def test_reports_have_one_form(name: str) -> None:
     assert all(name.startswith("num_") or name == "class_number" for name, field in fields.items() if field.type == "int")
 
 
+# What one of Linux, macOS and Windows lacks, or has in another way.
+SYSTEM_MODULES = {"ctypes", "fcntl", "grp", "msvcrt", "pty", "pwd", "resource", "select", "termios", "winreg"}
+SYSTEM_NAMES = re.compile(
+    r"(os\.(fork\w*|register_at_fork|p(read|write)v?|fsync|fdatasync|f?statvfs|memfd\w*|MFD_\w*|sched_\w*|nice|[gs]etpriority"
+    r"|O_(?!RDONLY|RDWR|CREAT|EXCL)\w*|get(e?[ug]id|pgid|sid)|setsid|kill(pg)?|posix_\w*|uname|mkfifo|name|replace|rename)"
+    r"|sys\.platform|signal\.(pthread_\w*|SIG(KILL|STOP|HUP|ALRM|USR[12]|CHLD))|mmap\.(MAP_|PROT_|MADV_)\w*)$"
+)
+
+
+def test_only_the_room_for_it_knows_what_systems_differ_in() -> None:
+    for module in sorted(path for path in (ROOT / "kseq").rglob("*.py") if path.parent.name != "platforms"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                imported = [node.module] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+                assert not SYSTEM_MODULES & set(imported), f"{module}: imports {imported}"
+            elif isinstance(node, ast.Attribute):
+                assert not SYSTEM_NAMES.match(ast.unparse(node)), f"{module}: {ast.unparse(node)}"
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not node.value.startswith(("/proc/", "/dev/", "/sys/")), f"{module}: {node.value}"
+
+
 _ROOMS = sorted(
     path.parent for top in ("kseq", "tools") for path in (ROOT / top).rglob("__init__.py") if "bench" not in path.parts
 )

@@ -35,6 +35,22 @@ def test_a_death_fails_its_own_task_and_names_the_signal(number: signal.Signals)
         assert len({future.result(30) for future in after}) <= 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are not told here")
+def test_deaths_leave_no_open_files() -> None:
+    def count_after_deaths(number: int) -> int:
+        for _ in range(number):
+            assert isinstance(pool.submit(os._exit, 3).exception(30), ProcessDiedError)
+        return len(os.listdir("/proc/self/fd"))
+
+    gc.collect()
+    gc.disable()
+    try:
+        with ProcessPool(1) as pool:
+            assert count_after_deaths(1) == count_after_deaths(4)
+    finally:
+        gc.enable()
+
+
 def test_an_exit_is_a_death_too() -> None:
     with ProcessPool(1) as pool:
         with raises(ProcessDiedError, "exit code 3"):

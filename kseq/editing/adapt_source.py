@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from kseq.arguments import spelled_call
 from kseq.errors import SourceError
 from kseq.packing.settings import ImageSettings
 from kseq.packing.stored_form import stored_field
-from kseq.sources.base import Source, SourceImage
+from kseq.sources.base import ImageTable, Source
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.class_union import class_numbers, dataset_classes, unite_classes
 from kseq.storage.compatibility import common_field, row_layouts
 from kseq.storage.fields import Field
@@ -40,12 +42,15 @@ class AdaptedSource:
 
         Args:
             field: The field.
-            numbers: `(n,)` int64: the numbers of some images of the source.
+            numbers: `(n,)` int64, rising: the numbers of some images of the source.
         """
         position = self.beside[field.name]
-        images = (self.source.images[number] for number in numbers.tolist())
-        values = [image.label if position is None else image.values[position] for image in images]
-        return [np.asarray(value, field.dtype) for value in values]
+        images = self.source.images
+        if position is None:
+            return list(np.asarray(images.labels[numbers], field.dtype))
+        is_asked = np.zeros(len(images), bool)
+        is_asked[numbers] = True
+        return [np.asarray(value, field.dtype) for value in compress(images.values[position], is_asked)]
 
 
 def adapt_source(source: Source, name: str, index: Index, settings: ImageSettings) -> AdaptedSource:
@@ -122,26 +127,27 @@ def _merge_field(field: Field, source_field: Field, path: str, source: str) -> F
 
 def _adapt_images(
     source: Source, other_fields: Sequence[Field], dataset_fields: dict[str, Field], label_numbers: np.ndarray | None
-) -> list[SourceImage]:
+) -> ImageTable:
     """The images of a source with the class numbers and dtypes of the dataset."""
+    images, labels = source.images, source.images.labels
+    if label_numbers is not None and len(label_numbers):
+        labels = np.where((labels >= 0) & ~images.is_rejected, label_numbers[labels], labels).astype(np.int32)
     targets = [dataset_fields[field.name] for field in other_fields]
-    numbers = [
-        class_numbers(field.class_names, target.class_names) for field, target in zip(other_fields, targets, strict=True)
+    values = [
+        column if target.is_pixels else SpooledColumn(_adapt_values(field, target, column, images.is_rejected))
+        for field, target, column in zip(other_fields, targets, images.values, strict=True)
     ]
+    return replace(images, labels=labels, values=tuple(values))
 
-    def adapt_value(position: int, value: Any) -> Any:
-        target = targets[position]
-        if target.is_pixels:
-            return value
+
+def _adapt_values(field: Field, target: Field, values: Iterable[Any], is_rejected: np.ndarray) -> Iterator[Any]:
+    """The values of a field in the form of the dataset."""
+    numbers = class_numbers(field.class_names, target.class_names)
+    for value, is_left_out in zip(values, is_rejected, strict=True):
+        if is_left_out:
+            yield value
+            continue
         array = np.asarray(value)
         if target.is_ragged and array.ndim == 0:
             array = array.reshape(-1)
-        return target.handler.renumber(array, numbers[position]).astype(target.dtype, copy=False)
-
-    def adapt_image(image: SourceImage) -> SourceImage:
-        if image.rejection is not None:
-            return image
-        label = image.label if label_numbers is None or image.label < 0 else int(label_numbers[image.label])
-        return image._replace(label=label, values=tuple(adapt_value(i, value) for i, value in enumerate(image.values)))
-
-    return [adapt_image(image) for image in source.images]
+        yield target.handler.renumber(array, numbers).astype(target.dtype, copy=False)

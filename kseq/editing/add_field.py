@@ -15,7 +15,8 @@ from kseq.editing.new_column import FieldRequest, column_from_array, column_from
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
 from kseq.storage.field_kinds import KINDS
-from kseq.storage.fields import Field, check_field_name
+from kseq.storage.field_names import check_field_name, check_field_names
+from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
 __all__ = ["AddFieldReport", "add_field"]
@@ -116,6 +117,7 @@ def _check_name(index: Index, name: str, *, replace: bool) -> bool:
     """
     field = next((field for field in index.fields if field.name == name), None)
     if field is None:
+        check_field_names([*(other.name for other in index.fields), name])
         return False
     if not field.handler.can_be_added:
         raise ArgumentError(

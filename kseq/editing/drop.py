@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.arguments import spelled
+from kseq.arguments import flag, spelled
 from kseq.editing.sample_lists import find_sources, read_sample_list
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -86,7 +86,7 @@ def drop(
         sources: Where samples came from, as `ShardDataset.source` tells it.
         rejected_by: A file that names samples: a list with one sample id or source on each line, or a table with a column `id`,
             `source` or `path`.
-        missing_ok: Skip, and count, sources that no sample has.
+        missing_ok: Skip, and count, sources that no sample has; goes with `sources` and `rejected_by`.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
@@ -107,6 +107,11 @@ def drop(
     if len(given) != 1:
         raise ArgumentError(
             f"{' and '.join(map(spelled, given)) or 'nothing is'} given: give one of {', '.join(map(spelled, choices))}"
+        )
+    if flag("missing_ok", missing_ok) and sources is None and rejected_by is None:
+        raise ArgumentError(
+            f"{spelled('missing_ok', True)}: goes with {spelled('sources')} and {spelled('rejected_by')}, "
+            f"found {spelled(given[0])}"
         )
     if isinstance(sources, (str, bytes)):
         raise ArgumentError(f"{spelled('sources', sources)}: allowed is a list of sources")

@@ -115,7 +115,7 @@ def _bring_shards(indexes: Sequence[Index], entries: Sequence[ShardEntry], folde
         try:
             num_linked += link_or_copy(source, path, copy=copy)
             # The file must be the shard that the index means, and not one that has replaced it meanwhile.
-            ShardReader(path, index.stored_fields, entry)
+            ShardReader(path, index.stored_fields, entry).check_structure()
         except FileNotFoundError as error:
             raise ReadError(f"{source}: is not there any more: {index.path} was changed meanwhile") from error
         except (DamagedError, FormatError) as error:

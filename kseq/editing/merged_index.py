@@ -124,4 +124,4 @@ def _field_arrays(indexes: Sequence[Index], field: Field, new_numbers: Sequence[
             continue
         for number in range(index.num_shards):
             path = index.shard_path(number)
-            yield FieldArrays(path, ShardReader(path, index.stored_fields, index.entry(number)).array, numbers)
+            yield FieldArrays(path, ShardReader(path, index.stored_fields, index.entry(number)).loaded, numbers)

@@ -116,7 +116,7 @@ def _parse_cells(request: FieldRequest, cells: Sequence[Any]) -> tuple[Field, tu
         class_names, numbers = number_classes(cells, request.class_names)
         return LABEL, class_names, list(numbers)
     field, values = parse_target(request.name, cells, request.kind)
-    return field, field.class_names, values
+    return field, field.class_names, list(values)
 
 
 def _load(path: str) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.editing.sample_names import SampleNames, parse_sample_id, read_sample_names
 from kseq.errors import SourceError
+from kseq.platforms.files import path_bytes
 from kseq.reading.shard_cache import ShardCache
 from kseq.storage.index import Index
 
@@ -176,7 +177,7 @@ def _find_sources(
 def _source_bytes(cell: Any) -> bytes:
     """The source that a cell names; empty if it is no text."""
     try:
-        return os.fsencode(cell) if isinstance(cell, (str, bytes)) else b""
+        return path_bytes(cell) if isinstance(cell, (str, bytes)) else b""
     except UnicodeEncodeError:
         return b""
 

@@ -12,8 +12,10 @@ from kseq.errors import KseqError
 from kseq.storage.atomic import remove_file, remove_temporary
 from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
-from kseq.storage.layout import LAST_INDEX_NAME, shard_name, shard_number
+from kseq.storage.inner_folder import remove_unnamed_shards
+from kseq.storage.layout import LAST_INDEX_NAME
 from kseq.storage.lock import locked
+from kseq.storage.output_folder import remove_inner_folder
 
 __all__ = ["Transaction", "begin_transaction", "open_previous_index", "remove_leftovers"]
 
@@ -89,22 +91,17 @@ def begin_transaction(path: str | os.PathLike[str], *, keep_leftovers: bool = Fa
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove temporary files, and the shards that neither the index nor the previous index names.
+    """Remove temporary files, what is left of an overwriting, and shards that neither the index nor the previous index names.
 
-    If the previous index cannot be read, perhaps only for the moment, shards that it may name stay.
+    If the previous index cannot be read, perhaps only for the moment, shards that it may name stay. On Windows, so do shards
+    that somebody has open, until the next change.
 
     Raises:
         WriteError: If the operating system refuses.
     """
     remove_temporary(folder)
-    index, previous, names = Index.open(folder), open_previous_index(folder), os.listdir(folder)
-    if previous is None and LAST_INDEX_NAME in names:
-        return
-    indexes = [index] if previous is None else [index, previous]
-    used = {shard_name(int(number)) for each in indexes for number in each.numbers}
-    for name in names:
-        if shard_number(name) is not None and name not in used:
-            remove_file(os.path.join(folder, name))
+    remove_inner_folder(folder)
+    remove_unnamed_shards(folder)
 
 
 def open_previous_index(folder: str) -> Index | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from kseq.editing.transaction import begin_transaction, open_previous_index
 from kseq.errors import ArgumentError, WriteError
-from kseq.storage.atomic import exchange, flush, link_or_copy, spare_name
+from kseq.platforms.files import exchange, flush, replace
+from kseq.storage.atomic import link_or_copy, spare_name
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME
 
 __all__ = ["UndoReport", "undo"]
@@ -58,8 +59,8 @@ def _exchange(folder: str) -> None:
         if not exchange(current, previous):
             spare = spare_name(previous)
             link_or_copy(current, spare)
-            os.replace(previous, current)
-            os.replace(spare, previous)
+            replace(previous, current)
+            replace(spare, previous)
         flush(folder)
     except OSError as error:
         raise WriteError(f"{current}: cannot be exchanged with {previous}: {error.strerror}") from error

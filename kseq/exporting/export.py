@@ -122,7 +122,7 @@ def _file_sizes(folder: str) -> Iterator[int]:
 def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
     for name, column in writer.columns.items():
-        words += samples.fields[name].handler.pack_options(column)
+        words += samples.fields[name].handler.pack_options(column, samples.has_one_image)
     if writer.split_column:
         words += ["--split-column", writer.split_column]
     settings = samples.settings

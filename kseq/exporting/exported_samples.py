@@ -120,6 +120,8 @@ class ExportedSamples:
         pixels = [name for name, field in self.fields.items() if field.is_pixels]
         encoded = {name: samples.encoded_images(name) for name in pixels if self.fields[name].encoded}
         values = {name: _values(field, samples) for name, field in self.fields.items() if name not in pixels}
+        for name in (name for name, field in self.fields.items() if field.is_label):
+            samples.check_labels(np.asarray(values[name]))
         for position, (reader, row) in enumerate(samples):
             images = {
                 name: _as_stored(encoded[name], position) if name in encoded else _as_png(reader.array(name)[row])

@@ -33,6 +33,7 @@ from typing import Any
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples, ImageFile
 from kseq.exporting.writer import ExportFormat, ExportWriter, close_durably
 from kseq.images.formats import IMAGE_SUFFIXES, FileFormat
+from kseq.platforms.files import is_file_name
 from kseq.sources.base import SPLITS
 from kseq.sources.registry import FORMATS
 from kseq.storage.fields import Field
@@ -79,9 +80,10 @@ class FolderWriter(ExportWriter):
         (_, first), *others = sample.images.items()
         path = self._write(self._candidate_names(sample, first), first.data)
         row: dict[str, Any] = {self._path_column: os.fsdecode(path), self.split_column: _packed_split(sample)}
-        for name, image in others:
-            beside = b"%s/%s%s" % (name.encode(), os.path.splitext(path)[0], image.suffix.encode())
-            fallbacks = _numbered_names(f"{name}-{sample.sample_id:08d}", image.suffix)
+        for number, (name, image) in enumerate(others, start=2):
+            stem = name if is_file_name(name) else f"image-{number}"
+            beside = b"%s/%s%s" % (stem.encode(), os.path.splitext(path)[0], image.suffix.encode())
+            fallbacks = _numbered_names(f"{stem}-{sample.sample_id:08d}", image.suffix)
             row[name] = os.fsdecode(self._write(itertools.chain([beside], fallbacks), image.data))
         row |= {name: self._samples.json_value(name, value) for name, value in sample.values.items()}
         self._table.write(row)
@@ -119,9 +121,7 @@ class FolderWriter(ExportWriter):
 
     def _class_folder(self, label: int) -> str:
         name = self._samples.class_names[label]
-        has_good_start = name[:1] not in ("", ".")
-        is_allowed = "/" not in name and "\0" not in name and has_good_start and len(os.fsencode(name)) <= _MAX_NAME_BYTES
-        return name if is_allowed else str(label)
+        return name if _is_visible_name(name) and len(os.fsencode(name)) <= _MAX_NAME_BYTES else str(label)
 
     def _write(self, names: Iterator[bytes], data: bytes) -> bytes:
         """Write a file under the first name that it can have; returns that name."""
@@ -186,10 +186,16 @@ def _kept_name(source: bytes, image_format: FileFormat, keeps_suffix: bool) -> b
     stem, source_suffix = os.path.splitext(name)
     if source_suffix.lower() not in IMAGE_SUFFIXES or not stem or any(_ARCHIVE.search(folder) for folder in folders):
         return None
-    if any(part == "" or part.startswith(".") or "\0" in part for part in (*folders, name)):
+    if not all(map(_is_visible_name, (*folders, name))):
         return None
     is_kept = keeps_suffix or source_suffix.lower() in image_format.suffixes
     return source if is_kept else os.fsencode("/".join([*folders, stem + image_format.suffixes[0]]))
+
+
+def _is_visible_name(name: str) -> bool:
+    """Whether a name is that of a visible file or folder, and no path on this system: a drive, or parts with separators."""
+    is_part = name[:1] not in ("", ".") and "/" not in name and "\0" not in name and os.path.basename(name) == name
+    return is_part and is_file_name(name)
 
 
 def _numbered_names(stem: str, suffix: str) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ The rules:
   `image/object/class/label` and `image/object/class/text`. Since fractions are rounded, the feature `boxes` has the boxes once
   more, as JSON in pixels. Class numbers are kseq's, from 0.
 - Height, width and boxes are those of the upright image; TensorFlow ignores the EXIF orientation when it decodes a JPEG.
-- The mask is `image/segmentation/class/encoded`, with its `format` beside it, as for DeepLab.
+- The mask, whatever its field is called, is `image/segmentation/class/encoded`, with its `format` beside it, as for DeepLab.
 - Other fields are features with the names of the fields: numbers and vectors as lists of numbers, labels as lists of class
   names, text as bytes, numbers in other shapes as JSON.
 - Files are named as at the top of `kseq/exporting/webdataset.py`: `train-000000.tfrecord` and so on. Raw pixels become PNG.

@@ -3,7 +3,7 @@
 The rules:
 
 - The key is the sample id in nine digits. The image is `KEY.jpg` or `KEY.png`, as it is stored; raw pixels become PNG. Of
-  several images, each is `KEY.FIELD.jpg` or `KEY.FIELD.png`. The mask is `KEY.mask.png`.
+  several images, or of one that is not called `image`, each is `KEY.FIELD.jpg` or `KEY.FIELD.png`. A mask is `KEY.FIELD.png`.
 - The class number is `KEY.cls`. All values but images, with classes by their names, and the source of the sample are in
   `KEY.json`.
 - A tar holds samples of one split, in the order of their ids, and is named like the split: `train-000000.tar`. Samples in no
@@ -52,7 +52,12 @@ def _columns(samples: ExportedSamples) -> dict[str, str]:
     images = [name for name, field in fields.items() if field.is_image]
     others = [name for name in fields if name not in images]
     columns = {name: f"{name}{PNG.suffixes[0]}" if fields[name].is_pixels else f"json.{name}" for name in others}
-    return columns if samples.has_one_image else {name: name for name in images} | columns
+    return columns if _has_plain_image(samples) else {name: name for name in images} | columns
+
+
+def _has_plain_image(samples: ExportedSamples) -> bool:
+    """Whether the only image is called as that of a file without a name is."""
+    return samples.has_one_image and "image" in samples.fields
 
 
 class _Tar:
@@ -80,7 +85,7 @@ class _Tar:
         """Column and bytes of each file of a sample."""
         samples = self._samples
         for name, image in sample.images.items():
-            is_only_image = samples.fields[name].is_image and samples.has_one_image
+            is_only_image = samples.fields[name].is_image and _has_plain_image(samples)
             yield f"{'' if is_only_image else name}{image.suffix}".removeprefix("."), image.data
         if "label" in sample.values:
             yield "cls", str(int(sample.values["label"])).encode()

@@ -6,12 +6,12 @@ To add a format, write one module beside this one, with an `ExportWriter` and an
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
 
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples
+from kseq.platforms.files import flush_file
 
 __all__ = ["ExportFormat", "ExportWriter", "close_durably"]
 
@@ -58,4 +58,4 @@ def close_durably(file: IO) -> None:
     """Flush a file to the disk, and close it."""
     with file:
         file.flush()
-        os.fsync(file.fileno())
+        flush_file(file.fileno())

@@ -33,11 +33,12 @@ from PIL import Image, ImageMode
 from PIL.ImageFile import ImageFile
 
 from kseq.errors import ImageError, one_line
-from kseq.images.formats import BROKEN, JPEG, PNG, is_jpeg, open_image, read_orientation
+from kseq.images.formats import BROKEN, JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
 from kseq.images.jpeg_tiles import choose_interval
 
 __all__ = [
     "CHANNELS",
+    "check_size",
     "decode",
     "decode_mask",
     "decode_shrunk",
@@ -75,6 +76,7 @@ def decode(
     orientation: int = 1,
     out: np.ndarray | None = None,
     *,
+    size: tuple[int, int] | None = None,
     strict: bool = False,
     reduction: int = 1,
 ) -> np.ndarray:
@@ -86,6 +88,8 @@ def decode(
         orientation: EXIF's, 1 to 8, from `read_header`.
         out: `(height, width, channels)` uint8, C-contiguous, of the size of the upright image: where to write the pixels; None
             for a new array.
+        size: Height and width that the upright image must have by its header, before anything is decoded; None for those of
+            `out`, or any without it.
         strict: Refuse a JPEG that is truncated or corrupt, of which libjpeg would fill the missing part with gray, and
             a PNG with a wrong checksum or no end. A JPEG with stray bytes between its markers, which is common in photos,
             passes if Pillow decodes it to its end.
@@ -96,15 +100,17 @@ def decode(
         `(height, width, channels)` uint8 in [0, 255]: `out` if that is given.
 
     Raises:
-        ImageError: If the bytes are broken, or the image has another size than `out`.
+        ImageError: If the bytes are broken, or the image has another size than is expected.
     """
+    if size is None and out is not None:
+        size = out.shape[0], out.shape[1]
     if is_jpeg(data):
-        if out is not None:
-            _check_size(*_jpeg_size(data), orientation, out)
-        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, strict, reduction)
+        if size is not None:
+            check_size(data, orientation, size)
+        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, orientation, size, strict, reduction)
     else:
         with open_image(data) as image:
-            _check_size(image.height, image.width, orientation, out)
+            _compare_size(image.height, image.width, orientation, size)
             pixels = recolor(_plain_pixels(image), color_mode)
         if strict and image.format == PNG.name:
             _verify_png(data)
@@ -131,7 +137,7 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
         `(ceil(height / shrink), ceil(width / shrink), channels)` uint8.
 
     Raises:
-        ValueError: If it is broken, or of a kind that simplejpeg does not decode.
+        One of `SIMPLEJPEG_ERRORS`: If it is broken, or of a kind that simplejpeg does not decode.
     """
     return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], strict=False, **_least_size(height, width, shrink))
 
@@ -154,12 +160,15 @@ def encode_pixels(pixels: np.ndarray) -> bytes:
     return target.getvalue()
 
 
-def decode_mask(data: bytes | np.ndarray, orientation: int = 1, *, strict: bool = False) -> np.ndarray:
+def decode_mask(
+    data: bytes | np.ndarray, orientation: int = 1, *, size: tuple[int, int] | None = None, strict: bool = False
+) -> np.ndarray:
     """Values of an encoded mask, upright.
 
     Args:
         data: The encoded bytes, of any known format.
         orientation: EXIF's, 1 to 8, from `read_header`.
+        size: Height and width that the upright mask must have by its header; None for any.
         strict: Refuse a PNG with a wrong checksum or no end.
 
     Returns:
@@ -171,6 +180,7 @@ def decode_mask(data: bytes | np.ndarray, orientation: int = 1, *, strict: bool 
     with open_image(data) as image:
         if image.mode not in _MASK_MODES:
             raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
+        _compare_size(image.height, image.width, orientation, size)
         _load(image)
         values = np.asarray(image).astype(np.uint8, copy=False)
     if strict and image.format == PNG.name:
@@ -215,12 +225,21 @@ def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
     return converted.reshape(*pixels.shape[:2], channels)
 
 
-def _check_size(height: int, width: int, orientation: int, out: np.ndarray | None) -> None:
-    """Raise ImageError, before anything is decoded, if a stored image does not have the size of `out` once it is upright."""
+def check_size(data: bytes | np.ndarray, orientation: int, size: tuple[int, int]) -> None:
+    """Raise ImageError if a JPEG has another size, by its header and once it is upright, than `size`: height and width."""
+    stored = jpeg_size(data)
+    if stored is None:
+        with open_image(data) as image:
+            stored = image.height, image.width
+    _compare_size(*stored, orientation, size)
+
+
+def _compare_size(height: int, width: int, orientation: int, size: tuple[int, int] | None) -> None:
+    """Raise ImageError, before anything is decoded, if a stored image does not have the size `size` once it is upright."""
     if orientation >= 5:
         height, width = width, height
-    if out is not None and out.shape[:2] != (height, width):
-        raise ImageError(f"decodes to {height} x {width} pixels, expected are {out.shape[0]} x {out.shape[1]}")
+    if size is not None and size != (height, width):
+        raise ImageError(f"decodes to {height} x {width} pixels, expected are {size[0]} x {size[1]}")
 
 
 def _load(image: ImageFile) -> None:
@@ -263,17 +282,27 @@ def _plain_pixels(image: ImageFile) -> np.ndarray:
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
-def _decode_jpeg(data: bytes | np.ndarray, color_mode: str, out: np.ndarray | None, strict: bool, reduction: int) -> np.ndarray:
+def _decode_jpeg(
+    data: bytes | np.ndarray,
+    color_mode: str,
+    out: np.ndarray | None,
+    orientation: int,
+    size: tuple[int, int] | None,
+    strict: bool,
+    reduction: int,
+) -> np.ndarray:
     """The pixels of a JPEG, not turned upright. simplejpeg decodes without the GIL, and straight into `out`."""
     try:
-        least = _least_size(*_jpeg_size(data), reduction) if reduction > 1 else {}
+        stored = jpeg_size(data) if reduction > 1 else None
+        least = {} if stored is None else _least_size(*stored, reduction)
         return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict, **least)
-    except ValueError as error:
+    except SIMPLEJPEG_ERRORS as error:
         message = str(error)
         if message.startswith("Corrupt JPEG data") and "extraneous bytes" not in message:
             raise ImageError(f"broken {JPEG.name}: {message}") from error
         # libjpeg-turbo converts CMYK to RGB, but not to gray. For any other file, Pillow says what is wrong, if anything.
         with open_image(data) as image:
+            _compare_size(image.height, image.width, orientation, size)
             return recolor(_plain_pixels(image), color_mode)
 
 
@@ -282,18 +311,12 @@ def _least_size(height: int, width: int, reduction: int) -> dict[str, int]:
     return {} if reduction == 1 else {"min_height": -(-height // reduction), "min_width": -(-width // reduction)}
 
 
-def _jpeg_size(data: bytes | np.ndarray) -> tuple[int, int]:
-    """Height and width of the stored image, in pixels."""
-    try:
-        return simplejpeg.decode_jpeg_header(data, strict=False)[:2]
-    except ValueError as error:
-        raise ImageError(f"broken {JPEG.name}: {error}") from error
-
-
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Pixels turned upright by EXIF's orientation: 5 to 8 are mirrored along the main diagonal, then all by up to two flips."""
     if orientation == 1:
         return pixels
+    if not 1 <= orientation <= 8:
+        raise ImageError(f"has the orientation {orientation}, allowed are 1 to 8")
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.images.codecs import decode, decode_shrunk, upright
-from kseq.images.formats import is_jpeg
+from kseq.errors import ImageError
+from kseq.images.codecs import check_size, decode, decode_shrunk, upright
+from kseq.images.formats import SIMPLEJPEG_ERRORS, check_stored_format, is_jpeg
 from kseq.images.jpeg_tiles import TileCuts
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import reductions
@@ -76,24 +77,34 @@ class CropDecoder:
             `(height, width, channels)` uint8, upright.
 
         Raises:
-            ImageError: If its bytes are broken.
+            ImageError: If its bytes are broken, of another size than `sizes` says, or take more memory than there is.
             DamagedError: If its record of tiles does not fit its bytes.
         """
+        height, width = self._sizes[number]
+        try:
+            return self._decode(number, color_mode, (height, width))
+        except MemoryError as error:
+            raise ImageError(f"takes more memory than there is: {height} x {width} pixels") from error
+
+    def _decode(self, number: int, color_mode: str, size: tuple[int, int]) -> np.ndarray:
         data, orientation = self._images.data[number], self._orientations[number]
+        check_stored_format(data)
         if is_jpeg(data) and (orientation == 1 or self._shrinks[number] > 1):
             try:
                 return self._decode_jpeg(number, color_mode, orientation)
-            except ValueError:
+            except SIMPLEJPEG_ERRORS:
                 # Broken, or of a kind that simplejpeg does not decode: `decode` handles it, or says what is wrong.
                 pass
-        return self._crops[number].crop(decode(data, color_mode, orientation))
+        return self._crops[number].crop(decode(data, color_mode, orientation, size=size))
 
     def _decode_jpeg(self, number: int, color_mode: str, orientation: int) -> np.ndarray:
         shrink = self._shrinks[number]
         if self._exist[number]:
-            _, _, *size = self._covered[number]
-            return self._in_covered[number].crop(decode_shrunk(self._cuts.cut(number), color_mode, shrink, *size))
-        size = self._sizes[number] if orientation < 5 else self._sizes[number][::-1]
+            _, _, height, width = self._covered[number]
+            return self._in_covered[number].crop(decode_shrunk(self._cuts.cut(number), color_mode, shrink, height, width))
+        height, width = self._sizes[number]
+        check_size(self._images.data[number], orientation, (height, width))
+        size = (height, width) if orientation < 5 else (width, height)
         pixels = decode_shrunk(self._images.data[number], color_mode, shrink, *size)
         return self._shrunk_crops[number].crop(upright(pixels, orientation))
 

@@ -32,12 +32,15 @@ __all__ = [
     "JPEG",
     "MAX_PIXELS",
     "PNG",
+    "SIMPLEJPEG_ERRORS",
     "STORED_SUFFIXES",
     "FileFormat",
     "ImageHeader",
     "check_pixels",
+    "check_stored_format",
     "detect_format",
     "is_jpeg",
+    "jpeg_size",
     "open_image",
     "read_header",
     "read_orientation",
@@ -94,6 +97,9 @@ _APP1, _SOS = 0xE1, 0xDA
 
 # The chunks of a PNG that can hold an orientation, the chunk of its pixels, and where the first chunk begins.
 _PNG_TEXTS, _PNG_PIXELS, _PNG_START = (b"eXIf", b"iTXt", b"tEXt", b"zTXt"), b"IDAT", 8
+
+# What simplejpeg raises: the second for a header that breaks off, or a sampling of colours of which it has no name.
+SIMPLEJPEG_ERRORS = (ValueError, KeyError)
 
 # What Pillow raises for a broken file, while it opens and while it decodes one.
 BROKEN = (OSError, SyntaxError, ValueError, LookupError, EOFError, OverflowError, TypeError, RuntimeError, struct.error)
@@ -182,9 +188,19 @@ def _size_without_exif(data: bytes) -> tuple[int, int] | None:
     markers = [marker for marker, _, _ in segments(data)]
     if _APP1 in markers or markers[-1:] != [_SOS]:
         return None
+    return jpeg_size(data, strict=True)
+
+
+def jpeg_size(data: bytes | np.ndarray, *, strict: bool = False) -> tuple[int, int] | None:
+    """Height and width of a JPEG as it is stored; None if it is broken, or of a kind that simplejpeg does not know.
+
+    Args:
+        data: The encoded bytes.
+        strict: Count whatever libjpeg warns of as broken.
+    """
     try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=strict)
+    except SIMPLEJPEG_ERRORS:
         return None
     return height, width
 
@@ -198,6 +214,14 @@ def stored_format(data: bytes | np.ndarray) -> FileFormat:
     """The format of encoded bytes as a dataset stores them."""
     start = bytes(data[:16])
     return next((file_format for file_format in FORMATS if file_format.is_stored and file_format.begins(start)), PNG)
+
+
+def check_stored_format(data: bytes | np.ndarray) -> None:
+    """Raise ImageError unless encoded bytes are of a format that a dataset stores: other formats have other decoders."""
+    start = bytes(data[:16])
+    if not any(file_format.is_stored and file_format.begins(start) for file_format in FORMATS):
+        names = " or ".join(file_format.name for file_format in FORMATS if file_format.is_stored)
+        raise ImageError(f"is stored as bytes that begin with {start!r}, allowed is {names}")
 
 
 def open_image(data: bytes | np.ndarray) -> ImageFile:

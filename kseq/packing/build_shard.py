@@ -12,7 +12,7 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.encode import encode_sample
-from kseq.packing.plan import Plan
+from kseq.packing.listed_images import ListedImages
 from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.fields import Field
@@ -31,7 +31,8 @@ class ShardTask:
         path: The file to write.
         dataset_id: The dataset id of the plan.
         number: The number of the shard in the plan.
-        source: The source, with the images of this shard alone.
+        source: The source, without images.
+        images: Where the images of this shard are listed.
         fields: What each sample holds.
         settings: How images are stored.
         stop_at_error: Raise at the first image that cannot be packed, instead of listing it.
@@ -41,15 +42,10 @@ class ShardTask:
     dataset_id: str
     number: int
     source: Source
+    images: ListedImages
     fields: tuple[Field, ...]
     settings: ImageSettings
     stop_at_error: bool
-
-    @classmethod
-    def of(cls, plan: Plan, number: int, path: str, *, stop_at_error: bool) -> ShardTask:
-        """The task for one shard of a plan."""
-        source = plan.source.select(plan.shard_images(number))
-        return cls(path, plan.dataset_id, number, source, plan.fields(), plan.settings, stop_at_error)
 
 
 def build_shard(
@@ -67,14 +63,16 @@ def build_shard(
 
     Raises:
         ImageError: At an image that cannot be packed, if the task says so.
+        ReadError: If the list of images cannot be read.
         WriteError: If the disk refuses.
         WorkerDiedError: If memory runs out.
     """
+    images = task.images.read()
     writing = ShardWriter.publishing(task.path, task.fields, task.dataset_id, task.number)
     with writing as writer, warnings.catch_warnings():
         # Pillow warns of odd metadata. Set here, since this is not safe in threads, which may decode images, and takes a while.
         warnings.filterwarnings("ignore", module="PIL")
-        for image in task.source.images:
+        for image in images:
             _add(writer, task, image, read or read_sample)
             if not report(1):
                 return False

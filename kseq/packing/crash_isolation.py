@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from dataclasses import replace
 from typing import Any
 
 from kseq.errors import ImageError, WorkerDiedError
@@ -32,7 +31,7 @@ def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> bool:
     Raises:
         WorkerDiedError: If processes die before their first task.
     """
-    worker = ProcessPool(1, _remember_task, (replace(task, source=task.source.select([])),))
+    worker = ProcessPool(1, _remember_task, (task,))
     try:
         return build_shard(task, report, lambda task, image: _read_in_worker(worker, image, report))
     except _StoppedError:
@@ -63,7 +62,7 @@ def _wait_for(future: Future, report: Callable[[int], bool]) -> Any:
     return future.result()
 
 
-# In the worker process: the task without images.
+# In the worker process: the task.
 _task: ShardTask | None = None
 
 

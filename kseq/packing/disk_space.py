@@ -13,7 +13,9 @@ A packing that may fit is tried.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,7 @@ from kseq.errors import WriteError
 from kseq.images.formats import STORED_SUFFIXES
 from kseq.packing.plan import Plan
 from kseq.packing.stored_form import estimate_bytes
-from kseq.sources.base import SourceImage
+from kseq.sources.value_blocks import stored_sizes
 from kseq.storage.fields import Field
 
 __all__ = ["check_disk_space", "free_bytes", "planned_bytes"]
@@ -42,29 +44,45 @@ _RAGGED_BYTES = 8
 _LABEL_BYTES = 4
 
 
-def planned_bytes(plan: Plan, shards: Iterable[int]) -> int:
+def planned_bytes(plan: Plan, shards: Sequence[int]) -> int:
     """About how many bytes some shards of a plan and the index will take; close for `raw`, if no file is broken."""
     fields = plan.fields()
     row = _row_bytes(fields)
     shard = _SHARD_BYTES + _GROUP_BYTES * sum(field.encoded or field.is_ragged for field in fields)
     total = _INDEX_BYTES
-    for number in shards:
-        images = [image for image in plan.shard_images(number) if image.rejection is None]
-        total += shard + sum(estimate_bytes(image, fields, plan.settings) + row + _value_bytes(image) for image in images)
+    rows = _rows_to_pack(plan, shards)
+    images = plan.source.images
+    total += shard * len(shards) + int(estimate_bytes(images, fields, plan.settings).sum(where=rows)) + row * int(rows.sum())
+    others = (field for field in plan.source.fields[1:] if not field.is_label)
+    stored_values = (values for field, values in zip(others, images.values, strict=True) if not field.is_pixels)
+    for column in (images.columns["path"], *stored_values):
+        start = 0
+        for block in column.encoded():
+            total += int(stored_sizes(block)[rows[start : start + block.length]].sum())
+            start += block.length
     return total
+
+
+def _rows_to_pack(plan: Plan, shards: Iterable[int]) -> np.ndarray:
+    """`(n,)` bool: the images of some shards that are not rejected already."""
+    rows = np.zeros(len(plan.source.images), bool)
+    for number in shards:
+        rows[plan.shard_starts[number] : plan.shard_starts[number + 1]] = True
+    return rows & ~plan.source.images.is_rejected
 
 
 def free_bytes(folder: str) -> int:
     """How many bytes are free where a folder is, or is to be made; 0 if its file system does not say."""
-    status = _file_system(folder)
-    return status.f_bavail * status.f_frsize
+    free: int = _disk_usage(folder).free
+    return free
 
 
-def _file_system(folder: str) -> os.statvfs_result:
+def _disk_usage(folder: str) -> Any:
+    """`total` and `free` bytes of the disk of a folder."""
     existing = os.path.abspath(folder)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
-    return os.statvfs(existing)
+    return shutil.disk_usage(existing)
 
 
 def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
@@ -73,7 +91,7 @@ def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
     planned, free = planned_bytes(plan, shards), free_bytes(folder)
     least = int((planned - (_uncertain_bytes(plan, shards) if encoding == "keep" else 0)) * _LEAST_SHARES[encoding])
     # A file system that is not on a disk may have no size at all.
-    if least > free and _file_system(folder).f_blocks:
+    if least > free and _disk_usage(folder).total:
         raise WriteError(
             f"{folder}: the shards to be built take about {planned:,} bytes, the disk has {free:,} free: make room, or pack "
             "onto another disk"
@@ -82,8 +100,9 @@ def check_disk_space(folder: str, plan: Plan, shards: Sequence[int]) -> None:
 
 def _uncertain_bytes(plan: Plan, shards: Sequence[int]) -> int:
     """The bytes of files that are stored in another form."""
-    images = (image for number in shards for image in plan.shard_images(number) if image.rejection is None)
-    return sum(image.num_bytes for image in images if not image.path.lower().endswith(_STORED_SUFFIXES))
+    paths = plan.source.images.paths
+    others = np.fromiter((not path.lower().endswith(_STORED_SUFFIXES) for path in paths), bool, len(plan.source.images))
+    return int(plan.source.images.num_bytes[_rows_to_pack(plan, shards) & others].sum())
 
 
 def _row_bytes(fields: Sequence[Field]) -> int:
@@ -92,7 +111,3 @@ def _row_bytes(fields: Sequence[Field]) -> int:
         _ENCODED_BYTES if field.encoded else _RAGGED_BYTES if field.is_ragged else _LABEL_BYTES * field.is_label
         for field in fields
     )
-
-
-def _value_bytes(image: SourceImage) -> int:
-    return len(image.path) + sum(value.nbytes for value in image.values if isinstance(value, np.ndarray))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from kseq.errors import ImageError
 from kseq.packing.disk_space import planned_bytes
 from kseq.packing.pack_report import PackReport
 from kseq.packing.pack_result import PackResult, nothing_packed
 from kseq.packing.plan import Plan
-from kseq.sources.base import FileSource, Source, SourceImage
 from kseq.storage.rejected import Rejected
 
 __all__ = ["predict_report"]
@@ -25,35 +23,15 @@ def predict_report(plan: Plan, num_resumed: int) -> PackReport:
     Raises:
         SourceError: If all files are rejected already.
     """
-    images = plan.source.images
-    reasons = [_reason_to_reject(plan.source, image) for image in images]
-    packed = [number for number, reason in enumerate(reasons) if reason is None]
-    rejected = [Rejected(image.path, reason) for image, reason in zip(images, reasons, strict=True) if reason is not None]
-    if not packed:
+    source = plan.source
+    is_rejected = source.images.is_rejected
+    is_packed, rejected = ~is_rejected, []
+    for number, image in source.images.where(is_rejected | (source.images.num_bytes == 0)):
+        reason = source.foresee_rejection(image)
+        if reason is not None:
+            rejected.append(Rejected(image.path, reason))
+            is_packed[number] = False
+    if not is_packed.any():
         raise nothing_packed(plan, rejected)
-    result = PackResult(plan, [], rejected, np.array(packed, np.int64), {})
-    splits = result.splits()
-    return PackReport(
-        path="",
-        class_names=plan.source.class_names,
-        splits={name: len(ids) for name, ids in splits.items()},
-        class_counts=result.class_counts(splits),
-        rejected=rejected,
-        num_found=len(images),
-        num_samples=len(packed),
-        num_shards=plan.num_shards,
-        num_resumed=num_resumed,
-        num_bytes=planned_bytes(plan, range(plan.num_shards)),
-        num_bytes_free=0,
-        seconds=0.0,
-    )
-
-
-def _reason_to_reject(source: Source, image: SourceImage) -> str | None:
-    """Why an image will be left out, if that is known; a file of unknown size is read, since it may be missing."""
-    if image.rejection is None and image.num_bytes == 0 and isinstance(source, FileSource):
-        try:
-            source.read(image)
-        except ImageError as error:
-            return str(error)
-    return image.rejection
+    result = PackResult(plan, [], rejected, np.flatnonzero(is_packed), {})
+    return result.report(result.splits(), num_resumed=num_resumed, num_bytes=planned_bytes(plan, range(plan.num_shards)))

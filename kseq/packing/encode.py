@@ -119,8 +119,8 @@ def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[En
         fit = _fit(header.height, header.width, settings)
         if settings.encoding == "keep":
             return _keep(data, header, settings.check), fit
-        reduction = fit.reduction(settings)
-        pixels = decode(data, settings.color_mode, header.orientation, strict=True, reduction=reduction)
+        size, reduction = (header.height, header.width), fit.reduction(settings)
+        pixels = decode(data, settings.color_mode, header.orientation, size=size, strict=True, reduction=reduction)
     pixels = fit.fill(pixels, settings.interpolation, settings.antialias, reduction)
     if settings.encoding == "raw":
         return pixels, fit
@@ -132,7 +132,7 @@ def _keep(data: bytes, header: ImageHeader, check: bool) -> EncodedImage:
     if not header.format.is_stored:
         return EncodedImage(encode_png(data), header.height, header.width)
     if check:
-        decode(data, "rgb", strict=True)
+        decode(data, "rgb", header.orientation, size=(header.height, header.width), strict=True)
     return EncodedImage(data, header.height, header.width, header.orientation)
 
 
@@ -159,7 +159,7 @@ def _encode_mask(data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings) -
             raise ImageError(f"has {values.shape[2]} channels, allowed is one")
     else:
         header = read_header(data, settings.max_pixels)
-        values = decode_mask(data, header.orientation, strict=True)
+        values = decode_mask(data, header.orientation, size=(header.height, header.width), strict=True)
         png_orientation = header.orientation if header.format is PNG else None
     if values.shape[:2] != (fit.height, fit.width):
         raise ImageError(

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
 
@@ -18,6 +18,7 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, WriteError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.progress import PROGRESS_INTERVAL, Progress
+from kseq.platforms.files import remove, rename
 from kseq.storage.atomic import remove_half_written, spare_name
 from kseq.storage.layout import SHARD_PREFIX
 
@@ -80,7 +81,7 @@ def _beacon(folder: str) -> Iterator[str]:
     finally:
         for name in (path, path + _STOP_SUFFIX):
             with suppress(FileNotFoundError):
-                os.unlink(name)
+                remove(name)
 
 
 def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress) -> list[ShardTask]:
@@ -98,12 +99,12 @@ def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress
             for future in wait(waiting, PROGRESS_INTERVAL, FIRST_COMPLETED).done:
                 task = waiting.pop(future)
                 if _is_built(future, task):
-                    progress.add(len(task.source.images))
+                    progress.add(task.images.num_images)
                 else:
                     left.append(task)
             progress.show()
     except BaseException:
-        _stop(beacon, waiting)
+        _stop(executor, beacon, waiting)
         raise
 
 
@@ -146,12 +147,15 @@ def _is_built(future: Future, task: ShardTask) -> bool:
         raise
 
 
-def _stop(beacon: str, waiting: dict[Future, ShardTask]) -> None:
+def _stop(executor: Executor, beacon: str, waiting: dict[Future, ShardTask]) -> None:
     # Renamed, not removed, so that a task that starts only now returns at once and does not wait for a file to appear.
     with suppress(OSError):
-        os.rename(beacon, beacon + _STOP_SUFFIX)
-    for future in waiting:
-        future.cancel()
+        rename(beacon, beacon + _STOP_SUFFIX)
+    # If a worker dies, the manager of this executor marks all tasks as failed, in Python 3.11 even those that were cancelled:
+    # that ends the manager, and whoever shuts the executor down waits for ever. Its tasks see the file anyway.
+    if not isinstance(executor, ProcessPoolExecutor):
+        for future in waiting:
+            future.cancel()
     wait(waiting, _STOPPED_WITHIN)
 
 
@@ -177,7 +181,7 @@ def _build(pickled: bytes, beacon: str) -> bool:
 def _can_read_first(task: ShardTask) -> bool:
     """Whether the first image of a shard can be read, of those that are not rejected anyway."""
     try:
-        first = next((image for image in task.source.images if image.rejection is None), None)
+        first = next((image for image in task.images.read() if image.rejection is None), None)
         if first is not None:
             task.source.read(first)
     except ImageError:

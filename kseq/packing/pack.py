@@ -13,17 +13,15 @@ from typing import Any
 
 from kseq.arguments import absolute, flag, instance, spelled
 from kseq.errors import ArgumentError
-from kseq.packing.build_shard import ShardTask
 from kseq.packing.disk_space import free_bytes
 from kseq.packing.dry_run import predict_report
 from kseq.packing.open_source import check_target_path, open_or_spool
 from kseq.packing.pack_report import PackReport
 from kseq.packing.pack_result import read_pack_result
 from kseq.packing.plan import Plan, make_plan
-from kseq.packing.progress import Progress
 from kseq.packing.resume import advising_to_resume, find_shards, open_shard, resumable
 from kseq.packing.resume_record import ResumeRecord
-from kseq.packing.run import check_run_arguments, run_tasks
+from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import ImageSettings, format_settings
 from kseq.sources.column_roles import Columns
 from kseq.storage.index import Contents
@@ -109,7 +107,7 @@ def pack(
         WorkerDiedError: If worker processes die whatever they do, or memory runs out in this process. Finished shards stay, for
             `resume`.
 
-    Example:
+    Examples:
         >>> kseq.pack("photos", "flowers", val=0.2)
         >>> kseq.pack("photos.csv", "small", columns=kseq.Columns(label="kind"), images=kseq.ImageSettings("raw", (64, 64)))
     """
@@ -157,13 +155,12 @@ def _build(
     stop_at_error: bool,
 ) -> None:
     """Build the shards of a plan that are not finished yet."""
-    tasks = [
-        ShardTask.of(plan, number, os.path.abspath(os.path.join(folder, shard_name(number))), stop_at_error=stop_at_error)
+    paths = {
+        number: os.path.abspath(os.path.join(folder, shard_name(number)))
         for number in range(plan.num_shards)
         if number not in finished
-    ]
-    num_done = sum(len(plan.shard_images(number)) for number in finished)
-    run_tasks(tasks, workers, executor, Progress(num_done, len(plan.source.images), progress))
+    }
+    build_shards(plan, paths, workers, executor, progress, stop_at_error=stop_at_error)
 
 
 def _publish(plan: Plan, folder: str, num_resumed: int) -> PackReport:
@@ -180,17 +177,5 @@ def _publish(plan: Plan, folder: str, num_resumed: int) -> PackReport:
         settings=format_settings(plan.settings),
     )
     write_index(folder, contents)
-    return PackReport(
-        path=folder,
-        class_names=plan.source.class_names,
-        splits={name: len(ids) for name, ids in splits.items()},
-        class_counts=result.class_counts(splits),
-        rejected=result.rejected,
-        num_found=len(plan.source.images),
-        num_samples=len(result.packed),
-        num_shards=len(result.entries),
-        num_resumed=num_resumed,
-        num_bytes=sum(entry.num_bytes for entry in result.entries) + os.path.getsize(os.path.join(folder, INDEX_NAME)),
-        num_bytes_free=0,
-        seconds=0.0,
-    )
+    num_bytes = sum(entry.num_bytes for entry in result.entries) + os.path.getsize(os.path.join(folder, INDEX_NAME))
+    return result.report(splits, num_resumed=num_resumed, num_bytes=num_bytes)

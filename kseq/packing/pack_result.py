@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseq.errors import SourceError
+from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
@@ -43,17 +44,42 @@ class PackResult:
 
     def splits(self) -> dict[str, np.ndarray]:
         """Split name to `(n,)` int64, positions in `packed`."""
-        names = np.array(self.plan.splits)[self.packed]
-        return {name: np.flatnonzero(names == name) for name in sorted(set(self.plan.splits)) if (names == name).any()}
+        splits = self.plan.splits
+        codes = splits.codes[self.packed]
+        positions = {str(name): np.flatnonzero(codes == splits.code(name)) for name in splits.names}
+        return {name: positions[name] for name in sorted(positions) if len(positions[name])}
 
     def class_counts(self, splits: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
         """Split name to the number of samples of each class; empty if samples have no label."""
         source = self.plan.source
         if not any(field.is_label for field in source.fields):
             return {}
-        labels = np.array([image.label for image in source.images])[self.packed]
+        labels = source.images.labels[self.packed]
         num_classes = len(source.class_names)
         return {name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()}
+
+    def report(self, splits: Mapping[str, np.ndarray], *, num_resumed: int, num_bytes: int) -> PackReport:
+        """The report of the packing; path, seconds and free bytes are left empty.
+
+        Args:
+            splits: What `splits` gives.
+            num_resumed: How many of the shards an earlier run has built.
+            num_bytes: The size of all files of the dataset.
+        """
+        return PackReport(
+            path="",
+            class_names=self.plan.source.class_names,
+            splits={name: len(ids) for name, ids in splits.items()},
+            class_counts=self.class_counts(splits),
+            rejected=self.rejected,
+            num_found=len(self.plan.source.images),
+            num_samples=len(self.packed),
+            num_shards=self.plan.num_shards,
+            num_resumed=num_resumed,
+            num_bytes=num_bytes,
+            num_bytes_free=0,
+            seconds=0.0,
+        )
 
 
 def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first: int = 0) -> PackResult:
@@ -70,7 +96,7 @@ def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first
     entries: list[ShardEntry] = []
     rejected: list[Rejected] = []
     sizes: dict[str, set[tuple[int, int]]] = {}
-    packed: list[int] = []
+    packed: list[np.ndarray] = []
     for number in range(plan.num_shards):
         reader = open_shard(number)
         entries.append(reader.entry(first + number))
@@ -78,10 +104,11 @@ def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first
         rejected += left_out
         for field in (field for field in plan.fields() if field.is_pixels):
             sizes.setdefault(field.name, set()).update(_image_sizes(reader, field))
-        packed += _packed_images(plan, number, left_out)
-    if not packed:
+        packed.append(_packed_images(plan, number, left_out))
+    all_packed = np.concatenate(packed)
+    if not len(all_packed):
         raise nothing_packed(plan, rejected)
-    return PackResult(plan, entries, rejected, np.array(packed), sizes)
+    return PackResult(plan, entries, rejected, all_packed, sizes)
 
 
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
@@ -90,16 +117,18 @@ def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
     return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
 
 
-def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> list[int]:
-    """The numbers of the images that a shard holds.
+def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> np.ndarray:
+    """`(n,)` int64: the numbers of the images that a shard holds.
 
     Images are told by their paths. If several have the same path, all but one of them were rejected by the source.
     """
     images = plan.shard_images(number)
-    rejected_earlier = {(image.path, image.rejection) for image in images}
-    failed = {rejected.path for rejected in left_out if (rejected.path, rejected.reason) not in rejected_earlier}
-    start = plan.shard_starts[number]
-    return [start + i for i, image in enumerate(images) if image.rejection is None and image.path not in failed]
+    is_packed = ~images.is_rejected
+    if left_out:
+        rejected_earlier = set(zip(images.paths, images.rejections, strict=True))
+        failed = {rejected.path for rejected in left_out if (rejected.path, rejected.reason) not in rejected_earlier}
+        is_packed &= np.fromiter((path not in failed for path in images.paths), bool, len(images))
+    return plan.shard_starts[number] + np.flatnonzero(is_packed)
 
 
 def _image_sizes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:

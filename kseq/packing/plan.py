@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +13,11 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
 from kseq.packing.settings import ImageSettings
 from kseq.packing.stored_form import estimate_bytes, stored_field
-from kseq.sources.base import Source, SourceImage
+from kseq.sources.base import ImageTable, Source
+from kseq.sources.equal_values import number_equal
+from kseq.sources.image_table import Splits
+from kseq.sources.spooled_column import BLOCK_ROWS
+from kseq.sources.value_blocks import add_block
 from kseq.storage.checksums import Digest
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.layout import FORMAT_VERSION
@@ -31,9 +32,6 @@ _LEAST_SHARD_BYTES = 8 << 20
 
 _SHARDS_FOR_ALL_CORES = 16
 
-# So many images are hashed together.
-_HASHED_AT_ONCE = 10_000
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -42,14 +40,14 @@ class Plan:
     Attributes:
         source: The images.
         settings: How images are stored.
-        splits: The name of the split of each image of the source.
-        shard_starts: `(shards + 1,)`: the number of the first image of each shard, and at the end the number of images.
+        splits: The split of each image of the source.
+        shard_starts: `shards + 1` numbers: the number of the first image of each shard, and at the end the number of images.
         dataset_id: 32 hexadecimal digits, a hash of all of the above and of the format version.
     """
 
     source: Source
     settings: ImageSettings
-    splits: list[str]
+    splits: Splits
     shard_starts: list[int]
     dataset_id: str
 
@@ -66,7 +64,7 @@ class Plan:
         known = sizes or {}
         return tuple(stored_field(field, self.settings, known.get(field.name, (None, None))) for field in self.source.fields)
 
-    def shard_images(self, number: int) -> list[SourceImage]:
+    def shard_images(self, number: int) -> ImageTable:
         """The images planned for one shard."""
         return self.source.images[self.shard_starts[number] : self.shard_starts[number + 1]]
 
@@ -96,130 +94,122 @@ def make_plan(
     """
     splits = _assign_splits(source, fractions, stratify, whole("seed", seed))
     fields = [stored_field(field, settings) for field in source.fields]
-    sizes = [estimate_bytes(image, fields, settings) for image in source.images]
-    starts = _shard_starts(sizes, shard_bytes)
+    starts = _shard_starts(estimate_bytes(source.images, fields, settings), shard_bytes)
     return Plan(source, settings, splits, starts, _dataset_id(source, settings, splits, starts))
 
 
-def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: bool, seed: int) -> list[str]:
+def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: bool, seed: int) -> Splits:
     fractions = {name: fraction for name, fraction in fractions.items() if fraction}
     check_fractions(fractions)
-    given_splits = {image.split for image in source.images}
+    images = source.images
     for name, fraction in fractions.items():
-        if name in given_splits:
+        if name in images.splits.names:
             raise ArgumentError(f"{spelled(name, fraction)}: {source.root} says already which images {name} has, leave it out")
-    splits = [image.split or "train" for image in source.images]
-    if not fractions and all(image.group is None for image in source.images):
+    splits = _splits_or_train(images.splits, fractions)
+    groups = number_equal(images.columns["group"].blocks()) if images.columns["group"].has_values else None
+    if not fractions and groups is None:
         return splits
     # The check of groups is needed even if nothing is drawn.
-    units, unit_of = _find_units(source, splits)
+    units, unit_of = _find_units(source, splits, groups)
     if fractions:
-        splits = _draw(source, splits, units, unit_of, fractions, stratify, seed)
-        _check_none_empty(source, splits, fractions, len(units))
+        labels = images.labels[units] if stratify else np.zeros(len(units), np.int64)
+        drawn = draw_splits(np.unique(labels, return_inverse=True)[1], fractions, seed)
+        # In the order of their names, after `train`, which they are drawn from.
+        codes = np.array([splits.code(name) for name in ("train", *sorted(fractions))], np.int8)
+        is_drawn = unit_of >= 0
+        splits.codes[is_drawn] = codes[drawn[unit_of[is_drawn]]]
+        _check_none_empty(splits, fractions, len(units), "images" if groups is None else "groups")
     return splits
 
 
-def _draw(
-    source: Source,
-    splits: list[str],
-    units: list[int],
-    unit_of: list[int],
-    fractions: Mapping[str, float],
-    stratify: bool,
-    seed: int,
-) -> list[str]:
-    """The splits of the images after units were drawn from `train`."""
-    labels = np.array([source.images[first].label for first in units] if stratify else np.zeros(len(units)), np.int64)
-    drawn = draw_splits(np.unique(labels, return_inverse=True)[1], fractions, seed).tolist()
-    names = ["train", *sorted(fractions)]
-    return [split if unit < 0 else names[drawn[unit]] for unit, split in zip(unit_of, splits, strict=True)]
+def _splits_or_train(splits: Splits, fractions: Mapping[str, float]) -> Splits:
+    """The splits that a source tells, `train` where it tells none; with names for those that are drawn."""
+    names = tuple(dict.fromkeys([*(name or "train" for name in splits.names), "train", *fractions]))
+    numbers = np.array([names.index(name or "train") for name in splits.names], np.int8)
+    return Splits(numbers[splits.codes] if len(splits) else splits.codes, names)
 
 
-def _check_none_empty(source: Source, splits: list[str], fractions: Mapping[str, float], num_units: int) -> None:
+def _check_none_empty(splits: Splits, fractions: Mapping[str, float], num_units: int, what: str) -> None:
     for name in (*fractions, "train"):
-        if name not in splits:
-            what = "groups" if any(image.group is not None for image in source.images) else "images"
+        if not (splits.codes == splits.code(name)).any():
             shares = " ".join(spelled(split, share) for split, share in fractions.items())
             raise ArgumentError(f"{shares}: leaves none of {num_units} {what} for {name}, give other shares")
 
 
-def _find_units(source: Source, splits: list[str]) -> tuple[list[int], list[int]]:
+def _find_units(source: Source, splits: Splits, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """What may be drawn from `train`: single images, or all images of a group together.
 
+    Args:
+        source: The images.
+        splits: The split of each image.
+        groups: `(n,)` int64: the number of the group of each image, -1 for none; None if no image is in a group.
+
     Returns:
-        The number of the first image of each unit, whose class counts for the whole unit; and the unit of each image, -1 for
-        an image that is in another split or was rejected.
+        `(units,)` int64, the number of the first image of each unit, whose class counts for the whole unit; and `(n,)` int64,
+        the unit of each image, -1 for an image that is in another split or was rejected.
 
     Raises:
         SourceError: If a group lies in two splits.
     """
-    firsts: list[int] = []
-    unit_of = [-1] * len(splits)
-    of_group: dict[str, tuple[int, str]] = {}
-    for number, (image, split) in enumerate(zip(source.images, splits, strict=True)):
-        if image.rejection is not None:
-            continue
-        unit = len(firsts)
-        if image.group is not None:
-            unit, earlier = of_group.setdefault(image.group, (unit, split))
-            if split != earlier:
-                raise SourceError(
-                    f"{source.root}: group {image.group!r} has images in the splits {earlier} and {split}, allowed is one"
-                )
-        if split == "train":
-            unit_of[number] = unit
-            if unit == len(firsts):
-                firsts.append(number)
-    return firsts, unit_of
+    images = source.images
+    leaders = np.arange(len(images))
+    if groups is not None:
+        members = np.flatnonzero((groups >= 0) & ~images.is_rejected)
+        _, firsts, positions = np.unique(groups[members], return_index=True, return_inverse=True)
+        leaders[members] = members[firsts][positions]
+        _check_groups(source, splits, leaders)
+    is_drawn = (splits.codes == splits.code("train")) & ~images.is_rejected
+    units = np.flatnonzero(is_drawn & (leaders == np.arange(len(images))))
+    unit_of = np.full(len(images), -1)
+    unit_of[is_drawn] = np.searchsorted(units, leaders[is_drawn])
+    return units, unit_of
 
 
-def _shard_starts(sizes: list[int], shard_bytes: int | None) -> list[int]:
+def _check_groups(source: Source, splits: Splits, leaders: np.ndarray) -> None:
+    apart = np.flatnonzero(splits.codes != splits.codes[leaders])
+    if apart.size:
+        number = int(apart[0])
+        group, earlier = source.images[number].group, splits[leaders[number]]
+        raise SourceError(
+            f"{source.root}: group {group!r} has images in the splits {earlier} and {splits[number]}, allowed is one"
+        )
+
+
+def _shard_starts(sizes: np.ndarray, shard_bytes: int | None) -> list[int]:
+    """Where shards begin: a shard ends before the image with which it would be too large, unless it is still empty."""
+    # The size of the first n images.
+    ends = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=ends[1:])
     if shard_bytes is None:
-        shard_bytes = max(_LEAST_SHARD_BYTES, min(_SHARD_BYTES, sum(sizes) // _SHARDS_FOR_ALL_CORES))
+        shard_bytes = max(_LEAST_SHARD_BYTES, min(_SHARD_BYTES, int(ends[-1]) // _SHARDS_FOR_ALL_CORES))
     whole("shard_bytes", shard_bytes, 1)
-    starts, filled = [0], 0
-    for number, size in enumerate(sizes):
-        if filled and filled + size > shard_bytes:
-            starts.append(number)
-            filled = 0
-        filled += size
-    return [*starts, len(sizes)]
+    starts = [0]
+    while True:
+        start = starts[-1]
+        number = int(np.searchsorted(ends[1:], int(ends[start]) + shard_bytes, side="right"))
+        number += int(ends[min(number, len(sizes))] == ends[start])
+        if number >= len(sizes):
+            return [*starts, len(sizes)]
+        starts.append(number)
 
 
-def _dataset_id(source: Source, settings: ImageSettings, splits: list[str], starts: list[int]) -> str:
+def _dataset_id(source: Source, settings: ImageSettings, splits: Splits, starts: list[int]) -> str:
     digest = Digest()
     head = {
         "format": FORMAT_VERSION,
         "settings": asdict(settings),
         "fields": write_fields(source.fields),
         "classes": source.class_names,
-        "shards": starts,
+        "splits": splits.names,
     }
     digest.update(json.dumps(head, sort_keys=True).encode(errors="surrogateescape"))
-    for start in range(0, len(splits), _HASHED_AT_ONCE):
-        images = source.images[start : start + _HASHED_AT_ONCE]
-        _add_texts(digest, [image.path for image in images])
-        _add_texts(digest, [os.fsencode(split) for split in splits[start : start + _HASHED_AT_ONCE]])
-        _add_texts(digest, [(image.rejection or "").encode(errors="surrogatepass") for image in images])
-        digest.update(np.array([(image.label, image.num_bytes) for image in images], "<i8"))
-        for column in zip_longest(*(image.values for image in images)):
-            _add_values(digest, column)
+    images = source.images
+    for array in (np.array(starts), splits.codes, images.labels, images.num_bytes):
+        digest.update(f"{array.size} ".encode())
+        for start in range(0, len(array), BLOCK_ROWS):
+            digest.update(array[start : start + BLOCK_ROWS].astype("<i8"))
+    columns = images.columns
+    for column in (columns["path"], columns["rejection"], *images.values):
+        for block in column.encoded():
+            add_block(digest, block)
     return digest.hexdigest()
-
-
-def _add_texts(digest: Digest, texts: Sequence[bytes]) -> None:
-    """Add texts after their lengths, so that other texts with the same letters give another digest."""
-    digest.update(np.fromiter(map(len, texts), "<u8", len(texts)))
-    digest.update(b"".join(texts))
-
-
-def _add_values(digest: Digest, values: Sequence[Any]) -> None:
-    """Add the values of a field, or the locations of images."""
-    forms = {(value.dtype, value.shape) if isinstance(value, (np.ndarray, np.generic)) else None for value in values}
-    have_one_form = len(forms) == 1 and None not in forms
-    for value in [np.array(values)] if have_one_form else values:
-        if isinstance(value, (np.ndarray, np.generic)):
-            digest.update(f"{value.dtype} {value.shape}:".encode())
-            digest.update(np.ascontiguousarray(value))
-        else:
-            _add_texts(digest, [value if isinstance(value, bytes) else repr(value).encode()])

@@ -50,7 +50,7 @@ def build_in_processes(tasks: list[ShardTask], workers: int, progress: Progress)
             for builder in _wait_for_some(builders):
                 task = builder.task
                 if (deaths := builder.finish()) is None:
-                    progress.add(len(task.source.images))
+                    progress.add(task.images.num_images)
                 else:
                     waiting.append((task, deaths))
             progress.show(sum(builder.num_done for builder in builders))

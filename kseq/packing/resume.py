@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,9 @@ def resumable(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator
     try:
         yield shards
     except SourceError:
-        # Nothing could be packed, so nothing can be resumed.
-        remove_dataset_files(folder)
+        # Nothing could be packed, so nothing can be resumed. An error here must not hide why.
+        with suppress(KseqError, OSError):
+            remove_dataset_files(folder)
         raise
     remove_file(os.path.join(folder, RESUME_RECORD_NAME))
 
@@ -115,7 +116,7 @@ def _check_index(folder: str, index: Index, plan: Plan) -> None:
             f"{spelled('overwrite', True)} starts anew"
         )
     if index.dataset_id != plan.dataset_id:
-        raise _other_packing(folder, describe_settings(json.loads(index.settings), json.loads(format_settings(plan.settings))))
+        raise _other_packing(folder, describe_settings(index.parse_settings(), json.loads(format_settings(plan.settings))))
 
 
 def _other_packing(folder: str, differences: Sequence[str]) -> DatasetExistsError:

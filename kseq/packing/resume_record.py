@@ -6,7 +6,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from kseq.packing.plan import Plan
-from kseq.sources.base import FileSource, Source, SourceImage
-from kseq.sources.iterables import SpooledSource
+from kseq.sources.base import ImageTable, Source
+from kseq.sources.file_reading import file_stamp
+from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
 from kseq.storage.atomic import publishing
 from kseq.storage.checksums import Digest, checksum
 from kseq.storage.fields import write_fields
@@ -28,12 +29,12 @@ __all__ = ["ResumeRecord", "describe_settings", "source_stamp"]
 
 # The class number of an image is mixed in above this bit, and the size of its file below.
 _LABEL_BIT = 44
-_UINT64 = (1 << 64) - 1
 
 # What numpy and zipfile raise if bytes have changed.
 # An AttributeError is what Python 3.10 raises where what was loaded is no context manager, and later ones a TypeError.
 _UNREADABLE = (
-    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile, zlib.error
+    OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 # A message names so many files of a long list, and shows so many characters of a value.
@@ -58,7 +59,7 @@ class ResumeRecord:
 
     dataset_id: str
     settings: dict[str, Any]
-    names: list[bytes]
+    names: Sequence[bytes]
     facts: np.ndarray
     stamps: np.ndarray
     files: list[bytes]
@@ -85,11 +86,11 @@ class ResumeRecord:
             plan.dataset_id,
             # As they are when they are read back.
             json.loads(json.dumps(settings, default=float)),
-            [image.path for image in source.images],
+            _Names.of(source.images.columns["path"]),
             _facts(source.images),
-            _image_stamps(source),
+            source.image_stamps(),
             [os.fsencode(os.path.basename(file)) for file in files],
-            np.array([_file_stamp(file) for file in files], np.int64).reshape(-1, 2),
+            np.array([file_stamp(file) for file in files], np.int64).reshape(-1, 2),
         )
 
     @classmethod
@@ -100,10 +101,10 @@ class ResumeRecord:
                 return cls(
                     arrays["dataset_id"].tobytes().decode(),
                     json.loads(arrays["settings"].tobytes()),
-                    _split_strings(arrays["names/bytes"], arrays["names/offsets"]),
+                    _Names(arrays["names/bytes"], arrays["names/offsets"]),
                     arrays["facts"],
                     arrays["stamps"],
-                    _split_strings(arrays["files/bytes"], arrays["files/offsets"]),
+                    list(_Names(arrays["files/bytes"], arrays["files/offsets"])),
                     arrays["file_stamps"],
                 )
         except _UNREADABLE:
@@ -117,7 +118,8 @@ class ResumeRecord:
         """
         texts = {"dataset_id": self.dataset_id, "settings": json.dumps(self.settings)}
         encoded = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
-        lists = pack_strings("names", self.names) | pack_strings("files", self.files)
+        names = _Names.of(self.names)
+        lists = {"names/bytes": names.data, "names/offsets": names.offsets} | pack_strings("files", self.files)
         numbers = {"facts": self.facts, "stamps": self.stamps, "file_stamps": self.file_stamps}
         write = partial(np.savez_compressed, **encoded, **lists, **numbers)  # type: ignore[arg-type]  # numpy says bool for any name
         # Ctrl-C interrupts the main thread alone. A zipfile that is interrupted cannot be closed, and that error hides Ctrl-C.
@@ -155,7 +157,7 @@ class ResumeRecord:
 
     def _describe_rewritten(self, now: ResumeRecord, is_packed: np.ndarray) -> list[str]:
         difference = ""
-        if self.names == now.names:
+        if _Names.of(self.names) == _Names.of(now.names):
             rewritten = np.flatnonzero((self.stamps != now.stamps) & is_packed)
             difference = _describe_names("was written again", (now.names[number] for number in rewritten.tolist()))
         if not difference and is_packed.any() and len(self.files) == len(now.files):
@@ -175,63 +177,81 @@ def describe_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[st
 
 def source_stamp(source: Source) -> bytes:
     """A hash that differs if a file of a source was written again, even with as many bytes."""
-    files = [_file_stamp(file) for file in source.shared_files()]
-    return Digest(_image_stamps(source).tobytes() + np.array(files, np.int64).tobytes()).digest()
+    files = [file_stamp(file) for file in source.shared_files()]
+    digest = Digest(source.image_stamps())
+    digest.update(np.array(files, np.int64))
+    return digest.digest()
 
 
-def _split_strings(data: np.ndarray, offsets: np.ndarray) -> list[bytes]:
-    text = data.tobytes()
-    return [text[start:end] for start, end in pairwise(offsets.tolist())]
+@dataclass(frozen=True, eq=False)
+class _Names(Sequence[bytes]):
+    """Byte strings as the record holds them: two arrays, where a list of ten million would take a gigabyte.
+
+    Attributes:
+        data: `(n,)` uint8: the bytes of all, one string after the other.
+        offsets: `(strings + 1,)` uint64: where each begins, and the last ends.
+    """
+
+    data: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, strings: Sequence[bytes]) -> _Names:
+        if isinstance(strings, cls):
+            return strings
+        joined, ends = bytearray(), [np.zeros(1, np.uint64)]
+        for block in blocks_of(strings):
+            ends.append(len(joined) + np.cumsum(np.fromiter(map(len, block), np.uint64, len(block)), dtype=np.uint64))
+            joined += b"".join(block)
+        return cls(np.frombuffer(joined, np.uint8), np.concatenate(ends))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, number: Any) -> Any:
+        start, end = self.offsets[number : number + 2].tolist()
+        return self.data[start:end].tobytes()
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self), BLOCK_ROWS):
+            offsets = self.offsets[start : start + BLOCK_ROWS + 1].tolist()
+            text = self.data[offsets[0] : offsets[-1]].tobytes()
+            yield from (text[begin - offsets[0] : end - offsets[0]] for begin, end in pairwise(offsets))
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Names) and np.array_equal(self.offsets, other.offsets) and np.array_equal(self.data, other.data)
+        )
 
 
-def _facts(images: Sequence[SourceImage]) -> np.ndarray:
-    plain = ((image.label << _LABEL_BIT ^ image.num_bytes) & _UINT64 for image in images)
-    facts = np.fromiter(plain, np.uint64, len(images))
-    for number, image in enumerate(images):
-        # Most images have nothing else: hashing all of a million would take seconds.
-        if image.split is not None or image.rejection is not None or image.group is not None or image.values:
-            facts[number] ^= np.uint64(_hash_rest(image))
+def _facts(images: ImageTable) -> np.ndarray:
+    facts = (images.labels.astype(np.int64) << _LABEL_BIT ^ images.num_bytes).view(np.uint64)
+    splits = np.array([_hash(b"split", name) for name in images.splits.names], np.uint64)
+    facts ^= splits[images.splits.codes]
+    _mix_in(facts, b"rejection", images.columns["rejection"])
+    _mix_in(facts, b"group", images.columns["group"])
+    for number, values in enumerate(images.values):
+        _mix_in(facts, b"value %d" % number, values)
     return facts
 
 
-def _hash_rest(image: SourceImage) -> int:
-    """A hash of what a source says of an image besides label and size; arrays go in as bytes, which is fast."""
-    parts: list[Any] = [image.split, image.rejection, image.group]
-    data = []
-    for value in image.values:
-        is_array = isinstance(value, (np.ndarray, np.generic))
-        parts.append(value.shape if is_array else value)
-        data += [value.tobytes()] if is_array else []
-    return checksum(b"".join([repr(parts).encode(errors="backslashreplace"), *data]))
+def _mix_in(facts: np.ndarray, what: bytes, values: SpooledColumn) -> None:
+    """Change the facts of the samples that have a value other than None."""
+    if not values.has_values:
+        return
+    start = 0
+    for block in values.blocks():
+        facts[start : start + len(block)] ^= np.fromiter((_hash(what, value) for value in block), np.uint64, len(block))
+        start += len(block)
 
 
-def _image_stamps(source: Source) -> np.ndarray:
-    if not isinstance(source, (FileSource, SpooledSource)):
-        return np.zeros(len(source.images), np.uint64)
-    others = [field for field in source.fields[1:] if not field.is_label]
-    pixel_columns = [column for column, field in enumerate(others) if field.is_pixels]
-    root = os.fsencode(source.root)
-
-    def stamp(location: Any) -> int:
-        if isinstance(location, bytes):
-            return _file_stamp(os.path.join(root, location))[1]
-        return location.hash if location.path is None else _file_stamp(location.path)[1]
-
-    def combined(image: SourceImage) -> int:
-        first = image.path if image.location is None else image.location
-        stamps = [stamp(location) & _UINT64 for location in (first, *(image.values[column] for column in pixel_columns))]
-        return stamps[0] if len(stamps) == 1 else checksum(np.array(stamps, np.uint64))
-
-    return np.array([combined(image) for image in source.images], np.uint64)
-
-
-def _file_stamp(path: str | bytes) -> tuple[int, int]:
-    """The size of a file and the time of its last writing, in nanoseconds; 0 and 0 if there is no such file."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
+def _hash(what: bytes, value: Any) -> int:
+    """A hash of what a source says of an image; 0 for None. Arrays go in as bytes, which is fast."""
+    if value is None:
+        return 0
+    if isinstance(value, (np.ndarray, np.generic)):
+        return checksum(b"%b %r:%b" % (what, value.shape, value.tobytes()))
+    return checksum(b"%b %b" % (what, repr(value).encode(errors="backslashreplace")))
 
 
 def _describe_names(what: str, names: Iterable[bytes]) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
 from kseq.arguments import choice, spelled, whole
 from kseq.errors import ArgumentError, ImageError
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.executor_runner import build_on_executor
+from kseq.packing.listed_images import listing_images
+from kseq.packing.plan import Plan
 from kseq.packing.process_runner import build_in_processes
 from kseq.packing.progress import Progress
+from kseq.platforms.processes import usable_cores
+from kseq.storage.fields import Field
 from kseq.storage.rejected import with_remedy
-from kseq.workers import usable_cores
 
-__all__ = ["check_run_arguments", "run_tasks"]
+__all__ = ["build_shards", "check_run_arguments"]
 
 
 def check_run_arguments(on_error: str, workers: int | None, executor: Executor | None) -> None:
@@ -25,14 +30,26 @@ def check_run_arguments(on_error: str, workers: int | None, executor: Executor |
             raise ArgumentError(f"{spelled('workers')} and {spelled('executor')} exclude each other: give one of the two")
 
 
-def run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor | None, progress: Progress) -> None:
-    """Build shards.
+def build_shards(
+    plan: Plan,
+    paths: Mapping[int, str],
+    workers: int | None,
+    executor: Executor | None,
+    progress: Callable[[int, int], None] | None,
+    *,
+    stop_at_error: bool,
+    fields: tuple[Field, ...] | None = None,
+) -> None:
+    """Build some shards of a plan.
 
     Args:
-        tasks: The shards to build.
+        plan: The plan.
+        paths: The number of each shard to build and the file to make; all in one folder.
         workers: How many processes; 0 to build in this process, None for one process for each core.
         executor: Builds the shards instead. Shards over which its workers die are built by processes of this machine.
-        progress: Counts the images that are done.
+        progress: Called now and then with how many images are done and how many there are.
+        stop_at_error: Raise at the first image that cannot be packed, instead of listing it.
+        fields: What each sample of the shards holds; None for what the plan says.
 
     Raises:
         ArgumentError: If the executor cannot be used, or its workers do not see the same files.
@@ -40,6 +57,22 @@ def run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor | 
         WriteError: If the disk refuses.
         WorkerDiedError: If workers die whatever they do; shards that are whole stay.
     """
+    total = len(plan.source.images)
+    num_left = sum(len(plan.shard_images(number)) for number in paths)
+    counter = Progress(total - num_left, total, progress)
+    if not paths:
+        counter.show()
+        return
+    stored_fields, source = fields or plan.fields(), plan.source.without_images()
+    with listing_images(plan, paths, os.path.dirname(next(iter(paths.values())))) as images:
+        tasks = [
+            ShardTask(path, plan.dataset_id, number, source, images[number], stored_fields, plan.settings, stop_at_error)
+            for number, path in paths.items()
+        ]
+        _run_tasks(tasks, workers, executor, counter)
+
+
+def _run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor | None, progress: Progress) -> None:
     progress.show()
     try:
         if executor is not None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from kseq.packing.settings import ImageSettings
-from kseq.sources.base import SourceImage
+from kseq.sources.base import ImageTable
 from kseq.storage.fields import Field
 
 __all__ = ["estimate_bytes", "stored_field"]
@@ -33,22 +35,23 @@ def stored_field(field: Field, settings: ImageSettings, size: tuple[int | None, 
     return replace(field, encoded=settings.encoding != "raw", shape=(*size, channels))
 
 
-def estimate_bytes(image: SourceImage, fields: Sequence[Field], settings: ImageSettings) -> int:
-    """About how many bytes the images and masks of a sample will take in their shard.
+def estimate_bytes(images: ImageTable, fields: Sequence[Field], settings: ImageSettings) -> np.ndarray:
+    """`(n,)` int64: about how many bytes the images and masks of each sample will take in their shard.
 
     Args:
-        image: The sample.
+        images: The samples.
         fields: The stored fields of each sample.
         settings: How images are stored.
     """
     if settings.encoding == "raw":
         height, width = settings.image_size or (0, 0)
-        return height * width * sum(field.shape[2] or 0 for field in fields if field.is_pixels)
+        row_bytes = height * width * sum(field.shape[2] or 0 for field in fields if field.is_pixels)
+        return np.full(len(images), row_bytes, np.int64)
     if settings.encoding == "keep":
-        return image.num_bytes
+        return images.num_bytes
     if settings.image_size is not None:
         most_pixels = settings.image_size[0] * settings.image_size[1]
     else:
         most_pixels = _PIXELS_OF_ANY_SIZE if settings.max_side is None else settings.max_side**2
     # A file with fewer bits a pixel keeps about its size.
-    return min(image.num_bytes, most_pixels * _JPEG_BITS_PER_PIXEL // 8)
+    return np.minimum(images.num_bytes, most_pixels * _JPEG_BITS_PER_PIXEL // 8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import operator
 import os
 from collections import Counter
@@ -21,10 +21,20 @@ from kseq.reading.where_text import parse_conditions
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
+from kseq.storage.opener import READ
 from kseq.storage.rejected import Rejected
 from kseq.storage.remaining_ids import Remaining
 
-__all__ = ["VERIFY", "ShardDataset", "reopen", "sample_reader", "selected_ids", "without_samples"]
+__all__ = [
+    "VERIFY",
+    "ShardDataset",
+    "from_state",
+    "reopen",
+    "sample_reader",
+    "selected_ids",
+    "state_for_workers",
+    "without_samples",
+]
 
 VERIFY = ("first", "always", "never")
 
@@ -44,6 +54,10 @@ class ShardDataset:
         split: The name of a split: positions then count within it, from 0 to `len - 1`. None for all samples.
         verify: When a sample's bytes are compared with the checksum that was stored when it was packed:
             `"first"` (the first time this object reads the sample), `"always"` or `"never"`.
+        read: How bytes come from the files. `"map"` maps the files into memory, the fastest way; if the disk fails or a file
+            shrinks meanwhile, the operating system ends the process (SIGBUS). `"pread"` asks for the bytes of each batch: a
+            failure is a `ReadError` or `DamagedError` that names shard and sample, and the index, 8 bytes a sample for each
+            split, is read into memory. `"auto"` takes `"pread"` on NFS, SMB, Lustre, FUSE and the like, `"map"` elsewhere.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
@@ -57,10 +71,12 @@ class ShardDataset:
         >>> sample["image"].shape, sample["label"], dataset.class_names[sample["label"]]
     """
 
-    def __init__(self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first") -> None:
-        _check_verify(verify)
+    def __init__(
+        self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first", read: str = "auto"
+    ) -> None:
+        _check_choices(verify, read)
         folder = path_text("path", path)
-        self._hold(folder, SampleReader(ConcatenatedDatasets([Index.open(folder)]), verify), split)
+        self._hold(folder, SampleReader(ConcatenatedDatasets([Index.open(folder, read=read)]), verify), split)
 
     def _hold(self, path: str, reader: SampleReader, split: str | None, selected: np.ndarray | None = None) -> None:
         """Set all that a dataset consists of.
@@ -97,12 +113,15 @@ class ShardDataset:
         return self._samples.collection
 
     def __getstate__(self) -> dict[str, Any]:
-        indexes = [(index.path, index.digest) for index in self._collection.indexes]
+        indexes = [(index.path, index.digest, index.read) for index in self._collection.indexes]
         return {"indexes": indexes, "split": self._split, "verify": self._verify, "selected": self._selected}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The files are opened anew: no map or file descriptor crosses to another process.
-        collection = ConcatenatedDatasets([Index.find(*index) for index in state["indexes"]])
+        headers = state.get("headers", itertools.repeat(None))
+        known = zip(state["indexes"], headers, strict=False)
+        opened = [Index.find(path, digest, header, read) for (path, digest, read), header in known]
+        collection = ConcatenatedDatasets(opened)
         self._hold(collection.path, SampleReader(collection, state["verify"]), state["split"], state["selected"])
 
     def close(self) -> None:
@@ -118,7 +137,9 @@ class ShardDataset:
 
     def __repr__(self) -> str:
         selected = "" if self._selected is None else f": {len(self._selected)} samples"
-        return f"<ShardDataset {self._path!r} {self._split or 'all'}{selected}>"
+        opened = () if self._reader is None else self._reader.collection.indexes
+        by_pread = ", read='pread'" if any(index.read == "pread" for index in opened) else ""
+        return f"<ShardDataset {self._path!r} {self._split or 'all'}{selected}{by_pread}>"
 
     # What the dataset is.
 
@@ -186,7 +207,7 @@ class ShardDataset:
         Raises:
             ArgumentError: If concatenated datasets were packed with different settings.
         """
-        first, *others = (json.loads(index.settings) for index in self._collection.indexes)
+        first, *others = (index.parse_settings() for index in self._collection.indexes)
         if any(settings != first for settings in others):
             raise ArgumentError(f"{self._path}: the datasets were packed with different settings: open one of them")
         return dict(first)
@@ -436,16 +457,34 @@ def without_samples(dataset: ShardDataset) -> ShardDataset:
     return dataset._select(dataset._samples, dataset._split, np.empty(0, np.int64))
 
 
-def reopen(dataset: ShardDataset, verify: str) -> ShardDataset:
+def reopen(dataset: ShardDataset, verify: str, read: str = "auto") -> ShardDataset:
     """The same samples through other open files, so that either dataset may be closed without the other.
 
+    Args:
+        dataset: The dataset.
+        verify: As for `ShardDataset`.
+        read: As for `ShardDataset`; `"auto"` reads as `dataset` does.
+
     Raises:
-        ArgumentError: If `verify` is not allowed.
+        ArgumentError: If `verify` or `read` is not allowed.
     """
-    _check_verify(verify)
-    reopened = object.__new__(ShardDataset)
-    reopened.__setstate__({**dataset.__getstate__(), "verify": verify})
-    return reopened
+    _check_choices(verify, read)
+    state = dataset.__getstate__()
+    if read != "auto":
+        state["indexes"] = [(path, digest, read) for path, digest, _ in state["indexes"]]
+    return from_state({**state, "verify": verify})
+
+
+def state_for_workers(dataset: ShardDataset) -> dict[str, Any]:
+    """What a process on this machine needs to open a dataset without parsing a file; `from_state` opens it."""
+    return {**dataset.__getstate__(), "headers": [index.header for index in dataset._collection.indexes]}
+
+
+def from_state(state: dict[str, Any]) -> ShardDataset:
+    """The dataset of which `state_for_workers` told the state."""
+    dataset = object.__new__(ShardDataset)
+    dataset.__setstate__(state)
+    return dataset
 
 
 def _find_split(collection: ConcatenatedDatasets, split: str | None) -> np.ndarray | Remaining | None:
@@ -465,8 +504,9 @@ def _parts(count: int, most: int) -> list[np.ndarray]:
     return [np.arange(start, min(start + most, count)) for start in range(0, max(count, 1), most)]
 
 
-def _check_verify(verify: Any) -> None:
+def _check_choices(verify: Any, read: Any) -> None:
     choice("verify", verify, VERIFY)
+    choice("read", read, READ)
 
 
 def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kseq.errors import KseqError
+from kseq.errors import DamagedError, KseqError
 from kseq.images.crop_decoding import EncodedImages
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.shard_cache import ShardCache
@@ -14,6 +14,9 @@ from kseq.storage.fields import Field
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["LocatedSamples", "SampleReader"]
+
+# Of a PNG: its format has 31 bits for a side.
+_MOST_SIDE = (1 << 31) - 1
 
 
 class SampleReader:
@@ -34,6 +37,25 @@ class SampleReader:
         # Which samples were compared with their checksums. Pages of it take memory only once samples of them are read, so a
         # billion samples cost nothing at the start.
         self._verified = np.zeros(collection.num_samples if verify == "first" else 0, bool)
+        self._has_verified = False
+
+    @property
+    def num_flags(self) -> int:
+        """How many flags `share_flags` needs: one for each sample id, or none unless `verify` is `"first"`."""
+        return len(self._verified)
+
+    def share_flags(self, flags: np.ndarray) -> None:
+        """Keep in memory of the caller's, from now on, which samples were compared with their checksums.
+
+        Processes that map the same memory compare each sample once among them, however often a process starts anew.
+
+        Args:
+            flags: `(num_flags,)` bool. What was compared so far is added to it.
+        """
+        if self._has_verified:
+            # Not `|=`, which would write to all pages, and so take memory for samples that were never read.
+            flags[np.flatnonzero(self._verified)] = True
+        self._verified = flags
 
     @property
     def fields(self) -> dict[str, Field]:
@@ -57,6 +79,7 @@ class SampleReader:
     def note_verified(self, sample_ids: np.ndarray) -> None:
         """Remember that the bytes of samples, `(n,)` int64, were compared with their checksums."""
         if self.verify == "first":
+            self._has_verified = True
             self._verified[sample_ids] = True
 
 
@@ -123,15 +146,31 @@ class LocatedSamples:
             return np.tile(np.array(form.shape[:2], np.int64), (len(self), 1))
         sizes = np.empty((len(self), 2), "<u4")
         self.gather(f"{field}/size", sizes)
+        self._check_sizes(form, sizes)
         return sizes.astype(np.int64)
 
+    def check_labels(self, labels: np.ndarray) -> None:
+        """Raise DamagedError unless the labels of the samples, `(n,)`, are numbers of classes."""
+        count = len(self._reader.collection.class_names)
+        for position in np.flatnonzero((labels < 0) | (labels >= count))[:1].tolist():
+            error = DamagedError(f"has the label {labels[position]}, allowed are [0, {count})")
+            raise self.error_at(position, error)
+
+    def _check_sizes(self, field: Field, sizes: np.ndarray) -> None:
+        """Raise DamagedError unless sizes of encoded images or masks, `(n, 2)`, are possible, and those of the field."""
+        is_wrong = ((sizes < 1) | (sizes > _MOST_SIDE)).any(axis=1)
+        for column, length in enumerate(field.shape[:2]):
+            if length is not None:
+                is_wrong |= sizes[:, column] != length
+        for position in np.flatnonzero(is_wrong).tolist():
+            expected = " x ".join("any" if length is None else str(length) for length in field.shape[:2])
+            height, width = sizes[position].tolist()
+            error = DamagedError(f"has {height} x {width} pixels in {field.name}, allowed are {expected}, at least 1")
+            raise self.error_at(position, error)
+
     def counts(self, field: str) -> np.ndarray:
-        """`(n,)` int64: how many elements each sample has of a field whose samples differ in length."""
-        edges = np.empty((2, len(self)), "<u8")
-        for step, edge in enumerate(edges):
-            self._cache.take(f"{field}/offsets", self._shards, self._rows + step, edge)
-        # If offsets are broken, `pieces` raises the error; a negative length would only confuse callers before that.
-        return np.maximum(np.diff(edges.astype(np.int64), axis=0)[0], 0)
+        """`(n,)` int64: how many elements each sample has of a field whose samples differ in length; no shard is opened."""
+        return self._cache.counts(field, self._shards, self._rows)
 
     def pieces(self, field: str) -> list[np.ndarray]:
         """A field whose samples differ in length: for each sample `(count, ...)`, a view of the file.
@@ -150,6 +189,7 @@ class LocatedSamples:
         cache, shards, rows = self._cache, self._shards, self._rows
         sizes, orientations = np.empty((len(self), 2), "<u4"), np.empty(len(self), np.uint8)
         cache.take(f"{field}/size", shards, rows, sizes)
+        self._check_sizes(self._reader.fields[field], sizes)
         cache.take(f"{field}/orientation", shards, rows, orientations)
         data = cache.pieces(f"{field}/bytes", f"{field}/offsets", shards, rows)
         tiles = cache.pieces(f"{field}/tiles", f"{field}/tile_offsets", shards, rows)

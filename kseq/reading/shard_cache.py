@@ -12,10 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from kseq.errors import DamagedError
-from kseq.storage.hdf5_reader import FileHeader
+from kseq.errors import DamagedError, ReadError
+from kseq.platforms.maps import Span, most_descriptors, most_maps
 from kseq.storage.index import Index
-from kseq.storage.mmap import Span, most_maps
 from kseq.storage.opener import opener_for
 from kseq.storage.shard_reader import ShardReader
 
@@ -38,7 +37,7 @@ class ShardCache:
     of a row. To numpy, the rows of a field in all shards are then one array, and one `numpy.take` gathers a batch from any of
     them. (The "rows" between two shards are no samples, and no sample id leads to them.)
 
-    The header of a shard is kept after the shard was closed, so that opening it again is one `open` and one `mmap`.
+    The index says where everything lies in a shard, so that opening one is one `open`, one `read` and one `mmap`.
 
     Args:
         indexes: The index of each dataset. All samples hold the same fields.
@@ -54,14 +53,15 @@ class ShardCache:
         # The shard number at which each dataset begins; the last is the number of shards.
         self._first_shards = np.cumsum([0, *(index.num_shards for index in self._indexes)])
         self._columns = {name for index in self._indexes for name in index.columns}
-        self._most_open = most_maps()
+        is_mapped = all(index.read == "map" for index in self._indexes)
+        self._most_open = most_maps() if is_mapped else most_descriptors()
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
-        self._headers: dict[int, FileHeader] = {}
         self._tables: dict[str, _Table] = {}
-        # Guards the three attributes above. Files are opened without it.
+        # Guards the two attributes above. Files are opened without it.
         self._lock = threading.Lock()
         self._slot_bytes = _slot_bytes(self._indexes)
-        self._span = Span.reserve(self.num_shards * self._slot_bytes) if self.num_shards <= self._most_open else None
+        fits = is_mapped and self.num_shards <= self._most_open
+        self._span = Span.reserve(self.num_shards * self._slot_bytes) if fits else None
 
     @property
     def num_shards(self) -> int:
@@ -82,21 +82,19 @@ class ShardCache:
             if reader is not None:
                 self._open.move_to_end(shard)
                 return reader
-            header = self._headers.get(shard)
-        opened = self._open_shard(shard, header)
+        opened = self._open_shard(shard)
         with self._lock:
-            self._headers[shard] = opened.header
             reader = self._open.setdefault(shard, opened)
             while len(self._open) > self._most_open:
                 self._open.popitem(last=False)
         return reader
 
-    def _open_shard(self, shard: int, header: FileHeader | None) -> ShardReader:
+    def _open_shard(self, shard: int) -> ShardReader:
         index, position = self._find(shard)
         # Two threads may map the same file to the same addresses: the second map shows the same bytes.
         path = index.shard_path(position)
-        opener = opener_for(path, self._span, shard * self._slot_bytes)
-        return ShardReader(path, index.stored_fields, index.entry(position), header, opener)
+        opener = opener_for(path, index.read, self._span, shard * self._slot_bytes)
+        return ShardReader(path, index.stored_fields, index.entry(position), opener)
 
     def _find(self, shard: int) -> tuple[Index, int]:
         """The index of the dataset that a shard belongs to, and the position of the shard in it."""
@@ -134,22 +132,33 @@ class ShardCache:
 
     def _take_columns(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """`take` for an array that at least one index has as a column: a few bytes a sample, so one more copy is cheap."""
-        datasets = np.searchsorted(self._first_shards, shards, side="right") - 1
-        for dataset in np.unique(datasets).tolist():
-            positions, index = np.flatnonzero(datasets == dataset), self._indexes[dataset]
+        for index, positions, ids in self._by_dataset(shards, rows):
             if name in index.columns:
-                ids = index.starts[shards[positions] - self._first_shards[dataset]] + rows[positions]
                 out[positions] = index.columns[name][ids]
             else:
                 part = np.empty((len(positions), *out.shape[1:]), out.dtype)
                 self._take_stored(name, shards[positions], rows[positions], part)
                 out[positions] = part
 
+    def counts(self, field: str, shards: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: how many elements some samples have, of a field of which that differs. No shard is opened."""
+        counts = np.empty(len(rows), np.int64)
+        for index, positions, ids in self._by_dataset(shards, rows):
+            counts[positions] = index.counts(field, ids)
+        return counts
+
+    def _by_dataset(self, shards: np.ndarray, rows: np.ndarray) -> Iterator[tuple[Index, np.ndarray, np.ndarray]]:
+        """For each dataset that has some of the samples: its index, their positions among all, and their ids in the dataset."""
+        datasets = np.searchsorted(self._first_shards, shards, side="right") - 1
+        for dataset in np.unique(datasets).tolist():
+            positions, index = np.flatnonzero(datasets == dataset), self._indexes[dataset]
+            yield index, positions, index.starts[shards[positions] - self._first_shards[dataset]] + rows[positions]
+
     def _take_plainly(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """`take`, shard by shard."""
         for shard in np.unique(shards).tolist():
             positions = np.flatnonzero(shards == shard)
-            out[positions] = self.get(shard).array(name)[rows[positions]]
+            self.get(shard).take(name, rows[positions], out, positions)
 
     def pieces(self, flat: str, offsets: str, shards: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
         """The elements of some rows of a variable-size array, as views of the files.
@@ -168,7 +177,10 @@ class ShardCache:
         self.take(offsets, shards, rows + 1, ends)
         pieces = []
         for position, (shard, start, end) in enumerate(zip(shards.tolist(), starts.tolist(), ends.tolist(), strict=True)):
-            piece = self._flat(flat, shard)[start:end]
+            try:
+                piece = self._flat(flat, shard)[start:end]
+            except (ReadError, DamagedError) as error:
+                raise self.get(shard).at(int(rows[position]), error) from error
             pieces.append(piece if len(piece) == end - start else self._check_piece(flat, offsets, shard, int(rows[position])))
         return pieces
 
@@ -222,12 +234,10 @@ class ShardCache:
 
     def _table(self, name: str, shard: int) -> _Table | None:
         """The table of an array, None if shards are not mapped side by side; `shard` is any shard that has the array."""
-        table = self._tables.get(name)
-        if table is not None:
+        table, span = self._tables.get(name), self._span
+        if table is not None or span is None:
             return table
-        array, span = self.get(shard).array(name), self._span
-        if span is None:
-            return None
+        array = self.get(shard).array(name)
         with self._lock:
             return self._tables.setdefault(name, _Table(span, self.num_shards, array))
 
@@ -235,7 +245,7 @@ class ShardCache:
 def _split_bytes(name: str, flat: np.ndarray, offsets: np.ndarray) -> Iterator[bytes]:
     if (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) > len(flat):
         raise DamagedError(f"{name}: its offsets do not rise to at most {len(flat)}: bytes have changed")
-    size = flat.itemsize * math.prod(flat.shape[1:])
+    size = flat.dtype.itemsize * math.prod(flat.shape[1:])
     for first in range(0, len(offsets) - 1, _SAMPLES_AT_ONCE):
         edges = offsets[first : first + _SAMPLES_AT_ONCE + 1].tolist()
         data = flat[edges[0] : edges[-1]].tobytes()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import struct
 import tokenize
 import zipfile
 import zlib
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-import h5py
 import numpy as np
 
 from kseq.errors import ImageError, SourceError, one_line
-from kseq.sources.file_reading import file_version, read_range
+from kseq.sources.file_reading import read_range
+from kseq.sources.kept_open import kept_open
+
+# h5py is imported where an HDF5 file of the user's is read, and nowhere else: kseq's own files are read without it.
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = ["ARRAY_ERRORS", "StoredArray", "find_arrays"]
 
@@ -38,15 +41,18 @@ _LENGTHS_OFFSET, _LOCAL_HEADER = 26, 30
 
 
 class StoredArray(NamedTuple):
-    """An array in a file.
+    """An array in a file, or a field of one whose elements are structs.
 
     Attributes:
         path: The file.
-        name: The name of the array in the file; of a `.npy` file its name without the suffix.
+        name: What the array is called: its name in the file; of a `.npy` file that file's name without the suffix; of a field
+            the name of the field, after `ARRAY.` if the file has other arrays too.
         shape: The shape, the first length is the number of rows.
         dtype: The dtype.
         offset: Where the rows begin in the file, in bytes, one after the other; None if they do not lie so.
         rows_at_once: In an HDF5 file, how many rows are read at a time; 0 in other files.
+        struct: The name of the array in the file that this is a field of; None if it is no field.
+        field: The name of the field in its elements.
     """
 
     path: str
@@ -55,6 +61,25 @@ class StoredArray(NamedTuple):
     dtype: np.dtype
     offset: int | None = None
     rows_at_once: int = 0
+    struct: str | None = None
+    field: str = ""
+
+    @property
+    def name_in_file(self) -> str:
+        """The name of the array in the file that holds the values."""
+        return self.name if self.struct is None else self.struct
+
+    def _of_field(self, rows: np.ndarray) -> np.ndarray:
+        return rows if self.struct is None else rows[self.field]
+
+    @property
+    def holds_objects(self) -> bool:
+        """Whether its elements are Python objects, other than text of an HDF5 file."""
+        if self.dtype.kind != "O":
+            return False
+        import h5py
+
+        return h5py.check_string_dtype(self.dtype) is None
 
     def read(self) -> np.ndarray:
         """The whole array; text of an HDF5 file as str.
@@ -62,18 +87,7 @@ class StoredArray(NamedTuple):
         Raises:
             One of `ARRAY_ERRORS`: If the file is damaged, or holds Python objects.
         """
-        array: np.ndarray
-        if _has_suffix(self.path, ".npz"):
-            with np.load(self.path, allow_pickle=False) as file:
-                array = file[self.name]
-        elif _has_suffix(self.path, ".npy"):
-            array = np.load(self.path, allow_pickle=False)
-        else:
-            with h5py.File(self.path, "r") as file:
-                dataset = file[self.name]
-                is_text = h5py.check_string_dtype(dataset.dtype)
-                array = dataset.asstr(errors="surrogateescape")[()] if is_text else dataset[()]
-        return array
+        return self._of_field(_read(self.path, self.name_in_file))
 
     def row(self, number: int) -> np.ndarray:
         """One row of an array of uint8.
@@ -87,10 +101,10 @@ class StoredArray(NamedTuple):
                 data = read_range(self.path, self.offset + number * size, size)
                 return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
             if not self.rows_at_once:
-                return np.asarray(_read_and_keep(self)[number])
+                return np.asarray(self._of_field(_read_and_keep(self.path, self.name_in_file))[number])
             start = number // self.rows_at_once * self.rows_at_once
-            rows = _read_hdf5_rows(self.path, file_version(self.path), self.name, start, self.rows_at_once)
-            return rows[number - start]
+            rows = _read_hdf5_rows(self.path, self.name_in_file, start, self.rows_at_once)
+            return self._of_field(rows)[number - start]
         except ImageError:
             raise
         except (*ARRAY_ERRORS, IndexError) as error:
@@ -103,13 +117,15 @@ class StoredArray(NamedTuple):
             One of `ARRAY_ERRORS`: If the checksum is wrong.
         """
         if _has_suffix(self.path, ".npz"):
-            with zipfile.ZipFile(self.path) as file, file.open(f"{self.name}.npy") as member:
+            with zipfile.ZipFile(self.path) as file, file.open(f"{self.name_in_file}.npy") as member:
                 while member.read(_READ_BYTES):
                     pass
 
 
 def find_arrays(path: str) -> dict[str, StoredArray]:
     """The arrays of a file by their names; of a `.npy` file, also those of the other `.npy` files in its folder.
+
+    Of an array whose elements are structs, each field is an array.
 
     Raises:
         SourceError: If an array is cut off, or its header is of a form that is not allowed.
@@ -124,10 +140,30 @@ def find_arrays(path: str) -> dict[str, StoredArray]:
         names = sorted(name for name in os.listdir(folder or ".") if name.endswith(".npy"))
         arrays = [_npy_array(os.path.join(folder, name)) for name in names]
     else:
+        import h5py
+
         with h5py.File(path, "r") as file:
             datasets = [(name, item) for name, item in file.items() if isinstance(item, h5py.Dataset)]
             arrays = [_hdf5_array(path, name, dataset) for name, dataset in datasets if dataset.shape is not None]
-    return {array.name: array for array in arrays}
+    return {each.name: each for array in arrays for each in _fields_of(array, is_alone=len(arrays) == 1)}
+
+
+def _fields_of(array: StoredArray, *, is_alone: bool) -> list[StoredArray]:
+    """The fields of an array whose elements are structs; the array itself if they are not."""
+    if array.dtype.fields is None:
+        return [array]
+    types = {name: entry[0] for name, entry in array.dtype.fields.items()}
+    return [
+        array._replace(
+            name=name if is_alone else f"{array.name}.{name}",
+            shape=(*array.shape, *dtype.shape),
+            dtype=dtype.base,
+            offset=None,
+            struct=array.name,
+            field=name,
+        )
+        for name, dtype in types.items()
+    ]
 
 
 def _has_suffix(path: str, suffix: str) -> bool:
@@ -182,21 +218,33 @@ def _hdf5_array(path: str, name: str, dataset: h5py.Dataset) -> StoredArray:
     return StoredArray(path, name, dataset.shape, dataset.dtype, None, rows_at_once)
 
 
-# The one array that is in memory as a whole; a cache of functools would hold it while the next is read.
-_in_memory: dict[tuple[Any, ...], np.ndarray] = {}
+def _read(path: str, name: str) -> np.ndarray:
+    """A whole array."""
+    array: np.ndarray
+    if _has_suffix(path, ".npz"):
+        with np.load(path, allow_pickle=False) as file:
+            array = file[name]
+    elif _has_suffix(path, ".npy"):
+        array = np.load(path, allow_pickle=False)
+    else:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            dataset = file[name]
+            is_text = h5py.check_string_dtype(dataset.dtype)
+            array = dataset.asstr(errors="surrogateescape")[()] if is_text else dataset[()]
+    return array
 
 
-def _read_and_keep(array: StoredArray) -> np.ndarray:
-    """A whole array, kept until another is asked for."""
-    key = (array.path, file_version(array.path), array.name)
-    if key not in _in_memory:
-        _in_memory.clear()
-        _in_memory[key] = array.read()
-    return _in_memory[key]
+@kept_open(1)
+def _read_and_keep(path: str, name: str) -> np.ndarray:
+    return _read(path, name)
 
 
-@functools.lru_cache(maxsize=2)
-def _read_hdf5_rows(path: str, version: tuple[int, ...], name: str, start: int, count: int) -> np.ndarray:
+@kept_open(2)
+def _read_hdf5_rows(path: str, name: str, start: int, count: int) -> np.ndarray:
+    import h5py
+
     with h5py.File(path, "r") as file:
         rows: np.ndarray = file[name][start : start + count]
         return rows

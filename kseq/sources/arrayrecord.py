@@ -4,6 +4,7 @@ The rules, besides those of `kseq/sources/tf_example.py`:
 
 - The package checks the hashes of what it reads. If something in the middle of a file is damaged, the records that can be
   read are packed, and the others rejected. A file that is cut off has lost its table of records, and cannot be read at all.
+- The package does not work in a fork of a process that has used it. Such a fork reads by a process that it starts.
 - Records that were written in groups (`group_size`) are compressed together: a group is read as a whole, and kept.
 
 Source: github.com/google/array_record.
@@ -11,14 +12,15 @@ Source: github.com/google/array_record.
 
 from __future__ import annotations
 
-import functools
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from kseq.errors import ArgumentError, ImageError, SourceError, one_line
-from kseq.sources.file_reading import file_version
+from kseq.errors import ArgumentError, ImageError, SourceError, WorkerDiedError, one_line
+from kseq.processes import ProcessPool
+from kseq.sources.kept_open import kept_open
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.tf_example import ExampleSource, StoredRecord
 
@@ -39,7 +41,7 @@ class ArrayRecordSource(ExampleSource):
     @staticmethod
     def records(path: str) -> Iterator[StoredRecord]:
         try:
-            count = _open(path, file_version(path)).num_records()
+            count = _in_usable_process(_count_records, path)
         except OSError as error:
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
         for number in range(count):
@@ -51,9 +53,10 @@ class ArrayRecordSource(ExampleSource):
     @staticmethod
     def record(path: str, location: int) -> bytes:
         try:
-            version = file_version(path)
-            group = _group_size(_open(path, version))
-            return _read(path, version, location // group * group, group)[location % group]
+            record: bytes = _in_usable_process(_read_record, path, location)
+            return record
+        except WorkerDiedError:
+            raise
         except (OSError, RuntimeError, SourceError, IndexError) as error:
             raise ImageError(f"cannot be read: {one_line(error)}") from error
 
@@ -68,9 +71,40 @@ ARRAYRECORD = SourceFormat(
 )
 
 
-@functools.lru_cache(maxsize=16)
-def _open(path: str, version: tuple[int, ...]) -> Any:
-    """A reader, kept open in this process for as long as the file is the same.
+# The process that used the package first; forks inherit the number.
+_first_process: int | None = None
+
+# What a fork reads by, for each fork.
+_helpers: dict[int, ProcessPool] = {}
+
+
+def _in_usable_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function that uses the package, in this process or in one that is not a fork.
+
+    In a fork, the package ends the process or waits for threads that are not there, even for files that are opened anew.
+    """
+    global _first_process
+    if _first_process is None:
+        _first_process = os.getpid()
+    if _first_process == os.getpid():
+        return function(*args)
+    helper = _helpers.get(os.getpid()) or _helpers.setdefault(os.getpid(), ProcessPool(1))
+    return helper.submit(function, *args).result()
+
+
+def _count_records(path: str) -> int:
+    count: int = _open(path).num_records()
+    return count
+
+
+def _read_record(path: str, number: int) -> bytes:
+    group = _group_size(_open(path))
+    return _read(path, number // group * group, group)[number % group]
+
+
+@kept_open(16)
+def _open(path: str) -> Any:
+    """A reader.
 
     Raises:
         SourceError: If the file is no ArrayRecord file.
@@ -90,9 +124,9 @@ def _group_size(reader: Any) -> int:
     return max(int(match[1]), 1) if match else 1
 
 
-@functools.lru_cache(maxsize=2)
-def _read(path: str, version: tuple[int, ...], start: int, count: int) -> list[bytes]:
-    """`count` records from `start` on, kept until others are read."""
-    reader = _open(path, version)
+@kept_open(2)
+def _read(path: str, start: int, count: int) -> list[bytes]:
+    """`count` records from `start` on."""
+    reader = _open(path)
     records: list[bytes] = reader.read(start, min(start + count, reader.num_records()))
     return records

@@ -7,6 +7,8 @@ The rules:
   one-hot `(samples, classes)`; the array is called `labels`, `label`, `y`, `Y` or `targets`.
 - Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits. An array of images
   without one of labels, or the reverse, is refused, unless `Columns(label="")` says that there are no labels.
+- Of an array whose elements are structs (a table, as numpy, PyTables and FITS readers give it), each field is an array: it is
+  called like the field, or ARRAY.FIELD if there are other arrays. Numbers and text may be of either byte order.
 - The other `.npy` files of its folder belong to `images.npy`.
 - An array `label_names` or `class_names` has the names of the classes. Without it the classes are the values of the labels,
   or for one-hot labels the numbers 0 to classes - 1.
@@ -25,7 +27,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import h5py
 import numpy as np
 
 from kseq.arguments import spelled
@@ -35,8 +36,17 @@ from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import SPLITS, Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
-from kseq.sources.column_roles import Columns, find_columns, has_targets, pixel_columns, used_columns, value_columns
+from kseq.sources.column_roles import (
+    Columns,
+    find_columns,
+    has_targets,
+    image_columns,
+    pixel_columns,
+    used_columns,
+    value_columns,
+)
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
 __all__ = ["ARRAYS", "ArraysSource", "check_images"]
@@ -85,12 +95,12 @@ class ArraysSource(Source):
         label_names = [split_columns.label for _, split_columns in by_split if split_columns.label]
         labels, class_names = _read_labels(path, label_names, arrays, class_names)
         first_columns = by_split[0][1]
-        samples: list[FoundSample] = []
-        cells: dict[str, list[Any]] = {}
+        samples = SpooledColumn()
+        cells: dict[str, SpooledColumn] = {}
         for (split, split_columns), count in zip(by_split, counts, strict=True):
             for name, first_name in dict(zip(value_columns(split_columns), value_columns(first_columns), strict=True)).items():
-                cells.setdefault(first_name, []).extend(labels[name] if name in labels else _cells(arrays[name]))
-            samples += _found_samples(split_columns, arrays, count, split)
+                cells.setdefault(first_name, SpooledColumn()).extend(labels[name] if name in labels else _cells(arrays[name]))
+            samples.extend(_found_samples(split_columns, arrays, count, split))
         assembled = assemble_samples(path, first_columns, cells, samples, class_names)
         images = dict.fromkeys(name for _, split_columns in by_split for name in pixel_columns(split_columns))
         image_arrays = tuple((name, arrays[name]) for name in images)
@@ -185,21 +195,24 @@ def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray
     for name in pixel_columns(columns):
         check_images(path, name, arrays[name].shape, arrays[name].dtype)
         arrays[name].compare_checksum()
-    count = arrays[columns.image[0]].shape[0]
+    first_image = image_columns(columns)[0]
+    count = arrays[first_image].shape[0]
     for _, name in used_columns(columns):
         array = arrays[name]
         if array.shape[:1] != (count,):
             raise SourceError(
-                f"{path}: array {name!r} has shape {array.shape}, expected are {count} rows as {columns.image[0]!r} has"
+                f"{path}: array {name!r} has shape {array.shape}, expected are {count} rows as {first_image!r} has"
             )
-        if array.dtype.kind == "O" and h5py.check_string_dtype(array.dtype) is None:
+        if array.holds_objects:
             raise SourceError(f"{path}: array {name!r} holds Python objects, allowed are numbers and text")
+        if array.dtype.kind not in "biufSUO":
+            raise SourceError(f"{path}: array {name!r} is {array.dtype}, allowed are numbers and text")
     return count
 
 
 def _read_labels(
     path: str, names: Sequence[str], arrays: Mapping[str, StoredArray], class_names: Sequence[str] | None
-) -> tuple[dict[str, list[Any]], Sequence[str] | None]:
+) -> tuple[dict[str, Sequence[Any]], Sequence[str] | None]:
     """The labels of some arrays as cells, and the class names, if they are known.
 
     Labels that are numbers, or one-hot, become class names if these are known.
@@ -211,7 +224,7 @@ def _read_labels(
         raise SourceError(f"{path}: one-hot labels of {' and '.join(map(str, sorted(widths)))} classes{known}")
     if widths and class_names is None:
         class_names = [str(number) for number in range(widths.pop())]
-    labels = {}
+    labels: dict[str, Sequence[Any]] = {}
     for name, rows in rows_by_name.items():
         numbers = one_hot_classes(rows) if _has_width(rows) else rows.reshape(-1)
         if numbers is None or rows.ndim > 2:
@@ -239,4 +252,4 @@ def _found_samples(columns: Columns, arrays: Mapping[str, StoredArray], count: i
     row_bytes = sum(int(np.prod(arrays[name].shape[1:])) for name in pixel_columns(columns))
     for row in range(count):
         locations = tuple((name, row) for name in pixel_columns(columns))
-        yield FoundSample(f"{columns.image[0]}/{row}".encode(), locations, row_bytes, split)
+        yield FoundSample(f"{image_columns(columns)[0]}/{row}".encode(), locations, row_bytes, split)

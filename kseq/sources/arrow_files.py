@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 from kseq.errors import ArgumentError, ImageError, SourceError, one_line
-from kseq.sources.file_reading import file_version
+from kseq.sources.kept_open import kept_open
 
 __all__ = ["ArrowFile", "arrow_errors", "open_arrow_file", "read_column"]
 
@@ -29,29 +29,44 @@ class ArrowFile:
     """
 
     def __init__(self, path: str) -> None:
-        self._parquet: Any = None
+        self._path = path
         self._batches: list[Any] = []
+        self._metadata: Any = None
+        # What a thread reads with: pyarrow's reader is for one thread at a time.
+        self._of_thread = threading.local()
         if path.endswith(".arrow"):
             self.schema, self._batches = _read_batches(path)
             self.part_rows = [batch.num_rows for batch in self._batches]
         else:
-            self._parquet = _pyarrow().parquet.ParquetFile(path)
-            self.schema = self._parquet.schema_arrow
-            num_parts = self._parquet.num_row_groups
-            self.part_rows = [self._parquet.metadata.row_group(part).num_rows for part in range(num_parts)]
+            reader = self._of_thread.reader = _pyarrow().parquet.ParquetFile(path)
+            self._metadata, self.schema = reader.metadata, reader.schema_arrow
+            self.part_rows = [self._metadata.row_group(part).num_rows for part in range(reader.num_row_groups)]
         # Names are decoded when they are asked for: broken names are found here, where a file is opened.
         str(self.schema)
         self.row_bytes = os.path.getsize(path) // max(sum(self.part_rows), 1)
 
     def read(self, part: int, columns: Sequence[str]) -> Any:
         """A table of some columns of a part."""
-        if self._parquet is not None:
-            table = self._parquet.read_row_group(part, columns=list(columns))
+        if self._metadata is not None:
+            table = self._reader().read_row_group(part, columns=list(columns))
         else:
             table = _pyarrow().Table.from_batches([self._batches[part]]).select(list(columns))
         # Arrow has no checksums, and trusts offsets: wrong ones would end the process.
         table.validate(full=True)
         return table
+
+    def _reader(self) -> Any:
+        if not hasattr(self._of_thread, "reader"):
+            self._of_thread.reader = _pyarrow().parquet.ParquetFile(self._path, metadata=self._metadata)
+        return self._of_thread.reader
+
+    def first_value(self, name: str) -> Any:
+        """The first value of a column, without the part that it lies in; None if there are no rows."""
+        if self._metadata is None:
+            batch: Any = next((batch for batch in self._batches if batch.num_rows), None)
+        else:
+            batch = next(self._reader().iter_batches(1, columns=[name]), None)
+        return None if batch is None else batch.column(batch.schema.names.index(name))[0].as_py()
 
     def has_encoded_images(self, name: str) -> bool:
         """Whether a column can hold encoded images: it holds bytes, or a struct with `bytes`."""
@@ -88,7 +103,7 @@ def open_arrow_file(path: str) -> ArrowFile:
     """
     pyarrow = _pyarrow()
     try:
-        return _open(path, file_version(path))
+        return _open(path)
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: is not a Parquet or Arrow file that can be read: {one_line(error)}") from error
     except OSError as error:
@@ -102,18 +117,18 @@ def read_column(path: str, part: int, column: str) -> Any:
         ImageError: If it cannot be read.
     """
     try:
-        return _read_column(path, file_version(path), part, column)
+        return _read_column(path, part, column)
     except (_pyarrow().ArrowException, OSError, UnicodeDecodeError, SourceError) as error:
         raise ImageError(f"cannot be read: {one_line(error)}") from error
 
 
-@functools.lru_cache(maxsize=16)
-def _open(path: str, version: tuple[int, ...]) -> ArrowFile:
+@kept_open(16)
+def _open(path: str) -> ArrowFile:
     return ArrowFile(path)
 
 
-@functools.lru_cache(maxsize=_KEPT_PARTS)
-def _read_column(path: str, version: tuple[int, ...], part: int, column: str) -> Any:
+@kept_open(_KEPT_PARTS)
+def _read_column(path: str, part: int, column: str) -> Any:
     return open_arrow_file(path).read(part, [column]).column(column)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kseq.errors import SourceError
-from kseq.sources.base import SPLITS, SourceImage, describe_first
+from kseq.sources.base import SPLITS, describe_first
 from kseq.sources.cell_types import (
     ParsedColumn,
     Rejection,
@@ -19,11 +21,23 @@ from kseq.sources.cell_types import (
     parse_target,
     sort_class_names,
 )
-from kseq.sources.column_roles import Columns, image_field_names
+from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
+from kseq.sources.equal_values import find_first_rows
+from kseq.sources.image_table import ImageTable, TableBuilder
+from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
 
-__all__ = ["MASK", "AssembledSamples", "FoundSample", "assemble_samples", "box_fields", "number_classes"]
+__all__ = [
+    "MASK",
+    "AssembledSamples",
+    "FoundBlock",
+    "FoundSample",
+    "assemble_blocks",
+    "assemble_samples",
+    "box_fields",
+    "number_classes",
+]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
 
@@ -59,6 +73,26 @@ class FoundSample(NamedTuple):
         return cls(os.fsencode(name), (None,) * num_locations, 0, None, reason, is_sample=False)
 
 
+class FoundBlock(NamedTuple):
+    """Some samples: what `FoundSample` says, in a list for each of its attributes.
+
+    Attributes:
+        names: What the samples are called.
+        locations: For each image, and after them for the mask, where those of the samples are.
+        num_bytes: Their sizes.
+        splits: The splits that the source tells.
+        rejections: Why the samples cannot be packed.
+        are_samples: False for whole files.
+    """
+
+    names: Sequence[bytes]
+    locations: Sequence[Sequence[Any]]
+    num_bytes: Sequence[int]
+    splits: Sequence[str | None]
+    rejections: Sequence[str | None]
+    are_samples: Sequence[bool]
+
+
 @dataclass(frozen=True)
 class AssembledSamples:
     """The parts of a `Source`, without its root.
@@ -71,7 +105,7 @@ class AssembledSamples:
 
     class_names: tuple[str, ...]
     fields: tuple[Field, ...]
-    images: list[SourceImage]
+    images: ImageTable
 
 
 def assemble_samples(
@@ -88,30 +122,62 @@ def assemble_samples(
         columns: The columns, as `find_columns` found them.
         cells: Column to one cell for each sample; columns of images and masks are not needed.
         samples: One for each row.
+        class_names: As in `assemble_blocks`.
+
+    Raises:
+        SourceError: If a column makes no sense as a whole, or no sample can be packed.
+    """
+    return assemble_blocks(path, columns, cells, _blocks_of_samples(samples), class_names)
+
+
+def _blocks_of_samples(samples: Iterable[FoundSample]) -> Iterator[FoundBlock]:
+    iterator = iter(samples)
+    while block := list(islice(iterator, BLOCK_ROWS)):
+        names, locations, *others = map(list, zip(*block, strict=True))
+        yield FoundBlock(names, list(map(list, zip(*locations, strict=True))), *others)
+
+
+def assemble_blocks(
+    path: str,
+    columns: Columns,
+    cells: Mapping[str, Sequence[Any]],
+    blocks: Iterable[FoundBlock],
+    class_names: Sequence[str] | None = None,
+    *,
+    names_differ: bool = False,
+) -> AssembledSamples:
+    """Turn the columns of a source into fields, and each of its rows into a sample, many rows at a time.
+
+    Args:
+        path: The source, for messages.
+        columns: The columns, as `find_columns` found them.
+        cells: Column to one cell for each sample; columns of images and masks are not needed.
+        blocks: The samples, some at a time.
+        names_differ: Whether it is known that no two samples have the same name.
         class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
             classes that the cells name.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
     """
-    labels: Sequence[int | Rejection] | None = None
+    labels: SpooledColumn | None = None
     names: tuple[str, ...] = ()
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
     others = list(_other_columns(columns, cells, class_names if columns.label is None else None))
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
-    mask_fields = [MASK] if columns.mask is not None else []
+    mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
     label_fields = [LABEL] if columns.label is not None else []
     if columns.label is None:
         names = next((field.class_names for field, _ in others if field.class_names), ())
-    images = list(_images(path, columns, cells, samples, labels, others))
-    if all(image.rejection for image in images):
+    images = _assemble(path, columns, cells, blocks, labels, others, names_differ=names_differ)
+    if images.is_rejected.all():
         raise SourceError(f"{path}: none of its {len(images)} rows can be packed{describe_first(images)}")
     return AssembledSamples(names, (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others)), images)
 
 
-def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[int | Rejection]]:
-    """The classes of a column of labels, and the class number of each cell.
+def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], SpooledColumn]:
+    """The classes of a column of labels, and for each cell the class number, or a Rejection.
 
     Args:
         cells: The labels.
@@ -119,9 +185,9 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
     """
     names = _convert_distinct(cells, parse_class_name)
     if class_names is None:
-        class_names = sort_class_names(name for name in set(names) if name is not None)
+        class_names = sort_class_names(name for block in names.blocks() for name in set(block) if name is not None)
     numbers: dict[str | None, int | Rejection] = {name: number for number, name in enumerate(class_names)}
-    return tuple(class_names), [numbers[name] if name in numbers else _no_class(name) for name in names]
+    return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
 
 
 def _no_class(name: str | None) -> Rejection:
@@ -130,69 +196,126 @@ def _no_class(name: str | None) -> Rejection:
     return Rejection(f"has a label that is not among the class names: {name!r}")
 
 
-def _images(
+def _assemble(
     path: str,
     columns: Columns,
     cells: Mapping[str, Sequence[Any]],
-    samples: Iterable[FoundSample],
-    labels: Sequence[int | Rejection] | None,
+    blocks: Iterable[FoundBlock],
+    labels: SpooledColumn | None,
     others: Sequence[ParsedColumn],
-) -> Iterator[SourceImage]:
-    value_rows = zip(*(values for _, values in others), strict=True) if others else repeat(())
-    splits = _splits(path, cells[columns.split]) if columns.split else repeat(None)
-    groups = _groups(cells[columns.group]) if columns.group else repeat(None)
-    label_column = labels if labels is not None else repeat(-1)
-    rows = zip(samples, label_column, value_rows, splits, groups, _rejected_values(labels, others), strict=False)
-    used_names: set[bytes] = set()
-    for number, (sample, label, values, split, group, rejected_value) in enumerate(rows, start=1):
-        name, (first, *more_locations), num_bytes, sample_split, rejection, is_sample = sample
-        rejection = rejection or rejected_value
-        # Rejected samples are told from others by their names, so these must differ.
-        if not rejection and name in used_names:
-            name = b"%s (row %d)" % (name, number)
-        used_names.add(name)
-        yield SourceImage(
-            name,
-            label if rejected_value is None or not isinstance(label, Rejection) else -1,
-            split or sample_split,
-            0 if rejection else num_bytes,
-            f"{f'row {number} ' if is_sample else ''}{rejection}" if rejection else None,
-            group,
-            (*more_locations, *values) if more_locations or values else (),
-            None if first == name else first,
-        )
+    *,
+    names_differ: bool,
+) -> ImageTable:
+    label_rows: Iterator[Any] = iter(labels) if labels is not None else repeat(-1)
+    split_rows: Iterator[str | None] = iter(_splits(path, cells[columns.split])) if columns.split else repeat(None)
+    group_rows: Iterator[str | None] = iter(_groups(cells[columns.group])) if columns.group else repeat(None)
+    # What messages add to the reason why a value cannot be packed.
+    checked = [("", labels)] if labels is not None else []
+    checked += [(f" ({field.name})", values) for field, values in others]
+    value_rows = [(suffix, iter(values)) for suffix, values in checked]
+    num_more = len(image_field_names(columns)) - 1 + (columns.mask is not None)
+    more_locations = [SpooledColumn() for _ in range(num_more)]
+    builder = TableBuilder()
+    for found in blocks:
+        count = len(found.names)
+        rejected_values = _rejected_values([(suffix, list(islice(rows, count))) for suffix, rows in value_rows], count)
+        block = _with_rejected_values(found, rejected_values, len(builder) + 1)
+        block_labels = list(islice(label_rows, count))
+        if any(rejected_values):
+            block_labels = [-1 if isinstance(label, Rejection) else label for label in block_labels]
+        splits = list(islice(split_rows, count))
+        if any(block.splits):
+            splits = [split or other for split, other in zip(splits, block.splits, strict=True)]
+        first, *more = block.locations
+        for column, values in zip(more_locations, more, strict=True):
+            column.extend(values)
+        # Where they are equal, all at once.
+        own: Iterable[Any] = repeat(None, count) if first == block.names else map(_own_location, first, block.names)
+        groups = list(islice(group_rows, count))
+        builder.add(block.names, block_labels, splits, block.num_bytes, block.rejections, groups, list(own))
+    images = builder.finish([*more_locations, *(values for _, values in others)])
+    return images if names_differ else _with_different_names(images)
 
 
-def _rejected_values(labels: Sequence[int | Rejection] | None, others: Sequence[ParsedColumn]) -> Iterator[str | None]:
-    """For each sample why one of its values cannot be packed, the first such value; None if all can."""
-    columns: list[tuple[str, Sequence[Any]]] = [] if labels is None else [("", labels)]
-    columns += [(f" ({field.name})", values) for field, values in others]
-    with_rejections = [(suffix, values) for suffix, values in columns if Rejection in set(map(type, values))]
-    if not with_rejections:
-        return repeat(None)
-    reasons = (
-        [f"{value}{suffix}" if isinstance(value, Rejection) else None for value in values] for suffix, values in with_rejections
-    )
-    return (next(filter(None, row), None) for row in zip(*reasons, strict=True))
+def _own_location(location: Any, name: bytes) -> Any:
+    """The location of an image; None if that is the name of its sample."""
+    return None if location == name else location
 
 
-def _convert_distinct(cells: Sequence[Any], convert: Callable[[Any], Any]) -> list[Any]:
-    """The converted cells; if all are text, each distinct text is converted once."""
-    if set(map(type, cells)) != {str}:
-        return list(map(convert, cells))
-    converted = {cell: convert(cell) for cell in set(cells)}
-    return [converted[cell] for cell in cells]
+def _with_rejected_values(block: FoundBlock, rejected_values: Sequence[str | None], start: int) -> FoundBlock:
+    """Samples with the reasons for all rejections; `start` is the number of the first row."""
+    if not (any(block.rejections) or any(rejected_values)):
+        return block
+    reasons = [reason or rejected for reason, rejected in zip(block.rejections, rejected_values, strict=True)]
+    rejections = [
+        f"{f'row {row} ' if is_sample else ''}{reason}" if reason else None
+        for row, (reason, is_sample) in enumerate(zip(reasons, block.are_samples, strict=True), start)
+    ]
+    num_bytes = [0 if reason else size for reason, size in zip(reasons, block.num_bytes, strict=True)]
+    return block._replace(num_bytes=num_bytes, rejections=rejections)
 
 
-def _splits(path: str, cells: Sequence[Any]) -> list[str | None]:
+def _with_different_names(images: ImageTable) -> ImageTable:
+    """Rejected samples are told from others by their names, so these must differ: a name that an earlier sample has gets the
+    number of its row."""
+    names, locations = images.columns["path"], images.columns["location"]
+    first_rows = find_first_rows(len(names), names.blocks)
+    if first_rows is None:
+        return images
+    is_repeated = first_rows != np.arange(len(names))
+    new_names, new_locations = SpooledColumn(), SpooledColumn()
+    added: set[bytes] = set()
+    rows = zip(names, locations, is_repeated.tolist(), images.is_rejected.tolist(), strict=True)
+    for row, (name, location, is_known, is_rejected) in enumerate(rows, start=1):
+        new_name = name
+        if not is_rejected and (is_known or name in added):
+            new_name = b"%s (row %d)" % (name, row)
+            added.add(new_name)
+        new_names.append(new_name)
+        new_locations.append(name if location is None and new_name != name else location)
+    return replace(images, columns={**images.columns, "path": new_names, "location": new_locations})
+
+
+def _rejected_values(columns: Sequence[tuple[str, Sequence[Any]]], count: int) -> list[str | None]:
+    """For each sample why one of its values cannot be packed, the first such value; None if all can.
+
+    Args:
+        columns: What messages add to a reason, and the values of the samples.
+        count: How many samples there are.
+    """
+    reasons: list[str | None] = [None] * count
+    for suffix, values in columns:
+        if Rejection in set(map(type, values)):
+            for row, value in enumerate(values):
+                if isinstance(value, Rejection) and reasons[row] is None:
+                    reasons[row] = f"{value}{suffix}"
+    return reasons
+
+
+def _convert_distinct(cells: Sequence[Any], convert: Callable[[Any], Any]) -> SpooledColumn:
+    """The converted cells; in a block of texts, each distinct text is converted once."""
+    converted = SpooledColumn()
+    for block in blocks_of(cells):
+        if set(map(type, block)) <= {str, type(None)}:
+            known = {cell: convert(cell) for cell in set(block)}
+            converted.extend(map(known.__getitem__, block))
+        else:
+            converted.extend(map(convert, block))
+    return converted
+
+
+def _splits(path: str, cells: Sequence[Any]) -> SpooledColumn:
     splits = _convert_distinct(cells, lambda cell: None if is_missing(cell) else SPLITS.get(str(cell).strip().lower(), ""))
-    if "" in splits:
-        row = splits.index("")
-        raise SourceError(f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}")
+    start = 0
+    for block in splits.blocks():
+        if "" in block:
+            row = start + block.index("")
+            raise SourceError(f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}")
+        start += len(block)
     return splits
 
 
-def _groups(cells: Sequence[Any]) -> list[str | None]:
+def _groups(cells: Sequence[Any]) -> SpooledColumn:
     return _convert_distinct(cells, lambda cell: None if is_missing(cell) else str(cell))
 
 
@@ -209,13 +332,17 @@ def _other_columns(
         if single is not None:
             parsed[kind.name] = parse_column(kind.name, kind.name, cells[single], class_names)
     for field, values in parsed.values():
-        if field.handler.leader is not None:
-            _check_counts(*parsed[field.handler.leader], field.name, values)
-        yield field, values
+        if field.handler.leader is None:
+            yield field, values
+        else:
+            leader, leader_values = parsed[field.handler.leader]
+            yield field, SpooledColumn(_check_counts(leader, leader_values, field.name, values))
 
 
-def _check_counts(leader: Field, leader_values: list[Any], name: str, values: list[Any]) -> None:
-    """Replace values that have more or fewer elements than those of the field that they describe by a Rejection."""
-    for row, (elements, others) in enumerate(zip(leader_values, values, strict=True)):
+def _check_counts(leader: Field, leader_values: Iterable[Any], name: str, values: Iterable[Any]) -> Iterator[Any]:
+    """The values; those with more or fewer elements than the field has that they describe are replaced by a Rejection."""
+    for elements, others in zip(leader_values, values, strict=True):
         if not isinstance(elements, Rejection) and not isinstance(others, Rejection) and len(elements) != len(others):
-            values[row] = Rejection(f"has {len(elements)} {leader.name} and {len(others)} {name}, expected are as many")
+            yield Rejection(f"has {len(elements)} {leader.name} and {len(others)} {name}, expected are as many")
+        else:
+            yield others

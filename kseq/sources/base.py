@@ -5,11 +5,12 @@ To add a format (LMDB, say), write one module beside this one, and list its form
 1. the rules of the format, at its top: what is an image, a label, a split; what is rejected;
 2. a subclass of `Source`, a frozen dataclass, with a method `fetch(location)` that returns the bytes of one image file, or its
    pixels. Worker processes get the source by pickling, so it holds paths and numbers, never open files: `fetch` opens what it
-   needs (`functools.lru_cache`, with `file_version` in the key, keeps it open for the next call). If the samples do not lie
+   needs (a function with `kept_open` keeps it open for the next call, in each process for itself). If the samples do not lie
    in the one file `root`, `shared_files` names their files, so that resuming notices a file that was written again;
-3. a function that opens a path as such a source, given a `SourceRequest`: it lists every sample as a `SourceImage`, in the
-   order in which samples are packed, without reading images. Where samples have columns, `assemble_samples` turns the cells
-   into fields, labels, splits and groups by the same rules for all formats;
+3. a function that opens a path as such a source, given a `SourceRequest`: it lists every sample, in the order in which samples
+   are packed, without reading images: `ImageTable.of` makes a table of an iterable of `SourceImage`. Where samples have
+   columns, `assemble_samples` turns the cells into fields, labels, splits and groups by the same rules for all formats. There
+   may be millions of samples: keep what is known of each in a `SpooledColumn`, not in a list;
 4. a `SourceFormat`: the name of the format, how it is recognised, and that function.
 
 Everything that is found is packed or rejected: `found = packed + rejected`. A sample that cannot be packed is still listed,
@@ -21,47 +22,23 @@ file". SourceError is for a source that cannot be packed as a whole: its message
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from kseq.errors import ImageError, image_error_prefix
-from kseq.sources.file_reading import read_file
+from kseq.sources.file_reading import file_stamp, read_file
+from kseq.sources.image_table import ImageTable, SourceImage
+from kseq.storage.checksums import checksum
 from kseq.storage.fields import IMAGE, LABEL, Field
 from kseq.storage.rejected import with_remedy
 
-__all__ = ["SPLITS", "FileSource", "Source", "SourceImage", "describe_first"]
+__all__ = ["SPLITS", "FileSource", "ImageTable", "Source", "SourceImage", "describe_first"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
-
-
-class SourceImage(NamedTuple):
-    """One sample that was found, or that a table names. A tuple, since there may be millions.
-
-    Attributes:
-        path: The name of the sample, as bytes: for an image file its path below the root of the source, with `/` between
-            folders, or its absolute path.
-        label: The class number; -1 for no label.
-        split: `"train"`, `"val"` or `"test"`; None if the source does not say.
-        num_bytes: The size of the image files, in bytes; for a range of a larger file, the size of that.
-        rejection: Why the sample cannot be packed, if that is known before its image is read; else None.
-        group: Samples with the same group go into the same split; None for no group.
-        values: One entry for each field of the source after the first image and the label: the value, or for another image or a
-            mask its location.
-        location: Where `Source.fetch` finds the first image; None if that is `path`.
-    """
-
-    path: bytes
-    label: int
-    split: str | None
-    num_bytes: int
-    rejection: str | None = None
-    group: str | None = None
-    values: tuple[Any, ...] = ()
-    location: Any = None
 
 
 Self = TypeVar("Self", bound="Source")
@@ -81,12 +58,12 @@ class Source:
 
     root: str
     class_names: tuple[str, ...]
-    images: list[SourceImage] = field(repr=False)
+    images: ImageTable = field(repr=False)
     fields: tuple[Field, ...] = (IMAGE, LABEL)
 
-    def select(self: Self, images: Sequence[SourceImage]) -> Self:
-        """A source of some of the samples, for a process that needs no others."""
-        return replace(self, class_names=(), images=list(images))
+    def without_images(self: Self) -> Self:
+        """The source without its samples, for a process that gets these in another way; it still reads them."""
+        return replace(self, class_names=(), images=ImageTable.of([]))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         """The values of one sample, in the form that `kseq.packing.encode.encode_sample` takes.
@@ -111,9 +88,42 @@ class Source:
     def shared_files(self) -> Sequence[str]:
         """The files that hold many samples each: if one is written again, an unfinished packing does not go on.
 
-        The default is `root`; a source of several such files, or of none, says so.
+        The default is `root`; a source of several such files, or of none, says so. With none, `stamp` tells whether an image
+        was written again.
         """
         return (self.root,)
+
+    def stamp(self, location: Any) -> int:
+        """A number in [0, 2**64) that differs if an image was written again, for a source without `shared_files`.
+
+        Args:
+            location: As in `fetch`.
+        """
+        return 0
+
+    def image_stamps(self) -> np.ndarray:
+        """`(n,)` uint64: for each sample one number of the stamps of all its images; 0 where `shared_files` have the images."""
+        stamps = np.zeros(len(self.images), np.uint64)
+        if self.shared_files():
+            return stamps
+        others = [other for other in self.fields[1:] if not other.is_label]
+        positions = [position for position, other in enumerate(others) if other.is_pixels]
+        rows = zip(self.images.paths, self.images.locations, self.images.value_rows, strict=True)
+        for number, (path, location, values) in enumerate(rows):
+            first = self.stamp(path if location is None else location)
+            if positions:
+                all_stamps = [first, *(self.stamp(values[position]) for position in positions)]
+                first = checksum(np.array(all_stamps, np.uint64))
+            stamps[number] = first
+        return stamps
+
+    def foresee_rejection(self, image: SourceImage) -> str | None:
+        """Why a sample will be rejected, as far as a dry run can tell.
+
+        Args:
+            image: A sample that is rejected already, or whose size is 0.
+        """
+        return image.rejection
 
     def fetch(self, location: Any) -> bytes | np.ndarray:
         """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8.
@@ -135,6 +145,19 @@ class FileSource(Source):
     def shared_files(self) -> Sequence[str]:
         return ()
 
+    def stamp(self, location: bytes) -> int:
+        """When the file was written last, in nanoseconds."""
+        return file_stamp(os.path.join(os.fsencode(self.root), location))[1] % (1 << 64)
+
+    def foresee_rejection(self, image: SourceImage) -> str | None:
+        """A file of unknown size is read, since it may be missing."""
+        if image.rejection is None and image.num_bytes == 0:
+            try:
+                self.read(image)
+            except ImageError as error:
+                return str(error)
+        return image.rejection
+
     def fetch(self, location: bytes) -> bytes:
         """The bytes of one image file.
 
@@ -144,8 +167,7 @@ class FileSource(Source):
         return read_file(os.path.join(os.fsencode(self.root), location))
 
 
-def describe_first(images: Sequence[SourceImage]) -> str:
+def describe_first(images: Iterable[SourceImage]) -> str:
     """The first of some rejected samples in parentheses, with the reason, for messages; empty if there are no samples."""
-    if not images:
-        return ""
-    return f" (first: {os.fsdecode(images[0].path)}: {with_remedy(images[0].rejection or '')})"
+    first = next(iter(images), None)
+    return "" if first is None else f" (first: {os.fsdecode(first.path)}: {with_remedy(first.rejection or '')})"

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import SourceError
+from kseq.sources.spooled_column import SpooledColumn, blocks_of
 from kseq.sources.text import decode_name, encode_name
 from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import Field
@@ -53,7 +54,7 @@ class Rejection(str):
 
 
 # A field, and for each sample its value, or a Rejection.
-ParsedColumn = tuple[Field, list[Any]]
+ParsedColumn = tuple[Field, SpooledColumn]
 
 
 def is_missing(cell: Any) -> bool:
@@ -88,13 +89,13 @@ def one_hot_classes(rows: np.ndarray) -> np.ndarray | None:
     return rows.argmax(axis=1) if (rows.sum(axis=1) == 1).all() else None
 
 
-def name_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> list[Any]:
+def name_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> SpooledColumn:
     """Labels as class names: numbers are looked up in `class_names`, unless every cell is a class name already."""
-    texts = [decode_name(cell) if isinstance(cell, bytes) else cell for cell in cells]
-    if class_names is None or set(map(str, texts)) <= set(class_names):
+    texts = SpooledColumn(decode_name(cell) if isinstance(cell, bytes) else cell for cell in cells)
+    if class_names is None or set(class_names).issuperset(map(str, texts)):
         return texts
     numbers = range(len(class_names))
-    return [class_names[int(cell)] if not isinstance(cell, str) and cell in numbers else cell for cell in texts]
+    return SpooledColumn(class_names[int(cell)] if not isinstance(cell, str) and cell in numbers else cell for cell in texts)
 
 
 def parse_target(name: str, cells: Sequence[Any], kind: str | None = None) -> ParsedColumn:
@@ -108,15 +109,14 @@ def parse_target(name: str, cells: Sequence[Any], kind: str | None = None) -> Pa
     plain = _plain_numbers(cells)
     if plain is not None:
         dtype = "<i8" if plain[1] else "<f4"
-        return Field(name, "numbers", False, dtype, ()), list(plain[0].astype(dtype))
-    values = [_parse(cell) for cell in cells]
-    if any(_has_words(value) for value in values) or _are_uneven_whole_numbers(values):
+        return Field(name, "numbers", False, dtype, ()), SpooledColumn.of_array(plain[0].astype(dtype))
+    values = SpooledColumn(map(_parse, cells))
+    if any(map(_has_words, values)) or _are_uneven_whole_numbers(values):
         return _label_lists(name, "multi_label", values)
     numbers = KINDS["numbers"]
     # The cells are parsed already.
-    return _arrays(
-        name, numbers, [_convert(lambda cell: numbers.from_cell(cell, lambda parsed: parsed), cell) for cell in values]
-    )
+    arrays = (_convert(lambda cell: numbers.from_cell(cell, lambda parsed: parsed), cell) for cell in values)
+    return _arrays(name, numbers, SpooledColumn(arrays))
 
 
 def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
@@ -134,17 +134,19 @@ def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequen
     """
     field_kind = KINDS[kind]
     if field_kind.has_class_names:
-        return _label_lists(name, kind, [_parse(cell) for cell in cells], class_names)
+        return _label_lists(name, kind, map(_parse, cells), class_names)
     if field_kind.shape == ():
         plain = _plain_numbers(cells)
         if plain is not None:
             try:
-                return Field(name, kind, False, field_kind.dtypes[0], ()), list(field_kind.from_array(plain[0]))
+                array = field_kind.from_array(plain[0])
+                return Field(name, kind, False, field_kind.dtypes[0], ()), SpooledColumn.of_array(array)
             except (ValueError, NotImplementedError):
                 # Read one by one, the cells tell which of them are refused.
                 pass
     present = (None if is_missing(cell) else cell for cell in cells)
-    return _arrays(name, field_kind, [_convert(lambda cell: field_kind.from_cell(cell, _parse), cell) for cell in present])
+    arrays = (_convert(lambda cell: field_kind.from_cell(cell, _parse), cell) for cell in present)
+    return _arrays(name, field_kind, SpooledColumn(arrays))
 
 
 def parse_list(cell: Any) -> list[Any]:
@@ -160,17 +162,23 @@ def _plain_numbers(cells: Sequence[Any]) -> tuple[np.ndarray, bool] | None:
     Returns:
         `(n,)` float64, and whether all are whole numbers; None if a cell is anything else, or a huge number.
     """
-    types = set(map(type, cells))
-    if types != {str} and not types <= {int, float}:
+    numbers, start, are_whole = np.empty(len(cells), np.float64), 0, True
+    kinds: set[type] = set()
+    for block in blocks_of(cells):
+        kinds |= set(map(type, block))
+        if kinds != {str} and not kinds <= {int, float}:
+            return None
+        try:
+            numbers[start : start + len(block)] = list(map(float, block))
+        except (ValueError, OverflowError):
+            return None
+        if kinds == {str}:
+            are_whole = are_whole and all(_WHOLE_NUMBER.fullmatch(cell.strip()) for cell in block)
+        start += len(block)
+    # Neither comparison holds where there is a NaN.
+    if not numbers.size or not (numbers.min() > -_EXACT_BELOW and numbers.max() < _EXACT_BELOW):
         return None
-    try:
-        numbers = np.array(list(map(float, cells)), np.float64)
-    except (ValueError, OverflowError):
-        return None
-    # NaN is not below either.
-    if not numbers.size or not (np.abs(numbers) < _EXACT_BELOW).all():
-        return None
-    return numbers, all(_WHOLE_NUMBER.fullmatch(cell.strip()) for cell in cells) if types == {str} else types == {int}
+    return numbers, are_whole if kinds == {str} else kinds == {int}
 
 
 def _convert(convert: Callable[[Any], Any], cell: Any) -> Any:
@@ -213,18 +221,21 @@ def _has_words(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and any(isinstance(item, str) for item in value))
 
 
-def _are_uneven_whole_numbers(values: Sequence[Any]) -> bool:
-    lists = [value for value in values if isinstance(value, list)]
-    are_whole = all(isinstance(item, int) for items in lists for item in items)
-    return are_whole and len({len(items) for items in lists}) > 1
+def _are_uneven_whole_numbers(values: Iterable[Any]) -> bool:
+    lengths: set[int] = set()
+    for items in (value for value in values if isinstance(value, list)):
+        if not all(isinstance(item, int) for item in items):
+            return False
+        lengths.add(len(items))
+    return len(lengths) > 1
 
 
-def _label_lists(name: str, kind: str, values: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
-    names_by_sample = [_class_names(value) for value in values]
+def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
+    names_by_sample = SpooledColumn(map(_class_names, values))
     if class_names is None:
         class_names = sort_class_names(class_name for names in names_by_sample for class_name in names or ())
     numbers = {class_name: number for number, class_name in enumerate(class_names)}
-    labels = [_class_numbers(names, numbers) for names in names_by_sample]
+    labels = SpooledColumn(_class_numbers(names, numbers) for names in names_by_sample)
     return Field(name, kind, False, "<i4", (None,), tuple(class_names)), labels
 
 
@@ -243,18 +254,18 @@ def _class_numbers(names: list[str] | None, numbers: dict[str, int]) -> np.ndarr
     return np.array([numbers[name] for name in names], np.int32)
 
 
-def _arrays(name: str, kind: type[FieldKind], arrays: list[Any]) -> ParsedColumn:
+def _arrays(name: str, kind: type[FieldKind], arrays: SpooledColumn) -> ParsedColumn:
     """The field of some arrays, and Rejections among them, and the arrays in its dtype."""
     if kind.shape is not None:
         return Field(name, kind.name, False, kind.dtypes[0], kind.shape), arrays
-    valid = [array for array in arrays if isinstance(array, np.ndarray)]
-    if not valid:
+    forms = dict.fromkeys((array.shape, array.dtype.kind) for array in arrays if isinstance(array, (np.ndarray, np.generic)))
+    if not forms:
         reason = next((array for array in arrays if isinstance(array, Rejection)), "there are no samples")
         raise SourceError(f"target {name}: no sample has numbers (the first {reason})")
-    shapes = {array.shape for array in valid}
+    shapes = {shape for shape, _ in forms}
     is_fixed = len(shapes) == 1 and not any(0 in shape for shape in shapes)
     if not is_fixed and any(len(shape) != 1 for shape in shapes):
         raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are one shape, or plain lists")
-    are_whole = "<i8" in kind.dtypes and all(array.dtype.kind == "i" for array in valid)
+    are_whole = "<i8" in kind.dtypes and all(dtype_kind == "i" for _, dtype_kind in forms)
     field = Field(name, kind.name, False, "<i8" if are_whole else kind.dtypes[0], shapes.pop() if is_fixed else (None,))
-    return field, [array if isinstance(array, Rejection) else array.astype(field.dtype) for array in arrays]
+    return field, SpooledColumn(array if isinstance(array, Rejection) else array.astype(field.dtype) for array in arrays)

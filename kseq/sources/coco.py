@@ -23,8 +23,9 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import SourceError
+from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
-from kseq.sources.base import FileSource, SourceImage, describe_first
+from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.symlinks import LinkRule
 from kseq.sources.text import open_text
@@ -61,12 +62,12 @@ class CocoSource(FileSource):
         try:
             numbers, names = _number_classes(path, lists["categories"], class_names)
             objects = _objects(path, lists, numbers)
-            images = list(_images(LinkRule(root, follow_links), lists["images"], objects))
+            images = ImageTable.of(_images(LinkRule(root, follow_links), lists["images"], objects))
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
-        if all(image.rejection for image in images):
+        if images.is_rejected.all():
             raise SourceError(f"{path}: names no image that can be packed{describe_first(images)}")
-        if all(image.num_bytes == 0 for image in images):
+        if not images.num_bytes.any():
             first = os.fsdecode(images[0].path)
             raise SourceError(
                 f"{path}: none of its {len(images)} images lies in {root}, such as {first} ({spelled('root')} says where)"
@@ -130,7 +131,7 @@ def _objects(path: str, lists: Mapping[str, Sequence[Mapping[str, Any]]], number
 def _images(links: LinkRule, images: Sequence[Mapping[str, Any]], objects: _Objects) -> Iterator[SourceImage]:
     used_paths: set[bytes] = set()
     for image in images:
-        path = os.fsencode(image["file_name"])
+        path = path_bytes(image["file_name"])
         num_bytes, rejection = links.inspect(path)
         if path in used_paths:
             rejection = f"is named again: by the image of id {image['id']}"

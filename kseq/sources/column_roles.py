@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.storage.field_kinds import KINDS, FieldKind
-from kseq.storage.fields import check_field_name
+from kseq.storage.field_names import check_field_names, name_after_column
 
 __all__ = [
     "TARGET_KINDS",
@@ -18,7 +17,9 @@ __all__ = [
     "Columns",
     "find_columns",
     "has_targets",
+    "image_columns",
     "image_field_names",
+    "mask_field_name",
     "pixel_columns",
     "used_columns",
     "value_columns",
@@ -32,7 +33,10 @@ USUAL: Mapping[str, Sequence[str]] = {
     "image": ("image", "path", "file", "filename", "file_name", "filepath", "image_path", "image_file"),
     "label": ("label", "class", "class_name", "category"),
 }
-_SINGLE = ("label", "split", "group", "mask", "boxes", "box_labels", "text", "sample_weight")
+# The name of a column or, for a field of another name, the name of the field and the column.
+_NamedColumn = str | tuple[str, str]
+
+_SINGLE = ("label", "split", "group", "boxes", "box_labels", "text", "sample_weight")
 
 
 @dataclass(frozen=True, init=False)
@@ -43,17 +47,18 @@ class Columns:
     made from the same names are equal, in whichever form the names were given.
 
     Args:
-        image: The column of the images, or of their paths. Several columns make one image field each, called like the columns.
-            None for the first column of a usual name: in a table `image`, `path`, `file`, `filename`, `file_name`, `filepath`,
-            `image_path` or `image_file`.
+        image: The column of the images, or of their paths, which makes the field `image`. Several columns make one field each,
+            called like the columns (in lower case, with `_` for what is no letter and no digit, without `.png` and the like).
+            Or a dict of field name to column. None for the first column of a usual name: in a table `image`, `path`, `file`,
+            `filename`, `file_name`, `filepath`, `image_path` or `image_file`.
         label: The column of the classes. None for the first column of a usual name, in a table `label`, `class`, `class_name`
             or `category`; `""` for no label.
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
             column, or the names of columns that give their names to the fields.
         kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
             the two they are: `"text"`, `"numbers"`, `"multi_label"` or `"sample_weight"`.
-        mask: The column of the paths of masks: images of one channel, with a value for each pixel. Masks are stored without
-            loss and are resized by the nearest pixel.
+        mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
+            column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
         box_labels: The column of the classes of the boxes: a list with one class for each box.
         text: The column of text.
@@ -64,7 +69,9 @@ class Columns:
             and a share is a share of such groups. An empty cell means no group.
 
     Attributes:
-        image: A tuple of columns; empty where the usual names decide.
+        image: A tuple of columns or, of those that were given with a name, pairs of field name and column; empty where the
+            usual names decide.
+        mask: A column, a pair of field name and column, or None.
         targets: A tuple of pairs, field name and column.
         kinds: A tuple of pairs, field name and kind.
 
@@ -73,11 +80,11 @@ class Columns:
             without `boxes`, or `kinds` names a field that is not a target, or a kind that a target cannot have.
     """
 
-    image: tuple[str, ...]
+    image: tuple[str | tuple[str, str], ...]
     label: str | None
     targets: tuple[tuple[str, str], ...]
     kinds: tuple[tuple[str, str], ...]
-    mask: str | None
+    mask: str | tuple[str, str] | None
     boxes: str | None
     box_labels: str | None
     text: str | None
@@ -88,11 +95,11 @@ class Columns:
     def __init__(
         self,
         *,
-        image: str | Sequence[str] | None = None,
+        image: str | Sequence[str | tuple[str, str]] | Mapping[str, str] | None = None,
         label: str | None = None,
         targets: str | Mapping[str, str] | Sequence[str | tuple[str, str]] | None = None,
         kinds: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
-        mask: str | None = None,
+        mask: str | tuple[str, str] | Mapping[str, str] | None = None,
         boxes: str | None = None,
         box_labels: str | None = None,
         text: str | None = None,
@@ -105,7 +112,7 @@ class Columns:
             "label": label,
             "targets": _target_columns(targets),
             "kinds": _target_kinds(kinds),
-            "mask": mask,
+            "mask": _mask_column(mask),
             "boxes": boxes,
             "box_labels": box_labels,
             "text": text,
@@ -123,25 +130,42 @@ class Columns:
             raise ArgumentError(f"{spelled('box_labels', self.box_labels)}: goes with {spelled('boxes')}, found none")
         unknown = [name for name, _ in self.kinds if name not in dict(self.targets)]
         if unknown:
-            raise ArgumentError(f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets')}")
-        names = [*image_field_names(self), *_value_field_names(self)]
-        repeated = [name for name in names if names.count(name) > 1]
-        if repeated:
-            raise ArgumentError(f"two fields would be called {repeated[0]!r}: give each a name of its own")
-        for name in names:
-            check_field_name(name)
+            raise ArgumentError(
+                f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets', dict(self.targets))}"
+            )
+        mask_names = [] if self.mask is None else [mask_field_name(self)]
+        check_field_names([*image_field_names(self), *mask_names, *_value_field_names(self)])
+
+
+def image_columns(columns: Columns) -> tuple[str, ...]:
+    """The columns of the images that are named; none where the usual names decide."""
+    return tuple(_column(named) for named in columns.image)
 
 
 def image_field_names(columns: Columns) -> list[str]:
-    """The names of the image fields: `image`, or if there are several, the names of the columns in lower case."""
-    if len(columns.image) < 2:
+    """The names of the image fields: those that are given, or `image`; of several without, those of the columns."""
+    if len(columns.image) < 2 and not any(isinstance(named, tuple) for named in columns.image):
         return ["image"]
-    return [re.sub("[^a-z0-9]+", "_", name.lower()).strip("_") for name in columns.image]
+    return [_field_name(named) for named in columns.image]
+
+
+def mask_field_name(columns: Columns) -> str:
+    """The name of the field of the masks: the one that is given, or that of the column."""
+    assert columns.mask is not None
+    return _field_name(columns.mask)
+
+
+def _column(named: _NamedColumn) -> str:
+    return named if isinstance(named, str) else named[1]
+
+
+def _field_name(named: _NamedColumn) -> str:
+    return name_after_column(named) if isinstance(named, str) else named[0]
 
 
 def _value_field_names(columns: Columns) -> list[str]:
-    """The names of the fields besides images."""
-    singles = [kind.name for kind in KINDS.values() if not kind.is_image and _column_of(columns, kind)]
+    """The names of the fields besides images and masks."""
+    singles = [kind.name for kind in KINDS.values() if not kind.is_pixels and _column_of(columns, kind)]
     return [*singles, *(name for name, _ in columns.targets)]
 
 
@@ -158,13 +182,14 @@ def has_targets(columns: Columns) -> bool:
 
 def used_columns(columns: Columns) -> list[tuple[str, str]]:
     """The columns that are used, each with the attribute that names it."""
-    used = [("image", name) for name in columns.image] + [("targets", name) for _, name in columns.targets]
+    used = [("image", name) for name in image_columns(columns)] + [("targets", name) for _, name in columns.targets]
+    used += [] if columns.mask is None else [("mask", _column(columns.mask))]
     return used + [(role, getattr(columns, role)) for role in _SINGLE if getattr(columns, role)]
 
 
 def pixel_columns(columns: Columns) -> tuple[str, ...]:
     """The columns of images, and after them the column of masks."""
-    return columns.image if columns.mask is None else (*columns.image, columns.mask)
+    return (*image_columns(columns), *(() if columns.mask is None else (_column(columns.mask),)))
 
 
 def value_columns(columns: Columns) -> list[str]:
@@ -187,7 +212,7 @@ def find_columns(columns: Columns, path: str, names: Sequence[str], usual: Mappi
     Raises:
         SourceError: If the source lacks a column.
     """
-    image = columns.image or _find_usual(columns, path, "image", names, usual)
+    image: tuple[_NamedColumn, ...] = columns.image or _find_usual(columns, path, "image", names, usual)
     label = columns.label if columns.label is not None else next(iter(_find_usual(columns, path, "label", names, usual)), "")
     found = replace(columns, image=image, label=label or None)
     for role, name in used_columns(found):
@@ -212,12 +237,30 @@ def _find_usual(
     return found
 
 
-def _image_columns(image: Any) -> tuple[str, ...]:
-    """One column of images, or several."""
-    columns = (image,) if isinstance(image, str) else () if image is None else image
-    if not _is_sequence(columns) or not all(isinstance(column, str) for column in columns):
-        raise ArgumentError(f"{spelled('image', image)}: allowed is the name of a column, or a list of such names")
+def _image_columns(image: Any) -> tuple[_NamedColumn, ...]:
+    """One column of images, or several, some with a name for the field."""
+    listed = list(image.items()) if isinstance(image, Mapping) else (image,) if isinstance(image, str) else image
+    columns: Sequence[Any] = () if listed is None else listed if _is_sequence(listed) else (None,)
+    if not all(isinstance(column, str) or _is_pair(column) for column in columns):
+        raise ArgumentError(
+            f"{spelled('image', image)}: allowed is the name of a column, a list of such names, or a dict of field name to "
+            "column"
+        )
     return tuple(columns)
+
+
+def _mask_column(mask: Any) -> _NamedColumn | None:
+    """The column of masks, perhaps with a name for the field."""
+    listed = list(mask.items()) if isinstance(mask, Mapping) else [mask]
+    named: Any = listed[0] if len(listed) == 1 else ()
+    if named is None or (isinstance(named, str) and named != "") or _is_pair(named):
+        chosen: _NamedColumn | None = named
+        return chosen
+    raise ArgumentError(f"{spelled('mask', mask)}: allowed is the name of a column, or a dict of one field name to its column")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and [*map(type, value)] == [str, str]
 
 
 def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
@@ -226,7 +269,7 @@ def _target_columns(targets: Any) -> tuple[tuple[str, str], ...]:
         return ()
     given = [targets] if isinstance(targets, str) else list(targets.items()) if isinstance(targets, Mapping) else targets
     pairs: list[Any] = [(name, name) if isinstance(name, str) else name for name in given] if _is_sequence(given) else [()]
-    if not all(isinstance(pair, tuple) and [*map(type, pair)] == [str, str] for pair in pairs):
+    if not all(map(_is_pair, pairs)):
         raise ArgumentError(f"{spelled('targets', targets)}: allowed is a dict of field name to column, or a list of columns")
     return tuple(pairs)
 
@@ -236,7 +279,7 @@ def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
     if kinds is None:
         return ()
     pairs = list(kinds.items()) if isinstance(kinds, Mapping) else kinds
-    are_pairs = _is_sequence(pairs) and all(isinstance(pair, tuple) and [*map(type, pair)] == [str, str] for pair in pairs)
+    are_pairs = _is_sequence(pairs) and all(map(_is_pair, pairs))
     # Asked now, not read from TARGET_KINDS: a program may have registered further kinds.
     allowed = [name for name, kind in KINDS.items() if kind.can_be_target]
     if not are_pairs or not all(kind in allowed for _, kind in pairs):

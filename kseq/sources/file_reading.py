@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
 
 from kseq.errors import ImageError
 from kseq.images.formats import detect_format
+from kseq.platforms.files import open_without_waiting, read_at
 
-__all__ = ["file_version", "read_file", "read_range"]
+__all__ = ["file_stamp", "file_version", "read_file", "read_range"]
 
 
 def read_file(path: str | bytes) -> bytes:
@@ -25,9 +25,9 @@ def read_file(path: str | bytes) -> bytes:
     try:
         # Checked twice: opening a device can have effects, and the file may be replaced between the check and the opening.
         _check_regular(os.stat(path))
-        with open(path, "rb", opener=_open_without_waiting) as file:
+        with open(path, "rb", opener=open_without_waiting) as file:
             _check_regular(os.fstat(file.fileno()))
-            detect_format(os.pread(file.fileno(), 16, 0))
+            detect_format(read_at(file.fileno(), 16, 0))
             return file.read()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
@@ -43,7 +43,7 @@ def read_range(path: str, offset: int, size: int) -> bytes:
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            data = os.pread(file.fileno(), size, offset)
+            data = read_at(file.fileno(), size, offset)
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error
     if len(data) < size:
@@ -61,9 +61,13 @@ def file_version(path: str) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _open_without_waiting(path: Any, flags: int) -> int:
-    """Opening a pipe would otherwise wait until another process writes to it."""
-    return os.open(path, flags | os.O_NONBLOCK)
+def file_stamp(path: str | bytes) -> tuple[int, int]:
+    """The size of a file and the time of its last writing, in nanoseconds; 0 and 0 if there is no such file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _check_regular(status: os.stat_result) -> None:

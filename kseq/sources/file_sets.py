@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import braceexpand
 
 from kseq.errors import SourceError
+from kseq.platforms.files import with_slashes
 from kseq.sources.base import SPLITS
 from kseq.sources.cell_types import Rejection
 
@@ -74,7 +75,7 @@ def find_files(path: str, file_names: str, description: str) -> list[SourceFile]
         head, paths = _fixed_head(path), match_files(path)
     else:
         head, paths = os.path.dirname(path), [path]
-    files = [SourceFile(file, os.path.relpath(file, head or ".")) for file in paths if os.path.isfile(file)]
+    files = [SourceFile(file, with_slashes(os.path.relpath(file, head or "."))) for file in paths if os.path.isfile(file)]
     if not files:
         raise SourceError(f"{path}: is not there, or holds no file, expected is one of {description} or more")
     return files
@@ -145,7 +146,7 @@ def _walk(folder: str, file_names: re.Pattern[str]) -> list[str]:
 def _fixed_head(pattern: str) -> str:
     """The folders of a pattern before the first wildcard or brace."""
     head = ""
-    for part in pattern.split("/")[:-1]:
+    for part in with_slashes(pattern).split("/")[:-1]:
         if glob.has_magic(part) or "{" in part:
             break
         head = f"{head}{part}/"

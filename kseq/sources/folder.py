@@ -16,13 +16,14 @@ The rules:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.base import SPLITS, FileSource, SourceImage
+from kseq.sources.base import SPLITS, FileSource, ImageTable, SourceImage
 from kseq.sources.folder_tree import Entry, FolderTree, Tree
 from kseq.sources.source_format import SourceFormat
 from kseq.storage.layout import INDEX_NAME
@@ -75,8 +76,15 @@ FOLDER = SourceFormat(
 )
 
 
-def scan_classes(tree: Tree, class_names: Sequence[str] | None) -> tuple[tuple[str, ...], list[SourceImage]]:
+def scan_classes(
+    tree: Tree, class_names: Sequence[str] | None, others: Iterable[SourceImage] = ()
+) -> tuple[tuple[str, ...], ImageTable]:
     """The classes and the images of a tree of class folders, on a disk or in an archive.
+
+    Args:
+        tree: The tree.
+        class_names: All classes, in the order of their numbers; None for the order of their names.
+        others: Samples to list after those of the tree.
 
     Raises:
         SourceError: If nothing in the tree can be packed.
@@ -90,10 +98,12 @@ def scan_classes(tree: Tree, class_names: Sequence[str] | None) -> tuple[tuple[s
             f"{root}: holds no class folder{_other_contents(tree)}, expected is {root}/CLASS/IMAGE or {root}/train/CLASS/IMAGE"
         )
     names = _order_classes(root, class_folders, class_names)
-    images = [image for split, folder in folders for image in _scan_split(tree, folder, split, names)]
-    if split_folders:
-        images += [_rejected(entry, None) for entry in tree.entries(tree.top) if entry.rejection is not None]
-    if not any(image.label >= 0 for image in images):
+    outside = (
+        [_rejected(entry, None) for entry in tree.entries(tree.top) if entry.rejection is not None] if split_folders else []
+    )
+    in_folders = (image for split, folder in folders for image in _scan_split(tree, folder, split, names))
+    images = ImageTable.of(chain(in_folders, outside, others))
+    if not (images.labels >= 0).any():
         more = ", ..." if len(names) > _SHOWN else ""
         raise SourceError(f"{root}: no file in its class folders ({', '.join(names[:_SHOWN])}{more})")
     return names, images

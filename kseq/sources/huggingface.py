@@ -28,10 +28,11 @@ from kseq.sources.arrow_files import ArrowFile, arrow_errors, open_arrow_file, r
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
-from kseq.sources.column_roles import USUAL, Columns, find_columns, pixel_columns, value_columns
+from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, value_columns
 from kseq.sources.file_reading import read_file
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import open_text
 
 __all__ = ["HUGGINGFACE", "HuggingFaceSource"]
@@ -65,8 +66,8 @@ class HuggingFaceSource(Source):
     def has_images(path: str, columns: Columns) -> bool:
         """Whether a Parquet file holds images, and not only their paths, which may be bytes too: the first row tells."""
         file = open_arrow_file(path)
-        names = columns.image or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
-        return any(file.has_encoded_images(name) and not _holds_paths(path, file, name) for name in names)
+        names = image_columns(columns) or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
+        return any(file.has_encoded_images(name) and not _holds_paths(file, name) for name in names)
 
     @classmethod
     def load(cls, path: str, columns: Columns, class_names: Sequence[str] | None = None) -> HuggingFaceSource:
@@ -84,15 +85,15 @@ class HuggingFaceSource(Source):
         columns = find_columns(columns, path, _column_names(path, files), _USUAL)
         contents = read_files(path, files, lambda number, file: _read(number, file, columns))
         named_classes = _join_class_names(path, contents)
-        cells: dict[str, list[Any]] = {name: [] for name in value_columns(columns)}
-        samples: list[FoundSample] = []
+        cells = {name: SpooledColumn() for name in value_columns(columns)}
+        samples = SpooledColumn()
         for file, content in contents:
             if isinstance(content, Rejection):
                 samples.append(FoundSample.of_unreadable_file(file.name, content, len(pixel_columns(columns))))
             else:
-                samples += content.samples
+                samples.extend(content.samples)
             for name, column in cells.items():
-                column += [None] if isinstance(content, Rejection) else content.cells[name]
+                column.extend([None] if isinstance(content, Rejection) else content.cells[name])
         assembled = assemble_samples(path, columns, cells, samples, named_classes if class_names is None else class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
 
@@ -122,20 +123,22 @@ HUGGINGFACE = SourceFormat(
 class _FileContents(NamedTuple):
     """What a file holds: cells by column, a sample for each row, and the class names if the file has them."""
 
-    cells: dict[str, list[Any]]
-    samples: list[FoundSample]
+    cells: dict[str, SpooledColumn]
+    samples: SpooledColumn
     class_names: list[str] | None
 
 
-def _holds_paths(path: str, file: ArrowFile, name: str) -> bool:
+def _holds_paths(file: ArrowFile, name: str) -> bool:
     """Whether a column of bytes holds paths and not images."""
     if file.is_struct(name) or not sum(file.part_rows):
         return False
     try:
-        read_header(read_column(path, 0, name)[0].as_py() or b"")
+        read_header(file.first_value(name) or b"")
     except NotAnImageError:
         return True
     except ImageError:
+        return False
+    except arrow_errors():
         return False
     return False
 
@@ -187,19 +190,21 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
             raise SourceError(f"{path}: has no column {name!r}, its columns are {', '.join(opened.schema.names)}")
         if name in pixel_columns(columns) and not opened.has_encoded_images(name):
             raise SourceError(f"{path}: column {name!r} is {opened.schema.field(name).type}, expected are images, as bytes")
-    cells: dict[str, list[Any]] = {name: [] for name in value_columns(columns)}
+    cells = {name: SpooledColumn() for name in value_columns(columns)}
     try:
         for part in range(len(opened.part_rows) if cells else 0):
             table = opened.read(part, list(cells))
             for name, column in cells.items():
-                column += table.column(name).to_pylist()
+                column.extend(table.column(name).to_pylist())
     except arrow_errors() as error:
         raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
     class_names = _class_names(opened.schema, columns.label)
     if class_names is not None and columns.label is not None:
         numbers = range(len(class_names))
-        cells[columns.label] = [class_names[cell] if cell in numbers else cell for cell in cells[columns.label]]
-    return _FileContents(cells, list(_found_samples(number, opened, file.name, pixel_columns(columns))), class_names)
+        named = (class_names[cell] if cell in numbers else cell for cell in cells[columns.label])
+        cells[columns.label] = SpooledColumn(named)
+    samples = SpooledColumn(_found_samples(number, opened, file.name, pixel_columns(columns)))
+    return _FileContents(cells, samples, class_names)
 
 
 def _found_samples(number: int, opened: ArrowFile, name: str, pixels: Sequence[str]) -> Iterator[FoundSample]:

@@ -2,7 +2,8 @@
 
 The rules:
 
-- An element is a dict, or a pair of image and label. If its images have four dimensions, it is a batch of samples.
+- An element is a dict, a row of an array of structs, or a pair of image and label. If its images have four dimensions, it is a
+  batch of samples.
 - An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one.
   Tensors count as arrays.
 - `(x, y)` and `((x_train, y_train), (x_test, y_test))`, as `keras.datasets` give them, are pairs of arrays.
@@ -24,12 +25,14 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
+from kseq.platforms.files import path_bytes
 from kseq.sources.arrays import check_images
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import USUAL, Columns, find_columns, pixel_columns, used_columns, value_columns
-from kseq.sources.file_reading import read_file, read_range
+from kseq.sources.file_reading import file_stamp, read_file, read_range
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.checksums import checksum
 from kseq.storage.layout import TEMPORARY_PREFIX
 
@@ -64,6 +67,10 @@ class SpooledSource(Source):
 
     def shared_files(self) -> Sequence[str]:
         return ()
+
+    def stamp(self, location: SpooledImage) -> int:
+        """The hash of what lies in the spool file; of an image file, when it was written last."""
+        return location.hash if location.path is None else file_stamp(location.path)[1] % (1 << 64)
 
     def fetch(self, location: SpooledImage) -> bytes | np.ndarray:
         """The bytes or the pixels of an image."""
@@ -110,12 +117,12 @@ def _spool(
     elements: Iterable[Mapping[str, Any]], file: Any, columns: Columns, class_names: Sequence[str] | None
 ) -> SpooledSource:
     sample_columns: Columns | None = None
-    cells: dict[str, list[Any]] = {}
-    samples: list[FoundSample] = []
+    cells: dict[str, SpooledColumn] = {}
+    samples = SpooledColumn()
     for number, element in enumerate(elements):
         if sample_columns is None:
             sample_columns = find_columns(columns, _NAME, list(element), USUAL)
-            cells = {name: [] for name in value_columns(sample_columns)}
+            cells = {name: SpooledColumn() for name in value_columns(sample_columns)}
         missing = [name for _, name in used_columns(sample_columns) if name not in element]
         if missing:
             raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
@@ -123,7 +130,7 @@ def _spool(
             column.append(_cell(element[name]))
         locations = tuple(_spool_image(file, number, name, element[name]) for name in pixel_columns(sample_columns))
         path = locations[0].path
-        sample_name = os.fsencode(path) if path is not None else b"%d" % number
+        sample_name = path_bytes(path) if path is not None else b"%d" % number
         samples.append(FoundSample(sample_name, locations, sum(location.size for location in locations), element.get(_SPLIT)))
     if sample_columns is None:
         raise SourceError(f"{_NAME}: has no sample")
@@ -134,12 +141,12 @@ def _spool(
     return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields)
 
 
-def _labels(name: str, cells: list[Any], class_names: Sequence[str] | None) -> tuple[list[Any], Sequence[str] | None]:
+def _labels(name: str, cells: SpooledColumn, class_names: Sequence[str] | None) -> tuple[SpooledColumn, Sequence[str] | None]:
     """Labels, and the class names, if they are known."""
     if not any(isinstance(cell, list) for cell in cells):
         return name_classes(cells, class_names), class_names
     try:
-        rows = np.asarray(cells)
+        rows = np.asarray(list(cells))
     except ValueError:
         rows = np.empty(0)
     numbers = one_hot_classes(rows)
@@ -186,6 +193,8 @@ def _samples_of_pair(pair: Any) -> Iterator[dict[str, Any]]:
 
 def _samples_of_element(number: int, element: Any) -> Iterator[dict[str, Any]]:
     """The sample that an element is, or the samples of a batch."""
+    if isinstance(element, np.void) and element.dtype.names:
+        element = {name: element[name] for name in element.dtype.names}
     if isinstance(element, (tuple, list)) and len(element) in (1, 2):
         element = dict(zip(("image", "label"), element, strict=False))
     if not isinstance(element, Mapping):

@@ -16,15 +16,20 @@ label is a whole number, else in the order of their names. What other columns ma
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from kseq.sources.assemble import FoundSample, assemble_samples
+import numpy as np
+
+from kseq.platforms.files import path_bytes
+from kseq.sources.assemble import FoundBlock, assemble_blocks
 from kseq.sources.base import FileSource
-from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns
+from kseq.sources.column_roles import Columns, find_columns, image_columns, pixel_columns, used_columns
+from kseq.sources.equal_values import find_first_rows
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.symlinks import LinkRule
 from kseq.sources.table_files import TABLE_FORMATS, Table
 
@@ -63,8 +68,13 @@ class TableSource(FileSource):
         table = Table.open(path, table_format)
         columns = find_columns(columns, path, table.names)
         cells = table.read([name for _, name in used_columns(columns)])
-        samples = _found_samples(LinkRule(root, follow_links), columns, cells)
-        assembled = assemble_samples(path, columns, cells, samples, class_names)
+        images = image_columns(columns)
+        num_rows = len(cells[images[0]])
+        # Several rows may share a mask, but not an image.
+        first_rows = find_first_rows(num_rows, lambda: _path_keys([cells[name] for name in images]))
+        blocks = _found_blocks(LinkRule(root, follow_links), columns, cells, first_rows)
+        names_differ = first_rows is None and len(images) == 1
+        assembled = assemble_blocks(path, columns, cells, blocks, class_names, names_differ=names_differ)
         return cls(root, assembled.class_names, assembled.images, assembled.fields)
 
     @classmethod
@@ -81,23 +91,61 @@ class TableSource(FileSource):
         )
 
 
-def _found_samples(links: LinkRule, columns: Columns, cells: Mapping[str, Sequence[Any]]) -> Iterator[FoundSample]:
-    path_columns = [_paths(cells[name]) for name in pixel_columns(columns)]
-    are_valid = all(all(paths) and not any(b"\0" in path for path in paths) for paths in path_columns)
-    # Several rows may share a mask, but not an image.
-    num_images = len(columns.image)
-    first_rows: dict[Any, int] = {}
-    for row, paths in enumerate(zip(*path_columns, strict=True), start=1):
-        first_row = first_rows.setdefault(paths[0] if num_images == 1 else paths[:num_images], row)
-        rejection, num_bytes = None if are_valid else _invalid_path(paths), 0
-        if rejection is None and first_row < row:
-            rejection = f"names an image again: that of row {first_row}"
-        for path in () if rejection else paths:
-            size, rejection = links.inspect(path)
-            if rejection:
-                break
-            num_bytes += size
-        yield FoundSample(paths[0] or b"(row %d)" % row, paths, num_bytes, None, rejection)
+def _found_blocks(
+    links: LinkRule, columns: Columns, cells: Mapping[str, SpooledColumn], first_rows: np.ndarray | None
+) -> Iterator[FoundBlock]:
+    """The samples of all rows.
+
+    Args:
+        links: Whether links are followed.
+        columns: Which column holds what.
+        cells: The cells of each column.
+        first_rows: For each row the first that names the same images; None if none is named again.
+    """
+    start = 0
+    for path_columns in _path_blocks([cells[name] for name in pixel_columns(columns)]):
+        rows = range(start, start + len(path_columns[0]))
+        names = path_columns[0]
+        if len(path_columns) == 1 and first_rows is None and _are_paths(names):
+            num_bytes, rejections = links.inspect_all(names)
+        else:
+            firsts = rows if first_rows is None else first_rows[rows.start : rows.stop].tolist()
+            found = map(partial(_inspect_row, links), rows, firsts, zip(*path_columns, strict=True))
+            num_bytes, rejections = map(list, zip(*found, strict=True))
+            names = [name or b"(row %d)" % (row + 1) for row, name in zip(rows, names, strict=True)]
+        count = len(rows)
+        yield FoundBlock(names, path_columns, num_bytes, [None] * count, rejections, [True] * count)
+        start = rows.stop
+
+
+def _inspect_row(links: LinkRule, row: int, first_row: int, paths: Sequence[bytes]) -> tuple[int, str | None]:
+    """The size of the images of a row, and why they cannot be packed; `first_row` is the first that names the same images."""
+    rejection, num_bytes = _invalid_path(paths), 0
+    if rejection is None and first_row < row:
+        rejection = f"names an image again: that of row {first_row + 1}"
+    for path in () if rejection else paths:
+        size, rejection = links.inspect(path)
+        if rejection:
+            break
+        num_bytes += size
+    return num_bytes, rejection
+
+
+def _are_paths(paths: Sequence[bytes]) -> bool:
+    return all(paths) and b"\0" not in b"".join(paths)
+
+
+def _path_blocks(columns: Sequence[SpooledColumn]) -> Iterator[list[list[bytes]]]:
+    """Some rows at a time, for each of the columns the paths in them."""
+    for blocks in zip(*(column.blocks() for column in columns), strict=True):
+        yield [_paths(cells) for cells in blocks]
+
+
+def _path_keys(columns: Sequence[SpooledColumn]) -> Iterator[list[bytes]]:
+    """Some rows at a time, for each row bytes that another row has only if it names the same images."""
+    for path_columns in _path_blocks(columns):
+        # No path that may be packed has a zero byte.
+        yield path_columns[0] if len(path_columns) == 1 else list(map(b"\0".join, zip(*path_columns, strict=True)))
 
 
 def _invalid_path(paths: Sequence[bytes]) -> str | None:
@@ -113,14 +161,16 @@ def _invalid_path(paths: Sequence[bytes]) -> str | None:
 def _paths(cells: Sequence[Any]) -> list[bytes]:
     """The paths in a column; empty for a cell that is missing or no text."""
     try:
-        return list(map(os.fsencode, cells))
+        # As one text, which is five times as fast.
+        paths = path_bytes("\0".join(cells)).split(b"\0")
+        return paths if len(paths) == len(cells) else list(map(path_bytes, cells))
     except (TypeError, UnicodeEncodeError):
         return list(map(_path, cells))
 
 
 def _path(cell: Any) -> bytes:
     try:
-        return os.fsencode(cell) if isinstance(cell, (str, bytes)) else b""
+        return path_bytes(cell) if isinstance(cell, (str, bytes)) else b""
     except UnicodeEncodeError:
         return b""
 

@@ -20,13 +20,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from kseq.errors import ArgumentError, SourceError
+from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn
 from kseq.sources.text import open_text
 
 __all__ = ["TABLE_FORMATS", "Table", "TableFormat", "table_format"]
 
 _DELIMITERS = ",;\t|"
-# Enough rows that their number costs nothing, few enough that they fit into a cache.
-_ROWS_PER_BLOCK = 10_000
+# Of each column of a Parquet file at a time: a row group may be as large as the file.
+_READ_BYTES = 1 << 18
 # The start of a line that a message shows.
 _SHOWN = 40
 
@@ -57,17 +58,17 @@ class Table:
         with _naming_file(path):
             return cls(path, *TABLE_FORMATS[table_format].open(path))
 
-    def read(self, columns: Sequence[str]) -> dict[str, list[Any]]:
+    def read(self, columns: Sequence[str]) -> dict[str, SpooledColumn]:
         """The cells of some columns, from the first row to the last.
 
         Raises:
             SourceError: If the file cannot be read as such a table.
         """
-        cells: dict[str, list[Any]] = {name: [] for name in columns}
+        cells = {name: SpooledColumn() for name in columns}
         with _naming_file(self.path):
             for block in self._read_blocks(list(cells)):
                 for column, block_cells in zip(cells.values(), block, strict=True):
-                    column += block_cells
+                    column.extend(block_cells)
         return cells
 
 
@@ -85,7 +86,7 @@ def _naming_file(path: str) -> Iterator[None]:
 
 
 def _blocks(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    while block := list(islice(rows, _ROWS_PER_BLOCK)):
+    while block := list(islice(rows, BLOCK_ROWS)):
         yield block
 
 
@@ -97,22 +98,20 @@ def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
         raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
     delimiter = max(_DELIMITERS, key=head.count)
 
-    def read_lines() -> Iterator[list[str]]:
-        with open_text(path) as file:
-            yield from csv.reader(file, delimiter=delimiter, strict=True)
-
     def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
         numbers = [names.index(name) for name in asked]
-        lines = read_lines()
-        next(lines)
         start = 1
-        for block in _blocks(filter(None, lines)):
-            _check_lengths(path, start, block, len(names))
-            start += len(block)
-            columns = list(zip(*block, strict=True))
-            yield [_share_equal(columns[number]) for number in numbers]
+        with open_text(path) as file:
+            lines = csv.reader(file, delimiter=delimiter, strict=True)
+            next(lines)
+            for block in _blocks(filter(None, lines)):
+                _check_lengths(path, start, block, len(names))
+                start += len(block)
+                columns = list(zip(*block, strict=True))
+                yield [columns[number] for number in numbers]
 
-    names = [name.strip() for name in next(read_lines())]
+    with open_text(path) as file:
+        names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter, strict=True))]
     return names, read_blocks
 
 
@@ -120,12 +119,6 @@ def _check_lengths(path: str, start: int, block: Sequence[Sequence[str]], expect
     if set(map(len, block)) != {expected}:
         row, cells = next((row, cells) for row, cells in enumerate(block, start) if len(cells) != expected)
         raise SourceError(f"{path}: row {row} has {len(cells)} cells, the first line names {expected} columns")
-
-
-def _share_equal(cells: Sequence[str]) -> Sequence[str]:
-    """The same cells; where many are equal, these are one object: a million class names need memory."""
-    distinct = {cell: cell for cell in cells}
-    return [distinct[cell] for cell in cells] if 2 * len(distinct) < len(cells) else cells
 
 
 def _open_jsonl(path: str) -> tuple[list[str], _ReadBlocks]:
@@ -164,16 +157,19 @@ def _open_parquet(path: str) -> tuple[list[str], _ReadBlocks]:
     except ImportError as error:
         raise ArgumentError(f"{path}: a Parquet file needs pyarrow: pip install 'kseq[parquet]'") from error
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path, buffer_size=_READ_BYTES)
     except pyarrow.ArrowException as error:
         raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
 
     def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
         try:
-            for batch in file.iter_batches(columns=list(asked)):
+            for batch in file.iter_batches(BLOCK_ROWS, columns=list(asked), use_threads=False):
                 yield [batch.column(name).to_pylist() for name in asked]
         except pyarrow.ArrowException as error:
             raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
+        finally:
+            # Arrow would keep tens of megabytes for its next file.
+            pyarrow.default_memory_pool().release_unused()
 
     return list(file.schema_arrow.names), read_blocks
 

@@ -32,6 +32,7 @@ from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, value_columns
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
 __all__ = ["ExampleSource", "StoredRecord", "example_class"]
@@ -86,10 +87,10 @@ class _Location(NamedTuple):
 
 
 class _FileContents(NamedTuple):
-    """The records of a file: their cells, and the samples."""
+    """The records of a file: their cells by column, and the samples."""
 
-    rows: list[list[Any]]
-    samples: list[FoundSample]
+    cells: dict[str, SpooledColumn]
+    samples: SpooledColumn
 
 
 Self = TypeVar("Self", bound="ExampleSource")
@@ -146,16 +147,14 @@ class ExampleSource(Source):
         files = find_files(path, cls.file_names, cls.description)
         columns = cls._find_columns(path, files, columns)
         pixels, asked = pixel_columns(columns), value_columns(columns)
-        rows: list[list[Any]] = []
-        samples: list[FoundSample] = []
+        cells, samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
         for file, contents in read_files(path, files, lambda number, file: cls._read(number, file, asked, pixels)):
             if isinstance(contents, Rejection):
-                rows.append([None] * len(asked))
                 samples.append(FoundSample.of_unreadable_file(file.name, contents, len(pixels)))
             else:
-                rows.extend(contents.rows)
                 samples.extend(contents.samples)
-        cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
+            for name, column in cells.items():
+                column.extend([None] if isinstance(contents, Rejection) else contents.cells[name])
         assembled = assemble_samples(path, columns, cells, samples, class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
 
@@ -187,14 +186,15 @@ class ExampleSource(Source):
     @classmethod
     def _read(cls, number: int, file: SourceFile, asked: Sequence[str], pixels: Sequence[str]) -> _FileContents:
         """The cells and the samples of a file; `number` is that of the file."""
-        contents = _FileContents([], [])
+        contents = _FileContents({name: SpooledColumn() for name in asked}, SpooledColumn())
         split = split_from_name(file.name)
         for record_number, (location, data, rejection) in enumerate(cls.records(file.path)):
             features: _Features = {}
             if rejection is None:
                 features = _features(data)
                 rejection = _why_no_image(features, pixels)
-            contents.rows.append([_cell(features.get(column)) for column in asked])
+            for column, cells in contents.cells.items():
+                cells.append(_cell(features.get(column)))
             locations = tuple(_Location(number, location, column) for column in pixels)
             name = os.fsencode(f"{file.name}/{record_number}")
             contents.samples.append(FoundSample(name, locations, len(data), split, rejection))

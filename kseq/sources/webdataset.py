@@ -27,9 +27,9 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 from kseq.errors import ImageError, SourceError
@@ -41,6 +41,7 @@ from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, decompress_command, find_files, read_files, split_from_name
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_text
 
 __all__ = ["WEBDATASET", "WebDatasetSource"]
@@ -103,26 +104,26 @@ class WebDatasetSource(Source):
             SourceError: If the files are no tars, or no sample in them can be packed.
         """
         tars = find_files(path, _TAR_NAMES, "tar files")
-        contents = read_files(path, tars, lambda number, tar: list(_tar_samples(number, tar.path)))
-        all_samples = [sample for _, samples in contents if not isinstance(samples, Rejection) for sample in samples]
-        if not all_samples:
+        contents = read_files(path, tars, lambda number, tar: SpooledColumn(_tar_samples(number, tar.path)))
+        columns_of_samples = [samples for _, samples in contents if isinstance(samples, SpooledColumn)]
+        if not any(columns_of_samples):
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
         reader = _CellReader([tar.path for tar in tars])
-        names = _column_names(all_samples, columns, reader)
+        names = _column_names(lambda: chain.from_iterable(columns_of_samples), columns, reader)
         columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
         pixels, asked = pixel_columns(columns), value_columns(columns)
-        rows: list[list[Any]] = []
-        found_samples: list[FoundSample] = []
+        cells, found_samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
         for tar, samples in contents:
             if isinstance(samples, Rejection):
-                rows.append([None] * len(asked))
+                for column in cells.values():
+                    column.append(None)
                 found_samples.append(FoundSample.of_unreadable_file(tar.name, samples, len(pixels)))
                 continue
             for sample in samples:
                 row, rejection = _row(reader, sample, asked)
-                rows.append(row)
+                for column, cell in zip(cells.values(), row, strict=True):
+                    column.append(cell)
                 found_samples.append(_found_sample(sample, tar, pixels, rejection))
-        cells = {name: [row[number] for row in rows] for number, name in enumerate(asked)}
         assembled = assemble_samples(path, columns, cells, found_samples, class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(tar.path for tar in tars))
 
@@ -215,17 +216,20 @@ def _why_no_tar(path: str, error: Exception) -> str:
     return f"is not a tar file that can be read in place: {error}"
 
 
-def _column_names(samples: Sequence[_TarSample], columns: Columns, reader: _CellReader) -> list[str]:
-    """The names of all columns of the tars."""
-    valid = [sample for sample in samples if not sample.rejection]
-    names = dict.fromkeys(column for sample in valid for column in sample.files)
+def _column_names(samples: Callable[[], Iterator[_TarSample]], columns: Columns, reader: _CellReader) -> list[str]:
+    """The names of all columns of the tars; `samples` gives all samples, each time that it is called."""
+
+    def valid() -> Iterator[_TarSample]:
+        return (sample for sample in samples() if not sample.rejection)
+
+    names = dict.fromkeys(column for sample in valid() for column in sample.files)
     asked = [name for _, name in used_columns(columns)]
     if any(name.startswith(_JSON) for name in asked):
-        names |= dict.fromkeys(f"{_JSON}{name}" for sample in valid for name in reader.json(sample) or ())
+        names |= dict.fromkeys(f"{_JSON}{name}" for sample in valid() for name in reader.json(sample) or ())
     for name, prefix in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in pixel_columns(columns))):
-        if any(_first_image(sample, prefix) for sample in valid):
+        if any(_first_image(sample, prefix) for sample in valid()):
             names[name] = None
-    if valid and all("/" in sample.key for sample in valid):
+    if any(valid()) and all("/" in sample.key for sample in valid()):
         names[_FOLDER] = None
     return list(names)
 

@@ -18,15 +18,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES, read_header
+from kseq.platforms.files import with_slashes
 from kseq.sources.assemble import box_fields
-from kseq.sources.base import SPLITS, FileSource, SourceImage, describe_first
+from kseq.sources.base import SPLITS, FileSource, ImageTable, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.symlinks import LinkRule
@@ -60,13 +61,13 @@ class YoloSource(FileSource):
         if not pairs:
             raise SourceError(f"{root}: expected are {root}/images and {root}/labels, or {root}/train/images and so on")
         tree, links = FolderTree(root, follow_links), LinkRule(root, follow_links)
-        images = [image for folders in pairs for image in _scan(tree, *folders, links)]
-        images.sort(key=lambda image: (image.split or "", image.path))
-        highest = max((int(image.values[1].max(initial=-1)) for image in images), default=-1)
+        found = sorted(pair for folders in pairs for pair in _scan(tree, *folders, links))
+        images = ImageTable.of(_read_sample(root, pair) for pair in found)
+        highest = max((int(labels.max(initial=-1)) for _, labels in images.value_rows), default=-1)
         names = tuple(class_names if class_names is not None else _class_names(root, highest))
         if highest >= len(names):
             raise SourceError(f"{root}: class number {highest} has no name, there are {len(names)}: {', '.join(names[:5])}")
-        if all(image.rejection for image in images):
+        if images.is_rejected.all():
             raise SourceError(f"{root}: holds no image that can be packed{describe_first(images)}")
         return cls(root, names, images, box_fields(names))
 
@@ -103,10 +104,10 @@ def _has_text(folder: str) -> bool:
 
 def _files_by_stem(tree: FolderTree, folder: str, suffixes: tuple[str, ...]) -> dict[str, Entry]:
     """The files below a folder, by their paths without the suffix; and folders that may not be gone into, by their paths."""
-    start = tree.enter(os.path.relpath(folder, tree.root))
+    start = tree.enter(with_slashes(os.path.relpath(folder, tree.root)))
     files = {}
     for entry in tree.files(start):
-        path = os.path.relpath(entry.path, start.path)
+        path = with_slashes(os.path.relpath(entry.path, start.path))
         if path.lower().endswith(suffixes):
             files[os.path.splitext(path)[0]] = entry
         elif entry.rejection is not None:
@@ -114,21 +115,36 @@ def _files_by_stem(tree: FolderTree, folder: str, suffixes: tuple[str, ...]) -> 
     return files
 
 
-def _scan(tree: FolderTree, images_folder: str, labels_folder: str, links: LinkRule) -> Iterator[SourceImage]:
+class _Pair(NamedTuple):
+    """An image file and the text file that goes with it; ordered as the samples are."""
+
+    split: str
+    path: bytes
+    text: str
+    num_bytes: int
+    rejection: str
+
+
+def _scan(tree: FolderTree, images_folder: str, labels_folder: str, links: LinkRule) -> Iterator[_Pair]:
     images = _files_by_stem(tree, images_folder, IMAGE_SUFFIXES)
     texts = _files_by_stem(tree, labels_folder, (".txt",))
     texts.pop("classes", None)
     for stem in sorted(images.keys() | texts.keys()):
         file = images.get(stem) or texts[stem]
         path = os.fsencode(file.path)
-        boxes, labels = np.empty((0, 4), np.float32), np.empty(0, np.int32)
         num_bytes, rejection = links.inspect(path)
         rejection = file.rejection or rejection
         if rejection is None and stem not in images:
             rejection = "no image goes with it"
-        elif rejection is None and stem in texts:
-            boxes, labels = _read_boxes(os.path.join(tree.root, texts[stem].path))
-        yield SourceImage(path, -1, _split(path), 0 if rejection else num_bytes, rejection, values=(boxes, labels))
+        text = texts[stem].path if rejection is None and stem in texts else ""
+        yield _Pair(_split(path) or "", path, text, 0 if rejection else num_bytes, rejection or "")
+
+
+def _read_sample(root: str, pair: _Pair) -> SourceImage:
+    boxes, labels = np.empty((0, 4), np.float32), np.empty(0, np.int32)
+    if pair.text:
+        boxes, labels = _read_boxes(os.path.join(root, pair.text))
+    return SourceImage(pair.path, -1, pair.split or None, pair.num_bytes, pair.rejection or None, values=(boxes, labels))
 
 
 def _split(path: bytes) -> str | None:

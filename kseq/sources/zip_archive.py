@@ -17,7 +17,6 @@ Source: PKWARE's APPNOTE.TXT, as `zipfile` of the standard library reads it.
 
 from __future__ import annotations
 
-import functools
 import os
 import stat
 import zipfile
@@ -28,9 +27,9 @@ from dataclasses import dataclass
 from kseq.errors import ImageError, SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES, MAX_PIXELS
 from kseq.sources.base import SPLITS, Source, SourceImage, describe_first
-from kseq.sources.file_reading import file_version
 from kseq.sources.folder import scan_classes
 from kseq.sources.folder_tree import Entry, Tree
+from kseq.sources.kept_open import kept_open
 from kseq.sources.source_format import SourceFormat
 
 __all__ = ["ZIP", "ZipSource"]
@@ -62,23 +61,22 @@ class ZipSource(Source):
         if not os.path.isfile(path):
             raise SourceError(f"{path}: is {'not a file' if os.path.exists(path) else 'not there'}, expected is one (zip)")
         try:
-            members = _open(path, file_version(path)).infolist()
+            members = _open(path).infolist()
         except _ERRORS as error:
             raise SourceError(f"{path}: is not a zip file that can be read: {one_line(error)}") from error
         rejections = {member.filename: reason for member in members if (reason := _rejection(member)) is not None}
         tree = _ZipTree(path, rejections)
         misplaced = list(tree.add(members))
         tree.enter_wrapping_folder()
-        names, found = scan_classes(tree, class_names)
-        images = found + misplaced
-        if all(image.rejection for image in images):
+        names, images = scan_classes(tree, class_names, misplaced)
+        if images.is_rejected.all():
             raise SourceError(f"{path}: no image in it can be packed{describe_first(images)}")
         return cls(path, names, images)
 
     def fetch(self, location: bytes) -> bytes:
         """The bytes of an image by its name in the zip; its checksum is compared."""
         try:
-            archive = _open(self.root, file_version(self.root))
+            archive = _open(self.root)
             member = archive.getinfo(os.fsdecode(location))
             with archive.open(member) as file:
                 # There may be more data than the zip states: they are not read.
@@ -180,7 +178,6 @@ def _rejection(member: zipfile.ZipInfo) -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=2)
-def _open(path: str, version: tuple[int, ...]) -> zipfile.ZipFile:
-    """A zip, kept open in this process for as long as the file is the same."""
+@kept_open(2)
+def _open(path: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)

@@ -1,22 +1,25 @@
 """Bytes on disk: what a sample can hold, and the files that hold it.
 
-Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.arguments` and `kseq.images`.
+Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`, `kseq.arguments` and
+`kseq.images`.
 
 - `field_kinds/`: image, mask, label, numbers, boxes, text and so on, a class each with all that is special to it.
-  `fields`: the fields of a dataset, each of a kind.
+  `fields`: the fields of a dataset, each of a kind. `field_names`: which names they may have.
 - `layout`: the name of every file in a dataset's folder, and the version of the format, which rises with every change that an
   older reader would misread: older datasets are then refused in one line. The index holds numbers of shards, not names.
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.
-- `opener`: opens every file that is read, and gives its bytes: the one place that a path other than a local one concerns,
-  since no other module opens or looks for files of a dataset that it reads. `mmap`: maps of local files.
-- `hdf5_writer`, `hdf5_reader`, `h5py_lock`: plain HDF5 files. `array_schema`: what an array in a file must be. `strings`:
-  byte strings as arrays.
+- `opener`: opens every file that is read, and gives its bytes, mapped or read when they are needed: the one place that a
+  path other than a local one concerns, since no other module opens or looks for files of a dataset that it reads.
+  `pread_array`: arrays that are read when they are indexed. `file_arrays`, `array_location`: the arrays of an open file, and
+  where each lies.
+- `hdf5_writer`, `h5py_lock`: h5py writes plain HDF5 files. `hdf5_reader`: pyfive reads their structure, and what the format
+  does not allow is refused. `array_schema`: what an array in a file must be. `strings`: byte strings and JSON as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
 - `index`, `index_writer`, `index_schema`, `remaining_ids`: the index, its arrays, and the ids of samples that were not
   dropped.
 - `rejected`: the files that a packing left out.
 - `compatibility`, `class_union`, `class_names`: whether datasets go together, and classes of several datasets as one
   list.
-- `atomic`, `lock`, `output_folder`: files that appear whole or not at all, one writer at a time, one dataset in place of
-  another.
+- `atomic`, `lock`, `output_folder`, `inner_folder`: files that appear whole or not at all, one writer at a time, one dataset
+  in place of another, by its folder's name or inside its folder.
 """

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from kseq.errors import DatasetExistsError, KseqError, WriteError
+from kseq.platforms.files import flush, remove, remove_unless_in_use, rename, replace
 from kseq.storage.layout import TEMPORARY_PREFIX
 
 __all__ = [
     "copy_into",
-    "exchange",
-    "flush",
     "link_or_copy",
     "publishing",
     "publishing_folder",
     "remove_file",
     "remove_half_written",
     "remove_temporary",
+    "remove_unused_file",
     "spare_name",
-    "start_writing",
 ]
 
 _COPY_BYTES = 1 << 20
-
-# <linux/fs.h>: exchange the names of two files or folders.
-_RENAME_EXCHANGE = 2
-# <fcntl.h>: paths are relative to the working directory.
-_AT_FDCWD = -100
-
-# <linux/fs.h>: begin to write pages that are not being written yet, and do not wait.
-_SYNC_FILE_RANGE_WRITE = 2
 
 
 def spare_name(path: str) -> str:
@@ -76,13 +65,13 @@ def publishing(path: str) -> Iterator[str]:
 def _rename(temporary: str, path: str) -> None:
     """Rename a file within its folder, and wait until its name is on the disk."""
     is_new = not os.path.exists(path)
-    os.replace(temporary, path)
+    replace(temporary, path)
     try:
         flush(os.path.dirname(temporary))
     except OSError:
         # A new file whose name may be lost in a crash must not count as published.
         if is_new:
-            os.unlink(path)
+            remove(path)
         raise
 
 
@@ -99,12 +88,12 @@ def publishing_folder(path: str) -> Iterator[str]:
     parent, name = os.path.split(os.path.abspath(path))
     temporary = spare_name(path)
     if os.path.lexists(path):
-        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make")
+        raise DatasetExistsError(f"{path}: exists already, expected is a folder to make, such as {os.path.join(path, 'NAME')}")
     try:
         os.makedirs(temporary)
         yield temporary
         flush(temporary)
-        os.rename(temporary, os.path.join(parent, name))
+        rename(temporary, os.path.join(parent, name))
         flush(parent)
     except KseqError:
         raise
@@ -150,11 +139,11 @@ def link_or_copy(source_path: str, target_path: str, *, copy: bool = False) -> b
         if not is_linked:
             shutil.copyfile(source_path, spare)
             flush(spare)
-        os.replace(spare, target_path)
+        replace(spare, target_path)
         return is_linked
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(spare)
+            remove(spare)
 
 
 def _try_link(source_path: str, target_path: str) -> bool:
@@ -163,16 +152,6 @@ def _try_link(source_path: str, target_path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def start_writing(descriptor: int, start: int, end: int) -> None:
-    """Ask the operating system to begin to write a range of a file to the disk, so that a later flush has less to do.
-
-    It is Linux's sync_file_range(2); on other systems, nothing is done.
-    """
-    if (call := _system_call("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)) is not None:
-        # The result does not matter: the flush reports errors.
-        call(descriptor, start, end - start, _SYNC_FILE_RANGE_WRITE)
 
 
 def remove_half_written(path: str) -> None:
@@ -189,7 +168,7 @@ def _remove_files(folder: str, is_removed: Callable[[str], bool]) -> None:
     try:
         for name in filter(is_removed, os.listdir(folder)):
             with suppress(FileNotFoundError):
-                os.unlink(os.path.join(folder, name))
+                remove(os.path.join(folder, name))
     except FileNotFoundError:
         # The folder has been removed, with everything in it.
         return
@@ -203,42 +182,21 @@ def remove_file(path: str) -> None:
     Raises:
         WriteError: If the operating system refuses.
     """
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-    except OSError as error:
-        raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error
+    _remove_with(remove, path)
 
 
-def exchange(one: str, other: str) -> bool:
-    """Exchange the names of two files or folders, so that both exist at every moment.
-
-    It is Linux's renameat2(2). On other systems, and on file systems that cannot, nothing is done.
-
-    Returns:
-        Whether the names were exchanged.
-    """
-    call = _system_call("renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
-    return call is not None and call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0
-
-
-def flush(path: str) -> None:
-    """Wait until the data of a file, or the names in a folder, are on the disk.
+def remove_unused_file(path: str) -> None:
+    """Remove a file, if it exists; on Windows, leave one that somebody has open.
 
     Raises:
-        OSError: If the operating system refuses. Do not try again with the same file: see `publishing`.
+        WriteError: If the operating system refuses.
     """
-    descriptor = os.open(path, os.O_RDONLY)
+    _remove_with(remove_unless_in_use, path)
+
+
+def _remove_with(call: Callable[[str], None], path: str) -> None:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@functools.cache
-def _system_call(name: str, *types: Any) -> Callable[..., int] | None:
-    """A function of the C library that takes arguments of these types; None on systems that do not have it."""
-    call: Any = getattr(ctypes.CDLL(None), name, None)
-    if call is not None:
-        call.argtypes = types
-    return call
+        with suppress(FileNotFoundError):
+            call(path)
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be removed: {error.strerror}") from error

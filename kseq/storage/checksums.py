@@ -6,8 +6,9 @@ damage and tell contents apart; they do not protect against somebody who looks f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 import xxhash
@@ -18,9 +19,11 @@ __all__ = [
     "Digest",
     "arrays_digest",
     "checksum",
+    "checksums",
     "digest_of_hashes",
     "format_checksum",
     "hash_array",
+    "is_digest",
     "row_checksum",
 ]
 
@@ -57,6 +60,11 @@ def checksum(data: Bytes) -> int:
     return xxhash.xxh3_64_intdigest(data)
 
 
+def checksums(pieces: Sequence[Bytes]) -> np.ndarray:
+    """`(n,)` uint64: the checksum of each of some pieces."""
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, pieces), np.uint64, len(pieces))
+
+
 def format_checksum(value: int) -> str:
     """A checksum in hexadecimal digits, for messages."""
     return f"{value:0{2 * np.dtype(CHECKSUM_DTYPE).itemsize}x}"
@@ -75,9 +83,15 @@ def row_checksum(pieces: Iterable[Bytes]) -> int:
     return state.intdigest()
 
 
+def is_digest(value: Any) -> TypeGuard[str]:
+    """Whether a value is a digest in hexadecimal digits."""
+    return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{2 * DIGEST_BYTES}}}", value) is not None
+
+
 def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
     """The digest of named arrays, in hexadecimal digits; see `digest_of_hashes`."""
-    return digest_of_hashes({name: (array.dtype.str, array.shape, hash_array(array)) for name, array in arrays.items()})
+    hashes = {name: (array.dtype.str, array.shape, hash_array(np.asarray(array))) for name, array in arrays.items()}
+    return digest_of_hashes(hashes)
 
 
 def hash_array(array: np.ndarray) -> bytes:

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kseq.errors import ArgumentError, FormatError
+from kseq.errors import ArgumentError, FormatError, one_line
 from kseq.images.codecs import CHANNELS
 from kseq.storage.field_kinds import KINDS, FieldKind
+from kseq.storage.field_names import check_field_name, check_field_names
+from kseq.storage.strings import parse_json
 
-__all__ = ["IMAGE", "LABEL", "Field", "check_field_name", "parse_fields", "write_fields"]
+__all__ = ["IMAGE", "LABEL", "Field", "parse_fields", "write_fields"]
 
-# Names of arrays in a shard that are not fields.
-_RESERVED = ("checksum", "source", "rejected_path", "rejected_reason")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def check_field_name(name: str) -> None:
-    """Raise ArgumentError unless a field may have this name."""
-    if not _NAME.fullmatch(name) or name in _RESERVED or name.endswith("_mask"):
-        raise ArgumentError(
-            f"field name {name!r}: allowed are lower-case letters, digits and _, not with _mask at the end, "
-            f"and not {', '.join(_RESERVED)}"
-        )
+# So many numbers one sample has at most, in a field that is read from a file: a damaged shape would ask for any memory.
+_MOST_NUMBERS = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Field:
     """One named part of every sample.
 
     Attributes:
-        name: Lower-case letters, digits and `_`.
+        name: Lower-case letters, digits and `_`, a letter first.
         kind: What it holds: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
             `"multi_label"` (any number of class numbers); `"numbers"`; `"boxes"` (any number of x1, y1, x2, y2 in pixels of the
             upright image); `"labels"` (the class number of each box); `"text"` (UTF-8); `"sample_weight"` (a number of 0 or
@@ -121,12 +113,35 @@ def parse_fields(text: str, path: str) -> tuple[Field, ...]:
         FormatError: If it is not what `write_fields` makes.
     """
     try:
-        parsed: list[dict[str, Any]] = json.loads(text)
-        return tuple(_parse_field(entry) for entry in parsed)
-    except (ValueError, TypeError, KeyError) as error:
-        raise FormatError(f"{path}: attribute fields is not a list of fields ({error}): {text[:80]}") from error
+        parsed: list[dict[str, Any]] = parse_json(text, f"{path}: fields")
+        fields = tuple(_parse_field(entry) for entry in parsed)
+        check_field_names(field.name for field in fields)
+        return fields
+    except FormatError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FormatError(f"{path}: fields is not a list of fields ({one_line(error)}): {text[:80]!r}") from error
 
 
 def _parse_field(entry: dict[str, Any]) -> Field:
-    lists = {"shape": tuple(entry["shape"]), "class_names": tuple(entry.get("class_names", ()))}
-    return Field(**{**entry, **lists})
+    shape, class_names = entry["shape"], entry.get("class_names", [])
+    _check_types(entry, {"name": str, "kind": str, "dtype": str, "encoded": bool})
+    if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+        raise ValueError(f"class_names {str(class_names)[:40]}: allowed are texts")
+    if not isinstance(shape, list) or not all(length is None or _is_length(length) for length in shape):
+        raise ValueError(f"shape {str(shape)[:40]}: allowed are whole numbers and null")
+    size = math.prod(length for length in shape if length is not None)
+    if size > _MOST_NUMBERS:
+        raise ValueError(f"shape {str(shape)[:40]} has {size} numbers, allowed are {_MOST_NUMBERS}")
+    return Field(**{**entry, "shape": tuple(shape), "class_names": tuple(class_names)})
+
+
+def _check_types(entry: dict[str, Any], types: Mapping[str, type]) -> None:
+    """Raise ValueError unless values are of some types."""
+    for name, expected in types.items():
+        if not isinstance(entry[name], expected):
+            raise ValueError(f"{name} {str(entry[name])[:40]!r}: allowed is {expected.__name__}")
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
+
+from kseq.platforms.processes import at_fork
 
 __all__ = ["H5PY_LOCK"]
 
 # Guards HDF5's state against a fork: a child must not inherit a call that is half done.
 H5PY_LOCK = threading.Lock()
-os.register_at_fork(before=H5PY_LOCK.acquire, after_in_parent=H5PY_LOCK.release, after_in_child=H5PY_LOCK.release)
+at_fork(before=H5PY_LOCK.acquire, after_in_parent=H5PY_LOCK.release, after_in_child=H5PY_LOCK.release)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import h5py
 import numpy as np
 
+from kseq.platforms.files import replace
 from kseq.storage.atomic import copy_into
 from kseq.storage.h5py_lock import H5PY_LOCK
+
+if TYPE_CHECKING:
+    import h5py
 
 __all__ = ["SpooledArray", "first_offset", "write_file"]
 
@@ -72,7 +74,7 @@ def write_file(path: str, attributes: Mapping[str, int | str], arrays: Mapping[s
     spools = {name: array for name, array in arrays.items() if isinstance(array, SpooledArray)}
     base = next((name for name, spool in spools.items() if spool.start == offsets[name]), None)
     if base is not None:
-        os.replace(spools[base].path, path)
+        replace(spools[base].path, path)
     with open(path, "wb" if base is None else "r+b") as file:
         for name, array in arrays.items():
             if name != base:
@@ -141,6 +143,9 @@ def _make_frame(
     attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | SpooledArray]
 ) -> tuple[_MemoryFile, dict[str, int]]:
     """A file without the elements of its arrays, and the offset at which those of each belong."""
+    # Not at the top: who only reads must not need it, nor wait for it.
+    import h5py
+
     frame = _MemoryFile()
     with (
         H5PY_LOCK,
@@ -154,6 +159,8 @@ def _make_frame(
 
 def _reserve(file: h5py.File, name: str, dtype: str | np.dtype, shape: tuple[int, ...]) -> int:
     """Create an array without writing it; returns the offset of its elements (0 if it has none)."""
+    import h5py
+
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_layout(h5py.h5d.CONTIGUOUS)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,27 +14,50 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import spelled_call
-from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
+from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, KseqError
+from kseq.images.codecs import CHANNELS
+from kseq.platforms.files import can_replace_mapped_files
+from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema
+from kseq.storage.checksums import DIGEST_BYTES, is_digest
 from kseq.storage.fields import Field, parse_fields
-from kseq.storage.hdf5_reader import MappedFile, read_header
+from kseq.storage.file_arrays import FileArrays
+from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.index_schema import (
     COLUMN_PREFIX,
     INDEX_SCHEMA,
+    LENGTHS_PREFIX,
     SPLIT_PREFIX,
+    check_split_name,
     column_schema,
     contents_digest,
+    describe_shard_arrays,
     name_in_shard,
     tables_digest,
 )
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
-from kseq.storage.opener import absolute_path, opener_for
+from kseq.storage.opener import DatasetFile, absolute_path, choose_read, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.remaining_ids import Remaining
 from kseq.storage.shard_entry import ShardEntry
-from kseq.storage.strings import read_strings, read_text
+from kseq.storage.shard_schema import shard_schema
+from kseq.storage.strings import parse_json, read_strings, read_text
 
 __all__ = ["Contents", "Index"]
+
+# Sums of so many are exact in every dtype that sample ids have; a damaged row count would pass it by far.
+_MOST_SAMPLES = 1 << 48
+
+# What an index says takes memory before the first shard is opened: flags for many rows, room for large ones. A shard that is
+# said to have more rows than this, or larger ones, is looked at before.
+_MOST_UNSEEN_ROWS, _MOST_UNSEEN_ROW_BYTES = 1 << 20, 1 << 24
+
+# What settings must say, and may say of it.
+_SETTINGS: dict[str, Collection[Any]] = {
+    "encoding": ("keep", "jpeg", "raw"),
+    "color_mode": tuple(CHANNELS),
+    "quality": range(1, 101),
+}
 
 
 @dataclass(frozen=True)
@@ -89,10 +113,14 @@ class Index:
         digests: `(shards, DIGEST_BYTES)` uint8: the digest of each shard's arrays.
         splits: Split name to `(n,)` uint64 sample ids, mapped from the file.
         columns: As in `Contents`, mapped from the file.
+        lengths: Name of each stored field whose samples differ in how many elements they have, to `(samples,)` uint32: how
+            many; mapped from the file.
         dropped: `(n,)` uint64 sample ids that are out of all splits, mapped from the file.
         settings: How the dataset was packed, as JSON.
         changes: What was done to it since then, a line for each change.
         digest: Of the index's arrays, and so of all that the dataset holds: 32 hexadecimal digits.
+        header: The structure of the file, with which another process opens it without parsing it.
+        read: `"map"` or `"pread"`: how its shards are read. With `"pread"`, all that is mapped otherwise is read into memory.
     """
 
     path: str
@@ -106,28 +134,35 @@ class Index:
     digests: np.ndarray
     splits: Mapping[str, np.ndarray]
     columns: Mapping[str, np.ndarray]
+    lengths: Mapping[str, np.ndarray]
     dropped: np.ndarray
     settings: str
     changes: tuple[str, ...]
     digest: str
-    _file: MappedFile
+    header: FileHeader
+    read: str
+    _file: FileArrays
 
     @classmethod
-    def open(cls, path: str, name: str = INDEX_NAME) -> Index:
+    def open(cls, path: str, name: str = INDEX_NAME, header: FileHeader | None = None, read: str = "auto") -> Index:
         """Open the index of the dataset in the folder `path`, in time proportional to the number of its shards.
 
         Args:
             path: The folder.
             name: The file in it.
+            header: The `header` of this index from an earlier opening, so that nothing need be parsed.
+            read: `"map"`, `"pread"` or `"auto"`, see `kseq.storage.opener.choose_read`.
 
         Raises:
             DatasetNotFoundError: If there is no dataset.
-            DamagedError: If the index is damaged.
+            DamagedError: If the index is damaged, or another than `header` is of.
             FormatError: If it is of a newer format, or holds something that is not allowed.
             ReadError: If the operating system refuses to open, read or map it.
         """
-        file = _open_file(path, name)
-        arrays, attributes = file.arrays, file.attributes
+        read = choose_read(path, read)
+        file, header = _open_file(path, name, header, read)
+        arrays, attributes = file.arrays, header.attributes
+        _check_digits(file.path, attributes)
         index = cls(
             path=absolute_path(path),
             dataset_id=str(attributes.get("dataset_id")),
@@ -135,34 +170,50 @@ class Index:
             stored_fields=parse_fields(read_text(arrays["stored_fields"]), file.path),
             class_names=tuple(os.fsdecode(class_name) for class_name in read_strings(file, "class_names")),
             numbers=arrays["shards/number"],
-            starts=np.concatenate([[0], np.cumsum(arrays["shards/rows"], dtype=np.int64)]),
+            starts=_starts(file.path, arrays["shards/rows"]),
             num_bytes=arrays["shards/bytes"],
             digests=arrays["shards/digest"],
             splits={key.removeprefix(SPLIT_PREFIX): arrays[key] for key in arrays if key.startswith(SPLIT_PREFIX)},
             columns={name_in_shard(key): arrays[key] for key in arrays if key.startswith(COLUMN_PREFIX)},
+            lengths={key.removeprefix(LENGTHS_PREFIX): arrays[key] for key in arrays if key.startswith(LENGTHS_PREFIX)},
             dropped=arrays["dropped"],
             settings=read_text(arrays["settings"]),
-            changes=tuple(json.loads(read_text(arrays["changes"]))),
+            changes=_parse_changes(file.path, read_text(arrays["changes"])),
             digest=str(attributes.get("digest")),
+            header=header,
+            read=read,
             _file=file,
         )
         index._check_lengths()
+        index._check_names()
+        index._check_locations()
+        index._check_sizes()
         index._check_columns()
         return index
 
     @classmethod
-    def find(cls, path: str, digest: str) -> Index:
+    def find(cls, path: str, digest: str, header: FileHeader | None = None, read: str = "auto") -> Index:
         """Open the index with a known digest, although the dataset may have been changed once since.
+
+        Args:
+            path: The folder.
+            digest: Of the index.
+            header: Its `header`, so that nothing need be parsed.
+            read: As in `open`.
 
         Raises:
             DamagedError: If neither the index nor the one before the last change has that digest.
             KseqError: As `open` does.
         """
-        index = cls.open(path)
+        for name in (INDEX_NAME, LAST_INDEX_NAME) if header is not None else ():
+            # Another index than that of the header is as good as none: its digest is compared at the place the header names.
+            with suppress(KseqError):
+                return cls.open(path, name, header, read)
+        index = cls.open(path, read=read)
         if index.digest == digest:
             return index
         with suppress(KseqError):
-            last = cls.open(path, LAST_INDEX_NAME)
+            last = cls.open(path, LAST_INDEX_NAME, read=read)
             if last.digest == digest:
                 return last
         raise DamagedError(
@@ -184,11 +235,80 @@ class Index:
             schema = column_schema(field, self.num_samples)
             if field.name not in stored or any(name in self.columns for name in schema):
                 expected |= schema
+        counted = {name: array.shape for name, array in self.lengths.items()}
+        if counted != {field.name: (self.num_samples,) for field in self.stored_fields if field.is_ragged}:
+            raise FormatError(
+                f"{self._file.path}: has lengths of the fields {counted}, expected are {self.num_samples} of each that differs"
+            )
         for name in {**expected, **self.columns}:
             array, allowed = self.columns.get(name), expected.get(name)
             if array is None or allowed is None or not allowed.allows(array.dtype, array.shape):
                 actual = "missing" if array is None else f"{array.dtype} {array.shape}"
                 raise FormatError(f"{self._file.path}: the column {name!r} is {actual}, expected is {allowed or 'none'}")
+
+    def _check_names(self) -> None:
+        """Raise FormatError unless fields differ in their names, and splits have names that are no paths."""
+        for fields in (self.fields, self.stored_fields):
+            if len({field.name for field in fields}) != len(fields):
+                raise FormatError(f"{self._file.path}: two fields have one name: {', '.join(field.name for field in fields)}")
+        for name in self.splits:
+            try:
+                check_split_name(name)
+            except ArgumentError as error:
+                raise FormatError(f"{self._file.path}: {error}") from error
+
+    def _check_locations(self) -> None:
+        """Raise unless every array of every shard lies inside the file, and is as long as the rows of the shard ask for."""
+        path, arrays = self._file.path, self._file.arrays
+        described, expected = read_text(arrays["shard_arrays"]), describe_shard_arrays(self.stored_fields)
+        if described != expected:
+            raise FormatError(f"{path}: shard_arrays is {described[:80]!r}, expected for its fields is {expected[:80]!r}")
+        names, num_bytes = list(self._shard_arrays), self.num_bytes
+        shape = (self.num_shards, len(names))
+        offsets, lengths = arrays["shards/offsets"], arrays["shards/lengths"]
+        if offsets.shape != shape or lengths.shape != shape:
+            raise FormatError(f"{path}: shards/offsets and shards/lengths are {offsets.shape} and {lengths.shape}, not {shape}")
+        rows = np.diff(self.starts).astype("<u8")
+        # What each length is of 0 rows and of 1 row says how it depends on the rows.
+        of_none, of_one = (shard_schema(self.stored_fields, count) for count in (0, 1))
+        is_wrong = np.zeros(shape, bool)
+        for column, name in enumerate(names):
+            none, one, row_bytes = of_none[name].shape[0], of_one[name].shape[0], _row_bytes(self._shard_arrays[name])
+            starts, counts = offsets[:, column], lengths[:, column]
+            is_wrong[:, column] = counts > (num_bytes - np.minimum(starts, num_bytes)) // row_bytes
+            has_elements = (counts > 0) & (0 not in self._shard_arrays[name].shape[1:])
+            is_wrong[:, column] |= (starts == 0) == has_elements
+            if none is not None and one is not None:
+                is_wrong[:, column] |= counts != none + rows * np.uint64(one - none)
+        is_wrong[:, 0] |= arrays["shards/digest_offset"] > num_bytes - np.minimum(2 * DIGEST_BYTES, num_bytes)
+        if is_wrong.any():
+            shard, column = (int(number) for number in np.argwhere(is_wrong)[0])
+            raise DamagedError(
+                f"{path}: says of {shard_name(int(self.numbers[shard]))} that {names[column]!r} has {lengths[shard, column]} "
+                f"elements from byte {offsets[shard, column]}, and the digest lies at byte "
+                f"{arrays['shards/digest_offset'][shard]}: allowed is {rows[shard]} rows inside its {num_bytes[shard]} bytes"
+            )
+
+    def _check_sizes(self) -> None:
+        """Raise DamagedError unless shards of very many rows, or one of very large rows, exist and have their size."""
+        rows = np.diff(self.starts)
+        positions = np.flatnonzero(rows > _MOST_UNSEEN_ROWS).tolist()
+        if max(map(_row_bytes, self._shard_arrays.values())) > _MOST_UNSEEN_ROW_BYTES:
+            positions += np.flatnonzero(rows > 0)[:1].tolist()
+        for position in positions:
+            self._check_size(position)
+
+    def _check_size(self, position: int) -> None:
+        """Raise DamagedError unless the file of a shard has the size that the index says."""
+        path = self.shard_path(position)
+        with opener_for(path, self.read).open(path) as file:
+            if file.num_bytes != self.num_bytes[position]:
+                raise DamagedError(f"{path}: has {file.num_bytes} bytes, expected are {self.num_bytes[position]}")
+
+    @functools.cached_property
+    def _shard_arrays(self) -> dict[str, ArraySchema]:
+        """What each array of a shard is, in the order of the columns of `shards/offsets`."""
+        return dict(sorted(shard_schema(self.stored_fields, None).items()))
 
     @property
     def num_samples(self) -> int:
@@ -223,7 +343,64 @@ class Index:
             num_rows=int(self.starts[position + 1] - self.starts[position]),
             num_bytes=int(self.num_bytes[position]),
             digest=self.digests[position].tobytes().hex(),
+            digest_offset=int(self._file.arrays["shards/digest_offset"][position]),
+            arrays=self._locations(position),
+            lengths={name: array[self.starts[position] : self.starts[position + 1]] for name, array in self.lengths.items()},
         )
+
+    def _locations(self, position: int) -> dict[str, ArrayLocation]:
+        """Where each array of a shard lies in its file."""
+        arrays = self._file.arrays
+        offsets, lengths = arrays["shards/offsets"][position].tolist(), arrays["shards/lengths"][position].tolist()
+        return {
+            name: ArrayLocation(offset, schema.dtype, (length, *(each or 0 for each in schema.shape[1:])))
+            for (name, schema), offset, length in zip(self._shard_arrays.items(), offsets, lengths, strict=True)
+        }
+
+    def parse_settings(self) -> dict[str, Any]:
+        """How the dataset was packed: the image settings, by the names of their arguments.
+
+        Raises:
+            FormatError: If the text is not a JSON object with what messages and exports need of it.
+        """
+        settings = parse_json(self.settings, f"{self._file.path}: settings")
+        if not isinstance(settings, dict) or any(settings.get(name) not in allowed for name, allowed in _SETTINGS.items()):
+            raise FormatError(f"{self._file.path}: settings are not the image settings of a packing: {self.settings[:80]!r}")
+        return settings
+
+    def counts(self, field: str, ids: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: how many elements samples have, of a field of which that differs; no shard is opened.
+
+        Args:
+            field: The name of the field.
+            ids: `(n,)` int64 sample ids.
+
+        Raises:
+            DamagedError: If the offsets of a column do not rise.
+        """
+        offsets = self.columns.get(f"{field}/offsets")
+        if offsets is None:
+            counts = self.lengths[field][ids].astype(np.int64)
+            self._check_counts(field, ids, counts)
+            return counts
+        counts = offsets[ids + 1].astype(np.int64) - offsets[ids].astype(np.int64)
+        if counts.size and (int(counts.min()) < 0 or int(counts.max()) > len(self.columns[f"{field}/values"])):
+            raise DamagedError(f"{self._file.path}: offsets of the column {field} do not rise: bytes have changed")
+        return counts
+
+    def _check_counts(self, field: str, ids: np.ndarray, counts: np.ndarray) -> None:
+        """Raise DamagedError unless the shards of some samples can have so many elements of a field in each."""
+        column = list(self._shard_arrays).index(f"{field}/values")
+        shards = np.searchsorted(self.starts, ids, side="right") - 1
+        most = self._file.arrays["shards/lengths"][shards, column]
+        for position in np.flatnonzero(counts > most)[:1].tolist():
+            raise DamagedError(
+                f"{self._file.path}: says that sample {ids[position]} has {counts[position]} elements of {field}, allowed are "
+                f"the {most[position]} of its shard"
+            )
+        element_bytes = _row_bytes(self._shard_arrays[f"{field}/values"])
+        for shard in np.unique(shards[counts > _MOST_UNSEEN_ROW_BYTES // element_bytes]).tolist():
+            self._check_size(shard)
 
     def rejected(self) -> list[Rejected]:
         """Every file that was found and not packed."""
@@ -266,18 +443,56 @@ class Index:
             )
 
 
-def _open_file(path: str, name: str) -> MappedFile:
+def _open_file(path: str, name: str, known: FileHeader | None, read: str) -> tuple[FileArrays, FileHeader]:
     """The file of an index, after checking its format and the digest of its tables."""
     try:
-        with opener_for(path).open(os.path.join(path, name)) as opened:
-            header = read_header(opened, INDEX_KIND, INDEX_SCHEMA)
-            file = MappedFile(opened, header)
+        # A change replaces the index, which Windows refuses while it is mapped: there it is read into memory.
+        how = read if can_replace_mapped_files() else "pread"
+        with opener_for(path, how).open(os.path.join(path, name)) as opened:
+            header = read_header(opened, INDEX_KIND, INDEX_SCHEMA) if known is None else known
+            if known is not None:
+                _check_is(opened, known)
+            file = FileArrays(opened, header.num_bytes, header.locations)
+            file.load()
     except DatasetNotFoundError as error:
         raise DatasetNotFoundError(_why_not_found(path)) from error
     digest, expected = tables_digest(file.arrays), header.attributes.get("tables_digest")
     if digest != expected:
         raise DamagedError(f"{file.path}: its tables have digest {digest}, expected is {expected}: bytes have changed")
-    return file
+    return file, header
+
+
+def _check_is(file: DatasetFile, known: FileHeader) -> None:
+    """Raise DamagedError unless a file is the index that a header is of: of its size, and with its digest where that lies."""
+    digest, offset = str(known.attributes["digest"]), known.attribute_offsets["digest"]
+    if file.num_bytes != known.num_bytes or file.read(offset, offset + len(digest)) != digest.encode():
+        raise DamagedError(f"{file.path}: is not the index with digest {digest}: it was changed meanwhile")
+
+
+def _check_digits(path: str, attributes: Mapping[str, int | str]) -> None:
+    """Raise FormatError unless the attributes that hold hexadecimal digits do."""
+    for name in ("dataset_id", "digest"):
+        if not is_digest(attributes.get(name)):
+            raise FormatError(f"{path}: attribute {name} is {attributes.get(name)!r}, allowed are 32 hexadecimal digits")
+
+
+def _starts(path: str, rows: np.ndarray) -> np.ndarray:
+    """`(shards + 1,)` int64: the sample id at which each shard begins; the last is the total."""
+    if rows.sum(dtype=np.float64) > _MOST_SAMPLES:
+        raise DamagedError(f"{path}: its shards have {rows.sum(dtype=np.float64):.0f} rows, allowed are {_MOST_SAMPLES}")
+    return np.concatenate([[0], np.cumsum(rows, dtype=np.int64)])
+
+
+def _parse_changes(path: str, text: str) -> tuple[str, ...]:
+    changes = parse_json(text, f"{path}: changes")
+    if not isinstance(changes, list) or not all(isinstance(change, str) for change in changes):
+        raise FormatError(f"{path}: changes is not a list of texts: {text[:80]!r}")
+    return tuple(changes)
+
+
+def _row_bytes(schema: ArraySchema) -> int:
+    """The size of what one element of the first axis takes; at least 1."""
+    return max(1, np.dtype(schema.dtype).itemsize * math.prod(length or 0 for length in schema.shape[1:]))
 
 
 def _why_not_found(path: str) -> str:

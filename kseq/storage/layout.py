@@ -15,8 +15,10 @@ __all__ = [
     "FORMAT_VERSION",
     "INDEX_KIND",
     "INDEX_NAME",
+    "INNER_FOLDER_NAME",
     "LAST_INDEX_NAME",
     "LOCK_NAME",
+    "MOST_ARRAYS",
     "NEW_FOLDER_PREFIX",
     "OLD_FOLDER_PREFIX",
     "RESUME_RECORD_NAME",
@@ -32,9 +34,12 @@ __all__ = [
 ]
 
 # Raised by one with every change that an older reader would misread.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # What the attribute `format` of a file says.
 SHARD_KIND, INDEX_KIND = "kseq shard", "kseq index"
+# A file holds at most so many arrays, so that the time to look through one is bounded. An index has about 15, and one for each
+# split and column.
+MOST_ARRAYS = 10_000
 
 INDEX_NAME = "index.h5"
 # The index before the last change.
@@ -50,6 +55,8 @@ LOCK_NAME = ".kseq-lock"
 TEMPORARY_PREFIX = ".kseq-tmp-"
 # Of a folder that is to replace a dataset, and of a folder that was replaced.
 NEW_FOLDER_PREFIX, OLD_FOLDER_PREFIX = ".kseq-new-", ".kseq-old-"
+# Of a folder inside a folder that cannot be renamed, for the same.
+INNER_FOLDER_NAME = ".kseq-new"
 _OTHER_NAMES = re.compile(
     rf"{re.escape(INDEX_NAME)}(\.\d+)?|{re.escape(TEMPORARY_PREFIX)}.*|{re.escape(RESUME_RECORD_NAME)}|{re.escape(LOCK_NAME)}",
     re.DOTALL,

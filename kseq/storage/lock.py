@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -12,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from kseq.errors import LockedError, WriteError
+from kseq.platforms.files import lock_file, read_at
+from kseq.platforms.processes import at_fork, boot_id, pid_namespace, process_start
 from kseq.storage.layout import LOCK_NAME
 
 __all__ = ["locked"]
@@ -30,7 +31,7 @@ def _close_descriptors() -> None:
         os.close(_descriptors.pop())
 
 
-os.register_at_fork(after_in_child=_close_descriptors)
+at_fork(after_in_child=_close_descriptors)
 
 
 @contextmanager
@@ -96,33 +97,7 @@ class _Process:
 
 
 def _this_process() -> _Process:
-    host, boot, namespace = socket.gethostname(), "", ""
-    with suppress(OSError):
-        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-            boot = file.read().strip()
-        namespace = os.readlink("/proc/self/ns/pid")
-    return _Process(host, boot or host, namespace, os.getpid(), _start_time(os.getpid()) or "")
-
-
-def _start_time(pid: int) -> str | None:
-    """When a process began, as in `_Process.start`; None if there is no such process, or it has ended as a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The name, in parentheses, may hold anything. After it come the state and 18 other numbers, and then the start.
-            state, *numbers = file.read().rpartition(")")[2].split()
-        return None if state in "ZX" else numbers[18]
-    except OSError:
-        return "" if not os.path.exists("/proc/self/stat") and _exists(pid) else None
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return _Process(socket.gethostname(), boot_id(), pid_namespace(), os.getpid(), process_start(os.getpid()) or "")
 
 
 def _take(path: str, this: _Process) -> int:
@@ -168,12 +143,9 @@ def _guard(path: str, descriptor: int) -> bool:
         LockedError: If another process has it.
     """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock_file(descriptor)
     except BlockingIOError:
         raise _refusal(path, _wait_for_owner(descriptor), is_running=True) from None
-    except OSError:
-        return False
-    return True
 
 
 def _is_at(path: str, descriptor: int) -> bool:
@@ -187,7 +159,7 @@ def _is_at(path: str, descriptor: int) -> bool:
 def _read_owner(descriptor: int) -> _Process | None:
     """The process that a lock file names; None if it names none."""
     try:
-        return _Process(**json.loads(os.pread(descriptor, 1 << 16, 0)))
+        return _Process(**json.loads(read_at(descriptor, 1 << 16, 0)))
     except (ValueError, TypeError):
         return None
 
@@ -207,7 +179,7 @@ def _has_ended(owner: _Process, this: _Process, is_guarded: bool) -> bool:
     if owner.namespace != this.namespace:
         # Processes of another container cannot be seen, but this one would still have the kernel's lock.
         return is_guarded
-    return _start_time(owner.pid) != owner.start
+    return process_start(owner.pid) != owner.start
 
 
 def _refusal(path: str, owner: _Process | None, *, is_running: bool) -> LockedError:
@@ -220,7 +192,8 @@ def _write_owner(path: str, descriptor: int, this: _Process) -> None:
     """Write the name of this process into the lock file."""
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(this)).encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps(asdict(this)).encode())
     except OSError:
         # For example on a full disk. No other process holds the lock, so the file can be removed.
         os.unlink(path)
@@ -231,11 +204,27 @@ def _release(path: str, descriptor: int, this: _Process) -> None:
     if descriptor not in _descriptors:
         # In a forked child.
         return
+    is_left = False
     # The folder may have been exchanged for another one, which this process has locked too.
     with suppress(OSError):
         with open(path, "rb") as file:
             is_owner = _read_owner(file.fileno()) == this
         if is_owner:
-            os.unlink(path)
+            is_left = not _remove(path, descriptor)
     _descriptors.discard(descriptor)
     os.close(descriptor)
+    if is_left:
+        # Refused if somebody has opened it meanwhile.
+        with suppress(OSError):
+            os.unlink(path)
+
+
+def _remove(path: str, descriptor: int) -> bool:
+    """Remove the lock file while it is open, so that nobody takes the lock of a file that is about to go; False on Windows,
+    which removes no open file: then whoever opens it finds no owner in it."""
+    try:
+        os.unlink(path)
+    except PermissionError:
+        os.ftruncate(descriptor, 0)
+        return False
+    return True

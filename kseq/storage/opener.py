@@ -1,8 +1,8 @@
 """Opens the files of a dataset for reading: the only module that does.
 
-Shards and indexes are read through an `Opener`. `LocalOpener` opens files of the file system and maps them into memory;
-another way to the same bytes is one more implementation of `Opener` and `DatasetFile`, which `opener_for` and
-`absolute_path` choose by the path.
+Shards and indexes are read through an `Opener`. `MapOpener` opens files of the file system and maps them into memory;
+`PreadOpener` reads from them what is asked for. Another way to the same bytes is one more implementation of `Opener` and
+`DatasetFile`, which `opener_for` and `absolute_path` choose by the path.
 """
 
 from __future__ import annotations
@@ -10,18 +10,23 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
-from kseq.storage.mmap import Span, map_file
+from kseq.platforms.files import is_remote, open_to_read
+from kseq.platforms.maps import Span, map_file
+from kseq.storage.array_location import ArrayLocation
+from kseq.storage.pread_array import OpenDescriptor, PreadArray
 
-__all__ = ["DatasetFile", "LocalOpener", "Opener", "absolute_path", "opener_for"]
+__all__ = ["READ", "DatasetFile", "MapOpener", "Opener", "PreadOpener", "absolute_path", "choose_read", "opener_for"]
 
-# Windows translates line ends without the first. Without the second, opening a named pipe waits for a writer.
-_FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+# The ways to get bytes, as users name them.
+READ = ("auto", "map", "pread")
 
 
 class DatasetFile(ABC):
@@ -45,8 +50,10 @@ class DatasetFile(ABC):
         """
 
     @abstractmethod
-    def map(self) -> np.ndarray:
-        """`(num_bytes,)` uint8, read-only: the whole file, without a copy. The array outlives the open file.
+    def arrays(self, locations: Mapping[str, ArrayLocation]) -> dict[str, Any]:
+        """The arrays of the file by name, as numpy's or, read when they are indexed, as `PreadArray`.
+
+        They outlive the open file. All of them must lie inside it.
 
         Raises:
             ReadError: If the operating system refuses.
@@ -85,8 +92,36 @@ class Opener(ABC):
         """
 
 
+class _LocalOpener(Opener):
+    """Opens files of the file system."""
+
+    def open(self, path: str) -> DatasetFile:
+        try:
+            descriptor = open_to_read(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise DatasetNotFoundError(f"{path}: there is no such file") from error
+        except OSError as error:
+            raise ReadError(f"{path}: cannot be opened: {error.strerror}") from error
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise DamagedError(f"{path}: is not a regular file")
+        return self._file(OpenDescriptor(path, descriptor), status.st_size)
+
+    @abstractmethod
+    def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
+        """What reads an open file of that size."""
+
+    def names(self, folder: str) -> list[str]:
+        if not os.path.exists(folder):
+            raise DatasetNotFoundError(f"{folder}: there is no such folder")
+        if not os.path.isdir(folder):
+            raise DatasetNotFoundError(f"{folder}: is a file, expected is the folder of a dataset")
+        return os.listdir(folder)
+
+
 @dataclass(frozen=True)
-class LocalOpener(Opener):
+class MapOpener(_LocalOpener):
     """Opens files of the file system, and maps them.
 
     Args:
@@ -97,65 +132,81 @@ class LocalOpener(Opener):
     span: Span | None = None
     offset: int = 0
 
-    def open(self, path: str) -> DatasetFile:
-        try:
-            descriptor = os.open(path, _FLAGS)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise DatasetNotFoundError(f"{path}: there is no such file") from error
-        except OSError as error:
-            raise ReadError(f"{path}: cannot be opened: {error.strerror}") from error
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            raise DamagedError(f"{path}: is not a regular file")
-        return _LocalFile(path, descriptor, status.st_size, self)
+    def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
+        return _MappedFile(file, num_bytes, self)
 
-    def names(self, folder: str) -> list[str]:
-        if not os.path.exists(folder):
-            raise DatasetNotFoundError(f"{folder}: there is no such folder")
-        if not os.path.isdir(folder):
-            raise DatasetNotFoundError(f"{folder}: is a file, expected is the folder of a dataset")
-        return os.listdir(folder)
+
+@dataclass(frozen=True)
+class PreadOpener(_LocalOpener):
+    """Opens files of the file system, and reads from them what is asked for: a failure is an exception."""
+
+    def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
+        return _PreadFile(file, num_bytes)
 
 
 class _LocalFile(DatasetFile):
-    def __init__(self, path: str, descriptor: int, num_bytes: int, opener: LocalOpener) -> None:
-        self.path = path
+    """An open file of the file system."""
+
+    def __init__(self, file: OpenDescriptor, num_bytes: int) -> None:
+        self.path = file.path
         self.num_bytes = num_bytes
-        self._descriptor = descriptor
-        self._opener = opener
+        self._file: OpenDescriptor | None = file
+
+    @property
+    def _opened(self) -> OpenDescriptor:
+        assert self._file is not None
+        return self._file
 
     def read(self, start: int, end: int) -> bytes:
-        try:
-            data = os.pread(self._descriptor, end - start, start)
-        except OSError as error:
-            raise ReadError(f"{self.path}: cannot be read: {error.strerror}") from error
-        if len(data) != end - start:
-            raise DamagedError(f"{self.path}: ends at byte {start + len(data)}, expected are {end} bytes or more")
-        return data
+        data = bytearray(end - start)
+        self._opened.read_into([memoryview(data)], start)
+        return bytes(data)
 
-    def map(self) -> np.ndarray:
+    def close(self) -> None:
+        self._file = None
+
+
+class _MappedFile(_LocalFile):
+    def __init__(self, file: OpenDescriptor, num_bytes: int, opener: MapOpener) -> None:
+        super().__init__(file, num_bytes)
+        self._opener = opener
+
+    def arrays(self, locations: Mapping[str, ArrayLocation]) -> dict[str, Any]:
+        mapped = self._map()
+        return {name: np.ndarray(shape, dtype, mapped, offset) for name, (offset, dtype, shape) in locations.items()}
+
+    def _map(self) -> np.ndarray:
         span, offset = self._opener.span, self._opener.offset
         try:
             if span is None:
-                return map_file(self._descriptor, self.num_bytes)
-            return span.map_file(offset, self._descriptor, self.num_bytes)
+                return map_file(self._opened.descriptor, self.num_bytes)
+            return span.map_file(offset, self._opened.descriptor, self.num_bytes)
         except OSError as error:
             raise ReadError(f"{self.path}: cannot be mapped: {error.strerror}") from error
 
-    def close(self) -> None:
-        os.close(self._descriptor)
+
+class _PreadFile(_LocalFile):
+    def arrays(self, locations: Mapping[str, ArrayLocation]) -> dict[str, Any]:
+        return {name: PreadArray(self._opened, location) for name, location in locations.items()}
 
 
-def opener_for(path: str, span: Span | None = None, offset: int = 0) -> Opener:
+def choose_read(path: str, read: str) -> str:
+    """`"map"` or `"pread"`: how the files of a dataset are read, for `"auto"` by the file system that its folder lies on."""
+    if read != "auto":
+        return read
+    return "pread" if is_remote(path) else "map"
+
+
+def opener_for(path: str, read: str = "auto", span: Span | None = None, offset: int = 0) -> Opener:
     """What opens a file of a dataset, or lists its folder.
 
     Args:
         path: The path of the file or the folder.
-        span: The stretch of addresses to map a file into; None for any free addresses.
+        read: `"map"`, `"pread"`, or `"auto"`, see `choose_read`.
+        span: The stretch of addresses to map a file into; None for any free addresses. Of use for `"map"` alone.
         offset: Where in `span` the file begins, in bytes.
     """
-    return LocalOpener(span, offset)
+    return PreadOpener() if choose_read(path, read) == "pread" else MapOpener(span, offset)
 
 
 def absolute_path(path: str) -> str:

@@ -8,9 +8,12 @@ from contextlib import contextmanager, suppress
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, WriteError
-from kseq.storage.atomic import exchange, flush, remove_file, remove_temporary
+from kseq.platforms.files import exchange, flush, remove_folder, rename
+from kseq.storage.atomic import remove_file, remove_temporary
+from kseq.storage.inner_folder import is_fixed, move_in, remove_unnamed_shards
 from kseq.storage.layout import (
     INDEX_NAME,
+    INNER_FOLDER_NAME,
     LOCK_NAME,
     NEW_FOLDER_PREFIX,
     OLD_FOLDER_PREFIX,
@@ -20,7 +23,7 @@ from kseq.storage.layout import (
 )
 from kseq.storage.lock import locked
 
-__all__ = ["check_apart", "check_target", "new_folder", "remove_dataset_files", "target_folder"]
+__all__ = ["check_apart", "check_target", "new_folder", "remove_dataset_files", "remove_inner_folder", "target_folder"]
 
 
 def check_apart(source: str, target: str) -> None:
@@ -50,8 +53,9 @@ def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
 def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str]:
     """Yields the folder to pack into, and locks `target` for this process until the end of the block.
 
-    To overwrite a dataset, it is a new folder beside the old one, which it replaces at the end of the block. If the block
-    raises, the old dataset stays as it was. A block that raises before it made a shard leaves nothing.
+    To overwrite a dataset, it is a new folder beside the old one, or inside the old one if that cannot be renamed, as a mount
+    point. It replaces the old dataset at the end of the block. If the block raises, the old dataset stays as it was. A block
+    that raises before it made a shard leaves nothing.
 
     Raises:
         DatasetExistsError: If something lies at `target` that must not be changed.
@@ -85,6 +89,7 @@ def _locked_folder(target: str) -> Iterator[None]:
 def new_folder(target: str, *, overwrite: bool) -> Iterator[str]:
     """Yields a folder beside `target` to write a dataset to, which becomes `target` at the end of the block.
 
+    If `target` cannot be renamed, as a mount point, the folder is inside, and what was written to it moves to `target`.
     Until then, `target` is locked for this process. If the block raises, the folder is removed, and what lies at `target` stays
     as it was.
 
@@ -117,17 +122,28 @@ def _dataset_files(target: str) -> list[str]:
         return []
     if not os.path.isdir(target):
         raise DatasetExistsError(f"{target}: is a file, expected is a folder to make")
-    names = sorted(name for name in os.listdir(target) if name != LOCK_NAME)
-    others = [name for name in names if not is_dataset_file(name) or os.path.isdir(os.path.join(target, name))]
+    names = sorted(name for name in os.listdir(target) if name != LOCK_NAME and not _is_of_file_system(target, name))
+    others = [name for name in names if not _is_ours(target, name)]
     if others:
         raise DatasetExistsError(f"{target}: holds {others[0]!r}, which is not kseq's: take a new folder")
     return names
+
+
+def _is_of_file_system(folder: str, name: str) -> bool:
+    """Whether a file system itself has made something: in its topmost folder, or for a removed file that is still open."""
+    return name.startswith(".nfs") or (name == "lost+found" and is_fixed(os.path.realpath(folder)))
+
+
+def _is_ours(folder: str, name: str) -> bool:
+    """Whether kseq itself made what has this name in a dataset's folder."""
+    return name == INNER_FOLDER_NAME if os.path.isdir(os.path.join(folder, name)) else is_dataset_file(name)
 
 
 @contextmanager
 def _packing_in_place(target: str) -> Iterator[str]:
     """Yields `target` itself; if the block raises before it made a shard, its files are removed."""
     remove_temporary(target)
+    remove_inner_folder(target)
     try:
         yield target
     except BaseException:
@@ -147,8 +163,40 @@ def _neighbours(target: str) -> tuple[str, str]:
 
 @contextmanager
 def _replacing(target: str) -> Iterator[str]:
-    """Yields a new, locked folder that replaces `target` at the end of the block."""
+    """Yields a new folder that replaces `target`, which exists and is locked, at the end of the block."""
     target = os.path.realpath(target)
+    with (_replacing_inside if is_fixed(target) else _replacing_by_name)(target) as folder:
+        yield folder
+
+
+@contextmanager
+def _replacing_inside(target: str) -> Iterator[str]:
+    remove_temporary(target)
+    remove_inner_folder(target)
+    remove_unnamed_shards(target)
+    new = os.path.join(target, INNER_FOLDER_NAME)
+    _make_folder(new)
+    try:
+        yield new
+        _move_in(new, target)
+    finally:
+        # What is wrong is said by the block's error.
+        with suppress(KseqError, OSError):
+            remove_inner_folder(target)
+            remove_unnamed_shards(target)
+
+
+def _move_in(new: str, target: str) -> None:
+    try:
+        move_in(new, target)
+    except OSError as error:
+        if isinstance(error, KseqError):
+            raise
+        raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _replacing_by_name(target: str) -> Iterator[str]:
     new, old = _neighbours(target)
     _remove_folder(new)
     _remove_folder(old)
@@ -161,23 +209,37 @@ def _replacing(target: str) -> Iterator[str]:
             with suppress(KseqError, OSError):
                 _remove_folder(new)
             raise
-        replaced = _replace(target, new, old)
-        _remove_folder(replaced)
+        _remove_folder(_replace(target, new, old))
 
 
 def _replace(target: str, new: str, old: str) -> str:
-    """Give the new folder the name `target`; returns the name that the old folder has now."""
+    """Give the new folder the name `target`, or move what is in it there; returns the folder that is of no use now."""
+    if exchange(new, target):
+        old = new
+    else:
+        try:
+            rename(target, old)
+        except OSError:
+            # Some refusals cannot be foreseen: of a mount point on a system that lists none, of somebody else's folder.
+            return _move_in_and_clear(new, target)
     try:
-        if exchange(new, target):
-            old = new
-        else:
-            if os.path.lexists(target):
-                os.rename(target, old)
-            os.rename(new, target)
+        if old != new:
+            rename(new, target)
         flush(os.path.dirname(new))
     except OSError as error:
         raise WriteError(f"{target}: cannot be replaced by {new}: {error.strerror}") from error
     return old
+
+
+def _move_in_and_clear(new: str, target: str) -> str:
+    try:
+        _move_in(new, target)
+    except KseqError:
+        with suppress(KseqError, OSError):
+            _remove_folder(new)
+            remove_unnamed_shards(target)
+        raise
+    return new
 
 
 def _finish_replacing(target: str) -> None:
@@ -189,7 +251,7 @@ def _finish_replacing(target: str) -> None:
     with locked(new):
         pass
     try:
-        os.rename(new, target)
+        rename(new, target)
     except OSError as error:
         raise WriteError(f"{target}: {new} cannot take this name: {error.strerror}") from error
 
@@ -208,9 +270,18 @@ def _remove_folder(folder: str) -> None:
         remove_temporary(folder)
         remove_file(os.path.join(folder, LOCK_NAME))
         try:
-            os.rmdir(folder)
+            remove_folder(folder)
         except OSError as error:
             raise WriteError(f"{folder}: cannot be removed: {error.strerror}") from error
+
+
+def remove_inner_folder(folder: str) -> None:
+    """Remove what a process left inside a folder if it was killed while it replaced the dataset there.
+
+    Raises:
+        WriteError: If the operating system refuses.
+    """
+    _remove_folder(os.path.join(folder, INNER_FOLDER_NAME))
 
 
 def remove_dataset_files(folder: str) -> None:

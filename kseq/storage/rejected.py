@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseq.arguments import spelled
-from kseq.storage.hdf5_reader import MappedFile
+from kseq.errors import DamagedError
+from kseq.storage.file_arrays import FileArrays
 from kseq.storage.strings import pack_strings, read_strings, string_schema
 
 __all__ = ["REJECTED_SCHEMA", "Rejected", "count_reasons", "pack_rejected", "read_rejected", "with_remedy"]
@@ -59,9 +60,13 @@ def pack_rejected(rejected: Sequence[Rejected]) -> dict[str, np.ndarray]:
     return paths | pack_strings("rejected_reason", [file.reason.encode(errors="backslashreplace") for file in rejected])
 
 
-def read_rejected(file: MappedFile) -> list[Rejected]:
+def read_rejected(file: FileArrays) -> list[Rejected]:
     """The rejected files that a shard or an index lists."""
     paths, reasons = read_strings(file, "rejected_path"), read_strings(file, "rejected_reason")
+    if len(paths) != len(reasons):
+        raise DamagedError(
+            f"{file.path}: lists {len(paths)} rejected_path and {len(reasons)} rejected_reason, allowed are as many"
+        )
     return [Rejected(path, reason.decode(errors="replace")) for path, reason in zip(paths, reasons, strict=True)]
 
 

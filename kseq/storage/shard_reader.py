@@ -1,20 +1,23 @@
-"""Reads a shard by row: arrays as views of the mapped file."""
+"""Reads a shard by row."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from kseq.errors import DamagedError, FormatError, ImageError, KseqError
-from kseq.storage.checksums import arrays_digest, format_checksum, row_checksum
+from kseq.errors import DamagedError, FormatError, ImageError, KseqError, ReadError
+from kseq.platforms.maps import will_need
+from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
 from kseq.storage.fields import Field
-from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
+from kseq.storage.file_arrays import FileArrays
+from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
-from kseq.storage.mmap import will_need
 from kseq.storage.opener import DatasetFile, Opener, opener_for
+from kseq.storage.pread_array import PreadArray
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
@@ -27,18 +30,19 @@ _SMALL_ARRAYS = ("offsets", "size", "orientation", "tiles", "tile_offsets", "val
 
 
 class ShardReader:
-    """Reads one shard by row, from any thread. Once it is open, it does not use h5py.
+    """Reads one shard by row, from any thread.
+
+    The index says where each array lies, so that opening a shard is to compare its size and its digest, and to map it. Only
+    where there is no index yet, the file itself is parsed.
 
     Args:
         path: The shard.
         fields: What each of its rows holds, from the index.
         entry: What the index says of it; None while there is no index.
-        header: The header of this file from an earlier opening, so that h5py need not parse it again.
         opener: Opens the file; None for what `opener_for` chooses.
 
     Attributes:
         path: The shard.
-        header: The header of the file, for a later opening.
         num_rows: How many samples it holds.
 
     Raises:
@@ -53,31 +57,83 @@ class ShardReader:
         path: str,
         fields: Sequence[Field],
         entry: ShardEntry | None = None,
-        header: FileHeader | None = None,
         opener: Opener | None = None,
     ) -> None:
         self.path = path
         self._fields = fields
         self._handlers = {field.name: field.handler for field in fields}
         self._row_arrays = [array for handler in self._handlers.values() for array in handler.row_arrays]
-        with (opener or opener_for(path)).open(path) as file:
-            self.header = _checked_header(file, fields, entry) if header is None else header
-            self._file = MappedFile(file, self.header)
-        self.num_rows = int(self.header.attributes["rows"])
+        self._opener = opener or opener_for(path)
+        self._origin: Mapping[str, int | str] = {}
+        with self._opener.open(path) as file:
+            if entry is None:
+                header = read_header(file, SHARD_KIND, shard_schema(fields, None))
+                self._origin, entry = header.attributes, _entry_of(path, header)
+            _check_digest(file, entry)
+            self._file = FileArrays(file, entry.num_bytes, entry.arrays)
+        self._entry = entry
+        self.num_rows = entry.num_rows
         self._has_asked_for_small_arrays = False
 
     def entry(self, number: int) -> ShardEntry:
         """What an index should say of this shard."""
-        return ShardEntry(number, self.num_rows, self.header.num_bytes, str(self.header.attributes["digest"]))
+        lengths = {field.name: self._lengths(field.name).astype("<u4") for field in self._fields if field.is_ragged}
+        return replace(self._entry, number=number, lengths=lengths)
+
+    def _lengths(self, name: str) -> np.ndarray:
+        """`(rows,)` uint64: how many elements each row has of a field whose samples differ in it.
+
+        Raises:
+            DamagedError: If the offsets of the field do not rise to the end of its values.
+        """
+        offsets, values = np.asarray(self.array(f"{name}/offsets")), self.array(f"{name}/values")
+        if (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) > len(values):
+            raise DamagedError(f"{self.path}: {name}/offsets do not rise to at most {len(values)}: bytes have changed")
+        lengths: np.ndarray = np.diff(offsets)
+        return lengths
 
     def check_origin(self, dataset_id: str, number: int) -> None:
-        """Raise DamagedError unless the shard was made as number `number` of the packing `dataset_id`."""
-        _check_attributes(self.path, self.header, {"dataset_id": dataset_id, "shard": number})
+        """Raise DamagedError unless the shard, opened without an index, was made as number `number` of a packing."""
+        _check_attributes(self.path, self._origin, {"dataset_id": dataset_id, "shard": number})
 
-    def array(self, name: str) -> np.ndarray:
-        """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`."""
-        array: np.ndarray = self._file.arrays[name]
-        return array
+    def check_structure(self) -> None:
+        """Parse the file, and raise unless it is, as HDF5, what the index says of it.
+
+        Raises:
+            DamagedError: If it is not an HDF5 file, or its arrays lie elsewhere.
+            FormatError: If it holds something that the format does not allow.
+        """
+        with self._opener.open(self.path) as file:
+            found = _entry_of(self.path, read_header(file, SHARD_KIND, shard_schema(self._fields, self.num_rows)))
+        for name, location in self._entry.arrays.items():
+            if found.arrays[name] != location:
+                raise DamagedError(f"{self.path}: {name!r} lies at {found.arrays[name]}, expected is {location}")
+        if replace(found, number=self._entry.number) != self._entry:
+            raise DamagedError(
+                f"{self.path}: says that it has {found.num_rows} rows and the digest {found.digest}, expected are "
+                f"{self.num_rows} and {self._entry.digest}"
+            )
+
+    def _check_lengths(self) -> None:
+        """Raise DamagedError unless rows have as many elements as the index says."""
+        for name, expected in self._entry.lengths.items():
+            lengths = self._lengths(name)
+            if not np.array_equal(lengths, expected):
+                row = int(np.flatnonzero(lengths != expected)[0])
+                raise DamagedError(
+                    f"{self.path}: row {row} has {lengths[row]} elements of {name}, expected by the index are {expected[row]}"
+                )
+
+    def array(self, name: str) -> Any:
+        """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`.
+
+        A view of the mapped file, or a `PreadArray`, which is read when it is indexed.
+        """
+        return self._file.arrays[name]
+
+    def loaded(self, name: str) -> np.ndarray:
+        """The same, as numpy's array: a view of the mapped file, or read as a whole."""
+        return np.asarray(self.array(name))
 
     def stored(self, name: str, row: int) -> np.ndarray:
         """`(n,)` uint8: the stored bytes of an encoded field, as a view of the file."""
@@ -98,11 +154,14 @@ class ShardReader:
 
         Raises:
             ImageError: If its bytes are broken, naming the row and its source.
+            ReadError: If the operating system refuses to read them.
+            DamagedError: If they do not lie in the file.
         """
         try:
             orientation = int(self.array(f"{name}/orientation")[row])
-            return self._handlers[name].decode(self.stored(name, row), orientation, color_mode, out)
-        except ImageError as error:
+            height, width = self.array(f"{name}/size")[row].tolist()
+            return self._handlers[name].decode(self.stored(name, row), orientation, (height, width), color_mode, out)
+        except (ImageError, ReadError, DamagedError) as error:
             raise self.at(row, error) from error
 
     def piece(self, flat: str, offsets: str, row: int) -> np.ndarray:
@@ -115,24 +174,55 @@ class ShardReader:
 
     def at(self, row: int, error: KseqError) -> KseqError:
         """The same error, with the shard, the row and its source in the text."""
-        return type(error)(f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}): {error}")
+        reason = str(error).removeprefix(f"{self.path}: ")
+        try:
+            name = f" ({os.fsdecode(self.source(row))!r})"
+        except (ReadError, DamagedError):
+            # What is wrong with the file may concern the name too.
+            name = ""
+        return type(error)(f"{self.path}: row {row}{name}: {reason}")
+
+    def take(self, name: str, rows: np.ndarray, out: np.ndarray, positions: np.ndarray) -> None:
+        """Copy rows of an array.
+
+        Args:
+            name: The name of the array.
+            rows: `(n,)` whole numbers.
+            out: `(m, ...)` of the array's dtype, C-contiguous.
+            positions: `(n,)` int64: to which row of `out` each goes.
+
+        Raises:
+            ReadError: If the operating system refuses to read a row, naming the row and its source.
+            DamagedError: If the file has become shorter.
+        """
+        array = self.array(name)
+        if not isinstance(array, PreadArray):
+            out[positions] = array[rows]
+            return
+        try:
+            array.read_rows(rows, out, positions)
+        except (ReadError, DamagedError):
+            # One call may have read many rows: find the one that is to blame.
+            for number, row in enumerate(rows.tolist()):
+                try:
+                    array.read_rows(rows[number : number + 1], out, positions[number : number + 1])
+                except (ReadError, DamagedError) as error:
+                    raise self.at(row, error) from error
 
     def will_need(self, rows: np.ndarray) -> None:
         """Ask the operating system to read the stored bytes of rows, `(n,)` int64 and rising, soon."""
         if not self._has_asked_for_small_arrays:
             self._has_asked_for_small_arrays = True
             for name in (name for name in self._file.arrays if name.partition("/")[2] in _SMALL_ARRAYS):
-                data = self._file.arrays[name].reshape(-1).view(np.uint8)
-                will_need(data, np.zeros(1, np.int64), np.array([data.size]))
+                _ask_ahead(self.array(name), np.zeros(1, np.int64), np.array([self.array(name).nbytes]))
         for field in self._fields:
             name, offsets = field.handler.row_arrays[0]
             if offsets is None:
-                data = self.array(name).reshape(-1).view(np.uint8)
-                row_bytes = data.size // self.num_rows
-                will_need(data, rows * row_bytes, (rows + 1) * row_bytes)
+                row_bytes = self.array(name).nbytes // self.num_rows
+                _ask_ahead(self.array(name), rows * row_bytes, (rows + 1) * row_bytes)
             elif field.encoded:
                 ends = self.array(offsets)
-                will_need(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
+                _ask_ahead(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
 
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
@@ -147,8 +237,12 @@ class ShardReader:
 
         Raises:
             DamagedError: If they differ, naming the row and its source.
+            ReadError: If the operating system refuses to read them.
         """
-        checksum, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+        try:
+            checksum, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+        except (ReadError, DamagedError) as error:
+            raise self.at(row, error) from error
         if checksum != expected:
             raise DamagedError(
                 f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {format_checksum(checksum)}, "
@@ -165,12 +259,17 @@ class ShardReader:
     def check_all(self) -> list[str]:
         """Read every byte: one line for everything that is not as it should be."""
         lines = []
+        try:
+            self.check_structure()
+            self._check_lengths()
+        except KseqError as error:
+            lines.append(str(error))
         for row in range(self.num_rows):
             try:
                 self.check_row(row)
             except DamagedError as error:
                 lines.append(str(error))
-        digest, expected = arrays_digest(self._file.arrays), self.header.attributes["digest"]
+        digest, expected = arrays_digest(self._file.arrays), self._entry.digest
         if digest != expected and not lines:
             lines.append(
                 f"{self.path}: the arrays have digest {digest}, expected is {expected}: bytes beside the samples' have changed"
@@ -178,21 +277,39 @@ class ShardReader:
         return lines
 
 
-def _checked_header(file: DatasetFile, fields: Sequence[Field], entry: ShardEntry | None) -> FileHeader:
-    """The header of a shard, after checking that it is one, and the one that the index says."""
-    if entry is not None and file.num_bytes != entry.num_bytes:
-        raise DamagedError(f"{file.path}: has {file.num_bytes} bytes, expected are {entry.num_bytes}")
-    header = read_header(file, SHARD_KIND, shard_schema(fields, None if entry is None else entry.num_rows))
-    if entry is not None:
-        _check_attributes(file.path, header, {"rows": entry.num_rows, "digest": entry.digest})
+def _ask_ahead(array: Any, starts: np.ndarray, ends: np.ndarray) -> None:
+    """Ask the operating system to read ranges of the bytes of an array soon."""
+    if isinstance(array, PreadArray):
+        array.will_need(starts, ends)
+    else:
+        will_need(array.reshape(-1).view(np.uint8), starts, ends)
+
+
+def _entry_of(path: str, header: FileHeader) -> ShardEntry:
+    """What an index should say of a shard that was parsed, under the number 0."""
     num_rows, shape = header.attributes.get("rows"), header.locations["checksum"].shape
     if shape != (num_rows,):
-        raise FormatError(f"{file.path}: attribute rows is {num_rows}, its arrays have {shape[0]}")
-    return header
+        raise FormatError(f"{path}: attribute rows is {num_rows}, its arrays have {shape[0]}")
+    digest = header.attributes.get("digest")
+    if not is_digest(digest):
+        raise FormatError(f"{path}: attribute digest is {digest!r}, allowed are {2 * DIGEST_BYTES} hexadecimal digits")
+    return ShardEntry(0, shape[0], header.num_bytes, digest, header.attribute_offsets["digest"], header.locations)
 
 
-def _check_attributes(path: str, header: FileHeader, expected: Mapping[str, Any]) -> None:
+def _check_digest(file: DatasetFile, entry: ShardEntry) -> None:
+    """Raise DamagedError unless a file is the shard that the index says: of its size, and with its digest where that lies."""
+    if file.num_bytes != entry.num_bytes:
+        raise DamagedError(f"{file.path}: has {file.num_bytes} bytes, expected are {entry.num_bytes}")
+    digest = file.read(entry.digest_offset, entry.digest_offset + len(entry.digest))
+    if digest != entry.digest.encode():
+        raise DamagedError(
+            f"{file.path}: has {digest.decode('ascii', 'backslashreplace')!r} at byte {entry.digest_offset}, expected is its "
+            f"digest {entry.digest!r}: this is another shard"
+        )
+
+
+def _check_attributes(path: str, attributes: Mapping[str, int | str], expected: Mapping[str, Any]) -> None:
     for name, value in expected.items():
-        actual = header.attributes.get(name)
+        actual = attributes.get(name)
         if actual != value:
             raise DamagedError(f"{path}: attribute {name} is {actual!r}, expected is {value!r}: this is another shard")

@@ -11,7 +11,8 @@ from dataclasses import field as dataclass_field
 import numpy as np
 
 from kseq.images.jpeg_tiles import find_tiles
-from kseq.storage.atomic import publishing, start_writing
+from kseq.platforms.files import start_writing
+from kseq.storage.atomic import publishing
 from kseq.storage.checksums import CHECKSUM_DTYPE, Digest, digest_of_hashes, hash_array, row_checksum
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_writer import SpooledArray, first_offset, write_file

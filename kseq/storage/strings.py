@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from kseq.errors import DamagedError
+from kseq.errors import DamagedError, FormatError, one_line
 from kseq.storage.array_schema import ArraySchema
-from kseq.storage.hdf5_reader import MappedFile
+from kseq.storage.file_arrays import FileArrays
 
-__all__ = ["pack_strings", "pack_text", "read_piece", "read_string", "read_strings", "read_text", "string_schema"]
+__all__ = ["pack_strings", "pack_text", "parse_json", "read_piece", "read_string", "read_strings", "read_text", "string_schema"]
 
 
 def pack_strings(group: str, strings: Sequence[bytes]) -> dict[str, np.ndarray]:
@@ -35,13 +37,29 @@ def read_text(array: np.ndarray) -> str:
     return array.tobytes().decode(errors="surrogateescape")
 
 
+def parse_json(text: str, where: str) -> Any:
+    """What a JSON text of a file says.
+
+    Args:
+        text: The text.
+        where: What it is, for messages: the path of the file, and the name of the array.
+
+    Raises:
+        FormatError: If it is no JSON, or nests deeper than Python follows.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is not JSON ({one_line(error)}): {text[:80]!r}") from error
+
+
 def string_schema(group: str, count: int | None) -> dict[str, ArraySchema]:
     """What the arrays of a group of `count` byte strings must be; None allows any count."""
     length = None if count is None else count + 1
     return {f"{group}/bytes": ArraySchema("|u1", (None,)), f"{group}/offsets": ArraySchema("<u8", (length,))}
 
 
-def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
+def read_string(file: FileArrays, group: str, number: int) -> np.ndarray:
     """`(n,)` uint8: one byte string of a group, as a view of the file.
 
     Raises:
@@ -50,7 +68,7 @@ def read_string(file: MappedFile, group: str, number: int) -> np.ndarray:
     return read_piece(file, f"{group}/bytes", f"{group}/offsets", number)
 
 
-def read_piece(file: MappedFile, flat: str, offsets: str, row: int) -> np.ndarray:
+def read_piece(file: FileArrays, flat: str, offsets: str, row: int) -> np.ndarray:
     """`(n, ...)`: the elements of one row, as a view of the file.
 
     Args:
@@ -71,7 +89,7 @@ def read_piece(file: MappedFile, flat: str, offsets: str, row: int) -> np.ndarra
     return elements[start:end]
 
 
-def read_strings(file: MappedFile, group: str) -> list[bytes]:
+def read_strings(file: FileArrays, group: str) -> list[bytes]:
     """All byte strings of a group."""
     count = file.arrays[f"{group}/offsets"].size - 1
     return [read_string(file, group, number).tobytes() for number in range(count)]

@@ -84,7 +84,7 @@ def _name(function: Any) -> str:
 
 
 def _checked_images(name: str, answer: Any, count: int) -> np.ndarray:
-    images = np.asarray(answer)
+    images = _in_native_order(np.asarray(answer))
     if images.ndim != 4 or len(images) != count or images.dtype.kind not in "uif":
         raise ArgumentError(
             f"augment function {name} gave {images.dtype} of shape {images.shape}, "
@@ -136,4 +136,9 @@ def _checked_array(name: str, field: str, value: Any, before: np.ndarray) -> np.
         if not np.isin(array, (0, 1)).all():
             raise ArgumentError(f"augment function {name} gave {field} other values than True and False, or 1 and 0")
         return array.astype(bool)
-    return array
+    return _in_native_order(array)
+
+
+def _in_native_order(array: np.ndarray) -> np.ndarray:
+    """The same values in the byte order of this machine: of another, PyTorch refuses them."""
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset, sample_reader, without_samples
+from kseq.errors import ArgumentError, DamagedError
+from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_for_workers, without_samples
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
-from kseq.training.buffers import ArraySpec
+from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
 from kseq.training.transforms import AugmentationList, Transforms
@@ -61,10 +63,33 @@ class BatchMaker:
         self._pad_to = dict(pad_to or {})
         self._padded = [field for field in self._fields.values() if field.handler.is_padded]
         self._fixed_specs: dict[int, dict[str, ArraySpec]] = {}
+        # Which samples worker processes have compared with their checksums, and the process that made it.
+        self._flags: Buffer | None = None
+        self._flags_process = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        # It is told sample ids: which of them the dataset holds, a number for each sample, need not go to every worker.
-        return {**self.__dict__, "dataset": without_samples(self.dataset)}
+        """For worker processes, which parse no file, and share with this one which samples they have compared."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("dataset", "_flags")}
+        # Workers are told sample ids: which of them the dataset holds, a number for each sample, need not go to every one.
+        dataset = state_for_workers(without_samples(self.dataset))
+        return {**state, "dataset": dataset, "flags": self._share_flags().name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        dataset, name = from_state(state.pop("dataset")), state.pop("flags")
+        self.__dict__.update(state, dataset=dataset, _flags=None)
+        reader, self._attached = sample_reader(dataset), AttachedBuffers()
+        # Where the other process has ended, or may not be looked into, this one compares samples for itself.
+        with suppress(OSError):
+            reader.share_flags(self._attached.arrays(name, _flag_specs(reader.num_flags))["verified"])
+
+    def _share_flags(self) -> Buffer:
+        """The flags in memory that other processes can map by its name, as long as this process lives."""
+        if self._flags is None or self._flags_process != os.getpid():
+            reader = sample_reader(self.dataset)
+            self._flags = BufferPool(shared=True).take(_flag_specs(reader.num_flags))
+            self._flags_process = os.getpid()
+            reader.share_flags(self._flags.arrays["verified"])
+        return self._flags
 
     def specs(self, sample_ids: np.ndarray) -> dict[str, ArraySpec]:
         """The arrays of a batch of samples: name to shape and dtype.
@@ -143,9 +168,21 @@ class BatchMaker:
                 self._fill_pixels(field, rows[name], samples, transforms)
             elif field.is_ragged:
                 pieces = self._moved_pieces(field, samples, transforms, moved)
+                self._check_pieces(field, rows[name], samples, pieces)
                 field.handler.fill(rows[name], rows.get(f"{name}_mask"), pieces)
             else:
                 samples.gather(name, rows[name])
+                if field.is_label:
+                    samples.check_labels(rows[name])
+
+    def _check_pieces(self, field: Field, rows: np.ndarray, samples: LocatedSamples, pieces: Sequence[np.ndarray]) -> None:
+        """Raise DamagedError unless the elements of each sample go into its row."""
+        room = rows.shape[1] if field.handler.is_padded else None
+        for position, elements in enumerate(pieces):
+            try:
+                field.handler.check_elements(elements, room)
+            except DamagedError as error:
+                raise samples.error_at(position, error) from error
 
     def least_rows(self, batch_size: int) -> int:
         """How many rows are worth handing to a worker, of a batch of `batch_size`.
@@ -227,6 +264,10 @@ class BatchMaker:
             boxes = field.handler.as_boxes(elements).copy()
             moved.append(chain.run(position, (boxes, np.arange(len(boxes)))))
         return moved
+
+
+def _flag_specs(num_flags: int) -> dict[str, ArraySpec]:
+    return {"verified": ArraySpec((num_flags,), "bool")}
 
 
 def _put(pixels: np.ndarray, out: np.ndarray) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kseq.arguments import whole
 from kseq.errors import DamagedError, OutOfRangeError
+from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
 from kseq.training.arguments import (
@@ -33,7 +34,7 @@ from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.sampling_argument import choose_order
 from kseq.training.transforms import AugmentationList
-from kseq.workers import IDLE_SECONDS, usable_cores
+from kseq.workers import IDLE_SECONDS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -108,6 +109,7 @@ class Batches:
         sampling_weights: Any = None,
         epoch_size: int | None = None,
         verify: str = "first",
+        read: str = "auto",
         option: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
@@ -123,7 +125,7 @@ class Batches:
         )
         check_scale(scale)
         # The samples, and their order.
-        source = open_dataset_argument(dataset, choose_split(split, option), verify)
+        source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
         self._dataset = source.dataset
         self._arguments["dataset"] = source.origin
         self._order = choose_order(

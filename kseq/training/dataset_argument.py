@@ -50,25 +50,26 @@ def choose_split(split: Any, option: Any) -> str | None:
     return option if split is None else split
 
 
-def open_dataset_argument(argument: Any, split: str | None, verify: str) -> DatasetArgument:
+def open_dataset_argument(argument: Any, split: str | None, verify: str, read: str) -> DatasetArgument:
     """Open what a sequence is to read.
 
     Args:
         argument: A path, a ShardDataset, or a dict of either to the proportion of an epoch that comes from it.
         split: The name of a split or `"all"`; None for `"train"` of a path, and for all that a ShardDataset holds.
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
+        read: How bytes come from the files: see `ShardDataset`.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
         ArgumentError: If an argument is not allowed, or if there is no such split, or no sample in it.
     """
     if not isinstance(argument, Mapping):
-        dataset, origin = _open_one(argument, split, verify)
+        dataset, origin = _open_one(argument, split, verify, read)
         return DatasetArgument(dataset, origin, (len(dataset),))
     if not argument:
         raise ArgumentError(f"dataset={argument!r}: allowed is {_ALLOWED}")
     proportions = tuple(_checked_proportion(part, proportion) for part, proportion in argument.items())
-    opened = [_open_one(part, split, verify) for part in argument]
+    opened = [_open_one(part, split, verify, read) for part in argument]
     origin = dict(zip([origin for _, origin in opened], proportions, strict=True))
     if len(origin) < len(opened):
         raise ArgumentError(f"dataset={argument!r}: two of its paths are of the same folder")
@@ -76,17 +77,17 @@ def open_dataset_argument(argument: Any, split: str | None, verify: str) -> Data
     return DatasetArgument(joined, origin, tuple(len(dataset) for dataset, _ in opened), proportions)
 
 
-def _open_one(argument: Any, split: str | None, verify: str) -> tuple[ShardDataset, Any]:
+def _open_one(argument: Any, split: str | None, verify: str, read: str) -> tuple[ShardDataset, Any]:
     """A dataset, and what opens it again."""
     if isinstance(argument, ShardDataset):
         own_split = argument.split or "all"
         if split not in (None, own_split):
             raise ArgumentError(f"split={split!r}: {argument!r} has samples of {own_split!r}, allowed are that and None")
-        dataset = reopen(argument, verify)
+        dataset = reopen(argument, verify, read)
         origin: Any = dataset
     else:
         origin = _check_path(argument)
-        dataset = ShardDataset(origin, "train" if split is None else split, verify=verify)
+        dataset = ShardDataset(origin, "train" if split is None else split, verify=verify, read=read)
     if not len(dataset):
         raise ArgumentError(f"{dataset.path}: there are no samples in {dataset!r}")
     return dataset, origin

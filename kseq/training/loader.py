@@ -9,7 +9,7 @@ import pickle
 import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from itertools import pairwise
 from typing import NamedTuple
@@ -56,12 +56,19 @@ def _start_worker(pickled: bytes) -> None:
 
 
 def _fill_in_worker(
-    name: str, specs: Mapping[str, ArraySpec], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray
+    name: str,
+    names: Collection[str],
+    specs: Mapping[str, ArraySpec],
+    start: int,
+    sample_ids: np.ndarray,
+    epoch: int,
+    turns: np.ndarray,
 ) -> None:
     global _maker
     if _maker is None:
         # Not when the process starts: an error there would only end the process, here it reaches the caller.
         _maker = _unpickle(_pickled)
+    _attached.forget_others(names)
     _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch, turns)
 
 
@@ -138,6 +145,7 @@ class _Pending:
         self._arrays = arrays
         self._positions = positions
         self._fillings = fillings
+        self.num_bytes = sum(array.nbytes for array in arrays.values())
 
     def wait(self) -> LoadedBatch:
         for filling in self._fillings:
@@ -228,7 +236,7 @@ class Loader:
     def _start(self) -> None:
         # A process of a multiprocessing.Pool may have no children of its own.
         processes = self._processes and not multiprocessing.current_process().daemon
-        self._buffers = BufferPool(shared=processes)
+        self._buffers = BufferPool(shared=processes, most_bytes=2 * _AHEAD_BYTES)
         self._pool = WorkerPool(
             self._workers,
             processes=processes,
@@ -379,11 +387,18 @@ class Loader:
                     is_wanted = not self._closed and reader in self._readers
                     if is_wanted:
                         reader.pending[number] = pending
+                    # Batches whose samples differ in length may be larger than they were thought to be.
+                    is_enough = self._bytes_ahead() >= _AHEAD_BYTES
                 if not is_wanted:
                     pending.cancel()
+                if not is_wanted or is_enough:
                     return
         finally:
             reader.ahead.release()
+
+    def _bytes_ahead(self) -> int:
+        """The memory of all batches that were begun ahead."""
+        return sum(pending.num_bytes for reader in self._readers for pending in reader.pending.values())
 
     def _ask_ahead(self, epoch: int, batch_number: int) -> None:
         """Ask the operating system to read what a shuffle by blocks needs soon."""
@@ -414,11 +429,12 @@ class Loader:
         buffer = self._buffers.take(specs)
         count = max(1, min(self._workers, len(sample_ids) // self._least_rows))
         edges = [len(sample_ids) * number // count for number in range(count + 1)]
+        names = self._buffers.names() if self._in_processes else ()
         fillings = []
         for start, end in pairwise(edges):
             samples = (sample_ids[start:end], epoch, turns[start:end])
             if self._in_processes:
-                filling = self._pool.submit(_fill_in_worker, buffer.name, specs, start, *samples)
+                filling = self._pool.submit(_fill_in_worker, buffer.name, names, specs, start, *samples)
             else:
                 filling = self._pool.submit(self._maker.fill, buffer.arrays, start, *samples)
             # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.

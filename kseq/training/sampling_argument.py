@@ -154,15 +154,22 @@ def number_per_sample(argument: str, value: Any, count: int) -> np.ndarray:
 
 def repeats(sample_ids: np.ndarray | None) -> np.ndarray | None:
     """`(n,)` int64: how often each of `(n,)` sample ids occurs before its position; None if each occurs once."""
-    if sample_ids is None:
+    if sample_ids is None or _are_distinct(sample_ids):
         return None
     order = np.argsort(sample_ids, kind="stable")
     ordered = sample_ids[order]
     is_new = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
-    if is_new.all():
-        return None
     first = np.maximum.accumulate(np.where(is_new, np.arange(len(ordered)), 0))
     counts = np.empty(len(ordered), np.int64)
     counts[order] = np.arange(len(ordered)) - first
     return counts
+
+
+def _are_distinct(sample_ids: np.ndarray) -> bool:
+    """Whether no sample id occurs twice, at a small part of the cost of sorting them."""
+    if (sample_ids[1:] > sample_ids[:-1]).all():
+        return True
+    is_there = np.zeros(int(sample_ids.max()) + 1, bool)
+    is_there[sample_ids] = True
+    return int(np.count_nonzero(is_there)) == len(sample_ids)

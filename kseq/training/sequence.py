@@ -93,6 +93,8 @@ class ShardSequence(keras.utils.PyDataset):
         epoch_size: Samples per pass, for `balance`, `sampling_weights` and several datasets; None for as many as there are
             samples, so that a pass takes as long as without these.
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
+        read: How bytes come from the files, `"map"`, `"pread"` or `"auto"`: see `ShardDataset`. Of a `ShardDataset`, `"auto"`
+            reads as that does.
         option: Another name for `split`.
 
     A sample that comes several times in a pass is augmented anew each time.
@@ -140,6 +142,7 @@ class ShardSequence(keras.utils.PyDataset):
         sampling_weights: Any = None,
         epoch_size: int | None = None,
         verify: str = "first",
+        read: str = "auto",
         option: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}

@@ -113,6 +113,9 @@ def test_a_split_of_which_nothing_is_left_goes(packed: Path) -> None:
     [
         ({}, ("ids=", "where=", "sources=", "rejected_by=")),
         ({"ids": [3], "where": {"label": 1}}, ("ids=", "where=")),
+        ({"ids": [3], "missing_ok": True}, ("missing_ok=True", "ids=", "sources=", "rejected_by=")),
+        ({"where": {"label": 1}, "missing_ok": True}, ("missing_ok=True", "where=", "sources=", "rejected_by=")),
+        ({"sources": ["a/00003.png"], "missing_ok": "yes"}, ("missing_ok='yes'",)),
         ({"ids": [3, 100]}, ("sample 100", "[0, 100)")),
         ({"ids": [-1]}, ("sample -1", "[0, 100)")),
         ({"ids": [10**30]}, ("ids=",)),

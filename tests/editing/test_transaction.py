@@ -18,7 +18,8 @@ import pytest
 import kseq
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, DamagedError, DatasetExistsError, DatasetNotFoundError, LockedError, WriteError
-from kseq.storage.atomic import exchange, link_or_copy
+from kseq.platforms.files import exchange
+from kseq.storage.atomic import link_or_copy
 from kseq.storage.index import Index
 from kseq.storage.lock import locked
 from kseq_tools.main import main

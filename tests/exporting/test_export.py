@@ -176,6 +176,24 @@ def test_several_images_come_back_under_their_names(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.parametrize("kind", EXPORT_FORMATS)
+@pytest.mark.parametrize("image", ["front", {"photo": "front"}, {"front": "front"}])
+@pytest.mark.parametrize("mask", ["lesion_mask", {"mask": "lesion_mask"}, {"image_shape": "lesion_mask"}])
+def test_an_image_and_a_mask_come_back_under_their_names(tmp_path: Path, kind: str, image: Any, mask: Any) -> None:
+    rows = []
+    for number in range(3):
+        Image.fromarray(photo(number, 20, 30)).save(tmp_path / f"{number}.jpg")
+        Image.fromarray(np.full((20, 30), number, np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.jpg,{number}.png")
+    (tmp_path / "t.csv").write_text("front,lesion_mask\n" + "\n".join(rows))
+    kseq.pack(tmp_path / "t.csv", tmp_path / "a", columns=kseq.Columns(image=image, mask=mask, label=""), workers=0)
+    names = ["image" if image == "front" else next(iter(image)), mask if isinstance(mask, str) else next(iter(mask))]
+    assert list(kseq.ShardDataset(tmp_path / "a").fields) == names
+    pack_again(kseq.export(tmp_path / "a", tmp_path / "out", format=kind), tmp_path / "b")
+    assert list(kseq.ShardDataset(tmp_path / "b").fields) == names
+    assert checksums(tmp_path / "b") == checksums(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", EXPORT_FORMATS)
 def test_raw_pixels_come_back_from_png(numbered: Path, tmp_path: Path, kind: str) -> None:
     report = kseq.export(numbered, tmp_path / "out", format=kind)
     pack_again(report, tmp_path / "again")
@@ -238,7 +256,7 @@ def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
         assert found["image/encoded"].numpy() == test.stored_bytes(number)
         assert found["image/format"].numpy() == b"jpeg"
         assert (found["image/height"], found["image/width"]) == (height, width)
-        np.testing.assert_array_equal(tf.io.decode_png(found["image/segmentation/class/encoded"]), sample["mask"])
+        np.testing.assert_array_equal(tf.io.decode_png(found["image/segmentation/class/encoded"]), sample["outline"])
         sides = [found[f"image/object/bbox/{side}"].values.numpy() for side in ("xmin", "ymin", "xmax", "ymax")]
         np.testing.assert_allclose(np.stack(sides, 1) * [width, height, width, height], sample["boxes"], rtol=1e-6)
         assert found["image/object/class/label"].values.numpy().tolist() == sample["labels"].tolist()

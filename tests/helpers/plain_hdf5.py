@@ -9,7 +9,8 @@ import pytest
 
 from kseq.errors import KseqError
 from kseq.storage.array_schema import ArraySchema
-from kseq.storage.hdf5_reader import FileHeader, MappedFile, read_header
+from kseq.storage.file_arrays import FileArrays
+from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import FORMAT_VERSION, SHARD_KIND
 from kseq.storage.opener import opener_for
 from kseq.storage.strings import string_schema
@@ -37,10 +38,11 @@ def header_of(path: str, schema: Mapping[str, ArraySchema | None] = SCHEMA) -> F
         return read_header(file, SHARD_KIND, schema)
 
 
-def mapped(path: str, schema: Mapping[str, ArraySchema | None] = SCHEMA) -> MappedFile:
+def mapped(path: str, schema: Mapping[str, ArraySchema | None] = SCHEMA) -> FileArrays:
     """A file and its arrays."""
     with opener_for(path).open(path) as file:
-        return MappedFile(file, read_header(file, SHARD_KIND, schema))
+        header = read_header(file, SHARD_KIND, schema)
+        return FileArrays(file, header.num_bytes, header.locations)
 
 
 def header_refusal(path: str) -> KseqError:

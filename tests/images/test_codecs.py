@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
@@ -230,6 +231,32 @@ def test_a_truncated_image_is_refused(kind: str) -> None:
         decode(half, "rgb", strict=True)
     assert not isinstance(caught.value, NotAnImageError)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_an_image_cut_anywhere_is_an_image_error_or_has_its_size(kind: str) -> None:
+    """Without `strict`, as a dataset is read: libjpeg fills what is missing."""
+    data = encoded(Image.fromarray(PIXELS), kind)
+    for length in range(3 if kind == "JPEG" else 8, len(data)):
+        for size in ((24, 36), None):
+            try:
+                assert decode(data[:length], "rgb", size=size).shape == (24, 36, 3)
+            except ImageError as error:
+                assert "\n" not in str(error)
+        with contextlib.suppress(ImageError):
+            assert read_header(data[:length]).height == 24
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_an_image_of_another_size_than_is_expected_is_refused(kind: str, orientation: int) -> None:
+    data = encoded(Image.fromarray(PIXELS), kind)
+    upright = (24, 36) if orientation == 1 else (36, 24)
+    assert decode(data, "rgb", orientation, size=upright).shape == (*upright, 3)
+    with raises(ImageError, *upright):
+        decode(data, "rgb", orientation, size=upright[::-1])
+    with raises(ImageError, *upright, 25):
+        decode(data, "rgb", orientation, np.empty((25, 36, 3), np.uint8))
 
 
 @pytest.mark.parametrize("missing", [12, 16, 20, 100])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kseq.errors import ArgumentError
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.settings import ImageSettings
-from kseq.sources.base import SourceImage
+from kseq.sources.base import ImageTable, SourceImage
 from kseq.sources.folder import FolderSource
 from tests.helpers.messages import Parts, raises
 
@@ -22,7 +22,7 @@ MEBIBYTE = 1 << 20
 def source(counts: list[int], num_bytes: int = 1000, split: str | None = None) -> FolderSource:
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     images = [SourceImage(b"%d/%05d.jpg" % (label, number), label, split, num_bytes) for number, label in enumerate(labels)]
-    return FolderSource("photos", tuple(map(str, range(len(counts)))), images)
+    return FolderSource("photos", tuple(map(str, range(len(counts)))), ImageTable.of(images))
 
 
 def plan(counts: list[int], fractions: dict[str, float] | None = None, **options: Any) -> Plan:
@@ -82,7 +82,7 @@ def test_the_seed_draws_the_splits() -> None:
 
 def test_splits_of_the_folders_stay_and_shares_are_taken_from_train() -> None:
     images = [*source([10], split="train").images, *source([10], split="test").images]
-    made = make_plan(FolderSource("photos", ("0",), images), ImageSettings(), {"val": 0.5})
+    made = make_plan(FolderSource("photos", ("0",), ImageTable.of(images)), ImageSettings(), {"val": 0.5})
     assert Counter(made.splits) == {"train": 5, "val": 5, "test": 10}
 
 
@@ -106,6 +106,40 @@ def test_shards_are_about_as_large_as_asked_and_hold_every_image_once() -> None:
     images = [image for number in range(made.num_shards) for image in made.shard_images(number)]
     assert images == made.source.images
     assert all(len(made.shard_images(number)) == 10 for number in range(10))
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=30), st.integers(1, 20))
+def test_a_shard_ends_before_the_image_with_which_it_would_be_too_large(sizes: list[int], shard_bytes: int) -> None:
+    images = ImageTable.of(SourceImage(b"%d.jpg" % number, 0, None, size) for number, size in enumerate(sizes))
+    made = make_plan(FolderSource("photos", ("0",), images), ImageSettings(), {}, shard_bytes=shard_bytes)
+    starts, filled = [0], 0
+    for number, size in enumerate(sizes):
+        if filled and filled + size > shard_bytes:
+            starts.append(number)
+            filled = 0
+        filled += size
+    assert made.shard_starts == [*starts, len(sizes)]
+
+
+@given(
+    groups=st.lists(st.none() | st.sampled_from("abcdefgh"), min_size=12, max_size=60),
+    rejected=st.sets(st.integers(0, 59)),
+    seed=st.integers(0, 99),
+)
+def test_groups_stay_together_whatever_is_rejected(groups: list[str | None], rejected: set[int], seed: int) -> None:
+    images = [
+        SourceImage(b"%d.jpg" % number, 0, None, 1, "is broken" if number in rejected else None, group)
+        for number, group in enumerate(groups)
+    ]
+    good = [number for number in range(len(groups)) if number not in rejected]
+    units = {groups[number] or str(number) for number in good}
+    assume(0 < round(0.3 * len(units)) < len(units))
+    source = FolderSource("photos", ("0",), ImageTable.of(images))
+    made = make_plan(source, ImageSettings(), {"val": 0.3}, seed=seed)
+    drawn = {groups[number] or str(number) for number in good if made.splits[number] == "val"}
+    assert len(drawn) == round(0.3 * len(units))
+    assert all((made.splits[number] == "val") == ((groups[number] or str(number)) in drawn) for number in good)
+    assert {made.splits[number] for number in rejected if number < len(groups)} <= {"train"}
 
 
 def test_a_single_image_may_be_larger_than_a_shard() -> None:

@@ -19,7 +19,8 @@ from kseq.errors import DatasetExistsError
 from kseq.packing.plan import Plan
 from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.settings import ImageSettings
-from kseq.sources.base import FileSource, SourceImage
+from kseq.sources.base import FileSource, ImageTable, SourceImage
+from kseq.sources.image_table import Splits
 from kseq.storage.layout import RESUME_RECORD_NAME
 from tests.helpers.datasets import files
 from tests.helpers.messages import Parts, raises
@@ -115,7 +116,8 @@ def test_what_a_million_samples_are_begun_with_takes_seconds() -> None:
     count = 20_000
     boxes, vector = np.zeros((3, 4), np.float32), np.zeros(16, np.float32)
     images = [SourceImage(b"%d" % number, 0, None, 1, values=(boxes, vector)) for number in range(count)]
-    plan = Plan(FileSource("photos", ("a",), images), ImageSettings(), ["train"] * count, [0, count], "0" * 32)
+    splits = Splits(np.zeros(count, np.int8), ("train",))
+    plan = Plan(FileSource("photos", ("a",), ImageTable.of(images)), ImageSettings(), splits, [0, count], "0" * 32)
     started = time.process_time()
     ResumeRecord.of(plan, {})
     assert (time.process_time() - started) * 1_000_000 / count < 60

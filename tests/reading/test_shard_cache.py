@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kseq
+from kseq.platforms.maps import Span
 from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
 from kseq.storage.index import Contents
 from kseq.storage.index_writer import write_index
-from kseq.storage.mmap import Span
 from kseq.storage.shard_writer import ShardWriter
 from tests.helpers.photos import numbered_pixels
 from tests.helpers.processes import RunPython

@@ -232,5 +232,5 @@ def test_a_flipped_offset_is_found_when_its_sample_is_read(packed_photos: Path, 
 def test_every_array_of_a_shard_is_among_those_that_are_flipped(numbered: Path) -> None:
     index = Index.open(str(numbered))
     path = numbered / "shard-00000.h5"
-    locations = ShardReader(str(path), index.fields).header.locations
+    locations = index.entry(0).arrays
     assert {name for name, _, _ in places(path)} == {name for name, array in locations.items() if 0 not in array.shape}

@@ -5,7 +5,7 @@
 A run is a forked child that packs a dozen tiny photos into several shards and counts the lines of kseq that it runs; at the
 count that is its turn it kills itself with SIGKILL. The points lie evenly over the whole run; at every second of them the
 resume is killed as well. `--overwrite` does the same to runs that replace a dataset: after each kill, the old dataset or the
-new one must be there, whole.
+new one must be there, whole. `--inside` does it to a folder that cannot be renamed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import kseq
+from kseq.storage import output_folder
 from tests.helpers.photos import write_photos
 
 SHARD_BYTES = 6_000
@@ -76,6 +77,12 @@ def _in_child(call: Callable[[], Any]) -> bool:
 
 def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _samples(folder: Path) -> list[tuple[str, bytes]]:
+    """Source and stored bytes of all samples."""
+    with kseq.ShardDataset(folder) as dataset:
+        return [(dataset.source(number), dataset.stored_bytes(number)) for number in range(len(dataset))]
 
 
 class Killer:
@@ -136,6 +143,30 @@ class Killer:
             self._check(f"line {stop_at} of {total}", self._target, self._expected)
             shutil.rmtree(self._target)
 
+    def overwritten_inside(self, points: int, part: int, parts: int) -> None:
+        """Kill packings that replace a dataset in a folder that cannot be renamed."""
+        output_folder.is_fixed = lambda _: True
+        old, new = _samples(self._old), _samples(self._fresh)
+        shutil.copytree(self._old, self._target)
+        total = self._count(overwrite=True)
+        for point in range(part, points, parts):
+            shutil.copytree(self._old, self._target)
+            stop_at = point * total // points
+            self._kill(stop_at, overwrite=True)
+            if _samples(self._target) not in (old, new):
+                raise WrongEndError(f"line {stop_at} of {total}: neither the old dataset nor the new one is there")
+            # A change, or another overwriting, clears away what the killed one left.
+            if point // parts % 2:
+                self._pack(self._target, overwrite=True)
+            else:
+                kseq.split(self._target, val=0.5)
+                kseq.undo(self._target)
+            is_new = _samples(self._target) == new
+            names = set(_files(self._target)) - {"index.h5.1"}
+            if len(names) != len(self._expected if is_new else self._old_files) or not (is_new or point // parts % 2 == 0):
+                raise WrongEndError(f"line {stop_at} of {total}: {sorted(names)} are left")
+            shutil.rmtree(self._target)
+
     def _kill(self, stop_at: int, **options: Any) -> None:
         self.kills += not _in_child(lambda: _count_lines(lambda: self._pack(self._target, **options), stop_at))
 
@@ -156,11 +187,13 @@ def main() -> None:
         "--part", type=int, nargs=2, default=(0, 1), metavar=("K", "N"), help="only every Nth of these points, from the Kth on"
     )
     parser.add_argument("--overwrite", action="store_true", help="kill runs that replace a dataset")
+    parser.add_argument("--inside", action="store_true", help="kill runs that replace a dataset inside its folder")
     arguments = parser.parse_args()
     # In memory, where there is some: thousands of flushes take their time on a disk.
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
         killer = Killer(Path(folder))
-        (killer.overwritten if arguments.overwrite else killer.resumed)(arguments.points, *arguments.part)
+        overwritten = killer.overwritten if arguments.overwrite else killer.resumed
+        (killer.overwritten_inside if arguments.inside else overwritten)(arguments.points, *arguments.part)
     print(f"{killer.kills:,} kills: every dataset is as if nothing had happened")
 
 

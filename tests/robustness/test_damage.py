@@ -66,11 +66,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], type[KseqError], Parts]] = {
     ),
     "swapped shards": (swap_shards, DamagedError, ("shard-00001.h5", "digest")),
     "a flipped bit": (flip_pixel, DamagedError, ("shard-00001.h5", "row 2", "'a/00018.png'", "checksum")),
-    "a shard of a newer format": (
-        lambda p: newer(p / "shard-00001.h5"),
-        FormatError,
-        ("shard-00001.h5", "version", FORMAT_VERSION + 1, FORMAT_VERSION),
-    ),
     "an index of a newer format": (
         lambda p: newer(p / "index.h5"),
         FormatError,
@@ -111,6 +106,26 @@ def test_verify_lists_it(damage: str, packed: Path) -> None:
     report = kseq.verify(packed)
     assert len(report.damaged) == (2 if damage == "swapped shards" else 1)
     assert_says(report.damaged[0], *words)
+
+
+# A shard is read without its structure, which the index knows: what is wrong with that alone is for `verify` to find.
+STRUCTURES: dict[str, tuple[Callable[[h5py.File], object], Parts]] = {
+    "a newer format": (
+        lambda file: file.attrs.modify("version", np.uint64(FORMAT_VERSION + 1)),
+        ("version", FORMAT_VERSION + 1, FORMAT_VERSION),
+    ),
+    "another number of rows": (lambda file: file.attrs.modify("rows", np.uint64(15)), ("rows", 15, 16)),
+    "writing it not finished": (lambda file: file.attrs.modify("complete", np.uint64(0)), ("complete", 0, 1)),
+}
+
+
+@pytest.mark.parametrize("damage", STRUCTURES)
+def test_verify_lists_what_is_wrong_with_the_structure_of_a_shard(damage: str, packed: Path) -> None:
+    edit, words = STRUCTURES[damage]
+    change(packed / "shard-00001.h5", edit)
+    assert kseq.ShardDataset(packed)[BAD_ROW]["image"][0, 0, 0] == BAD_ROW
+    (line,) = kseq.verify(packed).damaged
+    assert_says(line, "shard-00001.h5", *words)
 
 
 def test_verify_finds_nothing_in_a_whole_dataset(numbered: Path, packed_photos: Path) -> None:

@@ -47,6 +47,7 @@ def test_killed_at_300_points_and_again_amid_the_resume_it_ends_in_the_same_byte
     assert run("--points", "300", "--part", part, "6") >= 50 + 10
 
 
+@pytest.mark.parametrize("place", ["--overwrite", "--inside"])
 @pytest.mark.parametrize("points", [20, pytest.param(60, marks=pytest.mark.campaign)])
-def test_an_overwriting_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(points: int) -> None:
-    assert run("--points", str(points), "--overwrite") == points
+def test_an_overwriting_killed_at_any_point_leaves_the_old_dataset_or_the_new_one(points: int, place: str) -> None:
+    assert run("--points", str(points), place) == points

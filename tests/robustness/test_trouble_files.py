@@ -268,7 +268,7 @@ def open_folder() -> Iterator[Path]:
 
 # To root no mode is a lock: the process becomes somebody else, once everything is loaded.
 AS_SOMEBODY_ELSE = """
-import os, sys, kseq, numpy.ma
+import os, sys, h5py, kseq, numpy.ma, pyfive
 from PIL import Image
 Image.init()
 if os.geteuid() == 0:

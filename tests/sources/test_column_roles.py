@@ -12,6 +12,7 @@ import pytest
 import kseq
 from kseq.errors import ArgumentError
 from kseq.packing.settings import format_settings
+from kseq.sources.column_roles import image_field_names, mask_field_name
 from tests.helpers.messages import Parts, raises
 
 
@@ -25,6 +26,26 @@ def test_columns_in_other_forms_are_equal() -> None:
     assert (one.image, one.targets) == (("photo",), (("height", "height"),))
     assert kseq.Columns(targets={"height": "height_cm"}).targets == (("height", "height_cm"),)
     assert kseq.Columns() == kseq.Columns(image=[], targets={}) != one
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        (kseq.Columns(image="photo", mask="outline"), ["image", "outline"]),
+        (kseq.Columns(image="photo", mask="Lesion Mask.png"), ["image", "lesion_mask"]),
+        (kseq.Columns(image=["left.jpg", "Right"], mask="seg.png"), ["left", "right", "seg"]),
+        (kseq.Columns(image={"photo": "path"}, mask={"where": "mask"}), ["photo", "where"]),
+        (kseq.Columns(image=["left", ("right", "b.png")]), ["left", "right"]),
+        (kseq.Columns(image="png", mask="mask"), ["image", "mask"]),
+        (kseq.Columns(mask="image/segmentation/class/encoded"), ["image", "mask"]),
+    ],
+)
+def test_images_and_masks_are_called_like_their_columns_or_as_they_are_named(columns: kseq.Columns, names: list[str]) -> None:
+    masks = [] if columns.mask is None else [mask_field_name(columns)]
+    assert [*image_field_names(columns), *masks] == names
+    assert dataclasses.replace(columns, split="part") == dataclasses.replace(dataclasses.replace(columns), split="part")
+    assert image_field_names(dataclasses.replace(columns, split="part")) == image_field_names(columns)
+    assert hash(pickle.loads(pickle.dumps(columns))) == hash(columns)
 
 
 def test_columns_are_copied_with_changes_and_by_pickle() -> None:
@@ -56,6 +77,17 @@ def test_columns_are_copied_with_changes_and_by_pickle() -> None:
         ({"targets": "a", "kinds": [("a", "text"), ("a", "numbers")]}, ("kinds=", "twice")),
         ({"text": ""}, ("text=''",)),
         ({"mask": ""}, ("mask=''",)),
+        ({"mask": ["a"]}, ("mask=['a']",)),
+        ({"mask": {"a": "x", "b": "y"}}, ("mask={'a': 'x', 'b': 'y'}",)),
+        ({"mask": {"a": 3}}, ("mask={'a': 3}",)),
+        ({"mask": "2nd"}, ("'2nd'",)),
+        ({"mask": "label", "label": "kind"}, ("'label'",)),
+        ({"mask": {"A": "x"}}, ("'A'",)),
+        ({"mask": "boxes_mask", "boxes": "at"}, ("'boxes_mask'",)),
+        ({"mask": "cell_mask", "targets": "cell"}, ("'cell_mask'", "'cell'")),
+        ({"image": {"a": 3}}, ("image={'a': 3}",)),
+        ({"image": {"a": "x", "label": "y"}, "label": "kind"}, ("'label'",)),
+        ({"image": {3: "x"}}, ("image={3: 'x'}",)),
         ({"split": ""}, ("split=''",)),
         ({"image": ["a", "b"], "targets": "a"}, ("'a'",)),
         ({"targets": {"Height": "cm"}}, ("'Height'",)),

@@ -328,9 +328,15 @@ def test_only_some_fields_fit_into_csv() -> None:
 
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
-        "--image x", "--label x", "--mask x", "--target tags=x --kind tags=multi_label", "--target vector=x",
+        "--image x", "--label x", "--mask mask=x", "--target tags=x --kind tags=multi_label", "--target vector=x",
         "--target trace=x", "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
     ]  # fmt: skip
+    assert MASK.handler.pack_options("mask.png") == ["--mask", "mask.png"]
+    assert MASK.handler.pack_options("image/segmentation/class/encoded") == ["--mask", "image/segmentation/class/encoded"]
+    photo = Field("photo", "image", True, "|u1", (None, None, 3))
+    assert photo.handler.pack_options("path") == ["--image", "photo=path"]
+    assert photo.handler.pack_options("photo") == ["--image", "photo=photo"]
+    assert photo.handler.pack_options("photo", has_one_image=False) == ["--image", "photo"]
     caption = Field("caption", "text", False, "|u1", (None,))
     assert caption.handler.pack_options("x") == ["--target", "caption=x", "--kind", "caption=text"]
     whole = Field("trace", "numbers", False, "<i8", (None,))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, WriteError
+from kseq.storage.array_location import ArrayLocation
 from kseq.storage.fields import Field, parse_fields, write_fields
 from kseq.storage.index import Contents, Index
 from kseq.storage.index_schema import check_split_name
@@ -24,6 +26,7 @@ from kseq.storage.layout import FORMAT_VERSION
 from kseq.storage.rejected import Rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
+from kseq.storage.shard_schema import shard_schema
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
 from tests.helpers.messages import raises
 
@@ -209,8 +212,19 @@ def test_rejects_a_shard_without_a_row_count(shard: str) -> None:
 
 def test_rejects_another_number_of_rows_than_the_index_says(shard: str) -> None:
     entry = read(shard).entry(3)
+    reader = read(shard, replace(entry, num_rows=5))
     with raises(FormatError, 6, 5):
-        read(shard, ShardEntry(3, 5, entry.num_bytes, entry.digest))
+        reader.check_structure()
+
+
+def entry_of(number: int, num_rows: int, num_bytes: int, digest: str, fields: Sequence[Field] = FIELDS) -> ShardEntry:
+    """What an index says of a shard that need not exist: all arrays that have elements begin at byte 64."""
+    shapes = {name: tuple(length or 0 for length in schema.shape) for name, schema in shard_schema(fields, num_rows).items()}
+    arrays = {
+        name: ArrayLocation(0 if 0 in shapes[name] else 64, schema.dtype, shapes[name])
+        for name, schema in shard_schema(fields, num_rows).items()
+    }
+    return ShardEntry(number, num_rows, num_bytes, digest, 16, arrays)
 
 
 def write_small_index(path: Path, **changes: Any) -> None:
@@ -218,7 +232,7 @@ def write_small_index(path: Path, **changes: Any) -> None:
         "dataset_id": DATASET,
         "fields": FIELDS,
         "class_names": ["cat", "d\udcffg"],
-        "shards": [ShardEntry(0, 5, 1000, "ab" * 16), ShardEntry(1, 0, 500, "00" * 16), ShardEntry(2, 7, 2**40, "ff" * 16)],
+        "shards": [entry_of(0, 5, 1000, "ab" * 16), entry_of(1, 0, 500, "00" * 16), entry_of(2, 7, 2**40, "ff" * 16)],
         "splits": {"train": np.array([11, 0, 3]), "val": np.array([], np.int64)},
         "rejected": [Rejected(b"\xff.jpg", "broken: é")],
         "settings": json.dumps({"encoding": "keep"}),
@@ -231,7 +245,7 @@ def test_an_index_comes_back(tmp_path: Path) -> None:
     index = Index.open(str(tmp_path))
     assert (index.dataset_id, index.fields, index.class_names) == (DATASET, FIELDS, ("cat", "d\udcffg"))
     assert (index.num_samples, index.num_shards, index.starts.tolist()) == (12, 3, [0, 5, 5, 12])
-    assert index.entry(2) == ShardEntry(2, 7, 2**40, "ff" * 16)
+    assert index.entry(2) == entry_of(2, 7, 2**40, "ff" * 16)
     assert {name: ids.tolist() for name, ids in index.splits.items()} == {"train": [11, 0, 3], "val": []}
     assert index.rejected() == [Rejected(b"\xff.jpg", "broken: é")]
     assert json.loads(index.settings) == {"encoding": "keep"}
@@ -252,7 +266,7 @@ def test_an_index_is_written_the_same_twice(tmp_path: Path) -> None:
     [
         {"class_names": ["cat", "dog"]},
         {"splits": {"train": np.array([11, 0, 4]), "val": np.array([], np.int64)}},
-        {"shards": [ShardEntry(0, 5, 1000, "ac" * 16)]},
+        {"shards": [entry_of(0, 5, 1000, "ac" * 16)]},
         {"rejected": []},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -319,6 +333,14 @@ def test_refuses_what_is_no_list_of_fields(text: str) -> None:
 def test_refuses_field_names(name: str) -> None:
     with raises(ArgumentError):
         Field(name, "image", True, "|u1", (None, None, 3))
+
+
+def test_refuses_fields_that_are_called_alike_and_a_field_like_the_mask_of_another() -> None:
+    image, mask, other = (Field(name, "image", True, "|u1", (None, None, 3)) for name in ("cell", "cell_mask", "lesion_mask"))
+    assert parse_fields(write_fields((image, other)), "a.h5") == (image, other)
+    for fields, name in (((image, image), "'cell'"), ((image, mask), "'cell_mask'"), ((mask, other, image), "'cell_mask'")):
+        with raises(FormatError, "a.h5", name):
+            parse_fields(write_fields(fields), "a.h5")
 
 
 def test_refuses_a_field_of_unknown_kind() -> None:

@@ -6,28 +6,46 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import kseq
 from kseq.errors import ArgumentError, SourceError
-from kseq_tools.bench import contest, curves, environments, packing, photos, planning, reading, roster, scale, splits
+from kseq_tools.bench import (
+    competition,
+    contest,
+    curves,
+    environments,
+    machine,
+    packing,
+    photo_fit,
+    photos,
+    planning,
+    reading,
+    roster,
+    scale,
+    splits,
+)
 from kseq_tools.bench import fit as fitting
 from kseq_tools.bench.contest import ContestantError, Row, Runner, run_once, take_turns
+from kseq_tools.bench.cpu_time import busy_seconds, group_seconds
 from kseq_tools.bench.reading import Setting
 from kseq_tools.bench.stamps import make_once
-from kseq_tools.bench.tables import Goal, Table, plot
+from kseq_tools.bench.tables import Goal, Table, cpu_bars, plot
 from kseq_tools.commands import bench as command
 from kseq_tools.main import main
 from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import write_photos
 
 BARE = ["bare decode of kseq's whole images", "bare decode of the whole files"]
-OURS = ["kseq", "plain memory copy", "kseq, files as they are", *BARE]
+COPIES = ["plain memory copy", "plain copy with as many buffers"]
+OURS = ["kseq", *COPIES, "kseq, files as they are", *BARE]
 SMALL = ["--num-images", "30", "--rounds", "2", "--batch-size", "8", "--workers", "2"]
 
 
@@ -42,13 +60,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_reading_tables_are_measured_printed_and_written(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     results = folder / "results.json"
-    arguments = ["bench", "--folder", str(folder), *SMALL, "--tables", "R", "J", "N", "--json", str(results)]
+    arguments = ["bench", "--folder", str(folder), *SMALL, "--tables", "R", "RC", "J", "N", "--json", str(results)]
     assert main([*arguments, "--contestants", *OURS]) == 0
     printed = capfd.readouterr().out
     tables = json.loads(results.read_text())["tables"]
-    assert [table["table"] for table in tables] == ["R", "J", "N"]
+    assert [table["table"] for table in tables] == ["R", "RC", "J", "N"]
     assert [{row["name"] for row in table["rows"]} for table in tables] == [
-        {"kseq", "plain memory copy"},
+        {"kseq", *COPIES},
+        {"kseq"},
         {"kseq", "kseq, files as they are", *BARE},
         {"kseq", "kseq, files as they are", *BARE},
     ]
@@ -57,7 +76,10 @@ def test_the_reading_tables_are_measured_printed_and_written(folder: Path, capfd
             assert len(row["rates"]) == 2, row
             assert not row["note"], row
             assert row["name"] in printed
-    assert "2 threads" in printed and "images/s" in printed
+            assert len(row["cpu_seconds_per_1000"]) == len(row["cores_of_others"]) == 2
+            assert all(figure > 0 for figure in row["cpu_seconds_per_1000"]), row
+        assert sum(machine.describe_machine() in note for note in table["notes"]) == 1
+    assert "2 threads" in printed and "images/s" in printed and "CPU s per 1,000" in printed
 
 
 def test_a_second_run_uses_the_stores_of_the_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,7 +348,7 @@ def test_what_cannot_be_installed_is_reported_with_pips_own_line(tmp_path: Path)
 
 
 # They need packages of Debian, or bring gigabytes along.
-TOO_LARGE = {roster.FFCV, roster.DALI, "LitData", "MosaicML Streaming", "WebDataset"}
+TOO_LARGE = {roster.FFCV, roster.DALI, "SPDL", "LitData", "MosaicML Streaming", "WebDataset"}
 
 
 @pytest.mark.campaign
@@ -336,7 +358,8 @@ def test_every_contestant_that_is_not_too_large_has_rates_in_every_table_that_it
 ) -> None:
     names = sorted({contestant.name for contestant in roster.CONTESTANTS} - TOO_LARGE)
     results = tmp_path / "results.json"
-    arguments = ["bench", "--folder", str(tmp_path / "bench"), *SMALL, "--tables", "R", "J", "N", "--json", str(results)]
+    tables = ["--tables", "R", "RC", "J", "N"]
+    arguments = ["bench", "--folder", str(tmp_path / "bench"), *SMALL, *tables, "--json", str(results)]
     assert main([*arguments, "--contestants", *names]) == 0
     for table in json.loads(results.read_text())["tables"]:
         assert {row["name"] for row in table["rows"]} == {
@@ -350,7 +373,9 @@ def test_every_contestant_that_is_not_too_large_has_rates_in_every_table_that_it
 def test_a_contestant_that_cannot_be_installed_has_a_row(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    missing = roster.Contestant("missing", "lmdb_records.py", "R", "lmdb", ("/no/such/file.whl",), pip_options=("--no-index",))
+    missing = roster.Contestant(
+        "missing", "lmdb_records.py", ("R",), "lmdb", ("/no/such/file.whl",), pip_options=("--no-index",)
+    )
     monkeypatch.setattr(reading, "CONTESTANTS", (roster.CONTESTANTS[0], missing))
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", "R"]) == 0
     assert "missing: cannot be installed: ERROR: " in capfd.readouterr().out
@@ -365,6 +390,31 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios() -> None:
     found = table(kseq=[10, 20, 60], slow=[5, 5, 10])
     assert found.ratio(found.rows[1]) == 4
     assert found.ratio(Row("none")) is None
+
+
+def test_processor_time_is_compared_with_the_lowest_of_the_loaders() -> None:
+    found = table(kseq=[100, 100], slow=[50, 50], fast=[130, 130])
+    for row, cpu in zip(found.rows, ([0.5, 1.0], [1.0, 2.0], [0.4, 0.8]), strict=True):
+        row.cpu = cpu
+    found.cpu_goals = cpu_bars(["slow", "fast"])
+    heads, fast, ours, slow = found.text().splitlines()[1:5]
+    assert "CPU s per 1,000" in heads and "kseq takes" in heads
+    assert fast.split()[-6:] == ["0.6", "1.25", "x", "1.1", "x,", "missed"]
+    assert ours.endswith("0.75")
+    assert slow.split()[-5:] == ["1.5", "0.5", "x", "1.1", "x"]
+    assert found.as_json()["rows"][1]["our_cpu_by_this"] == 0.5
+
+
+def test_all_rows_may_be_compared_with_a_reference() -> None:
+    found = table(kseq=[100, 120], slow=[50, 60], fast=[150, 180])
+    found.reference, found.goals, found.cpu_goals = "slow", [Goal("kseq", 1.5), Goal("fast", 3.5)], [Goal("kseq", 1)]
+    for row, cpu in zip(found.rows, (2.0, 1.0, 0.5), strict=True):
+        row.cpu = [cpu]
+    fast, ours, slow = found.text().splitlines()[2:5]
+    assert fast.split()[4:] == ["3", "x", "3.5", "x,", "missed", "0.5", "0.5", "x"]
+    assert ours.split()[4:] == ["2", "x", "1.5", "x", "2", "2", "x", "1", "x,", "missed"]
+    assert slow.split()[4:] == ["1"]
+    assert found.as_json()["rows"][0]["by_the_reference"] == 2
 
 
 def test_the_text_says_what_was_missed() -> None:
@@ -481,9 +531,10 @@ def test_the_feeders_of_a_fit_are_those_that_were_asked_for(tmp_path: Path, monk
         return [row.name for row in fitting.measure_fit(backend, "small", setting(tmp_path, *names), {}, quiet).rows]
 
     ready = "ready-made batches"
-    assert rows("tensorflow") == ["kseq", "tf.data, TFRecord", "h5py by hand", ready]
+    unshuffled = "kseq, shuffle=False"
+    assert rows("tensorflow") == ["kseq", "tf.data, TFRecord", "h5py by hand", unshuffled, ready]
     assert rows("tensorflow", "h5py by hand", "LMDB") == ["h5py by hand", ready]
-    assert rows("jax", "kseq", "h5py by hand") == ["kseq", ready]
+    assert rows("jax", "kseq", "h5py by hand") == ["kseq", unshuffled, ready]
     assert rows("jax", "h5py by hand") == []
 
 
@@ -492,13 +543,23 @@ def test_every_fit_reads_a_store_that_was_prepared(tmp_path: Path, monkeypatch: 
         return [], {"store": f"{each.script} {table} {each.options.get('encoding')}"}
 
     monkeypatch.setattr(fitting, "prepare", prepare)
-    monkeypatch.setattr(fitting, "Runner", lambda name, command, job, *_: job["store"])
+    options = {}
+
+    def run(name: str, command: object, job: dict, *_: object) -> object:
+        options.update(job["options"])
+        return job["store"]
+
+    monkeypatch.setattr(fitting, "Runner", run)
     sources = {"R": "", "J": ""}
 
     def store(feeder: str, table: str) -> object:
         return fitting._start("it", "jax", setting(tmp_path), sources, quiet, feeder, table)
 
     assert store("kseq", "R") == "kseq_shards.py R None"
+    # Keras's default is what is measured.
+    assert "shuffle" not in options
+    assert store("kseq, shuffle=False", "R") == "kseq_shards.py R None"
+    assert options["shuffle"] is False
     assert store("kseq", "J") == "kseq_shards.py J jpeg"
     assert store("tf.data, TFRecord", "R") == "tfdata_tfrecord.py R None"
     assert store("h5py by hand", "R") == "h5py_by_hand.py R None"
@@ -514,6 +575,140 @@ def test_a_fit_reports_the_images_that_the_model_trained_on(folder: Path) -> Non
     assert rows["it"].note == "not every sample once: {'images': 60}, expected {'images': 61}"
 
 
+def test_the_processor_time_of_a_contestant_holds_that_of_its_children(tmp_path: Path) -> None:
+    burn = "end = time.process_time() + 0.2\nwhile time.process_time() < end: pass"
+    code = f"""
+import multiprocessing, sys, time
+def work(_):
+    {burn.replace(chr(10), chr(10) + "    ")}
+if __name__ == "__main__":
+    alive = multiprocessing.get_context("spawn").Pool(1)
+    alive.map(len, ["warm"])
+    print('{{"ready": true}}', flush=True)
+    for _ in sys.stdin:
+        alive.map(work, [0])
+        with multiprocessing.get_context("spawn").Pool(1) as ended:
+            ended.map(work, [0])
+            ended.close()
+            ended.join()
+        work(0)
+        print('{{"images": 100, "seconds": 2.0, "label_sum": 3}}', flush=True)
+"""
+    rows = {"it": Row("it")}
+    take_turns({"it": start("it", tmp_path, code)}, 1, rows, {"images": 100})
+    # In seconds for 1,000 images; to start a process takes some as well.
+    assert rows["it"].note == "" and 5.8 < rows["it"].cpu[0] < 40
+
+
+def test_where_no_processor_time_is_told_there_is_no_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "listdir", fail)
+    assert group_seconds(os.getpgrp()) is None
+    rows = {"kseq": Row("kseq")}
+    play = partial(contest.play_rounds, rounds=1, rows=rows, expected={"images": 10})
+    with contest.warmed_up({"kseq": start_in(tmp_path, GOOD)}, rows) as runners:
+        play(runners)
+    assert (rows["kseq"].rates, rows["kseq"].cpu) == ([5.0], [])
+    assert "CPU" not in Table("T", "a title", "images/s", list(rows.values()), "kseq").text()
+
+
+def start_in(folder: Path, code: str) -> Callable[[], Runner]:
+    """As `start`, where folders cannot be listed."""
+    path = folder / "script.py"
+    path.write_text(code)
+    return partial(Runner, "kseq", [sys.executable, str(path)], JOB, str(folder))
+
+
+def test_the_machine_does_what_its_processes_do() -> None:
+    before, own = busy_seconds(), group_seconds(os.getpgrp())
+    assert before is not None and own is not None
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    assert busy_seconds() - before > 0.2
+    assert group_seconds(os.getpgrp()) - own > 0.29
+
+
+def test_each_last_level_cache_counts_once(tmp_path: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    for core in cores:
+        for level, size, sharing in ((1, "48K", str(core)), (3, "32M", f"{min(cores)}-{max(cores)}")):
+            cache = tmp_path / f"cpu{core}" / "cache" / f"index{level}"
+            cache.mkdir(parents=True)
+            for name, text in (("level", str(level)), ("size", size), ("shared_cpu_list", sharing)):
+                (cache / name).write_text(f"{text}\n")
+    assert machine.cache_bytes(str(tmp_path)) == 32 << 20
+    (tmp_path / f"cpu{min(cores)}" / "cache" / "index3" / "shared_cpu_list").write_text("another\n")
+    assert machine.cache_bytes(str(tmp_path)) == (32 << 20) * min(2, len(cores))
+    assert machine.cache_bytes(str(tmp_path / "none")) == 0
+
+
+def test_ready_made_batches_are_larger_than_the_cache_that_is_known_or_assumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known, least in ((300 << 20, 300 << 20), (0, machine.ASSUMED_CACHE)):
+        monkeypatch.setattr(reading, "cache_bytes", lambda known=known: known)
+        assert reading.buffers_beyond_cache(setting(tmp_path)) * 8 * 224 * 224 * 3 > least
+        assert len(reading.note_cached_source(setting(tmp_path))) == 1
+        assert reading.note_cached_source(setting(tmp_path, num_images=5000)) == []
+
+
+@pytest.mark.parametrize("beside", competition.COMPETITIONS, ids=lambda beside: beside.key)
+def test_what_competes_runs_while_it_should(beside: competition.Competition) -> None:
+    if beside.other_login and os.geteuid():
+        with raises(ContestantError, "root"), competition.competing(beside):
+            pass
+        return
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = set(children.read_text().split())
+    with competition.competing(beside):
+        started = set(children.read_text().split()) - before
+        assert len(started) == (0 if beside.steps is None else machine.usable_cores())
+        for process in map(int, started):
+            assert os.getpriority(os.PRIO_PROCESS, process) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + beside.steps)
+            assert (os.stat(f"/proc/{process}").st_uid == os.geteuid()) is not beside.other_login
+            # Of one session, niceness counts; of another login, the sessions share out the cores first.
+            assert (os.getsid(process) == os.getsid(0)) is not beside.other_login
+    assert set(children.read_text().split()) == before
+
+
+def test_raw_photos_to_be_cropped_are_made_of_the_small_ones(folder: Path, tmp_path: Path) -> None:
+    source = photos.make_raw_source(str(tmp_path), "RC", str(folder / "sources" / "J"), "30", 1)
+    images, labels = (np.load(os.path.join(source, f"{name}.npy")) for name in ("images", "labels"))
+    assert (images.shape, labels.tolist()) == ((30, 256, 256, 3), [number % 10 for number in range(30)])
+    inner = np.load(folder / "sources" / "R" / "images.npy")
+    near = [np.abs(cv2.resize(image, (224, 224)).astype(int) - own).mean() for image, own in zip(images, inner, strict=True)]
+    assert max(near) < 12 < min(np.abs(images[0].astype(int) - other).mean() for other in images[1:])
+
+
+def test_photos_of_ones_own_stay_as_they_are_in_table_d(folder: Path, tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", {"a": 5})
+    (tmp_path / "photos" / "a" / "odd.png").write_bytes(cv2.imencode(".png", np.zeros((40, 40, 3), np.uint8))[1].tobytes())
+    source = Path(photos.make_photo_source(str(tmp_path), str(tmp_path / "photos"), str(folder / "sources" / "N"), 10))
+    laid = {path.name: path.read_bytes() for path in source.rglob("*.jpg")}
+    native = {path.name: path.read_bytes() for path in (folder / "sources" / "N").rglob("*.jpg")}
+    own = {path.read_bytes() for path in (tmp_path / "photos").rglob("*.jpg")}
+    assert len(laid) == 10 and own < set(laid.values())
+    assert sum(native[name] == data for name, data in laid.items()) == 5
+
+
+@pytest.mark.slow
+def test_photos_are_fitted_alone_and_beside_jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = (competition.COMPETITIONS[0], competition.Competition("other", "beside another login", 0, other_login=True))
+    monkeypatch.setattr(photo_fit, "COMPETITIONS", few)
+    monkeypatch.setattr(photo_fit, "_ENCODINGS", ("raw",))
+    monkeypatch.setattr(photo_fit.os, "geteuid", lambda: 1000)
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    source = str(folder / "sources" / "N")
+    alone, beside = photo_fit.measure_photo_fit(backend, setting(folder, "kseq"), source, quiet)
+    assert [row.name for row in alone.rows] == ["kseq raw", "kseq raw, random crop", "image_dataset_from_directory"]
+    assert all(len(row.rates) == len(row.cpu) == 2 and not row.note for row in alone.rows), alone.text()
+    assert alone.ratio(alone.rows[0]) and alone.ratio(alone.rows[2]) == 1
+    assert not any(row.rates for row in beside.rows) and "root" in beside.notes[0]
+
+
 def test_sparse_shards_are_a_dataset_that_takes_no_room(tmp_path: Path) -> None:
     scale.make_sparse(str(tmp_path / "sparse"), 20, 5000)
     dataset = kseq.ShardDataset(tmp_path / "sparse", verify="never")
@@ -526,9 +721,11 @@ def test_planning_a_table_is_told_in_seconds_and_memory(tmp_path: Path, monkeypa
     monkeypatch.setattr(planning, "_FOLDERS", 3)
     monkeypatch.setattr(planning, "_FILES", 5)
     found = planning.measure_planning(setting(tmp_path), {}, quiet)
-    assert [len(row.rates) for row in found.rows] == [2] * 6
+    # The long tables have one round.
+    assert [len(row.rates) for row in found.rows] == [2] * 9 + [1] * 6
     names = [row.name for row in found.rows]
-    assert names[:3] == [f"path, label, split: {what}" for what in ("s", "s of the processor", "MiB")]
+    assert names[:3] == [f"CSV, 15 rows: {what}" for what in ("s", "s of the processor", "MB")]
+    assert names[-1] == "Parquet, 150 rows, and a target: MB"
     assert {goal.name for goal in found.goals} < set(names)
 
 
@@ -556,3 +753,12 @@ def test_the_time_and_memory_of_a_split_are_measured(tmp_path: Path, capsys: pyt
         "folds=2",
     ]
     assert all("s of one core, at most" in line for line in lines if ": " in line)
+
+
+def test_a_system_that_cannot_end_contestants_is_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(os, "killpg")
+    assert main(["bench", "--tables", "R", "--folder", str(tmp_path / "work")]) == 1
+    assert_says(capsys.readouterr().err, "kseq bench", "Linux")
+    assert not (tmp_path / "work").exists()

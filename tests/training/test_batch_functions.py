@@ -175,3 +175,23 @@ def test_refuses_in_one_line_what_does_not_fit(raw: Path, function: Any, words: 
 def test_refuses_what_is_no_function() -> None:
     with raises(ArgumentError, "function=5"):
         kseq.BatchFunction(5)  # type: ignore[arg-type]  # what is refused
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">i4"])
+def test_what_functions_return_in_another_byte_order_leaves_in_that_of_the_machine(raw: Path, dtype: str) -> None:
+    """PyTorch refuses other arrays."""
+
+    def change(batch: dict[str, Any]) -> dict[str, Any]:
+        return {name: batch[name].astype(dtype) for name in ("image", "boxes", "labels")}
+
+    options: dict[str, Any] = {"targets": TARGETS, "dtype": "float32", "workers": 0, "shuffle": False}
+    functions = [lambda images: images.astype(dtype), kseq.BatchFunction(change)]
+    with (
+        kseq.ShardSequence(raw, **options) as plain,
+        kseq.ShardSequence(raw, augment=functions, **options) as changed,
+    ):
+        (images, targets), (before, targets_before) = changed[0], plain[0]
+    np.testing.assert_array_equal(images, before)
+    for name in ("boxes", "labels"):
+        assert targets[name].dtype.isnative
+        np.testing.assert_array_equal(targets[name], targets_before[name].astype(dtype))

@@ -154,6 +154,66 @@ def test_takes_the_buffer_that_was_used_last(pool: BufferPool) -> None:
     assert address(pool.take(SPECS).arrays["image"]) == last
 
 
+def sized(num_bytes: int) -> dict[str, ArraySpec]:
+    return {"image": ArraySpec((num_bytes,), "|u1")}
+
+
+def test_buffers_of_sizes_that_vary_use_each_others_memory(pool: BufferPool) -> None:
+    rng = np.random.default_rng(4)
+    held: list[Buffer] = []
+    for _ in range(400):
+        held.append(pool.take(sized(int(rng.integers(200_000, 400_000)))))
+        if len(held) > 11:
+            del held[0]
+    # One is taken before another is let go.
+    assert len(pool._all_blocks()) <= 12
+    assert pool.num_bytes <= 12 * 400_000 * 9 // 8
+
+
+def test_a_buffer_that_has_grown_is_exchanged_for_a_larger_one(pool: BufferPool) -> None:
+    for size in (100_000, 200_000, 400_000):
+        buffer = pool.take(sized(size))
+        del buffer
+    assert len(pool._all_blocks()) == 1
+    large = address(pool.take(sized(400_000)).arrays["image"])
+    assert address(pool.take(sized(5)).arrays["image"]) == large
+
+
+def test_the_smallest_buffer_with_room_is_taken(pool: BufferPool) -> None:
+    held = [pool.take(sized(size)) for size in (900_000, 100_000, 300_000)]
+    starts = [address(buffer.arrays["image"]) for buffer in held]
+    while held:
+        del held[0]
+    taken = [pool.take(sized(size)) for size in (250_000, 90_000, 90_000)]
+    assert [address(buffer.arrays["image"]) for buffer in taken] == [starts[2], starts[1], starts[0]]
+
+
+@pytest.mark.parametrize("num_pages", [1, 2, 15, 16, 17, 1000, 1025, 12345])
+def test_a_buffer_is_at_most_an_eighth_larger_than_its_arrays(pool: BufferPool, num_pages: int) -> None:
+    buffer = pool.take(sized(num_pages * 4096))
+    assert num_pages * 4096 <= pool.num_bytes <= num_pages * 4096 * 9 / 8
+    del buffer
+
+
+def test_idle_buffers_are_freed_while_all_take_more_than_the_limit() -> None:
+    pool = BufferPool(most_bytes=1 << 20)
+    held = [pool.take(sized(1 << 17)) for _ in range(20)]
+    assert len(pool._all_blocks()) == 20
+    del held[:15]
+    last = pool.take(sized(1 << 17))
+    # 8 of 128 KiB are 1 MiB: the 5 that are held, the one that is taken, and 2 that are idle.
+    assert len(pool._all_blocks()) == 8
+    del last
+
+
+def test_a_few_buffers_larger_than_the_limit_are_kept() -> None:
+    pool = BufferPool(most_bytes=1)
+    held = [pool.take(sized(1 << 17)) for _ in range(4)]
+    starts = {address(buffer.arrays["image"]) for buffer in held}
+    del held
+    assert {address(buffer.arrays["image"]) for buffer in [pool.take(sized(1 << 17)) for _ in range(4)]} == starts
+
+
 def test_a_trim_frees_the_longest_idle_buffers(pool: BufferPool) -> None:
     held = [pool.take(SPECS) for _ in range(6)]
     starts = [address(buffer.arrays["image"]) for buffer in held]
@@ -258,7 +318,7 @@ def test_does_not_reuse_a_buffer_while_a_tensor_made_without_a_copy_lives(backen
 def kind_of_file(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared memory of both kinds: where there is memfd, the other is only to be had by saying so."""
     if request.param == "named":
-        monkeypatch.setattr("kseq.training.buffers._has_files_without_name", lambda: False)
+        monkeypatch.setattr("kseq.training.buffers.has_files_without_name", lambda: False)
     elif not hasattr(os, "memfd_create"):
         pytest.skip("no memfd here")
 
@@ -287,6 +347,24 @@ def test_attached_buffers_forget_the_least_recently_used() -> None:
         assert buffers[number].name is not None
         assert (attached.arrays(buffers[number].name, SPECS)["label"] == number).all()
         assert len(attached._mapped) <= 2
+    pool.close()
+
+
+@pytest.mark.usefixtures("kind_of_file")
+def test_attached_buffers_forget_what_the_parent_has_freed() -> None:
+    pool = BufferPool(shared=True)
+    buffers = [pool.take(SPECS) for _ in range(3)]
+    attached = AttachedBuffers()
+    for buffer in buffers:
+        assert buffer.name is not None
+        attached.arrays(buffer.name, SPECS)
+    kept = buffers[1].name
+    assert pool.names() == {buffer.name for buffer in buffers}
+    del buffers[2], buffers[0], buffer
+    pool.trim(0)
+    assert pool.names() == {kept}
+    attached.forget_others(pool.names())
+    assert list(attached._mapped) == [kept]
     pool.close()
 
 
@@ -326,7 +404,7 @@ def test_a_process_that_ends_without_close_leaves_nothing_and_prints_nothing(run
         "import kseq.training.buffers, sys\n"
         "from kseq.training.buffers import ArraySpec, BufferPool\n"
         "if sys.argv[1] == 'True':\n"
-        "    kseq.training.buffers._has_files_without_name = lambda: False\n"
+        "    kseq.training.buffers.has_files_without_name = lambda: False\n"
         "pool = BufferPool(shared=True)\n"
         "held = [pool.take({'image': ArraySpec((9,), '|u1')}) for _ in range(3)]\n"
         "print(*[each.name for each in held])\n",
@@ -353,10 +431,10 @@ from kseq.training import buffers
 libc = ctypes.CDLL(None)
 # Root's children may open it all the same, unless the right to look into others (CAP_SYS_PTRACE) is taken from them.
 libc.prctl(24, 19, 0, 0, 0)
-before = buffers._has_files_without_name()
+before = buffers.has_files_without_name()
 libc.prctl(4, 0, 0, 0, 0)
 with kseq.ShardSequence(sys.argv[1], batch_size=16, workers=2, use_multiprocessing=True) as sequence:
-    print(before, buffers._has_files_without_name(), sum(len(images) for images, _ in sequence))
+    print(before, buffers.has_files_without_name(), sum(len(images) for images, _ in sequence))
 """
 
 
@@ -411,7 +489,7 @@ def test_a_pool_that_is_dropped_without_close_keeps_no_file_open() -> None:
 
 
 def test_a_named_pool_that_is_dropped_without_close_leaves_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kseq.training.buffers._has_files_without_name", lambda: False)
+    monkeypatch.setattr("kseq.training.buffers.has_files_without_name", lambda: False)
     pool = BufferPool(shared=True)
     buffer = pool.take(SPECS)
     name = buffer.name
@@ -434,6 +512,83 @@ def test_a_forked_child_that_drops_its_copy_closes_its_files_and_takes_no_name_a
         os._exit(0 if open_memory() == before else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert all(is_shared(name) for name in names)
+    pool.close()
+
+
+def run_in_fork(check: Callable[[], bool], meanwhile: Callable[[], None]) -> bool:
+    """Whether something holds in a forked child once the parent has done something."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(reading, 1)
+        os._exit(0 if check() else 1)
+    meanwhile()
+    os.write(writing, b".")
+    os.close(reading)
+    os.close(writing)
+    return os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.usefixtures("kind_of_file")
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_a_forked_child_holds_stays_as_it_was(shared: bool, closed: bool) -> None:
+    pool = BufferPool(shared=shared)
+    held = [pool.take(SPECS).arrays["image"] for _ in range(3)]
+    for number, image in enumerate(held):
+        image[:] = number
+    if closed:
+        pool.close()
+
+    def check() -> bool:
+        return all((image == number).all() for number, image in enumerate(held))
+
+    def use_again() -> None:
+        held[0][:] = 99
+        del held[1:]
+        take_many(pool)
+
+    assert run_in_fork(check, use_again)
+    pool.close()
+
+
+@pytest.mark.usefixtures("kind_of_file")
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_a_forked_child_writes_to_a_batch_is_its_own(shared: bool) -> None:
+    pool = BufferPool(shared=shared)
+    image = pool.take(SPECS).arrays["image"]
+    image[:] = 7
+
+    def write() -> bool:
+        image[:] = 8
+        return bool((image == 8).all())
+
+    assert run_in_fork(write, lambda: None)
+    assert (image == 7).all()
+    pool.close()
+
+
+@pytest.mark.usefixtures("kind_of_file")
+def test_a_buffer_that_is_filled_elsewhere_during_a_fork_holds_what_was_filled() -> None:
+    pool = BufferPool(shared=True)
+    buffer = pool.take(SPECS)
+    buffer.arrays["label"][:] = [3, 1, 4, 1, 5]
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        assert run_in_fork(lambda: True, lambda: None)
+        assert executor.submit(fill_elsewhere, buffer.name, 9).result(60) == ([3, 1, 4, 1, 5], 0)
+        assert (buffer.arrays["image"] == 9).all()
+    pool.close()
+
+
+def test_buffers_that_are_idle_when_the_process_forks_are_used_again() -> None:
+    pool = BufferPool(shared=True)
+    idle, held = pool.take(SPECS), pool.take(SPECS)
+    starts = [address(buffer.arrays["image"]) for buffer in (idle, held)]
+    del idle
+    assert run_in_fork(lambda: True, lambda: None)
+    del held
+    assert address(pool.take(SPECS).arrays["image"]) == starts[0]
+    assert len(pool._all_blocks()) == 1
     pool.close()
 
 

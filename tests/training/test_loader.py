@@ -26,6 +26,8 @@ from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoun
 from kseq.ordering.epoch_order import Order
 from kseq.processes import ProcessPool
 from kseq.reading.sample_reader import LocatedSamples
+from kseq.storage.field_kinds import Image
+from kseq.storage.index import Index
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
@@ -113,6 +115,16 @@ def test_workers_are_not_sent_which_samples_a_selection_has(numbered: Path, seco
         maker.fill(expected, 0, ids, 0)
         np.testing.assert_array_equal(found["image"], expected["image"])
         assert expected["image"].any()
+
+
+def test_what_images_are_like_is_worked_out_once(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = BatchMaker(kseq.ShardDataset(numbered), ["image", "label"], ImageSpec(4, 4))
+    monkeypatch.setattr(Image, "image_spec", None)
+    ids = np.arange(20)
+    arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(ids).items()}
+    maker.fill(arrays, 0, ids, 0)
+    assert maker.least_rows(20) > 0
+    assert numbers_of(arrays["image"]).tolist() == ids.tolist()
 
 
 def test_reads_ahead_in_sequence_and_no_further_than_asked(loader: Loader) -> None:
@@ -323,6 +335,57 @@ def test_workers_that_are_killed_while_they_rest_are_replaced_without_a_word(num
         child.join()
     assert numbers_of(loader.batch(0, 1)["image"]).tolist() == loader.sample_ids(0, 1).tolist()
     loader.close()
+
+
+def flip_byte_of_a_sample(packed: Path) -> None:
+    """Change a stored byte of the sample 18, without which it has another checksum."""
+    location = Index.open(str(packed)).entry(1).arrays["image"]
+    with open(packed / "shard-00001.h5", "r+b") as file:
+        file.seek(location.offset + 2 * 48)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.slow
+def test_what_workers_compared_once_is_not_compared_again_by_those_that_replace_them(packed: Path) -> None:
+    loader = make_loader(packed, 2, True, ahead=1)
+    for number in range(7):
+        loader.batch(0, number)
+    flip_byte_of_a_sample(packed)
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+    with raises(WorkerDiedError):
+        for number in range(7):
+            loader.batch(1, number)
+    assert sum(len(loader.batch(2, number)["label"]) for number in range(7)) == 100
+    loader.close()
+    fresh = make_loader(packed, 2, True)
+    with raises(DamagedError, "shard-00001.h5", "row 2", "checksum"):
+        for number in range(7):
+            fresh.batch(0, number)
+    fresh.close()
+
+
+@pytest.mark.slow
+def test_what_this_process_compared_is_not_compared_again_by_workers(packed: Path) -> None:
+    dataset = kseq.ShardDataset(packed)
+    dataset.read(range(100))
+    flip_byte_of_a_sample(packed)
+    maker = BatchMaker(dataset, ["image", "label"], ImageSpec(4, 4))
+    loader = Loader(maker, Order(100, 16), workers=2, use_multiprocessing=True)
+    assert sum(len(loader.batch(0, number)["label"]) for number in range(7)) == 100
+    loader.close()
+
+
+def test_workers_compare_for_themselves_where_the_memory_of_the_flags_is_gone(packed: Path) -> None:
+    pickled = pickle.dumps(BatchMaker(kseq.ShardDataset(packed), ["image"], ImageSpec(4, 4)))
+    gc.collect()
+    maker = pickle.loads(pickled)
+    flip_byte_of_a_sample(packed)
+    with raises(DamagedError, "row 2", "checksum"):
+        maker.fill({"image": np.empty((1, 4, 4, 3), np.uint8)}, 0, np.array([18]), 0)
 
 
 @pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
@@ -669,6 +732,63 @@ def test_works_in_a_fork_while_the_parent_reads(loader: Loader) -> None:
     finally:
         stop.set()
         reader.join()
+
+
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
+def test_a_batch_that_a_forked_child_holds_is_not_written_to(numbered: Path, processes: bool) -> None:
+    loader = make_loader(numbered, 2, processes)
+    loader.batch(0, 0)
+    images, labels = loader.batch(0, 1).values()
+    ids = loader.sample_ids(0, 1).tolist()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(reading, 1)
+        right = numbers_of(images).tolist() == ids and labels.tolist() == np.searchsorted([50, 80], ids, side="right").tolist()
+        # The child may go on reading, and write to what it holds.
+        images[:] = 255
+        right = right and numbers_of(loader.batch(0, 2)["image"]).tolist() == loader.sample_ids(0, 2).tolist()
+        os._exit(0 if right else 1)
+    kept = images[3:4]
+    del images, labels
+    for epoch in range(1, 5):
+        for number in range(7):
+            found = numbers_of(loader.batch(epoch, number)["image"]).tolist()
+            assert found == loader.sample_ids(epoch, number).tolist()
+    os.write(writing, b".")
+    assert os.waitpid(child, 0)[1] == 0
+    assert numbers_of(kept).tolist() == ids[3:4]
+    os.close(reading)
+    os.close(writing)
+    loader.close()
+
+
+@pytest.mark.slow
+def test_workers_unmap_buffers_that_are_gone(objects_of_many_lengths: Path) -> None:
+    dataset = kseq.ShardDataset(objects_of_many_lengths)
+    maker = BatchMaker(dataset, ["image", "trace"], ImageSpec(4, 4))
+    with_processes = {"workers": 2, "use_multiprocessing": True, "max_queue_size": 2}
+    loader = Loader(maker, Order(len(dataset), 4, shuffle=True), **with_processes)
+    for epoch in range(4):
+        for number in range(10):
+            loader.batch(epoch, number)
+    mapped = [
+        sum("/memfd:kseq" in line for line in Path(f"/proc/{worker.pid}/maps").read_text().splitlines())
+        for worker in multiprocessing.active_children()
+    ]
+    # Two ahead, the one that is asked for, and one that was let go.
+    assert max(mapped) <= len(loader._buffers.names()) + 1 <= 6
+    loader.close()
+
+
+@pytest.fixture(scope="module")
+def objects_of_many_lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(8)
+    lengths = rng.integers(1000, 100_000, 40).tolist()
+    samples = ({"image": np.zeros((4, 4, 3), np.uint8), "trace": rng.random(length).tolist()} for length in lengths)
+    target = tmp_path_factory.mktemp("lengths") / "packed"
+    kseq.pack(samples, target, columns=kseq.Columns(targets=["trace"]), images=kseq.ImageSettings("raw", (4, 4)), workers=0)
+    return target
 
 
 _shared_loader: Loader | None = None

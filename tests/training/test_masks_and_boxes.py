@@ -16,6 +16,9 @@ import kseq
 from kseq.errors import ArgumentError, ImageError
 from kseq.images.bounding_boxes import check_boxes, flip_boxes, transform_boxes
 from kseq.images.rectangle import Rectangle
+from kseq.storage.shard_reader import ShardReader
+from kseq.training.batch_maker import BatchMaker
+from kseq.training.image_spec import ImageSpec
 from tests.helpers.messages import Parts, raises
 from tests.helpers.objects import COUNT, assert_objects_agree, pack_objects
 
@@ -34,6 +37,22 @@ def test_packing_with_a_longest_side_moves_boxes_too(table: Path, tmp_path: Path
     for sample in kseq.ShardDataset(tmp_path / "packed"):
         assert sample["image"].shape[:2] == sample["mask"].shape[:2] == (30, 45)
         assert_objects_agree(sample["image"], sample["mask"], sample["boxes"], sample["labels"], 1.5)
+
+
+def test_a_batch_is_padded_without_a_look_at_its_shards(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = kseq.ShardDataset(kept)
+    counts = [len(boxes) for boxes in dataset.values("boxes")]
+    texts = [len(text.encode()) for text in dataset.values("text")]
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a shard was opened")
+
+    monkeypatch.setattr(ShardReader, "__init__", refuse)
+    maker = BatchMaker(kseq.ShardDataset(kept), ["boxes", "labels", "text"], ImageSpec(8, 8))
+    for ids in ([0], [11, 3, 3], list(range(COUNT))):
+        specs = maker.specs(np.array(ids))
+        assert specs["boxes"].shape == (len(ids), max(counts[number] for number in ids), 4)
+        assert specs["text"].shape == (len(ids), max(texts[number] for number in ids))
 
 
 AUGMENTS: dict[str, dict[str, Any]] = {

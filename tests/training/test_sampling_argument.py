@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,6 +22,7 @@ from PIL import Image
 import kseq
 from kseq.errors import ArgumentError, ClosedError
 from kseq.reading.dataset import selected_ids
+from kseq.training.sampling_argument import repeats
 from tests.helpers.messages import Parts, raises
 from tests.helpers.photos import numbered_pixels, numbers_of  # keras asks for its backend when it is imported
 
@@ -63,6 +66,16 @@ def test_a_sequence_of_a_selection_serves_its_samples(numbered: Path) -> None:
         assert {label for _, labels in found for label in labels} == {1}
 
 
+@given(ids=st.lists(st.integers(0, 30), max_size=40), is_sorted=st.booleans(), is_distinct=st.booleans())
+def test_repeats_count_how_often_a_sample_came_before(ids: list[int], is_sorted: bool, is_distinct: bool) -> None:
+    ids = list(dict.fromkeys(ids)) if is_distinct else ids
+    ids = sorted(ids) if is_sorted else ids
+    plain = [ids[:position].count(sample_id) for position, sample_id in enumerate(ids)]
+    found = repeats(np.array(ids, np.int64))
+    assert (found is None) == (len(set(ids)) == len(ids))
+    assert found is None or found.tolist() == plain
+
+
 def test_selections_of_train_are_shuffled_like_train_and_others_are_not(numbered: Path) -> None:
     for split, is_shuffled in (("train", True), ("val", False), (None, False)):
         with kseq.ShardSequence(kseq.ShardDataset(numbered, split).where(label=["a", "b"])) as sequence:
@@ -101,9 +114,10 @@ def test_a_sequence_of_joined_selections_crosses_to_processes(numbered: Path, se
         assert sorted(found.tolist()) == sorted([*range(80, 100), 3, 3, 5])
 
 
-def test_sample_weights_are_those_of_the_selection(numbered: Path) -> None:
-    selected = kseq.ShardDataset(numbered).take([7, 7, 3, 90])
-    with kseq.ShardSequence(selected, sample_weight=[1, 2, 3, 4], balance="class", epoch_size=40, batch_size=40) as sequence:
+@pytest.mark.parametrize("given", [[1, 2, 3, 4], np.array([1, 2, 3, 4], ">f8"), np.array([1, 2, 3, 4], ">i2")], ids=str)
+def test_sample_weights_are_those_of_the_selection(numbered: Path, given: Any) -> None:
+    selected = kseq.ShardDataset(numbered).take(np.array([7, 7, 3, 90], ">i8"))
+    with kseq.ShardSequence(selected, sample_weight=given, balance="class", epoch_size=40, batch_size=40) as sequence:
         images, _, weights = sequence[0]
     found = set(zip(numbers_of(images).tolist(), weights.tolist(), strict=True))
     assert found == {(7, 1), (7, 2), (3, 3), (90, 4)}
@@ -145,7 +159,19 @@ def test_classes_without_samples_are_left_out(numbered: Path) -> None:
         kseq.ShardSequence(selected.where(label="b"), balance="class")
 
 
-@pytest.mark.parametrize("weights", ["worth", "sample_weight", "height", np.arange(20), list(range(20))], ids=str)
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "worth",
+        "sample_weight",
+        "height",
+        np.arange(20),
+        list(range(20)),
+        np.arange(20.0).astype(">f4"),
+        np.arange(20, dtype=">i8"),
+    ],
+    ids=str,
+)
 def test_weights_draw_each_sample_its_share_rounded(weighted: Path, weights: Any) -> None:
     if isinstance(weights, str) and weights == "worth":
         # The column is called so, the field `sample_weight`.

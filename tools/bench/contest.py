@@ -10,6 +10,7 @@ import select
 import signal
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -18,15 +19,21 @@ from typing import Any
 
 from kseq.errors import KseqError
 
+from .cpu_time import busy_seconds, group_seconds
 from .folders import read_all
 
-__all__ = ["ContestantError", "Row", "Runner", "check_epoch", "run_once", "take_turns"]
+__all__ = ["ContestantError", "Row", "Runner", "check_epoch", "play_rounds", "run_once", "take_turns", "warmed_up"]
 
 # Seconds: writing a store, or one epoch of the slowest, takes minutes; longer than this is a hang.
 _PATIENCE = 1800
 
 # And what a process started has so many seconds to end by itself.
 _FAREWELL = 2.0
+
+
+# A group of its own, so that its worker processes end with it and their time is counted. No session of its own: Linux shares
+# out the cores among sessions first ("autogroup"), and niceness would count within a contestant only.
+_OWN_GROUP: Mapping[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"preexec_fn": os.setpgrp}
 
 
 class ContestantError(KseqError, RuntimeError):
@@ -46,12 +53,17 @@ class Row:
         rates: One figure per round, all of the same unit.
         note: Why there are none, or what else to know.
         version: Of the library.
+        cpu: Seconds of processor time, user and system, of the process and its children for 1,000 images, one figure per round;
+            none where the system does not tell.
+        others: How many cores all other processes of the machine kept busy meanwhile, one figure per round, or none.
     """
 
     name: str
     rates: list[float] = field(default_factory=list)
     note: str = ""
     version: str = ""
+    cpu: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -61,6 +73,10 @@ class Row:
     @property
     def median(self) -> float:
         return statistics.median(self.rates) if self.rates else float("nan")
+
+    @property
+    def median_cpu(self) -> float | None:
+        return statistics.median(self.cpu) if self.cpu else None
 
     @property
     def failed(self) -> bool:
@@ -74,12 +90,29 @@ class Row:
             yield
         except _FAILURES as error:
             self.note = str(error)
-            self.rates.clear()
+            for figures in (self.rates, self.cpu, self.others):
+                figures.clear()
 
     def ratio_to(self, other: Row) -> float | None:
         """The median over the rounds of this rate by the other's of the same round; None where no round has both."""
-        pairs = [(mine, theirs) for mine, theirs in zip(self.rates, other.rates, strict=False) if theirs]
-        return statistics.median(mine / theirs for mine, theirs in pairs) if pairs else None
+        return _median_ratio(self.rates, other.rates)
+
+    def cpu_ratio_to(self, other: Row) -> float | None:
+        """The same of the processor time."""
+        return _median_ratio(self.cpu, other.cpu)
+
+
+def _median_ratio(mine: Sequence[float], theirs: Sequence[float]) -> float | None:
+    ratios = [one / other for one, other in zip(mine, theirs, strict=False) if other]
+    return statistics.median(ratios) if ratios else None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Processor time between two moments: of a contestant, and how many cores all others kept busy meanwhile."""
+
+    seconds: float
+    others: float
 
 
 class Runner:
@@ -125,8 +158,7 @@ class Runner:
                     text=True,
                     bufsize=1,
                     env={**os.environ, **(environment or {})},
-                    # Its own worker processes end with it.
-                    start_new_session=True,
+                    **_OWN_GROUP,
                 )
             except OSError as error:
                 raise ContestantError(f"{name}: {command[0]} cannot be run: {error.strerror}") from error
@@ -160,6 +192,20 @@ class Runner:
         except BrokenPipeError:
             raise ContestantError(f"{self.name}: {self._last_words()}") from None
         return self.answer()
+
+    @contextlib.contextmanager
+    def measuring(self, efforts: list[Effort]) -> Iterator[None]:
+        """Append the effort of what happens in the block, where the system tells it."""
+        before = self._clocks()
+        yield
+        after = self._clocks()
+        if before and after:
+            seconds, own, busy = (late - early for late, early in zip(after, before, strict=True))
+            efforts.append(Effort(own, max(0.0, busy - own) / max(seconds, 1e-9)))
+
+    def _clocks(self) -> tuple[float, float, float] | None:
+        own, busy = group_seconds(self._process.pid), busy_seconds()
+        return None if own is None or busy is None else (time.perf_counter(), own, busy)
 
     def _last_words(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -202,6 +248,13 @@ def take_turns(
     A contestant that cannot be started, or fails, is left out from then on; its row says so, and also if an epoch differs from
     `expected` (`images`, `label_sum`).
     """
+    with warmed_up(starts, rows) as runners:
+        play_rounds(runners, rounds, rows, expected)
+
+
+@contextlib.contextmanager
+def warmed_up(starts: Mapping[str, Callable[[], Runner]], rows: Mapping[str, Row]) -> Iterator[dict[str, Runner]]:
+    """All that can be started and have read an epoch, until the block ends; the rows of the others say why they cannot."""
     with contextlib.ExitStack() as closing:
         runners: dict[str, Runner] = {}
         for name, start in starts.items():
@@ -212,16 +265,25 @@ def take_turns(
             with rows[name].noting():
                 runner.answer()
                 runner.epoch()
-        for _ in range(rounds):
-            for name, runner in runners.items():
-                row = rows[name]
-                if row.failed:
-                    continue
-                with row.noting():
-                    runner.warm()
+        yield {name: runner for name, runner in runners.items() if not rows[name].failed}
+
+
+def play_rounds(runners: Mapping[str, Runner], rounds: int, rows: Mapping[str, Row], expected: Mapping[str, int]) -> None:
+    """Let them take turns, see `take_turns`."""
+    for _ in range(rounds):
+        for name, runner in runners.items():
+            row = rows[name]
+            if row.failed:
+                continue
+            with row.noting():
+                runner.warm()
+                efforts: list[Effort] = []
+                with runner.measuring(efforts):
                     answer = runner.epoch()
-                    row.note = check_epoch(answer, expected) or row.note
-                    row.rates.append(answer["images"] / answer["seconds"])
+                row.note = check_epoch(answer, expected) or row.note
+                row.rates.append(answer["images"] / answer["seconds"])
+                row.cpu.extend(1e3 * effort.seconds / max(answer["images"], 1) for effort in efforts)
+                row.others.extend(effort.others for effort in efforts)
 
 
 def check_epoch(answer: Mapping[str, Any], expected: Mapping[str, int]) -> str:

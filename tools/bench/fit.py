@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from .contest import Row, Runner, take_turns
-from .reading import SCRIPTS, Setting, make_job, prepare
+from .reading import SCRIPTS, Setting, buffers_beyond_cache, make_job, note_cached_source, prepare
 from .roster import H5PY, KSEQ, TFDATA, contestant
-from .tables import Goal, Table
+from .tables import Goal, Table, cpu_bars
 
 __all__ = ["MODELS", "measure_fit", "measure_overlap", "measure_processes"]
 
@@ -22,9 +22,9 @@ MODELS = {
     _GLANCE: "of a model that only loads a batch from memory",
 }
 
-_READY, _PROCESSES = "ready-made batches", "kseq, processes"
+_READY, _PROCESSES, _UNSHUFFLED = "ready-made batches", "kseq, processes", "kseq, shuffle=False"
 # What `contestants/fit_keras.py` calls whoever makes the batches.
-_FEEDERS = {KSEQ: "kseq", _READY: "ready-made", TFDATA: "tf.data", H5PY: "h5py"}
+_FEEDERS = {KSEQ: "kseq", _UNSHUFFLED: "kseq", _READY: "ready-made", TFDATA: "tf.data", H5PY: "h5py"}
 _FIT_EPOCHS, _OVERLAP_EPOCHS = 3, 1
 # Rounds that tell how long the step of the overlap is to be.
 _PROBES = 3
@@ -47,8 +47,12 @@ def _start(
     """A process that fits, fed by a contestant from its store of a table, written before if need be, or ready-made batches."""
     if feeder == _READY:
         job = make_job(table, setting, sources[table])
+        options["buffers"] = buffers_beyond_cache(setting)
     else:
-        _, job = prepare(contestant(feeder, table), table, setting, sources[table], say)
+        owner = KSEQ if feeder == _UNSHUFFLED else feeder
+        _, job = prepare(contestant(owner, table), table, setting, sources[table], say)
+    if feeder == _UNSHUFFLED:
+        options["shuffle"] = False
     job = job | {"action": "read", "options": {"feeder": _FEEDERS[feeder], "model": model, "epochs": epochs, **options}}
     command = [sys.executable, os.path.join(SCRIPTS, "fit_keras.py")]
     variables = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -69,12 +73,14 @@ def measure_fit(backend: str, model: str, setting: Setting, sources: Sources, sa
     say(f"table F on {backend}, {model}")
     others = {TFDATA: 3.0, H5PY: 10.0} if backend == "tensorflow" else {}
     asked = [name for name in (KSEQ, *others) if setting.wants(name)]
-    feeders = [*asked, _READY] if asked else []
+    ours = [_UNSHUFFLED] if KSEQ in asked else []
+    feeders = [*asked, *ours, _READY] if asked else []
     starts = {name: partial(_start, name, backend, setting, sources, say, name, model=model) for name in feeders}
     rows = _measure(starts, setting, setting.rounds)
-    goals = [Goal(_READY, 0.9), *(Goal(name, times) for name, times in others.items())]
+    goals = [Goal(_READY, 0.9), Goal(_UNSHUFFLED, 0.97), *(Goal(name, times) for name, times in others.items())]
     title = f"raw batches through model.fit on {backend}, {MODELS[model]}"
-    return Table(f"F {backend} {model}", title, "images/s", list(rows.values()), KSEQ, goals)
+    notes, cpu_goals = note_cached_source(setting), cpu_bars(others)
+    return Table(f"F {backend} {model}", title, "images/s", list(rows.values()), KSEQ, goals, notes, cpu_goals=cpu_goals)
 
 
 def measure_processes(backend: str, setting: Setting, sources: Sources, say: Any) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 from collections.abc import Callable
 
 import cv2
@@ -16,10 +17,21 @@ from kseq.sources.folder import FolderSource
 
 from .stamps import make_once
 
-__all__ = ["NUM_CLASSES", "SIDE", "describe", "find_images", "make_sources"]
+__all__ = [
+    "NUM_CLASSES",
+    "RAW_SIDES",
+    "SIDE",
+    "describe",
+    "find_images",
+    "make_photo_source",
+    "make_raw_source",
+    "make_sources",
+]
 
 SIDE = 224
 NUM_CLASSES = 10
+# Height and width of raw photos, by table.
+RAW_SIDES = {"R": SIDE, "RC": 256}
 
 _QUALITY = 90
 _SHORTER_SIDE = 256
@@ -71,6 +83,73 @@ def _make(sources: dict[str, str], images: str | None, count: int, workers: int)
     with ProcessPool(workers) as pool:
         for _ in pool.map(functools.partial(_make_some, sources, paths), chunks):
             pass
+
+
+def make_raw_source(folder: str, table: str, small: str, described: str, workers: int) -> str:
+    """Write raw photos of another size, of the files of table J, if they are not there: `images.npy` and `labels.npy`.
+
+    Args:
+        folder: Where to; the source lies below.
+        table: Of `RAW_SIDES`.
+        small: The source of table J.
+        described: What samples it has.
+        workers: Processes.
+    """
+    source = os.path.join(folder, table)
+
+    def make() -> None:
+        paths = [os.path.join(parent, name) for parent, _, names in os.walk(small) for name in names]
+        # Their names are their numbers.
+        paths.sort(key=os.path.basename)
+        os.makedirs(source)
+        shape = (len(paths), RAW_SIDES[table], RAW_SIDES[table], 3)
+        np.lib.format.open_memmap(os.path.join(source, "images.npy"), "w+", np.uint8, shape).flush()
+        np.save(os.path.join(source, "labels.npy"), np.arange(len(paths)) % NUM_CLASSES)
+        chunks = [(start, paths[start : start + _CHUNK]) for start in range(0, len(paths), _CHUNK)]
+        with ProcessPool(workers) as pool:
+            for _ in pool.map(functools.partial(_resize_some, os.path.join(source, "images.npy")), chunks):
+                pass
+
+    make_once(source, described, make)
+    return source
+
+
+def _resize_some(target: str, chunk: tuple[int, list[str]]) -> None:
+    pixels = np.load(target, mmap_mode="r+")
+    for number, path in enumerate(chunk[1], chunk[0]):
+        with open(path, "rb") as file:
+            image = simplejpeg.decode_jpeg(file.read(), "RGB")
+        pixels[number] = cv2.resize(image, pixels.shape[1:3], interpolation=cv2.INTER_AREA)
+
+
+def make_photo_source(folder: str, images: str | None, native: str, count: int) -> str:
+    """Lay photos as they are into folders of classes, if they are not there: the JPEGs of `images`, byte for byte.
+
+    What is no JPEG, and what `images` is too small for, comes from the source of table N, where it was encoded anew.
+
+    Args:
+        folder: Where to; the source lies below.
+        images: A folder of photos, or None.
+        native: The source of table N.
+        count: How many samples.
+    """
+    source = os.path.join(folder, "D")
+
+    def make() -> None:
+        paths = find_images(images) if images else []
+        for number in range(count):
+            name = os.path.join(f"class{number % NUM_CLASSES}", f"{number:06d}.jpg")
+            own = number < len(paths) and _is_jpeg(paths[number])
+            os.makedirs(os.path.dirname(os.path.join(source, name)), exist_ok=True)
+            shutil.copyfile(paths[number] if own else os.path.join(native, name), os.path.join(source, name))
+
+    make_once(source, describe(images, count), make)
+    return source
+
+
+def _is_jpeg(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
 
 
 def _raw_path(sources: dict[str, str]) -> str:

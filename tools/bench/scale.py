@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from kseq.storage.hdf5_writer import SpooledArray, write_file
 from kseq.storage.index import Contents
 from kseq.storage.index_writer import write_index
 from kseq.storage.layout import SHARD_KIND, format_attributes, shard_name
-from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["make_sparse"]
@@ -37,7 +37,7 @@ def make_sparse(folder: str, num_shards: int, rows: int) -> None:
         dataset_id=_DATASET_ID,
         fields=_FIELDS,
         class_names=["zero"],
-        shards=[ShardEntry(number, rows, size, entry.digest) for number in range(num_shards)],
+        shards=[replace(entry, number=number) for number in range(num_shards)],
         splits={"few": np.arange(rows)},
         rejected=[],
         settings="{}",

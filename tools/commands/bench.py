@@ -17,18 +17,18 @@ from typing import Any
 import kseq
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, WriteError
-from kseq.workers import usable_cores
+from kseq.platforms.processes import usable_cores
 
-from ..bench import curves, packing, planning, reading
+from ..bench import curves, machine, packing, photo_fit, planning, reading
 from ..bench import fit as fitting
 from ..bench.contest import ContestantError, Row
-from ..bench.photos import find_images, make_sources
+from ..bench.photos import describe, find_images, make_photo_source, make_raw_source, make_sources
 from ..bench.reading import BACKENDS, Setting
-from ..bench.roster import CONTESTANTS, KSEQ
+from ..bench.roster import CONTESTANTS, FILES, KSEQ
 from ..bench.tables import Table, check_plot, plot
 from ..console.text import format_count
 
-_TABLES = ("R", "J", "N", "F", "P", "W", "overlap", "processes", "cold", "scale", "plan", "start")
+_TABLES = ("R", "RC", "J", "N", "F", "D", "P", "W", "overlap", "processes", "cold", "scale", "plan", "start")
 # They measure kseq by itself.
 _OURS = ("P", "overlap", "processes", "cold", "scale", "plan", "start")
 # The file that says of a folder that it is the benchmark's.
@@ -57,15 +57,14 @@ def add_parser(commands: Any) -> None:
         "--tables", nargs="+", choices=_TABLES, default=_TABLES, metavar="TABLE", help=f"of {', '.join(_TABLES)} (default: all)"
     )
     parser.add_argument(
-        "--contestants", nargs="+", metavar="NAME", help="loaders to run, by their names in R, J and N (default: all)"
+        "--contestants", nargs="+", metavar="NAME", help="loaders to run, by their names in the tables (default: all)"
     )
     parser.add_argument(
         "--backends",
         nargs="+",
         choices=BACKENDS,
-        default=BACKENDS,
         metavar="BACKEND",
-        help=f"for F, P, overlap and start, of {', '.join(BACKENDS)} (default: all)",
+        help=f"for F, D, P, overlap and start, of {', '.join(BACKENDS)} (default: all, in D {Setting.photo_backends[0]})",
     )
     parser.add_argument("--json", metavar="FILE", help="write every figure there, after each table")
     parser.add_argument("--plot", metavar="FILE", help="draw a bar chart there, such as bars.png (needs matplotlib)")
@@ -96,9 +95,11 @@ def _check(arguments: argparse.Namespace) -> Setting:
     Raises:
         ArgumentError, SourceError, WriteError: Where it is not.
     """
+    if not hasattr(os, "killpg"):
+        raise ArgumentError("kseq bench: this system cannot end a contestant with all that it started: run it on Linux")
     counts = {name: whole(name, getattr(arguments, name), 1) for name in _COUNTS}
     names = tuple(arguments.contestants) if arguments.contestants else None
-    known = list(dict.fromkeys(each.name for each in CONTESTANTS))
+    known = list(dict.fromkeys([*(each.name for each in CONTESTANTS), FILES]))
     for name in names or ():
         if name not in known:
             raise ArgumentError(f"--contestants {name!r}: allowed are {', '.join(map(repr, known))}")
@@ -113,7 +114,15 @@ def _check(arguments: argparse.Namespace) -> Setting:
         _check_writable("--plot", arguments.plot)
     if arguments.json:
         _check_writable("--json", arguments.json)
-    return Setting(folder, images, names=names, backends=tuple(arguments.backends), **counts)
+    asked = arguments.backends
+    return Setting(
+        folder,
+        images,
+        **counts,
+        names=names,
+        backends=tuple(asked or BACKENDS),
+        photo_backends=tuple(asked or Setting.photo_backends),
+    )
 
 
 def _check_folder(folder: str) -> str:
@@ -149,12 +158,17 @@ Step = Callable[[], list[Table]]
 
 
 def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterator[tuple[str, Step]]:
-    """What to measure, in the order that was asked for; each gives one or two tables."""
+    """What to measure, in the order that was asked for; each gives one table or some."""
     for key in keys:
         if key in _OURS and not setting.wants(KSEQ):
             yield key, partial(_one, Table, key, "kseq by itself", "", [], KSEQ)
-        elif key in "RJN":
+        elif key in ("R", "J", "N"):
             yield key, partial(_one, reading.measure_reading, key, setting, sources[key], _say)
+        elif key == "RC":
+            yield key, partial(_one, _measure_raw_crops, setting, sources)
+        elif key == "D":
+            for backend in setting.photo_backends:
+                yield key, partial(_measure_photos, backend, setting, sources)
         elif key == "F":
             for backend, model in product(setting.backends, fitting.MODELS):
                 yield key, partial(_one, fitting.measure_fit, backend, model, setting, sources, _say)
@@ -174,16 +188,31 @@ def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterat
             yield key, partial(_one, curves.CURVES[key], setting, sources, _say)
 
 
+def _measure_raw_crops(setting: Setting, sources: dict[str, str]) -> Table:
+    described = describe(setting.images, setting.num_images)
+    source = make_raw_source(setting.path("sources"), "RC", sources["J"], described, setting.workers)
+    return reading.measure_reading("RC", setting, source, _say)
+
+
+def _measure_photos(backend: str, setting: Setting, sources: dict[str, str]) -> list[Table]:
+    source = make_photo_source(setting.path("sources"), setting.images, sources["N"], setting.num_images)
+    return photo_fit.measure_photo_fit(backend, setting, source, _say)
+
+
 def _one(measure: Callable[..., Table], *arguments: Any) -> list[Table]:
     return [measure(*arguments)]
 
 
 def _measured(key: str, measure: Step) -> list[Table]:
-    """The tables of a step; where what all its rows need cannot be had, one that says why."""
+    """The tables of a step, each with the machine below; where what all its rows need cannot be had, one that says why."""
+    load = machine.load()
     try:
-        return measure()
+        tables = measure()
     except ContestantError as error:
         return [Table(key, "not measured", "", [Row(KSEQ, note=str(error))], KSEQ)]
+    for table in tables:
+        table.notes.append(f"{machine.describe_machine()}; load {load} before, {machine.load()} after")
+    return tables
 
 
 def _say(text: str) -> None:
@@ -192,19 +221,11 @@ def _say(text: str) -> None:
 
 def _machine(setting: Setting) -> str:
     return (
-        f"kseq {kseq.__version__}, Python {platform.python_version()}, {_processor()}, {usable_cores()} cores, "
+        f"kseq {kseq.__version__}, Python {platform.python_version()}, {machine.describe_machine()}, "
         f"{datetime.now(timezone.utc):%Y-%m-%d}\n"
         f"{format_count(setting.num_images, 'photo')} ({setting.images or 'made'}), batches of {setting.batch_size}, "
         f"{format_count(setting.rounds, 'round')}"
     )
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _write_json(path: str, setting: Setting, tables: list[Table]) -> None:

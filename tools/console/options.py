@@ -28,7 +28,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--image",
-        metavar="COLUMN",
+        metavar="[NAME=]COLUMN",
         action="append",
         help="column, feature or array of the images (default: the usual names); repeat for several",
     )
@@ -49,7 +49,7 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         type=_pair,
         help=f"kind of the target NAME, if its cells do not tell: {', '.join(kseq.TARGET_KINDS)}",
     )
-    group.add_argument("--mask", metavar="COLUMN", help="column of paths of masks: one channel, a value for each pixel")
+    group.add_argument("--mask", metavar="[NAME=]COLUMN", help="column of paths of masks: one channel, a value for each pixel")
     group.add_argument("--boxes", metavar="COLUMN", help="column of boxes: [[x1, y1, x2, y2], ...] in pixels")
     group.add_argument("--box-labels", metavar="COLUMN", help="column of their classes, one for each box")
     group.add_argument("--text", metavar="COLUMN", help="column of text")
@@ -145,7 +145,15 @@ def add_worker_options(group: Any) -> None:
 def make_columns(arguments: argparse.Namespace) -> kseq.Columns:
     """Which columns of the source are what."""
     names = {field.name: getattr(arguments, field.name) for field in fields(kseq.Columns) if field.name != "split"}
-    return kseq.Columns(**{**names, "split": arguments.split_column})
+    image = None if arguments.image is None else [_named_column(text) for text in arguments.image]
+    mask = None if arguments.mask is None else _named_column(arguments.mask)
+    return kseq.Columns(**{**names, "image": image, "mask": mask, "split": arguments.split_column})
+
+
+def _named_column(text: str) -> str | tuple[str, str]:
+    """`NAME=COLUMN`, the name of a field and its column, or `COLUMN`."""
+    named = re.fullmatch("([a-z][a-z0-9_]*)=(.+)", text, re.DOTALL)
+    return text if named is None else (named[1], named[2])
 
 
 def make_image_settings(arguments: argparse.Namespace) -> kseq.ImageSettings:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, DamagedError
 from kseq.images.bounding_boxes import transform_boxes
 from kseq.images.resize import Placement
 from kseq.storage.array_schema import ArraySchema
+from kseq.storage.field_names import name_after_column
 
 if TYPE_CHECKING:
     from kseq.storage.fields import Field
@@ -191,18 +192,24 @@ class FieldKind:
         return elements.copy()
 
     def decode(
-        self, data: np.ndarray, orientation: int, color_mode: str | None = None, out: np.ndarray | None = None
+        self,
+        data: np.ndarray,
+        orientation: int,
+        size: tuple[int, int],
+        color_mode: str | None = None,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """`(height, width, channels)` pixels of an encoded field, upright.
 
         Args:
             data: `(n,)` uint8: the stored bytes.
             orientation: EXIF's, 1 to 8.
+            size: Height and width that the upright pixels must have; nothing is decoded that says otherwise in its header.
             color_mode: `"rgb"`, `"grayscale"` or `"rgba"`, where the kind has colours; None for that of the field.
             out: Where the pixels go, if given; of exactly their shape.
 
         Raises:
-            ImageError: If the bytes are broken.
+            ImageError: If the bytes are broken, of another size, or take more memory than there is.
         """
         raise NotImplementedError
 
@@ -227,6 +234,16 @@ class FieldKind:
     def batch_dtype(self) -> str:
         """The dtype of the batch buffer."""
         return self.field.dtype
+
+    def check_elements(self, elements: np.ndarray, room: int | None) -> None:
+        """Raise DamagedError unless stored elements of a sample go into a row of a batch buffer.
+
+        Args:
+            elements: `(count, ...)`.
+            room: How many elements there is room for, in a padded field.
+        """
+        if room is not None and len(elements) > room:
+            raise DamagedError(f"has {len(elements)} elements in {self.field.name}, the index says {room} at most")
 
     def fill(self, rows: np.ndarray, mask: np.ndarray | None, values: Sequence[np.ndarray]) -> None:
         """Fill rows of a batch buffer with samples that differ in length. (Others are copied straight from the shards.)
@@ -436,10 +453,13 @@ class FieldKind:
         """Whether packing knows the kind of a target from the cells of its column alone."""
         return False
 
-    def pack_options(self, column: str) -> list[str]:
-        """The options of `kseq pack` that make the field from a column of an export."""
+    def pack_options(self, column: str, has_one_image: bool = True) -> list[str]:
+        """The options of `kseq pack` that make the field from a column of an export, of samples with one image or several."""
         name = self.field.name
-        if self.column is not None and (name == self.name or self.is_image):
+        if self.is_pixels:
+            name_of_column = "image" if self.is_image and has_one_image else name_after_column(column)
+            return [f"--{self.column}", column if name == name_of_column else f"{name}={column}"]
+        if self.column is not None and name == self.name:
             return [f"--{self.column.replace('_', '-')}", column]
         kind = [] if self.is_told_by_cells else ["--kind", f"{name}={self.name}"]
         return ["--target", f"{name}={column}", *kind]

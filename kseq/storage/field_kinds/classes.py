@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, DamagedError
 from kseq.storage.class_names import no_such_class
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, LabelEncoder, is_number
 
@@ -52,12 +52,20 @@ class ClassNumbers(FieldKind):
         return renumbered
 
     def as_json(self, value: np.ndarray, class_names: Sequence[str]) -> Any:
+        self.check_classes(value, len(class_names))
         return [class_names[number] for number in value.tolist()]
 
     def features(
         self, value: np.ndarray, class_names: Sequence[str], image: ImageDescription
     ) -> dict[str, np.ndarray | Sequence[bytes]]:
         return {self.field.name: [os.fsencode(name) for name in self.as_json(value, class_names)]}
+
+    def check_classes(self, numbers: np.ndarray, count: int) -> None:
+        """Raise DamagedError unless stored numbers are those of `count` classes."""
+        if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
+            raise DamagedError(
+                f"has class numbers from {numbers.min()} to {numbers.max()} in {self.field.name}, allowed are [0, {count})"
+            )
 
 
 class Label(ClassNumbers):
@@ -81,6 +89,7 @@ class Label(ClassNumbers):
         return tuple(dataset_names)
 
     def as_json(self, value: np.ndarray, class_names: Sequence[str]) -> Any:
+        self.check_classes(value, len(class_names))
         return class_names[int(value)]
 
     @property
@@ -113,6 +122,9 @@ class MultiLabel(ClassNumbers):
     @property
     def batch_dtype(self) -> str:
         return "float32"
+
+    def check_elements(self, elements: np.ndarray, room: int | None) -> None:
+        self.check_classes(elements, len(self.field.class_names))
 
     def fill(self, rows: np.ndarray, mask: np.ndarray | None, values: Sequence[np.ndarray]) -> None:
         rows[:] = 0

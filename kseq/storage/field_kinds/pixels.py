@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, ImageError
 from kseq.images.codecs import CHANNELS, decode, decode_mask
+from kseq.images.formats import check_stored_format
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, RowArray, SampleEncoder
 from kseq.storage.strings import string_schema
@@ -86,6 +87,26 @@ class Pixels(FieldKind):
         height, width, _ = self.field.shape
         return "sizes differ" if height is None or width is None else f"{height} x {width}"
 
+    def decode(
+        self,
+        data: np.ndarray,
+        orientation: int,
+        size: tuple[int, int],
+        color_mode: str | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        check_stored_format(data)
+        try:
+            return self._decode(data, orientation, size, color_mode, out)
+        except MemoryError as error:
+            raise ImageError(f"takes more memory than there is: {size[0]} x {size[1]} pixels") from error
+
+    def _decode(
+        self, data: np.ndarray, orientation: int, size: tuple[int, int], color_mode: str | None, out: np.ndarray | None
+    ) -> np.ndarray:
+        """`decode` of bytes that begin as they must."""
+        raise NotImplementedError
+
 
 class Image(Pixels):
     """An image that a model sees: grayscale, RGB or RGBA."""
@@ -104,10 +125,10 @@ class Image(Pixels):
     def stored_channels(self, color_mode: str) -> int:
         return CHANNELS[color_mode]
 
-    def decode(
-        self, data: np.ndarray, orientation: int, color_mode: str | None = None, out: np.ndarray | None = None
+    def _decode(
+        self, data: np.ndarray, orientation: int, size: tuple[int, int], color_mode: str | None, out: np.ndarray | None
     ) -> np.ndarray:
-        return decode(data, color_mode or self.field.color_mode, orientation, out)
+        return decode(data, color_mode or self.field.color_mode, orientation, out, size=size)
 
     def image_spec(self, spec: ImageSpec) -> ImageSpec:
         return spec
@@ -139,10 +160,10 @@ class Mask(Pixels):
     def stored_channels(self, color_mode: str) -> int:
         return 1
 
-    def decode(
-        self, data: np.ndarray, orientation: int, color_mode: str | None = None, out: np.ndarray | None = None
+    def _decode(
+        self, data: np.ndarray, orientation: int, size: tuple[int, int], color_mode: str | None, out: np.ndarray | None
     ) -> np.ndarray:
-        values = decode_mask(data, orientation)
+        values = decode_mask(data, orientation, size=size)
         if out is None:
             return values
         np.copyto(out, values)

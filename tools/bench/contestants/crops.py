@@ -8,14 +8,18 @@ import cv2
 import numpy as np
 import simplejpeg
 
-__all__ = ["decode_crop", "draw_crop"]
+__all__ = ["crop_raw", "decode_crop", "draw_crop"]
 
 cv2.setNumThreads(1)
 
 
 def decode_crop(data: bytes | memoryview, size: int, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
     """`(size, size, 3)` uint8: a random part of a JPEG, 0.08 to 1 of its area, 3/4 to 4/3 as wide as high, mirrored or not."""
-    image = simplejpeg.decode_jpeg(data)
+    return crop_raw(simplejpeg.decode_jpeg(data), size, rng, out)
+
+
+def crop_raw(image: np.ndarray, size: int, rng: np.random.Generator, out: np.ndarray | None = None) -> np.ndarray:
+    """The same of the pixels of an image."""
     top, left, height, width = draw_crop(*image.shape[:2], rng)
     part = image[top : top + height, left : left + width]
     resized = cv2.resize(part, (size, size), dst=out, interpolation=cv2.INTER_LINEAR)

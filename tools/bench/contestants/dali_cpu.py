@@ -1,9 +1,9 @@
 """NVIDIA DALI on the CPU alone: a pipeline that reads files; settings from the pages of its documentation named beside them.
 
 DALI has no file format of its own, it reads others'. So for tables J and N the store is the source's JPEG files, copied, and
-for table R one file of bare pixels per sample; both are read by its file reader, which maps files into memory. The pipeline
-runs ahead of its user by `prefetch_queue_depth` batches, but not past the end of an epoch; only the reader has then mapped the
-first files of the next one.
+for tables R and RC one file of bare pixels per sample; both are read by its file reader, which maps files into memory. The
+pipeline runs ahead of its user by `prefetch_queue_depth` batches, but not past the end of an epoch; only the reader has then
+mapped the first files of the next one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 from nvidia.dali import fn, pipeline_def, types
-from stage import Job, jpeg_files, load_raw, perform
+from stage import Job, jpeg_files, load_raw, perform, raw_side
 
 PREFETCH = 2
 
 
 def write(job: Job) -> None:
     """Lay one folder per class, as the file reader wants it ("fn.readers.file")."""
-    if job.table == "R":
+    if job.table in ("R", "RC"):
         images, labels = load_raw(job)
         for index, (image, label) in enumerate(zip(images, labels, strict=True)):
             image.tofile(place(job, int(label), f"{index:08}.bin"))
@@ -44,23 +44,24 @@ def pipeline(job: Job) -> tuple[Any, Any]:
     # shuffle_after_epoch shuffles the whole list anew for each epoch; random_shuffle would only mix a buffer.
     data, labels = fn.readers.file(
         file_root=job.store,
-        file_filters=["*.bin" if job.table == "R" else "*.jpg"],
+        file_filters=["*.jpg" if job.table in ("J", "N") else "*.bin"],
         shuffle_after_epoch=True,
         pad_last_batch=True,
         seed=job.seed,
         name="reader",
     )
-    if job.table == "R":
-        return fn.reshape(data, shape=[job.size, job.size, 3], layout="HWC"), labels
+    if job.table in ("R", "RC"):
+        images = fn.reshape(data, shape=[raw_side(job), raw_side(job), 3], layout="HWC")
+        if job.table == "R":
+            return images, labels
+    part = {"random_area": [0.08, 1.0], "random_aspect_ratio": [3 / 4, 4 / 3], "seed": job.seed + 1}
+    if job.table == "RC":
+        # "fn.random_resized_crop" cuts and resizes in one pass; the mirroring is a pass of its own.
+        size = [job.size, job.size]
+        images = fn.random_resized_crop(images, size=size, interp_type=types.INTERP_LINEAR, antialias=False, **part)
+        return fn.flip(images, horizontal=fn.random.coin_flip(seed=job.seed + 2)), labels
     # "Image Decoder" examples: a decoder that crops does not decode what the crop leaves out.
-    images = fn.decoders.image_random_crop(
-        data,
-        device="cpu",
-        output_type=types.RGB,
-        random_area=[0.08, 1.0],
-        random_aspect_ratio=[3 / 4, 4 / 3],
-        seed=job.seed + 1,
-    )
+    images = fn.decoders.image_random_crop(data, device="cpu", output_type=types.RGB, **part)
     # "fn.resize_crop_mirror" does both in one pass; antialias=False is plain bilinear.
     images = fn.resize_crop_mirror(
         images,

@@ -24,7 +24,7 @@ from stage import Job, jpeg_files, load_raw, perform
 
 
 class RawSamples:
-    """What the writer indexes for table R: pixels and label."""
+    """What the writer indexes for tables R and RC: pixels and label."""
 
     def __init__(self, job: Job) -> None:
         self.images, self.labels = load_raw(job)
@@ -74,8 +74,8 @@ def beton(job: Job) -> str:
 
 def write(job: Job) -> None:
     """Write the .beton file with FFCV's own writer ("Writing a dataset to FFCV format")."""
-    if job.table in "RW":
-        samples = RawSamples(job) if job.table == "R" else ResizedSamples(job)
+    if job.table in ("R", "RC", "W"):
+        samples = ResizedSamples(job) if job.table == "W" else RawSamples(job)
         field = RGBImageField(write_mode="raw")
     else:
         quality = (job.options or {}).get("jpeg_quality", 90)

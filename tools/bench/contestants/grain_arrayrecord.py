@@ -13,8 +13,8 @@ from typing import Any
 import grain
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
-from crops import decode_crop
-from stage import Job, perform, samples
+from crops import crop_raw, decode_crop
+from stage import Job, perform, raw_side, samples
 
 _SHARDS = 16
 _LABEL_BYTES = 8
@@ -35,9 +35,15 @@ def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
     paths = sorted(os.path.join(job.store, name) for name in os.listdir(job.store))
     source = grain.sources.ArrayRecordDataSource(paths)
 
+    side = raw_side(job) if job.table in ("R", "RC") else 0
+
     def parse_raw(record: bytes) -> tuple[np.ndarray, int]:
-        pixels = np.frombuffer(record, np.uint8, offset=_LABEL_BYTES).reshape(job.size, job.size, 3)
+        pixels = np.frombuffer(record, np.uint8, offset=_LABEL_BYTES).reshape(side, side, 3)
         return pixels, int.from_bytes(record[:_LABEL_BYTES], "little")
+
+    def parse_raw_crop(record: bytes, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+        pixels, label = parse_raw(record)
+        return crop_raw(pixels, job.size, rng), label
 
     def parse_jpeg(record: bytes, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         pixels = decode_crop(memoryview(record)[_LABEL_BYTES:], job.size, rng)
@@ -51,7 +57,10 @@ def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
     def epoch(number: int) -> Iterator[Any]:
         # "Dataset basics": a lazy global shuffle.
         dataset = grain.MapDataset.source(source).seed(job.seed + number).shuffle()
-        parsed = dataset.map(parse_raw) if job.table == "R" else dataset.random_map(parse_jpeg)
+        if job.table == "R":
+            parsed = dataset.map(parse_raw)
+        else:
+            parsed = dataset.random_map(parse_raw_crop if job.table == "RC" else parse_jpeg)
         return iter(parsed.batch(job.batch_size, drop_remainder=False).to_iter_dataset(options))
 
     return epoch

@@ -1,8 +1,8 @@
 """kseq: what `kseq pack` makes, read by the loader under `ShardSequence`, which is not imported: no Keras in this table.
 
-Options: `encoding`, of `kseq.pack`; `shuffle`, of `ShardSequence`; `processes`, to read in worker processes; `verify`, of
-`kseq.ShardDataset`; `delay`, microseconds of plain Python for each image, which stand for an augmentation that holds the
-interpreter's lock.
+Options: `encoding`, of `kseq.pack`, and `side`, height and width to pack; `shuffle`, of `ShardSequence`; `processes`, to read
+in worker processes; `verify`, of `kseq.ShardDataset`; `delay`, microseconds of plain Python for each image, which stand for an
+augmentation that holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from kseq.training.transforms import AugmentationList
 def write(job: Job) -> None:
     shutil.rmtree(job.store, ignore_errors=True)
     options = job.options or {}
-    if job.table == "R":
+    if job.table in ("R", "RC"):
         _write_raw(job)
     else:
-        kseq.pack(job.source, job.store, images=kseq.ImageSettings(options.get("encoding", "keep")), workers=job.workers)
+        side = options.get("side")
+        images = kseq.ImageSettings(options.get("encoding", "keep"), (side, side) if side else None)
+        kseq.pack(job.source, job.store, images=images, workers=job.workers)
 
 
 def _write_raw(job: Job) -> None:
@@ -42,7 +44,7 @@ def _write_raw(job: Job) -> None:
         os.makedirs(os.path.join(folder, f"class{label}"), exist_ok=True)
     for number, (pixels, label) in enumerate(zip(images, labels.tolist(), strict=True)):
         Image.fromarray(pixels).save(os.path.join(folder, f"class{label}", f"{number:06d}.png"), compress_level=0)
-    kseq.pack(folder, job.store, images=kseq.ImageSettings("raw", (job.size, job.size)), workers=job.workers)
+    kseq.pack(folder, job.store, images=kseq.ImageSettings("raw", images.shape[1:3]), workers=job.workers)
     shutil.rmtree(folder)
 
 

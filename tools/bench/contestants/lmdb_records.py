@@ -13,8 +13,8 @@ from typing import Any
 
 import lmdb
 import numpy as np
-from crops import decode_crop
-from stage import Job, perform, samples
+from crops import crop_raw, decode_crop
+from stage import Job, perform, raw_side, samples
 
 _AHEAD = 8
 _LABEL_BYTES = 8
@@ -39,6 +39,7 @@ def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
     count = environment.stat()["entries"]
     pool = ThreadPoolExecutor(job.workers)
     shape = (job.size, job.size, 3)
+    stored = (raw_side(job), raw_side(job), 3) if job.table in ("R", "RC") else ()
 
     def fill(ids: np.ndarray, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         images, labels = np.empty((len(ids), *shape), np.uint8), np.empty(len(ids), np.int64)
@@ -48,7 +49,10 @@ def open_store(job: Job) -> Callable[[int], Iterator[Any]]:
                 record = transaction.get(_key(number))
                 labels[place] = int.from_bytes(record[:_LABEL_BYTES], "little")
                 if job.table == "R":
-                    np.copyto(images[place], np.frombuffer(record, np.uint8, offset=_LABEL_BYTES).reshape(shape))
+                    np.copyto(images[place], np.frombuffer(record, np.uint8, offset=_LABEL_BYTES).reshape(stored))
+                elif job.table == "RC":
+                    pixels = np.frombuffer(record, np.uint8, offset=_LABEL_BYTES).reshape(stored)
+                    crop_raw(pixels, job.size, rng, images[place])
                 else:
                     decode_crop(record[_LABEL_BYTES:], job.size, rng, images[place])
         return images, labels

@@ -19,8 +19,8 @@ def main() -> None:
     started, busy = time.perf_counter(), time.process_time()
     make_plan(open_source(job["source"], None, columns, None, None), kseq.ImageSettings(), {})
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"s": seconds, "s of the processor": busy, "MiB": most}), flush=True)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    print(json.dumps({"s": seconds, "s of the processor": busy, "MB": most}), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ A script runs in the contestant's own virtual environment, so that this module n
 the one argument of the script:
 
     action      "write" (make `store` from `source`, once) or "read" (epochs from `store`, on demand)
-    table       "R" (raw pixels), "J" (JPEG, shorter side 256), "N" (JPEG, native size) or "W" (raw pixels to be made of JPEGs)
-    source      R: a folder with images.npy, (n, size, size, 3) uint8, and labels.npy, (n,) int64;
-                J, N, W: a folder of CLASS/NAME.jpg, classes numbered in sorted order
+    table       "R" (raw pixels), "RC" (raw pixels to be cropped), "J" (JPEG, shorter side 256), "N" (JPEG, native size),
+                "D" (photos as they are, to be resized) or "W" (raw pixels to be made of JPEGs)
+    source      R, RC: a folder with images.npy, (n, side, side, 3) uint8, and labels.npy, (n,) int64;
+                J, N, D, W: a folder of CLASS/NAME.jpg, classes numbered in sorted order
     store       the contestant's folder
     workers     threads or processes that may work at the same time
     batch_size  samples per batch; a last, smaller one counts
@@ -14,7 +15,8 @@ the one argument of the script:
     seed        of the shuffling
 
 "write" prints one line of JSON, `{"seconds": ...}`. "read" prints `{"ready": ...}`, then for each line on its standard input
-reads one epoch and prints `{"images": ..., "seconds": ..., "label_sum": ...}`.
+reads one epoch and prints `{"images": ..., "seconds": ..., "label_sum": ..., "buffers": ...}`; the last is how many addresses
+the batches had, 0 where they tell none.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Job", "count_samples", "in_threads", "jpeg_files", "load_raw", "perform", "samples"]
+__all__ = ["Job", "count_samples", "in_threads", "jpeg_files", "load_raw", "perform", "raw_side", "samples"]
 
 Epoch = Callable[[int], Iterable[tuple[Any, Any]]]
 
@@ -51,9 +53,14 @@ class Job:
 
 
 def load_raw(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """The raw source: `(n, size, size, 3)` uint8, mapped from its file, and `(n,)` int64."""
+    """The raw source: `(n, side, side, 3)` uint8, mapped from its file, and `(n,)` int64."""
     images = np.load(os.path.join(job.source, "images.npy"), mmap_mode="r")
     return images, np.load(os.path.join(job.source, "labels.npy"))
+
+
+def raw_side(job: Job) -> int:
+    """Height and width of the images of the raw source."""
+    return load_raw(job)[0].shape[1]
 
 
 def jpeg_files(job: Job) -> list[tuple[str, int]]:
@@ -68,7 +75,7 @@ def jpeg_files(job: Job) -> list[tuple[str, int]]:
 
 def samples(job: Job) -> Iterator[tuple[bytes, int]]:
     """Every sample of the source: its pixels as bytes, or its JPEG, and its label."""
-    if job.table == "R":
+    if job.table in ("R", "RC"):
         for pixels, label in zip(*load_raw(job), strict=True):
             yield pixels.tobytes(), int(label)
     else:
@@ -79,7 +86,7 @@ def samples(job: Job) -> Iterator[tuple[bytes, int]]:
 
 def count_samples(job: Job) -> int:
     """How many samples the source has."""
-    return len(load_raw(job)[1]) if job.table == "R" else len(jpeg_files(job))
+    return len(load_raw(job)[1]) if job.table in ("R", "RC") else len(jpeg_files(job))
 
 
 def in_threads(work: Callable[[int], None], count: int) -> None:
@@ -123,6 +130,7 @@ def _answer(answers: Any, **values: Any) -> None:
 
 def _time_epoch(epoch: Epoch, number: int, job: Job) -> dict[str, Any]:
     images = label_sum = 0
+    addresses = set()
     started = time.perf_counter()
     for pixels, labels in epoch(number):
         if tuple(pixels.shape[1:]) != (job.size, job.size, 3) or str(pixels.dtype).rpartition(".")[2] != "uint8":
@@ -131,4 +139,7 @@ def _time_epoch(epoch: Epoch, number: int, job: Job) -> dict[str, Any]:
             )
         images += len(pixels)
         label_sum += int(labels.sum())
-    return {"images": images, "seconds": time.perf_counter() - started, "label_sum": label_sum}
+        if isinstance(pixels, np.ndarray):
+            addresses.add(pixels.ctypes.data)
+    seconds = time.perf_counter() - started
+    return {"images": images, "seconds": seconds, "label_sum": label_sum, "buffers": len(addresses)}

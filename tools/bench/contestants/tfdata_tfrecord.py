@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
-from stage import Job, count_samples, perform, samples
+from stage import Job, count_samples, perform, raw_side, samples
 
 _SHARDS = 16
 
@@ -41,7 +41,8 @@ def make_dataset(job: Job) -> tf.data.Dataset:
     if job.table == "R":
         dataset = shuffled.batch(job.batch_size).map(_parse_raw(job.size), tf.data.AUTOTUNE, deterministic=False)
     else:
-        dataset = shuffled.map(_parse_jpeg(job.size), tf.data.AUTOTUNE, deterministic=False).batch(job.batch_size)
+        parse = _parse_raw_crop(raw_side(job), job.size) if job.table == "RC" else _parse_jpeg(job.size)
+        dataset = shuffled.map(parse, tf.data.AUTOTUNE, deterministic=False).batch(job.batch_size)
     options = tf.data.Options()
     options.threading.private_threadpool_size = job.workers
     options.deterministic = False
@@ -60,25 +61,47 @@ def _parse_raw(size: int) -> Callable[[Any], Any]:
     return parse
 
 
+def _parse_raw_crop(side: int, size: int) -> Callable[[Any], Any]:
+    def parse(record: Any) -> Any:
+        parsed = tf.io.parse_single_example(record, _FEATURES)
+        pixels = tf.reshape(tf.io.decode_raw(parsed["image"], tf.uint8), (side, side, 3))
+        begin, extent = _random_window(tf.constant((side, side, 3)))
+        return _finish(tf.slice(pixels, begin, extent), size), parsed["label"]
+
+    return parse
+
+
 def _parse_jpeg(size: int) -> Callable[[Any], Any]:
     """The crop of TensorFlow's own ResNet examples: `sample_distorted_bounding_box`, then `decode_and_crop_jpeg`."""
 
     def parse(record: Any) -> Any:
         parsed = tf.io.parse_single_example(record, _FEATURES)
-        begin, extent, _ = tf.image.sample_distorted_bounding_box(
-            tf.io.extract_jpeg_shape(parsed["image"]),
-            tf.zeros((1, 0, 4)),
-            area_range=(0.08, 1.0),
-            aspect_ratio_range=(3 / 4, 4 / 3),
-            max_attempts=10,
-            use_image_if_no_bounding_boxes=True,
-        )
-        window = tf.concat([begin[:2], extent[:2]], 0)
-        image = tf.io.decode_and_crop_jpeg(parsed["image"], window, channels=3)
-        image = tf.image.random_flip_left_right(tf.image.resize(image, (size, size)))
-        return tf.cast(tf.round(image), tf.uint8), parsed["label"]
+        return random_jpeg_part(parsed["image"], size), parsed["label"]
 
     return parse
+
+
+def random_jpeg_part(data: Any, size: int) -> Any:
+    """A random part of a JPEG, mirrored or not, `(size, size, 3)` uint8."""
+    begin, extent = _random_window(tf.io.extract_jpeg_shape(data))
+    return _finish(tf.io.decode_and_crop_jpeg(data, tf.concat([begin[:2], extent[:2]], 0), channels=3), size)
+
+
+def _random_window(shape: Any) -> tuple[Any, Any]:
+    begin, extent, _ = tf.image.sample_distorted_bounding_box(
+        shape,
+        tf.zeros((1, 0, 4)),
+        area_range=(0.08, 1.0),
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return begin, extent
+
+
+def _finish(part: Any, size: int) -> Any:
+    image = tf.image.random_flip_left_right(tf.image.resize(part, (size, size)))
+    return tf.cast(tf.round(image), tf.uint8)
 
 
 def open_store(job: Job) -> Callable[[int], Iterator]:

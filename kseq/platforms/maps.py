@@ -1,7 +1,8 @@
-"""Files mapped into memory read-only, one by one or side by side in one stretch of addresses."""
+"""Files mapped into memory, one by one or side by side in one stretch of addresses."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import mmap
@@ -11,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Span", "map_file", "most_maps", "will_need"]
-
-# Python's mmap keeps a descriptor open for each map until 3.13, and cannot map at a chosen address.
-_HAS_CALLS = sys.platform == "linux" and ctypes.sizeof(ctypes.c_void_p) == 8
+__all__ = ["Span", "make_private", "map_file", "most_descriptors", "most_maps", "will_need"]
 
 # <linux/mman.h>; the others are in the module mmap.
 _PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
@@ -32,8 +30,8 @@ _MOST_MAPS = 65_530
 
 def most_maps() -> int:
     """How many files one dataset should have mapped at most: a share of what the operating system allows a process."""
-    if not _HAS_CALLS:
-        return _share_of_descriptors()
+    if _calls() is None:
+        return most_descriptors()
     try:
         with open("/proc/sys/vm/max_map_count") as file:
             allowed = int(file.read())
@@ -42,8 +40,8 @@ def most_maps() -> int:
     return max(4, min(4096, allowed // 8))
 
 
-def _share_of_descriptors() -> int:
-    """A quarter of the files that this process may have open: each map holds one."""
+def most_descriptors() -> int:
+    """How many files one dataset should have open at most: a quarter of those that this process may have open."""
     try:
         import resource
     except ImportError:
@@ -61,10 +59,26 @@ def map_file(descriptor: int, num_bytes: int) -> np.ndarray:
     Raises:
         OSError: If the operating system refuses.
     """
-    if not _HAS_CALLS:
+    if _calls() is None:
         return np.frombuffer(mmap.mmap(descriptor, num_bytes, access=mmap.ACCESS_READ), np.uint8)
     address = _map(None, num_bytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor)
     return np.asarray(_Addresses(address, num_bytes))
+
+
+def make_private(address: int, num_bytes: int, descriptor: int) -> None:
+    """Let this process see the mapped bytes of a file as they are, and nobody else what it writes to them from now on.
+
+    Where the system cannot do it, they stay as they are.
+
+    Args:
+        address: Where the file is mapped, from its beginning on.
+        num_bytes: How much of it.
+        descriptor: Of the file.
+    """
+    if _calls() is not None:
+        with contextlib.suppress(OSError):
+            protection = mmap.PROT_READ | mmap.PROT_WRITE
+            _map(address, num_bytes, protection, mmap.MAP_PRIVATE | _MAP_FIXED, descriptor)
 
 
 def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
@@ -75,7 +89,7 @@ def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
         starts: `(ranges,)` int64, rising: where in `mapped` each range begins.
         ends: `(ranges,)` int64: where it ends. Ranges that lie near each other are asked for as one.
     """
-    if not _HAS_CALLS or not mapped.size:
+    if _calls() is None or not mapped.size:
         return
     base = _address(mapped)
     gaps = np.flatnonzero(starts[1:] - ends[:-1] > _GAP)
@@ -104,7 +118,7 @@ class Span:
     @classmethod
     def reserve(cls, num_bytes: int) -> Span | None:
         """A span; None if this system has no spans, or not so many free addresses."""
-        if not _HAS_CALLS or not 0 < num_bytes <= _MOST_ADDRESSES:
+        if _calls() is None or not 0 < num_bytes <= _MOST_ADDRESSES:
             return None
         try:
             return cls(num_bytes)
@@ -146,8 +160,16 @@ def _address(array: np.ndarray) -> int:
 
 @functools.cache
 def _calls() -> Any:
-    """mmap, munmap and madvise of the C library; they hold no GIL."""
-    library = ctypes.CDLL(None, use_errno=True)
+    """mmap, munmap and madvise of the C library, which hold no GIL; None except on Linux, whose constants these are.
+
+    Python's mmap keeps a descriptor open for each map until 3.13, and cannot map at a chosen address.
+    """
+    if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
+        return None
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+    except (OSError, TypeError):
+        return None
     library.mmap.restype = ctypes.c_void_p
     library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64]
     library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]

@@ -1,0 +1,10 @@
+"""All that differs between Linux, macOS and Windows: each call that one of them lacks, with what takes its place there.
+
+No other module asks which system it is. A call that is missing is noticed by its absence, and so the tests take calls away.
+
+- `files`: opening, reading at an offset, flushing to the disk, replacing and removing while others read, locks of the kernel,
+  names that a file can have.
+- `processes`: cores, forks, signals, priorities, and when a process began.
+- `maps`: files mapped into memory, at addresses of one's own choice.
+- `shared`: memory that several processes use.
+"""
