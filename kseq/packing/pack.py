@@ -50,6 +50,7 @@ def pack(
     shard_bytes: int | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
+    niceness: int = 0,
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
@@ -88,6 +89,8 @@ def pack(
         executor: Builds the shards instead: an object with the interface of `concurrent.futures.Executor`, such as the
             `client.get_executor()` of Dask, whose workers have kseq and see the same files. It is not shut down. Shards over
             which its workers die are built by processes of this machine.
+        niceness: By how many steps, 0 to 19, the processes that build shards stand back from all other threads of the machine;
+            only on Linux. 0: not at all. With `workers=0` nothing stands back.
         overwrite: Replace a dataset that lies there, once the new one is complete.
         resume: Go on with a packing that was killed.
         dry_run: Only look at the source, and report what would be packed; nothing is written. Not for iterables.
@@ -112,7 +115,7 @@ def pack(
         >>> kseq.pack("photos.csv", "small", columns=kseq.Columns(label="kind"), images=kseq.ImageSettings("raw", (64, 64)))
     """
     started = time.monotonic()
-    check_run_arguments(on_error, workers, executor)
+    check_run_arguments(on_error, workers, executor, niceness)
     flags = {"stratify": stratify, "follow_links": follow_links, "overwrite": overwrite, "resume": resume, "dry_run": dry_run}
     for name, value in flags.items():
         flag(name, value)
@@ -139,7 +142,7 @@ def pack(
             report = predict_report(plan, len(finished))
         else:
             finished = stack.enter_context(resumable(folder, plan, arguments))
-            _build(plan, folder, finished, workers, executor, progress, stop_at_error=on_error == "fail")
+            _build(plan, folder, finished, workers, executor, niceness, progress, stop_at_error=on_error == "fail")
             report = _publish(plan, folder, len(finished))
     return replace(report, path=target, seconds=time.monotonic() - started, num_bytes_free=free_bytes(target))
 
@@ -150,6 +153,7 @@ def _build(
     finished: set[int],
     workers: int | None,
     executor: Executor | None,
+    niceness: int,
     progress: Callable[[int, int], None] | None,
     *,
     stop_at_error: bool,
@@ -160,7 +164,7 @@ def _build(
         for number in range(plan.num_shards)
         if number not in finished
     }
-    build_shards(plan, paths, workers, executor, progress, stop_at_error=stop_at_error)
+    build_shards(plan, paths, workers, executor, niceness, progress, stop_at_error=stop_at_error)
 
 
 def _publish(plan: Plan, folder: str, num_resumed: int) -> PackReport:
