@@ -19,7 +19,7 @@ from kseq.packing.open_source import check_target_path, open_or_spool
 from kseq.packing.pack_report import PackReport
 from kseq.packing.pack_result import read_pack_result
 from kseq.packing.plan import Plan, make_plan
-from kseq.packing.resume import advising_to_resume, find_shards, open_shard, resumable
+from kseq.packing.resume import advising_to_resume, find_shards, first_number, open_shard, resumable
 from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import ImageSettings, format_settings
@@ -159,8 +159,9 @@ def _build(
     stop_at_error: bool,
 ) -> None:
     """Build the shards of a plan that are not finished yet."""
+    first = first_number(folder)
     paths = {
-        number: os.path.abspath(os.path.join(folder, shard_name(number)))
+        number: os.path.abspath(os.path.join(folder, shard_name(first + number)))
         for number in range(plan.num_shards)
         if number not in finished
     }
@@ -169,7 +170,8 @@ def _build(
 
 def _publish(plan: Plan, folder: str, num_resumed: int) -> PackReport:
     """Read what the shards hold, and write the index that makes them a dataset."""
-    result = read_pack_result(plan, functools.partial(open_shard, plan, folder))
+    first = first_number(folder)
+    result = read_pack_result(plan, functools.partial(open_shard, plan, folder, first=first), first)
     splits = result.splits()
     contents = Contents(
         dataset_id=plan.dataset_id,
