@@ -277,6 +277,17 @@ def test_an_iterator_dropped_by_the_collector_does_not_hang(five: Epochs) -> Non
     assert five.sequence.epoch == 3
 
 
+@pytest.mark.timeout(60)
+def test_an_iterator_that_is_let_go_in_the_midst_of_another_call_does_not_hang(five: Epochs) -> None:
+    iterator = iter(five.sequence)
+    for _ in range(5):
+        next(iterator)
+    # The collector may let go of it at any moment.
+    with five.sequence._passes._locked():
+        del iterator
+    assert five.sequence.epoch == 1
+
+
 class Halved(kseq.ShardSequence):
     """A subclass with arguments of its own."""
 
