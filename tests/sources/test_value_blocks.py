@@ -33,6 +33,9 @@ class Told(str):
     def __reduce__(self) -> tuple[Any, ...]:
         return Told, (str(self), self.teller)
 
+    def __repr__(self) -> str:
+        return f"Told({str(self)!r}, {self.teller!r})"
+
     teller: str
 
 
