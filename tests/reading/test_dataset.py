@@ -470,7 +470,7 @@ import os, sys, threading
 import numpy as np
 import numpy.random  # numpy loads it when first used, under a lock that a child may inherit held
 import kseq
-from tests.helpers.photos import FAST_DCT, numbers_of
+from tests.helpers.photos import numbers_of
 
 def check(dataset, seed, reads):
     rng = np.random.default_rng(seed)
@@ -554,7 +554,7 @@ def test_reads_more_shards_than_files_may_be_open(many_shards: Path, run_python:
 import os, resource, sys
 import numpy as np
 import kseq
-from tests.helpers.photos import FAST_DCT, numbers_of
+from tests.helpers.photos import numbers_of
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 dataset = kseq.ShardDataset(sys.argv[1])
 for seed in range(5):
