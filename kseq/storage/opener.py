@@ -98,8 +98,7 @@ class _LocalOpener(Opener):
 
     def open(self, path: str) -> DatasetFile:
         try:
-            file = OpenDescriptor(path, open_to_read(path))
-            status = os.fstat(file.descriptor)
+            file, status = _open_with_status(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DatasetNotFoundError(f"{path}: there is no such file") from error
         except OSError as error:
@@ -121,6 +120,16 @@ class _LocalOpener(Opener):
             return os.listdir(folder)
         except OSError as error:
             raise ReadError(f"{folder}: cannot be listed: {error.strerror}") from error
+
+
+def _open_with_status(path: str) -> tuple[OpenDescriptor, os.stat_result]:
+    descriptor = open_to_read(path)
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return OpenDescriptor(path, descriptor), status
 
 
 @dataclass(frozen=True)

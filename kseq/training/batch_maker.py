@@ -31,12 +31,12 @@ class _Moved(NamedTuple):
     Attributes:
         boxes: `(m, 4)` float32: those that stay.
         stay: `(m,)` int64: their numbers among all boxes of the sample.
-        count: How many boxes the sample has.
+        num_boxes: How many boxes the sample has.
     """
 
     boxes: np.ndarray
     stay: np.ndarray
-    count: int
+    num_boxes: int
 
 
 class BatchMaker:
@@ -263,9 +263,9 @@ class BatchMaker:
             return [handler.from_boxes(boxes) for boxes, *_ in moved[field.name]]
         pieces = samples.pieces(field.name)
         for position, (elements, leaders) in enumerate(zip(pieces, moved[leader.name], strict=True)):
-            if len(elements) != leaders.count:
+            if len(elements) != leaders.num_boxes:
                 error = DamagedError(
-                    f"has {leaders.count} {leader.name} and {len(elements)} {field.name}, expected are as many"
+                    f"has {leaders.num_boxes} {leader.name} and {len(elements)} {field.name}, expected are as many"
                 )
                 raise samples.error_at(position, error)
         return [elements[leaders.stay] for elements, leaders in zip(pieces, moved[leader.name], strict=True)]
