@@ -281,7 +281,8 @@ class BatchMaker:
         for position, elements in enumerate(samples.pieces(field.name)):
             # A copy, since an augmentation may change what it gets.
             boxes = field.handler.as_boxes(elements).copy()
-            moved.append(_Moved(*chain.run(position, (boxes, np.arange(len(boxes)))), len(boxes)))
+            moved_boxes, stay = chain.run(position, (boxes, np.arange(len(boxes))))
+            moved.append(_Moved(moved_boxes, stay, len(elements)))
         return moved
 
 
