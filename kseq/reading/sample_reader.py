@@ -213,9 +213,9 @@ class LocatedSamples:
         """Ask the operating system to read the samples from the disk soon, without waiting for it."""
         order = np.argsort(self.sample_ids)
         shards, rows = self._shards[order], self._rows[order]
-        numbers, starts = np.unique(shards, return_index=True)
-        for number, shard_rows in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
-            self._cache.get(number).will_need(shard_rows)
+        starts = (np.flatnonzero(shards[1:] != shards[:-1]) + 1).tolist()
+        for shard, shard_rows in zip(shards[[0, *starts]].tolist(), np.split(rows, starts), strict=True):
+            self._cache.get(shard).will_need(shard_rows)
 
     def _iterate(self, shards: np.ndarray, rows: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
         cache = self._cache

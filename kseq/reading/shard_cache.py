@@ -168,13 +168,14 @@ class ShardCache:
     def _by_dataset(self, shards: np.ndarray, rows: np.ndarray) -> Iterator[tuple[Index, np.ndarray, np.ndarray]]:
         """For each dataset that has some of the samples: its index, their positions among all, and their ids in the dataset."""
         datasets = np.searchsorted(self._first_shards, shards, side="right") - 1
-        for dataset in np.unique(datasets).tolist():
+        for dataset in sorted(set(datasets.tolist())):
             positions, index = np.flatnonzero(datasets == dataset), self._indexes[dataset]
             yield index, positions, index.starts[shards[positions] - self._first_shards[dataset]] + rows[positions]
 
     def _take_plainly(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """`take`, shard by shard."""
-        for shard in np.unique(shards).tolist():
+        # Not np.unique, which imports numpy.ma when it is first called: a child that was forked meanwhile waits for that for ever.
+        for shard in sorted(set(shards.tolist())):
             positions = np.flatnonzero(shards == shard)
             self.get(shard).take(name, rows[positions], out, positions)
 
