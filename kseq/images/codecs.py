@@ -38,6 +38,7 @@ from PIL.ImageFile import ImageFile
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import BROKEN, JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
 from kseq.images.jpeg_tiles import choose_interval
+from kseq.images.rectangle import Rectangle
 
 __all__ = [
     "CHANNELS",
@@ -49,6 +50,7 @@ __all__ = [
     "encode_pixels",
     "encode_png",
     "recolor",
+    "shrunk_rectangle",
     "upright",
 ]
 
@@ -326,6 +328,12 @@ def _least_size(height: int, width: int, reduction: int) -> dict[str, int]:
     return {} if reduction == 1 else {"min_height": -(-height // reduction), "min_width": -(-width // reduction)}
 
 
+# `(256,)` bool: whether the last row, or the last column, of the pixels is the first one of the upright image, by orientation.
+_UPSIDE_DOWN, _MIRRORED = np.zeros(256, bool), np.zeros(256, bool)
+_UPSIDE_DOWN[[3, 4, 7, 8]] = True
+_MIRRORED[[2, 3, 6, 7]] = True
+
+
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Pixels turned upright by EXIF's orientation: 5 to 8 are mirrored along the main diagonal, then all by up to two flips."""
     if orientation == 1:
@@ -334,8 +342,26 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
         raise ImageError(f"has the orientation {orientation}, allowed are 1 to 8")
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
+    if _UPSIDE_DOWN[orientation]:
         pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
+    if _MIRRORED[orientation]:
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
+
+
+def shrunk_rectangle(rectangle: Rectangle, shrink: Any, height: Any, width: Any, orientation: Any) -> Rectangle:
+    """Where a rectangle of an upright image lies, in the nearest whole pixels, once the image was decoded smaller.
+
+    The last row and the last column of a shrunk JPEG may stand for fewer pixels of the full image than the others do. Turned
+    upright, they may be the first.
+
+    Args:
+        rectangle: In the full image. It and all else may be numbers, or `(n,)` arrays for several images.
+        shrink: 1, 2, 4 or 8.
+        height: Of the full image, upright.
+        width: Of the full image, upright.
+        orientation: EXIF's.
+    """
+    above = np.where(_UPSIDE_DOWN[orientation], -height % shrink, 0)
+    beside = np.where(_MIRRORED[orientation], -width % shrink, 0)
+    return rectangle._replace(top=rectangle.top + above, left=rectangle.left + beside).shrink(shrink, height, width)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError
-from kseq.images.codecs import check_size, decode, decode_shrunk, upright
+from kseq.images.codecs import check_size, decode, decode_shrunk, shrunk_rectangle, upright
 from kseq.images.formats import SIMPLEJPEG_ERRORS, check_stored_format, is_jpeg
 from kseq.images.jpeg_tiles import TileCuts
 from kseq.images.rectangle import Rectangle
@@ -52,7 +52,7 @@ class CropDecoder:
         height, width = images.sizes.T
         crop = Rectangle(*crops.T)
         shrinks = reductions(crop.height, crop.width, *target) if is_averaged else _shrinks(crop, target)
-        shrunk = crop.shrink(shrinks, height, width)
+        shrunk = shrunk_rectangle(crop, shrinks, height, width, images.orientations)
         # Upsampling of the chroma reads one (shrunk) pixel beyond the edge.
         self._cuts = TileCuts(images.data, images.tiles, images.sizes, shrunk.enlarge(shrinks), shrinks, _MOST_CUT)
         self._exist = self._cuts.exist.tolist()

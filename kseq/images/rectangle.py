@@ -34,18 +34,14 @@ class Rectangle(NamedTuple):
         return Rectangle(self.top - outer.top, self.left - outer.left, self.height, self.width)
 
     def shrink(self, factor: Any, height: Any, width: Any) -> Rectangle:
-        """The nearest rectangle of whole pixels in an image that was `height` x `width` and is shrunk by `factor`.
+        """The rectangle with the nearest edges of whole pixels in an image that was `height` x `width`, shrunk by `factor`.
 
-        The sides of the shrunk image are rounded up, as libjpeg does.
+        The sides of the shrunk image are rounded up, as libjpeg does. The rectangle has at least one pixel.
         """
         rows, columns = -(-height // factor), -(-width // factor)
         top, left = np.minimum(_divide(self.top, factor), rows - 1), np.minimum(_divide(self.left, factor), columns - 1)
-        return Rectangle(
-            top,
-            left,
-            np.minimum(np.maximum(_divide(self.height, factor), 1), rows - top),
-            np.minimum(np.maximum(_divide(self.width, factor), 1), columns - left),
-        )
+        bottom, right = _divide(self.top + self.height, factor), _divide(self.left + self.width, factor)
+        return Rectangle(top, left, np.clip(bottom, top + 1, rows) - top, np.clip(right, left + 1, columns) - left)
 
     def enlarge(self, factor: Any) -> Rectangle:
         """The same rectangle in an image that is enlarged by a whole factor."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError, image_error_prefix
-from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor
+from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor, shrunk_rectangle
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, is_averaging, placement, reductions
@@ -76,7 +76,9 @@ class _Fit(NamedTuple):
             return 1
         return int(reductions(np.array([source.height]), np.array([source.width]), target.height, target.width)[0])
 
-    def fill(self, pixels: np.ndarray, interpolation: str, antialias: bool = False, reduction: int = 1) -> np.ndarray:
+    def fill(
+        self, pixels: np.ndarray, interpolation: str, antialias: bool = False, reduction: int = 1, orientation: int = 1
+    ) -> np.ndarray:
         """Resize an image to the size in which it is stored: `(height, width, channels)` uint8.
 
         Args:
@@ -84,13 +86,15 @@ class _Fit(NamedTuple):
             interpolation: How it is resized.
             antialias: How it is resized.
             reduction: 1, 2, 4 or 8.
+            orientation: In which the image was stored that was decoded so many times smaller: EXIF's.
         """
         if self.is_same:
             return pixels
         target = np.empty((*self.size, pixels.shape[2]), np.uint8)
         placement = self.placement
         if pixels.shape[:2] != (self.height, self.width):
-            placement = placement._replace(source=placement.source.shrink(reduction, self.height, self.width))
+            source = shrunk_rectangle(placement.source, reduction, self.height, self.width, orientation)
+            placement = placement._replace(source=source)
         placement.fill(pixels, target, interpolation, antialias)
         return target
 
@@ -107,7 +111,7 @@ def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
 
 
 def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[EncodedImage | np.ndarray, _Fit]:
-    reduction = 1
+    reduction = orientation = 1
     if isinstance(data, np.ndarray):
         source_pixels = _check_pixels(data, settings)
         fit = _fit(source_pixels.shape[0], source_pixels.shape[1], settings)
@@ -119,9 +123,9 @@ def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[En
         fit = _fit(header.height, header.width, settings)
         if settings.encoding == "keep":
             return _keep(data, header, settings.check), fit
-        size, reduction = (header.height, header.width), fit.reduction(settings)
-        pixels = decode(data, settings.color_mode, header.orientation, size=size, strict=True, reduction=reduction)
-    pixels = fit.fill(pixels, settings.interpolation, settings.antialias, reduction)
+        size, orientation, reduction = (header.height, header.width), header.orientation, fit.reduction(settings)
+        pixels = decode(data, settings.color_mode, orientation, size=size, strict=True, reduction=reduction)
+    pixels = fit.fill(pixels, settings.interpolation, settings.antialias, reduction, orientation)
     if settings.encoding == "raw":
         return pixels, fit
     return EncodedImage(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), fit

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Span", "make_private", "map_file", "most_descriptors", "most_maps", "will_need"]
+__all__ = ["Span", "make_private", "map_file", "maps_keep_descriptors", "most_descriptors", "most_maps", "will_need"]
 
 # <linux/mman.h>; the others are in the module mmap.
 _PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
@@ -28,10 +28,13 @@ _GAP = 128 << 10
 _MOST_MAPS = 65_530
 
 
+def maps_keep_descriptors() -> bool:
+    """Whether a file that is mapped counts among the files that this process has open."""
+    return _calls() is None
+
+
 def most_maps() -> int:
     """How many files one dataset should have mapped at most: a share of what the operating system allows a process."""
-    if _calls() is None:
-        return most_descriptors()
     try:
         with open("/proc/sys/vm/max_map_count") as file:
             allowed = int(file.read())
@@ -41,13 +44,13 @@ def most_maps() -> int:
 
 
 def most_descriptors() -> int:
-    """How many files one dataset should have open at most: a quarter of those that this process may have open."""
+    """How many files all datasets together should have open at most: half of those that this process may have open."""
     try:
         import resource
     except ImportError:
         return 256
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1024 if limit == resource.RLIM_INFINITY else max(4, min(1024, limit // 4))
+    return 4096 if limit == resource.RLIM_INFINITY else max(4, min(4096, limit // 2))
 
 
 def map_file(descriptor: int, num_bytes: int) -> np.ndarray:

@@ -86,7 +86,8 @@ class SampleReader:
 class LocatedSamples:
     """Some samples whose shards and rows were looked up. `SampleReader.locate` makes it.
 
-    Iterating gives the `ShardReader` and the row of each sample, and opens a shard when its first sample comes.
+    Iterating gives the `ShardReader` and the row of each sample, and opens a shard when its first sample comes; indexing by a
+    position, in [0, n), gives those of one sample.
 
     Args:
         reader: Reads the samples.
@@ -110,6 +111,10 @@ class LocatedSamples:
 
     def __iter__(self) -> Iterator[tuple[ShardReader, int]]:
         return self._iterate(self._shards, self._rows)
+
+    def __getitem__(self, position: int) -> tuple[ShardReader, int]:
+        # Who keeps readers of many samples keeps all their shards open, however many may be.
+        return self._cache.get(int(self._shards[position])), int(self._rows[position])
 
     def check(self) -> None:
         """Compare stored bytes with their checksums, as far as `verify` asks for it.
@@ -201,16 +206,16 @@ class LocatedSamples:
 
     def error_at(self, position: int, error: KseqError) -> KseqError:
         """The same error, with the shard, the row and the source of the sample at a position, in [0, n)."""
-        reader = self._cache.get(int(self._shards[position]))
-        return reader.at(int(self._rows[position]), error)
+        reader, row = self[position]
+        return reader.at(row, error)
 
     def will_need(self) -> None:
         """Ask the operating system to read the samples from the disk soon, without waiting for it."""
         order = np.argsort(self.sample_ids)
         shards, rows = self._shards[order], self._rows[order]
-        numbers, starts = np.unique(shards, return_index=True)
-        for number, shard_rows in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
-            self._cache.get(number).will_need(shard_rows)
+        starts = (np.flatnonzero(shards[1:] != shards[:-1]) + 1).tolist()
+        for shard, shard_rows in zip(shards[[0, *starts]].tolist(), np.split(rows, starts), strict=True):
+            self._cache.get(shard).will_need(shard_rows)
 
     def _iterate(self, shards: np.ndarray, rows: np.ndarray) -> Iterator[tuple[ShardReader, int]]:
         cache = self._cache

@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -13,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from kseq.errors import DamagedError, ReadError
-from kseq.platforms.maps import Span, most_descriptors, most_maps
+from kseq.platforms.maps import Span, maps_keep_descriptors, most_descriptors, most_maps
 from kseq.storage.index import Index
 from kseq.storage.opener import opener_for
 from kseq.storage.shard_reader import ShardReader
@@ -23,6 +24,10 @@ __all__ = ["ShardCache"]
 # So many samples of a variable-size array are copied out of the file at a time.
 _SAMPLES_AT_ONCE = 1 << 16
 
+# The caches whose shards keep descriptors, by their ids: a process may have few, and all its datasets share them. Each call of
+# this dict's is one step for all threads, so that it needs no lock, which a fork could leave taken.
+_KEEPERS: dict[int, weakref.ref[ShardCache]] = {}
+
 # In a table of first rows: the shard was not opened yet; the rows of the shard are not part of the table.
 _UNKNOWN, _NOT_IN_TABLE = -1, -2
 
@@ -31,7 +36,8 @@ class ShardCache:
     """The shards of one or several datasets, numbered through all datasets.
 
     A shard is opened when it is first needed. If there are more shards than may be open at once, the least recently used one is
-    closed. An array that an index has as a column is read from the index, whatever the shards hold under that name.
+    closed. Where open shards keep descriptors, the objects of this process that have shards open share what there is evenly. An
+    array that an index has as a column is read from the index, whatever the shards hold under that name.
 
     If all shards may be open at once, they are mapped side by side into one span of addresses, each at a multiple of the size
     of a row. To numpy, the rows of a field in all shards are then one array, and one `numpy.take` gathers a batch from any of
@@ -54,7 +60,11 @@ class ShardCache:
         self._first_shards = np.cumsum([0, *(index.num_shards for index in self._indexes)])
         self._columns = {name for index in self._indexes for name in index.columns}
         is_mapped = all(index.read == "map" for index in self._indexes)
-        self._most_open = most_maps() if is_mapped else most_descriptors()
+        self._keeps_descriptors = not is_mapped or maps_keep_descriptors()
+        self._most_open = most_descriptors() if self._keeps_descriptors else most_maps()
+        if self._keeps_descriptors:
+            key = id(self)
+            _KEEPERS[key] = weakref.ref(self, lambda _: _KEEPERS.pop(key, None))
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
         self._tables: dict[str, _Table] = {}
         # Guards the two attributes above. Files are opened without it.
@@ -85,9 +95,17 @@ class ShardCache:
         opened = self._open_shard(shard)
         with self._lock:
             reader = self._open.setdefault(shard, opened)
-            while len(self._open) > self._most_open:
-                self._open.popitem(last=False)
+        if self._keeps_descriptors:
+            _close_keepers(self._most_open)
+        else:
+            self._close_beyond(self._most_open)
         return reader
+
+    def _close_beyond(self, most: int) -> None:
+        """Close the shards that were used least recently, until at most so many are open."""
+        with self._lock:
+            while len(self._open) > most:
+                self._open.popitem(last=False)
 
     def _open_shard(self, shard: int) -> ShardReader:
         index, position = self._find(shard)
@@ -150,13 +168,14 @@ class ShardCache:
     def _by_dataset(self, shards: np.ndarray, rows: np.ndarray) -> Iterator[tuple[Index, np.ndarray, np.ndarray]]:
         """For each dataset that has some of the samples: its index, their positions among all, and their ids in the dataset."""
         datasets = np.searchsorted(self._first_shards, shards, side="right") - 1
-        for dataset in np.unique(datasets).tolist():
+        for dataset in sorted(set(datasets.tolist())):
             positions, index = np.flatnonzero(datasets == dataset), self._indexes[dataset]
             yield index, positions, index.starts[shards[positions] - self._first_shards[dataset]] + rows[positions]
 
     def _take_plainly(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """`take`, shard by shard."""
-        for shard in np.unique(shards).tolist():
+        # Not np.unique, which imports numpy.ma when it is first called: a child that was forked meanwhile waits for that for ever.
+        for shard in sorted(set(shards.tolist())):
             positions = np.flatnonzero(shards == shard)
             self.get(shard).take(name, rows[positions], out, positions)
 
@@ -240,6 +259,15 @@ class ShardCache:
         array = self.get(shard).array(name)
         with self._lock:
             return self._tables.setdefault(name, _Table(span, self.num_shards, array))
+
+
+def _close_keepers(most: int) -> None:
+    """Let all caches of this process together have at most so many shards open, or one each."""
+    keepers = [keeper() for keeper in list(_KEEPERS.values())]
+    # What a child inherited by a fork may be locked for ever, and serves nobody.
+    used = [keeper for keeper in keepers if keeper is not None and keeper.process == os.getpid() and keeper._open]
+    for keeper in used:
+        keeper._close_beyond(max(1, most // len(used)))
 
 
 def _split_bytes(name: str, flat: np.ndarray, offsets: np.ndarray) -> Iterator[bytes]:

@@ -31,6 +31,9 @@ __all__ = [
 CHECKSUM_DTYPE = "<u8"
 DIGEST_BYTES = 16
 
+# Of an array that is not in memory.
+_BYTES_AT_ONCE = 1 << 24
+
 Bytes: TypeAlias = bytes | memoryview | np.ndarray
 
 
@@ -88,15 +91,23 @@ def is_digest(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and re.fullmatch(f"[0-9a-f]{{{2 * DIGEST_BYTES}}}", value) is not None
 
 
-def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """The digest of named arrays, in hexadecimal digits; see `digest_of_hashes`."""
-    hashes = {name: (array.dtype.str, array.shape, hash_array(np.asarray(array))) for name, array in arrays.items()}
-    return digest_of_hashes(hashes)
+def arrays_digest(arrays: Mapping[str, Any]) -> str:
+    """The digest of named arrays, in hexadecimal digits; see `digest_of_hashes` and `hash_array`."""
+    return digest_of_hashes({name: (array.dtype.str, array.shape, hash_array(array)) for name, array in arrays.items()})
 
 
-def hash_array(array: np.ndarray) -> bytes:
-    """The digest of the elements of an array, `DIGEST_BYTES` bytes."""
-    return xxhash.xxh3_128_digest(array)
+def hash_array(array: Any) -> bytes:
+    """The digest of the elements of an array, `DIGEST_BYTES` bytes.
+
+    Args:
+        array: numpy's; or another that slices of rows are read of, which is never in memory as a whole.
+    """
+    if isinstance(array, np.ndarray):
+        return xxhash.xxh3_128_digest(array)
+    total, num_rows = Digest(), max(1, _BYTES_AT_ONCE * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), num_rows):
+        total.update(array[start : start + num_rows])
+    return total.digest()
 
 
 def digest_of_hashes(hashes: Mapping[str, tuple[str, tuple[int, ...], bytes]]) -> str:

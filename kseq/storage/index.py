@@ -399,7 +399,7 @@ class Index:
                 f"the {most[position]} of its shard"
             )
         element_bytes = _row_bytes(self._shard_arrays[f"{field}/values"])
-        for shard in np.unique(shards[counts > _MOST_UNSEEN_ROW_BYTES // element_bytes]).tolist():
+        for shard in sorted(set(shards[counts > _MOST_UNSEEN_ROW_BYTES // element_bytes].tolist())):
             self._check_size(shard)
 
     def rejected(self) -> list[Rejected]:

@@ -89,6 +89,7 @@ class Opener(ABC):
 
         Raises:
             DatasetNotFoundError: If there is no such folder.
+            ReadError: If the operating system refuses.
         """
 
 
@@ -97,16 +98,14 @@ class _LocalOpener(Opener):
 
     def open(self, path: str) -> DatasetFile:
         try:
-            descriptor = open_to_read(path)
+            file, status = _open_with_status(path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DatasetNotFoundError(f"{path}: there is no such file") from error
         except OSError as error:
             raise ReadError(f"{path}: cannot be opened: {error.strerror}") from error
-        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
             raise DamagedError(f"{path}: is not a regular file")
-        return self._file(OpenDescriptor(path, descriptor), status.st_size)
+        return self._file(file, status.st_size)
 
     @abstractmethod
     def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
@@ -117,7 +116,20 @@ class _LocalOpener(Opener):
             raise DatasetNotFoundError(f"{folder}: there is no such folder")
         if not os.path.isdir(folder):
             raise DatasetNotFoundError(f"{folder}: is a file, expected is the folder of a dataset")
-        return os.listdir(folder)
+        try:
+            return os.listdir(folder)
+        except OSError as error:
+            raise ReadError(f"{folder}: cannot be listed: {error.strerror}") from error
+
+
+def _open_with_status(path: str) -> tuple[OpenDescriptor, os.stat_result]:
+    descriptor = open_to_read(path)
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return OpenDescriptor(path, descriptor), status
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,7 @@ class PreadArray:
         return math.prod(self.shape)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        whole = self._whole()
-        return whole if dtype is None else whole.astype(dtype, copy=bool(copy))
+        return self._whole().astype(self.dtype if dtype is None else dtype, copy=bool(copy))
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """The elements of a row, of the rows of a slice in steps of 1, or of `(n,)` whole numbers of 0 or more.
@@ -161,6 +160,8 @@ class PreadArray:
         if self._kept is not None:
             return self._kept
         whole = self._read(0, len(self))
+        # As a map: who changed what is kept would change what is read later.
+        whole.flags.writeable = False
         if self._is_kept:
             self._kept = whole
         return whole

@@ -267,14 +267,21 @@ class ShardReader:
         for row in range(self.num_rows):
             try:
                 self.check_row(row)
-            except DamagedError as error:
+            except (DamagedError, ReadError) as error:
                 lines.append(str(error))
+        try:
+            if not lines:
+                self._check_all_arrays()
+        except (DamagedError, ReadError) as error:
+            lines.append(str(error))
+        return lines
+
+    def _check_all_arrays(self) -> None:
         digest, expected = arrays_digest(self._file.arrays), self._entry.digest
-        if digest != expected and not lines:
-            lines.append(
+        if digest != expected:
+            raise DamagedError(
                 f"{self.path}: the arrays have digest {digest}, expected is {expected}: bytes beside the samples' have changed"
             )
-        return lines
 
 
 def _ask_ahead(array: Any, starts: np.ndarray, ends: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,18 @@ _LEAST_DECODED = 8
 _LEAST_COPIED_BYTES = 16 << 20
 
 
-# The boxes of a sample that stay, moved, and their numbers among all boxes of the sample.
-_Moved = tuple[np.ndarray, np.ndarray]
+class _Moved(NamedTuple):
+    """The boxes of a sample after they were moved.
+
+    Attributes:
+        boxes: `(m, 4)` float32: those that stay.
+        stay: `(m,)` int64: their numbers among all boxes of the sample.
+        num_boxes: How many boxes the sample has.
+    """
+
+    boxes: np.ndarray
+    stay: np.ndarray
+    num_boxes: int
 
 
 class BatchMaker:
@@ -239,6 +249,9 @@ class BatchMaker:
             samples: The samples.
             transforms: What moves their images.
             moved: What was moved before, by field name; added to.
+
+        Raises:
+            DamagedError: If a sample has another number of boxes than of what describes them.
         """
         handler = field.handler
         leader = field if handler.has_positions else self._leader(field)
@@ -247,9 +260,15 @@ class BatchMaker:
         if leader.name not in moved:
             moved[leader.name] = self._move(leader, samples, transforms)
         if leader is field:
-            return [handler.from_boxes(boxes) for boxes, _ in moved[field.name]]
-        stay = (numbers for _, numbers in moved[leader.name])
-        return [elements[numbers] for elements, numbers in zip(samples.pieces(field.name), stay, strict=True)]
+            return [handler.from_boxes(boxes) for boxes, *_ in moved[field.name]]
+        pieces = samples.pieces(field.name)
+        for position, (elements, leaders) in enumerate(zip(pieces, moved[leader.name], strict=True)):
+            if len(elements) != leaders.num_boxes:
+                error = DamagedError(
+                    f"has {leaders.num_boxes} {leader.name} and {len(elements)} {field.name}, expected are as many"
+                )
+                raise samples.error_at(position, error)
+        return [elements[leaders.stay] for elements, leaders in zip(pieces, moved[leader.name], strict=True)]
 
     def _leader(self, field: Field) -> Field | None:
         """The field whose elements this one describes, one for one."""
@@ -262,7 +281,8 @@ class BatchMaker:
         for position, elements in enumerate(samples.pieces(field.name)):
             # A copy, since an augmentation may change what it gets.
             boxes = field.handler.as_boxes(elements).copy()
-            moved.append(chain.run(position, (boxes, np.arange(len(boxes)))))
+            moved_boxes, stay = chain.run(position, (boxes, np.arange(len(boxes))))
+            moved.append(_Moved(moved_boxes, stay, len(elements)))
         return moved
 
 

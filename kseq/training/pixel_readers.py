@@ -28,13 +28,12 @@ PixelReader = Callable[[int, np.ndarray], np.ndarray]
 
 def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
     """Reads pixels resized to the size of the batch."""
-    rows = list(samples)
     is_resized = field.shape[:2] != (spec.height, spec.width)
     if is_resized and spec.is_averaging and field.encoded and field.handler.decodes_crops:
         return _averaging_reader(samples, field, spec)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
-        reader, row = rows[number]
+        reader, row = samples[number]
         if field.encoded and field.is_image and field.shape[:2] == (spec.height, spec.width):
             return reader.decode(field.name, row, spec.color_mode, out)
         pixels = recolor(_stored_pixels(field, spec, reader, row), spec.color_mode)
@@ -63,10 +62,9 @@ def _averaging_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) ->
 
 def whole_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
     """Reads pixels in their stored size, into memory of their own."""
-    rows = list(samples)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
-        pixels = recolor(_stored_pixels(field, spec, *rows[number]), spec.color_mode)
+        pixels = recolor(_stored_pixels(field, spec, *samples[number]), spec.color_mode)
         # Raw pixels are a view of the file, Pillow's may not be changed.
         return np.require(pixels, requirements=["C", "W"]) if field.encoded else np.array(pixels)
 
@@ -125,8 +123,8 @@ def _cut_slices(
     boxes: np.ndarray,
     size: tuple[int, int],
 ) -> Callable[[int], np.ndarray]:
-    rows, rectangles = list(samples), Rectangle(*boxes.T).to_list()
-    return lambda number: recolor(rectangles[number].crop(_stored_pixels(field, spec, *rows[number])), spec.color_mode)
+    rectangles = Rectangle(*boxes.T).to_list()
+    return lambda number: recolor(rectangles[number].crop(_stored_pixels(field, spec, *samples[number])), spec.color_mode)
 
 
 def _stored_pixels(field: Field, spec: ImageSpec, reader: ShardReader, row: int) -> np.ndarray:

@@ -91,10 +91,10 @@ def _count(path: str, _: Path) -> None:
     kseq.ShardDataset(path).counts()
 
 
-def _read(verify: str) -> Callable[[str, Path], None]:
+def _read(verify: str, how: str = "map") -> Callable[[str, Path], None]:
     def read(path: str, _: Path) -> None:
         for split in [None, *kseq.ShardDataset(path).splits]:
-            dataset = kseq.ShardDataset(path, split, verify=verify)
+            dataset = kseq.ShardDataset(path, split, verify=verify, read=how)
             positions = range(min(len(dataset), _SAMPLES))
             dataset.read(positions)
             for position in positions:
@@ -121,9 +121,9 @@ def _values(path: str, _: Path) -> None:
         dataset.take(range(min(len(dataset), _SAMPLES))).values(name)
 
 
-def _batches(augmentations: AugmentationList | None) -> Callable[[str, Path], None]:
+def _batches(augmentations: AugmentationList | None, how: str = "map") -> Callable[[str, Path], None]:
     def fill(path: str, _: Path) -> None:
-        dataset = kseq.ShardDataset(path, verify="never")
+        dataset = kseq.ShardDataset(path, verify="never", read=how)
         maker = BatchMaker(dataset, list(dataset.fields), ImageSpec(8, 8), augmentations)
         ids = np.arange(min(len(dataset), _SAMPLES))
         specs = maker.specs(ids)
@@ -165,9 +165,12 @@ _USES: dict[str, Callable[[str, Path], None]] = {
     "count": _count,
     "read": _read("first"),
     "read unverified": _read("never"),
+    "read by pread": _read("first", "pread"),
+    "read by pread unverified": _read("never", "pread"),
     "read one by one": _read_one_by_one,
     "values": _values,
     "batches": _batches(None),
+    "batches by pread": _batches(None, "pread"),
     "crops": _batches(AugmentationList([RandomResizedCrop(8)])),
     "verify": _verify,
     "info": _info,

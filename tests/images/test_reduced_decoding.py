@@ -83,6 +83,29 @@ def test_each_fit_of_each_orientation_is_near_the_full_decode(tmp_path: Path, wh
     assert not pixels[outside].any()
 
 
+@pytest.mark.parametrize("size", [(401, 533), (533, 401), (535, 399)], ids=str)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("where", ["packed", "served"])
+def test_sides_that_are_not_divided_evenly_do_not_move_the_picture(
+    tmp_path: Path, where: str, orientation: int, size: tuple[int, int]
+) -> None:
+    # Cells as large as a pixel of the result: one that moved by a fraction of itself differs much.
+    cells = np.random.default_rng(0).integers(0, 255, (size[0] // 12, size[1] // 12, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(cells).resize(size[::-1], Image.Resampling.BICUBIC), "JPEG", quality=95, exif=exif)
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "photos" / "a" / "0.jpeg").write_bytes(data)
+    full = np.empty((33, 57, 3), np.uint8)
+    resize(decode(data, "rgb", orientation), full, "area")
+    if where == "packed":
+        pixels = packed_pixels(tmp_path / "photos", kseq.ImageSettings("raw", (33, 57), interpolation="area"))
+    else:
+        pixels = served_pixels(tmp_path / "photos", input_shape=(33, 57, 3), interpolation="area")
+    # Where the picture moves by a column, it is 6 to 17.
+    assert np.abs(pixels.astype(float) - full).mean() < 4.2
+
+
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_what_cannot_be_decoded_smaller_is_decoded_whole(tmp_path: Path, kind: str) -> None:
     data = write_photo(tmp_path / "photos", 90, 120, kind=kind)

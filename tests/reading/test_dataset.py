@@ -522,6 +522,31 @@ check(dataset, 11, 20)
 """
 
 
+IMPORTS = """
+import sys
+import kseq, kseq.reading.shard_cache
+if sys.argv[3] == "few":
+    kseq.reading.shard_cache.most_maps = kseq.reading.shard_cache.most_descriptors = lambda: 4
+dataset = kseq.ShardDataset(sys.argv[1], read=sys.argv[2])
+batches = kseq.Batches(dataset, batch_size=8, input_shape=(8, 8, 3), interpolation="area", workers=2)
+before = set(sys.modules)
+dataset.read(range(30))
+for batch in batches.epoch(0):
+    pass
+assert set(sys.modules) == before, set(sys.modules) - before
+"""
+
+
+@pytest.mark.parametrize("few", ["few", "all"])
+@pytest.mark.parametrize("read", ["map", "pread"])
+@pytest.mark.parametrize("kind", ["many_shards", "packed_photos"])
+def test_reading_imports_nothing_on_the_way(
+    kind: str, read: str, few: str, request: pytest.FixtureRequest, run_python: RunPython
+) -> None:
+    # A child that is forked while a thread imports a module waits for ever once it needs that module itself.
+    run_python(IMPORTS, request.getfixturevalue(kind), read, few)
+
+
 @pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("arguments", [(), ("few",)], ids=["all-open", "few-open"])

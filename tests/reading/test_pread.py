@@ -127,6 +127,20 @@ def test_the_whole_array_and_single_rows_are_numpys(rows: tuple[np.ndarray, Prea
             unread[row]
 
 
+def test_an_array_that_is_kept_cannot_be_changed_and_its_copy_can(tmp_path: Path) -> None:
+    array = np.arange(40, dtype="<i4").reshape(10, 4)
+    (tmp_path / "file").write_bytes(array.tobytes())
+    opened = OpenDescriptor(str(tmp_path / "file"), os.open(tmp_path / "file", os.O_RDONLY))
+    unread = PreadArray(opened, ArrayLocation(0, "<i4", array.shape))
+    with pytest.raises(ValueError, match="read-only"):
+        np.asarray(unread)[0] = 9
+    with pytest.raises(ValueError, match="read-only"):
+        unread[0:1][0] = 9
+    copy = np.array(unread)
+    copy[0] = 9
+    np.testing.assert_array_equal(unread[:], array)
+
+
 def test_neighbours_in_the_file_are_read_in_one_call(
     rows: tuple[np.ndarray, PreadArray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
 from kseq.storage.index import Contents
 from kseq.storage.index_writer import write_index
+from kseq.storage.shard_reader import ShardReader
 from kseq.storage.shard_writer import ShardWriter
-from tests.helpers.photos import numbered_pixels
+from tests.helpers.photos import numbered_pixels, write_photos
 from tests.helpers.processes import RunPython
 
 ROWS = 11
@@ -37,7 +39,7 @@ def write_dataset(folder: Path, fields_of: Callable[[int], tuple[Field, ...]] = 
             for sample_id in range(number * ROWS, (number + 1) * ROWS):
                 writer.add(b"", {"image": IMAGES[sample_id], "label": np.array(sample_id % 3, "<i4")})
             writer.finish()
-        entries.append(kseq.storage.shard_reader.ShardReader(path, FIELDS).entry(number))
+        entries.append(ShardReader(path, FIELDS).entry(number))
     contents = Contents(
         dataset_id="0" * 32, fields=FIELDS, class_names="abc", shards=entries, splits={}, rejected=[], settings="{}"
     )
@@ -144,3 +146,62 @@ def test_an_array_outlives_the_dataset_that_it_was_mapped_by(tmp_path: Path) -> 
     np.testing.assert_array_equal(pixels, IMAGES[ROWS : 2 * ROWS])
     del pixels
     assert not is_mapped()
+
+
+def open_shards(folder: Path) -> int:
+    """How many descriptors of shards in a folder this process has."""
+    targets = [os.readlink(entry) if os.path.islink(entry) else "" for entry in Path("/proc/self/fd").iterdir()]
+    return sum(target.startswith(f"{folder}/shard-") for target in targets)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux what a process has open")
+@pytest.mark.parametrize("num_datasets", [1, 3, 9])
+def test_all_datasets_together_have_few_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_datasets: int) -> None:
+    monkeypatch.setattr("kseq.reading.shard_cache.most_descriptors", lambda: 3)
+    folder = write_dataset(tmp_path / "own")
+    datasets = [kseq.ShardDataset(folder, read="pread") for _ in range(num_datasets)]
+    for _ in range(2):
+        for dataset in datasets:
+            np.testing.assert_array_equal(dataset.read(range(4 * ROWS))["image"], IMAGES)
+            assert 0 < open_shards(folder) <= max(3, num_datasets)
+    for dataset in datasets[1:]:
+        dataset.close()
+    datasets[0].read(range(4 * ROWS))
+    assert open_shards(folder) == 3
+    datasets[0].close()
+    assert open_shards(folder) == 0
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux what a process has open")
+def test_a_child_has_descriptors_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kseq.reading.shard_cache.most_descriptors", lambda: 2)
+    dataset = kseq.ShardDataset(write_dataset(tmp_path / "own"), read="pread")
+    dataset[0]
+    cache = sample_reader(dataset).collection.shards
+    with cache._lock:
+        child = os.fork()
+        if child == 0:
+            # As if another thread had held the lock at the fork: nobody may wait for it.
+            is_same = np.array_equal(dataset.read(range(4 * ROWS))["image"], IMAGES)
+            os._exit(0 if is_same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux what a process has open")
+def test_decoding_a_batch_keeps_few_shards_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kseq.reading.shard_cache.most_descriptors", lambda: 4)
+    write_photos(tmp_path / "photos", {"cat": 20})
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", shard_bytes=1000, workers=0)
+    opened = []
+    plain = ShardReader.decode
+
+    def note(reader: ShardReader, *arguments: Any) -> np.ndarray:
+        opened.append(open_shards(tmp_path / "packed"))
+        return plain(reader, *arguments)
+
+    monkeypatch.setattr(ShardReader, "decode", note)
+    with kseq.Batches(tmp_path / "packed", batch_size=20, input_shape=(8, 8, 3), read="pread", workers=0) as batches:
+        batches.batch(0, 0)
+    assert len(opened) == 20
+    # One more is open while it takes the place of another.
+    assert max(opened) <= 5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ from hypothesis import strategies as st
 
 import kseq
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError
+from kseq.platforms.files import read_into
+from kseq.storage.checksums import arrays_digest
 from kseq.storage.index import Index
 from kseq.storage.layout import FORMAT_VERSION
+from kseq.storage.opener import opener_for
 from kseq.storage.shard_reader import ShardReader
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
 
 Stretch = tuple[str, int, int]
 
@@ -170,6 +175,48 @@ def test_refuses_an_index_of_a_newer_format(packed: Path) -> None:
         file.attrs.modify("version", np.uint64(FORMAT_VERSION + 1))
     with raises(FormatError, "index.h5", FORMAT_VERSION + 1, "newer"):
         kseq.verify(packed)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux what is read")
+def test_rows_that_the_disk_cannot_read_are_listed_beside_those_that_changed(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = Index.open(str(packed)).entry(2)
+    image = entry.arrays["image"]
+    row_bytes = image.num_bytes // entry.num_rows
+    bad = range(image.offset + 3 * row_bytes, image.offset + 4 * row_bytes)
+    with open(packed / "shard-00002.h5", "r+b") as file:
+        file.seek(image.offset)
+        file.write(b"\xee")
+
+    def fail(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        end = offset + sum(map(len, buffers))
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name.endswith("shard-00002.h5") and offset < bad.stop and end > bad.start:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read_into(descriptor, buffers, offset)
+
+    monkeypatch.setattr("kseq.storage.pread_array.read_into", fail)
+    changed, unread = kseq.verify(packed).damaged
+    assert_says(changed, "shard-00002.h5", "row 0", "checksum")
+    assert_says(unread, "shard-00002.h5", "row 3", os.strerror(errno.EIO))
+
+
+def test_the_digest_of_a_shard_takes_little_memory(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def note(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        sizes.append(sum(map(len, buffers)))
+        return read_into(descriptor, buffers, offset)
+
+    monkeypatch.setattr("kseq.storage.checksums._BYTES_AT_ONCE", 100)
+    monkeypatch.setattr("kseq.storage.pread_array.read_into", note)
+    index = Index.open(str(packed))
+    reader = ShardReader(index.shard_path(0), index.stored_fields, index.entry(0), opener_for(str(packed), "pread"))
+    arrays = {"image": reader.array("image")}
+    sizes.clear()
+    assert arrays_digest(arrays) == arrays_digest({"image": np.asarray(arrays["image"])})
+    assert max(sizes[:-1]) <= 100
 
 
 def test_a_shard_that_shrinks_between_index_and_opening_is_refused(packed: Path) -> None:

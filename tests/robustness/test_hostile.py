@@ -19,7 +19,7 @@ from PIL import Image, ImageFile
 import kseq
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError
 from kseq.storage.fields import Field
-from kseq.storage.index import Contents
+from kseq.storage.index import Contents, Index
 from kseq.storage.index_writer import write_index
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.shard_writer import EncodedImage, ShardWriter
@@ -177,6 +177,19 @@ def test_lengths_that_are_too_short_are_an_error_and_not_a_batch(objects: Path, 
     report = kseq.verify(packed)
     assert len(report.damaged) == dataset.num_shards
     assert_says(report.damaged[0], "shard-00000.h5", "boxes", 2, 1)
+
+
+@pytest.mark.parametrize("end", [1, 3])
+def test_another_number_of_boxes_than_of_their_classes_is_an_error(objects: Path, tmp_path: Path, end: int) -> None:
+    packed = Path(shutil.copytree(objects, tmp_path / "packed"))
+    place = Index.open(str(packed)).entry(0).arrays["boxes/offsets"].offset + 8
+    with open(packed / "shard-00000.h5", "r+b") as file:
+        file.seek(place)
+        file.write(end.to_bytes(8, "little"))
+    maker = BatchMaker(kseq.ShardDataset(packed, verify="never"), ["labels"], ImageSpec(8, 8))
+    arrays = {name: np.empty(spec.shape, spec.dtype) for name, spec in maker.specs(np.arange(1)).items()}
+    with raises(DamagedError, "shard-00000.h5", "row 0", "boxes", end, "labels", 2):
+        maker.fill(arrays, 0, np.arange(1), 0)
 
 
 @pytest.mark.parametrize("number", [1000, (1 << 32) - 1])

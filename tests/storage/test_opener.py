@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,30 @@ def test_a_file_that_cannot_be_mapped_is_named(path: str) -> None:
     with MapOpener(Refusing()).open(path) as file, raises(ReadError, path, "Cannot allocate memory"):
         header = header_of(path)
         FileArrays(file, header.num_bytes, header.locations)
+
+
+def test_a_file_that_goes_stale_while_it_is_opened_is_named_and_closed(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr("os.fstat", fail)
+    monkeypatch.setattr("os.close", closed.append)
+    with raises(ReadError, path, os.strerror(errno.ESTALE)):
+        opener_for(path).open(path)
+    assert len(closed) == 1
+    monkeypatch.undo()
+    os.close(closed[0])
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.listdir", fail)
+    with raises(ReadError, tmp_path, os.strerror(errno.EIO)):
+        Index.open(str(tmp_path))
 
 
 def test_ranges_are_the_bytes_of_the_file(path: str) -> None:
