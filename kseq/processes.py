@@ -136,7 +136,11 @@ class _WorkerProcess:
         is_done, value, trace = ForkingPickler.loads(answer)
         if not is_done:
             value.__cause__ = _TraceError(trace)
-            raise value
+            try:
+                raise value
+            finally:
+                # The error refers to this function's variables: with one of them, only the garbage collector would free it.
+                del value
         return value
 
     def _exchange(self, task: Any = None) -> bytes | None:
@@ -278,7 +282,10 @@ def _answer(task: bytes) -> Any:
     except BaseException as error:
         trace = traceback.format_exc()
         try:
-            return ForkingPickler.dumps((False, error, trace))
+            answer = ForkingPickler.dumps((False, error, trace))
+            # Whether the other side can read it: the class of an error may want other arguments than the error has.
+            ForkingPickler.loads(answer)
+            return answer
         except Exception:
             # An error that cannot be sent is told in words.
             return ForkingPickler.dumps((False, RuntimeError(f"{type(error).__name__}: {one_line(error)}"), trace))

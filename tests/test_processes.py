@@ -19,6 +19,7 @@ import pytest
 from kseq.errors import WorkerDiedError
 from kseq.processes import ProcessDiedError, ProcessPool
 from tests.helpers.messages import raises
+from tests.helpers.processes import RunPython
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +95,21 @@ def test_errors_of_tasks_come_with_the_place_where_they_were_raised() -> None:
             pool.submit(abs, lambda: 0).result(30)
         with pytest.raises(TypeError, match="pickle"):
             pool.submit(threading.Lock).result(30)
+        # Nor does an error whose class wants other arguments than it hands on hide what it says.
+        with raises(RuntimeError, "TwoNumbersError", "1 is not 2"):
+            pool.submit(_compare).result(30)
         assert pool.submit(abs, -1).result(30) == 1
+
+
+class TwoNumbersError(Exception):
+    """An error that can be pickled, but not unpickled."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} is not {other}")
+
+
+def _compare() -> None:
+    raise TwoNumbersError(1, 2)
 
 
 def test_a_death_is_noticed_while_a_fork_of_this_process_holds_the_pipe() -> None:
@@ -196,3 +211,16 @@ def test_other_threads_find_the_classes_of_the_main_module_while_workers_start(t
 def test_a_program_ends_though_it_leaves_a_pool_open(tmp_path: Path, end: str) -> None:
     text = f"import os\nfrom kseq.processes import ProcessPool\npool = ProcessPool(2)\npool.submit(os.getpid).result()\n{end}\n"
     assert run_script(tmp_path, text) == []
+
+
+FIRST_PROCESS = """
+import signal
+from kseq.processes import ProcessPool
+with ProcessPool(1) as pool:
+    print(signal.SIGINT in pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system blocks no signals")
+def test_the_first_process_of_a_program_ignores_ctrl_c_from_its_first_instruction(run_python: RunPython) -> None:
+    assert run_python(FIRST_PROCESS).stdout.strip() == "True"

@@ -87,6 +87,7 @@ def append(
     shard_bytes: int | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
+    niceness: int = 0,
     again: bool = False,
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -116,6 +117,7 @@ def append(
         shard_bytes: About how large each new shard is, in bytes; None for 256 MiB, or less for a small source.
         workers: How many processes build shards; None for one for each core, 0 to build them in this process.
         executor: Builds the shards instead, see `kseq.pack`.
+        niceness: By how many steps the processes that build shards stand back, see `kseq.pack`.
         again: Append the samples even if the dataset has all of them already.
         resume: Go on with the same run, which was killed.
         progress: Called now and then with how many images are done and how many there are.
@@ -139,7 +141,7 @@ def append(
         >>> kseq.append("flowers", "photos-of-june")
     """
     started = time.monotonic()
-    check_run_arguments(on_error, workers, executor)
+    check_run_arguments(on_error, workers, executor, niceness)
     columns = instance("columns", columns, Columns)
     if executor is not None:
         # Its workers may be in other folders.
@@ -157,7 +159,7 @@ def append(
         adapted = adapt_source(opened_source, name, index, settings)
         plan = make_plan(adapted.source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         shards = _NewShards(change, plan)
-        num_resumed = shards.build(workers, executor, progress, stop_at_error=on_error == "fail")
+        num_resumed = shards.build(workers, executor, niceness, progress, stop_at_error=on_error == "fail")
         report = _publish(change, adapted, shards, _describe(name, fractions, seed), again=again)
     return replace(report, num_resumed=num_resumed, seconds=time.monotonic() - started)
 
@@ -207,6 +209,7 @@ class _NewShards:
         self,
         workers: int | None,
         executor: Executor | None,
+        niceness: int,
         progress: Callable[[int, int], None] | None,
         *,
         stop_at_error: bool,
@@ -217,7 +220,7 @@ class _NewShards:
         paths = {number: self._path(number) for number in range(plan.num_shards) if number not in finished}
         # Fields that lie beside the shards of the dataset do not go into these shards either.
         fields = self._index.stored_fields
-        build_shards(plan, paths, workers, executor, progress, stop_at_error=stop_at_error, fields=fields)
+        build_shards(plan, paths, workers, executor, niceness, progress, stop_at_error=stop_at_error, fields=fields)
         return len(finished)
 
     def _is_finished(self, number: int) -> bool:

@@ -12,6 +12,7 @@ The rules, for every format:
 - Alpha: dropped for `rgb` and `grayscale`, the colours left as stored. For `rgba`, 255 if the image has no alpha.
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Several frames or pages: the first. Of an APNG, the picture that programs without animations show.
+- JPEG: libjpeg's fast integer DCT and its smooth upsampling, as TensorFlow decodes by default, and so Keras's own loaders.
 - A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
   or 1/8 of the size.
 - 32-bit and floating-point pixels, Lab and other colour spaces: refused.
@@ -24,6 +25,7 @@ pixel. Any other mask is refused. Orientation as above.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any
 
@@ -142,7 +144,7 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
     Raises:
         One of `SIMPLEJPEG_ERRORS`: If it is broken, or of a kind that simplejpeg does not decode.
     """
-    return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], strict=False, **_least_size(height, width, shrink))
+    return _decode_by_simplejpeg(data, color_mode, strict=False, **_least_size(height, width, shrink))
 
 
 def encode_png(data: bytes) -> bytes:
@@ -298,15 +300,27 @@ def _decode_jpeg(
     try:
         stored = jpeg_size(data) if reduction > 1 else None
         least = {} if stored is None else _least_size(*stored, reduction)
-        return simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], buffer=out, strict=strict, **least)
+        return _decode_by_simplejpeg(data, color_mode, buffer=out, strict=strict, **least)
     except SIMPLEJPEG_ERRORS as error:
         message = str(error)
-        if message.startswith("Corrupt JPEG data") and "extraneous bytes" not in message:
+        has_stray_bytes = "extraneous bytes" in message
+        if message.startswith("Corrupt JPEG data") and not has_stray_bytes:
             raise ImageError(f"broken {JPEG.name}: {message}") from error
         # libjpeg-turbo converts CMYK to RGB, but not to gray. For any other file, Pillow says what is wrong, if anything.
         with open_image(data) as image:
             _compare_size(image.height, image.width, orientation, size)
-            return recolor(_plain_pixels(image), color_mode)
+            pixels = recolor(_plain_pixels(image), color_mode)
+    if has_stray_bytes:
+        # The same pixels as when it is read, where nothing is strict.
+        with contextlib.suppress(*SIMPLEJPEG_ERRORS):
+            return _decode_by_simplejpeg(data, color_mode, buffer=out, strict=False, **least)
+    return pixels
+
+
+def _decode_by_simplejpeg(data: bytes | np.ndarray, color_mode: str, **arguments: Any) -> np.ndarray:
+    """The pixels of a JPEG, with the DCT that TensorFlow takes."""
+    pixels: np.ndarray = simplejpeg.decode_jpeg(data, _SIMPLEJPEG_COLORS[color_mode], fastdct=True, **arguments)
+    return pixels
 
 
 def _least_size(height: int, width: int, reduction: int) -> dict[str, int]:

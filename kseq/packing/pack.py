@@ -19,7 +19,7 @@ from kseq.packing.open_source import check_target_path, open_or_spool
 from kseq.packing.pack_report import PackReport
 from kseq.packing.pack_result import read_pack_result
 from kseq.packing.plan import Plan, make_plan
-from kseq.packing.resume import advising_to_resume, find_shards, open_shard, resumable
+from kseq.packing.resume import advising_to_resume, find_shards, first_number, open_shard, resumable
 from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import ImageSettings, format_settings
@@ -50,6 +50,7 @@ def pack(
     shard_bytes: int | None = None,
     workers: int | None = None,
     executor: Executor | None = None,
+    niceness: int = 0,
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
@@ -88,6 +89,8 @@ def pack(
         executor: Builds the shards instead: an object with the interface of `concurrent.futures.Executor`, such as the
             `client.get_executor()` of Dask, whose workers have kseq and see the same files. It is not shut down. Shards over
             which its workers die are built by processes of this machine.
+        niceness: By how many steps, 0 to 19, the processes that build shards stand back from all other threads of the machine;
+            only on Linux. 0: not at all. With `workers=0` nothing stands back.
         overwrite: Replace a dataset that lies there, once the new one is complete.
         resume: Go on with a packing that was killed.
         dry_run: Only look at the source, and report what would be packed; nothing is written. Not for iterables.
@@ -112,7 +115,7 @@ def pack(
         >>> kseq.pack("photos.csv", "small", columns=kseq.Columns(label="kind"), images=kseq.ImageSettings("raw", (64, 64)))
     """
     started = time.monotonic()
-    check_run_arguments(on_error, workers, executor)
+    check_run_arguments(on_error, workers, executor, niceness)
     flags = {"stratify": stratify, "follow_links": follow_links, "overwrite": overwrite, "resume": resume, "dry_run": dry_run}
     for name, value in flags.items():
         flag(name, value)
@@ -139,7 +142,7 @@ def pack(
             report = predict_report(plan, len(finished))
         else:
             finished = stack.enter_context(resumable(folder, plan, arguments))
-            _build(plan, folder, finished, workers, executor, progress, stop_at_error=on_error == "fail")
+            _build(plan, folder, finished, workers, executor, niceness, progress, stop_at_error=on_error == "fail")
             report = _publish(plan, folder, len(finished))
     return replace(report, path=target, seconds=time.monotonic() - started, num_bytes_free=free_bytes(target))
 
@@ -150,22 +153,25 @@ def _build(
     finished: set[int],
     workers: int | None,
     executor: Executor | None,
+    niceness: int,
     progress: Callable[[int, int], None] | None,
     *,
     stop_at_error: bool,
 ) -> None:
     """Build the shards of a plan that are not finished yet."""
+    first = first_number(folder)
     paths = {
-        number: os.path.abspath(os.path.join(folder, shard_name(number)))
+        number: os.path.abspath(os.path.join(folder, shard_name(first + number)))
         for number in range(plan.num_shards)
         if number not in finished
     }
-    build_shards(plan, paths, workers, executor, progress, stop_at_error=stop_at_error)
+    build_shards(plan, paths, workers, executor, niceness, progress, stop_at_error=stop_at_error)
 
 
 def _publish(plan: Plan, folder: str, num_resumed: int) -> PackReport:
     """Read what the shards hold, and write the index that makes them a dataset."""
-    result = read_pack_result(plan, functools.partial(open_shard, plan, folder))
+    first = first_number(folder)
+    result = read_pack_result(plan, functools.partial(open_shard, plan, folder, first=first), first)
     splits = result.splits()
     contents = Contents(
         dataset_id=plan.dataset_id,

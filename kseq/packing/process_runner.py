@@ -27,7 +27,7 @@ _ISOLATE_AFTER = 2
 _MOST_DEATHS = 5
 
 
-def build_in_processes(tasks: list[ShardTask], workers: int, progress: Progress) -> None:
+def build_in_processes(tasks: list[ShardTask], workers: int, niceness: int, progress: Progress) -> None:
     """Build shards, each in one of several processes.
 
     A shard whose process dies is built again. If that process dies too, each image of the shard is encoded in a process of its
@@ -36,6 +36,7 @@ def build_in_processes(tasks: list[ShardTask], workers: int, progress: Progress)
     Args:
         tasks: The shards to build, at least one.
         workers: How many processes, at least 1.
+        niceness: By how many steps they stand back from others.
         progress: Counts the images that are done.
 
     Raises:
@@ -44,7 +45,7 @@ def build_in_processes(tasks: list[ShardTask], workers: int, progress: Progress)
         WorkerDiedError: If processes die whatever they do; shards that are whole stay.
     """
     waiting = deque((task, 0) for task in tasks)
-    builders = [_Builder() for _ in range(min(workers, len(tasks)))]
+    builders = [_Builder(niceness) for _ in range(min(workers, len(tasks)))]
     try:
         while _assign(waiting, builders):
             for builder in _wait_for_some(builders):
@@ -87,10 +88,10 @@ class _Builder:
 
     task: ShardTask
 
-    def __init__(self) -> None:
+    def __init__(self, niceness: int) -> None:
         # How many images of the shard are done, written by the process; whether to stop, written by this one.
         self._shared = get_context("spawn").RawArray("Q", 2)
-        self._worker = ProcessPool(1, _remember_shared, (self._shared,))
+        self._worker = ProcessPool(1, _remember_shared, (self._shared,), niceness=niceness)
         self._deaths = 0
         self.future: Future | None = None
 

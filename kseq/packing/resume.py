@@ -22,16 +22,31 @@ from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, RESUME_RECORD_NAME,
 from kseq.storage.output_folder import remove_dataset_files
 from kseq.storage.shard_reader import ShardReader
 
-__all__ = ["advising_to_resume", "find_shards", "open_shard", "resumable"]
+__all__ = ["advising_to_resume", "find_shards", "first_number", "open_shard", "resumable"]
 
 
-def open_shard(plan: Plan, folder: str, number: int) -> ShardReader:
+def first_number(folder: str) -> int:
+    """The number in the file name of the first shard of a packing: not 0 where the dataset replaced another inside its folder.
+
+    Raises:
+        KseqError: If there is an index that cannot be read.
+    """
+    return int(Index.open(folder).numbers.min()) if os.path.exists(os.path.join(folder, INDEX_NAME)) else 0
+
+
+def open_shard(plan: Plan, folder: str, number: int, first: int = 0) -> ShardReader:
     """Open a shard of this plan.
+
+    Args:
+        plan: The plan.
+        folder: The folder of the dataset.
+        number: The number of the shard in the plan.
+        first: The number in the file name of the first shard.
 
     Raises:
         KseqError: If there is no such shard, or it belongs to another plan.
     """
-    reader = ShardReader(os.path.join(folder, shard_name(number)), plan.fields())
+    reader = ShardReader(os.path.join(folder, shard_name(first + number)), plan.fields())
     reader.check_origin(plan.dataset_id, number)
     return reader
 
@@ -87,7 +102,11 @@ def find_shards(folder: str, plan: Plan, record: ResumeRecord) -> set[int]:
     """
     names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
     packed_files = {name for name in names if is_packed_file(name)}
-    numbers = {number for number in range(plan.num_shards) if shard_name(number) in names}
+    try:
+        first = first_number(folder)
+    except KseqError as error:
+        raise _other_packing(folder, [str(error)]) from error
+    numbers = {number for number in range(plan.num_shards) if shard_name(first + number) in names}
     if packed_files and (earlier := ResumeRecord.read(folder)) is not None:
         differences = earlier.differences(record, _images_in(plan, numbers))
         if differences:
@@ -96,12 +115,12 @@ def find_shards(folder: str, plan: Plan, record: ResumeRecord) -> set[int]:
         if INDEX_NAME in names:
             _check_index(folder, Index.open(folder), plan)
         for number in numbers:
-            open_shard(plan, folder, number)
+            open_shard(plan, folder, number, first)
     except DatasetExistsError:
         raise
     except KseqError as error:
         raise _other_packing(folder, [str(error)]) from error
-    unknown = sorted(packed_files - {INDEX_NAME} - {shard_name(number) for number in numbers})
+    unknown = sorted(packed_files - {INDEX_NAME} - {shard_name(first + number) for number in numbers})
     if unknown:
         raise _other_packing(folder, [f"{unknown[0]} is none of its {plan.num_shards} shards"])
     return numbers

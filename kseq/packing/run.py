@@ -21,13 +21,15 @@ from kseq.storage.rejected import with_remedy
 __all__ = ["build_shards", "check_run_arguments"]
 
 
-def check_run_arguments(on_error: str, workers: int | None, executor: Executor | None) -> None:
-    """Raise ArgumentError if a value is not allowed, or both `workers` and `executor` are given."""
+def check_run_arguments(on_error: str, workers: int | None, executor: Executor | None, niceness: int) -> None:
+    """Raise ArgumentError if a value is not allowed, or `executor` is given and anything about workers of kseq's own."""
     choice("on_error", on_error, ("skip", "fail"))
+    whole("niceness", niceness, 0, 19)
     if workers is not None:
         whole("workers", workers, 0)
-        if executor is not None:
-            raise ArgumentError(f"{spelled('workers')} and {spelled('executor')} exclude each other: give one of the two")
+    if executor is not None and (workers is not None or niceness):
+        name = "niceness" if workers is None else "workers"
+        raise ArgumentError(f"{spelled(name)} and {spelled('executor')} exclude each other: give one of the two")
 
 
 def build_shards(
@@ -35,6 +37,7 @@ def build_shards(
     paths: Mapping[int, str],
     workers: int | None,
     executor: Executor | None,
+    niceness: int,
     progress: Callable[[int, int], None] | None,
     *,
     stop_at_error: bool,
@@ -47,6 +50,7 @@ def build_shards(
         paths: The number of each shard to build and the file to make; all in one folder.
         workers: How many processes; 0 to build in this process, None for one process for each core.
         executor: Builds the shards instead. Shards over which its workers die are built by processes of this machine.
+        niceness: By how many steps the processes stand back from others.
         progress: Called now and then with how many images are done and how many there are.
         stop_at_error: Raise at the first image that cannot be packed, instead of listing it.
         fields: What each sample of the shards holds; None for what the plan says.
@@ -69,10 +73,12 @@ def build_shards(
             ShardTask(path, plan.dataset_id, number, source, images[number], stored_fields, plan.settings, stop_at_error)
             for number, path in paths.items()
         ]
-        _run_tasks(tasks, workers, executor, counter)
+        _run_tasks(tasks, workers, executor, niceness, counter)
 
 
-def _run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor | None, progress: Progress) -> None:
+def _run_tasks(
+    tasks: list[ShardTask], workers: int | None, executor: Executor | None, niceness: int, progress: Progress
+) -> None:
     progress.show()
     try:
         if executor is not None:
@@ -81,7 +87,7 @@ def _run_tasks(tasks: list[ShardTask], workers: int | None, executor: Executor |
             for task in tasks:
                 build_shard(task, progress.add)
         elif tasks:
-            build_in_processes(tasks, usable_cores() if workers is None else workers, progress)
+            build_in_processes(tasks, usable_cores() if workers is None else workers, niceness, progress)
     except ImageError as error:
         # A worker process does not know how the caller spells arguments.
         raise type(error)(with_remedy(str(error))) from error

@@ -145,7 +145,7 @@ def find_arrays(path: str) -> dict[str, StoredArray]:
         with h5py.File(path, "r") as file:
             datasets = [(name, item) for name, item in file.items() if isinstance(item, h5py.Dataset)]
             arrays = [_hdf5_array(path, name, dataset) for name, dataset in datasets if dataset.shape is not None]
-    return {each.name: each for array in arrays for each in _fields_of(array, is_alone=len(arrays) == 1)}
+    return {part.name: part for array in arrays for part in _fields_of(array, is_alone=len(arrays) == 1)}
 
 
 def _fields_of(array: StoredArray, *, is_alone: bool) -> list[StoredArray]:

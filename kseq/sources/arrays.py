@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import spelled
-from kseq.errors import SourceError, one_line
+from kseq.errors import KseqError, SourceError, one_line
 from kseq.images.codecs import CHANNELS
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
@@ -80,7 +80,7 @@ class ArraysSource(Source):
         """
         try:
             return cls._load(path, columns, class_names)
-        except SourceError:
+        except KseqError:
             raise
         except ARRAY_ERRORS as error:
             raise SourceError(f"{path}: is not a file of arrays that can be read: {one_line(error)}") from error

@@ -262,18 +262,28 @@ def _with_different_names(images: ImageTable) -> ImageTable:
     first_rows = find_first_rows(len(names), names.blocks)
     if first_rows is None:
         return images
-    is_repeated = first_rows != np.arange(len(names))
-    new_names, new_locations = SpooledColumn(), SpooledColumn()
-    added: set[bytes] = set()
-    rows = zip(names, locations, is_repeated.tolist(), images.is_rejected.tolist(), strict=True)
-    for row, (name, location, is_known, is_rejected) in enumerate(rows, start=1):
-        new_name = name
-        if not is_rejected and (is_known or name in added):
-            new_name = b"%s (row %d)" % (name, row)
-            added.add(new_name)
-        new_names.append(new_name)
-        new_locations.append(name if location is None and new_name != name else location)
-    return replace(images, columns={**images.columns, "path": new_names, "location": new_locations})
+    is_free = ~images.is_rejected
+    new_names: dict[int, bytes] = {}
+    added = _with_row_numbers(names, np.flatnonzero(is_free & (first_rows != np.arange(len(names)))))
+    while added:
+        new_names |= added
+        # A sample may be called as another one is now: it gets its number too.
+        taken = set(added.values())
+        is_taken = np.fromiter((name in taken for name in names), bool, len(names))
+        added = _with_row_numbers(names, [row for row in np.flatnonzero(is_free & is_taken).tolist() if row not in new_names])
+    if not new_names:
+        return images
+    path = SpooledColumn(new_names.get(row, name) for row, name in enumerate(names))
+    location = SpooledColumn(
+        name if place is None and row in new_names else place
+        for row, (name, place) in enumerate(zip(names, locations, strict=True))
+    )
+    return replace(images, columns={**images.columns, "path": path, "location": location})
+
+
+def _with_row_numbers(names: SpooledColumn, rows: Iterable[int]) -> dict[int, bytes]:
+    """The names of some rows with the numbers of these, which start with 1."""
+    return {int(row): b"%s (row %d)" % (names[row], row + 1) for row in rows}
 
 
 def _rejected_values(columns: Sequence[tuple[str, Sequence[Any]]], count: int) -> list[str | None]:

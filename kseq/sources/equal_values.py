@@ -52,7 +52,7 @@ def number_equal(blocks: Iterator[Sequence[str | None]]) -> np.ndarray:
     for block in blocks:
         data = [b"" if text is None else text.encode(errors="surrogatepass") for text in block]
         firsts.append(checksums(data))
-        seconds.append(checksums([each + b"\0" for each in data]))
+        seconds.append(checksums([text + b"\0" for text in data]))
         is_text.append(np.array([text is not None for text in block], bool))
     first, second = _join(firsts, np.uint64), _join(seconds, np.uint64)
     order = np.lexsort((second, first))

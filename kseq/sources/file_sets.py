@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import braceexpand
@@ -83,8 +83,10 @@ def find_files(path: str, file_names: str, description: str) -> list[SourceFile]
 
 def read_files(
     path: str, files: Sequence[SourceFile], read: Callable[[int, SourceFile], Contents]
-) -> list[tuple[SourceFile, Contents | Rejection]]:
+) -> Iterator[tuple[SourceFile, Contents | Rejection]]:
     """What each file holds, or why it cannot be read: a damaged file does not stop the others.
+
+    Files are read one after the other, when they are asked for: there may be thousands, with millions of samples each.
 
     Args:
         path: The source, for messages.
@@ -92,19 +94,19 @@ def read_files(
         read: Called with the number of a file and the file; raises SourceError.
 
     Raises:
-        SourceError: If no file can be read.
+        SourceError: At the end, if no file can be read.
     """
-    results: list[tuple[SourceFile, Contents | Rejection]] = []
     errors: list[SourceError] = []
     for number, file in enumerate(files):
         try:
-            results.append((file, read(number, file)))
+            contents = read(number, file)
         except SourceError as error:
             errors.append(error)
-            results.append((file, Rejection(str(error).removeprefix(f"{file.path}: "))))
+            yield file, Rejection(str(error).removeprefix(f"{file.path}: "))
+        else:
+            yield file, contents
     if len(errors) == len(files):
         raise errors[0] if len(files) == 1 else SourceError(f"{path}: none of its {len(files)} files can be read, {errors[0]}")
-    return results
 
 
 def split_from_name(name: str) -> str | None:

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kseq.errors import ImageError, NotAnImageError, SourceError, one_line
+from kseq.errors import ImageError, KseqError, NotAnImageError, SourceError, one_line
 from kseq.images.formats import read_header
 from kseq.sources.arrow_files import ArrowFile, arrow_errors, open_arrow_file, read_column
 from kseq.sources.assemble import FoundSample, assemble_samples
@@ -83,17 +83,18 @@ class HuggingFaceSource(Source):
         """
         files = _without_stale_files(path, find_files(path, _FILE_NAMES, "Parquet or Arrow files"))
         columns = find_columns(columns, path, _column_names(path, files), _USUAL)
-        contents = read_files(path, files, lambda number, file: _read(number, file, columns))
-        named_classes = _join_class_names(path, contents)
         cells = {name: SpooledColumn() for name in value_columns(columns)}
         samples = SpooledColumn()
-        for file, content in contents:
+        names_by_file: dict[str, list[str] | None] = {}
+        for file, content in read_files(path, files, lambda number, file: _read(number, file, columns)):
             if isinstance(content, Rejection):
                 samples.append(FoundSample.of_unreadable_file(file.name, content, len(pixel_columns(columns))))
-            else:
+            elif content.samples:
                 samples.extend(content.samples)
+                names_by_file[file.name] = content.class_names
             for name, column in cells.items():
                 column.extend([None] if isinstance(content, Rejection) else content.cells[name])
+        named_classes = _join_class_names(path, names_by_file)
         assembled = assemble_samples(path, columns, cells, samples, named_classes if class_names is None else class_names)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
 
@@ -196,6 +197,8 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
             table = opened.read(part, list(cells))
             for name, column in cells.items():
                 column.extend(table.column(name).to_pylist())
+    except KseqError:
+        raise
     except arrow_errors() as error:
         raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
     class_names = _class_names(opened.schema, columns.label)
@@ -226,15 +229,12 @@ def _class_names(schema: Any, label: str | None) -> list[str] | None:
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
-def _join_class_names(path: str, contents: Sequence[tuple[SourceFile, _FileContents | Rejection]]) -> list[str] | None:
+def _join_class_names(path: str, names_by_file: Mapping[str, Sequence[str] | None]) -> list[str] | None:
     """The classes of all files, in the order in which they appear; None if no file names any.
 
     Raises:
         SourceError: If some files name classes and others do not.
     """
-    names_by_file = {
-        file.name: content.class_names for file, content in contents if not isinstance(content, Rejection) and content.samples
-    }
     without = [file for file, names in names_by_file.items() if names is None]
     if without:
         with_names = [file for file, names in names_by_file.items() if names is not None]

@@ -74,17 +74,17 @@ def open_source(
     """
     if source_format is not None:
         choice("source_format", source_format, SOURCE_FORMATS)
-    chosen = _recognise(path) if source_format is None else next(each for each in FORMATS if each.name == source_format)
+    chosen = _recognise(path) if source_format is None else next(known for known in FORMATS if known.name == source_format)
     if not chosen.has_columns and columns != Columns():
-        allowed = ", ".join(each.name for each in FORMATS if each.has_columns)
+        allowed = ", ".join(known.name for known in FORMATS if known.has_columns)
         roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
         given = ", ".join(spelled(f"columns.{role}") for role in roles)
         raise ArgumentError(f"{path}: columns ({given}) go with a table or with records ({allowed}), found {chosen.name}")
     if not chosen.has_root and root is not None:
-        allowed = ", ".join(each.name for each in FORMATS if each.has_root)
+        allowed = ", ".join(known.name for known in FORMATS if known.has_root)
         raise ArgumentError(f"{path}: {spelled('root', root)} goes with {allowed}, found {chosen.name}")
     if not chosen.has_links and follow_links:
-        allowed = ", ".join(each.name for each in FORMATS if each.has_links)
+        allowed = ", ".join(known.name for known in FORMATS if known.has_links)
         raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
     return chosen.open(SourceRequest(path, columns, root, class_names, follow_links))
 

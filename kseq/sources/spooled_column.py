@@ -144,6 +144,14 @@ def blocks_of(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[start : start + BLOCK_ROWS] for start in range(0, len(values), BLOCK_ROWS))
 
 
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        # No folder of the system takes a file, as in a container that may only read.
+        return "the temporary folder"
+
+
 class _BlockStore:
     """Full blocks: pickled, in memory or in a file; or lists, of values that cannot be pickled."""
 
@@ -185,7 +193,7 @@ class _BlockStore:
             self._file.flush()
         except OSError as error:
             raise WriteError(
-                f"{tempfile.gettempdir()}: what is known of the samples cannot be spooled there: {error.strerror or error}: "
+                f"{_temporary_folder()}: what is known of the samples cannot be spooled there: {error.strerror or error}: "
                 "make room, or let the environment variable TMPDIR name another folder"
             ) from error
 

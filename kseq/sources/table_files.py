@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from kseq.errors import ArgumentError, SourceError
+from kseq.errors import ArgumentError, KseqError, SourceError
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn
 from kseq.sources.text import open_text
 
@@ -77,6 +77,9 @@ def _naming_file(path: str) -> Iterator[None]:
     """Turns errors of reading into a SourceError that names the file."""
     try:
         yield
+    except KseqError:
+        # Such as of a disk that cannot hold what is known of the samples.
+        raise
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeError as error:

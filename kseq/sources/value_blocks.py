@@ -48,9 +48,9 @@ def encode(values: Sequence[Any]) -> Block:
         return _encode_alike(types[0], values)
     if len(types) > _MOST_TYPES:
         return _pickle_each(values)
-    numbers = {each: number for number, each in enumerate(types)}
+    numbers = {kind: number for number, kind in enumerate(types)}
     codes = np.fromiter((numbers[type(value)] for value in values), np.uint8, len(values))
-    blocks = (_encode_alike(each, [value for value in values if type(value) is each]) for each in types)
+    blocks = (_encode_alike(kind, [value for value in values if type(value) is kind]) for kind in types)
     return Block("mixed", len(values), (codes, *blocks))
 
 
@@ -72,7 +72,7 @@ def _encode_alike(kind: type, values: Sequence[Any]) -> Block:
     elif issubclass(kind, tuple):
         block = _encode_tuples(kind, values)
     elif issubclass(kind, str):
-        block = Block("text of a class", count, (kind, _encode_texts(list(map(str.__str__, values)))))
+        block = _encode_texts_of_class(kind, values)
     return _pickle_each(values) if block is None else block
 
 
@@ -94,6 +94,17 @@ def _encode_texts(values: Sequence[str]) -> Block:
         codes = np.fromiter(map(numbers.__getitem__, values), np.min_scalar_type(len(numbers)), len(values))
         return Block("names", len(values), (codes, tuple(numbers)))
     return _join_texts(values)
+
+
+def _encode_texts_of_class(kind: type[str], values: Sequence[str]) -> Block | None:
+    """None if the class makes its texts of more than a text."""
+    texts = list(map(str.__str__, values))
+    try:
+        is_made_of_text = kind(texts[0]) == values[0]
+    except Exception:
+        # Whatever a class of somebody else raises.
+        return None
+    return Block("text of a class", len(texts), (kind, _encode_texts(texts))) if is_made_of_text else None
 
 
 def _join_texts(values: Sequence[str]) -> Block:

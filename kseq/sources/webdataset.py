@@ -27,9 +27,9 @@ from __future__ import annotations
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from kseq.errors import ImageError, SourceError
@@ -104,22 +104,28 @@ class WebDatasetSource(Source):
             SourceError: If the files are no tars, or no sample in them can be packed.
         """
         tars = find_files(path, _TAR_NAMES, "tar files")
-        contents = read_files(path, tars, lambda number, tar: SpooledColumn(_tar_samples(number, tar.path)))
-        columns_of_samples = [samples for _, samples in contents if isinstance(samples, SpooledColumn)]
-        if not any(columns_of_samples):
+        samples = SpooledColumn()
+        # How many samples a tar has, or why it cannot be read.
+        counts: list[tuple[SourceFile, int | Rejection]] = []
+        for tar, found in read_files(path, tars, lambda number, tar: SpooledColumn(_tar_samples(number, tar.path))):
+            if isinstance(found, SpooledColumn):
+                samples.extend(found)
+            counts.append((tar, found if isinstance(found, Rejection) else len(found)))
+        if not samples:
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
         reader = _CellReader([tar.path for tar in tars])
-        names = _column_names(lambda: chain.from_iterable(columns_of_samples), columns, reader)
+        names = _column_names(samples, columns, reader)
         columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
         pixels, asked = pixel_columns(columns), value_columns(columns)
         cells, found_samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
-        for tar, samples in contents:
-            if isinstance(samples, Rejection):
+        rows = iter(samples)
+        for tar, count in counts:
+            if isinstance(count, Rejection):
                 for column in cells.values():
                     column.append(None)
-                found_samples.append(FoundSample.of_unreadable_file(tar.name, samples, len(pixels)))
+                found_samples.append(FoundSample.of_unreadable_file(tar.name, count, len(pixels)))
                 continue
-            for sample in samples:
+            for sample in islice(rows, count):
                 row, rejection = _row(reader, sample, asked)
                 for column, cell in zip(cells.values(), row, strict=True):
                     column.append(cell)
@@ -216,11 +222,11 @@ def _why_no_tar(path: str, error: Exception) -> str:
     return f"is not a tar file that can be read in place: {error}"
 
 
-def _column_names(samples: Callable[[], Iterator[_TarSample]], columns: Columns, reader: _CellReader) -> list[str]:
-    """The names of all columns of the tars; `samples` gives all samples, each time that it is called."""
+def _column_names(samples: Iterable[_TarSample], columns: Columns, reader: _CellReader) -> list[str]:
+    """The names of all columns of the tars; the samples are gone through several times."""
 
     def valid() -> Iterator[_TarSample]:
-        return (sample for sample in samples() if not sample.rejection)
+        return (sample for sample in samples if not sample.rejection)
 
     names = dict.fromkeys(column for sample in valid() for column in sample.files)
     asked = [name for _, name in used_columns(columns)]

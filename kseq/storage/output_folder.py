@@ -144,6 +144,8 @@ def _packing_in_place(target: str) -> Iterator[str]:
     """Yields `target` itself; if the block raises before it made a shard, its files are removed."""
     remove_temporary(target)
     remove_inner_folder(target)
+    # What an overwriting left that was killed at its very end. Of an unfinished packing all stays: it has no index.
+    remove_unnamed_shards(target)
     try:
         yield target
     except BaseException:

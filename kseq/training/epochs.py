@@ -39,7 +39,7 @@ class Passes:
     Reading `epoch`, `len`, `num_batches`, or a batch by its number changes nothing of any other pass.
 
     Args:
-        num_batches: Batches per pass.
+        num_batches: How many batches there are in an epoch.
         keras_module: The module of Keras's `PyDataset`.
         name: What messages call the Sequence.
         warns: Whether to say once when a plain loop does not count: if epochs differ at all.
@@ -50,8 +50,8 @@ class Passes:
         self._num_batches = num_batches
         self._keras_module = keras_module
         self._count = EpochCount()
-        self._keras = KerasPasses(self._count, num_batches, is_sharded=world_size > 1)
-        self._plain = PlainLoops(self._count, num_batches, name, warns)
+        self._keras = KerasPasses(self._count, is_sharded=world_size > 1)
+        self._plain = PlainLoops(self._count, name, warns)
         # Guards all of the above; held for moments.
         # It may be taken again by the thread that holds it, where an iterator is let go.
         self._lock = threading.RLock()
@@ -90,19 +90,26 @@ class Passes:
         call = find_keras_call(caller, sequence, self._keras_module)
         with self._locked():
             if call is not None:
-                return self._keras.locate(call, number)
+                return self._keras.locate(call, number, self._length(sequence))
             if not 0 <= number < self._num_batches:
                 return self._count.epoch, number
-            return self._plain.locate(find_place(caller), number), number
+            return self._plain.locate(find_place(caller), number, self._length(sequence)), number
 
     def on_num_batches_read(self, sequence: Any, caller: FrameType) -> int:
-        """What `sequence.num_batches` is to who reads it; to Keras's generator, which reads it once, a pass begins."""
+        """What `sequence.num_batches` is to who reads it; to Keras's generator, which reads it once, a pass begins.
+
+        Whoever reads it within a batch, which Keras has asked for, only looks.
+        """
         call = find_keras_call(caller, sequence, self._keras_module)
-        if call is None:
-            return self._num_batches
+        if call is None or call.frame is not caller:
+            return len(sequence)
         with self._locked():
-            self._keras.begin(call)
-        return self._keras.num_batches(call)
+            self._keras.begin(call, self._length(sequence))
+        return self._keras.num_batches(call, len(sequence))
+
+    def _length(self, sequence: Any) -> int:
+        """Batches per pass: fewer than there are if a subclass with a `__len__` of its own says so."""
+        return min(len(sequence), self._num_batches)
 
     def on_epoch_end(self, sequence: Any, caller: FrameType) -> None:
         """Somebody has called `sequence.on_epoch_end`."""
@@ -111,9 +118,12 @@ class Passes:
             if call is None or not self._keras.end(call):
                 self._plain.end()
 
-    def epoch_read(self, number: int) -> int:
-        """The epoch of which a batch was read last in a plain loop, if it was that number; else of which it would be."""
-        return self._plain.epoch_read(number)
+    def find(self, sequence: Any, number: int, caller: FrameType) -> tuple[int, int]:
+        """The epoch and the number of the batch that `sequence[number]` was just before, or would be now; changes nothing."""
+        call = find_keras_call(caller, sequence, self._keras_module)
+        with self._locked():
+            found = None if call is None else self._keras.peek(call, number)
+            return (self._plain.epoch_read(number), number) if found is None else found
 
     def begin(self, after: Pass | None = None) -> Pass:
         """An iterator begins a pass; one that follows on another, complete one is of the epoch after that."""

@@ -42,18 +42,22 @@ class _Tickets:
 
     def batch(self, number: int) -> int:
         """The batch for a number: the next one, or the same as before for a number that came already."""
-        if not self._by_number and number in self._batches[: self._num_taken]:
-            return number
-        if number in self._by_number:
-            return self._by_number[number]
-        if self.is_complete:
-            return number
-        batch = number if self.is_addressed else self._batches[self._num_taken]
-        if self._by_number or batch != self._batches[self._num_taken] or batch != number:
-            self._by_number = self._by_number or {taken: taken for taken in self._batches[: self._num_taken]}
-            self._by_number[number] = batch
-        self._num_taken += 1
+        batch = self.peek(number)
+        if not self.is_complete and not self._came(number):
+            if self._by_number or batch != self._batches[self._num_taken] or batch != number:
+                self._by_number = self._by_number or {taken: taken for taken in self._batches[: self._num_taken]}
+                self._by_number[number] = batch
+            self._num_taken += 1
         return batch
+
+    def peek(self, number: int) -> int:
+        """The batch that a number has got, or would get now."""
+        if self._came(number):
+            return self._by_number.get(number, number)
+        return number if self.is_addressed or self.is_complete else self._batches[self._num_taken]
+
+    def _came(self, number: int) -> bool:
+        return number in (self._by_number or self._batches[: self._num_taken])
 
     @property
     def is_complete(self) -> bool:
@@ -79,40 +83,46 @@ class KerasPasses:
 
     Args:
         count: Counts the epochs.
-        num_batches: Batches per pass.
         is_sharded: Whether these are the batches of one rank of several.
     """
 
-    def __init__(self, count: EpochCount, num_batches: int, *, is_sharded: bool) -> None:
+    def __init__(self, count: EpochCount, *, is_sharded: bool) -> None:
         self._count = count
-        self._num_batches = num_batches
         self._is_sharded = is_sharded
         self._iterations: weakref.WeakKeyDictionary[Any, _Iteration] = weakref.WeakKeyDictionary()
 
-    def num_batches(self, call: KerasCall) -> int:
+    def num_batches(self, call: KerasCall, length: int) -> int:
         """Batches per pass, as Keras is to count them: where both share out the batches, what leaves all of this rank's."""
         _, shards = call.shard
-        return self._num_batches * shards if self._is_sharded and call.is_over_this else self._num_batches
+        return length * shards if self._is_sharded and call.is_over_this else length
 
-    def begin(self, call: KerasCall) -> None:
+    def begin(self, call: KerasCall, length: int) -> None:
         """Keras has read `num_batches`: a generator of it does so when it starts."""
         if call.generator is not None:
-            self._begin(self._iteration(call), call)
+            self._begin(self._iteration(call), call, length)
 
-    def locate(self, call: KerasCall, number: int) -> tuple[int, int]:
-        """The epoch and the number of the batch that Keras is to get for a number."""
+    def locate(self, call: KerasCall, number: int, length: int) -> tuple[int, int]:
+        """The epoch and the number of the batch that Keras is to get for a number, in a pass of `length` batches."""
         iteration = self._iteration(call)
         if call.generator is None:
-            return self._count.expected(iteration.last), number % self._num_batches
+            return self._count.expected(iteration.last), number % length
         tickets = iteration.tickets
         is_over = tickets is not None and tickets.is_addressed and tickets.is_complete
         if tickets is None or tickets.generator != call.generator or is_over:
-            tickets = self._begin(iteration, call)
+            tickets = self._begin(iteration, call, length)
         batch = tickets.batch(number)
         if tickets.is_addressed:
             # Another Sequence reads this one: Keras does not say here when its epochs end.
             iteration.finish(self._count)
         return tickets.current.epoch, batch
+
+    def peek(self, call: KerasCall, number: int) -> tuple[int, int] | None:
+        """What `locate` has returned for a number in the pass that is going on, or would return; None without such a pass."""
+        iteration = self._iterations.get(call.adapter)
+        tickets = None if iteration is None else iteration.tickets
+        if tickets is None or tickets.generator is None or tickets.generator != call.generator:
+            return None
+        return tickets.current.epoch, tickets.peek(number)
 
     def end(self, call: KerasCall) -> bool:
         """Keras has called `on_epoch_end`; False if that says nothing of a pass here."""
@@ -125,16 +135,18 @@ class KerasPasses:
             return False
         if not call.is_within_pass:
             iteration.finish(self._count)
+            # Keras's next generator may get the place in memory that this one had.
+            iteration.tickets.generator = None
         return True
 
     def _iteration(self, call: KerasCall) -> _Iteration:
         return self._iterations.setdefault(call.adapter, _Iteration())
 
-    def _begin(self, iteration: _Iteration, call: KerasCall) -> _Tickets:
+    def _begin(self, iteration: _Iteration, call: KerasCall, length: int) -> _Tickets:
         # Keras starts no other generator before the one before has served its last batch, unless it has reset its iterator.
         iteration.finish(self._count)
         number, shards = call.shard if call.is_over_this and not self._is_sharded else (0, 1)
-        batches = range(number, self._num_batches, shards)
+        batches = range(number, length, shards)
         current = self._count.begin(iteration.last)
         iteration.tickets = _Tickets(current, call.generator, batches, is_addressed=not call.is_over_this)
         return iteration.tickets

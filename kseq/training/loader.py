@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kseq.arguments import seconds, whole
-from kseq.errors import ArgumentError, ClosedError, WorkerDiedError
+from kseq.errors import ArgumentError, ClosedError, KseqError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.training.batch_maker import BatchMaker
@@ -148,8 +148,11 @@ class _Pending:
         self.num_bytes = sum(array.nbytes for array in arrays.values())
 
     def wait(self) -> LoadedBatch:
-        for filling in self._fillings:
-            filling.result()
+        # An error refers to the variables of all functions that it went through. If they referred to the future that holds the
+        # error, only the garbage collector would free the arrays.
+        fillings, self._fillings = deque(self._fillings), []
+        while fillings:
+            fillings.popleft().result()
         return LoadedBatch(self._arrays, self._positions)
 
     def cancel(self) -> None:
@@ -298,7 +301,12 @@ class Loader:
                 pending = self._begin(epoch, *self._samples(epoch, batch_number))
             if reader is not None:
                 self._read_ahead(reader, batch_number)
-            return pending.wait()
+            try:
+                return pending.wait()
+            except Exception:
+                # The same may have befallen what was begun ahead, and be over when that is asked for.
+                self._drop(() if reader is None else (reader,))
+                raise
         except (CancelledError, ClosedError) as error:
             raise self._closed_error() from error
         except WorkerDiedError as error:
@@ -381,8 +389,12 @@ class Loader:
                 last = min(batch_number + 1 + depth, self._order.num_batches)
                 unknown = [number for number in range(batch_number + 1, last) if number not in reader.pending]
             for number in unknown:
-                self._ask_ahead(reader.epoch, number)
-                pending = self._begin(reader.epoch, *self._next_samples(reader, number))
+                try:
+                    self._ask_ahead(reader.epoch, number)
+                    pending = self._begin(reader.epoch, *self._next_samples(reader, number))
+                except KseqError:
+                    # It is raised once that batch is asked for.
+                    return
                 with self._lock:
                     is_wanted = not self._closed and reader in self._readers
                     if is_wanted:
@@ -442,18 +454,20 @@ class Loader:
             fillings.append(filling)
         return _Pending(buffer.arrays, positions, fillings)
 
-    def _drop_pending(self) -> None:
+    def _drop(self, readers: Collection[_Reader] | None = None) -> None:
+        """Forget readers, all of them by default, and what was begun ahead for them."""
         with self._lock:
-            dropped, self._readers = self._readers, []
+            dropped = [reader for reader in self._readers if readers is None or reader in readers]
+            self._readers = [reader for reader in self._readers if reader not in dropped]
             pending = [pending for reader in dropped for pending in reader.pending.values()]
-        for each in pending:
-            each.cancel()
+        for other in pending:
+            other.cancel()
 
     def close(self) -> None:
         """End the workers, close the files and free the memory; batches that were handed out stay valid."""
         self._closed = True
         if self._process == os.getpid():
-            self._drop_pending()
+            self._drop()
             self._advance.close()
             self._pool.close()
             self._buffers.close()

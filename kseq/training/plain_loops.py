@@ -24,11 +24,13 @@ class _Place:
 
     Args:
         code: Where it is; kept so that no other code gets its id.
+        line: Its line there.
         setting: How often the epoch had been set.
     """
 
-    def __init__(self, code: CodeType, setting: int) -> None:
+    def __init__(self, code: CodeType, line: int, setting: int) -> None:
         self.code = code
+        self.line = line
         self.setting = setting
         self.thread = threading.get_ident()
         # The pass that is going on, and the number that comes next in it.
@@ -45,7 +47,6 @@ class PlainLoops:
 
     Args:
         count: Counts the epochs.
-        num_batches: Batches per pass.
         name: What messages call the Sequence.
         warns: Whether to say once that a loop does not count.
 
@@ -54,9 +55,8 @@ class PlainLoops:
             out the numbers.
     """
 
-    def __init__(self, count: EpochCount, num_batches: int, name: str, warns: bool) -> None:
+    def __init__(self, count: EpochCount, name: str, warns: bool) -> None:
         self._count = count
-        self._num_batches = num_batches
         self._name = name
         self._warns = warns
         self._home = os.getpid(), threading.get_ident()
@@ -67,23 +67,23 @@ class PlainLoops:
         self._has_counted = False
         self.is_copy = False
 
-    def locate(self, place: tuple[CodeType, int], number: int) -> int:
-        """The epoch of a number that a place of a program asks for."""
+    def locate(self, place: tuple[CodeType, int], number: int, length: int) -> int:
+        """The epoch of a number that a place of a program asks for, where a pass has `length` batches."""
         at = self._place(*place)
         self._was_read = True
         is_next = not at.is_unordered and at.thread == threading.get_ident() and number in (0, at.next_number)
         if not is_next:
             at.is_unordered, at.current = True, None
             epoch = self._count.begin().epoch
-            self._notice_unordered(at)
+            self._notice_unordered(at, length)
         else:
             if number == 0 or at.current is None:
                 at.current = self._count.begin()
             epoch = at.current.epoch
             at.next_number = number + 1
-            if at.next_number == self._num_batches:
+            if at.next_number == length:
                 at.next_number = 0
-                self._finish(at.current)
+                self._finish(at, at.current)
         self._last_read = number, epoch
         return epoch
 
@@ -104,29 +104,31 @@ class PlainLoops:
     def _place(self, code: CodeType, line: int) -> _Place:
         key = id(code), line
         if key not in self._places or self._places[key].setting != self._count.setting:
-            self._places[key] = _Place(code, self._count.setting)
+            self._places[key] = _Place(code, line, self._count.setting)
         self._places.move_to_end(key)
         if len(self._places) > _MOST_PLACES:
             self._places.popitem(last=False)
         return self._places[key]
 
-    def _finish(self, served: Pass) -> None:
+    def _finish(self, at: _Place, served: Pass) -> None:
         if not self.is_copy and self._home == (os.getpid(), threading.get_ident()):
             self._count.finish(served)
             self._has_counted = True
         else:
-            self._warn("in another thread or process than the one that made the sequence")
+            self._warn(at, "in another thread or process than the one that made the sequence")
 
-    def _notice_unordered(self, at: _Place) -> None:
+    def _notice_unordered(self, at: _Place, length: int) -> None:
         at.num_unordered += 1
-        if at.num_unordered >= _EPOCHS_TO_WARN * self._num_batches:
-            self._warn("in an order of its own, or by several threads")
+        if at.num_unordered >= _EPOCHS_TO_WARN * length:
+            self._warn(at, "in an order of its own, or by several threads")
 
-    def _warn(self, how: str) -> None:
+    def _warn(self, at: _Place, how: str) -> None:
         if self._warns:
             self._warns = False
-            warnings.warn(
+            warnings.warn_explicit(
                 f"{self._name}: a loop asks for sequence[i] {how}, so its end cannot be known, and epoch stays at "
                 f"{self._count.epoch}: call on_epoch_end() after each epoch, set epoch, or take kseq.Batches",
-                stacklevel=5,
+                UserWarning,
+                at.code.co_filename,
+                at.line,
             )

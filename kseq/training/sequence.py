@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,6 +161,19 @@ class ShardSequence(keras.utils.PyDataset):
             world_size=self._batches.world_size,
         )
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        own = cls.on_epoch_end
+
+        @functools.wraps(own)
+        def on_epoch_end(self: ShardSequence) -> None:
+            own(self)
+            # Keras's own does nothing, so nobody is used to calling it. To be called twice changes nothing.
+            ShardSequence.on_epoch_end(self)
+
+        if own is not ShardSequence.on_epoch_end:
+            setattr(cls, "on_epoch_end", on_epoch_end)  # noqa: B010  # an assignment would not do for mypy
+
     def __getstate__(self) -> dict[str, Any]:
         # What a subclass or Keras has set goes along.
         others = {name: value for name, value in self.__dict__.items() if name not in ("_batches", "_passes")}
@@ -254,13 +268,16 @@ class ShardSequence(keras.utils.PyDataset):
 
         Args:
             batch_number: In [0, len).
-            epoch: The epoch; None for the one of which `sequence[batch_number]` was read just before, or would be.
+            epoch: The epoch; None for what `sequence[batch_number]` was just before, or would be: within a pass of Keras, in a
+                `__getitem__` of your own, that is the batch that came for this number.
 
         Raises:
             OutOfRangeError: If the batch number is not in [0, len).
         """
         number = check_number(self._batches, batch_number)
-        return self._batches.sample_ids(self._passes.epoch_read(number) if epoch is None else epoch, number)
+        if epoch is None:
+            epoch, number = self._passes.find(self, number, sys._getframe(1))
+        return self._batches.sample_ids(epoch, number)
 
     @property
     def batches(self) -> Batches:

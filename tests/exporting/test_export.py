@@ -29,7 +29,7 @@ from kseq.images.formats import JPEG, PNG, FileFormat
 from kseq.reading.dataset import sample_reader
 from kseq_tools.main import main
 from tests.helpers.messages import assert_says, raises
-from tests.helpers.photos import photo, write_numbered, write_photos
+from tests.helpers.photos import FAST_DCT, photo, write_numbered, write_photos
 from tests.helpers.processes import RunPython
 
 
@@ -230,7 +230,7 @@ def test_the_webdataset_package_reads_the_tars(packed_photos: Path, tmp_path: Pa
     val = kseq.ShardDataset(packed_photos, "val")
     assert [int(sample["__key__"]) for sample in samples] == val.sample_ids(np.arange(len(val))).tolist()
     for number, entry in enumerate(samples):
-        np.testing.assert_array_equal(entry["jpg"], val[number]["image"])
+        assert np.abs(entry["jpg"].astype(int) - val[number]["image"]).max() <= FAST_DCT
         assert entry["cls"] == val[number]["label"]
         assert entry["json"] == {"source": val.source(number), "label": val.class_names[entry["cls"]]}
 

@@ -151,6 +151,33 @@ class Doubled(kseq.ShardSequence):
         super().on_epoch_end()
 
 
+class Looking(kseq.ShardSequence):
+    """A subclass that looks at itself for each batch, and has an `on_epoch_end` that does not call the one of its base."""
+
+    def __getitem__(self, index: int) -> Any:
+        images, labels = super().__getitem__(index % self.num_batches)
+        assert self.sample_ids(index).tolist() == numbers_of(images).tolist()
+        return images, labels
+
+    def on_epoch_end(self) -> None:
+        str(self)
+
+
+class Counting(kseq.ShardSequence):
+    """A subclass that says itself how many batches there are."""
+
+    @property
+    def num_batches(self) -> int:
+        return len(self)
+
+
+class Shorter(kseq.ShardSequence):
+    """A subclass that serves one batch less, if there are several."""
+
+    def __len__(self) -> int:
+        return max(1, super().__len__() - 1)
+
+
 class Around(keras.utils.PyDataset):
     """A Sequence of the user around one of kseq."""
 
@@ -199,9 +226,11 @@ def scenario_fits(path: str, batch_size: int, built: bool) -> dict[str, Any]:
     fit("another Sequence again", source=Around(train), epoch=None, epochs=1)
     fits.built, fits.model = True, make_model(built, steps_per_execution=1 if keras.backend.backend() == "torch" else 2)
     fit("several steps at once")
-    with Doubled(path, "train", batch_size=batch_size, seed=3) as doubled:
-        fit("of a subclass", source=doubled)
-        fits.found["of a subclass"]["epoch"] = doubled.epoch
+    for kind in (Doubled, Looking, Counting, Shorter):
+        with kind(path, "train", batch_size=batch_size, seed=3) as subclassed:
+            name = f"of a subclass, {kind.__name__}"
+            fit(name, source=subclassed)
+            fits.found[name]["epoch"] = subclassed.epoch
     train.close()
     return fits.found
 

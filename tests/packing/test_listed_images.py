@@ -51,7 +51,7 @@ def test_a_task_is_small_however_many_images_it_has(tmp_path: Path, monkeypatch:
     sizes = []
     monkeypatch.setattr(run, "_run_tasks", lambda tasks, *_: sizes.extend(len(pickle.dumps(task)) for task in tasks))
     made = plan(count, 1 << 40)
-    run.build_shards(made, {0: str(tmp_path / "shard-00000.h5")}, 0, None, None, stop_at_error=False)
+    run.build_shards(made, {0: str(tmp_path / "shard-00000.h5")}, 0, None, 0, None, stop_at_error=False)
     assert len(sizes) == 1
     assert sizes[0] < 4000
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +269,8 @@ def test_a_split_whose_files_are_all_broken_is_left_out(tmp_path: Path) -> None:
         ({"workers": -1}, ("workers=-1", 0)),
         ({"overwrite": True, "resume": True}, ("overwrite", "resume")),
         ({"workers": "2"}, ("workers='2'",)),
+        ({"niceness": 20}, ("niceness=20", 0, 19)),
+        ({"niceness": 1, "executor": ThreadPoolExecutor(1)}, ("niceness", "executor")),
         ({"val": "0.1"}, ("val='0.1'",)),
         ({"val": 0.001}, ("val=0.001", 60, "val")),
         ({"val": 0.999}, ("val=0.999", 60, "train")),
@@ -311,6 +315,20 @@ def test_progress_is_told_up_to_the_end(photos: Path, tmp_path: Path) -> None:
         assert calls[0] == (0, 60)
         assert calls[-1] == (60, 60)
         assert calls == sorted(calls)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux does a thread have a niceness of its own")
+@pytest.mark.parametrize("steps", [0, 3])
+def test_workers_stand_back_as_they_are_told(photos: Path, tmp_path: Path, steps: int) -> None:
+    def look(*_: int) -> None:
+        found.update(os.getpriority(os.PRIO_PROCESS, process.pid or 0) for process in multiprocessing.active_children())
+
+    found: set[int] = set()
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    kseq.pack(photos, tmp_path / "packed", workers=1, niceness=steps, progress=look)
+    # Until it has its first task, a worker is as its parent.
+    assert {min(own + steps, 19)} <= found <= {own, min(own + steps, 19)}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 @pytest.mark.parametrize("workers", [0, 2])

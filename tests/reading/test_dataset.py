@@ -27,7 +27,7 @@ from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoun
 from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
 from tests.helpers.messages import assert_says, raises
-from tests.helpers.photos import numbered_pixels, numbers_of, photo, write_numbered
+from tests.helpers.photos import FAST_DCT, numbered_pixels, numbers_of, photo, write_numbered
 from tests.helpers.processes import RunPython
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -135,7 +135,7 @@ def test_photos_are_read_as_their_decoder_reads_them(photos: Path, packed_photos
         expected = np.asarray(Image.open(photos / dataset.source(number)))
         assert dataset[number]["image"].shape == expected.shape
         difference = dataset[number]["image"].astype(int) - expected
-        assert np.abs(difference).max() <= 2
+        assert np.abs(difference).max() <= FAST_DCT
 
 
 def test_stored_bytes_are_the_bytes_of_the_file(photos: Path, packed_photos: Path) -> None:
@@ -470,7 +470,7 @@ import os, sys, threading
 import numpy as np
 import numpy.random  # numpy loads it when first used, under a lock that a child may inherit held
 import kseq
-from tests.helpers.photos import numbers_of
+from tests.helpers.photos import FAST_DCT, numbers_of
 
 def check(dataset, seed, reads):
     rng = np.random.default_rng(seed)
@@ -579,7 +579,7 @@ def test_reads_more_shards_than_files_may_be_open(many_shards: Path, run_python:
 import os, resource, sys
 import numpy as np
 import kseq
-from tests.helpers.photos import numbers_of
+from tests.helpers.photos import FAST_DCT, numbers_of
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 dataset = kseq.ShardDataset(sys.argv[1])
 for seed in range(5):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import pytest
 import tensorflow as tf
 
 import kseq
-from kseq.errors import ArgumentError, KseqError, SourceError
+from kseq.errors import ArgumentError, KseqError, SourceError, WriteError
+from kseq.sources import spooled_column
+from kseq.sources.registry import open_source
 from tests.helpers.datasets import contents
 from tests.helpers.messages import Parts, raises
 from tests.helpers.paths import CLOTHING
@@ -56,6 +60,52 @@ def test_every_source_gives_what_the_folder_gives(
     }
     assert not kseq.ShardDataset(tmp_path / "packed").rejected()
     assert not kseq.verify(tmp_path / "packed").damaged
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "arrays", "iterable"])
+def test_a_temporary_folder_that_takes_nothing_is_no_fault_of_the_files(
+    folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source: Any = ({"image": photo.path, "label": photo.label} for photo in photos_of(folder))
+    options: dict[str, Any] = {}
+    if kind == "arrays":
+        source = tmp_path / "a.npz"
+        np.savez(source, images=np.zeros((9, 4, 4, 3), np.uint8), labels=np.arange(9))
+    elif kind in WRITERS:
+        write, options = WRITERS[kind]
+        source = write(folder, tmp_path, 3)
+    monkeypatch.setattr(spooled_column, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(spooled_column, "_BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with raises(WriteError, "gone", "TMPDIR"):
+        kseq.pack(source, tmp_path / "packed", workers=0, **options)
+    assert not (tmp_path / "packed").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits what a process has open as POSIX does")
+@pytest.mark.parametrize("kind", ["webdataset", "tfrecord", "hugging face"])
+def test_more_files_can_be_read_than_may_be_open(
+    folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    written = WRITERS[kind][0](folder, tmp_path, 99)
+    for file in list(written.iterdir()):
+        for number in range(20):
+            shutil.copy(file, written / f"{number}-{file.name}")
+        file.unlink()
+    monkeypatch.setattr(spooled_column, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(spooled_column, "_BYTES_IN_MEMORY", 0)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    first_free = os.dup(0)
+    os.close(first_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 40, limits[1]))
+    try:
+        source = open_source(str(written), None, kseq.Columns(), None, None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(source.images) == 20 * len(photos_of(folder))
+    assert not source.images.is_rejected.any()
 
 
 @pytest.mark.parametrize("kind", ["hugging face", "save_to_disk"])

@@ -98,3 +98,11 @@ def test_a_temporary_folder_that_takes_nothing_is_named_with_the_way_out(
     monkeypatch.setattr(spooled_column, "_BYTES_IN_MEMORY", 0)
     with raises(WriteError, tmp_path / "none", "TMPDIR"):
         SpooledColumn(range(2 * BLOCK_ROWS))
+
+
+def test_a_system_whose_folders_take_no_file_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/gone"])
+    monkeypatch.setattr(spooled_column, "_BYTES_IN_MEMORY", 0)
+    with raises(WriteError, "temporary folder", "/gone", "TMPDIR"):
+        SpooledColumn(range(2 * BLOCK_ROWS))

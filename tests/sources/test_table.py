@@ -270,3 +270,18 @@ def test_a_killed_packing_of_a_table_is_resumed_from_the_same_table_only(tmp_pat
     write_csv(tmp_path / "t", [*rows[1:], rows[0]])
     with raises(DatasetExistsError, tmp_path / "packed"):
         kseq.pack(table, tmp_path / "packed", resume=True, **options)
+
+
+def test_a_sample_called_as_another_one_becomes_is_told_from_it(tmp_path: Path) -> None:
+    write_numbered(tmp_path, {"a": 3})
+    first, second, third = sorted((tmp_path / "a").iterdir())
+    # The row of this image is the third of the other name.
+    first.rename(tmp_path / "x (row 3)")
+    second.rename(tmp_path / "x")
+    third.rename(tmp_path / "y")
+    rows = [("x (row 3)", "gone", "a"), ("x", "x", "a"), ("x", "y", "b"), ("y", "y", "c")]
+    table = write_csv(tmp_path / "t", [dict(zip(("one", "two", "label"), row, strict=True)) for row in rows])
+    report = kseq.pack(table, tmp_path / "dataset", columns=Columns(image=["one", "two"]), workers=0)
+    assert report.num_found == report.num_samples + len(report.rejected) == 4
+    assert [rejected.path for rejected in report.rejected] == [b"x (row 3) (row 1)"]
+    assert kseq.ShardDataset(tmp_path / "dataset").read([0, 1, 2])["label"].tolist() == [0, 1, 2]

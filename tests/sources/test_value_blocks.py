@@ -22,6 +22,23 @@ class Place(NamedTuple):
     row: int | None
 
 
+class Told(str):
+    """Text that is made of more than a text."""
+
+    def __new__(cls, text: str, teller: str) -> Told:
+        told = super().__new__(cls, text)
+        told.teller = teller
+        return told
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Told, (str(self), self.teller)
+
+    def __repr__(self) -> str:
+        return f"Told({str(self)!r}, {self.teller!r})"
+
+    teller: str
+
+
 TEXTS = st.text(st.characters(), max_size=5)
 PLAIN = st.one_of(
     st.none(),
@@ -32,6 +49,7 @@ PLAIN = st.one_of(
     TEXTS,
     st.binary(max_size=5),
     TEXTS.map(Rejection),
+    st.builds(Told, TEXTS, TEXTS),
     st.builds(Place, TEXTS, st.none() | st.integers()),
     st.tuples(TEXTS, st.binary(max_size=3)),
     st.just(()),

@@ -17,6 +17,7 @@ import kseq
 from kseq.errors import DatasetExistsError, WriteError
 from kseq.storage import output_folder
 from kseq.storage.inner_folder import is_fixed
+from tests.helpers.datasets import files
 from tests.helpers.messages import raises
 from tests.helpers.paths import ROOT
 
@@ -81,6 +82,23 @@ def test_packings_replace_a_dataset_again_and_again(source: Path, tmp_path: Path
     kseq.compact(target)
     assert kseq.pack(source, target, overwrite=True, **OPTIONS).num_samples == len(samples(target))
     assert not (target / "index.h5.1").exists()
+
+
+def test_a_packing_that_replaced_a_dataset_may_be_asked_for_again(source: Path, tmp_path: Path, refusal: None) -> None:
+    target = tmp_path / "volume"
+    kseq.pack(source, target, **OPTIONS)
+    kseq.pack(source, target, val=0.5, overwrite=True, **OPTIONS)
+    before = files(target)
+    # As if the overwriting had been killed before it removed the old shards.
+    assert "shard-00000.h5" not in before
+    shutil.copy(target / max(before), target / "shard-00000.h5")
+    report = kseq.pack(source, target, val=0.5, resume=True, **OPTIONS)
+    assert report.num_resumed == report.num_shards
+    assert files(target) == before
+    assert kseq.pack(source, target, val=0.5, resume=True, dry_run=True, **OPTIONS).num_resumed == report.num_shards
+    (target / max(before)).unlink()
+    kseq.pack(source, target, val=0.5, resume=True, **OPTIONS)
+    assert files(target) == before
 
 
 @pytest.mark.parametrize("old", ["nothing", "a dataset", "an unfinished packing"])

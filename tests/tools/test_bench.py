@@ -762,3 +762,14 @@ def test_a_system_that_cannot_end_contestants_is_refused_in_a_line(
     assert main(["bench", "--tables", "R", "--folder", str(tmp_path / "work")]) == 1
     assert_says(capsys.readouterr().err, "kseq bench", "Linux")
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the memory of the program that was there before")
+def test_the_memory_of_a_planning_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "_FOLDERS", 3)
+    monkeypatch.setattr(planning, "_FILES", 5)
+    ballast = np.ones(100_000_000)
+    found = planning.measure_planning(setting(tmp_path), {}, quiet)
+    figures = [row.median for row in found.rows if row.name.endswith("MB")]
+    assert figures
+    assert max(figures) < ballast.nbytes / 1e6

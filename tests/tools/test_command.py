@@ -121,7 +121,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     expected = {
         "columns": columns, "images": images, "source_format": "csv", "root": "photos", "follow_links": True,
         "class_names": ["x", "y"], "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
-        "shard_bytes": 1024, "workers": 3, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
+        "shard_bytes": 1024, "workers": 3, "niceness": 5, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
     }  # fmt: skip
     received: dict[str, object] = {}
 
@@ -136,7 +136,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     words += "--split-column part --group patient --root photos "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
-    words += "--shard-bytes 1K --workers 3 --overwrite --resume --max-pixels 9000 --follow-links --dry-run"
+    words += "--shard-bytes 1K --workers 3 --niceness 5 --overwrite --resume --max-pixels 9000 --follow-links --dry-run"
     assert main(["pack", *words.split()]) == 1
     assert received.pop("paths") == ("a", "b")
     assert set(received) == set(parameters_of(function)) - {"source", "dataset"}

@@ -58,7 +58,9 @@ WHOLE = {
     "validated": ((0, 1, 2, 3), 4),
     "validated by itself": ((0, 1), 3),
     "several steps at once": ((0, 1), 2),
-    "of a subclass": ((0, 1), 2),
+    "of a subclass, Doubled": ((0, 1), 2),
+    "of a subclass, Looking": ((0, 1), 2),
+    "of a subclass, Counting": ((0, 1), 2),
 }
 
 
@@ -68,6 +70,13 @@ def test_each_pass_of_a_fit_serves_its_epoch_in_order_and_the_next_follows(seen:
     epochs, following = WHOLE[name]
     assert seen[fits][name]["train"] == passes(fits, *epochs)
     assert seen[fits][name]["epoch"] == following
+
+
+@pytest.mark.parametrize("fits", FITS)
+def test_a_subclass_says_by_its_length_how_many_batches_a_pass_has(seen: dict[str, Any], fits: str) -> None:
+    length = max(1, int(fits.split()[0]) - 1)
+    expected = [[epoch, number] for epoch in (0, 1) for number in range(length)]
+    assert seen[fits]["of a subclass, Shorter"] == {"train": expected, "epoch": 2}
 
 
 @pytest.mark.parametrize("fits", FITS)

@@ -347,6 +347,44 @@ def flip_byte_of_a_sample(packed: Path) -> None:
         file.write(bytes([byte ^ 1]))
 
 
+@pytest.mark.parametrize("count", [0, 2])
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
+def test_the_buffer_of_a_batch_that_failed_comes_back_without_a_collection_of_garbage(
+    packed: Path, processes: bool, count: int
+) -> None:
+    flip_byte_of_a_sample(packed)
+    loader = make_loader(packed, count, processes)
+    bad = next(number for number in range(7) if 18 in loader.sample_ids(0, number))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(30):
+            for number in range(7):
+                if number == bad:
+                    with pytest.raises(DamagedError, match="checksum"):
+                        loader.batch(0, number)
+                else:
+                    loader.batch(0, number)
+        assert len(loader._buffers._all_blocks()) <= 10
+    finally:
+        gc.enable()
+        loader.close()
+
+
+@pytest.mark.parametrize("processes", THREADS_OR_PROCESSES)
+def test_what_failed_ahead_is_read_again_once_the_trouble_is_over(packed: Path, processes: bool) -> None:
+    loader = make_loader(packed, 2, processes, ahead=5)
+    moved = packed.rename(packed.with_name("gone"))
+    with pytest.raises(DatasetNotFoundError):
+        loader.batch(0, 0)
+    # The batches behind it have failed, too.
+    time.sleep(0.5)
+    moved.rename(packed)
+    for number in range(7):
+        assert numbers_of(loader.batch(0, number)["image"]).tolist() == loader.sample_ids(0, number).tolist()
+    loader.close()
+
+
 @pytest.mark.slow
 def test_what_workers_compared_once_is_not_compared_again_by_those_that_replace_them(packed: Path) -> None:
     loader = make_loader(packed, 2, True, ahead=1)
@@ -789,6 +827,22 @@ def objects_of_many_lengths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("lengths") / "packed"
     kseq.pack(samples, target, columns=kseq.Columns(targets=["trace"]), images=kseq.ImageSettings("raw", (4, 4)), workers=0)
     return target
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_batch_that_cannot_be_begun_disturbs_none_before_it(objects_of_many_lengths: Path, count: int) -> None:
+    counts = [len(trace) for trace in kseq.ShardDataset(objects_of_many_lengths).read(range(40))["trace"]]
+    longest = max(counts)
+    with kseq.Batches(
+        objects_of_many_lengths, "all", targets="trace", pad_to=longest - 1, batch_size=4, workers=count, shuffle=True
+    ) as batches:
+        assert counts.index(longest) in batches.sample_ids(0, 7)
+        for number in range(len(batches)):
+            if longest in [counts[position] for position in batches.sample_ids(0, number)]:
+                with raises(ArgumentError, f"has {longest} elements"):
+                    batches.batch(0, number)
+            else:
+                assert len(batches.batch(0, number)[0]) == 4
 
 
 _shared_loader: Loader | None = None

@@ -12,7 +12,10 @@ import kseq
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 # Arguments of a packing that options of the same names give.
-_RUN = ("source_format", "root", "follow_links", "val", "test", "stratify", "seed", "on_error", "shard_bytes", "workers")
+_RUN = (
+    "source_format", "root", "follow_links", "val", "test", "stratify", "seed", "on_error", "shard_bytes", "workers",
+    "niceness",
+)  # fmt: skip
 
 
 def add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -135,6 +138,13 @@ def add_worker_options(group: Any) -> None:
         help="about how large each shard is, such as 64M (default: 256M, less for a small collection)",
     )
     group.add_argument("--workers", type=int, metavar="N", help="number of processes (default: one for each core; 0: none)")
+    group.add_argument(
+        "--niceness",
+        type=int,
+        default=0,
+        metavar="STEPS",
+        help="by how many steps, 0 to 19, these processes stand back from all others, on Linux (default: %(default)s)",
+    )
     group.add_argument(
         "--dask",
         metavar="HOST:PORT",
