@@ -174,7 +174,7 @@ class ShardCache:
 
     def _take_plainly(self, name: str, shards: np.ndarray, rows: np.ndarray, out: np.ndarray) -> None:
         """`take`, shard by shard."""
-        # Not np.unique, which imports numpy.ma when it is first called: a child that was forked meanwhile waits for that for ever.
+        # Not np.unique: it imports a module at its first call, and a child that is forked meanwhile waits for that for ever.
         for shard in sorted(set(shards.tolist())):
             positions = np.flatnonzero(shards == shard)
             self.get(shard).take(name, rows[positions], out, positions)
