@@ -30,6 +30,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kseq.arguments import spelled
+from kseq.errors import ArgumentError, one_line
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples, ImageFile
 from kseq.exporting.writer import ExportFormat, ExportWriter, close_durably
 from kseq.images.formats import IMAGE_SUFFIXES, FileFormat
@@ -162,8 +164,15 @@ class _Table:
     def write(self, row: Mapping[str, Any]) -> None:
         if self._names is None:
             self._file.write(json.dumps(row) + "\n")
-        else:
+            return
+        try:
             self._writer.writerow([row[name] for name in self._names])
+        except csv.Error as error:
+            # Python 3.10 neither writes nor reads a zero byte in a CSV.
+            raise ArgumentError(
+                f"{self._file.name}: the sample {row['path']!r} has a text that this Python cannot write to a CSV "
+                f"({one_line(error)}): {spelled('format', 'webdataset')} or Python 3.11 can"
+            ) from error
 
     def close(self) -> None:
         close_durably(self._file)

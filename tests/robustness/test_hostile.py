@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ import simplejpeg
 from PIL import Image, ImageFile
 
 import kseq
-from kseq.errors import DamagedError, FormatError, ImageError, KseqError
+from kseq.errors import ArgumentError, DamagedError, FormatError, ImageError, KseqError
 from kseq.storage.fields import Field
 from kseq.storage.index import Contents, Index
 from kseq.storage.index_writer import write_index
@@ -141,6 +142,11 @@ def with_classes(packed: Path, *names: bytes) -> None:
 def test_a_class_whose_name_is_a_path_is_exported_under_its_number(packed: Path, tmp_path: Path, name: bytes) -> None:
     with_classes(packed, name, b"b", b"c")
     out = tmp_path / "there" / "out"
+    if b"\0" in name and sys.version_info < (3, 11):
+        # Its csv module takes no zero byte.
+        with raises(ArgumentError, "a/00000.png", "webdataset"):
+            kseq.export(packed, out)
+        return
     kseq.export(packed, out)
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["out"]
     assert {path.name for path in out.iterdir()} <= {"a", "b", "c", "0", "samples.csv", "train", "val"}
