@@ -124,13 +124,14 @@ class _WorkerProcess:
         self._end: util.Finalize | None = None
 
     def call(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
-        task = ForkingPickler.dumps((fn, args, kwargs))
-        if self._running is not None and self._running[0].exitcode is not None:
-            # It died while it had nothing to do.
-            self.close()
-        if self._running is None:
-            self._start()
-        answer = self._exchange(task)
+        # Let go of at once: a view that is collected as garbage together with what it shows is told as an error on stderr.
+        with ForkingPickler.dumps((fn, args, kwargs)) as task:
+            if self._running is not None and self._running[0].exitcode is not None:
+                # It died while it had nothing to do.
+                self.close()
+            if self._running is None:
+                self._start()
+            answer = self._exchange(task)
         if answer is None:
             raise ProcessDiedError(self.close())
         is_done, value, trace = ForkingPickler.loads(answer)
@@ -271,7 +272,8 @@ def _serve(connection: Connection, initializer: Callable[..., None] | None, init
     with contextlib.suppress(EOFError, OSError):
         connection.send_bytes(b"")
         while task := connection.recv_bytes():
-            connection.send_bytes(_answer(task))
+            with _answer(task) as answer:
+                connection.send_bytes(answer)
 
 
 def _answer(task: bytes) -> Any:
