@@ -126,7 +126,7 @@ def test_a_death_is_noticed_while_a_fork_of_this_process_holds_the_pipe() -> Non
             forks.append(child)
             return ends
 
-        multiprocessing.Pipe = pipe_and_fork  # type: ignore[assignment]
+        multiprocessing.Pipe = pipe_and_fork  # type: ignore[assignment]  # on purpose
         try:
             assert pool.submit(abs, -1).result(30) == 1
         finally:

@@ -114,11 +114,11 @@ def _start_without_proc(pid: int) -> str | None:
 
 def _start_on_windows(pid: int) -> str | None:
     """The same; not by `os.kill`, which on Windows ends the process."""
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]  # on Windows alone
     kernel.OpenProcess.restype = ctypes.c_void_p
     process = kernel.OpenProcess(_PROCESS_QUERY_LIMITED_INFORMATION | _SYNCHRONIZE, False, pid)
     if not process:
-        return "" if ctypes.get_last_error() == _ERROR_ACCESS_DENIED else None  # type: ignore[attr-defined]
+        return "" if ctypes.get_last_error() == _ERROR_ACCESS_DENIED else None  # type: ignore[attr-defined]  # as above
     handle = ctypes.c_void_p(process)
     try:
         if kernel.WaitForSingleObject(handle, 0) == _WAIT_OBJECT_0:

@@ -364,7 +364,7 @@ def test_copies_in_a_pool_get_each_number_once_a_pass(numbered: Path, method: st
 def test_a_data_loader_of_torch_gets_each_sample_once_a_pass(
     numbered: Path, workers: int, shuffle: bool, persistent: bool
 ) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the DataLoader is of torch")
     for size in SIZES:
         epochs = Epochs(numbered, size)
         loader = torch.utils.data.DataLoader(

@@ -30,7 +30,7 @@ def test_is_for_evaluation(split: str) -> None:
 
 def shuffles(path: Path | kseq.ShardDataset, split: str | None = None, **arguments: object) -> bool:
     """Whether batches come in another order in each epoch, as they say themselves."""
-    with kseq.Batches(path, split, batch_size=4, **arguments) as batches:  # type: ignore[arg-type]
+    with kseq.Batches(path, split, batch_size=4, **arguments) as batches:  # type: ignore[arg-type]  # any argument
         orders = [
             np.concatenate([batches.sample_ids(epoch, number) for number in range(len(batches))]).tolist() for epoch in range(2)
         ]
