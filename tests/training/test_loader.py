@@ -391,13 +391,13 @@ def test_what_workers_compared_once_is_not_compared_again_by_those_that_replace_
     for number in range(7):
         loader.batch(0, number)
     flip_byte_of_a_sample(packed)
-    for child in multiprocessing.active_children():
-        assert child.pid is not None
-        os.kill(child.pid, signal.SIGKILL)
-    with raises(WorkerDiedError):
-        for number in range(7):
-            loader.batch(1, number)
-    assert sum(len(loader.batch(2, number)["label"]) for number in range(7)) == 100
+    old_workers = multiprocessing.active_children()
+    for worker in old_workers:
+        worker.kill()
+        worker.join()
+    assert sum(len(loader.batch(1, number)["label"]) for number in range(7)) == 100
+    assert old_workers
+    assert not set(multiprocessing.active_children()) & set(old_workers)
     loader.close()
     fresh = make_loader(packed, 2, True)
     with raises(DamagedError, "shard-00001.h5", "row 2", "checksum"):
