@@ -6,14 +6,29 @@ import operator
 import os
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from kseq.training.callers import find_keras_call, find_place
 from kseq.training.epoch_count import EpochCount, Pass
 from kseq.training.keras_passes import KerasPasses
 from kseq.training.plain_loops import PlainLoops
+from kseq.training.tf_autotuning import turn_off
 
-__all__ = ["Passes"]
+__all__ = ["Located", "Passes"]
+
+
+class Located(NamedTuple):
+    """A batch that was asked for.
+
+    Attributes:
+        epoch: Its epoch.
+        number: Its number in the epoch.
+        is_look: Whether Keras itself asks, to learn shapes alone.
+    """
+
+    epoch: int
+    number: int
+    is_look: bool = False
 
 
 class Passes:
@@ -78,8 +93,8 @@ class Passes:
         self._count.set(epoch)
         self._plain.is_copy = True
 
-    def locate(self, sequence: Any, number: int, caller: FrameType) -> tuple[int, int]:
-        """The epoch and the number of the batch that `sequence[number]` is.
+    def locate(self, sequence: Any, number: int, caller: FrameType) -> Located:
+        """Which batch `sequence[number]` is.
 
         Args:
             sequence: The Sequence.
@@ -90,10 +105,11 @@ class Passes:
         call = find_keras_call(caller, sequence, self._keras_module)
         with self._locked():
             if call is not None:
-                return self._keras.locate(call, number, self._length(sequence))
+                is_look = call.generator is None and call.frame is caller
+                return Located(*self._keras.locate(call, number, self._length(sequence)), is_look)
             if not 0 <= number < self._num_batches:
-                return self._count.epoch, number
-            return self._plain.locate(find_place(caller), number, self._length(sequence)), number
+                return Located(self._count.epoch, number)
+            return Located(self._plain.locate(find_place(caller), number, self._length(sequence)), number)
 
     def on_num_batches_read(self, sequence: Any, caller: FrameType) -> int:
         """What `sequence.num_batches` is to who reads it; to Keras's generator, which reads it once, a pass begins.
@@ -106,6 +122,12 @@ class Passes:
         with self._locked():
             self._keras.begin(call, self._length(sequence))
         return self._keras.num_batches(call, len(sequence))
+
+    def on_workers_read(self, sequence: Any, caller: FrameType) -> None:
+        """Somebody has read `sequence.workers`: Keras does so when it makes an adapter."""
+        call = find_keras_call(caller, sequence, self._keras_module)
+        if call is not None and call.is_over_this and call.frame is caller:
+            turn_off(call.adapter, caller)
 
     def _length(self, sequence: Any) -> int:
         """Batches per pass: fewer than there are if a subclass with a `__len__` of its own says so."""

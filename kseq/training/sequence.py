@@ -17,6 +17,7 @@ from kseq.training.batches import Batches, check_number, describe
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.epoch_count import Pass
 from kseq.training.epochs import Passes
+from kseq.training.looked_batches import LookedBatches
 from kseq.workers import IDLE_SECONDS
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class ShardSequence(keras.utils.PyDataset):
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=max_queue_size)
         self._batches = Batches(**arguments)
         self._passes = self._new_passes()
+        self._looked = LookedBatches()
 
     def _new_passes(self) -> Passes:
         return Passes(
@@ -176,7 +178,7 @@ class ShardSequence(keras.utils.PyDataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # What a subclass or Keras has set goes along.
-        others = {name: value for name, value in self.__dict__.items() if name not in ("_batches", "_passes")}
+        others = {name: value for name, value in self.__dict__.items() if name not in ("_batches", "_passes", "_looked")}
         return {"attributes": others, "batches": self._batches.__getstate__(), "epoch": self.epoch}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -185,6 +187,7 @@ class ShardSequence(keras.utils.PyDataset):
         self._batches.__setstate__(state["batches"])
         self._passes = self._new_passes()
         self._passes.make_copy(state["epoch"])
+        self._looked = LookedBatches()
 
     # What Keras asks for.
 
@@ -202,7 +205,13 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: If it is not in [0, len).
         """
-        return self._batches.batch(*self._passes.locate(self, index, sys._getframe(1)))
+        epoch, number, is_look = self._passes.locate(self, index, sys._getframe(1))
+        batch = self._looked.take(epoch, number)
+        if batch is None:
+            batch = self._batches.batch(epoch, number)
+        if is_look:
+            self._looked.keep(epoch, number, batch)
+        return batch
 
     def on_epoch_end(self) -> None:
         """Called by Keras. In a loop of your own over `sequence[i]`, call it after the last batch of each epoch.
@@ -242,6 +251,7 @@ class ShardSequence(keras.utils.PyDataset):
     @property
     def workers(self) -> int:
         """1, so that Keras does not start workers of its own. The argument of this name is for kseq's workers."""
+        self._passes.on_workers_read(self, sys._getframe(1))
         return 1
 
     @property
@@ -329,6 +339,7 @@ class ShardSequence(keras.utils.PyDataset):
 
     def close(self) -> None:
         """End the workers and close the files; batches that were handed out stay valid."""
+        self._looked.clear()
         self._batches.close()
 
     def __enter__(self) -> Self:
