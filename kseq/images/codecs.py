@@ -13,8 +13,8 @@ The rules, for every format:
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Several frames or pages: the first. Of an APNG, the picture that programs without animations show.
 - JPEG: libjpeg's fast integer DCT and its smooth upsampling, as TensorFlow decodes by default, and so Keras's own loaders.
-- A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
-  or 1/8 of the size.
+- A JPEG that a batch resizes, unless `decode="exact"`: upsampling by repetition. A crop of it that is to be shrunk to a half or
+  less, and the whole if the resize averages: libjpeg decodes at 1/2, 1/4 or 1/8 of the size.
 - 32-bit and floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
 - The format is recognized by the first bytes, never by a name.
@@ -84,6 +84,7 @@ def decode(
     size: tuple[int, int] | None = None,
     strict: bool = False,
     reduction: int = 1,
+    fast: bool = False,
 ) -> np.ndarray:
     """Pixels of an encoded image, upright.
 
@@ -100,6 +101,7 @@ def decode(
             passes if Pillow decodes it to its end.
         reduction: 1, 2, 4 or 8, 1 with `out`: how many times smaller to decode a JPEG, its sides rounded up. Other formats, and
             JPEGs that only Pillow decodes, keep their size.
+        fast: Repeat the pixels of the colour planes of a JPEG that are smaller than the image, in place of smoothing them.
 
     Returns:
         `(height, width, channels)` uint8 in [0, 255]: `out` if that is given.
@@ -112,7 +114,8 @@ def decode(
     if is_jpeg(data):
         if size is not None:
             check_size(data, orientation, size)
-        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, orientation, size, strict, reduction)
+        options = {"strict": strict, "fastupsample": fast}
+        pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, orientation, size, reduction, options)
     else:
         with open_image(data) as image:
             _compare_size(image.height, image.width, orientation, size)
@@ -128,7 +131,7 @@ def decode(
     return out
 
 
-def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, width: int) -> np.ndarray:
+def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, width: int, fast: bool) -> np.ndarray:
     """A whole JPEG at a fraction of its size, not turned upright.
 
     Args:
@@ -137,6 +140,7 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
         shrink: 1, 2, 4 or 8: how many times smaller.
         height: Of the stored image, in pixels.
         width: Of the stored image, in pixels.
+        fast: As of `decode`.
 
     Returns:
         `(ceil(height / shrink), ceil(width / shrink), channels)` uint8.
@@ -144,7 +148,7 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
     Raises:
         One of `SIMPLEJPEG_ERRORS`: If it is broken, or of a kind that simplejpeg does not decode.
     """
-    return _decode_by_simplejpeg(data, color_mode, strict=False, **_least_size(height, width, shrink))
+    return _decode_by_simplejpeg(data, color_mode, strict=False, fastupsample=fast, **_least_size(height, width, shrink))
 
 
 def encode_png(data: bytes) -> bytes:
@@ -293,14 +297,14 @@ def _decode_jpeg(
     out: np.ndarray | None,
     orientation: int,
     size: tuple[int, int] | None,
-    strict: bool,
     reduction: int,
+    options: dict[str, bool],
 ) -> np.ndarray:
     """The pixels of a JPEG, not turned upright. simplejpeg decodes without the GIL, and straight into `out`."""
     try:
         stored = jpeg_size(data) if reduction > 1 else None
         least = {} if stored is None else _least_size(*stored, reduction)
-        return _decode_by_simplejpeg(data, color_mode, buffer=out, strict=strict, **least)
+        return _decode_by_simplejpeg(data, color_mode, buffer=out, **options, **least)
     except SIMPLEJPEG_ERRORS as error:
         message = str(error)
         has_stray_bytes = "extraneous bytes" in message
@@ -313,7 +317,7 @@ def _decode_jpeg(
     if has_stray_bytes:
         # The same pixels as when it is read, where nothing is strict.
         with contextlib.suppress(*SIMPLEJPEG_ERRORS):
-            return _decode_by_simplejpeg(data, color_mode, buffer=out, strict=False, **least)
+            return _decode_by_simplejpeg(data, color_mode, buffer=out, **{**options, "strict": False}, **least)
     return pixels
 
 

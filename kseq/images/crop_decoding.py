@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from kseq.images.codecs import check_size, decode, decode_shrunk, shrunk_rectang
 from kseq.images.formats import SIMPLEJPEG_ERRORS, check_stored_format, is_jpeg
 from kseq.images.jpeg_tiles import TileCuts
 from kseq.images.rectangle import Rectangle
-from kseq.images.resize import reductions
 
 __all__ = ["CropDecoder", "EncodedImages"]
 
@@ -42,16 +41,14 @@ class CropDecoder:
     Args:
         images: The images.
         crops: `(images, 4)` int64: top, left, height and width, inside the upright image.
-        target: Height and width that each crop is to be resized to: numbers, or `(images,)` int64 each.
-        is_averaged: Whether the resize averages over all pixels: then a crop is decoded at a fraction of its size only where
-            that makes little difference, see `kseq.images.resize.reductions`.
+        shrinks: `(images,)` int64: how many times smaller to decode each crop if it is of a JPEG: 1, 2, 4 or 8.
+        fast: `(images,)` bool: whether to decode the colours of a JPEG the fast way, see `kseq.images.codecs.decode`.
     """
 
-    def __init__(self, images: EncodedImages, crops: np.ndarray, target: tuple[Any, Any], is_averaged: bool = False) -> None:
-        self._images = images
+    def __init__(self, images: EncodedImages, crops: np.ndarray, shrinks: np.ndarray, fast: np.ndarray) -> None:
+        self._images, self._fast = images, fast.tolist()
         height, width = images.sizes.T
         crop = Rectangle(*crops.T)
-        shrinks = reductions(crop.height, crop.width, *target) if is_averaged else _shrinks(crop, target)
         shrunk = shrunk_rectangle(crop, shrinks, height, width, images.orientations)
         # Upsampling of the chroma reads one (shrunk) pixel beyond the edge.
         self._cuts = TileCuts(images.data, images.tiles, images.sizes, shrunk.enlarge(shrinks), shrinks, _MOST_CUT)
@@ -65,9 +62,8 @@ class CropDecoder:
     def decode(self, number: int, color_mode: str) -> np.ndarray:
         """The crop of one image.
 
-        A JPEG whose crop is at least twice (or four or eight times) as high and as wide as the target is decoded at a half (a
-        quarter, an eighth) of its size, later if the resize averages; then the crop is the nearest rectangle of whole pixels
-        there. Whether a JPEG is decoded as a whole or in part makes no difference to the pixels.
+        Of a JPEG that is decoded smaller, the crop is the nearest rectangle of whole pixels there. Whether a JPEG is decoded as
+        a whole or in part makes no difference to the pixels.
 
         Args:
             number: The image, from 0 on.
@@ -95,22 +91,16 @@ class CropDecoder:
             except SIMPLEJPEG_ERRORS:
                 # Broken, or of a kind that simplejpeg does not decode: `decode` handles it, or says what is wrong.
                 pass
-        return self._crops[number].crop(decode(data, color_mode, orientation, size=size))
+        return self._crops[number].crop(decode(data, color_mode, orientation, size=size, fast=self._fast[number]))
 
     def _decode_jpeg(self, number: int, color_mode: str, orientation: int) -> np.ndarray:
         shrink = self._shrinks[number]
         if self._exist[number]:
             _, _, height, width = self._covered[number]
-            return self._in_covered[number].crop(decode_shrunk(self._cuts.cut(number), color_mode, shrink, height, width))
+            tiles = decode_shrunk(self._cuts.cut(number), color_mode, shrink, height, width, self._fast[number])
+            return self._in_covered[number].crop(tiles)
         height, width = self._sizes[number]
         check_size(self._images.data[number], orientation, (height, width))
         size = (height, width) if orientation < 5 else (width, height)
-        pixels = decode_shrunk(self._images.data[number], color_mode, shrink, *size)
+        pixels = decode_shrunk(self._images.data[number], color_mode, shrink, *size, self._fast[number])
         return self._shrunk_crops[number].crop(upright(pixels, orientation))
-
-
-def _shrinks(crop: Rectangle, target: tuple[Any, Any]) -> np.ndarray:
-    """How many times smaller each crop may be decoded and still be as large as the target: 1, 2, 4 or 8."""
-    most = np.minimum(crop.height // target[0], crop.width // target[1])
-    shrinks: np.ndarray = 1 << np.searchsorted([2, 4, 8], most, side="right")
-    return shrinks

@@ -22,6 +22,7 @@ __all__ = [
     "INTERPOLATIONS",
     "RESIZES",
     "Placement",
+    "crop_reductions",
     "crop_to_ratio",
     "is_averaging",
     "pad_to_ratio",
@@ -102,8 +103,21 @@ def reductions(height: np.ndarray, width: np.ndarray, target_height: Any, target
         target_height: Of the results: a number, or `(images,)` int64.
         target_width: Of the results: a number, or `(images,)` int64.
     """
+    return _powers_of_two(height, width, target_height, target_width, [2 * 1.25, 4 * 2.0, 8 * 2.0])
+
+
+def crop_reductions(height: np.ndarray, width: np.ndarray, target_height: Any, target_width: Any) -> np.ndarray:
+    """How many times smaller JPEGs may be decoded whose crops are still at least as large as the target then.
+
+    The arguments and what is returned are those of `reductions`.
+    """
+    return _powers_of_two(height, width, target_height, target_width, [2, 4, 8])
+
+
+def _powers_of_two(height: np.ndarray, width: np.ndarray, target_height: Any, target_width: Any, least: list) -> np.ndarray:
+    """1, or 2, 4 and 8 where a side is at least so many times as long as that of the target."""
     times = np.minimum(height / target_height, width / target_width)
-    factors: np.ndarray = 1 << np.searchsorted([2 * 1.25, 4 * 2.0, 8 * 2.0], times, side="right")
+    factors: np.ndarray = 1 << np.searchsorted(least, times, side="right")
     return factors
 
 

@@ -220,6 +220,7 @@ def choose_image_spec(
     pad_to_aspect_ratio: bool,
     interpolation: str,
     antialias: bool,
+    decode: str,
 ) -> ImageSpec:
     """What the images of every batch are like, from the arguments of `ShardSequence`.
 
@@ -236,7 +237,7 @@ def choose_image_spec(
         raise ArgumentError(f"color_mode={color_mode!r}: allowed are {', '.join(CHANNELS)}")
     height, width = _choose_size(dataset, image, input_shape, color_mode, cut_size)
     fit = _choose_fit(crop_to_aspect_ratio, pad_to_aspect_ratio)
-    return ImageSpec(height, width, color_mode, data_format, dtype, scale, fit, interpolation, antialias)
+    return ImageSpec(height, width, color_mode, data_format, dtype, scale, fit, interpolation, antialias, decode)
 
 
 def _choose_size(

@@ -85,6 +85,7 @@ class Batches:
         label_mode: str | None = "int",
         interpolation: str = "bilinear",
         antialias: bool = False,
+        decode: str = "fast",
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
         dtype: str = "uint8",
@@ -159,6 +160,7 @@ class Batches:
             pad_to_aspect_ratio=pad_to_aspect_ratio,
             interpolation=interpolation,
             antialias=antialias,
+            decode=decode,
         )
 
         # What reads batches, and what makes of them what Keras gets.

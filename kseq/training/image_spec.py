@@ -15,6 +15,7 @@ from kseq.images.resize import INTERPOLATIONS, RESIZES, is_averaging
 __all__ = ["ImageSpec"]
 
 _DTYPES = ("uint8", "float16", "float32")
+_DECODES = ("fast", "exact")
 _DATA_FORMATS = ("channels_last", "channels_first")
 
 
@@ -32,6 +33,8 @@ class ImageSpec:
         fit: `"stretch"`, `"crop"` or `"pad"`: how an image of another aspect ratio is resized.
         interpolation: One of Keras's names.
         antialias: Average over all pixels where an image is shrunk.
+        decode: `"fast"`: JPEGs that are resized may be decoded in ways that change the result a little; `"exact"`: as all
+            others are.
 
     Raises:
         ArgumentError: If a value is not allowed.
@@ -46,6 +49,7 @@ class ImageSpec:
     fit: str = "stretch"
     interpolation: str = "bilinear"
     antialias: bool = False
+    decode: str = "fast"
 
     def __post_init__(self) -> None:
         choices: list[tuple[str, Any, Sequence[str]]] = [
@@ -54,6 +58,7 @@ class ImageSpec:
             ("dtype", self.dtype, _DTYPES),
             ("fit", self.fit, RESIZES),
             ("interpolation", self.interpolation, INTERPOLATIONS),
+            ("decode", self.decode, _DECODES),
         ]
         for name, value, allowed in choices:
             if value not in allowed:

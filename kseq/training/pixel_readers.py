@@ -7,7 +7,6 @@ It returns pixels that may be changed, and puts them into this array if they hav
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from kseq.errors import DamagedError, ImageError
 from kseq.images.codecs import recolor
 from kseq.images.crop_decoding import CropDecoder
 from kseq.images.rectangle import Rectangle
-from kseq.images.resize import Placement, placement, resize, resize_to
+from kseq.images.resize import Placement, crop_reductions, placement, reductions, resize, resize_to
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.storage.shard_reader import ShardReader
@@ -29,8 +28,8 @@ PixelReader = Callable[[int, np.ndarray], np.ndarray]
 def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
     """Reads pixels resized to the size of the batch."""
     is_resized = field.shape[:2] != (spec.height, spec.width)
-    if is_resized and spec.is_averaging and field.encoded and field.handler.decodes_crops:
-        return _averaging_reader(samples, field, spec)
+    if is_resized and field.encoded and field.handler.decodes_crops:
+        return _resizing_reader(samples, field, spec)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         reader, row = samples[number]
@@ -43,13 +42,14 @@ def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> Pix
     return read
 
 
-def _averaging_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
-    """Reads encoded pixels resized to the size of the batch; a JPEG is decoded at about the size that is needed."""
+def _resizing_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
+    """Reads encoded pixels resized to the size of the batch; of a JPEG, decodes no more than that needs."""
     sizes = samples.sizes(field.name).tolist()
     placements = [placement(height, width, spec.height, spec.width, spec.fit) for height, width in sizes]
     sources = np.array([placement.source for placement in placements]).reshape(-1, 4)
     targets = np.array([placement.target for placement in placements]).reshape(-1, 4)
-    pixels_in_box = _cut_decoder(samples, field, spec, sources, (targets[:, 2], targets[:, 3]))
+    shrink = reductions if spec.is_averaging else None
+    pixels_in_box = _cut_decoder(samples, field, spec, sources, targets[:, 2:], shrink)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         part = pixels_in_box(number)
@@ -87,8 +87,11 @@ def cut_reader(
         boxes: `(n, 4)` int64: top, left, height and width, inside the stored image.
         size: Height and width that each box is resized to.
     """
-    cut = _cut_decoder if field.encoded and field.handler.decodes_crops else _cut_slices
-    pixels_in_box = cut(samples, field, spec, boxes, size)
+    if field.encoded and field.handler.decodes_crops:
+        shrink = reductions if spec.is_averaging else crop_reductions
+        pixels_in_box = _cut_decoder(samples, field, spec, boxes, np.broadcast_to(np.array(size), (len(boxes), 2)), shrink)
+    else:
+        pixels_in_box = _cut_slices(samples, field, spec, boxes)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
         pixels = out if size == out.shape[:2] else np.empty((*size, out.shape[2]), np.uint8)
@@ -103,9 +106,15 @@ def _cut_decoder(
     field: Field,
     spec: ImageSpec,
     boxes: np.ndarray,
-    size: tuple[Any, Any],
+    sizes: np.ndarray,
+    shrink: Callable[..., np.ndarray] | None,
 ) -> Callable[[int], np.ndarray]:
-    decoder = CropDecoder(samples.encoded_images(field.name), boxes, size, spec.is_averaging)
+    """Decodes boxes that are to be resized to `sizes`, `(n, 2)`; `shrink` says how much smaller they may be decoded."""
+    is_fast = (boxes[:, 2:] != sizes).any(1) & (spec.decode == "fast")
+    shrinks = np.ones(len(boxes), np.int64)
+    if shrink is not None and spec.decode == "fast":
+        shrinks = shrink(boxes[:, 2], boxes[:, 3], sizes[:, 0], sizes[:, 1])
+    decoder = CropDecoder(samples.encoded_images(field.name), boxes, shrinks, is_fast)
 
     def decode(number: int) -> np.ndarray:
         try:
@@ -121,7 +130,6 @@ def _cut_slices(
     field: Field,
     spec: ImageSpec,
     boxes: np.ndarray,
-    size: tuple[int, int],
 ) -> Callable[[int], np.ndarray]:
     rectangles = Rectangle(*boxes.T).to_list()
     return lambda number: recolor(rectangles[number].crop(_stored_pixels(field, spec, *samples[number])), spec.color_mode)

@@ -20,6 +20,7 @@ from kseq.images.codecs import decode, encode_jpeg, encode_png
 from kseq.images.crop_decoding import CropDecoder, EncodedImages
 from kseq.images.jpeg_tiles import TileCuts, choose_interval, find_tiles
 from kseq.images.rectangle import Rectangle
+from kseq.images.resize import crop_reductions
 from kseq.reading.dataset import sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.training.batch_maker import BatchMaker
@@ -51,10 +52,17 @@ def decode_box(
     tiles: np.ndarray,
     box: Rectangle,
     target: tuple[int, int],
+    fast: bool = False,
 ) -> np.ndarray:
     """A part of one image."""
     stored = EncodedImages([np.frombuffer(data, np.uint8)], np.array([size]), np.array([orientation]), [tiles])
-    return CropDecoder(stored, np.array([box]), target).decode(0, color_mode)
+    return crop_decoder(stored, [box], target, fast).decode(0, color_mode)
+
+
+def crop_decoder(stored: EncodedImages, parts: list[Rectangle], target: tuple[int, int], fast: bool = False) -> CropDecoder:
+    """Decodes parts that are to be resized to a target."""
+    crops = np.array(parts, np.int64).reshape(-1, 4)
+    return CropDecoder(stored, crops, crop_reductions(crops[:, 2], crops[:, 3], *target), np.full(len(crops), fast))
 
 
 def cuts_of(data: bytes, tiles: np.ndarray, height: int, width: int, box: Rectangle) -> TileCuts:
@@ -85,21 +93,21 @@ def cases(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], Rectangle, tuple[int
 
 @pytest.mark.slow
 @settings(max_examples=400)
-@given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]))
-@example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Rectangle(0, 81, 1, 1), (1, 1)), color_mode="rgb")
-@example(case=(jpeg(photo(23, 9, 130), 1), (9, 130), Rectangle(0, 126, 8, 4), (4, 2)), color_mode="rgb")
-@example(case=(jpeg(photo(3, 9, 17), 1, "4:2:2"), (9, 17), Rectangle(0, 0, 9, 6), (2, 1)), color_mode="rgb")
-@example(case=(jpeg(photo(1, 64, 96), 3), (64, 96), Rectangle(0, 0, 64, 48), (1, 1)), color_mode="rgb")
+@given(case=cases(), color_mode=st.sampled_from(["rgb", "grayscale", "rgba"]), fast=st.booleans())
+@example(case=(jpeg(photo(23, 1, 83), 1, "4:2:2"), (1, 83), Rectangle(0, 81, 1, 1), (1, 1)), color_mode="rgb", fast=False)
+@example(case=(jpeg(photo(23, 9, 130), 1), (9, 130), Rectangle(0, 126, 8, 4), (4, 2)), color_mode="rgb", fast=False)
+@example(case=(jpeg(photo(3, 9, 17), 1, "4:2:2"), (9, 17), Rectangle(0, 0, 9, 6), (2, 1)), color_mode="rgb", fast=False)
+@example(case=(jpeg(photo(1, 64, 96), 3), (64, 96), Rectangle(0, 0, 64, 48), (1, 1)), color_mode="rgb", fast=False)
 def test_a_part_from_tiles_is_that_part_of_the_whole(
-    case: tuple[bytes, tuple[int, int], Rectangle, tuple[int, int]], color_mode: str
+    case: tuple[bytes, tuple[int, int], Rectangle, tuple[int, int]], color_mode: str, fast: bool
 ) -> None:
     data, size, box, target = case
     most, crop_decoding._MOST_CUT = crop_decoding._MOST_CUT, 1.0
     try:
-        part = decode_box(data, color_mode, 1, size, find_tiles(data), box, target)
+        part = decode_box(data, color_mode, 1, size, find_tiles(data), box, target, fast)
     finally:
         crop_decoding._MOST_CUT = most
-    whole = decode_box(data, color_mode, 1, size, NO_TILES, box, target)
+    whole = decode_box(data, color_mode, 1, size, NO_TILES, box, target, fast)
     np.testing.assert_array_equal(part, whole, strict=True)
 
 
@@ -118,7 +126,7 @@ def test_parts_of_several_images_are_those_of_each_alone(
         np.ones(len(images), np.uint8),
         [find_tiles(data) for data, _, _, _ in images],
     )
-    together = CropDecoder(stored, np.array([box for _, _, box, _ in images], np.int64).reshape(-1, 4), target)
+    together = crop_decoder(stored, [box for _, _, box, _ in images], target)
     for number, (data, size, box, _) in enumerate(images):
         alone = decode_box(data, "rgb", 1, size, NO_TILES, box, target)
         np.testing.assert_array_equal(together.decode(number, "rgb"), alone, strict=True)

@@ -12,6 +12,7 @@ from PIL import Image
 import kseq
 from kseq.images.codecs import decode
 from kseq.images.resize import placement, reductions, resize, resize_to
+from tests.helpers.messages import raises
 from tests.helpers.photos import encoded, photo
 
 AVERAGING = [("area", False), ("bilinear", True), ("lanczos3", True)]
@@ -37,7 +38,8 @@ def packed_pixels(folder: Path, settings: kseq.ImageSettings) -> np.ndarray:
 
 def served_pixels(folder: Path, **arguments: object) -> np.ndarray:
     """The one photo of a folder, packed as it is, as a batch holds it."""
-    kseq.pack(folder, folder.parent / "packed", workers=0)
+    if not (folder.parent / "packed").exists():
+        kseq.pack(folder, folder.parent / "packed", workers=0)
     sequence = kseq.ShardSequence(folder.parent / "packed", workers=0, label_mode=None, shuffle=False, **arguments)
     pixels: np.ndarray = np.array(sequence[0][0])
     return pixels
@@ -129,7 +131,47 @@ def test_without_antialias_a_whole_photo_is_decoded_whole(tmp_path: Path) -> Non
     data = write_photo(tmp_path / "photos", 300, 420)
     expected = np.empty((50, 60, 3), np.uint8)
     resize(decode(data, "rgb"), expected, "bilinear")
-    np.testing.assert_array_equal(served_pixels(tmp_path / "photos", input_shape=(50, 60, 3)), expected)
+    np.testing.assert_array_equal(served_pixels(tmp_path / "photos", input_shape=(50, 60, 3), decode="exact"), expected)
+
+
+CROP = kseq.RandomResizedCrop(40, scale=(1, 1), ratio=(1, 1))
+
+
+@pytest.mark.parametrize("arguments", [{"input_shape": (50, 60, 3)}, {"augment": CROP}], ids=["whole", "crop"])
+def test_colours_of_a_photo_that_is_resized_are_repeated_unless_decode_is_exact(tmp_path: Path, arguments: dict) -> None:
+    data = write_photo(tmp_path / "photos", 79, 79)
+    fast = served_pixels(tmp_path / "photos", **arguments)
+    exact = served_pixels(tmp_path / "photos", **arguments, decode="exact")
+    for pixels, repeated in ((fast, True), (exact, False)):
+        expected = np.empty_like(pixels)
+        resize(simplejpeg.decode_jpeg(data, "RGB", fastdct=True, fastupsample=repeated), expected, "bilinear")
+        np.testing.assert_array_equal(pixels, expected)
+    # These colours change from pixel to pixel; on real photos it is 0.3.
+    assert 0 < np.abs(fast.astype(int) - exact).mean() < 3
+
+
+@pytest.mark.parametrize("arguments", [{"input_shape": (40, 40, 3)}, {"augment": CROP}], ids=["whole", "crop"])
+def test_a_photo_that_is_not_resized_is_always_exact(tmp_path: Path, arguments: dict) -> None:
+    write_photo(tmp_path / "photos", 40, 40)
+    fast = served_pixels(tmp_path / "photos", **arguments)
+    np.testing.assert_array_equal(fast, served_pixels(tmp_path / "photos", **arguments, decode="exact"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"input_shape": (40, 40, 3), "antialias": True}, {"augment": CROP}], ids=["whole", "crop"]
+)
+def test_decode_exact_decodes_nothing_smaller(tmp_path: Path, arguments: dict) -> None:
+    data = write_photo(tmp_path / "photos", 200, 200)
+    expected = np.empty((40, 40, 3), np.uint8)
+    resize(decode(data, "rgb"), expected, "bilinear", antialias="antialias" in arguments)
+    np.testing.assert_array_equal(served_pixels(tmp_path / "photos", **arguments, decode="exact"), expected)
+    assert not np.array_equal(served_pixels(tmp_path / "photos", **arguments), expected)
+
+
+def test_another_way_to_decode_is_refused(tmp_path: Path) -> None:
+    write_photo(tmp_path / "photos", 8, 8)
+    with raises(kseq.errors.ArgumentError, "decode", "best", "fast", "exact"):
+        served_pixels(tmp_path / "photos", decode="best")
 
 
 def test_a_random_crop_obeys_antialias(tmp_path: Path) -> None:
