@@ -470,11 +470,12 @@ def test_tables_of_kseq_alone_need_that_it_was_asked_for(
 ) -> None:
     monkeypatch.setattr(reading, "take_turns", None)
     monkeypatch.setattr(fitting, "take_turns", None)
+    monkeypatch.setattr(packing, "make_large_source", lambda *_: "")
     monkeypatch.setattr(curves, "CURVES", {})
     tables = ["P", "overlap", "processes", "cold", "scale", "plan", "start", "W"]
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", *tables, "--contestants", "plain memory copy"]) == 0
     printed = capfd.readouterr().out
-    assert printed.count("nobody who was asked for takes part") == len(tables) + 1
+    assert printed.count("nobody who was asked for takes part") == len(tables) + 2
 
 
 def test_a_cold_epoch_that_fails_has_a_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,10 +519,12 @@ def test_one_way_of_packing_that_fails_has_a_row(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(kseq, "pack", lambda *_, **__: None)
     monkeypatch.setattr(packing, "_copy", fail)
     monkeypatch.setattr(packing, "_decode", lambda *_: None)
-    keep, raw = packing.measure_packing(setting(tmp_path, "kseq"), "", quiet)
+    monkeypatch.setattr(packing, "make_large_source", lambda *_: "")
+    keep, raw, large = packing.measure_packing(setting(tmp_path, "kseq"), {"J": "", "N": ""}, quiet)
     assert [bool(row.rates) for row in keep.rows] == [True, True, False]
     assert keep.rows[2].note == "Command 'cp' returned non-zero exit status 1."
-    assert {row.name: row.note for row in raw.rows if row.note} == {"FFCV": "not asked for"}
+    for table in (raw, large):
+        assert {row.name: row.note for row in table.rows if row.note} == {"FFCV": "not asked for"}
 
 
 def test_the_feeders_of_a_fit_are_those_that_were_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

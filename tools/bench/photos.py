@@ -23,6 +23,7 @@ __all__ = [
     "SIDE",
     "describe",
     "find_images",
+    "make_large_source",
     "make_photo_source",
     "make_raw_source",
     "make_sources",
@@ -37,6 +38,8 @@ _QUALITY = 90
 _SHORTER_SIDE = 256
 # Height and width of made photos, each as often as it stands here: ImageNet's usual sizes, and some larger.
 _SIZES = [(375, 500)] * 10 + [(500, 375)] * 5 + [(480, 640)] * 3 + [(600, 800)] * 2
+# Of photos of 12 megapixels, as phones and cameras take them.
+_LARGE_SIZE = (3000, 4000)
 _CANVAS = 1024
 _NUM_CANVASES = 12
 # Standard deviation of the grain: with it a made photo takes about three bits a pixel at quality 90, as photos do.
@@ -147,6 +150,31 @@ def make_photo_source(folder: str, images: str | None, native: str, count: int) 
     return source
 
 
+def make_large_source(folder: str, count: int, workers: int) -> str:
+    """Make photos of 12 megapixels in folders of classes, if they are not there.
+
+    Args:
+        folder: Where to; the source lies below.
+        count: How many.
+        workers: Processes.
+    """
+    source = os.path.join(folder, "large")
+
+    def make() -> None:
+        for label in range(NUM_CLASSES):
+            os.makedirs(os.path.join(source, f"class{label}"))
+        with ProcessPool(workers) as pool:
+            for _ in pool.map(functools.partial(_make_large, source), range(count)):
+                pass
+
+    make_once(source, str(count), make)
+    return source
+
+
+def _make_large(source: str, number: int) -> None:
+    _write(os.path.join(source, f"class{number % NUM_CLASSES}", f"{number:06d}.jpg"), _made(number, _LARGE_SIZE))
+
+
 def _is_jpeg(path: str) -> bool:
     with open(path, "rb") as file:
         return file.read(3) == b"\xff\xd8\xff"
@@ -201,12 +229,12 @@ def _taken(paths: list[str], number: int) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
-def _made(number: int) -> np.ndarray:
+def _made(number: int, size: tuple[int, int] | None = None) -> np.ndarray:
     """`(height, width, 3)` uint8: shapes before a cloudy ground, with the spectrum and the grain of a photo."""
     rng = np.random.default_rng(number)
-    height, width = _SIZES[rng.integers(len(_SIZES))]
-    canvas = _canvas(int(rng.integers(_NUM_CANVASES)))
-    top, left = rng.integers(_CANVAS - height + 1), rng.integers(_CANVAS - width + 1)
+    height, width = _SIZES[rng.integers(len(_SIZES))] if size is None else size
+    canvas, grain = (_tiled(_canvas(which), height, width) for which in (int(rng.integers(_NUM_CANVASES)), -1))
+    top, left = rng.integers(canvas.shape[0] - height + 1), rng.integers(canvas.shape[1] - width + 1)
     image: np.ndarray = canvas[top : top + height, left : left + width] * np.float32(rng.uniform(0.7, 1.1))
     for _ in range(rng.integers(3, 9)):
         centre = (int(rng.integers(width)), int(rng.integers(height)))
@@ -215,8 +243,16 @@ def _made(number: int) -> np.ndarray:
         cv2.ellipse(covered, centre, axes, float(rng.integers(180)), 0, 360, rng.integers(0, 256, 3).tolist(), -1, cv2.LINE_AA)
         alpha = rng.uniform(0.3, 0.9)
         image = cv2.addWeighted(covered, alpha, image, 1 - alpha, 0)
-    image += _canvas(-1)[top : top + height, left : left + width]
+    image += grain[top : top + height, left : left + width]
     return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _tiled(canvas: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A canvas as it is, or beside its mirror images, so that it is at least as large."""
+    for axis, least in enumerate((height, width)):
+        while canvas.shape[axis] < least:
+            canvas = np.concatenate([canvas, np.flip(canvas, axis)], axis)
+    return canvas
 
 
 @functools.cache

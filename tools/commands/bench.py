@@ -181,7 +181,7 @@ def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterat
         elif key == "processes":
             yield key, partial(_one, reading.measure_processes, setting, sources["J"], _say)
         elif key == "W":
-            yield key, partial(packing.measure_packing, setting, sources["J"], _say)
+            yield key, partial(packing.measure_packing, setting, sources, _say)
         elif key == "plan":
             yield key, partial(_one, planning.measure_planning, setting, sources, _say)
         else:

@@ -57,13 +57,15 @@ class ResizedSamples:
     def __init__(self, job: Job) -> None:
         self.files = jpeg_files(job)
         self.size = (job.size, job.size)
+        # The second is what the writer's own `max_resolution` does.
+        self.interpolation = {"bilinear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA}[(job.options or {})["interpolation"]]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path, label = self.files[index]
-        pixels = cv2.resize(cv2.imread(path), self.size, interpolation=cv2.INTER_LINEAR)
+        pixels = cv2.resize(cv2.imread(path), self.size, interpolation=self.interpolation)
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), label
 
 
