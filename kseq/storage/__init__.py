@@ -15,8 +15,8 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
 - `hdf5_writer`, `h5py_lock`: h5py writes plain HDF5 files. `hdf5_reader`: pyfive reads their structure, and what the format
   does not allow is refused. `array_schema`: what an array in a file must be. `strings`: byte strings and JSON as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
-- `index`, `index_writer`, `index_schema`, `remaining_ids`: the index, its arrays, and the ids of samples that were not
-  dropped.
+- `index`, `index_checks`, `index_writer`, `index_schema`, `remaining_ids`: the index, what is looked at in it before it is
+  believed, its arrays, and the ids of samples that were not dropped.
 - `rejected`: the files that a packing left out.
 - `compatibility`, `class_union`, `class_names`: whether datasets go together, and classes of several datasets as one
   list.

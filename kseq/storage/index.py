@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -14,24 +13,22 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import spelled_call
-from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, FormatError, KseqError
+from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
 from kseq.images.codecs import CHANNELS
 from kseq.platforms.files import can_replace_mapped_files
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema
-from kseq.storage.checksums import DIGEST_BYTES, is_digest
+from kseq.storage.checksums import is_digest
 from kseq.storage.fields import Field, parse_fields
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
+from kseq.storage.index_checks import check_counts, check_index
 from kseq.storage.index_schema import (
     COLUMN_PREFIX,
     INDEX_SCHEMA,
     LENGTHS_PREFIX,
     SPLIT_PREFIX,
-    check_split_name,
-    column_schema,
     contents_digest,
-    describe_shard_arrays,
     name_in_shard,
     tables_digest,
 )
@@ -47,10 +44,6 @@ __all__ = ["Contents", "Index"]
 
 # Sums of so many are exact in every dtype that sample ids have; a damaged row count would pass it by far.
 _MOST_SAMPLES = 1 << 48
-
-# What an index says takes memory before the first shard is opened: flags for many rows, room for large ones. A shard that is
-# said to have more rows than this, or larger ones, is looked at before.
-_MOST_UNSEEN_ROWS, _MOST_UNSEEN_ROW_BYTES = 1 << 20, 1 << 24
 
 # What settings must say, and may say of it.
 _SETTINGS: dict[str, Collection[Any]] = {
@@ -121,6 +114,7 @@ class Index:
         digest: Of the index's arrays, and so of all that the dataset holds: 32 hexadecimal digits.
         header: The structure of the file, with which another process opens it without parsing it.
         read: `"map"` or `"pread"`: how its shards are read. With `"pread"`, all that is mapped otherwise is read into memory.
+        file: All its arrays, as they lie in the file.
     """
 
     path: str
@@ -141,7 +135,7 @@ class Index:
     digest: str
     header: FileHeader
     read: str
-    _file: FileArrays
+    file: FileArrays
 
     @classmethod
     def open(cls, path: str, name: str = INDEX_NAME, header: FileHeader | None = None, read: str = "auto") -> Index:
@@ -182,13 +176,9 @@ class Index:
             digest=str(attributes.get("digest")),
             header=header,
             read=read,
-            _file=file,
+            file=file,
         )
-        index._check_lengths()
-        index._check_names()
-        index._check_locations()
-        index._check_sizes()
-        index._check_columns()
+        check_index(index)
         return index
 
     @classmethod
@@ -220,93 +210,8 @@ class Index:
             f"{index.path}: has digest {index.digest}, expected is {digest}: it was packed again or changed meanwhile"
         )
 
-    def _check_lengths(self) -> None:
-        """Raise FormatError unless all arrays of the shard table have the same length."""
-        names = [name for name in self._file.arrays if name.startswith("shards/")]
-        lengths = {name: len(self._file.arrays[name]) for name in names}
-        if len(set(lengths.values())) != 1:
-            raise FormatError(f"{self._file.path}: the arrays under shards have different lengths: {lengths}")
-
-    def _check_columns(self) -> None:
-        """Raise FormatError unless the columns are those that the fields need, with a value for each sample."""
-        stored = {field.name for field in self.stored_fields}
-        expected: dict[str, ArraySchema] = {}
-        for field in self.fields:
-            schema = column_schema(field, self.num_samples)
-            if field.name not in stored or any(name in self.columns for name in schema):
-                expected |= schema
-        counted = {name: array.shape for name, array in self.lengths.items()}
-        if counted != {field.name: (self.num_samples,) for field in self.stored_fields if field.is_ragged}:
-            raise FormatError(
-                f"{self._file.path}: has lengths of the fields {counted}, expected are {self.num_samples} of each that differs"
-            )
-        for name in {**expected, **self.columns}:
-            array, allowed = self.columns.get(name), expected.get(name)
-            if array is None or allowed is None or not allowed.allows(array.dtype, array.shape):
-                actual = "missing" if array is None else f"{array.dtype} {array.shape}"
-                raise FormatError(f"{self._file.path}: the column {name!r} is {actual}, expected is {allowed or 'none'}")
-
-    def _check_names(self) -> None:
-        """Raise FormatError unless fields differ in their names, and splits have names that are no paths."""
-        for fields in (self.fields, self.stored_fields):
-            if len({field.name for field in fields}) != len(fields):
-                raise FormatError(f"{self._file.path}: two fields have one name: {', '.join(field.name for field in fields)}")
-        for name in self.splits:
-            try:
-                check_split_name(name)
-            except ArgumentError as error:
-                raise FormatError(f"{self._file.path}: {error}") from error
-
-    def _check_locations(self) -> None:
-        """Raise unless every array of every shard lies inside the file, and is as long as the rows of the shard ask for."""
-        path, arrays = self._file.path, self._file.arrays
-        described, expected = read_text(arrays["shard_arrays"]), describe_shard_arrays(self.stored_fields)
-        if described != expected:
-            raise FormatError(f"{path}: shard_arrays is {described[:80]!r}, expected for its fields is {expected[:80]!r}")
-        names, num_bytes = list(self._shard_arrays), self.num_bytes
-        shape = (self.num_shards, len(names))
-        offsets, lengths = arrays["shards/offsets"], arrays["shards/lengths"]
-        if offsets.shape != shape or lengths.shape != shape:
-            raise FormatError(f"{path}: shards/offsets and shards/lengths are {offsets.shape} and {lengths.shape}, not {shape}")
-        rows = np.diff(self.starts).astype("<u8")
-        # What each length is of 0 rows and of 1 row says how it depends on the rows.
-        of_none, of_one = (shard_schema(self.stored_fields, count) for count in (0, 1))
-        is_wrong = np.zeros(shape, bool)
-        for column, name in enumerate(names):
-            none, one, row_bytes = of_none[name].shape[0], of_one[name].shape[0], _row_bytes(self._shard_arrays[name])
-            starts, counts = offsets[:, column], lengths[:, column]
-            is_wrong[:, column] = counts > (num_bytes - np.minimum(starts, num_bytes)) // row_bytes
-            has_elements = (counts > 0) & (0 not in self._shard_arrays[name].shape[1:])
-            is_wrong[:, column] |= (starts == 0) == has_elements
-            if none is not None and one is not None:
-                is_wrong[:, column] |= counts != none + rows * np.uint64(one - none)
-        is_wrong[:, 0] |= arrays["shards/digest_offset"] > num_bytes - np.minimum(2 * DIGEST_BYTES, num_bytes)
-        if is_wrong.any():
-            shard, column = (int(number) for number in np.argwhere(is_wrong)[0])
-            raise DamagedError(
-                f"{path}: says of {shard_name(int(self.numbers[shard]))} that {names[column]!r} has {lengths[shard, column]} "
-                f"elements from byte {offsets[shard, column]}, and the digest lies at byte "
-                f"{arrays['shards/digest_offset'][shard]}: allowed is {rows[shard]} rows inside its {num_bytes[shard]} bytes"
-            )
-
-    def _check_sizes(self) -> None:
-        """Raise DamagedError unless shards of very many rows, or one of very large rows, exist and have their size."""
-        rows = np.diff(self.starts)
-        positions = np.flatnonzero(rows > _MOST_UNSEEN_ROWS).tolist()
-        if max(map(_row_bytes, self._shard_arrays.values())) > _MOST_UNSEEN_ROW_BYTES:
-            positions += np.flatnonzero(rows > 0)[:1].tolist()
-        for position in positions:
-            self._check_size(position)
-
-    def _check_size(self, position: int) -> None:
-        """Raise DamagedError unless the file of a shard has the size that the index says."""
-        path = self.shard_path(position)
-        with opener_for(path, self.read).open(path) as file:
-            if file.num_bytes != self.num_bytes[position]:
-                raise DamagedError(f"{path}: has {file.num_bytes} bytes, expected are {self.num_bytes[position]}")
-
     @functools.cached_property
-    def _shard_arrays(self) -> dict[str, ArraySchema]:
+    def shard_arrays(self) -> dict[str, ArraySchema]:
         """What each array of a shard is, in the order of the columns of `shards/offsets`."""
         return dict(sorted(shard_schema(self.stored_fields, None).items()))
 
@@ -329,7 +234,7 @@ class Index:
         """
         dropped = self.dropped
         if dropped.size and (int(dropped[-1]) >= self.num_samples or not (dropped[1:] > dropped[:-1]).all()):
-            raise DamagedError(f"{self._file.path}: dropped is not a rising list of sample ids below {self.num_samples}")
+            raise DamagedError(f"{self.file.path}: dropped is not a rising list of sample ids below {self.num_samples}")
         return Remaining(self.num_samples, dropped)
 
     def shard_path(self, position: int) -> str:
@@ -343,18 +248,18 @@ class Index:
             num_rows=int(self.starts[position + 1] - self.starts[position]),
             num_bytes=int(self.num_bytes[position]),
             digest=self.digests[position].tobytes().hex(),
-            digest_offset=int(self._file.arrays["shards/digest_offset"][position]),
+            digest_offset=int(self.file.arrays["shards/digest_offset"][position]),
             arrays=self._locations(position),
             lengths={name: array[self.starts[position] : self.starts[position + 1]] for name, array in self.lengths.items()},
         )
 
     def _locations(self, position: int) -> dict[str, ArrayLocation]:
         """Where each array of a shard lies in its file."""
-        arrays = self._file.arrays
+        arrays = self.file.arrays
         offsets, lengths = arrays["shards/offsets"][position].tolist(), arrays["shards/lengths"][position].tolist()
         return {
             name: ArrayLocation(offset, schema.dtype, (length, *(each or 0 for each in schema.shape[1:])))
-            for (name, schema), offset, length in zip(self._shard_arrays.items(), offsets, lengths, strict=True)
+            for (name, schema), offset, length in zip(self.shard_arrays.items(), offsets, lengths, strict=True)
         }
 
     def parse_settings(self) -> dict[str, Any]:
@@ -363,9 +268,9 @@ class Index:
         Raises:
             FormatError: If the text is not a JSON object with what messages and exports need of it.
         """
-        settings = parse_json(self.settings, f"{self._file.path}: settings")
+        settings = parse_json(self.settings, f"{self.file.path}: settings")
         if not isinstance(settings, dict) or any(settings.get(name) not in allowed for name, allowed in _SETTINGS.items()):
-            raise FormatError(f"{self._file.path}: settings are not the image settings of a packing: {self.settings[:80]!r}")
+            raise FormatError(f"{self.file.path}: settings are not the image settings of a packing: {self.settings[:80]!r}")
         return settings
 
     def counts(self, field: str, ids: np.ndarray) -> np.ndarray:
@@ -381,30 +286,16 @@ class Index:
         offsets = self.columns.get(f"{field}/offsets")
         if offsets is None:
             counts = self.lengths[field][ids].astype(np.int64)
-            self._check_counts(field, ids, counts)
+            check_counts(self, field, ids, counts)
             return counts
         counts = offsets[ids + 1].astype(np.int64) - offsets[ids].astype(np.int64)
         if counts.size and (int(counts.min()) < 0 or int(counts.max()) > len(self.columns[f"{field}/values"])):
-            raise DamagedError(f"{self._file.path}: offsets of the column {field} do not rise: bytes have changed")
+            raise DamagedError(f"{self.file.path}: offsets of the column {field} do not rise: bytes have changed")
         return counts
-
-    def _check_counts(self, field: str, ids: np.ndarray, counts: np.ndarray) -> None:
-        """Raise DamagedError unless the shards of some samples can have so many elements of a field in each."""
-        column = list(self._shard_arrays).index(f"{field}/values")
-        shards = np.searchsorted(self.starts, ids, side="right") - 1
-        most = self._file.arrays["shards/lengths"][shards, column]
-        for position in np.flatnonzero(counts > most)[:1].tolist():
-            raise DamagedError(
-                f"{self._file.path}: says that sample {ids[position]} has {counts[position]} elements of {field}, allowed are "
-                f"the {most[position]} of its shard"
-            )
-        element_bytes = _row_bytes(self._shard_arrays[f"{field}/values"])
-        for shard in sorted(set(shards[counts > _MOST_UNSEEN_ROW_BYTES // element_bytes].tolist())):
-            self._check_size(shard)
 
     def rejected(self) -> list[Rejected]:
         """Every file that was found and not packed."""
-        return read_rejected(self._file)
+        return read_rejected(self.file)
 
     def contents(self, **changes: Any) -> Contents:
         """All that the index says, with some attributes of `Contents` replaced."""
@@ -425,10 +316,10 @@ class Index:
 
     def check_all(self) -> list[str]:
         """Read every byte of the index: one line for everything that is not as it should be."""
-        digest = contents_digest(self._file.arrays)
+        digest = contents_digest(self.file.arrays)
         if digest == self.digest:
             return []
-        return [f"{self._file.path}: the arrays have digest {digest}, expected is {self.digest}: bytes have changed"]
+        return [f"{self.file.path}: the arrays have digest {digest}, expected is {self.digest}: bytes have changed"]
 
     def check_digest(self) -> None:
         """Raise DamagedError unless every byte is as it was written, so that a new index does not carry on a damage."""
@@ -439,7 +330,7 @@ class Index:
         """Raise DamagedError unless all sample ids, read from a split, exist."""
         if ids.size and not int(ids.max()) < self.num_samples:
             raise DamagedError(
-                f"{self._file.path}: a split holds sample id {int(ids.max())}, allowed is below {self.num_samples}"
+                f"{self.file.path}: a split holds sample id {int(ids.max())}, allowed is below {self.num_samples}"
             )
 
 
@@ -488,11 +379,6 @@ def _parse_changes(path: str, text: str) -> tuple[str, ...]:
     if not isinstance(changes, list) or not all(isinstance(change, str) for change in changes):
         raise FormatError(f"{path}: changes is not a list of texts: {text[:80]!r}")
     return tuple(changes)
-
-
-def _row_bytes(schema: ArraySchema) -> int:
-    """The size of what one element of the first axis takes; at least 1."""
-    return max(1, np.dtype(schema.dtype).itemsize * math.prod(length or 0 for length in schema.shape[1:]))
 
 
 def _why_not_found(path: str) -> str:

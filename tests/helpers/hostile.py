@@ -39,7 +39,7 @@ def forge_index(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
         edit: Changes a dict of the arrays by name.
     """
     index = Index.open(str(path))
-    arrays = {name: np.array(array) for name, array in index._file.arrays.items()}
+    arrays = {name: np.array(array) for name, array in index.file.arrays.items()}
     attributes = {name: value for name, value in index.header.attributes.items() if name != "complete"}
     edit(arrays)
     attributes |= {"digest": contents_digest(arrays), "tables_digest": tables_digest(arrays)}
