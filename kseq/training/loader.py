@@ -8,11 +8,9 @@ import os
 import pickle
 import threading
 import weakref
-from collections import deque
 from collections.abc import Collection, Mapping
 from concurrent.futures import CancelledError, Future
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,9 +20,10 @@ from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, AttachedBuffers, BufferPool
+from kseq.training.read_ahead import MOST_READERS, Drawn, LoadedBatch, Pending, Reader, Readers
 from kseq.workers import IDLE_SECONDS, WorkerPool
 
-__all__ = ["LoadedBatch", "Loader"]
+__all__ = ["Loader"]
 
 # The samples of so many batches are computed at once: for 4,096 samples that takes about twice as long as for 128.
 _ORDERED_AT_ONCE = 32
@@ -32,14 +31,9 @@ _ORDERED_AT_ONCE = 32
 # Batches that were read ahead take at most this much memory, whatever their number.
 _AHEAD_BYTES = 1 << 30
 
-# So many passes at once are read ahead: two iterators, say, and an evaluation. Others read when they are asked.
-_MOST_READERS = 4
-
-# So many batches at the beginning are looked at before a pass, by Keras for their shapes: what follows on them stays.
-_MOST_LOOKS = 2
-
-# After so many batches for others, a pass that asks for none has broken off, or waits for a whole evaluation.
-_PATIENCE = 16
+# So many batches are begun with each one that is asked for: reading gets ahead step by step, so that the first batch does not
+# wait for the others, and who wants a single one does not read many.
+_MOST_BEGUN = 3
 
 # The disk is asked for a window in about so many pieces: `close` waits for one of them, and drops the rest.
 _PIECES_PER_WINDOW = 32
@@ -112,81 +106,6 @@ def _trim(buffers: weakref.ref[BufferPool], most: int) -> None:
         pool.trim(most)
 
 
-class LoadedBatch(NamedTuple):
-    """A filled batch.
-
-    Attributes:
-        arrays: Its arrays by field name.
-        positions: `(n,)` int64: where its samples are in the split.
-    """
-
-    arrays: dict[str, np.ndarray]
-    positions: np.ndarray
-
-
-class _Drawn(NamedTuple):
-    """The samples of a batch: `(n,)` int64 sample ids, turns (see `Order.draw_batches`), and positions in the split."""
-
-    sample_ids: np.ndarray
-    turns: np.ndarray
-    positions: np.ndarray
-
-
-class _Pending:
-    """A batch whose rows are being filled.
-
-    Args:
-        arrays: The arrays of the batch.
-        positions: Where its samples are in the split.
-        fillings: What is done when some of its rows are filled.
-    """
-
-    def __init__(self, arrays: dict[str, np.ndarray], positions: np.ndarray, fillings: list[Future]) -> None:
-        self._arrays = arrays
-        self._positions = positions
-        self._fillings = fillings
-        self.num_bytes = sum(array.nbytes for array in arrays.values())
-
-    def wait(self) -> LoadedBatch:
-        # An error refers to the variables of all functions that it went through. If they referred to the future that holds the
-        # error, only the garbage collector would free the arrays.
-        fillings, self._fillings = deque(self._fillings), []
-        while fillings:
-            fillings.popleft().result()
-        return LoadedBatch(self._arrays, self._positions)
-
-    def cancel(self) -> None:
-        for filling in self._fillings:
-            filling.cancel()
-
-
-class _Reader:
-    """Somebody who asks for the batches of an epoch in sequence, and what was begun ahead for them.
-
-    Args:
-        epoch: The epoch.
-        number: The batch that is asked for first.
-    """
-
-    def __init__(self, epoch: int, number: int) -> None:
-        self.epoch = epoch
-        self.next_number = number
-        # By batch number.
-        self.pending: dict[int, _Pending] = {}
-        # When it asked last, in batches that anybody asked for.
-        self.last_call = 0
-        # Held by the one thread that begins batches ahead; other threads do not wait for it. Guards `ordered`.
-        self.ahead = threading.Lock()
-        self.ordered: dict[int, _Drawn] = {}
-
-    def take(self, number: int, depth: int) -> tuple[_Pending | None, list[_Pending]]:
-        """The batch if it was begun ahead, and those that were begun near another number, which are of no use any more."""
-        self.next_number = number + 1
-        pending = self.pending.pop(number, None)
-        far = [other for other in self.pending if abs(other - number) > depth + _MOST_LOOKS]
-        return pending, [self.pending.pop(other) for other in far]
-
-
 class Loader:
     """Makes any batch of any epoch, and reads ahead where batch numbers come in sequence.
 
@@ -253,15 +172,9 @@ class Loader:
         self._in_processes = processes
         # Asks the disk ahead; if it is slow, only this thread waits.
         self._advance = WorkerPool(1, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
-        self._readers: list[_Reader] = []
-        self._num_calls = 0
-        # The epochs and numbers that would follow on batches that came in no sequence yet.
-        self._continuations: deque[tuple[int, int]] = deque(maxlen=2 * _MOST_READERS)
+        self._readers = Readers(self._order.num_batches, self._depth, self._most)
         # By epoch, the batches that the disk was asked for. No lock: at worst, it is asked twice for some.
         self._asked: dict[int, range] = {}
-        # Guards `_readers` and all but the order of each, `_num_calls` and `_continuations`, and that nothing becomes pending
-        # once `_closed` is set. Batches are begun and awaited without it.
-        self._lock = threading.Lock()
         # Last: a thread that finds its own process here may use all of the above.
         self._process = os.getpid()
 
@@ -293,7 +206,7 @@ class Loader:
         try:
             if self._workers == 0:
                 return self._fill_here(epoch, batch_number)
-            reader, pending = self._find(epoch, batch_number)
+            reader, pending = self._readers.find(epoch, batch_number)
             if pending is None:
                 # Out of sequence only once in an epoch: somebody may be asking for any numbers.
                 if reader is not None or epoch not in self._asked:
@@ -305,7 +218,7 @@ class Loader:
                 return pending.wait()
             except Exception:
                 # The same may have befallen what was begun ahead, and be over when that is asked for.
-                self._drop(() if reader is None else (reader,))
+                self._readers.drop(reader)
                 raise
         except (CancelledError, ClosedError) as error:
             raise self._closed_error() from error
@@ -325,104 +238,41 @@ class Loader:
         """`(n,)` int64: the samples of a batch."""
         return self._samples(epoch, batch_number).sample_ids
 
-    def _samples(self, epoch: int, batch_number: int) -> _Drawn:
+    def _samples(self, epoch: int, batch_number: int) -> Drawn:
         ((positions, turns),) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
-        return _Drawn(self._maker.dataset.sample_ids(positions), turns, positions)
+        return Drawn(self._maker.dataset.sample_ids(positions), turns, positions)
 
-    def _find(self, epoch: int, batch_number: int) -> tuple[_Reader | None, _Pending | None]:
-        """Whose sequence a batch belongs to, if to any, and the batch if it was begun ahead."""
-        with self._lock:
-            self._num_calls += 1
-            gone = [reader for reader in self._readers if self._has_ended(reader)]
-            self._readers = [reader for reader in self._readers if reader not in gone]
-            useless = [pending for reader in gone for pending in reader.pending.values()]
-            pending = None
-            reader = self._reader_of(epoch, batch_number)
-            if reader is None:
-                self._continuations.append((epoch, batch_number + 1))
-            else:
-                reader.last_call = self._num_calls
-                pending, far = reader.take(batch_number, self._depth)
-                useless += far
-        # Without the lock, since it calls back.
-        for other in useless:
-            other.cancel()
-        return reader, pending
-
-    def _has_ended(self, reader: _Reader) -> bool:
-        has_all = reader.next_number >= self._order.num_batches and not reader.pending
-        return has_all or reader.last_call + _PATIENCE < self._num_calls
-
-    def _reader_of(self, epoch: int, batch_number: int) -> _Reader | None:
-        readers = [reader for reader in self._readers if reader.epoch == epoch]
-        for reader in readers:
-            if reader.next_number == batch_number:
-                return reader
-        for reader in readers:
-            # Several threads share a sequence.
-            if batch_number in reader.pending:
-                return reader
-        if batch_number == 0:
-            # Somebody had a look at the beginning: what was read ahead serves the pass that follows.
-            near = [reader for reader in readers if reader.next_number <= self._depth]
-            return near[0] if near else self._new_reader(epoch, batch_number)
-        if (epoch, batch_number) in self._continuations:
-            self._continuations.remove((epoch, batch_number))
-            return self._new_reader(epoch, batch_number)
-        return None
-
-    def _new_reader(self, epoch: int, batch_number: int) -> _Reader | None:
-        """None if there are enough: to drop what was begun for another would only move the trouble to that one."""
-        if self._closed or len(self._readers) >= _MOST_READERS:
-            return None
-        reader = _Reader(epoch, batch_number)
-        self._readers.append(reader)
-        return reader
-
-    def _read_ahead(self, reader: _Reader, batch_number: int) -> None:
+    def _read_ahead(self, reader: Reader, batch_number: int) -> None:
         """Begin the next batches of a sequence, as many as may wait."""
         if not reader.ahead.acquire(blocking=False):
             return
         try:
-            with self._lock:
-                depth = max(1, min(self._depth, self._most // max(len(self._readers), 1)))
-                last = min(batch_number + 1 + depth, self._order.num_batches)
-                unknown = [number for number in range(batch_number + 1, last) if number not in reader.pending]
-            for number in unknown:
+            for number in self._readers.missing(reader, batch_number)[:_MOST_BEGUN]:
                 try:
                     self._ask_ahead(reader.epoch, number)
                     pending = self._begin(reader.epoch, *self._next_samples(reader, number))
                 except KseqError:
                     # It is raised once that batch is asked for.
                     return
-                with self._lock:
-                    is_wanted = not self._closed and reader in self._readers
-                    if is_wanted:
-                        reader.pending[number] = pending
-                    # Batches whose samples differ in length may be larger than they were thought to be.
-                    is_enough = self._bytes_ahead() >= _AHEAD_BYTES
-                if not is_wanted:
-                    pending.cancel()
-                if not is_wanted or is_enough:
+                if not self._readers.add(reader, number, pending):
+                    return
+                # Batches whose samples differ in length may be larger than they were thought to be.
+                if self._readers.num_bytes >= _AHEAD_BYTES:
                     return
         finally:
             reader.ahead.release()
-
-    def _bytes_ahead(self) -> int:
-        """The memory of all batches that were begun ahead."""
-        return sum(pending.num_bytes for reader in self._readers for pending in reader.pending.values())
 
     def _ask_ahead(self, epoch: int, batch_number: int) -> None:
         """Ask the operating system to read what a shuffle by blocks needs soon."""
         positions, asked = self._order.read_ahead(epoch, batch_number, self._asked.get(epoch, range(0)))
         self._asked[epoch] = asked
-        for old in list(self._asked)[:-_MOST_READERS]:
+        for old in list(self._asked)[:-MOST_READERS]:
             self._asked.pop(old, None)
         dataset = self._maker.dataset
         for start in range(0, len(positions), self._piece):
             self._advance.submit(_will_need, dataset, dataset.sample_ids(positions[start : start + self._piece]))
 
-    def _next_samples(self, reader: _Reader, batch_number: int) -> _Drawn:
+    def _next_samples(self, reader: Reader, batch_number: int) -> Drawn:
         """The same as `_samples`, faster for batches that are begun one after the other."""
         if batch_number not in reader.ordered:
             numbers = range(batch_number, min(batch_number + _ORDERED_AT_ONCE, self._order.num_batches))
@@ -430,12 +280,12 @@ class Loader:
             sample_ids = self._maker.dataset.sample_ids(np.concatenate([positions for positions, _ in drawn]))
             ids_of_batches = np.split(sample_ids, np.cumsum([len(turns) for _, turns in drawn])[:-1])
             reader.ordered = {
-                number: _Drawn(ids, turns, positions)
+                number: Drawn(ids, turns, positions)
                 for number, ids, (positions, turns) in zip(numbers, ids_of_batches, drawn, strict=True)
             }
         return reader.ordered.pop(batch_number)
 
-    def _begin(self, epoch: int, sample_ids: np.ndarray, turns: np.ndarray, positions: np.ndarray) -> _Pending:
+    def _begin(self, epoch: int, sample_ids: np.ndarray, turns: np.ndarray, positions: np.ndarray) -> Pending:
         """Take a buffer and hand its rows to the workers."""
         specs = self._maker.specs(sample_ids)
         buffer = self._buffers.take(specs)
@@ -452,22 +302,13 @@ class Loader:
             # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.
             filling.add_done_callback(functools.partial(_keep_alive, buffer.arrays))
             fillings.append(filling)
-        return _Pending(buffer.arrays, positions, fillings)
-
-    def _drop(self, readers: Collection[_Reader] | None = None) -> None:
-        """Forget readers, all of them by default, and what was begun ahead for them."""
-        with self._lock:
-            dropped = [reader for reader in self._readers if readers is None or reader in readers]
-            self._readers = [reader for reader in self._readers if reader not in dropped]
-            pending = [pending for reader in dropped for pending in reader.pending.values()]
-        for other in pending:
-            other.cancel()
+        return Pending(buffer.arrays, positions, fillings)
 
     def close(self) -> None:
         """End the workers, close the files and free the memory; batches that were handed out stay valid."""
         self._closed = True
         if self._process == os.getpid():
-            self._drop()
+            self._readers.close()
             self._advance.close()
             self._pool.close()
             self._buffers.close()

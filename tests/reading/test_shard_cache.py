@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kseq
+from kseq.images.crop_decoding import CropDecoder
 from kseq.platforms.maps import Span
 from kseq.reading.dataset import sample_reader
 from kseq.storage.fields import Field
@@ -193,13 +194,13 @@ def test_decoding_a_batch_keeps_few_shards_open(tmp_path: Path, monkeypatch: pyt
     write_photos(tmp_path / "photos", {"cat": 20})
     kseq.pack(tmp_path / "photos", tmp_path / "packed", shard_bytes=1000, workers=0)
     opened = []
-    plain = ShardReader.decode
+    plain = CropDecoder.decode
 
-    def note(reader: ShardReader, *arguments: Any) -> np.ndarray:
+    def note(decoder: CropDecoder, *arguments: Any) -> np.ndarray:
         opened.append(open_shards(tmp_path / "packed"))
-        return plain(reader, *arguments)
+        return plain(decoder, *arguments)
 
-    monkeypatch.setattr(ShardReader, "decode", note)
+    monkeypatch.setattr(CropDecoder, "decode", note)
     with kseq.Batches(tmp_path / "packed", batch_size=20, input_shape=(8, 8, 3), read="pread", workers=0) as batches:
         batches.batch(0, 0)
     assert len(opened) == 20

@@ -178,6 +178,17 @@ def test_a_look_at_the_beginning_is_read_for_the_pass_that_follows(loader: Loade
     assert len(begun) == 7 + 2
 
 
+def test_reading_gets_ahead_step_by_step(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = count_fills(loader, monkeypatch)
+    monkeypatch.setattr(loader._readers, "_depth", 6)
+    found = []
+    for number in range(7):
+        loader.batch(0, number)
+        found.append(len(begun))
+    # Each call begins three more, until as many are begun as may wait.
+    assert found == [4, 7, 7, 7, 7, 7, 7]
+
+
 def test_one_more_pass_than_are_read_ahead_takes_nothing_from_the_others(
     loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
