@@ -13,8 +13,8 @@ The rules, for every format:
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Several frames or pages: the first. Of an APNG, the picture that programs without animations show.
 - JPEG: libjpeg's fast integer DCT and its smooth upsampling, as TensorFlow decodes by default, and so Keras's own loaders.
-- A JPEG that a batch resizes, unless `decode="exact"`: upsampling by repetition. A crop of it that is to be shrunk to a half or
-  less, and the whole if the resize averages: libjpeg decodes at 1/2, 1/4 or 1/8 of the size.
+- A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
+  or 1/8 of the size, unless `decode="exact"`. With `decode="fast"`, JPEGs that are resized are upsampled by repetition.
 - 32-bit and floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
 - The format is recognized by the first bytes, never by a name.

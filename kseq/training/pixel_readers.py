@@ -112,7 +112,7 @@ def _cut_decoder(
     """Decodes boxes that are to be resized to `sizes`, `(n, 2)`; `shrink` says how much smaller they may be decoded."""
     is_fast = (boxes[:, 2:] != sizes).any(1) & (spec.decode == "fast")
     shrinks = np.ones(len(boxes), np.int64)
-    if shrink is not None and spec.decode == "fast":
+    if shrink is not None and spec.decode != "exact":
         shrinks = shrink(boxes[:, 2], boxes[:, 3], sizes[:, 0], sizes[:, 1])
     decoder = CropDecoder(samples.encoded_images(field.name), boxes, shrinks, is_fast)
 
