@@ -50,11 +50,12 @@ class ShardSequence(keras.utils.PyDataset):
         interpolation: How images are resized, by Keras's names.
         antialias: Average over all pixels where an image is shrunk, as Keras's `antialias` does; the default is Keras's too. A
             JPEG that becomes 2.5 or more times smaller may then be decoded at a fraction of its size, see `decode`.
-        decode: `"fast"`: of a JPEG that is resized, the colours, which are stored at half the size, are repeated in place of
-            smoothed; and a crop of twice the size that is needed, or a whole image that is averaged, is decoded at a fraction
-            of its size. On photos, pixels then differ from the exact ones by 0.3 of 255 on average, and by less than 2 where
-            they were decoded smaller. `"exact"`: before they are resized, the very pixels that TensorFlow decodes, and so
-            Keras's own loaders. Images that are not resized are always exact.
+        decode: `"fast"`: of a JPEG that is resized, the colours, which most store at half the size, are repeated in place of
+            smoothed; and a crop of twice the size that is needed, or what `antialias` averages anyway, is decoded at a fraction
+            of its size. Of photos, pixels then differ from the exact ones by 0.3 of 255 on average; where they were decoded
+            smaller, by less than 2 with `antialias`, and by about 5 without, since smaller photos are smoother. `"exact"`:
+            before they are resized, the very pixels that TensorFlow decodes, and so Keras's own loaders. Images that are not
+            resized are always exact.
         crop_to_aspect_ratio: Crop to the ratio of `input_shape` before resizing, as Keras does, instead of stretching.
         pad_to_aspect_ratio: Pad with zeros to that ratio, as Keras does.
         dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`.

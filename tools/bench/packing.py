@@ -130,9 +130,9 @@ def _ffcv_writer(setting: Setting, source: str, interpolation: str, say: Any) ->
     def run() -> float:
         if not setting.wants(FFCV):
             raise ContestantError("not asked for")
-        each = replace(contestant(FFCV, "R"), options={"interpolation": interpolation})
-        command, job = prepare(each, "W", setting, source, say)
-        answer = run_once(each.name, command, job | {"action": "write"}, setting.path("logs"), each.variables)
+        writer = replace(contestant(FFCV, "R"), options={"interpolation": interpolation})
+        command, job = prepare(writer, "W", setting, source, say)
+        answer = run_once(writer.name, command, job | {"action": "write"}, setting.path("logs"), writer.variables)
         return float(answer["seconds"])
 
     return run
