@@ -24,14 +24,14 @@ def turn_off(adapter: Any, caller: FrameType) -> None:
     """
     if caller.f_code.co_name == "__init__" and hasattr(adapter, "get_tf_dataset"):
         # Its class, not its method: who holds a method of an object, or copies the object, would hold or copy the wrong one.
-        adapter.__class__ = _without_autotuning(type(adapter))
+        adapter.__class__ = _without_autotuning(adapter.__class__)
 
 
 @functools.cache
 def _without_autotuning(adapter_class: Any) -> type:
     """The same class, but for the options of the `tf.data.Dataset` that it makes."""
 
-    class Adapter(adapter_class):  # type: ignore[misc]
+    class Adapter(adapter_class):
         def get_tf_dataset(self) -> Any:
             dataset = super().get_tf_dataset()
             options = type(dataset.options())()
