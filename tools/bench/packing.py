@@ -46,7 +46,8 @@ def measure_packing(setting: Setting, sources: Mapping[str, str], say: Any) -> l
     """
     say("table W")
     large = replace(setting, num_images=min(setting.num_images, _MOST_LARGE))
-    large_source = make_large_source(setting.path("sources"), large.num_images, setting.workers)
+    takes_part = setting.wants(KSEQ) or setting.wants(FFCV)
+    large_source = make_large_source(setting.path("sources"), large.num_images, setting.workers) if takes_part else ""
     return [
         _keep_table(setting, sources["J"]),
         _raw_table("W raw", "JPEGs of native size, 500 x 375 and larger", "bilinear", setting, sources["N"], say),
