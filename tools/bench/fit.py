@@ -23,8 +23,10 @@ MODELS = {
 }
 
 _READY, _PROCESSES, _UNSHUFFLED = "ready-made batches", "kseq, processes", "kseq, shuffle=False"
+# What any loader costs that copies each sample once, in an order of its own.
+_GATHERED = "batches that numpy gathers"
 # What `contestants/fit_keras.py` calls whoever makes the batches.
-_FEEDERS = {KSEQ: "kseq", _UNSHUFFLED: "kseq", _READY: "ready-made", TFDATA: "tf.data", H5PY: "h5py"}
+_FEEDERS = {KSEQ: "kseq", _UNSHUFFLED: "kseq", _READY: "ready-made", _GATHERED: "gathered", TFDATA: "tf.data", H5PY: "h5py"}
 _FIT_EPOCHS, _OVERLAP_EPOCHS = 3, 1
 # Rounds that tell how long the step of the overlap is to be.
 _PROBES = 3
@@ -45,7 +47,7 @@ def _start(
     **options: Any,
 ) -> Runner:
     """A process that fits, fed by a contestant from its store of a table, written before if need be, or ready-made batches."""
-    if feeder == _READY:
+    if feeder in (_READY, _GATHERED):
         job = make_job(table, setting, sources[table])
         options["buffers"] = buffers_beyond_cache(setting)
     else:
@@ -74,7 +76,7 @@ def measure_fit(backend: str, model: str, setting: Setting, sources: Sources, sa
     others = {TFDATA: 3.0, H5PY: 10.0} if backend == "tensorflow" else {}
     asked = [name for name in (KSEQ, *others) if setting.wants(name)]
     ours = [_UNSHUFFLED] if KSEQ in asked else []
-    feeders = [*asked, *ours, _READY] if asked else []
+    feeders = [*asked, *ours, _GATHERED, _READY] if asked else []
     starts = {name: partial(_start, name, backend, setting, sources, say, name, model=model) for name in feeders}
     rows = _measure(starts, setting, setting.rounds)
     goals = [Goal(_READY, 0.9), Goal(_UNSHUFFLED, 0.97), *(Goal(name, times) for name, times in others.items())]
