@@ -116,6 +116,11 @@ class LocatedSamples:
         # Who keeps readers of many samples keeps all their shards open, however many may be.
         return self._cache.get(int(self._shards[position])), int(self._rows[position])
 
+    def part(self, first: int, last: int) -> LocatedSamples:
+        """The samples at the positions from `first` up to `last`."""
+        rows = slice(first, last)
+        return LocatedSamples(self._reader, self.sample_ids[rows], self._shards[rows], self._rows[rows])
+
     def check(self) -> None:
         """Compare stored bytes with their checksums, as far as `verify` asks for it.
 

@@ -217,7 +217,11 @@ class ShardCache:
         if flat in index.columns:
             last = len(index.columns[flat])
             raise DamagedError(f"{index.path}: offsets of the column {flat} do not rise from 0 to {last}: bytes have changed")
-        return self.get(shard).piece(flat, offsets, row)
+        reader = self.get(shard)
+        try:
+            return reader.piece(flat, offsets, row)
+        except (ReadError, DamagedError) as error:
+            raise reader.at(row, error) from error
 
     def copy_all(self, name: str, out: np.ndarray) -> None:
         """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that can hold the numbers."""

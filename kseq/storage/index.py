@@ -258,7 +258,7 @@ class Index:
         arrays = self.file.arrays
         offsets, lengths = arrays["shards/offsets"][position].tolist(), arrays["shards/lengths"][position].tolist()
         return {
-            name: ArrayLocation(offset, schema.dtype, (length, *(each or 0 for each in schema.shape[1:])))
+            name: ArrayLocation(offset, schema.dtype, (length, *(side or 0 for side in schema.shape[1:])))
             for (name, schema), offset, length in zip(self.shard_arrays.items(), offsets, lengths, strict=True)
         }
 

@@ -120,10 +120,10 @@ def _check_sizes(index: Index) -> None:
     if max(map(_row_bytes, index.shard_arrays.values())) > _MOST_UNSEEN_ROW_BYTES:
         positions += np.flatnonzero(rows > 0)[:1].tolist()
     for position in positions:
-        check_shard_size(index, position)
+        _check_shard_size(index, position)
 
 
-def check_shard_size(index: Index, position: int) -> None:
+def _check_shard_size(index: Index, position: int) -> None:
     """Raise DamagedError unless the file of a shard has the size that the index says."""
     path = index.shard_path(position)
     with opener_for(path, index.read).open(path) as file:
@@ -143,7 +143,7 @@ def check_counts(index: Index, field: str, ids: np.ndarray, counts: np.ndarray) 
         )
     element_bytes = _row_bytes(index.shard_arrays[f"{field}/values"])
     for shard in sorted(set(shards[counts > _MOST_UNSEEN_ROW_BYTES // element_bytes].tolist())):
-        check_shard_size(index, shard)
+        _check_shard_size(index, shard)
 
 
 def _row_bytes(schema: ArraySchema) -> int:

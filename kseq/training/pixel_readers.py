@@ -6,6 +6,7 @@ It returns pixels that may be changed, and puts them into this array if they hav
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -23,6 +24,9 @@ from kseq.training.image_spec import ImageSpec
 __all__ = ["PixelReader", "cut_reader", "fitted_reader", "whole_reader"]
 
 PixelReader = Callable[[int, np.ndarray], np.ndarray]
+
+# Images of at most about so many pixels together, or a single one, are looked up for decoding at a time.
+_MOST_PIXELS = 1 << 23
 
 
 def fitted_reader(samples: LocatedSamples, field: Field, spec: ImageSpec) -> PixelReader:
@@ -114,11 +118,21 @@ def _cut_decoder(
     shrinks = np.ones(len(boxes), np.int64)
     if shrink is not None and spec.decode != "exact":
         shrinks = shrink(boxes[:, 2], boxes[:, 3], sizes[:, 0], sizes[:, 1])
-    decoder = CropDecoder(samples.encoded_images(field.name), boxes, shrinks, is_fast)
+    # With `read="pread"`, the stored bytes of the images that a decoder knows are in memory: of a few that are large.
+    groups = np.cumsum(np.minimum(samples.sizes(field.name).prod(1), _MOST_PIXELS)) // _MOST_PIXELS
+    firsts = np.searchsorted(groups, groups).tolist()
+
+    @functools.lru_cache(maxsize=1)
+    def decoder_from(first: int) -> CropDecoder:
+        last = int(np.searchsorted(groups, groups[first], side="right"))
+        images = samples.part(first, last).encoded_images(field.name)
+        return CropDecoder(images, boxes[first:last], shrinks[first:last], is_fast[first:last])
 
     def decode(number: int) -> np.ndarray:
+        first = firsts[number]
+        decoder = decoder_from(first)
         try:
-            return decoder.decode(number, spec.color_mode)
+            return decoder.decode(number - first, spec.color_mode)
         except (ImageError, DamagedError) as error:
             raise samples.error_at(number, error) from error
 

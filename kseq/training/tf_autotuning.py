@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+import functools
 from types import FrameType
 from typing import Any
 
@@ -22,16 +22,21 @@ def turn_off(adapter: Any, caller: FrameType) -> None:
         adapter: Keras's `PyDatasetAdapter`.
         caller: Who asks; nothing is done unless it is where the adapter is made.
     """
-    if caller.f_code.co_name != "__init__" or not hasattr(adapter, "get_tf_dataset"):
-        return
-    # Weak, since the adapter holds the function.
-    weak = weakref.ref(adapter)
+    if caller.f_code.co_name == "__init__" and hasattr(adapter, "get_tf_dataset"):
+        # Its class, not its method: who holds a method of an object, or copies the object, would hold or copy the wrong one.
+        adapter.__class__ = _without_autotuning(adapter.__class__)
 
-    def get_tf_dataset() -> Any:
-        living: Any = weak()
-        dataset = type(living).get_tf_dataset(living)
-        options = type(dataset.options())()
-        options.autotune.enabled = False
-        return dataset.with_options(options)
 
-    adapter.get_tf_dataset = get_tf_dataset
+@functools.cache
+def _without_autotuning(adapter_class: Any) -> type:
+    """The same class, but for the options of the `tf.data.Dataset` that it makes."""
+
+    class Adapter(adapter_class):
+        def get_tf_dataset(self) -> Any:
+            dataset = super().get_tf_dataset()
+            options = type(dataset.options())()
+            options.autotune.enabled = False
+            return dataset.with_options(options)
+
+    Adapter.__name__ = Adapter.__qualname__ = adapter_class.__name__
+    return Adapter

@@ -8,11 +8,13 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -270,6 +272,27 @@ def test_batches_are_those_of_a_map(kind: str, arguments: dict[str, Any], reques
     for (images, labels), (other_images, other_labels) in zip(epoch("map"), epoch("pread"), strict=True):
         np.testing.assert_array_equal(images, other_images)
         np.testing.assert_array_equal(labels, other_labels)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"input_shape": (8, 8, 1)}, {"augment": kseq.RandomResizedCrop(8)}], ids=["whole", "crop"]
+)
+def test_of_a_batch_of_large_images_few_are_in_memory_at_once(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 1), np.uint8)
+    data = simplejpeg.encode_jpeg(noise, 90, "GRAY", "Gray")
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for number in range(8):
+        (tmp_path / "photos" / "a" / f"{number}.jpg").write_bytes(data)
+    kseq.pack(tmp_path / "photos", tmp_path / "packed", workers=0)
+    with kseq.Batches(
+        tmp_path / "packed", "all", read="pread", workers=0, color_mode="grayscale", label_mode=None, **arguments
+    ) as batches:
+        tracemalloc.start()
+        batches.batch(0, 0)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    # Two at once while one group of images takes the place of another, and the pixels of one.
+    assert most < 5 * len(data) + noise.nbytes < 8 * len(data)
 
 
 def test_batches_of_a_dataset_are_read_as_the_dataset_unless_told_otherwise(numbered: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -178,6 +179,24 @@ def test_offsets_that_leave_the_bytes_are_an_error(packed_photos: Path, tmp_path
     change(packed / "shard-00000.h5", edit)
     with raises(DamagedError, "shard-00000.h5", "image/offsets", "row 0", 0, 1152921504606846976):
         kseq.ShardDataset(packed, verify="never")[0]
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"input_shape": (8, 8, 3)}, {"augment": kseq.RandomResizedCrop(8)}], ids=["whole", "crop"]
+)
+def test_offsets_that_leave_the_bytes_are_told_with_the_source_of_the_sample(
+    packed_photos: Path, tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    packed = Path(shutil.copytree(packed_photos, tmp_path / "photos"))
+
+    def edit(file: h5py.File) -> None:
+        file["image/offsets"][4] = 2**60
+
+    source = kseq.ShardDataset(packed).source(3)
+    change(packed / "shard-00000.h5", edit)
+    batches = kseq.Batches(packed, "all", shuffle=False, verify="never", workers=0, **arguments)
+    with raises(DamagedError, "shard-00000.h5", "row 3", source, "image/offsets", 1152921504606846976):
+        batches.batch(0, 0)
 
 
 def test_a_sample_id_in_a_split_that_does_not_exist_is_an_error(packed: Path) -> None:

@@ -470,7 +470,7 @@ def test_tables_of_kseq_alone_need_that_it_was_asked_for(
 ) -> None:
     monkeypatch.setattr(reading, "take_turns", None)
     monkeypatch.setattr(fitting, "take_turns", None)
-    monkeypatch.setattr(packing, "make_large_source", lambda *_: "")
+    monkeypatch.setattr(packing, "make_large_source", None)
     monkeypatch.setattr(curves, "CURVES", {})
     tables = ["P", "overlap", "processes", "cold", "scale", "plan", "start", "W"]
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", *tables, "--contestants", "plain memory copy"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,18 @@ def test_tensorflow_tunes_nothing_where_kseq_reads_ahead(
     model.predict(sequence, verbose=0)
     assert len(options) >= 3
     assert not any(options)
+
+
+def test_an_adapter_that_nobody_holds_or_that_was_copied_makes_its_own_dataset(numbered: Path) -> None:
+    module = __import__(keras.utils.PyDataset.__module__, fromlist=["PyDatasetAdapter"])
+    with kseq.ShardSequence(numbered, batch_size=80) as sequence, kseq.ShardSequence(numbered, "val", batch_size=5) as other:
+        adapter = module.PyDatasetAdapter(sequence)
+        copied = copy.copy(adapter)
+        copied.py_dataset = other
+        datasets = [module.PyDatasetAdapter(sequence).get_tf_dataset(), copied.get_tf_dataset()]
+        assert isinstance(adapter, module.PyDatasetAdapter)
+        assert [len(next(iter(made))[1]) for made in datasets] == [80, 5]
+        assert not any(made.options().autotune.enabled for made in datasets)
 
 
 def test_another_dataset_of_keras_stays_as_it_is(numbered: Path, model: Any) -> None:

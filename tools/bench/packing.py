@@ -46,7 +46,8 @@ def measure_packing(setting: Setting, sources: Mapping[str, str], say: Any) -> l
     """
     say("table W")
     large = replace(setting, num_images=min(setting.num_images, _MOST_LARGE))
-    large_source = make_large_source(setting.path("sources"), large.num_images, setting.workers)
+    takes_part = setting.wants(KSEQ) or setting.wants(FFCV)
+    large_source = make_large_source(setting.path("sources"), large.num_images, setting.workers) if takes_part else ""
     return [
         _keep_table(setting, sources["J"]),
         _raw_table("W raw", "JPEGs of native size, 500 x 375 and larger", "bilinear", setting, sources["N"], say),
@@ -130,9 +131,9 @@ def _ffcv_writer(setting: Setting, source: str, interpolation: str, say: Any) ->
     def run() -> float:
         if not setting.wants(FFCV):
             raise ContestantError("not asked for")
-        each = replace(contestant(FFCV, "R"), options={"interpolation": interpolation})
-        command, job = prepare(each, "W", setting, source, say)
-        answer = run_once(each.name, command, job | {"action": "write"}, setting.path("logs"), each.variables)
+        writer = replace(contestant(FFCV, "R"), options={"interpolation": interpolation})
+        command, job = prepare(writer, "W", setting, source, say)
+        answer = run_once(writer.name, command, job | {"action": "write"}, setting.path("logs"), writer.variables)
         return float(answer["seconds"])
 
     return run
