@@ -127,7 +127,8 @@ def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -
         words += ["--split-column", writer.split_column]
     settings = samples.settings
     if settings["encoding"] == "raw":
-        words += ["--encoding", "raw", "--image-size", *map(str, settings["image_size"])]
+        height, width, _ = next(field.shape for field in samples.fields.values() if field.is_image)
+        words += ["--encoding", "raw", "--image-size", str(height), str(width)]
     if settings["color_mode"] != "rgb":
         words += ["--color-mode", settings["color_mode"]]
     return words

@@ -143,6 +143,8 @@ def _forge_index(dataset: Path, rng: np.random.Generator) -> str:
 
 
 def _forge_numbers(arrays: dict[str, Any], name: str, rng: np.random.Generator) -> str:
+    # A copy, since what was forged before may be bytes that cannot be written to.
+    arrays[name] = np.array(arrays[name])
     flat = arrays[name].reshape(-1)
     if not flat.size:
         return "empty"

@@ -128,6 +128,12 @@ def test_an_export_writes_only_into_its_folder(packed: Path, tmp_path: Path) -> 
     assert any("'..'" in refusal for refusal in exercise(packed, tmp_path / "scratch"))
 
 
+@pytest.mark.parametrize("size", [None, [], [1, 2, 3], {"a": 1}])
+def test_the_command_of_an_export_takes_the_size_of_pixels_from_the_pixels(packed: Path, tmp_path: Path, size: Any) -> None:
+    forge_index(packed, edit_json("settings", image_size=size))
+    assert "--image-size 4 4" in kseq.export(packed, tmp_path / "exported").pack_command
+
+
 def with_classes(packed: Path, *names: bytes) -> None:
     """Give the classes a, b and c other names."""
 
