@@ -14,7 +14,7 @@ The rules, for every format:
 - Several frames or pages: the first. Of an APNG, the picture that programs without animations show.
 - JPEG: libjpeg's fast integer DCT and its smooth upsampling, as TensorFlow decodes by default, and so Keras's own loaders.
 - A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
-  or 1/8 of the size, unless `decode="exact"`. With `decode="fast"`, JPEGs that are resized are upsampled by repetition.
+  or 1/8 of the size. Any other JPEG that a batch shrinks so far: upsampling by repetition. Neither with `decode="exact"`.
 - 32-bit and floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
 - The format is recognized by the first bytes, never by a name.

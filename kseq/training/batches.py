@@ -85,7 +85,7 @@ class Batches:
         label_mode: str | None = "int",
         interpolation: str = "bilinear",
         antialias: bool = False,
-        decode: str = "scaled",
+        decode: str = "fast",
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
         dtype: str = "uint8",

@@ -15,7 +15,7 @@ from kseq.images.resize import INTERPOLATIONS, RESIZES, is_averaging
 __all__ = ["ImageSpec"]
 
 _DTYPES = ("uint8", "float16", "float32")
-_DECODES = ("scaled", "fast", "exact")
+_DECODES = ("fast", "exact")
 _DATA_FORMATS = ("channels_last", "channels_first")
 
 
@@ -33,8 +33,8 @@ class ImageSpec:
         fit: `"stretch"`, `"crop"` or `"pad"`: how an image of another aspect ratio is resized.
         interpolation: One of Keras's names.
         antialias: Average over all pixels where an image is shrunk.
-        decode: How JPEGs are decoded that are resized: `"scaled"`: at a fraction of the size where that is enough; `"fast"`:
-            so, and with colours that are not smoothed; `"exact"`: as all others are.
+        decode: How JPEGs are decoded that are shrunk to a half or less: `"fast"`: no better than the resize shows; `"exact"`:
+            as all others are.
 
     Raises:
         ArgumentError: If a value is not allowed.
@@ -49,7 +49,7 @@ class ImageSpec:
     fit: str = "stretch"
     interpolation: str = "bilinear"
     antialias: bool = False
-    decode: str = "scaled"
+    decode: str = "fast"
 
     def __post_init__(self) -> None:
         choices: list[tuple[str, Any, Sequence[str]]] = [

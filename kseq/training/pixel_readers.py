@@ -114,9 +114,10 @@ def _cut_decoder(
     shrink: Callable[..., np.ndarray] | None,
 ) -> Callable[[int], np.ndarray]:
     """Decodes boxes that are to be resized to `sizes`, `(n, 2)`; `shrink` says how much smaller they may be decoded."""
-    is_fast = (boxes[:, 2:] != sizes).any(1) & (spec.decode == "fast")
+    # The colours of most JPEGs are stored at half the height and width: to smooth them is of use where that is shown.
+    is_fast = np.full(len(boxes), spec.decode == "fast") & (boxes[:, 2:] >= 2 * sizes).all(1)
     shrinks = np.ones(len(boxes), np.int64)
-    if shrink is not None and spec.decode != "exact":
+    if shrink is not None and spec.decode == "fast":
         shrinks = shrink(boxes[:, 2], boxes[:, 3], sizes[:, 0], sizes[:, 1])
     # With `read="pread"`, the stored bytes of the images that a decoder knows are in memory: of a few that are large.
     groups = np.cumsum(np.minimum(samples.sizes(field.name).prod(1), _MOST_PIXELS)) // _MOST_PIXELS

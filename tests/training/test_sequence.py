@@ -190,7 +190,7 @@ def test_images_equal_the_plain_way(packed_photos: Path, fit: str, color_mode: s
     expected = plain(dataset.read(range(12))["image"], (32, 24), fit, "bicubic", "rgb")
     with kseq.ShardSequence(
         packed_photos, "val", input_shape=(32, 24, channels), color_mode=color_mode, interpolation="bicubic",
-        crop_to_aspect_ratio=fit == "crop", pad_to_aspect_ratio=fit == "pad", workers=workers,
+        crop_to_aspect_ratio=fit == "crop", pad_to_aspect_ratio=fit == "pad", workers=workers, decode="exact",
     ) as sequence:  # fmt: skip
         found = sequence[0][0]
     # Gray is made before resizing from a JPEG's own brightness, and after it here: rounding apart, the same.
