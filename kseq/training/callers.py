@@ -6,10 +6,33 @@ import inspect
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
-__all__ = ["KerasCall", "find_keras_call", "find_place"]
+__all__ = ["KerasCall", "KerasGenerator", "find_keras_call", "find_place"]
 
 # Keras calls directly; a subclass, or a Sequence around this one, puts few functions in between.
 _MOST_FRAMES = 12
+
+
+class KerasGenerator:
+    """Stands for a running generator of Keras, and equals only what stands for the same one.
+
+    It does not hold the frame, since that keeps all that its function knows; and the place of a frame in memory is that of
+    another one later. So it holds the numbers that the generator goes through, which nobody else has, once there are some.
+
+    Args:
+        frame: Of the generator.
+    """
+
+    def __init__(self, frame: FrameType) -> None:
+        self._place = id(frame)
+        self._numbers = next((value for value in frame.f_locals.values() if isinstance(value, (list, range))), None)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, KerasGenerator) or self._place != other._place:
+            return False
+        return self._numbers is other._numbers or self._numbers is None or other._numbers is None
+
+    def __hash__(self) -> int:
+        return self._place
 
 
 class KerasCall(NamedTuple):
@@ -27,12 +50,9 @@ class KerasCall(NamedTuple):
     is_over_this: bool
 
     @property
-    def generator(self) -> int | None:
-        """Stands for the generator of the adapter that is running, as long as it lives; None outside of generators.
-
-        A number, since who holds a frame keeps all that its function knows.
-        """
-        return id(self.frame) if self.frame.f_code.co_flags & inspect.CO_GENERATOR else None
+    def generator(self) -> KerasGenerator | None:
+        """The generator of the adapter that is running; None outside of generators."""
+        return KerasGenerator(self.frame) if self.frame.f_code.co_flags & inspect.CO_GENERATOR else None
 
     @property
     def shard(self) -> tuple[int, int]:

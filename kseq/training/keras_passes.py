@@ -15,7 +15,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from kseq.training.callers import KerasCall
+from kseq.training.callers import KerasCall, KerasGenerator
 from kseq.training.epoch_count import EpochCount, Pass
 
 __all__ = ["KerasPasses"]
@@ -31,7 +31,7 @@ class _Tickets:
         is_addressed: Whether a number is the batch of this number.
     """
 
-    def __init__(self, current: Pass, generator: int | None, batches: range, is_addressed: bool) -> None:
+    def __init__(self, current: Pass, generator: KerasGenerator | None, batches: range, is_addressed: bool) -> None:
         self.current = current
         self.generator = generator
         self.is_addressed = is_addressed

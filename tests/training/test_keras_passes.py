@@ -29,6 +29,12 @@ def sharing_pass(self: Any) -> Iterator[Any]:
         yield self.py_dataset[numbers[place]]
 
 
+def listed_pass(self: Any, numbers: list[int]) -> Iterator[Any]:
+    """What Keras's generator does, in an order that the test says."""
+    for number in numbers:
+        yield self.py_dataset[number]
+
+
 def sharing_end(self: Any) -> None:
     self.epoch += 1
     self.py_dataset.on_epoch_end()
@@ -40,7 +46,7 @@ def adapter() -> Callable[..., Any]:
     module = __import__(keras.utils.PyDataset.__module__, fromlist=["PyDataset"])
     functions = {
         function.__name__: types.FunctionType(function.__code__, {**vars(module), "random": random})
-        for function in (sharing_pass, sharing_end)
+        for function in (sharing_pass, listed_pass, sharing_end)
     }
 
     def make(sequence: kseq.ShardSequence, rank: int, count: int, shuffle: bool) -> Any:
@@ -78,3 +84,31 @@ def test_ranks_share_each_pass_once_whoever_shares_it_out(
     assert {sequence.epoch for sequence in sequences} == {3}
     for sequence in sequences:
         sequence.close()
+
+
+def test_a_generator_in_the_place_of_one_that_was_thrown_away_begins_a_pass_of_its_own(
+    numbered: Path, adapter: Callable[..., Any]
+) -> None:
+    """Of what Keras reads through another Sequence to build a model, kseq is not told that it was no pass."""
+    with kseq.ShardSequence(numbered, batch_size=16) as sequence:
+
+        class Around(keras.utils.PyDataset):
+            def __len__(self) -> int:
+                return 5
+
+            def __getitem__(self, index: int) -> Any:
+                epoch = sequence.epoch
+                sequence[index]
+                return epoch
+
+        reader = adapter(Around(), 0, 1, False)
+        for epoch in range(3):
+            looking = reader.listed_pass([3, 0, 1, 2, 4])
+            place = id(looking.gi_frame)
+            assert [next(looking), next(looking)] == [epoch, epoch]
+            del looking
+            serving = reader.listed_pass([1, 2, 4, 0, 3])
+            assert id(serving.gi_frame) == place
+            # As long as the pass is not complete, the epoch is its own.
+            assert list(serving) == [epoch] * 5
+            assert sequence.epoch == epoch + 1
