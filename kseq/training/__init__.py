@@ -7,7 +7,7 @@
   Keras, which says no epoch.
 - `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
-  for only to learn shapes. `tf_autotuning`: what TensorFlow is kept from.
+  for only to learn shapes. `tensorflow_adapter`: what TensorFlow gets.
 - What the arguments of `Batches` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
   `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
   numbers, one-hot), `arguments` (all others).
@@ -17,5 +17,7 @@
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
   what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
-  and what was begun for them. `buffers`: the memory of batches.
+  and what was begun for them. `worker_process`: what runs in a process. `buffers`: the memory of batches.
+- When something goes wrong: `waiting` tells of long waits and ends them, `worker_deaths` fills again what a process died of,
+  `error_places` says where an error was raised.
 """

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.errors import ArgumentError, DamagedError
+from kseq.errors import ArgumentError, DamagedError, KseqError
 from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_for_workers, without_samples
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
+from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
 from kseq.training.transforms import AugmentationList, Transforms
@@ -167,7 +168,19 @@ class BatchMaker:
             DamagedError: If stored bytes have changed.
             ImageError: If an image cannot be decoded.
             ArgumentError: If an augmentation returns something that is not allowed.
+
+            All of these, and what an augmentation raises, name the sample, or the samples among which it is.
         """
+        try:
+            self._fill(arrays, start, sample_ids, epoch, turns)
+        except Exception as error:
+            if not names_sample(error):
+                add_place(error, f"among {list_samples(sample_ids)}", is_sample=True)
+            raise
+
+    def _fill(
+        self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray | None
+    ) -> None:
         samples = sample_reader(self.dataset).locate(sample_ids)
         samples.check()
         transforms = self._augmentations.drawn(epoch, sample_ids, turns)
@@ -217,17 +230,14 @@ class BatchMaker:
         if sizes is None and self._is_stored_as_served(field):
             samples.gather(field.name, rows)
             if chain:
-                for position, out in enumerate(rows):
-                    _put(chain.run(position, out), out)
+                _for_each(samples, lambda position: _put(chain.run(position, rows[position]), rows[position]))
             return
         read = self._reader(field, spec, samples, sizes, transforms)
         if spec.is_plain:
-            for position, out in enumerate(rows):
-                _put(chain.run(position, read(position, out)), out)
+            _for_each(samples, lambda position: _put(chain.run(position, read(position, rows[position])), rows[position]))
         else:
             work = np.empty(spec.pixel_shape, np.uint8)
-            for position, out in enumerate(rows):
-                spec.convert(chain.run(position, read(position, work)), out)
+            _for_each(samples, lambda position: spec.convert(chain.run(position, read(position, work)), rows[position]))
 
     def _reader(
         self, field: Field, spec: ImageSpec, samples: LocatedSamples, sizes: np.ndarray | None, transforms: Transforms
@@ -277,17 +287,40 @@ class BatchMaker:
     def _move(self, field: Field, samples: LocatedSamples, transforms: Transforms) -> list[_Moved]:
         image = next(other for other in self.dataset.fields.values() if other.is_image)
         chain = transforms.box_chain(samples.sizes(image.name), self._spec)
-        moved = []
-        for position, elements in enumerate(samples.pieces(field.name)):
+        pieces, moved = samples.pieces(field.name), []
+
+        def move(position: int) -> None:
             # A copy, since an augmentation may change what it gets.
-            boxes = field.handler.as_boxes(elements).copy()
+            boxes = field.handler.as_boxes(pieces[position]).copy()
             moved_boxes, stay = chain.run(position, (boxes, np.arange(len(boxes))))
-            moved.append(_Moved(moved_boxes, stay, len(elements)))
+            moved.append(_Moved(moved_boxes, stay, len(pieces[position])))
+
+        _for_each(samples, move)
         return moved
 
 
 def _flag_specs(num_flags: int) -> dict[str, ArraySpec]:
     return {"verified": ArraySpec((num_flags,), "bool")}
+
+
+def _for_each(samples: LocatedSamples, do: Callable[[int], None]) -> None:
+    """Do something for each sample, by its position; an error names the sample that it is about."""
+    position = 0
+    try:
+        for position in range(len(samples)):
+            do(position)
+    except Exception as error:
+        if not names_sample(error):
+            add_place(error, f"of {_place(samples, position)}", is_sample=True)
+        raise
+
+
+def _place(samples: LocatedSamples, position: int) -> str:
+    try:
+        return samples.place_at(position)
+    except KseqError:
+        # Its shard is gone meanwhile, say.
+        return samples.where(position)
 
 
 def _put(pixels: np.ndarray, out: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import threading
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseq.arguments import whole
-from kseq.errors import DamagedError, OutOfRangeError
+from kseq.arguments import seconds, whole
+from kseq.errors import ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
@@ -30,6 +31,7 @@ from kseq.training.batch_maker import BatchMaker
 from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.dataset_argument import choose_split, open_dataset_argument
+from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.sampling_argument import choose_order
@@ -101,6 +103,7 @@ class Batches:
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        timeout: float | None = None,
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -178,6 +181,7 @@ class Batches:
             max_queue_size=max_queue_size,
             idle_seconds=idle_seconds,
             niceness=niceness,
+            timeout=None if timeout is None else seconds("timeout", timeout),
         )
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
         self._internals = frozenset(self.__dict__) - others
@@ -225,10 +229,21 @@ class Batches:
             ArgumentError: If `epoch` is below 0.
             OutOfRangeError: If there is no batch of this number.
             DamagedError: If stored bytes have changed, or a shard is missing.
+            ReadTimeoutError: If it takes longer than `timeout`.
+            WorkerDiedError: If worker processes die of it, whoever reads it.
+
+            All errors in reading, and those that a function or an augmentation of yours raises, keep their class; their text
+            names the dataset, the epoch, the batch and the sample.
         """
         epoch, number = whole("epoch", epoch, 0), check_number(self, number)
-        loaded = self._loader.load(epoch, number)
-        values = self._encoder.encode(loaded.arrays)
+        try:
+            loaded = self._loader.load(epoch, number)
+            values = self._encoder.encode(loaded.arrays)
+        except ClosedError:
+            raise
+        except Exception as error:
+            self._add_place(error, epoch, number)
+            raise
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
         if not self._targets:
             return inputs
@@ -239,6 +254,13 @@ class Batches:
         if isinstance(self._sample_weight, str):
             return inputs, targets, values[self._sample_weight]
         return inputs, targets, self._sample_weight[loaded.positions]
+
+    def _add_place(self, error: Exception, epoch: int, number: int) -> None:
+        """Say in the text of an error which batch it is about and, if it does not name a sample, which samples that has."""
+        if not names_sample(error) and not isinstance(error, (ReadTimeoutError, WorkerDiedError)):
+            with contextlib.suppress(KseqError):
+                add_place(error, f"with {list_samples(self.sample_ids(epoch, number))}")
+        add_place(error, f"in batch {number} of epoch {epoch} of {self._dataset.path}, {self.split}")
 
     def sample_ids(self, epoch: int, number: int) -> np.ndarray:
         """`(n,)` int64: the sample ids of batch `number` of an epoch, in the order of the batch.

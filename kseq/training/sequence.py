@@ -79,6 +79,9 @@ class ShardSequence(keras.utils.PyDataset):
             `float("inf")`: until `close`.
         niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine, those of the training
             and those of strangers; only on Linux. 0: not at all. On a machine that others use too, more than 0 costs speed.
+        timeout: A batch that takes longer than so many seconds to be read is a `ReadTimeoutError`, which names what was waited
+            for; with `workers=0`, nobody looks at the clock. None: a wait for a disk that does not answer, say, takes as long
+            as it takes; after five seconds, one line says who waits for what, and Ctrl-C breaks off.
         inputs: The name of a field; or model input name to field name, for a dict of inputs; None for the image, or a dict of
             all images.
         targets: The name of a field; or model output name to field name, for a dict of targets, which Keras wants for models
@@ -140,6 +143,7 @@ class ShardSequence(keras.utils.PyDataset):
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        timeout: float | None = None,
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -210,12 +214,12 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: If it is not in [0, len).
         """
-        epoch, number, is_look = self._passes.locate(self, index, sys._getframe(1))
-        batch = self._looked.take(epoch, number)
+        epoch, number, is_look, adapter = self._passes.locate(self, index, sys._getframe(1))
+        batch = self._looked.take(adapter, epoch, number)
         if batch is None:
             batch = self._batches.batch(epoch, number)
         if is_look:
-            self._looked.keep(epoch, number, batch)
+            self._looked.keep(adapter, epoch, number, batch)
         return batch
 
     def on_epoch_end(self) -> None:
