@@ -15,7 +15,8 @@
   and what it does to an image, a mask, points and boxes; a new one is a class there and a public name.
 - `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
-  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets.
+  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `row_weights`: the
+  weight of each row, 0 where it does not count.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
   and what was begun for them. `worker_process`: what runs in a process. `buffers`: the memory of batches.
 - When something goes wrong: `waiting` tells of long waits and ends them, `worker_deaths` fills again what a process died of,

@@ -34,6 +34,7 @@ from kseq.training.dataset_argument import choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
+from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
 from kseq.training.transforms import AugmentationList
 from kseq.workers import IDLE_SECONDS
@@ -94,7 +95,7 @@ class Batches:
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,
-        drop_remainder: bool = False,
+        remainder: str | None = None,
         augment: Any = (),
         rank: int = 0,
         world_size: int = 1,
@@ -121,7 +122,6 @@ class Batches:
         others = set(self.__dict__)
         self._arguments = arguments
         check_flags(
-            drop_remainder=drop_remainder,
             use_multiprocessing=use_multiprocessing,
             crop_to_aspect_ratio=crop_to_aspect_ratio,
             pad_to_aspect_ratio=pad_to_aspect_ratio,
@@ -137,7 +137,7 @@ class Batches:
             batch_size=batch_size,
             shuffle=shuffle,
             seed=seed,
-            drop_remainder=drop_remainder,
+            remainder=remainder,
             rank=rank,
             world_size=world_size,
             balance=balance,
@@ -147,7 +147,11 @@ class Batches:
 
         # The fields of a batch, and what is done to its images.
         self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
-        self._sample_weight = check_sample_weight(self._dataset, self._targets, sample_weight)
+        self._weights = RowWeights(
+            check_sample_weight(self._dataset, self._targets, sample_weight),
+            self._order.row_weight,
+            may_not_count=self._order.remainder == "pad",
+        )
         listed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
         self._spec = choose_image_spec(
@@ -194,8 +198,8 @@ class Batches:
     def _fields_of_a_batch(self) -> dict[str, Field]:
         """The fields that a batch is made of."""
         names = [*self._inputs.values(), *self._targets.values()]
-        if isinstance(self._sample_weight, str):
-            names.append(self._sample_weight)
+        if self._weights.field is not None:
+            names.append(self._weights.field)
         return {name: field for name, field in self._dataset.fields.items() if name in names or f"{name}_mask" in names}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -223,7 +227,8 @@ class Batches:
 
         Returns:
             `(images, targets)`: `(n, height, width, channels)` uint8 in [0, 255] and `(n,)` int32, unless the arguments say
-            otherwise; with `sample_weight`, `(n,)` float32 as a third element; with `label_mode=None`, images alone.
+            otherwise; with `sample_weight` or `remainder="pad"`, `(n,)` float32 as a third element; with `label_mode=None`,
+            images alone.
 
         Raises:
             ArgumentError: If `epoch` is below 0.
@@ -249,11 +254,9 @@ class Batches:
             return inputs
         # Keras takes one array for the one output of a model, whatever the model calls it, but no dict if it has no names.
         targets = _named(self._targets, values, as_dict=False)
-        if self._sample_weight is None:
-            return inputs, targets
-        if isinstance(self._sample_weight, str):
-            return inputs, targets, values[self._sample_weight]
-        return inputs, targets, self._sample_weight[loaded.positions]
+        # Keras multiplies the losses by them.
+        weights = self._weights.of(loaded, values, targets)
+        return (inputs, targets) if weights is None else (inputs, targets, weights)
 
     def _add_place(self, error: Exception, epoch: int, number: int) -> None:
         """Say in the text of an error which batch it is about and, if it does not name a sample, which samples that has."""
@@ -268,7 +271,15 @@ class Batches:
         Raises:
             OutOfRangeError: If there is no batch of this number.
         """
-        return self._loader.sample_ids(whole("epoch", epoch, 0), check_number(self, number))
+        return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).sample_ids
+
+    def is_counted(self, epoch: int, number: int) -> np.ndarray:
+        """`(n,)` bool: which rows of batch `number` of an epoch count; with `remainder="pad"`, others only fill it up.
+
+        Raises:
+            OutOfRangeError: If there is no batch of this number.
+        """
+        return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).is_counted
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """All batches of an epoch, one after the other.
@@ -299,6 +310,11 @@ class Batches:
     def batch_size(self) -> int:
         """Samples per batch on this rank."""
         return self._order.batch_size
+
+    @property
+    def remainder(self) -> str:
+        """What becomes of the samples that do not fill a batch: `"keep"`, `"drop"` or `"pad"`."""
+        return self._order.remainder
 
     @property
     def rank(self) -> int:

@@ -188,7 +188,7 @@ class Loader:
             # Out of sequence only once in an epoch: somebody may be asking for any numbers.
             if reader is not None or epoch not in self._asked:
                 self._ask_ahead(epoch, batch_number)
-            pending = self._begin(epoch, *self._samples(epoch, batch_number))
+            pending = self._begin(epoch, self.samples(epoch, batch_number))
         if reader is not None:
             self._read_ahead(reader, batch_number)
         wait = self._patience.begin(functools.partial(self._describe_wait, epoch, batch_number, pending))
@@ -232,18 +232,19 @@ class Loader:
         return ClosedError(f"{self._maker.dataset.path}: it was closed")
 
     def _fill_here(self, epoch: int, batch_number: int) -> LoadedBatch:
-        drawn = self._samples(epoch, batch_number)
+        drawn = self.samples(epoch, batch_number)
         arrays = self._buffers.take(self._maker.specs(drawn.sample_ids)).arrays
         self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
-        return LoadedBatch(arrays, drawn.positions)
+        return LoadedBatch(arrays, drawn.positions, drawn.is_counted)
 
     def sample_ids(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the samples of a batch."""
-        return self._samples(epoch, batch_number).sample_ids
+        return self.samples(epoch, batch_number).sample_ids
 
-    def _samples(self, epoch: int, batch_number: int) -> Drawn:
-        ((positions, turns),) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
-        return Drawn(self._maker.dataset.sample_ids(positions), turns, positions)
+    def samples(self, epoch: int, batch_number: int) -> Drawn:
+        """Which samples a batch holds."""
+        (drawn,) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
+        return Drawn(self._maker.dataset.sample_ids(drawn.positions), drawn.turns, drawn.positions, drawn.is_counted)
 
     def _read_ahead(self, reader: Reader, batch_number: int) -> None:
         """Begin the next batches of a sequence, as many as may wait."""
@@ -253,7 +254,7 @@ class Loader:
             for number in self._readers.missing(reader, batch_number)[:_MOST_BEGUN]:
                 try:
                     self._ask_ahead(reader.epoch, number)
-                    pending = self._begin(reader.epoch, *self._next_samples(reader, number))
+                    pending = self._begin(reader.epoch, self._next_samples(reader, number))
                 except KseqError:
                     # It is raised once that batch is asked for.
                     return
@@ -276,25 +277,26 @@ class Loader:
             self._advance.submit(_will_need, dataset, dataset.sample_ids(positions[start : start + self._piece]))
 
     def _next_samples(self, reader: Reader, batch_number: int) -> Drawn:
-        """The same as `_samples`, faster for batches that are begun one after the other."""
+        """The same as `samples`, faster for batches that are begun one after the other."""
         if batch_number not in reader.ordered:
             numbers = range(batch_number, min(batch_number + _ORDERED_AT_ONCE, self._order.num_batches))
-            drawn = self._order.draw_batches(reader.epoch, numbers)
-            sample_ids = self._maker.dataset.sample_ids(np.concatenate([positions for positions, _ in drawn]))
-            ids_of_batches = np.split(sample_ids, np.cumsum([len(turns) for _, turns in drawn])[:-1])
+            batches = self._order.draw_batches(reader.epoch, numbers)
+            sample_ids = self._maker.dataset.sample_ids(np.concatenate([batch.positions for batch in batches]))
+            ids_of_batches = np.split(sample_ids, np.cumsum([len(batch.positions) for batch in batches])[:-1])
             reader.ordered = {
-                number: Drawn(ids, turns, positions)
-                for number, ids, (positions, turns) in zip(numbers, ids_of_batches, drawn, strict=True)
+                number: Drawn(ids, batch.turns, batch.positions, batch.is_counted)
+                for number, ids, batch in zip(numbers, ids_of_batches, batches, strict=True)
             }
         return reader.ordered.pop(batch_number)
 
-    def _begin(self, epoch: int, sample_ids: np.ndarray, turns: np.ndarray, positions: np.ndarray) -> Pending:
+    def _begin(self, epoch: int, drawn: Drawn) -> Pending:
         """Take a buffer and hand its rows to the workers."""
+        sample_ids, turns = drawn.sample_ids, drawn.turns
         buffer = self._buffers.take(self._maker.specs(sample_ids))
         count = max(1, min(self._workers, len(sample_ids) // self._least_rows))
         edges = [len(sample_ids) * number // count for number in range(count + 1)]
         parts = [Rows(start, sample_ids[start:end], epoch, turns[start:end]) for start, end in pairwise(edges)]
-        pending = Pending(buffer.arrays, buffer.name, positions)
+        pending = Pending(buffer.arrays, buffer.name, drawn)
         for rows in parts:
             pending.add(self._submit(pending, rows), rows)
         return pending

@@ -28,18 +28,24 @@ class LoadedBatch(NamedTuple):
     Attributes:
         arrays: Its arrays by field name.
         positions: `(n,)` int64: where its samples are in the split.
+        is_counted: `(n,)` bool: whether each row counts, or only fills the batch up; it belongs to this batch alone.
     """
 
     arrays: dict[str, np.ndarray]
     positions: np.ndarray
+    is_counted: np.ndarray
 
 
 class Drawn(NamedTuple):
-    """The samples of a batch: `(n,)` int64 sample ids, turns (see `Order.draw_batches`), and positions in the split."""
+    """The samples of a batch: `(n,)` int64 sample ids, turns, positions in the split, and `(n,)` bool whether rows count.
+
+    All but the sample ids are those of a `kseq.ordering.epoch_order.DrawnBatch`.
+    """
 
     sample_ids: np.ndarray
     turns: np.ndarray
     positions: np.ndarray
+    is_counted: np.ndarray
 
 
 class Rows(NamedTuple):
@@ -69,17 +75,17 @@ class Pending:
     Args:
         arrays: The arrays of the batch.
         name: By which worker processes map them; None if only this process fills them.
-        positions: Where its samples are in the split.
+        drawn: Its samples.
 
     Attributes:
         arrays: As passed.
         name: As passed.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], name: str | None, positions: np.ndarray) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray], name: str | None, drawn: Drawn) -> None:
         self.arrays = arrays
         self.name = name
-        self._positions = positions
+        self._drawn = drawn
         self._fillings: deque[tuple[Future, Rows]] = deque()
         self.num_bytes = sum(array.nbytes for array in arrays.values())
 
@@ -105,7 +111,7 @@ class Pending:
             # the error, only the garbage collector would free the arrays.
             self._fillings.clear()
             raise
-        return LoadedBatch(self.arrays, self._positions)
+        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted)
 
     def cancel(self) -> None:
         for filling, _ in list(self._fillings):

@@ -33,7 +33,7 @@ def choose_order(
     batch_size: int,
     shuffle: Any,
     seed: int,
-    drop_remainder: bool,
+    remainder: str | None,
     rank: int,
     world_size: int,
     balance: Any,
@@ -54,8 +54,22 @@ def choose_order(
         )
     kind = "block" if isinstance(blocks, BlockShuffle) else blocks
     sizes = choose_blocks(dataset, blocks if isinstance(blocks, BlockShuffle) else None)
-    settings = (num_samples, batch_size, kind, seed, drop_remainder, rank, world_size, *sizes, repeats(selected_ids(dataset)))
+    if remainder is None:
+        remainder = _default_remainder(world_size, leaves_others=bool(blocks) and are_for_training(dataset))
+    settings = (num_samples, batch_size, kind, seed, remainder, rank, world_size, *sizes, repeats(selected_ids(dataset)))
     return Order(*settings) if sampler is None else SampledOrder(*settings, sampler)
+
+
+def _default_remainder(world_size: Any, *, leaves_others: bool) -> str:
+    """What becomes of the samples at the end of an epoch that do not fill a batch.
+
+    Args:
+        world_size: Ranks whose numbers of steps, and sizes of batches, must be equal.
+        leaves_others: Whether it is for training that the split is read, and other samples are left out in each epoch.
+    """
+    if whole("world_size", world_size, 1) == 1:
+        return "keep"
+    return "drop" if leaves_others else "pad"
 
 
 def _choose_shuffle(shuffle: Any, is_default: bool) -> bool | BlockShuffle:

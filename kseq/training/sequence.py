@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -65,7 +66,14 @@ class ShardSequence(keras.utils.PyDataset):
             (`"val"`, `"fold0-val"`, `"test"`, `"validation"` and the like), and with `balance`, `sampling_weights` or several
             datasets.
         seed: Draws the order and the augmentations; any whole number.
-        drop_remainder: Leave out a last batch that would be smaller.
+        remainder: What becomes of the samples at the end of a pass that do not fill a batch on every rank. `"keep"`: the last
+            batch is smaller. `"drop"`: they are left out, others in each epoch of a split that is shuffled. `"pad"`: every
+            batch has `batch_size` rows; what is missing is filled up with other samples of the split, whose weight is 0. Each
+            batch then has float32 weights as a third element (multiplied by those of `sample_weight`), with the mean 1 over all
+            rows of an epoch. So the loss and all `weighted_metrics` of `evaluate` are those of the samples alone, on any number
+            of ranks; `metrics` without weights count all rows. Batches without targets have no weights: `is_counted` says which
+            rows count. None: `"keep"` for one process; for several, which must make equally many steps, `"drop"` for shuffled
+            splits that are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks and boxes alike. After them, functions: one that
             gets a batch of images, `(n, height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets
@@ -88,7 +96,8 @@ class ShardSequence(keras.utils.PyDataset):
             with several outputs: of a dict with one entry, a batch has the array alone. None for the label or, without a label,
             for all other fields: the one field, or a dict of them. `FIELD_mask` is the array that says where a field is padded.
         sample_weight: `(samples of the split,)` numbers, or the name of a field of numbers: a third element of each batch, by
-            which Keras multiplies the losses.
+            which Keras multiplies the losses; `(n,)` float32 or, for targets of three and more axes, such as masks, of their
+            shape without the last axis.
         ragged: Give fields whose samples differ in length as lists of arrays, one for each sample, instead of padded, and text
             as `(n,)` str: True for all of them, or the names of some. No model takes such lists.
         pad_to: How many boxes, or other elements, each batch has room for, so that all batches have one shape and JAX compiles
@@ -134,7 +143,7 @@ class ShardSequence(keras.utils.PyDataset):
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,
-        drop_remainder: bool = False,
+        remainder: str | None = None,
         augment: Any = (),
         rank: int = 0,
         world_size: int = 1,
@@ -293,10 +302,23 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: If the batch number is not in [0, len).
         """
+        return self._batches.sample_ids(*self._find(batch_number, epoch, sys._getframe(1)))
+
+    def is_counted(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
+        """`(n,)` bool: which rows of a batch count; with `remainder="pad"`, others only fill it up, with weight 0.
+
+        Args:
+            batch_number: In [0, len).
+            epoch: The epoch; None for that of `sequence[batch_number]`, as for `sample_ids`.
+
+        Raises:
+            OutOfRangeError: If the batch number is not in [0, len).
+        """
+        return self._batches.is_counted(*self._find(batch_number, epoch, sys._getframe(1)))
+
+    def _find(self, batch_number: int, epoch: int | None, caller: FrameType) -> tuple[int, int]:
         number = check_number(self._batches, batch_number)
-        if epoch is None:
-            epoch, number = self._passes.find(self, number, sys._getframe(1))
-        return self._batches.sample_ids(epoch, number)
+        return self._passes.find(self, number, caller) if epoch is None else (epoch, number)
 
     @property
     def batches(self) -> Batches:
