@@ -89,7 +89,7 @@ def test_errors_of_tasks_come_with_the_place_where_they_were_raised() -> None:
     with ProcessPool(1) as pool:
         with pytest.raises(ZeroDivisionError) as caught:
             pool.submit(divmod, 1, 0).result(30)
-        assert "_answer" in str(caught.value.__cause__)
+        assert "answer_to" in str(caught.value.__cause__)
         # Neither what cannot be sent there nor what cannot be sent back ends the process.
         with pytest.raises((pickle.PicklingError, AttributeError)):
             pool.submit(abs, lambda: 0).result(30)
@@ -136,6 +136,7 @@ def test_a_stopped_process_keeps_neither_close_nor_abandon_waiting() -> None:
         assert pool.pids == [pid]
         os.kill(pid, signal.SIGSTOP)
         hanging = pool.submit(abs, -1)
+        time.sleep(0.2)
         begun = time.monotonic()
         if end == "shutdown":
             pool.shutdown(cancel_futures=True, patience=0.5)

@@ -7,7 +7,7 @@
   Keras, which says no epoch.
 - `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
-  for only to learn shapes. `tensorflow_adapter`: what TensorFlow gets.
+  for only to learn shapes. `keras_adapter`: what an adapter of Keras does otherwise for kseq.
 - What the arguments of `Batches` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
   `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
   numbers, one-hot), `arguments` (all others).

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from kseq.training.callers import find_keras_call, find_place
 from kseq.training.epoch_count import EpochCount, Pass
+from kseq.training.keras_adapter import adapt
 from kseq.training.keras_passes import KerasPasses
 from kseq.training.plain_loops import PlainLoops
-from kseq.training.tensorflow_adapter import adapt
 
 __all__ = ["Located", "Passes"]
 

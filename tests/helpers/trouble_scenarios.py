@@ -70,6 +70,9 @@ class Scenarios:
         with kseq.ShardSequence(path or self.path, "all", **{**OPTIONS, **options}) as train:
             self.found[name] = outcome(lambda: self.model.fit(train, verbose=0, **(fit or {})))
             self.found[name]["looked"] = len(train._looked._batches)
+        if self.found[name]["error"] == "KeyboardInterrupt":
+            # On jax, Keras loses the variables if Ctrl-C comes within a step.
+            self.model = make_model()
         with kseq.ShardSequence(self.path, "all", **OPTIONS) as again:
             self.found[name]["again"] = len(self.model.fit(again, verbose=0, epochs=2).history["loss"])
         return self.found[name]

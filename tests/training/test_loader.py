@@ -30,6 +30,7 @@ from kseq.storage.index import Index
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
+from kseq.training.read_ahead import Drawn
 from tests.helpers.messages import raises
 from tests.helpers.photos import is_shared, numbers_of
 from tests.helpers.processes import RunPython
@@ -148,9 +149,9 @@ def count_fills(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> list[tuple[i
     """The epoch and the first sample of each batch that is begun."""
     begin, begun = loader._begin, []
 
-    def note_and_begin(epoch: int, sample_ids: np.ndarray, *drawn: np.ndarray) -> Any:
-        begun.append((epoch, int(sample_ids[0])))
-        return begin(epoch, sample_ids, *drawn)
+    def note_and_begin(epoch: int, drawn: Drawn) -> Any:
+        begun.append((epoch, int(drawn.sample_ids[0])))
+        return begin(epoch, drawn)
 
     monkeypatch.setattr(loader, "_begin", note_and_begin)
     return begun
@@ -489,9 +490,9 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
 def test_batches_begun_ahead_while_close_runs_are_not_kept(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = loader._begin
 
-    def begin_and_close(epoch: int, sample_ids: np.ndarray, *drawn: np.ndarray) -> object:
-        begun = begin(epoch, sample_ids, *drawn)
-        if not (sample_ids == loader.sample_ids(0, 0)).all():
+    def begin_and_close(epoch: int, drawn: Drawn) -> object:
+        begun = begin(epoch, drawn)
+        if not (drawn.sample_ids == loader.sample_ids(0, 0)).all():
             loader.close()
         return begun
 

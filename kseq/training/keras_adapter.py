@@ -1,9 +1,10 @@
-"""What Keras hands to TensorFlow for a Sequence: untuned, not kept for ever, and with errors that stay what they are."""
+"""What Keras's adapter of a Sequence does otherwise for kseq: no riddles after errors, and nothing that is kept for ever."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import sys
 import threading
 import weakref
@@ -15,12 +16,17 @@ from kseq.platforms import interrupts
 
 __all__ = ["adapt"]
 
+# Between the function of a model that loops over batches and the end of the loop's block.
+_MOST_FRAMES = 4
+
 # The attribute of an adapter that holds the last error in reading.
 _ERROR = "_kseq_error"
 
 
 def adapt(adapter: Any, caller: FrameType) -> None:
-    """Change what an adapter, which Keras is making for a Sequence, does for TensorFlow.
+    """Change what an adapter does, which Keras is making for a Sequence.
+
+    On tensorflow:
 
     - **No autotuning.** With it, a thread computes from time to time how far to fetch ahead, at first every 10 ms, then half as
       often each time, up to a minute (`Model::OptimizeLoop` in TensorFlow's `core/framework/model.cc`). The end of an iterator
@@ -36,6 +42,10 @@ def adapt(adapter: Any, caller: FrameType) -> None:
     - **Ctrl-C.** The main thread waits in TensorFlow while a batch is read, and would notice Ctrl-C only afterwards: the thread
       that waits for the batch gives up then (see `kseq.platforms.interrupts`).
 
+    On jax, a model outlives an error. Keras takes the variables out of it for as long as an epoch, an `evaluate` or a `predict`
+    goes on (`_get_jax_state`), and loses them if the first batch cannot be read, or any other outside of `fit`. So the first
+    batch is read before that, and the variables are put back.
+
     Args:
         adapter: Keras's `PyDatasetAdapter`.
         caller: Who asks; nothing is done unless it is where the adapter is made.
@@ -47,11 +57,16 @@ def adapt(adapter: Any, caller: FrameType) -> None:
 
 @functools.cache
 def _adapted(adapter_class: Any) -> type:
-    """The same class, but for the `tf.data.Dataset` that it makes."""
+    """The same class, with these changes."""
 
     class Adapter(adapter_class):
+        @property
+        def num_batches(self) -> Any:
+            # Keras's `EpochIterator` reads it when it is made.
+            _watch_over(sys._getframe(1).f_locals.get("self"), self)
+            return super().num_batches
+
         def get_tf_dataset(self) -> Any:
-            _raise_own_errors(self, sys._getframe(1).f_locals.get("self"))
             interrupts.watch()
             self._get_iterator = _Passes(self)
             try:
@@ -61,6 +76,13 @@ def _adapted(adapter_class: Any) -> type:
             options = type(dataset.options())()
             options.autotune.enabled = False
             return dataset.with_options(options)
+
+        def get_jax_iterator(self) -> Any:
+            batches = super().get_jax_iterator()
+            epoch_iterator = sys._getframe(1).f_locals.get("self")
+            # Keras makes an iterator at the end of an epoch, too, which may never be used.
+            is_beginning = getattr(epoch_iterator, "_steps_seen", 1) == 0
+            return itertools.chain(list(itertools.islice(batches, 1)), batches) if is_beginning else batches
 
     Adapter.__name__ = Adapter.__qualname__ = adapter_class.__name__
     return Adapter
@@ -105,28 +127,43 @@ class _Pass:
             raise
 
 
-def _raise_own_errors(adapter: Any, epoch_iterator: Any) -> None:
-    """Let Keras's `EpochIterator`, which makes a dataset of an adapter, raise the errors of the adapter in place of others."""
+def _watch_over(epoch_iterator: Any, adapter: Any) -> None:
+    """Let Keras's `EpochIterator`, which goes through the batches of an adapter, end as it should when an error ends it."""
     is_known = hasattr(epoch_iterator, "catch_stop_iteration") and getattr(epoch_iterator, "data_adapter", None) is adapter
-    if is_known:
-        epoch_iterator.__class__ = _raising(epoch_iterator.__class__)
+    if is_known and not hasattr(epoch_iterator, "_kseq_watched"):
+        epoch_iterator.__class__ = _watched(epoch_iterator.__class__)
 
 
 @functools.cache
-def _raising(iterator_class: Any) -> type:
+def _watched(iterator_class: Any) -> type:
     class EpochIterator(iterator_class):
+        _kseq_watched = True
+
         # Keras runs its loops over batches in this.
         @contextlib.contextmanager
         def catch_stop_iteration(self) -> Iterator[None]:
             try:
                 with super().catch_stop_iteration():
                     yield
-            except Exception as error:
+            except BaseException as error:
+                _put_variables_back(sys._getframe(1))
                 own = self.data_adapter.__dict__.pop(_ERROR, None)
                 # Another error may come before TensorFlow has got to this one.
-                if own is None or type(own).__name__ not in str(error):
+                if own is None or not isinstance(error, Exception) or type(own).__name__ not in str(error):
                     raise
                 raise own from None
 
     EpochIterator.__name__ = EpochIterator.__qualname__ = iterator_class.__name__
     return EpochIterator
+
+
+def _put_variables_back(frame: FrameType | None) -> None:
+    """Give the variables that a step has returned last to the model of Keras that a function of it, or of a caller, is of."""
+    for _ in range(_MOST_FRAMES):
+        if frame is None:
+            return
+        put_back = getattr(frame.f_locals.get("self"), "jax_state_sync", None)
+        if put_back is not None:
+            put_back()
+            return
+        frame = frame.f_back
