@@ -7,6 +7,7 @@ the other thread has to end it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import signal
 import socket
@@ -34,6 +35,8 @@ class _Watch:
 
     def remove(self) -> None:
         self._exchange(-1)
+        self._reading.close()
+        self._writing.close()
 
     def _exchange(self, descriptor: int) -> None:
         before = signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
@@ -90,7 +93,7 @@ def check() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: the socket is the parent's."""
+    """In a forked child, since the socket is the parent's, and when the program ends."""
     global _watch
     inherited, _watch = _watch, None
     if inherited is not None:
@@ -99,3 +102,4 @@ def _forget() -> None:
 
 
 at_fork(after_in_child=_forget)
+atexit.register(_forget)

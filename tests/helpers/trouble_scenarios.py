@@ -69,7 +69,8 @@ class Scenarios:
         """A fit, what becomes of it, and whether another one works after it."""
         with kseq.ShardSequence(path or self.path, "all", **{**OPTIONS, **options}) as train:
             self.found[name] = outcome(lambda: self.model.fit(train, verbose=0, **(fit or {})))
-            self.found[name]["looked"] = len(train._looked._batches)
+            gc.collect()
+            self.found[name]["looked"] = sum(map(len, train._looked._batches.values()))
         if self.found[name]["error"] == "KeyboardInterrupt":
             # On jax, Keras loses the variables if Ctrl-C comes within a step.
             self.model = make_model()
