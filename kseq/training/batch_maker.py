@@ -14,9 +14,11 @@ from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
+from kseq.training.damaged_samples import DAMAGE
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
+from kseq.training.read_ahead import DamagedRow
 from kseq.training.transforms import AugmentationList, Transforms
 
 __all__ = ["BatchMaker"]
@@ -53,6 +55,10 @@ class BatchMaker:
         augmentations: What is done to its images, masks and boxes; None for nothing.
         pad_to: Field name to how many elements every batch has room for; of other fields, as many as the longest of its
             samples has.
+        tolerates_damage: Whether a damaged sample is no error, but a row that is left as it is.
+
+    Attributes:
+        tolerates_damage: As passed.
     """
 
     def __init__(
@@ -63,8 +69,10 @@ class BatchMaker:
         augmentations: AugmentationList | None = None,
         *,
         pad_to: Mapping[str, int] | None = None,
+        tolerates_damage: bool = False,
     ) -> None:
         self.dataset = dataset
+        self.tolerates_damage = tolerates_damage
         self._spec = spec
         all_fields = dataset.fields
         self._fields = {name: all_fields[name] for name in fields}
@@ -154,7 +162,7 @@ class BatchMaker:
         sample_ids: np.ndarray,
         epoch: int,
         turns: np.ndarray | None = None,
-    ) -> None:
+    ) -> list[DamagedRow]:
         """Fill the rows from `start` on with samples.
 
         Args:
@@ -163,6 +171,9 @@ class BatchMaker:
             sample_ids: `(n,)` int64: what goes into rows `start` to `start + n - 1`.
             epoch: The epoch that augmentations are drawn for.
             turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
+
+        Returns:
+            The rows whose samples are damaged; none unless that is tolerated.
 
         Raises:
             DamagedError: If stored bytes have changed.
@@ -174,9 +185,24 @@ class BatchMaker:
         try:
             self._fill(arrays, start, sample_ids, epoch, turns)
         except Exception as error:
+            if self.tolerates_damage and isinstance(error, DAMAGE):
+                return self._fill_singly(arrays, start, sample_ids, epoch, turns)
             if not names_sample(error):
                 add_place(error, f"among {list_samples(sample_ids)}", is_sample=True)
             raise
+        return []
+
+    def _fill_singly(
+        self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray | None
+    ) -> list[DamagedRow]:
+        damaged = []
+        for row in range(len(sample_ids)):
+            one = slice(row, row + 1)
+            try:
+                self._fill(arrays, start + row, sample_ids[one], epoch, None if turns is None else turns[one])
+            except DAMAGE as error:
+                damaged.append(DamagedRow(start + row, str(error)))
+        return damaged
 
     def _fill(
         self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray | None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseq.arguments import seconds, whole
-from kseq.errors import ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
+from kseq.arguments import choice, seconds, whole
+from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
@@ -30,6 +30,7 @@ from kseq.training.arguments import (
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
 from kseq.training.dataset_argument import choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.label_mode import label_encoder
@@ -105,6 +106,7 @@ class Batches:
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
         timeout: float | None = None,
+        on_error: str = "raise",
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -128,6 +130,7 @@ class Batches:
             antialias=antialias,
         )
         check_scale(scale)
+        choice("on_error", on_error, ON_ERROR)
         # The samples, and their order.
         source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
         self._dataset = source.dataset
@@ -145,12 +148,18 @@ class Batches:
             epoch_size=epoch_size,
         )
 
+        if on_error == "skip" and self._order.world_size > 1:
+            raise ArgumentError(
+                f"on_error='skip' with {self._order.world_size} ranks: their batches would differ in size; "
+                "on_error='substitute' keeps them as they are"
+            )
+
         # The fields of a batch, and what is done to its images.
         self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
         self._weights = RowWeights(
             check_sample_weight(self._dataset, self._targets, sample_weight),
             self._order.row_weight,
-            may_not_count=self._order.remainder == "pad",
+            may_not_count=self._order.remainder == "pad" or on_error == "substitute",
         )
         listed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
@@ -174,7 +183,15 @@ class Batches:
         spec = self._spec.plain() if functions else self._spec
         fields = self._fields_of_a_batch()
         lists = choose_ragged(fields, ragged)
-        maker = BatchMaker(self._dataset, list(fields), spec, augmentations, pad_to=choose_pad_to(fields, pad_to, lists))
+        maker = BatchMaker(
+            self._dataset,
+            list(fields),
+            spec,
+            augmentations,
+            pad_to=choose_pad_to(fields, pad_to, lists),
+            tolerates_damage=on_error != "raise",
+        )
+        self._damages = Damages(f"{self._dataset.path}, {self.split}", on_error)
         encode_label = label_encoder(self._dataset, label_mode)
         self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
         self._loader = Loader(
@@ -243,12 +260,16 @@ class Batches:
         epoch, number = whole("epoch", epoch, 0), check_number(self, number)
         try:
             loaded = self._loader.load(epoch, number)
+            if loaded.damaged:
+                loaded = self._damages.mend(loaded, self.sample_ids(epoch, number), epoch, number)
             values = self._encoder.encode(loaded.arrays)
         except ClosedError:
             raise
         except Exception as error:
             self._add_place(error, epoch, number)
             raise
+        if number == self.num_batches - 1:
+            self._damages.end_epoch(epoch)
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
         if not self._targets:
             return inputs
@@ -280,6 +301,11 @@ class Batches:
             OutOfRangeError: If there is no batch of this number.
         """
         return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).is_counted
+
+    @property
+    def damaged_samples(self) -> tuple[DamagedSample, ...]:
+        """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
+        return self._damages.found
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """All batches of an epoch, one after the other.

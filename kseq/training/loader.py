@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ from kseq.training import worker_process
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, BufferPool
 from kseq.training.error_places import list_samples
-from kseq.training.read_ahead import MOST_READERS, Drawn, LoadedBatch, Pending, Reader, Readers, Rows
+from kseq.training.read_ahead import MOST_READERS, DamagedRow, Drawn, LoadedBatch, Pending, Reader, Readers, Rows
 from kseq.training.waiting import Patience, Wait
 from kseq.training.worker_deaths import Filler, WorkerDeaths
 from kseq.workers import IDLE_SECONDS, WorkerPool
@@ -202,12 +202,12 @@ class Loader:
                 self._advance.abandon()
             raise
 
-    def _finisher(self, pending: Pending, wait: Wait) -> Callable[[Future, Rows], None]:
+    def _finisher(self, pending: Pending, wait: Wait) -> Callable[[Future, Rows], Sequence[DamagedRow]]:
         """What waits for some rows of a batch."""
         if not self._in_processes:
             return wait.finish
-        fill_here = functools.partial(self._fill_rows_here, pending)
-        return self._deaths.finisher(Filler(wait.finish, functools.partial(self._submit, pending), fill_here, self._where))
+        submit, fill_here = functools.partial(self._submit, pending), functools.partial(self._fill_rows_here, pending)
+        return self._deaths.finisher(Filler(wait.finish, submit, fill_here, self._where, self._maker.tolerates_damage))
 
     def _describe_wait(self, epoch: int, batch_number: int, pending: Pending) -> str:
         """Who waits for what, in a line."""
@@ -234,8 +234,8 @@ class Loader:
     def _fill_here(self, epoch: int, batch_number: int) -> LoadedBatch:
         drawn = self.samples(epoch, batch_number)
         arrays = self._buffers.take(self._maker.specs(drawn.sample_ids)).arrays
-        self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
-        return LoadedBatch(arrays, drawn.positions, drawn.is_counted)
+        damaged = self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
+        return LoadedBatch(arrays, drawn.positions, drawn.is_counted, damaged)
 
     def sample_ids(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the samples of a batch."""
@@ -312,8 +312,8 @@ class Loader:
         filling.add_done_callback(functools.partial(_keep_alive, pending.arrays))
         return filling
 
-    def _fill_rows_here(self, pending: Pending, rows: Rows) -> None:
-        self._maker.fill(pending.arrays, *rows)
+    def _fill_rows_here(self, pending: Pending, rows: Rows) -> list[DamagedRow]:
+        return self._maker.fill(pending.arrays, *rows)
 
     def close(self) -> None:
         """End the workers, close the files and free the memory; batches that were handed out stay valid."""

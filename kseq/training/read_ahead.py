@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["MOST_READERS", "Drawn", "LoadedBatch", "Pending", "Reader", "Readers", "Rows"]
+__all__ = ["MOST_READERS", "DamagedRow", "Drawn", "LoadedBatch", "Pending", "Reader", "Readers", "Rows"]
 
 # So many passes at once are read ahead: two iterators, say, and an evaluation. Others read when they are asked.
 MOST_READERS = 4
@@ -22,6 +22,13 @@ _MOST_LOOKS = 2
 _PATIENCE = 16
 
 
+class DamagedRow(NamedTuple):
+    """A row of a batch that could not be filled, since its sample is damaged, and what is wrong with that."""
+
+    row: int
+    reason: str
+
+
 class LoadedBatch(NamedTuple):
     """A filled batch.
 
@@ -29,11 +36,13 @@ class LoadedBatch(NamedTuple):
         arrays: Its arrays by field name.
         positions: `(n,)` int64: where its samples are in the split.
         is_counted: `(n,)` bool: whether each row counts, or only fills the batch up; it belongs to this batch alone.
+        damaged: The rows that hold no sample; none unless damage is tolerated.
     """
 
     arrays: dict[str, np.ndarray]
     positions: np.ndarray
     is_counted: np.ndarray
+    damaged: Sequence[DamagedRow] = ()
 
 
 class Drawn(NamedTuple):
@@ -100,18 +109,19 @@ class Pending:
         ids = [rows.sample_ids for at, (filling, rows) in enumerate(list(self._fillings)) if at == 0 or not filling.done()]
         return np.concatenate([np.empty(0, np.int64), *ids])
 
-    def wait(self, finish: Callable[[Future, Rows], None]) -> LoadedBatch:
-        """The batch; `finish` waits for some of its rows, or fills them otherwise."""
+    def wait(self, finish: Callable[[Future, Rows], Sequence[DamagedRow]]) -> LoadedBatch:
+        """The batch; `finish` waits for some of its rows, or fills them otherwise, and returns those that are damaged."""
+        damaged: list[DamagedRow] = []
         try:
             while self._fillings:
-                finish(*self._fillings[0])
+                damaged += finish(*self._fillings[0])
                 self._fillings.popleft()
         except BaseException:
             # An error refers to the variables of all functions that it went through. If they referred to the future that holds
             # the error, only the garbage collector would free the arrays.
             self._fillings.clear()
             raise
-        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted)
+        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted, damaged)
 
     def cancel(self) -> None:
         for filling, _ in list(self._fillings):

@@ -16,6 +16,7 @@ from kseq.arguments import whole
 from kseq.reading.dataset import ShardDataset
 from kseq.training.batches import Batches, check_number, describe
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.damaged_samples import DamagedSample
 from kseq.training.epoch_count import Pass
 from kseq.training.epochs import Passes
 from kseq.training.looked_batches import LookedBatches
@@ -90,6 +91,10 @@ class ShardSequence(keras.utils.PyDataset):
         timeout: A batch that takes longer than so many seconds to be read is a `ReadTimeoutError`, which names what was waited
             for; with `workers=0`, nobody looks at the clock. None: a wait for a disk that does not answer, say, takes as long
             as it takes; after five seconds, one line says who waits for what, and Ctrl-C breaks off.
+        on_error: What becomes of a damaged sample that is met. `"raise"`: an error that names it. `"substitute"`: its row is a
+            copy of the next whole one of the batch, with weight 0 (batches then have weights), so that batches and ranks keep
+            their sizes. `"skip"`: its batch is smaller; not with several ranks. With both, one line at the end of each epoch
+            names such samples, and `damaged_samples` lists them; a batch without a whole sample is an error still.
         inputs: The name of a field; or model input name to field name, for a dict of inputs; None for the image, or a dict of
             all images.
         targets: The name of a field; or model output name to field name, for a dict of targets, which Keras wants for models
@@ -153,6 +158,7 @@ class ShardSequence(keras.utils.PyDataset):
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
         timeout: float | None = None,
+        on_error: str = "raise",
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -324,6 +330,11 @@ class ShardSequence(keras.utils.PyDataset):
     def batches(self) -> Batches:
         """The batches by epoch and number, without any state."""
         return self._batches
+
+    @property
+    def damaged_samples(self) -> tuple[DamagedSample, ...]:
+        """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
+        return self._batches.damaged_samples
 
     @property
     def split(self) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
 
 from kseq.errors import ReadTimeoutError, tell
 from kseq.platforms import interrupts
@@ -53,8 +54,8 @@ class Wait:
         """Whether it has taken so long that a worker may hang."""
         return self._seconds >= _STUCK_AFTER
 
-    def finish(self, filling: Future, _: object) -> None:
-        """Wait until a future is done.
+    def finish(self, filling: Future, _: object) -> Any:
+        """What a future returns, once it is done.
 
         Raises:
             ReadTimeoutError: If the wait for the batch has taken longer than it may.
@@ -64,13 +65,11 @@ class Wait:
             while True:
                 started = time.monotonic()
                 try:
-                    filling.result(self._step())
-                    return
+                    return filling.result(self._step())
                 except FutureTimeoutError:
                     # The task itself may raise this.
                     if filling.done():
-                        filling.result()
-                        return
+                        return filling.result()
                 self._seconds += min(time.monotonic() - started, 2 * _STEP)
                 self._look()
         finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from kseq.errors import WorkerDiedError, tell
 from kseq.training.error_places import list_samples
-from kseq.training.read_ahead import Rows
+from kseq.training.read_ahead import DamagedRow, Rows
 from kseq.worker_errors import ProcessDiedError, StartFailedError
 
 __all__ = ["Filler", "WorkerDeaths"]
@@ -40,12 +40,14 @@ class Filler(NamedTuple):
         submit: Has rows filled by a worker process.
         fill_here: Fills rows in this process.
         where: Names the sample of a single row, without opening a file.
+        tolerates_damage: Whether a sample that crashes each process is a damaged row, and not an error.
     """
 
-    finish: Callable[[Future, Rows], None]
+    finish: Callable[[Future, Rows], Sequence[DamagedRow]]
     submit: Callable[[Rows], Future]
-    fill_here: Callable[[Rows], None]
+    fill_here: Callable[[Rows], Sequence[DamagedRow]]
     where: Callable[[Rows], str]
+    tolerates_damage: bool
 
 
 class WorkerDeaths:
@@ -66,28 +68,27 @@ class WorkerDeaths:
         self._name = name
         self._last_told = -_ONE_EVENT
 
-    def finisher(self, filler: Filler) -> Callable[[Future, Rows], None]:
+    def finisher(self, filler: Filler) -> Callable[[Future, Rows], Sequence[DamagedRow]]:
         """What waits until some rows of a batch are filled, and fills them again if the process that does so dies.
 
-        It raises WorkerDiedError if they cannot be filled.
+        It returns the rows that are damaged, and raises WorkerDiedError if some cannot be filled.
         """
         return functools.partial(self._finish, filler)
 
-    def _finish(self, filler: Filler, filling: Future, rows: Rows) -> None:
+    def _finish(self, filler: Filler, filling: Future, rows: Rows) -> Sequence[DamagedRow]:
         try:
-            death = _death(filler, filling, rows)
+            outcome = _outcome(filler, filling, rows)
         finally:
             # An error refers to this function's variables: with the future, only the garbage collector would free it.
             del filling
-        if death is None:
-            return
-        self._tell(death, rows)
-        death = _death(filler, filler.submit(rows), rows)
-        if death is not None and death.is_crash:
-            for row in rows.singles():
-                _finish_alone(filler, row)
-        elif death is not None:
-            _finish_here(filler, rows)
+        if isinstance(outcome, _Death):
+            self._tell(outcome, rows)
+            outcome = _outcome(filler, filler.submit(rows), rows)
+        if not isinstance(outcome, _Death):
+            return outcome
+        if outcome.is_crash:
+            return [damaged for row in rows.singles() for damaged in _finish_alone(filler, row)]
+        return _finish_here(filler, rows)
 
     def _tell(self, death: _Death, rows: Rows) -> None:
         if time.monotonic() - self._last_told >= _ONE_EVENT:
@@ -98,33 +99,38 @@ class WorkerDeaths:
             )
 
 
-def _finish_alone(filler: Filler, row: Rows) -> None:
-    death = _death(filler, filler.submit(row), row)
-    if death is None:
-        return
-    if death.is_crash:
-        raise WorkerDiedError(
-            f"{filler.where(row)}: every worker process that reads it dies ({death.cause}){_advice(death)}: it was tried three "
-            "times, and not in this process, which might die of it too; kseq.drop takes a sample out of a dataset"
-        )
-    _finish_here(filler, row)
+def _finish_alone(filler: Filler, row: Rows) -> Sequence[DamagedRow]:
+    outcome = _outcome(filler, filler.submit(row), row)
+    if not isinstance(outcome, _Death):
+        return outcome
+    if not outcome.is_crash:
+        return _finish_here(filler, row)
+    text = (
+        f"{filler.where(row)}: every worker process that reads it dies ({outcome.cause}){_advice(outcome)}: it was tried three "
+        "times, and not in this process, which might die of it too; kseq.drop takes a sample out of a dataset"
+    )
+    if filler.tolerates_damage:
+        return [DamagedRow(row.start, text)]
+    raise WorkerDiedError(text)
 
 
-def _finish_here(filler: Filler, rows: Rows) -> None:
+def _finish_here(filler: Filler, rows: Rows) -> Sequence[DamagedRow]:
+    damaged: list[DamagedRow] = []
     for row in rows.singles():
         try:
-            filler.fill_here(row)
+            damaged += filler.fill_here(row)
         except MemoryError as error:
             raise WorkerDiedError(
                 f"{filler.where(row)}: memory ran out, in worker processes and in this one: fewer workers, a smaller batch "
                 "or a smaller max_queue_size need less"
             ) from error
+    return damaged
 
 
-def _death(filler: Filler, filling: Future, rows: Rows) -> _Death | None:
-    """Wait for a filling; how its process died, None if it did not."""
+def _outcome(filler: Filler, filling: Future, rows: Rows) -> Sequence[DamagedRow] | _Death:
+    """Wait for a filling: the rows that are damaged, or how its process died."""
     try:
-        filler.finish(filling, rows)
+        return filler.finish(filling, rows)
     except ProcessDiedError as error:
         return _Death(error.cause, error.is_crash)
     except StartFailedError as error:
@@ -135,7 +141,6 @@ def _death(filler: Filler, filling: Future, rows: Rows) -> _Death | None:
         return _Death("memory ran out", is_crash=False)
     finally:
         del filling
-    return None
 
 
 def _advice(death: _Death) -> str:

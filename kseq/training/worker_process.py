@@ -10,6 +10,7 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, AttachedBuffers
+from kseq.training.read_ahead import DamagedRow
 
 __all__ = ["fill_rows", "pickle_maker", "prepare"]
 
@@ -33,14 +34,14 @@ def fill_rows(
     sample_ids: np.ndarray,
     epoch: int,
     turns: np.ndarray,
-) -> None:
+) -> list[DamagedRow]:
     """Fill some rows of the buffer `name`, one of `names`, which are all that the parent has; see `BatchMaker.fill`."""
     global _maker
     if _maker is None:
         # Not when the process starts: an error there would only end the process, here it reaches the caller.
         _maker = _unpickle(_pickled)
     _attached.forget_others(names)
-    _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch, turns)
+    return _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch, turns)
 
 
 def pickle_maker(maker: BatchMaker) -> bytes:

@@ -109,6 +109,8 @@ class Scenarios:
 
     def waits(self) -> None:
         self.fit("deadline", augment=Trouble(58, "hang", self.folder), workers=2, timeout=2)
+        for on_error in ("skip", "substitute"):
+            self.fit(on_error, self.damaged, on_error=on_error, fit={"epochs": 2})
         deaths = self.folder / "deaths"
         deaths.mkdir()
         self.fit("killed", augment=Trouble(58, "killed", deaths), workers=2, use_multiprocessing=True)

@@ -118,6 +118,17 @@ def test_a_fit_goes_on_though_a_sample_kills_every_worker_process_and_one_line_t
     assert_says(line, "SIGKILL", 9)
 
 
+@pytest.mark.parametrize("on_error", ["skip", "substitute"])
+def test_a_fit_goes_on_past_a_damaged_sample_if_that_is_said_and_tells_of_it_once_an_epoch(
+    found: dict[str, Any], on_error: str
+) -> None:
+    fit = found[on_error]
+    assert fit["error"] == ""
+    for epoch, line in enumerate(fit["told"]):
+        assert_says(line, f"epoch {epoch}", "sample 18", "a/00018.png", "checksum")
+    assert len(fit["told"]) == 2
+
+
 def test_of_sequences_that_are_dropped_nothing_is_left(found: dict[str, Any]) -> None:
     assert found["trials"]["alive"] == 0
     files = found["trials"]["files"]
