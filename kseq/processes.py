@@ -23,7 +23,7 @@ import cv2
 from kseq.arguments import spelled
 from kseq.errors import one_line
 from kseq.platforms.processes import interrupts_blocked, lower_priority
-from kseq.threads import EXIT_SECONDS, ThreadPool
+from kseq.threads import EXIT_SECONDS, ThreadPool, program_ends
 from kseq.worker_errors import ProcessDiedError, StartFailedError, answer_to, describe_exit, is_crash, value_of
 
 __all__ = ["ProcessDiedError", "ProcessPool"]
@@ -215,7 +215,7 @@ def _end_process(process: SpawnProcess, connection: Connection) -> int | None:
     with contextlib.suppress(OSError), connection:
         connection.send_bytes(b"")
     # At the end of a program, its thread may still wait for an answer.
-    process.join(_END_SECONDS if threading.main_thread().is_alive() else EXIT_SECONDS)
+    process.join(EXIT_SECONDS if program_ends() else _END_SECONDS)
     if process.exitcode is None:
         process.kill()
         process.join()

@@ -13,10 +13,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["EXIT_SECONDS", "ThreadPool"]
+__all__ = ["EXIT_SECONDS", "ThreadPool", "program_ends"]
 
 # A program that ends waits so long for tasks that are being worked on, and goes on without those that hang.
 EXIT_SECONDS = 1.5
+
+
+def program_ends() -> bool:
+    """Whether the program has come to its end: threads that still wait, in a library or as daemons, are to stop."""
+    return not threading.main_thread().is_alive()
 
 
 class _Task(NamedTuple):

@@ -17,6 +17,7 @@ from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, Out
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
+from kseq.threads import program_ends
 from kseq.training.arguments import (
     check_flags,
     check_sample_weight,
@@ -419,11 +420,11 @@ def _close_elsewhere(loader: Loader) -> None:
     What is dropped is finalized in whichever thread notices: that may be a worker, which cannot wait for its own end, or one
     that holds a lock which `close` needs.
     """
-    if threading.main_thread().is_alive():
-        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
-    else:
-        # The program ends, and no thread would be waited for.
+    if program_ends():
+        # No thread would be waited for.
         loader.close()
+    else:
+        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
 
 
 def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:

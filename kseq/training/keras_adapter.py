@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
 import sys
-import threading
+import time
 import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from kseq.platforms import interrupts
+from kseq.threads import EXIT_SECONDS, program_ends
 
 __all__ = ["adapt"]
 
 # Between the function of a model that loops over batches and the end of the loop's block.
 _MOST_FRAMES = 4
+
+# So many seconds TensorFlow's threads have to ask for a batch, and to be told that there is none, when the program ends.
+_GRACE = 0.1
 
 # The attribute of an adapter that holds the last error in reading.
 _ERROR = "_kseq_error"
@@ -107,24 +112,58 @@ class _Pass:
         self._adapter = weakref.ref(adapter)
         self._batches = adapter._get_iterator()
         self._interrupts = interrupts.count()
+        # Whether TensorFlow is in here, or has still to take note of the end.
+        self.is_busy = False
+        _passes.add(self)
 
     def __iter__(self) -> _Pass:
         return self
 
     def __next__(self) -> Any:
+        self.is_busy = True
         try:
             with interrupts.breaks_off(self._interrupts):
-                return next(self._batches)
+                batch = None if program_ends() else next(self._batches)
         except StopIteration:
             raise
         except BaseException as error:
-            if not threading.main_thread().is_alive():
-                # The program ends: nobody is there to be told.
+            if program_ends():
+                # Nobody is there to be told.
                 raise StopIteration from None
+            self.is_busy = False
             adapter = self._adapter()
             if adapter is not None:
                 setattr(adapter, _ERROR, error)
             raise
+        if program_ends():
+            raise StopIteration
+        self.is_busy = False
+        return batch
+
+
+_passes: weakref.WeakSet[_Pass] = weakref.WeakSet()
+
+
+def _end_passes() -> None:
+    """When the program ends: wait until TensorFlow's threads have left Python.
+
+    They need its lock, which they do not get once Python takes itself apart; and that, when it frees TensorFlow's iterators,
+    waits for the threads.
+    """
+    if len(_passes):
+        # A thread may be about to ask for the next batch.
+        time.sleep(_GRACE)
+    deadline = time.monotonic() + EXIT_SECONDS
+    while _are_busy() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _are_busy() -> bool:
+    # TensorFlow lets go of a pass that has ended: this must not hold it.
+    return any(one.is_busy for one in list(_passes))
+
+
+atexit.register(_end_passes)
 
 
 def _watch_over(epoch_iterator: Any, adapter: Any) -> None:

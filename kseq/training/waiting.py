@@ -8,8 +8,9 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from kseq.errors import ReadTimeoutError, tell
+from kseq.errors import ClosedError, ReadTimeoutError, tell
 from kseq.platforms import interrupts
+from kseq.threads import program_ends
 
 __all__ = ["Patience", "Wait"]
 
@@ -59,6 +60,7 @@ class Wait:
 
         Raises:
             ReadTimeoutError: If the wait for the batch has taken longer than it may.
+            ClosedError: If the program ends.
             KeyboardInterrupt: If Ctrl-C was pressed; also in another thread than the main one, if it serves TensorFlow.
         """
         try:
@@ -82,6 +84,8 @@ class Wait:
 
     def _look(self) -> None:
         patience = self._patience
+        if program_ends():
+            raise ClosedError("the program ends")
         if self.is_stuck:
             interrupts.check()
         if patience.timeout is not None and self._seconds >= patience.timeout:

@@ -135,6 +135,35 @@ def test_of_sequences_that_are_dropped_nothing_is_left(found: dict[str, Any]) ->
     assert max(files[2:]) <= files[1], files
 
 
+EXIT = """
+import sys, time, keras, kseq
+from tests.helpers.trouble_scenarios import OPTIONS, make_model
+
+class Exit(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+            print(time.time(), flush=True)
+            sys.exit(3)
+
+def slow(images):
+    time.sleep(0.05)
+    return images
+
+train = kseq.ShardSequence(sys.argv[1], "all", **OPTIONS, augment=slow)
+make_model().fit(train, verbose=0, callbacks=[Exit()])
+"""
+
+
+def test_a_program_that_exits_amid_a_fit_ends_at_once_and_without_a_word(numbered: Path, run_python: RunPython) -> None:
+    """TensorFlow's threads would wait for Python's lock, and Python, at its end, for the threads."""
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("tensorflow is not installed")
+    done = run_python(EXIT, numbered, backend="tensorflow", timeout=100, check=False)
+    assert done.returncode == 3
+    assert time.time() - float(done.stdout) < 15
+    assert "Traceback" not in done.stderr
+
+
 def test_an_error_that_nobody_catches_is_printed_last_and_the_program_ends(found: dict[str, Any], damaged: Path) -> None:
     end = found["end"]
     assert end["code"] == 1
