@@ -44,6 +44,9 @@ __all__ = ["Batches", "check_number", "describe"]
 # With more threads than this, they spend more time waiting for the interpreter than reading.
 _MOST_DEFAULT_WORKERS = 16
 
+# So many threads for each core read by default while other jobs take the cores, and at most so many.
+_CROWDED_WORKERS, _MOST_CROWDED_WORKERS = 4, 32
+
 
 class Batches:
     """The batches of a packed dataset, for loops of one's own, JAX, PyTorch, and all that is not Keras. It never imports Keras.
@@ -170,6 +173,8 @@ class Batches:
         maker = BatchMaker(self._dataset, list(fields), spec, augmentations, pad_to=choose_pad_to(fields, pad_to, lists))
         encode_label = label_encoder(self._dataset, label_mode)
         self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
+        # Who says how many workers there are, or that they stand back, means it. Ranks on one machine would crowd each other.
+        may_crowd = workers is None and not niceness and world_size == 1
         self._loader = Loader(
             maker,
             self._order,
@@ -178,6 +183,7 @@ class Batches:
             max_queue_size=max_queue_size,
             idle_seconds=idle_seconds,
             niceness=niceness,
+            crowded_workers=min(_CROWDED_WORKERS * usable_cores(), _MOST_CROWDED_WORKERS) if may_crowd else 0,
         )
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
         self._internals = frozenset(self.__dict__) - others

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import threading
+import time
 import weakref
 from collections.abc import Collection, Mapping
 from concurrent.futures import CancelledError, Future
@@ -20,6 +21,7 @@ from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, AttachedBuffers, BufferPool
+from kseq.training.crowding import Crowding
 from kseq.training.read_ahead import MOST_READERS, Drawn, LoadedBatch, Pending, Reader, Readers
 from kseq.workers import IDLE_SECONDS, WorkerPool
 
@@ -120,6 +122,7 @@ class Loader:
         max_queue_size: How many batches to read ahead at most.
         idle_seconds: How long workers without a task stay.
         niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine; only on Linux.
+        crowded_workers: How many threads read while other jobs take the cores; no more than `workers` for as many as always.
 
     Raises:
         ArgumentError: If a number is not allowed, or if an augmentation cannot be sent to worker processes.
@@ -135,11 +138,13 @@ class Loader:
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        crowded_workers: int = 0,
     ) -> None:
         self._maker = maker
         self._order = order
         self._workers = whole("workers", workers, 0)
         self._processes = use_multiprocessing and workers > 0
+        self._crowded_workers = crowded_workers if self._workers and not self._processes else 0
         most = max(1, _AHEAD_BYTES // max(maker.batch_bytes(order.batch_size), 1))
         # How many batches are begun ahead: for all readers together, and for one.
         self._most = most
@@ -170,6 +175,12 @@ class Loader:
             niceness=self._niceness,
         )
         self._in_processes = processes
+        # More threads, of which Linux gives more of the cores where other jobs want them. Elsewhere they would cost a tenth.
+        can_be_crowded = self._crowded_workers > self._workers
+        self._crowding = Crowding() if can_be_crowded else None
+        self._crowd_pool = (
+            WorkerPool(self._crowded_workers, processes=False, idle_seconds=self._idle_seconds) if can_be_crowded else None
+        )
         # Asks the disk ahead; if it is slow, only this thread waits.
         self._advance = WorkerPool(1, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
         self._readers = Readers(self._order.num_batches, self._depth, self._most)
@@ -215,7 +226,7 @@ class Loader:
             if reader is not None:
                 self._read_ahead(reader, batch_number)
             try:
-                return pending.wait()
+                return self._wait(pending)
             except Exception:
                 # The same may have befallen what was begun ahead, and be over when that is asked for.
                 self._readers.drop(reader)
@@ -224,6 +235,14 @@ class Loader:
             raise self._closed_error() from error
         except WorkerDiedError as error:
             raise WorkerDiedError(f"{self._maker.dataset.path}: {error}") from error
+
+    def _wait(self, pending: Pending) -> LoadedBatch:
+        if self._crowding is None:
+            return pending.wait()
+        start = time.monotonic()
+        loaded = pending.wait()
+        self._crowding.waited(time.monotonic() - start)
+        return loaded
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"{self._maker.dataset.path}: it was closed")
@@ -289,7 +308,10 @@ class Loader:
         """Take a buffer and hand its rows to the workers."""
         specs = self._maker.specs(sample_ids)
         buffer = self._buffers.take(specs)
-        count = max(1, min(self._workers, len(sample_ids) // self._least_rows))
+        pool, workers = self._pool, self._workers
+        if self._crowding is not None and self._crowd_pool is not None and self._crowding.is_crowded:
+            pool, workers = self._crowd_pool, self._crowded_workers
+        count = max(1, min(workers, len(sample_ids) // self._least_rows))
         edges = [len(sample_ids) * number // count for number in range(count + 1)]
         names = self._buffers.names() if self._in_processes else ()
         fillings = []
@@ -298,7 +320,7 @@ class Loader:
             if self._in_processes:
                 filling = self._pool.submit(_fill_in_worker, buffer.name, names, specs, start, *samples)
             else:
-                filling = self._pool.submit(self._maker.fill, buffer.arrays, start, *samples)
+                filling = pool.submit(self._maker.fill, buffer.arrays, start, *samples)
             # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.
             filling.add_done_callback(functools.partial(_keep_alive, buffer.arrays))
             fillings.append(filling)
@@ -311,5 +333,7 @@ class Loader:
             self._readers.close()
             self._advance.close()
             self._pool.close()
+            if self._crowd_pool is not None:
+                self._crowd_pool.close()
             self._buffers.close()
             self._maker.dataset.close()

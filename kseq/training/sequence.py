@@ -72,7 +72,9 @@ class ShardSequence(keras.utils.PyDataset):
             all fields of the batch.
         rank: This process's number among the `world_size` processes that train together.
         world_size: How many processes share each global batch of `batch_size * world_size` samples.
-        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core.
+        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core, at most 16, and for
+            four per core, at most 32, while other jobs keep the cores busy and the training waits (threads only, on Linux, with
+            `niceness=0` and one rank).
         use_multiprocessing: Read in processes, for machines with many cores.
         max_queue_size: How many batches to read ahead at most.
         idle_seconds: How long workers stay when no batch is asked for, in seconds; the next batch starts them again.
