@@ -129,10 +129,10 @@ class Batches:
             antialias=antialias,
         )
         check_scale(scale)
+        self._world = choose_world(rank, world_size)
         # The samples, and their order.
         source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
         self._dataset = source.dataset
-        self._world = choose_world(rank, world_size)
         self._order = choose_order(
             source,
             batch_size=batch_size,

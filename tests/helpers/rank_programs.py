@@ -132,8 +132,13 @@ def jax_processes(path: str, rank: int, world: int, port: int) -> Found:
     unconnected = kseq.ShardSequence(path, "train", batch_size=7)
     model = _model()
     found = {"not distributed": _refusal(lambda: model.fit(unconnected, verbose=0))}
-    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    distribution = keras.distribution.DataParallel()
+    keras.distribution.set_distribution(distribution)
     model = _model()
+    if not hasattr(distribution, "num_data_shards"):
+        # Up to Keras 3.15, which shares out nothing but a tf.data.Dataset. From 3.16 on, kseq lets it share nothing out.
+        found["shared out by Keras"] = _refusal(lambda: model.fit(unconnected, verbose=0))
+        distribution.auto_shard_dataset = False
     found["made before"] = _refusal(lambda: model.fit(before, verbose=0))
     alone = kseq.ShardSequence(path, "train", batch_size=7, rank=0, world_size=1)
     found["without ranks"] = _refusal(lambda: model.fit(alone, verbose=0))

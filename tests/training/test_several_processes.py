@@ -113,6 +113,7 @@ def test_what_several_processes_of_jax_would_do_wrong_is_refused(jax_pair: list[
         assert f"process {rank} of 2 by keras.distribution" in found["made before"]
         assert "rank=0, world_size=1" in found["without ranks"]
         assert "remainder='pad'" in found["partial"]
+        assert "auto_shard_dataset = False" in found.get("shared out by Keras", "auto_shard_dataset = False")
         for name in ("not distributed", "made before", "without ranks", "partial"):
             assert found[name].startswith("ArgumentError: <ShardSequence train>: ")
             assert "\n" not in found[name]
