@@ -8,6 +8,8 @@
 - `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
   for only to learn shapes. `tf_autotuning`: what TensorFlow is kept from.
+- `ranks`: which process this is among those that train together. `keras_use`: refuses what Keras would do wrongly with it.
+  `tf_sharing`: notices what TensorFlow shares out once more.
 - What the arguments of `Batches` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
   `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
   numbers, one-hot), `arguments` (all others).
