@@ -222,7 +222,7 @@ class Loader:
                 # Out of sequence only once in an epoch: somebody may be asking for any numbers.
                 if reader is not None or epoch not in self._asked:
                     self._ask_ahead(epoch, batch_number)
-                pending = self._begin(epoch, *self._samples(epoch, batch_number))
+                pending = self._begin(epoch, self.samples(epoch, batch_number))
             if reader is not None:
                 self._read_ahead(reader, batch_number)
             try:
@@ -248,18 +248,19 @@ class Loader:
         return ClosedError(f"{self._maker.dataset.path}: it was closed")
 
     def _fill_here(self, epoch: int, batch_number: int) -> LoadedBatch:
-        drawn = self._samples(epoch, batch_number)
+        drawn = self.samples(epoch, batch_number)
         arrays = self._buffers.take(self._maker.specs(drawn.sample_ids)).arrays
         self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
-        return LoadedBatch(arrays, drawn.positions)
+        return LoadedBatch(arrays, drawn.positions, drawn.is_counted)
 
     def sample_ids(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the samples of a batch."""
-        return self._samples(epoch, batch_number).sample_ids
+        return self.samples(epoch, batch_number).sample_ids
 
-    def _samples(self, epoch: int, batch_number: int) -> Drawn:
-        ((positions, turns),) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
-        return Drawn(self._maker.dataset.sample_ids(positions), turns, positions)
+    def samples(self, epoch: int, batch_number: int) -> Drawn:
+        """Which samples a batch holds."""
+        (drawn,) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
+        return Drawn(self._maker.dataset.sample_ids(drawn.positions), drawn.turns, drawn.positions, drawn.is_counted)
 
     def _read_ahead(self, reader: Reader, batch_number: int) -> None:
         """Begin the next batches of a sequence, as many as may wait."""
@@ -269,7 +270,7 @@ class Loader:
             for number in self._readers.missing(reader, batch_number)[:_MOST_BEGUN]:
                 try:
                     self._ask_ahead(reader.epoch, number)
-                    pending = self._begin(reader.epoch, *self._next_samples(reader, number))
+                    pending = self._begin(reader.epoch, self._next_samples(reader, number))
                 except KseqError:
                     # It is raised once that batch is asked for.
                     return
@@ -292,20 +293,21 @@ class Loader:
             self._advance.submit(_will_need, dataset, dataset.sample_ids(positions[start : start + self._piece]))
 
     def _next_samples(self, reader: Reader, batch_number: int) -> Drawn:
-        """The same as `_samples`, faster for batches that are begun one after the other."""
+        """The same as `samples`, faster for batches that are begun one after the other."""
         if batch_number not in reader.ordered:
             numbers = range(batch_number, min(batch_number + _ORDERED_AT_ONCE, self._order.num_batches))
-            drawn = self._order.draw_batches(reader.epoch, numbers)
-            sample_ids = self._maker.dataset.sample_ids(np.concatenate([positions for positions, _ in drawn]))
-            ids_of_batches = np.split(sample_ids, np.cumsum([len(turns) for _, turns in drawn])[:-1])
+            batches = self._order.draw_batches(reader.epoch, numbers)
+            sample_ids = self._maker.dataset.sample_ids(np.concatenate([batch.positions for batch in batches]))
+            ids_of_batches = np.split(sample_ids, np.cumsum([len(batch.positions) for batch in batches])[:-1])
             reader.ordered = {
-                number: Drawn(ids, turns, positions)
-                for number, ids, (positions, turns) in zip(numbers, ids_of_batches, drawn, strict=True)
+                number: Drawn(ids, batch.turns, batch.positions, batch.is_counted)
+                for number, ids, batch in zip(numbers, ids_of_batches, batches, strict=True)
             }
         return reader.ordered.pop(batch_number)
 
-    def _begin(self, epoch: int, sample_ids: np.ndarray, turns: np.ndarray, positions: np.ndarray) -> Pending:
+    def _begin(self, epoch: int, drawn: Drawn) -> Pending:
         """Take a buffer and hand its rows to the workers."""
+        sample_ids = drawn.sample_ids
         specs = self._maker.specs(sample_ids)
         buffer = self._buffers.take(specs)
         pool, workers = self._pool, self._workers
@@ -316,7 +318,7 @@ class Loader:
         names = self._buffers.names() if self._in_processes else ()
         fillings = []
         for start, end in pairwise(edges):
-            samples = (sample_ids[start:end], epoch, turns[start:end])
+            samples = (sample_ids[start:end], epoch, drawn.turns[start:end])
             if self._in_processes:
                 filling = self._pool.submit(_fill_in_worker, buffer.name, names, specs, start, *samples)
             else:
@@ -324,7 +326,7 @@ class Loader:
             # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.
             filling.add_done_callback(functools.partial(_keep_alive, buffer.arrays))
             fillings.append(filling)
-        return Pending(buffer.arrays, positions, fillings)
+        return Pending(buffer.arrays, drawn.positions, drawn.is_counted, fillings)
 
     def close(self) -> None:
         """End the workers, close the files and free the memory; batches that were handed out stay valid."""

@@ -28,18 +28,24 @@ class LoadedBatch(NamedTuple):
     Attributes:
         arrays: Its arrays by field name.
         positions: `(n,)` int64: where its samples are in the split.
+        is_counted: `(n,)` bool: whether each row counts, or only fills the batch up; it belongs to this batch alone.
     """
 
     arrays: dict[str, np.ndarray]
     positions: np.ndarray
+    is_counted: np.ndarray
 
 
 class Drawn(NamedTuple):
-    """The samples of a batch: `(n,)` int64 sample ids, turns (see `Order.draw_batches`), and positions in the split."""
+    """The samples of a batch: `(n,)` int64 sample ids, turns, positions in the split, and `(n,)` bool whether rows count.
+
+    All but the sample ids are those of a `kseq.ordering.epoch_order.DrawnBatch`.
+    """
 
     sample_ids: np.ndarray
     turns: np.ndarray
     positions: np.ndarray
+    is_counted: np.ndarray
 
 
 class Pending:
@@ -48,12 +54,16 @@ class Pending:
     Args:
         arrays: The arrays of the batch.
         positions: Where its samples are in the split.
+        is_counted: Which rows count.
         fillings: What is done when some of its rows are filled.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], positions: np.ndarray, fillings: list[Future]) -> None:
+    def __init__(
+        self, arrays: dict[str, np.ndarray], positions: np.ndarray, is_counted: np.ndarray, fillings: list[Future]
+    ) -> None:
         self._arrays = arrays
         self._positions = positions
+        self._is_counted = is_counted
         self._fillings = fillings
         self.num_bytes = sum(array.nbytes for array in arrays.values())
 
@@ -63,7 +73,7 @@ class Pending:
         fillings, self._fillings = deque(self._fillings), []
         while fillings:
             fillings.popleft().result()
-        return LoadedBatch(self._arrays, self._positions)
+        return LoadedBatch(self._arrays, self._positions, self._is_counted)
 
     def cancel(self) -> None:
         for filling in self._fillings:

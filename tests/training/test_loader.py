@@ -260,15 +260,15 @@ def test_a_buffer_is_not_used_again_while_a_worker_may_still_write_to_it(
         return parts[-1]
 
     monkeypatch.setattr(loader._pool, "submit", submit)
-    place = loader._begin(0, *loader._samples(0, 0))._arrays["image"].__array_interface__["data"][0]
-    assert loader._begin(0, *loader._samples(0, 1))._arrays["image"].__array_interface__["data"][0] != place
+    place = loader._begin(0, loader.samples(0, 0))._arrays["image"].__array_interface__["data"][0]
+    assert loader._begin(0, loader.samples(0, 1))._arrays["image"].__array_interface__["data"][0] != place
     for part in parts:
         part.set_result(None)
     del part
     parts.clear()
     gc.collect()
     assert place in {
-        loader._begin(0, *loader._samples(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)
+        loader._begin(0, loader.samples(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)
     }
     loader.close()
 
@@ -486,7 +486,7 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
     threads = set(threading.enumerate())
     loader = make_loader(numbered, 2, processes)
     loader.batch(0, 0)
-    samples = loader._samples(3, 2)
+    samples = loader.samples(3, 2)
     begun, closed = threading.Event(), threading.Event()
 
     def wait_for_close(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -494,7 +494,7 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
         assert closed.wait(20)
         return samples
 
-    monkeypatch.setattr(loader, "_samples", wait_for_close)
+    monkeypatch.setattr(loader, "samples", wait_for_close)
     with ThreadPoolExecutor(1) as caller:
         future = caller.submit(loader.batch, 3, 2)
         assert begun.wait(20)
