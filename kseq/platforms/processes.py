@@ -18,6 +18,7 @@ __all__ = [
     "boot_id",
     "busy_seconds",
     "interrupts_blocked",
+    "is_stopped",
     "lower_priority",
     "pid_namespace",
     "process_start",
@@ -121,6 +122,13 @@ def process_start(pid: int) -> str | None:
         if os.path.exists("/proc/self/stat"):
             return None
     return _start_on_windows(pid) if hasattr(ctypes, "WinDLL") else _start_without_proc(pid)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, by SIGSTOP or a debugger; False if the system does not tell."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0] in "Tt"
+    return False
 
 
 def _start_without_proc(pid: int) -> str | None:

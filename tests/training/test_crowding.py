@@ -84,11 +84,11 @@ def test_the_work_of_other_processes_is_counted() -> None:
 def test_a_crowded_loader_has_the_same_batches_from_more_threads(packed: Path) -> None:
     with kseq.Batches(packed, "all", batch_size=32, shuffle=True) as batches:
         expected = [images.copy() for images, _ in batches.epoch(0)]
-        loader = batches._loader
-        assert loader._crowding is not None and loader._crowd_pool is not None
-        loader._crowding.is_crowded = True
+        (_, few), (more, many) = batches._loader._crews
+        assert many > few
+        batches._loader._crowding.is_crowded = True
         found = [images.copy() for images, _ in batches.epoch(0)]
-        assert loader._crowd_pool._executor is not None
+        assert more._executor is not None
     assert all(map(np.array_equal, found, expected))
 
 
@@ -97,4 +97,4 @@ def test_a_crowded_loader_has_the_same_batches_from_more_threads(packed: Path) -
 )
 def test_who_says_how_many_read_or_that_they_stand_back_means_it(packed: Path, arguments: dict[str, int]) -> None:
     with kseq.Batches(packed, "all", batch_size=2, **arguments) as batches:  # type: ignore[arg-type]  # any argument
-        assert batches._loader._crowding is None
+        assert len(batches._loader._crews) == 1
