@@ -115,12 +115,22 @@ class Order:
         return full + (rest > 0 and self.remainder != "drop")
 
     @property
+    def num_filled(self) -> int:
+        """Rows of an epoch, on all ranks together, that only fill a batch up."""
+        return self.num_batches * self._global_batch - self.num_samples if self.remainder == "pad" else 0
+
+    @property
+    def num_left_out(self) -> int:
+        """Samples that an epoch does not have, on any rank."""
+        return self.num_samples % self._global_batch if self.remainder == "drop" else 0
+
+    @property
     def row_weight(self) -> float:
         """The weight of a row that counts, where others have weight 0: rows of an epoch on all ranks, per row that counts.
 
         So the weights of an epoch have the mean 1, and a mean over rows, as of Keras's losses, is one over samples.
         """
-        return self.num_batches * self._global_batch / self.num_samples if self.remainder == "pad" else 1.0
+        return 1 + self.num_filled / self.num_samples
 
     def positions(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the positions in the split that make up one batch, in the order of the batch.

@@ -234,10 +234,18 @@ class ShardCache:
             raise reader.at(row, error) from error
 
     def copy_all(self, name: str, out: np.ndarray) -> None:
-        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that can hold the numbers."""
+        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that can hold the numbers.
+
+        Raises:
+            DamagedError: If `out` cannot hold a number.
+        """
         start = 0
-        for _, (array,) in self._all_arrays(name):
-            out[start : start + len(array)] = array
+        for path, (array,) in self._all_arrays(name):
+            stored, part = np.asarray(array), out[start : start + len(array)]
+            part[...] = stored
+            if not np.can_cast(stored.dtype, out.dtype) and not np.array_equal(part, stored):
+                wrong = stored[part != stored].flat[0]
+                raise DamagedError(f"{path}: has {wrong} in {name}, allowed is what fits into {out.dtype}: bytes have changed")
             start += len(array)
 
     def each(self, flat: str, offsets: str) -> Iterator[bytes]:

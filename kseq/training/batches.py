@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
+import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,8 +38,10 @@ from kseq.training.dataset_argument import choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
+from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
+from kseq.training.tf_sharing import check_shared_once
 from kseq.training.transforms import AugmentationList
 from kseq.workers import IDLE_SECONDS
 
@@ -48,6 +52,9 @@ __all__ = ["Batches", "check_number", "describe"]
 
 # With more threads than this, they spend more time waiting for the interpreter than reading.
 _MOST_DEFAULT_WORKERS = 16
+
+# So many threads for each core read by default while other jobs take the cores, and at most so many.
+_CROWDED_WORKERS, _MOST_CROWDED_WORKERS = 4, 32
 
 
 class Batches:
@@ -99,8 +106,8 @@ class Batches:
         seed: int = 0,
         remainder: str | None = None,
         augment: Any = (),
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | str = AUTO,
+        world_size: int | str = AUTO,
         workers: int | None = None,
         use_multiprocessing: bool = False,
         max_queue_size: int = 10,
@@ -132,22 +139,25 @@ class Batches:
         )
         check_scale(scale)
         choice("on_error", on_error, ON_ERROR)
+        self._world = choose_world(rank, world_size)
         # The samples, and their order.
         source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
         self._dataset = source.dataset
-        self._arguments["dataset"] = source.origin
         self._order = choose_order(
             source,
             batch_size=batch_size,
             shuffle=shuffle,
             seed=seed,
             remainder=remainder,
-            rank=rank,
-            world_size=world_size,
+            world=self._world,
             balance=balance,
             sampling_weights=sampling_weights,
             epoch_size=epoch_size,
         )
+        self._say_what_is_left_out(remainder)
+        # A copy opens its own files, but is of the same process among several, wherever it is made.
+        chosen = {"rank": self.rank, "world_size": self.world_size, "remainder": self.remainder}
+        self._arguments |= {"dataset": source.origin, **chosen}
 
         if on_error == "skip" and self._order.world_size > 1:
             raise ArgumentError(
@@ -195,6 +205,8 @@ class Batches:
         self._damages = Damages(f"{self._dataset.path}, {self.split}", on_error)
         encode_label = label_encoder(self._dataset, label_mode)
         self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
+        # Who says how many workers there are, or that they stand back, means it. Ranks on one machine would crowd each other.
+        may_crowd = workers is None and not niceness and self.world_size == 1
         self._loader = Loader(
             maker,
             self._order,
@@ -203,10 +215,19 @@ class Batches:
             max_queue_size=max_queue_size,
             idle_seconds=idle_seconds,
             niceness=niceness,
+            crowded_workers=min(_CROWDED_WORKERS * usable_cores(), _MOST_CROWDED_WORKERS) if may_crowd else 0,
             timeout=None if timeout is None else seconds("timeout", timeout),
         )
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
         self._internals = frozenset(self.__dict__) - others
+
+    def _say_what_is_left_out(self, remainder: str | None) -> None:
+        if remainder is None and self._order.num_left_out and self.rank == 0:
+            warnings.warn(
+                f"{self._dataset.path} {self.split}: {self._order.num_left_out} of {self.num_samples} samples are left out, "
+                "others in each epoch, since all ranks make equally many steps: give remainder='drop' to say so, 'pad' for all",
+                stacklevel=3,
+            )
 
     def _first_image(self) -> Field:
         """The first image field among the inputs, which says what all images of a batch are like by default."""
@@ -249,7 +270,8 @@ class Batches:
             images alone.
 
         Raises:
-            ArgumentError: If `epoch` is below 0.
+            ArgumentError: If `epoch` is below 0, or processes were connected only after this was made for one alone, or
+                TensorFlow shares out the batches of a rank once more.
             OutOfRangeError: If there is no batch of this number.
             DamagedError: If stored bytes have changed, or a shard is missing.
             ReadTimeoutError: If it takes longer than `timeout`.
@@ -259,6 +281,9 @@ class Batches:
             names the dataset, the epoch, the batch and the sample.
         """
         epoch, number = whole("epoch", epoch, 0), check_number(self, number)
+        check_unchanged(self._world)
+        if self.world_size > 1:
+            check_shared_once(sys._getframe(1), number)
         try:
             loaded = self._loader.load(epoch, number)
             if loaded.damaged:
@@ -411,6 +436,7 @@ def describe(batches: Batches) -> str:
     return (
         f"{batches._dataset.path!r} {batches.split}: {batches.num_samples} samples, "
         f"{len(batches)} batches of {batches.batch_size}, {order[batches.shuffle]}"
+        + (f", rank {batches.rank} of {batches.world_size}" if batches.world_size > 1 else "")
     )
 
 

@@ -54,14 +54,6 @@ class KerasCall:
         return KerasGenerator(self.frame) if self.frame.f_code.co_flags & inspect.CO_GENERATOR else None
 
     @property
-    def shard(self) -> tuple[int, int]:
-        """Of how many processes Keras serves this one its share of the batches: its number, and how many.
-
-        From Keras 3.16 on, under a distribution of several processes with `auto_shard_dataset`.
-        """
-        return getattr(self.adapter, "_data_shard_id", 0), getattr(self.adapter, "_num_data_shards", 1)
-
-    @property
     def is_reset(self) -> bool:
         """Whether Keras throws its iterator away: what it had served was a look at shapes, or broke off."""
         caller = self.frame.f_back

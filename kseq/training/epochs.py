@@ -60,14 +60,13 @@ class Passes:
         keras_module: The module of Keras's `PyDataset`.
         name: What messages call the Sequence.
         warns: Whether to say once when a plain loop does not count: if epochs differ at all.
-        world_size: Among how many processes kseq shares out each batch.
     """
 
-    def __init__(self, num_batches: int, keras_module: str, name: str, *, warns: bool = True, world_size: int = 1) -> None:
+    def __init__(self, num_batches: int, keras_module: str, name: str, *, warns: bool = True) -> None:
         self._num_batches = num_batches
         self._keras_module = keras_module
         self._count = EpochCount()
-        self._keras = KerasPasses(self._count, is_sharded=world_size > 1)
+        self._keras = KerasPasses(self._count)
         self._plain = PlainLoops(self._count, name, warns)
         # Guards all of the above; held for moments.
         # It may be taken again by the thread that holds it, where an iterator is let go.
@@ -119,11 +118,10 @@ class Passes:
         Whoever reads it within a batch, which Keras has asked for, only looks.
         """
         call = find_keras_call(caller, sequence, self._keras_module)
-        if call is None or call.frame is not caller:
-            return len(sequence)
-        with self._locked():
-            self._keras.begin(call, self._length(sequence))
-        return self._keras.num_batches(call, len(sequence))
+        if call is not None and call.frame is caller:
+            with self._locked():
+                self._keras.begin(call, self._length(sequence))
+        return len(sequence)
 
     def on_workers_read(self, sequence: Any, caller: FrameType) -> None:
         """Somebody has read `sequence.workers`: Keras does so when it makes an adapter."""

@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -22,6 +23,7 @@ from kseq.reading.sample_reader import LocatedSamples
 from kseq.training import worker_process
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, BufferPool
+from kseq.training.crowding import Crowding
 from kseq.training.error_places import list_samples
 from kseq.training.read_ahead import MOST_READERS, DamagedRow, Drawn, LoadedBatch, Pending, Reader, Readers, Rows
 from kseq.training.waiting import Patience, Wait
@@ -84,6 +86,7 @@ class Loader:
         idle_seconds: How long workers without a task stay.
         niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine; only on Linux.
         timeout: A batch may take so many seconds; None for any time.
+        crowded_workers: How many threads read while other jobs take the cores; no more than `workers` for as many as always.
 
     Raises:
         ArgumentError: If a number is not allowed, or if an augmentation cannot be sent to worker processes.
@@ -100,11 +103,13 @@ class Loader:
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
         timeout: float | None = None,
+        crowded_workers: int = 0,
     ) -> None:
         self._maker = maker
         self._order = order
         self._workers = whole("workers", workers, 0)
         self._processes = use_multiprocessing and workers > 0
+        self._crowded_workers = crowded_workers if self._workers and not self._processes else 0
         most = max(1, _AHEAD_BYTES // max(maker.batch_bytes(order.batch_size), 1))
         # How many batches are begun ahead: for all readers together, and for one.
         self._most = most
@@ -137,6 +142,13 @@ class Loader:
             niceness=self._niceness,
         )
         self._in_processes = processes
+        # Who fills batches, and how many they are; the second are more threads, of which Linux gives more of the cores where
+        # other jobs want them. Elsewhere they would cost a tenth.
+        self._crews = [(self._pool, self._workers)]
+        if self._crowded_workers > self._workers:
+            more = WorkerPool(self._crowded_workers, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
+            self._crews.append((more, self._crowded_workers))
+        self._crowding = Crowding()
         # Asks the disk ahead; if it is slow, only this thread waits.
         self._advance = WorkerPool(1, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
         self._readers = Readers(self._order.num_batches, self._depth, self._most)
@@ -192,15 +204,25 @@ class Loader:
         if reader is not None:
             self._read_ahead(reader, batch_number)
         wait = self._patience.begin(functools.partial(self._describe_wait, epoch, batch_number, pending))
+        start = time.monotonic()
         try:
-            return pending.wait(self._finisher(pending, wait))
+            loaded = pending.wait(self._finisher(pending, wait))
         except BaseException as error:
             # The same may have befallen what was begun ahead, and be over when that is asked for.
             self._readers.drop(reader)
             if wait.is_stuck and isinstance(error, (KeyboardInterrupt, ReadTimeoutError)):
-                self._pool.abandon()
+                for pool, _ in self._crews:
+                    pool.abandon()
                 self._advance.abandon()
             raise
+        if len(self._crews) > 1:
+            self._crowding.waited(time.monotonic() - start)
+        return loaded
+
+    @property
+    def _crew(self) -> tuple[WorkerPool, int]:
+        """Who fills batches now, and how many they are."""
+        return self._crews[-1 if self._crowding.is_crowded else 0]
 
     def _finisher(self, pending: Pending, wait: Wait) -> Callable[[Future, Rows], Sequence[DamagedRow]]:
         """What waits for some rows of a batch."""
@@ -293,7 +315,8 @@ class Loader:
         """Take a buffer and hand its rows to the workers."""
         sample_ids, turns = drawn.sample_ids, drawn.turns
         buffer = self._buffers.take(self._maker.specs(sample_ids))
-        count = max(1, min(self._workers, len(sample_ids) // self._least_rows))
+        _, workers = self._crew
+        count = max(1, min(workers, len(sample_ids) // self._least_rows))
         edges = [len(sample_ids) * number // count for number in range(count + 1)]
         parts = [Rows(start, sample_ids[start:end], epoch, turns[start:end]) for start, end in pairwise(edges)]
         pending = Pending(buffer.arrays, buffer.name, drawn)
@@ -307,7 +330,7 @@ class Loader:
             specs = {name: ArraySpec(array.shape, array.dtype.str) for name, array in pending.arrays.items()}
             filling = self._pool.submit(worker_process.fill_rows, pending.name, self._buffers.names(), specs, *rows)
         else:
-            filling = self._pool.submit(self._maker.fill, pending.arrays, *rows)
+            filling = self._crew[0].submit(self._maker.fill, pending.arrays, *rows)
         # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.
         filling.add_done_callback(functools.partial(_keep_alive, pending.arrays))
         return filling
@@ -321,6 +344,7 @@ class Loader:
         if self._process == os.getpid():
             self._readers.close()
             self._advance.close()
-            self._pool.close()
+            for pool, _ in self._crews:
+                pool.close()
             self._buffers.close()
             self._maker.dataset.close()

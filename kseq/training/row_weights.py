@@ -33,6 +33,11 @@ class RowWeights:
         """The name of the field that holds the weights, which every batch must load."""
         return self._sample_weight if isinstance(self._sample_weight, str) else None
 
+    @property
+    def are_there(self) -> bool:
+        """Whether batches have weights."""
+        return self._may_not_count or self._sample_weight is not None
+
     def of(self, loaded: LoadedBatch, values: Mapping[str, Any], targets: Any) -> np.ndarray | dict[str, np.ndarray] | None:
         """The float32 weights of a batch; None if it has none.
 

@@ -19,7 +19,9 @@ from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.damaged_samples import DamagedSample
 from kseq.training.epoch_count import Pass
 from kseq.training.epochs import Passes
+from kseq.training.keras_use import check_use, find_use
 from kseq.training.looked_batches import LookedBatches
+from kseq.training.ranks import AUTO
 from kseq.workers import IDLE_SECONDS
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class ShardSequence(keras.utils.PyDataset):
             `balance`.
         split: `"train"`, `"val"`, `"test"`, the name of any split, or `"all"`. None: `"train"` of a folder, and all samples of
             a `ShardDataset`, for which no other value is allowed.
-        batch_size: Samples per batch (on this rank).
+        batch_size: Samples per batch of this process. `world_size` processes that train together share a global batch of
+            `batch_size * world_size`; several devices of one process share its `batch_size`.
         input_shape: `(height, width, channels)` that every image is brought to; None for the size that all of them have.
         data_format: `"channels_last"` or `"channels_first"`.
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`; None for that of the packed images.
@@ -73,15 +76,20 @@ class ShardSequence(keras.utils.PyDataset):
             batch then has float32 weights as a third element (multiplied by those of `sample_weight`), with the mean 1 over all
             rows of an epoch. So the loss and all `weighted_metrics` of `evaluate` are those of the samples alone, on any number
             of ranks; `metrics` without weights count all rows. Batches without targets have no weights: `is_counted` says which
-            rows count. None: `"keep"` for one process; for several, which must make equally many steps, `"drop"` for shuffled
-            splits that are for training, and `"pad"` for others.
+            rows count. None: `"keep"` for one process. For several, which must make equally many steps, and where Keras divides
+            batches among several devices on JAX: `"drop"` for shuffled splits that are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks and boxes alike. After them, functions: one that
             gets a batch of images, `(n, height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets
             all fields of the batch.
-        rank: This process's number among the `world_size` processes that train together.
-        world_size: How many processes share each global batch of `batch_size * world_size` samples.
-        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core.
+        rank: This process's number, from 0, among the `world_size` processes that train together. `"auto"`: what
+            `keras.distribution`, a strategy of TensorFlow or its TF_CONFIG, JAX or `torch.distributed` say, 0 where they speak
+            of no other process; connect the processes before.
+        world_size: How many processes train together, each of which gets its own share of every global batch; `"auto"` as for
+            `rank`. Processes that hold parts of one model, and need the same samples, are one here.
+        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core, at most 16, and for
+            four per core, at most 32, while other jobs keep the cores busy and the training waits (threads only, on Linux, with
+            `niceness=0` and one rank).
         use_multiprocessing: Read in processes, for machines with many cores.
         max_queue_size: How many batches to read ahead at most.
         idle_seconds: How long workers stay when no batch is asked for, in seconds; the next batch starts them again.
@@ -124,7 +132,9 @@ class ShardSequence(keras.utils.PyDataset):
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
-        ArgumentError: If an argument is not allowed, or does not go with the dataset.
+        ArgumentError: If an argument is not allowed, or does not go with the dataset, or processes of which several train are
+            not connected. `fit` and `evaluate` raise it, too, where each process would train a model of its own, or ranks are
+            not those of the processes.
 
     Source of the interface: `keras.utils.PyDataset`, `keras.utils.image_dataset_from_directory`.
     """
@@ -150,8 +160,8 @@ class ShardSequence(keras.utils.PyDataset):
         seed: int = 0,
         remainder: str | None = None,
         augment: Any = (),
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | str = AUTO,
+        world_size: int | str = AUTO,
         workers: int | None = None,
         use_multiprocessing: bool = False,
         max_queue_size: int = 10,
@@ -184,7 +194,6 @@ class ShardSequence(keras.utils.PyDataset):
             keras.utils.PyDataset.__module__,
             f"<ShardSequence {self._batches.split}>",
             warns=bool(self._batches.shuffle),
-            world_size=self._batches.world_size,
         )
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -275,7 +284,11 @@ class ShardSequence(keras.utils.PyDataset):
     @property
     def workers(self) -> int:
         """1, so that Keras does not start workers of its own. The argument of this name is for kseq's workers."""
-        self._passes.on_workers_read(self, sys._getframe(1))
+        caller = sys._getframe(1)
+        self._passes.on_workers_read(self, caller)
+        use = find_use(self, caller)
+        if use is not None:
+            check_use(self._batches, use)
         return 1
 
     @property
