@@ -68,6 +68,7 @@ class ProcessPool(ThreadPool):
         # Deques need no lock. The process that worked last is taken first: it has the files mapped.
         self._resting: deque[_WorkerProcess] = deque()
         self._processes: deque[_WorkerProcess] = deque()
+        self._is_killed = False
 
     @property
     def pids(self) -> list[int]:
@@ -89,6 +90,8 @@ class ProcessPool(ThreadPool):
         except IndexError:
             process = _WorkerProcess(*self._process_arguments)
             self._processes.append(process)
+            if self._is_killed:
+                process.kill()
         try:
             return process.call(fn, args, kwargs)
         finally:
@@ -117,6 +120,8 @@ class ProcessPool(ThreadPool):
                 self._resting.pop().close()
 
     def _kill(self) -> None:
+        # First, so that none is missed which another thread is about to start.
+        self._is_killed = True
         for process in list(self._processes):
             process.kill()
 
@@ -129,6 +134,7 @@ class _WorkerProcess:
         # The process, and this end of the pipe to it.
         self.running: tuple[SpawnProcess, Connection] | None = None
         self._end: util.Finalize | None = None
+        self._is_killed = False
 
     def call(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         # Let go of at once: a view that is collected as garbage together with what it shows is told as an error on stderr.
@@ -170,9 +176,13 @@ class _WorkerProcess:
             self.running = _start_process(*self._start_arguments)
             # With a priority, it runs before multiprocessing waits for its processes when the program ends; never in a fork.
             self._end = util.Finalize(self, _end_process, self.running, exitpriority=10)
+            if self._is_killed:
+                self.kill()
             if self._exchange() is not None:
                 return
             exit_code = self.close()
+            if self._is_killed:
+                break
         cause = describe_exit(exit_code)
         raise StartFailedError(
             f"{_MOST_FAILED_STARTS} worker processes in a row ended before they took a task ({cause}): "
@@ -182,7 +192,8 @@ class _WorkerProcess:
         )
 
     def kill(self) -> None:
-        """End the process at once, whatever it does. Of use from any thread."""
+        """End the process at once, whatever it does, and those that would be started. Of use from any thread."""
+        self._is_killed = True
         running = self.running
         if running is not None:
             with contextlib.suppress(OSError, ValueError):

@@ -191,6 +191,11 @@ class Loader:
                 continue
             except ClosedError as error:
                 raise self._closed_error() from error
+            except Exception as error:
+                # What is closed meanwhile, such as a buffer, may be missed first.
+                if self._closed:
+                    raise self._closed_error() from error
+                raise
         raise self._closed_error()
 
     def _have_filled(self, epoch: int, batch_number: int) -> LoadedBatch:

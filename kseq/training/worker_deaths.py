@@ -82,8 +82,13 @@ class WorkerDeaths:
             # An error refers to this function's variables: with the future, only the garbage collector would free it.
             del filling
         if isinstance(outcome, _Death):
-            self._tell(outcome, rows)
-            outcome = _outcome(filler, filler.submit(rows), rows)
+            death, again = outcome, filler.submit(rows)
+            # Not where `submit` says that everything was closed, which kills what hangs.
+            self._tell(death, rows)
+            try:
+                outcome = _outcome(filler, again, rows)
+            finally:
+                del again
         if not isinstance(outcome, _Death):
             return outcome
         if outcome.is_crash:
