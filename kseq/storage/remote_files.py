@@ -46,6 +46,9 @@ _S3_CONFIG = {"retries": {"max_attempts": 0}, "max_pool_connections": _MOST_AT_O
 _S3 = {"s3", "s3a"}
 
 
+# In a child after a fork, the file system objects of its parent: to be freed, they would wait for a thread that is not there.
+_INHERITED: list[object] = []
+
 _NOT_LISTED = "cannot be listed"
 
 
@@ -267,6 +270,7 @@ class RemoteFiles:
             if opened is not None:
                 # A child after a fork: another thread of the parent may have held the lock.
                 self._lock = threading.Lock()
+                _INHERITED.append(opened)
             with self._lock:
                 if self._opened is None or self._opened[0] != os.getpid():
                     self._opened = (os.getpid(), *self._open())
