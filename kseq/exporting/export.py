@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kseq.arguments import choice, path_text, spelled, whole
+from kseq.arguments import choice, path_or_url, path_text, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
@@ -85,7 +85,7 @@ def export(
         DamagedError: If stored bytes have changed.
         WriteError: If the operating system refuses to write.
     """
-    path, target = path_text("dataset", dataset), os.path.normpath(path_text("out", out))
+    path, target = path_or_url("dataset", dataset), os.path.normpath(path_text("out", out))
     choice("format", format, EXPORT_FORMATS)
     export_format = next(known for known in FORMATS if known.name == format)
     if file_bytes is not None and not export_format.has_file_bytes:

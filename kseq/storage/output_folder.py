@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from kseq.arguments import spelled
+from kseq.arguments import is_url, shown_url, spelled
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, WriteError
 from kseq.platforms.files import exchange, flush, remove_folder, rename
 from kseq.storage.atomic import remove_file, remove_temporary
@@ -30,9 +30,13 @@ def check_apart(source: str, target: str) -> None:
     """Raise ArgumentError if the source and the dataset are the same folder, or one is inside the other."""
     if not source or not target:
         raise ArgumentError("the path of the source or of the dataset is empty: give both")
-    real_paths = [os.path.realpath(target), os.path.realpath(source)]
-    if os.path.commonpath(real_paths) in real_paths:
-        raise ArgumentError(f"{target}: is the same as the source {source}, or one is inside the other: take another folder")
+    # A place may have several URLs: only what is certain is told.
+    target_place, source_place = (_place(path) for path in (target, source))
+    if target_place.startswith(source_place) or source_place.startswith(target_place):
+        raise ArgumentError(
+            f"{shown_url(target)}: is the same as the source {shown_url(source)}, or one is inside the other: take another "
+            "folder"
+        )
 
 
 def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
@@ -47,6 +51,12 @@ def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
         state = "a dataset lies there (" if INDEX_NAME in names else unfinished
         raise DatasetExistsError(f"{target}: {state}{spelled('overwrite', True)} replaces it)")
     return names
+
+
+def _place(path: str) -> str:
+    """A path or a URL with a separator at its end, so that one begins with another if it is inside."""
+    local = path.removeprefix("file://").removeprefix("local://")
+    return f"{shown_url(path).rstrip('/')}/" if is_url(local) else os.path.join(os.path.realpath(local), "")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "info", help="show what a dataset holds", description="Show the fields, classes, splits and shards of DATASET."
     )
-    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rejected", action="store_true", help="list the files that packing left out")
     parser.add_argument(
@@ -34,7 +34,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the dataset holds."""
-    with kseq.ShardDataset(arguments.dataset) as dataset:
+    # Of what lies under a URL, a few ranges of each shard are enough.
+    options: dict[str, Any] = {"cache_bytes": 0} if "://" in arguments.dataset else {}
+    with kseq.ShardDataset(arguments.dataset, **options) as dataset:
         if arguments.samples:
             print_samples(dataset, arguments.json)
             return 0
