@@ -120,7 +120,7 @@ def copy(
         index = _fetch_index(origin, origin_path, spool)
         arrival = stack.enter_context(
             copy_destination(
-                target, index, partial(place_at, spool=spool, options=options, read_back=read_back), overwrite=overwrite
+                target, index, partial(place_at, spool=spool, storage_options=options, read_back=read_back), overwrite=overwrite
             )
         )
         try:

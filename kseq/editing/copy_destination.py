@@ -110,7 +110,11 @@ class CopyDestination:
         if INDEX_NAME in names:
             return None if self._found_digest() == self._digest else "another dataset lies there"
         if WRITING_RECORD_NAME in names:
-            return None if self._record.is_there() else "an unfinished copy of another dataset, or an unfinished packing, lies there"
+            return (
+                None
+                if self._record.is_there()
+                else "an unfinished copy of another dataset, or an unfinished packing, lies there"
+            )
         if RESUME_RECORD_NAME in names:
             return f"an unfinished packing lies there, which {spelled_call('pack', resume=True)} goes on with"
         return "shards without an index lie there" if any(shard_number(name) is not None for name in names) else None
@@ -144,7 +148,7 @@ class CopyDestination:
         for name, size in self._shards.items():
             if sizes.get(name) != size:
                 raise WriteError(
-                    f"{self.place.path(name)}: has {sizes.get(name, 0)} bytes, {size} were sent: no index was written, copy again"
+                    f"{self.place.path(name)}: has {sizes.get(name, 0)} bytes of {size} that were sent: no index was written, copy again"
                 )
         self.place.store(index_path, INDEX_NAME)
         if INDEX_NAME not in self.sizes:

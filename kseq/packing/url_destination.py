@@ -8,8 +8,8 @@ The rules:
   the old index named is removed at the end.
 - What resuming needs, `.kseq-plan`, lies beside the shards, as in a folder. Shards that are there are read as a whole; what is
   damaged is built again.
-- There are no locks at URLs. A record says what is packed there (`kseq/storage/writing_record.py`): a packing that finds that of
-  another ends with an error before it uploads a shard or the index.
+- There are no locks at URLs. A record says what is packed there (`kseq/storage/writing_record.py`): a packing that finds that
+  of another ends with an error before it uploads a shard or the index.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The outline of a source at a URL: a folder of this machine with an empty file for each of its files, of the same size.
 
-All formats are recognised and opened by the names and sizes of files, and by the bytes of some of them. So the outline of a URL is
-opened like any folder, after those files were downloaded whose bytes count: all but the images that are files of their own, which
-are read from the URL when they are packed. The rules:
+All formats are recognised and opened by the names and sizes of files, and by the bytes of some. So the outline is opened like any
+folder, after those files were downloaded whose bytes count: all but the images that are files of their own, which are
+read from the URL when they are packed. The rules:
 
 - What lies at the URL is a file, a folder, or a pattern of files as on this machine.
 - Files of the outline take no space on the disk, as they consist of holes. Files that are downloaded do: they must fit.
@@ -12,7 +12,6 @@ are read from the URL when they are packed. The rules:
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import shutil
@@ -144,8 +143,8 @@ class Outline:
         num_bytes, free = sum(map(os.path.getsize, wanted)), shutil.disk_usage(self._folder).free
         if num_bytes > free:
             raise WriteError(
-                f"{self._folder}: the files to be downloaded have {num_bytes:,} bytes, the disk has {free:,} free: make room, or "
-                "set TMPDIR to a folder of another disk"
+                f"{self._folder}: the files to be downloaded have {num_bytes:,} bytes, the disk has {free:,} free: make room, "
+                "or set TMPDIR to a folder of another disk"
             )
         with ThreadPoolExecutor(_CONNECTIONS) as threads:
             list(threads.map(self._fill_one, wanted))
@@ -163,9 +162,7 @@ class Outline:
         if not isinstance(source, FileSource) or not source.root.startswith(self._folder):
             return source
         path = os.path.relpath(source.root, self._folder).replace(os.sep, "/")
-        return replace(
-            source, root=join_url(self.parent, path), outline=source.root, storage_options=self._options
-        )
+        return replace(source, root=join_url(self.parent, path), outline=source.root, storage_options=self._options)
 
     @contextmanager
     def naming_urls(self) -> Iterator[None]:

@@ -74,7 +74,7 @@ class Place(ABC):
         Args:
             origin: The other place.
             name: The name of the file in both.
-            check: Called before the file has its name, with a path of this machine that has its bytes; raises if they are wrong.
+            check: Called before the file has its name, with a path of this machine that has its bytes; raises if wrong.
 
         Raises:
             KseqError: As `origin.fetch`, `check` and `store` do.

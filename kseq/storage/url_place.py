@@ -21,9 +21,7 @@ __all__ = ["UrlPlace", "place_at", "spool_folder"]
 _READ_BYTES = 1 << 20
 
 
-def place_at(
-    path: str, spool: str, storage_options: Mapping[str, Any] | None = None, *, read_back: bool = True
-) -> Place:
+def place_at(path: str, spool: str, storage_options: Mapping[str, Any] | None = None, *, read_back: bool = True) -> Place:
     """A place by its path or URL; the arguments are those of `UrlPlace`.
 
     Raises:

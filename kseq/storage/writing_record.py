@@ -13,7 +13,6 @@ from kseq.storage.places import Place
 __all__ = ["WritingRecord"]
 
 
-
 class WritingRecord:
     """Says at a place what is being written there, so that nothing else is written there at the same time.
 

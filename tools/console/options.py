@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from dataclasses import fields
 from typing import Any
@@ -113,6 +114,33 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="leave out images whose headers announce more pixels (default: %(default)s)",
     )
+
+
+def add_storage_options(parser: Any) -> None:
+    """Add the option that says how URLs are opened."""
+    parser.add_argument(
+        "--storage-option",
+        dest="storage_options",
+        metavar="NAME=VALUE",
+        action="append",
+        type=_storage_option,
+        help="what fsspec's file system takes for URLs, such as anon=true; repeat for several. Leave credentials to the "
+        "environment, where other users do not see them",
+    )
+
+
+def storage_options(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """What `add_storage_options` has read."""
+    return None if arguments.storage_options is None else dict(arguments.storage_options)
+
+
+def _storage_option(text: str) -> tuple[str, Any]:
+    """A name and its value: JSON, or a text as it stands."""
+    name, value = _pair(text)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def add_share_options(group: Any) -> None:
