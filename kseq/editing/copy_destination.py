@@ -148,7 +148,8 @@ class CopyDestination:
         for name, size in self._shards.items():
             if sizes.get(name) != size:
                 raise WriteError(
-                    f"{self.place.path(name)}: has {sizes.get(name, 0)} bytes of {size} that were sent: no index was written, copy again"
+                    f"{self.place.path(name)}: has {sizes.get(name, 0)} bytes of {size} that were sent: no index was written, "
+                    "copy again"
                 )
         self.place.store(index_path, INDEX_NAME)
         if INDEX_NAME not in self.sizes:

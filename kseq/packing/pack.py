@@ -64,7 +64,7 @@ def pack(
             A path may be a URL of any file system of fsspec, such as `"s3://bucket/photos"`. Of a folder, image files are read
             when they are packed; all other files are downloaded to the folder for temporary files first (`TMPDIR`). A table may
             name images by URLs.
-        dataset: The folder to make; or a URL. At a URL, shards are built in the folder for temporary files, a few at a time, and
+        dataset: The folder to make, or a URL. There, shards are built in the folder for temporary files, a few at a time, and
             uploaded as they get whole, the index last. There are no locks there: two that pack the same to one URL do no harm,
             and where others are noticed, it ends with an error.
         columns: Which column of the source holds what; None for the usual names. A source that has no columns, such as a folder

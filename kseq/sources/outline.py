@@ -1,6 +1,6 @@
 """The outline of a source at a URL: a folder of this machine with an empty file for each of its files, of the same size.
 
-All formats are recognised and opened by the names and sizes of files, and by the bytes of some. So the outline is opened like any
+All formats are recognised and opened by the names and sizes of files, and by the bytes of some. So the outline is opened like a
 folder, after those files were downloaded whose bytes count: all but the images that are files of their own, which are
 read from the URL when they are packed. The rules:
 
@@ -172,5 +172,6 @@ class Outline:
         except KseqError as error:
             if self._folder not in str(error):
                 raise
-            text = str(error).replace(self._folder + os.sep, f"{shown_url(self.parent)}/")
-            raise type(error)(text.replace(self._folder, shown_url(self.parent))) from error
+            parent = shown_url(self.parent)
+            text = str(error).replace(self._folder + os.sep, parent if parent.endswith("/") else f"{parent}/")
+            raise type(error)(text.replace(self._folder, parent)) from error

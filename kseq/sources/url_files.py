@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -105,7 +106,8 @@ class UrlFiles:
                 detect_format(files.read(name, 0, min(_HEAD_BYTES, size)))
             return files.read(name, 0, size)
         except DatasetNotFoundError as error:
-            raise ImageError("cannot be read: there is no such file") from error
+            # As of a file of this machine, so that both are packed to the same bytes.
+            raise ImageError(f"cannot be read: {os.strerror(errno.ENOENT)}") from error
         except RefusedError as error:
             raise ImageError(f"cannot be read: {str(error).removeprefix(f'{files.shown(name)}: ')}") from error
         except MemoryError as error:
