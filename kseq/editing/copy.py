@@ -22,7 +22,7 @@ from typing import Any
 
 from kseq.arguments import flag, path_or_url, shown_url, whole
 from kseq.editing.copy_destination import CopyDestination, copy_destination
-from kseq.errors import DamagedError, DatasetNotFoundError, KseqError
+from kseq.errors import DamagedError, DatasetNotFoundError, KseqError, WriteError
 from kseq.storage.index import Index
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, shard_name
 from kseq.storage.opener import opener_for
@@ -221,7 +221,12 @@ class _Shards:
         if self._arrival.sizes.get(name) == entry.num_bytes and self._is_whole(name, entry):
             return False
         self._arrival.check_ours()
-        self._place.receive(self._origin, name, partial(self._check, self._origin.path(name), entry))
+        try:
+            self._place.receive(self._origin, name, partial(self._check, self._origin.path(name), entry))
+        except WriteError:
+            # Who else writes there may be why.
+            self._arrival.check_ours()
+            raise
         return True
 
     def _is_whole(self, name: str, entry: ShardEntry) -> bool:

@@ -75,8 +75,16 @@ def _opened_from_url(
         with outline.naming_urls():
             chosen = choose_format(outline.path, source_format)
             outline.download(chosen)
-            options = {"folder": outline.parent, "storage_options": storage_options}
-            yield outline.adopt(open_source(outline.path, chosen.name, columns, root, class_names, **options))
+            opened = open_source(
+                outline.path,
+                chosen.name,
+                columns,
+                root,
+                class_names,
+                folder=outline.parent,
+                storage_options=storage_options,
+            )
+            yield outline.adopt(opened)
 
 
 def _check_no_links(path: str, root: str | None, follow_links: bool) -> None:

@@ -23,7 +23,15 @@ from functools import partial
 from typing import Any
 
 from kseq.arguments import shown_url, spelled
-from kseq.errors import DamagedError, DatasetExistsError, DatasetNotFoundError, FormatError, KseqError, SourceError
+from kseq.errors import (
+    DamagedError,
+    DatasetExistsError,
+    DatasetNotFoundError,
+    FormatError,
+    KseqError,
+    SourceError,
+    WriteError,
+)
 from kseq.packing.destination import BuildShards, Destination, publish
 from kseq.packing.disk_space import check_disk_space
 from kseq.packing.pack_report import PackReport
@@ -279,6 +287,11 @@ class _Uploads:
         path = self._paths[number]
         result: ShardResult = self._read_result(number, path)
         self._writing.check()
-        self._place.store(path, os.path.basename(path))
+        try:
+            self._place.store(path, os.path.basename(path))
+        except WriteError:
+            # Who else writes there may be why.
+            self._writing.check()
+            raise
         remove_file(path)
         return result

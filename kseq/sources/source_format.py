@@ -53,8 +53,8 @@ class SourceFormat:
         has_columns: Whether it takes `columns`.
         has_root: Whether it takes `root`: it names image files by their paths.
         has_links: Whether it takes `follow_links`: its images are files below a folder.
-        downloads: A regular expression for the end of the name of a file, in upper or lower case: of a folder at a URL, files of
-            such names are downloaded when it is opened, others are read in place; None if none are downloaded.
+        downloads: A regular expression for the end of the name of a file, in upper or lower case: of a folder at a URL, files
+            of such names are downloaded when it is opened, others read in place; None if none are downloaded.
         siblings: The same for files beside a file at a URL, which belong to it; None if none do.
     """
 

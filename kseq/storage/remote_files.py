@@ -178,9 +178,9 @@ class RemoteFiles:
             ReadError: As `size` does.
         """
         top = self._path(folder).rstrip("/")
-        method, values = ("find", {"withdirs": False}) if recursive else ("ls", {})
         # A store may list a thousand files a request: of millions, that takes its time.
-        listed = self._call(folder, "cannot be listed", method, top, num_bytes=_LISTING_BYTES, detail=True, **values)
+        method = "find" if recursive else "ls"
+        listed = self._call(folder, "cannot be listed", method, top, num_bytes=_LISTING_BYTES, detail=True)
         found = listed.values() if isinstance(listed, dict) else listed
         entries = {}
         for facts in found:
@@ -279,7 +279,12 @@ class RemoteFiles:
             if found not in (size, None):
                 raise EOFError(f"the store has {found} bytes of it, expected are {size}")
 
-        self._attempt(name, "cannot be written", put_file, size, WriteError)
+        try:
+            self._attempt(name, "cannot be written", put_file, size, WriteError)
+        except DatasetNotFoundError:
+            raise WriteError(
+                f"{self.shown(name)}: cannot be written: there is no such bucket or folder: make it first"
+            ) from None
 
     def delete(self, name: str) -> None:
         """Remove a file of the store.

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from kseq.arguments import is_url
-from kseq.errors import DatasetNotFoundError, WriteError
+from kseq.errors import DatasetNotFoundError, KseqError, WriteError
 from kseq.storage.checksums import Digest
+from kseq.storage.lock import locked
 from kseq.storage.places import FolderPlace, Place
 from kseq.storage.remote_files import RemoteFiles
 
 __all__ = ["UrlPlace", "place_at", "spool_folder"]
 
 _READ_BYTES = 1 << 20
+_SPOOL_PREFIX = "kseq-spool-"
+# A folder that is as new as that may not be locked yet.
+_NEW_SECONDS = 60
 
 
 def place_at(path: str, spool: str, storage_options: Mapping[str, Any] | None = None, *, read_back: bool = True) -> Place:
@@ -34,17 +40,32 @@ def place_at(path: str, spool: str, storage_options: Mapping[str, Any] | None = 
 def spool_folder() -> Iterator[str]:
     """A temporary folder for files on their way to or from a URL, until the end of the block.
 
+    Those of processes that were killed are removed first.
+
     Raises:
         WriteError: If it cannot be made.
     """
+    parent = tempfile.gettempdir()
+    _remove_left(parent)
     try:
-        folder = tempfile.mkdtemp(prefix="kseq-")
+        folder = tempfile.mkdtemp(prefix=_SPOOL_PREFIX)
     except OSError as error:
-        raise WriteError(f"{tempfile.gettempdir()}: no temporary folder can be made there: {error.strerror}") from error
+        raise WriteError(f"{parent}: no temporary folder can be made there: {error.strerror} (TMPDIR says where)") from error
     try:
-        yield folder
+        with locked(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left(parent: str) -> None:
+    """Remove the temporary folders of processes that have ended: nobody has their lock."""
+    for folder in glob.glob(os.path.join(glob.escape(parent), f"{_SPOOL_PREFIX}*")):
+        # Of somebody else, in use, or gone meanwhile.
+        with suppress(OSError, KseqError):
+            if time.time() - os.stat(folder).st_mtime > _NEW_SECONDS:
+                with locked(folder):
+                    shutil.rmtree(folder)
 
 
 class UrlPlace(Place):
