@@ -6,5 +6,6 @@ No other module asks which system it is. A call that is missing is noticed by it
   names that a file can have.
 - `processes`: cores, forks, signals, priorities, and when a process began.
 - `maps`: files mapped into memory, at addresses of one's own choice.
+- `folders`: where a program keeps what it can fetch again.
 - `shared`: memory that several processes use.
 """

@@ -35,8 +35,8 @@ def check_apart(source: str, target: str) -> None:
     target_place, source_place = (_place(path) for path in (target, source))
     if target_place.startswith(source_place) or source_place.startswith(target_place):
         raise ArgumentError(
-            f"{shown_url(target)}: is the same as the source {shown_url(source)}, or one is inside the other: "
-            "take another folder"
+            f"{shown_url(target)}: is the same as the source {shown_url(source)}, or one is inside the other: take another "
+            "folder"
         )
 
 

@@ -48,6 +48,9 @@ _LISTING_BYTES = 3600 * _LEAST_RATE
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_hash", "LastModified", "last_modified", "updated", "mtime", "created")
 
 
+_NOT_LISTED = "cannot be listed"
+
+
 class _Wanted(NamedTuple):
     """A range of a file: its name, and the bytes from `start` up to `end`."""
 
@@ -153,14 +156,14 @@ class RemoteFiles:
             return False
         return True
 
-    def list(self, folder: str = "") -> list[str]:
+    def list(self, folder: str = "") -> Sequence[str]:
         """The names of the files and folders in a folder, in the order of the alphabet.
 
         Raises:
             DatasetNotFoundError: If there is no such folder.
             ReadError: As `size` does.
         """
-        listed = self._call(folder, "cannot be listed", "ls", self._path(folder).rstrip("/"), detail=False)
+        listed = self._call(folder, _NOT_LISTED, "ls", self._path(folder).rstrip("/"), detail=False)
         names = {path.rstrip("/").rpartition("/")[2].partition("?")[0] for path in listed}
         return sorted(names - {""})
 
@@ -180,7 +183,7 @@ class RemoteFiles:
         top = self._path(folder).rstrip("/")
         # A store may list a thousand files a request: of millions, that takes its time.
         method = "find" if recursive else "ls"
-        listed = self._call(folder, "cannot be listed", method, top, num_bytes=_LISTING_BYTES, detail=True)
+        listed = self._call(folder, _NOT_LISTED, method, top, num_bytes=_LISTING_BYTES, detail=True)
         found = listed.values() if isinstance(listed, dict) else listed
         entries = {}
         for facts in found:
@@ -200,7 +203,7 @@ class RemoteFiles:
         """
         return self.read_ranges([name], [start], [end])[0]
 
-    def read_ranges(self, names: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> list[bytes]:
+    def read_ranges(self, names: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> Sequence[bytes]:
         """Ranges of files, many at once; errors as of `read`, of the first that fails for good.
 
         Args:
@@ -245,7 +248,7 @@ class RemoteFiles:
             raise WriteError(f"{local}: cannot be written: {error.strerror}") from error
         return total
 
-    def _pieces(self, name: str, first: int, total: int) -> list[bytes]:
+    def _pieces(self, name: str, first: int, total: int) -> Sequence[bytes]:
         """Some bytes of a file from `first` on; all that follow, where the server knows no ranges."""
         last = min(first + _PIECE_BYTES * _PIECES_AT_ONCE, total)
         wanted = [_Wanted(name, start, min(start + _PIECE_BYTES, last)) for start in range(first, last, _PIECE_BYTES)]
@@ -392,14 +395,14 @@ class RemoteFiles:
             self._attempt(wanted[0].name, "cannot be read", ask, num_bytes, ReadError)
         return answers
 
-    def _ask(self, wanted: Sequence[_Wanted], seconds: float) -> list[Any]:
+    def _ask(self, wanted: Sequence[_Wanted], seconds: float) -> Sequence[Any]:
         """The bytes of each range, or the error in their place."""
         file_system, _ = self._file_system()
         paths = [self._path(name) for name, _, _ in wanted]
         starts, ends = [start for _, start, _ in wanted], [end for _, _, end in wanted]
         if getattr(file_system, "async_impl", False):
             options = {"batch_size": _MOST_AT_ONCE, "on_error": "return"}
-            answers: list[Any] = _run(file_system, "cat_ranges", seconds, paths, starts, ends, **options)
+            answers: Sequence[Any] = _run(file_system, "cat_ranges", seconds, paths, starts, ends, **options)
             return answers
         ask = functools.partial(_cat_file, file_system)
         if len(wanted) == 1:
@@ -448,7 +451,7 @@ class RemoteFiles:
         if not str(cause).strip() and kind == TRANSIENT:
             reason = "no answer in time" if "imeout" in type(cause).__name__ else type(cause).__name__
         if kind == MISSING:
-            return DatasetNotFoundError(f"{path}: there is no such file")
+            return DatasetNotFoundError(f"{path}: there is no such {'folder' if failed == _NOT_LISTED else 'file'}")
         if kind != TRANSIENT and error is ReadError:
             error = RefusedError
         if kind == DENIED:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseq.arguments import whole
+from kseq.arguments import absolute, whole
 from kseq.errors import DamagedError, OutOfRangeError
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
@@ -29,7 +29,7 @@ from kseq.training.arguments import (
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
-from kseq.training.dataset_argument import choose_split, open_dataset_argument
+from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.sampling_argument import choose_order
@@ -111,6 +111,9 @@ class Batches:
         epoch_size: int | None = None,
         verify: str = "first",
         read: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         option: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
@@ -126,7 +129,9 @@ class Batches:
         )
         check_scale(scale)
         # The samples, and their order.
-        source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
+        remote = RemoteArguments(cache_dir, cache_bytes, storage_options)
+        self._arguments["cache_dir"] = absolute(cache_dir)
+        source = open_dataset_argument(dataset, choose_split(split, option), verify, read, remote)
         self._dataset = source.dataset
         self._arguments["dataset"] = source.origin
         self._order = choose_order(

@@ -20,6 +20,7 @@ from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, AttachedBuffers, BufferPool
+from kseq.training.fetch_ahead import FetchAhead
 from kseq.training.read_ahead import MOST_READERS, Drawn, LoadedBatch, Pending, Reader, Readers
 from kseq.workers import IDLE_SECONDS, WorkerPool
 
@@ -172,6 +173,7 @@ class Loader:
         self._in_processes = processes
         # Asks the disk ahead; if it is slow, only this thread waits.
         self._advance = WorkerPool(1, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
+        self._fetch_ahead = FetchAhead(self._maker.dataset, self._order)
         self._readers = Readers(self._order.num_batches, self._depth, self._most)
         # By epoch, the batches that the disk was asked for. No lock: at worst, it is asked twice for some.
         self._asked: dict[int, range] = {}
@@ -263,7 +265,8 @@ class Loader:
             reader.ahead.release()
 
     def _ask_ahead(self, epoch: int, batch_number: int) -> None:
-        """Ask the operating system to read what a shuffle by blocks needs soon."""
+        """Ask the store, or the operating system, for what is needed soon."""
+        self._fetch_ahead.ask(epoch, batch_number)
         positions, asked = self._order.read_ahead(epoch, batch_number, self._asked.get(epoch, range(0)))
         self._asked[epoch] = asked
         for old in list(self._asked)[:-MOST_READERS]:
@@ -309,6 +312,7 @@ class Loader:
         self._closed = True
         if self._process == os.getpid():
             self._readers.close()
+            self._fetch_ahead.close()
             self._advance.close()
             self._pool.close()
             self._buffers.close()
