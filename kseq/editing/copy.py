@@ -25,7 +25,7 @@ from kseq.editing.copy_destination import CopyDestination, copy_destination
 from kseq.errors import DamagedError, DatasetNotFoundError, KseqError, WriteError
 from kseq.storage.index import Index
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, shard_name
-from kseq.storage.opener import opener_for
+from kseq.storage.open_shard import CopyOpener
 from kseq.storage.output_folder import check_apart
 from kseq.storage.places import Place
 from kseq.storage.shard_entry import ShardEntry
@@ -244,7 +244,6 @@ class _Shards:
 
     def _check(self, shown: str, entry: ShardEntry, path: str) -> None:
         """Raise DamagedError or FormatError unless a file is, in every array, the shard that the index says."""
-        try:
-            ShardReader(path, self._index.stored_fields, entry, opener_for(path, "pread")).check_contents()
-        except KseqError as error:
-            raise type(error)(str(error).replace(path, shown)) from error
+        reader = ShardReader(shown, self._index.stored_fields, entry, CopyOpener(path))
+        reader.check_structure()
+        reader.check_digest()

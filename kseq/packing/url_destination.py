@@ -228,7 +228,8 @@ def _read_result(plan: Plan, first: int, number: int, path: str, *, is_checked: 
     reader = ShardReader(path, plan.fields(), opener=opener_for(path, "pread"))
     reader.check_origin(plan.dataset_id, number)
     if is_checked:
-        reader.check_contents()
+        reader.check_structure()
+        reader.check_digest()
     return read_shard_result(plan, number, reader, first)
 
 

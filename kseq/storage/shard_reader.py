@@ -125,17 +125,6 @@ class ShardReader:
                     f"{self.path}: row {row} has {lengths[row]} elements of {name}, expected by the index are {expected[row]}"
                 )
 
-    def check_contents(self) -> None:
-        """Read every array, and raise unless the file is in all of them what the index says.
-
-        Raises:
-            DamagedError: If it is not.
-            FormatError: If it holds something that the format does not allow.
-            ReadError: If it cannot be read.
-        """
-        self.check_structure()
-        self._check_all_arrays()
-
     def array(self, name: str) -> Any:
         """`(rows, ...)`: all rows of a field that is not encoded, or of `name/size` and `name/orientation`.
 

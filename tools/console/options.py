@@ -129,6 +129,19 @@ def add_storage_options(parser: Any) -> None:
     )
 
 
+def add_cache_options(parser: Any) -> None:
+    """Add the options that say where copies of the shards of a URL lie."""
+    parser.add_argument(
+        "--cache-dir", metavar="DIR", help="of a URL: folder for copies of its shards (default: that of the user)"
+    )
+    parser.add_argument(
+        "--cache-bytes",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="of a URL: what all copies there may take, such as 64G; 0 for none",
+    )
+
+
 def storage_options(arguments: argparse.Namespace) -> dict[str, Any] | None:
     """What `add_storage_options` has read."""
     return None if arguments.storage_options is None else dict(arguments.storage_options)
