@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -51,14 +52,12 @@ _LEAST_SECRET = 4
 def meaning(error: BaseException) -> str:
     """What an error of a file system of fsspec's means: `TRANSIENT`, `MISSING`, `DENIED`, or `REFUSED` for all others."""
     chain = list(_causes(error))
-    for part in chain:
-        status = _status(part)
-        if status is not None:
-            if status >= 500 or status in _TRANSIENT_STATUS:
-                return TRANSIENT
-            return _MEANINGS.get(status, REFUSED)
-    if any(_is_broken_connection(part) for part in chain):
+    # First: aiohttp gives a body that breaks off the status 400.
+    if any(map(_is_broken_connection, chain)):
         return TRANSIENT
+    status = next((status for status in map(_status, chain) if status is not None), None)
+    if status is not None:
+        return TRANSIENT if status >= 500 or status in _TRANSIENT_STATUS else _MEANINGS.get(status, REFUSED)
     if isinstance(error, FileNotFoundError):
         return MISSING
     if isinstance(error, PermissionError):
@@ -93,13 +92,19 @@ def _status(error: BaseException) -> int | None:
         candidates = [metadata.get("HTTPStatusCode") if isinstance(metadata, Mapping) else None]
     else:
         candidates = [getattr(response, "status_code", None), getattr(response, "status", None)]
-    candidates += [getattr(error, name, None) for name in ("status", "status_code", "code")]
-    for candidate in candidates:
+    for candidate in itertools.chain(candidates, _own_status(error)):
         if isinstance(candidate, str) and candidate.isdigit():
             candidate = int(candidate)
         if isinstance(candidate, int) and not isinstance(candidate, bool) and 100 <= candidate < 600:
             return candidate
     return None
+
+
+def _own_status(error: BaseException) -> Iterator[Any]:
+    # One after the other: aiohttp warns of the last.
+    yield getattr(error, "status", None)
+    yield getattr(error, "status_code", None)
+    yield getattr(error, "code", None)
 
 
 class Redactor:

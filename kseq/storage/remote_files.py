@@ -34,6 +34,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 # Not Python's generator, which a user seeds: all ranks would knock at the same moment.
 _RANDOM = random.SystemRandom()
 
+# So many answers of a wrong length are enough: the file is shorter than it should be, or the server knows no ranges.
+_MOST_WRONG = 5
+
 # So many requests are under way at once for one call, and so many bytes are asked for by each while a file is fetched.
 _MOST_AT_ONCE = 64
 _PIECE_BYTES = 16 << 20
@@ -437,7 +440,8 @@ class RemoteFiles:
             else:
                 cause = met
             kind, waited = meaning(cause), _RANDOM.uniform(0, pause)
-            if kind != TRANSIENT or time.monotonic() + waited > last:
+            is_settled = isinstance(cause, _WrongLengthError) and number >= _MOST_WRONG
+            if kind != TRANSIENT or is_settled or time.monotonic() + waited > last:
                 break
             time.sleep(waited)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -513,10 +517,14 @@ def _cat_file(file_system: Any, path: str, start: int, end: int) -> bytes | Exce
     return data
 
 
+class _WrongLengthError(EOFError):
+    """An answer is not as long as what was asked for."""
+
+
 def _wrong_length(wanted: _Wanted, answer: bytes) -> Exception:
     count = wanted.end - wanted.start
     hint = "; the server may not know byte ranges" if len(answer) > count else ""
-    return EOFError(f"the answer has {len(answer)} bytes, asked for were {count}, from byte {wanted.start} on{hint}")
+    return _WrongLengthError(f"the answer has {len(answer)} bytes, asked for were {count}, from byte {wanted.start} on{hint}")
 
 
 def _write_all(file: Any, data: bytes) -> None:
