@@ -101,7 +101,8 @@ def spelled_call(function: str, *values: Any, **arguments: Any) -> str:
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 # What a `pathlib.Path` makes of a URL.
 _PATH_OF_URL = re.compile(r"(abfss?|adl|az|file|ftp|gcs|gs|hdfs|hf|https?|memory|oss|s3a?|sftp|ssh|webhdfs):/(?!/)")
-_LOGIN = re.compile(r"(?<=:/)(/?)[^/?#]*@")
+# A secret may hold slashes; a port is none.
+_LOGIN = re.compile(r"(?<=:/)(/?)(?:[^/?#]*@|[^/?#@:]*:(?!\d+/)[^?#@]*@)")
 _QUERY = re.compile(r"(?<=^http)(s?:[^?#]*)[?#].*", re.DOTALL)
 
 # What to do where an argument takes no URL.

@@ -38,7 +38,7 @@ _TRANSIENT_CLASSES = {
 # Of storage_options: names whose values are secrets.
 _SECRET_NAME = re.compile(r"key|secret|token|passw|pwd|cred|auth|sign|sas\b|cookie|header|connection_string|session|user", re.I)
 # Of a URL inside a text: who logs in, and the query, as which presigned URLs carry their signature.
-_LOGIN_IN_TEXT = re.compile(r"(?<=://)[^/\s'\"@]+@(?=[^/\s'\"]*[/:?])")
+_LOGIN_IN_TEXT = re.compile(r"(?<=://)(?:[^/\s'\"@]+|[^/\s'\"@:]*:(?!\d+/)[^\s'\"@]*)@")
 _QUERY_IN_TEXT = re.compile(r"(://[^\s'\"<>?]*)\?[^\s'\"<>]+")
 _SIGNED_IN_TEXT = re.compile(
     r"((?:X-Amz-[\w-]+|X-Goog-[\w-]+|Signature|sig|AWSAccessKeyId|token|access_token|Authorization|Bearer)(?:=|:\s*|\s+))[^\s&'\",;]+",

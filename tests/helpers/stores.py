@@ -132,7 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                 self.send_header(name, value)
-        length = headers.get("Content-Length", str(len(data))) if self.command == "HEAD" else str(len(data))
+        lengths = [value for name, value in headers.items() if name.lower() == "content-length" and self.command == "HEAD"]
+        length = lengths[0] if lengths else str(len(data))
         self.send_header("Content-Length", length)
         self.end_headers()
         if self.command != "HEAD":
@@ -244,10 +245,11 @@ _AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_reque
 
 def upload(url: str, folder: Path, prefix: str) -> None:
     """Put all files of a folder into the bucket."""
+    # Moto takes a body without a type for a form.
+    headers = {"Authorization": _AUTHORIZATION, "Content-Type": "application/octet-stream"}
     for file in sorted(folder.iterdir()):
-        request = urllib.request.Request(
-            f"{url}/{BUCKET}/{prefix}/{file.name}", data=file.read_bytes(), method="PUT", headers={"Authorization": _AUTHORIZATION}
-        )
+        target = f"{url}/{BUCKET}/{prefix}/{file.name}"
+        request = urllib.request.Request(target, data=file.read_bytes(), method="PUT", headers=headers)
         urllib.request.urlopen(request, timeout=60).close()
 
 

@@ -1,4 +1,4 @@
-"""A cache of local copies that processes share: each file is fetched once, taken over, checked, and goes when room is needed."""
+"""A cache of local copies that processes share: a file is fetched once, taken over, checked, and goes when room is needed."""
 
 from __future__ import annotations
 

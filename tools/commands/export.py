@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
         description="Write the samples of DATASET into OUT, a new folder: image files and a table of the rest, WebDataset "
         "tars, or TFRecords. The last line of the output is the command that packs them again.",
     )
-    parser.add_argument("dataset", metavar="DATASET", help="folder or URL of a dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument("out", metavar="OUT", help="folder to make")
     parser.add_argument(
         "--to",

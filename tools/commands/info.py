@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "info", help="show what a dataset holds", description="Show the fields, classes, splits and shards of DATASET."
     )
-    parser.add_argument("dataset", metavar="DATASET", help="folder or URL of a dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rejected", action="store_true", help="list the files that packing left out")
     parser.add_argument(
@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what the dataset holds."""
     # Of a URL, only what is shown is fetched, and no whole shards.
     is_remote = is_url(arguments.dataset)
-    options = {"cache_bytes": 0, "storage_options": storage_options(arguments)} if is_remote else {}
-    with kseq.ShardDataset(arguments.dataset, **options) as dataset:
+    options = storage_options(arguments)
+    with kseq.ShardDataset(arguments.dataset, cache_bytes=0 if is_remote else None, storage_options=options) as dataset:
         if arguments.samples:
             print_samples(dataset, arguments.json)
             return 0

@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
         description="Compare every byte of DATASET with its checksums, and list what is damaged. The exit code is 1 if "
         "anything is.",
     )
-    parser.add_argument("dataset", metavar="DATASET", help="folder or URL of a dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     add_storage_options(parser)
     parser.set_defaults(run=run)
 
