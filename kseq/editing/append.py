@@ -30,6 +30,7 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
+from kseq.storage.remote_files import check_storage_options
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["AppendReport", "append"]
@@ -151,6 +152,7 @@ def append(
         source, root = absolute(source), absolute(root)
     fractions = {"val": val, "test": test}
     target = path_text("dataset", dataset)
+    check_storage_options(storage_options)
     check_source_apart(source, target)
     with ExitStack() as stack:
         change = stack.enter_context(begin_transaction(target, keep_leftovers=resume))

@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from kseq.arguments import flag, path_or_url, shown_url, whole
+from kseq.arguments import flag, is_url, path_or_url, shown_url, spelled, whole
 from kseq.editing.copy_destination import CopyDestination, copy_destination
-from kseq.errors import DamagedError, DatasetNotFoundError, KseqError, WriteError
+from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, WriteError
 from kseq.storage.index import Index
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, shard_name
 from kseq.storage.open_shard import CopyOpener
 from kseq.storage.output_folder import check_apart
 from kseq.storage.places import Place
+from kseq.storage.remote_files import check_storage_options
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import place_at, spool_folder
@@ -113,6 +114,13 @@ def copy(
     whole("connections", connections, 1)
     origin_path, target = path_or_url("source", source), path_or_url("destination", destination)
     check_apart(origin_path, target)
+    for name, options, paths in (
+        ("storage_options", storage_options, (origin_path, target)),
+        ("destination_options", destination_options, (target,)),
+    ):
+        check_storage_options(options)
+        if options is not None and not any(map(is_url, paths)):
+            raise ArgumentError(f"{spelled(name)}: goes with a URL, found {' and '.join(paths)}")
     options = storage_options if destination_options is None else destination_options
     with ExitStack() as stack:
         spool = stack.enter_context(spool_folder())

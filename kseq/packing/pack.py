@@ -22,6 +22,7 @@ from kseq.packing.settings import ImageSettings
 from kseq.packing.url_destination import UrlDestination
 from kseq.platforms.processes import usable_cores
 from kseq.sources.column_roles import Columns
+from kseq.storage.remote_files import check_storage_options
 
 __all__ = ["pack"]
 
@@ -127,7 +128,7 @@ def pack(
     if executor is not None:
         # Its workers may be in other folders.
         source, root = absolute(source), absolute(root)
-    options = None if storage_options is None else dict(storage_options)
+    options = check_storage_options(storage_options)
     destination = _destination(source, dataset, options, workers, overwrite=overwrite, resume=resume)
     fractions = {"val": val, "test": test}
     arguments = {**fractions, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes}

@@ -276,6 +276,12 @@ def test_what_cannot_be_copied_is_refused_in_one_line(packed: Path, tmp_path: Pa
         kseq.copy(f"file://{packed}", packed)
     with raises(ArgumentError, "connections=0"):
         kseq.copy(packed, there, connections=0)
+    with raises(ArgumentError, "storage_options", packed, tmp_path / "x"):
+        kseq.copy(packed, tmp_path / "x", storage_options={"anon": True})
+    with raises(ArgumentError, "destination_options", tmp_path / "x"):
+        kseq.copy(there, tmp_path / "x", destination_options={"anon": True})
+    with raises(ArgumentError, "storage_options"):
+        kseq.copy(packed, there, storage_options="secret")  # type: ignore[arg-type]
     with raises(ArgumentError, "strange://place"):
         kseq.copy(packed, "strange://place")
     with raises((WriteError, ReadError, ArgumentError)) as caught:
