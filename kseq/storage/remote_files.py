@@ -51,6 +51,9 @@ _LISTING_BYTES = 3600 * _LEAST_RATE
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_hash", "LastModified", "last_modified", "updated", "mtime", "created")
 
 
+# In a child after a fork, the file system objects of its parent: to be freed, they would wait for a thread that is not there.
+_INHERITED: list[object] = []
+
 _NOT_LISTED = "cannot be listed"
 
 
@@ -320,6 +323,7 @@ class RemoteFiles:
             if opened is not None:
                 # A child after a fork: another thread of the parent may have held the lock.
                 self._lock = threading.Lock()
+                _INHERITED.append(opened)
             with self._lock:
                 if self._opened is None or self._opened[0] != os.getpid():
                     self._opened = (os.getpid(), *self._open())

@@ -17,5 +17,5 @@
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
   what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
-  and what was begun for them. `buffers`: the memory of batches.
+  and what was begun for them. `fetch_ahead`: fetches shards from under a URL. `buffers`: the memory of batches.
 """

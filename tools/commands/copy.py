@@ -7,7 +7,7 @@ from typing import Any
 
 import kseq
 
-from ..console.options import add_storage_options, storage_options
+from ..console.options import add_storage_options, storage_option, storage_options
 from ..console.progress import Progress
 from ..console.text import format_bytes, format_count, printable
 
@@ -36,6 +36,14 @@ def add_parser(commands: Any) -> None:
         "--connections", type=int, default=8, metavar="N", help="how many shards are copied at once (default: %(default)s)"
     )
     add_storage_options(parser)
+    parser.add_argument(
+        "--destination-option",
+        dest="destination_options",
+        metavar="NAME=VALUE",
+        action="append",
+        type=storage_option,
+        help="the same for DESTINATION alone (default: those of --storage-option)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -49,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
             read_back=arguments.read_back,
             connections=arguments.connections,
             storage_options=storage_options(arguments),
+            destination_options=storage_options(arguments, "destination_options"),
             progress=progress.show,
         )
     samples, shards = format_count(report.num_samples, "sample"), format_count(report.num_shards, "shard")

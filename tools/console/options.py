@@ -123,7 +123,7 @@ def add_storage_options(parser: Any) -> None:
         dest="storage_options",
         metavar="NAME=VALUE",
         action="append",
-        type=_storage_option,
+        type=storage_option,
         help="what fsspec's file system takes for URLs, such as anon=true; repeat for several. Leave credentials to the "
         "environment, where other users do not see them",
     )
@@ -142,12 +142,13 @@ def add_cache_options(parser: Any) -> None:
     )
 
 
-def storage_options(arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """What `add_storage_options` has read."""
-    return None if arguments.storage_options is None else dict(arguments.storage_options)
+def storage_options(arguments: argparse.Namespace, name: str = "storage_options") -> dict[str, Any] | None:
+    """What options of the type `storage_option` have read, by the name of the argument that they are for."""
+    pairs = getattr(arguments, name)
+    return None if pairs is None else dict(pairs)
 
 
-def _storage_option(text: str) -> tuple[str, Any]:
+def storage_option(text: str) -> tuple[str, Any]:
     """A name and its value: JSON, or a text as it stands."""
     name, value = _pair(text)
     try:
