@@ -25,6 +25,7 @@ from kseq import errors
 from kseq.editing.add_field import AddFieldReport, add_field
 from kseq.editing.append import AppendReport, append
 from kseq.editing.compact import CompactReport, compact
+from kseq.editing.copy import CopyReport, copy
 from kseq.editing.drop import DropReport, drop
 from kseq.editing.merge import MergeReport, merge
 from kseq.editing.relabel import LabelChange, RelabelReport, relabel
@@ -67,6 +68,7 @@ __all__ = [
     "CenterCrop",
     "Columns",
     "CompactReport",
+    "CopyReport",
     "DamagedSample",
     "DropReport",
     "ExportReport",
@@ -90,6 +92,7 @@ __all__ = [
     "add_field",
     "append",
     "compact",
+    "copy",
     "drop",
     "errors",
     "export",

@@ -507,10 +507,10 @@ def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
     loader = make_loader(numbered, 1)
     fill, go_on, filling = loader._maker.fill, threading.Event(), threading.Event()
 
-    def wait_and_fill(*arguments: Any) -> None:
+    def wait_and_fill(*arguments: Any) -> Any:
         filling.set()
         assert go_on.wait(20)
-        fill(*arguments)
+        return fill(*arguments)
 
     monkeypatch.setattr(loader._maker, "fill", wait_and_fill)
     with ThreadPoolExecutor(3) as callers:
