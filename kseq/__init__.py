@@ -13,7 +13,8 @@ The rooms, each of which imports only those further to the left:
 - `reading/`: samples by id. `packing/`: from a source to a dataset. `training/`: batches for Keras.
 - `editing/`: changes to a dataset. `exporting/`: back to files.
 - `errors`: every error. `arguments`: checks of arguments, and how messages call them. `processes`: worker processes
-  that may die. `workers`: pools of threads and processes. `platforms/`: what differs between Linux, macOS and Windows.
+  that may die. `worker_errors`: how they fail. `threads`: threads that no program waits for. `workers`: pools of threads
+  and processes. `platforms/`: what differs between Linux, macOS and Windows.
 """
 
 from __future__ import annotations
