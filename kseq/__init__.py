@@ -6,15 +6,15 @@
 
 The rooms, each of which imports only those further to the left:
 
-    errors <- arguments, processes, workers, images/ <- ordering/, storage/ <- reading/, sources/ <- packing/, training/
-           <- editing/, exporting/ <- the public names, here
+    errors <- arguments, threads, processes, workers, images/ <- ordering/, storage/ <- reading/, sources/
+           <- packing/, training/ <- editing/, exporting/ <- the public names, here
 
 - `images/`: pixels. `ordering/`: who comes when. `storage/`: bytes on disk. `sources/`: what people bring.
 - `reading/`: samples by id. `packing/`: from a source to a dataset. `training/`: batches for Keras.
 - `editing/`: changes to a dataset. `exporting/`: back to files.
-- `errors`: every error. `arguments`: checks of arguments, and how messages call them. `processes`: worker processes
-  that may die. `worker_errors`: how they fail. `threads`: threads that no program waits for. `workers`: pools of threads
-  and processes. `platforms/`: what differs between Linux, macOS and Windows.
+- `errors`: every error. `arguments`: checks of arguments, and how messages call them. `threads`: threads that no program
+  waits for. `processes`: worker processes that may die. `worker_errors`: how they fail. `workers`: pools of threads and
+  processes. `platforms/`: what differs between Linux, macOS and Windows.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def adapt(adapter: Any, caller: FrameType) -> None:
       this off too.
     - **Nothing kept.** TensorFlow keeps the function that `Dataset.from_generator` is given for as long as the program runs (in
       the default graph, `_internal_py_func` in its `ops/script_ops.py`), and with Keras's function the adapter, the Sequence,
-      its buffers and its files. It gets one that knows the adapter only as long as somebody else does.
+      its buffers and its files. It gets one that knows the adapter only as long as somebody has the dataset.
     - **Errors stay.** TensorFlow makes of any error in a generator one of its own, with the text of the first. The first one is
       raised in its place, so that `except` finds its class.
     - **Ctrl-C.** The main thread waits in TensorFlow while a batch is read, and would notice Ctrl-C only afterwards: the thread
@@ -80,7 +80,10 @@ def _adapted(adapter_class: Any) -> type:
                 del self._get_iterator
             options = type(dataset.options())()
             options.autotune.enabled = False
-            return dataset.with_options(options)
+            dataset = dataset.with_options(options)
+            # Who goes through the dataset, or holds it, needs the adapter.
+            dataset._kseq_adapter = self
+            return dataset
 
         def get_jax_iterator(self) -> Any:
             batches = super().get_jax_iterator()
@@ -101,7 +104,7 @@ class _Passes:
 
     def __call__(self) -> Iterator[Any]:
         adapter = self._adapter()
-        # Keras holds the adapter as long as it trains.
+        # Who holds the dataset holds the adapter.
         return iter(()) if adapter is None else _Pass(adapter)
 
 
