@@ -84,7 +84,7 @@ def _keep_keras_from_sharing(adapter: Any) -> None:
 
 def _check_ranks(batches: Batches, use: KerasUse, found: World, backend: str) -> None:
     """Of several processes that train together, those that Keras connects must have their ranks, and others none."""
-    if _is_multi_worker(use.model):
+    if use.function != "predict" and _is_multi_worker(use.model):
         raise ArgumentError(
             f"{_name(batches)}: Keras's {use.function} fails under MultiWorkerMirroredStrategy, whatever the data (Keras issue "
             "20585): take a training loop of your own over kseq.Batches, or Keras on JAX or PyTorch"
