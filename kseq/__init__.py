@@ -46,6 +46,7 @@ from kseq.storage.rejected import Rejected
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.damaged_samples import DamagedSample
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
@@ -66,6 +67,7 @@ __all__ = [
     "CenterCrop",
     "Columns",
     "CompactReport",
+    "DamagedSample",
     "DropReport",
     "ExportReport",
     "Field",

@@ -87,9 +87,9 @@ def export(
     """
     path, target = path_text("dataset", dataset), os.path.normpath(path_text("out", out))
     choice("format", format, EXPORT_FORMATS)
-    export_format = next(each for each in FORMATS if each.name == format)
+    export_format = next(known for known in FORMATS if known.name == format)
     if file_bytes is not None and not export_format.has_file_bytes:
-        allowed = " and ".join(each.name for each in FORMATS if each.has_file_bytes)
+        allowed = " and ".join(known.name for known in FORMATS if known.has_file_bytes)
         raise ArgumentError(f"{spelled('file_bytes', file_bytes)}: goes with {allowed}, found {format}")
     num_bytes = _FILE_BYTES if file_bytes is None else whole("file_bytes", file_bytes, 1)
     samples = ExportedSamples(path, split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import sys
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseq.arguments import whole
-from kseq.errors import DamagedError, OutOfRangeError
+from kseq.arguments import choice, seconds, whole
+from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
+from kseq.threads import program_ends
 from kseq.training.arguments import (
     check_flags,
     check_sample_weight,
@@ -31,7 +33,9 @@ from kseq.training.arguments import (
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
 from kseq.training.dataset_argument import choose_split, open_dataset_argument
+from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
@@ -48,6 +52,9 @@ __all__ = ["Batches", "check_number", "describe"]
 
 # With more threads than this, they spend more time waiting for the interpreter than reading.
 _MOST_DEFAULT_WORKERS = 16
+
+# So many threads for each core read by default while other jobs take the cores, and at most so many.
+_CROWDED_WORKERS, _MOST_CROWDED_WORKERS = 4, 32
 
 
 class Batches:
@@ -106,6 +113,8 @@ class Batches:
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        timeout: float | None = None,
+        on_error: str = "raise",
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -129,6 +138,7 @@ class Batches:
             antialias=antialias,
         )
         check_scale(scale)
+        choice("on_error", on_error, ON_ERROR)
         self._world = choose_world(rank, world_size)
         # The samples, and their order.
         source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
@@ -149,12 +159,18 @@ class Batches:
         chosen = {"rank": self.rank, "world_size": self.world_size, "remainder": self.remainder}
         self._arguments |= {"dataset": source.origin, **chosen}
 
+        if on_error == "skip" and self._order.world_size > 1:
+            raise ArgumentError(
+                f"on_error='skip' with {self._order.world_size} ranks: their batches would differ in size; "
+                "on_error='substitute' keeps them as they are"
+            )
+
         # The fields of a batch, and what is done to its images.
         self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
         self._weights = RowWeights(
             check_sample_weight(self._dataset, self._targets, sample_weight),
             self._order.row_weight,
-            may_not_count=self._order.remainder == "pad",
+            may_not_count=self._order.remainder == "pad" or on_error == "substitute",
         )
         listed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
@@ -178,9 +194,19 @@ class Batches:
         spec = self._spec.plain() if functions else self._spec
         fields = self._fields_of_a_batch()
         lists = choose_ragged(fields, ragged)
-        maker = BatchMaker(self._dataset, list(fields), spec, augmentations, pad_to=choose_pad_to(fields, pad_to, lists))
+        maker = BatchMaker(
+            self._dataset,
+            list(fields),
+            spec,
+            augmentations,
+            pad_to=choose_pad_to(fields, pad_to, lists),
+            tolerates_damage=on_error != "raise",
+        )
+        self._damages = Damages(f"{self._dataset.path}, {self.split}", on_error)
         encode_label = label_encoder(self._dataset, label_mode)
         self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
+        # Who says how many workers there are, or that they stand back, means it. Ranks on one machine would crowd each other.
+        may_crowd = workers is None and not niceness and self.world_size == 1
         self._loader = Loader(
             maker,
             self._order,
@@ -189,6 +215,8 @@ class Batches:
             max_queue_size=max_queue_size,
             idle_seconds=idle_seconds,
             niceness=niceness,
+            crowded_workers=min(_CROWDED_WORKERS * usable_cores(), _MOST_CROWDED_WORKERS) if may_crowd else 0,
+            timeout=None if timeout is None else seconds("timeout", timeout),
         )
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
         self._internals = frozenset(self.__dict__) - others
@@ -246,13 +274,28 @@ class Batches:
                 TensorFlow shares out the batches of a rank once more.
             OutOfRangeError: If there is no batch of this number.
             DamagedError: If stored bytes have changed, or a shard is missing.
+            ReadTimeoutError: If it takes longer than `timeout`.
+            WorkerDiedError: If worker processes die of it, whoever reads it.
+
+            All errors in reading, and those that a function or an augmentation of yours raises, keep their class; their text
+            names the dataset, the epoch, the batch and the sample.
         """
         epoch, number = whole("epoch", epoch, 0), check_number(self, number)
         check_unchanged(self._world)
         if self.world_size > 1:
             check_shared_once(sys._getframe(1), number)
-        loaded = self._loader.load(epoch, number)
-        values = self._encoder.encode(loaded.arrays)
+        try:
+            loaded = self._loader.load(epoch, number)
+            if loaded.damaged:
+                loaded = self._damages.mend(loaded, self.sample_ids(epoch, number), epoch, number)
+            values = self._encoder.encode(loaded.arrays)
+        except ClosedError:
+            raise
+        except Exception as error:
+            self._add_place(error, epoch, number)
+            raise
+        if number == self.num_batches - 1:
+            self._damages.end_epoch(epoch)
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
         if not self._targets:
             return inputs
@@ -261,6 +304,13 @@ class Batches:
         # Keras multiplies the losses by them.
         weights = self._weights.of(loaded, values, targets)
         return (inputs, targets) if weights is None else (inputs, targets, weights)
+
+    def _add_place(self, error: Exception, epoch: int, number: int) -> None:
+        """Say in the text of an error which batch it is about and, if it does not name a sample, which samples that has."""
+        if not names_sample(error) and not isinstance(error, (ReadTimeoutError, WorkerDiedError)):
+            with contextlib.suppress(KseqError):
+                add_place(error, f"with {list_samples(self.sample_ids(epoch, number))}")
+        add_place(error, f"in batch {number} of epoch {epoch} of {self._dataset.path}, {self.split}")
 
     def sample_ids(self, epoch: int, number: int) -> np.ndarray:
         """`(n,)` int64: the sample ids of batch `number` of an epoch, in the order of the batch.
@@ -277,6 +327,11 @@ class Batches:
             OutOfRangeError: If there is no batch of this number.
         """
         return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).is_counted
+
+    @property
+    def damaged_samples(self) -> tuple[DamagedSample, ...]:
+        """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
+        return self._damages.found
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """All batches of an epoch, one after the other.
@@ -391,11 +446,11 @@ def _close_elsewhere(loader: Loader) -> None:
     What is dropped is finalized in whichever thread notices: that may be a worker, which cannot wait for its own end, or one
     that holds a lock which `close` needs.
     """
-    if threading.main_thread().is_alive():
-        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
-    else:
-        # The program ends, and no thread would be waited for.
+    if program_ends():
+        # No thread would be waited for.
         loader.close()
+    else:
+        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
 
 
 def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from kseq.training.callers import find_keras_call, find_place
 from kseq.training.epoch_count import EpochCount, Pass
+from kseq.training.keras_adapter import adapt
 from kseq.training.keras_passes import KerasPasses
 from kseq.training.plain_loops import PlainLoops
-from kseq.training.tf_autotuning import turn_off
 
 __all__ = ["Located", "Passes"]
 
@@ -24,11 +24,13 @@ class Located(NamedTuple):
         epoch: Its epoch.
         number: Its number in the epoch.
         is_look: Whether Keras itself asks, to learn shapes alone.
+        adapter: The adapter of Keras that asks; None if somebody else does.
     """
 
     epoch: int
     number: int
     is_look: bool = False
+    adapter: Any = None
 
 
 class Passes:
@@ -105,7 +107,7 @@ class Passes:
         with self._locked():
             if call is not None:
                 is_look = call.generator is None and call.frame is caller
-                return Located(*self._keras.locate(call, number, self._length(sequence)), is_look)
+                return Located(*self._keras.locate(call, number, self._length(sequence)), is_look, call.adapter)
             if not 0 <= number < self._num_batches:
                 return Located(self._count.epoch, number)
             return Located(self._plain.locate(find_place(caller), number, self._length(sequence)), number)
@@ -125,7 +127,7 @@ class Passes:
         """Somebody has read `sequence.workers`: Keras does so when it makes an adapter."""
         call = find_keras_call(caller, sequence, self._keras_module)
         if call is not None and call.is_over_this and call.frame is caller:
-            turn_off(call.adapter, caller)
+            adapt(call.adapter, caller)
 
     def _length(self, sequence: Any) -> int:
         """Batches per pass: fewer than there are if a subclass with a `__len__` of its own says so."""

@@ -16,6 +16,7 @@ from kseq.arguments import whole
 from kseq.reading.dataset import ShardDataset
 from kseq.training.batches import Batches, check_number, describe
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.damaged_samples import DamagedSample
 from kseq.training.epoch_count import Pass
 from kseq.training.epochs import Passes
 from kseq.training.keras_use import check_use, find_use
@@ -86,13 +87,22 @@ class ShardSequence(keras.utils.PyDataset):
             of no other process; connect the processes before.
         world_size: How many processes train together, each of which gets its own share of every global batch; `"auto"` as for
             `rank`. Processes that hold parts of one model, and need the same samples, are one here.
-        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core.
+        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core, at most 16, and for
+            four per core, at most 32, while other jobs keep the cores busy and the training waits (threads only, on Linux, with
+            `niceness=0` and one rank).
         use_multiprocessing: Read in processes, for machines with many cores.
         max_queue_size: How many batches to read ahead at most.
         idle_seconds: How long workers stay when no batch is asked for, in seconds; the next batch starts them again.
             `float("inf")`: until `close`.
         niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine, those of the training
             and those of strangers; only on Linux. 0: not at all. On a machine that others use too, more than 0 costs speed.
+        timeout: A batch that takes longer than so many seconds to be read is a `ReadTimeoutError`, which names what was waited
+            for; with `workers=0`, nobody looks at the clock. None: a wait for a disk that does not answer, say, takes as long
+            as it takes; after five seconds, one line says who waits for what, and Ctrl-C breaks off.
+        on_error: What becomes of a damaged sample that is met. `"raise"`: an error that names it. `"substitute"`: its row is a
+            copy of the next whole one of the batch, with weight 0 (batches then have weights), so that batches and ranks keep
+            their sizes. `"skip"`: its batch is smaller; not with several ranks. With both, one line at the end of each epoch
+            names such samples, and `damaged_samples` lists them; a batch without a whole sample is an error still.
         inputs: The name of a field; or model input name to field name, for a dict of inputs; None for the image, or a dict of
             all images.
         targets: The name of a field; or model output name to field name, for a dict of targets, which Keras wants for models
@@ -157,6 +167,8 @@ class ShardSequence(keras.utils.PyDataset):
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        timeout: float | None = None,
+        on_error: str = "raise",
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -226,12 +238,12 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: If it is not in [0, len).
         """
-        epoch, number, is_look = self._passes.locate(self, index, sys._getframe(1))
-        batch = self._looked.take(epoch, number)
+        epoch, number, is_look, adapter = self._passes.locate(self, index, sys._getframe(1))
+        batch = self._looked.take(adapter, epoch, number)
         if batch is None:
             batch = self._batches.batch(epoch, number)
         if is_look:
-            self._looked.keep(epoch, number, batch)
+            self._looked.keep(adapter, epoch, number, batch)
         return batch
 
     def on_epoch_end(self) -> None:
@@ -331,6 +343,11 @@ class ShardSequence(keras.utils.PyDataset):
     def batches(self) -> Batches:
         """The batches by epoch and number, without any state."""
         return self._batches
+
+    @property
+    def damaged_samples(self) -> tuple[DamagedSample, ...]:
+        """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
+        return self._batches.damaged_samples
 
     @property
     def split(self) -> str:
