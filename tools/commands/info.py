@@ -35,8 +35,8 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print what the dataset holds."""
     # Of what lies under a URL, a few ranges of each shard are enough.
-    options = {"cache_bytes": 0} if "://" in arguments.dataset else {}
-    with kseq.ShardDataset(arguments.dataset, **options) as dataset:
+    cache_bytes = 0 if "://" in arguments.dataset else None
+    with kseq.ShardDataset(arguments.dataset, cache_bytes=cache_bytes) as dataset:
         if arguments.samples:
             print_samples(dataset, arguments.json)
             return 0
