@@ -36,6 +36,7 @@ from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
 from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
+from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
@@ -169,6 +170,7 @@ class Batches:
                 f"on_error='skip' with {self._order.world_size} ranks: their batches would differ in size; "
                 "on_error='substitute' keeps them as they are"
             )
+        warn_of_small_cache(self._dataset, self._order)
 
         # The fields of a batch, and what is done to its images.
         self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
