@@ -26,6 +26,7 @@ from kseq import errors
 from kseq.editing.add_field import AddFieldReport, add_field
 from kseq.editing.append import AppendReport, append
 from kseq.editing.compact import CompactReport, compact
+from kseq.editing.copy import CopyReport, copy
 from kseq.editing.drop import DropReport, drop
 from kseq.editing.merge import MergeReport, merge
 from kseq.editing.relabel import LabelChange, RelabelReport, relabel
@@ -68,6 +69,7 @@ __all__ = [
     "CenterCrop",
     "Columns",
     "CompactReport",
+    "CopyReport",
     "DamagedSample",
     "DropReport",
     "ExportReport",
@@ -91,6 +93,7 @@ __all__ = [
     "add_field",
     "append",
     "compact",
+    "copy",
     "drop",
     "errors",
     "export",

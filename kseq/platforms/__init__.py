@@ -7,5 +7,6 @@ No other module asks which system it is. A call that is missing is noticed by it
 - `processes`: cores, forks, signals, priorities, and when a process began.
 - `interrupts`: Ctrl-C, as threads notice it that are not the main one.
 - `maps`: files mapped into memory, at addresses of one's own choice.
+- `folders`: where a program keeps what it can fetch again.
 - `shared`: memory that several processes use.
 """

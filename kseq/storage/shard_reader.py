@@ -12,12 +12,13 @@ import numpy as np
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError, ReadError
 from kseq.platforms.maps import will_need
 from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
+from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.fields import Field
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
 from kseq.storage.opener import DatasetFile, Opener, opener_for
-from kseq.storage.pread_array import PreadArray
+from kseq.storage.pread_array import ByteSource, PreadArray
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
@@ -217,6 +218,23 @@ class ShardReader:
                 except (ReadError, DamagedError) as error:
                     raise self.at(row, error) from error
 
+    def unread(self, rows: np.ndarray, arrays: Sequence[RowArray] | None = None) -> list[tuple[ByteSource, int, int]]:
+        """Where bytes of rows lie that are read when they are used: the file, and the first byte and the last; none of a map.
+
+        Args:
+            rows: `(n,)` int64.
+            arrays: Of which arrays; None for all that hold the stored bytes of fields.
+        """
+        ranges: list[tuple[ByteSource, int, int]] = []
+        for name, offsets in self._row_arrays if arrays is None else arrays:
+            array = self._file.arrays.get(name)
+            if isinstance(array, PreadArray) and not array.is_kept and len(array):
+                size = array.nbytes // len(array)
+                edges = np.arange(self.num_rows + 1) if offsets is None else self.array(offsets)
+                starts, ends = (np.minimum(edges[at].astype(np.int64), len(array)) * size for at in (rows, rows + 1))
+                ranges += [(array.file, start, end) for start, end in array.ranges(starts, ends)]
+        return ranges
+
     def will_need(self, rows: np.ndarray) -> None:
         """Ask the operating system to read the stored bytes of rows, `(n,)` int64 and rising, soon."""
         if not self._has_asked_for_small_arrays:
@@ -279,12 +297,13 @@ class ShardReader:
                 lines.append(str(error))
         try:
             if not lines:
-                self._check_all_arrays()
+                self.check_digest()
         except (DamagedError, ReadError) as error:
             lines.append(str(error))
         return lines
 
-    def _check_all_arrays(self) -> None:
+    def check_digest(self) -> None:
+        """Read all arrays, and raise DamagedError unless they have the digest that the index says."""
         digest, expected = arrays_digest(self._file.arrays), self._entry.digest
         if digest != expected:
             raise DamagedError(

@@ -21,7 +21,7 @@
   weight of each row, 0 where it does not count.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
   and what was begun for them. `crowding`: whether other jobs take the cores. `worker_process`: what runs in a process.
-  `buffers`: the memory of batches.
+  `fetch_ahead`: fetches shards from under a URL. `buffers`: the memory of batches.
 - When something goes wrong: `waiting` tells of long waits and ends them, `worker_deaths` fills again what a process died of,
   `error_places` says where an error was raised, `damaged_samples` mends batches and tells of what they lack.
 """

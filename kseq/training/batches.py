@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseq.arguments import choice, seconds, whole
+from kseq.arguments import absolute, choice, seconds, whole
 from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
@@ -34,8 +34,9 @@ from kseq.training.batch_maker import BatchMaker
 from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
-from kseq.training.dataset_argument import choose_split, open_dataset_argument
+from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
+from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
@@ -125,6 +126,9 @@ class Batches:
         epoch_size: int | None = None,
         verify: str = "first",
         read: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         option: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
@@ -141,7 +145,9 @@ class Batches:
         choice("on_error", on_error, ON_ERROR)
         self._world = choose_world(rank, world_size)
         # The samples, and their order.
-        source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
+        remote = RemoteArguments(cache_dir, cache_bytes, storage_options)
+        self._arguments["cache_dir"] = absolute(cache_dir)
+        source = open_dataset_argument(dataset, choose_split(split, option), verify, read, remote)
         self._dataset = source.dataset
         self._order = choose_order(
             source,
@@ -164,6 +170,7 @@ class Batches:
                 f"on_error='skip' with {self._order.world_size} ranks: their batches would differ in size; "
                 "on_error='substitute' keeps them as they are"
             )
+        warn_of_small_cache(self._dataset, self._order)
 
         # The fields of a batch, and what is done to its images.
         self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kseq.errors import ArgumentError
 from kseq.training.batches import Batches
-from kseq.training.ranks import KERAS, TENSORFLOW, World, find_world
+from kseq.training.ranks import KERAS, TENSORFLOW, World, find_world_of
 
 __all__ = ["KerasUse", "check_use", "find_use"]
 
@@ -62,13 +62,13 @@ def check_use(batches: Batches, use: KerasUse) -> None:
     JAX would not be able to divide a batch; where the figures of an evaluation would be those of one rank.
     """
     _keep_keras_from_sharing(use.adapter)
-    found = find_world()
+    backend = str(sys.modules["keras"].backend.backend())
+    found = find_world_of(backend)
     if not batches._world.is_given and not batches._world.is_same_rank(found):
         raise ArgumentError(
             f"{_name(batches)}: made as process {batches._world}, and this is now process {found}: make it after the processes "
             "are connected, or give rank and world_size"
         )
-    backend = _backend()
     if found.size > 1:
         _check_ranks(batches, use, found, backend)
     if backend == "jax":
@@ -84,7 +84,7 @@ def _keep_keras_from_sharing(adapter: Any) -> None:
 
 def _check_ranks(batches: Batches, use: KerasUse, found: World, backend: str) -> None:
     """Of several processes that train together, those that Keras connects must have their ranks, and others none."""
-    if _is_multi_worker(use.model):
+    if use.function != "predict" and _is_multi_worker(use.model):
         raise ArgumentError(
             f"{_name(batches)}: Keras's {use.function} fails under MultiWorkerMirroredStrategy, whatever the data (Keras issue "
             "20585): take a training loop of your own over kseq.Batches, or Keras on JAX or PyTorch"
@@ -153,10 +153,6 @@ def _is_multi_worker(model: Any) -> bool:
     distribute: Any = getattr(sys.modules.get("tensorflow"), "distribute", None)
     strategy = getattr(model, "distribute_strategy", None)
     return distribute is not None and isinstance(strategy, distribute.MultiWorkerMirroredStrategy)
-
-
-def _backend() -> str:
-    return str(sys.modules["keras"].backend.backend())
 
 
 def _name(batches: Batches) -> str:

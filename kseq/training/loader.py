@@ -25,6 +25,7 @@ from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, BufferPool
 from kseq.training.crowding import Crowding
 from kseq.training.error_places import list_samples
+from kseq.training.fetch_ahead import FetchAhead
 from kseq.training.read_ahead import MOST_READERS, DamagedRow, Drawn, LoadedBatch, Pending, Reader, Readers, Rows
 from kseq.training.waiting import Patience, Wait
 from kseq.training.worker_deaths import Filler, WorkerDeaths
@@ -151,6 +152,7 @@ class Loader:
         self._crowding = Crowding()
         # Asks the disk ahead; if it is slow, only this thread waits.
         self._advance = WorkerPool(1, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
+        self._fetch_ahead = FetchAhead(self._maker.dataset, self._order)
         self._readers = Readers(self._order.num_batches, self._depth, self._most)
         # By epoch, the batches that the disk was asked for. No lock: at worst, it is asked twice for some.
         self._asked: dict[int, range] = {}
@@ -294,7 +296,8 @@ class Loader:
             reader.ahead.release()
 
     def _ask_ahead(self, epoch: int, batch_number: int) -> None:
-        """Ask the operating system to read what a shuffle by blocks needs soon."""
+        """Ask the store, or the operating system, for what is needed soon."""
+        self._fetch_ahead.ask(epoch, batch_number)
         positions, asked = self._order.read_ahead(epoch, batch_number, self._asked.get(epoch, range(0)))
         self._asked[epoch] = asked
         for old in list(self._asked)[:-MOST_READERS]:
@@ -348,6 +351,7 @@ class Loader:
         self._closed = True
         if self._process == os.getpid():
             self._readers.close()
+            self._fetch_ahead.close()
             self._advance.close()
             for pool, _ in self._crews:
                 pool.close()

@@ -15,7 +15,7 @@ from typing import Any
 from kseq.arguments import whole
 from kseq.errors import ArgumentError
 
-__all__ = ["AUTO", "KERAS", "TENSORFLOW", "World", "check_unchanged", "choose_world", "find_world"]
+__all__ = ["AUTO", "KERAS", "TENSORFLOW", "World", "check_unchanged", "choose_world", "find_world_of"]
 
 # The value of `rank` and `world_size` that stands for what is found.
 AUTO = "auto"
@@ -61,11 +61,11 @@ def choose_world(rank: Any, world_size: Any) -> World:
     _check_number("rank", rank, 0)
     _check_number("world_size", world_size, 1)
     if _is_auto(rank) and _is_auto(world_size):
-        return find_world()
+        return _find_world()
     if not _is_auto(rank) and not _is_auto(world_size):
         rank = whole("rank", rank, 0, world_size - 1)
         return World(rank, world_size, devices=_devices(), is_given=True)
-    found = find_world()
+    found = _find_world()
     if _is_auto(rank):
         if world_size not in (1, found.size):
             raise ArgumentError(f"world_size={world_size}: found is process {found}, so give rank too")
@@ -86,7 +86,7 @@ def _check_number(name: str, value: Any, least: int) -> None:
         whole(name, value, least)
 
 
-def find_world() -> World:
+def _find_world() -> World:
     """The process that this one is.
 
     Keras's distribution counts first, since it says which processes hold parts of one model. Otherwise, whatever says that
@@ -102,7 +102,18 @@ def find_world() -> World:
     if not all(world.is_same_rank(found[0]) for world in found):
         sayings = " and ".join(f"process {world}" for world in found)
         raise ArgumentError(f"rank='auto': this is {sayings}: give rank and world_size")
+    if not found:
+        _check_launcher()
     return replace(found[0], devices=in_keras.devices) if found else in_keras
+
+
+def find_world_of(backend: str) -> World:
+    """The process that this one is to Keras, which knows of other processes what its backend knows."""
+    in_keras, num_processes = _in_keras()
+    if num_processes > 1:
+        return in_keras
+    find = {"tensorflow": _in_tensorflow, "jax": _in_jax, "torch": _in_torch}.get(backend, World)
+    return replace(find(), devices=in_keras.devices)
 
 
 def check_unchanged(world: World) -> None:
@@ -195,6 +206,11 @@ def _in_torch() -> World:
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return World(distributed.get_rank(), distributed.get_world_size(), _TORCH)
+    return World()
+
+
+def _check_launcher() -> None:
+    """Raise ArgumentError if torchrun has started several processes, which are not connected yet."""
     started = os.environ.get("WORLD_SIZE", "1")
     # Without the name of its run, others than torchrun may have set the number, for whatever they start.
     if "TORCHELASTIC_RUN_ID" in os.environ and started.isdecimal() and int(started) > 1:
@@ -203,4 +219,3 @@ def _in_torch() -> World:
             "torch.distributed.init_process_group() (with Keras from 3.16 on, keras.distribution.initialize()) before this, or "
             "give rank and world_size"
         )
-    return World()

@@ -126,6 +126,10 @@ class ShardSequence(keras.utils.PyDataset):
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
         read: How bytes come from the files, `"map"`, `"pread"` or `"auto"`: see `ShardDataset`. Of a `ShardDataset`, `"auto"`
             reads as that does.
+        cache_dir: Of a URL: the folder of this machine for copies of shards, see `ShardDataset`. They are fetched ahead, in the
+            order in which the batches need them.
+        cache_bytes: Of a URL: how many bytes all copies may take, 0 for none, see `ShardDataset`.
+        storage_options: Of a URL: what fsspec's file system gets, see `ShardDataset`.
         option: Another name for `split`.
 
     A sample that comes several times in a pass is augmented anew each time.
@@ -179,6 +183,9 @@ class ShardSequence(keras.utils.PyDataset):
         epoch_size: int | None = None,
         verify: str = "first",
         read: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         option: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}

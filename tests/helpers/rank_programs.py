@@ -241,6 +241,7 @@ def tf_workers(path: str, rank: int, world: int, port: int) -> Found:
     sequence = kseq.ShardSequence(path, "train", batch_size=7)
     found["fit"] = _refusal(lambda: model.fit(sequence, verbose=0))
     found["evaluate"] = _refusal(lambda: model.evaluate(sequence, verbose=0))
+    found["fit outside"] = _refusal(lambda: _model().fit(sequence, verbose=0))
     return found
 
 

@@ -93,7 +93,7 @@ def test_a_crowded_loader_has_the_same_batches_from_more_threads(packed: Path) -
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"workers": 2}, {"niceness": 1}, {"use_multiprocessing": True}, {"world_size": 2}, {"workers": 0}]
+    "arguments", [{"workers": 2}, {"niceness": 1}, {"use_multiprocessing": True}, {"rank": 0, "world_size": 2}, {"workers": 0}]
 )
 def test_who_says_how_many_read_or_that_they_stand_back_means_it(packed: Path, arguments: dict[str, int]) -> None:
     with kseq.Batches(packed, "all", batch_size=2, **arguments) as batches:  # type: ignore[arg-type]  # any argument

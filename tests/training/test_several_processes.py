@@ -189,6 +189,8 @@ def test_what_workers_of_tensorflow_would_do_wrong_is_refused(tf_pair: list[Foun
             assert found[name].startswith("ArgumentError: <ShardSequence train>: ")
             assert "MultiWorkerMirroredStrategy" in found[name]
             assert "20585" in found[name]
+        assert found["fit outside"].startswith("ArgumentError: <ShardSequence train>: ")
+        assert "TF_CONFIG" in found["fit outside"]
 
 
 @pytest.mark.parametrize("built", ["built", "not built"])
