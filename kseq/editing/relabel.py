@@ -145,7 +145,7 @@ def _count_changes(classes: ClassLookup, pairs: Sequence[tuple[np.ndarray, np.nd
     """How many samples went from which class to which, most samples first."""
     counts = Counter((_join_names(classes, old), _join_names(classes, new)) for old, new in pairs)
     changes = [LabelChange(before, after, count) for (before, after), count in counts.items()]
-    return sorted(changes, key=lambda each: (-each.num_samples, each.before, each.after))
+    return sorted(changes, key=lambda change: (-change.num_samples, change.before, change.after))
 
 
 def _join_names(classes: ClassLookup, value: np.ndarray) -> str:

@@ -229,9 +229,23 @@ class LocatedSamples:
         return [piece.tobytes() for piece in self._cache.pieces("source/bytes", "source/offsets", self._shards, self._rows)]
 
     def error_at(self, position: int, error: KseqError) -> KseqError:
-        """The same error, with the shard, the row and the source of the sample at a position, in [0, n)."""
+        """The same error, with the shard, the row, the id and the source of the sample at a position, in [0, n)."""
         reader, row = self[position]
         return reader.at(row, error)
+
+    def place_at(self, position: int) -> str:
+        """The sample at a position, in [0, n), as messages name it: by its shard, row, sample id and source."""
+        reader, row = self[position]
+        return reader.place(row)
+
+    def where(self, position: int) -> str:
+        """The same without its source: no file is opened or read for it."""
+        shard, row = int(self._shards[position]), int(self._rows[position])
+        return f"{self._cache.path(shard)}: row {row}, sample {int(self.sample_ids[position])}"
+
+    def shard_paths(self) -> list[str]:
+        """The shards that the samples are in; no file is opened for it."""
+        return [self._cache.path(shard) for shard in sorted(set(self._shards.tolist()))]
 
     def will_need(self) -> None:
         """Ask the operating system to read the samples from the disk soon, without waiting for it."""

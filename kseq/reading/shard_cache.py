@@ -55,6 +55,7 @@ class ShardCache:
 
     Attributes:
         process: The id of the process that made the object. Another process needs an object of its own.
+        first_ids: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the number of samples.
         is_remote: Whether any of the datasets lies under a URL.
     """
 
@@ -64,6 +65,9 @@ class ShardCache:
         self._indexes = tuple(indexes)
         # The shard number at which each dataset begins; the last is the number of shards.
         self._first_shards = np.cumsum([0, *(index.num_shards for index in self._indexes)])
+        id_starts = np.cumsum([0, *(index.num_samples for index in self._indexes)])
+        starts = [index.starts[:-1] + start for index, start in zip(self._indexes, id_starts, strict=False)]
+        self.first_ids = np.concatenate([*starts, id_starts[-1:]])
         self._columns = {name for index in self._indexes for name in index.columns}
         is_mapped = all(index.read == "map" for index in self._indexes)
         self._keeps_descriptors = not is_mapped or maps_keep_descriptors()
@@ -117,10 +121,15 @@ class ShardCache:
             while len(self._open) > most:
                 self._open.popitem(last=False)
 
+    def path(self, shard: int) -> str:
+        """Where a shard lies; it is not opened."""
+        index, position = self._find(shard)
+        return index.shard_path(position)
+
     def _open_shard(self, shard: int) -> ShardReader:
         index, position = self._find(shard)
         # Two threads may map the same file to the same addresses: the second map shows the same bytes.
-        return open_shard(index, position, self._span, shard * self._slot_bytes)
+        return open_shard(index, position, self._span, shard * self._slot_bytes, int(self.first_ids[shard]))
 
     def prepare(self, shards: np.ndarray, rows: np.ndarray, arrays: Sequence[RowArray] | None = None) -> None:
         """Bring what is not on this machine, many shards and ranges at once, for some rows that are read next.
@@ -282,10 +291,18 @@ class ShardCache:
             raise reader.at(row, error) from error
 
     def copy_all(self, name: str, out: np.ndarray) -> None:
-        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that can hold the numbers."""
+        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that can hold the numbers.
+
+        Raises:
+            DamagedError: If `out` cannot hold a number.
+        """
         start = 0
-        for _, (array,) in self._all_arrays(name):
-            out[start : start + len(array)] = array
+        for path, (array,) in self._all_arrays(name):
+            stored, part = np.asarray(array), out[start : start + len(array)]
+            part[...] = stored
+            if not np.can_cast(stored.dtype, out.dtype) and not np.array_equal(part, stored):
+                wrong = stored[part != stored].flat[0]
+                raise DamagedError(f"{path}: has {wrong} in {name}, allowed is what fits into {out.dtype}: bytes have changed")
             start += len(array)
 
     def each(self, flat: str, offsets: str) -> Iterator[bytes]:

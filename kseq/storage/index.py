@@ -32,7 +32,7 @@ from kseq.storage.index_schema import (
     name_in_shard,
     tables_digest,
 )
-from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
+from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, WRITING_RECORD_NAME, shard_name, shard_number
 from kseq.storage.opener import DatasetFile, absolute_path, choose_read, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.remaining_ids import Remaining
@@ -428,6 +428,8 @@ def _why_not_found(path: str, remote: RemoteFolder | None) -> str:
         names = opener_for(path).names(path) if remote is None else _remote_names(remote)
     except DatasetNotFoundError as error:
         return str(error)
+    if WRITING_RECORD_NAME in names:
+        return f"{path}: holds no {INDEX_NAME}: copying was not finished ({spelled_call('copy')}, made again, goes on)"
     if any(shard_number(name) is not None for name in names):
         return (
             f"{path}: holds shards but no {INDEX_NAME}: packing was not finished ({spelled_call('pack', resume=True)} goes on)"

@@ -15,7 +15,9 @@ from kseq.storage.shard_reader import ShardReader
 __all__ = ["CopyOpener", "check_copy", "fetch_shard", "has_shard", "open_shard"]
 
 
-def open_shard(index: Index, position: int, span: Span | None = None, offset: int = 0) -> ShardReader:
+def open_shard(
+    index: Index, position: int, span: Span | None = None, offset: int = 0, first_id: int | None = None
+) -> ShardReader:
     """Open a shard.
 
     Args:
@@ -23,6 +25,7 @@ def open_shard(index: Index, position: int, span: Span | None = None, offset: in
         position: Of the shard in its list.
         span: The stretch of addresses to map the file into; None for any free addresses.
         offset: Where in `span` the file begins, in bytes.
+        first_id: The sample id of its first row, for messages; None where there are no sample ids.
 
     Raises:
         DatasetNotFoundError: If there is no such file.
@@ -32,15 +35,15 @@ def open_shard(index: Index, position: int, span: Span | None = None, offset: in
     path, entry, remote = index.shard_path(position), index.entry(position), index.remote
     local = opener_for(path, index.read, span, offset)
     if remote is None:
-        return ShardReader(path, index.stored_fields, entry, local)
+        return ShardReader(path, index.stored_fields, entry, local, first_id)
     name = shard_name(entry.number)
     shown = remote.shown_shard(name, index.dataset_id, entry)
     opener = remote.shard_opener(name, index.dataset_id, entry, functools.partial(check_copy, index, position), local)
     with suppress(DamagedError):
-        return ShardReader(shown, index.stored_fields, entry, opener)
+        return ShardReader(shown, index.stored_fields, entry, opener, first_id)
     # What lies in the cache may have changed since it was checked.
     remote.forget_shard(name, index.dataset_id, entry)
-    return ShardReader(shown, index.stored_fields, entry, opener)
+    return ShardReader(shown, index.stored_fields, entry, opener, first_id)
 
 
 def fetch_shard(index: Index, position: int) -> None:

@@ -18,6 +18,7 @@ from kseq.storage.layout import (
     NEW_FOLDER_PREFIX,
     OLD_FOLDER_PREFIX,
     RESUME_RECORD_NAME,
+    WRITING_RECORD_NAME,
     is_dataset_file,
     is_packed_file,
 )
@@ -39,13 +40,21 @@ def check_apart(source: str, target: str) -> None:
         )
 
 
-def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
-    """The names of the files of a dataset, complete or not, that lie in the folder to pack into.
+def check_target(target: str, *, overwrite: bool, resume: bool, copying: bool = False) -> list[str]:
+    """The names of the files of a dataset, complete or not, that lie in the folder to write to.
+
+    Args:
+        target: The folder.
+        overwrite: Whether what lies there may be replaced.
+        resume: Whether an unfinished dataset that lies there is gone on with.
+        copying: Whether a dataset is copied there, not packed.
 
     Raises:
         DatasetExistsError: If something lies at `target` that must not be changed.
     """
     names = _dataset_files(target)
+    if WRITING_RECORD_NAME in names and INDEX_NAME not in names and not overwrite and not copying:
+        raise DatasetExistsError(f"{target}: an unfinished copy lies there ({spelled('overwrite', True)} replaces it)")
     if names and not overwrite and not resume:
         unfinished = f"an unfinished packing lies there ({spelled('resume', True)} goes on with it, "
         state = "a dataset lies there (" if INDEX_NAME in names else unfinished
@@ -60,12 +69,12 @@ def _place(path: str) -> str:
 
 
 @contextmanager
-def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str]:
-    """Yields the folder to pack into, and locks `target` for this process until the end of the block.
+def target_folder(target: str, *, overwrite: bool, resume: bool, copying: bool = False) -> Iterator[str]:
+    """Yields the folder to write a dataset into, and locks `target` for this process until the end of the block.
 
     To overwrite a dataset, it is a new folder beside the old one, or inside the old one if that cannot be renamed, as a mount
     point. It replaces the old dataset at the end of the block. If the block raises, the old dataset stays as it was. A block
-    that raises before it made a shard leaves nothing.
+    that raises before it made a shard leaves nothing. The arguments are those of `check_target`.
 
     Raises:
         DatasetExistsError: If something lies at `target` that must not be changed.
@@ -74,9 +83,9 @@ def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str
     """
     _finish_replacing(target)
     if INDEX_NAME in _dataset_files(target):
-        check_target(target, overwrite=overwrite, resume=resume)
+        check_target(target, overwrite=overwrite, resume=resume, copying=copying)
     with _locked_folder(target):
-        names = check_target(target, overwrite=overwrite, resume=resume)
+        names = check_target(target, overwrite=overwrite, resume=resume, copying=copying)
         with (_replacing if overwrite and names else _packing_in_place)(target) as folder:
             yield folder
 
@@ -299,5 +308,5 @@ def remove_inner_folder(folder: str) -> None:
 def remove_dataset_files(folder: str) -> None:
     """Remove a dataset, complete or not, from its folder; the index first, so that nobody reads a part of it."""
     for name in _dataset_files(folder):
-        if name == RESUME_RECORD_NAME or is_packed_file(name):
+        if name in (RESUME_RECORD_NAME, WRITING_RECORD_NAME) or is_packed_file(name):
             remove_file(os.path.join(folder, name))

@@ -30,7 +30,7 @@ _LASTING_ERRNOS = {
 # botocore, urllib3, requests, httpx, google-auth, azure-core.
 _TRANSIENT_CLASSES = {
     *("ClientConnectionError", "ClientPayloadError", "ServerDisconnectedError"),
-    *("HTTPClientError", "IncompleteReadError", "ResponseStreamingError"),
+    *("HTTPClientError", "IncompleteReadError", "ResponseStreamingError", "ChecksumError", "FlexibleChecksumError"),
     *("ProtocolError", "TimeoutError", "ConnectionError", "Timeout", "ChunkedEncodingError", "ContentDecodingError"),
     *("TransportError", "RemoteProtocolError", "ServiceRequestError", "ServiceResponseError", "IncompleteRead"),
 }

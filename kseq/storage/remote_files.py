@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from kseq.arguments import spelled
+from kseq.arguments import shown_url, spelled
 from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, ReadError, WriteError
+from kseq.storage.checksums import checksum
 from kseq.storage.remote_errors import DENIED, MISSING, TRANSIENT, Redactor, meaning
 
-__all__ = ["DEADLINE", "RemoteFiles", "check_storage_options"]
+__all__ = ["DEADLINE", "RefusedError", "RemoteEntry", "RemoteFiles", "check_storage_options"]
 
 # So many seconds a request may take, with all its repetitions, unless storage_options["deadline"] says otherwise. To what moves
 # many bytes, the time is added that they take at a slow rate, in bytes a second.
@@ -44,6 +45,10 @@ _PIECES_AT_ONCE = 2
 # Their own repetitions would multiply ours, and ten connections are too few for many ranges at once.
 _S3_CONFIG = {"retries": {"max_attempts": 0}, "max_pool_connections": _MOST_AT_ONCE, "connect_timeout": 10, "read_timeout": 30}
 _S3 = {"s3", "s3a"}
+# Of one listing: as much time as so many bytes take is added to the deadline.
+_LISTING_BYTES = 3600 * _LEAST_RATE
+# What stores say of the version of a file, the surest first.
+_VERSIONS = ("ETag", "etag", "md5Hash", "content_hash", "LastModified", "last_modified", "updated", "mtime", "created")
 
 
 # In a child after a fork, the file system objects of its parent: to be freed, they would wait for a thread that is not there.
@@ -58,6 +63,22 @@ class _Wanted(NamedTuple):
     name: str
     start: int
     end: int
+
+
+class RemoteEntry(NamedTuple):
+    """A file of a store, as a listing has it.
+
+    Attributes:
+        size: In bytes; -1 for a folder.
+        version: A number in [0, 2**63) that differs if the file was written again; None if the store does not tell.
+    """
+
+    size: int
+    version: int | None
+
+
+class RefusedError(ReadError):
+    """The store answers, and refuses this file: another file may be readable."""
 
 
 class RemoteFiles:
@@ -109,7 +130,7 @@ class RemoteFiles:
 
     def shown(self, name: str) -> str:
         """The URL of a file, for messages."""
-        return f"{self.url.rstrip('/')}/{name}" if name else self.url
+        return shown_url(f"{self.url.rstrip('/')}/{name}") if name else self.url
 
     # Reading.
 
@@ -151,6 +172,33 @@ class RemoteFiles:
         listed = self._call(folder, _NOT_LISTED, "ls", self._path(folder).rstrip("/"), detail=False)
         names = {path.rstrip("/").rpartition("/")[2].partition("?")[0] for path in listed}
         return sorted(names - {""})
+
+    def entry(self, name: str) -> RemoteEntry:
+        """The size and the version of a file, or of a folder; errors as of `size`."""
+        return _entry(self.info(name))
+
+    def entries(self, folder: str = "", *, recursive: bool = False) -> dict[str, RemoteEntry]:
+        """The files in a folder, by their names; with `recursive` those in all folders below it, by their paths from there.
+
+        Without `recursive`, folders are listed too, with the size -1.
+
+        Raises:
+            DatasetNotFoundError: If there is no such folder.
+            ReadError: As `size` does.
+        """
+        top = self._path(folder).rstrip("/")
+        # A store may list a thousand files a request: of millions, that takes its time.
+        method = "find" if recursive else "ls"
+        listed = self._call(folder, _NOT_LISTED, method, top, num_bytes=_LISTING_BYTES, detail=True)
+        found = listed.values() if isinstance(listed, dict) else listed
+        entries = {}
+        for facts in found:
+            # Some stores begin a path with a slash where others do not.
+            path = str(facts["name"]).strip("/").removeprefix(top.strip("/")).lstrip("/").partition("?")[0]
+            # Some list the folder itself, as an empty file.
+            if path:
+                entries[path] = _entry(facts)
+        return dict(sorted(entries.items()))
 
     def read(self, name: str, start: int, end: int) -> bytes:
         """The bytes of a file from `start` up to `end`.
@@ -240,7 +288,12 @@ class RemoteFiles:
             if found not in (size, None):
                 raise EOFError(f"the store has {found} bytes of it, expected are {size}")
 
-        self._attempt(name, "cannot be written", put_file, size, WriteError)
+        try:
+            self._attempt(name, "cannot be written", put_file, size, WriteError)
+        except DatasetNotFoundError:
+            raise WriteError(
+                f"{self.shown(name)}: cannot be written: there is no such bucket or folder: make it first"
+            ) from None
 
     def delete(self, name: str) -> None:
         """Remove a file of the store.
@@ -302,17 +355,28 @@ class RemoteFiles:
         """What fsspec gets: an object of our own, which lists anew what others may have changed."""
         options = {name: value for name, value in self.storage_options.items() if name != "deadline"}
         options = {"skip_instance_cache": True, "use_listings_cache": False, **options}
+        if self.source.partition("://")[0] in ("file", "local"):
+            options["auto_mkdir"] = True
         if self.source.partition("://")[0] in _S3:
             options["config_kwargs"] = {**_S3_CONFIG, **options.get("config_kwargs", {})}
         return options
 
-    def _call(self, name: str, failed: str, method: str, *values: Any, error: type[KseqError] = ReadError, **named: Any) -> Any:
+    def _call(
+        self,
+        name: str,
+        failed: str,
+        method: str,
+        *values: Any,
+        error: type[KseqError] = ReadError,
+        num_bytes: int = 0,
+        **named: Any,
+    ) -> Any:
         """A call of a method of the file system object."""
 
         def call(seconds: float) -> Any:
             return _run(self._file_system()[0], method, seconds, *values, **named)
 
-        return self._attempt(name, failed, call, 0, error)
+        return self._attempt(name, failed, call, num_bytes, error)
 
     def _read(self, wanted: Sequence[_Wanted], whole: int | None = None) -> dict[_Wanted, bytes]:
         """Ranges that are not empty; an answer of `whole` bytes is taken as well. Only what failed is asked for again."""
@@ -396,6 +460,8 @@ class RemoteFiles:
             reason = "no answer in time" if "imeout" in type(cause).__name__ else type(cause).__name__
         if kind == MISSING:
             return DatasetNotFoundError(f"{path}: there is no such {'folder' if failed == _NOT_LISTED else 'file'}")
+        if kind != TRANSIENT and error is ReadError:
+            error = RefusedError
         if kind == DENIED:
             return error(f"{path}: {failed}: access is denied ({reason}): look at the credentials, or pass storage_options")
         if kind == TRANSIENT:
@@ -413,6 +479,12 @@ class _RangeError(Exception):
         super().__init__(name)
         self.name = name
         self.error = error
+
+
+def _entry(facts: Mapping[str, Any]) -> RemoteEntry:
+    size = -1 if facts.get("type") == "directory" else facts.get("size")
+    version = next((facts[name] for name in _VERSIONS if facts.get(name)), None)
+    return RemoteEntry(size if isinstance(size, int) else 0, None if version is None else checksum(repr(version).encode()) >> 1)
 
 
 def check_storage_options(options: Any) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class ShardReader:
         fields: What each of its rows holds, from the index.
         entry: What the index says of it; None while there is no index.
         opener: Opens the file; None for what `opener_for` chooses.
+        first_id: The sample id of its first row, for messages; None where there are no sample ids.
 
     Attributes:
         path: The shard.
@@ -59,8 +60,10 @@ class ShardReader:
         fields: Sequence[Field],
         entry: ShardEntry | None = None,
         opener: Opener | None = None,
+        first_id: int | None = None,
     ) -> None:
         self.path = path
+        self._first_id = first_id
         self._fields = fields
         self._handlers = {field.name: field.handler for field in fields}
         self._row_arrays = [array for handler in self._handlers.values() for array in handler.row_arrays]
@@ -174,14 +177,19 @@ class ShardReader:
         return read_piece(self._file, flat, offsets, row)
 
     def at(self, row: int, error: KseqError) -> KseqError:
-        """The same error, with the shard, the row and its source in the text."""
+        """The same error, with the shard, the row, its sample id and its source in the text."""
         reason = str(error).removeprefix(f"{self.path}: ")
+        return type(error)(f"{self.place(row)}: {reason}")
+
+    def place(self, row: int) -> str:
+        """A row as messages name it: by the shard, its number, its sample id and its source."""
+        sample = "" if self._first_id is None else f", sample {self._first_id + row}"
         try:
-            name = f" ({os.fsdecode(self.source(row))!r})"
+            source = f" ({os.fsdecode(self.source(row))!r})"
         except (ReadError, DamagedError):
             # What is wrong with the file may concern the name too.
-            name = ""
-        return type(error)(f"{self.path}: row {row}{name}: {reason}")
+            source = ""
+        return f"{self.path}: row {row}{sample}{source}"
 
     def take(self, name: str, rows: np.ndarray, out: np.ndarray, positions: np.ndarray) -> None:
         """Copy rows of an array.
@@ -263,7 +271,7 @@ class ShardReader:
             raise self.at(row, error) from error
         if checksum != expected:
             raise DamagedError(
-                f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {format_checksum(checksum)}, "
+                f"{self.place(row)} has checksum {format_checksum(checksum)}, "
                 f"expected is {format_checksum(expected)}: its bytes have changed"
             )
 

@@ -125,8 +125,8 @@ def _first_uses(dataset: ShardDataset, order: Order, epoch: int, batch_number: i
     collection, seen = sample_reader(dataset).collection, set[int]()
     for first in range(batch_number, order.num_batches, _BATCHES_AT_ONCE):
         numbers = range(first, min(first + _BATCHES_AT_ONCE, order.num_batches))
-        for number, (positions, _) in zip(numbers, order.draw_batches(epoch, numbers), strict=True):
-            shards, _ = collection.locate(dataset.sample_ids(positions))
+        for number, drawn in zip(numbers, order.draw_batches(epoch, numbers), strict=True):
+            shards, _ = collection.locate(dataset.sample_ids(drawn.positions))
             for shard in dict.fromkeys(shards.tolist()):
                 if shard not in seen:
                     seen.add(shard)

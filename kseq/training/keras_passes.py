@@ -27,7 +27,7 @@ class _Tickets:
     Args:
         current: The pass.
         generator: Keras's generator.
-        batches: The batches that it serves, in their order.
+        batches: The numbers of the batches that it serves, in their order.
         is_addressed: Whether a number is the batch of this number.
     """
 
@@ -83,18 +83,11 @@ class KerasPasses:
 
     Args:
         count: Counts the epochs.
-        is_sharded: Whether these are the batches of one rank of several.
     """
 
-    def __init__(self, count: EpochCount, *, is_sharded: bool) -> None:
+    def __init__(self, count: EpochCount) -> None:
         self._count = count
-        self._is_sharded = is_sharded
         self._iterations: weakref.WeakKeyDictionary[Any, _Iteration] = weakref.WeakKeyDictionary()
-
-    def num_batches(self, call: KerasCall, length: int) -> int:
-        """Batches per pass, as Keras is to count them: where both share out the batches, what leaves all of this rank's."""
-        _, shards = call.shard
-        return length * shards if self._is_sharded and call.is_over_this else length
 
     def begin(self, call: KerasCall, length: int) -> None:
         """Keras has read `num_batches`: a generator of it does so when it starts."""
@@ -145,8 +138,6 @@ class KerasPasses:
     def _begin(self, iteration: _Iteration, call: KerasCall, length: int) -> _Tickets:
         # Keras starts no other generator before the one before has served its last batch, unless it has reset its iterator.
         iteration.finish(self._count)
-        number, shards = call.shard if call.is_over_this and not self._is_sharded else (0, 1)
-        batches = range(number, length, shards)
         current = self._count.begin(iteration.last)
-        iteration.tickets = _Tickets(current, call.generator, batches, is_addressed=not call.is_over_this)
+        iteration.tickets = _Tickets(current, call.generator, range(length), is_addressed=not call.is_over_this)
         return iteration.tickets
