@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kseq.arguments import path_text, spelled, whole
 from kseq.errors import ArgumentError, DamagedError, WriteError
-from kseq.platforms.files import lock_file, remove_unless_in_use, replace
+from kseq.platforms.files import flush, lock_file, remove_unless_in_use, replace
 from kseq.platforms.folders import cache_folder
 from kseq.platforms.processes import at_fork
 
@@ -92,6 +92,8 @@ class FileCache:
             with _wait_for_part(path, num_bytes) as part:
                 if part is not None:
                     _complete(part, num_bytes, get, check)
+                    # A name that outlives a loss of power must not stand for bytes that do not.
+                    flush(part)
                     replace(part, path)
         except OSError as error:
             if isinstance(error, (DamagedError, WriteError)) or (error.filename is None and error.errno is None):
