@@ -71,6 +71,7 @@ class ShardCache:
         # Only a shard that is closed gives its place on the disk back, once it was removed from the cache of local copies.
         self._most_open = min([self._most_open, *filter(None, map(_most_copies, self._indexes))])
         self.is_remote = any(index.remote is not None for index in self._indexes)
+        self._reads_ranges = any(index.remote is not None and index.remote.cache is None for index in self._indexes)
         if self._keeps_descriptors:
             key = id(self)
             _KEEPERS[key] = weakref.ref(self, lambda _: _KEEPERS.pop(key, None))
@@ -132,7 +133,7 @@ class ShardCache:
         Raises:
             KseqError: As `get` does.
         """
-        if not self.is_remote:
+        if not self.is_remote or (not self._reads_ranges and len(self._open) == self.num_shards):
             return
         # A column is read from the index.
         wanted = {shard: self._not_columns(shard, arrays) for shard in sorted(set(shards.tolist()))}
@@ -140,7 +141,7 @@ class ShardCache:
         self._open_together([shard for shard in wanted if shard not in self._open])
         unread: list[Any] = []
         for shard, stored in wanted.items():
-            if self._find(shard)[0].read == "pread":
+            if self._reads_ranges and self._find(shard)[0].read == "pread":
                 unread += self.get(shard).unread(rows[shards == shard], stored)
         read_together(one for one in unread if isinstance(one[0], RemoteSource))
 

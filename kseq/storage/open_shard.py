@@ -9,7 +9,7 @@ from kseq.errors import DamagedError
 from kseq.platforms.maps import Span
 from kseq.storage.index import Index
 from kseq.storage.layout import shard_name
-from kseq.storage.opener import DatasetFile, Opener, PreadOpener, opener_for
+from kseq.storage.opener import DatasetFile, Opener, opener_for
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["CopyOpener", "check_copy", "fetch_shard", "has_shard", "open_shard"]
@@ -70,17 +70,18 @@ def check_copy(index: Index, position: int, copy: str) -> None:
         DamagedError: Unless it is what the index says, every byte of its arrays.
     """
     path = index.shard_path(position)
-    ShardReader(path, index.stored_fields, index.entry(position), CopyOpener(copy)).check_digest()
+    ShardReader(path, index.stored_fields, index.entry(position), CopyOpener(copy, index.read)).check_digest()
 
 
 class CopyOpener(Opener):
     """Opens a local copy of a file, whatever path is asked for, which messages name."""
 
-    def __init__(self, copy: str) -> None:
+    def __init__(self, copy: str, read: str = "pread") -> None:
         self._copy = copy
+        self._read = read
 
     def open(self, path: str) -> DatasetFile:
-        return PreadOpener().open(self._copy, path)
+        return opener_for(self._copy, self._read).open(self._copy, path)
 
     def names(self, folder: str) -> list[str]:
         raise NotImplementedError

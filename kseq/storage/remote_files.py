@@ -39,7 +39,7 @@ _MOST_WRONG = 5
 
 # So many requests are under way at once for one call, and so many bytes are asked for by each while a file is fetched.
 _MOST_AT_ONCE = 64
-_PIECE_BYTES = 16 << 20
+_PIECE_BYTES = 8 << 20
 _PIECES_AT_ONCE = 2
 
 # Their own repetitions would multiply ours, and ten connections are too few for many ranges at once.

@@ -30,6 +30,7 @@ from kseq.training.batch_maker import BatchMaker
 from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
+from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.sampling_argument import choose_order
@@ -146,6 +147,7 @@ class Batches:
             sampling_weights=sampling_weights,
             epoch_size=epoch_size,
         )
+        warn_of_small_cache(self._dataset, self._order)
 
         # The fields of a batch, and what is done to its images.
         self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)

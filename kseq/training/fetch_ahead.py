@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.shard_cache import FETCHED_AT_ONCE, ShardCache
 
-__all__ = ["FetchAhead"]
+__all__ = ["FetchAhead", "warn_of_small_cache"]
 
 # The samples of so many batches are computed at once.
 _BATCHES_AT_ONCE = 64
@@ -33,6 +34,7 @@ class FetchAhead:
         self._order = order
         collection = sample_reader(dataset).collection
         cached = [index for index in collection.indexes if index.remote is not None and index.remote.cache is not None]
+        self._num_shards = collection.num_shards
         self._most_ahead = collection.shards.most_ahead
         # Guards the rest. Nothing is fetched under it.
         self._lock = threading.Lock()
@@ -53,6 +55,8 @@ class FetchAhead:
         if not self._is_needed:
             return
         with self._lock:
+            if len(self._fetched) == self._num_shards:
+                return
             if epoch != self._epoch or batch_number < self._batch_number:
                 self._epoch, self._ahead = epoch, []
                 self._uses = _first_uses(self._dataset, self._order, epoch, batch_number)
@@ -88,6 +92,21 @@ class FetchAhead:
         """Begin to fetch nothing more."""
         with self._lock:
             self._is_needed = False
+
+
+def warn_of_small_cache(dataset: ShardDataset, order: Order) -> None:
+    """Warn if every batch will need samples of nearly all shards, and the cache has room for some of them."""
+    if order.shuffle is not True:
+        return
+    for index in sample_reader(dataset).collection.indexes:
+        cache = None if index.remote is None else index.remote.cache
+        if cache is not None and cache.most_bytes is not None and cache.most_bytes < int(index.num_bytes.sum()):
+            warnings.warn(
+                f"{index.path}: cache_bytes={cache.most_bytes} is less than its {int(index.num_bytes.sum())} bytes, and a full "
+                "shuffle needs nearly all shards for every batch, which are then fetched again and again: take "
+                "shuffle='block', or a larger cache",
+                stacklevel=4,
+            )
 
 
 def _fetch_all(fetch_ahead: weakref.ref[FetchAhead]) -> None:

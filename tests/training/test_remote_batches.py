@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import kseq
 from kseq.errors import ArgumentError, ReadError
 from kseq.storage import remote_files
 from kseq.training import fetch_ahead
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
 from tests.helpers.stores import Store, folder_backend, serving
 
 pytest.importorskip("aiohttp", reason="https:// needs aiohttp")
@@ -120,6 +121,17 @@ def test_a_store_that_refuses_later_is_an_error_that_names_the_shard(
         raises(ReadError, f"{web.url}/flowers/shard-00003.h5"),
     ):
         list(batches.epoch(0))
+
+
+def test_a_full_shuffle_over_a_small_cache_is_warned_of(numbered: Path, web: Store, tmp_path: Path) -> None:
+    size = 3 * max(path.stat().st_size for path in numbered.glob("*.h5"))
+    arguments: dict[str, Any] = {"cache_dir": tmp_path / "c", "cache_bytes": size, "workers": 0}
+    with pytest.warns(UserWarning) as warned, kseq.Batches(f"{web.url}/flowers", **arguments):
+        pass
+    assert_says(str(warned[0].message), f"{web.url}/flowers", f"cache_bytes={size}", "shuffle='block'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        kseq.Batches(f"{web.url}/flowers", **arguments, shuffle="block").close()
 
 
 def test_arguments_of_urls_need_one(numbered: Path) -> None:
