@@ -74,8 +74,9 @@ def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixtur
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for name in options_of(command):
-        others = {"targets": "target", "kinds": "kind", "lists": "from-list", "storage_options": "storage-option"}
-        option = others.get(name, name.replace("_", "-"))
+        option = {"lists": "from-list"}.get(name, name.replace("_", "-"))
+        # An option that is repeated stands for one of several.
+        option = option if f"--{option}" in printed else option.removesuffix("s")
         assert f"--{option}" in printed or name.upper() in printed or f"--no-{option}" in printed
 
 
