@@ -92,20 +92,48 @@ class KerasPasses:
         self._iterations: weakref.WeakKeyDictionary[Any, _Iteration] = weakref.WeakKeyDictionary()
 
     def num_batches(self, call: KerasCall, length: int) -> int:
-        """Batches per pass, as Keras is to count them: where both share out the batches, what leaves all of this rank's."""
+        """Batches per pass, as Keras is to count them: where both share out the batches, what leaves all of this rank's.
+
+        To a generator, they are those of its own pass, which may begin within an epoch.
+        """
         _, shards = call.shard
+        iteration = self._iterations.get(call.adapter)
+        if call.generator is not None and iteration is not None and iteration.tickets is not None:
+            length -= iteration.tickets.current.start
         return length * shards if self._is_sharded and call.is_over_this else length
+
+    def num_left(self, call: KerasCall, length: int) -> int | None:
+        """How many batches the next pass of Keras's has if it begins within an epoch; None for a whole pass."""
+        start = self._count.first_number(self._count.expected(self._iteration(call.adapter).last))
+        number, shards = (0, 1) if self._is_sharded else call.shard
+        return len(range(start + number, length, shards)) if start else None
+
+    def position(self, adapter: Any, num_taken: int) -> tuple[int, int]:
+        """The epoch and the number of the batch that an adapter serves next.
+
+        Args:
+            adapter: Keras's adapter.
+            num_taken: How many batches the training took of the pass that is going on; 0 if none is, or none were.
+        """
+        iteration = self._iteration(adapter)
+        if num_taken and iteration.tickets is not None:
+            current = iteration.tickets.current
+            return current.epoch, current.start + num_taken
+        epoch = self._count.expected(iteration.last)
+        return epoch, self._count.first_number(epoch)
 
     def begin(self, call: KerasCall, length: int) -> None:
         """Keras has read `num_batches`: a generator of it does so when it starts."""
         if call.generator is not None:
-            self._begin(self._iteration(call), call, length)
+            self._begin(self._iteration(call.adapter), call, length)
 
     def locate(self, call: KerasCall, number: int, length: int) -> tuple[int, int]:
         """The epoch and the number of the batch that Keras is to get for a number, in a pass of `length` batches."""
-        iteration = self._iteration(call)
+        iteration = self._iteration(call.adapter)
         if call.generator is None:
-            return self._count.expected(iteration.last), number % length
+            epoch = self._count.expected(iteration.last)
+            first = self._count.first_number(epoch)
+            return epoch, first + number % (length - first)
         tickets = iteration.tickets
         is_over = tickets is not None and tickets.is_addressed and tickets.is_complete
         if tickets is None or tickets.generator != call.generator or is_over:
@@ -139,14 +167,14 @@ class KerasPasses:
             iteration.tickets.generator = None
         return True
 
-    def _iteration(self, call: KerasCall) -> _Iteration:
-        return self._iterations.setdefault(call.adapter, _Iteration())
+    def _iteration(self, adapter: Any) -> _Iteration:
+        return self._iterations.setdefault(adapter, _Iteration())
 
     def _begin(self, iteration: _Iteration, call: KerasCall, length: int) -> _Tickets:
         # Keras starts no other generator before the one before has served its last batch, unless it has reset its iterator.
         iteration.finish(self._count)
         number, shards = call.shard if call.is_over_this and not self._is_sharded else (0, 1)
-        batches = range(number, length, shards)
         current = self._count.begin(iteration.last)
+        batches = range(current.start + number, length, shards)
         iteration.tickets = _Tickets(current, call.generator, batches, is_addressed=not call.is_over_this)
         return iteration.tickets
