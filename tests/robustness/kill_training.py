@@ -1,4 +1,4 @@
-"""Kills trainings at random steps and starts them again, until they end: `python -m tests.robustness.kill_training --kills 100`.
+"""Kills trainings at random steps, and starts them again until they end: `python -m tests.robustness.kill_training`.
 
 Each backend has a process of its own, which imports Keras once and forks for every run, so that a run takes a second or two.
 """
@@ -208,9 +208,7 @@ def run_backend(backend: str, scenarios: list[str], kills: int, minutes: float, 
             command += ["--scenario", name]
         environment = dict(os.environ, KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
         limit = 60 * minutes + 10 * LONGEST_RUN
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit, check=False
-        )
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=limit, check=False)
     if done.returncode:
         raise AssertionError(f"{backend}: exit code {done.returncode}\n{done.stdout}\n{done.stderr[-6000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
