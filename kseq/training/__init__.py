@@ -1,13 +1,16 @@
 """Batches by epoch and number, with the Keras Sequence on top.
 
-`sequence` is the only module that imports keras. Imports `kseq.reading`, `kseq.ordering` and what is below, never
-`kseq.packing`.
+Only `sequence`, `resume_training`, `training_run` and `training_state` import keras. The room imports `kseq.reading`,
+`kseq.ordering` and what is below, never `kseq.packing`.
 
 - `batches`: `kseq.Batches`, any batch of any epoch, without state and without Keras. `sequence`: `ShardSequence`, the same for
   Keras, which says no epoch.
 - `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
   for only to learn shapes. `tf_autotuning`: what TensorFlow is kept from.
+- `resume_training`: `kseq.ResumeTraining`, by which a stopped `fit` goes on. `training_run`: one such `fit`, what is kept of
+  it and when. `training_state`: all that changes in a training, as arrays. `checkpoints`: the files. `keras_fit`: the `fit`
+  that is running, and how it begins within an epoch. `position`: a place in the order, kept and found again.
 - What the arguments of `Batches` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
   `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
   numbers, one-hot), `arguments` (all others).

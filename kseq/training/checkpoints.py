@@ -1,6 +1,6 @@
 """The checkpoints in a folder: each one file, which appears whole or not at all; damaged ones are passed over.
 
-A checkpoint is a zip archive of `state.json` and of arrays, `NUMBER.npy`, uncompressed; the archive has a CRC-32 of each of them.
+A checkpoint is a zip archive, uncompressed, of `state.json` and of arrays, `NUMBER.npy`; it has a CRC-32 of each of them.
 """
 
 from __future__ import annotations

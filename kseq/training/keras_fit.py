@@ -112,8 +112,9 @@ class KerasFit:
 
     def call_in_its_thread(self) -> None:
         """Keep Keras from calling callbacks in other threads, which lag behind the training."""
-        if hasattr(self._callbacks, "_async_train"):
-            self._callbacks._async_train = False
+        callbacks: Any = self._callbacks
+        if hasattr(callbacks, "_async_train"):
+            callbacks._async_train = False
 
 
 def find_fit(frame: FrameType | None) -> KerasFit | None:

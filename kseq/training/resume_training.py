@@ -31,8 +31,8 @@ class ResumeTraining(keras.callbacks.Callback):
 
     Checkpoints are written whole or not at all: every `every`, at the end of each epoch after its validation, and at the end of
     `fit`. A damaged one is passed over. On several ranks, rank 0 writes and all read, so that all of them must see the folder;
-    the number of ranks, and `batch_size`, may be others than before. One run takes one folder. Several `fit`s in one script take
-    one and the same object.
+    the number of ranks, and `batch_size`, may be others than before. One run takes one folder. Several `fit`s of one script
+    take one and the same object.
 
     What is kept: all variables of the model and of the optimizer, with the states of Keras's seed generators; the buffers of
     torch modules; the metrics; the random generators of Python, numpy, torch and Keras; what `EarlyStopping`,

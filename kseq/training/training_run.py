@@ -96,8 +96,7 @@ class TrainingRun(keras.callbacks.Callback):
         state = found.state
         if state.get("version") != _VERSION:
             raise ArgumentError(
-                f"{found.path}: a checkpoint of version {state.get('version')!r}: this version of kseq reads version {_VERSION}: "
-                "update kseq"
+                f"{found.path}: has version {state.get('version')!r}, this kseq reads version {_VERSION}: update kseq"
             )
         self._position = self._sequence.load_state_dict(state["data"], on_change=on_change)
         set_variables(self.model, found.arrays, self._batch(), found.path)
@@ -120,8 +119,8 @@ class TrainingRun(keras.callbacks.Callback):
         self._is_over = True
         self.model._initial_epoch = self._fit.epochs
         warnings.warn(
-            f"{later.path}: fit number {later.state['fit']} has begun, and the checkpoint of the end of number {self._number} is "
-            "gone: this one trains nothing, and leaves the model as it is",
+            f"{later.path}: fit number {later.state['fit']} has begun, and the checkpoint of the end of number {self._number} "
+            "is gone: this one trains nothing, and leaves the model as it is",
             stacklevel=6,
         )
 
@@ -144,8 +143,8 @@ class TrainingRun(keras.callbacks.Callback):
         state = found.state
         if state["backend"] != keras.backend.backend():
             warnings.warn(
-                f"{found.path}: was written on {state['backend']}, and goes on on {keras.backend.backend()}: the weights are the "
-                "same, random operations are not",
+                f"{found.path}: was written on {state['backend']}, and goes on on {keras.backend.backend()}: the weights are "
+                "the same, random operations are not",
                 stacklevel=7,
             )
         if self._is_over and state["is_ended"]:
