@@ -6,14 +6,15 @@
 
 The rooms, each of which imports only those further to the left:
 
-    errors <- arguments, processes, workers, images/ <- ordering/, storage/ <- reading/, sources/ <- packing/, training/
-           <- editing/, exporting/ <- the public names, here
+    errors <- arguments, threads, processes, workers, images/ <- ordering/, storage/ <- reading/, sources/
+           <- packing/, training/ <- editing/, exporting/ <- the public names, here
 
 - `images/`: pixels. `ordering/`: who comes when. `storage/`: bytes on disk. `sources/`: what people bring.
 - `reading/`: samples by id. `packing/`: from a source to a dataset. `training/`: batches for Keras.
 - `editing/`: changes to a dataset. `exporting/`: back to files.
-- `errors`: every error. `arguments`: checks of arguments, and how messages call them. `processes`: worker processes
-  that may die. `workers`: pools of threads and processes. `platforms/`: what differs between Linux, macOS and Windows.
+- `errors`: every error. `arguments`: checks of arguments, and how messages call them. `threads`: threads that no program
+  waits for. `processes`: worker processes that may die. `worker_errors`: how they fail. `workers`: pools of threads and
+  processes. `platforms/`: what differs between Linux, macOS and Windows.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from kseq import errors
 from kseq.editing.add_field import AddFieldReport, add_field
 from kseq.editing.append import AppendReport, append
 from kseq.editing.compact import CompactReport, compact
+from kseq.editing.copy import CopyReport, copy
 from kseq.editing.drop import DropReport, drop
 from kseq.editing.merge import MergeReport, merge
 from kseq.editing.relabel import LabelChange, RelabelReport, relabel
@@ -46,6 +48,7 @@ from kseq.storage.rejected import Rejected
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.damaged_samples import DamagedSample
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
@@ -67,6 +70,8 @@ __all__ = [
     "CenterCrop",
     "Columns",
     "CompactReport",
+    "CopyReport",
+    "DamagedSample",
     "DropReport",
     "ExportReport",
     "Field",
@@ -90,6 +95,7 @@ __all__ = [
     "add_field",
     "append",
     "compact",
+    "copy",
     "drop",
     "errors",
     "export",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import operator
 import os
+import re
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
@@ -20,8 +21,11 @@ __all__ = [
     "choice",
     "flag",
     "instance",
+    "is_url",
+    "path_or_url",
     "path_text",
     "seconds",
+    "shown_url",
     "spelled",
     "spelled_call",
     "whole",
@@ -93,11 +97,37 @@ def spelled_call(function: str, *values: Any, **arguments: Any) -> str:
     return (SPELLING.get() or _PYTHON).call(function, *values, **arguments)
 
 
-def path_text(name: str, value: Any) -> str:
-    """A path as a text.
+# A URL, or a chain of them as fsspec has it (`zip::s3://bucket/a.zip`). A drive of Windows has one letter.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+# What a `pathlib.Path` makes of a URL.
+_PATH_OF_URL = re.compile(r"(abfss?|adl|az|file|ftp|gcs|gs|hdfs|hf|https?|memory|oss|s3a?|sftp|ssh|webhdfs):/(?!/)")
+# A secret may hold slashes; a port is none.
+_LOGIN = re.compile(r"(?<=:/)(/?)(?:[^/?#]*@|[^/?#@:]*:(?!\d+/)[^?#@]*@)")
+_QUERY = re.compile(r"(?<=^http)(s?:[^?#]*)[?#].*", re.DOTALL)
+
+# What to do where an argument takes no URL.
+_LOCAL_ALONE = {
+    "dataset": "copy it to this machine, change it there, and copy it back: {copy}",
+    "datasets": "copy it to this machine first: {copy}",
+    "out": "make it on this machine, and bring it there afterwards (of a dataset: {copy_there})",
+}
+
+
+def is_url(value: Any) -> bool:
+    """Whether a path is a URL, which fsspec opens, such as `s3://bucket/flowers`."""
+    return isinstance(value, (str, bytes)) and _URL.match(os.fsdecode(value)) is not None
+
+
+def shown_url(url: str) -> str:
+    """A URL for messages: without user name and password, and of the web without query, which may be credentials."""
+    return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", url))
+
+
+def path_or_url(name: str, value: Any) -> str:
+    """A path or a URL as a text; `is_url` tells which of the two.
 
     Raises:
-        ArgumentError: Where it is none.
+        ArgumentError: Where it is neither.
     """
     try:
         text = os.fsdecode(value)
@@ -105,6 +135,26 @@ def path_text(name: str, value: Any) -> str:
         raise ArgumentError(f"{spelled(name, value)}: allowed is a path") from error
     if "\0" in text:
         raise ArgumentError(f"{spelled(name, value)}: has a zero byte, which no path has")
+    if _PATH_OF_URL.match(text):
+        raise ArgumentError(
+            f"{spelled(name, shown_url(text))}: is a URL that has lost a slash, as in a pathlib.Path: give it as a text with '://'"
+        )
+    return text
+
+
+def path_text(name: str, value: Any) -> str:
+    """A path of this machine's file system as a text.
+
+    Raises:
+        ArgumentError: Where it is none: a URL, for example.
+    """
+    text = path_or_url(name, value)
+    if is_url(text):
+        url = shown_url(text)
+        way_out = _LOCAL_ALONE.get(name, "download it first").format(
+            copy=spelled_call("copy", url, "FOLDER"), copy_there=spelled_call("copy", "FOLDER", url)
+        )
+        raise ArgumentError(f"{spelled(name, url)}: is a URL, allowed is a path of this machine: {way_out}")
     return text
 
 
@@ -191,5 +241,5 @@ def whole_pair(name: str, value: Any) -> tuple[int, int]:
 
 
 def absolute(path: Any) -> Any:
-    """A path from the root of the file system; anything that is not a path comes back as it is."""
-    return os.path.abspath(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) else path
+    """A path from the root of the file system; anything that is not a path, and a URL, comes back as it is."""
+    return os.path.abspath(os.fsdecode(path)) if isinstance(path, (str, bytes, os.PathLike)) and not is_url(path) else path

@@ -1,5 +1,6 @@
 """The errors that kseq raises: each is a `KseqError` and the builtin error that fits."""
 
+import warnings
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ __all__ = [
     "NotAnImageError",
     "OutOfRangeError",
     "ReadError",
+    "ReadTimeoutError",
     "SourceError",
     "WorkerDiedError",
     "WriteError",
@@ -118,6 +120,14 @@ class ReadError(KseqError, OSError):
     """
 
 
+class ReadTimeoutError(KseqError, TimeoutError):
+    """A batch was not read within `timeout`.
+
+    The message says which samples of which shards were waited for. A disk or a server may not answer, a worker process may be
+    stopped, or a function in `augment` may hang. The batch can be asked for again, which other workers then read.
+    """
+
+
 class WriteError(KseqError, OSError):
     """The operating system refused to write: the disk is full, there is no permission, the folder is gone.
 
@@ -145,3 +155,8 @@ def image_error_prefix(prefix: str) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
     """The message of an error on one line; its type if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def tell(message: str) -> None:
+    """Tell in one line what nobody has asked for and everybody should know: as a warning, without a place in some code."""
+    warnings.warn_explicit(message, UserWarning, "<kseq>", 0)

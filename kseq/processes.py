@@ -9,10 +9,9 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -22,8 +21,10 @@ from typing import Any
 import cv2
 
 from kseq.arguments import spelled
-from kseq.errors import WorkerDiedError, one_line
+from kseq.errors import one_line
 from kseq.platforms.processes import interrupts_blocked, lower_priority
+from kseq.threads import EXIT_SECONDS, ThreadPool, program_ends
+from kseq.worker_errors import ProcessDiedError, StartFailedError, answer_to, describe_exit, is_crash, value_of
 
 __all__ = ["ProcessDiedError", "ProcessPool"]
 
@@ -33,41 +34,19 @@ _MOST_FAILED_STARTS = 3
 # Seconds between two looks whether a silent process still lives: its end of the pipe may be open in a fork of this process too.
 _CHECK_INTERVAL = 1.0
 
+# A process that was asked to end, and has not after so many seconds, is stopped or hangs: it is killed.
+_END_SECONDS = 5.0
+
 # Says, for each thread, whether it is starting a worker.
 _starting = threading.local()
 
 
-class ProcessDiedError(WorkerDiedError):
-    """A worker process ended while it worked on a task.
-
-    Attributes:
-        exit_code: Its exit code; minus the number of the signal that ended it.
-        cause: How it ended, such as `"killed by signal 9, SIGKILL"`.
-    """
-
-    def __init__(self, exit_code: int | None) -> None:
-        self.exit_code = exit_code
-        self.cause = _describe_exit(exit_code)
-        advice = "out of memory? fewer workers need less" if exit_code == -9 else "the other workers go on"
-        super().__init__(f"a worker process ended amid a task: {self.cause} ({advice})")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.exit_code,)
-
-
-def _describe_exit(exit_code: int | None) -> str:
-    if exit_code is None or exit_code >= 0:
-        return f"exit code {exit_code}"
-    with contextlib.suppress(ValueError):
-        return f"killed by signal {-exit_code}, {signal.Signals(-exit_code).name}"
-    return f"killed by signal {-exit_code}"
-
-
-class ProcessPool(ThreadPoolExecutor):
+class ProcessPool(ThreadPool):
     """An executor of worker processes that are spawned, so that they share no state and no locks with this process.
 
     They do not import the caller's main module, so that a script needs no `if __name__ == "__main__"`. They ignore Ctrl-C,
-    which is for the parent to handle, and end when the parent ends, however it ends.
+    which is for the parent to handle, and end when the parent ends, however it ends. A program that ends waits for none that
+    is stopped or hangs, see `ThreadPool`.
 
     Each process is held by a thread of this process, which hands it a task and waits for the answer. So a process that dies
     fails its own task, with `ProcessDiedError`, and no other; the next task starts another process. With the standard library's
@@ -84,15 +63,22 @@ class ProcessPool(ThreadPoolExecutor):
     def __init__(
         self, workers: int, initializer: Callable[..., None] | None = None, initargs: tuple = (), *, niceness: int = 0
     ) -> None:
-        super().__init__(workers, thread_name_prefix="kseq")
-        self._start_arguments = (initializer, initargs, niceness)
-        # A deque needs no lock. The process that worked last is taken first: it has the files mapped.
+        super().__init__(workers)
+        self._process_arguments = (initializer, initargs, niceness)
+        # Deques need no lock. The process that worked last is taken first: it has the files mapped.
         self._resting: deque[_WorkerProcess] = deque()
+        self._processes: deque[_WorkerProcess] = deque()
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes that there are now."""
+        running = [process.running for process in list(self._processes)]
+        return [one[0].pid for one in running if one is not None and one[0].pid is not None]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Run a task in a process; `fn`, its arguments, and what it returns are picklable.
 
-        The future raises what the task raises, `ProcessDiedError` if the process dies over it, and WorkerDiedError if no
+        The future raises what the task raises, `ProcessDiedError` if the process dies over it, and `StartFailedError` if no
         process can be started.
         """
         return super().submit(self._run, fn, args, kwargs)
@@ -101,18 +87,38 @@ class ProcessPool(ThreadPoolExecutor):
         try:
             process = self._resting.pop()
         except IndexError:
-            process = _WorkerProcess(*self._start_arguments)
+            process = _WorkerProcess(*self._process_arguments)
+            self._processes.append(process)
         try:
             return process.call(fn, args, kwargs)
         finally:
             self._resting.append(process)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes after the tasks that they work on; without `wait`, once nothing refers to the pool."""
-        super().shutdown(wait, cancel_futures=cancel_futures)
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, patience: float | None = None) -> None:
+        """End the processes after the tasks that they work on; without `wait`, once nothing refers to the pool.
+
+        With `patience`, those that are still at work after so many seconds are killed.
+        """
+        super().shutdown(wait=False, cancel_futures=cancel_futures)
+        if wait and not self.join(patience):
+            self._kill()
+            # Their threads notice at once.
+            self.join(_CHECK_INTERVAL)
         with contextlib.suppress(IndexError):
             while wait:
                 self._resting.pop().close()
+
+    def abandon(self) -> None:
+        """Take no more tasks, cancel those in the queue, and kill the processes, whatever they do; waits for nothing."""
+        super().abandon()
+        self._kill()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._resting.pop().close()
+
+    def _kill(self) -> None:
+        for process in list(self._processes):
+            process.kill()
 
 
 class _WorkerProcess:
@@ -120,37 +126,30 @@ class _WorkerProcess:
 
     def __init__(self, initializer: Callable[..., None] | None, initargs: tuple, niceness: int) -> None:
         self._start_arguments = (initializer, initargs, niceness)
-        self._running: tuple[SpawnProcess, Connection] | None = None
+        # The process, and this end of the pipe to it.
+        self.running: tuple[SpawnProcess, Connection] | None = None
         self._end: util.Finalize | None = None
 
     def call(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
         # Let go of at once: a view that is collected as garbage together with what it shows is told as an error on stderr.
         with ForkingPickler.dumps((fn, args, kwargs)) as task:
-            if self._running is not None and self._running[0].exitcode is not None:
+            if self.running is not None and self.running[0].exitcode is not None:
                 # It died while it had nothing to do.
                 self.close()
-            if self._running is None:
+            if self.running is None:
                 self._start()
             answer = self._exchange(task)
         if answer is None:
             raise ProcessDiedError(self.close())
-        is_done, value, trace = ForkingPickler.loads(answer)
-        if not is_done:
-            value.__cause__ = _TraceError(trace)
-            try:
-                raise value
-            finally:
-                # The error refers to this function's variables: with one of them, only the garbage collector would free it.
-                del value
-        return value
+        return value_of(answer)
 
     def _exchange(self, task: Any = None) -> bytes | None:
         """Send a task, if there is one, and wait for the answer; None if the process ends before that.
 
         It raises nothing, since a traceback would keep the process and its files until the next collection of garbage.
         """
-        assert self._running is not None
-        process, connection = self._running
+        assert self.running is not None
+        process, connection = self.running
         try:
             if task is not None:
                 connection.send_bytes(task)
@@ -165,26 +164,36 @@ class _WorkerProcess:
         """Start the process, and wait until it takes tasks.
 
         Raises:
-            WorkerDiedError: If it does not come to that.
+            StartFailedError: If it does not come to that.
         """
         for _ in range(_MOST_FAILED_STARTS):
-            self._running = _start_process(*self._start_arguments)
+            self.running = _start_process(*self._start_arguments)
             # With a priority, it runs before multiprocessing waits for its processes when the program ends; never in a fork.
-            self._end = util.Finalize(self, _end_process, self._running, exitpriority=10)
+            self._end = util.Finalize(self, _end_process, self.running, exitpriority=10)
             if self._exchange() is not None:
                 return
             exit_code = self.close()
-        raise WorkerDiedError(
-            f"{_MOST_FAILED_STARTS} worker processes in a row ended before they took a task ({_describe_exit(exit_code)}): "
-            f"{spelled('workers', 0)} needs none"
+        cause = describe_exit(exit_code)
+        raise StartFailedError(
+            f"{_MOST_FAILED_STARTS} worker processes in a row ended before they took a task ({cause}): "
+            f"{spelled('workers', 0)} needs none",
+            cause,
+            is_crash(exit_code),
         )
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does. Of use from any thread."""
+        running = self.running
+        if running is not None:
+            with contextlib.suppress(OSError, ValueError):
+                running[0].kill()
 
     def close(self) -> int | None:
         """End the process, and wait for that; returns its exit code, None if there is no process."""
         if self._end is None:
             return None
         exit_code: int | None = self._end()
-        self._running = self._end = None
+        self.running = self._end = None
         return exit_code
 
 
@@ -196,24 +205,20 @@ def _start_process(*arguments: Any) -> tuple[SpawnProcess, Connection]:
             process = _Process(target=_serve, args=(other_end, *arguments))
             process.start()
     except OSError as error:
-        raise WorkerDiedError(
-            f"no worker process can be started: {one_line(error)}: {spelled('workers', 0)} needs none"
-        ) from error
+        cause = f"no worker process can be started: {one_line(error)}"
+        raise StartFailedError(f"{cause}: {spelled('workers', 0)} needs none", cause, is_crash=False) from error
     return process, connection
-
-
-class _TraceError(Exception):
-    """Where an error was raised in a worker process, as text."""
-
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
 
 
 def _end_process(process: SpawnProcess, connection: Connection) -> int | None:
     # An empty message, and not the end of the pipe alone: a fork of this process may hold it open.
     with contextlib.suppress(OSError), connection:
         connection.send_bytes(b"")
-    process.join()
+    # At the end of a program, its thread may still wait for an answer.
+    process.join(EXIT_SECONDS if program_ends() else _END_SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
     # Another thread may have fetched the exit code from the system, and be about to write it down.
     deadline = time.monotonic() + _CHECK_INTERVAL
     while process.exitcode is None and time.monotonic() < deadline:
@@ -272,25 +277,8 @@ def _serve(connection: Connection, initializer: Callable[..., None] | None, init
     with contextlib.suppress(EOFError, OSError):
         connection.send_bytes(b"")
         while task := connection.recv_bytes():
-            with _answer(task) as answer:
+            with answer_to(task) as answer:
                 connection.send_bytes(answer)
-
-
-def _answer(task: bytes) -> Any:
-    """Whether a task succeeded, what it returned or raised, and where, pickled."""
-    try:
-        fn, args, kwargs = ForkingPickler.loads(task)
-        return ForkingPickler.dumps((True, fn(*args, **kwargs), ""))
-    except BaseException as error:
-        trace = traceback.format_exc()
-        try:
-            answer = ForkingPickler.dumps((False, error, trace))
-            # Whether the other side can read it: the class of an error may want other arguments than the error has.
-            ForkingPickler.loads(answer)
-            return answer
-        except Exception:
-            # An error that cannot be sent is told in words.
-            return ForkingPickler.dumps((False, RuntimeError(f"{type(error).__name__}: {one_line(error)}"), trace))
 
 
 def _end_with_parent() -> None:

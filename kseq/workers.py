@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from kseq.errors import ClosedError
 from kseq.platforms.processes import lower_priority
 from kseq.processes import ProcessPool
+from kseq.threads import ThreadPool
 
 __all__ = ["IDLE_SECONDS", "WorkerPool"]
 
@@ -19,6 +20,9 @@ IDLE_SECONDS = 5.0
 
 # Seconds between two looks whether the pool was closed.
 _CHECK_INTERVAL = 0.25
+
+# `close` waits so many seconds for tasks that are being worked on, and then goes on without them.
+_CLOSE_SECONDS = 1.5
 
 
 class WorkerPool:
@@ -54,7 +58,7 @@ class WorkerPool:
         self._on_idle = on_idle
         self._idle_seconds = idle_seconds
         self._niceness = niceness
-        self._executor: Executor | None = None
+        self._executor: ThreadPool | None = None
         self._closed = False
         self._last_task = 0.0
         # Adding to a set and removing from it are single steps, which need no lock.
@@ -76,11 +80,13 @@ class WorkerPool:
             executor = self._started()
             try:
                 future = executor.submit(fn, *args)
-            except RuntimeError:
-                # The executor may have been ended since the last line, because it was idle; or else the program ends.
-                if self._executor is executor:
-                    raise
-                continue
+            except RuntimeError as error:
+                # The executor may have been ended since the last line, because it was idle.
+                if self._executor is not executor:
+                    continue
+                if executor.is_shut:
+                    raise ClosedError("the program ends") from error
+                raise
             self._unfinished.add(future)
             future.add_done_callback(self._finish_task)
             return future
@@ -89,7 +95,7 @@ class WorkerPool:
         self._last_task = time.monotonic()
         self._unfinished.discard(future)
 
-    def _started(self) -> Executor:
+    def _started(self) -> ThreadPool:
         with self._lock:
             if self._closed:
                 raise ClosedError("the workers were stopped by close()")
@@ -100,14 +106,12 @@ class WorkerPool:
         threading.Thread(target=self._end_when_idle, args=(executor,), name="kseq-idle", daemon=True).start()
         return executor
 
-    def _new_executor(self) -> Executor:
+    def _new_executor(self) -> ThreadPool:
         if self._processes:
             return ProcessPool(self._workers, self._initializer, self._initargs, niceness=self._niceness)
-        return ThreadPoolExecutor(
-            self._workers, thread_name_prefix="kseq", initializer=lower_priority, initargs=(self._niceness,)
-        )
+        return ThreadPool(self._workers, lower_priority, (self._niceness,))
 
-    def _end_when_idle(self, executor: Executor) -> None:
+    def _end_when_idle(self, executor: ThreadPool) -> None:
         pause = self._idle_seconds
         while pause > 0:
             time.sleep(min(pause, _CHECK_INTERVAL))
@@ -122,10 +126,28 @@ class WorkerPool:
         if self._on_idle is not None:
             self._on_idle()
 
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the worker processes that there are now; none of threads."""
+        executor = self._executor
+        return executor.pids if isinstance(executor, ProcessPool) else []
+
+    def abandon(self) -> None:
+        """Let go of workers that hang: processes are killed, threads are left to themselves; waits for nothing.
+
+        Tasks that have not begun are cancelled. The next task starts other workers.
+        """
+        with self._lock:
+            executor, self._executor = self._executor, None
+            # What hangs says nothing of the workers to come.
+            self._unfinished.clear()
+        if executor is not None:
+            executor.abandon()
+
     def close(self) -> None:
-        """End the workers for good; tasks that have not begun are cancelled."""
+        """End the workers for good; tasks that have not begun are cancelled, those that hang are let go of as by `abandon`."""
         with self._lock:
             self._closed = True
             executor, self._executor = self._executor, None
         if executor is not None:
-            executor.shutdown(wait=True, cancel_futures=True)
+            executor.shutdown(wait=True, cancel_futures=True, patience=_CLOSE_SECONDS)

@@ -89,15 +89,19 @@ def test_errors_of_tasks_come_with_the_place_where_they_were_raised() -> None:
     with ProcessPool(1) as pool:
         with pytest.raises(ZeroDivisionError) as caught:
             pool.submit(divmod, 1, 0).result(30)
-        assert "_answer" in str(caught.value.__cause__)
+        assert "answer_to" in str(caught.value.__cause__)
         # Neither what cannot be sent there nor what cannot be sent back ends the process.
         with pytest.raises((pickle.PicklingError, AttributeError)):
             pool.submit(abs, lambda: 0).result(30)
         with pytest.raises(TypeError, match="pickle"):
             pool.submit(threading.Lock).result(30)
-        # Nor does an error whose class wants other arguments than it hands on hide what it says.
-        with raises(RuntimeError, "TwoNumbersError", "1 is not 2"):
+        # An error whose class wants other arguments than it hands on comes as it is, with its attributes.
+        with raises(TwoNumbersError, "1 is not 2") as caught:
             pool.submit(_compare).result(30)
+        assert caught.value.other == 2  # type: ignore[attr-defined]  # an attribute of that error
+        # One that cannot be sent at all is told in words.
+        with raises(RuntimeError, "LockedInError", "it holds a lock"):
+            pool.submit(_hold_lock).result(30)
         assert pool.submit(abs, -1).result(30) == 1
 
 
@@ -106,10 +110,41 @@ class TwoNumbersError(Exception):
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} is not {other}")
+        self.other = other
 
 
 def _compare() -> None:
     raise TwoNumbersError(1, 2)
+
+
+class LockedInError(Exception):
+    """An error with an attribute that cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__("it holds a lock")
+        self.lock = threading.Lock()
+
+
+def _hold_lock() -> None:
+    raise LockedInError
+
+
+def test_a_stopped_process_keeps_neither_close_nor_abandon_waiting() -> None:
+    for end in ("shutdown", "abandon"):
+        pool = ProcessPool(1)
+        (pid,) = [pool.submit(os.getpid).result(30)]
+        assert pool.pids == [pid]
+        os.kill(pid, signal.SIGSTOP)
+        hanging = pool.submit(abs, -1)
+        time.sleep(0.2)
+        begun = time.monotonic()
+        if end == "shutdown":
+            pool.shutdown(cancel_futures=True, patience=0.5)
+        else:
+            pool.abandon()
+        assert isinstance(hanging.exception(10), ProcessDiedError)
+        assert time.monotonic() - begun < 5
+        assert pid not in {child.pid for child in multiprocessing.active_children()}
 
 
 def test_a_death_is_noticed_while_a_fork_of_this_process_holds_the_pipe() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any
 
-from kseq.arguments import spelled, spelled_call
+from kseq.arguments import path_text, spelled, spelled_call
 from kseq.editing.classes import with_fields
 from kseq.editing.columns import without_field
 from kseq.editing.new_column import FieldRequest, column_from_array, column_from_table
@@ -82,7 +82,7 @@ def add_field(
     check_field_name(name)
     request = FieldRequest(name, column, kind, default, class_names)
     _check_request(request)
-    path = os.fsdecode(file)
+    path = path_text("file", file)
     with begin_transaction(dataset) as change:
         index = change.index
         is_replaced = _check_name(index, name, replace=replace)

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import absolute, instance, spelled
+from kseq.arguments import absolute, instance, path_text, shown_url, spelled
 from kseq.editing.adapt_source import AdaptedSource, adapt_source
 from kseq.editing.columns import FieldArrays, concatenate_column, has_column, make_column
 from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
 from kseq.errors import ArgumentError, KseqError, SourceError
-from kseq.packing.open_source import check_target_path, open_or_spool
+from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.resume_record import source_stamp
@@ -30,6 +30,7 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
+from kseq.storage.remote_files import check_storage_options
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["AppendReport", "append"]
@@ -90,6 +91,7 @@ def append(
     niceness: int = 0,
     again: bool = False,
     resume: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AppendReport:
     """Pack more images into a dataset, with the image settings that it was packed with.
@@ -103,7 +105,8 @@ def append(
 
     Args:
         dataset: The folder of the dataset.
-        source: A folder, a file, a pattern or an iterable. This argument and those down to `on_error` are as in `kseq.pack`.
+        source: A folder, a file, a pattern, a URL or an iterable. This argument and those down to `on_error` are as in
+            `kseq.pack`.
         columns: Which column of the source holds what; None for the usual names. `Columns.group` holds only new samples
             together.
         source_format: The format of the source; None to choose by its name and content.
@@ -120,6 +123,7 @@ def append(
         niceness: By how many steps the processes that build shards stand back, see `kseq.pack`.
         again: Append the samples even if the dataset has all of them already.
         resume: Go on with the same run, which was killed.
+        storage_options: What fsspec's file systems are made with, for URLs of the source: keys, an endpoint and so on.
         progress: Called now and then with how many images are done and how many there are.
 
     Returns:
@@ -147,12 +151,24 @@ def append(
         # Its workers may be in other folders.
         source, root = absolute(source), absolute(root)
     fractions = {"val": val, "test": test}
+    target = path_text("dataset", dataset)
+    check_storage_options(storage_options)
+    check_source_apart(source, target)
     with ExitStack() as stack:
-        change = stack.enter_context(begin_transaction(check_target_path(source, dataset), keep_leftovers=resume))
+        change = stack.enter_context(begin_transaction(target, keep_leftovers=resume))
         index = change.index
         index.check_digest()
         opened_source = stack.enter_context(
-            open_or_spool(source, index.path, source_format, columns, root, None, follow_links=follow_links)
+            open_or_spool(
+                source,
+                index.path,
+                source_format,
+                columns,
+                root,
+                None,
+                follow_links=follow_links,
+                storage_options=storage_options,
+            )
         )
         settings = parse_settings(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"
@@ -168,7 +184,7 @@ def _describe(name: str, fractions: Mapping[str, float], seed: int) -> str:
     """The run in words, for the history of the dataset."""
     shares = [f"{split} {share:g}" for split, share in fractions.items() if share]
     details = f" ({', '.join([*shares, f'seed {seed}'])})" if shares else ""
-    return f"append {os.path.basename(os.path.normpath(name))}{details}"
+    return f"append {os.path.basename(os.path.normpath(shown_url(name)))}{details}"
 
 
 class _NewShards:

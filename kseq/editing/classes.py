@@ -33,7 +33,7 @@ def with_class_names(index: Index, field: Field, class_names: Sequence[str]) -> 
     if field.is_label:
         return {"class_names": tuple(class_names)}
     renamed = replace(field, class_names=tuple(class_names))
-    return with_fields(index, [renamed if each.name == field.name else each for each in index.fields])
+    return with_fields(index, [renamed if other.name == field.name else other for other in index.fields])
 
 
 def with_fields(index: Index, fields: Sequence[Field], label_names: Sequence[str] | None = None) -> dict[str, Any]:

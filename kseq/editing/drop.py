@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.arguments import flag, spelled
+from kseq.arguments import flag, path_text, spelled
 from kseq.editing.sample_lists import find_sources, read_sample_list
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -115,9 +115,10 @@ def drop(
         )
     if isinstance(sources, (str, bytes)):
         raise ArgumentError(f"{spelled('sources', sources)}: allowed is a list of sources")
+    listed = None if rejected_by is None else path_text("rejected_by", rejected_by)
     with begin_transaction(dataset) as change:
         index = change.index
-        choice = _choose(index, ids, where, sources, rejected_by, missing_ok=missing_ok)
+        choice = _choose(index, ids, where, sources, listed, missing_ok=missing_ok)
         chosen = np.unique(choice.ids)
         is_dropped = np.zeros(index.num_samples, bool)
         is_dropped[index.dropped] = True
@@ -156,7 +157,7 @@ def _choose(
     ids: Iterable[int] | np.ndarray | None,
     where: Mapping[str, Any] | Sequence[str] | None,
     sources: Sequence[str | bytes] | None,
-    rejected_by: str | os.PathLike[str] | None,
+    rejected_by: str | None,
     *,
     missing_ok: bool,
 ) -> _Choice:
@@ -169,7 +170,7 @@ def _choose(
         return _Choice(*find_sources(index, sources, missing_ok=missing_ok))
     assert rejected_by is not None
     samples = read_sample_list(index, rejected_by, (), missing_ok=missing_ok)
-    return _Choice(samples.ids, samples.num_unknown, f" named by {os.path.basename(os.fspath(rejected_by))}")
+    return _Choice(samples.ids, samples.num_unknown, f" named by {os.path.basename(rejected_by)}")
 
 
 def _check_ids(index: Index, ids: Iterable[int] | np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def merge(
     if isinstance(datasets, (str, bytes, os.PathLike)) or not isinstance(datasets, Sequence) or len(datasets) < 2:
         raise ArgumentError(f"{spelled('datasets', datasets)}: allowed are the folders of at least two")
     target = path_text("out", out)
-    indexes = [Index.open(path_text("datasets", path)) for path in datasets]
+    indexes = list(map(Index.open, [path_text("datasets", path) for path in datasets]))
     _check_different(indexes, target)
     contents = merge_contents(indexes)
     with new_folder(target, overwrite=overwrite) as folder:

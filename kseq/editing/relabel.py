@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseq.arguments import path_text
 from kseq.editing.class_lookup import ClassLookup
 from kseq.editing.classes import class_field, with_class_names
 from kseq.editing.columns import read_column, replace_values, select_values, without_field
@@ -90,6 +91,7 @@ def relabel(
         LockedError: If another process changes the dataset.
         WriteError: If the operating system refuses to write; the dataset is then as it was.
     """
+    file = path_text("file", file)
     with begin_transaction(dataset) as change:
         index = change.index
         labels_field = class_field(index, field)
@@ -143,7 +145,7 @@ def _count_changes(classes: ClassLookup, pairs: Sequence[tuple[np.ndarray, np.nd
     """How many samples went from which class to which, most samples first."""
     counts = Counter((_join_names(classes, old), _join_names(classes, new)) for old, new in pairs)
     changes = [LabelChange(before, after, count) for (before, after), count in counts.items()]
-    return sorted(changes, key=lambda each: (-each.num_samples, each.before, each.after))
+    return sorted(changes, key=lambda change: (-change.num_samples, change.before, change.after))
 
 
 def _join_names(classes: ClassLookup, value: np.ndarray) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import spelled
+from kseq.arguments import path_text, spelled
 from kseq.editing.sample_lists import read_sample_list
 from kseq.editing.split_drawing import SplitDrawing
 from kseq.editing.split_request import SplitRequest
@@ -128,7 +128,7 @@ def split(
 def _list_files(lists: Any) -> dict[str, str]:
     """Split name to path."""
     try:
-        return {str(name): os.fsdecode(path) for name, path in lists.items()}
+        return {str(name): path_text("lists", path) for name, path in lists.items()}
     except (AttributeError, TypeError) as error:
         raise ArgumentError(f"{spelled('lists', lists)}: allowed are names of splits, each with a path") from error
 

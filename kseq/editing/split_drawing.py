@@ -88,7 +88,7 @@ class SplitDrawing:
         for other in fixed:
             common = ids[codes[ids] == _CODES[other]]
             if common.size:
-                first, second = (f"{each} ({'listed' if each in self._listed else 'which stays'})" for each in (other, name))
+                first, second = (f"{split} ({'listed' if split in self._listed else 'which stays'})" for split in (other, name))
                 are_listed = {other, name} <= self._listed.keys()
                 advice = "" if are_listed else ": say what is to become of that one too, 0 for none"
                 raise ArgumentError(

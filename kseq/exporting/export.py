@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from kseq.arguments import choice, path_text, spelled, whole
+from kseq.arguments import choice, path_or_url, path_text, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
@@ -55,6 +56,9 @@ def export(
     format: str = "folder",
     split: str | None = None,
     file_bytes: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
     """Write the samples of a dataset as files that other tools read, and that `kseq.pack` packs again.
@@ -71,11 +75,14 @@ def export(
     beside it.
 
     Args:
-        dataset: The folder of the dataset.
+        dataset: The folder of the dataset, or its URL.
         out: The folder to make.
         format: `"folder"` (image files, and a table of all other values), `"webdataset"` (tars) or `"tfrecord"`.
         split: The name of a split; None for all samples.
         file_bytes: About how large each tar or TFRecord file is to be, in bytes; None for 256 MiB.
+        cache_dir: Of a URL: where copies of its shards lie; this argument and the next two are as in `ShardDataset`.
+        cache_bytes: Of a URL: how many bytes all copies may take.
+        storage_options: Of a URL: what fsspec's file system gets.
         progress: Called after each sample with the number of samples that are written and the number of all.
 
     Raises:
@@ -85,14 +92,15 @@ def export(
         DamagedError: If stored bytes have changed.
         WriteError: If the operating system refuses to write.
     """
-    path, target = path_text("dataset", dataset), os.path.normpath(path_text("out", out))
+    path, target = path_or_url("dataset", dataset), os.path.normpath(path_text("out", out))
     choice("format", format, EXPORT_FORMATS)
-    export_format = next(each for each in FORMATS if each.name == format)
+    export_format = next(known for known in FORMATS if known.name == format)
     if file_bytes is not None and not export_format.has_file_bytes:
-        allowed = " and ".join(each.name for each in FORMATS if each.has_file_bytes)
+        allowed = " and ".join(known.name for known in FORMATS if known.has_file_bytes)
         raise ArgumentError(f"{spelled('file_bytes', file_bytes)}: goes with {allowed}, found {format}")
     num_bytes = _FILE_BYTES if file_bytes is None else whole("file_bytes", file_bytes, 1)
-    samples = ExportedSamples(path, split)
+    reading = {"cache_dir": cache_dir, "cache_bytes": cache_bytes, "storage_options": storage_options}
+    samples = ExportedSamples(path, split, **reading)
     check_apart(path, target)
     splits: Counter[str] = Counter()
     labels: set[int] = set()

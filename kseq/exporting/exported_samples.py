@@ -67,8 +67,9 @@ class ExportedSamples:
     """The samples of a dataset or of a split, each once, in the order of their ids; iterating needs bounded memory.
 
     Args:
-        path: The dataset's folder.
+        path: The dataset's folder or URL.
         split: The name of a split; None for all samples that were not dropped.
+        reading: Arguments of `ShardDataset` that say how a URL is read.
 
     Attributes:
         fields: What each sample holds, by field name.
@@ -81,9 +82,9 @@ class ExportedSamples:
         KseqError: If there is no such dataset or split, or it is damaged.
     """
 
-    def __init__(self, path: str, split: str | None) -> None:
+    def __init__(self, path: str, split: str | None, **reading: Any) -> None:
         # Each sample is read once, so it is of no use to remember which ones were compared with their checksums.
-        self._dataset = ShardDataset(path, None if split == "all" else split, verify="always")
+        self._dataset = ShardDataset(path, None if split == "all" else split, verify="always", **reading)
         self.fields = self._dataset.fields
         self.class_names = self._dataset.class_names
         self.split = self._dataset.split

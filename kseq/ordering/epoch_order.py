@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import xxhash
@@ -16,7 +17,26 @@ from kseq.errors import ArgumentError, OutOfRangeError
 from kseq.ordering.block_order import BlockOrder
 from kseq.ordering.permutation import hash_key, permute
 
-__all__ = ["Order"]
+__all__ = ["REMAINDERS", "DrawnBatch", "Order"]
+
+# What becomes of the samples that do not fill a global batch.
+REMAINDERS = ("keep", "drop", "pad")
+
+
+class DrawnBatch(NamedTuple):
+    """Which samples make up a batch.
+
+    Attributes:
+        positions: `(n,)` int64: positions in the split.
+        turns: `(n,)` int64: how often each sample came before in the epoch, from 0 on; a row that does not count has the turn
+            of the one that it repeats.
+        is_counted: `(n,)` bool: whether each row counts. One that does not only fills the batch up.
+    """
+
+    positions: np.ndarray
+    turns: np.ndarray
+    is_counted: np.ndarray
+
 
 # So many slots, evenly spread, stand for an epoch.
 _MOST_DIGESTED = 1024
@@ -28,7 +48,8 @@ class Order:
 
     The order of an epoch is a list of slots, with a position in each. A global batch is `batch_size * world_size` consecutive
     slots; every rank takes `batch_size` of them. The numbers of samples that ranks take of a last, partial global batch differ
-    by at most one.
+    by at most one. With `remainder="pad"`, each rank fills its share of that batch up with rows that do not count: samples of
+    the global batch before it, or of its own where there is no other.
 
     Args:
         num_samples: How many samples the split has, at least 1.
@@ -36,7 +57,8 @@ class Order:
         shuffle: True for a new order each epoch; False for 0, 1, 2, ... in every epoch; `"block"` for a new order each epoch
             that stays near itself on disk, see `kseq.ordering.block_order.BlockOrder`.
         seed: Any whole number; another seed gives another order.
-        drop_remainder: Leave the last, partial global batch out.
+        remainder: What becomes of a last, partial global batch: `"keep"`: it is smaller; `"drop"`: it is left out; `"pad"`: it
+            is filled up, so that every batch of every rank has `batch_size` rows.
         rank: The number of this process, from 0 to `world_size - 1`.
         world_size: How many processes share each global batch.
         block_size: For `"block"`: positions per block.
@@ -55,7 +77,7 @@ class Order:
     batch_size: int
     shuffle: bool | str = False
     seed: int = 0
-    drop_remainder: bool = False
+    remainder: str = "keep"
     rank: int = 0
     world_size: int = 1
     block_size: int = 64
@@ -73,22 +95,24 @@ class Order:
             # Larger numbers give the same order, and might not fit into an array.
             object.__setattr__(self, name, min(getattr(self, name), max(self.num_samples, 1)))
         object.__setattr__(self, "rank", whole("rank", self.rank, 0, self.world_size - 1))
+        if not isinstance(self.remainder, str) or self.remainder not in REMAINDERS:
+            raise ArgumentError(f"remainder={self.remainder!r}: allowed are {', '.join(map(repr, REMAINDERS))}")
         self._check_batches()
 
     def _check_batches(self) -> None:
         if self.num_batches == 0:
             raise ArgumentError(
                 f"{self.num_samples} samples give no batch of {self._global_batch}: take a smaller batch_size"
-                + (" or drop_remainder=False" if self.drop_remainder and self.num_samples else "")
+                + (" or remainder='pad'" if self.num_samples else "")
             )
-        remainder = self.num_samples % self._global_batch
-        if not self.drop_remainder and 0 < remainder < self.world_size:
+        rest = self.num_samples % self._global_batch
+        if self.remainder == "keep" and 0 < rest < self.world_size:
             raise ArgumentError(
-                f"the last batch would hold {remainder} samples for {self.world_size} ranks, at least one each is "
-                f"needed: take drop_remainder=True or another batch_size (found {self.batch_size})"
+                f"the last batch would hold {rest} samples for {self.world_size} ranks, at least one each is "
+                f"needed: take remainder='pad', remainder='drop' or another batch_size (found {self.batch_size})"
             )
         remainder = (self.num_samples - self.rest[1]) % self._global_batch if self.rest is not None else 0
-        if not self.drop_remainder and 0 < remainder < self.world_size:
+        if self.remainder == "keep" and 0 < remainder < self.world_size:
             raise ArgumentError(
                 f"what is left of epoch {self.rest[0] if self.rest else 0} would end in a batch of {remainder} samples for "
                 f"{self.world_size} ranks, at least one each is needed: go on with another batch_size (found {self.batch_size})"
@@ -103,25 +127,39 @@ class Order:
         """Batches per epoch, the same on every rank."""
         return self.num_batches_from(0)
 
+    @property
+    def num_filled(self) -> int:
+        """Rows of an epoch, on all ranks together, that only fill a batch up."""
+        return self.num_batches * self._global_batch - self.num_samples if self.remainder == "pad" else 0
+
+    @property
+    def num_left_out(self) -> int:
+        """Samples that an epoch does not have, on any rank."""
+        return self.num_samples % self._global_batch if self.remainder == "drop" else 0
+
+    @property
+    def row_weight(self) -> float:
+        """The weight of a row that counts, where others have weight 0: rows of an epoch on all ranks, per row that counts.
+
+        So the weights of an epoch have the mean 1, and a mean over rows, as of Keras's losses, is one over samples.
+        """
+        return 1 + self.num_filled / self.num_samples
+
     def positions(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the positions in the split that make up one batch, in the order of the batch.
 
         Raises:
             OutOfRangeError: If `batch_number` is not in [0, num_batches).
         """
-        ((positions, _),) = self.draw_batches(epoch, range(batch_number, batch_number + 1))
-        return positions
+        (drawn,) = self.draw_batches(epoch, range(batch_number, batch_number + 1))
+        return drawn.positions
 
-    def draw_batches(self, epoch: int, batch_numbers: range) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The positions of several batches, and how often each sample came before; together they cost hardly more than one.
+    def draw_batches(self, epoch: int, batch_numbers: range) -> list[DrawnBatch]:
+        """The samples of several batches; together they cost hardly more than one.
 
         Args:
             epoch: The epoch.
             batch_numbers: The batches, at least one.
-
-        Returns:
-            For each batch, `(n,)` int64 positions in the split, and `(n,)` int64 turns. The turn of a sample that comes several
-            times in an epoch is another each time, from 0 on.
 
         Raises:
             OutOfRangeError: If a number is not in [0, num_batches).
@@ -129,12 +167,14 @@ class Order:
         for number in (batch_numbers[0], batch_numbers[-1]):
             if not 0 <= number < self.num_batches:
                 raise OutOfRangeError(f"batch number {number} is not in [0, {self.num_batches})")
-        slots = [self._slots(self.first_slot(epoch, number)) for number in batch_numbers]
-        positions, turns = self._draw(np.concatenate(slots), epoch)
+        batches = [self._slots(self.first_slot(epoch, number)) for number in batch_numbers]
+        slots = np.concatenate(batches)
+        is_counted = slots < self.num_samples
+        positions, turns = self._draw(slots if is_counted.all() else self._repeated(slots), epoch)
         if self.repeats is not None:
             turns = turns * self._most_repeats + self.repeats[positions]
-        edges = np.cumsum([len(batch_slots) for batch_slots in slots])[:-1]
-        return list(zip(np.split(positions, edges), np.split(turns, edges), strict=True))
+        edges = np.cumsum([len(batch) for batch in batches])[:-1]
+        return list(map(DrawnBatch, *(np.split(rows, edges) for rows in (positions, turns, is_counted))))
 
     @functools.cached_property
     def _most_repeats(self) -> int:
@@ -160,7 +200,7 @@ class Order:
     def num_batches_from(self, slot: int) -> int:
         """How many global batches there are from a slot of an epoch on."""
         full, rest = divmod(max(self.num_samples - slot, 0), self._global_batch)
-        return full + (rest > 0 and not self.drop_remainder)
+        return full + (rest > 0 and self.remainder != "drop")
 
     def digest(self) -> str:
         """16 hexadecimal digits: orders of other samples, or of the same ones in other turns, have others.
@@ -172,11 +212,24 @@ class Order:
         return xxhash.xxh3_64_hexdigest(np.concatenate(drawn).astype("<i8").tobytes())
 
     def _slots(self, start: int) -> np.ndarray:
-        """`(n,)` int64: the slots that this rank takes of the global batch that begins with slot `start`."""
+        """`(n,)` int64: the slots that this rank takes of a global batch; those from `num_samples` on are to be filled up."""
         size = min(self._global_batch, self.num_samples - start)
         first = start + size * self.rank // self.world_size
         last = start + size * (self.rank + 1) // self.world_size
-        return np.arange(first, last, dtype=np.int64)
+        slots = np.arange(first, last, dtype=np.int64)
+        if self.remainder != "pad" or size == self._global_batch:
+            return slots
+        # The ranks before this one fill up what their own shares leave.
+        first_filled = self.num_samples + self.rank * self.batch_size - (first - start)
+        return np.concatenate([slots, np.arange(first_filled, first_filled + self.batch_size - (last - first), dtype=np.int64)])
+
+    def _repeated(self, slots: np.ndarray) -> np.ndarray:
+        """`(n,)` int64: the same slots, with others that have a sample in place of those from `num_samples` on.
+
+        They are those of the batch before, which is in memory still; a shuffle by blocks would have to read others anew.
+        """
+        others = slots - self._global_batch if self.num_batches > 1 else slots % self.num_samples
+        return np.where(slots < self.num_samples, slots, others)
 
     def _draw(self, slots: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """`(n,)` int64 positions at slots of an epoch, and `(n,)` int64 turns, as in `draw_batches`."""
@@ -213,11 +266,11 @@ class Order:
         returned = range(asked.start if follows else first, last)
         if self.world_size > 1:
             batches = self.draw_batches(epoch, range(first, last))
-            return np.concatenate([positions for positions, _ in batches]), returned
+            return np.concatenate([drawn.positions for drawn in batches]), returned
         start = first * self.batch_size
         if not follows:
             # The samples of a batch may come from anywhere in its window.
             start -= start % self.window
-        # So may those of the last batch, even if `drop_remainder` leaves some of its window out.
+        # So may those of the last batch, even if some of its window is dropped.
         end = self.num_samples if last == self.num_batches else last * self.batch_size
         return self._blocks.unmixed_positions(np.arange(start, end, dtype=np.int64), hash_key(self.seed, epoch)), returned

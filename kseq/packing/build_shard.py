@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kseq.arguments import spelled
+from kseq.arguments import is_url, shown_url, spelled
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.encode import encode_sample
 from kseq.packing.listed_images import ListedImages
@@ -72,7 +72,8 @@ def build_shard(
     with writing as writer, warnings.catch_warnings():
         # Pillow warns of odd metadata. Set here, since this is not safe in threads, which may decode images, and takes a while.
         warnings.filterwarnings("ignore", module="PIL")
-        for image in images:
+        # What another process reads is not read ahead here.
+        for image in task.source.reading_ahead(images) if read is None else images:
             _add(writer, task, image, read or read_sample)
             if not report(1):
                 return False
@@ -95,7 +96,8 @@ def read_sample(task: ShardTask, image: SourceImage) -> Sample:
 
 
 def _path(task: ShardTask, image: SourceImage) -> str:
-    return os.path.join(task.source.root, os.fsdecode(image.path))
+    path = os.fsdecode(image.path)
+    return shown_url(path) if is_url(path) else os.path.join(task.source.root, path)
 
 
 def _add(writer: ShardWriter, task: ShardTask, image: SourceImage, read: Callable[[ShardTask, SourceImage], Sample]) -> None:

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -35,13 +35,16 @@ _VISIBLE_WITHIN = 5.0
 _STOPPED_WITHIN = 4.0
 
 
-def build_on_executor(executor: Executor, tasks: list[ShardTask], progress: Progress) -> list[ShardTask]:
+def build_on_executor(
+    executor: Executor, tasks: list[ShardTask], progress: Progress, built: Callable[[int], None]
+) -> list[ShardTask]:
     """Build shards, each by a worker of the executor, which is not shut down.
 
     Args:
         executor: Anything with the interface of `concurrent.futures.Executor`.
         tasks: The shards to build.
         progress: Counts the images of shards that are done.
+        built: Called with the number of each shard when it is whole.
 
     Returns:
         The tasks that are left: workers died over them, or nobody can read their first image.
@@ -57,7 +60,7 @@ def build_on_executor(executor: Executor, tasks: list[ShardTask], progress: Prog
     # Threads share the list of ignored warnings. If two threads change and restore it, the second restores the wrong list.
     with warnings.catch_warnings(), _beacon(folder) as beacon:
         try:
-            return _build_all(executor, tasks, beacon, progress)
+            return _build_all(executor, tasks, beacon, progress, built)
         finally:
             remove_half_written(os.path.join(folder, SHARD_PREFIX))
 
@@ -84,7 +87,9 @@ def _beacon(folder: str) -> Iterator[str]:
                 remove(name)
 
 
-def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress) -> list[ShardTask]:
+def _build_all(
+    executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress, built: Callable[[int], None]
+) -> list[ShardTask]:
     waiting: dict[Future, ShardTask] = {}
     rest, left = iter(tasks), []
     try:
@@ -100,6 +105,7 @@ def _build_all(executor: Executor, tasks: list[ShardTask], beacon: str, progress
                 task = waiting.pop(future)
                 if _is_built(future, task):
                     progress.add(task.images.num_images)
+                    built(task.number)
                 else:
                     left.append(task)
             progress.show()

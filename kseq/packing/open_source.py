@@ -1,21 +1,23 @@
-"""Opening what is to be packed as a source: a path, or an iterable that is spooled."""
+"""Opening what is to be packed as a source: a path, a URL, or an iterable that is spooled."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kseq.arguments import path_text, spelled
+from kseq.arguments import is_url, path_or_url, shown_url, spelled
 from kseq.errors import ArgumentError
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.iterables import spool_samples
-from kseq.sources.registry import open_source
+from kseq.sources.outline import Outline
+from kseq.sources.registry import choose_format, open_source
 from kseq.storage.output_folder import check_apart
+from kseq.storage.url_place import spool_folder
 
-__all__ = ["check_target_path", "open_or_spool"]
+__all__ = ["check_source_apart", "open_or_spool"]
 
 _PATHS = (str, bytes, os.PathLike)
 
@@ -30,6 +32,7 @@ def open_or_spool(
     class_names: Sequence[str] | None,
     *,
     follow_links: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
     """Gives the source, which is valid until the end of the block; the arguments are those of `kseq.pack`.
 
@@ -42,8 +45,14 @@ def open_or_spool(
         WriteError: If the disk refuses to spool.
     """
     if isinstance(source, _PATHS) or source_format is not None or root is not None or follow_links:
-        path, root_path = path_text("source", source), None if root is None else path_text("root", root)
-        yield open_source(path, source_format, columns, root_path, class_names, follow_links=follow_links)
+        path, root_path = path_or_url("source", source), None if root is None else path_or_url("root", root)
+        _check_no_links(path, root_path, follow_links)
+        how = (source_format, columns, root_path, class_names)
+        if is_url(path):
+            with _opened_from_url(path, *how, storage_options=storage_options) as opened:
+                yield opened
+        else:
+            yield open_source(path, *how, follow_links=follow_links, storage_options=storage_options)
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
@@ -51,15 +60,42 @@ def open_or_spool(
         yield spooled_source
 
 
-def check_target_path(source: Any, dataset: str | os.PathLike[str]) -> str:
-    """The path of the dataset.
+@contextmanager
+def _opened_from_url(
+    url: str,
+    source_format: str | None,
+    columns: Columns,
+    root: str | None,
+    class_names: Sequence[str] | None,
+    *,
+    storage_options: Mapping[str, Any] | None,
+) -> Iterator[Source]:
+    with spool_folder() as folder:
+        outline = Outline(url, folder, storage_options)
+        with outline.naming_urls():
+            chosen = choose_format(outline.path, source_format)
+            outline.download(chosen)
+            opened = open_source(
+                outline.path,
+                chosen.name,
+                columns,
+                root,
+                class_names,
+                folder=outline.parent,
+                storage_options=storage_options,
+            )
+            yield outline.adopt(opened)
 
-    Raises:
-        ArgumentError: If it is no path, or the source and the dataset lie in each other.
-    """
-    target = path_text("dataset", dataset)
+
+def _check_no_links(path: str, root: str | None, follow_links: bool) -> None:
+    url = next((each for each in (path, root) if each is not None and is_url(each)), None)
+    if follow_links and url is not None:
+        raise ArgumentError(f"{spelled('follow_links', True)}: goes with folders of this machine, found {shown_url(url)}")
+
+
+def check_source_apart(source: Any, target: str) -> None:
+    """Raise ArgumentError if a source, where it is a path or a URL, and a dataset lie in each other, or one has no name."""
     if isinstance(source, _PATHS):
-        check_apart(path_text("source", source), target)
+        check_apart(path_or_url("source", source), target)
     elif not target:
         raise ArgumentError(f"{spelled('dataset', target)}: allowed is a path that is not empty")
-    return target

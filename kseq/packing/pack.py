@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kseq.arguments import absolute, flag, instance, spelled
+from kseq.arguments import absolute, flag, instance, is_url, path_or_url, spelled
 from kseq.errors import ArgumentError
-from kseq.packing.disk_space import free_bytes
+from kseq.packing.destination import Destination, FolderDestination
 from kseq.packing.dry_run import predict_report
-from kseq.packing.open_source import check_target_path, open_or_spool
+from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_report import PackReport
-from kseq.packing.pack_result import read_pack_result
 from kseq.packing.plan import Plan, make_plan
-from kseq.packing.resume import advising_to_resume, find_shards, first_number, open_shard, resumable
-from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.run import build_shards, check_run_arguments
-from kseq.packing.settings import ImageSettings, format_settings
+from kseq.packing.settings import ImageSettings
+from kseq.packing.url_destination import UrlDestination
+from kseq.platforms.processes import usable_cores
 from kseq.sources.column_roles import Columns
-from kseq.storage.index import Contents
-from kseq.storage.index_writer import write_index
-from kseq.storage.layout import INDEX_NAME, shard_name
-from kseq.storage.output_folder import check_target, target_folder
+from kseq.storage.remote_files import check_storage_options
 
 __all__ = ["pack"]
 
@@ -54,6 +49,7 @@ def pack(
     overwrite: bool = False,
     resume: bool = False,
     dry_run: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PackReport:
     """Pack a collection of images into a dataset of HDF5 shards.
@@ -66,13 +62,18 @@ def pack(
             folder of YOLO; WebDataset tars, TFRecords, ArrayRecords, or Parquet or Arrow files of Hugging Face: one file, a
             folder of them, or a pattern (`*.tar`, `{000..009}.tar`); arrays in `.npz`, `.npy` or HDF5 files. Or an iterable of
             dicts, or of pairs of image and label; a `tf.data.Dataset`; the arrays of `keras.datasets`.
-        dataset: The folder to make.
+            A path may be a URL of any file system of fsspec, such as `"s3://bucket/photos"`. Of a folder, image files are read
+            when they are packed; all other files are downloaded to the folder for temporary files first (`TMPDIR`). A table may
+            name images by URLs.
+        dataset: The folder to make, or a URL. There, shards are built in the folder for temporary files, a few at a time, and
+            uploaded as they get whole, the index last. There are no locks there: two that pack the same to one URL do no harm,
+            and where others are noticed, it ends with an error.
         columns: Which column of the source holds what; None for the usual names. A source that has no columns, such as a folder
             of images, takes none.
         images: How images are stored; None for `ImageSettings()`, which keeps JPEG and PNG files as they are.
         source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`,
             `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to choose by the name and the content of `source`.
-        root: The folder that the paths of a table are relative to; None for the folder of the table.
+        root: The folder that the paths of a table are relative to, or a URL; None for the folder of the table.
         follow_links: Follow links that lead out of the folder of images, and links to folders. Without it, such links are left
             out and listed.
         class_names: All classes, in the order of their numbers; None for the classes that are found, sorted.
@@ -94,6 +95,7 @@ def pack(
         overwrite: Replace a dataset that lies there, once the new one is complete.
         resume: Go on with a packing that was killed.
         dry_run: Only look at the source, and report what would be packed; nothing is written. Not for iterables.
+        storage_options: What fsspec's file systems are made with, for all URLs: keys, an endpoint and the like.
         progress: Called now and then with how many images are done and how many there are.
 
     Returns:
@@ -104,9 +106,10 @@ def pack(
         SourceError: If the source cannot be packed, or none of its images can.
         DatasetExistsError: If something lies at `dataset` already, or `resume` finds other images or arguments than the packing
             was started with.
-        LockedError: If another process packs there.
+        LockedError: If another process packs there, as far as that can be known of a URL.
         ImageError: At the first broken image, with `on_error="fail"`.
-        WriteError: If the disk refuses to write, or is too full for the dataset.
+        ReadError: If a file system behind a URL cannot be reached.
+        WriteError: If the disk refuses to write, or is too full for the dataset, or what is uploaded does not arrive.
         WorkerDiedError: If worker processes die whatever they do, or memory runs out in this process. Finished shards stay, for
             `resume`.
 
@@ -125,63 +128,69 @@ def pack(
     if executor is not None:
         # Its workers may be in other folders.
         source, root = absolute(source), absolute(root)
-    target = os.path.normpath(check_target_path(source, dataset))
+    options = check_storage_options(storage_options)
+    destination = _destination(source, dataset, options, workers, overwrite=overwrite, resume=resume)
     fractions = {"val": val, "test": test}
     arguments = {**fractions, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes}
+    build = _Building(workers, executor, niceness, progress, stop_at_error=on_error == "fail")
     with ExitStack() as stack:
-        stack.enter_context(advising_to_resume(target))
-        folder = "" if dry_run else stack.enter_context(target_folder(target, overwrite=overwrite, resume=resume))
+        folder = "" if dry_run else stack.enter_context(destination.opened())
         if dry_run:
-            check_target(target, overwrite=overwrite, resume=resume)
+            destination.check()
         opened_source = stack.enter_context(
-            open_or_spool(source, folder, source_format, columns, root, class_names, follow_links=follow_links)
+            open_or_spool(
+                source, folder, source_format, columns, root, class_names, follow_links=follow_links, storage_options=options
+            )
         )
         plan = make_plan(opened_source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         if dry_run:
-            finished = find_shards(target, plan, ResumeRecord.of(plan, arguments)) if resume else set()
-            report = predict_report(plan, len(finished))
+            report = predict_report(plan, destination.count_finished(plan, arguments))
         else:
-            finished = stack.enter_context(resumable(folder, plan, arguments))
-            _build(plan, folder, finished, workers, executor, niceness, progress, stop_at_error=on_error == "fail")
-            report = _publish(plan, folder, len(finished))
-    return replace(report, path=target, seconds=time.monotonic() - started, num_bytes_free=free_bytes(target))
+            report = destination.pack(plan, arguments, build)
+    seconds = time.monotonic() - started
+    return replace(report, path=destination.name, seconds=seconds, num_bytes_free=destination.free_bytes())
 
 
-def _build(
-    plan: Plan,
-    folder: str,
-    finished: set[int],
+def _destination(
+    source: Any,
+    dataset: str | os.PathLike[str],
+    storage_options: dict[str, Any] | None,
     workers: int | None,
-    executor: Executor | None,
-    niceness: int,
-    progress: Callable[[int, int], None] | None,
     *,
-    stop_at_error: bool,
-) -> None:
-    """Build the shards of a plan that are not finished yet."""
-    first = first_number(folder)
-    paths = {
-        number: os.path.abspath(os.path.join(folder, shard_name(first + number)))
-        for number in range(plan.num_shards)
-        if number not in finished
-    }
-    build_shards(plan, paths, workers, executor, niceness, progress, stop_at_error=stop_at_error)
+    overwrite: bool,
+    resume: bool,
+) -> Destination:
+    """Where the dataset is to be.
+
+    Raises:
+        ArgumentError: If it is no path and no URL, or the source and the dataset lie in each other.
+    """
+    target = path_or_url("dataset", dataset)
+    check_source_apart(source, target)
+    if not is_url(target):
+        return FolderDestination(target, overwrite=overwrite, resume=resume)
+    num_workers = usable_cores() if workers is None else max(1, workers)
+    return UrlDestination(target, storage_options, overwrite=overwrite, resume=resume, workers=num_workers)
 
 
-def _publish(plan: Plan, folder: str, num_resumed: int) -> PackReport:
-    """Read what the shards hold, and write the index that makes them a dataset."""
-    first = first_number(folder)
-    result = read_pack_result(plan, functools.partial(open_shard, plan, folder, first=first), first)
-    splits = result.splits()
-    contents = Contents(
-        dataset_id=plan.dataset_id,
-        fields=result.fields,
-        class_names=plan.source.class_names,
-        shards=result.entries,
-        splits=splits,
-        rejected=result.rejected,
-        settings=format_settings(plan.settings),
-    )
-    write_index(folder, contents)
-    num_bytes = sum(entry.num_bytes for entry in result.entries) + os.path.getsize(os.path.join(folder, INDEX_NAME))
-    return result.report(splits, num_resumed=num_resumed, num_bytes=num_bytes)
+@dataclass(frozen=True)
+class _Building:
+    """Builds shards as the arguments of `pack` say, which have the same names: a `BuildShards`."""
+
+    workers: int | None
+    executor: Executor | None
+    niceness: int
+    progress: Callable[[int, int], None] | None
+    stop_at_error: bool = field(kw_only=True)
+
+    def __call__(self, plan: Plan, paths: Mapping[int, str], built: Callable[[int], None]) -> None:
+        build_shards(
+            plan,
+            paths,
+            self.workers,
+            self.executor,
+            self.niceness,
+            self.progress,
+            stop_at_error=self.stop_at_error,
+            built=built,
+        )

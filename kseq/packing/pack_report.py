@@ -27,7 +27,7 @@ class PackReport:
         num_shards: How many shards the dataset has.
         num_resumed: How many of the shards an earlier, unfinished run had built.
         num_bytes: The size of all files of the dataset, in bytes.
-        num_bytes_free: How many bytes are free on the disk of the dataset, after packing.
+        num_bytes_free: How many bytes are free on the disk of the dataset, after packing; 0 for a URL.
         seconds: How long it took.
     """
 

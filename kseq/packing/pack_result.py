@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from kseq.storage.rejected import Rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
-__all__ = ["PackResult", "nothing_packed", "read_pack_result"]
+__all__ = ["PackResult", "ShardResult", "join_shard_results", "nothing_packed", "read_pack_result", "read_shard_result"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class PackResult:
     def fields(self) -> tuple[Field, ...]:
         """What each sample holds; a field whose images all have one size says it."""
         return self.plan.fields({name: next(iter(sizes)) for name, sizes in self.sizes.items() if len(sizes) == 1})
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of all shards."""
+        return sum(entry.num_bytes for entry in self.entries)
 
     def splits(self) -> dict[str, np.ndarray]:
         """Split name to `(n,)` int64, positions in `packed`."""
@@ -82,6 +87,23 @@ class PackResult:
         )
 
 
+@dataclass(frozen=True)
+class ShardResult:
+    """What one shard of a plan holds: all that is left to know of it when its index is written.
+
+    Attributes:
+        entry: Its entry in the index.
+        rejected: The files that were left out of it.
+        packed: `(n,)` int64: the numbers of the images that it holds.
+        sizes: Field name to the different sizes of its images; at most two.
+    """
+
+    entry: ShardEntry
+    rejected: list[Rejected]
+    packed: np.ndarray
+    sizes: Mapping[str, set[tuple[int, int]]]
+
+
 def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first: int = 0) -> PackResult:
     """Read what the shards of a plan hold.
 
@@ -93,18 +115,38 @@ def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first
     Raises:
         SourceError: If no shard has a sample.
     """
+    return join_shard_results(
+        plan, (read_shard_result(plan, number, open_shard(number), first) for number in range(plan.num_shards))
+    )
+
+
+def read_shard_result(plan: Plan, number: int, reader: ShardReader, first: int = 0) -> ShardResult:
+    """Read what a shard of a plan holds; the arguments are as in `read_pack_result`."""
+    left_out = reader.rejected()
+    sizes = {field.name: _image_sizes(reader, field) for field in plan.fields() if field.is_pixels}
+    return ShardResult(reader.entry(first + number), left_out, _packed_images(plan, number, left_out), sizes)
+
+
+def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
+    """What all shards of a plan hold.
+
+    Args:
+        plan: The plan.
+        shards: The result of each shard, in their order.
+
+    Raises:
+        SourceError: If no shard has a sample.
+    """
     entries: list[ShardEntry] = []
     rejected: list[Rejected] = []
     sizes: dict[str, set[tuple[int, int]]] = {}
     packed: list[np.ndarray] = []
-    for number in range(plan.num_shards):
-        reader = open_shard(number)
-        entries.append(reader.entry(first + number))
-        left_out = reader.rejected()
-        rejected += left_out
-        for field in (field for field in plan.fields() if field.is_pixels):
-            sizes.setdefault(field.name, set()).update(_image_sizes(reader, field))
-        packed.append(_packed_images(plan, number, left_out))
+    for shard in shards:
+        entries.append(shard.entry)
+        rejected += shard.rejected
+        packed.append(shard.packed)
+        for name, of_shard in shard.sizes.items():
+            sizes.setdefault(name, set()).update(of_shard)
     all_packed = np.concatenate(packed)
     if not len(all_packed):
         raise nothing_packed(plan, rejected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
@@ -27,7 +27,9 @@ _ISOLATE_AFTER = 2
 _MOST_DEATHS = 5
 
 
-def build_in_processes(tasks: list[ShardTask], workers: int, niceness: int, progress: Progress) -> None:
+def build_in_processes(
+    tasks: list[ShardTask], workers: int, niceness: int, progress: Progress, built: Callable[[int], None]
+) -> None:
     """Build shards, each in one of several processes.
 
     A shard whose process dies is built again. If that process dies too, each image of the shard is encoded in a process of its
@@ -38,6 +40,7 @@ def build_in_processes(tasks: list[ShardTask], workers: int, niceness: int, prog
         workers: How many processes, at least 1.
         niceness: By how many steps they stand back from others.
         progress: Counts the images that are done.
+        built: Called with the number of each shard when it is whole.
 
     Raises:
         ImageError: At the first broken image, if a task says so.
@@ -52,6 +55,7 @@ def build_in_processes(tasks: list[ShardTask], workers: int, niceness: int, prog
                 task = builder.task
                 if (deaths := builder.finish()) is None:
                     progress.add(task.images.num_images)
+                    built(task.number)
                 else:
                     waiting.append((task, deaths))
             progress.show(sum(builder.num_done for builder in builders))

@@ -22,7 +22,16 @@ from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, RESUME_RECORD_NAME,
 from kseq.storage.output_folder import remove_dataset_files
 from kseq.storage.shard_reader import ShardReader
 
-__all__ = ["advising_to_resume", "find_shards", "first_number", "open_shard", "resumable"]
+__all__ = [
+    "advising_to_resume",
+    "check_index",
+    "find_shards",
+    "first_number",
+    "images_in",
+    "open_shard",
+    "other_packing",
+    "resumable",
+]
 
 
 def first_number(folder: str) -> int:
@@ -105,47 +114,55 @@ def find_shards(folder: str, plan: Plan, record: ResumeRecord) -> set[int]:
     try:
         first = first_number(folder)
     except KseqError as error:
-        raise _other_packing(folder, [str(error)]) from error
+        raise other_packing(folder, [str(error)]) from error
     numbers = {number for number in range(plan.num_shards) if shard_name(first + number) in names}
     if packed_files and (earlier := ResumeRecord.read(folder)) is not None:
-        differences = earlier.differences(record, _images_in(plan, numbers))
+        differences = earlier.differences(record, images_in(plan, numbers))
         if differences:
-            raise _other_packing(folder, differences)
+            raise other_packing(folder, differences)
     try:
         if INDEX_NAME in names:
-            _check_index(folder, Index.open(folder), plan)
+            check_index(folder, Index.open(folder), plan, has_previous=LAST_INDEX_NAME in names)
         for number in numbers:
             open_shard(plan, folder, number, first)
     except DatasetExistsError:
         raise
     except KseqError as error:
-        raise _other_packing(folder, [str(error)]) from error
+        raise other_packing(folder, [str(error)]) from error
     unknown = sorted(packed_files - {INDEX_NAME} - {shard_name(first + number) for number in numbers})
     if unknown:
-        raise _other_packing(folder, [f"{unknown[0]} is none of its {plan.num_shards} shards"])
+        raise other_packing(folder, [f"{unknown[0]} is none of its {plan.num_shards} shards"])
     return numbers
 
 
-def _check_index(folder: str, index: Index, plan: Plan) -> None:
-    """Raise DatasetExistsError unless an index was made by this plan and was not changed since."""
-    if index.changes or os.path.exists(os.path.join(folder, LAST_INDEX_NAME)):
+def check_index(folder: str, index: Index, plan: Plan, *, has_previous: bool) -> None:
+    """Raise DatasetExistsError unless an index was made by this plan and was not changed since.
+
+    Args:
+        folder: The folder or the URL, for messages.
+        index: The index.
+        plan: The plan.
+        has_previous: Whether the index before the last change lies beside it.
+    """
+    if index.changes or has_previous:
         change = index.changes[-1] if index.changes else "a change that was undone"
         raise DatasetExistsError(
             f"{folder}: was changed since it was packed ({change}), so packing cannot go on: "
             f"{spelled('overwrite', True)} starts anew"
         )
     if index.dataset_id != plan.dataset_id:
-        raise _other_packing(folder, describe_settings(index.parse_settings(), json.loads(format_settings(plan.settings))))
+        raise other_packing(folder, describe_settings(index.parse_settings(), json.loads(format_settings(plan.settings))))
 
 
-def _other_packing(folder: str, differences: Sequence[str]) -> DatasetExistsError:
+def other_packing(folder: str, differences: Sequence[str]) -> DatasetExistsError:
+    """The error to raise if what lies in a folder, or at a URL, is not of the plan; `differences` are in words."""
     details = f": {'; '.join(differences)}" if differences else ""
     return DatasetExistsError(
         f"{folder}: was packed from other images or with other settings{details} ({spelled('overwrite', True)} starts anew)"
     )
 
 
-def _images_in(plan: Plan, numbers: set[int]) -> np.ndarray:
+def images_in(plan: Plan, numbers: set[int]) -> np.ndarray:
     """`(images,)` bool: the images of a plan that lie in some shards."""
     is_packed = np.zeros(plan.shard_starts[-1], bool)
     for number in numbers:

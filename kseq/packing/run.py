@@ -42,6 +42,7 @@ def build_shards(
     *,
     stop_at_error: bool,
     fields: tuple[Field, ...] | None = None,
+    built: Callable[[int], None] | None = None,
 ) -> None:
     """Build some shards of a plan.
 
@@ -54,6 +55,7 @@ def build_shards(
         progress: Called now and then with how many images are done and how many there are.
         stop_at_error: Raise at the first image that cannot be packed, instead of listing it.
         fields: What each sample of the shards holds; None for what the plan says.
+        built: Called with the number of each shard when it is whole. While it does not return, no further shard is begun.
 
     Raises:
         ArgumentError: If the executor cannot be used, or its workers do not see the same files.
@@ -73,21 +75,31 @@ def build_shards(
             ShardTask(path, plan.dataset_id, number, source, images[number], stored_fields, plan.settings, stop_at_error)
             for number, path in paths.items()
         ]
-        _run_tasks(tasks, workers, executor, niceness, counter)
+        _run_tasks(tasks, workers, executor, niceness, counter, built or _ignore)
+
+
+def _ignore(_: int) -> None:
+    """Nobody asks when a shard is whole."""
 
 
 def _run_tasks(
-    tasks: list[ShardTask], workers: int | None, executor: Executor | None, niceness: int, progress: Progress
+    tasks: list[ShardTask],
+    workers: int | None,
+    executor: Executor | None,
+    niceness: int,
+    progress: Progress,
+    built: Callable[[int], None],
 ) -> None:
     progress.show()
     try:
         if executor is not None:
-            tasks = build_on_executor(executor, tasks, progress)
+            tasks = build_on_executor(executor, tasks, progress, built)
         if workers == 0:
             for task in tasks:
                 build_shard(task, progress.add)
+                built(task.number)
         elif tasks:
-            build_in_processes(tasks, usable_cores() if workers is None else workers, niceness, progress)
+            build_in_processes(tasks, usable_cores() if workers is None else workers, niceness, progress, built)
     except ImageError as error:
         # A worker process does not know how the caller spells arguments.
         raise type(error)(with_remedy(str(error))) from error

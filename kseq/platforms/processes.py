@@ -16,12 +16,17 @@ from typing import Any
 __all__ = [
     "at_fork",
     "boot_id",
+    "busy_seconds",
     "interrupts_blocked",
+    "is_stopped",
     "lower_priority",
     "pid_namespace",
     "process_start",
     "usable_cores",
 ]
+
+# In a line of Linux's /proc/stat: user, nice, system, irq, softirq. Not idle, iowait, and what other virtual machines take.
+_BUSY = (1, 2, 3, 6, 7)
 
 # Of Windows' OpenProcess: ask when it began, and wait for it to end.
 _PROCESS_QUERY_LIMITED_INFORMATION, _SYNCHRONIZE = 0x1000, 0x100000
@@ -32,6 +37,23 @@ _ERROR_ACCESS_DENIED = 5
 def usable_cores() -> int:
     """How many cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def busy_seconds() -> float | None:
+    """How long the cores that this process may run on have worked since the machine was started, in all, for anybody.
+
+    It is None where the system does not tell: it is Linux's proc_stat(5).
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            cores = [line.split() for line in file if line.startswith("cpu")]
+        ticks = sum(int(core[position]) for core in cores if core[0] in names for position in _BUSY)
+    except (OSError, ValueError, IndexError):
+        return None
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def at_fork(**callbacks: Callable[[], Any]) -> None:
@@ -100,6 +122,13 @@ def process_start(pid: int) -> str | None:
         if os.path.exists("/proc/self/stat"):
             return None
     return _start_on_windows(pid) if hasattr(ctypes, "WinDLL") else _start_without_proc(pid)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, by SIGSTOP or a debugger; False if the system does not tell."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0] in "Tt"
+    return False
 
 
 def _start_without_proc(pid: int) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import os
 from multiprocessing import shared_memory
@@ -23,7 +24,12 @@ def has_files_without_name() -> bool:
 
 def _is_dumpable() -> bool:
     """Whether child processes may open /proc/PID/fd of this one: not after a change of the user, or if it was forbidden."""
-    return bool(ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+    return bool(_c_library().prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 1)
+
+
+@functools.cache
+def _c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def make_file_without_name(label: str, num_bytes: int) -> tuple[int, str, mmap.mmap]:

@@ -41,10 +41,8 @@ class ConcatenatedDatasets:
         self.fields = _common_fields(self.indexes)
         self.class_names = self.indexes[0].class_names
         self.id_starts = np.cumsum([0, *(index.num_samples for index in self.indexes)])
-        # The sample id at which each shard begins; the last is the number of samples.
-        starts = [index.starts[:-1] + start for index, start in zip(self.indexes, self.id_starts, strict=False)]
-        self._shard_starts = np.concatenate([*starts, self.id_starts[-1:]])
         self._open_shards = ShardCache(self.indexes)
+        self._shard_starts = self._open_shards.first_ids
 
     @property
     def shards(self) -> ShardCache:

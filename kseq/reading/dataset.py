@@ -6,12 +6,12 @@ import itertools
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from kseq.arguments import choice, path_text, spelled, spelled_call
+from kseq.arguments import choice, is_url, path_or_url, shown_url, spelled, spelled_call
 from kseq.errors import ArgumentError, ClosedError, OutOfRangeError
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.label_counts import SplitCounts, add_counts, count_dataset
@@ -24,11 +24,14 @@ from kseq.storage.index import Index
 from kseq.storage.opener import READ
 from kseq.storage.rejected import Rejected
 from kseq.storage.remaining_ids import Remaining
+from kseq.storage.remote_folder import RemoteFolder, open_remote_folder
 
 __all__ = [
     "VERIFY",
     "ShardDataset",
+    "check_no_remote_arguments",
     "from_state",
+    "open_remote",
     "reopen",
     "sample_reader",
     "selected_ids",
@@ -50,7 +53,8 @@ class ShardDataset:
     Safe to use from many threads at once, after a fork, and in another process through pickle.
 
     Args:
-        path: The dataset's folder.
+        path: The dataset's folder, or its URL, such as `s3://bucket/flowers`, `https://host/flowers`, `gs://...`, `hf://...`:
+            whatever fsspec has a package for.
         split: The name of a split: positions then count within it, from 0 to `len - 1`. None for all samples.
         verify: When a sample's bytes are compared with the checksum that was stored when it was packed:
             `"first"` (the first time this object reads the sample), `"always"` or `"never"`.
@@ -58,6 +62,15 @@ class ShardDataset:
             shrinks meanwhile, the operating system ends the process (SIGBUS). `"pread"` asks for the bytes of each batch: a
             failure is a `ReadError` or `DamagedError` that names shard and sample, and the index, 8 bytes a sample for each
             split, is read into memory. `"auto"` takes `"pread"` on NFS, SMB, Lustre, FUSE and the like, `"map"` elsewhere.
+        cache_dir: Of a URL: the folder of this machine for copies of its shards, which any number of processes and datasets may
+            share. None for the custom of the platform, on Linux `$XDG_CACHE_HOME/kseq` or `~/.cache/kseq`. A shard is fetched
+            when its first sample is needed, checked with its digest, and then read as a local one.
+        cache_bytes: Of a URL: how many bytes all copies in that folder may take; those that were used least recently go first.
+            None for what the disk has, but for a twentieth. 0 for no copies: then the bytes of the samples are asked for, many
+            ranges at once.
+        storage_options: Of a URL: what fsspec's file system gets, such as `{"key": ..., "secret": ...}`, and `deadline`: after
+            so many seconds a request that fails again and again is an error, 120 by default. It goes along when the dataset is
+            pickled, and is never part of a text.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
@@ -72,11 +85,21 @@ class ShardDataset:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], split: str | None = None, *, verify: str = "first", read: str = "auto"
+        self,
+        path: str | os.PathLike[str],
+        split: str | None = None,
+        *,
+        verify: str = "first",
+        read: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> None:
         _check_choices(verify, read)
-        folder = path_text("path", path)
-        self._hold(folder, SampleReader(ConcatenatedDatasets([Index.open(folder, read=read)]), verify), split)
+        folder = path_or_url("path", path)
+        remote = open_remote(folder, cache_dir, cache_bytes, storage_options)
+        index = Index.open(folder, read=read, remote=remote)
+        self._hold(shown_url(folder) if remote else folder, SampleReader(ConcatenatedDatasets([index]), verify), split)
 
     def _hold(self, path: str, reader: SampleReader, split: str | None, selected: np.ndarray | None = None) -> None:
         """Set all that a dataset consists of.
@@ -113,14 +136,14 @@ class ShardDataset:
         return self._samples.collection
 
     def __getstate__(self) -> dict[str, Any]:
-        indexes = [(index.path, index.digest, index.read) for index in self._collection.indexes]
+        indexes = [(index.path, index.digest, index.read, index.remote) for index in self._collection.indexes]
         return {"indexes": indexes, "split": self._split, "verify": self._verify, "selected": self._selected}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # The files are opened anew: no map or file descriptor crosses to another process.
         headers = state.get("headers", itertools.repeat(None))
         known = zip(state["indexes"], headers, strict=False)
-        opened = [Index.find(path, digest, header, read) for (path, digest, read), header in known]
+        opened = [Index.find(path, digest, header, read, remote) for (path, digest, read, remote), header in known]
         collection = ConcatenatedDatasets(opened)
         self._hold(collection.path, SampleReader(collection, state["verify"]), state["split"], state["selected"])
 
@@ -145,7 +168,10 @@ class ShardDataset:
 
     @property
     def path(self) -> str:
-        """The dataset's folder, as it was passed; of concatenated datasets, the folders with ` + ` between them."""
+        """The dataset's folder, as it was passed, or its URL without credentials.
+
+        Of concatenated datasets, the folders with ` + ` between them.
+        """
         return self._path
 
     @property
@@ -438,6 +464,31 @@ class ShardDataset:
 # The way of kseq's other packages to more of a dataset than its users see.
 
 
+def open_remote(
+    path: str,
+    cache_dir: str | os.PathLike[str] | None,
+    cache_bytes: int | None,
+    storage_options: Mapping[str, Any] | None,
+) -> RemoteFolder | None:
+    """The folder under a URL, by the arguments of `ShardDataset`; None for a folder of this machine.
+
+    Raises:
+        ArgumentError: If an argument is not allowed, or does not go with a folder of this machine.
+    """
+    if is_url(path):
+        return open_remote_folder(path, storage_options, cache_dir, cache_bytes)
+    check_no_remote_arguments(path, cache_dir, cache_bytes, storage_options)
+    return None
+
+
+def check_no_remote_arguments(found: str, cache_dir: Any, cache_bytes: Any, storage_options: Any) -> None:
+    """Raise ArgumentError if an argument was given that is for URLs alone, and `found` is none."""
+    given = {"cache_dir": cache_dir, "cache_bytes": cache_bytes, "storage_options": storage_options}
+    for name, value in given.items():
+        if value is not None:
+            raise ArgumentError(f"{name} is given: goes with the URL of a dataset, {found} is a folder of this machine")
+
+
 def sample_reader(dataset: ShardDataset) -> SampleReader:
     """What reads the samples of a dataset by sample id.
 
@@ -471,7 +522,7 @@ def reopen(dataset: ShardDataset, verify: str, read: str = "auto") -> ShardDatas
     _check_choices(verify, read)
     state = dataset.__getstate__()
     if read != "auto":
-        state["indexes"] = [(path, digest, read) for path, digest, _ in state["indexes"]]
+        state["indexes"] = [(path, digest, read, remote) for path, digest, _, remote in state["indexes"]]
     return from_state({**state, "verify": verify})
 
 

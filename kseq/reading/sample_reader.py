@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from kseq.errors import DamagedError, KseqError
 from kseq.images.crop_decoding import EncodedImages
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.shard_cache import ShardCache
+from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.fields import Field
 from kseq.storage.shard_reader import ShardReader
 
@@ -121,12 +122,24 @@ class LocatedSamples:
         rows = slice(first, last)
         return LocatedSamples(self._reader, self.sample_ids[rows], self._shards[rows], self._rows[rows])
 
+    def prepare(self, arrays: Sequence[RowArray] | None = None) -> None:
+        """Bring what lies under a URL, many shards and samples at once; nothing for files of this machine.
+
+        Args:
+            arrays: What is read next; None for all that is stored of the samples.
+
+        Raises:
+            KseqError: As reading does.
+        """
+        self._cache.prepare(self._shards, self._rows, arrays)
+
     def check(self) -> None:
         """Compare stored bytes with their checksums, as far as `verify` asks for it.
 
         Raises:
             DamagedError: If the bytes of a sample differ; it names the first such sample.
         """
+        self.prepare()
         positions = self._reader.unverified(self.sample_ids)
         if positions.size:
             for reader, row in self._iterate(self._shards[positions], self._rows[positions]):
@@ -140,6 +153,8 @@ class LocatedSamples:
             field: The name of a field that is not encoded (or, of an encoded field, `name/size`).
             out: `(n, ...)` of the field's dtype and shape, C-contiguous.
         """
+        if self._cache.is_remote:
+            self.prepare([RowArray(field, None)])
         self._cache.take(field, self._shards, self._rows, out)
 
     def values(self, field: str) -> np.ndarray:
@@ -188,7 +203,9 @@ class LocatedSamples:
         Raises:
             DamagedError: If offsets are broken.
         """
-        return self._cache.pieces(f"{field}/values", f"{field}/offsets", self._shards, self._rows)
+        flat, offsets = f"{field}/values", f"{field}/offsets"
+        self.prepare([RowArray(flat, offsets)])
+        return self._cache.pieces(flat, offsets, self._shards, self._rows)
 
     def encoded_images(self, field: str) -> EncodedImages:
         """An encoded field: images or masks as they are stored, without a copy of their bytes.
@@ -197,6 +214,7 @@ class LocatedSamples:
             DamagedError: If offsets are broken.
         """
         cache, shards, rows = self._cache, self._shards, self._rows
+        self.prepare(self._reader.fields[field].handler.row_arrays)
         sizes, orientations = np.empty((len(self), 2), "<u4"), np.empty(len(self), np.uint8)
         cache.take(f"{field}/size", shards, rows, sizes)
         self._check_sizes(self._reader.fields[field], sizes)
@@ -207,12 +225,27 @@ class LocatedSamples:
 
     def sources(self) -> list[bytes]:
         """Where each sample came from."""
+        self.prepare([RowArray("source/bytes", "source/offsets")])
         return [piece.tobytes() for piece in self._cache.pieces("source/bytes", "source/offsets", self._shards, self._rows)]
 
     def error_at(self, position: int, error: KseqError) -> KseqError:
-        """The same error, with the shard, the row and the source of the sample at a position, in [0, n)."""
+        """The same error, with the shard, the row, the id and the source of the sample at a position, in [0, n)."""
         reader, row = self[position]
         return reader.at(row, error)
+
+    def place_at(self, position: int) -> str:
+        """The sample at a position, in [0, n), as messages name it: by its shard, row, sample id and source."""
+        reader, row = self[position]
+        return reader.place(row)
+
+    def where(self, position: int) -> str:
+        """The same without its source: no file is opened or read for it."""
+        shard, row = int(self._shards[position]), int(self._rows[position])
+        return f"{self._cache.path(shard)}: row {row}, sample {int(self.sample_ids[position])}"
+
+    def shard_paths(self) -> list[str]:
+        """The shards that the samples are in; no file is opened for it."""
+        return [self._cache.path(shard) for shard in sorted(set(self._shards.tolist()))]
 
     def will_need(self) -> None:
         """Ask the operating system to read the samples from the disk soon, without waiting for it."""

@@ -9,17 +9,25 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from kseq.errors import DamagedError, ReadError
 from kseq.platforms.maps import Span, maps_keep_descriptors, most_descriptors, most_maps
+from kseq.reading.row_table import UNKNOWN, RowTable, row_bytes
+from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.index import Index
-from kseq.storage.opener import opener_for
+from kseq.storage.open_shard import fetch_shard, has_shard, open_shard
+from kseq.storage.remote_ranges import RemoteSource, read_together
 from kseq.storage.shard_reader import ShardReader
 
-__all__ = ["ShardCache"]
+__all__ = ["FETCHED_AT_ONCE", "ShardCache"]
+
+# So many shards are fetched at once.
+FETCHED_AT_ONCE = 8
 
 # So many samples of a variable-size array are copied out of the file at a time.
 _SAMPLES_AT_ONCE = 1 << 16
@@ -27,9 +35,6 @@ _SAMPLES_AT_ONCE = 1 << 16
 # The caches whose shards keep descriptors, by their ids: a process may have few, and all its datasets share them. Each call of
 # this dict's is one step for all threads, so that it needs no lock, which a fork could leave taken.
 _KEEPERS: dict[int, weakref.ref[ShardCache]] = {}
-
-# In a table of first rows: the shard was not opened yet; the rows of the shard are not part of the table.
-_UNKNOWN, _NOT_IN_TABLE = -1, -2
 
 
 class ShardCache:
@@ -50,6 +55,8 @@ class ShardCache:
 
     Attributes:
         process: The id of the process that made the object. Another process needs an object of its own.
+        first_ids: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the number of samples.
+        is_remote: Whether any of the datasets lies under a URL.
     """
 
     def __init__(self, indexes: Sequence[Index]) -> None:
@@ -58,15 +65,22 @@ class ShardCache:
         self._indexes = tuple(indexes)
         # The shard number at which each dataset begins; the last is the number of shards.
         self._first_shards = np.cumsum([0, *(index.num_shards for index in self._indexes)])
+        id_starts = np.cumsum([0, *(index.num_samples for index in self._indexes)])
+        starts = [index.starts[:-1] + start for index, start in zip(self._indexes, id_starts, strict=False)]
+        self.first_ids = np.concatenate([*starts, id_starts[-1:]])
         self._columns = {name for index in self._indexes for name in index.columns}
         is_mapped = all(index.read == "map" for index in self._indexes)
         self._keeps_descriptors = not is_mapped or maps_keep_descriptors()
         self._most_open = most_descriptors() if self._keeps_descriptors else most_maps()
+        # Only a shard that is closed gives its place on the disk back, once it was removed from the cache of local copies.
+        self._most_open = min([self._most_open, *filter(None, map(_most_copies, self._indexes))])
+        self.is_remote = any(index.remote is not None for index in self._indexes)
+        self._reads_ranges = any(index.remote is not None and index.remote.cache is None for index in self._indexes)
         if self._keeps_descriptors:
             key = id(self)
             _KEEPERS[key] = weakref.ref(self, lambda _: _KEEPERS.pop(key, None))
         self._open: OrderedDict[int, ShardReader] = OrderedDict()
-        self._tables: dict[str, _Table] = {}
+        self._tables: dict[str, RowTable] = {}
         # Guards the two attributes above. Files are opened without it.
         self._lock = threading.Lock()
         self._slot_bytes = _slot_bytes(self._indexes)
@@ -107,12 +121,65 @@ class ShardCache:
             while len(self._open) > most:
                 self._open.popitem(last=False)
 
+    def path(self, shard: int) -> str:
+        """Where a shard lies; it is not opened."""
+        index, position = self._find(shard)
+        return index.shard_path(position)
+
     def _open_shard(self, shard: int) -> ShardReader:
         index, position = self._find(shard)
         # Two threads may map the same file to the same addresses: the second map shows the same bytes.
-        path = index.shard_path(position)
-        opener = opener_for(path, index.read, self._span, shard * self._slot_bytes)
-        return ShardReader(path, index.stored_fields, index.entry(position), opener)
+        return open_shard(index, position, self._span, shard * self._slot_bytes, int(self.first_ids[shard]))
+
+    def prepare(self, shards: np.ndarray, rows: np.ndarray, arrays: Sequence[RowArray] | None = None) -> None:
+        """Bring what is not on this machine, many shards and ranges at once, for some rows that are read next.
+
+        Args:
+            shards: `(n,)` int64: the shard of each row.
+            rows: `(n,)` int64: the row in the shard.
+            arrays: Which arrays are read; None for all that hold the stored bytes of fields.
+
+        Raises:
+            KseqError: As `get` does.
+        """
+        if not self.is_remote or (not self._reads_ranges and len(self._open) == self.num_shards):
+            return
+        # A column is read from the index.
+        wanted = {shard: self._not_columns(shard, arrays) for shard in sorted(set(shards.tolist()))}
+        wanted = {shard: stored for shard, stored in wanted.items() if stored is None or stored}
+        self._open_together([shard for shard in wanted if shard not in self._open])
+        unread: list[Any] = []
+        for shard, stored in wanted.items():
+            if self._reads_ranges and self._find(shard)[0].read == "pread":
+                unread += self.get(shard).unread(rows[shards == shard], stored)
+        read_together(one for one in unread if isinstance(one[0], RemoteSource))
+
+    def _not_columns(self, shard: int, arrays: Sequence[RowArray] | None) -> list[RowArray] | None:
+        columns = self._find(shard)[0].columns
+        return None if arrays is None else [array for array in arrays if array.name not in columns]
+
+    def _open_together(self, shards: Sequence[int]) -> None:
+        """Open some shards, several at a time: each may have to be fetched."""
+        if len(shards) > 1:
+            with ThreadPoolExecutor(min(len(shards), FETCHED_AT_ONCE), "kseq-fetch") as threads:
+                for _ in threads.map(self.get, shards[: self._most_open]):
+                    pass
+
+    def fetch(self, shard: int) -> None:
+        """Fetch a shard that lies under a URL into its cache, unless it is there; errors as of `get`."""
+        fetch_shard(*self._find(shard))
+
+    def missing(self) -> np.ndarray:
+        """`(shards,)` bool: which shards would have to be fetched now."""
+        if not self.is_remote:
+            return np.zeros(self.num_shards, bool)
+        return np.array([not has_shard(*self._find(shard)) for shard in range(self.num_shards)], bool)
+
+    @property
+    def most_ahead(self) -> int | None:
+        """How many shards may be fetched ahead, so that those in use keep their place in the cache; None for all."""
+        limits = list(filter(None, map(_most_copies, self._indexes)))
+        return max(1, min(limits) // 2) if limits else None
 
     def _find(self, shard: int) -> tuple[Index, int]:
         """The index of the dataset that a shard belongs to, and the position of the shard in it."""
@@ -139,8 +206,8 @@ class ShardCache:
         table = self._table(name, int(shards[0]))
         if table is not None:
             first_rows = table.first_rows[shards]
-            if (first_rows == _UNKNOWN).any():
-                for shard in set(shards[first_rows == _UNKNOWN].tolist()):
+            if (first_rows == UNKNOWN).any():
+                for shard in set(shards[first_rows == UNKNOWN].tolist()):
                     table.add(shard, self.get(shard).array(name))
                 first_rows = table.first_rows[shards]
             if (first_rows >= 0).all():
@@ -224,10 +291,18 @@ class ShardCache:
             raise reader.at(row, error) from error
 
     def copy_all(self, name: str, out: np.ndarray) -> None:
-        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that can hold the numbers."""
+        """Copy an array of all samples into `out`, `(samples, ...)` of any dtype that can hold the numbers.
+
+        Raises:
+            DamagedError: If `out` cannot hold a number.
+        """
         start = 0
-        for _, (array,) in self._all_arrays(name):
-            out[start : start + len(array)] = array
+        for path, (array,) in self._all_arrays(name):
+            stored, part = np.asarray(array), out[start : start + len(array)]
+            part[...] = stored
+            if not np.can_cast(stored.dtype, out.dtype) and not np.array_equal(part, stored):
+                wrong = stored[part != stored].flat[0]
+                raise DamagedError(f"{path}: has {wrong} in {name}, allowed is what fits into {out.dtype}: bytes have changed")
             start += len(array)
 
     def each(self, flat: str, offsets: str) -> Iterator[bytes]:
@@ -252,17 +327,25 @@ class ShardCache:
             if names[0] in index.columns:
                 yield index.path, [index.columns[name] for name in names]
             else:
-                readers = (self.get(first_shard + position) for position in range(index.num_shards))
+                readers = self._each_reader(first_shard, index)
                 yield from ((reader.path, [reader.array(name) for name in names]) for reader in readers)
 
-    def _table(self, name: str, shard: int) -> _Table | None:
+    def _each_reader(self, first_shard: int, index: Index) -> Iterator[ShardReader]:
+        """The shards of a dataset, one after the other; several are opened at a time where they lie under a URL."""
+        for position in range(index.num_shards):
+            if index.remote is not None and position % FETCHED_AT_ONCE == 0:
+                last = min(position + FETCHED_AT_ONCE, index.num_shards)
+                self._open_together([first_shard + one for one in range(position, last)])
+            yield self.get(first_shard + position)
+
+    def _table(self, name: str, shard: int) -> RowTable | None:
         """The table of an array, None if shards are not mapped side by side; `shard` is any shard that has the array."""
         table, span = self._tables.get(name), self._span
         if table is not None or span is None:
             return table
         array = self.get(shard).array(name)
         with self._lock:
-            return self._tables.setdefault(name, _Table(span, self.num_shards, array))
+            return self._tables.setdefault(name, RowTable(span, self.num_shards, array))
 
 
 def _close_keepers(most: int) -> None:
@@ -272,6 +355,14 @@ def _close_keepers(most: int) -> None:
     used = [keeper for keeper in keepers if keeper is not None and keeper.process == os.getpid() and keeper._open]
     for keeper in used:
         keeper._close_beyond(max(1, most // len(used)))
+
+
+def _most_copies(index: Index) -> int | None:
+    """How many shards of a dataset its cache has room for, at least one; None if it has room for all."""
+    cache = None if index.remote is None else index.remote.cache
+    if cache is None or cache.most_bytes is None or int(index.num_bytes.sum()) <= cache.most_bytes:
+        return None
+    return max(1, cache.most_bytes // int(index.num_bytes.max()))
 
 
 def _split_bytes(name: str, flat: np.ndarray, offsets: np.ndarray) -> Iterator[bytes]:
@@ -287,44 +378,6 @@ def _split_bytes(name: str, flat: np.ndarray, offsets: np.ndarray) -> Iterator[b
 def _slot_bytes(indexes: Sequence[Index]) -> int:
     """The size of the addresses for one shard: a multiple of a page and of the row of every field whose rows have one size."""
     fields = {field for index in indexes for field in index.stored_fields if not field.encoded and not field.is_ragged}
-    unit = math.lcm(mmap.PAGESIZE, *(_row_bytes(field.dtype, field.shape) for field in fields))
+    unit = math.lcm(mmap.PAGESIZE, *(row_bytes(field.dtype, field.shape) for field in fields))
     largest = max(int(index.num_bytes.max(initial=1)) for index in indexes)
     return -(-largest // unit) * unit
-
-
-def _row_bytes(dtype: str, shape: Sequence[int | None]) -> int:
-    return max(np.dtype(dtype).itemsize * math.prod(length or 0 for length in shape), 1)
-
-
-class _Table:
-    """The rows of one array in all shards of a span, as one array.
-
-    Args:
-        span: The addresses to which the shards are mapped.
-        num_shards: How many shards there are.
-        array: The array in any of the shards. In shards that kseq wrote, the array begins at the same offset in all of them,
-            modulo the size of a row.
-
-    Attributes:
-        rows: `(n, ...)`: all bytes of the span, from the first row on, in steps of a row.
-        first_rows: `(shards,)` int64: the number of each shard's first row in `rows`, or `_UNKNOWN` or `_NOT_IN_TABLE`.
-    """
-
-    def __init__(self, span: Span, num_shards: int, array: np.ndarray) -> None:
-        self._span = span
-        self._row_bytes = _row_bytes(array.dtype.str, array.shape[1:])
-        self._phase = span.offset_of(array) % self._row_bytes
-        # numpy.take would copy the whole of an array that is not aligned.
-        self._is_aligned = self._phase % array.itemsize == 0
-        self.first_rows = np.full(num_shards, _UNKNOWN)
-        if self._is_aligned:
-            count = (span.bytes.size - self._phase) // self._row_bytes
-            used = span.bytes[self._phase : self._phase + count * self._row_bytes]
-            self.rows = used.view(array.dtype).reshape(count, *array.shape[1:])
-
-    def add(self, shard: int, array: np.ndarray) -> None:
-        """Note where the rows of a shard begin."""
-        offset = self._span.offset_of(array)
-        first_row, rest = divmod(offset - self._phase, self._row_bytes)
-        is_inside = 0 <= offset <= self._span.bytes.size - array.nbytes
-        self.first_rows[shard] = first_row if is_inside and self._is_aligned and not rest else _NOT_IN_TABLE

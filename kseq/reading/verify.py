@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from kseq.arguments import path_text
+from kseq.arguments import is_url, path_or_url
 from kseq.errors import KseqError
+from kseq.reading.dataset import open_remote
 from kseq.storage.index import Index
+from kseq.storage.layout import shard_name
+from kseq.storage.open_shard import CopyOpener
 from kseq.storage.opener import opener_for
+from kseq.storage.remote_folder import RemoteFolder
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["VerifyReport", "verify"]
@@ -35,26 +41,34 @@ class VerifyReport:
     damaged: list[str] = field(repr=False)
 
 
-def verify(dataset: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+def verify(
+    dataset: str | os.PathLike[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> VerifyReport:
     """Read every byte of a dataset and compare it with the checksums and digests that were stored when it was written.
 
-    Damage is reported, not raised, and so is what the disk cannot read of a shard.
+    Damage is reported, not raised, and so is what the disk or the store cannot read of a shard. Under a URL, each shard is
+    fetched into the folder for temporary files, and removed again; no cache is asked.
 
     Args:
-        dataset: The dataset's folder.
+        dataset: The dataset's folder, or its URL.
         progress: Called after each shard with how many samples are done and how many there are.
+        storage_options: Of a URL: what fsspec's file system gets, see `ShardDataset`.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
         DamagedError: If the index itself cannot be read.
         FormatError: If the dataset was written by a newer kseq.
     """
-    index = Index.open(path_text("dataset", dataset))
+    folder = path_or_url("dataset", dataset)
+    index = Index.open(folder, remote=open_remote(folder, None, 0 if is_url(folder) else None, storage_options))
     damaged = index.check_all() + _check_ids("dropped", lambda: index.remaining)
     for name, ids in index.splits.items():
         damaged += _check_ids(f"split {name}", functools.partial(index.check_ids, ids))
     for number in range(index.num_shards):
-        damaged += _check_shard(index, number)
+        damaged += _check_shard(index, number) if index.remote is None else _check_remote_shard(index, number, index.remote)
         if progress is not None:
             progress(int(index.starts[number + 1]), index.num_samples)
     return VerifyReport(index.path, index.num_samples, index.num_shards, int(index.num_bytes.sum()), damaged)
@@ -67,6 +81,18 @@ def _check_shard(index: Index, number: int) -> list[str]:
         return ShardReader(path, index.stored_fields, index.entry(number), opener_for(path, "pread")).check_all()
     except KseqError as error:
         return [str(error)]
+
+
+def _check_remote_shard(index: Index, number: int, remote: RemoteFolder) -> list[str]:
+    entry, path = index.entry(number), index.shard_path(number)
+    name = shard_name(entry.number)
+    with tempfile.TemporaryDirectory(prefix="kseq-verify-") as folder:
+        copy = os.path.join(folder, name)
+        try:
+            remote.files.get(name, copy)
+            return ShardReader(path, index.stored_fields, entry, CopyOpener(copy)).check_all()
+        except KseqError as error:
+            return [str(error)]
 
 
 def _check_ids(name: str, check: Callable[[], object]) -> list[str]:

@@ -68,6 +68,7 @@ ARRAYRECORD = SourceFormat(
     ArrayRecordSource.file_names,
     in_folders=True,
     has_columns=True,
+    downloads=ArrayRecordSource.file_names,
 )
 
 

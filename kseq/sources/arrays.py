@@ -118,6 +118,7 @@ ARRAYS = SourceFormat(
     (".npz", ".npy", ".h5"),
     r"\.(npz|npy|h5|hdf5)",
     has_columns=True,
+    siblings=r"\.npy",
 )
 
 

@@ -22,7 +22,8 @@ file". SourceError is for a source that cannot be packed as a whole: its message
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ import numpy as np
 from kseq.errors import ImageError, image_error_prefix
 from kseq.sources.file_reading import file_stamp, read_file
 from kseq.sources.image_table import ImageTable, SourceImage
+from kseq.sources.url_files import fetch_image, file_url, reading_ahead
 from kseq.storage.checksums import checksum
 from kseq.storage.fields import IMAGE, LABEL, Field
 from kseq.storage.rejected import with_remedy
@@ -117,6 +119,10 @@ class Source:
             stamps[number] = first
         return stamps
 
+    def reading_ahead(self, images: Iterable[SourceImage]) -> Iterator[SourceImage]:
+        """Gives the samples of a shard one by one. A source may prepare those that follow meanwhile."""
+        return iter(images)
+
     def foresee_rejection(self, image: SourceImage) -> str | None:
         """Why a sample will be rejected, as far as a dry run can tell.
 
@@ -140,14 +146,41 @@ class Source:
 
 @dataclass(frozen=True)
 class FileSource(Source):
-    """Image files below the folder `root`; the location of an image is its path."""
+    """Image files below `root`, a folder or a URL; the location of an image is its path, or a URL.
+
+    Attributes:
+        storage_options: What fsspec's file systems are made with, for images at URLs.
+        outline: Of a folder at a URL, the folder of this machine that has a file for each of its files, see
+            `kseq.sources.outline`; None for any other.
+    """
+
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+    outline: str | None = None
 
     def shared_files(self) -> Sequence[str]:
         return ()
 
     def stamp(self, location: bytes) -> int:
-        """When the file was written last, in nanoseconds."""
-        return file_stamp(os.path.join(os.fsencode(self.root), location))[1] % (1 << 64)
+        """When the file was written last, in nanoseconds; of a file at a URL a number that stands for that, 0 if it is not
+        known."""
+        return file_stamp(os.path.join(os.fsencode(self.outline or self.root), location))[1] % (1 << 64)
+
+    def reading_ahead(self, images: Iterable[SourceImage]) -> Iterator[SourceImage]:
+        """Gives images one by one, while those at URLs that follow are read: one after the other, they would take too long."""
+        return reading_ahead(images, self._urls, self.storage_options)
+
+    def _urls(self, image: SourceImage) -> list[str]:
+        """The URLs of the files of a sample, as far as they lie at URLs."""
+        if image.rejection is not None:
+            return []
+        others = (other for other in self.fields[1:] if not other.is_label)
+        locations = [image.path if image.location is None else image.location]
+        locations += [value for other, value in zip(others, image.values, strict=False) if other.is_pixels]
+        urls = []
+        for location in locations:
+            with suppress(ImageError):
+                urls.append(file_url(self.root, os.fsdecode(location)))
+        return [url for url in urls if url is not None]
 
     def foresee_rejection(self, image: SourceImage) -> str | None:
         """A file of unknown size is read, since it may be missing."""
@@ -163,7 +196,11 @@ class FileSource(Source):
 
         Raises:
             ImageError: If the file cannot be read, or is no regular file, such as a pipe, which might never end.
+            ReadError: If the file system behind a URL cannot be reached.
         """
+        url = file_url(self.root, os.fsdecode(location))
+        if url is not None:
+            return fetch_image(url, self.storage_options)
         return read_file(os.path.join(os.fsencode(self.root), location))
 
 

@@ -27,8 +27,8 @@ from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
-from kseq.sources.symlinks import LinkRule
 from kseq.sources.text import open_text
+from kseq.sources.url_files import FileSizes
 
 __all__ = ["COCO", "CocoSource"]
 
@@ -44,15 +44,22 @@ class CocoSource(FileSource):
 
     @classmethod
     def load(
-        cls, path: str, root: str | None = None, class_names: Sequence[str] | None = None, *, follow_links: bool = False
+        cls,
+        path: str,
+        root: str | None = None,
+        class_names: Sequence[str] | None = None,
+        *,
+        follow_links: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> CocoSource:
         """Read an annotation file.
 
         Args:
             path: The file.
-            root: The folder that file names are relative to; None for the folder of the file.
+            root: The folder or URL that file names are relative to; None for the folder of the file.
             class_names: All classes, in the order of their numbers; None for the order of the categories.
             follow_links: Follow links out of that folder.
+            storage_options: What fsspec's file systems are made with, for paths that are URLs.
 
         Raises:
             SourceError: If the file is no COCO file, or contradicts itself.
@@ -62,7 +69,7 @@ class CocoSource(FileSource):
         try:
             numbers, names = _number_classes(path, lists["categories"], class_names)
             objects = _objects(path, lists, numbers)
-            images = ImageTable.of(_images(LinkRule(root, follow_links), lists["images"], objects))
+            images = ImageTable.of(_images(FileSizes(root, follow_links, storage_options), lists["images"], objects))
         except (KeyError, TypeError, ValueError) as error:
             raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
         if images.is_rejected.all():
@@ -72,13 +79,19 @@ class CocoSource(FileSource):
             raise SourceError(
                 f"{path}: none of its {len(images)} images lies in {root}, such as {first} ({spelled('root')} says where)"
             )
-        return cls(root, names, images, box_fields(names))
+        return cls(root, names, images, box_fields(names), storage_options)
 
     @classmethod
     def open(cls, request: SourceRequest) -> CocoSource:
         """Open a path as a source."""
         check_is_file(request.path, "coco")
-        return cls.load(request.path, request.root, request.class_names, follow_links=request.follow_links)
+        return cls.load(
+            request.path,
+            request.image_root,
+            request.class_names,
+            follow_links=request.follow_links,
+            storage_options=request.storage_options,
+        )
 
 
 COCO = SourceFormat("coco", CocoSource.open, (".json",), r"\.json", has_root=True, has_links=True)
@@ -128,11 +141,10 @@ def _objects(path: str, lists: Mapping[str, Sequence[Mapping[str, Any]]], number
     return objects
 
 
-def _images(links: LinkRule, images: Sequence[Mapping[str, Any]], objects: _Objects) -> Iterator[SourceImage]:
+def _images(sizes: FileSizes, images: Sequence[Mapping[str, Any]], objects: _Objects) -> Iterator[SourceImage]:
     used_paths: set[bytes] = set()
-    for image in images:
-        path = path_bytes(image["file_name"])
-        num_bytes, rejection = links.inspect(path)
+    paths = [path_bytes(image["file_name"]) for image in images]
+    for image, path, num_bytes, rejection in zip(images, paths, *sizes.inspect_all(paths), strict=True):
         if path in used_paths:
             rejection = f"is named again: by the image of id {image['id']}"
         used_paths.add(path)

@@ -73,6 +73,7 @@ FOLDER = SourceFormat(
     lambda request: FolderSource.scan(request.path, request.class_names, follow_links=request.follow_links),
     is_folder=is_image_folder,
     has_links=True,
+    downloads=None,
 )
 
 

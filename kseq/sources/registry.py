@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 from kseq.arguments import choice, spelled
 from kseq.errors import ArgumentError, SourceError
@@ -25,7 +26,7 @@ from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.yolo import YOLO
 from kseq.sources.zip_archive import ZIP
 
-__all__ = ["FORMATS", "SOURCE_FORMATS", "open_source"]
+__all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "open_source"]
 
 # Each module says how its format is recognised and opened. A folder is tried as the last format first: a plain folder of
 # images, the most general format, comes first in the list.
@@ -57,6 +58,8 @@ def open_source(
     class_names: Sequence[str] | None,
     *,
     follow_links: bool = False,
+    folder: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Source:
     """Open what lies at a path as a source.
 
@@ -64,17 +67,17 @@ def open_source(
         path: A folder of images, a file that names or holds them, or a pattern of such files.
         source_format: One of `SOURCE_FORMATS`; None to recognise the format by what lies there and by its name.
         columns: Which column, feature, array or kind of file holds what.
-        root: The folder that the paths in a file are relative to; None for the folder of the file.
+        root: The folder or URL that the paths in a file are relative to; None for the folder of the file.
         class_names: All classes, in the order of their numbers.
         follow_links: Follow links out of the folder of images, and links to folders.
+        folder: The URL of the folder that the file was downloaded from.
+        storage_options: What fsspec's file systems are made with.
 
     Raises:
         ArgumentError: If arguments do not go with each other, or with the format.
         SourceError: If there is nothing that can be packed.
     """
-    if source_format is not None:
-        choice("source_format", source_format, SOURCE_FORMATS)
-    chosen = _recognise(path) if source_format is None else next(known for known in FORMATS if known.name == source_format)
+    chosen = choose_format(path, source_format)
     if not chosen.has_columns and columns != Columns():
         allowed = ", ".join(known.name for known in FORMATS if known.has_columns)
         roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
@@ -86,7 +89,15 @@ def open_source(
     if not chosen.has_links and follow_links:
         allowed = ", ".join(known.name for known in FORMATS if known.has_links)
         raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
-    return chosen.open(SourceRequest(path, columns, root, class_names, follow_links))
+    return chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options))
+
+
+def choose_format(path: str, source_format: str | None) -> SourceFormat:
+    """The format that is named, or else the one that lies at a path; the arguments and errors are those of `open_source`."""
+    if source_format is None:
+        return _recognise(path)
+    choice("source_format", source_format, SOURCE_FORMATS)
+    return next(known for known in FORMATS if known.name == source_format)
 
 
 def _recognise(path: str) -> SourceFormat:

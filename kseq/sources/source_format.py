@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from kseq.arguments import is_url
 from kseq.errors import SourceError
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
@@ -16,13 +18,25 @@ __all__ = ["SourceFormat", "SourceRequest", "check_is_file", "check_root"]
 
 @dataclass(frozen=True)
 class SourceRequest:
-    """What a source is opened with: the arguments of `kseq.sources.registry.open_source`."""
+    """What a source is opened with: the arguments of `kseq.sources.registry.open_source`.
+
+    Attributes:
+        folder: The URL of the folder that `path` was downloaded from; None if it lies on this machine.
+        storage_options: What fsspec's file systems are made with, for paths that are URLs.
+    """
 
     path: str
     columns: Columns
     root: str | None = None
     class_names: Sequence[str] | None = None
     follow_links: bool = False
+    folder: str | None = None
+    storage_options: Mapping[str, Any] | None = None
+
+    @property
+    def image_root(self) -> str | None:
+        """The folder or URL that paths in the file are relative to; None for the folder of the file."""
+        return self.folder if self.root is None else self.root
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,9 @@ class SourceFormat:
         has_columns: Whether it takes `columns`.
         has_root: Whether it takes `root`: it names image files by their paths.
         has_links: Whether it takes `follow_links`: its images are files below a folder.
+        downloads: A regular expression for the end of the name of a file, in upper or lower case: of a folder at a URL, files
+            of such names are downloaded when it is opened, others read in place; None if none are downloaded.
+        siblings: The same for files beside a file at a URL, which belong to it; None if none do.
     """
 
     name: str
@@ -50,6 +67,8 @@ class SourceFormat:
     has_columns: bool = False
     has_root: bool = False
     has_links: bool = False
+    downloads: str | None = ""
+    siblings: str | None = None
 
     def matches(self, path: str) -> bool:
         """Whether a file has a name of this format."""
@@ -68,6 +87,8 @@ def check_root(path: str, root: str | None) -> str:
     Raises:
         SourceError: If there is no such folder.
     """
+    if root is not None and is_url(root):
+        return root
     root = os.path.dirname(path) or "." if root is None else root
     if not os.path.isdir(root):
         raise SourceError(f"{root}: is not a folder, expected is the one that the paths in {path} are relative to")

@@ -30,8 +30,8 @@ from kseq.sources.column_roles import Columns, find_columns, image_columns, pixe
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.spooled_column import SpooledColumn
-from kseq.sources.symlinks import LinkRule
 from kseq.sources.table_files import TABLE_FORMATS, Table
+from kseq.sources.url_files import FileSizes
 
 __all__ = ["CSV", "JSONL", "TableSource"]
 
@@ -50,6 +50,7 @@ class TableSource(FileSource):
         class_names: Sequence[str] | None = None,
         *,
         follow_links: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
     ) -> TableSource:
         """Read a table.
 
@@ -57,9 +58,10 @@ class TableSource(FileSource):
             path: The file.
             table_format: One of `TABLE_FORMATS`.
             columns: Which column holds what.
-            root: The folder that paths are relative to; None for the folder of the table.
+            root: The folder or URL that paths are relative to; None for the folder of the table.
             class_names: All classes, in the order of their numbers; None for the classes that the table names.
             follow_links: Follow links out of that folder.
+            storage_options: What fsspec's file systems are made with, for paths that are URLs.
 
         Raises:
             SourceError: If the file cannot be read as such a table, lacks a column, or no row can be packed.
@@ -72,10 +74,10 @@ class TableSource(FileSource):
         num_rows = len(cells[images[0]])
         # Several rows may share a mask, but not an image.
         first_rows = find_first_rows(num_rows, lambda: _path_keys([cells[name] for name in images]))
-        blocks = _found_blocks(LinkRule(root, follow_links), columns, cells, first_rows)
+        blocks = _found_blocks(FileSizes(root, follow_links, storage_options), columns, cells, first_rows)
         names_differ = first_rows is None and len(images) == 1
         assembled = assemble_blocks(path, columns, cells, blocks, class_names, names_differ=names_differ)
-        return cls(root, assembled.class_names, assembled.images, assembled.fields)
+        return cls(root, assembled.class_names, assembled.images, assembled.fields, storage_options)
 
     @classmethod
     def open(cls, request: SourceRequest, table_format: str) -> TableSource:
@@ -85,19 +87,20 @@ class TableSource(FileSource):
             request.path,
             table_format,
             request.columns,
-            request.root,
+            request.image_root,
             request.class_names,
             follow_links=request.follow_links,
+            storage_options=request.storage_options,
         )
 
 
 def _found_blocks(
-    links: LinkRule, columns: Columns, cells: Mapping[str, SpooledColumn], first_rows: np.ndarray | None
+    sizes: FileSizes, columns: Columns, cells: Mapping[str, SpooledColumn], first_rows: np.ndarray | None
 ) -> Iterator[FoundBlock]:
     """The samples of all rows.
 
     Args:
-        links: Whether links are followed.
+        sizes: Tells the size of each file.
         columns: Which column holds what.
         cells: The cells of each column.
         first_rows: For each row the first that names the same images; None if none is named again.
@@ -107,10 +110,10 @@ def _found_blocks(
         rows = range(start, start + len(path_columns[0]))
         names = path_columns[0]
         if len(path_columns) == 1 and first_rows is None and _are_paths(names):
-            num_bytes, rejections = links.inspect_all(names)
+            num_bytes, rejections = sizes.inspect_all(names)
         else:
             firsts = rows if first_rows is None else first_rows[rows.start : rows.stop].tolist()
-            found = map(partial(_inspect_row, links), rows, firsts, zip(*path_columns, strict=True))
+            found = map(partial(_inspect_row, sizes), rows, firsts, zip(*path_columns, strict=True))
             num_bytes, rejections = map(list, zip(*found, strict=True))
             names = [name or b"(row %d)" % (row + 1) for row, name in zip(rows, names, strict=True)]
         count = len(rows)
@@ -118,13 +121,13 @@ def _found_blocks(
         start = rows.stop
 
 
-def _inspect_row(links: LinkRule, row: int, first_row: int, paths: Sequence[bytes]) -> tuple[int, str | None]:
+def _inspect_row(sizes: FileSizes, row: int, first_row: int, paths: Sequence[bytes]) -> tuple[int, str | None]:
     """The size of the images of a row, and why they cannot be packed; `first_row` is the first that names the same images."""
     rejection, num_bytes = _invalid_path(paths), 0
     if rejection is None and first_row < row:
         rejection = f"names an image again: that of row {first_row + 1}"
     for path in () if rejection else paths:
-        size, rejection = links.inspect(path)
+        size, rejection = sizes.inspect(path)
         if rejection:
             break
         num_bytes += size

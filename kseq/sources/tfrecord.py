@@ -58,6 +58,7 @@ TFRECORD = SourceFormat(
     TFRecordSource.file_names,
     in_folders=True,
     has_columns=True,
+    downloads=TFRecordSource.file_names,
 )
 
 

@@ -146,6 +146,7 @@ WEBDATASET = SourceFormat(
     _TAR_NAMES,
     in_folders=True,
     has_columns=True,
+    downloads=_TAR_NAMES,
 )
 
 

@@ -83,6 +83,7 @@ YOLO = SourceFormat(
     lambda request: YoloSource.scan(request.path, request.class_names, follow_links=request.follow_links),
     is_folder=YoloSource.is_at,
     has_links=True,
+    downloads=r"\.(txt|ya?ml)",
 )
 
 

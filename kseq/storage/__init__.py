@@ -12,6 +12,13 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
   path other than a local one concerns, since no other module opens or looks for files of a dataset that it reads.
   `pread_array`: arrays that are read when they are indexed. `file_arrays`, `array_location`: the arrays of an open file, and
   where each lies.
+- `remote_files`: the files below a URL, through fsspec: sizes, ranges, whole files, writing. `remote_errors`: what a failed
+  request means, and texts without credentials. `urls`: URLs taken apart and put together. `remote_cache`: local copies that
+  processes share. `remote_ranges`: ranges that are read many at once. `remote_folder`: a dataset's files by one of these two
+  ways.
+- `open_shard`: opens a shard of an index, wherever it lies.
+- `places`, `url_place`: where the files of a dataset are copied from and to as a whole. `writing_record`: what is being
+  written there, since there are no locks at URLs.
 - `hdf5_writer`, `h5py_lock`: h5py writes plain HDF5 files. `hdf5_reader`: pyfive reads their structure, and what the format
   does not allow is refused. `array_schema`: what an array in a file must be. `strings`: byte strings and JSON as arrays.
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.

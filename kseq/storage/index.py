@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from kseq.arguments import spelled_call
-from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError
+from kseq.arguments import is_url, spelled_call
+from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError, ReadError
 from kseq.images.codecs import CHANNELS
 from kseq.platforms.files import can_replace_mapped_files
 from kseq.storage.array_location import ArrayLocation
@@ -32,10 +32,11 @@ from kseq.storage.index_schema import (
     name_in_shard,
     tables_digest,
 )
-from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, shard_name, shard_number
+from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, WRITING_RECORD_NAME, shard_name, shard_number
 from kseq.storage.opener import DatasetFile, absolute_path, choose_read, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.remaining_ids import Remaining
+from kseq.storage.remote_folder import RemoteFolder, open_remote_folder
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
 from kseq.storage.strings import parse_json, read_strings, read_text
@@ -114,6 +115,7 @@ class Index:
         digest: Of the index's arrays, and so of all that the dataset holds: 32 hexadecimal digits.
         header: The structure of the file, with which another process opens it without parsing it.
         read: `"map"` or `"pread"`: how its shards are read. With `"pread"`, all that is mapped otherwise is read into memory.
+        remote: The folder where it lies under a URL; None for a folder of this machine.
         file: All its arrays, as they lie in the file.
     """
 
@@ -135,17 +137,26 @@ class Index:
     digest: str
     header: FileHeader
     read: str
+    remote: RemoteFolder | None
     file: FileArrays
 
     @classmethod
-    def open(cls, path: str, name: str = INDEX_NAME, header: FileHeader | None = None, read: str = "auto") -> Index:
+    def open(
+        cls,
+        path: str,
+        name: str = INDEX_NAME,
+        header: FileHeader | None = None,
+        read: str = "auto",
+        remote: RemoteFolder | None = None,
+    ) -> Index:
         """Open the index of the dataset in the folder `path`, in time proportional to the number of its shards.
 
         Args:
-            path: The folder.
+            path: The folder, or its URL.
             name: The file in it.
             header: The `header` of this index from an earlier opening, so that nothing need be parsed.
             read: `"map"`, `"pread"` or `"auto"`, see `kseq.storage.opener.choose_read`.
+            remote: The folder under a URL; None to read one without options and without a cache.
 
         Raises:
             DatasetNotFoundError: If there is no dataset.
@@ -153,12 +164,15 @@ class Index:
             FormatError: If it is of a newer format, or holds something that is not allowed.
             ReadError: If the operating system refuses to open, read or map it.
         """
-        read = choose_read(path, read)
-        file, header = _open_file(path, name, header, read)
+        if remote is None and is_url(path):
+            remote = open_remote_folder(path, cache_bytes=0)
+        path = absolute_path(path) if remote is None else remote.files.url
+        read = choose_read(path, read) if remote is None else remote.choose_read(read)
+        file, header = _open_file(path, name, header, read, remote)
         arrays, attributes = file.arrays, header.attributes
         _check_digits(file.path, attributes)
         index = cls(
-            path=absolute_path(path),
+            path=path,
             dataset_id=str(attributes.get("dataset_id")),
             fields=parse_fields(read_text(arrays["fields"]), file.path),
             stored_fields=parse_fields(read_text(arrays["stored_fields"]), file.path),
@@ -176,13 +190,23 @@ class Index:
             digest=str(attributes.get("digest")),
             header=header,
             read=read,
+            remote=remote,
             file=file,
         )
         check_index(index)
+        if remote is not None:
+            remote.check_room(index.num_bytes)
         return index
 
     @classmethod
-    def find(cls, path: str, digest: str, header: FileHeader | None = None, read: str = "auto") -> Index:
+    def find(
+        cls,
+        path: str,
+        digest: str,
+        header: FileHeader | None = None,
+        read: str = "auto",
+        remote: RemoteFolder | None = None,
+    ) -> Index:
         """Open the index with a known digest, although the dataset may have been changed once since.
 
         Args:
@@ -190,6 +214,7 @@ class Index:
             digest: Of the index.
             header: Its `header`, so that nothing need be parsed.
             read: As in `open`.
+            remote: As in `open`.
 
         Raises:
             DamagedError: If neither the index nor the one before the last change has that digest.
@@ -198,12 +223,12 @@ class Index:
         for name in (INDEX_NAME, LAST_INDEX_NAME) if header is not None else ():
             # Another index than that of the header is as good as none: its digest is compared at the place the header names.
             with suppress(KseqError):
-                return cls.open(path, name, header, read)
-        index = cls.open(path, read=read)
+                return cls.open(path, name, header, read, remote)
+        index = cls.open(path, read=read, remote=remote)
         if index.digest == digest:
             return index
         with suppress(KseqError):
-            last = cls.open(path, LAST_INDEX_NAME, read=read)
+            last = cls.open(path, LAST_INDEX_NAME, read=read, remote=remote)
             if last.digest == digest:
                 return last
         raise DamagedError(
@@ -239,7 +264,8 @@ class Index:
 
     def shard_path(self, position: int) -> str:
         """The file of the shard at a position in the list of shards."""
-        return os.path.join(self.path, shard_name(int(self.numbers[position])))
+        name = shard_name(int(self.numbers[position]))
+        return os.path.join(self.path, name) if self.remote is None else self.remote.files.shown(name)
 
     def entry(self, position: int) -> ShardEntry:
         """What the index says of the shard at a position in the list of shards."""
@@ -334,23 +360,39 @@ class Index:
             )
 
 
-def _open_file(path: str, name: str, known: FileHeader | None, read: str) -> tuple[FileArrays, FileHeader]:
+def _open_file(
+    path: str, name: str, known: FileHeader | None, read: str, remote: RemoteFolder | None
+) -> tuple[FileArrays, FileHeader]:
     """The file of an index, after checking its format and the digest of its tables."""
     try:
         # A change replaces the index, which Windows refuses while it is mapped: there it is read into memory.
         how = read if can_replace_mapped_files() else "pread"
-        with opener_for(path, how).open(os.path.join(path, name)) as opened:
+        with _open_bytes(path, name, how, remote) as opened:
             header = read_header(opened, INDEX_KIND, INDEX_SCHEMA) if known is None else known
             if known is not None:
                 _check_is(opened, known)
             file = FileArrays(opened, header.num_bytes, header.locations)
             file.load()
     except DatasetNotFoundError as error:
-        raise DatasetNotFoundError(_why_not_found(path)) from error
+        raise DatasetNotFoundError(_why_not_found(path, remote)) from error
     digest, expected = tables_digest(file.arrays), header.attributes.get("tables_digest")
     if digest != expected:
         raise DamagedError(f"{file.path}: its tables have digest {digest}, expected is {expected}: bytes have changed")
     return file, header
+
+
+def _open_bytes(path: str, name: str, read: str, remote: RemoteFolder | None) -> DatasetFile:
+    if remote is not None:
+        return remote.open_index(name, _check_whole, read)
+    return opener_for(path, read).open(os.path.join(path, name))
+
+
+def _check_whole(file: DatasetFile) -> None:
+    """Read all of an index, and raise DamagedError unless its arrays have its digest."""
+    header = read_header(file, INDEX_KIND, INDEX_SCHEMA)
+    digest, expected = contents_digest(FileArrays(file, header.num_bytes, header.locations).arrays), header.attributes["digest"]
+    if digest != expected:
+        raise DamagedError(f"{file.path}: the arrays have digest {digest}, expected is {expected}: bytes have changed")
 
 
 def _check_is(file: DatasetFile, known: FileHeader) -> None:
@@ -381,13 +423,24 @@ def _parse_changes(path: str, text: str) -> tuple[str, ...]:
     return tuple(changes)
 
 
-def _why_not_found(path: str) -> str:
+def _why_not_found(path: str, remote: RemoteFolder | None) -> str:
     try:
-        names = opener_for(path).names(path)
+        names = opener_for(path).names(path) if remote is None else _remote_names(remote)
     except DatasetNotFoundError as error:
         return str(error)
+    if WRITING_RECORD_NAME in names:
+        return f"{path}: holds no {INDEX_NAME}: copying was not finished ({spelled_call('copy')}, made again, goes on)"
     if any(shard_number(name) is not None for name in names):
         return (
             f"{path}: holds shards but no {INDEX_NAME}: packing was not finished ({spelled_call('pack', resume=True)} goes on)"
         )
+    if remote is not None:
+        return f"{path}: holds no {INDEX_NAME}, so it is not a kseq dataset"
     return f"{path}: holds no {INDEX_NAME}, so it is not a kseq dataset ({spelled_call('pack')} makes one)"
+
+
+def _remote_names(remote: RemoteFolder) -> list[str]:
+    # A web server need not be able to list a folder.
+    with suppress(ReadError):
+        return list(remote.files.list())
+    return []

@@ -126,9 +126,13 @@ def _check_sizes(index: Index) -> None:
 def _check_shard_size(index: Index, position: int) -> None:
     """Raise DamagedError unless the file of a shard has the size that the index says."""
     path = index.shard_path(position)
-    with opener_for(path, index.read).open(path) as file:
-        if file.num_bytes != index.num_bytes[position]:
-            raise DamagedError(f"{path}: has {file.num_bytes} bytes, expected are {index.num_bytes[position]}")
+    if index.remote is not None:
+        num_bytes = index.remote.files.size(shard_name(int(index.numbers[position])))
+    else:
+        with opener_for(path, index.read).open(path) as file:
+            num_bytes = file.num_bytes
+    if num_bytes != index.num_bytes[position]:
+        raise DamagedError(f"{path}: has {num_bytes} bytes, expected are {index.num_bytes[position]}")
 
 
 def check_counts(index: Index, field: str, ids: np.ndarray, counts: np.ndarray) -> None:

@@ -72,7 +72,7 @@ def column_schema(field: Field, num_samples: int) -> dict[str, ArraySchema]:
 def describe_shard_arrays(stored_fields: Sequence[Field]) -> str:
     """The columns of `shards/offsets` and `shards/lengths`, as JSON: name, dtype and shape of each array of a shard."""
     schema = sorted(shard_schema(stored_fields, None).items())
-    return json.dumps([{"name": name, "dtype": each.dtype, "shape": each.shape} for name, each in schema])
+    return json.dumps([{"name": name, "dtype": array.dtype, "shape": array.shape} for name, array in schema])
 
 
 def name_in_index(name: str) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "SHARD_KIND",
     "SHARD_PREFIX",
     "TEMPORARY_PREFIX",
+    "WRITING_RECORD_NAME",
     "check_version",
     "format_attributes",
     "is_dataset_file",
@@ -50,6 +51,8 @@ _SHARD_NAME = re.compile(rf"{re.escape(SHARD_PREFIX)}(\d{{5,}}){re.escape(_SHARD
 
 # How an unfinished packing was begun.
 RESUME_RECORD_NAME = ".kseq-plan"
+# Which dataset is being copied there, or packed to a URL.
+WRITING_RECORD_NAME = ".kseq-writing"
 LOCK_NAME = ".kseq-lock"
 # Of a file or folder that is being written.
 TEMPORARY_PREFIX = ".kseq-tmp-"
@@ -58,7 +61,8 @@ NEW_FOLDER_PREFIX, OLD_FOLDER_PREFIX = ".kseq-new-", ".kseq-old-"
 # Of a folder inside a folder that cannot be renamed, for the same.
 INNER_FOLDER_NAME = ".kseq-new"
 _OTHER_NAMES = re.compile(
-    rf"{re.escape(INDEX_NAME)}(\.\d+)?|{re.escape(TEMPORARY_PREFIX)}.*|{re.escape(RESUME_RECORD_NAME)}|{re.escape(LOCK_NAME)}",
+    rf"{re.escape(INDEX_NAME)}(\.\d+)?|{re.escape(TEMPORARY_PREFIX)}.*|"
+    + "|".join(map(re.escape, (RESUME_RECORD_NAME, WRITING_RECORD_NAME, LOCK_NAME))),
     re.DOTALL,
 )
 

@@ -2,7 +2,7 @@
 
 Shards and indexes are read through an `Opener`. `MapOpener` opens files of the file system and maps them into memory;
 `PreadOpener` reads from them what is asked for. Another way to the same bytes is one more implementation of `Opener` and
-`DatasetFile`, which `opener_for` and `absolute_path` choose by the path.
+`DatasetFile`: those of `kseq.storage.remote_folder` read what lies under a URL.
 """
 
 from __future__ import annotations
@@ -17,13 +17,24 @@ from typing import Any
 
 import numpy as np
 
+from kseq.arguments import is_url
 from kseq.errors import DamagedError, DatasetNotFoundError, ReadError
 from kseq.platforms.files import is_remote, open_to_read
 from kseq.platforms.maps import Span, map_file
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.pread_array import OpenDescriptor, PreadArray
 
-__all__ = ["READ", "DatasetFile", "MapOpener", "Opener", "PreadOpener", "absolute_path", "choose_read", "opener_for"]
+__all__ = [
+    "READ",
+    "DatasetFile",
+    "LocalOpener",
+    "MapOpener",
+    "Opener",
+    "PreadOpener",
+    "absolute_path",
+    "choose_read",
+    "opener_for",
+]
 
 # The ways to get bytes, as users name them.
 READ = ("auto", "map", "pread")
@@ -93,12 +104,13 @@ class Opener(ABC):
         """
 
 
-class _LocalOpener(Opener):
+class LocalOpener(Opener):
     """Opens files of the file system."""
 
-    def open(self, path: str) -> DatasetFile:
+    def open(self, path: str, shown: str | None = None) -> DatasetFile:
+        """Open a file, which messages call `shown`, if that is given; errors as of `Opener.open`."""
         try:
-            file, status = _open_with_status(path)
+            file, status = _open_with_status(path, shown or path)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise DatasetNotFoundError(f"{path}: there is no such file") from error
         except OSError as error:
@@ -122,18 +134,18 @@ class _LocalOpener(Opener):
             raise ReadError(f"{folder}: cannot be listed: {error.strerror}") from error
 
 
-def _open_with_status(path: str) -> tuple[OpenDescriptor, os.stat_result]:
+def _open_with_status(path: str, shown: str) -> tuple[OpenDescriptor, os.stat_result]:
     descriptor = open_to_read(path)
     try:
         status = os.fstat(descriptor)
     except OSError:
         os.close(descriptor)
         raise
-    return OpenDescriptor(path, descriptor), status
+    return OpenDescriptor(shown, descriptor), status
 
 
 @dataclass(frozen=True)
-class MapOpener(_LocalOpener):
+class MapOpener(LocalOpener):
     """Opens files of the file system, and maps them.
 
     Args:
@@ -149,7 +161,7 @@ class MapOpener(_LocalOpener):
 
 
 @dataclass(frozen=True)
-class PreadOpener(_LocalOpener):
+class PreadOpener(LocalOpener):
     """Opens files of the file system, and reads from them what is asked for: a failure is an exception."""
 
     def _file(self, file: OpenDescriptor, num_bytes: int) -> DatasetFile:
@@ -209,7 +221,7 @@ def choose_read(path: str, read: str) -> str:
     return "pread" if is_remote(path) else "map"
 
 
-def opener_for(path: str, read: str = "auto", span: Span | None = None, offset: int = 0) -> Opener:
+def opener_for(path: str, read: str = "auto", span: Span | None = None, offset: int = 0) -> LocalOpener:
     """What opens a file of a dataset, or lists its folder.
 
     Args:
@@ -222,5 +234,5 @@ def opener_for(path: str, read: str = "auto", span: Span | None = None, offset: 
 
 
 def absolute_path(path: str) -> str:
-    """The path of a dataset that stays right when the program changes its working directory."""
-    return os.path.abspath(path)
+    """The path or URL of a dataset that stays right when the program changes its working directory."""
+    return path if is_url(path) else os.path.abspath(path)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from kseq.arguments import spelled
+from kseq.arguments import is_url, shown_url, spelled
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, WriteError
 from kseq.platforms.files import exchange, flush, remove_folder, rename
 from kseq.storage.atomic import remove_file, remove_temporary
@@ -18,6 +18,7 @@ from kseq.storage.layout import (
     NEW_FOLDER_PREFIX,
     OLD_FOLDER_PREFIX,
     RESUME_RECORD_NAME,
+    WRITING_RECORD_NAME,
     is_dataset_file,
     is_packed_file,
 )
@@ -30,18 +31,30 @@ def check_apart(source: str, target: str) -> None:
     """Raise ArgumentError if the source and the dataset are the same folder, or one is inside the other."""
     if not source or not target:
         raise ArgumentError("the path of the source or of the dataset is empty: give both")
-    real_paths = [os.path.realpath(target), os.path.realpath(source)]
-    if os.path.commonpath(real_paths) in real_paths:
-        raise ArgumentError(f"{target}: is the same as the source {source}, or one is inside the other: take another folder")
+    # A place may have several URLs: only what is certain is told.
+    target_place, source_place = (_place(path) for path in (target, source))
+    if target_place.startswith(source_place) or source_place.startswith(target_place):
+        raise ArgumentError(
+            f"{shown_url(target)}: is the same as the source {shown_url(source)}, or one is inside the other: take another "
+            "folder"
+        )
 
 
-def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
-    """The names of the files of a dataset, complete or not, that lie in the folder to pack into.
+def check_target(target: str, *, overwrite: bool, resume: bool, copying: bool = False) -> list[str]:
+    """The names of the files of a dataset, complete or not, that lie in the folder to write to.
+
+    Args:
+        target: The folder.
+        overwrite: Whether what lies there may be replaced.
+        resume: Whether an unfinished dataset that lies there is gone on with.
+        copying: Whether a dataset is copied there, not packed.
 
     Raises:
         DatasetExistsError: If something lies at `target` that must not be changed.
     """
     names = _dataset_files(target)
+    if WRITING_RECORD_NAME in names and INDEX_NAME not in names and not overwrite and not copying:
+        raise DatasetExistsError(f"{target}: an unfinished copy lies there ({spelled('overwrite', True)} replaces it)")
     if names and not overwrite and not resume:
         unfinished = f"an unfinished packing lies there ({spelled('resume', True)} goes on with it, "
         state = "a dataset lies there (" if INDEX_NAME in names else unfinished
@@ -49,13 +62,19 @@ def check_target(target: str, *, overwrite: bool, resume: bool) -> list[str]:
     return names
 
 
+def _place(path: str) -> str:
+    """A path or a URL with a separator at its end, so that one begins with another if it is inside."""
+    local = path.removeprefix("file://").removeprefix("local://")
+    return f"{shown_url(path).rstrip('/')}/" if is_url(local) else os.path.join(os.path.realpath(local), "")
+
+
 @contextmanager
-def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str]:
-    """Yields the folder to pack into, and locks `target` for this process until the end of the block.
+def target_folder(target: str, *, overwrite: bool, resume: bool, copying: bool = False) -> Iterator[str]:
+    """Yields the folder to write a dataset into, and locks `target` for this process until the end of the block.
 
     To overwrite a dataset, it is a new folder beside the old one, or inside the old one if that cannot be renamed, as a mount
     point. It replaces the old dataset at the end of the block. If the block raises, the old dataset stays as it was. A block
-    that raises before it made a shard leaves nothing.
+    that raises before it made a shard leaves nothing. The arguments are those of `check_target`.
 
     Raises:
         DatasetExistsError: If something lies at `target` that must not be changed.
@@ -64,9 +83,9 @@ def target_folder(target: str, *, overwrite: bool, resume: bool) -> Iterator[str
     """
     _finish_replacing(target)
     if INDEX_NAME in _dataset_files(target):
-        check_target(target, overwrite=overwrite, resume=resume)
+        check_target(target, overwrite=overwrite, resume=resume, copying=copying)
     with _locked_folder(target):
-        names = check_target(target, overwrite=overwrite, resume=resume)
+        names = check_target(target, overwrite=overwrite, resume=resume, copying=copying)
         with (_replacing if overwrite and names else _packing_in_place)(target) as folder:
             yield folder
 
@@ -289,5 +308,5 @@ def remove_inner_folder(folder: str) -> None:
 def remove_dataset_files(folder: str) -> None:
     """Remove a dataset, complete or not, from its folder; the index first, so that nobody reads a part of it."""
     for name in _dataset_files(folder):
-        if name == RESUME_RECORD_NAME or is_packed_file(name):
+        if name in (RESUME_RECORD_NAME, WRITING_RECORD_NAME) or is_packed_file(name):
             remove_file(os.path.join(folder, name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,11 +16,38 @@ from kseq.errors import DamagedError, ReadError
 from kseq.platforms.files import ask_ahead, read_into
 from kseq.storage.array_location import ArrayLocation
 
-__all__ = ["OpenDescriptor", "PreadArray"]
+__all__ = ["ByteSource", "OpenDescriptor", "PreadArray", "is_kept"]
 
 # Arrays of a few bytes a row that are no larger than this are read as a whole, when they are first needed.
 _KEPT_BYTES = 1 << 20
 _SMALL_ROW = 16
+
+
+class ByteSource(Protocol):
+    """What the bytes of a file are read from, in any thread.
+
+    Attributes:
+        path: Of the file, for messages.
+    """
+
+    path: str
+
+    def read_into(self, buffers: Sequence[memoryview], offset: int) -> None:
+        """Fill buffers of bytes, one after the other, with the bytes from `offset` on.
+
+        Raises:
+            DamagedError: If the file ends before the last buffer is full.
+            ReadError: If the operating system or the store refuses.
+        """
+        ...
+
+    def ask_ahead(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Say which ranges of bytes, each from a start up to an end, are read soon."""
+        ...
+
+    def prepare(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Say which ranges of bytes are read next, one after the other, so that they can come all at once."""
+        ...
 
 
 class OpenDescriptor:
@@ -57,8 +84,22 @@ class OpenDescriptor:
         if count < wanted:
             raise DamagedError(f"{self.path}: ends at byte {offset + count}, expected are {offset + wanted} bytes or more")
 
+    def ask_ahead(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Ask the operating system to read ranges of bytes soon."""
+        for start, end in ranges:
+            ask_ahead(self.descriptor, start, end - start)
+
+    def prepare(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Nothing: a call for each range costs little."""
+
     def __del__(self) -> None:
         os.close(self.descriptor)
+
+
+def is_kept(location: ArrayLocation) -> bool:
+    """Whether an array is read as a whole when it is first needed, and kept."""
+    row_bytes = np.dtype(location.dtype).itemsize * math.prod(location.shape[1:])
+    return row_bytes <= _SMALL_ROW and location.num_bytes <= _KEPT_BYTES
 
 
 class PreadArray:
@@ -72,16 +113,17 @@ class PreadArray:
         shape: Of the array.
         dtype: Of the array.
         nbytes: How many bytes it takes.
+        is_kept: Whether it is read as a whole when it is first needed, and kept.
     """
 
-    def __init__(self, file: OpenDescriptor, location: ArrayLocation) -> None:
+    def __init__(self, file: ByteSource, location: ArrayLocation) -> None:
         self._file = file
         self._offset = location.offset
         self.shape = location.shape
         self.dtype = np.dtype(location.dtype)
         self.nbytes = location.num_bytes
         self._row_bytes = self.dtype.itemsize * math.prod(self.shape[1:])
-        self._is_kept = self._row_bytes <= _SMALL_ROW and self.nbytes <= _KEPT_BYTES
+        self.is_kept = is_kept(location)
         self._kept: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -103,7 +145,7 @@ class PreadArray:
             DamagedError: If the file has become shorter.
             ReadError: If the operating system refuses to read it.
         """
-        if self._is_kept:
+        if self.is_kept:
             kept: np.ndarray = self._whole()[key]
             return kept
         if isinstance(key, slice):
@@ -134,7 +176,7 @@ class PreadArray:
         """
         if not len(rows):
             return
-        if self._is_kept:
+        if self.is_kept:
             out[positions] = self._whole()[rows]
             return
         order = np.argsort(rows, kind="stable")
@@ -143,7 +185,15 @@ class PreadArray:
         if not self._row_bytes:
             return
         size, data = self._row_bytes, memoryview(out.reshape(-1).view(np.uint8))
-        for start, end in self._runs(rising):
+        runs = self._runs(rising)
+        if len(runs) > 1:
+            self._file.prepare(
+                [
+                    (self._offset + int(rising[one]) * size, self._offset + (int(rising[two - 1]) + 1) * size)
+                    for one, two in runs
+                ]
+            )
+        for start, end in runs:
             buffers = [data[target * size : (target + 1) * size] for target in targets[start:end]]
             self._file.read_into(buffers, self._offset + int(rising[start]) * size)
 
@@ -156,13 +206,18 @@ class PreadArray:
         if first < 0 or last >= len(self):
             raise IndexError(f"{self._file.path}: rows {first} to {last} are not in [0, {len(self)})")
 
+    def load(self) -> None:
+        """Read it as a whole now, if it is kept; errors as of `read_rows`."""
+        if self.is_kept:
+            self._whole()
+
     def _whole(self) -> np.ndarray:
         if self._kept is not None:
             return self._kept
         whole = self._read(0, len(self))
         # As a map: who changed what is kept would change what is read later.
         whole.flags.writeable = False
-        if self._is_kept:
+        if self.is_kept:
             self._kept = whole
         return whole
 
@@ -174,6 +229,14 @@ class PreadArray:
         return rows
 
     def will_need(self, starts: np.ndarray, ends: np.ndarray) -> None:
-        """Ask the operating system to read ranges of bytes, counted from the beginning of the array, soon."""
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-            ask_ahead(self._file.descriptor, self._offset + start, end - start)
+        """Say that ranges of bytes, counted from the beginning of the array, are read soon."""
+        self._file.ask_ahead(self.ranges(starts, ends))
+
+    def ranges(self, starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
+        """Where ranges of bytes, counted from the beginning of the array, begin and end in the file."""
+        return list(zip((self._offset + starts).tolist(), (self._offset + ends).tolist(), strict=True))
+
+    @property
+    def file(self) -> ByteSource:
+        """What the array is read from."""
+        return self._file

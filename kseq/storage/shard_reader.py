@@ -12,12 +12,13 @@ import numpy as np
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError, ReadError
 from kseq.platforms.maps import will_need
 from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
+from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.fields import Field
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
 from kseq.storage.opener import DatasetFile, Opener, opener_for
-from kseq.storage.pread_array import PreadArray
+from kseq.storage.pread_array import ByteSource, PreadArray
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
@@ -40,6 +41,7 @@ class ShardReader:
         fields: What each of its rows holds, from the index.
         entry: What the index says of it; None while there is no index.
         opener: Opens the file; None for what `opener_for` chooses.
+        first_id: The sample id of its first row, for messages; None where there are no sample ids.
 
     Attributes:
         path: The shard.
@@ -58,8 +60,10 @@ class ShardReader:
         fields: Sequence[Field],
         entry: ShardEntry | None = None,
         opener: Opener | None = None,
+        first_id: int | None = None,
     ) -> None:
         self.path = path
+        self._first_id = first_id
         self._fields = fields
         self._handlers = {field.name: field.handler for field in fields}
         self._row_arrays = [array for handler in self._handlers.values() for array in handler.row_arrays]
@@ -173,14 +177,19 @@ class ShardReader:
         return read_piece(self._file, flat, offsets, row)
 
     def at(self, row: int, error: KseqError) -> KseqError:
-        """The same error, with the shard, the row and its source in the text."""
+        """The same error, with the shard, the row, its sample id and its source in the text."""
         reason = str(error).removeprefix(f"{self.path}: ")
+        return type(error)(f"{self.place(row)}: {reason}")
+
+    def place(self, row: int) -> str:
+        """A row as messages name it: by the shard, its number, its sample id and its source."""
+        sample = "" if self._first_id is None else f", sample {self._first_id + row}"
         try:
-            name = f" ({os.fsdecode(self.source(row))!r})"
+            source = f" ({os.fsdecode(self.source(row))!r})"
         except (ReadError, DamagedError):
             # What is wrong with the file may concern the name too.
-            name = ""
-        return type(error)(f"{self.path}: row {row}{name}: {reason}")
+            source = ""
+        return f"{self.path}: row {row}{sample}{source}"
 
     def take(self, name: str, rows: np.ndarray, out: np.ndarray, positions: np.ndarray) -> None:
         """Copy rows of an array.
@@ -208,6 +217,23 @@ class ShardReader:
                     array.read_rows(rows[number : number + 1], out, positions[number : number + 1])
                 except (ReadError, DamagedError) as error:
                     raise self.at(row, error) from error
+
+    def unread(self, rows: np.ndarray, arrays: Sequence[RowArray] | None = None) -> list[tuple[ByteSource, int, int]]:
+        """Where bytes of rows lie that are read when they are used: the file, and the first byte and the last; none of a map.
+
+        Args:
+            rows: `(n,)` int64.
+            arrays: Of which arrays; None for all that hold the stored bytes of fields.
+        """
+        ranges: list[tuple[ByteSource, int, int]] = []
+        for name, offsets in self._row_arrays if arrays is None else arrays:
+            array = self._file.arrays.get(name)
+            if isinstance(array, PreadArray) and not array.is_kept and len(array):
+                size = array.nbytes // len(array)
+                edges = np.arange(self.num_rows + 1) if offsets is None else self.array(offsets)
+                starts, ends = (np.minimum(edges[at].astype(np.int64), len(array)) * size for at in (rows, rows + 1))
+                ranges += [(array.file, start, end) for start, end in array.ranges(starts, ends)]
+        return ranges
 
     def will_need(self, rows: np.ndarray) -> None:
         """Ask the operating system to read the stored bytes of rows, `(n,)` int64 and rising, soon."""
@@ -245,7 +271,7 @@ class ShardReader:
             raise self.at(row, error) from error
         if checksum != expected:
             raise DamagedError(
-                f"{self.path}: row {row} ({os.fsdecode(self.source(row))!r}) has checksum {format_checksum(checksum)}, "
+                f"{self.place(row)} has checksum {format_checksum(checksum)}, "
                 f"expected is {format_checksum(expected)}: its bytes have changed"
             )
 
@@ -271,12 +297,13 @@ class ShardReader:
                 lines.append(str(error))
         try:
             if not lines:
-                self._check_all_arrays()
+                self.check_digest()
         except (DamagedError, ReadError) as error:
             lines.append(str(error))
         return lines
 
-    def _check_all_arrays(self) -> None:
+    def check_digest(self) -> None:
+        """Read all arrays, and raise DamagedError unless they have the digest that the index says."""
         digest, expected = arrays_digest(self._file.arrays), self._entry.digest
         if digest != expected:
             raise DamagedError(

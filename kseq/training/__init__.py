@@ -7,7 +7,9 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
   Keras, which says no epoch.
 - `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
-  for only to learn shapes. `tf_autotuning`: what TensorFlow is kept from.
+  for only to learn shapes. `keras_adapter`: what an adapter of Keras does otherwise for kseq.
+- `ranks`: which process this is among those that train together. `keras_use`: refuses what Keras would do wrongly with it.
+  `tf_sharing`: notices what TensorFlow shares out once more.
 - `resume_training`: `kseq.ResumeTraining`, by which a stopped `fit` goes on. `training_run`: one such `fit`, what is kept of
   it and when. `training_state`: all that changes in a training, as arrays. `checkpoints`: the files. `keras_fit`: the `fit`
   that is running, and how it begins within an epoch. `position`: a place in the order, kept and found again.
@@ -18,7 +20,11 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
   and what it does to an image, a mask, points and boxes; a new one is a class there and a public name.
 - `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
-  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets.
+  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `row_weights`: the
+  weight of each row, 0 where it does not count.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
-  and what was begun for them. `buffers`: the memory of batches.
+  and what was begun for them. `crowding`: whether other jobs take the cores. `worker_process`: what runs in a process.
+  `fetch_ahead`: fetches shards from under a URL. `buffers`: the memory of batches.
+- When something goes wrong: `waiting` tells of long waits and ends them, `worker_deaths` fills again what a process died of,
+  `error_places` says where an error was raised, `damaged_samples` mends batches and tells of what they lack.
 """

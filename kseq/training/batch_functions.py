@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import ArgumentError
+from kseq.training.error_places import add_place
 
 __all__ = ["BatchFunction", "run_functions"]
 
@@ -73,10 +74,20 @@ def run_functions(
     for function in functions:
         if isinstance(function, BatchFunction):
             name = _name(function.function)
-            batch |= _checked_fields(name, function.function(dict(batch)), batch, [*images, *masks])
+            batch |= _checked_fields(name, _call(function.function, dict(batch)), batch, [*images, *masks])
         else:
-            batch |= {image: _checked_images(_name(function), function(batch[image]), len(batch[image])) for image in images}
+            batch |= {
+                image: _checked_images(_name(function), _call(function, batch[image]), len(batch[image])) for image in images
+            }
     return batch
+
+
+def _call(function: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return function(value)
+    except Exception as error:
+        add_place(error, f"in augment function {_name(function)}")
+        raise
 
 
 def _name(function: Any) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.errors import ArgumentError, DamagedError
+from kseq.errors import ArgumentError, DamagedError, KseqError
 from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_for_workers, without_samples
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
+from kseq.training.damaged_samples import DAMAGE
+from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
+from kseq.training.read_ahead import DamagedRow
 from kseq.training.transforms import AugmentationList, Transforms
 
 __all__ = ["BatchMaker"]
@@ -52,6 +55,10 @@ class BatchMaker:
         augmentations: What is done to its images, masks and boxes; None for nothing.
         pad_to: Field name to how many elements every batch has room for; of other fields, as many as the longest of its
             samples has.
+        tolerates_damage: Whether a damaged sample is no error, but a row that is left as it is.
+
+    Attributes:
+        tolerates_damage: As passed.
     """
 
     def __init__(
@@ -62,8 +69,10 @@ class BatchMaker:
         augmentations: AugmentationList | None = None,
         *,
         pad_to: Mapping[str, int] | None = None,
+        tolerates_damage: bool = False,
     ) -> None:
         self.dataset = dataset
+        self.tolerates_damage = tolerates_damage
         self._spec = spec
         all_fields = dataset.fields
         self._fields = {name: all_fields[name] for name in fields}
@@ -153,7 +162,7 @@ class BatchMaker:
         sample_ids: np.ndarray,
         epoch: int,
         turns: np.ndarray | None = None,
-    ) -> None:
+    ) -> list[DamagedRow]:
         """Fill the rows from `start` on with samples.
 
         Args:
@@ -163,11 +172,41 @@ class BatchMaker:
             epoch: The epoch that augmentations are drawn for.
             turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
 
+        Returns:
+            The rows whose samples are damaged; none unless that is tolerated.
+
         Raises:
             DamagedError: If stored bytes have changed.
             ImageError: If an image cannot be decoded.
             ArgumentError: If an augmentation returns something that is not allowed.
+
+            All of these, and what an augmentation raises, name the sample, or the samples among which it is.
         """
+        try:
+            self._fill(arrays, start, sample_ids, epoch, turns)
+        except Exception as error:
+            if self.tolerates_damage and isinstance(error, DAMAGE):
+                return self._fill_singly(arrays, start, sample_ids, epoch, turns)
+            if not names_sample(error):
+                add_place(error, f"among {list_samples(sample_ids)}", is_sample=True)
+            raise
+        return []
+
+    def _fill_singly(
+        self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray | None
+    ) -> list[DamagedRow]:
+        damaged = []
+        for row in range(len(sample_ids)):
+            one = slice(row, row + 1)
+            try:
+                self._fill(arrays, start + row, sample_ids[one], epoch, None if turns is None else turns[one])
+            except DAMAGE as error:
+                damaged.append(DamagedRow(start + row, str(error)))
+        return damaged
+
+    def _fill(
+        self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray | None
+    ) -> None:
         samples = sample_reader(self.dataset).locate(sample_ids)
         samples.check()
         transforms = self._augmentations.drawn(epoch, sample_ids, turns)
@@ -217,17 +256,14 @@ class BatchMaker:
         if sizes is None and self._is_stored_as_served(field):
             samples.gather(field.name, rows)
             if chain:
-                for position, out in enumerate(rows):
-                    _put(chain.run(position, out), out)
+                _for_each(samples, lambda position: _put(chain.run(position, rows[position]), rows[position]))
             return
         read = self._reader(field, spec, samples, sizes, transforms)
         if spec.is_plain:
-            for position, out in enumerate(rows):
-                _put(chain.run(position, read(position, out)), out)
+            _for_each(samples, lambda position: _put(chain.run(position, read(position, rows[position])), rows[position]))
         else:
             work = np.empty(spec.pixel_shape, np.uint8)
-            for position, out in enumerate(rows):
-                spec.convert(chain.run(position, read(position, work)), out)
+            _for_each(samples, lambda position: spec.convert(chain.run(position, read(position, work)), rows[position]))
 
     def _reader(
         self, field: Field, spec: ImageSpec, samples: LocatedSamples, sizes: np.ndarray | None, transforms: Transforms
@@ -277,17 +313,40 @@ class BatchMaker:
     def _move(self, field: Field, samples: LocatedSamples, transforms: Transforms) -> list[_Moved]:
         image = next(other for other in self.dataset.fields.values() if other.is_image)
         chain = transforms.box_chain(samples.sizes(image.name), self._spec)
-        moved = []
-        for position, elements in enumerate(samples.pieces(field.name)):
+        pieces, moved = samples.pieces(field.name), []
+
+        def move(position: int) -> None:
             # A copy, since an augmentation may change what it gets.
-            boxes = field.handler.as_boxes(elements).copy()
+            boxes = field.handler.as_boxes(pieces[position]).copy()
             moved_boxes, stay = chain.run(position, (boxes, np.arange(len(boxes))))
-            moved.append(_Moved(moved_boxes, stay, len(elements)))
+            moved.append(_Moved(moved_boxes, stay, len(pieces[position])))
+
+        _for_each(samples, move)
         return moved
 
 
 def _flag_specs(num_flags: int) -> dict[str, ArraySpec]:
     return {"verified": ArraySpec((num_flags,), "bool")}
+
+
+def _for_each(samples: LocatedSamples, do: Callable[[int], None]) -> None:
+    """Do something for each sample, by its position; an error names the sample that it is about."""
+    position = 0
+    try:
+        for position in range(len(samples)):
+            do(position)
+    except Exception as error:
+        if not names_sample(error):
+            add_place(error, f"of {_place(samples, position)}", is_sample=True)
+        raise
+
+
+def _place(samples: LocatedSamples, position: int) -> str:
+    try:
+        return samples.place_at(position)
+    except KseqError:
+        # Its shard is gone meanwhile, say.
+        return samples.where(position)
 
 
 def _put(pixels: np.ndarray, out: np.ndarray) -> None:

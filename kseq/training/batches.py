@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import operator
 import os
+import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kseq.arguments import whole
-from kseq.errors import ArgumentError, DamagedError, OutOfRangeError
+from kseq.arguments import absolute, choice, seconds, whole
+from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
+from kseq.threads import program_ends
 from kseq.training.arguments import (
     check_flags,
     check_sample_weight,
@@ -31,11 +35,17 @@ from kseq.training.arguments import (
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.batch_outputs import FieldEncoder
 from kseq.training.block_shuffle import BlockShuffle
-from kseq.training.dataset_argument import choose_split, open_dataset_argument
+from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
+from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
+from kseq.training.error_places import add_place, list_samples, names_sample
+from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.position import find_position, to_state
+from kseq.training.ranks import AUTO, check_unchanged, choose_world
+from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
+from kseq.training.tf_sharing import check_shared_once
 from kseq.training.transforms import AugmentationList
 from kseq.workers import IDLE_SECONDS
 
@@ -46,6 +56,9 @@ __all__ = ["Batches", "check_number", "describe"]
 
 # With more threads than this, they spend more time waiting for the interpreter than reading.
 _MOST_DEFAULT_WORKERS = 16
+
+# So many threads for each core read by default while other jobs take the cores, and at most so many.
+_CROWDED_WORKERS, _MOST_CROWDED_WORKERS = 4, 32
 
 
 class Batches:
@@ -95,15 +108,17 @@ class Batches:
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,
-        drop_remainder: bool = False,
+        remainder: str | None = None,
         augment: Any = (),
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | str = AUTO,
+        world_size: int | str = AUTO,
         workers: int | None = None,
         use_multiprocessing: bool = False,
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        timeout: float | None = None,
+        on_error: str = "raise",
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -114,6 +129,9 @@ class Batches:
         epoch_size: int | None = None,
         verify: str = "first",
         read: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         option: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "self"}
@@ -121,33 +139,49 @@ class Batches:
         others = set(self.__dict__)
         self._arguments = arguments
         check_flags(
-            drop_remainder=drop_remainder,
             use_multiprocessing=use_multiprocessing,
             crop_to_aspect_ratio=crop_to_aspect_ratio,
             pad_to_aspect_ratio=pad_to_aspect_ratio,
             antialias=antialias,
         )
         check_scale(scale)
+        choice("on_error", on_error, ON_ERROR)
+        self._world = choose_world(rank, world_size)
         # The samples, and their order.
-        source = open_dataset_argument(dataset, choose_split(split, option), verify, read)
+        remote = RemoteArguments(cache_dir, cache_bytes, storage_options)
+        self._arguments["cache_dir"] = absolute(cache_dir)
+        source = open_dataset_argument(dataset, choose_split(split, option), verify, read, remote)
         self._dataset = source.dataset
-        self._arguments["dataset"] = source.origin
         self._order = choose_order(
             source,
             batch_size=batch_size,
             shuffle=shuffle,
             seed=seed,
-            drop_remainder=drop_remainder,
-            rank=rank,
-            world_size=world_size,
+            remainder=remainder,
+            world=self._world,
             balance=balance,
             sampling_weights=sampling_weights,
             epoch_size=epoch_size,
         )
+        self._say_what_is_left_out(remainder)
+        # A copy opens its own files, but is of the same process among several, wherever it is made.
+        chosen = {"rank": self.rank, "world_size": self.world_size, "remainder": self.remainder}
+        self._arguments |= {"dataset": source.origin, **chosen}
+
+        if on_error == "skip" and self._order.world_size > 1:
+            raise ArgumentError(
+                f"on_error='skip' with {self._order.world_size} ranks: their batches would differ in size; "
+                "on_error='substitute' keeps them as they are"
+            )
+        warn_of_small_cache(self._dataset, self._order)
 
         # The fields of a batch, and what is done to its images.
         self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
-        self._sample_weight = check_sample_weight(self._dataset, self._targets, sample_weight)
+        self._weights = RowWeights(
+            check_sample_weight(self._dataset, self._targets, sample_weight),
+            self._order.row_weight,
+            may_not_count=self._order.remainder == "pad" or on_error == "substitute",
+        )
         listed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
         self._spec = choose_image_spec(
@@ -170,9 +204,19 @@ class Batches:
         spec = self._spec.plain() if functions else self._spec
         fields = self._fields_of_a_batch()
         lists = choose_ragged(fields, ragged)
-        maker = BatchMaker(self._dataset, list(fields), spec, augmentations, pad_to=choose_pad_to(fields, pad_to, lists))
+        maker = BatchMaker(
+            self._dataset,
+            list(fields),
+            spec,
+            augmentations,
+            pad_to=choose_pad_to(fields, pad_to, lists),
+            tolerates_damage=on_error != "raise",
+        )
+        self._damages = Damages(f"{self._dataset.path}, {self.split}", on_error)
         encode_label = label_encoder(self._dataset, label_mode)
         self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
+        # Who says how many workers there are, or that they stand back, means it. Ranks on one machine would crowd each other.
+        may_crowd = workers is None and not niceness and self.world_size == 1
         self._loader = Loader(
             maker,
             self._order,
@@ -181,12 +225,22 @@ class Batches:
             max_queue_size=max_queue_size,
             idle_seconds=idle_seconds,
             niceness=niceness,
+            crowded_workers=min(_CROWDED_WORKERS * usable_cores(), _MOST_CROWDED_WORKERS) if may_crowd else 0,
+            timeout=None if timeout is None else seconds("timeout", timeout),
         )
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
         # Where the next `epoch` of this number begins, after `load_state_dict`; and the batch that `epoch` hands out next.
         self._start = 0, 0
         self._next = 0, 0
         self._internals = frozenset(self.__dict__) - others
+
+    def _say_what_is_left_out(self, remainder: str | None) -> None:
+        if remainder is None and self._order.num_left_out and self.rank == 0:
+            warnings.warn(
+                f"{self._dataset.path} {self.split}: {self._order.num_left_out} of {self.num_samples} samples are left out, "
+                "others in each epoch, since all ranks make equally many steps: give remainder='drop' to say so, 'pad' for all",
+                stacklevel=3,
+            )
 
     def _first_image(self) -> Field:
         """The first image field among the inputs, which says what all images of a batch are like by default."""
@@ -196,8 +250,8 @@ class Batches:
     def _fields_of_a_batch(self) -> dict[str, Field]:
         """The fields that a batch is made of."""
         names = [*self._inputs.values(), *self._targets.values()]
-        if isinstance(self._sample_weight, str):
-            names.append(self._sample_weight)
+        if self._weights.field is not None:
+            names.append(self._weights.field)
         return {name: field for name, field in self._dataset.fields.items() if name in names or f"{name}_mask" in names}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -227,26 +281,51 @@ class Batches:
 
         Returns:
             `(images, targets)`: `(n, height, width, channels)` uint8 in [0, 255] and `(n,)` int32, unless the arguments say
-            otherwise; with `sample_weight`, `(n,)` float32 as a third element; with `label_mode=None`, images alone.
+            otherwise; with `sample_weight` or `remainder="pad"`, `(n,)` float32 as a third element; with `label_mode=None`,
+            images alone.
 
         Raises:
-            ArgumentError: If `epoch` is below 0.
+            ArgumentError: If `epoch` is below 0, or processes were connected only after this was made for one alone, or
+                TensorFlow shares out the batches of a rank once more.
             OutOfRangeError: If there is no batch of this number.
             DamagedError: If stored bytes have changed, or a shard is missing.
+            ReadTimeoutError: If it takes longer than `timeout`.
+            WorkerDiedError: If worker processes die of it, whoever reads it.
+
+            All errors in reading, and those that a function or an augmentation of yours raises, keep their class; their text
+            names the dataset, the epoch, the batch and the sample.
         """
         epoch, number = whole("epoch", epoch, 0), check_number(self, number)
-        loaded = self._loader.load(epoch, number)
-        values = self._encoder.encode(loaded.arrays)
+        check_unchanged(self._world)
+        if self.world_size > 1:
+            check_shared_once(sys._getframe(1), number)
+        try:
+            loaded = self._loader.load(epoch, number)
+            if loaded.damaged:
+                loaded = self._damages.mend(loaded, self.sample_ids(epoch, number), epoch, number)
+            values = self._encoder.encode(loaded.arrays)
+        except ClosedError:
+            raise
+        except Exception as error:
+            self._add_place(error, epoch, number)
+            raise
+        if number == self.num_batches - 1:
+            self._damages.end_epoch(epoch)
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
         if not self._targets:
             return inputs
         # Keras takes one array for the one output of a model, whatever the model calls it, but no dict if it has no names.
         targets = _named(self._targets, values, as_dict=False)
-        if self._sample_weight is None:
-            return inputs, targets
-        if isinstance(self._sample_weight, str):
-            return inputs, targets, values[self._sample_weight]
-        return inputs, targets, self._sample_weight[loaded.positions]
+        # Keras multiplies the losses by them.
+        weights = self._weights.of(loaded, values, targets)
+        return (inputs, targets) if weights is None else (inputs, targets, weights)
+
+    def _add_place(self, error: Exception, epoch: int, number: int) -> None:
+        """Say in the text of an error which batch it is about and, if it does not name a sample, which samples that has."""
+        if not names_sample(error) and not isinstance(error, (ReadTimeoutError, WorkerDiedError)):
+            with contextlib.suppress(KseqError):
+                add_place(error, f"with {list_samples(self.sample_ids(epoch, number))}")
+        add_place(error, f"in batch {number} of epoch {epoch} of {self._dataset.path}, {self.split}")
 
     def sample_ids(self, epoch: int, number: int) -> np.ndarray:
         """`(n,)` int64: the sample ids of batch `number` of an epoch, in the order of the batch.
@@ -254,7 +333,20 @@ class Batches:
         Raises:
             OutOfRangeError: If there is no batch of this number.
         """
-        return self._loader.sample_ids(whole("epoch", epoch, 0), check_number(self, number))
+        return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).sample_ids
+
+    def is_counted(self, epoch: int, number: int) -> np.ndarray:
+        """`(n,)` bool: which rows of batch `number` of an epoch count; with `remainder="pad"`, others only fill it up.
+
+        Raises:
+            OutOfRangeError: If there is no batch of this number.
+        """
+        return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).is_counted
+
+    @property
+    def damaged_samples(self) -> tuple[DamagedSample, ...]:
+        """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
+        return self._damages.found
 
     def epoch(self, epoch: int, start: int | None = None) -> Iterator[Any]:
         """All batches of an epoch, one after the other.
@@ -348,6 +440,11 @@ class Batches:
         return self._order.batch_size
 
     @property
+    def remainder(self) -> str:
+        """What becomes of the samples that do not fill a batch: `"keep"`, `"drop"` or `"pad"`."""
+        return self._order.remainder
+
+    @property
     def rank(self) -> int:
         """This process's number among those that train together."""
         return self._order.rank
@@ -415,6 +512,7 @@ def describe(batches: Batches) -> str:
     return (
         f"{batches._dataset.path!r} {batches.split}: {batches.num_samples} samples, "
         f"{len(batches)} batches of {batches.batch_size}, {order[batches.shuffle]}"
+        + (f", rank {batches.rank} of {batches.world_size}" if batches.world_size > 1 else "")
     )
 
 
@@ -424,11 +522,11 @@ def _close_elsewhere(loader: Loader) -> None:
     What is dropped is finalized in whichever thread notices: that may be a worker, which cannot wait for its own end, or one
     that holds a lock which `close` needs.
     """
-    if threading.main_thread().is_alive():
-        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
-    else:
-        # The program ends, and no thread would be waited for.
+    if program_ends():
+        # No thread would be waited for.
         loader.close()
+    else:
+        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
 
 
 def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 __all__ = ["KerasCall", "KerasGenerator", "find_keras_call", "find_place"]
 
@@ -31,36 +32,26 @@ class KerasGenerator:
             return False
         return self._numbers is other._numbers or self._numbers is None or other._numbers is None
 
-    def __hash__(self) -> int:
-        return self._place
 
-
-class KerasCall(NamedTuple):
+class KerasCall:
     """A call by Keras.
 
-    Attributes:
+    Args:
         adapter: Keras's `PyDatasetAdapter`; there is one for each `fit`, `evaluate` and `predict`, and one for all validations
             of a `fit`.
         frame: The function of the adapter that is running.
         is_over_this: Whether the adapter is over the Sequence itself, not over another one that reads it.
     """
 
-    adapter: Any
-    frame: FrameType
-    is_over_this: bool
+    def __init__(self, adapter: Any, frame: FrameType, is_over_this: bool) -> None:
+        self.adapter = adapter
+        self.frame = frame
+        self.is_over_this = is_over_this
 
-    @property
+    @functools.cached_property
     def generator(self) -> KerasGenerator | None:
         """The generator of the adapter that is running; None outside of generators."""
         return KerasGenerator(self.frame) if self.frame.f_code.co_flags & inspect.CO_GENERATOR else None
-
-    @property
-    def shard(self) -> tuple[int, int]:
-        """Of how many processes Keras serves this one its share of the batches: its number, and how many.
-
-        From Keras 3.16 on, under a distribution of several processes with `auto_shard_dataset`.
-        """
-        return getattr(self.adapter, "_data_shard_id", 0), getattr(self.adapter, "_num_data_shards", 1)
 
     @property
     def is_reset(self) -> bool:

@@ -8,10 +8,11 @@ import numbers
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from kseq.arguments import is_url, path_or_url, shown_url
 from kseq.errors import ArgumentError
-from kseq.reading.dataset import ShardDataset, reopen
+from kseq.reading.dataset import ShardDataset, check_no_remote_arguments, reopen
 from kseq.storage.opener import absolute_path
 
 __all__ = ["DatasetArgument", "choose_split", "open_dataset_argument"]
@@ -50,7 +51,20 @@ def choose_split(split: Any, option: Any) -> str | None:
     return option if split is None else split
 
 
-def open_dataset_argument(argument: Any, split: str | None, verify: str, read: str) -> DatasetArgument:
+class RemoteArguments(NamedTuple):
+    """The arguments of `kseq.ShardDataset` for URLs."""
+
+    cache_dir: Any = None
+    cache_bytes: Any = None
+    storage_options: Any = None
+
+
+_NO_REMOTE = RemoteArguments()
+
+
+def open_dataset_argument(
+    argument: Any, split: str | None, verify: str, read: str, remote: RemoteArguments = _NO_REMOTE
+) -> DatasetArgument:
     """Open what a sequence is to read.
 
     Args:
@@ -58,26 +72,30 @@ def open_dataset_argument(argument: Any, split: str | None, verify: str, read: s
         split: The name of a split or `"all"`; None for `"train"` of a path, and for all that a ShardDataset holds.
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
         read: How bytes come from the files: see `ShardDataset`.
+        remote: For those that are URLs.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
         ArgumentError: If an argument is not allowed, or if there is no such split, or no sample in it.
     """
+    if not any(is_url(part) for part in (argument if isinstance(argument, Mapping) else [argument])):
+        check_no_remote_arguments("what is read", *remote)
     if not isinstance(argument, Mapping):
-        dataset, origin = _open_one(argument, split, verify, read)
+        dataset, origin = _open_one(argument, split, verify, read, remote)
         return DatasetArgument(dataset, origin, (len(dataset),))
     if not argument:
         raise ArgumentError(f"dataset={argument!r}: allowed is {_ALLOWED}")
     proportions = tuple(_checked_proportion(part, proportion) for part, proportion in argument.items())
-    opened = [_open_one(part, split, verify, read) for part in argument]
+    opened = [_open_one(part, split, verify, read, remote) for part in argument]
     origin = dict(zip([origin for _, origin in opened], proportions, strict=True))
     if len(origin) < len(opened):
-        raise ArgumentError(f"dataset={argument!r}: two of its paths are of the same folder")
+        paths = ", ".join(dataset.path for dataset, _ in opened)
+        raise ArgumentError(f"dataset: two of its paths are of the same folder: {paths}")
     joined = functools.reduce(ShardDataset.concat, [dataset for dataset, _ in opened])
     return DatasetArgument(joined, origin, tuple(len(dataset) for dataset, _ in opened), proportions)
 
 
-def _open_one(argument: Any, split: str | None, verify: str, read: str) -> tuple[ShardDataset, Any]:
+def _open_one(argument: Any, split: str | None, verify: str, read: str, remote: RemoteArguments) -> tuple[ShardDataset, Any]:
     """A dataset, and what opens it again."""
     if isinstance(argument, ShardDataset):
         own_split = argument.split or "all"
@@ -87,7 +105,8 @@ def _open_one(argument: Any, split: str | None, verify: str, read: str) -> tuple
         origin: Any = dataset
     else:
         origin = _check_path(argument)
-        dataset = ShardDataset(origin, "train" if split is None else split, verify=verify, read=read)
+        options = remote._asdict() if is_url(origin) else {}
+        dataset = ShardDataset(origin, "train" if split is None else split, verify=verify, read=read, **options)
     if not len(dataset):
         raise ArgumentError(f"{dataset.path}: there are no samples in {dataset!r}")
     return dataset, origin
@@ -98,11 +117,12 @@ def _check_path(path: Any) -> str:
     name = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(name, str) or not name:
         raise ArgumentError(f"dataset={path!r}: allowed is {_ALLOWED}")
-    return absolute_path(name)
+    return absolute_path(path_or_url("dataset", name))
 
 
 def _checked_proportion(part: Any, proportion: Any) -> float:
     is_number = isinstance(proportion, numbers.Real) and not isinstance(proportion, bool)
     if not is_number or not math.isfinite(proportion) or proportion <= 0:
-        raise ArgumentError(f"the proportion of {part!r} is {proportion!r}: allowed are finite numbers above 0")
+        shown = shown_url(part) if is_url(part) else part
+        raise ArgumentError(f"the proportion of {shown!r} is {proportion!r}: allowed are finite numbers above 0")
     return float(proportion)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from kseq.training.callers import find_keras_call, find_place
 from kseq.training.epoch_count import EpochCount, Pass
+from kseq.training.keras_adapter import adapt
 from kseq.training.keras_fit import KerasFit, find_fit, forget_initial_epoch
 from kseq.training.keras_passes import KerasPasses
 from kseq.training.plain_loops import PlainLoops
-from kseq.training.tf_autotuning import turn_off
 
 __all__ = ["Located", "Passes"]
 
@@ -26,11 +26,13 @@ class Located(NamedTuple):
         epoch: Its epoch.
         number: Its number in the epoch.
         is_look: Whether Keras itself asks, to learn shapes alone.
+        adapter: The adapter of Keras that asks; None if somebody else does.
     """
 
     epoch: int
     number: int
     is_look: bool = False
+    adapter: Any = None
 
 
 class Passes:
@@ -63,14 +65,13 @@ class Passes:
         keras_module: The module of Keras's `PyDataset`.
         name: What messages call the Sequence.
         warns: Whether to say once when a plain loop does not count: if epochs differ at all.
-        world_size: Among how many processes kseq shares out each batch.
     """
 
-    def __init__(self, num_batches: int, keras_module: str, name: str, *, warns: bool = True, world_size: int = 1) -> None:
+    def __init__(self, num_batches: int, keras_module: str, name: str, *, warns: bool = True) -> None:
         self._num_batches = num_batches
         self._keras_module = keras_module
         self._count = EpochCount()
-        self._keras = KerasPasses(self._count, is_sharded=world_size > 1)
+        self._keras = KerasPasses(self._count)
         self._plain = PlainLoops(self._count, name, warns)
         # What follows on the batch that a loop of one's own has got last.
         self._next_in_loop = -1, 0
@@ -141,7 +142,7 @@ class Passes:
         with self._locked():
             if call is not None:
                 is_look = call.generator is None and call.frame is caller
-                return Located(*self._keras.locate(call, number, self._length(sequence)), is_look)
+                return Located(*self._keras.locate(call, number, self._length(sequence)), is_look, call.adapter)
             if not 0 <= number < self._num_batches:
                 return Located(self._count.epoch, number)
             epoch = self._plain.locate(find_place(caller), number, self._length(sequence))
@@ -154,17 +155,18 @@ class Passes:
         Whoever reads it within a batch, which Keras has asked for, only looks.
         """
         call = find_keras_call(caller, sequence, self._keras_module)
-        if call is None or call.frame is not caller:
-            return len(sequence)
-        with self._locked():
-            self._keras.begin(call, self._length(sequence))
-        return self._keras.num_batches(call, len(sequence))
+        if call is not None and call.frame is caller:
+            with self._locked():
+                self._keras.begin(call, self._length(sequence))
+                # A pass that begins within an epoch has fewer.
+                return len(sequence) - self._keras.start(call)
+        return len(sequence)
 
     def on_workers_read(self, sequence: Any, caller: FrameType) -> None:
         """Somebody has read `sequence.workers`: Keras does so when it makes an adapter."""
         call = find_keras_call(caller, sequence, self._keras_module)
         if call is not None and call.is_over_this and call.frame is caller:
-            turn_off(call.adapter, caller)
+            adapt(call.adapter, caller)
 
     def _length(self, sequence: Any) -> int:
         """Batches per pass: fewer than there are if a subclass with a `__len__` of its own says so."""

@@ -27,7 +27,7 @@ class _Tickets:
     Args:
         current: The pass.
         generator: Keras's generator.
-        batches: The batches that it serves, in their order.
+        batches: The numbers of the batches that it serves, in their order.
         is_addressed: Whether a number is the batch of this number.
     """
 
@@ -83,30 +83,22 @@ class KerasPasses:
 
     Args:
         count: Counts the epochs.
-        is_sharded: Whether these are the batches of one rank of several.
     """
 
-    def __init__(self, count: EpochCount, *, is_sharded: bool) -> None:
+    def __init__(self, count: EpochCount) -> None:
         self._count = count
-        self._is_sharded = is_sharded
         self._iterations: weakref.WeakKeyDictionary[Any, _Iteration] = weakref.WeakKeyDictionary()
 
-    def num_batches(self, call: KerasCall, length: int) -> int:
-        """Batches per pass, as Keras is to count them: where both share out the batches, what leaves all of this rank's.
-
-        To a generator, they are those of its own pass, which may begin within an epoch.
-        """
-        _, shards = call.shard
+    def start(self, call: KerasCall) -> int:
+        """The number of the batch with which the pass of a generator of Keras's begins."""
         iteration = self._iterations.get(call.adapter)
-        if call.generator is not None and iteration is not None and iteration.tickets is not None:
-            length -= iteration.tickets.current.start
-        return length * shards if self._is_sharded and call.is_over_this else length
+        tickets = None if iteration is None or call.generator is None else iteration.tickets
+        return 0 if tickets is None else tickets.current.start
 
     def num_left(self, call: KerasCall, length: int) -> int | None:
         """How many batches the next pass of Keras's has if it begins within an epoch; None for a whole pass."""
         start = self._count.first_number(self._count.expected(self._iteration(call.adapter).last))
-        number, shards = (0, 1) if self._is_sharded else call.shard
-        return len(range(start + number, length, shards)) if start else None
+        return length - start if start else None
 
     def position(self, adapter: Any, num_taken: int) -> tuple[int, int]:
         """The epoch and the number of the batch that an adapter serves next.
@@ -173,8 +165,6 @@ class KerasPasses:
     def _begin(self, iteration: _Iteration, call: KerasCall, length: int) -> _Tickets:
         # Keras starts no other generator before the one before has served its last batch, unless it has reset its iterator.
         iteration.finish(self._count)
-        number, shards = call.shard if call.is_over_this and not self._is_sharded else (0, 1)
         current = self._count.begin(iteration.last)
-        batches = range(current.start + number, length, shards)
-        iteration.tickets = _Tickets(current, call.generator, batches, is_addressed=not call.is_over_this)
+        iteration.tickets = _Tickets(current, call.generator, range(current.start, length), is_addressed=not call.is_over_this)
         return iteration.tickets

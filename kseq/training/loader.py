@@ -5,22 +5,30 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-import pickle
 import threading
+import time
 import weakref
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from itertools import pairwise
 
 import numpy as np
 
 from kseq.arguments import seconds, whole
-from kseq.errors import ArgumentError, ClosedError, KseqError, WorkerDiedError
+from kseq.errors import ClosedError, KseqError, ReadTimeoutError
 from kseq.ordering.epoch_order import Order
+from kseq.platforms.processes import is_stopped
 from kseq.reading.dataset import ShardDataset, sample_reader
+from kseq.reading.sample_reader import LocatedSamples
+from kseq.training import worker_process
 from kseq.training.batch_maker import BatchMaker
-from kseq.training.buffers import ArraySpec, AttachedBuffers, BufferPool
-from kseq.training.read_ahead import MOST_READERS, Drawn, LoadedBatch, Pending, Reader, Readers
+from kseq.training.buffers import ArraySpec, BufferPool
+from kseq.training.crowding import Crowding
+from kseq.training.error_places import list_samples
+from kseq.training.fetch_ahead import FetchAhead
+from kseq.training.read_ahead import MOST_READERS, DamagedRow, Drawn, LoadedBatch, Pending, Reader, Readers, Rows
+from kseq.training.waiting import Patience, Wait
+from kseq.training.worker_deaths import Filler, WorkerDeaths
 from kseq.workers import IDLE_SECONDS, WorkerPool
 
 __all__ = ["Loader"]
@@ -38,57 +46,15 @@ _MOST_BEGUN = 3
 # The disk is asked for a window in about so many pieces: `close` waits for one of them, and drops the rest.
 _PIECES_PER_WINDOW = 32
 
-# In a worker process: what fills the batches, pickled and unpickled, and the buffers of the parent that are mapped here.
-_pickled = b""
-_maker: BatchMaker | None = None
-_attached = AttachedBuffers()
+# A batch is begun anew so many times at most because others gave its workers up.
+_MOST_TRIES = 10
 
-
-def _start_worker(pickled: bytes) -> None:
-    global _pickled
-    _pickled = pickled
-
-
-def _fill_in_worker(
-    name: str,
-    names: Collection[str],
-    specs: Mapping[str, ArraySpec],
-    start: int,
-    sample_ids: np.ndarray,
-    epoch: int,
-    turns: np.ndarray,
-) -> None:
-    global _maker
-    if _maker is None:
-        # Not when the process starts: an error there would only end the process, here it reaches the caller.
-        _maker = _unpickle(_pickled)
-    _attached.forget_others(names)
-    _maker.fill(_attached.arrays(name, specs), start, sample_ids, epoch, turns)
+# So many shards are named of those that a wait is about.
+_MOST_SHARDS_NAMED = 3
 
 
 def _will_need(dataset: ShardDataset, sample_ids: np.ndarray) -> None:
     sample_reader(dataset).locate(sample_ids).will_need()
-
-
-def _pickle(maker: BatchMaker) -> bytes:
-    try:
-        return pickle.dumps(maker)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ArgumentError(
-            f"use_multiprocessing=True: augment cannot be sent to worker processes ({error}): "
-            "define the classes of augmentations at the top level of a module"
-        ) from error
-
-
-def _unpickle(pickled: bytes) -> BatchMaker:
-    try:
-        maker: BatchMaker = pickle.loads(pickled)
-    except (AttributeError, ImportError) as error:
-        raise ArgumentError(
-            f"use_multiprocessing=True: a worker process cannot load augment ({error}): "
-            "define the classes of augmentations in a module that can be imported, not in the script itself"
-        ) from error
-    return maker
 
 
 def _keep_alive(arrays: Mapping[str, np.ndarray], filling: Future) -> None:
@@ -120,6 +86,8 @@ class Loader:
         max_queue_size: How many batches to read ahead at most.
         idle_seconds: How long workers without a task stay.
         niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine; only on Linux.
+        timeout: A batch may take so many seconds; None for any time.
+        crowded_workers: How many threads read while other jobs take the cores; no more than `workers` for as many as always.
 
     Raises:
         ArgumentError: If a number is not allowed, or if an augmentation cannot be sent to worker processes.
@@ -135,17 +103,22 @@ class Loader:
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        timeout: float | None = None,
+        crowded_workers: int = 0,
     ) -> None:
         self._maker = maker
         self._order = order
         self._workers = whole("workers", workers, 0)
         self._processes = use_multiprocessing and workers > 0
+        self._crowded_workers = crowded_workers if self._workers and not self._processes else 0
         most = max(1, _AHEAD_BYTES // max(maker.batch_bytes(order.batch_size), 1))
         # How many batches are begun ahead: for all readers together, and for one.
         self._most = most
         self._depth = min(whole("max_queue_size", max_queue_size, 1), most)
         self._idle_seconds = seconds("idle_seconds", idle_seconds)
         self._niceness = whole("niceness", niceness, 0, 19)
+        self._patience = Patience(timeout)
+        self._deaths = WorkerDeaths(maker.dataset.path)
         # Fewer rows than this cost more to hand over than to fill.
         self._least_rows = maker.least_rows(order.batch_size)
         # For so many samples the disk is asked in one task: at least for a batch, so that it costs one task.
@@ -162,16 +135,24 @@ class Loader:
         self._pool = WorkerPool(
             self._workers,
             processes=processes,
-            initializer=_start_worker,
-            initargs=(_pickle(self._maker),) if processes else (),
+            initializer=worker_process.prepare,
+            initargs=(worker_process.pickle_maker(self._maker),) if processes else (),
             # Keeps what the next epoch begins with, and frees the memory of a backlog.
             on_idle=functools.partial(_trim, weakref.ref(self._buffers), self._depth + 2),
             idle_seconds=self._idle_seconds,
             niceness=self._niceness,
         )
         self._in_processes = processes
+        # Who fills batches, and how many they are; the second are more threads, of which Linux gives more of the cores where
+        # other jobs want them. Elsewhere they would cost a tenth.
+        self._crews = [(self._pool, self._workers)]
+        if self._crowded_workers > self._workers:
+            more = WorkerPool(self._crowded_workers, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
+            self._crews.append((more, self._crowded_workers))
+        self._crowding = Crowding()
         # Asks the disk ahead; if it is slow, only this thread waits.
         self._advance = WorkerPool(1, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
+        self._fetch_ahead = FetchAhead(self._maker.dataset, self._order)
         self._readers = Readers(self._order.num_batches, self._depth, self._most)
         # By epoch, the batches that the disk was asked for. No lock: at worst, it is asked twice for some.
         self._asked: dict[int, range] = {}
@@ -203,51 +184,98 @@ class Loader:
         Raises:
             OutOfRangeError: If there is no such batch number.
             DamagedError: If stored bytes have changed, or a shard is missing.
-            WorkerDiedError: If a worker process was killed.
+            ReadTimeoutError: If it takes longer than it may.
+            WorkerDiedError: If worker processes die of it, or cannot be started.
             ClosedError: After `close`, or if it is called meanwhile.
         """
         if self._process != os.getpid():
             self._start_in_child()
-        if self._closed:
-            raise self._closed_error()
-        try:
-            if self._workers == 0:
-                return self._fill_here(epoch, batch_number)
-            reader, pending = self._readers.find(epoch, batch_number)
-            if pending is None:
-                # Out of sequence only once in an epoch: somebody may be asking for any numbers.
-                if reader is not None or epoch not in self._asked:
-                    self._ask_ahead(epoch, batch_number)
-                pending = self._begin(epoch, *self._samples(epoch, batch_number))
-            if reader is not None:
-                self._read_ahead(reader, batch_number)
+        for _ in range(_MOST_TRIES):
+            if self._closed:
+                break
             try:
-                return pending.wait()
-            except Exception:
-                # The same may have befallen what was begun ahead, and be over when that is asked for.
-                self._readers.drop(reader)
-                raise
-        except (CancelledError, ClosedError) as error:
-            raise self._closed_error() from error
-        except WorkerDiedError as error:
-            raise WorkerDiedError(f"{self._maker.dataset.path}: {error}") from error
+                return self._fill_here(epoch, batch_number) if self._workers == 0 else self._have_filled(epoch, batch_number)
+            except CancelledError:
+                # With workers that hung over another batch, those of this one were let go; or everything was closed.
+                continue
+            except ClosedError as error:
+                raise self._closed_error() from error
+        raise self._closed_error()
+
+    def _have_filled(self, epoch: int, batch_number: int) -> LoadedBatch:
+        """A batch that workers fill, or have filled ahead."""
+        reader, pending = self._readers.find(epoch, batch_number)
+        if pending is None:
+            # Out of sequence only once in an epoch: somebody may be asking for any numbers.
+            if reader is not None or epoch not in self._asked:
+                self._ask_ahead(epoch, batch_number)
+            pending = self._begin(epoch, self.samples(epoch, batch_number))
+        if reader is not None:
+            self._read_ahead(reader, batch_number)
+        wait = self._patience.begin(functools.partial(self._describe_wait, epoch, batch_number, pending))
+        start = time.monotonic()
+        try:
+            loaded = pending.wait(self._finisher(pending, wait))
+        except BaseException as error:
+            # The same may have befallen what was begun ahead, and be over when that is asked for.
+            self._readers.drop(reader)
+            if wait.is_stuck and isinstance(error, (KeyboardInterrupt, ReadTimeoutError)):
+                for pool, _ in self._crews:
+                    pool.abandon()
+                self._advance.abandon()
+            raise
+        if len(self._crews) > 1:
+            self._crowding.waited(time.monotonic() - start)
+        return loaded
+
+    @property
+    def _crew(self) -> tuple[WorkerPool, int]:
+        """Who fills batches now, and how many they are."""
+        return self._crews[-1 if self._crowding.is_crowded else 0]
+
+    def _finisher(self, pending: Pending, wait: Wait) -> Callable[[Future, Rows], Sequence[DamagedRow]]:
+        """What waits for some rows of a batch."""
+        if not self._in_processes:
+            return wait.finish
+        submit, fill_here = functools.partial(self._submit, pending), functools.partial(self._fill_rows_here, pending)
+        return self._deaths.finisher(Filler(wait.finish, submit, fill_here, self._where, self._maker.tolerates_damage))
+
+    def _describe_wait(self, epoch: int, batch_number: int, pending: Pending) -> str:
+        """Who waits for what, in a line."""
+        dataset = self._maker.dataset
+        ids = pending.unfilled
+        shards = [os.path.basename(path) for path in self._locate(ids).shard_paths()]
+        named = ", ".join(shards[:_MOST_SHARDS_NAMED]) + (" and others" if len(shards) > _MOST_SHARDS_NAMED else "")
+        stopped = [str(pid) for pid in self._pool.pids if is_stopped(pid)]
+        reason = f" (worker process {', '.join(stopped)} is stopped)" if stopped else ""
+        return (
+            f"{dataset.path}, {dataset.split or 'all'}: waits for batch {batch_number} of epoch {epoch}, "
+            f"for {list_samples(ids)} of {named}{reason}"
+        )
+
+    def _locate(self, sample_ids: np.ndarray) -> LocatedSamples:
+        return sample_reader(self._maker.dataset).locate(sample_ids)
+
+    def _where(self, rows: Rows) -> str:
+        return self._locate(rows.sample_ids).where(0)
 
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"{self._maker.dataset.path}: it was closed")
 
     def _fill_here(self, epoch: int, batch_number: int) -> LoadedBatch:
-        drawn = self._samples(epoch, batch_number)
+        drawn = self.samples(epoch, batch_number)
         arrays = self._buffers.take(self._maker.specs(drawn.sample_ids)).arrays
-        self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
-        return LoadedBatch(arrays, drawn.positions)
+        damaged = self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
+        return LoadedBatch(arrays, drawn.positions, drawn.is_counted, damaged)
 
     def sample_ids(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the samples of a batch."""
-        return self._samples(epoch, batch_number).sample_ids
+        return self.samples(epoch, batch_number).sample_ids
 
-    def _samples(self, epoch: int, batch_number: int) -> Drawn:
-        ((positions, turns),) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
-        return Drawn(self._maker.dataset.sample_ids(positions), turns, positions)
+    def samples(self, epoch: int, batch_number: int) -> Drawn:
+        """Which samples a batch holds."""
+        (drawn,) = self._order.draw_batches(epoch, range(batch_number, batch_number + 1))
+        return Drawn(self._maker.dataset.sample_ids(drawn.positions), drawn.turns, drawn.positions, drawn.is_counted)
 
     def _read_ahead(self, reader: Reader, batch_number: int) -> None:
         """Begin the next batches of a sequence, as many as may wait."""
@@ -257,7 +285,7 @@ class Loader:
             for number in self._readers.missing(reader, batch_number)[:_MOST_BEGUN]:
                 try:
                     self._ask_ahead(reader.epoch, number)
-                    pending = self._begin(reader.epoch, *self._next_samples(reader, number))
+                    pending = self._begin(reader.epoch, self._next_samples(reader, number))
                 except KseqError:
                     # It is raised once that batch is asked for.
                     return
@@ -270,7 +298,8 @@ class Loader:
             reader.ahead.release()
 
     def _ask_ahead(self, epoch: int, batch_number: int) -> None:
-        """Ask the operating system to read what a shuffle by blocks needs soon."""
+        """Ask the store, or the operating system, for what is needed soon."""
+        self._fetch_ahead.ask(epoch, batch_number)
         positions, asked = self._order.read_ahead(epoch, batch_number, self._asked.get(epoch, range(0)))
         self._asked[epoch] = asked
         for old in list(self._asked)[:-MOST_READERS]:
@@ -280,43 +309,53 @@ class Loader:
             self._advance.submit(_will_need, dataset, dataset.sample_ids(positions[start : start + self._piece]))
 
     def _next_samples(self, reader: Reader, batch_number: int) -> Drawn:
-        """The same as `_samples`, faster for batches that are begun one after the other."""
+        """The same as `samples`, faster for batches that are begun one after the other."""
         if batch_number not in reader.ordered:
             numbers = range(batch_number, min(batch_number + _ORDERED_AT_ONCE, self._order.num_batches))
-            drawn = self._order.draw_batches(reader.epoch, numbers)
-            sample_ids = self._maker.dataset.sample_ids(np.concatenate([positions for positions, _ in drawn]))
-            ids_of_batches = np.split(sample_ids, np.cumsum([len(turns) for _, turns in drawn])[:-1])
+            batches = self._order.draw_batches(reader.epoch, numbers)
+            sample_ids = self._maker.dataset.sample_ids(np.concatenate([batch.positions for batch in batches]))
+            ids_of_batches = np.split(sample_ids, np.cumsum([len(batch.positions) for batch in batches])[:-1])
             reader.ordered = {
-                number: Drawn(ids, turns, positions)
-                for number, ids, (positions, turns) in zip(numbers, ids_of_batches, drawn, strict=True)
+                number: Drawn(ids, batch.turns, batch.positions, batch.is_counted)
+                for number, ids, batch in zip(numbers, ids_of_batches, batches, strict=True)
             }
         return reader.ordered.pop(batch_number)
 
-    def _begin(self, epoch: int, sample_ids: np.ndarray, turns: np.ndarray, positions: np.ndarray) -> Pending:
+    def _begin(self, epoch: int, drawn: Drawn) -> Pending:
         """Take a buffer and hand its rows to the workers."""
-        specs = self._maker.specs(sample_ids)
-        buffer = self._buffers.take(specs)
-        count = max(1, min(self._workers, len(sample_ids) // self._least_rows))
+        sample_ids, turns = drawn.sample_ids, drawn.turns
+        buffer = self._buffers.take(self._maker.specs(sample_ids))
+        _, workers = self._crew
+        count = max(1, min(workers, len(sample_ids) // self._least_rows))
         edges = [len(sample_ids) * number // count for number in range(count + 1)]
-        names = self._buffers.names() if self._in_processes else ()
-        fillings = []
-        for start, end in pairwise(edges):
-            samples = (sample_ids[start:end], epoch, turns[start:end])
-            if self._in_processes:
-                filling = self._pool.submit(_fill_in_worker, buffer.name, names, specs, start, *samples)
-            else:
-                filling = self._pool.submit(self._maker.fill, buffer.arrays, start, *samples)
-            # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.
-            filling.add_done_callback(functools.partial(_keep_alive, buffer.arrays))
-            fillings.append(filling)
-        return Pending(buffer.arrays, positions, fillings)
+        parts = [Rows(start, sample_ids[start:end], epoch, turns[start:end]) for start, end in pairwise(edges)]
+        pending = Pending(buffer.arrays, buffer.name, drawn)
+        for rows in parts:
+            pending.add(self._submit(pending, rows), rows)
+        return pending
+
+    def _submit(self, pending: Pending, rows: Rows) -> Future:
+        """Have some rows of a batch filled by a worker."""
+        if self._in_processes:
+            specs = {name: ArraySpec(array.shape, array.dtype.str) for name, array in pending.arrays.items()}
+            filling = self._pool.submit(worker_process.fill_rows, pending.name, self._buffers.names(), specs, *rows)
+        else:
+            filling = self._crew[0].submit(self._maker.fill, pending.arrays, *rows)
+        # Keeps the pool from using the buffer again while a worker may still write to it, even if nobody waits.
+        filling.add_done_callback(functools.partial(_keep_alive, pending.arrays))
+        return filling
+
+    def _fill_rows_here(self, pending: Pending, rows: Rows) -> list[DamagedRow]:
+        return self._maker.fill(pending.arrays, *rows)
 
     def close(self) -> None:
         """End the workers, close the files and free the memory; batches that were handed out stay valid."""
         self._closed = True
         if self._process == os.getpid():
             self._readers.close()
+            self._fetch_ahead.close()
             self._advance.close()
-            self._pool.close()
+            for pool, _ in self._crews:
+                pool.close()
             self._buffers.close()
             self._maker.dataset.close()

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import OrderedDict
+import weakref
+from collections.abc import Hashable
 from typing import Any
 
 __all__ = ["LookedBatches"]
 
-# NUM_BATCHES_FOR_TENSOR_SPEC of Keras.
-_MOST = 2
-
 
 class LookedBatches:
-    """The last batches that Keras looked at, by epoch and number: so a `fit` fills none of its batches twice.
+    """The batches that Keras looked at, by who looked, epoch and number: so a `fit` fills none of its batches twice.
 
-    Each is handed out once more, and then forgotten. Safe to use from many threads: each step is a single one of a dict.
+    Each is handed out once more to the same adapter of Keras, and then forgotten; all that an adapter looked at goes with it,
+    when its `fit` ends or breaks off. Safe to use from many threads: each step is a single one of a dict.
     """
 
     def __init__(self) -> None:
-        self._batches: OrderedDict[tuple[int, int], Any] = OrderedDict()
+        self._batches: weakref.WeakKeyDictionary[Hashable, dict[tuple[int, int], Any]] = weakref.WeakKeyDictionary()
 
-    def keep(self, epoch: int, number: int, batch: Any) -> None:
-        self._batches[epoch, number] = batch
-        while len(self._batches) > _MOST:
-            with contextlib.suppress(KeyError):
-                self._batches.popitem(last=False)
+    def keep(self, adapter: Hashable, epoch: int, number: int, batch: Any) -> None:
+        self._batches.setdefault(adapter, {})[epoch, number] = batch
 
-    def take(self, epoch: int, number: int) -> Any:
-        """The batch, or None if Keras has not looked at it."""
-        return self._batches.pop((epoch, number), None)
+    def take(self, adapter: Hashable, epoch: int, number: int) -> Any:
+        """The batch, or None if the adapter has not looked at it; None stands for somebody who is no adapter."""
+        if adapter is None or not self._batches:
+            return None
+        return self._batches.get(adapter, {}).pop((epoch, number), None)
 
     def clear(self) -> None:
         self._batches.clear()

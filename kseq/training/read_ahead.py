@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["MOST_READERS", "Drawn", "LoadedBatch", "Pending", "Reader", "Readers"]
+__all__ = ["MOST_READERS", "DamagedRow", "Drawn", "LoadedBatch", "Pending", "Reader", "Readers", "Rows"]
 
 # So many passes at once are read ahead: two iterators, say, and an evaluation. Others read when they are asked.
 MOST_READERS = 4
@@ -22,24 +22,60 @@ _MOST_LOOKS = 2
 _PATIENCE = 16
 
 
+class DamagedRow(NamedTuple):
+    """A row of a batch that could not be filled, since its sample is damaged, and what is wrong with that."""
+
+    row: int
+    reason: str
+
+
 class LoadedBatch(NamedTuple):
     """A filled batch.
 
     Attributes:
         arrays: Its arrays by field name.
         positions: `(n,)` int64: where its samples are in the split.
+        is_counted: `(n,)` bool: whether each row counts, or only fills the batch up; it belongs to this batch alone.
+        damaged: The rows that hold no sample; none unless damage is tolerated.
     """
 
     arrays: dict[str, np.ndarray]
     positions: np.ndarray
+    is_counted: np.ndarray
+    damaged: Sequence[DamagedRow] = ()
 
 
 class Drawn(NamedTuple):
-    """The samples of a batch: `(n,)` int64 sample ids, turns (see `Order.draw_batches`), and positions in the split."""
+    """The samples of a batch: `(n,)` int64 sample ids, turns, positions in the split, and `(n,)` bool whether rows count.
+
+    All but the sample ids are those of a `kseq.ordering.epoch_order.DrawnBatch`.
+    """
 
     sample_ids: np.ndarray
     turns: np.ndarray
     positions: np.ndarray
+    is_counted: np.ndarray
+
+
+class Rows(NamedTuple):
+    """Some rows of a batch, which one worker fills.
+
+    Attributes:
+        start: The first of them.
+        sample_ids: `(n,)` int64: what goes into them.
+        epoch: The epoch that augmentations are drawn for.
+        turns: `(n,)` int64: how often each sample came before in the epoch.
+    """
+
+    start: int
+    sample_ids: np.ndarray
+    epoch: int
+    turns: np.ndarray
+
+    def singles(self) -> list[Rows]:
+        """The rows one by one."""
+        count = len(self.sample_ids)
+        return [Rows(self.start + at, self.sample_ids[at : at + 1], self.epoch, self.turns[at : at + 1]) for at in range(count)]
 
 
 class Pending:
@@ -47,26 +83,48 @@ class Pending:
 
     Args:
         arrays: The arrays of the batch.
-        positions: Where its samples are in the split.
-        fillings: What is done when some of its rows are filled.
+        name: By which worker processes map them; None if only this process fills them.
+        drawn: Its samples.
+
+    Attributes:
+        arrays: As passed.
+        name: As passed.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], positions: np.ndarray, fillings: list[Future]) -> None:
-        self._arrays = arrays
-        self._positions = positions
-        self._fillings = fillings
+    def __init__(self, arrays: dict[str, np.ndarray], name: str | None, drawn: Drawn) -> None:
+        self.arrays = arrays
+        self.name = name
+        self._drawn = drawn
+        self._fillings: deque[tuple[Future, Rows]] = deque()
         self.num_bytes = sum(array.nbytes for array in arrays.values())
 
-    def wait(self) -> LoadedBatch:
-        # An error refers to the variables of all functions that it went through. If they referred to the future that holds the
-        # error, only the garbage collector would free the arrays.
-        fillings, self._fillings = deque(self._fillings), []
-        while fillings:
-            fillings.popleft().result()
-        return LoadedBatch(self._arrays, self._positions)
+    def add(self, filling: Future, rows: Rows) -> None:
+        """Some of its rows are being filled: `filling` is done when they are."""
+        self._fillings.append((filling, rows))
+
+    @property
+    def unfilled(self) -> np.ndarray:
+        """`(n,)` int64: the samples that are still waited for."""
+        # The first rows, whose turn it is, may have to be filled again.
+        ids = [rows.sample_ids for at, (filling, rows) in enumerate(list(self._fillings)) if at == 0 or not filling.done()]
+        return np.concatenate([np.empty(0, np.int64), *ids])
+
+    def wait(self, finish: Callable[[Future, Rows], Sequence[DamagedRow]]) -> LoadedBatch:
+        """The batch; `finish` waits for some of its rows, or fills them otherwise, and returns those that are damaged."""
+        damaged: list[DamagedRow] = []
+        try:
+            while self._fillings:
+                damaged += finish(*self._fillings[0])
+                self._fillings.popleft()
+        except BaseException:
+            # An error refers to the variables of all functions that it went through. If they referred to the future that holds
+            # the error, only the garbage collector would free the arrays.
+            self._fillings.clear()
+            raise
+        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted, damaged)
 
     def cancel(self) -> None:
-        for filling in self._fillings:
+        for filling, _ in list(self._fillings):
             filling.cancel()
 
 

@@ -22,6 +22,7 @@ from kseq.ordering.sampling import (
 from kseq.reading.dataset import ShardDataset, selected_ids
 from kseq.training.block_shuffle import BlockShuffle, choose_blocks
 from kseq.training.dataset_argument import DatasetArgument
+from kseq.training.ranks import World
 from kseq.training.split_purpose import are_for_training
 
 __all__ = ["check_number_field", "choose_order", "number_per_sample", "repeats"]
@@ -33,9 +34,8 @@ def choose_order(
     batch_size: int,
     shuffle: Any,
     seed: int,
-    drop_remainder: bool,
-    rank: int,
-    world_size: int,
+    remainder: str | None,
+    world: World,
     balance: Any,
     sampling_weights: Any,
     epoch_size: Any,
@@ -54,8 +54,22 @@ def choose_order(
         )
     kind = "block" if isinstance(blocks, BlockShuffle) else blocks
     sizes = choose_blocks(dataset, blocks if isinstance(blocks, BlockShuffle) else None)
-    settings = (num_samples, batch_size, kind, seed, drop_remainder, rank, world_size, *sizes, repeats(selected_ids(dataset)))
+    if remainder is None:
+        remainder = _default_remainder(world, leaves_others=bool(blocks) and are_for_training(dataset))
+    settings = (num_samples, batch_size, kind, seed, remainder, world.rank, world.size, *sizes, repeats(selected_ids(dataset)))
     return Order(*settings) if sampler is None else SampledOrder(*settings, sampler)
+
+
+def _default_remainder(world: World, *, leaves_others: bool) -> str:
+    """What becomes of the samples at the end of an epoch that do not fill a batch.
+
+    Args:
+        world: Ranks must make equally many steps, on batches of one size, and several devices get equal parts of a batch.
+        leaves_others: Whether it is for training that the split is read, and other samples are left out in each epoch.
+    """
+    if world.size == world.devices == 1:
+        return "keep"
+    return "drop" if leaves_others else "pad"
 
 
 def _choose_shuffle(shuffle: Any, is_default: bool) -> bool | BlockShuffle:

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,9 +16,12 @@ from kseq.arguments import whole
 from kseq.reading.dataset import ShardDataset
 from kseq.training.batches import Batches, check_number, describe
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.damaged_samples import DamagedSample
 from kseq.training.epoch_count import Pass
 from kseq.training.epochs import Passes
+from kseq.training.keras_use import check_use, find_use
 from kseq.training.looked_batches import LookedBatches
+from kseq.training.ranks import AUTO
 from kseq.workers import IDLE_SECONDS
 
 if TYPE_CHECKING:
@@ -41,7 +45,8 @@ class ShardSequence(keras.utils.PyDataset):
             `balance`.
         split: `"train"`, `"val"`, `"test"`, the name of any split, or `"all"`. None: `"train"` of a folder, and all samples of
             a `ShardDataset`, for which no other value is allowed.
-        batch_size: Samples per batch (on this rank).
+        batch_size: Samples per batch of this process. `world_size` processes that train together share a global batch of
+            `batch_size * world_size`; several devices of one process share its `batch_size`.
         input_shape: `(height, width, channels)` that every image is brought to; None for the size that all of them have.
         data_format: `"channels_last"` or `"channels_first"`.
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`; None for that of the packed images.
@@ -65,27 +70,47 @@ class ShardSequence(keras.utils.PyDataset):
             (`"val"`, `"fold0-val"`, `"test"`, `"validation"` and the like), and with `balance`, `sampling_weights` or several
             datasets.
         seed: Draws the order and the augmentations; any whole number.
-        drop_remainder: Leave out a last batch that would be smaller.
+        remainder: What becomes of the samples at the end of a pass that do not fill a batch on every rank. `"keep"`: the last
+            batch is smaller. `"drop"`: they are left out, others in each epoch of a split that is shuffled. `"pad"`: every
+            batch has `batch_size` rows; what is missing is filled up with other samples of the split, whose weight is 0. Each
+            batch then has float32 weights as a third element (multiplied by those of `sample_weight`), with the mean 1 over all
+            rows of an epoch. So the loss and all `weighted_metrics` of `evaluate` are those of the samples alone, on any number
+            of ranks; `metrics` without weights count all rows. Batches without targets have no weights: `is_counted` says which
+            rows count. None: `"keep"` for one process. For several, which must make equally many steps, and where Keras divides
+            batches among several devices on JAX: `"drop"` for shuffled splits that are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks and boxes alike. After them, functions: one that
             gets a batch of images, `(n, height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets
             all fields of the batch.
-        rank: This process's number among the `world_size` processes that train together.
-        world_size: How many processes share each global batch of `batch_size * world_size` samples.
-        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core.
+        rank: This process's number, from 0, among the `world_size` processes that train together. `"auto"`: what
+            `keras.distribution`, a strategy of TensorFlow or its TF_CONFIG, JAX or `torch.distributed` say, 0 where they speak
+            of no other process; connect the processes before.
+        world_size: How many processes train together, each of which gets its own share of every global batch; `"auto"` as for
+            `rank`. Processes that hold parts of one model, and need the same samples, are one here.
+        workers: Threads (or processes) that read; 0 to read in the calling thread; None for one per core, at most 16, and for
+            four per core, at most 32, while other jobs keep the cores busy and the training waits (threads only, on Linux, with
+            `niceness=0` and one rank).
         use_multiprocessing: Read in processes, for machines with many cores.
         max_queue_size: How many batches to read ahead at most.
         idle_seconds: How long workers stay when no batch is asked for, in seconds; the next batch starts them again.
             `float("inf")`: until `close`.
         niceness: By how many steps, 0 to 19, workers stand back from all other threads of the machine, those of the training
             and those of strangers; only on Linux. 0: not at all. On a machine that others use too, more than 0 costs speed.
+        timeout: A batch that takes longer than so many seconds to be read is a `ReadTimeoutError`, which names what was waited
+            for; with `workers=0`, nobody looks at the clock. None: a wait for a disk that does not answer, say, takes as long
+            as it takes; after five seconds, one line says who waits for what, and Ctrl-C breaks off.
+        on_error: What becomes of a damaged sample that is met. `"raise"`: an error that names it. `"substitute"`: its row is a
+            copy of the next whole one of the batch, with weight 0 (batches then have weights), so that batches and ranks keep
+            their sizes. `"skip"`: its batch is smaller; not with several ranks. With both, one line at the end of each epoch
+            names such samples, and `damaged_samples` lists them; a batch without a whole sample is an error still.
         inputs: The name of a field; or model input name to field name, for a dict of inputs; None for the image, or a dict of
             all images.
         targets: The name of a field; or model output name to field name, for a dict of targets, which Keras wants for models
             with several outputs: of a dict with one entry, a batch has the array alone. None for the label or, without a label,
             for all other fields: the one field, or a dict of them. `FIELD_mask` is the array that says where a field is padded.
         sample_weight: `(samples of the split,)` numbers, or the name of a field of numbers: a third element of each batch, by
-            which Keras multiplies the losses.
+            which Keras multiplies the losses; `(n,)` float32 or, for targets of three and more axes, such as masks, of their
+            shape without the last axis.
         ragged: Give fields whose samples differ in length as lists of arrays, one for each sample, instead of padded, and text
             as `(n,)` str: True for all of them, or the names of some. No model takes such lists.
         pad_to: How many boxes, or other elements, each batch has room for, so that all batches have one shape and JAX compiles
@@ -101,13 +126,19 @@ class ShardSequence(keras.utils.PyDataset):
         verify: When stored bytes are compared with their checksums: see `ShardDataset`.
         read: How bytes come from the files, `"map"`, `"pread"` or `"auto"`: see `ShardDataset`. Of a `ShardDataset`, `"auto"`
             reads as that does.
+        cache_dir: Of a URL: the folder of this machine for copies of shards, see `ShardDataset`. They are fetched ahead, in the
+            order in which the batches need them.
+        cache_bytes: Of a URL: how many bytes all copies may take, 0 for none, see `ShardDataset`.
+        storage_options: Of a URL: what fsspec's file system gets, see `ShardDataset`.
         option: Another name for `split`.
 
     A sample that comes several times in a pass is augmented anew each time.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
-        ArgumentError: If an argument is not allowed, or does not go with the dataset.
+        ArgumentError: If an argument is not allowed, or does not go with the dataset, or processes of which several train are
+            not connected. `fit` and `evaluate` raise it, too, where each process would train a model of its own, or ranks are
+            not those of the processes.
 
     Source of the interface: `keras.utils.PyDataset`, `keras.utils.image_dataset_from_directory`.
     """
@@ -131,15 +162,17 @@ class ShardSequence(keras.utils.PyDataset):
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,
-        drop_remainder: bool = False,
+        remainder: str | None = None,
         augment: Any = (),
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | str = AUTO,
+        world_size: int | str = AUTO,
         workers: int | None = None,
         use_multiprocessing: bool = False,
         max_queue_size: int = 10,
         idle_seconds: float = IDLE_SECONDS,
         niceness: int = 0,
+        timeout: float | None = None,
+        on_error: str = "raise",
         inputs: str | Mapping[str, str] | None = None,
         targets: str | Mapping[str, str] | None = None,
         sample_weight: Any = None,
@@ -150,6 +183,9 @@ class ShardSequence(keras.utils.PyDataset):
         epoch_size: int | None = None,
         verify: str = "first",
         read: str = "auto",
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
         option: str | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
@@ -165,7 +201,6 @@ class ShardSequence(keras.utils.PyDataset):
             keras.utils.PyDataset.__module__,
             f"<ShardSequence {self._batches.split}>",
             warns=bool(self._batches.shuffle),
-            world_size=self._batches.world_size,
         )
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -204,12 +239,12 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: If it is not in [0, len).
         """
-        epoch, number, is_look = self._passes.locate(self, index, sys._getframe(1))
-        batch = self._looked.take(epoch, number)
+        epoch, number, is_look, adapter = self._passes.locate(self, index, sys._getframe(1))
+        batch = self._looked.take(adapter, epoch, number)
         if batch is None:
             batch = self._batches.batch(epoch, number)
         if is_look:
-            self._looked.keep(epoch, number, batch)
+            self._looked.keep(adapter, epoch, number, batch)
         return batch
 
     def on_epoch_begin(self) -> None:
@@ -255,7 +290,11 @@ class ShardSequence(keras.utils.PyDataset):
     @property
     def workers(self) -> int:
         """1, so that Keras does not start workers of its own. The argument of this name is for kseq's workers."""
-        self._passes.on_workers_read(self, sys._getframe(1))
+        caller = sys._getframe(1)
+        self._passes.on_workers_read(self, caller)
+        use = find_use(self, caller)
+        if use is not None:
+            check_use(self._batches, use)
         return 1
 
     @property
@@ -312,15 +351,33 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: If the batch number is not in [0, len).
         """
+        return self._batches.sample_ids(*self._find(batch_number, epoch, sys._getframe(1)))
+
+    def is_counted(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
+        """`(n,)` bool: which rows of a batch count; with `remainder="pad"`, others only fill it up, with weight 0.
+
+        Args:
+            batch_number: In [0, len).
+            epoch: The epoch; None for that of `sequence[batch_number]`, as for `sample_ids`.
+
+        Raises:
+            OutOfRangeError: If the batch number is not in [0, len).
+        """
+        return self._batches.is_counted(*self._find(batch_number, epoch, sys._getframe(1)))
+
+    def _find(self, batch_number: int, epoch: int | None, caller: FrameType) -> tuple[int, int]:
         number = check_number(self._batches, batch_number)
-        if epoch is None:
-            epoch, number = self._passes.find(self, number, sys._getframe(1))
-        return self._batches.sample_ids(epoch, number)
+        return self._passes.find(self, number, caller) if epoch is None else (epoch, number)
 
     @property
     def batches(self) -> Batches:
         """The batches by epoch and number, without any state."""
         return self._batches
+
+    @property
+    def damaged_samples(self) -> tuple[DamagedSample, ...]:
+        """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
+        return self._batches.damaged_samples
 
     @property
     def split(self) -> str:

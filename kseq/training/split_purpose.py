@@ -11,8 +11,9 @@ from kseq.reading.dataset import ShardDataset, sample_reader, selected_ids
 __all__ = ["are_for_training", "is_for_training"]
 
 _EVALUATION = frozenset(
-    ("dev", "eval", "evaluation", "held", "heldout", "holdout", "test", "testing", "tests", "val", "valid", "validation")
-)
+    ("dev", "eval", "evaluation", "held", "heldout", "hold", "holdout", "minival", "test", "testdev", "testing", "tests", "val",
+     "valid", "validation")
+)  # fmt: skip
 _TRAINING = frozenset(("train", "training", "trainval"))
 
 # `val-small`, `val_small`, `val2017` and `valSmall` are named after `val`.

@@ -15,6 +15,7 @@ from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, placement, resize
 from kseq.ordering.permutation import hash_key, uniform
 from kseq.training.augment import Augmentation
+from kseq.training.error_places import add_place
 from kseq.training.image_spec import ImageSpec
 
 __all__ = ["AugmentationList", "Transforms", "draw"]
@@ -195,7 +196,7 @@ class Transforms:
 
     def _parameters_of(self, step: _Step) -> Any:
         if step.position not in self._parameters:
-            parameters: Any = step.augmentation.parameters(self._draws_of(step))
+            parameters: Any = _call(step.augmentation.parameters, self._draws_of(step))
             is_listed = isinstance(parameters, (Sequence, np.ndarray)) and np.shape(parameters)[:1] != ()
             if not is_listed or len(parameters) != len(self._keys):
                 raise ArgumentError(
@@ -206,7 +207,7 @@ class Transforms:
         return self._parameters[step.position]
 
     def _cut(self, step: _Step, sizes: np.ndarray) -> np.ndarray:
-        boxes: Any = step.augmentation.cut(sizes, self._draws_of(step))
+        boxes: Any = _call(step.augmentation.cut, sizes, self._draws_of(step))
         if not isinstance(boxes, np.ndarray) or boxes.shape != (len(sizes), 4) or boxes.dtype.kind not in "iu":
             raise ArgumentError(
                 f"{_name(step.augmentation)}.cut gave {_describe(boxes)}, expected are whole numbers of shape ({len(sizes)}, 4)"
@@ -253,7 +254,7 @@ def _cut_pixels(size: tuple[int, int], interpolation: str, antialias: bool, pixe
 
 
 def _apply_to_pixels(method: Callable[[np.ndarray, Any], Any], pixels: np.ndarray, parameters: Any) -> np.ndarray:
-    changed = method(pixels, parameters)
+    changed = _call(method, pixels, parameters)
     if changed is pixels:
         return pixels
     if isinstance(changed, np.ndarray) and pixels.shape[2] == 1 and changed.shape == pixels.shape[:2]:
@@ -276,7 +277,7 @@ def _apply_to_boxes(
     (boxes, numbers), (parameters, size) = value, drawn
     if parameters is None or not len(boxes):
         return value
-    answer: Any = augmentation.apply_to_boxes(boxes, parameters, *size)
+    answer: Any = _call(augmentation.apply_to_boxes, boxes, parameters, *size)
     moved, stay = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
     is_right = (
         isinstance(moved, np.ndarray)
@@ -291,6 +292,15 @@ def _apply_to_boxes(
             f"shape (m, 4) for the boxes that stay, and bool of shape {boxes.shape[:1]} that is True for these m"
         )
     return moved.astype(np.float32, copy=False), numbers[stay]
+
+
+def _call(method: Callable[..., Any], *values: Any) -> Any:
+    """What a method of an augmentation returns; an error that it raises is named after it."""
+    try:
+        return method(*values)
+    except Exception as error:
+        add_place(error, f"in {getattr(method, '__qualname__', repr(method))}")
+        raise
 
 
 def _name(augmentation: Augmentation) -> str:

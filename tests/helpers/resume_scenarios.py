@@ -169,7 +169,7 @@ def scenario_elastic(dataset: str, folder: Path) -> Found:
         fits = []
         for rank in reversed(range(ranks)):
             # Rank 0 comes last, since it writes.
-            script = Script(dataset, rank=rank, world_size=ranks, batch_size=size)
+            script = Script(dataset, rank=rank, world_size=ranks, batch_size=size, remainder="keep")
             shutil.rmtree(folder / name, ignore_errors=True)
             shutil.copytree(folder / "one", folder / name)
             fits.append(script.fit(kseq.ResumeTraining(folder / name, every=1)))

@@ -30,7 +30,8 @@ from tests.ordering.test_epoch_order import epoch_of
 def test_a_shuffle_by_blocks_serves_and_asks_for_every_sample_once(
     num_samples: int, batch_size: int, block_size: int, window: int, epoch: int, drop: bool
 ) -> None:
-    order = Order(num_samples, min(batch_size, num_samples), "block", 3, drop, block_size=block_size, window=window)
+    remainder = "drop" if drop else "keep"
+    order = Order(num_samples, min(batch_size, num_samples), "block", 3, remainder, block_size=block_size, window=window)
     served = epoch_of(order, epoch)
     assert len(set(served)) == len(served) == (num_samples - num_samples % order.batch_size if drop else num_samples)
     asked = asked_by(order, epoch, range(order.num_batches))
@@ -64,7 +65,7 @@ def test_a_shuffle_by_blocks_asks_for_the_window_of_a_batch_wherever_an_epoch_is
     num_samples: int, batch_size: int, window: int, world_size: int, jumps: list[int]
 ) -> None:
     num_samples += num_samples % world_size
-    order = Order(num_samples, min(batch_size, num_samples), "block", 3, False, 0, world_size, 7, window)
+    order = Order(num_samples, min(batch_size, num_samples), "block", 3, "keep", 0, world_size, 7, window)
     asked, known = range(0), set()
     for start in jumps:
         for number in range(start % order.num_batches, min(start % order.num_batches + 6, order.num_batches)):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError, OutOfRangeError
-from kseq.ordering.epoch_order import Order
+from kseq.ordering.epoch_order import REMAINDERS, DrawnBatch, Order
 from tests.helpers.messages import Parts, raises
 
 
@@ -24,29 +24,72 @@ def epoch_of(order: Order, epoch: int) -> list[int]:
     world_size=st.integers(1, 5),
     seed=st.integers(0, 2**70),
     epoch=st.integers(0, 10**6),
-    drop=st.booleans(),
-    shuffle=st.booleans(),
+    remainder=st.sampled_from(REMAINDERS),
+    shuffle=st.sampled_from([False, True, "block"]),
 )
 def test_the_batches_of_all_ranks_hold_every_sample_once(
-    num_samples: int, batch_size: int, world_size: int, seed: int, epoch: int, drop: bool, shuffle: bool
+    num_samples: int, batch_size: int, world_size: int, seed: int, epoch: int, remainder: str, shuffle: bool | str
 ) -> None:
+    rest = num_samples % (batch_size * world_size)
     try:
-        ranks = [Order(num_samples, batch_size, shuffle, seed, drop, rank, world_size) for rank in range(world_size)]
+        ranks = [Order(num_samples, batch_size, shuffle, seed, remainder, rank, world_size) for rank in range(world_size)]
     except ArgumentError:
-        remainder = num_samples % (batch_size * world_size)
-        assert num_samples < batch_size * world_size or 0 < remainder < world_size
+        assert num_samples < batch_size * world_size or 0 < rest < world_size
+        assert remainder != "pad"
         return
     assert len({entry.num_batches for entry in ranks}) == 1
-    held = sorted(position for order in ranks for position in epoch_of(order, epoch))
+    held = sorted(position for order in ranks for position in counted(order, epoch))
     assert len(set(held)) == len(held)
-    if drop:
-        assert len(held) == num_samples - num_samples % (batch_size * world_size)
+    if remainder == "drop":
+        assert len(held) == num_samples - rest
     else:
         assert held == list(range(num_samples))
     for entry in ranks:
         sizes = [len(entry.positions(epoch, number)) for number in range(entry.num_batches)]
         assert all(size == batch_size for size in sizes[:-1])
         assert 1 <= sizes[-1] <= batch_size
+        assert remainder == "keep" or sizes[-1] == batch_size
+
+
+def rows_of(batch: DrawnBatch) -> list[tuple[int, bool]]:
+    return list(zip(batch.positions.tolist(), batch.is_counted.tolist(), strict=True))
+
+
+def counted(order: Order, epoch: int) -> list[int]:
+    """The positions of the rows that count."""
+    drawn = order.draw_batches(epoch, range(order.num_batches))
+    return [int(position) for batch in drawn for position in batch.positions[batch.is_counted]]
+
+
+@given(
+    num_samples=st.integers(1, 100),
+    batch_size=st.integers(1, 20),
+    world_size=st.integers(1, 5),
+    shuffle=st.sampled_from([False, True, "block"]),
+)
+def test_what_fills_batches_up_is_the_same_on_one_rank_or_many_and_weighs_nothing(
+    num_samples: int, batch_size: int, world_size: int, shuffle: bool | str
+) -> None:
+    one = Order(num_samples, batch_size * world_size, shuffle, 3, "pad", block_size=4, window=16)
+    ranks = [
+        Order(num_samples, batch_size, shuffle, 3, "pad", rank, world_size, block_size=4, window=16)
+        for rank in range(world_size)
+    ]
+    assert {rank.num_batches for rank in ranks} == {one.num_batches}
+    for number in range(one.num_batches):
+        (whole,) = one.draw_batches(2, range(number, number + 1))
+        shares = [rank.draw_batches(2, range(number, number + 1))[0] for rank in ranks]
+        assert sorted(row for share in shares for row in rows_of(share)) == sorted(rows_of(whole))
+        # None has all of what counts, and another all of what does not.
+        sizes = [int(share.is_counted.sum()) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        is_last = number == one.num_batches - 1
+        assert whole.is_counted.all() or is_last
+        if one.num_batches > 1:
+            # They are samples of the batch before.
+            assert len(set(whole.positions.tolist())) == len(whole.positions)
+    weights = [rank.row_weight * share.is_counted for rank in ranks for share in rank.draw_batches(2, range(rank.num_batches))]
+    assert np.isclose(np.mean(weights), 1)
 
 
 @given(batch_size=st.integers(1, 20), world_size=st.integers(1, 4), seed=st.integers(0, 99), epoch=st.integers(0, 9))
@@ -84,8 +127,10 @@ def test_without_shuffle_the_order_is_that_of_the_split_in_every_epoch() -> None
         ({"world_size": 0}, ("world_size=0", 1)),
         ({"rank": 2, "world_size": 2}, ("rank=2", 0, 1)),
         ({"rank": -1}, ("rank=-1", 0)),
-        ({"batch_size": 11, "drop_remainder": True}, (10, 11)),
-        ({"batch_size": 3, "world_size": 3, "rank": 0}, (1, 3)),
+        ({"batch_size": 11, "remainder": "drop"}, (10, 11, "remainder='pad'")),
+        ({"batch_size": 3, "world_size": 3, "rank": 0}, (1, 3, "remainder='pad'", "remainder='drop'")),
+        ({"remainder": "repeat"}, ("remainder='repeat'", "'keep'", "'drop'", "'pad'")),
+        ({"remainder": None}, ("remainder=None", "'keep'", "'drop'", "'pad'")),
     ],
 )
 def test_refuses_numbers_that_make_no_order(arguments: dict[str, Any], words: Parts) -> None:

@@ -205,7 +205,7 @@ def test_a_sampler_is_a_pure_function_of_seed_epoch_and_slot(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_shares_of_the_ranks_are_the_batch_of_one(name: str) -> None:
     one = SampledOrder(51, 12, True, 5, sampler=SAMPLERS[name](5))
-    ranks = [SampledOrder(51, 4, True, 5, False, rank, 3, sampler=SAMPLERS[name](5)) for rank in range(3)]
+    ranks = [SampledOrder(51, 4, True, 5, "keep", rank, 3, sampler=SAMPLERS[name](5)) for rank in range(3)]
     for number in range(one.num_batches):
         together = np.concatenate([order.positions(2, number) for order in ranks])
         assert together.tolist() == one.positions(2, number).tolist()
@@ -231,10 +231,10 @@ def test_classes_meet_in_batches_by_chance() -> None:
 
 def test_repeats_of_a_selection_are_turns_of_their_own() -> None:
     order = Order(6, 6, True, 1, repeats=np.array([0, 0, 1, 2, 0, 1]))
-    ((positions, turns),) = order.draw_batches(3, range(1))
+    ((positions, turns, _),) = order.draw_batches(3, range(1))
     assert turns.tolist() == [[0, 0, 1, 2, 0, 1][position] for position in positions.tolist()]
     sampler = WeightedSampler(np.ones(2), 6, 1)
-    ((positions, turns),) = SampledOrder(6, 6, True, 1, repeats=np.array([0, 1]), sampler=sampler).draw_batches(0, range(1))
+    ((positions, turns, _),) = SampledOrder(6, 6, True, 1, repeats=np.array([0, 1]), sampler=sampler).draw_batches(0, range(1))
     assert sorted(turns.tolist()) == list(range(6))
     assert (turns % 2 == positions).all()
 

@@ -202,7 +202,9 @@ def test_an_overwriting_that_fails_leaves_the_old_dataset(
     for path in (tmp_path / "new/a").iterdir() if fault == "all broken" else [tmp_path / "new/a/x.png"]:
         path.write_bytes(b"broken")
     if fault == "disk error":
-        monkeypatch.setattr("kseq.packing.pack.write_index", lambda *_, **__: (_ for _ in ()).throw(WriteError("disk full")))
+        monkeypatch.setattr(
+            "kseq.packing.destination.write_index", lambda *_, **__: (_ for _ in ()).throw(WriteError("disk full"))
+        )
     with pytest.raises((SourceError, ImageError, WriteError)):
         kseq.pack(
             tmp_path / "new",

@@ -4,8 +4,9 @@
 
 Half of the kills go to workers of `ShardSequence(use_multiprocessing=True)`, half to workers of `kseq.pack`: SIGKILL, to a
 worker drawn at random, after a pause drawn at random, so that it hits starts, tasks and rests alike. A batch whose worker died
-is read again; a packing that gives up is resumed. Every batch must hold its samples, every dataset the bytes of one that nobody
-disturbed. A step that takes longer than two minutes is a hang: all stacks are printed, and the program ends.
+is made again, and a line with the signal tells of it; a packing that gives up is resumed. Every batch must hold its samples,
+every dataset the bytes of one that nobody disturbed. A step that takes longer than two minutes is a hang: all stacks are
+printed, and the program ends.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import signal
 import tempfile
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,16 +91,22 @@ class Killer:
 
 
 def kill_readers(folder: Path, kills: int) -> Counter[str]:
-    """Read while workers are killed; returns how many batches were read, and how many of them failed at first."""
+    """Read while workers are killed; returns how many batches were read, and how many lines told of a death."""
     write_numbered(folder / "numbered", {"a": 50, "b": 30, "c": 20})
     kseq.pack(folder / "numbered", folder / "read", images=kseq.ImageSettings("raw", (4, 4)), shard_bytes=800, workers=0)
     killer, counts = Killer(1), Counter[str]()
     killer.note_progress()
     options: dict[str, Any] = {"batch_size": 16, "shuffle": False, "workers": 2, "use_multiprocessing": True}
-    with kseq.ShardSequence(folder / "read", **options) as sequence, killer.at_work(kills):
+    with (
+        warnings.catch_warnings(record=True) as told,
+        kseq.ShardSequence(folder / "read", **options) as sequence,
+        killer.at_work(kills),
+    ):
+        warnings.simplefilter("always")
         while killer.kills < kills:
             for number in range(len(sequence)):
-                images, labels = _read(sequence, number, counts)
+                images, labels = sequence[number]
+                counts["batches"] += 1
                 killer.note_progress()
                 expected = sequence.sample_ids(number)
                 is_right = np.array_equal(numbers_of(images), expected)
@@ -106,21 +114,12 @@ def kill_readers(folder: Path, kills: int) -> Counter[str]:
                     raise WrongSampleError(f"batch {number} holds {numbers_of(images)}, expected is {expected}")
                 # So that some deaths come while the workers rest.
                 time.sleep(0.01 * (number % 3))
+    lines = [str(warning.message) for warning in told]
+    if unnamed := [line for line in lines if "SIGKILL" not in line]:
+        raise WrongSampleError(f"the signal is not named: {unnamed[0]}")
+    counts["lines that told of a death"] = len(lines)
     counts["kills of readers"] = killer.kills
     return counts
-
-
-def _read(sequence: kseq.ShardSequence, number: int, counts: Counter[str]) -> Any:
-    while True:
-        try:
-            batch = sequence[number]
-        except WorkerDiedError as error:
-            if "SIGKILL" not in str(error):
-                raise WrongSampleError(f"the signal is not named: {error}") from error
-            counts["batches that failed at first"] += 1
-        else:
-            counts["batches"] += 1
-            return batch
 
 
 def kill_packers(folder: Path, kills: int) -> Counter[str]:

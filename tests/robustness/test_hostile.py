@@ -171,6 +171,15 @@ def test_a_label_of_no_class_is_an_error_in_a_batch_and_in_an_export(packed: Pat
         kseq.export(packed, tmp_path / "out")
 
 
+@pytest.mark.parametrize("label", [-256, -1, 3, 256, 259])
+def test_a_label_of_no_class_is_never_counted_as_another_class(packed: Path, label: int) -> None:
+    labels = kseq.ShardDataset(packed).values("label")
+    labels[17] = label
+    rewrite_index(packed, columns={"label": labels})
+    with raises(DamagedError, packed, label, 3 if label == 3 else "uint8"):
+        kseq.split(packed, val=0.2)
+
+
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset with boxes and texts."""

@@ -118,7 +118,7 @@ class MemoryOpener(Opener):
     """Opens files of a folder that exists in memory alone."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = {f"memory://{path.name}": path.read_bytes() for path in folder.iterdir()}
+        self._files = {f"kept:/{path.name}": path.read_bytes() for path in folder.iterdir()}
 
     def open(self, path: str) -> DatasetFile:
         if path not in self._files:
@@ -131,20 +131,20 @@ class MemoryOpener(Opener):
 
 @pytest.fixture
 def in_memory(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryOpener:
-    """One more opener, with a copy of the numbered dataset under `memory://`."""
+    """One more opener, with a copy of the numbered dataset under `kept:/`."""
     opener = MemoryOpener(numbered)
 
     def choose(path: str, read: str = "auto", span: Span | None = None, offset: int = 0) -> Opener:
-        return opener if path.startswith("memory:") else MapOpener(span, offset)
+        return opener if path.startswith("kept:") else MapOpener(span, offset)
 
-    for module in ("kseq.storage.index", "kseq.storage.shard_reader", "kseq.reading.shard_cache"):
+    for module in ("kseq.storage.index", "kseq.storage.shard_reader", "kseq.storage.open_shard"):
         monkeypatch.setattr(f"{module}.opener_for", choose)
     monkeypatch.setattr("kseq.storage.index.absolute_path", lambda path: path)
     return opener
 
 
 def test_an_index_and_shards_are_read_through_any_opener(numbered: Path, in_memory: MemoryOpener) -> None:
-    local, index = Index.open(str(numbered)), Index.open("memory://")
+    local, index = Index.open(str(numbered)), Index.open("kept:/")
     assert (index.digest, index.num_samples) == (local.digest, local.num_samples)
     for position in range(index.num_shards):
         fields, entry = index.stored_fields, index.entry(position)
@@ -155,7 +155,7 @@ def test_an_index_and_shards_are_read_through_any_opener(numbered: Path, in_memo
 
 
 def test_a_cache_of_shards_reads_through_any_opener(in_memory: MemoryOpener) -> None:
-    cache = ShardCache([Index.open("memory://")])
+    cache = ShardCache([Index.open("kept:/")])
     out = np.zeros((4, 4, 4, 3), np.uint8)
     cache.take("image", np.array([0, 2, 6, 2]), np.array([1, 0, 3, 0]), out)
     assert numbers_of(out).tolist()[0] == 1
@@ -163,13 +163,13 @@ def test_a_cache_of_shards_reads_through_any_opener(in_memory: MemoryOpener) -> 
 
 
 def test_a_missing_index_is_named_by_any_opener(in_memory: MemoryOpener) -> None:
-    del in_memory._files["memory://index.h5"]
+    del in_memory._files["kept:/index.h5"]
     with pytest.raises(DatasetNotFoundError, match="holds shards but no index.h5"):
-        Index.open("memory://")
+        Index.open("kept:/")
 
 
-# Writing, locking and asking Linux for its limits open files that are no part of a dataset that is read.
-OTHERS = {"atomic", "hdf5_writer", "lock", "shard_writer"}
+# Writing, copies of remote files, locking and asking Linux for its limits open files that are no part of a local dataset.
+OTHERS = {"atomic", "hdf5_writer", "lock", "remote_cache", "remote_files", "shard_writer"}
 # h5py.File reads what an opener has opened; `Index.open`, `opener.open` and the like end up there too.
 OPENING = {"open", "os.open", "io.open", "np.load", "np.memmap", "np.fromfile", "Path", "mmap.mmap"}
 

@@ -33,7 +33,9 @@ def photos_to_pack(tmp_path: Path) -> Path:
 
 def options_of(command: str) -> dict[str, object]:
     """The options of a subcommand, by the name of their value, with their defaults."""
-    words = {"pack": "ab", "append": "ab", "merge": "abc", "drop": ["a", "--ids", "1"], "demo": ""}.get(command, "a")
+    words = {"pack": "ab", "append": "ab", "copy": "ab", "merge": "abc", "drop": ["a", "--ids", "1"], "demo": ""}.get(
+        command, "a"
+    )
     return {
         name: value
         for name, value in vars(make_parser().parse_args([command, *words])).items()
@@ -45,7 +47,7 @@ def parameters_of(function: Callable[..., object]) -> dict[str, inspect.Paramete
     return dict(inspect.signature(function).parameters)
 
 
-@pytest.mark.parametrize("command", ["pack", "append", "merge", "compact"])
+@pytest.mark.parametrize("command", ["pack", "append", "merge", "copy", "compact"])
 def test_a_command_has_the_options_of_its_function_with_the_same_defaults(command: str) -> None:
     parameters = parameters_of(getattr(kseq, command))
     if "columns" in parameters:
@@ -65,15 +67,16 @@ def test_a_command_has_the_options_of_its_function_with_the_same_defaults(comman
     assert {*options_of(command)} - {*found} == {*parameters} - {*expected, "executor"}
 
 
-@pytest.mark.parametrize("command", ["pack", "info", "verify", "split", "drop", "append", "merge", "compact", "demo"])
+@pytest.mark.parametrize("command", ["pack", "info", "verify", "split", "drop", "append", "merge", "copy", "compact", "demo"])
 def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help-all" if command == "pack" else "--help"])
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     for name in options_of(command):
-        option = {"targets": "target", "kinds": "kind", "lists": "from-list"}.get(name, name.replace("_", "-"))
-        assert f"--{option}" in printed or name.upper() in printed or f"--no-{name}" in printed
+        others = {"targets": "target", "kinds": "kind", "lists": "from-list", "storage_options": "storage-option"}
+        option = others.get(name, name.replace("_", "-"))
+        assert f"--{option}" in printed or name.upper() in printed or f"--no-{option}" in printed
 
 
 def test_the_help_of_pack_fits_on_a_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +125,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
         "columns": columns, "images": images, "source_format": "csv", "root": "photos", "follow_links": True,
         "class_names": ["x", "y"], "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
         "shard_bytes": 1024, "workers": 3, "niceness": 5, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
+        "storage_options": {"anon": True, "endpoint_url": "http://host", "name": "a=b"},
     }  # fmt: skip
     received: dict[str, object] = {}
 
@@ -136,7 +140,8 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     words += "--split-column part --group patient --root photos "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
-    words += "--shard-bytes 1K --workers 3 --niceness 5 --overwrite --resume --max-pixels 9000 --follow-links --dry-run"
+    words += "--shard-bytes 1K --workers 3 --niceness 5 --overwrite --resume --max-pixels 9000 --follow-links --dry-run "
+    words += "--storage-option anon=true --storage-option endpoint_url=http://host --storage-option name=a=b"
     assert main(["pack", *words.split()]) == 1
     assert received.pop("paths") == ("a", "b")
     assert set(received) == set(parameters_of(function)) - {"source", "dataset"}

@@ -7,13 +7,12 @@ import gc
 import multiprocessing
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import pytest
 
 import kseq
 from kseq import workers
-from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError, WorkerDiedError
+from kseq.errors import ArgumentError, ClosedError, DamagedError, DatasetNotFoundError
 from kseq.ordering.epoch_order import Order
 from kseq.processes import ProcessPool
 from kseq.reading.sample_reader import LocatedSamples
@@ -31,6 +30,7 @@ from kseq.storage.index import Index
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.image_spec import ImageSpec
 from kseq.training.loader import Loader
+from kseq.training.read_ahead import Drawn
 from tests.helpers.messages import raises
 from tests.helpers.photos import is_shared, numbers_of
 from tests.helpers.processes import RunPython
@@ -149,9 +149,9 @@ def count_fills(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> list[tuple[i
     """The epoch and the first sample of each batch that is begun."""
     begin, begun = loader._begin, []
 
-    def note_and_begin(epoch: int, sample_ids: np.ndarray, *drawn: np.ndarray) -> Any:
-        begun.append((epoch, int(sample_ids[0])))
-        return begin(epoch, sample_ids, *drawn)
+    def note_and_begin(epoch: int, drawn: Drawn) -> Any:
+        begun.append((epoch, int(drawn.sample_ids[0])))
+        return begin(epoch, drawn)
 
     monkeypatch.setattr(loader, "_begin", note_and_begin)
     return begun
@@ -260,15 +260,15 @@ def test_a_buffer_is_not_used_again_while_a_worker_may_still_write_to_it(
         return parts[-1]
 
     monkeypatch.setattr(loader._pool, "submit", submit)
-    place = loader._begin(0, *loader._samples(0, 0))._arrays["image"].__array_interface__["data"][0]
-    assert loader._begin(0, *loader._samples(0, 1))._arrays["image"].__array_interface__["data"][0] != place
+    place = loader._begin(0, loader.samples(0, 0)).arrays["image"].__array_interface__["data"][0]
+    assert loader._begin(0, loader.samples(0, 1)).arrays["image"].__array_interface__["data"][0] != place
     for part in parts:
         part.set_result(None)
     del part
     parts.clear()
     gc.collect()
     assert place in {
-        loader._begin(0, *loader._samples(0, number))._arrays["image"].__array_interface__["data"][0] for number in (2, 3)
+        loader._begin(0, loader.samples(0, number)).arrays["image"].__array_interface__["data"][0] for number in (2, 3)
     }
     loader.close()
 
@@ -316,25 +316,6 @@ def test_a_worker_that_cannot_open_the_dataset_says_why(
         loader.batch(0, 0)
     loader.close()
     assert capfd.readouterr().err == ""
-
-
-@pytest.mark.slow
-def test_a_killed_worker_is_an_error_that_names_the_signal_and_the_next_batch_comes(numbered: Path) -> None:
-    loader = make_loader(numbered, 2, True, ahead=1)
-    loader.batch(0, 0)
-    children = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
-    for child in children:
-        os.kill(child, signal.SIGSTOP)
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(loader.batch, 0, 3)
-        wait([reading], 0.3)
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-        with raises(WorkerDiedError, str(numbered), "SIGKILL", 9):
-            reading.result(30)
-    for number in (3, 1, 2):
-        assert numbers_of(loader.batch(0, number)["image"]).tolist() == loader.sample_ids(0, number).tolist()
-    loader.close()
 
 
 @pytest.mark.slow
@@ -486,7 +467,7 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
     threads = set(threading.enumerate())
     loader = make_loader(numbered, 2, processes)
     loader.batch(0, 0)
-    samples = loader._samples(3, 2)
+    samples = loader.samples(3, 2)
     begun, closed = threading.Event(), threading.Event()
 
     def wait_for_close(epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -494,7 +475,7 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
         assert closed.wait(20)
         return samples
 
-    monkeypatch.setattr(loader, "_samples", wait_for_close)
+    monkeypatch.setattr(loader, "samples", wait_for_close)
     with ThreadPoolExecutor(1) as caller:
         future = caller.submit(loader.batch, 3, 2)
         assert begun.wait(20)
@@ -509,9 +490,9 @@ def test_a_batch_that_close_overtakes_starts_no_workers(
 def test_batches_begun_ahead_while_close_runs_are_not_kept(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     begin = loader._begin
 
-    def begin_and_close(epoch: int, sample_ids: np.ndarray, *drawn: np.ndarray) -> object:
-        begun = begin(epoch, sample_ids, *drawn)
-        if not (sample_ids == loader.sample_ids(0, 0)).all():
+    def begin_and_close(epoch: int, drawn: Drawn) -> object:
+        begun = begin(epoch, drawn)
+        if not (drawn.sample_ids == loader.sample_ids(0, 0)).all():
             loader.close()
         return begun
 
@@ -526,10 +507,10 @@ def test_who_waits_for_a_batch_that_close_drops_is_told_that_it_was_closed(
     loader = make_loader(numbered, 1)
     fill, go_on, filling = loader._maker.fill, threading.Event(), threading.Event()
 
-    def wait_and_fill(*arguments: Any) -> None:
+    def wait_and_fill(*arguments: Any) -> Any:
         filling.set()
         assert go_on.wait(20)
-        fill(*arguments)
+        return fill(*arguments)
 
     monkeypatch.setattr(loader._maker, "fill", wait_and_fill)
     with ThreadPoolExecutor(3) as callers:
@@ -660,7 +641,7 @@ def test_a_forked_child_that_reads_closes_the_buffers_of_its_parent(numbered: Pa
     assert labels
     for reader in loader._readers:
         for pending in reader.pending.values():
-            pending.wait()
+            pending.wait(lambda filling, _: filling.result())
     del reader, pending
     child = os.fork()
     if child == 0:

@@ -42,7 +42,7 @@ def test_a_run_of_other_ranks_and_batches_goes_on_with_the_rest_of_the_same_orde
     assert (states[0]["epoch"], states[0]["batch"], states[0]["samples"]) == (5, 3, 48)
     after = [
         kseq.Batches(
-            numbered, "train", batch_size=size, rank=rank, world_size=ranks, drop_remainder=False, **ARGUMENTS, **arguments
+            numbered, "train", batch_size=size, rank=rank, world_size=ranks, remainder="keep", **ARGUMENTS, **arguments
         )
         for rank in range(ranks)
     ]
@@ -95,7 +95,7 @@ def test_a_rest_that_is_left_again_goes_on_and_a_copy_has_it_too(numbered: Path)
 def test_a_rest_that_leaves_a_rank_without_samples_is_refused(numbered: Path) -> None:
     with (
         kseq.Batches(numbered, "train", batch_size=16, **ARGUMENTS) as first,
-        kseq.Batches(numbered, "train", batch_size=5, world_size=3, drop_remainder=False, **ARGUMENTS) as second,
+        kseq.Batches(numbered, "train", batch_size=5, rank=0, world_size=3, remainder="keep", **ARGUMENTS) as second,
         raises(ArgumentError, "epoch 5", "2 samples for 3 ranks", "batch_size"),
     ):
         # 32 are left, and batches of 15.
@@ -105,7 +105,7 @@ def test_a_rest_that_leaves_a_rank_without_samples_is_refused(numbered: Path) ->
 def test_what_is_dropped_at_the_end_is_no_batch_to_go_on_with(numbered: Path) -> None:
     with (
         kseq.Batches(numbered, "train", batch_size=16, **ARGUMENTS) as first,
-        kseq.Batches(numbered, "train", batch_size=30, drop_remainder=True, **ARGUMENTS) as second,
+        kseq.Batches(numbered, "train", batch_size=30, remainder="drop", **ARGUMENTS) as second,
     ):
         assert second.load_state_dict(first.state_dict(0, 4)) == (1, 0)
         assert second.load_state_dict(first.state_dict(0, 5)) == (1, 0)

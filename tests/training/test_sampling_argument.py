@@ -241,7 +241,7 @@ def test_samples_are_the_same_for_threads_processes_and_ranks(numbered: Path, se
     expected = read(batch_size=24, workers=0)
     assert read(batch_size=24, workers=2) == expected
     assert read(batch_size=24, workers=2, use_multiprocessing=True) == expected
-    ranks = [read(batch_size=8, workers=1, rank=rank, world_size=3) for rank in range(3)]
+    ranks = [read(batch_size=8, workers=1, rank=rank, world_size=3, remainder="keep") for rank in range(3)]
     assert [[image for share in shares for image in share] for shares in zip(*ranks, strict=True)] == expected
 
 

@@ -90,8 +90,8 @@ def test_other_splits_keep_the_order_in_every_epoch(numbered: Path, split: str) 
     assert first == second == [ids[start : start + 16] for start in range(0, len(ids), 16)]
 
 
-def test_shuffle_and_drop_remainder_can_be_chosen(numbered: Path) -> None:
-    with kseq.ShardSequence(numbered, "val", batch_size=16, shuffle=True, drop_remainder=True) as sequence:
+def test_shuffle_and_remainder_can_be_chosen(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, "val", batch_size=16, shuffle=True, remainder="drop") as sequence:
         assert len(sequence) == 1
         assert sequence.sample_ids(0, 0).tolist() != sequence.sample_ids(0, 1).tolist()
 
@@ -342,7 +342,8 @@ def test_crops_are_new_in_each_epoch(packed_photos: Path) -> None:
         ({"inputs": {1: "image"}}, ("inputs={1: 'image'}",)),
         ({"targets": "lable"}, ("targets='lable'", "image", "label")),
         ({"targets": ["label"], "label_mode": None}, ("targets=['label']",)),
-        ({"drop_remainder": "no"}, ("drop_remainder='no'",)),
+        ({"remainder": "no"}, ("remainder='no'", "'keep'", "'drop'", "'pad'")),
+        ({"remainder": True}, ("remainder=True", "'keep'", "'drop'", "'pad'")),
         ({"use_multiprocessing": None}, ("use_multiprocessing=None",)),
         ({"crop_to_aspect_ratio": "no"}, ("crop_to_aspect_ratio='no'",)),
         ({"pad_to_aspect_ratio": 1}, ("pad_to_aspect_ratio=1",)),
@@ -499,7 +500,7 @@ def test_a_batch_of_a_thousand_classes_in_their_order_holds_nearly_as_many_as_af
     blocks = choose_blocks(made(num_samples, sample_bytes, 1000))
 
     def mean_classes(shuffle: bool | str) -> float:
-        order = Order(num_samples, 128, shuffle, 3, False, 0, 1, *blocks)
+        order = Order(num_samples, 128, shuffle, 3, "keep", 0, 1, *blocks)
         return float(np.mean([len(set((order.positions(0, number) // 1300).tolist())) for number in range(0, 10_000, 500)]))
 
     assert mean_classes("block") > 0.9 * mean_classes(True)

@@ -22,7 +22,7 @@ def test_is_for_training(split: str) -> None:
 @pytest.mark.parametrize(
     "split",
     ["val", "test", "fold0-val", "a-test", "validation", "valid", "val2017", "val_small", "VAL", "valSmall", "dev", "held-out",
-     "eval", "train-val", "test-a"],
+     "hold-out", "hold_out2", "testdev", "test-dev2017", "minival", "eval", "train-val", "test-a"],
 )  # fmt: skip
 def test_is_for_evaluation(split: str) -> None:
     assert not is_for_training(split)

@@ -100,11 +100,10 @@ def _seconds_to_read(folder: str) -> float:
 
 def _spread(num_images: int, store: str) -> float:
     """The mean distance, after shuffling by blocks, of samples that are neighbours on disk, by that after a full shuffle."""
-    order = Order(num_images, 128, "block", 0, False, 0, 1, *choose_blocks(ShardDataset(store)))
+    order = Order(num_images, 128, "block", 0, "keep", 0, 1, *choose_blocks(ShardDataset(store)))
     places = np.empty(num_images)
-    places[np.concatenate([positions for positions, _ in order.draw_batches(0, range(order.num_batches))])] = np.arange(
-        num_images
-    )
+    batches = order.draw_batches(0, range(order.num_batches))
+    places[np.concatenate([batch.positions for batch in batches])] = np.arange(num_images)
     return float(np.abs(np.diff(places)).mean() / (num_images / 3))
 
 

@@ -64,7 +64,7 @@ def _open(path: str, arguments: argparse.Namespace) -> kseq.ShardSequence:
     return kseq.ShardSequence(
         path,
         batch_size=arguments.batch_size,
-        drop_remainder=True,
+        remainder="drop",
         workers=arguments.workers,
         use_multiprocessing=arguments.processes,
         augment=[kseq.RandomResizedCrop(SIDE), kseq.RandomFlip()] if encoded else kseq.RandomFlip(),

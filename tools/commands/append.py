@@ -9,7 +9,15 @@ import kseq
 
 from ..console.class_counts import count, format_change
 from ..console.dask_cluster import dask_executor
-from ..console.options import add_share_options, add_source_options, add_worker_options, make_columns, run_arguments
+from ..console.options import (
+    add_share_options,
+    add_source_options,
+    add_storage_options,
+    add_worker_options,
+    make_columns,
+    run_arguments,
+    storage_options,
+)
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
 from ..console.text import format_bytes, format_count, printable
@@ -25,13 +33,14 @@ def add_parser(commands: Any) -> None:
         "others, in the splits that SOURCE names, else in train. For SOURCE see kseq pack --help.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
-    parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
+    parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes; or a URL")
     add_source_options(parser)
     add_share_options(parser.add_argument_group("splits of the new samples"))
     group = parser.add_argument_group("the run")
     add_worker_options(group)
     group.add_argument("--again", action="store_true", help="append samples even if DATASET has all of them already")
     group.add_argument("--resume", action="store_true", help="go on with the same run, which was killed")
+    add_storage_options(group)
     parser.set_defaults(run=run)
 
 
@@ -46,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             executor=executor,
             again=arguments.again,
             resume=arguments.resume,
+            storage_options=storage_options(arguments),
             progress=progress.show,
             **run_arguments(arguments),
         )

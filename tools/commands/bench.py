@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any
 
 import kseq
-from kseq.arguments import whole
+from kseq.arguments import path_text, whole
 from kseq.errors import ArgumentError, WriteError
 from kseq.platforms.processes import usable_cores
 
@@ -103,8 +103,9 @@ def _check(arguments: argparse.Namespace) -> Setting:
     for name in names or ():
         if name not in known:
             raise ArgumentError(f"--contestants {name!r}: allowed are {', '.join(map(repr, known))}")
-    folder = _check_folder(os.path.abspath(arguments.folder))
-    images = os.path.abspath(arguments.images) if arguments.images else None
+    paths = {name: path_text(name, getattr(arguments, name) or "") for name in ("folder", "images", "json", "plot")}
+    folder = _check_folder(os.path.abspath(paths["folder"]))
+    images = os.path.abspath(paths["images"]) if paths["images"] else None
     if images:
         if os.path.commonpath([os.path.realpath(each) for each in (images, folder)]) == os.path.realpath(folder):
             raise ArgumentError(f"--images {images}: lies in the folder to work in, {folder}, where things are removed")

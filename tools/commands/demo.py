@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 import kseq
+from kseq.arguments import path_text
 from kseq.errors import ArgumentError
 
 _EPOCHS = 12
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     """The whole way, from image files to a validation accuracy; tells before what it does, and afterwards what to do next."""
     backend = _choose_backend()
     if arguments.folder is not None:
-        return _run_in(Path(arguments.folder), backend, "and stay there")
+        return _run_in(Path(path_text("folder", arguments.folder)), backend, "and stay there")
     with tempfile.TemporaryDirectory(prefix="kseq-demo-") as folder:
         return _run_in(Path(folder), backend, "and are removed at the end (--folder keeps them)")
 

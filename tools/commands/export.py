@@ -7,7 +7,7 @@ from typing import Any
 
 import kseq
 
-from ..console.options import size_in_bytes
+from ..console.options import add_cache_options, add_storage_options, size_in_bytes, storage_options
 from ..console.progress import Progress
 from ..console.text import format_bytes, format_count, format_counts, printable
 
@@ -20,7 +20,7 @@ def add_parser(commands: Any) -> None:
         description="Write the samples of DATASET into OUT, a new folder: image files and a table of the rest, WebDataset "
         "tars, or TFRecords. The last line of the output is the command that packs them again.",
     )
-    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument("out", metavar="OUT", help="folder to make")
     parser.add_argument(
         "--to",
@@ -36,6 +36,8 @@ def add_parser(commands: Any) -> None:
         metavar="SIZE",
         help="about how large each tar or TFRecord file is, such as 64M (default: 256M)",
     )
+    add_cache_options(parser)
+    add_storage_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -48,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
             format=arguments.format,
             split=arguments.split,
             file_bytes=arguments.file_bytes,
+            cache_dir=arguments.cache_dir,
+            cache_bytes=arguments.cache_bytes,
+            storage_options=storage_options(arguments),
             progress=progress.show,
         )
     files = format_count(report.num_files, "file")

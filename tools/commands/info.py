@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 import kseq
+from kseq.arguments import is_url
 
+from ..console.options import add_storage_options, storage_options
 from ..console.sample_listing import print_samples
 from ..console.text import format_bytes, format_count, format_counts, format_names, printable
 
@@ -21,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "info", help="show what a dataset holds", description="Show the fields, classes, splits and shards of DATASET."
     )
-    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rejected", action="store_true", help="list the files that packing left out")
     parser.add_argument(
@@ -29,12 +31,16 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="list the samples instead: id, split, label and source, as CSV, or with --json as JSON Lines",
     )
+    add_storage_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the dataset holds."""
-    with kseq.ShardDataset(arguments.dataset) as dataset:
+    # Of a URL, only what is shown is fetched, and no whole shards.
+    is_remote = is_url(arguments.dataset)
+    options = storage_options(arguments)
+    with kseq.ShardDataset(arguments.dataset, cache_bytes=0 if is_remote else None, storage_options=options) as dataset:
         if arguments.samples:
             print_samples(dataset, arguments.json)
             return 0

@@ -13,10 +13,12 @@ from ..console.options import (
     add_image_options,
     add_share_options,
     add_source_options,
+    add_storage_options,
     add_worker_options,
     make_columns,
     make_image_settings,
     run_arguments,
+    storage_options,
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
@@ -36,11 +38,11 @@ def add_parser(commands: Any) -> None:
         help="pack a collection of images into a dataset",
         usage="kseq pack SOURCE DATASET [options]",
         add_help=False,
-        description="Pack SOURCE into DATASET, a new folder of HDF5 shards. SOURCE is a folder of CLASS/IMAGE or "
+        description="Pack SOURCE into DATASET, a new folder of HDF5 shards, or a URL. SOURCE is a folder of CLASS/IMAGE or "
         f"train/CLASS/IMAGE, a table of paths, or another of these formats: {', '.join(kseq.SOURCE_FORMATS)}.",
     )
-    parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes")
-    parser.add_argument("dataset", metavar="DATASET", help="folder to make")
+    parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes; or a URL")
+    parser.add_argument("dataset", metavar="DATASET", help="folder to make, or a URL")
     parser.add_argument("-h", "--help", action=_ShortHelp, help="show the options that are used most")
     parser.add_argument("--help-all", action="help", help="show all options")
     add_source_options(parser)
@@ -81,6 +83,7 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overwrite", action="store_true", help="replace a dataset that lies there")
     group.add_argument("--resume", action="store_true", help="go on with a packing that was killed")
     group.add_argument("--dry-run", action="store_true", help="show what would be packed, and write nothing")
+    add_storage_options(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -96,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             overwrite=arguments.overwrite,
             resume=arguments.resume,
             dry_run=arguments.dry_run,
+            storage_options=storage_options(arguments),
             progress=progress.show,
             **run_arguments(arguments),
         )
@@ -114,8 +118,8 @@ def _summary(report: kseq.PackReport) -> str:
 
 def _plan(report: kseq.PackReport) -> str:
     shards, size = format_count(report.num_shards, "shard"), format_bytes(report.num_bytes)
-    free = format_bytes(report.num_bytes_free)
-    outcome = f"would be packed into {printable(report.path)}: {shards}, about {size}, of {free} that are free there"
+    free = f", of {format_bytes(report.num_bytes_free)} that are free there" if report.num_bytes_free else ""
+    outcome = f"would be packed into {printable(report.path)}: {shards}, about {size}{free}"
     left_out = f"{len(report.rejected):,} of {report.num_found:,} would be left out, besides files that turn out to be broken:"
     return "\n".join(_lines(report, outcome, "are", [left_out, *rejected_lines(report, "")]))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import kseq
 
+from ..console.options import add_storage_options, storage_options
 from ..console.text import format_bytes, format_count, printable
 
 
@@ -19,13 +20,14 @@ def add_parser(commands: Any) -> None:
         description="Compare every byte of DATASET with its checksums, and list what is damaged. The exit code is 1 if "
         "anything is.",
     )
-    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset")
+    parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
+    add_storage_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, and print a line for each thing that is damaged."""
-    report = kseq.verify(arguments.dataset)
+    report = kseq.verify(arguments.dataset, storage_options=storage_options(arguments))
     for line in report.damaged:
         print(printable(line))
     if report.damaged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import kseq
+from kseq.arguments import path_text
 
 from ..console.text import format_splits, printable, sort_splits
 
@@ -11,7 +12,7 @@ __all__ = ["count", "format_change"]
 
 def count(path: str) -> kseq.SplitCounts:
     """What the splits of a dataset have now."""
-    with kseq.ShardDataset(path) as dataset:
+    with kseq.ShardDataset(path_text("dataset", path)) as dataset:
         return dataset.counts()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from dataclasses import fields
 from typing import Any
@@ -113,6 +114,47 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="leave out images whose headers announce more pixels (default: %(default)s)",
     )
+
+
+def add_storage_options(parser: Any) -> None:
+    """Add the option that says how URLs are opened."""
+    parser.add_argument(
+        "--storage-option",
+        dest="storage_options",
+        metavar="NAME=VALUE",
+        action="append",
+        type=storage_option,
+        help="what fsspec's file system takes for URLs, such as anon=true; repeat for several. Leave credentials to the "
+        "environment, where other users do not see them",
+    )
+
+
+def add_cache_options(parser: Any) -> None:
+    """Add the options that say where copies of the shards of a URL lie."""
+    parser.add_argument(
+        "--cache-dir", metavar="DIR", help="of a URL: folder for copies of its shards (default: that of the user)"
+    )
+    parser.add_argument(
+        "--cache-bytes",
+        type=size_in_bytes,
+        metavar="SIZE",
+        help="of a URL: what all copies there may take, such as 64G; 0 for none",
+    )
+
+
+def storage_options(arguments: argparse.Namespace, name: str = "storage_options") -> dict[str, Any] | None:
+    """What options of the type `storage_option` have read, by the name of the argument that they are for."""
+    pairs = getattr(arguments, name)
+    return None if pairs is None else dict(pairs)
+
+
+def storage_option(text: str) -> tuple[str, Any]:
+    """A name and its value: JSON, or a text as it stands."""
+    name, value = _pair(text)
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def add_share_options(group: Any) -> None:

@@ -1,4 +1,4 @@
-"""The progress of a packing, on stderr."""
+"""The progress of a long run, on stderr."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ _PLAIN_EVERY = 10.0
 
 
 class Progress:
-    """Shows a bar on a terminal, elsewhere a line now and then."""
+    """Shows a bar on a terminal, elsewhere a line now and then.
 
-    def __init__(self) -> None:
+    Args:
+        unit: What is counted: `"images"`, or `"bytes"`.
+    """
+
+    def __init__(self, unit: str = "images") -> None:
+        self._unit = unit
         self._bar: Any = None
         self._started = self._last = time.monotonic()
         self._resumed: int | None = None
@@ -28,14 +33,16 @@ class Progress:
             self._bar.close()
 
     def show(self, done: int, total: int) -> None:
-        """Show how many images are done, and how many there are."""
+        """Show how many are done, and how many there are."""
         if self._resumed is None:
             self._resumed = done
         if sys.stderr.isatty():
             if self._bar is None:
-                self._bar = tqdm(total=total, unit=" images", initial=done, dynamic_ncols=True)
+                is_bytes = self._unit == "bytes"
+                unit = "B" if is_bytes else f" {self._unit}"
+                self._bar = tqdm(total=total, unit=unit, unit_scale=is_bytes, initial=done, dynamic_ncols=True)
             self._bar.update(done - self._bar.n)
         elif time.monotonic() - self._last > _PLAIN_EVERY:
             self._last = time.monotonic()
             rate = (done - self._resumed) / (self._last - self._started)
-            print(f"{done:,} of {total:,} images, {rate:,.0f} images/s", file=sys.stderr, flush=True)
+            print(f"{done:,} of {total:,} {self._unit}, {rate:,.0f} {self._unit}/s", file=sys.stderr, flush=True)

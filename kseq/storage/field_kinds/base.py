@@ -361,7 +361,7 @@ class FieldKind:
             wanted: What `condition_value` made of the values.
         """
         if not isinstance(values, np.ndarray):
-            return np.array([np.isin(each, wanted).any() for each in values], bool)
+            return np.array([np.isin(value, wanted).any() for value in values], bool)
         is_equal: np.ndarray = np.isin(values, wanted)
         return np.any(is_equal, axis=tuple(range(1, is_equal.ndim)))
 

@@ -56,7 +56,7 @@ def open_store(job: Job):
     maker = SlowMaker(dataset, ["image", "label"], ImageSpec(job.size, job.size), AugmentationList(augmentations, job.seed))
     maker.delay = options.get("delay", 0) / 1e6
     shuffle = options.get("shuffle", True)
-    order = Order(len(dataset), job.batch_size, shuffle, job.seed, False, 0, 1, *choose_blocks(dataset))
+    order = Order(len(dataset), job.batch_size, shuffle, job.seed, "keep", 0, 1, *choose_blocks(dataset))
     loader = Loader(maker, order, workers=job.workers, use_multiprocessing=options.get("processes", False))
 
     def epoch(number: int) -> Iterator:

@@ -1,0 +1,238 @@
+"""Local copies of remote files in a folder that several processes share; the least recently used go when room is needed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kseq.arguments import path_text, spelled, whole
+from kseq.errors import ArgumentError, DamagedError, WriteError
+from kseq.platforms.files import lock_file, remove_unless_in_use, replace
+from kseq.platforms.folders import cache_folder
+from kseq.platforms.processes import at_fork
+
+__all__ = ["FileCache", "choose_cache"]
+
+_PART = ".part"
+
+# Seconds between two looks at a file that another process or thread fetches, and how long it may stand still until we fetch it
+# ourselves: whoever fetches it may be stopped, or lie on a machine that was lost.
+_PAUSE, _PATIENCE = 0.05, 150.0
+
+# Without a limit, so much of the disk stays free.
+_FREE_SHARE = 0.05
+
+# What a process that died left half-fetched goes after so many seconds, unless it is taken over.
+_PART_SECONDS = 24 * 3600.0
+
+# Descriptors of locked files: the kernel's lock lasts as long as anybody has the file open, and a child may outlive us.
+_locked: set[int] = set()
+
+
+def _close_locked() -> None:
+    while _locked:
+        os.close(_locked.pop())
+
+
+at_fork(after_in_child=_close_locked)
+
+
+class _Kept(NamedTuple):
+    """A file in the cache."""
+
+    used: float
+    num_bytes: int
+    path: str
+
+
+@dataclass(frozen=True)
+class FileCache:
+    """A folder of local copies. Safe to use from many threads and processes, and on several machines that share the folder.
+
+    Whoever needs a file that is not there locks its unfinished copy, `NAME.part`, and fetches it; others wait for that. The
+    lock is the kernel's, and ends with the process: then the next one goes on with what was fetched. Where a file system has no
+    such locks, each process fetches for itself. A copy gets its name once it is checked, and never changes afterwards. When a
+    process opens it, its time is set, which says how recently it was used.
+
+    Args:
+        folder: The folder; it is made when it is needed.
+        most_bytes: How many bytes all copies may take; None for what the disk has, but for a twentieth.
+    """
+
+    folder: str
+    most_bytes: int | None = None
+
+    def fetch(self, name: str, num_bytes: int, get: Callable[[str, int], object], check: Callable[[str], None]) -> str:
+        """The path of a whole copy, which is fetched if it is not there.
+
+        Another process may remove it for room before it is opened. Once it is open or mapped, that does no harm.
+
+        Args:
+            name: Of the copy, a path below the folder with `/`.
+            num_bytes: The size of the file.
+            get: Writes the file to a path, when the first so many bytes are there already.
+            check: Raises DamagedError unless the file at a path is the right one.
+
+        Raises:
+            DamagedError: If what was fetched is not the right file.
+            WriteError: If the operating system refuses to write into the folder.
+            KseqError: What `get` raises.
+        """
+        path = os.path.join(self.folder, *name.split("/"))
+        if _is_whole(path, num_bytes):
+            return path
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self._make_room(num_bytes)
+            with _wait_for_part(path, num_bytes) as part:
+                if part is not None:
+                    _complete(part, num_bytes, get, check)
+                    replace(part, path)
+        except OSError as error:
+            if isinstance(error, (DamagedError, WriteError)) or (error.filename is None and error.errno is None):
+                raise
+            raise WriteError(
+                f"{self.folder}: the cache cannot be written: {error.strerror} (cache_dir names another folder, cache_bytes=0 "
+                "does without)"
+            ) from error
+        return path
+
+    def has(self, name: str, num_bytes: int) -> bool:
+        """Whether there is a whole copy."""
+        return _is_whole(os.path.join(self.folder, *name.split("/")), num_bytes, is_used=False)
+
+    def forget(self, name: str) -> None:
+        """Remove a copy."""
+        with suppress(OSError):
+            remove_unless_in_use(os.path.join(self.folder, *name.split("/")))
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Remove the copies that were used least recently, until there is room for so many bytes."""
+        kept = sorted(self._all_kept())
+        total = sum(one.num_bytes for one in kept)
+        if self.most_bytes is None:
+            disk = shutil.disk_usage(self.folder)
+            too_many = num_bytes - (disk.free - int(disk.total * _FREE_SHARE))
+        else:
+            too_many = total + num_bytes - self.most_bytes
+        for one in kept:
+            if too_many <= 0:
+                break
+            if one.path.endswith(_PART) and time.time() - one.used < _PART_SECONDS:
+                continue
+            with suppress(OSError):
+                remove_unless_in_use(one.path)
+                too_many -= one.num_bytes
+
+    def _all_kept(self) -> Iterator[_Kept]:
+        for folder in _scan(self.folder):
+            for file in _scan(folder.path) if folder.is_dir(follow_symlinks=False) else ():
+                if ".h5" in file.name:
+                    with suppress(OSError):
+                        status = file.stat(follow_symlinks=False)
+                        yield _Kept(status.st_mtime, status.st_size, file.path)
+
+
+def _scan(folder: str) -> list[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return list(entries)
+    return []
+
+
+def _is_whole(path: str, num_bytes: int, *, is_used: bool = True) -> bool:
+    try:
+        if os.stat(path).st_size != num_bytes:
+            return False
+    except OSError:
+        return False
+    if is_used:
+        # Of another user's folder it may not be allowed.
+        with suppress(OSError):
+            os.utime(path)
+    return True
+
+
+@contextmanager
+def _wait_for_part(path: str, num_bytes: int) -> Iterator[str | None]:
+    """The path of the unfinished copy, locked for this thread; None once somebody else has finished it."""
+    part, size, moved = path + _PART, -1, time.monotonic()
+    while not _is_whole(path, num_bytes):
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        _locked.add(descriptor)
+        try:
+            is_locked = lock_file(descriptor)
+            # Whoever had the lock before has perhaps given the file its name, or removed it.
+            if is_locked and _is_same(descriptor, part):
+                if not _is_whole(path, num_bytes):
+                    yield part
+                    return
+                os.unlink(part)
+            if not is_locked:
+                break
+        except BlockingIOError:
+            now = os.fstat(descriptor).st_size
+            if now != size:
+                size, moved = now, time.monotonic()
+            if time.monotonic() - moved > _PATIENCE:
+                break
+        finally:
+            if descriptor in _locked:
+                _locked.discard(descriptor)
+                os.close(descriptor)
+        time.sleep(_PAUSE)
+    else:
+        yield None
+        return
+    # No locks, or whoever holds it stands still: a copy of our own.
+    own = f"{path}.{os.getpid()}-{time.monotonic_ns()}{_PART}"
+    try:
+        yield own
+    finally:
+        with suppress(OSError):
+            os.unlink(own)
+
+
+def _is_same(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
+def _complete(part: str, num_bytes: int, get: Callable[[str, int], object], check: Callable[[str], None]) -> None:
+    """Fetch what is missing of an unfinished copy, and check it; if what a dead process left is wrong, fetch it anew."""
+    try:
+        start = os.stat(part).st_size
+    except OSError:
+        start = 0
+    start = start if start <= num_bytes else 0
+    if start < num_bytes:
+        get(part, start)
+    try:
+        check(part)
+    except DamagedError:
+        if not start:
+            os.unlink(part)
+            raise
+        get(part, 0)
+        check(part)
+
+
+def choose_cache(cache_dir: str | os.PathLike[str] | None, cache_bytes: int | None) -> FileCache | None:
+    """The cache that the arguments of a dataset ask for; None for none.
+
+    Raises:
+        ArgumentError: If the folder is no path, or the number of bytes is below 0.
+    """
+    folder = cache_folder("kseq") if cache_dir is None else os.path.abspath(path_text("cache_dir", cache_dir))
+    if cache_bytes is None:
+        return FileCache(folder)
+    most = whole("cache_bytes", cache_bytes, 0)
+    if most == 0 and cache_dir is not None:
+        raise ArgumentError(f"{spelled('cache_dir', cache_dir)}: cache_bytes=0 means no cache: give one of the two")
+    return FileCache(folder, most) if most else None

@@ -1,0 +1,211 @@
+"""What Keras's adapter of a Sequence does otherwise for kseq: no riddles after errors, and nothing that is kept for ever."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import itertools
+import sys
+import time
+import weakref
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from kseq.platforms import interrupts
+from kseq.threads import EXIT_SECONDS, program_ends
+
+__all__ = ["adapt"]
+
+# Between the function of a model that loops over batches and the end of the loop's block.
+_MOST_FRAMES = 4
+
+# So many seconds TensorFlow's threads have to ask for a batch, and to be told that there is none, when the program ends.
+_GRACE = 0.1
+
+# The attribute of an adapter that holds the last error in reading.
+_ERROR = "_kseq_error"
+
+
+def adapt(adapter: Any, caller: FrameType) -> None:
+    """Change what an adapter does, which Keras is making for a Sequence.
+
+    On tensorflow:
+
+    - **No autotuning.** With it, a thread computes from time to time how far to fetch ahead, at first every 10 ms, then half as
+      often each time, up to a minute (`Model::OptimizeLoop` in TensorFlow's `core/framework/model.cc`). The end of an iterator
+      wakes that thread, but marks it as ended only afterwards (`CancellationManager::StartCancel`). With an idle core the
+      thread looks too early and goes on sleeping, and the training waits for it: for a second, say, after a pass of a second
+      and a half. kseq reads ahead by itself, so there is nothing to tune. Where Keras fetches by workers of its own, it turns
+      this off too.
+    - **Nothing kept.** TensorFlow keeps the function that `Dataset.from_generator` is given for as long as the program runs (in
+      the default graph, `_internal_py_func` in its `ops/script_ops.py`), and with Keras's function the adapter, the Sequence,
+      its buffers and its files. It gets one that knows the adapter only as long as somebody has the dataset.
+    - **Errors stay.** TensorFlow makes of any error in a generator one of its own, with the text of the first. The first one is
+      raised in its place, so that `except` finds its class.
+    - **Ctrl-C.** The main thread waits in TensorFlow while a batch is read, and would notice Ctrl-C only afterwards: the thread
+      that waits for the batch gives up then (see `kseq.platforms.interrupts`).
+
+    On jax, a model outlives an error. Keras takes the variables out of it for as long as an epoch, an `evaluate` or a `predict`
+    goes on (`_get_jax_state`), and loses them if the first batch cannot be read, or any other outside of `fit`. So the first
+    batch is read before that, and the variables are put back.
+
+    Args:
+        adapter: Keras's `PyDatasetAdapter`.
+        caller: Who asks; nothing is done unless it is where the adapter is made.
+    """
+    if caller.f_code.co_name == "__init__" and hasattr(adapter, "get_tf_dataset"):
+        # Its class, not its method: who holds a method of an object, or copies the object, would hold or copy the wrong one.
+        adapter.__class__ = _adapted(adapter.__class__)
+
+
+@functools.cache
+def _adapted(adapter_class: Any) -> type:
+    """The same class, with these changes."""
+
+    class Adapter(adapter_class):
+        @property
+        def num_batches(self) -> Any:
+            # Keras's `EpochIterator` reads it when it is made.
+            _watch_over(sys._getframe(1).f_locals.get("self"), self)
+            return super().num_batches
+
+        def get_tf_dataset(self) -> Any:
+            interrupts.watch()
+            self._get_iterator = _Passes(self)
+            try:
+                dataset = super().get_tf_dataset()
+            finally:
+                del self._get_iterator
+            options = type(dataset.options())()
+            options.autotune.enabled = False
+            dataset = dataset.with_options(options)
+            # Who goes through the dataset, or holds it, needs the adapter.
+            dataset._kseq_adapter = self
+            return dataset
+
+        def get_jax_iterator(self) -> Any:
+            batches = super().get_jax_iterator()
+            epoch_iterator = sys._getframe(1).f_locals.get("self")
+            # Keras makes an iterator at the end of an epoch, too, which may never be used.
+            is_beginning = getattr(epoch_iterator, "_steps_seen", 1) == 0
+            return itertools.chain(list(itertools.islice(batches, 1)), batches) if is_beginning else batches
+
+    Adapter.__name__ = Adapter.__qualname__ = adapter_class.__name__
+    return Adapter
+
+
+class _Passes:
+    """The function of an adapter that begins a pass, as TensorFlow may keep it for ever."""
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = weakref.ref(adapter)
+
+    def __call__(self) -> Iterator[Any]:
+        adapter = self._adapter()
+        # Who holds the dataset holds the adapter.
+        return iter(()) if adapter is None else _Pass(adapter)
+
+
+class _Pass:
+    """A pass of Keras, in TensorFlow's threads."""
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = weakref.ref(adapter)
+        self._batches = adapter._get_iterator()
+        self._interrupts = interrupts.count()
+        # Whether TensorFlow is in here, or has still to take note of the end.
+        self.is_busy = False
+        _passes.add(self)
+
+    def __iter__(self) -> _Pass:
+        return self
+
+    def __next__(self) -> Any:
+        self.is_busy = True
+        try:
+            with interrupts.breaks_off(self._interrupts):
+                batch = None if program_ends() else next(self._batches)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            if program_ends():
+                # Nobody is there to be told.
+                raise StopIteration from None
+            self.is_busy = False
+            adapter = self._adapter()
+            if adapter is not None:
+                setattr(adapter, _ERROR, error)
+            raise
+        if program_ends():
+            raise StopIteration
+        self.is_busy = False
+        return batch
+
+
+_passes: weakref.WeakSet[_Pass] = weakref.WeakSet()
+
+
+def _end_passes() -> None:
+    """When the program ends: wait until TensorFlow's threads have left Python.
+
+    They need its lock, which they do not get once Python takes itself apart; and that, when it frees TensorFlow's iterators,
+    waits for the threads.
+    """
+    if len(_passes):
+        # A thread may be about to ask for the next batch.
+        time.sleep(_GRACE)
+    deadline = time.monotonic() + EXIT_SECONDS
+    while _are_busy() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _are_busy() -> bool:
+    # TensorFlow lets go of a pass that has ended: this must not hold it.
+    return any(one.is_busy for one in list(_passes))
+
+
+atexit.register(_end_passes)
+
+
+def _watch_over(epoch_iterator: Any, adapter: Any) -> None:
+    """Let Keras's `EpochIterator`, which goes through the batches of an adapter, end as it should when an error ends it."""
+    is_known = hasattr(epoch_iterator, "catch_stop_iteration") and getattr(epoch_iterator, "data_adapter", None) is adapter
+    if is_known and not hasattr(epoch_iterator, "_kseq_watched"):
+        epoch_iterator.__class__ = _watched(epoch_iterator.__class__)
+
+
+@functools.cache
+def _watched(iterator_class: Any) -> type:
+    class EpochIterator(iterator_class):
+        _kseq_watched = True
+
+        # Keras runs its loops over batches in this.
+        @contextlib.contextmanager
+        def catch_stop_iteration(self) -> Iterator[None]:
+            try:
+                with super().catch_stop_iteration():
+                    yield
+            except BaseException as error:
+                _put_variables_back(sys._getframe(1))
+                own = self.data_adapter.__dict__.pop(_ERROR, None)
+                # Another error may come before TensorFlow has got to this one.
+                if own is None or not isinstance(error, Exception) or type(own).__name__ not in str(error):
+                    raise
+                raise own from None
+
+    EpochIterator.__name__ = EpochIterator.__qualname__ = iterator_class.__name__
+    return EpochIterator
+
+
+def _put_variables_back(frame: FrameType | None) -> None:
+    """Give the variables that a step has returned last to the model of Keras that a function of it, or of a caller, is of."""
+    for _ in range(_MOST_FRAMES):
+        if frame is None:
+            return
+        put_back = getattr(frame.f_locals.get("self"), "jax_state_sync", None)
+        if put_back is not None:
+            put_back()
+            return
+        frame = frame.f_back

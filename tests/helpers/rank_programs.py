@@ -1,0 +1,301 @@
+"""Run by tests/training/test_several_processes.py: programs that train in one process of several.
+
+Each prints as its last line what its steps received and what came out, as JSON. A library that a program needs is imported by
+it alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import kseq
+from tests.helpers.photos import numbers_of
+
+EPOCHS = 2
+Found = dict[str, Any]
+
+
+def _rows(values: Any) -> np.ndarray:
+    """The rows of an array that this process gave to a step, and no others."""
+    shards = getattr(values, "addressable_shards", None)
+    if shards is not None:
+        return np.concatenate([np.asarray(shard.data) for shard in shards])
+    return np.asarray(values)
+
+
+def _model(*, built: bool = True) -> Any:
+    """A model that notes the samples and the weights of every batch that a step of it is given, on each device by itself."""
+    import keras
+
+    seen: list[Any] = []
+
+    def note(x: Any, weights: Any = None) -> None:
+        seen.append((numbers_of(_rows(x)).tolist(), None if weights is None else _rows(weights).tolist()))
+
+    class Recording(keras.Sequential):
+        # Of the class, since Keras keeps a copy of a list that an object gets.
+        records: list[Any] = seen
+
+        def train_step(self, *arguments: Any) -> Any:
+            x, _, weights = keras.utils.unpack_x_y_sample_weight(arguments[-1])
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                tf.py_function(note, [x] if weights is None else [x, weights], [])
+            else:
+                note(x, weights)
+            return super().train_step(*arguments)
+
+    keras.utils.set_random_seed(7)
+    layers = [keras.layers.Rescaling(1 / 50), keras.layers.Flatten(), keras.layers.Dense(3)]
+    model = Recording([keras.Input((4, 4, 3)), *layers] if built else layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    eager = keras.backend.backend() != "tensorflow"
+    model.compile("sgd", loss, weighted_metrics=["accuracy"], run_eagerly=eager)
+    return model
+
+
+def _weights(model: Any) -> list[float]:
+    import keras
+
+    return [float(number) for variable in model.weights for number in keras.ops.convert_to_numpy(variable).ravel()]
+
+
+def _refusal(act: Callable[[], Any]) -> str:
+    """The text of the refusal that an act ends with."""
+    try:
+        act()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _fit(path: str, batch_size: int, make: Callable[[], Any] = _model, **arguments: Any) -> Found:
+    """Train and validate a model, then evaluate it."""
+    import keras
+
+    model = make()
+    train = kseq.ShardSequence(path, "train", batch_size=batch_size, seed=3, **arguments)
+    val = kseq.ShardSequence(path, "val", batch_size=batch_size)
+    epochs: list[int] = []
+    note = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(train.epoch))
+    history = model.fit(train, epochs=EPOCHS, validation_data=val, verbose=0, callbacks=[note])
+    found = {
+        "rank": [train.batches.rank, train.batches.world_size],
+        "remainders": [train.batches.remainder, val.batches.remainder],
+        "steps": len(train),
+        "epochs": epochs,
+        "records": model.records,
+        "weights": _weights(model),
+        "history": history.history,
+        "evaluated": model.evaluate(val, verbose=0),
+    }
+    train.close()
+    val.close()
+    return found
+
+
+def _evaluate(path: str) -> list[float]:
+    """The figures of a model that is not trained, in one process."""
+    with kseq.ShardSequence(path, "val", batch_size=7, rank=0, world_size=1) as val:
+        return _model().evaluate(val, verbose=0)
+
+
+def jax_evaluation(path: str, rank: int, world: int, port: int) -> Found:
+    """The figures of processes that only evaluate."""
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return _evaluated_together(path)
+
+
+def _evaluated_together(path: str) -> Found:
+    """The rank, and the figures of a model that is not trained, in all processes together."""
+    with kseq.ShardSequence(path, "val", batch_size=7) as val:
+        return {"rank": [val.batches.rank, val.batches.world_size], "untrained": _model().evaluate(val, verbose=0)}
+
+
+def jax_processes(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes that `keras.distribution` connects."""
+    import keras
+
+    before = kseq.ShardSequence(path, "train", batch_size=7)
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    unconnected = kseq.ShardSequence(path, "train", batch_size=7)
+    model = _model()
+    found = {"not distributed": _refusal(lambda: model.fit(unconnected, verbose=0))}
+    distribution = keras.distribution.DataParallel()
+    keras.distribution.set_distribution(distribution)
+    model = _model()
+    if not hasattr(distribution, "num_data_shards"):
+        # Up to Keras 3.15, which shares out nothing but a tf.data.Dataset. From 3.16 on, kseq lets it share nothing out.
+        found["shared out by Keras"] = _refusal(lambda: model.fit(unconnected, verbose=0))
+        distribution.auto_shard_dataset = False
+    found["made before"] = _refusal(lambda: model.fit(before, verbose=0))
+    alone = kseq.ShardSequence(path, "train", batch_size=7, rank=0, world_size=1)
+    found["without ranks"] = _refusal(lambda: model.fit(alone, verbose=0))
+    kept = kseq.ShardSequence(path, "train", batch_size=7, remainder="keep")
+    found["partial"] = _refusal(lambda: model.fit(kept, verbose=0))
+    for sequence in (before, unconnected, alone, kept):
+        sequence.close()
+    return {**found, **_evaluated_together(path), "fitted": _fit(path, 7), "padded": _fit(path, 7, remainder="pad")}
+
+
+def jax_devices(path: str, rank: int, world: int, port: int) -> Found:
+    """One process with two devices, among which Keras divides each batch."""
+    import jax
+    import keras
+
+    jax.config.update("jax_num_cpu_devices", 2)
+    alone = {"dropped": _fit(path, 14, remainder="drop"), "padded": _fit(path, 14, remainder="pad")}
+    untrained = _evaluate(path)
+    made_before = kseq.ShardSequence(path, "train", batch_size=14)
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    model = _model()
+    odd = kseq.ShardSequence(path, "train", batch_size=7)
+    found = {
+        name: _refusal(lambda each=each: model.fit(each, verbose=0))
+        for name, each in {"odd": odd, "made before": made_before}.items()
+    }
+    odd.close()
+    made_before.close()
+    return {"alone": alone, "untrained": untrained, **found, **_fit(path, 14)}
+
+
+def tf_mirrored(path: str, rank: int, world: int, port: int) -> Found:
+    """One process with two devices under a strategy of TensorFlow."""
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    def make(built: bool) -> Any:
+        with strategy.scope():
+            return _model(built=built)
+
+    found = {}
+    for batch_size in (14, 80):
+        for built in (False, True):
+            found[f"{batch_size}, {'built' if built else 'not built'}"] = _fit(
+                path, batch_size, lambda built=built: make(built)
+            )
+    return found
+
+
+def tf_workers(path: str, rank: int, world: int, port: int) -> Found:
+    """Workers of TensorFlow in a training loop of one's own, the three ways to give them batches."""
+    os.environ["TF_CONFIG"] = json.dumps(
+        {
+            "cluster": {"worker": [f"localhost:{port + number}" for number in range(world)]},
+            "task": {"type": "worker", "index": rank},
+        }
+    )
+    import keras
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    with strategy.scope():
+        model = _model()
+        optimizer = keras.optimizers.SGD(0.1)
+        optimizer.build(model.trainable_variables)
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    signature = (tf.TensorSpec((None, 4, 4, 3), tf.uint8), tf.TensorSpec((None,), tf.int32))
+
+    @tf.function
+    def step(x: Any, y: Any) -> Any:
+        def replica(x: Any, y: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = loss_of(y, model(x, training=True)) / (7 * world)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+                variable.value.assign_sub(0.1 * gradient)
+            return x
+
+        return strategy.run(replica, args=(x, y))
+
+    def train(dataset: Any) -> list[list[int]]:
+        return [numbers_of(_rows(strategy.experimental_local_results(step(x, y))[0])).tolist() for x, y in dataset]
+
+    def from_batches(batches: kseq.Batches, epoch: int) -> Any:
+        return tf.data.Dataset.from_generator(lambda: batches.epoch(epoch), output_signature=signature)
+
+    found: Found = {}
+    shared = kseq.Batches(path, "train", batch_size=7, seed=3)
+    whole = kseq.Batches(path, "train", batch_size=7 * world, seed=3, rank=0, world_size=1, remainder="drop")
+    found["rank"] = [shared.rank, shared.world_size]
+    found["by function"] = train(strategy.distribute_datasets_from_function(lambda context: from_batches(shared, 0)))
+    found["by TensorFlow"] = train(strategy.experimental_distribute_dataset(from_batches(whole, 1)))
+    found["weights"] = _weights(model)
+    distributed = strategy.experimental_distribute_dataset(from_batches(shared, 2).prefetch(2))
+    found["shared out twice"] = _refusal(lambda: train(distributed))
+    sequence = kseq.ShardSequence(path, "train", batch_size=7)
+    found["fit"] = _refusal(lambda: model.fit(sequence, verbose=0))
+    found["evaluate"] = _refusal(lambda: model.evaluate(sequence, verbose=0))
+    found["fit outside"] = _refusal(lambda: _model().fit(sequence, verbose=0))
+    return found
+
+
+def torch_processes(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes of PyTorch's: Keras's own way, where there is one, and a training loop of one's own."""
+    import torch
+
+    before = kseq.Batches(path, "train", batch_size=7)
+    alone = _fit(path, 7 * world, remainder="drop")
+    torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=world)
+    found: Found = {"alone": alone, "untrained": _evaluate(path), "made before": _refusal(lambda: before.batch(0, 0))}
+    train = kseq.ShardSequence(path, "train", batch_size=7, seed=3)
+    val = kseq.ShardSequence(path, "val", batch_size=7)
+    found["rank"] = [train.batches.rank, train.batches.world_size]
+    model = _model()
+    found["fit"] = _refusal(lambda: model.fit(train, verbose=0))
+    found["evaluate"] = _refusal(lambda: model.evaluate(val, verbose=0))
+    train.epoch = 0
+    if not found["fit"]:
+        # From Keras 3.16 on.
+        found["fitted"] = _fit(path, 7)
+    found["everything"] = _evaluate(path)
+    found["loop"] = _torch_loop(_model(), train, val)
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def _torch_loop(model: Any, train: kseq.ShardSequence, val: kseq.ShardSequence) -> Found:
+    import torch
+
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(parallel.parameters(), 0.1)
+    loss_of = torch.nn.functional.cross_entropy
+    ids = []
+    for _ in range(EPOCHS):
+        for images, labels in train:
+            ids.append(numbers_of(images).tolist())
+            optimizer.zero_grad()
+            loss_of(parallel(torch.as_tensor(images)), torch.as_tensor(labels).long()).backward()
+            optimizer.step()
+    total = torch.zeros(2, dtype=torch.float64)
+    with torch.no_grad():
+        for images, labels, weights in val:
+            losses = loss_of(model(torch.as_tensor(images)), torch.as_tensor(labels).long(), reduction="none")
+            total += torch.stack([(losses * torch.as_tensor(weights)).sum(), torch.as_tensor(weights).sum()]).double()
+    torch.distributed.all_reduce(total)
+    return {"ids": ids, "weights": _weights(model), "loss": float(total[0] / total[1])}
+
+
+def main() -> None:
+    program, path, *numbers = sys.argv[1:]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = globals()[program](path, *map(int, numbers))
+    found["warnings"] = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    print(json.dumps(found))

@@ -1,0 +1,229 @@
+"""Sources at URLs: what lies there is packed to the same bytes as on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+import kseq
+from kseq.errors import ArgumentError, DatasetExistsError, ImageError, ReadError, SourceError, WriteError
+from kseq.sources import url_files
+from kseq.storage.remote_files import RefusedError, RemoteFiles
+from tests.helpers.datasets import files
+from tests.helpers.messages import raises
+from tests.helpers.photos import write_photos
+from tests.helpers.urls import memory_url, upload
+from tests.helpers.writers import WRITERS, write_tars
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def is_packed_alike(local: Any, url: str, tmp_path: Path, **options: Any) -> bool:
+    """Whether a source on this machine and one at a URL are packed to the same bytes."""
+    for name, source in (("from-disk", local), ("from-url", url)):
+        kseq.pack(source, tmp_path / name, workers=0, shard_bytes=8_000, **options)
+    return files(tmp_path / "from-disk") == files(tmp_path / "from-url")
+
+
+# Tables are tried below: those that these writers write name images by absolute paths.
+@pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind not in ("csv", "parquet")])
+def test_every_format_is_packed_from_a_url_as_from_a_disk(folder: Path, tmp_path: Path, spool: Path, kind: str) -> None:
+    write, options = WRITERS[kind]
+    local = write(folder, tmp_path, 3)
+    assert is_packed_alike(local, upload(local, memory_url(local.name)), tmp_path, **options)
+    assert list(spool.iterdir()) == []
+
+
+def test_a_folder_of_classes_is_read_in_place_and_nothing_of_it_is_downloaded(
+    folder: Path, tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copy := tmp_path / "copy").mkdir()
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
+    (copy / "train/cat/broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (copy / "train/cat/notes.txt").write_text("no image")
+    (copy / "train/cat/.hidden.jpg").write_bytes(b"")
+    (copy / "train/stray.jpg").write_bytes(b"")
+    url = upload(copy, memory_url())
+    monkeypatch.setattr(RemoteFiles, "get", lambda *_: pytest.fail("a file is downloaded"))
+    assert is_packed_alike(copy, url, tmp_path, val=0.0)
+    assert len(kseq.ShardDataset(tmp_path / "from-url").rejected()) == 3
+
+
+def test_worker_processes_read_from_a_url(folder: Path, tmp_path: Path) -> None:
+    kseq.pack(folder, tmp_path / "from-disk", workers=0, shard_bytes=8_000)
+    kseq.pack(f"file://{folder}", tmp_path / "from-url", workers=2, shard_bytes=8_000)
+    assert files(tmp_path / "from-url") == files(tmp_path / "from-disk")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """A table beside the folder that its paths lead into; one image is missing."""
+    write_photos(tmp_path / "set/photos", {"cat": 4, "dog": 4})
+    rows = [f"photos/{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(tmp_path.glob("set/photos/*/*"))]
+    (tmp_path / "set/table.csv").write_text("\n".join(["path,label", *rows, "photos/cat/none.jpg,cat"]))
+    return tmp_path / "set/table.csv"
+
+
+def test_a_table_at_a_url_names_images_beside_it(table: Path, tmp_path: Path) -> None:
+    rows = [row.split(",") for row in table.read_text().splitlines()]
+    columns = {name: [row[number] for row in rows[1:]] for number, name in enumerate(rows[0])}
+    pyarrow.parquet.write_table(pyarrow.table(columns), table.with_suffix(".parquet"))
+    url = upload(table.parent, memory_url())
+    for suffix in (".csv", ".parquet"):
+        assert is_packed_alike(table.with_suffix(suffix), f"{url}/table{suffix}", tmp_path, overwrite=True)
+    (rejected,) = kseq.ShardDataset(tmp_path / "from-url").rejected()
+    assert rejected.path == b"photos/cat/none.jpg"
+
+
+def test_a_table_on_a_disk_may_have_its_images_at_a_url(table: Path, tmp_path: Path) -> None:
+    url = upload(table.parent, memory_url())
+    kseq.pack(table, tmp_path / "local", workers=0)
+    kseq.pack(table, tmp_path / "root", root=url, workers=0)
+    assert files(tmp_path / "root") == files(tmp_path / "local")
+    (other := tmp_path / "other.csv").write_text(table.read_text().replace("photos/", f"{url}/photos/"))
+    report = kseq.pack(other, tmp_path / "urls", workers=0, shard_bytes=4_000)
+    assert (report.num_samples, len(report.rejected)) == (8, 1)
+    # Sizes are known, so that shards are of the size that was asked for.
+    assert report.num_shards > 2
+    assert kseq.ShardDataset(tmp_path / "urls").source(0).startswith(url)
+
+
+@pytest.mark.parametrize("most", [1, 100])
+def test_sizes_are_listed_or_asked_for_alike(table: Path, tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(url_files, "_ASKED_ONE_BY_ONE", most)
+    url = upload(table.parent, memory_url())
+    assert is_packed_alike(table, f"{url}/table.csv", tmp_path)
+
+
+def test_a_table_at_a_url_names_no_file_of_this_machine(table: Path, tmp_path: Path) -> None:
+    secret = next(tmp_path.glob("set/photos/cat/*"))
+    (table.parent / "table.csv").write_text(f"path,label\n{secret},cat\nphotos/dog/{4:05d}.jpg,dog\n")
+    url = upload(table.parent, memory_url())
+    report = kseq.pack(f"{url}/table.csv", tmp_path / "packed", workers=0)
+    assert (report.num_samples, [rejected.path for rejected in report.rejected]) == (1, [bytes(secret)])
+
+
+def test_coco_and_yolo_are_read_from_urls(tmp_path: Path) -> None:
+    write_photos(tmp_path / "coco", {"photos": 4})
+    names = sorted(path.name for path in (tmp_path / "coco/photos").iterdir())
+    images = [{"id": number, "file_name": f"photos/{name}"} for number, name in enumerate(names)]
+    annotations = [{"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 5, 6]} for number in range(4)]
+    lists = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "bee"}]}
+    (tmp_path / "coco/all.json").write_text(json.dumps(lists))
+    url = upload(tmp_path / "coco", memory_url())
+    assert is_packed_alike(tmp_path / "coco/all.json", f"{url}/all.json", tmp_path)
+    shutil.rmtree(tmp_path / "from-disk"), shutil.rmtree(tmp_path / "from-url")
+    (tmp_path / "coco/photos").rename(tmp_path / "coco/images")
+    (tmp_path / "coco/all.json").unlink()
+    (tmp_path / "coco/labels").mkdir()
+    for name in names:
+        (tmp_path / "coco/labels" / name).with_suffix(".txt").write_text("0 0.5 0.5 0.1 0.2\n")
+    (tmp_path / "coco/classes.txt").write_text("bee\n")
+    url = upload(tmp_path / "coco", memory_url())
+    assert is_packed_alike(tmp_path / "coco", url, tmp_path)
+
+
+def test_arrays_bring_the_arrays_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "arrays").mkdir()
+    np.save(tmp_path / "arrays/images.npy", np.arange(6 * 48, dtype=np.uint8).reshape(6, 4, 4, 3))
+    np.save(tmp_path / "arrays/labels.npy", np.arange(6) % 2)
+    url = upload(tmp_path / "arrays", memory_url())
+    assert is_packed_alike(tmp_path / "arrays/images.npy", f"{url}/images.npy", tmp_path)
+
+
+def test_a_pattern_picks_some_of_the_files(folder: Path, tmp_path: Path) -> None:
+    tars = write_tars(folder, tmp_path, 3)
+    url = upload(tars, memory_url())
+    for number, pattern in enumerate(("val-*.tar", "{val,test}-00000{0..1}.tar")):
+        kseq.pack(str(tars / pattern), tmp_path / f"disk{number}", workers=0)
+        kseq.pack(f"{url}/{pattern}", tmp_path / f"url{number}", workers=0)
+        assert files(tmp_path / f"disk{number}") == files(tmp_path / f"url{number}")
+    with raises(SourceError, f"{url}/none-*.tar"):
+        kseq.pack(f"{url}/none-*.tar", tmp_path / "none")
+
+
+def test_what_cannot_be_packed_names_the_url(tmp_path: Path, folder: Path, spool: Path) -> None:
+    with raises(SourceError, (url := memory_url())):
+        kseq.pack(url, tmp_path / "packed", workers=0)
+    fsspec.filesystem("memory").pipe_file(f"{url}/table.csv", b"a,b\n1,2\n")
+    with raises(SourceError, f"{url}/table.csv"):
+        kseq.pack(f"{url}/table.csv", tmp_path / "packed", workers=0)
+    fsspec.filesystem("memory").pipe_file(f"{url}/broken.zip", b"no zip")
+    with raises(SourceError, f"{url}/broken.zip"):
+        kseq.pack(f"{url}/broken.zip", tmp_path / "packed", workers=0)
+    with raises(ArgumentError, "follow_links=True", url):
+        kseq.pack(url, tmp_path / "packed", workers=0, follow_links=True)
+    images = upload(folder, memory_url())
+    fsspec.filesystem("memory").pipe_file(f"{images}/train/cat/broken.jpg", b"no image")
+    with raises(ImageError, f"{images}/train/cat/broken.jpg"):
+        kseq.pack(images, tmp_path / "packed", workers=0, on_error="fail")
+    assert list(spool.iterdir()) == []
+
+
+def test_a_refused_image_is_left_out_and_a_store_that_is_gone_ends_the_packing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, read = upload(folder, memory_url()), RemoteFiles.read
+    error: Exception = RefusedError("it: access is denied")
+
+    def read_or_fail(self: RemoteFiles, name: str, start: int, end: int) -> bytes:
+        if name.endswith("train/cat/00001.jpg"):
+            raise error
+        return read(self, name, start, end)
+
+    monkeypatch.setattr(RemoteFiles, "read", read_or_fail)
+    report = kseq.pack(url, tmp_path / "packed", workers=0)
+    assert [rejected.path for rejected in report.rejected] == [b"train/cat/00001.jpg"]
+    error = ReadError("it: no answer in time")
+    with raises(ReadError, "no answer in time"):
+        kseq.pack(url, tmp_path / "other", workers=0)
+
+
+def test_an_image_that_was_written_again_is_noticed_by_resuming(folder: Path, tmp_path: Path) -> None:
+    url, stop = upload(folder, memory_url()), Stop()
+    with pytest.raises(KeyboardInterrupt):
+        kseq.pack(url, tmp_path / "packed", workers=0, shard_bytes=8_000, progress=stop)
+    first = f"{url}/train/cat/00000.jpg"
+    system = fsspec.filesystem("memory")
+    system.pipe_file(first, system.cat_file(first))
+    with raises(DatasetExistsError, "train/cat/00000.jpg"):
+        kseq.pack(url, tmp_path / "packed", workers=0, shard_bytes=8_000, resume=True)
+
+
+class Stop:
+    """Ends a packing when some images are done."""
+
+    def __call__(self, done: int, total: int) -> None:
+        if done > 8:
+            raise KeyboardInterrupt
+
+
+def test_what_does_not_fit_on_the_disk_is_not_downloaded(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = upload(write_tars(folder, tmp_path, 3), memory_url())
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("kseq.sources.outline.shutil.disk_usage", lambda _: usage._replace(free=100))
+    with raises(WriteError, "TMPDIR", "100"):
+        kseq.pack(url, tmp_path / "packed", workers=0)
+
+
+def test_a_source_at_a_url_is_appended(folder: Path, tmp_path: Path) -> None:
+    kseq.pack(folder, tmp_path / "packed", workers=0)
+    write_photos(tmp_path / "more", {"cat": 2, "eel": 1})
+    report = kseq.append(tmp_path / "packed", upload(tmp_path / "more", memory_url("more")), workers=0)
+    assert (report.num_samples, report.new_class_names) == (3, ("eel",))

@@ -1,0 +1,209 @@
+"""A cache of local copies that processes share: a file is fetched once, taken over, checked, and goes when room is needed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kseq.errors import ArgumentError, DamagedError, WriteError
+from kseq.storage import remote_cache
+from kseq.storage.remote_cache import FileCache, choose_cache
+from tests.helpers.messages import raises
+from tests.helpers.paths import ROOT
+
+
+class Files:
+    """What is fetched: files of so many bytes."""
+
+    def __init__(self, num_bytes: int = 100) -> None:
+        self.num_bytes = num_bytes
+        self.fetched: list[tuple[str, int]] = []
+        self.wrong: set[str] = set()
+
+    def fetch(self, cache: FileCache, name: str) -> Path:
+        def get(path: str, start: int) -> None:
+            self.fetched.append((name, start))
+            with open(path, "r+b" if os.path.exists(path) else "wb") as file:
+                file.seek(start)
+                file.write(b"x" * (self.num_bytes - start))
+
+        def check(path: str) -> None:
+            data = Path(path).read_bytes()
+            if data != b"x" * self.num_bytes or name in self.wrong:
+                raise DamagedError(f"{name}: {data[:10]!r}")
+
+        return Path(cache.fetch(f"data/{name}.h5", self.num_bytes, get, check))
+
+
+def test_a_file_is_fetched_once(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path / "cache"))
+    path = files.fetch(cache, "a")
+    assert path.read_bytes() == b"x" * 100
+    assert files.fetch(cache, "a") == path
+    assert files.fetched == [("a", 0)]
+    assert cache.has("data/a.h5", 100)
+    assert not cache.has("data/b.h5", 100)
+    assert [file.name for file in path.parent.iterdir()] == ["a.h5"]
+
+
+def test_many_threads_fetch_a_file_once(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path))
+    threads = [threading.Thread(target=files.fetch, args=(cache, name)) for name in "abc" * 8]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(files.fetched) == [("a", 0), ("b", 0), ("c", 0)]
+
+
+def test_what_a_dead_process_left_is_gone_on_with(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.h5.part").write_bytes(b"x" * 60)
+    files.fetch(cache, "a")
+    assert files.fetched == [("a", 60)]
+
+
+def test_what_a_dead_process_left_wrong_is_fetched_anew(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.h5.part").write_bytes(b"?" * 60)
+    assert files.fetch(cache, "a").read_bytes() == b"x" * 100
+    assert files.fetched == [("a", 60), ("a", 0)]
+
+
+def test_a_wrong_file_gets_no_name(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path))
+    files.wrong.add("a")
+    with raises(DamagedError, "a"):
+        files.fetch(cache, "a")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_copy_of_another_size_is_fetched_anew(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path))
+    files.fetch(cache, "a").write_bytes(b"x" * 99)
+    assert files.fetch(cache, "a").stat().st_size == 100
+    assert len(files.fetched) == 2
+
+
+def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path), 250)
+    paths = {}
+    for age, name in enumerate("ab"):
+        paths[name] = files.fetch(cache, name)
+        os.utime(paths[name], (time.time() - 100 + age,) * 2)
+    files.fetch(cache, "a")
+    paths["c"] = files.fetch(cache, "c")
+    assert [name for name, path in paths.items() if path.exists()] == ["a", "c"]
+
+
+def test_a_mapped_copy_outlives_its_removal(tmp_path: Path) -> None:
+    import numpy as np
+
+    files, cache = Files(), FileCache(str(tmp_path), 150)
+    mapped = np.memmap(files.fetch(cache, "a"), np.uint8, "r")
+    files.fetch(cache, "b")
+    assert not cache.has("data/a.h5", 100)
+    assert bytes(mapped) == b"x" * 100
+
+
+def test_a_nearly_full_disk_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, cache = Files(), FileCache(str(tmp_path))
+    old = files.fetch(cache, "a")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10_000, 9_450, 550))
+    files.fetch(cache, "b")
+    assert not old.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with raises(WriteError, tmp_path, "cache_dir", "cache_bytes"):
+        Files().fetch(FileCache(str(tmp_path)), "a")
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    with raises(WriteError, tmp_path / "cache", "cache_dir"):
+        Files().fetch(FileCache(str(tmp_path / "cache")), "a")
+
+
+def test_where_there_are_no_locks_each_fetches_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_cache, "lock_file", lambda descriptor: False)
+    files, cache = Files(), FileCache(str(tmp_path))
+    assert files.fetch(cache, "a").read_bytes() == b"x" * 100
+    assert files.fetch(cache, "a")
+    assert len(files.fetched) == 1
+
+
+def test_who_stands_still_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_cache, "_PATIENCE", 0.3)
+    files, cache = Files(), FileCache(str(tmp_path))
+    (tmp_path / "data").mkdir()
+    with open(tmp_path / "data" / "a.h5.part", "wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert files.fetch(cache, "a").read_bytes() == b"x" * 100
+
+
+_SLOW = """
+import sys, time
+from kseq.storage.remote_cache import FileCache
+
+def get(path, start):
+    print(start, flush=True)
+    with open(path, "r+b" if start else "wb") as file:
+        file.seek(start)
+        file.write(b"x" * 40)
+        file.flush()
+        print("half", flush=True)
+        time.sleep(float(sys.argv[2]))
+        file.write(b"x" * (60 - start))
+
+FileCache(sys.argv[1]).fetch("data/a.h5", 100, get, lambda path: None)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_its_lock_and_the_next_goes_on(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _SLOW, str(tmp_path), "100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline().strip() for _ in range(2)] == ["0", "half"]
+        files, done = Files(), threading.Event()
+
+        def fetch() -> None:
+            files.fetch(FileCache(str(tmp_path)), "a")
+            done.set()
+
+        threading.Thread(target=fetch, daemon=True).start()
+        assert not done.wait(0.5), "another process has the lock"
+        process.kill()
+        assert done.wait(20)
+    assert files.fetched == [("a", 40)]
+
+
+def test_the_arguments_choose_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert choose_cache(None, None) == FileCache(str(tmp_path / "kseq"))
+    assert choose_cache(tmp_path / "other", 10) == FileCache(str(tmp_path / "other"), 10)
+    assert choose_cache(None, 0) is None
+    monkeypatch.chdir(tmp_path)
+    assert choose_cache("here", None) == FileCache(str(tmp_path / "here"))
+    for wrong in ({"cache_dir": 3}, {"cache_dir": "s3://bucket/x"}):
+        with raises(ArgumentError, "cache_dir"):
+            choose_cache(wrong["cache_dir"], None)
+    for number in (-1, 1.5, "much"):
+        with raises(ArgumentError, "cache_bytes"):
+            choose_cache(None, number)
+    with raises(ArgumentError, "cache_dir", "cache_bytes"):
+        choose_cache(tmp_path, 0)

@@ -1,0 +1,244 @@
+"""Files below a URL: what is asked for, what is tried again, what is an error, and what no text says."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, ReadError, WriteError
+from kseq.storage import remote_files
+from kseq.storage.remote_errors import Redactor
+from kseq.storage.remote_files import RemoteFiles
+from tests.helpers.messages import assert_says, raises
+from tests.helpers.stores import Store, always, first, folder_backend, serving
+
+pytest.importorskip("aiohttp", reason="https:// needs aiohttp")
+
+DATA = np.random.default_rng(0).integers(0, 256, 50_000, np.uint8).tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "web" / "sub").mkdir(parents=True)
+    (tmp_path / "web" / "a.h5").write_bytes(DATA)
+    (tmp_path / "web" / "b c.h5").write_bytes(DATA[::-1])
+    return tmp_path / "web"
+
+
+@pytest.fixture
+def web(folder: Path) -> Iterator[Store]:
+    with serving(folder_backend(folder)) as store:
+        yield store
+
+
+def files_of(store: Store, **options: Any) -> RemoteFiles:
+    return RemoteFiles(store.url, {"deadline": 20, **options})
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+
+
+def test_sizes_ranges_and_names_are_those_of_the_files(web: Store) -> None:
+    files = files_of(web)
+    assert files.size("a.h5") == len(DATA)
+    assert files.read("a.h5", 10, 20) == DATA[10:20]
+    names, starts, ends = ["a.h5", "b c.h5", "a.h5", "a.h5"], [0, 5, 7, 49_999], [3, 9, 7, 50_000]
+    expected = [DATA[0:3], DATA[::-1][5:9], b"", DATA[49_999:]]
+    assert files.read_ranges(names, starts, ends) == expected
+    assert {"a.h5", "b c.h5"} <= set(files.list())
+    assert files.exists("a.h5")
+    assert not files.exists("missing.h5")
+
+
+def test_a_file_is_fetched_piece_by_piece_and_gone_on_with(web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_files, "_PIECE_BYTES", 7_000)
+    target = tmp_path / "copy"
+    assert files_of(web).get("a.h5", str(target)) == len(DATA)
+    assert target.read_bytes() == DATA
+    assert max(last + 1 - start for start, last in (request.range or (0, 0) for request in web.named("a.h5"))) == 7_000
+    target.write_bytes(DATA[:30_000] + b"beyond the half")
+    web.requests.clear()
+    files_of(web).get("a.h5", str(target), size=len(DATA), start=30_000)
+    assert target.read_bytes() == DATA
+    assert web.num_bytes("a.h5") == 20_000
+
+
+def test_a_server_that_knows_no_ranges_gives_whole_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_files, "_PIECE_BYTES", 7_000)
+    with serving(folder_backend(folder, ranges=False)) as web:
+        files_of(web).get("a.h5", str(tmp_path / "copy"))
+        assert (tmp_path / "copy").read_bytes() == DATA
+        assert len(web.named("a.h5")) == 1
+        with raises(ReadError, f"{web.url}/a.h5", len(DATA), 10, re.compile("byte ranges")):
+            files_of(web).read("a.h5", 0, 10)
+
+
+@pytest.mark.parametrize("harm", ["cut", "shorter", "longer", "reset", "500", "503"])
+def test_what_fails_on_the_way_is_tried_again(web: Store, harm: str) -> None:
+    web.harm = first(2, harm)
+    assert files_of(web).read("a.h5", 100, 30_000) == DATA[100:30_000]
+    assert len(web.named("a.h5")) == 3
+
+
+@pytest.mark.parametrize("harm", ["reset", "503"])
+def test_a_size_is_asked_for_again(web: Store, harm: str) -> None:
+    web.harm = first(1, harm, method="HEAD")
+    assert files_of(web).size("a.h5") == len(DATA)
+
+
+def test_only_the_range_that_failed_is_asked_for_again(web: Store) -> None:
+    web.harm = first(1, "503", "b c.h5")
+    files_of(web).read_ranges(["a.h5", "b c.h5"], [0, 0], [10, 10])
+    assert (len(web.named("a.h5")), len(web.named("b c.h5"))) == (1, 2)
+
+
+@pytest.mark.parametrize(("harm", "error"), [("403", ReadError), ("404", DatasetNotFoundError)])
+def test_what_the_store_refuses_is_an_error_at_once(web: Store, harm: str, error: type[KseqError]) -> None:
+    web.harm = always(harm)
+    with raises(error, f"{web.url}/a.h5") as caught:
+        files_of(web).read("a.h5", 0, 10)
+    assert len(web.named("a.h5")) == 1
+    # fsspec's error may hold the signature of a URL: neither shown nor hidden behind ours.
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", ["503", "stall", "cut"])
+def test_a_store_that_never_answers_is_an_error_at_the_deadline(web: Store, harm: str) -> None:
+    web.harm = always(harm)
+    began = time.monotonic()
+    with raises(ReadError, f"{web.url}/a.h5", "deadline", 2):
+        files_of(web, deadline=2).read("a.h5", 0, 1000)
+    assert 0.5 < time.monotonic() - began < 8
+    assert len(web.named("a.h5")) > 2
+
+
+@pytest.mark.slow
+def test_a_stalled_answer_is_given_up_for_another(web: Store) -> None:
+    web.harm = first(1, "stall")
+    assert files_of(web, deadline=6).read("a.h5", 0, 10) == DATA[:10]
+
+
+def test_pauses_between_tries_grow_and_differ(monkeypatch: pytest.MonkeyPatch, web: Store) -> None:
+    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.5)
+    drawn: list[float] = []
+
+    class Drawing:
+        def uniform(self, low: float, high: float) -> float:
+            drawn.append(high)
+            return 0
+
+    monkeypatch.setattr(remote_files, "_RANDOM", Drawing())
+    web.harm = first(7, "503")
+    files_of(web).read("a.h5", 0, 10)
+    assert drawn == [0.5, 1, 2, 4, 8, 10, 10]
+
+
+def test_files_are_written_listed_and_removed_in_memory(tmp_path: Path) -> None:
+    files = RemoteFiles(f"memory://kseq-test-{os.getpid()}/out")
+    (tmp_path / "x").write_bytes(DATA)
+    files.put(str(tmp_path / "x"), "x.h5")
+    assert files.list() == ["x.h5"]
+    assert files.read("x.h5", 3, 9) == DATA[3:9]
+    files.delete("x.h5")
+    assert not files.exists("x.h5")
+    with raises(DatasetNotFoundError, files.shown("x.h5")):
+        files.delete("x.h5")
+
+
+def test_a_local_file_that_cannot_be_written_is_named(web: Store, tmp_path: Path) -> None:
+    with raises(WriteError, tmp_path):
+        files_of(web).get("a.h5", str(tmp_path))
+
+
+def test_a_pickle_reaches_the_same_files(web: Store) -> None:
+    copy = pickle.loads(pickle.dumps(files_of(web)))
+    assert copy == files_of(web)
+    assert copy.read("a.h5", 1, 3) == DATA[1:3]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_reads_through_an_object_of_its_own(web: Store) -> None:
+    files = files_of(web)
+    files.read("a.h5", 0, 5)
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(0 if files.read("a.h5", 5, 9) == DATA[5:9] else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:pa55word@127.0.0.1:1/flowers",
+        "http://127.0.0.1:1/flowers?X-Amz-Credential=me&X-Amz-Signature=pa55word",
+        "https://127.0.0.1:1/flowers?sv=2024&sig=pa55word",
+    ],
+)
+def test_no_credential_of_a_url_is_in_an_error_or_a_repr(url: str) -> None:
+    files = RemoteFiles(url, {"deadline": 0.1, "client_kwargs": {"headers": {"Authorization": "Bearer t0kent0ken"}}})
+    with pytest.raises(ReadError) as caught:
+        files.read("a.h5", 0, 10)
+    for text in (str(caught.value), repr(caught.value), repr(files), files.url, files.shown("a.h5")):
+        assert "pa55word" not in text
+        assert "t0kent0ken" not in text
+        assert "127.0.0.1:1/flowers" in text
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "403, message='Forbidden', url='https://h/x?X-Amz-Signature=pa55word&a=b'",
+        "Cannot connect to https://me:pa55word@h/x",
+        "token pa55word is wrong",
+        "Authorization: pa55word",
+        "denied to X-Amz-Security-Token=pa55word",
+    ],
+)
+def test_a_text_is_cleared_of_credentials(text: str) -> None:
+    cleared = Redactor("s3://b/x", {"client_kwargs": {"aws_session_token": "pa55word"}}).text(text)
+    assert "pa55word" not in cleared
+    assert len(cleared) > 8
+
+
+def test_the_query_of_a_web_folder_goes_with_each_file(web: Store) -> None:
+    files = RemoteFiles(f"{web.url}/?sig=abc", {"deadline": 5})
+    assert files.read("a.h5", 0, 4) == DATA[:4]
+    assert web.requests[-1].path == "/a.h5?sig=abc"
+
+
+@pytest.mark.parametrize("options", [[1], {1: 2}, {"deadline": 0}, {"deadline": "soon"}, {"deadline": True}, "key"])
+def test_options_that_are_not_allowed_are_refused(options: Any) -> None:
+    with raises(ArgumentError, "storage_options"):
+        RemoteFiles("memory://x", options)
+
+
+def test_an_unknown_kind_of_url_is_refused() -> None:
+    with raises(ArgumentError, "nosuch://bucket/x", "nosuch"):
+        RemoteFiles("nosuch://bucket/x")
+
+
+@pytest.mark.parametrize("module", ["fsspec", "s3fs"])
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    RemoteFiles("memory://x")
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ArgumentError) as caught:
+        RemoteFiles("s3://bucket/flowers")
+    assert_says(str(caught.value), "s3://bucket/flowers", module, "kseq[remote]")
