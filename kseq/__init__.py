@@ -52,6 +52,7 @@ from kseq.training.damaged_samples import DamagedSample
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
+    from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
 
 __version__ = "0.1.0"
@@ -84,6 +85,7 @@ __all__ = [
     "Rejected",
     "RelabelReport",
     "RenameClassReport",
+    "ResumeTraining",
     "ShardDataset",
     "ShardSequence",
     "SplitCounts",
@@ -107,8 +109,13 @@ __all__ = [
 ]
 
 
-# What only a training needs is loaded when it is asked for. `sequence` imports keras, which takes seconds; `batches` does not.
-_LAZY = {"Batches": "kseq.training.batches", "ShardSequence": "kseq.training.sequence"}
+# What only a training needs is loaded when it is asked for. `sequence` and `resume_training`
+# import keras, which takes seconds; `batches` does not.
+_LAZY = {
+    "Batches": "kseq.training.batches",
+    "ResumeTraining": "kseq.training.resume_training",
+    "ShardSequence": "kseq.training.sequence",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,4 +2,5 @@
 
 Installed as `kseq_tools`. `main`: finds the command, and turns errors into one line and an exit code. `commands/`: a
 module for each subcommand. `console/`: what they share. `bench/`: `kseq bench`, which measures kseq beside other loaders.
+`soak`: no command, but a script for the repository, which runs faults for a given time.
 """

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import xxhash
 
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -37,6 +38,10 @@ class DrawnBatch(NamedTuple):
     is_counted: np.ndarray
 
 
+# So many slots, evenly spread, stand for an epoch.
+_MOST_DIGESTED = 1024
+
+
 @dataclass(frozen=True)
 class Order:
     """Which positions of a split make up each batch of each epoch, for one rank.
@@ -60,6 +65,8 @@ class Order:
         window: For `"block"`: slots that are shuffled among each other.
         repeats: `(num_samples,)`: how many positions before each position hold the same sample; None if every position holds
             another sample.
+        rest: `(epoch, slot)`: the slots that are left of one epoch, after others of another size took global batches of it:
+            there a global batch begins with this slot, and the last batch has the same number as in every epoch.
 
     Raises:
         ArgumentError: If a number is out of its range, if no batch is left, or if the last global batch has fewer samples than
@@ -76,6 +83,7 @@ class Order:
     block_size: int = 64
     window: int = 4096
     repeats: np.ndarray | None = field(default=None, compare=False)
+    rest: tuple[int, int] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.shuffle, (bool, np.bool_)) or (isinstance(self.shuffle, str) and self.shuffle == "block")):
@@ -103,6 +111,12 @@ class Order:
                 f"the last batch would hold {rest} samples for {self.world_size} ranks, at least one each is "
                 f"needed: take remainder='pad', remainder='drop' or another batch_size (found {self.batch_size})"
             )
+        remainder = (self.num_samples - self.rest[1]) % self._global_batch if self.rest is not None else 0
+        if self.remainder == "keep" and 0 < remainder < self.world_size:
+            raise ArgumentError(
+                f"what is left of epoch {self.rest[0] if self.rest else 0} would end in a batch of {remainder} samples for "
+                f"{self.world_size} ranks, at least one each is needed: go on with another batch_size (found {self.batch_size})"
+            )
 
     @property
     def _global_batch(self) -> int:
@@ -111,8 +125,7 @@ class Order:
     @property
     def num_batches(self) -> int:
         """Batches per epoch, the same on every rank."""
-        full, rest = divmod(self.num_samples, self._global_batch)
-        return full + (rest > 0 and self.remainder != "drop")
+        return self.num_batches_from(0)
 
     @property
     def num_filled(self) -> int:
@@ -154,7 +167,7 @@ class Order:
         for number in (batch_numbers[0], batch_numbers[-1]):
             if not 0 <= number < self.num_batches:
                 raise OutOfRangeError(f"batch number {number} is not in [0, {self.num_batches})")
-        batches = [self._slots(number) for number in batch_numbers]
+        batches = [self._slots(self.first_slot(epoch, number)) for number in batch_numbers]
         slots = np.concatenate(batches)
         is_counted = slots < self.num_samples
         positions, turns = self._draw(slots if is_counted.all() else self._repeated(slots), epoch)
@@ -169,9 +182,37 @@ class Order:
         assert self.repeats is not None
         return int(self.repeats.max()) + 1
 
-    def _slots(self, batch_number: int) -> np.ndarray:
-        """`(n,)` int64: the slots of a global batch that this rank takes; those from `num_samples` on are to be filled up."""
+    def first_slot(self, epoch: int, batch_number: int) -> int:
+        """The slot with which a global batch begins, so many samples come before it; `num_samples` behind the last batch.
+
+        Raises:
+            OutOfRangeError: If the batch is not in what is left of the epoch.
+        """
         start = batch_number * self._global_batch
+        if self.rest is not None and epoch == self.rest[0]:
+            first = self.num_batches - self.num_batches_from(self.rest[1])
+            start = self.rest[1] + (batch_number - first) * self._global_batch
+            if batch_number < first:
+                left = f"[{first}, {self.num_batches})"
+                raise OutOfRangeError(f"batch number {batch_number} is not in what is left of epoch {epoch}: {left}")
+        return min(start, self.num_samples)
+
+    def num_batches_from(self, slot: int) -> int:
+        """How many global batches there are from a slot of an epoch on."""
+        full, rest = divmod(max(self.num_samples - slot, 0), self._global_batch)
+        return full + (rest > 0 and self.remainder != "drop")
+
+    def digest(self) -> str:
+        """16 hexadecimal digits: orders of other samples, or of the same ones in other turns, have others.
+
+        How many ranks share the samples, and in batches of which size, changes nothing.
+        """
+        slots = np.unique(np.linspace(0, self.num_samples - 1, _MOST_DIGESTED).astype(np.int64))
+        drawn = [array for epoch in (0, 1) for array in self._draw(slots, epoch)]
+        return xxhash.xxh3_64_hexdigest(np.concatenate(drawn).astype("<i8").tobytes())
+
+    def _slots(self, start: int) -> np.ndarray:
+        """`(n,)` int64: the slots that this rank takes of a global batch; those from `num_samples` on are to be filled up."""
         size = min(self._global_batch, self.num_samples - start)
         first = start + size * self.rank // self.world_size
         last = start + size * (self.rank + 1) // self.world_size

@@ -1,7 +1,7 @@
 """Batches by epoch and number, with the Keras Sequence on top.
 
-`sequence` is the only module that imports keras. Imports `kseq.reading`, `kseq.ordering` and what is below, never
-`kseq.packing`.
+Only `sequence`, `resume_training`, `training_run` and `training_state` import keras. The room imports `kseq.reading`,
+`kseq.ordering` and what is below, never `kseq.packing`.
 
 - `batches`: `kseq.Batches`, any batch of any epoch, without state and without Keras. `sequence`: `ShardSequence`, the same for
   Keras, which says no epoch.
@@ -10,6 +10,9 @@
   for only to learn shapes. `keras_adapter`: what an adapter of Keras does otherwise for kseq.
 - `ranks`: which process this is among those that train together. `keras_use`: refuses what Keras would do wrongly with it.
   `tf_sharing`: notices what TensorFlow shares out once more.
+- `resume_training`: `kseq.ResumeTraining`, by which a stopped `fit` goes on. `training_run`: one such `fit`, what is kept of
+  it and when. `training_state`: all that changes in a training, as arrays. `checkpoints`: the files. `keras_fit`: the `fit`
+  that is running, and how it begins within an epoch. `position`: a place in the order, kept and found again.
 - What the arguments of `Batches` mean: `dataset_argument` (datasets, splits), `sampling_argument` (order, sampling),
   `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
   numbers, one-hot), `arguments` (all others).

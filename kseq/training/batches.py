@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import operator
 import os
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 
 from kseq.arguments import absolute, choice, seconds, whole
 from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
+from kseq.ordering.epoch_order import Order
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
@@ -39,6 +41,7 @@ from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
+from kseq.training.position import find_position, to_state
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
@@ -226,6 +229,9 @@ class Batches:
             timeout=None if timeout is None else seconds("timeout", timeout),
         )
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
+        # Where the next `epoch` of this number begins, after `load_state_dict`; and the batch that `epoch` hands out next.
+        self._start = 0, 0
+        self._next = 0, 0
         self._internals = frozenset(self.__dict__) - others
 
     def _say_what_is_left_out(self, remainder: str | None) -> None:
@@ -251,12 +257,14 @@ class Batches:
     def __getstate__(self) -> dict[str, Any]:
         # What a subclass has set goes along.
         others = {name: value for name, value in self.__dict__.items() if name not in self._internals and name != "_internals"}
-        return {"attributes": others, "arguments": self._arguments, "digest": self.digest}
+        position = {"rest": self._order.rest, "start": self._start}
+        return {"attributes": others, "arguments": self._arguments, "digest": self.digest, "position": position}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Opens files and starts workers of its own.
         Batches.__init__(self, **state["arguments"])
         self.__dict__.update(state["attributes"])
+        self._go_on(state["position"]["start"], dataclasses.replace(self._order, rest=state["position"]["rest"]))
         if self.digest != state["digest"]:
             raise DamagedError(
                 f"{self._dataset.path}: has digest {self.digest}, expected is {state['digest']}: it was packed again meanwhile"
@@ -340,15 +348,76 @@ class Batches:
         """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
         return self._damages.found
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+    def epoch(self, epoch: int, start: int | None = None) -> Iterator[Any]:
         """All batches of an epoch, one after the other.
 
         Args:
             epoch: 0 or more.
-            start: The batch to begin with, to go on where another run stopped; `num_batches` for none.
+            start: The batch to begin with, to go on where another run stopped; `num_batches` for none. None: the first; in the
+                epoch of a state that was loaded, the batch that comes next there.
         """
-        epoch, start = whole("epoch", epoch, 0), whole("start", start, 0, self.num_batches)
-        return (self.batch(epoch, number) for number in range(start, self.num_batches))
+        epoch = whole("epoch", epoch, 0)
+        if start is None:
+            start = self._start[1] if epoch == self._start[0] else 0
+        return self._iterate(epoch, whole("start", start, 0, self.num_batches))
+
+    def _iterate(self, epoch: int, start: int) -> Iterator[Any]:
+        for number in range(start, self.num_batches):
+            batch = self.batch(epoch, number)
+            self._next = epoch, number + 1
+            yield batch
+
+    def state_dict(self, epoch: int | None = None, number: int | None = None) -> dict[str, Any]:
+        """The place in the data, to be kept with the weights of a checkpoint: a dict of whole numbers, texts and True or False.
+
+        Args:
+            epoch: The epoch.
+            number: The batch of it that comes next, in [0, num_batches]. None for both: the batch after the one that `epoch`
+                has handed out last, or the place that was loaded.
+
+        Returns:
+            `epoch` and `batch`: the next one; `samples`: how many samples of the epoch come before it, on all ranks together;
+            and what the order depends on.
+        """
+        if (epoch is None) != (number is None):
+            raise ArgumentError(f"epoch={epoch!r}, number={number!r}: give both, or none for what comes next")
+        if epoch is None or number is None:
+            epoch, number = self._next
+        epoch, number = whole("epoch", epoch, 0), whole("number", number, 0, self.num_batches)
+        return to_state(self._order, epoch, number, digest=self.digest, split=self.split)
+
+    def load_state_dict(self, state: Mapping[str, Any], *, on_change: str = "fail") -> tuple[int, int]:
+        """Go on where another run stopped: with the samples that come next, on any number of ranks and batches of any size.
+
+        `epoch` then begins with the next batch where it is called for the epoch of the state. If the global batch has another
+        size than it had, the batches of that epoch begin with the next sample, and end where the epoch does.
+
+        Args:
+            state: What `state_dict` has returned; of any rank, as it is the same on all.
+            on_change: `"fail"`: refuse a state of another dataset, split, seed or order. `"warn"`: go on after as many samples
+                of the epoch, and say so.
+
+        Returns:
+            The epoch, and the number of the batch that comes next in it.
+
+        Raises:
+            ArgumentError: If it is no state, or is refused.
+        """
+        position = find_position(
+            self._order, state, digest=self.digest, split=self.split, path=str(self._dataset.path), on_change=on_change
+        )
+        self._go_on(position[:2], position.order)
+        return self._start
+
+    def forget_state(self) -> None:
+        """Begin every epoch with its first sample again, as before `load_state_dict`."""
+        self._go_on((0, 0), dataclasses.replace(self._order, rest=None))
+
+    def _go_on(self, start: tuple[int, int], order: Order) -> None:
+        self._start = self._next = start
+        if order.rest != self._order.rest:
+            self._order = order
+            self._loader.set_order(order)
 
     # What they are.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 import os
 import threading
+import warnings
 from types import FrameType
 from typing import Any, NamedTuple
 
 from kseq.training.callers import find_keras_call, find_place
 from kseq.training.epoch_count import EpochCount, Pass
 from kseq.training.keras_adapter import adapt
+from kseq.training.keras_fit import KerasFit, find_fit, forget_initial_epoch
 from kseq.training.keras_passes import KerasPasses
 from kseq.training.plain_loops import PlainLoops
 
@@ -51,7 +53,10 @@ class Passes:
        one place of the program, are a pass, complete with the last number; in the thread that made the Sequence, so that
        workers that share out numbers never count. Numbers in other orders leave the epoch as it is. `on_epoch_end`, called by
        one's own program after some number was asked for, ends the epoch too.
-    6. A copy, by fork or pickle, has an epoch of its own, the one of its original at that moment. Its plain loops do not count.
+    6. The first epoch of a `fit(initial_epoch=e)`, or of one that goes on in epoch `e` of Keras's by other means, is that of a
+       run which was never stopped, unless `epoch` was set since the last pass.
+    7. After `set`, the pass of that epoch begins with a batch within it.
+    8. A copy, by fork or pickle, has an epoch of its own, the one of its original at that moment. Its plain loops do not count.
 
     Reading `epoch`, `len`, `num_batches`, or a batch by its number changes nothing of any other pass.
 
@@ -68,6 +73,10 @@ class Passes:
         self._count = EpochCount()
         self._keras = KerasPasses(self._count)
         self._plain = PlainLoops(self._count, name, warns)
+        # What follows on the batch that a loop of one's own has got last.
+        self._next_in_loop = -1, 0
+        self._name = name
+        self._has_warned = False
         # Guards all of the above; held for moments.
         # It may be taken again by the thread that holds it, where an iterator is let go.
         self._lock = threading.RLock()
@@ -86,12 +95,38 @@ class Passes:
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        with self._locked():
-            self._count.set(value)
+        self.set(value, 0)
 
-    def make_copy(self, epoch: int) -> None:
-        """Be the passes of a copy that begins with an epoch."""
-        self._count.set(epoch)
+    @property
+    def start(self) -> int:
+        """The number of the batch with which the next pass begins."""
+        return self._count.start
+
+    def set(self, epoch: int, start: int, *, is_chosen: bool = True) -> None:
+        """Let the next pass begin with a batch of an epoch.
+
+        Args:
+            epoch: The epoch.
+            start: The number of the batch.
+            is_chosen: Whether a `fit` with another `initial_epoch` begins there too.
+        """
+        with self._locked():
+            self._count.set(epoch, start, is_chosen=is_chosen)
+            self._next_in_loop = epoch, start
+
+    def note_read(self, epoch: int, number: int) -> None:
+        """An iterator hands out a batch."""
+        self._next_in_loop = epoch, number + 1
+
+    def next_in_loop(self) -> tuple[int, int]:
+        """The epoch and the number of the batch that comes next in a loop of one's own: after the one that it got last."""
+        with self._locked():
+            epoch, number = self._next_in_loop
+            return (epoch, number) if epoch >= self._count.epoch else (self._count.epoch, self._count.start)
+
+    def make_copy(self, epoch: int, start: int) -> None:
+        """Be the passes of a copy that begins with a batch of an epoch."""
+        self._count.set(epoch, start)
         self._plain.is_copy = True
 
     def locate(self, sequence: Any, number: int, caller: FrameType) -> Located:
@@ -110,7 +145,9 @@ class Passes:
                 return Located(*self._keras.locate(call, number, self._length(sequence)), is_look, call.adapter)
             if not 0 <= number < self._num_batches:
                 return Located(self._count.epoch, number)
-            return Located(self._plain.locate(find_place(caller), number, self._length(sequence)), number)
+            epoch = self._plain.locate(find_place(caller), number, self._length(sequence))
+            self._next_in_loop = epoch, number + 1
+            return Located(epoch, number)
 
     def on_num_batches_read(self, sequence: Any, caller: FrameType) -> int:
         """What `sequence.num_batches` is to who reads it; to Keras's generator, which reads it once, a pass begins.
@@ -121,6 +158,8 @@ class Passes:
         if call is not None and call.frame is caller:
             with self._locked():
                 self._keras.begin(call, self._length(sequence))
+                # A pass that begins within an epoch has fewer.
+                return len(sequence) - self._keras.start(call)
         return len(sequence)
 
     def on_workers_read(self, sequence: Any, caller: FrameType) -> None:
@@ -133,9 +172,47 @@ class Passes:
         """Batches per pass: fewer than there are if a subclass with a `__len__` of its own says so."""
         return min(len(sequence), self._num_batches)
 
+    def on_epoch_begin(self, sequence: Any, caller: FrameType) -> None:
+        """Somebody has called `sequence.on_epoch_begin`: Keras does so when it begins an epoch of its own."""
+        call = find_keras_call(caller, sequence, self._keras_module)
+        fit = find_fit(caller) if call is not None and call.is_over_this else None
+        if call is None or fit is None or fit.adapter is not call.adapter:
+            return
+        length = self._length(sequence)
+        with self._locked():
+            if fit.is_first_epoch:
+                self._warn_of_backups(fit)
+            if fit.is_first_epoch and fit.initial_epoch > 0 and not self._count.is_chosen:
+                self._count.set(*fit.position_of(fit.initial_epoch, length), is_chosen=False)
+            if fit.begins_pass:
+                fit.set_num_left(self._keras.num_left(call, length))
+
+    def _warn_of_backups(self, fit: KerasFit) -> None:
+        backups = [callback for callback in fit.callbacks if type(callback).__name__ == "BackupAndRestore"]
+        for save_freq in (getattr(callback, "save_freq", "epoch") for callback in backups):
+            if save_freq != "epoch" and save_freq is not False and not self._has_warned:
+                self._has_warned = True
+                warnings.warn(
+                    f"{self._name}: BackupAndRestore(save_freq={save_freq}) keeps no place within an epoch: a run that goes on "
+                    "begins that epoch again, and trains on its first samples twice: take kseq.ResumeTraining",
+                    stacklevel=2,
+                )
+
+    def position(self, adapter: Any, num_taken: int) -> tuple[int, int]:
+        """The epoch and the number of the batch that follows on those that a training took.
+
+        Args:
+            adapter: Keras's adapter.
+            num_taken: How many batches the training took of the pass that is going on; 0 if none is, or none were.
+        """
+        with self._locked():
+            return self._keras.position(adapter, num_taken)
+
     def on_epoch_end(self, sequence: Any, caller: FrameType) -> None:
         """Somebody has called `sequence.on_epoch_end`."""
         call = find_keras_call(caller, sequence, self._keras_module)
+        if call is not None and call.is_reset and call.is_over_this:
+            forget_initial_epoch(call.frame)
         with self._locked():
             if call is None or not self._keras.end(call):
                 self._plain.end()

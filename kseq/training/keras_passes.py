@@ -89,16 +89,43 @@ class KerasPasses:
         self._count = count
         self._iterations: weakref.WeakKeyDictionary[Any, _Iteration] = weakref.WeakKeyDictionary()
 
+    def start(self, call: KerasCall) -> int:
+        """The number of the batch with which the pass of a generator of Keras's begins."""
+        iteration = self._iterations.get(call.adapter)
+        tickets = None if iteration is None or call.generator is None else iteration.tickets
+        return 0 if tickets is None else tickets.current.start
+
+    def num_left(self, call: KerasCall, length: int) -> int | None:
+        """How many batches the next pass of Keras's has if it begins within an epoch; None for a whole pass."""
+        start = self._count.first_number(self._count.expected(self._iteration(call.adapter).last))
+        return length - start if start else None
+
+    def position(self, adapter: Any, num_taken: int) -> tuple[int, int]:
+        """The epoch and the number of the batch that an adapter serves next.
+
+        Args:
+            adapter: Keras's adapter.
+            num_taken: How many batches the training took of the pass that is going on; 0 if none is, or none were.
+        """
+        iteration = self._iteration(adapter)
+        if num_taken and iteration.tickets is not None:
+            current = iteration.tickets.current
+            return current.epoch, current.start + num_taken
+        epoch = self._count.expected(iteration.last)
+        return epoch, self._count.first_number(epoch)
+
     def begin(self, call: KerasCall, length: int) -> None:
         """Keras has read `num_batches`: a generator of it does so when it starts."""
         if call.generator is not None:
-            self._begin(self._iteration(call), call, length)
+            self._begin(self._iteration(call.adapter), call, length)
 
     def locate(self, call: KerasCall, number: int, length: int) -> tuple[int, int]:
         """The epoch and the number of the batch that Keras is to get for a number, in a pass of `length` batches."""
-        iteration = self._iteration(call)
+        iteration = self._iteration(call.adapter)
         if call.generator is None:
-            return self._count.expected(iteration.last), number % length
+            epoch = self._count.expected(iteration.last)
+            first = self._count.first_number(epoch)
+            return epoch, first + number % (length - first)
         tickets = iteration.tickets
         is_over = tickets is not None and tickets.is_addressed and tickets.is_complete
         if tickets is None or tickets.generator != call.generator or is_over:
@@ -132,12 +159,12 @@ class KerasPasses:
             iteration.tickets.generator = None
         return True
 
-    def _iteration(self, call: KerasCall) -> _Iteration:
-        return self._iterations.setdefault(call.adapter, _Iteration())
+    def _iteration(self, adapter: Any) -> _Iteration:
+        return self._iterations.setdefault(adapter, _Iteration())
 
     def _begin(self, iteration: _Iteration, call: KerasCall, length: int) -> _Tickets:
         # Keras starts no other generator before the one before has served its last batch, unless it has reset its iterator.
         iteration.finish(self._count)
         current = self._count.begin(iteration.last)
-        iteration.tickets = _Tickets(current, call.generator, range(length), is_addressed=not call.is_over_this)
+        iteration.tickets = _Tickets(current, call.generator, range(current.start, length), is_addressed=not call.is_over_this)
         return iteration.tickets

@@ -165,6 +165,13 @@ class Loader:
             if self._process != os.getpid() and not self._closed:
                 self._start()
 
+    def set_order(self, order: Order) -> None:
+        """Go on in another order of the same samples; what was begun ahead is dropped."""
+        self._order = order
+        for reader in self._readers:
+            self._readers.drop(reader)
+        self._asked.clear()
+
     def batch(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
         """The arrays of one batch by field name, as `load` returns them."""
         return self.load(epoch, batch_number).arrays

@@ -26,16 +26,17 @@ class _Place:
         code: Where it is; kept so that no other code gets its id.
         line: Its line there.
         setting: How often the epoch had been set.
+        first_number: The number with which its first pass begins.
     """
 
-    def __init__(self, code: CodeType, line: int, setting: int) -> None:
+    def __init__(self, code: CodeType, line: int, setting: int, first_number: int) -> None:
         self.code = code
         self.line = line
         self.setting = setting
         self.thread = threading.get_ident()
         # The pass that is going on, and the number that comes next in it.
         self.current: Pass | None = None
-        self.next_number = 0
+        self.next_number = first_number
         # Whether it has ever asked for numbers in another order than 0, 1, 2: then it never makes a pass, since the last
         # numbers of one loop and the first of the next may look like one.
         self.is_unordered = False
@@ -104,7 +105,7 @@ class PlainLoops:
     def _place(self, code: CodeType, line: int) -> _Place:
         key = id(code), line
         if key not in self._places or self._places[key].setting != self._count.setting:
-            self._places[key] = _Place(code, line, self._count.setting)
+            self._places[key] = _Place(code, line, self._count.setting, self._count.start)
         self._places.move_to_end(key)
         if len(self._places) > _MOST_PLACES:
             self._places.popitem(last=False)

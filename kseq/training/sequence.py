@@ -205,28 +205,22 @@ class ShardSequence(keras.utils.PyDataset):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        own = cls.on_epoch_end
-
-        @functools.wraps(own)
-        def on_epoch_end(self: ShardSequence) -> None:
-            own(self)
-            # Keras's own does nothing, so nobody is used to calling it. To be called twice changes nothing.
-            ShardSequence.on_epoch_end(self)
-
-        if own is not ShardSequence.on_epoch_end:
-            setattr(cls, "on_epoch_end", on_epoch_end)  # noqa: B010  # an assignment would not do for mypy
+        for name in ("on_epoch_begin", "on_epoch_end"):
+            own, base = getattr(cls, name), getattr(ShardSequence, name)
+            if own is not base:
+                setattr(cls, name, _then(own, base))
 
     def __getstate__(self) -> dict[str, Any]:
         # What a subclass or Keras has set goes along.
         others = {name: value for name, value in self.__dict__.items() if name not in ("_batches", "_passes", "_looked")}
-        return {"attributes": others, "batches": self._batches.__getstate__(), "epoch": self.epoch}
+        return {"attributes": others, "batches": self._batches.__getstate__(), "position": (self.epoch, self._passes.start)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state["attributes"])
         self._batches = object.__new__(Batches)
         self._batches.__setstate__(state["batches"])
         self._passes = self._new_passes()
-        self._passes.make_copy(state["epoch"])
+        self._passes.make_copy(*state["position"])
         self._looked = LookedBatches()
 
     # What Keras asks for.
@@ -253,6 +247,10 @@ class ShardSequence(keras.utils.PyDataset):
             self._looked.keep(adapter, epoch, number, batch)
         return batch
 
+    def on_epoch_begin(self) -> None:
+        """Called by Keras."""
+        self._passes.on_epoch_begin(self, sys._getframe(1))
+
     def on_epoch_end(self) -> None:
         """Called by Keras. In a loop of your own over `sequence[i]`, call it after the last batch of each epoch.
 
@@ -277,11 +275,12 @@ class ShardSequence(keras.utils.PyDataset):
         last_number = len(self) - 1 if len(self) > 1 else None
         is_served = False
         try:
-            for number in range(len(self)):
+            for number in range(current.start, len(self)):
                 batch = self._batches.batch(current.epoch, number)
                 if number == last_number:
                     is_served = True
                     self._passes.will_finish(current)
+                self._passes.note_read(current.epoch, number)
                 yield batch
             is_served = True
         finally:
@@ -315,7 +314,31 @@ class ShardSequence(keras.utils.PyDataset):
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self._passes.epoch = whole("epoch", value, 0)
+        epoch = whole("epoch", value, 0)
+        self._batches.forget_state()
+        self._passes.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place of a loop over the sequence, after the batch that was handed out last: see `Batches.state_dict`.
+
+        Within a `fit`, whose steps lag behind what Keras has fetched, it is the beginning of the epoch that is going on;
+        [`ResumeTraining`][kseq.ResumeTraining] knows the step.
+        """
+        return self._batches.state_dict(*self._passes.next_in_loop())
+
+    def load_state_dict(self, state: Mapping[str, Any], *, on_change: str = "fail") -> tuple[int, int]:
+        """Let the next pass, of a loop or of `fit`, go on where another run stopped: see `Batches.load_state_dict`.
+
+        Returns:
+            The epoch, and the number of the batch that comes next in it.
+
+        Raises:
+            ArgumentError: If it is no state, or is of another dataset, split, seed or order.
+        """
+        position = self._batches.load_state_dict(state, on_change=on_change)
+        self._looked.clear()
+        self._passes.set(*position)
+        return position
 
     def sample_ids(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
         """`(n,)` int64: the sample ids of a batch, in its order.
@@ -409,3 +432,14 @@ class ShardSequence(keras.utils.PyDataset):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _then(own: Any, base: Any) -> Any:
+    """A method of a subclass, then that of its base, which nobody is used to calling; to be called twice changes nothing."""
+
+    @functools.wraps(own)
+    def both(self: ShardSequence) -> None:
+        own(self)
+        base(self)
+
+    return both
