@@ -176,5 +176,5 @@ def test_a_host_that_is_not_there_is_an_error_in_time(source: Path, packed: Path
     with raises(KseqError, "https://127.0.0.1:9/x"):
         kseq.copy(packed, "https://127.0.0.1:9/x", storage_options={"deadline": 1})
     with raises(KseqError, "https://127.0.0.1:9/x"):
-        kseq.pack("https://127.0.0.1:9/x", source.parent / "packed", storage_options={"deadline": 1})
+        kseq.pack("https://127.0.0.1:9/x", source.parent / "other", storage_options={"deadline": 1})
     assert time.monotonic() - began < 30
