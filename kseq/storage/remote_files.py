@@ -45,8 +45,8 @@ _PIECES_AT_ONCE = 2
 # Their own repetitions would multiply ours, and ten connections are too few for many ranges at once.
 _S3_CONFIG = {"retries": {"max_attempts": 0}, "max_pool_connections": _MOST_AT_ONCE, "connect_timeout": 10, "read_timeout": 30}
 _S3 = {"s3", "s3a"}
-# Of one listing: as much time as so many bytes take is added to the deadline.
-_LISTING_BYTES = 3600 * _LEAST_RATE
+# A listing of all files below a folder may take so much longer; what fails is not tried again for longer.
+_LISTING_SECONDS = 3600.0
 # What stores say of the version of a file, the surest first.
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_hash", "LastModified", "last_modified", "updated", "mtime", "created")
 
@@ -189,7 +189,7 @@ class RemoteFiles:
         top = self._path(folder).rstrip("/")
         # A store may list a thousand files a request: of millions, that takes its time.
         method = "find" if recursive else "ls"
-        listed = self._call(folder, _NOT_LISTED, method, top, num_bytes=_LISTING_BYTES, detail=True)
+        listed = self._call(folder, _NOT_LISTED, method, top, patience=_LISTING_SECONDS if recursive else 0, detail=True)
         found = listed.values() if isinstance(listed, dict) else listed
         entries = {}
         for facts in found:
@@ -368,15 +368,15 @@ class RemoteFiles:
         method: str,
         *values: Any,
         error: type[KseqError] = ReadError,
-        num_bytes: int = 0,
+        patience: float = 0,
         **named: Any,
     ) -> Any:
-        """A call of a method of the file system object."""
+        """A call of a method of the file system object; one that works may take so many seconds more as `patience` says."""
 
         def call(seconds: float) -> Any:
-            return _run(self._file_system()[0], method, seconds, *values, **named)
+            return _run(self._file_system()[0], method, seconds + patience, *values, **named)
 
-        return self._attempt(name, failed, call, num_bytes, error)
+        return self._attempt(name, failed, call, 0, error)
 
     def _read(self, wanted: Sequence[_Wanted], whole: int | None = None) -> dict[_Wanted, bytes]:
         """Ranges that are not empty; an answer of `whole` bytes is taken as well. Only what failed is asked for again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,14 @@ def test_a_table_and_archives_on_the_web_are_packed(tmp_path: Path) -> None:
         report = kseq.pack(tmp_path / "urls.csv", tmp_path / "urls", workers=0, shard_bytes=4_000)
     assert (report.num_samples, len(report.rejected)) == (8, 1)
     assert report.num_shards > 2
+
+
+def test_a_host_that_is_not_there_is_an_error_in_time(source: Path, packed: Path) -> None:
+    began = time.monotonic()
+    with raises(KseqError, "https://127.0.0.1:9/x"):
+        kseq.pack(source, "https://127.0.0.1:9/x", storage_options={"deadline": 1})
+    with raises(KseqError, "https://127.0.0.1:9/x"):
+        kseq.copy(packed, "https://127.0.0.1:9/x", storage_options={"deadline": 1})
+    with raises(KseqError, "https://127.0.0.1:9/x"):
+        kseq.pack("https://127.0.0.1:9/x", source.parent / "other", storage_options={"deadline": 1})
+    assert time.monotonic() - began < 30
