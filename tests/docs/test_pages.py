@@ -107,11 +107,15 @@ def test_no_line_of_code_is_wider_than_a_page(page: Path) -> None:
     assert [line for block in blocks_of(page) for line in block.code.splitlines() if len(line) > 100] == []
 
 
-def _cluster_blocks() -> list[tuple[Path, Block]]:
+# Pages with code for several machines, or for a store elsewhere.
+_ELSEWHERE = ("docs/how-to/clusters.md", "docs/how-to/several-processes.md", "docs/how-to/remote.md")
+
+
+def _blocks_elsewhere() -> list[tuple[Path, Block]]:
     return [(page, block) for page in all_pages() for block in blocks_of(page) if block.language == "py"]
 
 
-@pytest.mark.parametrize(("page", "block"), _cluster_blocks(), ids=lambda value: getattr(value, "name", ""))
-def test_blocks_that_are_not_run_compile_and_need_a_cluster(page: Path, block: Block) -> None:
+@pytest.mark.parametrize(("page", "block"), _blocks_elsewhere(), ids=lambda value: getattr(value, "name", ""))
+def test_blocks_that_are_not_run_compile_and_need_other_machines(page: Path, block: Block) -> None:
     compile(block.code, str(page), "exec")
-    assert page_name(page) in ("docs/how-to/clusters.md", "docs/how-to/several-processes.md")
+    assert page_name(page) in _ELSEWHERE
