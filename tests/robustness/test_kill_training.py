@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 
 import pytest
 
-from tests.helpers.paths import ROOT
 from tests.robustness.kill_training import BACKENDS, run_backend
 
-# For each backend others of the harder ones; the campaign has all of them everywhere.
+# For each backend others of the harder ones; the script has all of them everywhere.
 BOUNDED = {
     "tensorflow": ["validated, 4 workers", "processes"],
     "jax": ["compiled, not built"],
@@ -27,16 +24,3 @@ def test_a_training_that_is_killed_ends_with_the_same_samples_and_weights(backen
     result = run_backend(backend, BOUNDED[backend], kills=len(BOUNDED[backend]), minutes=4, seed=1)
     assert result["wrong"] == []
     assert sum(result["killed"].values()) >= len(BOUNDED[backend])
-
-
-@pytest.mark.campaign
-def test_a_hundred_kills_spoil_no_training() -> None:
-    done = subprocess.run(
-        [sys.executable, "tools/soak.py", "--kills", "100", "--minutes", "60"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=7200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
