@@ -94,7 +94,7 @@ class RemoteFolder:
             return self._index_in_memory(name, size, check)
         version = next((str(info[mark]) for mark in _VERSIONS if info.get(mark)), None)
         key = hashlib.sha256(f"{self.files.source}\n{name}\n{size}\n{version}".encode()).hexdigest()[:32]
-        copy = f"indexes/{key}.h5"
+        copy = f"indexes/{key}"
         if version is None:
             # Nothing says whether the copy is of what lies there now.
             self.cache.forget(copy)
@@ -133,7 +133,7 @@ class RemoteFolder:
         url = self.files.shown(name)
         if self.cache is None:
             return url
-        return f"{url} (its copy {os.path.join(self.cache.folder, _copy_name(name, dataset_id, entry))})"
+        return f"{url} (its copy {self.cache.path(_copy_name(name, dataset_id, entry))})"
 
     def shard_opener(
         self, name: str, dataset_id: str, entry: ShardEntry, check: Callable[[str], None], local: LocalOpener
@@ -187,7 +187,7 @@ def open_remote_folder(
 
 def _copy_name(name: str, dataset_id: str, entry: ShardEntry) -> str:
     """Of a shard in the cache: by its content, so that what is packed again under the same URL has another name."""
-    return f"{dataset_id}/{name.removesuffix('.h5')}-{entry.digest}.h5"
+    return f"{dataset_id}/{name.removesuffix('.h5')}-{entry.digest}"
 
 
 def _existing(folder: str) -> str:
