@@ -217,6 +217,11 @@ def test_a_text_is_cleared_of_credentials(text: str) -> None:
     assert len(cleared) > 8
 
 
+def test_a_text_is_cleared_of_the_login_of_the_url_and_its_parts() -> None:
+    redactor = Redactor("s3://AKIAKEY:half/other%2Fhalf@bucket/x", {})
+    assert redactor.text("no AKIAKEY:half, AKIAKEY:half/other%2Fhalf, other/half") == "no ***:***, ***, ***"
+
+
 def test_the_query_of_a_web_folder_goes_with_each_file(web: Store) -> None:
     files = RemoteFiles(f"{web.url}/?sig=abc", {"deadline": 5})
     assert files.read("a.h5", 0, 4) == DATA[:4]
