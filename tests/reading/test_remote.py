@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shutil
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, ReadError
+from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, ReadError, WriteError
 from kseq.reading.dataset import sample_reader
 from kseq.storage import remote_files
 from tests.helpers.messages import raises
@@ -288,6 +289,18 @@ def test_arguments_of_urls_do_not_go_with_folders(numbered: Path, web: Store) ->
         kseq.ShardDataset(f"{web.url}/x", cache_bytes=0, read="map")
     with raises(ArgumentError, "://"):
         kseq.ShardDataset(Path(f"{web.url}/x"))
+
+
+def test_a_full_disk_here_is_no_damage_there(packed: Path, publish: Callable[[Path], str]) -> None:
+    url = publish(packed)
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with raises(WriteError, "shard-00000.h5", os.strerror(errno.EFBIG)):
+            kseq.verify(url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_verify_reads_every_byte_of_the_store(packed: Path, web: Store, publish: Callable[[Path], str], tmp_path: Path) -> None:
