@@ -28,7 +28,7 @@ from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, shard_name
 from kseq.storage.open_shard import CopyOpener
 from kseq.storage.output_folder import check_apart
 from kseq.storage.places import Place
-from kseq.storage.remote_files import check_storage_options
+from kseq.storage.remote_system import check_storage_options
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import place_at, spool_folder

@@ -15,7 +15,8 @@ from kseq.errors import DatasetNotFoundError, ImageError, KseqError
 from kseq.images.formats import IMAGE_SUFFIXES, detect_format
 from kseq.platforms.files import with_slashes
 from kseq.sources.symlinks import LinkRule
-from kseq.storage.remote_files import RefusedError, RemoteEntry, RemoteFiles
+from kseq.storage.remote_files import RemoteEntry, RemoteFiles
+from kseq.storage.remote_retries import RefusedError
 from kseq.storage.urls import join_url, split_store, split_url
 
 __all__ = ["FileSizes", "UrlFiles", "fetch_image", "file_url", "reading_ahead", "url_files"]

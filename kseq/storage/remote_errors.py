@@ -125,6 +125,10 @@ class Redactor:
         # The longest first: one may be a part of another.
         self._secrets = sorted(secrets, key=len, reverse=True)
 
+    def shown(self, name: str) -> str:
+        """The URL of a file below that URL, for messages."""
+        return shown_url(f"{self.url.rstrip('/')}/{name}") if name else self.url
+
     def reason(self, error: BaseException) -> str:
         """The message of an error on one line."""
         return self.text(one_line(error))

@@ -19,7 +19,7 @@ import pytest
 import kseq
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, ReadError, WriteError
 from kseq.reading.dataset import sample_reader
-from kseq.storage import remote_files
+from kseq.storage import remote_retries
 from tests.helpers.messages import raises
 from tests.helpers.objects import pack_objects, write_objects
 from tests.helpers.paths import ROOT
@@ -75,7 +75,7 @@ def publish(web: Store, tmp_path: Path) -> Callable[[Path], str]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture(params=["cache", "ranges", "pread cache"])

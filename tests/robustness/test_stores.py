@@ -12,7 +12,7 @@ import pytest
 
 import kseq
 from kseq.errors import DatasetNotFoundError, KseqError, ReadError, SourceError, WriteError
-from kseq.storage import remote_files
+from kseq.storage import remote_retries
 from tests.helpers.datasets import files
 from tests.helpers.messages import raises
 from tests.helpers.photos import write_photos
@@ -37,7 +37,7 @@ pytest.importorskip("aiohttp", reason="https:// needs aiohttp")
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, ReadError, WriteError
-from kseq.storage import remote_files
+from kseq.storage import remote_files, remote_retries
 from kseq.storage.remote_errors import Redactor
 from kseq.storage.remote_files import RemoteFiles
 from tests.helpers.messages import assert_says, raises
@@ -46,7 +46,7 @@ def files_of(store: Store, **options: Any) -> RemoteFiles:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.01)
 
 
 def test_sizes_ranges_and_names_are_those_of_the_files(web: Store) -> None:
@@ -132,7 +132,7 @@ def test_a_stalled_answer_is_given_up_for_another(web: Store) -> None:
 
 
 def test_pauses_between_tries_grow_and_differ(monkeypatch: pytest.MonkeyPatch, web: Store) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.5)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.5)
     drawn: list[float] = []
 
     class Drawing:
@@ -140,7 +140,7 @@ def test_pauses_between_tries_grow_and_differ(monkeypatch: pytest.MonkeyPatch, w
             drawn.append(high)
             return 0
 
-    monkeypatch.setattr(remote_files, "_RANDOM", Drawing())
+    monkeypatch.setattr(remote_retries, "_RANDOM", Drawing())
     web.harm = first(7, "503")
     files_of(web).read("a.h5", 0, 10)
     assert drawn == [0.5, 1, 2, 4, 8, 10, 10]
