@@ -62,6 +62,8 @@ class RemoteFiles:
         self._redactor = Redactor(url, self.storage_options)
         self.url = self._redactor.url
         self._retries = Retries(float(self.storage_options.get("deadline", DEADLINE)), self._redactor)
+        # Whether the server has answered with a range of a file.
+        self._knows_ranges = False
         self._system = RemoteSystem(url, self.storage_options, self._redactor)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,17 +208,17 @@ class RemoteFiles:
         return total
 
     def _pieces(self, name: str, first: int, total: int) -> Sequence[bytes]:
-        """Some bytes of a file from `first` on; all that follow, where the server knows no ranges."""
+        """Some bytes of a file from `first` on; all that follow, where the server knows no ranges and answers with all."""
         last = min(first + _PIECE_BYTES * _PIECES_AT_ONCE, total)
         wanted = [Wanted(name, start, min(start + _PIECE_BYTES, last)) for start in range(first, last, _PIECE_BYTES)]
-        if first == 0 and len(wanted) > 1:
-            # By itself: a server that knows no ranges answers with the whole file.
-            answers = self._read(wanted[:1], whole=total)
-            if len(answers[wanted[0]]) == total:
-                return [answers[wanted[0]]]
-            answers |= self._read(wanted[1:])
-        else:
-            answers = self._read(wanted)
+        # The first by itself, as long as it is not known whether ranges are.
+        asked = wanted if self._knows_ranges else wanted[:1]
+        answers = self._read(asked, whole=total)
+        all_bytes = next((answer for answer in answers.values() if len(answer) == total), None)
+        if all_bytes is not None:
+            return [all_bytes[first:]]
+        self._knows_ranges = True
+        answers |= self._read(wanted[len(asked) :])
         return [answers[one] for one in wanted]
 
     # Writing.

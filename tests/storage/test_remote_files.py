@@ -74,12 +74,30 @@ def test_a_file_is_fetched_piece_by_piece_and_gone_on_with(web: Store, tmp_path:
     assert web.num_bytes("a.h5") == 20_000
 
 
+def test_pieces_come_side_by_side_once_the_server_is_known_to_have_ranges(
+    web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_files, "_PIECE_BYTES", len(DATA) // 2)
+    files, web.pause = files_of(web), 0.5
+    between = {}
+    for name in ("a.h5", "b c.h5"):
+        files.get(name, str(tmp_path / name), size=len(DATA))
+        first_piece, second_piece = (request.time for request in web.named(name))
+        between[name] = second_piece - first_piece
+    assert between["a.h5"] >= 0.5 > between["b c.h5"]
+    assert (tmp_path / "b c.h5").read_bytes() == DATA[::-1]
+
+
 def test_a_server_that_knows_no_ranges_gives_whole_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_files, "_PIECE_BYTES", 7_000)
     with serving(folder_backend(folder, ranges=False)) as web:
         files_of(web).get("a.h5", str(tmp_path / "copy"))
         assert (tmp_path / "copy").read_bytes() == DATA
         assert len(web.named("a.h5")) == 1
+        # What a killed process left is gone on with all the same.
+        (tmp_path / "half").write_bytes(DATA[:30_000])
+        files_of(web).get("a.h5", str(tmp_path / "half"), size=len(DATA), start=30_000)
+        assert (tmp_path / "half").read_bytes() == DATA
         with raises(ReadError, f"{web.url}/a.h5", len(DATA), 10, re.compile("byte ranges")):
             files_of(web).read("a.h5", 0, 10)
 
