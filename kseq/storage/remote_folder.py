@@ -168,7 +168,7 @@ class RemoteFolder:
         raise AssertionError
 
     def _getter(self, name: str, size: int) -> Callable[[str, int], object]:
-        return lambda path, start: self.files.get(name, path, size=size, start=start)
+        return lambda path, start: self.files.get(name, path, size=size, start=start, is_flushed=True)
 
 
 def open_remote_folder(

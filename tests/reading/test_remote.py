@@ -482,7 +482,7 @@ def test_s3_that_never_answers_is_an_error_at_the_deadline(bucket: Store, harm: 
     dataset = kseq.ShardDataset(f"s3://{BUCKET}/flowers", cache_bytes=0, storage_options=s3_options(bucket.url))
     (index,) = sample_reader(dataset).collection.indexes
     # Not by the option: to load what speaks S3 takes a second or two.
-    monkeypatch.setattr(index.remote.files, "_deadline", 2)
+    monkeypatch.setattr(index.remote.files._retries, "_deadline", 2)
     bucket.harm = always(harm)
     began = time.monotonic()
     with raises(ReadError, f"s3://{BUCKET}/flowers/shard-00000.h5", "deadline") as caught:

@@ -88,6 +88,18 @@ def test_pieces_come_side_by_side_once_the_server_is_known_to_have_ranges(
     assert (tmp_path / "b c.h5").read_bytes() == DATA[::-1]
 
 
+def test_what_is_flushed_later_goes_to_the_disk_as_it_arrives(
+    web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, int]] = []
+    monkeypatch.setattr(remote_files, "start_writing", lambda descriptor, start, end: written.append((start, end)))
+    monkeypatch.setattr(remote_files, "_PIECE_BYTES", 10_000)
+    files_of(web).get("a.h5", str(tmp_path / "spooled"))
+    assert written == []
+    files_of(web).get("a.h5", str(tmp_path / "kept"), is_flushed=True)
+    assert written == [(0, 20_000), (20_000, 40_000), (40_000, 50_000)]
+
+
 def test_a_server_that_knows_no_ranges_gives_whole_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_files, "_PIECE_BYTES", 7_000)
     with serving(folder_backend(folder, ranges=False)) as web:
