@@ -147,6 +147,9 @@ class RemoteFiles:
         found = listed.values() if isinstance(listed, dict) else listed
         entries = {}
         for facts in found:
+            # An empty file of such a name is how tools of object stores make a folder.
+            if str(facts["name"]).endswith("/") and facts.get("type") != "directory":
+                continue
             # Some stores begin a path with a slash where others do not.
             path = str(facts["name"]).strip("/").removeprefix(top.strip("/")).lstrip("/").partition("?")[0]
             # Some list the folder itself, as an empty file.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import fsspec
 import pytest
 
 import kseq
@@ -81,6 +82,20 @@ def test_a_copy_there_and_back_through_a_bad_line_is_the_same(store: Store, pack
     kseq.copy(other, tmp_path / "back", storage_options=options)
     assert files(tmp_path / "back") == files(packed)
     assert kseq.verify(url, storage_options=options).damaged == []
+
+
+@needs_s3
+@pytest.mark.slow
+def test_the_empty_files_that_stand_for_folders_are_no_files(store: Store, tmp_path: Path) -> None:
+    options, url = s3_options(store.url), f"s3://{BUCKET}/{tmp_path.name}/photos"
+    write_photos(tmp_path / "photos", {"cat": 2, "dog": 1})
+    upload(tmp_path / "photos", url, **options)
+    system, top = fsspec.url_to_fs(url, **options)
+    for name in ("", "cat/", "dog/", "none/"):
+        bucket, _, folder = f"{top}/{name}".partition("/")
+        system.call_s3("put_object", Bucket=bucket, Key=folder, Body=b"")
+    report = kseq.pack(url, tmp_path / "packed", storage_options=options, workers=0)
+    assert (report.num_found, report.num_samples) == (3, 3)
 
 
 @needs_s3
