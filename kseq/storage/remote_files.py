@@ -22,7 +22,10 @@ _PIECES_AT_ONCE = 2
 # A listing of all files below a folder may take so much longer; what fails is not tried again for longer.
 _LISTING_SECONDS = 3600.0
 # What stores say of the version of a file, the surest first.
-_VERSIONS = ("ETag", "etag", "md5Hash", "content_hash", "LastModified", "last_modified", "updated", "mtime", "created")
+_VERSIONS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "content_hash", "blob_id"),
+    *("LastModified", "last_modified", "updated", "mtime", "created"),
+)
 
 
 class RemoteEntry(NamedTuple):

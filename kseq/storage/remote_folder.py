@@ -25,9 +25,6 @@ __all__ = ["RemoteFolder", "open_remote_folder"]
 # A copy may be removed between being found and being opened, by a process that needs room.
 _MOST_TRIES = 3
 
-# What stores call the mark of a file's content, by which another content under the same name is noticed.
-_VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "LastModified", "last_modified", "mtime", "created")
-
 
 @dataclass(frozen=True)
 class RemoteFolder:
@@ -86,13 +83,13 @@ class RemoteFolder:
             DamagedError: If it is damaged.
             ReadError: If the store refuses, or does not answer.
         """
-        info = self.files.info(name)
-        if info.get("type") == "directory":
+        size, version = self.files.entry(name)
+        if size < 0:
             raise DatasetNotFoundError(f"{self.files.shown(name)}: is a folder, expected is a file")
-        size = self.files.size(name) if info.get("size") is None else int(info["size"])
+        # An error if the server does not say how large it is.
+        size = size or self.files.size(name)
         if self.cache is None:
             return self._index_in_memory(name, size, check)
-        version = next((str(info[mark]) for mark in _VERSIONS if info.get(mark)), None)
         key = hashlib.sha256(f"{self.files.source}\n{name}\n{size}\n{version}".encode()).hexdigest()[:32]
         copy = f"indexes/{key}"
         if version is None:
