@@ -10,12 +10,12 @@ import functools
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError
 from kseq.storage.remote_errors import Redactor
+from kseq.threads import ThreadPool
 
 __all__ = ["DEADLINE", "RemoteSystem", "Wanted", "check_storage_options"]
 
@@ -96,7 +96,7 @@ class RemoteSystem:
         ask = functools.partial(_cat_file, file_system)
         if len(wanted) == 1:
             return [ask(paths[0], starts[0], ends[0])]
-        with ThreadPoolExecutor(min(len(wanted), _MOST_AT_ONCE), "kseq-ranges") as threads:
+        with ThreadPool(min(len(wanted), _MOST_AT_ONCE)) as threads:
             return list(threads.map(ask, paths, starts, ends))
 
     def _file_system(self) -> tuple[Any, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +18,10 @@ import kseq
 from kseq.errors import DatasetNotFoundError, KseqError, ReadError, SourceError, WriteError
 from kseq.storage import remote_retries
 from tests.helpers.datasets import files
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
+from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_photos
+from tests.helpers.processes import kseq_command
 from tests.helpers.stores import (
     BUCKET,
     KEY,
@@ -82,6 +87,35 @@ def test_a_copy_there_and_back_through_a_bad_line_is_the_same(store: Store, pack
     kseq.copy(other, tmp_path / "back", storage_options=options)
     assert files(tmp_path / "back") == files(packed)
     assert kseq.verify(url, storage_options=options).damaged == []
+
+
+@pytest.mark.slow
+def test_who_interrupts_a_copy_does_not_wait_for_a_store_that_hangs(packed: Path, tmp_path: Path) -> None:
+    with serving(folder_backend(packed)) as web:
+        web.harm = always("stall", "shard-00002.h5")
+        process = subprocess.Popen(
+            kseq_command("copy", web.url, str(tmp_path / "copied")),
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        deadline = time.monotonic() + 60
+        while not web.named("shard-00002.h5") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        try:
+            _, printed = process.communicate(timeout=20)
+        finally:
+            process.kill()
+        assert process.returncode == 130
+        assert time.monotonic() - began < 10
+        assert_says(printed, "interrupted", "the same call goes on")
+        assert len(printed.splitlines()) < 4
+        web.harm = lambda _: None
+        kseq.copy(web.url, tmp_path / "copied")
+    assert files(tmp_path / "copied") == files(packed)
 
 
 @needs_s3
