@@ -28,6 +28,7 @@ __all__ = [
     "shown_url",
     "spelled",
     "spelled_call",
+    "url_logins",
     "whole",
     "whole_pair",
 ]
@@ -121,6 +122,11 @@ def is_url(value: Any) -> bool:
 def shown_url(url: str) -> str:
     """A URL for messages: without user name and password, and of the web without query, which may be credentials."""
     return _QUERY.sub(r"\1", _LOGIN.sub(r"\1", url))
+
+
+def url_logins(url: str) -> list[str]:
+    """Who logs in by a URL, and with which password: what `shown_url` takes out of it, as it is written."""
+    return [found[0].strip("/@") for found in _LOGIN.finditer(url)]
 
 
 def path_or_url(name: str, value: Any) -> str:

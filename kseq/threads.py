@@ -11,12 +11,15 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["EXIT_SECONDS", "ThreadPool", "program_ends"]
+__all__ = ["EXIT_SECONDS", "INTERRUPTED_SECONDS", "ThreadPool", "program_ends"]
 
 # A program that ends waits so long for tasks that are being worked on, and goes on without those that hang.
 EXIT_SECONDS = 1.5
+# The same for who interrupts what waits for tasks.
+INTERRUPTED_SECONDS = 3.0
 
 
 def program_ends() -> bool:
@@ -54,6 +57,9 @@ class ThreadPool(Executor):
     With the standard library's `ThreadPoolExecutor`, a program that ends waits for all tasks, those in the queue included: for
     ever, if one reads from a file system that does not answer. Here the tasks in the queue are cancelled, those that are being
     worked on get `EXIT_SECONDS` to be done, and then the program goes.
+
+    As a context manager it waits for all tasks; where an error ends the block, for those that have begun; where an interrupt
+    does, for these, and `INTERRUPTED_SECONDS` at most.
 
     Args:
         workers: How many threads at most, at least 1.
@@ -120,6 +126,11 @@ class ThreadPool(Executor):
         self._tasks.put(None)
         if wait:
             self.join(patience)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        # Who interrupts wants to go: a store that does not answer may take minutes.
+        is_interrupted = kind is not None and not issubclass(kind, Exception)
+        self.shutdown(cancel_futures=kind is not None, patience=INTERRUPTED_SECONDS if is_interrupted else None)
 
     def _cancel_waiting(self) -> None:
         with contextlib.suppress(queue.Empty):

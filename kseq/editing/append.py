@@ -30,7 +30,7 @@ from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.layout import shard_name
 from kseq.storage.rejected import Rejected, count_reasons
-from kseq.storage.remote_files import check_storage_options
+from kseq.storage.remote_system import check_storage_options
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["AppendReport", "append"]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,10 +28,11 @@ from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME, shard_name
 from kseq.storage.open_shard import CopyOpener
 from kseq.storage.output_folder import check_apart
 from kseq.storage.places import Place
-from kseq.storage.remote_files import check_storage_options
+from kseq.storage.remote_system import check_storage_options
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import place_at, spool_folder
+from kseq.threads import ThreadPool
 
 __all__ = ["CopyReport", "copy"]
 
@@ -197,29 +198,31 @@ class _Shards:
         self._arrival = arrival
         self._place = arrival.place
         self._read_back = read_back
+        self._is_stopped = False
 
     def copy(self, connections: int, progress: Callable[[int, int], None] | None) -> list[int]:
         """Copy all that are not there yet; returns the positions of those that were sent.
 
         Raises:
             KseqError: The first error of any shard, when those that were on their way have ended.
+            KeyboardInterrupt: Without waiting for those that hang; they get no name any more.
         """
         sizes = self._index.num_bytes.tolist()
         done, total, sent = 0, sum(sizes), []
         if progress is not None:
             progress(0, total)
-        with ThreadPoolExecutor(connections) as threads:
-            positions = {threads.submit(self._bring, position): position for position in range(len(sizes))}
-            try:
+        try:
+            with ThreadPool(connections) as threads:
+                positions = {threads.submit(self._bring, position): position for position in range(len(sizes))}
                 for future in as_completed(positions):
                     position = positions[future]
                     sent += [position] if future.result() else []
                     done += sizes[position]
                     if progress is not None:
                         progress(done, total)
-            except BaseException:
-                threads.shutdown(wait=False, cancel_futures=True)
-                raise
+        except BaseException:
+            self._is_stopped = True
+            raise
         return sorted(sent)
 
     def _bring(self, position: int) -> bool:
@@ -251,7 +254,12 @@ class _Shards:
             return False
 
     def _check(self, shown: str, entry: ShardEntry, path: str) -> None:
-        """Raise DamagedError or FormatError unless a file is, in every array, the shard that the index says."""
+        """Raise DamagedError or FormatError unless a file is, in every array, the shard that the index says.
+
+        Also raise WriteError if the copy was interrupted meanwhile: nobody waits for it, and others may write there now.
+        """
         reader = ShardReader(shown, self._index.stored_fields, entry, CopyOpener(path))
         reader.check_structure()
         reader.check_digest()
+        if self._is_stopped:
+            raise WriteError(f"{shown}: the copy was interrupted")

@@ -22,7 +22,7 @@ from kseq.packing.settings import ImageSettings
 from kseq.packing.url_destination import UrlDestination
 from kseq.platforms.processes import usable_cores
 from kseq.sources.column_roles import Columns
-from kseq.storage.remote_files import check_storage_options
+from kseq.storage.remote_system import check_storage_options
 
 __all__ = ["pack"]
 

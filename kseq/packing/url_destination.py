@@ -17,9 +17,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from kseq.arguments import shown_url, spelled
@@ -55,6 +56,7 @@ from kseq.storage.places import Place
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import place_at, spool_folder
 from kseq.storage.writing_record import WritingRecord
+from kseq.threads import ThreadPool
 
 __all__ = ["UrlDestination"]
 
@@ -206,7 +208,7 @@ class UrlDestination(Destination):
             except (DamagedError, FormatError, DatasetNotFoundError):
                 return None
 
-        with ThreadPoolExecutor(_CONNECTIONS) as threads:
+        with ThreadPool(_CONNECTIONS) as threads:
             results = dict(zip(sorted(numbers), threads.map(read, sorted(numbers)), strict=True))
         return {number: result for number, result in results.items() if result is not None}
 
@@ -236,6 +238,8 @@ def _read_result(plan: Plan, first: int, number: int, path: str, *, is_checked: 
 class _Uploads:
     """Shards on their way to a place, in threads: a context manager that waits for those that have begun.
 
+    Who interrupts it does not wait for those that hang.
+
     Args:
         place: The place.
         writing: The record of what is written there.
@@ -248,15 +252,15 @@ class _Uploads:
         self._writing = writing
         self._read_result = read_result
         self._paths = paths
-        self._threads = ThreadPoolExecutor(_CONNECTIONS)
+        self._threads = ThreadPool(_CONNECTIONS)
         self._pending: dict[Future[ShardResult], int] = {}
         self._results: dict[int, ShardResult] = {}
 
     def __enter__(self) -> _Uploads:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._threads.__exit__(kind, error, trace)
 
     def add(self, number: int) -> None:
         """Upload a shard that is whole. Waits while too many are on their way.

@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
 
@@ -23,6 +22,7 @@ from kseq.storage.index import Index
 from kseq.storage.open_shard import fetch_shard, has_shard, open_shard
 from kseq.storage.remote_ranges import RemoteSource, read_together
 from kseq.storage.shard_reader import ShardReader
+from kseq.threads import ThreadPool
 
 __all__ = ["FETCHED_AT_ONCE", "ShardCache"]
 
@@ -161,7 +161,7 @@ class ShardCache:
     def _open_together(self, shards: Sequence[int]) -> None:
         """Open some shards, several at a time: each may have to be fetched."""
         if len(shards) > 1:
-            with ThreadPoolExecutor(min(len(shards), FETCHED_AT_ONCE), "kseq-fetch") as threads:
+            with ThreadPool(min(len(shards), FETCHED_AT_ONCE)) as threads:
                 for _ in threads.map(self.get, shards[: self._most_open]):
                     pass
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kseq.arguments import is_url, path_or_url
-from kseq.errors import KseqError
+from kseq.errors import KseqError, WriteError
 from kseq.reading.dataset import open_remote
 from kseq.storage.index import Index
 from kseq.storage.layout import shard_name
@@ -18,6 +17,7 @@ from kseq.storage.open_shard import CopyOpener
 from kseq.storage.opener import opener_for
 from kseq.storage.remote_folder import RemoteFolder
 from kseq.storage.shard_reader import ShardReader
+from kseq.storage.url_place import spool_folder
 
 __all__ = ["VerifyReport", "verify"]
 
@@ -61,6 +61,8 @@ def verify(
         DatasetNotFoundError: If there is no dataset.
         DamagedError: If the index itself cannot be read.
         FormatError: If the dataset was written by a newer kseq.
+        ReadError: If the index cannot be read.
+        WriteError: If the folder for temporary files has no room for a shard.
     """
     folder = path_or_url("dataset", dataset)
     index = Index.open(folder, remote=open_remote(folder, None, 0 if is_url(folder) else None, storage_options))
@@ -86,11 +88,14 @@ def _check_shard(index: Index, number: int) -> list[str]:
 def _check_remote_shard(index: Index, number: int, remote: RemoteFolder) -> list[str]:
     entry, path = index.entry(number), index.shard_path(number)
     name = shard_name(entry.number)
-    with tempfile.TemporaryDirectory(prefix="kseq-verify-") as folder:
+    with spool_folder() as folder:
         copy = os.path.join(folder, name)
         try:
             remote.files.get(name, copy)
             return ShardReader(path, index.stored_fields, entry, CopyOpener(copy)).check_all()
+        except WriteError:
+            # This machine has no room for a copy, which says nothing of the shard.
+            raise
         except KseqError as error:
             return [str(error)]
 

@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -29,6 +28,7 @@ from kseq.sources.source_format import SourceFormat
 from kseq.sources.url_files import url_files
 from kseq.storage.remote_files import RemoteEntry
 from kseq.storage.urls import join_url, split_url
+from kseq.threads import ThreadPool
 
 __all__ = ["Outline"]
 
@@ -146,7 +146,7 @@ class Outline:
                 f"{self._folder}: the files to be downloaded have {num_bytes:,} bytes, the disk has {free:,} free: make room, "
                 "or set TMPDIR to a folder of another disk"
             )
-        with ThreadPoolExecutor(_CONNECTIONS) as threads:
+        with ThreadPool(_CONNECTIONS) as threads:
             list(threads.map(self._fill_one, wanted))
 
     def _fill_one(self, file: str) -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from kseq.arguments import is_url
@@ -15,8 +15,10 @@ from kseq.errors import DatasetNotFoundError, ImageError, KseqError
 from kseq.images.formats import IMAGE_SUFFIXES, detect_format
 from kseq.platforms.files import with_slashes
 from kseq.sources.symlinks import LinkRule
-from kseq.storage.remote_files import RefusedError, RemoteEntry, RemoteFiles
+from kseq.storage.remote_files import RemoteEntry, RemoteFiles
+from kseq.storage.remote_retries import RefusedError
 from kseq.storage.urls import join_url, split_store, split_url
+from kseq.threads import ThreadPool
 
 __all__ = ["FileSizes", "UrlFiles", "fetch_image", "file_url", "reading_ahead", "url_files"]
 
@@ -179,7 +181,7 @@ class FileSizes:
         listed = self._folders.get(folder)
         if listed is not None:
             return [listed.get(name, 0) for _, _, name in files]
-        with ThreadPoolExecutor(_CONNECTIONS) as threads:
+        with ThreadPool(_CONNECTIONS) as threads:
             return list(threads.map(self._size, [url for _, url, _ in files]))
 
     def _listed(self, folder: str) -> Mapping[str, int] | None:
@@ -220,7 +222,7 @@ def reading_ahead(
     """
     begun: deque[tuple[T, Sequence[str]]] = deque()
     read_image = url_files(storage_options).read_image
-    with ThreadPoolExecutor(_CONNECTIONS) as threads:
+    with ThreadPool(_CONNECTIONS) as threads:
         try:
             for item in items:
                 urls = urls_of(item)

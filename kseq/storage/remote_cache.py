@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kseq.arguments import path_text, spelled, whole
-from kseq.errors import ArgumentError, DamagedError, WriteError
+from kseq.errors import ArgumentError, DamagedError, KseqError, WriteError
 from kseq.platforms.files import flush, lock_file, remove_unless_in_use, replace
 from kseq.platforms.folders import cache_folder
 from kseq.platforms.processes import at_fork
 
 __all__ = ["FileCache", "choose_cache"]
 
-_PART = ".part"
+# What the name of every copy ends with, and what is added to it until it is whole. Nothing else in the folder is ever removed:
+# somebody may give a folder that holds their own files.
+_COPY, _PART = ".kseq-copy.h5", ".part"
 
 # Seconds between two looks at a file that another process or thread fetches, and how long it may stand still until we fetch it
 # ourselves: whoever fetches it may be stopped, or lie on a machine that was lost.
@@ -73,7 +75,7 @@ class FileCache:
         Another process may remove it for room before it is opened. Once it is open or mapped, that does no harm.
 
         Args:
-            name: Of the copy, a path below the folder with `/`.
+            name: Of the copy, a folder and a name in it, with `/` between them.
             num_bytes: The size of the file.
             get: Writes the file to a path, when the first so many bytes are there already.
             check: Raises DamagedError unless the file at a path is the right one.
@@ -83,20 +85,20 @@ class FileCache:
             WriteError: If the operating system refuses to write into the folder.
             KseqError: What `get` raises.
         """
-        path = os.path.join(self.folder, *name.split("/"))
+        path = self.path(name)
         if _is_whole(path, num_bytes):
             return path
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            self._make_room(num_bytes)
             with _wait_for_part(path, num_bytes) as part:
                 if part is not None:
+                    self._make_room(num_bytes, part)
                     _complete(part, num_bytes, get, check)
                     # A name that outlives a loss of power must not stand for bytes that do not.
                     flush(part)
                     replace(part, path)
         except OSError as error:
-            if isinstance(error, (DamagedError, WriteError)) or (error.filename is None and error.errno is None):
+            if isinstance(error, KseqError):
                 raise
             raise WriteError(
                 f"{self.folder}: the cache cannot be written: {error.strerror} (cache_dir names another folder, cache_bytes=0 "
@@ -106,16 +108,20 @@ class FileCache:
 
     def has(self, name: str, num_bytes: int) -> bool:
         """Whether there is a whole copy."""
-        return _is_whole(os.path.join(self.folder, *name.split("/")), num_bytes, is_used=False)
+        return _is_whole(self.path(name), num_bytes, is_used=False)
 
     def forget(self, name: str) -> None:
         """Remove a copy."""
         with suppress(OSError):
-            remove_unless_in_use(os.path.join(self.folder, *name.split("/")))
+            remove_unless_in_use(self.path(name))
 
-    def _make_room(self, num_bytes: int) -> None:
-        """Remove the copies that were used least recently, until there is room for so many bytes."""
-        kept = sorted(self._all_kept())
+    def path(self, name: str) -> str:
+        """Where a copy lies, or would lie."""
+        return os.path.join(self.folder, *name.split("/")) + _COPY
+
+    def _make_room(self, num_bytes: int, part: str) -> None:
+        """Remove the copies that were used least recently, until there is room for one of so many bytes, to go to `part`."""
+        kept = sorted(one for one in self._all_kept() if one.path != part)
         total = sum(one.num_bytes for one in kept)
         if self.most_bytes is None:
             disk = shutil.disk_usage(self.folder)
@@ -134,7 +140,7 @@ class FileCache:
     def _all_kept(self) -> Iterator[_Kept]:
         for folder in _scan(self.folder):
             for file in _scan(folder.path) if folder.is_dir(follow_symlinks=False) else ():
-                if ".h5" in file.name:
+                if _COPY in file.name:
                     with suppress(OSError):
                         status = file.stat(follow_symlinks=False)
                         yield _Kept(status.st_mtime, status.st_size, file.path)

@@ -8,8 +8,9 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
-from kseq.arguments import shown_url
+from kseq.arguments import shown_url, url_logins
 from kseq.errors import one_line
 
 __all__ = ["DENIED", "MISSING", "REFUSED", "TRANSIENT", "Redactor", "meaning"]
@@ -111,7 +112,7 @@ class Redactor:
     """Takes credentials out of texts.
 
     Args:
-        url: Of the store; who logs in and the query are taken out of it.
+        url: Of the store. Who logs in and the query are taken out of it, the login wherever it comes up, in parts too.
         options: `storage_options`: every text under a name such as `secret` or `token` is taken out, wherever it comes up.
 
     Attributes:
@@ -120,9 +121,13 @@ class Redactor:
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self.url = shown_url(url)
-        secrets = {text for text in _secrets(options, is_secret=False) if len(text) >= _LEAST_SECRET}
+        secrets = {text for text in (*_secrets(options, is_secret=False), *_logins(url)) if len(text) >= _LEAST_SECRET}
         # The longest first: one may be a part of another.
         self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def shown(self, name: str) -> str:
+        """The URL of a file below that URL, for messages."""
+        return shown_url(f"{self.url.rstrip('/')}/{name}") if name else self.url
 
     def reason(self, error: BaseException) -> str:
         """The message of an error on one line."""
@@ -134,6 +139,14 @@ class Redactor:
             text = text.replace(secret, _HIDDEN)
         text = _QUERY_IN_TEXT.sub(r"\1", _LOGIN_IN_TEXT.sub("", text))
         return _SIGNED_IN_TEXT.sub(rf"\1{_HIDDEN}", text)
+
+
+def _logins(url: str) -> Iterator[str]:
+    for login in url_logins(url):
+        # A file system that knows no logins takes them for the name of a bucket, up to a slash.
+        for text in (login, *re.split("[:/@]", login)):
+            yield text
+            yield unquote(text)
 
 
 def _secrets(value: Any, *, is_secret: bool) -> Iterator[str]:

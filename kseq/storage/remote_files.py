@@ -1,68 +1,31 @@
-"""The files below a URL, in any store that fsspec reaches: S3, Google Cloud Storage, the web, memory, and so on.
-
-fsspec runs all requests of a process in one thread of its own. It does not live on in a forked child, and so a child makes a
-file system object of its own, as a process does that got a `RemoteFiles` through pickle.
-"""
+"""The files below a URL, in any store that fsspec reaches: S3, Google Cloud Storage, the web, memory, and so on."""
 
 from __future__ import annotations
 
-import functools
 import os
-import random
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kseq.arguments import shown_url, spelled
-from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, ReadError, WriteError
+from kseq.errors import DatasetNotFoundError, KseqError, ReadError, WriteError
+from kseq.platforms.files import start_writing
 from kseq.storage.checksums import checksum
-from kseq.storage.remote_errors import DENIED, MISSING, TRANSIENT, Redactor, meaning
+from kseq.storage.remote_errors import TRANSIENT, Redactor, meaning
+from kseq.storage.remote_retries import NOT_LISTED, RangeError, Retries, WrongLengthError
+from kseq.storage.remote_system import DEADLINE, RemoteSystem, Wanted, check_storage_options
 
-__all__ = ["DEADLINE", "RefusedError", "RemoteEntry", "RemoteFiles", "check_storage_options"]
+__all__ = ["RemoteEntry", "RemoteFiles"]
 
-# So many seconds a request may take, with all its repetitions, unless storage_options["deadline"] says otherwise. To what moves
-# many bytes, the time is added that they take at a slow rate, in bytes a second.
-DEADLINE = 120.0
-_LEAST_RATE = 1 << 18
-# One try takes at most this share of it, so that a stalled connection is given up while there is time for others.
-_SHARE_OF_A_TRY = 0.25
-
-# Seconds before the second try, on average half of them; twice as many before each further one, up to the second number.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
-# Not Python's generator, which a user seeds: all ranks would knock at the same moment.
-_RANDOM = random.SystemRandom()
-
-# So many answers of a wrong length are enough: the file is shorter than it should be, or the server knows no ranges.
-_MOST_WRONG = 5
-
-# So many requests are under way at once for one call, and so many bytes are asked for by each while a file is fetched.
-_MOST_AT_ONCE = 64
+# So many bytes are asked for by each request, and so many requests are under way at once, while a file is fetched.
 _PIECE_BYTES = 8 << 20
 _PIECES_AT_ONCE = 2
 
-# Their own repetitions would multiply ours, and ten connections are too few for many ranges at once.
-_S3_CONFIG = {"retries": {"max_attempts": 0}, "max_pool_connections": _MOST_AT_ONCE, "connect_timeout": 10, "read_timeout": 30}
-_S3 = {"s3", "s3a"}
 # A listing of all files below a folder may take so much longer; what fails is not tried again for longer.
 _LISTING_SECONDS = 3600.0
 # What stores say of the version of a file, the surest first.
-_VERSIONS = ("ETag", "etag", "md5Hash", "content_hash", "LastModified", "last_modified", "updated", "mtime", "created")
-
-
-# In a child after a fork, the file system objects of its parent: to be freed, they would wait for a thread that is not there.
-_INHERITED: list[object] = []
-
-_NOT_LISTED = "cannot be listed"
-
-
-class _Wanted(NamedTuple):
-    """A range of a file: its name, and the bytes from `start` up to `end`."""
-
-    name: str
-    start: int
-    end: int
+_VERSIONS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "content_hash", "blob_id"),
+    *("LastModified", "last_modified", "updated", "mtime", "created"),
+)
 
 
 class RemoteEntry(NamedTuple):
@@ -75,10 +38,6 @@ class RemoteEntry(NamedTuple):
 
     size: int
     version: int | None
-
-
-class RefusedError(ReadError):
-    """The store answers, and refuses this file: another file may be readable."""
 
 
 class RemoteFiles:
@@ -106,12 +65,10 @@ class RemoteFiles:
         self.storage_options = check_storage_options(storage_options)
         self._redactor = Redactor(url, self.storage_options)
         self.url = self._redactor.url
-        self._deadline = float(self.storage_options.get("deadline", DEADLINE))
-        # Guards the next one: a process makes one file system object.
-        self._lock = threading.Lock()
-        self._opened: tuple[int, Any, str] | None = None
-        # At once, so that a missing package or an unknown kind of URL is noticed here.
-        self._file_system()
+        self._retries = Retries(float(self.storage_options.get("deadline", DEADLINE)), self._redactor)
+        # Whether the server has answered with a range of a file.
+        self._knows_ranges = False
+        self._system = RemoteSystem(url, self.storage_options, self._redactor)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.source, "storage_options": self.storage_options}
@@ -130,7 +87,7 @@ class RemoteFiles:
 
     def shown(self, name: str) -> str:
         """The URL of a file, for messages."""
-        return shown_url(f"{self.url.rstrip('/')}/{name}") if name else self.url
+        return self._redactor.shown(name)
 
     # Reading.
 
@@ -148,7 +105,7 @@ class RemoteFiles:
 
     def info(self, name: str) -> dict[str, Any]:
         """What the store says of a file: `size`, `type`, and what it has else, such as `ETag`; errors as of `size`."""
-        return self._call(name, "cannot be looked up", "info", self._path(name))
+        return self._call(name, "cannot be looked up", "info", self._system.path(name))
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file or folder.
@@ -169,7 +126,7 @@ class RemoteFiles:
             DatasetNotFoundError: If there is no such folder.
             ReadError: As `size` does.
         """
-        listed = self._call(folder, _NOT_LISTED, "ls", self._path(folder).rstrip("/"), detail=False)
+        listed = self._call(folder, NOT_LISTED, "ls", self._system.path(folder).rstrip("/"), detail=False)
         names = {path.rstrip("/").rpartition("/")[2].partition("?")[0] for path in listed}
         return sorted(names - {""})
 
@@ -186,13 +143,16 @@ class RemoteFiles:
             DatasetNotFoundError: If there is no such folder.
             ReadError: As `size` does.
         """
-        top = self._path(folder).rstrip("/")
+        top = self._system.path(folder).rstrip("/")
         # A store may list a thousand files a request: of millions, that takes its time.
         method = "find" if recursive else "ls"
-        listed = self._call(folder, _NOT_LISTED, method, top, patience=_LISTING_SECONDS if recursive else 0, detail=True)
+        listed = self._call(folder, NOT_LISTED, method, top, patience=_LISTING_SECONDS if recursive else 0, detail=True)
         found = listed.values() if isinstance(listed, dict) else listed
         entries = {}
         for facts in found:
+            # An empty file of such a name is how tools of object stores make a folder.
+            if str(facts["name"]).endswith("/") and facts.get("type") != "directory":
+                continue
             # Some stores begin a path with a slash where others do not.
             path = str(facts["name"]).strip("/").removeprefix(top.strip("/")).lstrip("/").partition("?")[0]
             # Some list the folder itself, as an empty file.
@@ -217,11 +177,11 @@ class RemoteFiles:
             starts: At which byte each begins.
             ends: Before which byte each ends.
         """
-        wanted = [_Wanted(*one) for one in zip(names, starts, ends, strict=True)]
+        wanted = [Wanted(*one) for one in zip(names, starts, ends, strict=True)]
         answers = self._read([one for one in wanted if one.end > one.start])
         return [answers[one] if one.end > one.start else b"" for one in wanted]
 
-    def get(self, name: str, local: str, *, size: int | None = None, start: int = 0) -> int:
+    def get(self, name: str, local: str, *, size: int | None = None, start: int = 0, is_flushed: bool = False) -> int:
         """Write a file of the store to a local one, piece by piece, so that it is never in memory as a whole.
 
         Args:
@@ -229,6 +189,7 @@ class RemoteFiles:
             local: The path to write to. A file that is there is written over from `start` on, and cut off behind the end.
             size: Of the file, where it is known.
             start: How many bytes of it are there already.
+            is_flushed: Whether the caller flushes it to the disk, which then takes less time at the end.
 
         Returns:
             The size of the file, in bytes.
@@ -245,6 +206,8 @@ class RemoteFiles:
                 for first in range(start, total, _PIECE_BYTES * _PIECES_AT_ONCE):
                     for piece in self._pieces(name, first, total):
                         _write_all(file, piece)
+                    if is_flushed:
+                        start_writing(file.fileno(), first, file.tell())
                     if file.tell() >= total:
                         break
                 file.truncate(total)
@@ -255,17 +218,17 @@ class RemoteFiles:
         return total
 
     def _pieces(self, name: str, first: int, total: int) -> Sequence[bytes]:
-        """Some bytes of a file from `first` on; all that follow, where the server knows no ranges."""
+        """Some bytes of a file from `first` on; all that follow, where the server knows no ranges and answers with all."""
         last = min(first + _PIECE_BYTES * _PIECES_AT_ONCE, total)
-        wanted = [_Wanted(name, start, min(start + _PIECE_BYTES, last)) for start in range(first, last, _PIECE_BYTES)]
-        if first == 0 and len(wanted) > 1:
-            # By itself: a server that knows no ranges answers with the whole file.
-            answers = self._read(wanted[:1], whole=total)
-            if len(answers[wanted[0]]) == total:
-                return [answers[wanted[0]]]
-            answers |= self._read(wanted[1:])
-        else:
-            answers = self._read(wanted)
+        wanted = [Wanted(name, start, min(start + _PIECE_BYTES, last)) for start in range(first, last, _PIECE_BYTES)]
+        # The first by itself, as long as it is not known whether ranges are.
+        asked = wanted if self._knows_ranges else wanted[:1]
+        answers = self._read(asked, whole=total)
+        all_bytes = next((answer for answer in answers.values() if len(answer) == total), None)
+        if all_bytes is not None:
+            return [all_bytes[first:]]
+        self._knows_ranges = True
+        answers |= self._read(wanted[len(asked) :])
         return [answers[one] for one in wanted]
 
     # Writing.
@@ -282,14 +245,13 @@ class RemoteFiles:
             raise ReadError(f"{local}: cannot be read: {error.strerror}") from error
 
         def put_file(seconds: float) -> None:
-            file_system, _ = self._file_system()
-            _run(file_system, "put_file", seconds, local, self._path(name))
-            found = _run(file_system, "info", seconds, self._path(name)).get("size")
+            self._system.run("put_file", seconds, local, self._system.path(name))
+            found = self._system.run("info", seconds, self._system.path(name)).get("size")
             if found not in (size, None):
                 raise EOFError(f"the store has {found} bytes of it, expected are {size}")
 
         try:
-            self._attempt(name, "cannot be written", put_file, size, WriteError)
+            self._retries.call(name, "cannot be written", put_file, size, WriteError)
         except DatasetNotFoundError:
             raise WriteError(
                 f"{self.shown(name)}: cannot be written: there is no such bucket or folder: make it first"
@@ -302,64 +264,9 @@ class RemoteFiles:
             DatasetNotFoundError: If there is no such file.
             WriteError: If the store refuses, or does not answer until the deadline.
         """
-        self._call(name, "cannot be removed", "rm_file", self._path(name), error=WriteError)
+        self._call(name, "cannot be removed", "rm_file", self._system.path(name), error=WriteError)
 
     # How.
-
-    def _path(self, name: str) -> str:
-        """The path of a file as the file system object calls it. Of the web it is a URL, whose query stays at its end."""
-        _, folder = self._file_system()
-        if not name:
-            return folder
-        if folder.startswith(("http://", "https://")):
-            base, mark, query = folder.partition("?")
-            return f"{base.rstrip('/')}/{name}{mark}{query}"
-        return f"{folder.rstrip('/')}/{name}"
-
-    def _file_system(self) -> tuple[Any, str]:
-        """fsspec's file system object of this process, and the path of the folder in it."""
-        opened = self._opened
-        if opened is None or opened[0] != os.getpid():
-            if opened is not None:
-                # A child after a fork: another thread of the parent may have held the lock.
-                self._lock = threading.Lock()
-                _INHERITED.append(opened)
-            with self._lock:
-                if self._opened is None or self._opened[0] != os.getpid():
-                    self._opened = (os.getpid(), *self._open())
-                opened = self._opened
-        return opened[1], opened[2]
-
-    def _open(self) -> tuple[Any, str]:
-        try:
-            import fsspec
-        except ImportError as error:
-            raise ArgumentError(f"{self.url}: a URL needs fsspec: pip install 'kseq[remote]'") from error
-        failure: BaseException
-        try:
-            file_system, path = fsspec.url_to_fs(self.source, **self._options())
-        except (ImportError, ValueError, TypeError, OSError) as error:
-            failure = error
-        else:
-            # s3fs's own repetitions.
-            if hasattr(file_system, "retries"):
-                file_system.retries = 1
-            return file_system, path
-        reason = self._redactor.reason(failure)
-        if isinstance(failure, ImportError):
-            advice = "pip install 'kseq[remote]' has what s3:// and https:// need, hf:// needs huggingface_hub, gs:// gcsfs"
-            raise ArgumentError(f"{self.url}: a package for such URLs is missing: {reason} ({advice})")
-        raise ArgumentError(f"{self.url}: fsspec cannot open it: {reason}")
-
-    def _options(self) -> dict[str, Any]:
-        """What fsspec gets: an object of our own, which lists anew what others may have changed."""
-        options = {name: value for name, value in self.storage_options.items() if name != "deadline"}
-        options = {"skip_instance_cache": True, "use_listings_cache": False, **options}
-        if self.source.partition("://")[0] in ("file", "local"):
-            options["auto_mkdir"] = True
-        if self.source.partition("://")[0] in _S3:
-            options["config_kwargs"] = {**_S3_CONFIG, **options.get("config_kwargs", {})}
-        return options
 
     def _call(
         self,
@@ -374,24 +281,24 @@ class RemoteFiles:
         """A call of a method of the file system object; one that works may take so many seconds more as `patience` says."""
 
         def call(seconds: float) -> Any:
-            return _run(self._file_system()[0], method, seconds + patience, *values, **named)
+            return self._system.run(method, seconds + patience, *values, **named)
 
-        return self._attempt(name, failed, call, 0, error)
+        return self._retries.call(name, failed, call, 0, error)
 
-    def _read(self, wanted: Sequence[_Wanted], whole: int | None = None) -> dict[_Wanted, bytes]:
+    def _read(self, wanted: Sequence[Wanted], whole: int | None = None) -> dict[Wanted, bytes]:
         """Ranges that are not empty; an answer of `whole` bytes is taken as well. Only what failed is asked for again."""
-        answers: dict[_Wanted, bytes] = {}
+        answers: dict[Wanted, bytes] = {}
 
         def ask(seconds: float) -> None:
             missing = [one for one in dict.fromkeys(wanted) if one not in answers]
             transient: BaseException | None = None
-            for one, answer in zip(missing, self._ask(missing, seconds), strict=True):
+            for one, answer in zip(missing, self._system.read_ranges(missing, seconds), strict=True):
                 if isinstance(answer, BaseException):
                     if meaning(answer) != TRANSIENT:
-                        raise _RangeError(one.name, answer)
-                    transient = transient or _RangeError(one.name, answer)
+                        raise RangeError(one.name, answer)
+                    transient = transient or RangeError(one.name, answer)
                 elif len(answer) not in (one.end - one.start, whole):
-                    transient = transient or _RangeError(one.name, _wrong_length(one, answer))
+                    transient = transient or RangeError(one.name, _wrong_length(one, answer))
                 else:
                     answers[one] = bytes(answer)
             if transient is not None:
@@ -399,86 +306,8 @@ class RemoteFiles:
 
         if wanted:
             num_bytes = sum(end - start for _, start, end in wanted)
-            self._attempt(wanted[0].name, "cannot be read", ask, num_bytes, ReadError)
+            self._retries.call(wanted[0].name, "cannot be read", ask, num_bytes, ReadError)
         return answers
-
-    def _ask(self, wanted: Sequence[_Wanted], seconds: float) -> Sequence[Any]:
-        """The bytes of each range, or the error in their place."""
-        file_system, _ = self._file_system()
-        paths = [self._path(name) for name, _, _ in wanted]
-        starts, ends = [start for _, start, _ in wanted], [end for _, _, end in wanted]
-        if getattr(file_system, "async_impl", False):
-            options = {"batch_size": _MOST_AT_ONCE, "on_error": "return"}
-            answers: Sequence[Any] = _run(file_system, "cat_ranges", seconds, paths, starts, ends, **options)
-            return answers
-        ask = functools.partial(_cat_file, file_system)
-        if len(wanted) == 1:
-            return [ask(paths[0], starts[0], ends[0])]
-        with ThreadPoolExecutor(min(len(wanted), _MOST_AT_ONCE), "kseq-ranges") as threads:
-            return list(threads.map(ask, paths, starts, ends))
-
-    def _attempt(self, name: str, failed: str, call: Callable[[float], Any], num_bytes: int, error: type[KseqError]) -> Any:
-        """Call until it works, until it fails for good, or until the deadline.
-
-        Args:
-            name: Of the file.
-            failed: What did not work, for the message.
-            call: Gets the seconds that it may take.
-            num_bytes: How many bytes it moves.
-            error: What to raise.
-        """
-        extra = num_bytes / _LEAST_RATE
-        began, pause, number = time.monotonic(), _FIRST_PAUSE, 0
-        last = began + self._deadline + extra
-        while True:
-            number += 1
-            try:
-                return call(min(self._deadline * _SHARE_OF_A_TRY + extra, max(last - time.monotonic(), 0.001)))
-            except KseqError:
-                raise
-            except Exception as failure:
-                # Not raised from here: the error would carry the text of fsspec's, with whatever URL that has.
-                met: Exception = failure
-            if isinstance(met, _RangeError):
-                name, cause = met.name, met.error
-            else:
-                cause = met
-            kind, waited = meaning(cause), _RANDOM.uniform(0, pause)
-            is_settled = isinstance(cause, _WrongLengthError) and number >= _MOST_WRONG
-            if kind != TRANSIENT or is_settled or time.monotonic() + waited > last:
-                break
-            time.sleep(waited)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        del met
-        raise self._error(name, failed, kind, cause, number, time.monotonic() - began, error)
-
-    def _error(
-        self, name: str, failed: str, kind: str, cause: BaseException, tries: int, waited: float, error: type[KseqError]
-    ) -> KseqError:
-        path, reason = self.shown(name), self._redactor.reason(cause)
-        if not str(cause).strip() and kind == TRANSIENT:
-            reason = "no answer in time" if "imeout" in type(cause).__name__ else type(cause).__name__
-        if kind == MISSING:
-            return DatasetNotFoundError(f"{path}: there is no such {'folder' if failed == _NOT_LISTED else 'file'}")
-        if kind != TRANSIENT and error is ReadError:
-            error = RefusedError
-        if kind == DENIED:
-            return error(f"{path}: {failed}: access is denied ({reason}): look at the credentials, or pass storage_options")
-        if kind == TRANSIENT:
-            return error(
-                f"{path}: {failed}: {reason} ({tries} tries in {waited:.0f} s; storage_options={{'deadline': SECONDS}} allows "
-                f"more than {self._deadline:g})"
-            )
-        return error(f"{path}: {failed}: {reason}")
-
-
-class _RangeError(Exception):
-    """One of several ranges failed."""
-
-    def __init__(self, name: str, error: BaseException) -> None:
-        super().__init__(name)
-        self.name = name
-        self.error = error
 
 
 def _entry(facts: Mapping[str, Any]) -> RemoteEntry:
@@ -487,48 +316,10 @@ def _entry(facts: Mapping[str, Any]) -> RemoteEntry:
     return RemoteEntry(size if isinstance(size, int) else 0, None if version is None else checksum(repr(version).encode()) >> 1)
 
 
-def check_storage_options(options: Any) -> dict[str, Any]:
-    """The argument `storage_options`.
-
-    Raises:
-        ArgumentError: Where it is no dict of texts to values, or the deadline is not above 0.
-    """
-    if options is None:
-        return {}
-    # Not the value: it may hold credentials.
-    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
-        raise ArgumentError(f"storage_options is a {type(options).__name__}: allowed is a dict of fsspec's options by name")
-    deadline = options.get("deadline", DEADLINE)
-    if isinstance(deadline, bool) or not isinstance(deadline, (int, float)) or not deadline > 0:
-        raise ArgumentError(f"{spelled('storage_options', {'deadline': deadline})}: allowed are seconds above 0")
-    return dict(options)
-
-
-def _run(file_system: Any, method: str, seconds: float, *values: Any, **named: Any) -> Any:
-    """A method of a file system object; where requests run in fsspec's thread, for at most so many seconds."""
-    if not getattr(file_system, "async_impl", False):
-        return getattr(file_system, method)(*values, **named)
-    from fsspec.asyn import sync
-
-    return sync(file_system.loop, getattr(file_system, f"_{method}"), *values, timeout=seconds, **named)
-
-
-def _cat_file(file_system: Any, path: str, start: int, end: int) -> bytes | Exception:
-    try:
-        data: bytes = file_system.cat_file(path, start, end)
-    except Exception as error:
-        return error
-    return data
-
-
-class _WrongLengthError(EOFError):
-    """An answer is not as long as what was asked for."""
-
-
-def _wrong_length(wanted: _Wanted, answer: bytes) -> Exception:
+def _wrong_length(wanted: Wanted, answer: bytes) -> Exception:
     count = wanted.end - wanted.start
     hint = "; the server may not know byte ranges" if len(answer) > count else ""
-    return _WrongLengthError(f"the answer has {len(answer)} bytes, asked for were {count}, from byte {wanted.start} on{hint}")
+    return WrongLengthError(f"the answer has {len(answer)} bytes, asked for were {count}, from byte {wanted.start} on{hint}")
 
 
 def _write_all(file: Any, data: bytes) -> None:

@@ -25,9 +25,6 @@ __all__ = ["RemoteFolder", "open_remote_folder"]
 # A copy may be removed between being found and being opened, by a process that needs room.
 _MOST_TRIES = 3
 
-# What stores call the mark of a file's content, by which another content under the same name is noticed.
-_VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "LastModified", "last_modified", "mtime", "created")
-
 
 @dataclass(frozen=True)
 class RemoteFolder:
@@ -86,15 +83,15 @@ class RemoteFolder:
             DamagedError: If it is damaged.
             ReadError: If the store refuses, or does not answer.
         """
-        info = self.files.info(name)
-        if info.get("type") == "directory":
+        size, version = self.files.entry(name)
+        if size < 0:
             raise DatasetNotFoundError(f"{self.files.shown(name)}: is a folder, expected is a file")
-        size = self.files.size(name) if info.get("size") is None else int(info["size"])
+        # An error if the server does not say how large it is.
+        size = size or self.files.size(name)
         if self.cache is None:
             return self._index_in_memory(name, size, check)
-        version = next((str(info[mark]) for mark in _VERSIONS if info.get(mark)), None)
         key = hashlib.sha256(f"{self.files.source}\n{name}\n{size}\n{version}".encode()).hexdigest()[:32]
-        copy = f"indexes/{key}.h5"
+        copy = f"indexes/{key}"
         if version is None:
             # Nothing says whether the copy is of what lies there now.
             self.cache.forget(copy)
@@ -133,7 +130,7 @@ class RemoteFolder:
         url = self.files.shown(name)
         if self.cache is None:
             return url
-        return f"{url} (its copy {os.path.join(self.cache.folder, _copy_name(name, dataset_id, entry))})"
+        return f"{url} (its copy {self.cache.path(_copy_name(name, dataset_id, entry))})"
 
     def shard_opener(
         self, name: str, dataset_id: str, entry: ShardEntry, check: Callable[[str], None], local: LocalOpener
@@ -168,7 +165,7 @@ class RemoteFolder:
         raise AssertionError
 
     def _getter(self, name: str, size: int) -> Callable[[str, int], object]:
-        return lambda path, start: self.files.get(name, path, size=size, start=start)
+        return lambda path, start: self.files.get(name, path, size=size, start=start, is_flushed=True)
 
 
 def open_remote_folder(
@@ -187,7 +184,7 @@ def open_remote_folder(
 
 def _copy_name(name: str, dataset_id: str, entry: ShardEntry) -> str:
     """Of a shard in the cache: by its content, so that what is packed again under the same URL has another name."""
-    return f"{dataset_id}/{name.removesuffix('.h5')}-{entry.digest}.h5"
+    return f"{dataset_id}/{name.removesuffix('.h5')}-{entry.digest}"
 
 
 def _existing(folder: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import shutil
@@ -16,9 +17,9 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, ReadError
+from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, ReadError, WriteError
 from kseq.reading.dataset import sample_reader
-from kseq.storage import remote_files
+from kseq.storage import remote_retries
 from tests.helpers.messages import raises
 from tests.helpers.objects import pack_objects, write_objects
 from tests.helpers.paths import ROOT
@@ -74,7 +75,7 @@ def publish(web: Store, tmp_path: Path) -> Callable[[Path], str]:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture(params=["cache", "ranges", "pread cache"])
@@ -290,6 +291,18 @@ def test_arguments_of_urls_do_not_go_with_folders(numbered: Path, web: Store) ->
         kseq.ShardDataset(Path(f"{web.url}/x"))
 
 
+def test_a_full_disk_here_is_no_damage_there(packed: Path, publish: Callable[[Path], str]) -> None:
+    url = publish(packed)
+    resource = pytest.importorskip("resource", reason="Windows has no such limits")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with raises(WriteError, "shard-00000.h5", os.strerror(errno.EFBIG)):
+            kseq.verify(url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_verify_reads_every_byte_of_the_store(packed: Path, web: Store, publish: Callable[[Path], str], tmp_path: Path) -> None:
     url = publish(packed)
     report = kseq.verify(url)
@@ -469,7 +482,7 @@ def test_s3_that_never_answers_is_an_error_at_the_deadline(bucket: Store, harm: 
     dataset = kseq.ShardDataset(f"s3://{BUCKET}/flowers", cache_bytes=0, storage_options=s3_options(bucket.url))
     (index,) = sample_reader(dataset).collection.indexes
     # Not by the option: to load what speaks S3 takes a second or two.
-    monkeypatch.setattr(index.remote.files, "_deadline", 2)
+    monkeypatch.setattr(index.remote.files._retries, "_deadline", 2)
     bucket.harm = always(harm)
     began = time.monotonic()
     with raises(ReadError, f"s3://{BUCKET}/flowers/shard-00000.h5", "deadline") as caught:

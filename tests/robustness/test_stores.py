@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
+import fsspec
 import pytest
 
 import kseq
 from kseq.errors import DatasetNotFoundError, KseqError, ReadError, SourceError, WriteError
-from kseq.storage import remote_files
+from kseq.storage import remote_retries
 from tests.helpers.datasets import files
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
+from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_photos
+from tests.helpers.processes import kseq_command
 from tests.helpers.stores import (
     BUCKET,
     KEY,
@@ -37,7 +43,7 @@ pytest.importorskip("aiohttp", reason="https:// needs aiohttp")
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,49 @@ def test_a_copy_there_and_back_through_a_bad_line_is_the_same(store: Store, pack
     kseq.copy(other, tmp_path / "back", storage_options=options)
     assert files(tmp_path / "back") == files(packed)
     assert kseq.verify(url, storage_options=options).damaged == []
+
+
+@pytest.mark.slow
+def test_who_interrupts_a_copy_does_not_wait_for_a_store_that_hangs(packed: Path, tmp_path: Path) -> None:
+    with serving(folder_backend(packed)) as web:
+        web.harm = always("stall", "shard-00002.h5")
+        process = subprocess.Popen(
+            kseq_command("copy", web.url, str(tmp_path / "copied")),
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        deadline = time.monotonic() + 60
+        while not web.named("shard-00002.h5") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        try:
+            _, printed = process.communicate(timeout=20)
+        finally:
+            process.kill()
+        assert process.returncode == 130
+        assert time.monotonic() - began < 10
+        assert_says(printed, "interrupted", "the same call goes on")
+        assert len(printed.splitlines()) < 4
+        web.harm = lambda _: None
+        kseq.copy(web.url, tmp_path / "copied")
+    assert files(tmp_path / "copied") == files(packed)
+
+
+@needs_s3
+@pytest.mark.slow
+def test_the_empty_files_that_stand_for_folders_are_no_files(store: Store, tmp_path: Path) -> None:
+    options, url = s3_options(store.url), f"s3://{BUCKET}/{tmp_path.name}/photos"
+    write_photos(tmp_path / "photos", {"cat": 2, "dog": 1})
+    upload(tmp_path / "photos", url, **options)
+    system, top = fsspec.url_to_fs(url, **options)
+    for name in ("", "cat/", "dog/", "none/"):
+        bucket, _, folder = f"{top}/{name}".partition("/")
+        system.call_s3("put_object", Bucket=bucket, Key=folder, Body=b"")
+    report = kseq.pack(url, tmp_path / "packed", storage_options=options, workers=0)
+    assert (report.num_found, report.num_samples) == (3, 3)
 
 
 @needs_s3

@@ -17,7 +17,8 @@ import pytest
 import kseq
 from kseq.errors import ArgumentError, DatasetExistsError, ImageError, ReadError, SourceError, WriteError
 from kseq.sources import url_files
-from kseq.storage.remote_files import RefusedError, RemoteFiles
+from kseq.storage.remote_files import RemoteFiles
+from kseq.storage.remote_retries import RefusedError
 from tests.helpers.datasets import files
 from tests.helpers.messages import raises
 from tests.helpers.photos import write_photos

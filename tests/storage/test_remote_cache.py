@@ -40,7 +40,7 @@ class Files:
             if data != b"x" * self.num_bytes or name in self.wrong:
                 raise DamagedError(f"{name}: {data[:10]!r}")
 
-        return Path(cache.fetch(f"data/{name}.h5", self.num_bytes, get, check))
+        return Path(cache.fetch(f"data/{name}", self.num_bytes, get, check))
 
 
 def test_a_file_is_fetched_once(tmp_path: Path) -> None:
@@ -49,9 +49,9 @@ def test_a_file_is_fetched_once(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x" * 100
     assert files.fetch(cache, "a") == path
     assert files.fetched == [("a", 0)]
-    assert cache.has("data/a.h5", 100)
-    assert not cache.has("data/b.h5", 100)
-    assert [file.name for file in path.parent.iterdir()] == ["a.h5"]
+    assert cache.has("data/a", 100)
+    assert not cache.has("data/b", 100)
+    assert [file.name for file in path.parent.iterdir()] == ["a.kseq-copy.h5"]
 
 
 def test_many_threads_fetch_a_file_once(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_many_threads_fetch_a_file_once(tmp_path: Path) -> None:
 def test_what_a_dead_process_left_is_gone_on_with(tmp_path: Path) -> None:
     files, cache = Files(), FileCache(str(tmp_path))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.h5.part").write_bytes(b"x" * 60)
+    (tmp_path / "data" / "a.kseq-copy.h5.part").write_bytes(b"x" * 60)
     files.fetch(cache, "a")
     assert files.fetched == [("a", 60)]
 
@@ -75,7 +75,7 @@ def test_what_a_dead_process_left_is_gone_on_with(tmp_path: Path) -> None:
 def test_what_a_dead_process_left_wrong_is_fetched_anew(tmp_path: Path) -> None:
     files, cache = Files(), FileCache(str(tmp_path))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.h5.part").write_bytes(b"?" * 60)
+    (tmp_path / "data" / "a.kseq-copy.h5.part").write_bytes(b"?" * 60)
     assert files.fetch(cache, "a").read_bytes() == b"x" * 100
     assert files.fetched == [("a", 60), ("a", 0)]
 
@@ -106,13 +106,57 @@ def test_the_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert [name for name, path in paths.items() if path.exists()] == ["a", "c"]
 
 
+def test_what_is_not_a_copy_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    others = [tmp_path / "flowers" / name for name in ("shard-00000.h5", "index.h5", "index.h5.1", "x.part")]
+    for file in others:
+        file.write_bytes(b"mine" * 100)
+        os.utime(file, (0, 0))
+    files, cache = Files(), FileCache(str(tmp_path), 150)
+    files.fetch(cache, "a")
+    files.fetch(cache, "b")
+    assert all(file.exists() for file in others)
+    assert [cache.has(f"data/{name}", 100) for name in "ab"] == [False, True]
+
+
+def test_what_others_left_long_ago_is_gone_on_with_though_there_is_no_room(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path), 120)
+    part = tmp_path / "data" / "a.kseq-copy.h5.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 60)
+    os.utime(part, (0, 0))
+    files.fetch(cache, "a")
+    assert files.fetched == [("a", 60)]
+
+
+def test_who_waits_for_another_removes_nothing(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path), 250)
+    old, begun, go_on = files.fetch(cache, "old"), threading.Event(), threading.Event()
+
+    def get(path: str, start: int) -> None:
+        Path(path).write_bytes(b"x" * 90)
+        begun.set()
+        assert go_on.wait(30)
+        Path(path).write_bytes(b"x" * 100)
+
+    threads = [threading.Thread(target=cache.fetch, args=("data/a", 100, get, lambda path: None)) for _ in range(2)]
+    threads[0].start()
+    assert begun.wait(30)
+    threads[1].start()
+    time.sleep(0.3)
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert old.exists()
+
+
 def test_a_mapped_copy_outlives_its_removal(tmp_path: Path) -> None:
     import numpy as np
 
     files, cache = Files(), FileCache(str(tmp_path), 150)
     mapped = np.memmap(files.fetch(cache, "a"), np.uint8, "r")
     files.fetch(cache, "b")
-    assert not cache.has("data/a.h5", 100)
+    assert not cache.has("data/a", 100)
     assert bytes(mapped) == b"x" * 100
 
 
@@ -149,7 +193,7 @@ def test_who_stands_still_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(remote_cache, "_PATIENCE", 0.3)
     files, cache = Files(), FileCache(str(tmp_path))
     (tmp_path / "data").mkdir()
-    with open(tmp_path / "data" / "a.h5.part", "wb") as other:
+    with open(tmp_path / "data" / "a.kseq-copy.h5.part", "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert files.fetch(cache, "a").read_bytes() == b"x" * 100
 
@@ -168,7 +212,7 @@ def get(path, start):
         time.sleep(float(sys.argv[2]))
         file.write(b"x" * (60 - start))
 
-FileCache(sys.argv[1]).fetch("data/a.h5", 100, get, lambda path: None)
+FileCache(sys.argv[1]).fetch("data/a", 100, get, lambda path: None)
 """
 
 

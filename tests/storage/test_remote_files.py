@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, ReadError, WriteError
-from kseq.storage import remote_files
+from kseq.storage import remote_files, remote_retries
 from kseq.storage.remote_errors import Redactor
 from kseq.storage.remote_files import RemoteFiles
 from tests.helpers.messages import assert_says, raises
@@ -46,7 +46,7 @@ def files_of(store: Store, **options: Any) -> RemoteFiles:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.01)
 
 
 def test_sizes_ranges_and_names_are_those_of_the_files(web: Store) -> None:
@@ -74,12 +74,42 @@ def test_a_file_is_fetched_piece_by_piece_and_gone_on_with(web: Store, tmp_path:
     assert web.num_bytes("a.h5") == 20_000
 
 
+def test_pieces_come_side_by_side_once_the_server_is_known_to_have_ranges(
+    web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_files, "_PIECE_BYTES", len(DATA) // 2)
+    files, web.pause = files_of(web), 0.5
+    between = {}
+    for name in ("a.h5", "b c.h5"):
+        files.get(name, str(tmp_path / name), size=len(DATA))
+        first_piece, second_piece = (request.time for request in web.named(name))
+        between[name] = second_piece - first_piece
+    assert between["a.h5"] >= 0.5 > between["b c.h5"]
+    assert (tmp_path / "b c.h5").read_bytes() == DATA[::-1]
+
+
+def test_what_is_flushed_later_goes_to_the_disk_as_it_arrives(
+    web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, int]] = []
+    monkeypatch.setattr(remote_files, "start_writing", lambda descriptor, start, end: written.append((start, end)))
+    monkeypatch.setattr(remote_files, "_PIECE_BYTES", 10_000)
+    files_of(web).get("a.h5", str(tmp_path / "spooled"))
+    assert written == []
+    files_of(web).get("a.h5", str(tmp_path / "kept"), is_flushed=True)
+    assert written == [(0, 20_000), (20_000, 40_000), (40_000, 50_000)]
+
+
 def test_a_server_that_knows_no_ranges_gives_whole_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_files, "_PIECE_BYTES", 7_000)
     with serving(folder_backend(folder, ranges=False)) as web:
         files_of(web).get("a.h5", str(tmp_path / "copy"))
         assert (tmp_path / "copy").read_bytes() == DATA
         assert len(web.named("a.h5")) == 1
+        # What a killed process left is gone on with all the same.
+        (tmp_path / "half").write_bytes(DATA[:30_000])
+        files_of(web).get("a.h5", str(tmp_path / "half"), size=len(DATA), start=30_000)
+        assert (tmp_path / "half").read_bytes() == DATA
         with raises(ReadError, f"{web.url}/a.h5", len(DATA), 10, re.compile("byte ranges")):
             files_of(web).read("a.h5", 0, 10)
 
@@ -132,7 +162,7 @@ def test_a_stalled_answer_is_given_up_for_another(web: Store) -> None:
 
 
 def test_pauses_between_tries_grow_and_differ(monkeypatch: pytest.MonkeyPatch, web: Store) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.5)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.5)
     drawn: list[float] = []
 
     class Drawing:
@@ -140,7 +170,7 @@ def test_pauses_between_tries_grow_and_differ(monkeypatch: pytest.MonkeyPatch, w
             drawn.append(high)
             return 0
 
-    monkeypatch.setattr(remote_files, "_RANDOM", Drawing())
+    monkeypatch.setattr(remote_retries, "_RANDOM", Drawing())
     web.harm = first(7, "503")
     files_of(web).read("a.h5", 0, 10)
     assert drawn == [0.5, 1, 2, 4, 8, 10, 10]
@@ -215,6 +245,11 @@ def test_a_text_is_cleared_of_credentials(text: str) -> None:
     cleared = Redactor("s3://b/x", {"client_kwargs": {"aws_session_token": "pa55word"}}).text(text)
     assert "pa55word" not in cleared
     assert len(cleared) > 8
+
+
+def test_a_text_is_cleared_of_the_login_of_the_url_and_its_parts() -> None:
+    redactor = Redactor("s3://AKIAKEY:half/other%2Fhalf@bucket/x", {})
+    assert redactor.text("no AKIAKEY:half, AKIAKEY:half/other%2Fhalf, other/half") == "no ***:***, ***, ***"
 
 
 def test_the_query_of_a_web_folder_goes_with_each_file(web: Store) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import kseq
 from kseq.errors import ArgumentError, ReadError
-from kseq.storage import remote_files
+from kseq.storage import remote_retries
 from kseq.training import fetch_ahead
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.stores import Store, folder_backend, serving
@@ -113,7 +113,7 @@ def test_a_small_cache_is_not_run_over_by_what_is_fetched_ahead(numbered: Path, 
 def test_a_store_that_refuses_later_is_an_error_that_names_the_shard(
     web: Store, options: dict[str, Any], use_multiprocessing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_files, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(remote_retries, "_FIRST_PAUSE", 0.01)
     web.harm = lambda request: "403" if request.name == "shard-00003.h5" else None
     arguments: dict[str, Any] = {"batch_size": 20, "workers": 2, "use_multiprocessing": use_multiprocessing}
     with (

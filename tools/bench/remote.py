@@ -116,14 +116,14 @@ def _print_single(url: str, options: dict[str, Any]) -> None:
     with kseq.ShardDataset(url, storage_options=options, cache_bytes=0) as dataset:
         (index,) = sample_reader(dataset).collection.indexes
         assert index.remote is not None
-        files, counted = index.remote.files, [0]
-        plain = files._ask
+        system, counted = index.remote.files._system, [0]
+        plain = system.read_ranges
 
         def ask(wanted: Any, seconds: float) -> Any:
             counted[0] += len(wanted)
             return plain(wanted, seconds)
 
-        files._ask = ask  # type: ignore[method-assign]
+        system.read_ranges = ask  # type: ignore[method-assign]
         rng = np.random.default_rng(0)
         dataset.read(np.linspace(0, len(dataset) - 1, 64).astype(int))
         for count, times in ((1, 200), (32, 30)):
