@@ -127,10 +127,9 @@ def split(
 
 def _list_files(lists: Any) -> dict[str, str]:
     """Split name to path."""
-    try:
-        return {str(name): path_text("lists", path) for name, path in lists.items()}
-    except (AttributeError, TypeError) as error:
-        raise ArgumentError(f"{spelled('lists', lists)}: allowed are names of splits, each with a path") from error
+    if not isinstance(lists, Mapping) or not all(isinstance(path, (str, bytes, os.PathLike)) for path in lists.values()):
+        raise ArgumentError(f"{spelled('lists', lists)}: allowed are names of splits, each with a path")
+    return {str(name): path_text("lists", path) for name, path in lists.items()}
 
 
 def _read_lists(index: Index, files: Mapping[str, str]) -> tuple[dict[str, np.ndarray], int]:

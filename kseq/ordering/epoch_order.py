@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
 
 from kseq.arguments import whole
 from kseq.errors import ArgumentError, OutOfRangeError
@@ -39,7 +38,7 @@ class DrawnBatch(NamedTuple):
 
 
 # So many slots, evenly spread, stand for an epoch.
-_MOST_DIGESTED = 1024
+_MOST_SKETCHED = 1024
 
 
 @dataclass(frozen=True)
@@ -202,14 +201,13 @@ class Order:
         full, rest = divmod(max(self.num_samples - slot, 0), self._global_batch)
         return full + (rest > 0 and self.remainder != "drop")
 
-    def digest(self) -> str:
-        """16 hexadecimal digits: orders of other samples, or of the same ones in other turns, have others.
+    def sketch(self) -> np.ndarray:
+        """`(n,)` int64: what the order is known by; orders of other samples, or of the same in other turns, have another.
 
         How many ranks share the samples, and in batches of which size, changes nothing.
         """
-        slots = np.unique(np.linspace(0, self.num_samples - 1, _MOST_DIGESTED).astype(np.int64))
-        drawn = [array for epoch in (0, 1) for array in self._draw(slots, epoch)]
-        return xxhash.xxh3_64_hexdigest(np.concatenate(drawn).astype("<i8").tobytes())
+        slots = np.unique(np.linspace(0, self.num_samples - 1, _MOST_SKETCHED).astype(np.int64))
+        return np.concatenate([array for epoch in (0, 1) for array in self._draw(slots, epoch)])
 
     def _slots(self, start: int) -> np.ndarray:
         """`(n,)` int64: the slots that this rank takes of a global batch; those from `num_samples` on are to be filled up."""
