@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,16 +13,31 @@ import numpy as np
 from kseq.errors import DamagedError, ImageError, ReadError, tell
 from kseq.training.read_ahead import LoadedBatch
 
-__all__ = ["DAMAGE", "ON_ERROR", "DamagedSample", "Damages"]
+__all__ = ["ON_ERROR", "DamagedSample", "Damages", "is_damage"]
 
 # What `on_error` may be.
 ON_ERROR = ("raise", "skip", "substitute")
 
-# The errors in reading that are about a sample, and not about all of them.
-DAMAGE = (DamagedError, ImageError, ReadError)
-
 # So many damaged samples of an epoch are named in its line.
 _MOST_NAMED = 5
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error in reading says that a sample is damaged.
+
+    So does a disk that cannot read some of its bytes. A system or a store that refuses, or does not answer, says nothing of the
+    samples, and would do the same with all others.
+    """
+    if isinstance(error, ReadError):
+        return any(isinstance(cause, OSError) and cause.errno == errno.EIO for cause in _causes(error))
+    return isinstance(error, (DamagedError, ImageError))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 class DamagedSample(NamedTuple):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,8 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, WorkerDiedError
+from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, ReadError, WorkerDiedError
+from kseq.platforms.files import read_into
 from kseq.storage.index import Index
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbers_of
@@ -96,6 +101,41 @@ def test_a_batch_without_a_whole_sample_and_a_missing_shard_are_errors_still(pac
         assert len(batches.batch(0, 2)[1]) == 16
         with raises(DatasetNotFoundError, packed / "shard-00003.h5"):
             batches.batch(0, 3)
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_a_system_that_refuses_to_read_is_an_error_and_no_damage(packed: Path, ways: dict[str, Any]) -> None:
+    shard = packed / "shard-00001.h5"
+    shard.unlink()
+    # Too many levels of symbolic links: as for a permission that is missing, or too many open files.
+    shard.symlink_to(shard)
+    with kseq.Batches(packed, "all", on_error="substitute", **OPTIONS | {"batch_size": 20}, **ways) as batches:
+        with raises(ReadError, shard, "batch 0", "epoch 0"):
+            batches.batch(0, 0)
+        assert batches.damaged_samples == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which file a descriptor is of")
+@pytest.mark.parametrize(("number", "is_damage"), [(errno.EIO, True), (errno.ESTALE, False)], ids=["EIO", "ESTALE"])
+def test_bytes_that_a_disk_cannot_read_are_damage_and_a_server_that_is_gone_is_none(
+    packed: Path, number: int, is_damage: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Index.open(str(packed)).entry(1).arrays["image"].offset + 2 * 48
+
+    def fail(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name.endswith("shard-00001.h5") and offset <= bad < offset + sum(map(len, buffers)):
+            raise OSError(number, os.strerror(number))
+        return read_into(descriptor, buffers, offset)
+
+    monkeypatch.setattr("kseq.storage.pread_array.read_into", fail)
+    with kseq.Batches(packed, "all", on_error="skip", read="pread", workers=2, **OPTIONS) as batches:
+        if is_damage:
+            assert numbers_of(batches.batch(0, 1)[0]).tolist() == [n for n in range(16, 32) if n != 18]
+            assert_says(batches.damaged_samples[0].reason, packed / "shard-00001.h5", "row 2", os.strerror(number))
+        else:
+            with raises(ReadError, packed / "shard-00001.h5", os.strerror(number), "batch 1"):
+                batches.batch(0, 1)
 
 
 @pytest.mark.parametrize("on_error", ["skip", "substitute"])
