@@ -95,7 +95,9 @@ class Damages:
             for row, reason in loaded.damaged:
                 sample = int(sample_ids[row])
                 self._found[sample] = DamagedSample(sample, reason, epoch, batch)
-                self._untold[epoch].add(sample)
+            # Of a batch without a whole row, the error tells.
+            if len(loaded.damaged) < len(sample_ids):
+                self._untold[epoch].update(int(sample_ids[row]) for row, _ in loaded.damaged)
         is_whole = np.ones(len(sample_ids), bool)
         is_whole[[row for row, _ in loaded.damaged]] = False
         if not is_whole.any():
@@ -106,17 +108,22 @@ class Damages:
         _substitute(loaded, np.flatnonzero(~is_whole), np.flatnonzero(is_whole))
         return LoadedBatch(loaded.arrays, loaded.positions, loaded.is_counted & is_whole)
 
-    def end_epoch(self, epoch: int) -> None:
-        """Tell, in a line, which damaged samples an epoch had, if any."""
+    def end_epoch(self, epoch: int | None) -> None:
+        """Tell, in a line for each, which damaged samples an epoch had, and those before it that broke off, if any.
+
+        Args:
+            epoch: The epoch; None for all, once no batch will be read any more.
+        """
         with self._lock:
-            samples = sorted(self._untold.pop(epoch, ()))
-            reasons = [self._found[sample].reason for sample in samples[:_MOST_NAMED]]
-        if samples:
+            ended = sorted(number for number in self._untold if epoch is None or number <= epoch)
+            found = {number: [self._found[sample] for sample in sorted(self._untold.pop(number))] for number in ended}
+        for number, samples in found.items():
             done = "left out" if self._on_error == "skip" else "substituted, with weight 0"
-            others = f"; and {len(samples) - len(reasons)} others" if len(samples) > len(reasons) else ""
+            reasons = "; ".join(sample.reason for sample in samples[:_MOST_NAMED])
+            others = f"; and {len(samples) - _MOST_NAMED} others" if len(samples) > _MOST_NAMED else ""
             tell(
-                f"{self._name}: epoch {epoch}: {len(samples)} damaged sample{'s' if len(samples) > 1 else ''} {done}: "
-                f"{'; '.join(reasons)}{others} (damaged_samples lists them)"
+                f"{self._name}: epoch {number}: {len(samples)} damaged sample{'s' if len(samples) > 1 else ''} {done}: "
+                f"{reasons}{others} (damaged_samples lists them)"
             )
 
 

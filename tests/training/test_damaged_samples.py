@@ -19,6 +19,7 @@ from kseq.platforms.files import read_into
 from kseq.storage.index import Index
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbers_of
+from tests.helpers.processes import RunPython
 from tests.helpers.trouble import OwnError, Trouble
 
 WAYS = [
@@ -91,6 +92,42 @@ def test_without_damage_nothing_is_told_and_batches_look_the_same(packed: Path) 
     assert {tuple(weights.tolist()) for _, _, weights in found} == {(1.0,) * 16, (1.0,) * 4}
 
 
+def test_damage_of_an_epoch_that_breaks_off_is_told_with_the_next_one_or_in_the_end(packed: Path) -> None:
+    damage(packed, 18, 47)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with kseq.Batches(packed, "all", on_error="skip", **OPTIONS) as batches:
+            batches.batch(0, 1)
+            assert not caught
+            batches.batch(1, 6)
+            batches.batch(2, 2)
+            assert len(caught) == 1
+    first, second = [str(warning.message) for warning in caught]
+    assert_says(first, "epoch 0", "1 damaged", "sample 18")
+    assert_says(second, "epoch 2", "1 damaged", "sample 47")
+
+
+def test_damage_is_told_where_batches_are_let_go_of_and_where_the_program_ends(packed: Path, run_python: RunPython) -> None:
+    damage(packed, 18, 47)
+    code = """
+import gc, sys, threading, kseq
+options = {"on_error": "skip", "batch_size": 16, "shuffle": False}
+first, second = (kseq.Batches(sys.argv[1], "all", **options) for _ in range(2))
+first.batch(0, 1)
+second.batch(0, 2)
+del first
+gc.collect()
+for thread in threading.enumerate():
+    if thread.name == "kseq-close":
+        thread.join(20)
+print("not yet", file=sys.stderr)
+"""
+    dropped, told, ended = run_python(code, packed).stderr.partition("not yet")
+    assert_says(dropped, "epoch 0", "sample 18")
+    assert_says(ended, "epoch 0", "sample 47")
+    assert told
+
+
 @pytest.mark.parametrize("on_error", ["skip", "substitute"])
 def test_a_batch_without_a_whole_sample_and_a_missing_shard_are_errors_still(packed: Path, on_error: str) -> None:
     damage(packed, *range(16, 32))
@@ -101,6 +138,7 @@ def test_a_batch_without_a_whole_sample_and_a_missing_shard_are_errors_still(pac
         assert len(batches.batch(0, 2)[1]) == 16
         with raises(DatasetNotFoundError, packed / "shard-00003.h5"):
             batches.batch(0, 3)
+        assert [sample.sample_id for sample in batches.damaged_samples] == list(range(16, 32))
 
 
 @pytest.mark.parametrize("ways", WAYS)
@@ -116,6 +154,7 @@ def test_a_system_that_refuses_to_read_is_an_error_and_no_damage(packed: Path, w
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which file a descriptor is of")
+@pytest.mark.filterwarnings("ignore:.*1 damaged sample:UserWarning")
 @pytest.mark.parametrize(("number", "is_damage"), [(errno.EIO, True), (errno.ESTALE, False)], ids=["EIO", "ESTALE"])
 def test_bytes_that_a_disk_cannot_read_are_damage_and_a_server_that_is_gone_is_none(
     packed: Path, number: int, is_damage: bool, monkeypatch: pytest.MonkeyPatch
