@@ -140,6 +140,8 @@ def test_two_devices_of_one_process_divide_its_batches(jax_devices: Found, numbe
         assert_close(jax_devices[name], alone[name])
     assert "batch_size=7" in jax_devices["odd"]
     assert "remainder='pad'" in jax_devices["made before"]
+    # It would fail in mid-training, at the first batch that is smaller.
+    assert "on_error='substitute'" in jax_devices["skipping"]
 
 
 # PyTorch.
