@@ -168,9 +168,14 @@ class Loader:
     def set_order(self, order: Order) -> None:
         """Go on in another order of the same samples; what was begun ahead is dropped."""
         self._order = order
+        if self._process != os.getpid():
+            # A fork starts anew, in this order.
+            return
         for reader in self._readers:
             self._readers.drop(reader)
         self._asked.clear()
+        self._fetch_ahead.close()
+        self._fetch_ahead = FetchAhead(self._maker.dataset, order)
 
     def batch(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
         """The arrays of one batch by field name, as `load` returns them."""
