@@ -63,6 +63,16 @@ def test_it_is_not_crowded_where_nobody_waits_or_cores_are_free(clock: Clock) ->
     assert not clock.second(seen, own=1.0, others=1.0, waited=0.0)
 
 
+def test_what_another_thread_has_just_looked_at_is_not_looked_at_again(clock: Clock) -> None:
+    seen = Crowding()
+    assert clock.second(seen, own=1.0, others=1.0, waited=0.9)
+    # A thread that has seen, before the other one, that it is time: the system counts in hundredths, and nobody has waited.
+    clock.time += 0.0001
+    seen._look()
+    assert seen.is_crowded
+    assert clock.second(seen, own=1.0, others=1.0, waited=0.9)
+
+
 def test_it_is_not_crowded_where_the_system_does_not_tell(clock: Clock) -> None:
     clock.all = None
     assert not clock.second(Crowding(), own=0.1, others=1.9, waited=0.9)
