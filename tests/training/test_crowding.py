@@ -102,6 +102,18 @@ def test_a_crowded_loader_has_the_same_batches_from_more_threads(packed: Path) -
     assert all(map(np.array_equal, found, expected))
 
 
+def test_the_memory_of_a_backlog_is_free_once_a_crowded_loader_is_idle(packed: Path) -> None:
+    with kseq.Batches(packed, "all", batch_size=2, max_queue_size=2, idle_seconds=0.3) as batches:
+        loader = batches._loader
+        loader._crowding.is_crowded = True
+        held = [batches.batch(0, number) for number in range(20)]
+        del held
+        deadline = time.monotonic() + 20
+        while len(loader._buffers._idle) > loader._depth + 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     "arguments", [{"workers": 2}, {"niceness": 1}, {"use_multiprocessing": True}, {"rank": 0, "world_size": 2}, {"workers": 0}]
 )
