@@ -202,6 +202,8 @@ class Order:
         full, rest = divmod(max(self.num_samples - slot, 0), self._global_batch)
         return full + (rest > 0 and self.remainder != "drop")
 
+    # A shuffle by blocks computes a whole window for nearly each of the slots.
+    @functools.cached_property
     def digest(self) -> str:
         """16 hexadecimal digits: orders of other samples, or of the same ones in other turns, have others.
 

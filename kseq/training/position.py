@@ -101,7 +101,7 @@ def _settings(order: Order, digest: str, split: str) -> dict[str, Any]:
         "num_samples": order.num_samples,
         "seed": order.seed,
         "shuffle": order.shuffle if isinstance(order.shuffle, str) else bool(order.shuffle),
-        "order": order.digest(),
+        "order": order.digest,
     }
 
 
