@@ -236,9 +236,10 @@ class Batches:
 
     def _say_what_is_left_out(self, remainder: str | None) -> None:
         if remainder is None and self._order.num_left_out and self.rank == 0:
+            reason = "all ranks make equally many steps" if self.world_size > 1 else "devices on JAX divide batches of one size"
             warnings.warn(
                 f"{self._dataset.path} {self.split}: {self._order.num_left_out} of {self.num_samples} samples are left out, "
-                "others in each epoch, since all ranks make equally many steps: give remainder='drop' to say so, 'pad' for all",
+                f"others in each epoch, since {reason}: give remainder='drop' to say so, 'pad' for all",
                 stacklevel=3,
             )
 
