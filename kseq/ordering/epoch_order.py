@@ -201,6 +201,8 @@ class Order:
         full, rest = divmod(max(self.num_samples - slot, 0), self._global_batch)
         return full + (rest > 0 and self.remainder != "drop")
 
+    # A shuffle by blocks computes a whole window for nearly each of the slots.
+    @functools.cached_property
     def sketch(self) -> np.ndarray:
         """`(n,)` int64: what the order is known by; orders of other samples, or of the same in other turns, have another.
 

@@ -14,7 +14,7 @@ from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
-from kseq.training.damaged_samples import DAMAGE
+from kseq.training.damaged_samples import is_damage
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
@@ -185,7 +185,7 @@ class BatchMaker:
         try:
             self._fill(arrays, start, sample_ids, epoch, turns)
         except Exception as error:
-            if self.tolerates_damage and isinstance(error, DAMAGE):
+            if self.tolerates_damage and is_damage(error):
                 return self._fill_singly(arrays, start, sample_ids, epoch, turns)
             if not names_sample(error):
                 add_place(error, f"among {list_samples(sample_ids)}", is_sample=True)
@@ -200,7 +200,9 @@ class BatchMaker:
             one = slice(row, row + 1)
             try:
                 self._fill(arrays, start + row, sample_ids[one], epoch, None if turns is None else turns[one])
-            except DAMAGE as error:
+            except KseqError as error:
+                if not is_damage(error):
+                    raise
                 damaged.append(DamagedRow(start + row, str(error)))
         return damaged
 

@@ -228,7 +228,7 @@ class Batches:
             crowded_workers=min(_CROWDED_WORKERS * usable_cores(), _MOST_CROWDED_WORKERS) if may_crowd else 0,
             timeout=None if timeout is None else seconds("timeout", timeout),
         )
-        self._closer = weakref.finalize(self, _close_elsewhere, self._loader)
+        self._closer = weakref.finalize(self, _close_elsewhere, self._loader, self._damages)
         # Where the next `epoch` of this number begins, after `load_state_dict`; and the batch that `epoch` hands out next.
         self._start = 0, 0
         self._next = 0, 0
@@ -236,9 +236,10 @@ class Batches:
 
     def _say_what_is_left_out(self, remainder: str | None) -> None:
         if remainder is None and self._order.num_left_out and self.rank == 0:
+            reason = "all ranks make equally many steps" if self.world_size > 1 else "devices on JAX divide batches of one size"
             warnings.warn(
                 f"{self._dataset.path} {self.split}: {self._order.num_left_out} of {self.num_samples} samples are left out, "
-                "others in each epoch, since all ranks make equally many steps: give remainder='drop' to say so, 'pad' for all",
+                f"others in each epoch, since {reason}: give remainder='drop' to say so, 'pad' for all",
                 stacklevel=3,
             )
 
@@ -485,7 +486,7 @@ class Batches:
     def close(self) -> None:
         """End the workers and close the files; batches that were handed out stay valid."""
         self._closer.detach()
-        self._loader.close()
+        _close(self._loader, self._damages)
 
     def __enter__(self) -> Self:
         return self
@@ -516,17 +517,23 @@ def describe(batches: Batches) -> str:
     )
 
 
-def _close_elsewhere(loader: Loader) -> None:
-    """Close a loader in a thread of its own.
+def _close(loader: Loader, damages: Damages) -> None:
+    """Close a loader, and tell of what was damaged in epochs that broke off."""
+    loader.close()
+    damages.end_epoch(None)
+
+
+def _close_elsewhere(loader: Loader, damages: Damages) -> None:
+    """Do so in a thread of its own.
 
     What is dropped is finalized in whichever thread notices: that may be a worker, which cannot wait for its own end, or one
     that holds a lock which `close` needs.
     """
     if program_ends():
         # No thread would be waited for.
-        loader.close()
+        _close(loader, damages)
     else:
-        threading.Thread(target=loader.close, name="kseq-close", daemon=True).start()
+        threading.Thread(target=_close, args=(loader, damages), name="kseq-close", daemon=True).start()
 
 
 def _named(names: Mapping[str, str], values: Mapping[str, Any], as_dict: bool) -> Any:

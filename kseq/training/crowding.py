@@ -50,6 +50,9 @@ class Crowding:
                 self._looking.release()
 
     def _look(self) -> None:
+        if time.monotonic() - self._since[0] < _INTERVAL:
+            # Another thread has looked since this one saw that it is time.
+            return
         before, self._since = self._since, self._now()
         waited, self._waited = self._waited, 0.0
         if before[2] is None or self._since[2] is None:

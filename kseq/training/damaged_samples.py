@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,16 +13,31 @@ import numpy as np
 from kseq.errors import DamagedError, ImageError, ReadError, tell
 from kseq.training.read_ahead import LoadedBatch
 
-__all__ = ["DAMAGE", "ON_ERROR", "DamagedSample", "Damages"]
+__all__ = ["ON_ERROR", "DamagedSample", "Damages", "is_damage"]
 
 # What `on_error` may be.
 ON_ERROR = ("raise", "skip", "substitute")
 
-# The errors in reading that are about a sample, and not about all of them.
-DAMAGE = (DamagedError, ImageError, ReadError)
-
 # So many damaged samples of an epoch are named in its line.
 _MOST_NAMED = 5
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error in reading says that a sample is damaged.
+
+    So does a disk that cannot read some of its bytes. A system or a store that refuses, or does not answer, says nothing of the
+    samples, and would do the same with all others.
+    """
+    if isinstance(error, ReadError):
+        return any(isinstance(cause, OSError) and cause.errno == errno.EIO for cause in _causes(error))
+    return isinstance(error, (DamagedError, ImageError))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 class DamagedSample(NamedTuple):
@@ -78,7 +95,9 @@ class Damages:
             for row, reason in loaded.damaged:
                 sample = int(sample_ids[row])
                 self._found[sample] = DamagedSample(sample, reason, epoch, batch)
-                self._untold[epoch].add(sample)
+            # Of a batch without a whole row, the error tells.
+            if len(loaded.damaged) < len(sample_ids):
+                self._untold[epoch].update(int(sample_ids[row]) for row, _ in loaded.damaged)
         is_whole = np.ones(len(sample_ids), bool)
         is_whole[[row for row, _ in loaded.damaged]] = False
         if not is_whole.any():
@@ -89,17 +108,22 @@ class Damages:
         _substitute(loaded, np.flatnonzero(~is_whole), np.flatnonzero(is_whole))
         return LoadedBatch(loaded.arrays, loaded.positions, loaded.is_counted & is_whole)
 
-    def end_epoch(self, epoch: int) -> None:
-        """Tell, in a line, which damaged samples an epoch had, if any."""
+    def end_epoch(self, epoch: int | None) -> None:
+        """Tell, in a line for each, which damaged samples an epoch had, and those before it that broke off, if any.
+
+        Args:
+            epoch: The epoch; None for all, once no batch will be read any more.
+        """
         with self._lock:
-            samples = sorted(self._untold.pop(epoch, ()))
-            reasons = [self._found[sample].reason for sample in samples[:_MOST_NAMED]]
-        if samples:
+            ended = sorted(number for number in self._untold if epoch is None or number <= epoch)
+            found = {number: [self._found[sample] for sample in sorted(self._untold.pop(number))] for number in ended}
+        for number, samples in found.items():
             done = "left out" if self._on_error == "skip" else "substituted, with weight 0"
-            others = f"; and {len(samples) - len(reasons)} others" if len(samples) > len(reasons) else ""
+            reasons = "; ".join(sample.reason for sample in samples[:_MOST_NAMED])
+            others = f"; and {len(samples) - _MOST_NAMED} others" if len(samples) > _MOST_NAMED else ""
             tell(
-                f"{self._name}: epoch {epoch}: {len(samples)} damaged sample{'s' if len(samples) > 1 else ''} {done}: "
-                f"{'; '.join(reasons)}{others} (damaged_samples lists them)"
+                f"{self._name}: epoch {number}: {len(samples)} damaged sample{'s' if len(samples) > 1 else ''} {done}: "
+                f"{reasons}{others} (damaged_samples lists them)"
             )
 
 

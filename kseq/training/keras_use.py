@@ -127,7 +127,13 @@ def _check_parts(batches: Batches, found: World) -> None:
             f"{found.devices} devices: give a multiple of {found.devices}"
         )
     num_partial = batches.num_samples % (batches.batch_size * batches.world_size)
-    if (found.devices > 1 or found.found_in == KERAS) and batches.remainder == "keep" and num_partial:
+    needs_one_size = found.devices > 1 or found.found_in == KERAS
+    if needs_one_size and batches._arguments["on_error"] == "skip":
+        raise ArgumentError(
+            f"{_name(batches)}: on_error='skip' makes batches with damaged samples smaller, and Keras's distribution on JAX "
+            "needs batches of one size: on_error='substitute' keeps them as they are"
+        )
+    if needs_one_size and batches.remainder == "keep" and num_partial:
         raise ArgumentError(
             f"{_name(batches)}: the last batch would hold {num_partial} samples, and Keras's distribution on JAX needs batches "
             "of one size: give remainder='pad' or 'drop', or make it after keras.distribution.set_distribution()"

@@ -132,13 +132,14 @@ class Loader:
         # A process of a multiprocessing.Pool may have no children of its own.
         processes = self._processes and not multiprocessing.current_process().daemon
         self._buffers = BufferPool(shared=processes, most_bytes=2 * _AHEAD_BYTES)
+        # Keeps what the next epoch begins with, and frees the memory of a backlog.
+        on_idle = functools.partial(_trim, weakref.ref(self._buffers), self._depth + 2)
         self._pool = WorkerPool(
             self._workers,
             processes=processes,
             initializer=worker_process.prepare,
             initargs=(worker_process.pickle_maker(self._maker),) if processes else (),
-            # Keeps what the next epoch begins with, and frees the memory of a backlog.
-            on_idle=functools.partial(_trim, weakref.ref(self._buffers), self._depth + 2),
+            on_idle=on_idle,
             idle_seconds=self._idle_seconds,
             niceness=self._niceness,
         )
@@ -147,7 +148,13 @@ class Loader:
         # other jobs want them. Elsewhere they would cost a tenth.
         self._crews = [(self._pool, self._workers)]
         if self._crowded_workers > self._workers:
-            more = WorkerPool(self._crowded_workers, processes=False, idle_seconds=self._idle_seconds, niceness=self._niceness)
+            more = WorkerPool(
+                self._crowded_workers,
+                processes=False,
+                on_idle=on_idle,
+                idle_seconds=self._idle_seconds,
+                niceness=self._niceness,
+            )
             self._crews.append((more, self._crowded_workers))
         self._crowding = Crowding()
         # Asks the disk ahead; if it is slow, only this thread waits.
@@ -168,9 +175,14 @@ class Loader:
     def set_order(self, order: Order) -> None:
         """Go on in another order of the same samples; what was begun ahead is dropped."""
         self._order = order
+        if self._process != os.getpid():
+            # A fork starts anew, in this order.
+            return
         for reader in self._readers:
             self._readers.drop(reader)
         self._asked.clear()
+        self._fetch_ahead.close()
+        self._fetch_ahead = FetchAhead(self._maker.dataset, order)
 
     def batch(self, epoch: int, batch_number: int) -> dict[str, np.ndarray]:
         """The arrays of one batch by field name, as `load` returns them."""

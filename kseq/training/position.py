@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from kseq.arguments import choice, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.ordering.epoch_order import Order
+from kseq.storage.checksums import checksum, format_checksum
 
 __all__ = ["ON_CHANGE", "Position", "find_position", "to_state"]
 
@@ -101,7 +102,7 @@ def _settings(order: Order, digest: str, split: str) -> dict[str, Any]:
         "num_samples": order.num_samples,
         "seed": order.seed,
         "shuffle": order.shuffle if isinstance(order.shuffle, str) else bool(order.shuffle),
-        "order": order.digest(),
+        "order": format_checksum(checksum(order.sketch.astype("<i8"))),
     }
 
 

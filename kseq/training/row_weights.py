@@ -59,7 +59,7 @@ class RowWeights:
         if not isinstance(targets, dict):
             return _shaped_for(targets, weights)
         shaped = {name: _shaped_for(target, weights) for name, target in targets.items()}
-        return weights if all(each is weights for each in shaped.values()) else shaped
+        return weights if all(array is weights for array in shaped.values()) else shaped
 
     def _given(self, loaded: LoadedBatch, values: Mapping[str, Any]) -> np.ndarray | None:
         if self._sample_weight is None:

@@ -101,8 +101,9 @@ class ShardSequence(keras.utils.PyDataset):
             as it takes; after five seconds, one line says who waits for what, and Ctrl-C breaks off.
         on_error: What becomes of a damaged sample that is met. `"raise"`: an error that names it. `"substitute"`: its row is a
             copy of the next whole one of the batch, with weight 0 (batches then have weights), so that batches and ranks keep
-            their sizes. `"skip"`: its batch is smaller; not with several ranks. With both, one line at the end of each epoch
-            names such samples, and `damaged_samples` lists them; a batch without a whole sample is an error still.
+            their sizes. `"skip"`: its batch is smaller; not with several ranks, nor where Keras divides batches among devices
+            on JAX. With both, one line at the end of each epoch names such samples, and `damaged_samples` lists them; a batch
+            without a whole sample is an error still, and so is a system or a store that refuses to read.
         inputs: The name of a field; or model input name to field name, for a dict of inputs; None for the image, or a dict of
             all images.
         targets: The name of a field; or model output name to field name, for a dict of targets, which Keras wants for models

@@ -58,7 +58,7 @@ def _distributed_datasets() -> list[Any]:
     """All `tf.distribute.DistributedDataset` that there are. Nothing of TensorFlow leads from a generator to them."""
     kind: Any = getattr(sys.modules.get("tensorflow.python.distribute.input_lib"), "DistributedDataset", None)
     # Of many objects, `isinstance` would ask what they stand for.
-    return [] if kind is None else [each for each in gc.get_objects() if issubclass(type(each), kind)]
+    return [] if kind is None else [found for found in gc.get_objects() if issubclass(type(found), kind)]
 
 
 def _shares_out(distributed: Any, state: Any) -> bool:
@@ -69,9 +69,9 @@ def _shares_out(distributed: Any, state: Any) -> bool:
         return False
     waiting = [dataset]
     while waiting:
-        each = waiting.pop()
-        waiting += each._inputs()
-        if any(_refers_to(getattr(function, "_func", None), state) for function in each._functions()):
+        part = waiting.pop()
+        waiting += part._inputs()
+        if any(_refers_to(getattr(function, "_func", None), state) for function in part._functions()):
             return True
     return False
 
@@ -81,4 +81,4 @@ def _refers_to(function: Any, state: Any, depth: int = 3) -> bool:
     if not isinstance(function, FunctionType):
         return False
     held = [cell.cell_contents for cell in function.__closure__ or ()]
-    return any(each is state for each in held) or (depth > 0 and any(_refers_to(each, state, depth - 1) for each in held))
+    return any(value is state for value in held) or (depth > 0 and any(_refers_to(value, state, depth - 1) for value in held))

@@ -23,6 +23,7 @@ from kseq.training.training_state import (
     set_history,
     set_metrics,
     set_random,
+    set_torch_random,
     set_variables,
 )
 
@@ -108,8 +109,9 @@ class TrainingRun(keras.callbacks.Callback):
             # As the training has left it, which may be within a pass that is to be begun again.
             self._sequence.batches.forget_state()
             self._sequence._passes.set(state["next_epoch"], 0, is_chosen=False)
-        if isinstance(self._fit.validation_data, ShardSequence) and state["validation_epoch"] is not None:
-            self._fit.validation_data.epoch = state["validation_epoch"]
+        validation = self._other_validation
+        if validation is not None and state["validation_epoch"] is not None:
+            validation.epoch = state["validation_epoch"]
         # Keras takes 0 for none.
         self.model._initial_epoch = self._fit.epochs if self._is_over else self._epoch or None
         self._tell(found)
@@ -187,6 +189,8 @@ class TrainingRun(keras.callbacks.Callback):
         if self._steps:
             self._fit.begin_within_epoch(self._steps)
             self._set_metrics(restored)
+        # Before the first batch is read, for which a function of the user's may draw.
+        self._set_random(restored)
 
     def _set_metrics(self, restored: Checkpoint) -> None:
         if not set_metrics(self.model, restored.arrays, self._batch()):
@@ -198,8 +202,9 @@ class TrainingRun(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._restored is not None:
-            # Only now: when an iterator is made, torch draws a number, as it did when the pass began first.
-            self._set_random(self._restored)
+            # Once more: when an iterator is made, torch draws a number, as it did when the pass began first.
+            if self._writes:
+                set_torch_random(self._restored.arrays)
             self._restored = None
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -229,6 +234,12 @@ class TrainingRun(keras.callbacks.Callback):
             self._fit.callbacks.pop()
         self._on_end()
 
+    @property
+    def _other_validation(self) -> ShardSequence | None:
+        """The sequence of the validation; None where there is none, or it is the one of the training, whose place is kept."""
+        validation = self._fit.validation_data
+        return validation if isinstance(validation, ShardSequence) and validation is not self._sequence else None
+
     def _ends_epoch(self) -> bool:
         """Whether the epoch ends with this step: then all is kept after its validation."""
         steps = self._fit.steps_per_epoch
@@ -247,7 +258,7 @@ class TrainingRun(keras.callbacks.Callback):
         number = min(number, len(sequence.batches))
         counted, callback_arrays = get_callbacks(self._others)
         random_states, random_arrays = get_random()
-        validation = self._fit.validation_data
+        validation = self._other_validation
         state = {
             "version": _VERSION,
             "fit": self._number,
@@ -257,7 +268,7 @@ class TrainingRun(keras.callbacks.Callback):
             "is_ended": is_ended,
             "data": sequence.batches.state_dict(data_epoch, number),
             "next_epoch": sequence.epoch,
-            "validation_epoch": validation.epoch if isinstance(validation, ShardSequence) else None,
+            "validation_epoch": None if validation is None else validation.epoch,
             "backend": keras.backend.backend(),
             "keras": keras.__version__,
             "callbacks": counted,

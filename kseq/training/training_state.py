@@ -27,6 +27,7 @@ __all__ = [
     "set_history",
     "set_metrics",
     "set_random",
+    "set_torch_random",
     "set_variables",
 ]
 
@@ -133,6 +134,11 @@ def set_random(plain: Mapping[str, Any], arrays: Mapping[str, Sequence[np.ndarra
     np.random.set_state((kind, arrays["random numpy"][0], *rest))
     for variable, array in zip(_global_seed(), arrays["random keras"], strict=False):
         variable.assign(array)
+    set_torch_random(arrays)
+
+
+def set_torch_random(arrays: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """Give those of torch alone the states that `get_random` has returned."""
     torch = sys.modules.get("torch")
     if torch is not None and arrays["random torch"]:
         cpu, *devices = [torch.from_numpy(np.array(array)) for array in arrays["random torch"]]

@@ -160,13 +160,15 @@ def jax_devices(path: str, rank: int, world: int, port: int) -> Found:
     made_before = kseq.ShardSequence(path, "train", batch_size=14)
     keras.distribution.set_distribution(keras.distribution.DataParallel())
     model = _model()
-    odd = kseq.ShardSequence(path, "train", batch_size=7)
-    found = {
-        name: _refusal(lambda each=each: model.fit(each, verbose=0))
-        for name, each in {"odd": odd, "made before": made_before}.items()
+    refused = {
+        "odd": kseq.ShardSequence(path, "train", batch_size=7),
+        "made before": made_before,
+        "skipping": kseq.ShardSequence(path, "train", batch_size=14, on_error="skip"),
     }
-    odd.close()
-    made_before.close()
+    found = {}
+    for name, sequence in refused.items():
+        found[name] = _refusal(lambda sequence=sequence: model.fit(sequence, verbose=0))
+        sequence.close()
     return {"alone": alone, "untrained": untrained, **found, **_fit(path, 14)}
 
 

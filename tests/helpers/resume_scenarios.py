@@ -127,6 +127,31 @@ def scenario_resume(dataset: str, folder: Path) -> Found:
     return found
 
 
+def scenario_kinds(dataset: str, folder: Path) -> Found:
+    """Trainings of several kinds that break off in mid-epoch and go on, beside those that do not break off."""
+
+    def noise(images: np.ndarray) -> np.ndarray:
+        # The first channels say which sample it is.
+        return np.concatenate([images[..., :2], np.random.randint(0, 256, (*images.shape[:3], 1), np.uint8)], axis=3)
+
+    kinds: dict[str, Found] = {
+        "validated on itself": {},
+        "padded": {"remainder": "pad", "batch_size": 12, "on_error": "substitute"},
+    }
+    if keras.backend.backend() != "tensorflow":
+        kinds["drawing"] = {"augment": [noise]}
+    found = {}
+    for name, arguments in kinds.items():
+        runs = []
+        for at, fail_after in (("whole", None), ("broken", 8), ("broken", None)):
+            script = Script(dataset, **arguments)
+            validation = script.train if name == "validated on itself" else None
+            resume = kseq.ResumeTraining(folder / name / at, every=1)
+            runs.append(script.fit(resume, fail_after=fail_after, validation_data=validation))
+        found[name] = {"whole": runs[0], "rest": runs[2]}
+    return found
+
+
 def scenario_damage(dataset: str, folder: Path) -> Found:
     """Checkpoints that are half there, or have changed."""
     found = {}

@@ -63,6 +63,16 @@ def test_it_is_not_crowded_where_nobody_waits_or_cores_are_free(clock: Clock) ->
     assert not clock.second(seen, own=1.0, others=1.0, waited=0.0)
 
 
+def test_what_another_thread_has_just_looked_at_is_not_looked_at_again(clock: Clock) -> None:
+    seen = Crowding()
+    assert clock.second(seen, own=1.0, others=1.0, waited=0.9)
+    # A thread that has seen, before the other one, that it is time: the system counts in hundredths, and nobody has waited.
+    clock.time += 0.0001
+    seen._look()
+    assert seen.is_crowded
+    assert clock.second(seen, own=1.0, others=1.0, waited=0.9)
+
+
 def test_it_is_not_crowded_where_the_system_does_not_tell(clock: Clock) -> None:
     clock.all = None
     assert not clock.second(Crowding(), own=0.1, others=1.9, waited=0.9)
@@ -90,6 +100,18 @@ def test_a_crowded_loader_has_the_same_batches_from_more_threads(packed: Path) -
         found = [images.copy() for images, _ in batches.epoch(0)]
         assert more._executor is not None
     assert all(map(np.array_equal, found, expected))
+
+
+def test_the_memory_of_a_backlog_is_free_once_a_crowded_loader_is_idle(packed: Path) -> None:
+    with kseq.Batches(packed, "all", batch_size=2, max_queue_size=2, idle_seconds=0.3) as batches:
+        loader = batches._loader
+        loader._crowding.is_crowded = True
+        held = [batches.batch(0, number) for number in range(20)]
+        del held
+        deadline = time.monotonic() + 20
+        while len(loader._buffers._idle) > loader._depth + 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,12 @@ import numpy as np
 import pytest
 
 import kseq
-from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, WorkerDiedError
+from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, ReadError, WorkerDiedError
+from kseq.platforms.files import read_into
 from kseq.storage.index import Index
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbers_of
+from tests.helpers.processes import RunPython
 from tests.helpers.trouble import OwnError, Trouble
 
 WAYS = [
@@ -86,6 +92,42 @@ def test_without_damage_nothing_is_told_and_batches_look_the_same(packed: Path) 
     assert {tuple(weights.tolist()) for _, _, weights in found} == {(1.0,) * 16, (1.0,) * 4}
 
 
+def test_damage_of_an_epoch_that_breaks_off_is_told_with_the_next_one_or_in_the_end(packed: Path) -> None:
+    damage(packed, 18, 47)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with kseq.Batches(packed, "all", on_error="skip", **OPTIONS) as batches:
+            batches.batch(0, 1)
+            assert not caught
+            batches.batch(1, 6)
+            batches.batch(2, 2)
+            assert len(caught) == 1
+    first, second = [str(warning.message) for warning in caught]
+    assert_says(first, "epoch 0", "1 damaged", "sample 18")
+    assert_says(second, "epoch 2", "1 damaged", "sample 47")
+
+
+def test_damage_is_told_where_batches_are_let_go_of_and_where_the_program_ends(packed: Path, run_python: RunPython) -> None:
+    damage(packed, 18, 47)
+    code = """
+import gc, sys, threading, kseq
+options = {"on_error": "skip", "batch_size": 16, "shuffle": False}
+first, second = (kseq.Batches(sys.argv[1], "all", **options) for _ in range(2))
+first.batch(0, 1)
+second.batch(0, 2)
+del first
+gc.collect()
+for thread in threading.enumerate():
+    if thread.name == "kseq-close":
+        thread.join(20)
+print("not yet", file=sys.stderr)
+"""
+    dropped, told, ended = run_python(code, packed).stderr.partition("not yet")
+    assert_says(dropped, "epoch 0", "sample 18")
+    assert_says(ended, "epoch 0", "sample 47")
+    assert told
+
+
 @pytest.mark.parametrize("on_error", ["skip", "substitute"])
 def test_a_batch_without_a_whole_sample_and_a_missing_shard_are_errors_still(packed: Path, on_error: str) -> None:
     damage(packed, *range(16, 32))
@@ -96,6 +138,43 @@ def test_a_batch_without_a_whole_sample_and_a_missing_shard_are_errors_still(pac
         assert len(batches.batch(0, 2)[1]) == 16
         with raises(DatasetNotFoundError, packed / "shard-00003.h5"):
             batches.batch(0, 3)
+        assert [sample.sample_id for sample in batches.damaged_samples] == list(range(16, 32))
+
+
+@pytest.mark.parametrize("ways", WAYS)
+def test_a_system_that_refuses_to_read_is_an_error_and_no_damage(packed: Path, ways: dict[str, Any]) -> None:
+    shard = packed / "shard-00001.h5"
+    shard.unlink()
+    # Too many levels of symbolic links: as for a permission that is missing, or too many open files.
+    shard.symlink_to(shard)
+    with kseq.Batches(packed, "all", on_error="substitute", **OPTIONS | {"batch_size": 20}, **ways) as batches:
+        with raises(ReadError, shard, "batch 0", "epoch 0"):
+            batches.batch(0, 0)
+        assert batches.damaged_samples == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc which file a descriptor is of")
+@pytest.mark.filterwarnings("ignore:.*1 damaged sample:UserWarning")
+@pytest.mark.parametrize(("number", "is_damage"), [(errno.EIO, True), (errno.ESTALE, False)], ids=["EIO", "ESTALE"])
+def test_bytes_that_a_disk_cannot_read_are_damage_and_a_server_that_is_gone_is_none(
+    packed: Path, number: int, is_damage: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Index.open(str(packed)).entry(1).arrays["image"].offset + 2 * 48
+
+    def fail(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name.endswith("shard-00001.h5") and offset <= bad < offset + sum(map(len, buffers)):
+            raise OSError(number, os.strerror(number))
+        return read_into(descriptor, buffers, offset)
+
+    monkeypatch.setattr("kseq.storage.pread_array.read_into", fail)
+    with kseq.Batches(packed, "all", on_error="skip", read="pread", workers=2, **OPTIONS) as batches:
+        if is_damage:
+            assert numbers_of(batches.batch(0, 1)[0]).tolist() == [n for n in range(16, 32) if n != 18]
+            assert_says(batches.damaged_samples[0].reason, packed / "shard-00001.h5", "row 2", os.strerror(number))
+        else:
+            with raises(ReadError, packed / "shard-00001.h5", os.strerror(number), "batch 1"):
+                batches.batch(0, 1)
 
 
 @pytest.mark.parametrize("on_error", ["skip", "substitute"])

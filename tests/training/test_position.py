@@ -71,6 +71,17 @@ def test_the_place_is_that_after_the_batch_that_was_handed_out_last(numbered: Pa
             assert len(list(other.epoch(1))) == 5
 
 
+@pytest.mark.parametrize("arguments", [{}, {"shuffle": "block"}, {"balance": "class"}])
+def test_to_ask_for_the_place_with_each_batch_draws_nothing(
+    numbered: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kseq.Batches(numbered, "train", batch_size=16, **ARGUMENTS, **arguments) as batches:
+        state = batches.state_dict(0, 1)
+        monkeypatch.setattr(type(batches._order), "_draw", None)
+        assert batches.state_dict(0, 1) == state
+        assert batches.state_dict(3, 2)["order"] == state["order"]
+
+
 def test_a_rest_that_is_left_again_goes_on_and_a_copy_has_it_too(numbered: Path) -> None:
     order = whole_epoch(numbered, 0)
     with (

@@ -97,6 +97,18 @@ def test_shards_are_fetched_ahead_in_the_order_of_the_epoch(
         assert fetched == names
 
 
+def test_where_a_run_goes_on_only_the_shards_that_are_left_are_fetched(numbered: Path, web: Store, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"shuffle": False, "workers": 1}
+    # The samples of two shards, which batches of 5 do not divide.
+    with kseq.Batches(numbered, "all", batch_size=32, **arguments) as before:
+        state = before.state_dict(0, 1)
+    left = sorted(path.name for path in numbered.glob("shard-*"))[2:]
+    with kseq.Batches(f"{web.url}/flowers", "all", batch_size=5, cache_dir=tmp_path / "cache", **arguments) as batches:
+        batches.load_state_dict(state)
+        assert sum(len(labels) for _, labels in batches.epoch(0)) == 100 - 32
+        assert sorted({request.name for request in web.requests if request.name.startswith("shard")}) == left
+
+
 def test_a_small_cache_is_not_run_over_by_what_is_fetched_ahead(numbered: Path, web: Store, tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in numbered.glob("*.h5")]
     with (

@@ -140,6 +140,11 @@ def test_two_devices_of_one_process_divide_its_batches(jax_devices: Found, numbe
         assert_close(jax_devices[name], alone[name])
     assert "batch_size=7" in jax_devices["odd"]
     assert "remainder='pad'" in jax_devices["made before"]
+    left_out = [warning for warning in jax_devices["warnings"] if "samples are left out" in warning]
+    assert left_out
+    assert all("devices" in warning and "ranks" not in warning for warning in left_out)
+    # It would fail in mid-training, at the first batch that is smaller.
+    assert "on_error='substitute'" in jax_devices["skipping"]
 
 
 # PyTorch.
