@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["EXIT_SECONDS", "INTERRUPTED_SECONDS", "ThreadPool", "program_ends"]
+__all__ = ["EXIT_SECONDS", "INTERRUPTED_SECONDS", "ThreadPool", "note_end", "program_ends"]
 
 # A program that ends waits so long for tasks that are being worked on, and goes on without those that hang.
 EXIT_SECONDS = 1.5
@@ -22,9 +22,20 @@ EXIT_SECONDS = 1.5
 INTERRUPTED_SECONDS = 3.0
 
 
+_end = threading.Event()
+
+
 def program_ends() -> bool:
-    """Whether the program has come to its end: threads that still wait, in a library or as daemons, are to stop."""
-    return not threading.main_thread().is_alive()
+    """Whether the program has come to its end: threads that still wait, in a library or as daemons, are to stop.
+
+    It has not while a thread that is no daemon goes on after the main one, as a training in a thread of its own may.
+    """
+    return _end.is_set()
+
+
+def note_end() -> None:
+    """The program ends: to be called by every function of the library that runs then, whichever comes first."""
+    _end.set()
 
 
 class _Task(NamedTuple):
@@ -167,6 +178,7 @@ _pools: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
 
 def _end_all() -> None:
     """When the program ends: drop what waits, and give what is being worked on a moment."""
+    note_end()
     # A fork has none of the threads, and perhaps a lock that one of them held.
     pools = [pool for pool in list(_pools) if pool._process == os.getpid()]
     for pool in pools:

@@ -276,6 +276,9 @@ class Batches:
     def batch(self, epoch: int, number: int) -> Any:
         """Batch `number` of an epoch.
 
+        All errors in reading, and those that a function or an augmentation of yours raises, keep their class; their text names
+        the dataset, the epoch, the batch and the sample.
+
         Args:
             epoch: 0 or more.
             number: In [0, num_batches).
@@ -292,9 +295,6 @@ class Batches:
             DamagedError: If stored bytes have changed, or a shard is missing.
             ReadTimeoutError: If it takes longer than `timeout`.
             WorkerDiedError: If worker processes die of it, whoever reads it.
-
-            All errors in reading, and those that a function or an augmentation of yours raises, keep their class; their text
-            names the dataset, the epoch, the batch and the sample.
         """
         epoch, number = whole("epoch", epoch, 0), check_number(self, number)
         check_unchanged(self._world)

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from kseq.platforms import interrupts
-from kseq.threads import EXIT_SECONDS, program_ends
+from kseq.threads import EXIT_SECONDS, note_end, program_ends
 
 __all__ = ["adapt"]
 
@@ -153,6 +153,7 @@ def _end_passes() -> None:
     They need its lock, which they do not get once Python takes itself apart; and that, when it frees TensorFlow's iterators,
     waits for the threads.
     """
+    note_end()
     if len(_passes):
         # A thread may be about to ask for the next batch.
         time.sleep(_GRACE)

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
-from kseq.errors import ClosedError, ReadTimeoutError, tell
+from kseq.errors import ReadTimeoutError, tell
 from kseq.platforms import interrupts
 from kseq.threads import program_ends
 
@@ -60,7 +60,7 @@ class Wait:
 
         Raises:
             ReadTimeoutError: If the wait for the batch has taken longer than it may.
-            ClosedError: If the program ends.
+            SystemExit: If the program ends.
             KeyboardInterrupt: If Ctrl-C was pressed; also in another thread than the main one, if it serves TensorFlow.
         """
         try:
@@ -85,7 +85,8 @@ class Wait:
     def _look(self) -> None:
         patience = self._patience
         if program_ends():
-            raise ClosedError("the program ends")
+            # It ends a thread without a word.
+            raise SystemExit
         if self.is_stuck:
             interrupts.check()
         if patience.timeout is not None and self._seconds >= patience.timeout:

@@ -133,6 +133,26 @@ def test_a_program_ends_with_batches_in_flight_that_hang(
     assert done.stderr == ""
 
 
+LATER = """
+import sys, threading, time, kseq
+def train():
+    time.sleep(1)
+    batches = kseq.Batches(sys.argv[1], "all", augment=slow, batch_size=16, workers=2)
+    print(sum(len(labels) for images, labels in batches.epoch(0)), flush=True)
+def slow(images):
+    time.sleep(0.6)
+    return images
+threading.Thread(target=train).start()
+"""
+
+
+@pytest.mark.slow
+def test_a_training_in_a_thread_goes_on_after_the_main_thread(numbered: Path, run_python: RunPython) -> None:
+    done = run_python(LATER, numbered, timeout=60)
+    assert done.stdout.split() == [str(len(kseq.ShardDataset(numbered)))]
+    assert done.stderr == ""
+
+
 INTERRUPT = """
 import os, signal, sys, threading, time, kseq
 from tests.helpers.trouble import Trouble

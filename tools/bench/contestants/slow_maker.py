@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,9 @@ class SlowMaker(BatchMaker):
         sample_ids: np.ndarray,
         epoch: int,
         turns: np.ndarray | None = None,
-    ) -> None:
-        super().fill(arrays, start, sample_ids, epoch, turns)
+    ) -> Any:
+        damaged = super().fill(arrays, start, sample_ids, epoch, turns)
         end = time.thread_time() + self.delay * len(sample_ids)
         while time.thread_time() < end:
             pass
+        return damaged
