@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError
 from kseq.storage.array_location import ArrayLocation
+from kseq.storage.checksums import Digest
 from kseq.storage.opener import DatasetFile, LocalOpener, MapOpener, Opener, PreadOpener, choose_read
 from kseq.storage.pread_array import PreadArray, is_kept
 from kseq.storage.remote_cache import FileCache, choose_cache
@@ -90,7 +90,7 @@ class RemoteFolder:
         size = size or self.files.size(name)
         if self.cache is None:
             return self._index_in_memory(name, size, check)
-        key = hashlib.sha256(f"{self.files.source}\n{name}\n{size}\n{version}".encode()).hexdigest()[:32]
+        key = Digest(f"{self.files.source}\n{name}\n{size}\n{version}".encode()).hexdigest()
         copy = f"indexes/{key}"
         if version is None:
             # Nothing says whether the copy is of what lies there now.
