@@ -12,6 +12,7 @@ from kseq.arguments import spelled_call
 from kseq.errors import FormatError
 
 __all__ = [
+    "COPY_SUFFIX",
     "FORMAT_VERSION",
     "INDEX_KIND",
     "INDEX_NAME",
@@ -36,6 +37,8 @@ __all__ = [
 
 # Raised by one with every change that an older reader would misread.
 FORMAT_VERSION = 3
+# How the copies of remote files in a cache end, so that nothing else there is taken for one.
+COPY_SUFFIX = ".kseq-copy.h5"
 # What the attribute `format` of a file says.
 SHARD_KIND, INDEX_KIND = "kseq shard", "kseq index"
 # A file holds at most so many arrays, so that the time to look through one is bounded. An index has about 15, and one for each

@@ -15,12 +15,13 @@ from kseq.errors import ArgumentError, DamagedError, KseqError, WriteError
 from kseq.platforms.files import flush, lock_file, remove_unless_in_use, replace
 from kseq.platforms.folders import cache_folder
 from kseq.platforms.processes import at_fork
+from kseq.storage.layout import COPY_SUFFIX
 
 __all__ = ["FileCache", "choose_cache"]
 
-# What the name of every copy ends with, and what is added to it until it is whole. Nothing else in the folder is ever removed:
+# What is added to the name of a copy until it is whole. Nothing but copies is ever removed from the folder:
 # somebody may give a folder that holds their own files.
-_COPY, _PART = ".kseq-copy.h5", ".part"
+_PART = ".part"
 
 # Seconds between two looks at a file that another process or thread fetches, and how long it may stand still until we fetch it
 # ourselves: whoever fetches it may be stopped, or lie on a machine that was lost.
@@ -117,7 +118,7 @@ class FileCache:
 
     def path(self, name: str) -> str:
         """Where a copy lies, or would lie."""
-        return os.path.join(self.folder, *name.split("/")) + _COPY
+        return os.path.join(self.folder, *name.split("/")) + COPY_SUFFIX
 
     def _make_room(self, num_bytes: int, part: str) -> None:
         """Remove the copies that were used least recently, until there is room for one of so many bytes, to go to `part`."""
@@ -140,7 +141,7 @@ class FileCache:
     def _all_kept(self) -> Iterator[_Kept]:
         for folder in _scan(self.folder):
             for file in _scan(folder.path) if folder.is_dir(follow_symlinks=False) else ():
-                if _COPY in file.name:
+                if COPY_SUFFIX in file.name:
                     with suppress(OSError):
                         status = file.stat(follow_symlinks=False)
                         yield _Kept(status.st_mtime, status.st_size, file.path)

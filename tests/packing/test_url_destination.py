@@ -211,7 +211,7 @@ def test_a_packing_that_is_killed_again_and_again_ends_the_same(source: Path, lo
         words = [sys.executable, "-c", SLOW_PACK, str(source), f"file://{target}"]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
         assert process.stdout is not None
-        for _ in range(5):
+        for _ in range(2):
             process.stdout.readline()
         if process.poll() is None:
             process.kill()
