@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["EXIT_SECONDS", "INTERRUPTED_SECONDS", "ThreadPool", "note_end", "program_ends"]
+__all__ = ["EXIT_SECONDS", "INTERRUPTED_SECONDS", "ThreadPool", "note_end", "program_ends", "watch_end"]
 
 # A program that ends waits so long for tasks that are being worked on, and goes on without those that hang.
 EXIT_SECONDS = 1.5
@@ -36,6 +36,13 @@ def program_ends() -> bool:
 def note_end() -> None:
     """The program ends: to be called by every function of the library that runs then, whichever comes first."""
     _end.set()
+
+
+def watch_end() -> None:
+    """Let `program_ends` be true before anything is finalized, at the end of the program, that is registered for it by now."""
+    # What is registered last runs first.
+    atexit.unregister(note_end)
+    atexit.register(note_end)
 
 
 class _Task(NamedTuple):

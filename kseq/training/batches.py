@@ -21,7 +21,7 @@ from kseq.ordering.epoch_order import Order
 from kseq.platforms.processes import usable_cores
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
-from kseq.threads import program_ends
+from kseq.threads import program_ends, watch_end
 from kseq.training.arguments import (
     check_flags,
     check_sample_weight,
@@ -229,6 +229,7 @@ class Batches:
             timeout=None if timeout is None else seconds("timeout", timeout),
         )
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader, self._damages)
+        watch_end()
         # Where the next `epoch` of this number begins, after `load_state_dict`; and the batch that `epoch` hands out next.
         self._start = 0, 0
         self._next = 0, 0
