@@ -16,7 +16,7 @@ BOUNDED = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_training_that_is_killed_ends_with_the_same_samples_and_weights(backend: str) -> None:
     if importlib.util.find_spec(backend) is None:

@@ -17,7 +17,7 @@ from tests.helpers.paths import ROOT
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory and open files are not told here")
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_nothing_grows_from_epoch_to_epoch(backend: str) -> None:
     if importlib.util.find_spec(backend) is None:
