@@ -281,7 +281,7 @@ def test_what_cannot_be_copied_is_refused_in_one_line(packed: Path, tmp_path: Pa
     with raises(ArgumentError, "destination_options", tmp_path / "x"):
         kseq.copy(there, tmp_path / "x", destination_options={"anon": True})
     with raises(ArgumentError, "storage_options"):
-        kseq.copy(packed, there, storage_options="secret")  # type: ignore[arg-type]
+        kseq.copy(packed, there, storage_options="secret")  # type: ignore[arg-type]  # refused
     with raises(ArgumentError, "strange://place"):
         kseq.copy(packed, "strange://place")
     with raises((WriteError, ReadError, ArgumentError)) as caught:

@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _serve(self) -> None:
-        store: Store = self.server.store  # type: ignore[attr-defined]
+        store: Store = self.server.store  # type: ignore[attr-defined]  # set below
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
         wanted = (int(found[1]), int(found[2])) if found else None
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(store.pause)
         self._answer(store, harm, body)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815  # http.server's names
 
     def _answer(self, store: Store, harm: str | None, body: bytes) -> None:
         if harm == "stall":
@@ -154,7 +154,7 @@ class _Server(ThreadingHTTPServer):
 def serving(backend: Callable[[str, str, dict[str, str], bytes], Answer]) -> Iterator[Store]:
     """A server on loopback, until the end of the block."""
     server = _Server(("127.0.0.1", 0), _Handler)
-    store = server.store = Store(backend, f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]
+    store = server.store = Store(backend, f"http://127.0.0.1:{server.server_port}")  # type: ignore[attr-defined]  # read above
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

@@ -91,7 +91,7 @@ def _print_cold(local: str, url: str, remote: dict[str, Any], rounds: int) -> No
             os.makedirs(target)
             if name == "plain":
                 copies = [os.path.join(target, shard) for shard in shards]
-                seconds[name].append(_seconds(lambda: system.get(paths, copies, batch_size=FETCHED_AT_ONCE)))  # noqa: B023
+                seconds[name].append(_seconds(lambda: system.get(paths, copies, batch_size=FETCHED_AT_ONCE)))  # noqa: B023  # called at once
             elif name == "fetch":
                 with kseq.ShardDataset(url, **remote) as dataset:
                     seconds[name].append(_seconds(lambda: _fetch_all(dataset)))
@@ -123,13 +123,13 @@ def _print_single(url: str, options: dict[str, Any]) -> None:
             counted[0] += len(wanted)
             return plain(wanted, seconds)
 
-        system.read_ranges = ask  # type: ignore[method-assign]
+        system.read_ranges = ask  # type: ignore[method-assign]  # counts requests
         rng = np.random.default_rng(0)
         dataset.read(np.linspace(0, len(dataset) - 1, 64).astype(int))
         for count, times in ((1, 200), (32, 30)):
             chosen = [rng.choice(len(dataset), count, replace=False) for _ in range(times)]
             counted[0] = 0
-            seconds = [_seconds(lambda: dataset.read(positions)) for positions in chosen]  # noqa: B023
+            seconds = [_seconds(lambda: dataset.read(positions)) for positions in chosen]  # noqa: B023  # called at once
             each = counted[0] / times / count
             median = 1000 * statistics.median(seconds)
             print(f"single: {count} samples without a cache: median {median:.1f} ms, {each:.2f} requests a sample", flush=True)
