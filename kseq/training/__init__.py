@@ -9,7 +9,8 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
   for only to learn shapes. `keras_adapter`: what an adapter of Keras does otherwise for kseq.
 - `ranks`: which process this is among those that train together. `keras_use`: refuses what Keras would do wrongly with it.
-  `tf_sharing`: notices what TensorFlow shares out once more.
+  `tf_sharing`: notices what TensorFlow shares out once more. `rank_failures`: a rank that fails tells the others. `rank_notes`:
+  where it does, in the library that connects them.
 - `resume_training`: `kseq.ResumeTraining`, by which a stopped `fit` goes on. `training_run`: one such `fit`, what is kept of
   it and when. `training_state`: all that changes in a training, as arrays. `checkpoints`: the files. `keras_fit`: the `fit`
   that is running, and how it begins within an epoch. `position`: a place in the order, kept and found again.

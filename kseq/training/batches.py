@@ -42,6 +42,7 @@ from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.position import find_position, to_state
+from kseq.training.rank_failures import check_ranks, note_failure, note_success, watch_ranks
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
@@ -292,6 +293,7 @@ class Batches:
         Raises:
             ArgumentError: If `epoch` is below 0, or processes were connected only after this was made for one alone, or
                 TensorFlow shares out the batches of a rank once more.
+            RankFailedError: If another of the ranks has ended with an error.
             OutOfRangeError: If there is no batch of this number.
             DamagedError: If stored bytes have changed, or a shard is missing.
             ReadTimeoutError: If it takes longer than `timeout`.
@@ -301,6 +303,8 @@ class Batches:
         check_unchanged(self._world)
         if self.world_size > 1:
             check_shared_once(sys._getframe(1), number)
+            watch_ranks(self.rank, self.world_size)
+            check_ranks()
         try:
             loaded = self._loader.load(epoch, number)
             if loaded.damaged:
@@ -310,7 +314,11 @@ class Batches:
             raise
         except Exception as error:
             self._add_place(error, epoch, number)
+            if self.world_size > 1:
+                note_failure(error)
             raise
+        if self.world_size > 1:
+            note_success()
         if number == self.num_batches - 1:
             self._damages.end_epoch(epoch)
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))

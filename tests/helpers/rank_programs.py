@@ -293,6 +293,82 @@ def _torch_loop(model: Any, train: kseq.ShardSequence, val: kseq.ShardSequence) 
     return {"ids": ids, "weights": _weights(model), "loss": float(total[0] / total[1])}
 
 
+def _fails_on(rank: int, failing: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function over a batch that fails on one rank, after some batches."""
+    batches = iter(range(1_000_000))
+
+    def fail(images: np.ndarray) -> np.ndarray:
+        if rank == failing and next(batches) == 8:
+            raise FloatingPointError("my own trouble")
+        return images
+
+    return fail
+
+
+def failing_jax(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes of `keras.distribution`, of which the last fails in its data."""
+    return _failing_fit(path, rank, world, port, world - 1)
+
+
+def failing_jax_first(path: str, rank: int, world: int, port: int) -> Found:
+    """The same, and the first fails, which has the service that connects all."""
+    return _failing_fit(path, rank, world, port, 0)
+
+
+def _failing_fit(path: str, rank: int, world: int, port: int, failing: int) -> Found:
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    train = kseq.ShardSequence(path, "train", batch_size=7, augment=[_fails_on(rank, failing)])
+    model = _model()
+    model.fit(train, epochs=20, verbose=0)
+    return {}
+
+
+def failing_torch(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes of torch in a loop of one's own, of which the last catches its error and ends later."""
+    import torch
+
+    torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=world)
+    total = torch.zeros(1)
+    batches = kseq.Batches(path, "train", batch_size=7, augment=[_fails_on(rank, world - 1)])
+    try:
+        for epoch in range(20):
+            for _ in batches.epoch(epoch):
+                torch.distributed.all_reduce(total)
+    except FloatingPointError as error:
+        raise SystemExit(3) from error
+    return {}
+
+
+def failing_tensorflow(path: str, rank: int, world: int, port: int) -> Found:
+    """Workers of TensorFlow in a loop of one's own, of which the last fails in its data."""
+    os.environ["TF_CONFIG"] = json.dumps(
+        {
+            "cluster": {"worker": [f"localhost:{port + number}" for number in range(world)]},
+            "task": {"type": "worker", "index": rank},
+        }
+    )
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    batches = kseq.Batches(path, "train", batch_size=7, augment=[_fails_on(rank, world - 1)])
+
+    @tf.function
+    def step(x: Any) -> Any:
+        def replica(x: Any) -> Any:
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.cast(x, tf.float32)))
+
+        return strategy.run(replica, args=(x,))
+
+    for epoch in range(20):
+        for x, _ in batches.epoch(epoch):
+            step(tf.convert_to_tensor(x))
+    return {}
+
+
 def main() -> None:
     program, path, *numbers = sys.argv[1:]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
