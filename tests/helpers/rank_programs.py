@@ -305,25 +305,60 @@ def _fails_on(rank: int, failing: int) -> Callable[[np.ndarray], np.ndarray]:
     return fail
 
 
-def failing_jax(path: str, rank: int, world: int, port: int) -> Found:
-    """Processes of `keras.distribution`, of which the last fails in its data."""
-    return _failing_fit(path, rank, world, port, world - 1)
-
-
 def failing_jax_first(path: str, rank: int, world: int, port: int) -> Found:
-    """The same, and the first fails, which has the service that connects all."""
-    return _failing_fit(path, rank, world, port, 0)
-
-
-def _failing_fit(path: str, rank: int, world: int, port: int, failing: int) -> Found:
+    """Processes of `keras.distribution`, of which the first fails in its data."""
     import keras
 
     keras.distribution.initialize(f"localhost:{port}", world, rank)
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    train = kseq.ShardSequence(path, "train", batch_size=7, augment=[_fails_on(rank, failing)])
+    train = kseq.ShardSequence(path, "train", batch_size=7, augment=[_fails_on(rank, 0)])
     model = _model()
     model.fit(train, epochs=20, verbose=0)
     return {}
+
+
+def resumed_jax(path: str, rank: int, world: int, port: int) -> Found:
+    """A script with ResumeTraining in processes of `keras.distribution`; the last rank may fail in the middle of an epoch.
+
+    `KSEQ_TEST_CHECKPOINTS` is its folder, `KSEQ_TEST_FAILS` the step after which it fails.
+    """
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return _resumed(path, rank, world)
+
+
+def resumed_torch(path: str, rank: int, world: int, port: int) -> Found:
+    """The same in processes of torch, where Keras connects them."""
+    import torch
+
+    torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=world)
+    with kseq.ShardSequence(path, "train", batch_size=7) as sequence:
+        refusal = _refusal(lambda: _model().fit(sequence, verbose=0))
+    found = {"refused": refusal} if refusal else _resumed(path, rank, world)
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def _resumed(path: str, rank: int, world: int) -> Found:
+    import keras
+
+    fails_after = int(os.environ.get("KSEQ_TEST_FAILS", "0"))
+    notes: list[list[int]] = []
+
+    def note(epoch: int, batch: int) -> None:
+        notes.append([epoch, batch])
+        if rank == world - 1 and len(notes) == fails_after:
+            raise FloatingPointError("my own trouble")
+
+    model = _model()
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    train = kseq.ShardSequence(path, "train", batch_size=7, seed=3)
+    calls: Any = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: note(train.epoch, batch))
+    resume = kseq.ResumeTraining(os.environ["KSEQ_TEST_CHECKPOINTS"], every=1)
+    history = model.fit(train, epochs=3, verbose=0, callbacks=[resume, calls])
+    return {"steps": notes, "ids": [ids for ids, _ in model.records], "weights": _weights(model), "epochs": history.epoch}
 
 
 def failing_torch(path: str, rank: int, world: int, port: int) -> Found:
