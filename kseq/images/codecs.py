@@ -18,7 +18,8 @@ The rules, for every format:
 - A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
   or 1/8 of the size. Any other JPEG that a batch shrinks so far: upsampling by repetition. Neither with `decode="exact"`.
 - Side chunks of a PNG and colour profiles of a JPEG: a fault there is none of the picture's.
-- 32-bit and floating-point pixels, Lab and other colour spaces: refused.
+- Whole numbers of 32 bits or with a sign: as of 16 bits, if all are in 0 to 65,535; else refused.
+- Floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
 - The format is recognized by the first bytes, never by a name.
 

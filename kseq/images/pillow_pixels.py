@@ -20,6 +20,8 @@ __all__ = ["PixelRules", "mask_values", "on_background", "plain_pixels"]
 _MASK_MODES = ("L", "P", "1")
 # Values of more than 8 bits are taken as of the least of these depths that holds the largest of them.
 _DEPTHS = (8, 12, 16)
+# The largest value of 16 bits.
+_MOST_VALUE = (1 << 16) - 1
 # Fewer levels than this of 256 are worth a note, if the file has more.
 _FEW_LEVELS = 64
 
@@ -57,8 +59,8 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
     """
     deep = _deep_tiles(image)
     _load(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        pixels = _to_eight_bits(np.asarray(image).astype(np.uint16), rules)
+    if image.mode.startswith("I"):
+        pixels = _to_eight_bits(_whole_numbers(image), rules)
     elif image.mode == "P" or "transparency" in image.info:
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
     elif image.mode == "1":
@@ -73,7 +75,8 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
             pixels = _deep_colours(pixels, data, deep, rules)
     else:
         type_name = ImageMode.getmode(image.mode).typestr
-        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), for which there is no rule")
+        remedy = ": scale them to whole numbers of 8 or 16 bits first" if image.mode == "F" else ""
+        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), for which there is no rule{remedy}")
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     return on_background(pixels, rules)
 
@@ -108,6 +111,21 @@ def mask_values(image: ImageFile) -> np.ndarray:
         raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
     _load(image)
     return np.asarray(image).astype(np.uint8, copy=False)[:, :, None]
+
+
+def _whole_numbers(image: ImageFile) -> np.ndarray:
+    """`(height, width)` uint16: the gray values of a decoded image of 16 bits, or of 32 that need no more.
+
+    Raises:
+        ImageError: If some are negative or need more than 16 bits.
+    """
+    values = np.asarray(image)
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most > _MOST_VALUE:
+        raise ImageError(
+            f"has values from {least} to {most}, allowed are 0 to {_MOST_VALUE}, of which 8 bits are kept: scale them"
+        )
+    return values.astype(np.uint16)
 
 
 def _to_eight_bits(values: np.ndarray, rules: PixelRules) -> np.ndarray:

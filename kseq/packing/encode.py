@@ -61,7 +61,7 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
     stored: dict[str, EncodedImage | np.ndarray] = {}
     # In the order in which they come up, each once.
     notes: dict[str, None] = {}
-    rules = settings.rules(notes.setdefault)
+    rules = PixelRules(settings.bits, _background(settings), notes.setdefault)
     stored[image.name], fit = _encode_image(values[image.name], settings, rules)
     encoder = _SampleEncoder(fit, settings, rules)
     for field in others:
@@ -69,6 +69,12 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
             stored[field.name] = field.handler.encode(values[field.name], encoder)
     _transform_positions(stored, fields, fit)
     return EncodedSample(stored, tuple(notes))
+
+
+def _background(settings: ImageSettings) -> tuple[int, int, int] | None:
+    """The background, which settings hold as RGB once they are made."""
+    assert not isinstance(settings.background, str)
+    return settings.background
 
 
 class _Fit(NamedTuple):

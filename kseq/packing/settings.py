@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +12,6 @@ from kseq.arguments import choice, flag, spelled, whole, whole_pair
 from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
-from kseq.images.pillow_pixels import PixelRules
 from kseq.images.resize import INTERPOLATIONS, RESIZES
 
 __all__ = ["ImageSettings", "format_settings", "parse_settings"]
@@ -97,10 +95,6 @@ class ImageSettings:
         if self.background is not None:
             object.__setattr__(self, "background", _colour(self.background))
         self._check_together()
-
-    def rules(self, note: Callable[[str], None]) -> PixelRules:
-        """How the pixels of files become uint8; `note` is called with what is worth knowing of a file."""
-        return PixelRules(self.bits, None if self.background is None else _colour(self.background), note)
 
     def _check_together(self) -> None:
         if self.background is not None and self.color_mode == "rgba":
