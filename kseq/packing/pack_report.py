@@ -22,6 +22,9 @@ class PackReport:
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; empty if samples have no label.
         rejected: The files that were left out, each with its path below the source folder and the reason.
+        notes: What is worth knowing of files that were packed all the same, such as pages that were left out, each with the
+            number of its files.
+        note_examples: Note to the path of one of its files.
         num_found: How many files were found.
         num_samples: How many samples the dataset has.
         num_shards: How many shards the dataset has.
@@ -36,6 +39,8 @@ class PackReport:
     splits: dict[str, int]
     class_counts: dict[str, list[int]] = field(repr=False)
     rejected: list[Rejected] = field(repr=False)
+    notes: dict[str, int] = field(repr=False)
+    note_examples: dict[str, str] = field(repr=False)
     num_found: int
     num_samples: int
     num_shards: int

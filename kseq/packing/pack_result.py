@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from kseq.errors import SourceError
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan
 from kseq.storage.fields import Field
+from kseq.storage.notes import Notes
 from kseq.storage.rejected import Rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
@@ -29,6 +30,7 @@ class PackResult:
         rejected: The files that were left out.
         packed: `(n,)` int64: the numbers of the images that were packed, in the order of their rows.
         sizes: Field name to the different sizes of its images; at most two, which is enough to know that they differ.
+        notes: What is worth knowing of files that were packed.
     """
 
     plan: Plan
@@ -36,6 +38,7 @@ class PackResult:
     rejected: list[Rejected]
     packed: np.ndarray
     sizes: Mapping[str, set[tuple[int, int]]]
+    notes: Notes = field(default_factory=Notes)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -77,6 +80,8 @@ class PackResult:
             splits={name: len(ids) for name, ids in splits.items()},
             class_counts=self.class_counts(splits),
             rejected=self.rejected,
+            notes=dict(self.notes.counts),
+            note_examples=dict(self.notes.examples),
             num_found=len(self.plan.source.images),
             num_samples=len(self.packed),
             num_shards=self.plan.num_shards,
@@ -96,12 +101,14 @@ class ShardResult:
         rejected: The files that were left out of it.
         packed: `(n,)` int64: the numbers of the images that it holds.
         sizes: Field name to the different sizes of its images; at most two.
+        notes: What is worth knowing of files that were packed.
     """
 
     entry: ShardEntry
     rejected: list[Rejected]
     packed: np.ndarray
     sizes: Mapping[str, set[tuple[int, int]]]
+    notes: Notes
 
 
 def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first: int = 0) -> PackResult:
@@ -124,7 +131,7 @@ def read_shard_result(plan: Plan, number: int, reader: ShardReader, first: int =
     """Read what a shard of a plan holds; the arguments are as in `read_pack_result`."""
     left_out = reader.rejected()
     sizes = {field.name: _image_sizes(reader, field) for field in plan.fields() if field.is_pixels}
-    return ShardResult(reader.entry(first + number), left_out, _packed_images(plan, number, left_out), sizes)
+    return ShardResult(reader.entry(first + number), left_out, _packed_images(plan, number, left_out), sizes, reader.notes())
 
 
 def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
@@ -141,16 +148,18 @@ def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
     rejected: list[Rejected] = []
     sizes: dict[str, set[tuple[int, int]]] = {}
     packed: list[np.ndarray] = []
+    notes = Notes()
     for shard in shards:
         entries.append(shard.entry)
         rejected += shard.rejected
         packed.append(shard.packed)
+        notes.update(shard.notes)
         for name, of_shard in shard.sizes.items():
             sizes.setdefault(name, set()).update(of_shard)
     all_packed = np.concatenate(packed)
     if not len(all_packed):
         raise nothing_packed(plan, rejected)
-    return PackResult(plan, entries, rejected, all_packed, sizes)
+    return PackResult(plan, entries, rejected, all_packed, sizes, notes)
 
 
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:

@@ -17,6 +17,7 @@ from kseq.storage.fields import Field
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
+from kseq.storage.notes import Notes
 from kseq.storage.opener import DatasetFile, Opener, opener_for
 from kseq.storage.pread_array import ByteSource, PreadArray
 from kseq.storage.rejected import Rejected, read_rejected
@@ -99,6 +100,10 @@ class ShardReader:
     def check_origin(self, dataset_id: str, number: int) -> None:
         """Raise DamagedError unless the shard, opened without an index, was made as number `number` of a packing."""
         _check_attributes(self.path, self._origin, {"dataset_id": dataset_id, "shard": number})
+
+    def notes(self) -> Notes:
+        """The notes of a shard that was opened without an index."""
+        return Notes.from_attribute(self._origin.get("notes", "[]"))
 
     def check_structure(self) -> None:
         """Parse the file, and raise unless it is, as HDF5, what the index says of it.

@@ -17,6 +17,7 @@ from kseq.storage.checksums import CHECKSUM_DTYPE, Digest, digest_of_hashes, has
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_writer import SpooledArray, first_offset, write_file
 from kseq.storage.layout import SHARD_KIND, format_attributes
+from kseq.storage.notes import Notes
 from kseq.storage.rejected import Rejected, pack_rejected
 from kseq.storage.shard_schema import has_offsets, row_type, spool_name
 from kseq.storage.strings import pack_strings
@@ -115,6 +116,7 @@ class ShardWriter:
             "shard": number,
             "rows": 0,
             "digest": digest_of_hashes({}),
+            "notes": Notes().as_attribute(),
         }
         # The elements of the first field, usually images, are written at their final offset; the other fields are small.
         starts = [first_offset(self._attributes, spool_name(fields[0]), *row_type(fields[0])), *[0] * (len(fields) - 1)]
@@ -123,6 +125,7 @@ class ShardWriter:
         self._checksums: list[int] = []
         self._sources: list[bytes] = []
         self._rejected: list[Rejected] = []
+        self._notes = Notes()
 
     @classmethod
     @contextmanager
@@ -167,6 +170,10 @@ class ShardWriter:
         """Note a file that is left out."""
         self._rejected.append(Rejected(path, reason))
 
+    def note(self, path: bytes, text: str) -> None:
+        """Note what is worth knowing of a file that was added."""
+        self._notes.add(path, text)
+
     def finish(self) -> None:
         """Write the HDF5 file from what was added."""
         arrays: dict[str, np.ndarray | SpooledArray] = {}
@@ -180,6 +187,7 @@ class ShardWriter:
         small = self._small_arrays()
         hashes |= {name: (array.dtype.str, array.shape, hash_array(array)) for name, array in small.items()}
         attributes = self._attributes | {"rows": len(self._sources), "digest": digest_of_hashes(hashes)}
+        attributes["notes"] = self._notes.as_attribute()
         write_file(self._path, attributes, arrays | small)
 
     def _spooled_array(self, field: Field, spool: _Spool) -> SpooledArray:

@@ -135,4 +135,14 @@ def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str
         lines.append(f"{report.num_resumed} of the shards {tense} there from an earlier run")
     if report.empty_class_names:
         lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
+    for note, count in report.notes.items():
+        example = printable(report.note_examples[note])
+        lines.append(f"note: of {format_count(count, 'image')}, such as {example}: {printable(note)}{_way_out(note)}")
     return [*lines, *(rejected if report.rejected else [])]
+
+
+def _way_out(note: str) -> str:
+    """The option that changes what a note says, in parentheses."""
+    if "transparent" in note:
+        return " (--background white puts a colour behind them)"
+    return " (--bits N says how many bits the values have)" if " bits" in note else ""

@@ -105,6 +105,15 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100, for jpeg (default: %(default)s)"
     )
+    group.add_argument(
+        "--background", metavar="COLOUR", help="what shows through transparent pixels, such as white (default: hidden colours)"
+    )
+    group.add_argument(
+        "--bits",
+        type=int,
+        metavar="N",
+        help="bits of images with more than 8 a channel, 8 to 16 (default: told from the values of each: 8, 12 or 16)",
+    )
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
     group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image to check it, for keep")
     group.add_argument(
