@@ -29,6 +29,7 @@ class PackReport:
         num_bytes: The size of all files of the dataset, in bytes.
         num_bytes_free: How many bytes are free on the disk of the dataset, after packing; 0 for a URL.
         seconds: How long it took.
+        notes: What was guessed, ignored or is suspicious, a line each.
     """
 
     path: str
@@ -43,6 +44,7 @@ class PackReport:
     num_bytes: int
     num_bytes_free: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, int]:
