@@ -30,6 +30,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any, NamedTuple
@@ -294,18 +295,17 @@ def _folder(key: str) -> str:
 
 
 def _find_folders(path: str, samples: Iterable[_TarSample], columns: Columns) -> ClassFolders:
-    """Which folders in the tars are splits and classes; without classes if an image lies in no folder, or if they make no
-    sense as splits and classes."""
-    tree, has_image = NamedTree(path), False
-    for folder in {_folder(sample.key) for sample in samples if sample.files and not sample.rejection}:
+    """Which folders in the tars are splits and classes. There are no classes if a sample lies in no folder, or no label is
+    wanted; and no splits either, where the folders make no sense as such: keys may have any folders."""
+    found = {_folder(sample.key) for sample in samples if sample.files and not sample.rejection}
+    tree = NamedTree(path)
+    for folder in found:
         # Stands for the images in the folder.
         tree.add(f"{folder}/image.png".lstrip("/"), 0)
-    for sample in samples:
-        has_image = has_image or (not sample.rejection and not _folder(sample.key))
-    try:
-        return find_class_folders(tree, has_classes=not has_image)
-    except SourceError:
-        return ClassFolders(())
+    for has_classes in (True, False) if columns.label is None and "" not in found else (False,):
+        with suppress(SourceError):
+            return find_class_folders(tree, has_classes=has_classes)
+    return ClassFolders(())
 
 
 def _first_image(sample: _TarSample, prefix: str = "") -> _Location | None:
