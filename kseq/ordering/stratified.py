@@ -5,7 +5,8 @@ are visited; the first units of each class in this order go to the first split, 
 no more than a byte or two for each unit, and small fractions take little time. Units of different sizes are drawn by their
 sizes, which takes some numbers for each of them.
 
-A class keeps at least one unit outside of all splits that are drawn: nothing could be learned of it otherwise.
+A class keeps at least one unit outside of all splits that are drawn: nothing could be learned of it otherwise. Where no class
+has two units, classes do not count.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def draw_splits(classes: np.ndarray, fractions: Mapping[str, float], seed: int, 
         `(n,)` uint8: 0 for no split, 1 for the first split in the order of their names, and so on.
     """
     shares = [fraction for _, fraction in sorted(fractions.items())]
+    if count_classes(classes, 1).max() == 1:
+        classes = np.zeros(len(classes), np.uint8)
     if sizes is None or (sizes == 1).all():
         return _draw_equal_units(classes, shares, seed)
     return _draw_sized_units(classes, shares, seed, sizes)
@@ -102,7 +105,11 @@ def _draw_sized_units(classes: np.ndarray, fractions: Sequence[float], seed: int
         sums = np.cumsum(sizes[units])
         firsts = np.searchsorted(classes[units], classes[units])
         sums -= (sums - sizes[units])[firsts]
-        drawn[units[sums <= quotas[classes[units]]]] = number
+        chosen = units[sums <= quotas[classes[units]]]
+        left = count_classes(classes[drawn == 0], len(class_sizes))
+        exhausted = np.flatnonzero((left > 0) & (count_classes(classes[chosen], len(left)) == left))
+        lasts = np.searchsorted(classes[chosen], exhausted, side="right") - 1
+        drawn[np.delete(chosen, lasts)] = number
         missing = round(total * fraction) - int(sizes[drawn == number].sum())
         _draw_rest(drawn, number, missing, order, classes, sizes)
     return drawn

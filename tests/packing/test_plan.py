@@ -65,11 +65,11 @@ def test_the_largest_remainders_are_rounded_up() -> None:
     assert by_class(plan([13, 4, 8], {"val": 0.3}), "val") == {0: 4, 1: 1, 2: 3}
 
 
-def test_classes_of_one_image_are_not_drawn_unless_classes_do_not_count() -> None:
+def test_where_all_classes_have_one_image_they_do_not_count() -> None:
     fractions = {"val": 0.3, "test": 0.3}
+    assert Counter(plan([1] * 10, fractions).splits) == {"train": 4, "val": 3, "test": 3}
     with raises(ArgumentError, "val", "stratify=False"):
-        plan([1] * 10, fractions)
-    assert Counter(plan([1] * 10, fractions, stratify=False).splits) == {"train": 4, "val": 3, "test": 3}
+        plan([1, 1, 2], {"val": 0.1})
 
 
 def test_without_stratify_a_class_may_lie_in_one_split_alone() -> None:
