@@ -14,7 +14,7 @@ from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
 from kseq.exporting.writer import ExportWriter
-from kseq.sources.cell_types import sort_class_names
+from kseq.sources.class_names import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
 

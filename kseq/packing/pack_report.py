@@ -22,9 +22,9 @@ class PackReport:
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; empty if samples have no label.
         rejected: The files that were left out, each with its path below the source folder and the reason.
-        notes: What is worth knowing of files that were packed all the same, such as pages that were left out, each with the
+        image_notes: What is worth knowing of files that were packed all the same, such as pages that were left out, each with the
             number of its files.
-        note_examples: Note to the path of one of its files.
+        image_note_examples: Note to the path of one of its files.
         num_found: How many files were found.
         num_samples: How many samples the dataset has.
         num_shards: How many shards the dataset has.
@@ -32,6 +32,7 @@ class PackReport:
         num_bytes: The size of all files of the dataset, in bytes.
         num_bytes_free: How many bytes are free on the disk of the dataset, after packing; 0 for a URL.
         seconds: How long it took.
+        notes: What was guessed, ignored or is suspicious, a line each.
     """
 
     path: str
@@ -39,8 +40,8 @@ class PackReport:
     splits: dict[str, int]
     class_counts: dict[str, list[int]] = field(repr=False)
     rejected: list[Rejected] = field(repr=False)
-    notes: dict[str, int] = field(repr=False)
-    note_examples: dict[str, str] = field(repr=False)
+    image_notes: dict[str, int] = field(repr=False)
+    image_note_examples: dict[str, str] = field(repr=False)
     num_found: int
     num_samples: int
     num_shards: int
@@ -48,6 +49,7 @@ class PackReport:
     num_bytes: int
     num_bytes_free: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, int]:

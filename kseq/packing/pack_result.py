@@ -30,7 +30,7 @@ class PackResult:
         rejected: The files that were left out.
         packed: `(n,)` int64: the numbers of the images that were packed, in the order of their rows.
         sizes: Field name to the different sizes of its images; at most two, which is enough to know that they differ.
-        notes: What is worth knowing of files that were packed.
+        image_notes: What is worth knowing of files that were packed.
     """
 
     plan: Plan
@@ -38,7 +38,7 @@ class PackResult:
     rejected: list[Rejected]
     packed: np.ndarray
     sizes: Mapping[str, set[tuple[int, int]]]
-    notes: Notes = field(default_factory=Notes)
+    image_notes: Notes = field(default_factory=Notes)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -80,8 +80,8 @@ class PackResult:
             splits={name: len(ids) for name, ids in splits.items()},
             class_counts=self.class_counts(splits),
             rejected=self.rejected,
-            notes=dict(self.notes.counts),
-            note_examples=dict(self.notes.examples),
+            image_notes=dict(self.image_notes.counts),
+            image_note_examples=dict(self.image_notes.examples),
             num_found=len(self.plan.source.images),
             num_samples=len(self.packed),
             num_shards=self.plan.num_shards,
@@ -89,6 +89,7 @@ class PackResult:
             num_bytes=num_bytes,
             num_bytes_free=0,
             seconds=0.0,
+            notes=self.plan.source.notes,
         )
 
 

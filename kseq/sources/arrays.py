@@ -34,7 +34,7 @@ from kseq.errors import KseqError, SourceError, one_line
 from kseq.images.codecs import CHANNELS
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
-from kseq.sources.base import SPLITS, Source
+from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import (
     Columns,
@@ -46,6 +46,7 @@ from kseq.sources.column_roles import (
     value_columns,
 )
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import SourceError
-from kseq.sources.base import SPLITS, describe_first
+from kseq.sources.base import describe_first
 from kseq.sources.cell_types import (
     ParsedColumn,
     Rejection,
@@ -19,11 +19,12 @@ from kseq.sources.cell_types import (
     parse_class_name,
     parse_column,
     parse_target,
-    sort_class_names,
 )
+from kseq.sources.class_names import compose_class_name, sort_class_names
 from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
+from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
@@ -186,6 +187,7 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
     names = _convert_distinct(cells, parse_class_name)
     if class_names is None:
         class_names = sort_class_names(name for block in names.blocks() for name in set(block) if name is not None)
+    class_names = [compose_class_name(name) for name in class_names]
     numbers: dict[str | None, int | Rejection] = {name: number for number, name in enumerate(class_names)}
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from kseq.errors import SourceError
+from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, sort_class_names
 from kseq.sources.spooled_column import SpooledColumn, blocks_of
 from kseq.sources.text import decode_name, encode_name
 from kseq.storage.field_kinds import KINDS, FieldKind
@@ -38,10 +38,8 @@ __all__ = [
     "parse_column",
     "parse_list",
     "parse_target",
-    "sort_class_names",
 ]
 
-_WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 # float64 holds every whole number below this, and not every one above.
 _EXACT_BELOW = 2.0**53
 
@@ -73,13 +71,7 @@ def parse_class_name(cell: Any) -> str | None:
         encode_name(name)
     except UnicodeEncodeError:
         return None
-    return name if name and name.lower() != "nan" else None
-
-
-def sort_class_names(names: Iterable[str]) -> list[str]:
-    """Class names in the order of their numbers: sorted as numbers if all of them are whole numbers, else as text."""
-    distinct = set(names)
-    return sorted(distinct, key=int) if all(_WHOLE_NUMBER.fullmatch(name) for name in distinct) else sorted(distinct)
+    return compose_class_name(name) if name and name.lower() != "nan" else None
 
 
 def one_hot_classes(rows: np.ndarray) -> np.ndarray | None:
@@ -173,7 +165,7 @@ def _plain_numbers(cells: Sequence[Any]) -> tuple[np.ndarray, bool] | None:
         except (ValueError, OverflowError):
             return None
         if kinds == {str}:
-            are_whole = are_whole and all(_WHOLE_NUMBER.fullmatch(cell.strip()) for cell in block)
+            are_whole = are_whole and all(WHOLE_NUMBER.fullmatch(cell.strip()) for cell in block)
         start += len(block)
     # Neither comparison holds where there is a NaN.
     if not numbers.size or not (numbers.min() > -_EXACT_BELOW and numbers.max() < _EXACT_BELOW):
@@ -212,7 +204,7 @@ def _parse(cell: Any) -> Any:
 
 def _number_or_word(word: str) -> int | float | str:
     try:
-        return int(word) if _WHOLE_NUMBER.fullmatch(word) else float(word)
+        return int(word) if WHOLE_NUMBER.fullmatch(word) else float(word)
     except ValueError:
         return word
 

@@ -78,7 +78,8 @@ def open_source(
         SourceError: If there is nothing that can be packed.
     """
     chosen = choose_format(path, source_format)
-    if not chosen.has_columns and columns != Columns():
+    is_unlabelled = chosen.may_lack_label and columns == Columns(label="")
+    if not (chosen.has_columns or is_unlabelled or columns == Columns()):
         allowed = ", ".join(known.name for known in FORMATS if known.has_columns)
         roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
         given = ", ".join(spelled(f"columns.{role}") for role in roles)

@@ -51,6 +51,7 @@ class SourceFormat:
         is_folder: Whether a folder is of this format; None if a folder is no source of it, or is told by the files in it.
         in_folders: Whether a folder of such files is one source.
         has_columns: Whether it takes `columns`.
+        may_lack_label: Whether it takes `Columns(label="")`, for images without classes, where it takes no other columns.
         has_root: Whether it takes `root`: it names image files by their paths.
         has_links: Whether it takes `follow_links`: its images are files below a folder.
         downloads: A regular expression for the end of the name of a file, in upper or lower case: of a folder at a URL, files
@@ -65,6 +66,7 @@ class SourceFormat:
     is_folder: Callable[[str], bool] | None = None
     in_folders: bool = False
     has_columns: bool = False
+    may_lack_label: bool = False
     has_root: bool = False
     has_links: bool = False
     downloads: str | None = ""

@@ -27,9 +27,10 @@ from kseq.errors import SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES, read_header
 from kseq.platforms.files import with_slashes
 from kseq.sources.assemble import box_fields
-from kseq.sources.base import SPLITS, FileSource, ImageTable, SourceImage, describe_first
+from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.split_names import SPLITS
 from kseq.sources.symlinks import LinkRule
 from kseq.sources.text import open_text
 

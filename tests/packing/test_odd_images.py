@@ -65,12 +65,12 @@ def test_sixteen_bits_keep_256_levels_in_proportion(
     report, pixels = pack(tmp_path, files, images=kseq.ImageSettings(**settings))
     for found in pixels.values():
         assert np.array_equal(found[..., 0], values[..., 0] >> (bits - 8))
-    assert len(report.notes) == (bits < 16)
+    assert len(report.image_notes) == (bits < 16)
 
 
 def test_a_range_that_is_hardly_used_is_said(tmp_path: Path) -> None:
     report, _ = pack(tmp_path, {"a.png": png16((RAMP[..., None] // 8) + 9000)})
-    assert [(count, "levels" in note) for note, count in report.notes.items()] == [(1, True)]
+    assert [(count, "levels" in note) for note, count in report.image_notes.items()] == [(1, True)]
 
 
 @pytest.mark.parametrize("settings", [{}, {"encoding": "raw", "image_size": (8, 256)}], ids=["keep", "raw"])
@@ -79,7 +79,7 @@ def test_bits_are_one_scale_for_bright_and_dark_images(tmp_path: Path, settings:
     report, pixels = pack(tmp_path, files, images=kseq.ImageSettings(bits=12, **settings))
     assert np.array_equal(pixels["a.png"][..., 0], RAMP // 256)
     assert np.array_equal(pixels["b.png"][..., 0], np.minimum(RAMP * 2 >> 4, 255))
-    assert report.note_examples == {note: "c/b.png" if "4095" in note else "c/a.png" for note in report.notes}
+    assert report.image_note_examples == {note: "c/b.png" if "4095" in note else "c/a.png" for note in report.image_notes}
 
 
 @pytest.mark.parametrize("kind", ["incomplete", "twice", "numbered 0"])
@@ -139,13 +139,13 @@ def test_a_background_shows_through_transparent_pixels(tmp_path: Path, settings:
     for found in pixels.values():
         assert found[0, 0].min() > 250
         assert found[8, 8].max() < 9
-    assert not report.notes
+    assert not report.image_notes
 
 
 def test_hidden_colours_are_said(tmp_path: Path) -> None:
     report, pixels = pack(tmp_path, {"a.png": encoded(Image.fromarray(LOGO), "PNG")})
     assert not pixels["a.png"].any()
-    assert [(count, "transparent" in note) for note, count in report.notes.items()] == [(1, True)]
+    assert [(count, "transparent" in note) for note, count in report.image_notes.items()] == [(1, True)]
 
 
 def test_a_background_is_a_colour_and_needs_images_without_alpha() -> None:
@@ -176,7 +176,7 @@ def test_a_mask_without_the_orientation_of_its_image_is_said_or_turned(tmp_path:
     (tmp_path / "t.csv").write_text("image,label,mask\na.jpg,x,a.png\n")
     columns = kseq.Columns(mask="mask")
     report = kseq.pack(tmp_path / "t.csv", tmp_path / "packed", columns=columns, workers=0)
-    assert [count for note, count in report.notes.items() if f"orientation {orientation}" in note] == [1]
+    assert [count for note, count in report.image_notes.items() if f"orientation {orientation}" in note] == [1]
     with kseq.ShardDataset(tmp_path / "packed", "all") as dataset:
         sample = dataset[0]
     if orientation == 6:

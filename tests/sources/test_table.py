@@ -223,8 +223,8 @@ def test_a_table_that_cannot_be_read_says_why_in_one_line(tmp_path: Path, name: 
 
 
 def test_a_split_that_does_not_exist_is_named_with_its_row(tmp_path: Path) -> None:
-    rows = [{"image": "a", "label": "x", "s": "train"}, {"image": "b", "label": "x", "s": "dev"}]
-    with raises(SourceError, "row 2", "'dev'", "train", "val", "test", "validation", "valid"):
+    rows = [{"image": "a", "label": "x", "s": "train"}, {"image": "b", "label": "x", "s": "extra"}]
+    with raises(SourceError, "row 2", "'extra'", "train", "val", "test", "validation", "valid"):
         load(write_csv(tmp_path / "t", rows), Columns(split="s"))
 
 

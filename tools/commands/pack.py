@@ -135,9 +135,10 @@ def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str
         lines.append(f"{report.num_resumed} of the shards {tense} there from an earlier run")
     if report.empty_class_names:
         lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
-    for note, count in report.notes.items():
-        example = printable(report.note_examples[note])
+    for note, count in report.image_notes.items():
+        example = printable(report.image_note_examples[note])
         lines.append(f"note: of {format_count(count, 'image')}, such as {example}: {printable(note)}{_way_out(note)}")
+    lines += [f"note: {printable(note)}" for note in report.notes]
     return [*lines, *(rejected if report.rejected else [])]
 
 
