@@ -29,6 +29,7 @@ class PackReport:
         num_bytes: The size of all files of the dataset, in bytes.
         num_bytes_free: How many bytes are free on the disk of the dataset, after packing; 0 for a URL.
         seconds: How long it took.
+        notes: What else a user should know, a line each: what was guessed, or not used.
     """
 
     path: str
@@ -43,6 +44,7 @@ class PackReport:
     num_bytes: int
     num_bytes_free: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, int]:

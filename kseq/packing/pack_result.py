@@ -84,6 +84,7 @@ class PackResult:
             num_bytes=num_bytes,
             num_bytes_free=0,
             seconds=0.0,
+            notes=self.plan.source.notes,
         )
 
 

@@ -32,7 +32,7 @@ from kseq.sources.folder_tree import Entry, Tree
 from kseq.sources.kept_open import kept_open
 from kseq.sources.source_format import SourceFormat
 
-__all__ = ["ZIP", "ZipSource"]
+__all__ = ["ZIP", "ZipSource", "read_zip_member", "read_zip_tree"]
 
 _MACOS_DATA = "__MACOSX"
 # Pixels of four channels of 16 bits: no image that may be packed is larger.
@@ -60,14 +60,7 @@ class ZipSource(Source):
         """
         if not os.path.isfile(path):
             raise SourceError(f"{path}: is {'not a file' if os.path.exists(path) else 'not there'}, expected is one (zip)")
-        try:
-            members = _open(path).infolist()
-        except _ERRORS as error:
-            raise SourceError(f"{path}: is not a zip file that can be read: {one_line(error)}") from error
-        rejections = {member.filename: reason for member in members if (reason := _rejection(member)) is not None}
-        tree = _ZipTree(path, rejections)
-        misplaced = list(tree.add(members))
-        tree.enter_wrapping_folder()
+        tree, misplaced = read_zip_tree(path)
         names, images = scan_classes(tree, class_names, misplaced)
         if images.is_rejected.all():
             raise SourceError(f"{path}: no image in it can be packed{describe_first(images)}")
@@ -75,14 +68,40 @@ class ZipSource(Source):
 
     def fetch(self, location: bytes) -> bytes:
         """The bytes of an image by its name in the zip; its checksum is compared."""
-        try:
-            archive = _open(self.root)
-            member = archive.getinfo(os.fsdecode(location))
-            with archive.open(member) as file:
-                # There may be more data than the zip states: they are not read.
-                return file.read(member.file_size)
-        except _ERRORS as error:
-            raise ImageError(f"cannot be read: {one_line(error)}") from error
+        return read_zip_member(self.root, os.fsdecode(location))
+
+
+def read_zip_tree(path: str) -> tuple[Tree, list[SourceImage]]:
+    """The folders of a zip, and the members that lie in none of them, rejected.
+
+    Raises:
+        SourceError: If the file is no zip.
+    """
+    try:
+        members = _open(path).infolist()
+    except _ERRORS as error:
+        raise SourceError(f"{path}: is not a zip file that can be read: {one_line(error)}") from error
+    rejections = {member.filename: reason for member in members if (reason := _rejection(member)) is not None}
+    tree = _ZipTree(path, rejections)
+    misplaced = list(tree.add(members))
+    tree.enter_wrapping_folder()
+    return tree, misplaced
+
+
+def read_zip_member(path: str, name: str) -> bytes:
+    """The bytes of a member of a zip; its checksum is compared.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    try:
+        archive = _open(path)
+        member = archive.getinfo(name)
+        with archive.open(member) as file:
+            # There may be more data than the zip states: they are not read.
+            return file.read(member.file_size)
+    except _ERRORS as error:
+        raise ImageError(f"cannot be read: {one_line(error)}") from error
 
 
 ZIP = SourceFormat("zip", lambda request: ZipSource.load(request.path, request.class_names), (".zip",), r"\.zip")

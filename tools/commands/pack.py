@@ -135,4 +135,5 @@ def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str
         lines.append(f"{report.num_resumed} of the shards {tense} there from an earlier run")
     if report.empty_class_names:
         lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
+    lines += map(printable, report.notes)
     return [*lines, *(rejected if report.rejected else [])]
