@@ -280,7 +280,7 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
         num_resumed=0,
         num_bytes=sum(entry.num_bytes for entry in result.entries),
         seconds=0.0,
-        notes=adapted.source.notes,
+        notes=result.plan.source.notes,
     )
 
 

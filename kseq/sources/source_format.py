@@ -49,6 +49,7 @@ class SourceFormat:
         suffixes: The ends of the names of its files, for messages, such as `(".csv", ".tsv")`.
         file_names: A regular expression for the end of the name of a file, in upper or lower case; None if no name tells it.
         is_folder: Whether a folder is of this format; None if a folder is no source of it, or is told by the files in it.
+        is_archive: Whether a zip holds a folder of this format; None if none does.
         in_folders: Whether a folder of such files is one source.
         has_columns: Whether it takes `columns`.
         has_root: Whether it takes `root`: it names image files by their paths.
@@ -63,6 +64,7 @@ class SourceFormat:
     suffixes: tuple[str, ...] = ()
     file_names: str | None = None
     is_folder: Callable[[str], bool] | None = None
+    is_archive: Callable[[str], bool] | None = None
     in_folders: bool = False
     has_columns: bool = False
     has_root: bool = False

@@ -69,7 +69,9 @@ class YoloSource(_InPixels, FileSource):
             SourceError: If the folder is not laid out like this, or a file that names classes makes no sense.
         """
         if not os.path.isdir(root):
-            raise SourceError(f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder or a zip (yolo)")
+            raise SourceError(
+                f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder or a zip (yolo)"
+            )
         names, images, notes = _scan(TreeFiles(FolderTree(root, follow_links)), class_names)
         return cls(root, names, images, box_fields(names), notes=notes)
 
@@ -229,9 +231,7 @@ def _renumber(file: str, names: tuple[str, ...] | None, class_names: Sequence[st
     return np.array([numbers.get(name, -1) for name in names], np.int32)
 
 
-def _notes(
-    reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: ImageTable, *, has_names: bool
-) -> Iterator[str]:
+def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: ImageTable, *, has_names: bool) -> Iterator[str]:
     """What was guessed and left out, a line each."""
     counts, num_images = reader.counts, int((~images.is_rejected).sum())
     texts = [pair.text.path for pair in pairs if pair.text is not None]

@@ -251,7 +251,9 @@ def find_splits(files: TextFiles, config: YoloConfig) -> YoloSplits:
             elif place in known.files:
                 notes += _add_list(files, known, place, split, by_image)
             elif by_folder.setdefault(place, split) != split:
-                notes.append(f"{split} and {by_folder[place]} are the same folder ({written}): its images are in {by_folder[place]}")
+                notes.append(
+                    f"{split} and {by_folder[place]} are the same folder ({written}): its images are in {by_folder[place]}"
+                )
     return YoloSplits(by_folder, by_image, tuple(notes))
 
 

@@ -33,7 +33,9 @@ _LABELS = re.compile(rf"(?<![a-z])({_LABEL_WORDS})(?![a-z])", re.IGNORECASE)
 _ROLES = re.compile(rf"(?<![a-z])({_IMAGE_WORDS}|{_LABEL_WORDS})(?![a-z])", re.IGNORECASE)
 
 # Texts that tools put beside label files.
-_PLAIN = re.compile(r"(classes|predefined_classes|obj\.names|train|val|valid|test|notes|(readme|license|requirements)[^/]*)\.txt")
+_PLAIN = re.compile(
+    r"(classes|predefined_classes|obj\.names|train|val|valid|test|notes|(readme|license|requirements)[^/]*)\.txt"
+)
 
 
 @dataclass
@@ -148,7 +150,7 @@ def _unused(images: Sequence[Pair], texts: Sequence[Entry], is_box_text: Callabl
             unused.append(Pair(text, rejection=text.rejection))
         elif (owner := owners.get(_key(text.path))) is not None:
             unused.append(Pair(text, rejection=f"another text file goes with the image: {owner}"))
-        elif not is_plain_text(text.name) and (has_label_role(text.path.rpartition("/")[0]) or is_box_text(text)):
+        elif is_box_text(text) or (has_label_role(text.path.rpartition("/")[0]) and not is_plain_text(text.name)):
             unused.append(Pair(text, rejection="no image goes with it"))
     return unused
 

@@ -99,7 +99,9 @@ def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, in
             if not all(map(math.isfinite, numbers)):
                 raise ValueError
         except ValueError:
-            raise _fault(number, line, "expected are numbers with spaces between: class, centre x, centre y, width, height") from None
+            raise _fault(
+                number, line, "expected are numbers with spaces between: class, centre x, centre y, width, height"
+            ) from None
         labels.append(_class_number(numbers[0], number, line))
         boxes.append(_box(numbers[1:], number, line, counts, keypoint_shape))
     if not boxes:
