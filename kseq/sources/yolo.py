@@ -7,8 +7,8 @@ The rules:
 - Where no file names the splits, a folder called `train`, `val` or `test` on the way is the split, also as `train2017`,
   `images_train` or `obj_train_data`.
 - An image without a text file has no boxes, and the report counts these images. A fault in a text file rejects its image alone.
-- Classes without a file that names them are called by their numbers. Given names that are those of the file, or some of them, say
-  their order, and which objects are left out.
+- Classes that no file names are called by their numbers. Given names that are those of the file, or some of them, say their
+  order, and which objects are left out.
 - The rule about links holds for text files as for images, see `kseq/sources/folder.py`.
 """
 
@@ -33,7 +33,7 @@ from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.tree_files import TreeFiles, zip_files
 from kseq.sources.yolo_config import YoloSplits, find_splits, read_config
 from kseq.sources.yolo_pairs import Pair, pair_files
-from kseq.sources.yolo_text import LineFault, ObjectCounts, Objects, looks_like_boxes, parse_objects
+from kseq.sources.yolo_text import LineError, ObjectCounts, Objects, looks_like_boxes, parse_objects
 from kseq.sources.zip_archive import ZipSource
 
 __all__ = ["YOLO", "YoloSource", "YoloZipSource"]
@@ -146,7 +146,7 @@ class _Reader:
             raise ImageError(f"has a text file that {text.rejection}")
         try:
             objects = parse_objects(self.files.read(text.path), self.counts, self.keypoint_shape)
-        except LineFault as error:
+        except LineError as error:
             raise ImageError(f"has a text file with a bad line: {text.path}, {error}") from error
         except ImageError as error:
             raise ImageError(f"has a text file that cannot be read: {text.path}: {error}") from error
@@ -187,8 +187,8 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> tuple[tuple[st
         raise SourceError(f"{root}: holds no image that can be packed{describe_first(images)}")
     if reader.counts.are_poses:
         raise SourceError(
-            f"{root}: looks like YOLO pose: each object has {reader.counts.outline_sizes.pop()} numbers, a box and points in it. "
-            f"kpt_shape in data.yaml says so, such as 'kpt_shape: [5, 2]': then the boxes are packed"
+            f"{root}: looks like YOLO pose, each object a box and points in it: kpt_shape in data.yaml says how many points, "
+            "and of how many numbers each, such as 'kpt_shape: [5, 2]'; then the boxes are packed"
         )
     if names is None:
         names = tuple(map(str, range(reader.highest + 1)))
@@ -250,8 +250,8 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
     if reader.num_left_out:
         yield f"{reader.num_left_out:,} objects are of other classes than {spelled('class_names')}, and were left out"
     if not has_names and counts.objects:
-        yield f"no file names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers"
+        yield "no file names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers"
     if splits:
         outside = sum(not pair.rejection and splits.split(pair.image.path) is None for pair in pairs)
         if outside:
-            yield f"{outside:,} images are in no split that the data set names: their folders say the split, or they are in train"
+            yield f"{outside:,} images are in no split that the data set names: they go by their folders, or to train"

@@ -2,10 +2,11 @@
 
 The rules:
 
-- Class names come from `data.yaml`, or from another `.yaml` that has `names`, the outermost first: a list, or a mapping from class
-  numbers. Else from the `names` of Darknet's `obj.data`, from a `.names` or `.labels` file, or from `classes.txt`: a name a line.
-- `train`, `val` (`valid`, `validation`) and `test` in the YAML file, else in `obj.data`, name folders of images, or text files that
-  list images. Of such a path that part counts which is there: files written on another machine name its folders
+- Class names come from `data.yaml`, or from another `.yaml` that has `names`, the outermost first: a list, or a mapping from
+  class numbers. Else from the `names` of Darknet's `obj.data`, from a `.names` or `.labels` file, or from `classes.txt`: a name
+  a line.
+- `train`, `val` (`valid`, `validation`) and `test` in the YAML file, else in `obj.data`, name folders of images, or text files
+  that list images. Of such a path that part counts which is there: files written on another machine name its folders
   (`/content/data/train/images`, `../train/images`).
 - An image belongs to the innermost folder that is named. If it is in two splits, the first counts: train, val, test.
 """
@@ -91,11 +92,12 @@ def _load_yaml(files: TextFiles, path: str) -> Any:
         import yaml
     except ImportError as error:
         raise SourceError(
-            f"{files.shown(path)}: reading it needs PyYAML: pip install 'kseq[yolo]' (or give the names: {spelled('class_names')})"
+            f"{files.shown(path)}: reading it needs PyYAML: pip install 'kseq[yolo]' "
+            f"(or take the file away, and give the names: {spelled('class_names')})"
         ) from error
     try:
         # All scalars stay text: a class may be called no, null or 1.0.
-        return yaml.load(files.text(path), Loader=yaml.BaseLoader)  # noqa: S506  # it makes texts, lists and dicts only
+        return yaml.load(files.text(path), Loader=yaml.BaseLoader)  # it makes texts, lists and dicts only
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SourceError(f"{files.shown(path)}: cannot be read: {one_line(error)}") from error
 

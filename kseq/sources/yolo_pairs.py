@@ -10,8 +10,8 @@ The rules:
   alone and one text file alone have such a name: `train/a.jpg` and `labels/train/A.txt`.
 - Of several text files for an image, that below `labels` counts, and the others are rejected.
 - Where there are folders called `images`, other images are no samples, unless a text file lies beside them: they are rejected.
-- A text file that no image goes with is rejected if it lies below `labels`, or if it looks like one of YOLO's; other texts, such
-  as `classes.txt`, are ignored.
+- A text file that no image goes with is rejected if it lies below `labels`, or if it looks like one of YOLO's; other texts,
+  such as `classes.txt`, are ignored.
 """
 
 from __future__ import annotations

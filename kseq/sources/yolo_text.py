@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LineFault", "ObjectCounts", "Objects", "looks_like_boxes", "parse_objects"]
+__all__ = ["LineError", "ObjectCounts", "Objects", "looks_like_boxes", "parse_objects"]
 
 # More classes than any dataset has: a number above is no class, and a name for each would fill the memory.
 _MAX_CLASS = 1_000_000
@@ -32,7 +32,7 @@ _LEAST_SHARE, _MOST_SHARE = -1.0, 2.0
 _VISIBILITIES = frozenset((0.0, 1.0, 2.0))
 
 
-class LineFault(ValueError):
+class LineError(ValueError):
     """A line that cannot be read: its number and why."""
 
 
@@ -86,7 +86,7 @@ def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, in
         keypoint_shape: How many keypoints follow each box, and of how many numbers each; None if none are known to.
 
     Raises:
-        LineFault: If a line cannot be read. The message continues "labels/a.txt, ".
+        LineError: If a line cannot be read. The message continues "labels/a.txt, ".
     """
     boxes: list[list[float]] = []
     labels: list[int] = []
@@ -110,8 +110,8 @@ def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, in
     return Objects(np.array(boxes, np.float32), np.array(labels, np.int32))
 
 
-def _fault(number: int, line: str, why: str) -> LineFault:
-    return LineFault(f"line {number} is {line.strip()[:60]!r}, {why}")
+def _fault(number: int, line: str, why: str) -> LineError:
+    return LineError(f"line {number} is {line.strip()[:60]!r}, {why}")
 
 
 def _class_number(value: float, number: int, line: str) -> int:
