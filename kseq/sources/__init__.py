@@ -16,6 +16,6 @@ that to the list in `registry`, which finds the format of a path and gives the c
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
 - Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `kept_open` (for the next call, by process),
-  `folder_tree`, `tree_files` (all files of a folder or a zip), `symlinks`, `text` (encodings), `table_files` (CSV, JSON Lines, Parquet), `array_files` (`.npz`, `.npy`,
-  HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
+  `folder_tree`, `tree_files` (all files of a folder or a zip), `symlinks`, `text` (encodings), `table_files` (CSV, JSON Lines,
+  Parquet), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
 """

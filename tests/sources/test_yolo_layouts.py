@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import kseq
 from kseq.errors import ImageError, SourceError
+from kseq.sources.yolo import YoloSource
 from tests.helpers.messages import assert_says, raises
 
 LINE = "0 0.5 0.5 0.2 0.2\n"
@@ -158,7 +161,7 @@ NUMBERS = {f"images/{part}/{n}.png": None for part in ("one", "two", "more") for
     [
         ({"data.yaml": f"path: .\ntrain: images/one\nval: images/two\ntest: [images/more]\n{YAML}"}, "one two more", ()),
         ({"data.yaml": f"train: ../images/one\nval: ../images/two\ntest: ../images/more\n{YAML}"}, "one two more", ()),
-        ({"data.yaml": f"train: /content/images/one\nvalid: C:\\y\\images\\two\ntest: images/more/\n{YAML}"}, "one two more", ()),
+        ({"data.yaml": f"train: /x/images/one\nvalid: C:\\y\\images\\two\ntest: images/more/\n{YAML}"}, "one two more", ()),
         ({"data.yaml": f"train: images\nval: images/two\ntest: images/more\n{YAML}"}, "one two more", ()),
         ({"data.yaml": f"train: [images/one, images/more]\nval: images/two\n{YAML}"}, "one+more two", ()),
         ({"data.yaml": f"train: images/one\nval: images/one\ntest: images/two\n{YAML}"}, "one+more - two", ("images/one", 2)),
@@ -269,3 +272,40 @@ def test_poses_without_their_shape_are_not_taken_for_outlines(tmp_path: Path) ->
 def test_no_image_with_an_object_is_told(tmp_path: Path, text: str | None) -> None:
     files = {"images/a.png": None, "labels/b.txt" if text is None else "labels/a.txt": LINE if text is None else text}
     assert Packed(write(tmp_path / "y", files)).report.notes
+
+
+PLACES = ["", "images", "labels", "train/images", "train/labels", "val", "x/Images", "masks"]
+NAMES = [
+    "a.png",
+    "a.bmp",
+    "A.PNG",
+    "a.txt",
+    "b.png",
+    "b.txt",
+    "b.png.txt",
+    "classes.txt",
+    "e\u0301.png",
+    "\u00e9.txt",
+    ".a.png",
+]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.tuples(st.sampled_from(PLACES), st.sampled_from(NAMES)), min_size=1, max_size=16))
+def test_every_image_of_any_tree_is_found_once(tmp_path: Path, places: set[tuple[str, str]]) -> None:
+    folder = tmp_path / "tree"
+    shutil.rmtree(folder, ignore_errors=True)
+    files = sorted("/".join(filter(None, place)) for place in places)
+    write(folder, {name: None if name.lower().endswith((".png", ".bmp")) else LINE for name in files})
+    expected = {
+        name for name in files if name.lower().endswith((".png", ".bmp")) and not name.rpartition("/")[2].startswith(".")
+    }
+    try:
+        source = YoloSource.scan(str(folder), ["cat"])
+    except SourceError as error:
+        assert_says(str(error), folder)
+        return
+    paths = [path.decode() for path in source.images.paths]
+    assert len(set(paths)) == len(paths)
+    assert expected <= set(paths)
+    assert all(name in expected or rejection for name, rejection in zip(paths, source.images.rejections, strict=True))
