@@ -52,6 +52,7 @@ class AppendReport:
         num_resumed: How many of these shards an earlier, unfinished run had built.
         num_bytes: The size of these shards, in bytes.
         seconds: How long it took.
+        notes: What else a user should know, a line each: what was guessed, or not used.
     """
 
     path: str
@@ -65,6 +66,7 @@ class AppendReport:
     num_resumed: int
     num_bytes: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -278,6 +280,7 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
         num_resumed=0,
         num_bytes=sum(entry.num_bytes for entry in result.entries),
         seconds=0.0,
+        notes=result.plan.source.notes,
     )
 
 

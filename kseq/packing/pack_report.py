@@ -22,8 +22,8 @@ class PackReport:
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; empty if samples have no label.
         rejected: The files that were left out, each with its path below the source folder and the reason.
-        image_notes: What is worth knowing of files that were packed all the same, such as pages that were left out, each with the
-            number of its files.
+        image_notes: What is worth knowing of files that were packed all the same, such as pages that were left out, each with
+            the number of its files.
         image_note_examples: Note to the path of one of its files.
         num_found: How many files were found.
         num_samples: How many samples the dataset has.

@@ -66,6 +66,14 @@ class PackResult:
         num_classes = len(source.class_names)
         return {name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the packing, a line each."""
+        source = self.plan.source
+        if any(field.is_label for field in source.fields) and len(source.class_names) == 1:
+            return (*source.notes, f"all images are of one class, {source.class_names[0]!r}")
+        return source.notes
+
     def report(self, splits: Mapping[str, np.ndarray], *, num_resumed: int, num_bytes: int) -> PackReport:
         """The report of the packing; path, seconds and free bytes are left empty.
 
@@ -89,7 +97,7 @@ class PackResult:
             num_bytes=num_bytes,
             num_bytes_free=0,
             seconds=0.0,
-            notes=self.plan.source.notes,
+            notes=self.notes,
         )
 
 

@@ -8,6 +8,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
 
 - Sources: `folder`, `zip_archive`, `table`, `coco`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`,
   `parquet`, `arrays`, `iterables`.
+- Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
+- What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `assemble` (from columns to samples).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_folders` (which
@@ -16,6 +18,7 @@ that to the list in `registry`, which finds the format of a path and gives the c
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
 - Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `kept_open` (for the next call, by process),
-  `folder_tree`, `named_tree` (of the names in an archive), `symlinks`, `text` (encodings), `table_files` (CSV, JSON Lines,
+  `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
+  (encodings), `table_files` (CSV, JSON Lines,
   Parquet), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from kseq.arguments import choice, spelled
@@ -18,6 +18,7 @@ from kseq.sources.column_roles import Columns
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
+from kseq.sources.layouts import find_layout
 from kseq.sources.parquet import PARQUET
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
@@ -90,7 +91,11 @@ def open_source(
     if not chosen.has_links and follow_links:
         allowed = ", ".join(known.name for known in FORMATS if known.has_links)
         raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
-    return chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options))
+    layout = find_layout(path) if chosen in (FOLDER, ZIP) else None
+    if layout is not None and layout.is_certain and source_format is None:
+        raise SourceError(layout.refusal(path))
+    source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options))
+    return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
 
 
 def choose_format(path: str, source_format: str | None) -> SourceFormat:
@@ -112,11 +117,16 @@ def _recognise(path: str) -> SourceFormat:
 def _recognise_file(path: str) -> SourceFormat:
     for source_format in FORMATS:
         if os.path.isfile(path) and source_format.matches(path):
-            return source_format
+            return _recognise_zip(path) if source_format is ZIP else source_format
     raise SourceError(
         f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}): "
         f"{spelled('source_format')} says what it is"
     )
+
+
+def _recognise_zip(path: str) -> SourceFormat:
+    """The format of a folder in a zip; a folder of images if it is no other."""
+    return next((known for known in FORMATS if known.is_archive is not None and known.is_archive(path)), ZIP)
 
 
 def _recognise_folder(path: str) -> SourceFormat:

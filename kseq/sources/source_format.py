@@ -49,6 +49,7 @@ class SourceFormat:
         suffixes: The ends of the names of its files, for messages, such as `(".csv", ".tsv")`.
         file_names: A regular expression for the end of the name of a file, in upper or lower case; None if no name tells it.
         is_folder: Whether a folder is of this format; None if a folder is no source of it, or is told by the files in it.
+        is_archive: Whether a zip holds a folder of this format; None if none does.
         in_folders: Whether a folder of such files is one source.
         has_columns: Whether it takes `columns`.
         may_lack_label: Whether it takes `Columns(label="")`, for images without classes, where it takes no other columns.
@@ -64,6 +65,7 @@ class SourceFormat:
     suffixes: tuple[str, ...] = ()
     file_names: str | None = None
     is_folder: Callable[[str], bool] | None = None
+    is_archive: Callable[[str], bool] | None = None
     in_folders: bool = False
     has_columns: bool = False
     may_lack_label: bool = False

@@ -33,7 +33,7 @@ from kseq.sources.kept_open import kept_open
 from kseq.sources.named_tree import NamedTree
 from kseq.sources.source_format import SourceFormat
 
-__all__ = ["ZIP", "ZipSource"]
+__all__ = ["ZIP", "ZipSource", "read_zip_member", "read_zip_tree"]
 
 # Pixels of four channels of 16 bits: no image that may be packed is larger.
 _MAX_BYTES = MAX_PIXELS * 8
@@ -62,13 +62,7 @@ class ZipSource(Source):
         """
         if not os.path.isfile(path):
             raise SourceError(f"{path}: is {'not a file' if os.path.exists(path) else 'not there'}, expected is one (zip)")
-        try:
-            members = _open(path).members
-        except _ERRORS as error:
-            raise SourceError(f"{path}: is not a zip file that can be read: {one_line(error)}") from error
-        rejections = {name: reason for name, member in members if (reason := _rejection(member)) is not None}
-        tree = NamedTree(path, rejections)
-        misplaced = list(_add_members(tree, members))
+        tree, misplaced = read_zip_tree(path)
         folders, images = scan_classes(tree, class_names, misplaced, has_classes=has_classes)
         if images.is_rejected.all():
             raise SourceError(f"{path}: no image in it can be packed{describe_first(images)}")
@@ -76,14 +70,38 @@ class ZipSource(Source):
 
     def fetch(self, location: bytes) -> bytes:
         """The bytes of an image by its name in the zip; its checksum is compared."""
-        try:
-            archive = _open(self.root)
-            member = archive.find(os.fsdecode(location))
-            with archive.file.open(member) as file:
-                # There may be more data than the zip states: they are not read.
-                return file.read(member.file_size)
-        except _ERRORS as error:
-            raise ImageError(f"cannot be read: {one_line(error)}") from error
+        return read_zip_member(self.root, os.fsdecode(location))
+
+
+def read_zip_tree(path: str) -> tuple[NamedTree, list[SourceImage]]:
+    """The folders of a zip, and the members that lie in none of them, rejected.
+
+    Raises:
+        SourceError: If the file is no zip.
+    """
+    try:
+        members = _open(path).members
+    except _ERRORS as error:
+        raise SourceError(f"{path}: is not a zip file that can be read: {one_line(error)}") from error
+    rejections = {name: reason for name, member in members if (reason := _rejection(member)) is not None}
+    tree = NamedTree(path, rejections)
+    return tree, list(_add_members(tree, members))
+
+
+def read_zip_member(path: str, name: str) -> bytes:
+    """The bytes of a member of a zip; its checksum is compared.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    try:
+        archive = _open(path)
+        member = archive.find(name)
+        with archive.file.open(member) as file:
+            # There may be more data than the zip states: they are not read.
+            return file.read(member.file_size)
+    except _ERRORS as error:
+        raise ImageError(f"cannot be read: {one_line(error)}") from error
 
 
 ZIP = SourceFormat(

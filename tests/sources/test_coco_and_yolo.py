@@ -165,13 +165,13 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("labels/train/a.txt", "0 1 1 1", ("line 1", "'0 1 1 1'")),
-        ("labels/train/a.txt", "ant 1 1 1 1", ("line 1", "'ant 1 1 1 1'")),
-        ("labels/train/a.txt", "-1 1 1 1 1", ("line 1", -1, 0)),
-        ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", (7, 2)),
         ("data.yaml", "names: {0: a, 2: b}", (0, 2)),
         ("data.yaml", "names: {0: a, x: b}", (0, "x")),
+        ("data.yaml", "names: {0: a, one: b}", ("data.yaml", 0, "one")),
         ("data.yaml", "names: [", ("data.yaml",)),
+        ("data.yaml", "names: ant", ("data.yaml", "'ant'")),
+        ("data.yaml", "names: [ant, ant]", ("data.yaml", "'ant'")),
+        ("data.yaml", "names: [ant, wasp]\nkpt_shape: 3", ("data.yaml", "kpt_shape")),
     ],
 )
 def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, text: str, words: Parts) -> None:
