@@ -122,7 +122,7 @@ def _odd_corner(rows: Sequence[int], corners: Sequence[Sequence[Any]], names: Se
         for name, column in zip(names, corners, strict=True):
             try:
                 float(column[row])
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 return Rejection(f"has {str(column[row])[:40]!r} as {name} in row {row + 1}, allowed is a number")
     return None
 

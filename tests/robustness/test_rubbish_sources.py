@@ -30,8 +30,9 @@ def image_bytes() -> bytes:
 
 IMAGE = image_bytes()
 VALUES: tuple[Any, ...] = (
-    "a.png", "", "x", "\udce9", "\0", "nan", "1e999", "[[1,2,3,4]]", "[", '"', "\u2028", None, 1, -1, 2.5, 10**400, True, [], {},
-    [["x"]], {"a": [1]}, "1,5", "../../a.png", "C:\\a.png", "file:///a.png", "9" * 30, float("nan"), [1, "a"], "train", "\ud800",
+    "a.png", "", "x", "\udce9", "\0", "nan", "1e999", "[[1,2,3,4]]", "[", '"', "\u2028", None, 1, -1, 2.5, 10**400, True, [],
+    {}, [["x"]], {"a": [1]}, "1,5", "../../a.png", "C:\\a.png", "file:///a.png", "9" * 30, float("nan"), [1, "a"], "train",
+    "\ud800",
 )  # fmt: skip
 NAMES = ("image", "label", "boxes", "xmin", "ymin", "xmax", "ymax", "split", "", "images", "annotations", "categories", "id")
 
@@ -96,7 +97,7 @@ def hdf5_file(rng: random.Random) -> bytes:
     with h5py.File(data, "w") as file:
         for name, array in arrays(rng).items():
             if array.dtype.kind != "U":
-                file[f"{rng.choice(('', 'train/', 'g/'))}{name}"] = array
+                file[f"{rng.choice(('', 'val/', 'g/'))}{name}"] = array
     return broken(rng, data.getvalue())
 
 

@@ -204,6 +204,14 @@ def test_a_column_of_mostly_numbers_stays_numbers(
     assert len(left_out) == 3 - len(expected)
 
 
+def test_a_corner_beyond_all_numbers_is_left_out_by_itself(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    row = '{"image": "%s", "label": "x", "x1": 1, "y1": 1, "x2": %s, "y2": 9}\n'
+    with pytest.warns(UserWarning, match="row for each box"):
+        _, left_out = pack(put_table(tmp_path, row % ("a.png", "9" * 400) + row % ("b.png", "9"), "t.jsonl"))
+    assert list(left_out) == ["a.png"]
+
+
 def test_a_comma_that_may_stand_between_thousands_is_refused(tmp_path: Path) -> None:
     table = put_table(tmp_path, "image;v\n0.png;1,500\n1.png;2,250\n")
     assert_says(refusal(table, tmp_path / "packed", columns=kseq.Columns(label="", targets="v")), "target v", "'1,500'")

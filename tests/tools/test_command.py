@@ -117,7 +117,8 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
 def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = kseq.Columns(
         image=["left", "right"], label="kind", targets={"age": "years", "tags": "topics"},
-        kinds=[("age", "number"), ("tags", "multi_label")], mask="outline", boxes="objects", box_labels="kinds", text="caption", sample_weight="worth", split="part", group="patient",
+        kinds=[("age", "number"), ("tags", "multi_label")], mask="outline", boxes="objects",
+        box_labels="kinds", text="caption", sample_weight="worth", split="part", group="patient",
     )  # fmt: skip
     images = kseq.ImageSettings(
         "jpeg", (6, 5), resize="pad", color_mode="grayscale", interpolation="area", quality=80, max_pixels=9000
@@ -137,7 +138,8 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
 
     function = kseq.pack
     monkeypatch.setattr(kseq, "pack", fake)
-    words = "a b --from csv --image left --image right --label kind --target age=years:number --target tags=topics:labels --mask outline "
+    words = "a b --from csv --image left --image right --label kind --target age=years:number "
+    words += "--target tags=topics:labels --mask outline "
     words += "--boxes objects --box-labels kinds --text caption --sample-weight worth "
     words += "--split-column part --group patient --root photos --suffix .jpg --text-encoding cp1252 "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
