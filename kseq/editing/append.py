@@ -81,6 +81,8 @@ def append(
     columns: Columns | None = None,
     source_format: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    text_encoding: str | None = None,
     follow_links: bool = False,
     val: float = 0.0,
     test: float = 0.0,
@@ -113,6 +115,10 @@ def append(
             together.
         source_format: The format of the source; None to choose by its name and content.
         root: The folder that the paths of a table are relative to; None for the folder of the table.
+        suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
+            suffix.
+        text_encoding: The encoding of text files without a byte order mark, as Python calls it, such as `"cp1252"` or
+            `"shift_jis"`; None for UTF-8.
         follow_links: Follow links that lead out of the folder of images, and links to folders.
         val: The share of the new images, in (0, 1), that goes to the split `val`; 0 for none.
         test: The same for the split `test`.
@@ -169,6 +175,8 @@ def append(
                 root,
                 None,
                 follow_links=follow_links,
+                suffix=suffix,
+                text_encoding=text_encoding,
                 storage_options=storage_options,
             )
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan
@@ -174,7 +175,9 @@ def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
     """The error to raise if all files were left out."""
     reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].explanation}"
-    return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
+    root = plan.source.where_is(rejected[0].path)
+    hint = "" if root is None else f": it lies in {root} ({spelled('root', root)})"
+    return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason}){hint}")
 
 
 def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> np.ndarray:

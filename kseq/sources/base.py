@@ -130,6 +130,13 @@ class Source:
         """
         return image.rejection
 
+    def where_is(self, path: bytes) -> str | None:
+        """Where a file lies that is not at the path that the source gives; None if that is not known.
+
+        Asked when no image of the source can be packed, to name the way out.
+        """
+        return None
+
     def fetch(self, location: Any) -> bytes | np.ndarray:
         """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -22,6 +23,7 @@ from kseq.sources.layouts import find_layout
 from kseq.sources.parquet import PARQUET
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
+from kseq.sources.text import check_text_encoding, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
 from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.yolo import YOLO
@@ -59,6 +61,8 @@ def open_source(
     class_names: Sequence[str] | None,
     *,
     follow_links: bool = False,
+    suffix: str | None = None,
+    text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Source:
@@ -71,6 +75,9 @@ def open_source(
         root: The folder or URL that the paths in a file are relative to; None for the folder of the file.
         class_names: All classes, in the order of their numbers.
         follow_links: Follow links out of the folder of images, and links to folders.
+        suffix: Added to the paths in a table that do not end with it, such as `".jpg"`; None to look for files where paths
+            have no suffix.
+        text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
 
@@ -91,10 +98,16 @@ def open_source(
     if not chosen.has_links and follow_links:
         allowed = ", ".join(known.name for known in FORMATS if known.has_links)
         raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
+    if suffix is not None and not (chosen.has_suffix and isinstance(suffix, str) and re.fullmatch(r"\.[^/\\\0]+", suffix)):
+        allowed = ", ".join(known.name for known in FORMATS if known.has_suffix)
+        raise ArgumentError(
+            f"{path}: {spelled('suffix', suffix)}: allowed is the end of names of files, such as .jpg, with {allowed}"
+        )
     layout = find_layout(path) if chosen in (FOLDER, ZIP) else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
-    source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options))
+    with reading_texts_as(check_text_encoding(text_encoding)):
+        source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix))
     return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from kseq.errors import ImageError, SourceError
 from kseq.sources.folder_tree import Entry, FolderTree, Tree
-from kseq.sources.text import open_text
+from kseq.sources.text import decode_text, open_text
 from kseq.sources.zip_archive import read_zip_member, read_zip_tree
 
 __all__ = ["TreeFiles", "zip_files"]
@@ -55,7 +55,7 @@ class TreeFiles:
         """The same; raises ImageError, whose message continues one that begins with the file."""
         try:
             if self.is_zip:
-                return _decoded(read_zip_member(self.root, path))
+                return decode_text(read_zip_member(self.root, path), strict=True)
             full_path = os.path.join(self.root, path)
             if not stat.S_ISREG(os.stat(full_path).st_mode):
                 raise ImageError("is not a regular file")
@@ -75,8 +75,3 @@ def zip_files(path: str) -> TreeFiles:
     """
     tree, misplaced = read_zip_tree(path)
     return TreeFiles(tree, (Entry(os.fsdecode(image.path), "", False, 0, image.rejection) for image in misplaced))
-
-
-def _decoded(data: bytes) -> str:
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    return data.decode(encoding)
