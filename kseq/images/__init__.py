@@ -7,5 +7,6 @@ Imports only `kseq.errors` and `kseq.arguments`.
 - `codecs`: encoded bytes to uint8 pixels and back; one rule each for colour, depth, alpha and orientation.
 - `crop_decoding`: decodes only the box of an image that is needed. `jpeg_tiles`: where a JPEG can be cut for that.
 - `resize`: interpolations, antialiasing, and the three ways to treat another aspect ratio. `rectangle`: boxes of pixels.
+- `movement`: where points and boxes go when an image is cropped, resized or turned.
 - `bounding_boxes`: boxes around objects, checked, cropped, resized and flipped.
 """

@@ -41,6 +41,7 @@ from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
+from kseq.training.moving_fields import check_moves, choose_orders, choose_unmoved, target_images
 from kseq.training.position import find_position, to_state
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.row_weights import RowWeights
@@ -124,6 +125,8 @@ class Batches:
         sample_weight: Any = None,
         ragged: bool | str | Sequence[str] = False,
         pad_to: int | Mapping[str, int] | None = None,
+        mirror_pairs: Mapping[str, Sequence[tuple[int, int]]] | Sequence[tuple[int, int]] | None = None,
+        unmoved: str | Sequence[str] = (),
         balance: str | None = None,
         sampling_weights: Any = None,
         epoch_size: int | None = None,
@@ -204,17 +207,21 @@ class Batches:
         spec = self._spec.plain() if functions else self._spec
         fields = self._fields_of_a_batch()
         lists = choose_ragged(fields, ragged)
+        unseen, orders = target_images(fields, self._inputs), choose_orders(fields, mirror_pairs)
+        check_moves(fields, listed, functions, targets=unseen, orders=orders, unmoved=choose_unmoved(fields, unmoved))
         maker = BatchMaker(
             self._dataset,
             list(fields),
             spec,
             augmentations,
+            target_images=unseen,
+            orders=orders,
             pad_to=choose_pad_to(fields, pad_to, lists),
             tolerates_damage=on_error != "raise",
         )
         self._damages = Damages(f"{self._dataset.path}, {self.split}", on_error)
         encode_label = label_encoder(self._dataset, label_mode)
-        self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
+        self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists, unseen)
         # Who says how many workers there are, or that they stand back, means it. Ranks on one machine would crowd each other.
         may_crowd = workers is None and not niceness and self.world_size == 1
         self._loader = Loader(
