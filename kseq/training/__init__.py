@@ -21,7 +21,8 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
 - `moving_fields`: which fields follow the image, and what is refused where one cannot.
 - `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
-  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `row_weights`: the
+  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `keras_layout`: the
+  same as one dict, for layers of Keras. `row_weights`: the
   weight of each row, 0 where it does not count.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
   and what was begun for them. `crowding`: whether other jobs take the cores. `worker_process`: what runs in a process.

@@ -122,6 +122,13 @@ class ShardSequence(keras.utils.PyDataset):
             and keypoints.
         unmoved: The name of a field of numbers, or several, that do not lie in the image. Numbers that look as if they did (of
             two and more axes, or called like `landmarks` or `depth`) are refused with augmentations that move pixels.
+        layout: `"keras"`: each batch is one dict, as the layers of Keras take it: `images`, `labels`, `bounding_boxes`, which
+            is a dict of `boxes` and `labels` (padded with 0 and -1; 0 for all boxes where they have no classes),
+            `segmentation_masks`, further targets by their own names, and `sample_weight` where batches have weights. `inputs`
+            is then the name of one image, and `targets` that of one field, None for everything that samples hold. None: inputs
+            and targets apart.
+        bounding_box_format: With `layout="keras"`, how boxes are written, by Keras's names: `"xyxy"`, `"yxyx"`, `"xywh"` or
+            `"center_xywh"` in pixels of the image as the model gets it, or in shares of it with `"rel_"` before.
         balance: `"class"`: in each pass, every class comes as often as any other, give or take one; classes without samples are
             left out. The samples of a class come in turn, from one pass into the next: each comes once before one comes again,
             and none comes twice in a pass in which another sample of its class does not come.
@@ -186,6 +193,8 @@ class ShardSequence(keras.utils.PyDataset):
         pad_to: int | Mapping[str, int] | None = None,
         mirror_pairs: Mapping[str, Sequence[tuple[int, int]]] | Sequence[tuple[int, int]] | None = None,
         unmoved: str | Sequence[str] = (),
+        layout: str | None = None,
+        bounding_box_format: str = "xyxy",
         balance: str | None = None,
         sampling_weights: Any = None,
         epoch_size: int | None = None,
