@@ -198,7 +198,8 @@ class Transforms:
     def _parameters_of(self, step: _Step) -> Any:
         if step.position not in self._parameters:
             parameters: Any = _call(step.augmentation.parameters, self._draws_of(step))
-            is_listed = isinstance(parameters, (Sequence, np.ndarray)) and np.shape(parameters)[:1] != ()
+            # Not by numpy's shape, which lists of arrays and None have none of.
+            is_listed = isinstance(parameters, Sequence) or (isinstance(parameters, np.ndarray) and parameters.ndim > 0)
             if not is_listed or len(parameters) != len(self._keys):
                 raise ArgumentError(
                     f"{_name(step.augmentation)}.parameters gave {_describe(parameters)}, "
