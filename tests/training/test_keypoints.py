@@ -149,6 +149,12 @@ def test_points_without_visibility_go_on_outside_of_the_image(tmp_path: Path) ->
     assert points[0].tolist() == [[-28, 15], [50, 15.5]]
 
 
+def test_points_with_a_visibility_lose_it_outside_of_the_image(packed: Path) -> None:
+    # Rows 15 to 44 and columns 30 to 59 are left.
+    _, points = batch(packed, augment=kseq.CenterCrop(30))
+    assert points[0].tolist() == [[0, 0, 0], [0, 0, 0], [11.5, 29.5, 2]]
+
+
 def test_objects_leave_with_their_boxes(tmp_path: Path) -> None:
     table = write_points(tmp_path)
     rows = [json.loads(line) for line in table.read_text().splitlines()]
