@@ -45,9 +45,11 @@ from kseq.sources.column_roles import TARGET_KINDS, Columns
 from kseq.sources.registry import SOURCE_FORMATS
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
+from kseq.training.affine_augment import RandomAffine
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ __all__ = [
     "Batches",
     "BlockShuffle",
     "CenterCrop",
+    "ColorJitter",
     "Columns",
     "CompactReport",
     "CopyReport",
@@ -80,6 +83,8 @@ __all__ = [
     "LabelChange",
     "MergeReport",
     "PackReport",
+    "RandomAffine",
+    "RandomErasing",
     "RandomFlip",
     "RandomResizedCrop",
     "Rejected",

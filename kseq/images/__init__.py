@@ -9,5 +9,6 @@ Imports only `kseq.errors` and `kseq.arguments`.
 - `other_files`: what is no image, by name, and what to do with it.
 - `crop_decoding`: decodes only the box of an image that is needed. `jpeg_tiles`: where a JPEG can be cut for that.
 - `resize`: interpolations, antialiasing, and the three ways to treat another aspect ratio. `rectangle`: boxes of pixels.
+- `movement`: where points and boxes go when an image is cropped, resized or turned.
 - `bounding_boxes`: boxes around objects, checked, cropped, resized and flipped.
 """

@@ -20,6 +20,7 @@ from kseq.images.codecs import (
     upright,
 )
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
+from kseq.images.movement import Movement
 from kseq.images.pillow_pixels import PixelRules, on_background
 from kseq.images.png_chunks import check_chunks
 from kseq.images.rectangle import Rectangle
@@ -256,11 +257,17 @@ class _SampleEncoder(NamedTuple):
 
 def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> None:
     """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too."""
-    for field in (field for field in fields if field.handler.has_positions):
-        positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
-        stored[field.name], is_kept = field.handler.place(positions, fit.placement)
-        for follower in (other.name for other in fields if other.handler.leader == field.kind):
-            count, num_followers = len(is_kept), len(stored[follower])
+    moving = [field for field in fields if field.handler.has_positions]
+    movements = [Movement.of_placement(fit.placement, *fit.size)] if moving else []
+    kept: dict[str, np.ndarray] = {}
+    for field in moving:
+        with image_error_prefix(f"its {field.name}"):
+            positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
+        stored[field.name], kept[field.kind] = field.handler.move(positions, movements)
+    for field in fields:
+        is_kept = kept.get(field.handler.leader or "")
+        if is_kept is not None:
+            count, num_followers = len(is_kept), len(stored[field.name])
             if num_followers != count:
-                raise ImageError(f"has {count} {field.name} and {num_followers} {follower}, expected are as many")
-            stored[follower] = stored[follower][is_kept]
+                raise ImageError(f"has {count} {field.handler.leader} and {num_followers} {field.name}, expected are as many")
+            stored[field.name] = stored[field.name][is_kept]

@@ -345,9 +345,10 @@ def _arrays(name: str, kind: type[FieldKind], arrays: SpooledColumn) -> ParsedCo
         reason = next((array for array in arrays if isinstance(array, Rejection)), "there are no samples")
         raise SourceError(f"target {name}: no sample has numbers (the first {reason})")
     shapes = {shape for shape, _ in forms}
-    is_fixed = len(shapes) == 1 and not any(0 in shape for shape in shapes)
-    if not is_fixed and any(len(shape) != 1 for shape in shapes):
-        raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are one shape, or plain lists")
+    try:
+        shape = kind.common_shape(shapes)
+    except ValueError as error:
+        raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are {error}") from error
     are_whole = "<i8" in kind.dtypes and all(dtype_kind == "i" for _, dtype_kind in forms)
-    field = Field(name, kind.name, False, "<i8" if are_whole else kind.dtypes[0], shapes.pop() if is_fixed else (None,))
+    field = Field(name, kind.name, False, "<i8" if are_whole else kind.dtypes[0], shape)
     return field, SpooledColumn(array if isinstance(array, Rejection) else array.astype(field.dtype) for array in arrays)

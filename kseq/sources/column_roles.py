@@ -57,8 +57,8 @@ class Columns:
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
             column, or the names of columns that give their names to the fields.
         kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
-            the two they are: `"text"`, `"numbers"`, `"multi_label"` or `"sample_weight"`; or `"number"`, one for each sample,
-            or `"vector"`, a list of them.
+            the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"` or `"keypoints"`; or `"number"`, one for
+            each sample, or `"vector"`, a list of them.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
             column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.

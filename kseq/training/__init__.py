@@ -18,10 +18,13 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
   `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
   numbers, one-hot), `arguments` (all others).
 - `augment`: `kseq.Augmentation` and those that come with kseq. One class says everything of an augmentation: what it draws,
-  and what it does to an image, a mask, points and boxes; a new one is a class there and a public name.
+  and what it does to an image, a mask, points and boxes; a new one is a class and a public name. `affine_augment`: turns and
+  shifts. `color_augment`: colours, erased parts.
+- `moving_fields`: which fields follow the image, and what is refused where one cannot.
 - `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
-  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `row_weights`: the
+  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `keras_layout`: the
+  same as one dict, for layers of Keras. `row_weights`: the
   weight of each row, 0 where it does not count.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
   and what was begun for them. `crowding`: whether other jobs take the cores. `worker_process`: what runs in a process.

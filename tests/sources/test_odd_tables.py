@@ -166,7 +166,7 @@ def test_one_file_in_several_spellings_is_one_image(tmp_path: Path) -> None:
         (["nan", "NaN", "b", "a"], {}, ("a", "b"), [1, 0]),
         (["nan", "b", "b", "a"], {"class_names": ["nan", "a", "b"]}, ("nan", "a", "b"), [0, 2, 2, 1]),
         (["caf\u00e9", "cafe\u0301", "a", "a"], {}, ("a", "caf\u00e9"), [1, 1, 0, 0]),
-        (["caf\u00e9", "a", "a", "a"], {"class_names": ["cafe\u0301", "a"]}, ("cafe\u0301", "a"), [0, 1, 1, 1]),
+        (["caf\u00e9", "a", "a", "a"], {"class_names": ["cafe\u0301", "a"]}, ("caf\u00e9", "a"), [0, 1, 1, 1]),
     ],
 )
 def test_labels_name_classes_by_one_rule(

@@ -19,11 +19,12 @@ MASK = Field("mask", "mask", False, "|u1", (6, 8, 1))
 MULTI = Field("tags", "multi_label", False, "<i4", (None,), ("a", "b", "c"))
 NUMBERS = Field("vector", "numbers", False, "<i8", (3,))
 TRACE = Field("trace", "numbers", False, "<f4", (None,))
+POINTS = Field("points", "keypoints", False, "<f4", (5, 3))
 BOXES = Field("boxes", "boxes", False, "<f4", (None, 4))
 LABELS = Field("labels", "labels", False, "<i4", (None,), ("car", "cow"))
 TEXT = Field("text", "text", False, "|u1", (None,))
 WEIGHT = Field("sample_weight", "sample_weight", False, "<f4", ())
-FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, BOXES, LABELS, TEXT, WEIGHT)
+FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, TEXT, WEIGHT)
 
 
 def parsed(cell: Any) -> Any:
@@ -164,7 +165,7 @@ def test_boxes_are_checked_against_their_image() -> None:
     np.testing.assert_array_equal(checked, np.array([[0, 2, 6, 4]], np.float32), strict=True)
     with raises(ImageError, "box 0", 7, 0, 9, 2):
         BOXES.handler.check_positions(np.array([[7, 0, 9, 2]]), 4, 6)
-    assert KINDS["labels"].leader == "boxes"
+    assert LABELS.handler.leader == "boxes"
 
 
 @pytest.mark.parametrize(
@@ -329,7 +330,8 @@ def test_only_some_fields_fit_into_csv() -> None:
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
         "--image x", "--label x", "--mask mask=x", "--target tags=x --kind tags=multi_label", "--target vector=x",
-        "--target trace=x", "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
+        "--target trace=x", "--target points=x --kind points=keypoints",
+            "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
     ]  # fmt: skip
     assert MASK.handler.pack_options("mask.png") == ["--mask", "mask.png"]
     assert MASK.handler.pack_options("image/segmentation/class/encoded") == ["--mask", "image/segmentation/class/encoded"]
