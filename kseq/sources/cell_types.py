@@ -165,7 +165,7 @@ def _parse_numbers(name: str, values: Iterable[Any], *, is_list: bool | None = N
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) or (isinstance(value, list) and all(map(_is_number, value)))
+    return isinstance(value, (int, float)) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
 
 
 def _without_commas(name: str, cells: Sequence[Any]) -> Sequence[Any]:

@@ -268,7 +268,7 @@ def test_a_mask_is_turned_upright_like_its_photo(tmp_path: Path) -> None:
     [
         (np.zeros((4, 8), np.uint8), ("4 x 8", "8 x 8")),
         (np.zeros((8, 8, 3), np.uint8), ("'RGB'", 1)),
-        (np.zeros((8, 8), np.uint16), ("'I;16'",)),
+        (np.full((8, 8), 256, np.uint16), (256, 255)),
         (None, ("No such file or directory",)),
     ],
 )
