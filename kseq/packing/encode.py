@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,12 +17,22 @@ from kseq.packing.settings import ImageSettings
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage
 
-__all__ = ["encode_sample"]
+__all__ = ["EncodedSample", "encode_sample"]
 
 
-def encode_sample(
-    values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings
-) -> dict[str, EncodedImage | np.ndarray]:
+class EncodedSample(NamedTuple):
+    """One sample in the form in which it is stored.
+
+    Attributes:
+        values: Field name to an `EncodedImage`, or to an array of the dtype and shape of the field.
+        box_facts: Name to number of what packing counts of its boxes, see `kseq.storage.box_counts`.
+    """
+
+    values: dict[str, EncodedImage | np.ndarray]
+    box_facts: Mapping[str, int]
+
+
+def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings) -> EncodedSample:
     """Encode the values of one sample for storage.
 
     Args:
@@ -30,9 +41,6 @@ def encode_sample(
             boxes belong to the first image.
         fields: What a sample holds; the first field is an image.
         settings: How images are stored.
-
-    Returns:
-        Field name to an `EncodedImage`, or to an array of the dtype and shape of the field.
 
     Raises:
         NotAnImageError: If a file is not an image.
@@ -45,8 +53,7 @@ def encode_sample(
     for field in others:
         with image_error_prefix(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
-    _transform_positions(stored, fields, fit)
-    return stored
+    return EncodedSample(stored, _transform_positions(stored, fields, fit))
 
 
 class _Fit(NamedTuple):
@@ -195,13 +202,24 @@ class _SampleEncoder(NamedTuple):
         return _encode_mask(value, self.fit, self.settings)
 
 
-def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> None:
-    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too."""
+def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> Counter[str]:
+    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too.
+
+    Returns:
+        What is counted of them.
+    """
+    facts: Counter[str] = Counter()
     for field in (field for field in fields if field.handler.has_positions):
         positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
-        stored[field.name], is_kept = field.handler.place(positions, fit.placement)
+        is_kept, counts = field.handler.judge_positions(stored[field.name], fit.height, fit.width)
+        facts.update(counts)
+        stored[field.name], is_placed = field.handler.place(positions[is_kept], fit.placement)
+        if not is_placed.all():
+            facts["cropped"] += len(is_placed) - int(is_placed.sum())
+            is_kept[is_kept] = is_placed
         for follower in (other.name for other in fields if other.handler.leader == field.kind):
             count, num_followers = len(is_kept), len(stored[follower])
             if num_followers != count:
                 raise ImageError(f"has {count} {field.name} and {num_followers} {follower}, expected are as many")
             stored[follower] = stored[follower][is_kept]
+    return facts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kseq.storage.box_counts import BoxCounts
 from kseq.storage.rejected import Rejected, count_reasons
 
 __all__ = ["PackReport"]
@@ -21,6 +22,8 @@ class PackReport:
         class_names: The class name of each label number.
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; empty if samples have no label.
+        boxes: The boxes of the samples, and what was left out; None if samples have no boxes, and for a dry run.
+        notes: What else a user should know, a line each: what was guessed, or not used.
         rejected: The files that were left out, each with its path below the source folder and the reason.
         num_found: How many files were found.
         num_samples: How many samples the dataset has.
@@ -43,6 +46,8 @@ class PackReport:
     num_bytes: int
     num_bytes_free: int
     seconds: float
+    boxes: BoxCounts | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, int]:

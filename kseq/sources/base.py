@@ -56,12 +56,16 @@ class Source:
         images: All samples that were found, those that are rejected too.
         fields: What each sample holds. The first field is an image; the second is the label, if there is one. How images are
             stored is decided when they are packed: here image fields are like `kseq.storage.fields.IMAGE`.
+        box_facts: What is counted of boxes before any image is read, by the names in `kseq.storage.box_counts`.
+        notes: What a user should know of the source as a whole, a line each: what was guessed, or not used.
     """
 
     root: str
     class_names: tuple[str, ...]
     images: ImageTable = field(repr=False)
     fields: tuple[Field, ...] = (IMAGE, LABEL)
+    box_facts: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def without_images(self: Self) -> Self:
         """The source without its samples, for a process that gets these in another way; it still reads them."""

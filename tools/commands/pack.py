@@ -22,7 +22,7 @@ from ..console.options import (
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_counts, format_names, printable
+from ..console.text import format_boxes, format_bytes, format_count, format_counts, format_names, printable
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
@@ -135,4 +135,7 @@ def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str
         lines.append(f"{report.num_resumed} of the shards {tense} there from an earlier run")
     if report.empty_class_names:
         lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
+    if report.boxes is not None:
+        lines += ["", format_boxes(report.boxes), *map(printable, report.boxes.lines)]
+    lines += map(printable, report.notes)
     return [*lines, *(rejected if report.rejected else [])]
