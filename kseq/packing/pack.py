@@ -71,8 +71,9 @@ def pack(
         columns: Which column of the source holds what; None for the usual names. A source that has no columns, such as a folder
             of images, takes none.
         images: How images are stored; None for `ImageSettings()`, which keeps JPEG and PNG files as they are.
-        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`,
-            `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to choose by the name and the content of `source`.
+        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"voc"`, `"labelme"`, `"cvat"`, `"labelstudio"`,
+            `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`, `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to choose by
+            the name and the content of `source`.
         root: The folder that the paths of a table are relative to, or a URL; None for the folder of the table.
         follow_links: Follow links that lead out of the folder of images, and links to folders. Without it, such links are left
             out and listed.

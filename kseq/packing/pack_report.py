@@ -22,8 +22,6 @@ class PackReport:
         class_names: The class name of each label number.
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; empty if samples have no label.
-        boxes: The boxes of the samples, and what was left out; None if samples have no boxes, and for a dry run.
-        notes: What else a user should know, a line each: what was guessed, or not used.
         rejected: The files that were left out, each with its path below the source folder and the reason.
         num_found: How many files were found.
         num_samples: How many samples the dataset has.
@@ -32,6 +30,8 @@ class PackReport:
         num_bytes: The size of all files of the dataset, in bytes.
         num_bytes_free: How many bytes are free on the disk of the dataset, after packing; 0 for a URL.
         seconds: How long it took.
+        boxes: The boxes of the samples, and what was left out; None if samples have no boxes, and for a dry run.
+        notes: What else a user should know, a line each: what was guessed, or not used.
     """
 
     path: str

@@ -144,7 +144,7 @@ class AnnotatedSource(FileSource):
         if header.orientation > 4 and (header.width, header.height) == (height, width):
             return {**values, "boxes": turn_boxes(values["boxes"], header.orientation, height, width)}
         raise ImageError(
-            f"has {header.width} x {header.height} pixels, its annotation is of {width} x {height}: its boxes would lie elsewhere"
+            f"has {header.width} x {header.height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
         )
 
     def stamp(self, location: Any) -> int:

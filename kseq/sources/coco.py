@@ -5,7 +5,8 @@ The rules:
 - Classes are the categories, in the order of their ids; a class number is the position of a category in that order.
 - A box `[x, y, width, height]` becomes x1, y1, x2, y2. Without one, the box around the polygons or the mask (`segmentation`)
   is taken. An annotation with none of these is left out, and counted.
-- Annotations of crowds (`iscrowd`) are left out, and counted. Keypoints are not read. An image without annotations has no boxes.
+- Annotations of crowds (`iscrowd`) are left out, and counted. Keypoints are not read. An image without annotations has
+  no boxes.
 - Ids may be numbers or text: 7 and "7" are one id.
 - A fault in an annotation, or in the entry of an image, rejects that image.
 - An image with a file name or an id that an earlier image has is rejected. Annotations of images that the file does not name
@@ -55,8 +56,8 @@ class CocoSource(AnnotatedSource):
         images = list(reader.read(lists["images"], lists["annotations"]))
         if lists["annotations"] and reader.num_strangers == len(lists["annotations"]):
             raise SourceError(
-                f"{path}: annotation 1 has image_id {reader.stranger!r}, the ids of its {len(images)} images are others, such as "
-                f"{reader.first_id!r}: no annotation belongs to an image"
+                f"{path}: annotation 1 has image_id {reader.stranger!r}, the ids of its {len(images)} images are others, "
+                f"such as {reader.first_id!r}: no annotation belongs to an image"
             )
         return cls.of(
             path,
@@ -149,13 +150,13 @@ class _Annotations:
     def read(self, images: Sequence[Any], annotations: Sequence[Any]) -> Iterator[AnnotatedImage]:
         """The images with their objects."""
         by_image: dict[str, list[Any]] = {_key(image.get("id")): [] for image in images if isinstance(image, dict)}
-        for number, annotation in enumerate(annotations):
+        for annotation in annotations:
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
             of_image = by_image.get(_key(image_id))
             if of_image is not None:
                 of_image.append(annotation)
                 continue
-            self.stranger = image_id if not number else self.stranger
+            self.stranger = self.stranger if self.num_strangers else image_id
             self.num_strangers += 1
         self.first_id = images[0].get("id") if images and isinstance(images[0], dict) else None
         used: set[str] = set()

@@ -2,7 +2,7 @@
 
 The rules:
 
-- The source is the file, or a folder with a file `annotations.xml`. The name of an image is relative to the folder of the file, or
+- The source is the file, or a folder with a file `annotations.xml`. The name of an image is relative to the folder of the file,
   to `images` in it, or to `images/SUBSET` if the image has a subset.
 - `xtl`, `ytl`, `xbr`, `ybr` become x1, y1, x2, y2; of a turned box, a polygon, an ellipse or a mask the box around it is taken.
   Points, lines, cuboids and skeletons are left out, and counted. Tags are not read.

@@ -2,8 +2,8 @@
 
 The rules:
 
-- The source is a folder of such files, or one file. `imagePath` is relative to its file; if nothing lies there, the image beside
-  the file of the same name is taken. Images without a file are not packed; they are counted.
+- The source is a folder of such files, or one file. `imagePath` is relative to its file; if nothing lies there, the image
+  beside the file of the same name is taken. Images without a file are not packed; they are counted.
 - A rectangle of two or four points, in any order, becomes x1, y1, x2, y2; of a polygon, a circle or a mask the box around it is
   taken. Points and lines are left out, and counted.
 - Classes are sorted by name. A folder called `train`, `val` or `test` on the way is the split.

@@ -2,9 +2,10 @@
 
 The rules:
 
-- Rectangles are in percent of the image, and become x1, y1, x2, y2 in pixels; of a turned rectangle, an ellipse or a polygon the
-  box around it is taken. Brushes, points and anything else are left out, and counted. Predictions are not read.
-- Of several annotations of a task the first that was not cancelled is taken, and a line says so. A task without one has no boxes.
+- Rectangles are in percent of the image, and become x1, y1, x2, y2 in pixels; of a turned rectangle, an ellipse or a polygon
+  the box around it is taken. Brushes, points and anything else are left out, and counted. Predictions are not read.
+- Of several annotations of a task the first that was not cancelled is taken, and a line says so. A task without one has no
+  boxes.
 - The image is the value of the task's data that names one. An uploaded file has the name that Label Studio gave it
   (`1a2b3c4d-photo.jpg`), or its own; of local files, `d=` has the path. Images at URLs are read from there.
 - The short form (JSON-MIN), with the regions in the task itself, is read likewise. Classes are sorted by name.

@@ -42,8 +42,8 @@ def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
 
 
 def _decompress(text: str) -> list[int]:
-    """The run lengths in a compressed text: five bits a character, the lowest first; from the third on, a run length is written
-    as its difference to the one before the last."""
+    """The run lengths in a compressed text: five bits a character, the lowest first; from the fourth on, a run length is
+    written as its difference to the one before the last."""
     runs: list[int] = []
     value = shift = 0
     for character in text:

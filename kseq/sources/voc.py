@@ -8,7 +8,7 @@ The rules:
   turned box, the box around it is taken. `difficult` and `truncated` objects are objects.
 - An image without an XML file has no boxes, and is counted. An XML file without an image is rejected, and one that cannot be
   read rejects its image.
-- Classes are sorted by name. `ImageSets/Main/train.txt`, `val.txt` and `test.txt` tell the splits; else folders of these names do.
+- Classes are sorted by name. `ImageSets/Main/train.txt`, `val.txt` and `test.txt` tell the splits, else folders do.
 
 Source: the development kit of the PASCAL Visual Object Classes Challenge 2012.
 """
