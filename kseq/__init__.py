@@ -43,6 +43,7 @@ from kseq.reading.label_counts import SplitCounts
 from kseq.reading.verify import VerifyReport, verify
 from kseq.sources.column_roles import TARGET_KINDS, Columns
 from kseq.sources.registry import SOURCE_FORMATS
+from kseq.storage.box_counts import BoxCounts
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
 from kseq.training.affine_augment import RandomAffine
@@ -69,6 +70,7 @@ __all__ = [
     "BatchFunction",
     "Batches",
     "BlockShuffle",
+    "BoxCounts",
     "CenterCrop",
     "ColorJitter",
     "Columns",

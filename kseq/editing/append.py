@@ -24,6 +24,7 @@ from kseq.packing.resume_record import source_stamp
 from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import parse_settings
 from kseq.sources.column_roles import Columns
+from kseq.storage.box_counts import add_facts
 from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
@@ -275,6 +276,7 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
         },
         rejected=[*index.rejected(), *result.rejected],
         columns=_columns(index, adapted, shards, result),
+        box_facts=add_facts([index.box_facts(), result.box_facts]),
     )
     return AppendReport(
         path=index.path,

@@ -106,6 +106,6 @@ def _add(
             raise type(error)(f"{_path(task, image)}: {error}") from error
         writer.reject(image.path, str(error))
     else:
-        writer.add(image.path, sample.values)
+        writer.add(image.path, sample.values, sample.box_facts)
         for note in sample.notes:
             writer.note(image.path, note)

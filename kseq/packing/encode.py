@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -38,10 +39,12 @@ class EncodedSample(NamedTuple):
     Attributes:
         values: Field name to an `EncodedImage`, or to an array of the dtype and shape of the field.
         notes: What is worth knowing of it.
+        box_facts: Name to number of what packing counts of its boxes, see `kseq.storage.box_counts`.
     """
 
     values: dict[str, EncodedImage | np.ndarray]
     notes: tuple[str, ...]
+    box_facts: Mapping[str, int]
 
 
 def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings) -> EncodedSample:
@@ -68,8 +71,8 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
     for field in others:
         with image_error_prefix(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
-    _transform_positions(stored, fields, fit)
-    return EncodedSample(stored, tuple(notes))
+    box_facts = _transform_positions(stored, fields, fit)
+    return EncodedSample(stored, tuple(notes), box_facts)
 
 
 def _background(settings: ImageSettings) -> tuple[int, int, int] | None:
@@ -255,19 +258,31 @@ class _SampleEncoder(NamedTuple):
         return _encode_mask(value, self.fit, self.settings, self.rules.note)
 
 
-def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> None:
-    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too."""
+def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> Counter[str]:
+    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too.
+
+    Returns:
+        What is counted of them.
+    """
     moving = [field for field in fields if field.handler.has_positions]
     movements = [Movement.of_placement(fit.placement, *fit.size)] if moving else []
     kept: dict[str, np.ndarray] = {}
+    facts: Counter[str] = Counter()
     for field in moving:
         with image_error_prefix(f"its {field.name}"):
             positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
-        stored[field.name], kept[field.kind] = field.handler.move(positions, movements)
+        is_kept, counts = field.handler.judge_positions(stored[field.name], fit.height, fit.width)
+        stored[field.name], is_placed = field.handler.move(positions[is_kept], movements)
+        facts.update(counts)
+        if not is_placed.all():
+            facts["cropped"] += len(is_placed) - int(is_placed.sum())
+            is_kept[is_kept] = is_placed
+        kept[field.kind] = is_kept
     for field in fields:
-        is_kept = kept.get(field.handler.leader or "")
-        if is_kept is not None:
-            count, num_followers = len(is_kept), len(stored[field.name])
+        leaders = kept.get(field.handler.leader or "")
+        if leaders is not None:
+            count, num_followers = len(leaders), len(stored[field.name])
             if num_followers != count:
                 raise ImageError(f"has {count} {field.handler.leader} and {num_followers} {field.name}, expected are as many")
-            stored[field.name] = stored[field.name][is_kept]
+            stored[field.name] = stored[field.name][leaders]
+    return facts

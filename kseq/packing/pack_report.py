@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kseq.storage.box_counts import BoxCounts
 from kseq.storage.rejected import Rejected, count_reasons
 
 __all__ = ["PackReport"]
@@ -32,6 +33,7 @@ class PackReport:
         num_bytes: The size of all files of the dataset, in bytes.
         num_bytes_free: How many bytes are free on the disk of the dataset, after packing; 0 for a URL.
         seconds: How long it took.
+        boxes: The boxes of the samples, and what was left out; None if samples have no boxes, and for a dry run.
         notes: What was guessed, ignored or is suspicious, a line each.
     """
 
@@ -49,6 +51,7 @@ class PackReport:
     num_bytes: int
     num_bytes_free: int
     seconds: float
+    boxes: BoxCounts | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
     @property

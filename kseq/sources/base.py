@@ -53,6 +53,7 @@ class Source:
         images: All samples that were found, those that are rejected too.
         fields: What each sample holds. The first field is an image; the second is the label, if there is one. How images are
             stored is decided when they are packed: here image fields are like `kseq.storage.fields.IMAGE`.
+        box_facts: What is counted of boxes before any image is read, by the names in `kseq.storage.box_counts`.
         notes: What was guessed, left out or ignored, a line each; the report of the packing shows them.
     """
 
@@ -60,6 +61,7 @@ class Source:
     class_names: tuple[str, ...]
     images: ImageTable = field(repr=False)
     fields: tuple[Field, ...] = (IMAGE, LABEL)
+    box_facts: Mapping[str, int] = field(default_factory=dict, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def without_images(self: Self) -> Self:

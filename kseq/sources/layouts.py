@@ -197,13 +197,20 @@ def _find_yolo(sample: _Sample) -> _Found:
     return None if file is None else ("YOLO", file, spelled_call("pack", sample.path, "DATASET", source_format="yolo"))
 
 
+def _way_out(sample: _Sample, source_format: str, source: str) -> str:
+    """How files of another format are packed, which kseq reads in a folder."""
+    if os.path.isfile(sample.path):
+        return f"unpack it, and pack that ({spelled('source_format', source_format)})"
+    return spelled_call("pack", source, "DATASET", source_format=source_format)
+
+
 def _find_xml(sample: _Sample) -> _Found:
     for name in sample.ending(".xml")[:_OPENED]:
         head = sample.head(name)
         if "<annotations>" in head:
-            return "CVAT for images", name, "export it from the tool as COCO or YOLO, and pack that"
+            return "CVAT for images", name, _way_out(sample, "cvat", os.path.join(sample.path, name))
         if "<annotation" in head:
-            return "Pascal VOC", name, "convert its XML to COCO's JSON or to a table with a column of boxes, and pack that"
+            return "Pascal VOC", name, _way_out(sample, "voc", sample.path)
     return None
 
 
@@ -217,7 +224,7 @@ def _find_json(sample: _Sample) -> _Found:
             root = os.path.join(sample.path, _folder_of_images(sample, name, head))
             return "COCO", name, spelled_call("pack", path, "DATASET", root=root)
         if '"shapes"' in head and '"imagePath"' in head:
-            return "LabelMe", name, "convert it to COCO's JSON, and pack that"
+            return "LabelMe", name, _way_out(sample, "labelme", sample.path)
     return None
 
 

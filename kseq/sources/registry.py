@@ -16,15 +16,19 @@ from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
 from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
+from kseq.sources.cvat import CVAT
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
+from kseq.sources.labelme import LABELME
+from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
 from kseq.sources.parquet import PARQUET
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
+from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.yolo import YOLO
 from kseq.sources.zip_archive import ZIP
@@ -38,7 +42,11 @@ FORMATS: tuple[SourceFormat, ...] = (
     CSV,
     JSONL,
     PARQUET,
+    LABELSTUDIO,
+    LABELME,
     COCO,
+    CVAT,
+    VOC,
     YOLO,
     WEBDATASET,
     ZIP,
@@ -129,7 +137,9 @@ def _recognise(path: str) -> SourceFormat:
 
 def _recognise_file(path: str) -> SourceFormat:
     for source_format in FORMATS:
-        if os.path.isfile(path) and source_format.matches(path):
+        if not os.path.isfile(path) or not source_format.matches(path):
+            continue
+        if source_format.is_file is None or source_format.is_file(path):
             return _recognise_zip(path) if source_format is ZIP else source_format
     raise SourceError(
         f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}): "

@@ -48,6 +48,7 @@ class SourceFormat:
     Attributes:
         name: What callers call it: `source_format="zip"`.
         open: Opens a path as a source of this format; raises SourceError if it is none, or nothing in it can be packed.
+        is_file: Whether a file of a name of this format is of it; None if the name says enough.
         suffixes: The ends of the names of its files, for messages, such as `(".csv", ".tsv")`.
         file_names: A regular expression for the end of the name of a file, in upper or lower case; None if no name tells it.
         is_folder: Whether a folder is of this format; None if a folder is no source of it, or is told by the files in it.
@@ -68,6 +69,7 @@ class SourceFormat:
     suffixes: tuple[str, ...] = ()
     file_names: str | None = None
     is_folder: Callable[[str], bool] | None = None
+    is_file: Callable[[str], bool] | None = None
     is_archive: Callable[[str], bool] | None = None
     in_folders: bool = False
     has_columns: bool = False

@@ -11,6 +11,7 @@ import numpy as np
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError, ReadError
 from kseq.platforms.maps import will_need
+from kseq.storage.box_counts import SHARD_FACTS, fact_attribute
 from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
 from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.fields import Field
@@ -84,6 +85,11 @@ class ShardReader:
         """What an index should say of this shard."""
         lengths = {field.name: self._lengths(field.name).astype("<u4") for field in self._fields if field.is_ragged}
         return replace(self._entry, number=number, lengths=lengths)
+
+    def box_facts(self) -> dict[str, int]:
+        """What packing counted of the boxes of a shard that was opened without an index, see `kseq.storage.box_counts`."""
+        counts = {name: self._origin.get(fact_attribute(name)) for name in SHARD_FACTS}
+        return {name: count for name, count in counts.items() if isinstance(count, int) and count > 0}
 
     def _lengths(self, name: str) -> np.ndarray:
         """`(rows,)` uint64: how many elements each row has of a field whose samples differ in it.

@@ -163,8 +163,10 @@ def test_a_mask_leaves_as_uint8_whatever_images_leave_as() -> None:
 def test_boxes_are_checked_against_their_image() -> None:
     checked = BOXES.handler.check_positions(np.array([[-1, 2, 9, 5]]), 4, 6)
     np.testing.assert_array_equal(checked, np.array([[0, 2, 6, 4]], np.float32), strict=True)
-    with raises(ImageError, "box 0", 7, 0, 9, 2):
-        BOXES.handler.check_positions(np.array([[7, 0, 9, 2]]), 4, 6)
+    with raises(ImageError, "box 0", 5, 0, 3, 2):
+        BOXES.handler.check_positions(np.array([[5, 0, 3, 2]]), 4, 6)
+    stays, facts = BOXES.handler.judge_positions(np.array([[7, 0, 9, 2], [1, 1, 3, 1], [0, 0, 6, 4]]), 4, 6)
+    assert (stays.tolist(), facts) == ([False, False, True], {"flat": 1, "outside": 1})
     assert LABELS.handler.leader == "boxes"
 
 

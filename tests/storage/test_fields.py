@@ -136,7 +136,6 @@ def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path)
             ("row 2", "[[1, 2, 3]]", "[x1, y1, x2, y2]"),
         ),
         ({"at": [[], [[3, 1, 2, 2]]]}, kseq.Columns(boxes="at"), ("box 0", "3, 1, 2, 2", "x1 < x2", "y1 < y2")),
-        ({"at": [[], [[9, 0, 12, 3]]]}, kseq.Columns(boxes="at"), ("box 0", "9, 0, 12, 3")),
         (
             {"at": [[], [[1, 1, 2, 2]]], "what": [[], []]},
             kseq.Columns(boxes="at", box_labels="what"),

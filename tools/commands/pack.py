@@ -22,7 +22,7 @@ from ..console.options import (
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_counts, format_names, printable
+from ..console.text import format_boxes, format_bytes, format_count, format_counts, format_names, printable
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
@@ -138,6 +138,8 @@ def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str
     for note, count in report.image_notes.items():
         example = printable(report.image_note_examples[note])
         lines.append(f"note: of {format_count(count, 'image')}, such as {example}: {printable(note)}{_way_out(note)}")
+    if report.boxes is not None:
+        lines += ["", format_boxes(report.boxes), *map(printable, report.boxes.lines)]
     lines += [f"note: {printable(note)}" for note in report.notes]
     return [*lines, *(rejected if report.rejected else [])]
 

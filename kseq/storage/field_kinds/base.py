@@ -308,6 +308,20 @@ class FieldKind:
         """
         return values
 
+    def judge_positions(self, values: np.ndarray, height: int, width: int) -> tuple[np.ndarray, Mapping[str, int]]:
+        """Which elements show something of the image; the others are left out when it is packed, and counted.
+
+        Args:
+            values: `(count, ...)`, in pixels of the upright image; `check_positions` let them pass.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Returns:
+            `(count,)` bool: which elements stay; and how many elements there are of some names in
+            `kseq.storage.box_counts.LEFT_OUT` and `REMARKS`.
+        """
+        return np.ones(len(values), bool), {}
+
     def as_boxes(self, values: np.ndarray) -> np.ndarray:
         """`(count, 4)` float32: x1, y1, x2, y2 of each element, in pixels; of a point, a box without area."""
         raise NotImplementedError
