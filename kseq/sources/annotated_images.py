@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -36,9 +37,13 @@ __all__ = [
     "check_box",
     "find_files",
     "outline_box",
+    "some_files",
     "stated_size",
     "turned_box",
 ]
+
+# To tell the format of a folder, so many folders, names in each, and files are looked at.
+_MOST_FOLDERS, _MOST_NAMES, _MOST_FILES = 64, 2000, 5
 
 
 class FoundObject(NamedTuple):
@@ -157,6 +162,28 @@ class AnnotatedSource(FileSource):
 def _path_of(location: Any) -> bytes:
     path: bytes = location[0] if isinstance(location, tuple) else location
     return path
+
+
+def some_files(root: str, suffix: str) -> Iterator[str]:
+    """A few files below a folder whose names end so, to tell of which format it is.
+
+    Only the first names of the first folders are looked at: a folder of millions of images is not walked twice.
+    """
+    folders, count = deque([root]), 0
+    for _ in range(_MOST_FOLDERS):
+        if not folders or count == _MOST_FILES:
+            return
+        try:
+            with os.scandir(folders.popleft()) as scanned:
+                entries = list(islice(scanned, _MOST_NAMES))
+        except OSError:
+            # Opening the source will fail, and tell why.
+            continue
+        folders += sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if count < _MOST_FILES and entry.name.lower().endswith(suffix) and entry.is_file():
+                count += 1
+                yield entry.path
 
 
 def find_files(root: str, images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:

@@ -18,12 +18,11 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, outline_box, stated_size
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, outline_box, some_files, stated_size
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.coco import read_json
 from kseq.sources.folder_tree import Entry, FolderTree
@@ -35,8 +34,6 @@ __all__ = ["LABELME", "LabelMeSource"]
 
 _POINTS_AND_LINES = ("point", "points", "line", "linestrip")
 _HEAD = 4000
-# So many JSON files are looked at to tell whether a folder is of this format.
-_LOOKED_AT = 5
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,7 @@ class LabelMeSource(AnnotatedSource):
     @staticmethod
     def is_at(root: str) -> bool:
         """Whether a folder holds such files."""
-        found = (
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(root)
-            for name in sorted(names)
-            if name.lower().endswith(".json")
-        )
-        return any(LabelMeSource.is_file(path) for path in islice(found, _LOOKED_AT))
+        return any(LabelMeSource.is_file(path) for path in some_files(root, ".json"))
 
     @classmethod
     def open(cls, request: SourceRequest) -> LabelMeSource:

@@ -20,7 +20,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from xml.etree import ElementTree
 
 from kseq.errors import ImageError, SourceError
@@ -31,6 +30,7 @@ from kseq.sources.annotated_images import (
     FoundObject,
     check_box,
     outline_box,
+    some_files,
     stated_size,
     turned_box,
 )
@@ -46,8 +46,6 @@ __all__ = ["VOC", "VocSource"]
 _ANNOTATIONS = "annotations"
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-# So many XML files are looked at to tell whether a folder is of this format.
-_LOOKED_AT = 5
 _HEAD = 2000
 
 
@@ -58,13 +56,7 @@ class VocSource(AnnotatedSource):
     @staticmethod
     def is_at(root: str) -> bool:
         """Whether a folder holds XML files of VOC."""
-        found = (
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(root)
-            for name in sorted(names)
-            if name.lower().endswith(".xml")
-        )
-        return any(_begins_like_voc(path) for path in islice(found, _LOOKED_AT))
+        return any(_begins_like_voc(path) for path in some_files(root, ".xml"))
 
     @classmethod
     def open(cls, request: SourceRequest) -> VocSource:
