@@ -30,7 +30,7 @@ from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_tex
 from kseq.sources.yolo_text import looks_like_boxes
 from kseq.sources.zip_archive import read_zip_member, read_zip_tree
 
-__all__ = ["Layout", "find_layout", "looks_like_yolo"]
+__all__ = ["Layout", "annotates_most_images", "find_layout", "looks_like_yolo"]
 
 _MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
 
@@ -80,6 +80,15 @@ def looks_like_yolo(path: str) -> bool:
     """Whether a folder or a zip is a data set of YOLO."""
     sample = _sample(path)
     return sample is not None and _yolo_file(sample) is not None
+
+
+def annotates_most_images(path: str, suffix: str) -> bool:
+    """Whether more than half of the images of a folder have a file of the same name that ends so; a few files beside classes
+    are no annotated collection."""
+    sample = _Sample(path, list(_walk(path)))
+    stems = {name.rpartition("/")[2].rpartition(".")[0] for name in sample.ending(suffix)}
+    images = [name.rpartition("/")[2].rpartition(".")[0] for name in sample.images]
+    return 2 * sum(stem in stems for stem in images) > len(images)
 
 
 def find_layout(path: str) -> Layout | None:

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
         usage="kseq pack SOURCE DATASET [options]",
         add_help=False,
         description="Pack SOURCE into DATASET, a new folder of HDF5 shards, or a URL. SOURCE is a folder of CLASS/IMAGE or "
-        f"train/CLASS/IMAGE, a table of paths, or another of these formats: {', '.join(kseq.SOURCE_FORMATS)}.",
+        "train/CLASS/IMAGE, a table of paths, or another format: see --from.",
     )
     parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes; or a URL")
     parser.add_argument("dataset", metavar="DATASET", help="folder to make, or a URL")
