@@ -103,7 +103,7 @@ FORMATS = (
         re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n"),
         Jpeg2KImageFile,
     ),
-    FileFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"), re.compile(rb"P[1-6fF]\s"), PpmImageFile),
+    FileFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), re.compile(rb"P[1-6]\s"), PpmImageFile),
 )
 
 # Files whose names end so, in any case, count as images. Of several images of one sample, the first of these comes first.
@@ -189,7 +189,7 @@ def _full_header(data: bytes) -> ImageHeader:
 
 def _has_more_pages(image: ImageFile) -> bool:
     """Whether an opened image has pages or frames after the first, other than smaller copies of it."""
-    if image.format == JPEG.name:
+    if image.format in (JPEG.name, "MPO"):
         # A second picture of a phone is a depth map or a copy, whatever Pillow calls it.
         return False
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ __all__ = ["PixelRules", "mask_values", "on_background", "plain_pixels"]
 _MASK_MODES = ("L", "P", "1")
 # Values of more than 8 bits are taken as of the least of these depths that holds the largest of them.
 _DEPTHS = (8, 12, 16)
+# Pillow's names of colours with 16 bits a channel end so; 16 bits a pixel have no order of bytes.
+_DEEP_MODE = re.compile(";16[BLN]")
+PPM = "PPM"
 # The largest value of 16 bits.
 _MOST_VALUE = (1 << 16) - 1
 # Fewer levels than this of 256 are worth a note, if the file has more.
@@ -39,11 +43,13 @@ class PixelRules:
         background: RGB, 0 to 255: what shows through transparent pixels where no alpha is kept; None for the colours that the
             file hides there.
         note: Called with what is worth knowing of an image that is read all the same.
+        keeps_alpha: Whether alpha is kept, so that no colour is hidden.
     """
 
     bits: int | None = None
     background: tuple[int, int, int] | None = None
     note: Callable[[str], None] = _ignore
+    keeps_alpha: bool = False
 
 
 def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) -> np.ndarray:
@@ -60,8 +66,10 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
     deep = _deep_tiles(image)
     _load(image)
     if image.mode.startswith("I"):
-        pixels = _to_eight_bits(_whole_numbers(image), rules)
-    elif image.mode == "P" or "transparency" in image.info:
+        # Pillow has stretched the values of a PGM to 16 bits.
+        scaled = replace(rules, bits=16) if image.format == PPM else rules
+        pixels = _to_eight_bits(_whole_numbers(image), scaled)
+    elif image.mode == "P" or ("transparency" in image.info and not deep):
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
     elif image.mode == "1":
         pixels = np.asarray(image.convert("L"))
@@ -85,11 +93,11 @@ def on_background(pixels: np.ndarray, rules: PixelRules) -> np.ndarray:
     """Pixels `(height, width, channels)` uint8 without their alpha, if a background is chosen; else as they are."""
     if pixels.shape[2] != 4:
         return pixels
-    alpha = pixels[:, :, 3:].astype(np.uint32)
     if rules.background is None:
-        if (alpha < 255).any():
+        if rules.note is not _ignore and not rules.keeps_alpha and (pixels[:, :, 3] < 255).any():
             rules.note("has transparent pixels, whose hidden colours are taken")
         return pixels
+    alpha = pixels[:, :, 3:].astype(np.uint32)
     behind = np.array(rules.background, np.uint32)
     mixed = (pixels[:, :, :3] * alpha + behind * (255 - alpha) + 127) // 255
     return mixed.astype(np.uint8)
@@ -109,8 +117,22 @@ def mask_values(image: ImageFile) -> np.ndarray:
         return deep.astype(np.uint8)[:, :, None]
     if image.mode not in _MASK_MODES:
         raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
+    greatest = _greatest_value(image)
     _load(image)
-    return np.asarray(image).astype(np.uint8, copy=False)[:, :, None]
+    values = np.asarray(image).astype(np.uint8, copy=False)
+    if image.format == PPM and image.mode == "1":
+        # In a PBM 1 is black, and Pillow turns it round.
+        values = 1 - values
+    elif greatest < 255:
+        # Pillow stretches them to 255.
+        values = np.rint(values * (greatest / 255)).astype(np.uint8)
+    return values[:, :, None]
+
+
+def _greatest_value(image: ImageFile) -> int:
+    """The greatest value that a PGM of 8 bits names, before it is loaded; 255 for any other image."""
+    arguments = image.tile[0].args if image.format == PPM and image.tile else None
+    return arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 255
 
 
 def _whole_numbers(image: ImageFile) -> np.ndarray:
@@ -160,7 +182,7 @@ def _deep_colours(high: np.ndarray, data: bytes | np.ndarray, tiles: list[Any], 
 
 def _deep_tiles(image: ImageFile) -> list[Any]:
     """What Pillow is to decode of an image of colours with 16 bits a channel, each with the order of bytes turned round."""
-    if image.mode not in ("RGB", "RGBA") or not any(";16" in str(tile[3]) for tile in image.tile):
+    if image.mode not in ("RGB", "RGBA") or not any(_DEEP_MODE.search(str(tile[3])) for tile in image.tile):
         return []
     return [tile._replace(args=_turned(tile.args)) for tile in image.tile]
 

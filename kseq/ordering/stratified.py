@@ -98,21 +98,29 @@ def _draw_sized_units(classes: np.ndarray, fractions: Sequence[float], seed: int
     total, class_sizes = int(sizes.sum()), np.bincount(classes, sizes).astype(np.int64)
     for number, fraction in enumerate(fractions, start=1):
         quotas = np.floor(class_sizes * fraction).astype(np.int64)
-        units = order[drawn[order] == 0]
-        # A unit that fits into no quota would keep those after it out.
-        units = units[sizes[units] <= quotas[classes[units]]]
-        units = units[np.argsort(classes[units], kind="stable")]
-        sums = np.cumsum(sizes[units])
-        firsts = np.searchsorted(classes[units], classes[units])
-        sums -= (sums - sizes[units])[firsts]
-        chosen = units[sums <= quotas[classes[units]]]
-        left = count_classes(classes[drawn == 0], len(class_sizes))
-        exhausted = np.flatnonzero((left > 0) & (count_classes(classes[chosen], len(left)) == left))
-        lasts = np.searchsorted(classes[chosen], exhausted, side="right") - 1
-        drawn[np.delete(chosen, lasts)] = number
+        while (chosen := _units_that_fit(drawn, order, quotas, classes, sizes)).size:
+            drawn[chosen] = number
+            quotas -= np.bincount(classes[chosen], sizes[chosen], len(quotas)).astype(np.int64)
         missing = round(total * fraction) - int(sizes[drawn == number].sum())
         _draw_rest(drawn, number, missing, order, classes, sizes)
     return drawn
+
+
+def _units_that_fit(
+    drawn: np.ndarray, order: np.ndarray, quotas: np.ndarray, classes: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """The first units of each class that are not drawn, as many as fit into its quota, with one left to the class."""
+    units = order[drawn[order] == 0]
+    # A unit that fits into no quota would keep those after it out.
+    units = units[sizes[units] <= quotas[classes[units]]]
+    units = units[np.argsort(classes[units], kind="stable")]
+    sums = np.cumsum(sizes[units])
+    firsts = np.searchsorted(classes[units], classes[units])
+    sums -= (sums - sizes[units])[firsts]
+    chosen = units[sums <= quotas[classes[units]]]
+    left = count_classes(classes[drawn == 0], len(quotas))
+    exhausted = np.flatnonzero((left > 0) & (count_classes(classes[chosen], len(left)) == left))
+    return np.delete(chosen, np.searchsorted(classes[chosen], exhausted, side="right") - 1)
 
 
 def _draw_rest(drawn: np.ndarray, number: int, missing: int, order: np.ndarray, classes: np.ndarray, sizes: np.ndarray) -> None:

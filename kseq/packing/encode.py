@@ -65,7 +65,7 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
     stored: dict[str, EncodedImage | np.ndarray] = {}
     # In the order in which they come up, each once.
     notes: dict[str, None] = {}
-    rules = PixelRules(settings.bits, _background(settings), notes.setdefault)
+    rules = PixelRules(settings.bits, _background(settings), notes.setdefault, settings.color_mode == "rgba")
     stored[image.name], fit = _encode_image(values[image.name], settings, rules)
     encoder = _SampleEncoder(fit, settings, rules)
     for field in others:

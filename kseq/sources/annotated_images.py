@@ -36,6 +36,7 @@ __all__ = [
     "FoundObject",
     "check_box",
     "find_files",
+    "may_be_path",
     "outline_box",
     "some_files",
     "stated_size",
@@ -122,6 +123,11 @@ class AnnotatedSource(FileSource):
             SourceError: If no image can be packed.
         """
         names = tuple(known_classes if class_names is None else class_names)
+        if len(set(names)) < len(names) or (known_classes and set(names).isdisjoint(known_classes)):
+            allowed = ", ".join(known_classes)
+            raise SourceError(
+                f"{path}: {spelled('class_names')} are {', '.join(names)}, allowed are different ones of {allowed}"
+            )
         numbers = {name: number for number, name in enumerate(names)}
         counted = Counter(facts or {})
         sizes = FileSizes(root, follow_links, storage_options)
@@ -188,7 +194,21 @@ def some_files(root: str, suffix: str) -> Iterator[str]:
 
 def find_files(root: str, images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
     """The images, each with the path at which its file lies, by the rules at the top of this module."""
-    return [image if image.rejection or not image.path else image._replace(path=_find(root, image.path)) for image in images]
+    return [_found(root, image) for image in images]
+
+
+def may_be_path(name: str) -> bool:
+    """Whether a file may have a name: JSON may hold characters that no name has."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
+def _found(root: str, image: AnnotatedImage) -> AnnotatedImage:
+    if not may_be_path(image.path):
+        return AnnotatedImage(ascii(image.path), rejection="has a path that no file can have")
+    return image if image.rejection or not image.path else image._replace(path=_find(root, image.path))
 
 
 def _find(root: str, path: str) -> str:
@@ -198,8 +218,7 @@ def _find(root: str, path: str) -> str:
     candidates = [path, plain] if plain != path else [path]
     if not os.path.isabs(plain):
         candidates.append(f"images/{plain}")
-    # A null byte is found when the file is opened.
-    existing = (candidate for candidate in candidates if "\0" not in path and os.path.lexists(os.path.join(root, candidate)))
+    existing = (candidate for candidate in candidates if os.path.lexists(os.path.join(root, candidate)))
     return next(existing, plain)
 
 
@@ -210,10 +229,12 @@ def _samples(
     paths = [path_bytes(image.path) for image in images]
     for image, path, num_bytes, refused in zip(images, paths, *sizes.inspect_all(paths), strict=True):
         rejection = image.rejection or refused
-        if rejection is None and path in used:
+        # `a.jpg` and `./a.jpg` are one file.
+        file = path if is_url(image.path) else os.path.normpath(path)
+        if rejection is None and file in used:
             rejection = "is named again"
         if rejection is None:
-            used.add(path)
+            used.add(file)
         chosen = [found for found in image.objects if found.class_name in numbers]
         facts["unknown_class"] += len(image.objects) - len(chosen)
         boxes = np.array([found.box for found in chosen], np.float32).reshape(-1, 4)
@@ -257,6 +278,8 @@ def outline_box(points: Sequence[Any]) -> list[float] | None:
         TypeError: The same.
     """
     numbers = [float(number) for number in points]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number is not finite")
     if len(numbers) < 6 or len(numbers) % 2:
         return None
     return [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
@@ -272,6 +295,6 @@ def check_box(box: Sequence[Any], what: str) -> list[float]:
         numbers = [float(side) for side in box]
     except (TypeError, ValueError, OverflowError):
         numbers = []
-    if len(numbers) != 4 or isinstance(box, str):
-        raise ImageError(f"{what} is {str(box)[:60]}, allowed are four numbers")
+    if len(numbers) != 4 or isinstance(box, str) or not all(map(math.isfinite, numbers)):
+        raise ImageError(f"{what} is {str(box)[:60]}, allowed are four finite numbers")
     return numbers

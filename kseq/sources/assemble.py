@@ -194,7 +194,7 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
     if class_names is None:
         usable = {name for name in distinct if parse_class_name(name) is not None}
         merged = merge_whole_names(usable)
-        if set(merged.values()) - {"-1", "1"} and all(name.lstrip("-").isdecimal() for name in merged.values()):
+        if set(merged.values()) - {"-1", "1"} and all(name.isdecimal() for name in merged.values() if name != "-1"):
             # The tools that number classes write -1 where they know none.
             merged = {name: whole for name, whole in merged.items() if whole != "-1"}
         class_names = sort_class_names(merged.values())

@@ -9,8 +9,8 @@ The rules:
   no boxes.
 - Ids may be numbers or text: 7 and "7" are one id.
 - A fault in an annotation, or in the entry of an image, rejects that image.
-- An image with a file name or an id that an earlier image has is rejected. Annotations of images that the file does not name
-  are left out, and counted.
+- An image with a file name that an earlier image has is rejected; of different files with one id, all are rejected.
+- Annotations of images that the file does not name are left out, and counted.
 
 Source: the COCO data format, cocodataset.org, "Object Detection".
 """
@@ -146,6 +146,8 @@ class _Annotations:
         self.first_id: Any = None
         self._categories = categories
         self._used: set[str] = set()
+        # The ids that several files have.
+        self._shared: set[str] = set()
 
     def read(self, images: Sequence[Any], annotations: Sequence[Any]) -> Iterator[AnnotatedImage]:
         """The images with their objects."""
@@ -158,6 +160,11 @@ class _Annotations:
                 continue
             self.stranger = self.stranger if self.num_strangers else image_id
             self.num_strangers += 1
+        files: dict[str, set[str]] = {}
+        for image in images:
+            if isinstance(image, dict):
+                files.setdefault(_key(image.get("id")), set()).add(str(image.get("file_name")))
+        self._shared = {key for key, names in files.items() if len(names) > 1}
         self.first_id = images[0].get("id") if images and isinstance(images[0], dict) else None
         used: set[str] = set()
         for number, image in enumerate(images, 1):
@@ -169,6 +176,9 @@ class _Annotations:
         if not isinstance(name, str) or not name or "id" not in entry:
             reason = f"is {str(image)[:60]}, an image of COCO has an 'id' and a 'file_name'"
             return AnnotatedImage(f"image {number} of the list", rejection=reason)
+        if key in self._shared:
+            reason = f"has the id {entry['id']!r} of another image: whose annotations those of this id are is not known"
+            return AnnotatedImage(name, rejection=reason)
         if key in used:
             return AnnotatedImage(name, rejection=f"has the id {entry['id']!r} of an earlier image")
         used.add(key)
@@ -228,8 +238,10 @@ class _Annotations:
         if self.num_keypoints:
             notes.append(f"{path}: the keypoints of {self.num_keypoints:,} annotations are not stored, their boxes are")
         for key, name in self._categories.items():
+            if key in self._used:
+                continue
             others = [entry for entry in categories if str(entry["name"]) != name]
-            if key not in self._used and others and all(entry.get("supercategory") == name for entry in others):
+            if others and all(entry.get("supercategory") == name for entry in others):
                 names = " ".join(str(entry["name"]) for entry in others)
                 notes.append(
                     f"{path}: category {name} has no object and is the supercategory of all others: "

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +23,20 @@ from typing import Any
 
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, outline_box, some_files, stated_size
+from kseq.sources.annotated_images import (
+    AnnotatedImage,
+    AnnotatedSource,
+    FoundObject,
+    may_be_path,
+    outline_box,
+    some_files,
+    stated_size,
+)
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.coco import read_json
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.split_names import SPLITS
+from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
 
 __all__ = ["LABELME", "LabelMeSource"]
@@ -45,7 +54,7 @@ class LabelMeSource(AnnotatedSource):
         """Whether a JSON file begins as LabelMe's do."""
         try:
             with open_text(path) as file:
-                return '"shapes"' in file.read(_HEAD)
+                return re.search(r'"shapes"\s*:\s*\[', file.read(_HEAD)) is not None
         except (OSError, UnicodeError):
             return False
 
@@ -110,7 +119,7 @@ def _read(root: str, entry: Entry, facts: Counter[str]) -> AnnotatedImage:
         found = [_object(f"{entry.path}: shape {number}", shape, facts) for number, shape in enumerate(content["shapes"], 1)]
     except ImageError as error:
         return AnnotatedImage(path, rejection=str(error))
-    split = next((SPLITS[folder.lower()] for folder in path.split("/")[:-1] if folder.lower() in SPLITS), None)
+    split = split_of_path(path)
     size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
     return AnnotatedImage(path, [each for each in found if each is not None], size, split)
 
@@ -122,7 +131,7 @@ def _image_path(root: str, path: str, content: Mapping[str, Any]) -> str:
     named = os.path.normpath(os.path.join(folder, str(name).replace("\\", "/"))).replace(os.sep, "/") if name else path
     beside = [f"{stem}{suffix}" for suffix in (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))]
     beside.append(os.path.join(folder, os.path.basename(named)))
-    exists = (each for each in (named, *beside) if "\0" not in each and os.path.lexists(os.path.join(root, each)))
+    exists = (each for each in (named, *beside) if may_be_path(each) and os.path.lexists(os.path.join(root, each)))
     return next(exists, named)
 
 

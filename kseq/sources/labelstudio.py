@@ -31,6 +31,7 @@ from kseq.sources.annotated_images import (
     AnnotatedSource,
     FoundObject,
     check_box,
+    may_be_path,
     outline_box,
     stated_size,
     turned_box,
@@ -42,6 +43,8 @@ from kseq.sources.text import open_text
 
 __all__ = ["LABELSTUDIO", "LabelStudioSource"]
 
+# What only tasks of Label Studio have.
+_TASK = {"data", "annotations", "completions", "annotation_id", "annotator", "lead_time"}
 _UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
 
 
@@ -71,6 +74,11 @@ class LabelStudioSource(AnnotatedSource):
         tasks = read_json(path)
         if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
             raise SourceError(f"{path}: is no list of tasks, which Label Studio exports")
+        if not any(_TASK & task.keys() or any(_regions(task, 0, [])) for task in tasks):
+            raise SourceError(
+                f"{path}: is a list of records, and no export of Label Studio: as JSON Lines, an object on each line, it is "
+                "packed as a table"
+            )
         facts: Counter[str] = Counter()
         several: list[int] = []
         images = [_image(root, number, task, facts, several) for number, task in enumerate(tasks, 1)]
@@ -137,16 +145,15 @@ def _find(root: str, named: str) -> str:
         path = query[2:]
     path = unquote(path).replace("\\", "/").lstrip("/")
     name = path.rpartition("/")[2]
-    candidates = [path, name]
+    # A path of the machine of Label Studio: its end may lie here, the longest first.
+    parts = path.split("/")
+    candidates = ["/".join(parts[start:]) for start in range(len(parts))]
     uploaded = _UPLOADED.fullmatch(name)
     candidates += [uploaded[1]] if uploaded else []
-    # A path of the machine of Label Studio: its end may lie here.
-    parts = path.split("/")
-    candidates += ["/".join(parts[start:]) for start in range(1, len(parts))]
     candidates += [f"images/{candidate}" for candidate in candidates[1:]]
     if is_url(root):
         return name
-    exists = (each for each in candidates if each and "\0" not in each and os.path.lexists(os.path.join(root, each)))
+    exists = (each for each in candidates if each and may_be_path(each) and os.path.lexists(os.path.join(root, each)))
     return next(exists, name)
 
 
@@ -159,12 +166,16 @@ def _regions(task: Mapping[str, Any], number: int, several: list[int]) -> Iterat
             several.append(number)
         results: Any = valid[0].get("result") if valid else []
         for result in results if isinstance(results, list) else []:
-            if isinstance(result, dict) and isinstance(result.get("value"), dict) and "original_width" in result:
+            if isinstance(result, dict) and isinstance(result.get("value"), dict) and _is_region(result):
                 yield {**result, **result["value"]}
         return
     for value in task.values():
         if isinstance(value, list):
             yield from (each for each in value if isinstance(each, dict) and "original_width" in each)
+
+
+def _is_region(result: Mapping[str, Any]) -> bool:
+    return "original_width" in result or not {"x", "points"}.isdisjoint(result["value"])
 
 
 def _object(what: str, region: Mapping[str, Any], size: tuple[int, int], facts: Counter[str]) -> FoundObject | None:

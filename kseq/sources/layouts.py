@@ -36,6 +36,7 @@ _MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
 
 # How many files of each kind are opened, and how many bytes of each end are read.
 _OPENED, _HEAD = 5, 1 << 16
+_MOST_COMPARED = 1000
 
 # Folders that are called like this are no classes.
 _NO_CLASS = re.compile(
@@ -86,9 +87,16 @@ def annotates_most_images(path: str, suffix: str) -> bool:
     """Whether more than half of the images of a folder have a file of the same name that ends so; a few files beside classes
     are no annotated collection."""
     sample = _Sample(path, list(_walk(path)))
-    stems = {name.rpartition("/")[2].rpartition(".")[0] for name in sample.ending(suffix)}
-    images = [name.rpartition("/")[2].rpartition(".")[0] for name in sample.images]
-    return 2 * sum(stem in stems for stem in images) > len(images)
+    texts = sample.ending(suffix)
+    stems, folders = {_stem(name) for name in texts}, {_folder(name) for name in texts}
+
+    def is_annotated(image: str) -> bool:
+        # The sample need not have the very file that goes with an image.
+        stem = _stem(image)
+        return stem in stems or any(os.path.lexists(os.path.join(path, folder, stem + suffix)) for folder in folders)
+
+    images = sample.images[:: len(sample.images) // _MOST_COMPARED + 1]
+    return 2 * sum(map(is_annotated, images)) > len(images) if images else bool(texts)
 
 
 def find_layout(path: str) -> Layout | None:
@@ -187,6 +195,10 @@ def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]
+
+
 def _yolo_file(sample: _Sample) -> str | None:
     """A text file that says that this is a data set of YOLO; None if it is none."""
     all_texts = sample.ending(".txt")
@@ -194,7 +206,9 @@ def _yolo_file(sample: _Sample) -> str | None:
     below_labels = [name for name in all_texts if has_label_role(_folder(name)) and not name.lower().endswith("/classes.txt")]
     # Of millions of images, the sample may have none of those that go with its texts: names of folders are enough.
     if below_labels and any(has_image_role(_folder(image)) for image in sample.images):
-        return below_labels[0]
+        # A file at a URL is not there yet: it has its length, and nothing in it.
+        heads = ((name, sample.head(name)) for name in below_labels[:_OPENED])
+        return next((name for name, head in heads if not head.strip("\0 \r\n") or looks_like_boxes(head)), None)
     image_folders = {_folder(name) for name in sample.images}
     candidates = [name for name in texts if _folder(name) in image_folders] + below_labels
     found = next((name for name in candidates[:_OPENED] if looks_like_boxes(sample.head(name))), None)

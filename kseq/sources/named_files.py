@@ -66,7 +66,7 @@ class NamedFiles:
         paths = list(names)
         if self._suffix is not None:
             end = self._suffix.lower()
-            paths = [path if path.lower().endswith(end) else path + end for path in paths]
+            paths = [path if path.lower().endswith(end) else path + self._suffix for path in paths]
         sizes, rejections = self._sizes.inspect_all(paths)
         if self._is_local:
             for row, path in enumerate(paths):

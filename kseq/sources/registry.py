@@ -113,7 +113,7 @@ def open_source(
         raise ArgumentError(
             f"{path}: {spelled('suffix', suffix)}: allowed is the end of names of files, such as .jpg, with {allowed}"
         )
-    layout = find_layout(path) if chosen in (FOLDER, ZIP) else None
+    layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
     with reading_texts_as(check_text_encoding(text_encoding)):

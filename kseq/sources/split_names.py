@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["SPLITS", "folder_split", "loose_folder_split"]
+__all__ = ["SPLITS", "folder_split", "loose_folder_split", "split_of_path"]
 
 # What people call splits, in lower case, and what kseq calls them.
 SPLITS = {
@@ -40,3 +40,8 @@ def loose_folder_split(name: str) -> str | None:
     """The one split among the words of a folder's name, or None: `seg_train` may mean train, and `bullet train` may not."""
     splits = {split for word in _WORDS.findall(name.lower()) if (split := folder_split(word)) is not None}
     return splits.pop() if len(splits) == 1 else None
+
+
+def split_of_path(path: str) -> str | None:
+    """The split that a folder on the way to a file is called like, the outermost; None if none is."""
+    return next((split for folder in path.split("/")[:-1] if (split := folder_split(folder)) is not None), None)

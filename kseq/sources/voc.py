@@ -37,7 +37,7 @@ from kseq.sources.annotated_images import (
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.split_names import SPLITS
+from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
 from kseq.sources.xml_files import read_xml
 
@@ -45,6 +45,7 @@ __all__ = ["VOC", "VocSource"]
 
 _ANNOTATIONS = "annotations"
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs")
+_MASK_FOLDERS = {"segmentationclass", "segmentationobject"}
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _HEAD = 2000
 
@@ -117,6 +118,8 @@ class _Files:
         files = cls()
         for entry in tree.files(tree.top):
             name = entry.name.lower()
+            if entry.rejection is None and not _MASK_FOLDERS.isdisjoint(entry.path.lower().split("/")[:-1]):
+                entry = entry._replace(rejection="is a mask, and no image with boxes")
             if name.endswith(IMAGE_SUFFIXES) or (entry.rejection is not None and not name.endswith(".xml")):
                 files.images[_stem(entry.path)].append(entry)
                 files.by_name[entry.name].append(entry)
@@ -134,14 +137,19 @@ def _stem(path: str) -> str:
 
 def _images(root: str, files: _Files, splits: Mapping[str, str], facts: Counter[str]) -> Iterator[AnnotatedImage]:
     annotations: dict[str, Entry] = {}
+    unclear: dict[str, str] = {}
     lost: list[AnnotatedImage] = []
-    for stem, texts in files.texts.items():
+    # Those whose image has their name come first: others may name it too.
+    for stem, texts in sorted(files.texts.items(), key=lambda item: item[0] not in files.images):
         for text in texts:
             images = files.images.get(stem) or _named_in(root, text, files)
             reason = text.rejection
+            if reason is None and len(images) > 1:
+                images = [image for image in _named_in(root, text, files) if image in images] or images
             if reason is None and len(images) != 1:
                 count = f"{len(images)} images go" if images else "no image goes"
                 reason = f"{count} with it"
+                unclear.update({image.path: f"is not the only image that goes with {text.path}" for image in images})
             if reason is None and images[0].path in annotations:
                 reason = f"its image {images[0].path} has another XML file, {annotations[images[0].path].path}"
             if reason is None:
@@ -150,10 +158,10 @@ def _images(root: str, files: _Files, splits: Mapping[str, str], facts: Counter[
                 lost.append(AnnotatedImage(text.path, rejection=reason))
     found = sorted((entry for entries in files.images.values() for entry in entries), key=lambda entry: os.fsencode(entry.path))
     for entry in found:
-        split = splits.get(os.path.splitext(entry.name)[0]) if splits else _split_in(entry.path)
+        split = splits.get(os.path.splitext(entry.name)[0]) if splits else split_of_path(entry.path)
         own = annotations.get(entry.path)
-        if entry.rejection is not None:
-            yield AnnotatedImage(entry.path, split=split, rejection=entry.rejection)
+        if entry.rejection is not None or (own is None and entry.path in unclear):
+            yield AnnotatedImage(entry.path, split=split, rejection=entry.rejection or unclear[entry.path])
         elif own is None:
             files.num_plain += 1
             yield AnnotatedImage(entry.path, split=split)
@@ -226,11 +234,6 @@ def _object(number: int, element: ElementTree.Element, path: str, facts: Counter
     return None
 
 
-def _split_in(path: str) -> str | None:
-    """The split that a folder on the way is called after."""
-    return next((SPLITS[folder.lower()] for folder in path.split("/")[:-1] if folder.lower() in SPLITS), None)
-
-
 def _splits(root: str) -> dict[str, str]:
     """The name of an image, without its suffix, to its split, as the lists in `ImageSets` say; empty if there are none."""
     splits: dict[str, str] = {}
@@ -244,8 +247,8 @@ def _splits(root: str) -> dict[str, str]:
                 with open_text(path) as file:
                     for line in file:
                         # Lists of one class have a second column.
-                        for name in line.split()[:1]:
-                            splits.setdefault(name, split)
+                        name = re.sub(r"\s+-?[01]$", "", line.strip())
+                        splits.setdefault(os.path.splitext(name)[0] if name.lower().endswith(IMAGE_SUFFIXES) else name, split)
             except (OSError, UnicodeError) as error:
                 raise SourceError(f"{path}: cannot be read: {error}") from error
     return splits

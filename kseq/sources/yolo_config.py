@@ -151,7 +151,7 @@ def _different(shown: str, names: Sequence[str]) -> tuple[str, ...]:
 def _keypoint_shape(shown: str, value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
-    numbers = [int(entry) for entry in value if str(entry).isdigit()] if isinstance(value, list) else []
+    numbers = [int(entry) for entry in value if str(entry).isdecimal()] if isinstance(value, list) else []
     if len(numbers) != 2 or numbers[0] < 1 or numbers[1] not in (2, 3):
         raise SourceError(f"{shown}: kpt_shape is {value!r}, expected are a number of keypoints, and 2 or 3")
     return numbers[0], numbers[1]

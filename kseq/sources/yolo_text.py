@@ -29,6 +29,8 @@ _MAX_CLASS = 1_000_000
 # A centre may lie outside of the image by a drawing that reaches out of it; pixels lie much farther away.
 _LEAST_SHARE, _MOST_SHARE = -1.0, 2.0
 
+# Keypoints lie in their box, or this share of the image beside it.
+_NEAR = 0.1
 _VISIBILITIES = frozenset((0.0, 1.0, 2.0))
 
 
@@ -132,7 +134,7 @@ def _box(
             raise _fault(number, line, f"has {len(numbers)} numbers after the class, expected are {expected}, by kpt_shape")
         counts.poses += 1
         return _upright(numbers[:4], number, line)
-    if len(numbers) > 6 and (len(numbers) - 4) % 3 == 0 and _VISIBILITIES.issuperset(numbers[6::3]):
+    if _is_pose(numbers):
         counts.poses += 1
         return _upright(numbers[:4], number, line)
     if len(numbers) == 5:
@@ -142,6 +144,18 @@ def _box(
     _check_shares(numbers, number, line)
     _count_outline(numbers, counts)
     return [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
+
+
+def _is_pose(numbers: list[float]) -> bool:
+    """Whether numbers are a box, then x, y and visibility of points in it."""
+    if len(numbers) <= 6 or (len(numbers) - 4) % 3 or not _VISIBILITIES.issuperset(numbers[6::3]):
+        return False
+    x, y, width, height = numbers[:4]
+    points = zip(numbers[4::3], numbers[5::3], numbers[6::3], strict=True)
+    return all(
+        (abs(px - x) <= width / 2 + _NEAR and abs(py - y) <= height / 2 + _NEAR) or not (visibility or px or py)
+        for px, py, visibility in points
+    )
 
 
 def _upright(numbers: list[float], number: int, line: str) -> list[float]:

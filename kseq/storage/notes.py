@@ -51,6 +51,6 @@ class Notes:
         try:
             for note, count, example in json.loads(str(text)):
                 notes.counts[str(note)], notes.examples[str(note)] = int(count), str(example)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             return cls()
         return notes

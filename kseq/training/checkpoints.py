@@ -5,6 +5,7 @@ A checkpoint is a zip archive, uncompressed, of `state.json` and of arrays, `NUM
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -70,7 +71,11 @@ class CheckpointFolder:
             WriteError: If the folder cannot be made.
         """
         if self.path in _locked:
-            return
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(_locked[self.path]), os.stat(self.path)):
+                    return
+            # The folder was deleted, and whoever makes it anew can lock that one.
+            self.unlock()
         try:
             os.makedirs(self.path, exist_ok=True)
         except OSError as error:
@@ -85,7 +90,8 @@ class CheckpointFolder:
         except BlockingIOError:
             os.close(descriptor)
             raise LockedError(
-                f"{self.path}: another process trains with checkpoints in this folder: wait for its end, or take another folder"
+                f"{self.path}: another process trains with checkpoints in this folder: wait for its end "
+                "(of a notebook, restart it), or take another folder"
             ) from None
         if is_locked:
             _locked[self.path] = descriptor

@@ -17,7 +17,10 @@ from kseq.training.augment import Augmentation, RandomFlip, moves_pixels
 __all__ = ["check_moves", "choose_orders", "choose_unmoved", "target_images"]
 
 # Words in the names of numbers that lie somewhere in an image.
-_POSITION_WORDS = re.compile("point|landmark|joint|pose|corner|coord|depth|heat|disparity|flow|polygon|box")
+_POSITION_WORDS = re.compile(
+    r"(?:^|_)(?:(?:key)?points?|landmarks?|joints?|poses?|corners?|coords?|coordinates?|depths?|heat(?:maps?)?|disparity|flow|"
+    r"polygons?|b?box(?:es)?)\d*(?:_|$)"
+)
 
 # Layers of Keras that move pixels: as a function over the images of a batch, they leave everything else where it was.
 _MOVING_LAYERS = {

@@ -183,10 +183,19 @@ def _chain_hooks() -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         print_error(kind, error, trace)
-        if _watch is not None:
+        # At a prompt the session goes on.
+        if _watch is not None and not hasattr(sys, "ps1") and not sys.flags.interactive:
             _watch.fail(error)
 
-    sys.excepthook = hook
+    print_in_thread = threading.excepthook
+
+    def thread_hook(failure: Any) -> None:
+        print_in_thread(failure)
+        is_training = _watch is not None and failure.thread is not None and failure.thread.ident == _watch.trains
+        if _watch is not None and is_training and failure.exc_value is not None:
+            _watch.fail(failure.exc_value)
+
+    sys.excepthook, threading.excepthook = hook, thread_hook
 
 
 def _end() -> None:

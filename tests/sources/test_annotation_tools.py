@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import SourceError
+from kseq.sources.registry import choose_format
 from kseq.sources.run_lengths import mask_box
 from tests.helpers.messages import raises
 from tests.sources.test_coco_and_yolo import objects
@@ -266,3 +268,78 @@ def test_an_export_brings_back_the_numbers_of_box_classes(tmp_path: Path, kind: 
     kseq.pack(tmp_path / "yolo", tmp_path / "packed", workers=0)
     report = kseq.export(tmp_path / "packed", tmp_path / "out", format=kind)
     assert report.pack_command.endswith("--class-names zebra ant never")
+
+
+def write_voc(folder: Path, stem: str, box: str = "40 40 60 60", name: str = "") -> None:
+    sides = "".join(
+        f"<{side}>{number}</{side}>" for side, number in zip(("xmin", "ymin", "xmax", "ymax"), box.split(), strict=True)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}.xml").write_text(
+        f"<annotation><filename>{name}</filename><object><name>cat</name><bndbox>{sides}</bndbox></object></annotation>"
+    )
+
+
+def test_a_large_voc_folder_is_told_though_only_some_of_its_files_are_looked_at(tmp_path: Path) -> None:
+    for number in range(700):
+        (tmp_path / "VOC2012/JPEGImages").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"VOC2012/JPEGImages/{number:03d}.jpg").touch()
+        write_voc(tmp_path / "VOC2012/Annotations", f"{number:03d}")
+    assert [choose_format(str(path), None).name for path in (tmp_path, tmp_path / "VOC2012")] == ["voc", "voc"]
+
+
+def test_the_images_of_voc_have_the_boxes_of_their_own_files(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    for name in ("train2017/b.jpg", "val2017/c.jpg", "val2017/d.jpg", "val2017/d.png", "SegmentationClass/c.png"):
+        write_image(source / name)
+    write_voc(source / "train2017", "b-aug", "1 1 2 2", "b.jpg")
+    write_voc(source / "train2017", "b", name="b.jpg")
+    write_voc(source / "val2017", "c")
+    write_voc(source / "val2017", "d")
+    report, found = pack(source, source_format="voc")
+    assert found == {name: [("cat", [40, 40, 60, 60])] for name in ("train2017/b.jpg", "val2017/c.jpg")}
+    assert report.splits == {"train": 1, "val": 1}
+    rejected = {os.fsdecode(entry.path) for entry in report.rejected}
+    assert rejected == {"train2017/b-aug.xml", "val2017/d.xml", "val2017/d.jpg", "val2017/d.png", "SegmentationClass/c.png"}
+
+
+def test_images_of_coco_that_share_an_id_have_nobodys_boxes(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "0.png"}, {"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}]
+    report, found = pack(write_coco(tmp_path, [annotation(1), annotation(2)], images=images))
+    assert (found, len(report.rejected)) == ({"2.png": [("cat", [40, 40, 60, 60])]}, 2)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"image": "0.png", "label": "cat"}, {"image": "0.png", "conversations": [{"from": "human"}]}]
+)
+def test_a_list_of_records_is_no_export_of_label_studio(tmp_path: Path, entry: dict[str, Any]) -> None:
+    write_image(tmp_path / "0.png")
+    (tmp_path / "t.json").write_text(json.dumps([entry]))
+    with raises(SourceError, tmp_path / "t.json", "JSON Lines"):
+        kseq.pack(tmp_path / "t.json", tmp_path / "out", workers=0)
+
+
+def test_a_region_of_label_studio_without_the_size_of_its_image_is_listed(tmp_path: Path) -> None:
+    write_image(tmp_path / "0.png"), write_image(tmp_path / "1.png")
+    value = {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["cat"]}
+    tasks = [
+        {"data": {"image": "0.png"}, "annotations": [{"result": [{"type": "rectanglelabels", "value": value}]}]},
+        {"data": {"image": "1.png"}, "annotations": [{"result": []}]},
+    ]
+    (tmp_path / "t.json").write_text(json.dumps(tasks))
+    report, found = pack(tmp_path / "t.json")
+    assert (found, [entry.path for entry in report.rejected]) == ({"1.png": []}, [b"0.png"])
+
+
+@pytest.mark.parametrize("name", ["\ud800.png", "a\0.png"])
+def test_a_name_that_no_file_can_have_concerns_its_image(tmp_path: Path, name: str) -> None:
+    images = [{"id": 1, "file_name": name}, {"id": 2, "file_name": "2.png"}]
+    report, _ = pack(write_coco(tmp_path, [annotation(2)], images=images))
+    assert (report.num_samples, len(report.rejected)) == (1, 1)
+
+
+def test_class_names_that_no_object_has_are_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "in/0.jpg"), write_voc(tmp_path / "in", "0")
+    for names in (["Cat"], ["cat", "cat"]):
+        with raises(SourceError, names[0], "cat"):
+            kseq.pack(tmp_path / "in", tmp_path / "out", workers=0, class_names=names)

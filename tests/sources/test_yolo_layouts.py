@@ -15,6 +15,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import ImageError, SourceError
+from kseq.sources.registry import choose_format
 from kseq.sources.yolo import YoloSource
 from tests.helpers.messages import assert_says, raises
 
@@ -309,3 +310,15 @@ def test_every_image_of_any_tree_is_found_once(tmp_path: Path, places: set[tuple
     assert len(set(paths)) == len(paths)
     assert expected <= set(paths)
     assert all(name in expected or rejection for name, rejection in zip(paths, source.images.rejections, strict=True))
+
+
+def test_a_closed_rectangle_at_the_corner_is_no_pose(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {"images/0.png": None, "labels/0.txt": "0 0 0 .5 0 .5 .5 0 .5 0 0\n"})
+    kseq.pack(source, tmp_path / "out", workers=0)
+    side = kseq.ShardDataset(tmp_path / "out")[0]["image"].shape[0] / 2
+    assert kseq.ShardDataset(tmp_path / "out")[0]["boxes"].tolist() == [[0, 0, side, side]]
+
+
+def test_texts_below_annotations_that_hold_no_boxes_are_no_yolo(tmp_path: Path) -> None:
+    files = {"images/0.png": None, "annotations/list.txt": "#Image CLASS-ID\nAbyssinian_1 1 1 1\n"}
+    assert choose_format(str(write(tmp_path / "in", files)), None).name == "folder"
