@@ -49,6 +49,8 @@ def test_shares_are_exact_and_of_each_class_alike(
 ) -> None:
     wanted = {name: round(share * sum(counts)) for name, share in (("val", val), ("test", test))}
     assume(all(wanted.values()) and sum(wanted.values()) < sum(counts))
+    # Smaller classes keep one in train, whatever their share.
+    assume(not stratify or all(count * (1 - val - test) >= 3 for count in counts))
     made = plan(counts, {"val": val, "test": test}, stratify=stratify, seed=seed)
     sizes = Counter(made.splits)
     assert sum(sizes.values()) == sum(counts)
@@ -57,6 +59,21 @@ def test_shares_are_exact_and_of_each_class_alike(
         if stratify:
             found = by_class(made, name)
             assert all(abs(found[label] - count * share) <= 1 for label, count in enumerate(counts))
+
+
+@given(
+    counts=st.lists(st.integers(1, 6), min_size=1, max_size=6).filter(lambda counts: max(counts) > 1),
+    val=st.floats(0.1, 0.45),
+    test=st.floats(0.1, 0.45),
+    seed=st.integers(0, 99),
+)
+def test_every_class_keeps_one_in_train(counts: list[int], val: float, test: float, seed: int) -> None:
+    try:
+        made = plan(counts, {"val": val, "test": test}, seed=seed)
+    except ArgumentError:
+        # Nothing would be left for a split.
+        return
+    assert set(by_class(made, "train")) == set(range(len(counts)))
 
 
 def test_the_largest_remainders_are_rounded_up() -> None:
