@@ -34,7 +34,6 @@ from kseq.sources.annotated_images import (
     stated_size,
     turned_box,
 )
-from kseq.sources.class_names import sort_class_names
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
@@ -73,17 +72,7 @@ class VocSource(AnnotatedSource):
         splits = _splits(root)
         facts: Counter[str] = Counter()
         images = list(_images(root, files, splits, facts))
-        names = sort_class_names(found.class_name for image in images for found in image.objects)
-        return cls.of(
-            root,
-            root,
-            images,
-            names,
-            request.class_names,
-            facts=facts,
-            notes=_notes(root, files, images, splits),
-            follow_links=request.follow_links,
-        )
+        return cls.of(request, root, root, images, facts=facts, notes=_notes(root, files, images, splits))
 
 
 VOC = SourceFormat("voc", VocSource.open, is_folder=VocSource.is_at, has_links=True, downloads=r"\.(xml|txt)")
