@@ -34,6 +34,7 @@ from kseq.sources.annotated_images import (
 )
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.json_files import read_json
+from kseq.sources.layouts import annotates_most_images
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
@@ -59,8 +60,8 @@ class LabelMeSource(AnnotatedSource):
 
     @staticmethod
     def is_at(root: str) -> bool:
-        """Whether a folder holds such files."""
-        return any(LabelMeSource.is_file(path) for path in some_files(root, ".json"))
+        """Whether most images of a folder have such files."""
+        return any(map(LabelMeSource.is_file, some_files(root, ".json"))) and annotates_most_images(root, ".json")
 
     @classmethod
     def open(cls, request: SourceRequest) -> LabelMeSource:

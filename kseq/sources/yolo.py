@@ -15,7 +15,6 @@ The rules:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +29,7 @@ from kseq.sources.base import FileSource, ImageTable, Source, SourceImage, descr
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import looks_like_yolo
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.split_names import SPLITS
+from kseq.sources.split_names import split_of_path
 from kseq.sources.tree_files import TreeFiles, zip_files
 from kseq.sources.yolo_config import YoloSplits, find_splits, read_config
 from kseq.sources.yolo_pairs import Pair, pair_files
@@ -38,9 +37,6 @@ from kseq.sources.yolo_text import LineError, ObjectCounts, Objects, looks_like_
 from kseq.sources.zip_archive import ZipSource
 
 __all__ = ["YOLO", "YoloSource", "YoloZipSource"]
-
-# What the name of a folder may have beside a split.
-_BESIDE_SPLIT = re.compile(r"\d+|(?<![a-z])(obj|data|images?|imgs?|labels?|set)(?![a-z])|[^a-z\d]+")
 
 
 class _InPixels(Source):
@@ -210,13 +206,7 @@ def _order(placed: tuple[str | None, Pair]) -> tuple[str, bytes]:
 
 
 def _split(splits: YoloSplits, path: str) -> str | None:
-    return (splits.split(path) if splits else None) or _folder_split(path)
-
-
-def _folder_split(path: str) -> str | None:
-    """The split that a folder on the way to a file is called like, the outermost."""
-    names = (_BESIDE_SPLIT.sub("", folder.lower()) for folder in path.split("/")[:-1])
-    return next((SPLITS[name] for name in names if name in SPLITS), None)
+    return (splits.split(path) if splits else None) or split_of_path(path)
 
 
 def _renumber(file: str, names: tuple[str, ...] | None, class_names: Sequence[str] | None) -> np.ndarray | None:
