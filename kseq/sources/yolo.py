@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,8 +69,8 @@ class YoloSource(_InPixels, FileSource):
             raise SourceError(
                 f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder or a zip (yolo)"
             )
-        names, images, notes = _scan(TreeFiles(FolderTree(root, follow_links)), class_names)
-        return cls(root, names, images, box_fields(names), notes=notes)
+        found = _scan(TreeFiles(FolderTree(root, follow_links)), class_names)
+        return cls(root, found.class_names, found.images, box_fields(found.class_names), **found.remarks)
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class YoloZipSource(_InPixels, ZipSource):
     @classmethod
     def scan(cls, path: str, class_names: Sequence[str] | None = None) -> YoloZipSource:
         """Find the images of a zip, and read their boxes; as `YoloSource.scan`."""
-        names, images, notes = _scan(zip_files(path), class_names)
-        return cls(path, names, images, box_fields(names), notes=notes)
+        found = _scan(zip_files(path), class_names)
+        return cls(path, found.class_names, found.images, box_fields(found.class_names), **found.remarks)
 
 
 def _open(request: SourceRequest) -> Source:
@@ -164,8 +164,16 @@ class _Reader:
         return Objects(boxes[stays], new_labels[stays])
 
 
-def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> tuple[tuple[str, ...], ImageTable, tuple[str, ...]]:
-    """The class names, the samples and what is to be told."""
+class _Found(NamedTuple):
+    """The class names, the samples, and what a `Source` says of them: `box_facts` and `notes`."""
+
+    class_names: tuple[str, ...]
+    images: ImageTable
+    remarks: dict[str, Any]
+
+
+def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> _Found:
+    """All that a data set has."""
     root, config = files.root, read_config(files)
     splits = find_splits(files, config)
     pairs = pair_files(files.entries.values(), lambda entry: _is_box_text(files, entry))
@@ -190,7 +198,8 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> tuple[tuple[st
     if names is None:
         names = tuple(map(str, range(reader.highest + 1)))
     notes = [*config.notes, *splits.notes, *_notes(reader, pairs, splits, images, has_names=known is not None)]
-    return names, images, tuple(notes)
+    facts = {"outline": reader.counts.outlines, "unknown_class": reader.num_left_out}
+    return _Found(names, images, {"box_facts": facts, "notes": tuple(notes)})
 
 
 def _is_box_text(files: TreeFiles, entry: Entry) -> bool:
@@ -234,12 +243,8 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
         yield f"{reader.num_without:,} of {num_images:,} images have no text file: they are packed as images without objects"
     if len(texts) > len(set(texts)):
         yield f"{len(texts) - len(set(texts)):,} images share a text file with another image of the same name"
-    if counts.outlines:
-        yield f"{counts.outlines:,} outlines or turned boxes became the upright boxes around them"
     if counts.poses:
         yield f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out"
-    if reader.num_left_out:
-        yield f"{reader.num_left_out:,} objects are of other classes than {spelled('class_names')}, and were left out"
     if not has_names and counts.objects:
         yield "no file names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers"
     if splits:
