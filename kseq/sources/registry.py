@@ -57,7 +57,8 @@ FORMATS: tuple[SourceFormat, ...] = (
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
-_SUFFIXES = ", ".join(suffix for source_format in FORMATS for suffix in source_format.suffixes)
+# Several formats share a suffix.
+_SUFFIXES = ", ".join(dict.fromkeys(suffix for source_format in FORMATS for suffix in source_format.suffixes))
 
 
 def open_source(
