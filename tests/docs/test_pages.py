@@ -143,8 +143,8 @@ def test_no_line_of_code_is_wider_than_a_page(page: Path) -> None:
     assert [line for block in blocks_of(page) for line in block.code.splitlines() if len(line) > 100] == []
 
 
-# Pages with code for several machines, or for a store elsewhere.
-_ELSEWHERE = ("docs/how-to/clusters.md", "docs/how-to/several-processes.md", "docs/how-to/remote.md")
+# Pages with code for several machines, for a store elsewhere, or of other loaders.
+_ELSEWHERE = ("docs/how-to/migrate.md", "docs/how-to/clusters.md", "docs/how-to/several-processes.md", "docs/how-to/remote.md")
 
 
 def _blocks_elsewhere() -> list[tuple[Path, Block]]:
