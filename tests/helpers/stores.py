@@ -54,7 +54,9 @@ class Answer(NamedTuple):
 
 
 # What a proxy does to an answer, by name; see `Store.harm`.
-HARMS = ("cut", "shorter", "longer", "other", "reset", "stall", "403", "404", "500", "503")
+HARMS = ("cut", "hang", "slow", "shorter", "longer", "other", "reset", "stall", "403", "404", "500", "503")
+# The part of a slow answer that is sent at a time, of all of it, and the seconds that follow.
+_SLOW_PARTS, _SLOW_SECONDS = 10, 0.1
 
 
 @dataclass
@@ -125,7 +127,16 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name: value for name, value in headers.items() if name.lower() != "content-range"}
         if harm == "other":
             data = bytes(len(data))
-        self._send(status, headers, data, len(data) // 2 if harm == "cut" else None)
+        if harm == "hang":
+            self._send(status, headers, data, len(data) // 2)
+            store.stopped.wait(60)
+        elif harm == "slow":
+            self._send(status, headers, data, 0)
+            for start in range(0, len(data), -(-len(data) // _SLOW_PARTS)):
+                self.wfile.write(data[start : start - (-len(data) // _SLOW_PARTS)])
+                time.sleep(_SLOW_SECONDS)
+        else:
+            self._send(status, headers, data, len(data) // 2 if harm == "cut" else None)
 
     def _send(self, status: int, headers: dict[str, str], data: bytes, most: int | None = None) -> None:
         self.send_response_only(status)
