@@ -164,6 +164,25 @@ class RemoteFiles:
         """
         return self.read_ranges([name], [start], [end])[0]
 
+    def read_file(self, name: str, size: int | None = None) -> bytes:
+        """All bytes of a file, in one request; errors as of `read`.
+
+        Args:
+            name: Of the file.
+            size: That it had, if it is known. If it has another, the store is asked whether that is right.
+        """
+
+        def ask(seconds: float) -> bytes:
+            data = self._system.read_file(name, seconds)
+            if size not in (None, len(data)):
+                found = self._system.run("info", seconds, self._system.path(name)).get("size")
+                if found not in (None, len(data)):
+                    raise _wrong_length(Wanted(name, 0, found), data)
+            return data
+
+        whole: bytes = self._retries.call(name, "cannot be read", ask, size or 0, ReadError)
+        return whole
+
     def read_ranges(self, names: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> Sequence[bytes]:
         """Ranges of files, many at once; errors as of `read`, of the first that fails for good.
 

@@ -124,6 +124,12 @@ class RemoteSystem:
             # Who gives up, or is interrupted, must leave nobody behind who writes.
             future.cancel()
 
+    def read_file(self, name: str, seconds: float) -> bytes:
+        """All bytes of a file, in one request, which may take so many seconds."""
+        file_system, _ = self._file_system()
+        options = _in_one_request(getattr(file_system, "_cat_file", file_system.cat_file))
+        return bytes(self.run("cat_file", seconds, self.path(name), **options))
+
     def read_ranges(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[Any]:
         """The bytes of each range, or the error in their place."""
         file_system, _ = self._file_system()
@@ -183,6 +189,11 @@ class RemoteSystem:
         if self._url.partition("://")[0] in _S3:
             options["config_kwargs"] = {**_S3_CONFIG, **options.get("config_kwargs", {})}
         return options
+
+
+def _in_one_request(method: Callable[..., Any]) -> dict[str, Any]:
+    """How a method that fetches a file is told to do so at once: s3fs would look its size up, or keep ten parts in memory."""
+    return {"max_concurrency": 1} if "max_concurrency" in inspect.signature(method).parameters else {}
 
 
 def _cat_file(file_system: Any, path: str, start: int, end: int) -> bytes | Exception:
