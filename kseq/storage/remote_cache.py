@@ -269,7 +269,9 @@ def _wait_for_part(path: str, num_bytes: int) -> Iterator[str | None]:
             if descriptor in _locked:
                 _locked.discard(descriptor)
                 os.close(descriptor)
-        time.sleep(_PAUSE)
+        # Sooner, if a thread of this process has done it.
+        with _under_way.changed:
+            _under_way.changed.wait(_PAUSE)
     else:
         yield None
         return

@@ -8,8 +8,6 @@ import importlib.util
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -22,6 +20,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pytest
+
+from kseq_tools.bench.object_store import object_store
 
 BUCKET = "flowers-bucket"
 # Found in no message, repr or log.
@@ -222,32 +222,11 @@ def forwarding_backend(url: str) -> Callable[[str, str, dict[str, str], bytes], 
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The URL of a server that speaks S3, in a process of its own, with an empty bucket."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "MOTO_ALLOW_NONEXISTENT_REGION": "true"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                request = urllib.request.Request(f"{url}/{BUCKET}", method="PUT", headers={"Authorization": _AUTHORIZATION})
-                urllib.request.urlopen(request, timeout=5).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise
-                time.sleep(0.1)
+    with object_store() as store:
+        url: str = store.options["client_kwargs"]["endpoint_url"]
+        request = urllib.request.Request(f"{url}/{BUCKET}", method="PUT", headers={"Authorization": _AUTHORIZATION})
+        urllib.request.urlopen(request, timeout=60).close()
         yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 # Moto looks at the region and the service alone.
