@@ -162,7 +162,7 @@ class AnnotatedSource(FileSource):
     def stamp(self, location: Any) -> int:
         return super().stamp(_path_of(location))
 
-    def _urls(self, image: SourceImage) -> list[str]:
+    def _urls(self, image: SourceImage) -> dict[str, int]:
         return super()._urls(image if image.location is None else image._replace(location=_path_of(image.location)))
 
 
