@@ -126,7 +126,7 @@ def _check_parts(batches: Batches, found: World) -> None:
             f"{_name(batches)}: batch_size={batches.batch_size} is what each process gets, and is divided among its "
             f"{found.devices} devices: give a multiple of {found.devices}"
         )
-    num_partial = batches.num_samples % (batches.batch_size * batches.world_size)
+    num_partial = batches.num_samples % batches.global_batch_size
     needs_one_size = found.devices > 1 or found.found_in == KERAS
     if needs_one_size and batches._arguments["on_error"] == "skip":
         raise ArgumentError(
@@ -144,10 +144,12 @@ def _check_weights(batches: Batches, use: KerasUse) -> None:
     if batches._weights.are_there and getattr(use.adapter, "class_weight", None) is not None:
         raise ArgumentError(
             f"{_name(batches)}: class_weight does not go with the weights that batches have already (by sample_weight, or "
-            f"remainder={batches.remainder!r}): give remainder='drop', or the weights of classes as sample_weight"
+            f"global_batch_size, or remainder={batches.remainder!r}): give batch_size and remainder='drop', or the weights of "
+            "classes as sample_weight"
         )
     unweighted = getattr(getattr(use.model, "_compile_metrics", None), "_user_metrics", None)
-    if unweighted and use.function == "evaluate" and batches._order.num_filled:
+    fills_each = batches.global_batch_size < batches.batch_size * batches.world_size
+    if unweighted and batches._order.num_filled and (use.function == "evaluate" or fills_each):
         warnings.warn(
             f"{_name(batches)}: {batches._order.num_filled} rows only fill batches up, and what compile(metrics=) names counts "
             "them too: give compile(weighted_metrics=...) for exact figures",

@@ -1,8 +1,8 @@
 """Kills trainings at random steps, and starts them again until they end: `python -m tests.robustness.kill_training`.
 
 Other things happen to them too, see `FAULTS`. Whatever it was, the run must end with the same samples, weights and history as
-one to which nothing happened. Each backend has a process of its own, which imports Keras once and forks for every run, so that
-a run takes a second or two.
+one to which nothing happened. Between them, runs of several ranks go on on other numbers of them, see `change_ranks`. Each
+backend has a process of its own, which imports Keras once and forks for every run, so that a run takes a second or two.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 import kseq
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered
+from tests.robustness.change_ranks import SAMPLINGS, change_ranks
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -53,6 +54,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 }
 
 
+# Of tests/robustness/change_ranks.py.
+RANK_SCENARIOS = {f"other ranks, {name}": name for name in SAMPLINGS}
+
 # What happens to runs, drawn with these weights.
 FAULTS = {
     "killed after a step": 5,
@@ -61,7 +65,9 @@ FAULTS = {
     "reads fail (EIO)": 2,
     "its processes stopped for a while": 2,
 }
-# Seconds for which they are.
+# What happens to those of `RANK_SCENARIOS`.
+RANK_FAULT = "all ranks killed, others go on"
+# Seconds for which they are stopped.
 STOPPED_FOR = 1.5
 
 # The exit code of a run whose reads failed, and that said so.
@@ -218,6 +224,15 @@ def campaign(folder: Path, scenarios: list[str], kills: int, minutes: float, see
     while sum(num_killed.values()) < kills and time.monotonic() < until:
         name = scenarios[turn % len(scenarios)]
         turn += 1
+        if name in RANK_SCENARIOS:
+            notes = folder / "ranks"
+            notes.mkdir()
+            worlds, found = change_ranks(dataset, folder / "second", notes, RANK_SCENARIOS[name], draw)
+            num_killed[name] += len(worlds)
+            num_faults[RANK_FAULT] += len(worlds)
+            wrong += [f"{name}: {fault}" for fault in found]
+            shutil.rmtree(notes)
+            continue
         options = json.loads(json.dumps(SCENARIOS[name]))
         if "mixed" in options.get("sampling", {}):
             options["sampling"]["mixed"] = str(folder / "second")
@@ -258,13 +273,13 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=BACKENDS, action="append", help="only these")
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append", help="only these")
+    parser.add_argument("--scenario", choices=sorted([*SCENARIOS, *RANK_SCENARIOS]), action="append", help="only these")
     parser.add_argument("--kills", type=int, default=100, help="how many runs are broken off, over all backends")
     parser.add_argument("--minutes", type=float, default=60, help="for how long at most, over all backends")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    scenarios = arguments.scenario or list(SCENARIOS)
+    scenarios = arguments.scenario or [*SCENARIOS, *RANK_SCENARIOS]
     if arguments.inside:
         result = campaign(Path(arguments.inside), scenarios, arguments.kills, arguments.minutes, arguments.seed)
         print(json.dumps(result))
@@ -284,7 +299,7 @@ def main() -> int:
                 failed = True
                 print(fault, file=sys.stderr)
     print("\n| what happened | times |\n| --- | --- |")
-    for fault in FAULTS:
+    for fault in (*FAULTS, RANK_FAULT):
         print(f"| {fault} | {happened[fault]} |")
     return int(failed)
 
