@@ -44,7 +44,7 @@ from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.moving_fields import check_moves, choose_orders, choose_unmoved, target_images
 from kseq.training.position import find_position, to_state
-from kseq.training.rank_failures import check_ranks, note_failure, note_success, watch_ranks
+from kseq.training.rank_failures import begin_to_watch, check_ranks, note_failure, note_success, watch_ranks
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
@@ -155,6 +155,8 @@ class Batches:
         check_scale(scale)
         choice("on_error", on_error, ON_ERROR)
         self._world = choose_world(rank, world_size)
+        if self._world.size > 1:
+            begin_to_watch(self._world.rank, self._world.size)
         # The samples, and their order.
         remote = RemoteArguments(cache_dir, cache_bytes, storage_options)
         self._arguments["cache_dir"] = absolute(cache_dir)

@@ -317,6 +317,17 @@ def failing_jax_first(path: str, rank: int, world: int, port: int) -> Found:
     return {}
 
 
+def failing_jax_early(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes of `keras.distribution`, of which the last has no dataset."""
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    train = kseq.ShardSequence(path if rank < world - 1 else f"{path}-elsewhere", "train", batch_size=7)
+    _model().fit(train, epochs=20, verbose=0)
+    return {}
+
+
 def resumed_jax(path: str, rank: int, world: int, port: int) -> Found:
     """A script with ResumeTraining in processes of `keras.distribution`; the last rank may fail in the middle of an epoch.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.messages import assert_says
+from tests.helpers.processes import RunPython
 from tests.helpers.rank_processes import Ended, end_ranks, run_ranks
 
 pytestmark = pytest.mark.slow
@@ -42,6 +44,42 @@ def test_all_ranks_leave_within_30_seconds_of_an_error_in_one(ended: list[Ended]
 def test_a_rank_is_told_which_other_one_failed_and_of_what(ended: list[Ended], failing: int) -> None:
     line = next(line for line in ended[1 - failing].stderr.splitlines() if line.startswith("kseq: "))
     assert_says(line, f"rank {failing} of 2", "FloatingPointError", "my own trouble", "epoch 1", f"rank {1 - failing}")
+
+
+def test_a_rank_that_fails_before_its_first_batch_tells_the_others_too(numbered: Path, tmp_path: Path) -> None:
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    first, last = end_ranks("failing_jax_early", numbered, tmp_path, 2, backend="jax")
+    assert first.code not in (None, 0), first
+    assert last.code not in (None, 0), last
+    assert max(first.seconds, last.seconds) < 30
+    line = next(line for line in first.stderr.splitlines() if line.startswith("kseq: "))
+    assert_says(line, "rank 1 of 2", "DatasetNotFoundError", "-elsewhere", "rank 0")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_uses_no_connection_of_its_parent(run_python: RunPython, numbered: Path) -> None:
+    code = """
+import os, sys, types
+import kseq
+from kseq.training import rank_failures
+# Stands for PyTorch, of which two processes would be needed.
+connected = sys.argv[2] == "before"
+sys.modules["torch.distributed"] = types.SimpleNamespace(
+    is_available=lambda: True, is_initialized=lambda: connected, get_rank=lambda: 0, get_world_size=lambda: 2,
+    distributed_c10d=types.SimpleNamespace(_get_default_store=lambda: types.SimpleNamespace(check=lambda names: False)),
+)
+child = os.fork()
+connected = True
+if child == 0:
+    with kseq.Batches(sys.argv[1], "val", batch_size=4) as batches:
+        batches.batch(0, 0)
+        os._exit(rank_failures._watch is None)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run_python(code, numbered, "before").stdout.split() == ["1"]
+    # A child that is connected by itself is a rank.
+    assert run_python(code, numbered, "after").stdout.split() == ["0"]
 
 
 @pytest.mark.campaign
