@@ -340,6 +340,16 @@ def resumed_jax(path: str, rank: int, world: int, port: int) -> Found:
     return _resumed(path, rank, world)
 
 
+def elastic_jax(path: str, rank: int, world: int, port: int) -> Found:
+    """The same with a global batch that most numbers of ranks do not divide; one process needs no connection."""
+    import keras
+
+    if world > 1:
+        keras.distribution.initialize(f"localhost:{port}", world, rank)
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return _resumed(path, rank, world, global_batch_size=15)
+
+
 def resumed_torch(path: str, rank: int, world: int, port: int) -> Found:
     """The same in processes of torch, where Keras connects them."""
     import torch
@@ -352,7 +362,7 @@ def resumed_torch(path: str, rank: int, world: int, port: int) -> Found:
     return found
 
 
-def _resumed(path: str, rank: int, world: int) -> Found:
+def _resumed(path: str, rank: int, world: int, **arguments: Any) -> Found:
     import keras
 
     fails_after = int(os.environ.get("KSEQ_TEST_FAILS", "0"))
@@ -365,11 +375,18 @@ def _resumed(path: str, rank: int, world: int) -> Found:
 
     model = _model()
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
-    train = kseq.ShardSequence(path, "train", batch_size=7, seed=3)
+    train = kseq.ShardSequence(path, "train", seed=3, **(arguments or {"batch_size": 7}))
     calls: Any = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: note(train.epoch, batch))
     resume = kseq.ResumeTraining(os.environ["KSEQ_TEST_CHECKPOINTS"], every=1)
     history = model.fit(train, epochs=3, verbose=0, callbacks=[resume, calls])
-    return {"steps": notes, "ids": [ids for ids, _ in model.records], "weights": _weights(model), "epochs": history.epoch}
+    return {
+        "steps": notes,
+        "ids": [ids for ids, _ in model.records],
+        "records": model.records,
+        "weights": _weights(model),
+        "epochs": history.epoch,
+        "history": history.history,
+    }
 
 
 def failing_torch(path: str, rank: int, world: int, port: int) -> Found:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.helpers.messages import assert_says
@@ -111,3 +112,36 @@ def test_ranks_that_were_broken_off_go_on_at_the_same_place(
         assert other["ids"] == one["ids"][len(one["ids"]) - len(other["ids"]) :]
         assert other["weights"] == one["weights"]
         assert other["epochs"] == one["epochs"] == [0, 1, 2]
+
+
+@pytest.mark.campaign
+def test_a_run_that_was_broken_off_on_2_ranks_goes_on_on_3_with_the_global_batches_and_weights_of_1(
+    numbered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    monkeypatch.setenv("KSEQ_TEST_CHECKPOINTS", str(tmp_path / "alone"))
+    (alone,) = run_ranks("elastic_jax", numbered, tmp_path, 1, backend="jax")
+    monkeypatch.setenv("KSEQ_TEST_CHECKPOINTS", str(tmp_path / "broken"))
+    monkeypatch.setenv("KSEQ_TEST_FAILS", "7")
+    end_ranks("elastic_jax", numbered, tmp_path, 2, backend="jax")
+    monkeypatch.delenv("KSEQ_TEST_FAILS")
+    rest = run_ranks("elastic_jax", numbered, tmp_path, 3, backend="jax")
+    first = rest[0]["steps"][0]
+    # 5 steps an epoch; the step after which one failed was kept, or not any more.
+    assert first in ([1, 1], [1, 2])
+    assert not any("a step had" in warning for found in rest for warning in found["warnings"])
+
+    def counted(found: dict[str, Any]) -> list[list[int]]:
+        return [[n for n, weight in zip(*step, strict=True) if weight] for step in found["records"]]
+
+    shares = list(zip(*map(counted, rest), strict=True))
+    assert {tuple(map(len, ranks)) for ranks in shares} == {(5, 5, 5)}
+    together = [sorted(sample for share in ranks for sample in share) for ranks in shares]
+    assert together == [sorted(ids) for ids in counted(alone)[-len(together) :]]
+    for found in rest:
+        assert found["epochs"] == alone["epochs"] == [0, 1, 2]
+        np.testing.assert_allclose(found["weights"], alone["weights"], rtol=0, atol=1e-5)
+        # Keras weighs a step by its rows: those of the epoch that was broken off had 16 at first, and then 15.
+        losses = zip(found["history"]["loss"], alone["history"]["loss"], (1e-5, 0.1, 1e-5), strict=True)
+        assert all(abs(one - other) < most for one, other, most in losses)
