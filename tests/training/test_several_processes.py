@@ -119,16 +119,6 @@ def test_what_several_processes_of_jax_would_do_wrong_is_refused(jax_pair: list[
             assert "\n" not in found[name]
 
 
-def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks(
-    jax_devices: Found, jax_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    three = start("jax_evaluation", 3, "jax", numbered, tmp_path_factory)
-    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
-    # In batches of 7, 14 and 21 rows; only those of one process are not filled up.
-    for found in (*jax_pair, *three):
-        assert_close(found["untrained"], jax_devices["untrained"])
-
-
 # JAX: one process with several devices.
 
 
@@ -208,3 +198,37 @@ def test_two_devices_under_a_strategy_of_tensorflow_share_each_batch_of_each_epo
     parts = received(found)
     both = [sorted(one + other) for one, other in zip(parts[0::2], parts[1::2], strict=True)]
     assert both == global_batches(numbered, batch_size=batch_size)
+
+
+# Evaluation on each backend: in batches of 7, 14 and 21 rows, of which only those of one process are not filled up.
+
+
+def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks_of_jax(
+    jax_devices: Found, jax_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    three = start("jax_evaluation", 3, "jax", numbered, tmp_path_factory)
+    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
+    for found in (*jax_pair, *three):
+        assert_close(found["untrained"], jax_devices["untrained"])
+
+
+def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks_of_torch(
+    torch_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    three = start("torch_evaluation", 3, "torch", numbered, tmp_path_factory)
+    assert_evaluated_together(three, torch_pair)
+
+
+def test_an_evaluation_has_the_same_figures_on_one_two_and_three_workers_of_tensorflow(
+    tf_pair: list[Found], tf_mirrored: Found, numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    three = start("tf_evaluation", 3, "tensorflow", numbered, tmp_path_factory)
+    assert_evaluated_together(three, [*tf_pair, tf_mirrored])
+
+
+def assert_evaluated_together(three: list[Found], others: list[Found]) -> None:
+    """All have, together, the loss and accuracy that Keras's `evaluate` has in one process."""
+    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
+    for found in (*three, *others):
+        assert_close(found["together"], three[0]["untrained"])
+        assert_close(found["untrained"], three[0]["untrained"])
