@@ -59,7 +59,7 @@ def check_use(batches: Batches, use: KerasUse) -> None:
     """Let Keras share nothing out by itself, and raise ArgumentError where processes would not be given what they need.
 
     That is: where each would train a model of its own; where ranks are not those of the processes that train together; where
-    JAX would not be able to divide a batch; where the figures of an evaluation would be those of one rank.
+    JAX or TensorFlow would not be able to divide a batch; where the figures of an evaluation would be those of one rank.
     """
     _keep_keras_from_sharing(use.adapter)
     backend = str(sys.modules["keras"].backend.backend())
@@ -73,6 +73,8 @@ def check_use(batches: Batches, use: KerasUse) -> None:
         _check_ranks(batches, use, found, backend)
     if backend == "jax":
         _check_parts(batches, found)
+    if backend == "tensorflow" and use.function != "predict":
+        _check_first_batch(batches, use.model)
     _check_weights(batches, use)
 
 
@@ -137,6 +139,18 @@ def _check_parts(batches: Batches, found: World) -> None:
         raise ArgumentError(
             f"{_name(batches)}: the last batch would hold {num_partial} samples, and Keras's distribution on JAX needs batches "
             "of one size: give remainder='pad' or 'drop', or make it after keras.distribution.set_distribution()"
+        )
+
+
+def _check_first_batch(batches: Batches, model: Any) -> None:
+    """Under a strategy of TensorFlow, Keras adds the parts of the first batch up, which must be equal for that."""
+    replicas = int(getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1))
+    size = batches.batch_size if batches.remainder != "keep" else min(batches.batch_size, batches.num_samples)
+    if size % replicas:
+        raise ArgumentError(
+            f"{_name(batches)}: the first batch has {size} samples, which Keras divides into equal parts for {replicas} "
+            f"replicas of {type(model.distribute_strategy).__name__}: give a batch_size that is a multiple of {replicas}"
+            + ("" if size == batches.batch_size else ", and remainder='pad'")
         )
 
 

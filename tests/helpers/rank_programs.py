@@ -185,8 +185,11 @@ def tf_mirrored(path: str, rank: int, world: int, port: int) -> Found:
             return _model(built=built)
 
     found: Found = {"untrained": _evaluate(path)}
-    with kseq.ShardSequence(path, "val", batch_size=7) as val:
+    with kseq.ShardSequence(path, "val", batch_size=14) as val:
         found["together"] = make(True).evaluate(val, verbose=0)
+    with kseq.ShardSequence(path, "val", batch_size=7) as odd, kseq.ShardSequence({path: 1.0}, epoch_size=5) as small:
+        found["odd"] = _refusal(lambda: make(True).evaluate(odd, verbose=0))
+        found["small"] = _refusal(lambda: make(True).fit(small, verbose=0))
     for batch_size in (14, 80):
         for built in (False, True):
             found[f"{batch_size}, {'built' if built else 'not built'}"] = _fit(
@@ -337,6 +340,29 @@ def torch_processes(path: str, rank: int, world: int, port: int) -> Found:
     found["everything"] = _evaluate(path)
     found["together"] = _torch_evaluation(_model(), val)
     found["loop"] = _torch_loop(_model(), train, val)
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def torch_distribution(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes that `keras.distribution` connects on PyTorch, as it does from Keras 3.16 on, with and without its sharing."""
+    import keras
+    import torch
+
+    alone = _fit(path, 7 * world, remainder="drop")
+    untrained = _evaluate(path)
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    found: Found = {"alone": alone, "untrained": untrained}
+    for auto_shard in (True, False):
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=auto_shard))
+        single = kseq.ShardSequence(path, "train", batch_size=7, rank=0, world_size=1)
+        refusal = _refusal(lambda single=single: _model().fit(single, verbose=0))
+        single.close()
+        found[str(auto_shard)] = {
+            "without ranks": refusal,
+            "evaluated": _evaluated_together(path),
+            "fitted": _fit(path, 7),
+        }
     torch.distributed.destroy_process_group()
     return found
 

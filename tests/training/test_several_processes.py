@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,27 @@ def test_keras_on_torch_trains_one_model_or_none(torch_pair: list[Found]) -> Non
             assert_close(found["fitted"]["evaluated"], found["alone"]["evaluated"])
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("keras").split(".")[:2])) < (3, 16), reason="keras.distribution connects no processes of PyTorch"
+)
+def test_keras_distribution_on_torch_trains_as_one_process_does(
+    numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ranks = start("torch_distribution", 2, "torch", numbered, tmp_path_factory)
+    # Whether Keras was told to share out once more, or not.
+    for sharing in ("True", "False"):
+        fits = [found[sharing]["fitted"] for found in ranks]
+        assert [fit["rank"] for fit in fits] == [[0, 2], [1, 2]]
+        assert joined([received(fit) for fit in fits]) == global_batches(numbered, batch_size=14, remainder="drop")
+        for found, fit in zip(ranks, fits, strict=True):
+            assert fit["epochs"] == list(range(EPOCHS))
+            assert fit["weights"] == fits[0]["weights"]
+            assert_close(fit["weights"], found["alone"]["weights"])
+            assert_close(fit["evaluated"], found["alone"]["evaluated"])
+            assert_close(found[sharing]["evaluated"]["untrained"], found["untrained"])
+            assert found[sharing]["without ranks"].startswith("ArgumentError: <ShardSequence train>: rank=0, world_size=1")
+
+
 # TensorFlow.
 
 
@@ -198,6 +220,13 @@ def test_two_devices_under_a_strategy_of_tensorflow_share_each_batch_of_each_epo
     parts = received(found)
     both = [sorted(one + other) for one, other in zip(parts[0::2], parts[1::2], strict=True)]
     assert both == global_batches(numbered, batch_size=batch_size)
+
+
+def test_a_first_batch_that_a_strategy_of_tensorflow_cannot_divide_is_refused(tf_mirrored: Found) -> None:
+    for name, size, way_out in (("odd", 7, "multiple of 2"), ("small", 5, "remainder='pad'")):
+        assert tf_mirrored[name].startswith("ArgumentError: <ShardSequence ")
+        for part in (f"{size} samples", "2 replicas", "MirroredStrategy", way_out):
+            assert part in tf_mirrored[name]
 
 
 # Evaluation on each backend: in batches of 7, 14 and 21 rows, of which only those of one process are not filled up.
