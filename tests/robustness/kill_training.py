@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import faulthandler
 import json
 import os
 import random
@@ -98,6 +99,8 @@ def start(dataset: Path, folder: Path, options: dict[str, Any], fault: str = "",
     child = os.fork()
     if child == 0:
         code = 1
+        # Of a run that hangs, where it does.
+        faulthandler.register(signal.SIGUSR1)
         try:
             if fault == "reads fail (EIO)":
                 options = {**options, "read": "pread"}
@@ -151,8 +154,11 @@ def _wait(child: int, fault: str, at: float) -> int:
             else:
                 _stop(_descendants(child))
         if elapsed > LONGEST_RUN:
+            os.kill(child, signal.SIGUSR1)
+            time.sleep(1)
             os.kill(child, signal.SIGKILL)
-            raise AssertionError(f"a run hangs for {elapsed:.0f} s: {fault}")
+            os.waitpid(child, 0)
+            raise AssertionError(f"a run hangs for {elapsed:.0f} s: {fault} {at}")
         time.sleep(0.01)
 
 
@@ -245,28 +251,55 @@ def campaign(folder: Path, scenarios: list[str], kills: int, minutes: float, see
         whole, num_steps, seconds = wholes[name]
         killed = folder / "killed"
         killed.mkdir()
-        for _ in range(draw.randint(1, 3)):
-            fault = draw.choices(list(FAULTS), list(FAULTS.values()))[0]
-            if fault.startswith("reads") and options.get("processes"):
-                # They read in processes of their own.
-                fault = "killed at any time"
-            at = (
-                draw.randint(1, num_steps)
-                if fault in ("killed after a step", "reads fail (EIO)")
-                else draw.uniform(0.1, seconds)
-            )
-            is_ended = start(dataset, killed, options, fault, at)
-            num_faults[fault] += not is_ended or fault.startswith("its")
-            if is_ended:
-                break
-            num_killed[name] += 1
-            if fault.endswith("truncated"):
-                _truncate_newest(killed)
-        else:
-            start(dataset, killed, options)
-        wrong += [f"{name}: {fault}" for fault in faults(whole, killed)]
+        happened: list[str] = []
+        try:
+            _break_off(dataset, killed, options, num_steps, seconds, draw, happened)
+            found = faults(whole, killed)
+        except AssertionError as error:
+            found = [str(error)]
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+        num_faults.update(happened)
+        num_killed[name] += sum(not fault.startswith("its") for fault in happened)
+        wrong += [f"{name}: {fault}" for fault in found]
         shutil.rmtree(killed)
     return {"killed": dict(num_killed), "faults": dict(num_faults), "wrong": wrong}
+
+
+def _break_off(
+    dataset: Path,
+    folder: Path,
+    options: dict[str, Any],
+    num_steps: int,
+    seconds: float,
+    draw: random.Random,
+    happened: list[str],
+) -> None:
+    """Start a run, to which something happens up to three times, again and again until it ends.
+
+    Args:
+        dataset: The dataset.
+        folder: Of the run.
+        options: Of tests/helpers/resumed_fit.py.
+        num_steps: How many steps a run has to which nothing happens.
+        seconds: How long it takes.
+        draw: Draws what happens, and when.
+        happened: What did; added to.
+    """
+    for _ in range(draw.randint(1, 3)):
+        fault = draw.choices(list(FAULTS), list(FAULTS.values()))[0]
+        if fault.startswith("reads") and options.get("processes"):
+            # They read in processes of their own.
+            fault = "killed at any time"
+        is_counted = fault in ("killed after a step", "reads fail (EIO)")
+        at = draw.randint(1, num_steps) if is_counted else draw.uniform(0.1, seconds)
+        is_ended = start(dataset, folder, options, fault, at)
+        if not is_ended or fault.startswith("its"):
+            happened.append(fault)
+        if is_ended:
+            return
+        if fault.endswith("truncated"):
+            _truncate_newest(folder)
+    start(dataset, folder, options)
 
 
 def main() -> int:
@@ -317,6 +350,8 @@ def run_backend(backend: str, scenarios: list[str], kills: int, minutes: float, 
     if done.returncode:
         raise AssertionError(f"{backend}: exit code {done.returncode}\n{done.stdout}\n{done.stderr[-6000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if result["wrong"]:
+        print(done.stderr[-20000:], file=sys.stderr)
     return result
 
 
