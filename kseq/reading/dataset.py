@@ -61,9 +61,10 @@ class ShardDataset:
         verify: When a sample's bytes are compared with the checksum that was stored when it was packed:
             `"first"` (the first time this object reads the sample), `"always"` or `"never"`.
         read: How bytes come from the files. `"map"` maps the files into memory, the fastest way; if the disk fails or a file
-            shrinks meanwhile, the operating system ends the process (SIGBUS). `"pread"` asks for the bytes of each batch: a
-            failure is a `ReadError` or `DamagedError` that names shard and sample, and the index, 8 bytes a sample for each
-            split, is read into memory. `"auto"` takes `"pread"` on NFS, SMB, Lustre, FUSE and the like, `"map"` elsewhere.
+            shrinks meanwhile, the operating system ends the process (SIGBUS), after a line that names it. `"pread"` asks for
+            the bytes of each batch: a failure is a `ReadError` or `DamagedError` that names shard and sample, and the index,
+            8 bytes a sample for each split, is read into memory. `"auto"` takes `"pread"` on NFS, SMB, Lustre, FUSE and the
+            like, `"map"` elsewhere.
         cache_dir: Of a URL: the folder of this machine for copies of its shards, which any number of processes and datasets may
             share. None for the custom of the platform, on Linux `$XDG_CACHE_HOME/kseq` or `~/.cache/kseq`. A shard is fetched
             when its first sample is needed, checked with its digest, and then read as a local one.

@@ -44,7 +44,7 @@ from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
 from kseq.training.moving_fields import check_moves, choose_orders, choose_unmoved, target_images
 from kseq.training.position import find_position, to_state
-from kseq.training.rank_failures import check_ranks, note_failure, note_success, watch_ranks
+from kseq.training.rank_failures import begin_to_watch, check_ranks, note_failure, note_success, watch_ranks
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
@@ -97,7 +97,8 @@ class Batches:
         dataset: str | os.PathLike[str] | ShardDataset | Mapping[Any, float],
         split: str | None = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        global_batch_size: int | None = None,
         input_shape: tuple[int, int, int] | None = None,
         data_format: str = "channels_last",
         color_mode: str | None = None,
@@ -154,6 +155,8 @@ class Batches:
         check_scale(scale)
         choice("on_error", on_error, ON_ERROR)
         self._world = choose_world(rank, world_size)
+        if self._world.size > 1:
+            begin_to_watch(self._world.rank, self._world.size)
         # The samples, and their order.
         remote = RemoteArguments(cache_dir, cache_bytes, storage_options)
         self._arguments["cache_dir"] = absolute(cache_dir)
@@ -162,6 +165,7 @@ class Batches:
         self._order = choose_order(
             source,
             batch_size=batch_size,
+            global_batch_size=global_batch_size,
             shuffle=shuffle,
             seed=seed,
             remainder=remainder,
@@ -188,7 +192,8 @@ class Batches:
         self._weights = RowWeights(
             check_sample_weight(self._dataset, self._targets, sample_weight),
             self._order.row_weight,
-            may_not_count=self._order.remainder == "pad" or on_error == "substitute",
+            # Alike on any number of ranks, whether or not they divide the global batch.
+            may_not_count=self._order.remainder == "pad" or global_batch_size is not None or on_error == "substitute",
         )
         listed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
@@ -252,7 +257,9 @@ class Batches:
 
     def _say_what_is_left_out(self, remainder: str | None) -> None:
         if remainder is None and self._order.num_left_out and self.rank == 0:
-            reason = "all ranks make equally many steps" if self.world_size > 1 else "devices on JAX divide batches of one size"
+            reason = "devices on JAX divide batches of one size"
+            if self.world_size > 1 or self._arguments["global_batch_size"] is not None:
+                reason = "all ranks make equally many steps"
             warnings.warn(
                 f"{self._dataset.path} {self.split}: {self._order.num_left_out} of {self.num_samples} samples are left out, "
                 f"others in each epoch, since {reason}: give remainder='drop' to say so, 'pad' for all",
@@ -301,8 +308,8 @@ class Batches:
 
         Returns:
             `(images, targets)`: `(n, height, width, channels)` uint8 in [0, 255] and `(n,)` int32, unless the arguments say
-            otherwise; with `sample_weight` or `remainder="pad"`, `(n,)` float32 as a third element; with `label_mode=None`,
-            images alone. With `layout="keras"`, a dict of these.
+            otherwise; with `sample_weight`, `global_batch_size` or `remainder="pad"`, `(n,)` float32 as a third element; with
+            `label_mode=None`, images alone. With `layout="keras"`, a dict of these.
 
         Raises:
             ArgumentError: If `epoch` is below 0, or processes were connected only after this was made for one alone, or
@@ -362,7 +369,8 @@ class Batches:
         return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).sample_ids
 
     def is_counted(self, epoch: int, number: int) -> np.ndarray:
-        """`(n,)` bool: which rows of batch `number` of an epoch count; with `remainder="pad"`, others only fill it up.
+        """`(n,)` bool: which rows of batch `number` of an epoch count; others only fill it up, see `remainder` and
+        `global_batch_size`.
 
         Raises:
             OutOfRangeError: If there is no batch of this number.
@@ -462,8 +470,13 @@ class Batches:
 
     @property
     def batch_size(self) -> int:
-        """Samples per batch on this rank."""
+        """Rows per batch on this rank, some of which may not count: see `is_counted`."""
         return self._order.batch_size
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples per batch on all ranks together."""
+        return self._order.global_batch
 
     @property
     def remainder(self) -> str:

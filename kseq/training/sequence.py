@@ -46,7 +46,12 @@ class ShardSequence(keras.utils.PyDataset):
         split: `"train"`, `"val"`, `"test"`, the name of any split, or `"all"`. None: `"train"` of a folder, and all samples of
             a `ShardDataset`, for which no other value is allowed.
         batch_size: Samples per batch of this process. `world_size` processes that train together share a global batch of
-            `batch_size * world_size`; several devices of one process share its `batch_size`.
+            `batch_size * world_size`; several devices of one process share its `batch_size`. None: 32, unless
+            `global_batch_size` is given.
+        global_batch_size: In place of `batch_size`: samples per batch of all ranks together, so that a run goes on on any
+            number of them with the same global batches. The shares of ranks that do not divide it differ by one; each rank, and
+            each device of it, gets equally many rows, of which those that no sample is left for repeat others, with weight 0.
+            Batches then have weights, as with `remainder="pad"`, so that the gradient of a step is that of the global batch.
         input_shape: `(height, width, channels)` that every image is brought to; None for the size that all of them have.
         data_format: `"channels_last"` or `"channels_first"`.
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`; None for that of the packed images.
@@ -72,12 +77,13 @@ class ShardSequence(keras.utils.PyDataset):
         seed: Draws the order and the augmentations; any whole number.
         remainder: What becomes of the samples at the end of a pass that do not fill a batch on every rank. `"keep"`: the last
             batch is smaller. `"drop"`: they are left out, others in each epoch of a split that is shuffled. `"pad"`: every
-            batch has `batch_size` rows; what is missing is filled up with other samples of the split, whose weight is 0. Each
+            batch has equally many rows; what is missing is filled up with other samples of the split, whose weight is 0. Each
             batch then has float32 weights as a third element (multiplied by those of `sample_weight`), with the mean 1 over all
             rows of an epoch. So the loss and all `weighted_metrics` of `evaluate` are those of the samples alone, on any number
             of ranks; `metrics` without weights count all rows. Batches without targets have no weights: `is_counted` says which
-            rows count. None: `"keep"` for one process. For several, which must make equally many steps, and where Keras divides
-            batches among several devices on JAX: `"drop"` for shuffled splits that are for training, and `"pad"` for others.
+            rows count. None: `"keep"` for one process. For several, which must make equally many steps, with
+            `global_batch_size`, and where Keras divides batches among several devices on JAX: `"drop"` for shuffled splits that
+            are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks, boxes and keypoints alike; of changes of colour,
             images that are no inputs are left out. After them, functions: one that gets a batch of images that are inputs, `(n,
@@ -161,7 +167,8 @@ class ShardSequence(keras.utils.PyDataset):
         dataset: str | os.PathLike[str] | ShardDataset | Mapping[Any, float],
         split: str | None = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        global_batch_size: int | None = None,
         input_shape: tuple[int, int, int] | None = None,
         data_format: str = "channels_last",
         color_mode: str | None = None,
@@ -371,7 +378,8 @@ class ShardSequence(keras.utils.PyDataset):
         return self._batches.sample_ids(*self._find(batch_number, epoch, sys._getframe(1)))
 
     def is_counted(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
-        """`(n,)` bool: which rows of a batch count; with `remainder="pad"`, others only fill it up, with weight 0.
+        """`(n,)` bool: which rows of a batch count; others only fill it up, with weight 0, see `remainder` and
+        `global_batch_size`.
 
         Args:
             batch_number: In [0, len).
@@ -418,8 +426,13 @@ class ShardSequence(keras.utils.PyDataset):
 
     @property
     def batch_size(self) -> int:
-        """Samples per batch on this rank."""
+        """Rows per batch on this rank, some of which may not count: see `is_counted`."""
         return self._batches.batch_size
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples per batch on all ranks together."""
+        return self._batches.global_batch_size
 
     @property
     def class_names(self) -> tuple[str, ...]:
