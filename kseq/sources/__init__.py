@@ -24,4 +24,6 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
   (encodings), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
+- Of such records: `example_message` (`tf.train.Example`), `record_layout` (which feature holds what), `record_boxes`,
+  `record_classes` (names and order of classes), `label_files` (files beside records that name classes).
 """

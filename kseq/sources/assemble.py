@@ -119,6 +119,8 @@ def assemble_samples(
     cells: Mapping[str, Sequence[Any]],
     samples: Iterable[FoundSample],
     class_names: Sequence[str] | None = None,
+    *,
+    box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample.
 
@@ -128,11 +130,13 @@ def assemble_samples(
         cells: Column to one cell for each sample; columns of images and masks are not needed.
         samples: One for each row.
         class_names: As in `assemble_blocks`.
+        box_class_names: As in `assemble_blocks`.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
     """
-    return assemble_blocks(path, columns, cells, _blocks_of_samples(samples), class_names)
+    blocks = _blocks_of_samples(samples)
+    return assemble_blocks(path, columns, cells, blocks, class_names, box_class_names=box_class_names)
 
 
 def _blocks_of_samples(samples: Iterable[FoundSample]) -> Iterator[FoundBlock]:
@@ -150,6 +154,7 @@ def assemble_blocks(
     class_names: Sequence[str] | None = None,
     *,
     names_differ: bool = False,
+    box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample, many rows at a time.
 
@@ -161,6 +166,7 @@ def assemble_blocks(
         names_differ: Whether it is known that no two samples have the same name.
         class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
             classes that the cells name.
+        box_class_names: The same of the boxes of samples that have a label.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
@@ -169,7 +175,7 @@ def assemble_blocks(
     names: tuple[str, ...] = ()
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
-    others = list(_other_columns(columns, cells, class_names if columns.label is None else None))
+    others = list(_other_columns(columns, cells, class_names if columns.label is None else box_class_names))
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
     mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
     label_fields = [LABEL] if columns.label is not None else []
@@ -188,8 +194,8 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
         cells: The labels.
         class_names: All classes, in the order of their numbers; None for the classes that the cells name.
     """
-    names = _convert_distinct(cells, spelled_class_name)
-    distinct = {name for block in names.blocks() for name in set(block) if name is not None}
+    names = _convert_distinct(cells, lambda cell: _several_labels(cell) or spelled_class_name(cell))
+    distinct = {name for block in names.blocks() for name in set(block) if name is not None and not isinstance(name, Rejection)}
     numbers: dict[str, int] = {}
     if class_names is None:
         usable = {name for name in distinct if parse_class_name(name) is not None}
@@ -209,7 +215,18 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
 
 
+def _several_labels(cell: Any) -> Rejection | None:
+    """Why a cell with several labels is no label."""
+    if isinstance(cell, Rejection):
+        return cell
+    if not isinstance(cell, list) or len(cell) < 2:
+        return None
+    return Rejection(f"has several labels: {str(cell)[:40]}, allowed is one")
+
+
 def _no_class(name: str | None) -> Rejection:
+    if isinstance(name, Rejection):
+        return name
     if name is None or parse_class_name(name) is None or whole_class_name(name) == "-1":
         return Rejection(describe_no_class(name))
     return Rejection(f"has a label that is not among the class names: {name!r}")

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, ClassVar
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import decompress_command
+from kseq.sources.label_files import LABEL_FILES
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.tf_example import ExampleSource, StoredRecord
 
@@ -35,7 +36,8 @@ class TFRecordSource(ExampleSource):
     """The records of TFRecord files; the location of a record is the offset and the size of its data, in bytes."""
 
     # Compressed files are recognised too, so that a message can say what to do.
-    file_names: ClassVar[str] = r"\.tfrecords?(-\d+-of-\d+)?(\.gz)?"
+    # TensorFlow's own scripts give files no suffix (`train-00000-of-00010`), and others further ones.
+    file_names: ClassVar[str] = r"(\.(tfrecords?|tfrec|records?)(-\d+-of-\d+)?|(^|/)[^./]+-\d+-of-\d+)(\.gz)?"
     description: ClassVar[str] = "TFRecord files"
 
     @staticmethod
@@ -54,11 +56,12 @@ class TFRecordSource(ExampleSource):
 TFRECORD = SourceFormat(
     "tfrecord",
     lambda request: TFRecordSource.load(request.path, request.columns, request.class_names),
-    (".tfrecord",),
+    (".tfrecord", ".record"),
     TFRecordSource.file_names,
     in_folders=True,
     has_columns=True,
-    downloads=TFRecordSource.file_names,
+    downloads=rf"({TFRecordSource.file_names}|{LABEL_FILES})",
+    siblings=LABEL_FILES,
 )
 
 
