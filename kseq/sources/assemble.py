@@ -26,6 +26,7 @@ from kseq.sources.class_names import compose_class_name, merge_whole_names, sort
 from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
+from kseq.sources.kept_elements import keep_elements
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
 from kseq.storage.field_kinds import KINDS
@@ -106,11 +107,13 @@ class AssembledSamples:
         class_names: The classes of the label or, without a label, of the first field that has classes.
         fields: The first image, the label if there is one, the other images, the mask, then all other fields.
         images: One for each sample.
+        box_facts: As in `Source`.
     """
 
     class_names: tuple[str, ...]
     fields: tuple[Field, ...]
     images: ImageTable
+    box_facts: Mapping[str, int]
 
 
 def assemble_samples(
@@ -175,7 +178,10 @@ def assemble_blocks(
     names: tuple[str, ...] = ()
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
-    others = list(_other_columns(columns, cells, class_names if columns.label is None else box_class_names))
+    of_boxes = class_names if columns.label is None else box_class_names
+    others, num_unknown = list(_other_columns(columns, cells, of_boxes)), 0
+    if of_boxes is not None:
+        others, num_unknown = _with_known_classes(others)
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
     mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
     label_fields = [LABEL] if columns.label is not None else []
@@ -184,7 +190,8 @@ def assemble_blocks(
     images = _assemble(path, columns, cells, blocks, labels, others, names_differ=names_differ)
     if images.is_rejected.all():
         raise SourceError(f"{path}: none of its {len(images)} rows can be packed{describe_first(images)}")
-    return AssembledSamples(names, (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others)), images)
+    fields = (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others))
+    return AssembledSamples(names, fields, images, {"unknown_class": num_unknown} if num_unknown else {})
 
 
 def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], SpooledColumn]:
@@ -384,6 +391,23 @@ def _other_columns(
         else:
             leader, leader_values = parsed[field.handler.leader]
             yield field, SpooledColumn(_check_counts(leader, leader_values, field.name, values))
+
+
+def _with_known_classes(others: list[ParsedColumn]) -> tuple[list[ParsedColumn], int]:
+    """The columns without boxes of classes that are not among the class names, and how many these were."""
+    fields, values = [field for field, _ in others], {field.name: column for field, column in others}
+    num_unknown = 0
+    for field in fields:
+        if field.handler.leader is None or not field.class_names or not any(_has_unknown(row) for row in values[field.name]):
+            continue
+        changed, count = keep_elements(fields, values, field, np.arange(len(field.class_names)))
+        values |= changed
+        num_unknown += count
+    return [(field, values[field.name]) for field in fields], num_unknown
+
+
+def _has_unknown(labels: Any) -> bool:
+    return isinstance(labels, np.ndarray) and bool(labels.size) and int(labels.min()) < 0
 
 
 def _check_counts(leader: Field, leader_values: Iterable[Any], name: str, values: Iterable[Any]) -> Iterator[Any]:

@@ -317,8 +317,9 @@ def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Seque
         numbers = {name: positions[whole] for name, whole in merged.items()}
     class_names = [compose_class_name(class_name) for class_name in class_names]
     numbers |= {class_name: number for number, class_name in enumerate(class_names)}
-    labels = SpooledColumn(_class_numbers(names, numbers) for names in names_by_sample)
-    return Field(name, kind, False, "<i4", (None,), tuple(class_names)), labels
+    field = Field(name, kind, False, "<i4", (None,), tuple(class_names))
+    has_leader = field.handler.leader is not None
+    return field, SpooledColumn(_class_numbers(names, numbers, has_leader=has_leader) for names in names_by_sample)
 
 
 def _class_names(value: Any) -> list[str] | None:
@@ -327,9 +328,12 @@ def _class_names(value: Any) -> list[str] | None:
     return None if None in names else [name for name in names if name is not None]
 
 
-def _class_numbers(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | Rejection:
+def _class_numbers(names: list[str] | None, numbers: dict[str, int], *, has_leader: bool) -> np.ndarray | Rejection:
+    """The numbers of classes; where they are of the elements of another field, such as boxes, -1 for a class of no number."""
     if names is None:
         return Rejection("has something that is no name of a class")
+    if has_leader:
+        return np.array([numbers.get(name, -1) for name in names], np.int32)
     unknown = [name for name in names if name not in numbers]
     if unknown:
         return Rejection(f"has a label that is not among the class names: {unknown[0]!r}")

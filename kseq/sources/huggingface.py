@@ -99,7 +99,14 @@ class HuggingFaceSource(Source):
                 column.extend([None] if isinstance(content, Rejection) else content.cells[name])
         named_classes = _join_class_names(path, names_by_file)
         assembled = assemble_samples(path, columns, cells, samples, named_classes if class_names is None else class_names)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
+        return cls(
+            path,
+            assembled.class_names,
+            assembled.images,
+            assembled.fields,
+            tuple(file.path for file in files),
+            box_facts=assembled.box_facts,
+        )
 
     def fetch(self, location: tuple[int, int, int, str]) -> bytes:
         """The bytes of an image."""

@@ -188,7 +188,7 @@ class ExampleSource(Source):
             assembled.images,
             assembled.fields,
             tuple(file.path for file in files),
-            box_facts=dict(contents.facts),
+            box_facts={**contents.facts, **assembled.box_facts},
             notes=tuple(dict.fromkeys(_notes(path, layout, contents, labels, boxes))),
         )
 

@@ -144,7 +144,9 @@ class WebDatasetSource(Source):
         assembled = assemble_samples(path, columns, cells, found_samples, class_names)
         files = tuple(tar.path for tar in tars)
         notes = folders.notes if columns.label == _FOLDER else ()
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, files, notes=notes)
+        return cls(
+            path, assembled.class_names, assembled.images, assembled.fields, files, notes=notes, box_facts=assembled.box_facts
+        )
 
     def fetch(self, location: _Location) -> bytes:
         """The bytes of an image."""
