@@ -268,6 +268,8 @@ def _convert(convert: Callable[[Any], Any], cell: Any) -> Any:
 
 def _parse(cell: Any) -> Any:
     """A cell from JSON or Parquet, or written as text: None, a number, a word, or a list of these."""
+    if isinstance(cell, Rejection):
+        return cell
     if isinstance(cell, np.ndarray):
         return cell.tolist()
     if isinstance(cell, bytes):
@@ -308,10 +310,12 @@ def _are_uneven_whole_numbers(values: Iterable[Any]) -> bool:
 
 
 def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
-    names_by_sample = SpooledColumn(map(_class_names, values))
+    names_by_sample = SpooledColumn(value if isinstance(value, Rejection) else _class_names(value) for value in values)
     numbers: dict[str, int] = {}
     if class_names is None:
-        merged = merge_whole_names(class_name for names in names_by_sample for class_name in names or ())
+        merged = merge_whole_names(
+            class_name for names in names_by_sample if not isinstance(names, Rejection) for class_name in names or ()
+        )
         class_names = sort_class_names(merged.values())
         positions = {name: number for number, name in enumerate(class_names)}
         numbers = {name: positions[whole] for name, whole in merged.items()}
@@ -328,10 +332,10 @@ def _class_names(value: Any) -> list[str] | None:
     return None if None in names else [name for name in names if name is not None]
 
 
-def _class_numbers(names: list[str] | None, numbers: dict[str, int], *, has_leader: bool) -> np.ndarray | Rejection:
+def _class_numbers(names: list[str] | Rejection | None, numbers: dict[str, int], *, has_leader: bool) -> np.ndarray | Rejection:
     """The numbers of classes; where they are of the elements of another field, such as boxes, -1 for a class of no number."""
-    if names is None:
-        return Rejection("has something that is no name of a class")
+    if names is None or isinstance(names, Rejection):
+        return names or Rejection("has something that is no name of a class")
     if has_leader:
         return np.array([numbers.get(name, -1) for name in names], np.int32)
     unknown = [name for name in names if name not in numbers]

@@ -16,6 +16,7 @@ from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
 from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacker
 from kseq.sources.cvat import CVAT
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
@@ -73,6 +74,7 @@ def open_source(
     text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    unpacker: Unpacker | None = None,
 ) -> Source:
     """Open what lies at a path as a source.
 
@@ -88,6 +90,7 @@ def open_source(
         text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
+        unpacker: Unpacks compressed files; None where they are refused.
 
     Raises:
         ArgumentError: If arguments do not go with each other, or with the format.
@@ -115,8 +118,10 @@ def open_source(
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
     with reading_texts_as(check_text_encoding(text_encoding)):
-        source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix))
-    return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
+        request = SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, unpacker)
+        source = chosen.open(request)
+    notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
+    return replace(source, notes=tuple(notes))
 
 
 def choose_format(path: str, source_format: str | None) -> SourceFormat:

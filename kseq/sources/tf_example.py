@@ -35,6 +35,7 @@ from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacked, Unpacker
 from kseq.sources.example_message import Features, parse_example
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.label_files import find_names
@@ -122,16 +123,28 @@ class ExampleSource(Source):
     Attributes:
         file_names: A regular expression for the end of the name of a file.
         description: What the files are, for messages.
-        files: The paths of the files.
+        files: The paths of the files that are read.
+        originals: The paths of the files, of which some may be compressed.
     """
 
     file_names: ClassVar[str]
     description: ClassVar[str]
 
     files: tuple[str, ...] = ()
+    originals: tuple[str, ...] = ()
 
     def shared_files(self) -> Sequence[str]:
-        return self.files
+        return self.originals
+
+    @staticmethod
+    def in_place(path: str, unpacker: Unpacker | None) -> Unpacked:
+        """A file as it can be read in place.
+
+        Args:
+            path: The file.
+            unpacker: Unpacks compressed files; None where they are refused.
+        """
+        return Unpacked(path, None)
 
     @staticmethod
     def records(path: str) -> Iterator[StoredRecord]:
@@ -152,24 +165,31 @@ class ExampleSource(Source):
         raise NotImplementedError
 
     @classmethod
-    def load(cls: type[Self], path: str, columns: Columns, class_names: Sequence[str] | None = None) -> Self:
+    def load(
+        cls: type[Self],
+        path: str,
+        columns: Columns,
+        class_names: Sequence[str] | None = None,
+        unpacker: Unpacker | None = None,
+    ) -> Self:
         """Read every record once, to check it, and keep all but the images.
 
         Args:
             path: A file, a folder of files, or a pattern.
             columns: Which feature holds what.
             class_names: All classes, in the order of their numbers; None for the classes that the records name.
+            unpacker: Unpacks compressed files; None where they are refused.
 
         Raises:
             SourceError: If the files cannot be read, or no record can be packed.
         """
         files = find_files(path, cls.file_names, cls.description)
-        layout = cls._find_layout(path, files, columns)
-        contents = cls._read_all(path, files, layout)
+        layout = cls._find_layout(path, files, columns, unpacker)
+        contents = cls._read_all(path, files, layout, unpacker)
         revised = _revised(path, columns, layout, contents)
         if revised is not None:
             layout = revised
-            contents = cls._read_all(path, files, layout)
+            contents = cls._read_all(path, files, layout, unpacker)
         folder = os.path.dirname(files[0].path)
         # Of records with both, a label map names the classes of the boxes.
         of_boxes = find_names(folder, layout.boxes.number if layout.boxes else None) if BOX_LABELS in contents.cells else None
@@ -187,13 +207,35 @@ class ExampleSource(Source):
             assembled.class_names,
             assembled.images,
             assembled.fields,
+            tuple(cls._place_of(file, unpacker) for file in files),
             tuple(file.path for file in files),
             box_facts={**contents.facts, **assembled.box_facts},
             notes=tuple(dict.fromkeys(_notes(path, layout, contents, labels, boxes))),
         )
 
     @classmethod
-    def _find_layout(cls, path: str, files: Sequence[SourceFile], columns: Columns) -> RecordLayout:
+    def _records(cls, file: SourceFile, unpacker: Unpacker | None) -> Iterator[StoredRecord]:
+        """The records of a file, unpacked if it must be; messages name the file itself."""
+        unpacked, rejection = cls.in_place(file.path, unpacker), None
+        try:
+            for record in cls.records(unpacked.path):
+                rejection = record.rejection
+                yield record
+        except SourceError as error:
+            raise SourceError(str(error).replace(unpacked.path, file.path)) from error
+        if unpacked.damage is not None and rejection is None:
+            yield StoredRecord(None, b"", unpacked.damage)
+
+    @classmethod
+    def _place_of(cls, file: SourceFile, unpacker: Unpacker | None) -> str:
+        """The path at which a file is read; its own, if it cannot be."""
+        try:
+            return cls.in_place(file.path, unpacker).path
+        except SourceError:
+            return file.path
+
+    @classmethod
+    def _find_layout(cls, path: str, files: Sequence[SourceFile], columns: Columns, unpacker: Unpacker | None) -> RecordLayout:
         """Which features hold what, from the first file that can be read."""
         kinds: dict[str, str] = {}
         missing: SourceError | None = None
@@ -201,7 +243,7 @@ class ExampleSource(Source):
         reason = None
         for file in files:
             try:
-                for record in cls.records(file.path):
+                for record in cls._records(file, unpacker):
                     features, why = ({}, record.rejection) if record.rejection else _features(record.data)
                     reason = reason or why
                     if features.keys() <= kinds.keys():
@@ -221,9 +263,9 @@ class ExampleSource(Source):
         raise SourceError(f"{path}: holds no record that can be read{f' ({details})' if details else ''}")
 
     @classmethod
-    def _read_all(cls, path: str, files: Sequence[SourceFile], layout: RecordLayout) -> _Contents:
+    def _read_all(cls, path: str, files: Sequence[SourceFile], layout: RecordLayout, unpacker: Unpacker | None) -> _Contents:
         contents = _Contents({name: SpooledColumn() for name in layout.values})
-        for file, found in read_files(path, files, lambda number, file: cls._read(number, file, layout)):
+        for file, found in read_files(path, files, lambda number, file: cls._read(number, file, layout, unpacker)):
             if isinstance(found, Rejection):
                 contents.add_unreadable(file, found, len(layout.pixels))
             else:
@@ -231,11 +273,11 @@ class ExampleSource(Source):
         return contents
 
     @classmethod
-    def _read(cls, number: int, file: SourceFile, layout: RecordLayout) -> _Contents:
+    def _read(cls, number: int, file: SourceFile, layout: RecordLayout, unpacker: Unpacker | None) -> _Contents:
         """The cells and the samples of a file; `number` is that of the file."""
         contents = _Contents({name: SpooledColumn() for name in layout.values})
         split = split_from_name(file.name)
-        for record_number, (location, data, rejection) in enumerate(cls.records(file.path)):
+        for record_number, (location, data, rejection) in enumerate(cls._records(file, unpacker)):
             features: Features = {}
             if rejection is None:
                 features, rejection = _features(data)
