@@ -105,7 +105,8 @@ class Unpacker:
         """What a user should know, a line each."""
         if not self.num_files:
             return ()
-        return (f"{self.num_files:,} compressed files were unpacked to the disk for the packing: {self.num_bytes:,} bytes",)
+        files = "1 compressed file was" if self.num_files == 1 else f"{self.num_files:,} compressed files were"
+        return (f"{files} unpacked to the disk for the packing: {self.num_bytes:,} bytes",)
 
     def _write(self, path: str, file: BinaryIO, make: Callable[[], Any], name: str) -> Unpacked:
         size, damage, checked = 0, None, 0

@@ -71,16 +71,20 @@ class DuplicateCounts:
         if not self.num_copies:
             return []
         drop, group = spelled("duplicates", "drop"), spelled("duplicates", "group")
-        lines = [f"{self.num_copies:,} images are byte-identical to an earlier one ({drop} keeps the first of each)"]
+        lines = [f"{_images(self.num_copies)} byte-identical to an earlier one ({drop} keeps the first of each)"]
         if self.num_contradictions:
-            lines.append(f"{self.num_contradictions:,} of these have another label, or other targets, than the first")
+            lines.append(f"of these, {self.num_contradictions:,} with another label or other targets than the first")
         for splits, count in self.across.items():
             first, second = splits.split(", ")
             lines.append(
-                f"leak: {count:,} images of {second} are byte-identical to images of {first} ({drop} keeps the first of each, "
+                f"leak: {_images(count, f' of {second}')} byte-identical to images of {first} ({drop} keeps the first of each, "
                 f"{group} keeps copies in one split where kseq draws the splits)"
             )
         return lines
+
+
+def _images(count: int, whose: str = "") -> str:
+    return f"{count:,} image{whose} is" if count == 1 else f"{count:,} images{whose} are"
 
 
 def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:

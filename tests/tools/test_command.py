@@ -350,7 +350,7 @@ def test_append_and_info_show_what_pack_shows_of_images_and_copies(
     for words in ("pack {photos} {out}", "info {out}", "info {out} --json", "append {out} {photos} --again", "info {out}"):
         assert main(words.format(photos=photos_to_pack, out=tmp_path / "packed").split()) == 0
         printed[words] = capsys.readouterr().out
-        for part in ("film.gif", "1 images are byte-identical", "--duplicates drop"):
+        for part in ("film.gif", "1 image is byte-identical", "--duplicates drop"):
             assert part in printed[words], words
     facts = json.loads(printed["info {out} --json"])
     assert facts["packing_notes"] == list(kseq.ShardDataset(tmp_path / "packed").packing_notes)
