@@ -44,6 +44,7 @@ from kseq.reading.verify import VerifyReport, verify
 from kseq.sources.column_roles import TARGET_KINDS, Columns
 from kseq.sources.registry import SOURCE_FORMATS
 from kseq.storage.box_counts import BoxCounts
+from kseq.storage.duplicate_counts import DuplicateCounts
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
 from kseq.training.affine_augment import RandomAffine
@@ -78,6 +79,7 @@ __all__ = [
     "CopyReport",
     "DamagedSample",
     "DropReport",
+    "DuplicateCounts",
     "ExportReport",
     "Field",
     "ImageSettings",

@@ -247,6 +247,11 @@ class ShardDataset:
         return tuple(change for index in self._collection.indexes for change in index.changes)
 
     @property
+    def packing_notes(self) -> tuple[str, ...]:
+        """What was worth knowing when the samples were packed, a line each: what was guessed, notes of images, duplicates."""
+        return tuple(note for index in self._collection.indexes for note in index.packing_notes())
+
+    @property
     def dropped(self) -> np.ndarray:
         """`(n,)` int64: the sample ids that `kseq.drop` took out of all splits, rising."""
         collection = self._collection

@@ -11,7 +11,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
-  `list_cells` (cells of several values), `assemble` (from columns to samples).
+  `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
+  classes that are left out).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_folders` (which
   folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
@@ -21,7 +22,10 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
-- Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `kept_open` (for the next call, by process),
+- Files: `file_sets` (one file, a folder of files, a pattern), `compressed` (files that are unpacked first), `file_reading`,
+  `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
   (encodings), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
+- Of such records: `example_message` (`tf.train.Example`), `record_layout` (which feature holds what), `record_boxes`,
+  `record_classes` (names and order of classes), `label_files` (files beside records that name classes).
 """

@@ -116,7 +116,7 @@ class ArraysSource(Source):
         assembled = assemble_samples(path, first_columns, cells, samples, class_names)
         images = dict.fromkeys(name for _, split_columns in by_split for name in pixel_columns(split_columns))
         image_arrays = tuple((name, arrays[name]) for name in images)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, image_arrays)
+        return cls(path, assembled.class_names, assembled.images, assembled.fields, image_arrays, box_facts=assembled.box_facts)
 
     def fetch(self, location: tuple[str, int]) -> np.ndarray:
         """The pixels of an image."""

@@ -25,6 +25,7 @@ from kseq.sources.class_names import compose_class_name, merge_whole_names, sort
 from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
+from kseq.sources.kept_elements import keep_elements
 from kseq.sources.list_cells import is_missing
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
@@ -106,11 +107,13 @@ class AssembledSamples:
         class_names: The classes of the label or, without a label, of the first field that has classes.
         fields: The first image, the label if there is one, the other images, the mask, then all other fields.
         images: One for each sample.
+        box_facts: As in `Source`.
     """
 
     class_names: tuple[str, ...]
     fields: tuple[Field, ...]
     images: ImageTable
+    box_facts: Mapping[str, int]
 
 
 def assemble_samples(
@@ -119,6 +122,8 @@ def assemble_samples(
     cells: Mapping[str, Sequence[Any]],
     samples: Iterable[FoundSample],
     class_names: Sequence[str] | None = None,
+    *,
+    box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample.
 
@@ -128,11 +133,13 @@ def assemble_samples(
         cells: Column to one cell for each sample; columns of images and masks are not needed.
         samples: One for each row.
         class_names: As in `assemble_blocks`.
+        box_class_names: As in `assemble_blocks`.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
     """
-    return assemble_blocks(path, columns, cells, _blocks_of_samples(samples), class_names)
+    blocks = _blocks_of_samples(samples)
+    return assemble_blocks(path, columns, cells, blocks, class_names, box_class_names=box_class_names)
 
 
 def _blocks_of_samples(samples: Iterable[FoundSample]) -> Iterator[FoundBlock]:
@@ -150,6 +157,7 @@ def assemble_blocks(
     class_names: Sequence[str] | None = None,
     *,
     names_differ: bool = False,
+    box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample, many rows at a time.
 
@@ -161,6 +169,7 @@ def assemble_blocks(
         names_differ: Whether it is known that no two samples have the same name.
         class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
             classes that the cells name.
+        box_class_names: The same of the boxes of samples that have a label.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
@@ -169,7 +178,10 @@ def assemble_blocks(
     names: tuple[str, ...] = ()
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
-    others = list(_other_columns(columns, cells, class_names if columns.label is None else None))
+    of_boxes = class_names if columns.label is None else box_class_names
+    others, num_unknown = list(_other_columns(columns, cells, of_boxes)), 0
+    if of_boxes is not None:
+        others, num_unknown = _with_known_classes(others)
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
     mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
     label_fields = [LABEL] if columns.label is not None else []
@@ -178,7 +190,8 @@ def assemble_blocks(
     images = _assemble(path, columns, cells, blocks, labels, others, names_differ=names_differ)
     if images.is_rejected.all():
         raise SourceError(f"{path}: none of its {len(images)} rows can be packed{describe_first(images)}")
-    return AssembledSamples(names, (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others)), images)
+    fields = (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others))
+    return AssembledSamples(names, fields, images, {"unknown_class": num_unknown} if num_unknown else {})
 
 
 def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], SpooledColumn]:
@@ -188,8 +201,8 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
         cells: The labels.
         class_names: All classes, in the order of their numbers; None for the classes that the cells name.
     """
-    names = _convert_distinct(cells, spelled_class_name)
-    distinct = {name for block in names.blocks() for name in set(block) if name is not None}
+    names = _convert_distinct(cells, lambda cell: _several_labels(cell) or spelled_class_name(cell))
+    distinct = {name for block in names.blocks() for name in set(block) if name is not None and not isinstance(name, Rejection)}
     numbers: dict[str, int] = {}
     if class_names is None:
         usable = {name for name in distinct if parse_class_name(name) is not None}
@@ -209,7 +222,18 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
 
 
+def _several_labels(cell: Any) -> Rejection | None:
+    """Why a cell with several labels is no label."""
+    if isinstance(cell, Rejection):
+        return cell
+    if not isinstance(cell, list) or len(cell) < 2:
+        return None
+    return Rejection(f"has several labels: {str(cell)[:40]}, allowed is one")
+
+
 def _no_class(name: str | None) -> Rejection:
+    if isinstance(name, Rejection):
+        return name
     if name is None or parse_class_name(name) is None or whole_class_name(name) == "-1":
         return Rejection(describe_no_class(name))
     return Rejection(f"has a label that is not among the class names: {name!r}")
@@ -367,6 +391,23 @@ def _other_columns(
         else:
             leader, leader_values = parsed[field.handler.leader]
             yield field, SpooledColumn(_check_counts(leader, leader_values, field.name, values))
+
+
+def _with_known_classes(others: list[ParsedColumn]) -> tuple[list[ParsedColumn], int]:
+    """The columns without boxes of classes that are not among the class names, and how many these were."""
+    fields, values = [field for field, _ in others], {field.name: column for field, column in others}
+    num_unknown = 0
+    for field in fields:
+        if field.handler.leader is None or not field.class_names or not any(_has_unknown(row) for row in values[field.name]):
+            continue
+        changed, count = keep_elements(fields, values, field, np.arange(len(field.class_names)))
+        values |= changed
+        num_unknown += count
+    return [(field, values[field.name]) for field in fields], num_unknown
+
+
+def _has_unknown(labels: Any) -> bool:
+    return isinstance(labels, np.ndarray) and bool(labels.size) and int(labels.min()) < 0
 
 
 def _check_counts(leader: Field, leader_values: Iterable[Any], name: str, values: Iterable[Any]) -> Iterator[Any]:

@@ -29,7 +29,7 @@ from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.base import FileSource, ImageTable, SourceImage
 from kseq.sources.class_folders import ClassFolders, find_class_folders, is_named_like_image
-from kseq.sources.class_names import compose_class_name
+from kseq.sources.class_names import folder_class_name
 from kseq.sources.folder_tree import Entry, FolderTree, Tree, is_hidden
 from kseq.sources.source_format import SourceFormat
 from kseq.storage.fields import IMAGE, LABEL, Field
@@ -136,7 +136,7 @@ def _scan_split(
     numbers = {name: number for number, name in enumerate(folders.class_names)}
     for entry in tree.entries(folder):
         if entry.is_folder:
-            name = compose_class_name(entry.name)
+            name = folder_class_name(entry.name)
             label = numbers.get(name, -1)
             left_out = f"is of the class {name!r}, which is not among the class names" if has_classes and label < 0 else None
             for file in tree.files(entry):

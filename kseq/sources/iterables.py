@@ -138,7 +138,7 @@ def _spool(
     if sample_columns.label is not None:
         cells[sample_columns.label], class_names = _labels(sample_columns.label, cells[sample_columns.label], class_names)
     assembled = assemble_samples(_NAME, sample_columns, cells, samples, class_names)
-    return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields)
+    return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields, box_facts=assembled.box_facts)
 
 
 def _labels(name: str, cells: SpooledColumn, class_names: Sequence[str] | None) -> tuple[SpooledColumn, Sequence[str] | None]:

@@ -14,8 +14,10 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
+from kseq.sources.class_names import folder_class_name
 from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacker
 from kseq.sources.cvat import CVAT
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
@@ -26,7 +28,7 @@ from kseq.sources.layouts import find_layout
 from kseq.sources.parquet import PARQUET
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
-from kseq.sources.text import check_text_encoding, reading_texts_as
+from kseq.sources.text import check_text_encoding, describe_text, is_well_encoded, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
 from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
@@ -73,6 +75,7 @@ def open_source(
     text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    unpacker: Unpacker | None = None,
 ) -> Source:
     """Open what lies at a path as a source.
 
@@ -88,6 +91,7 @@ def open_source(
         text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
+        unpacker: Unpacks compressed files; None where they are refused.
 
     Raises:
         ArgumentError: If arguments do not go with each other, or with the format.
@@ -115,8 +119,25 @@ def open_source(
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
     with reading_texts_as(check_text_encoding(text_encoding)):
-        source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix))
-    return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
+        request = SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, unpacker)
+        source = chosen.open(request)
+    notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
+    return _with_encoded_classes(replace(source, notes=tuple(notes)))
+
+
+def _with_encoded_classes(source: Source) -> Source:
+    """The source without surrogates in the names of its classes, which nothing can print or store."""
+    lists = [source.class_names, *(field.class_names for field in source.fields)]
+    odd = [name for names in lists for name in names if not is_well_encoded(name)]
+    if not odd:
+        return source
+    note = f"{source.root}: class {describe_text(odd[0])} is not UTF-8: it is called {folder_class_name(odd[0])!r}"
+    return replace(
+        source,
+        class_names=tuple(map(folder_class_name, source.class_names)),
+        fields=tuple(replace(field, class_names=tuple(map(folder_class_name, field.class_names))) for field in source.fields),
+        notes=(*source.notes, note),
+    )
 
 
 def choose_format(path: str, source_format: str | None) -> SourceFormat:

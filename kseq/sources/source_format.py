@@ -12,6 +12,7 @@ from kseq.arguments import is_url
 from kseq.errors import SourceError
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacker
 
 __all__ = ["SourceFormat", "SourceRequest", "check_is_file", "check_root"]
 
@@ -24,6 +25,7 @@ class SourceRequest:
         suffix: As in `kseq.sources.named_files.NamedFiles`.
         folder: The URL of the folder that `path` was downloaded from; None if it lies on this machine.
         storage_options: What fsspec's file systems are made with, for paths that are URLs.
+        unpacker: Unpacks compressed files; None where they are refused.
     """
 
     path: str
@@ -34,6 +36,7 @@ class SourceRequest:
     folder: str | None = None
     storage_options: Mapping[str, Any] | None = None
     suffix: str | None = None
+    unpacker: Unpacker | None = None
 
     @property
     def image_root(self) -> str | None:

@@ -93,7 +93,9 @@ class TableSource(FileSource):
             repeated = rows.reject_repeated(files, len(image_columns(columns)))
             names_differ = repeated is None and len(image_columns(columns)) == 1
             assembled = assemble_blocks(path, columns, cells, rows.blocks(), class_names, names_differ=names_differ)
-        return cls(root, assembled.class_names, assembled.images, assembled.fields, storage_options)
+        return cls(
+            root, assembled.class_names, assembled.images, assembled.fields, storage_options, box_facts=assembled.box_facts
+        )
 
     def where_is(self, path: bytes) -> str | None:
         """The folder that the paths of the table seem to be relative to."""

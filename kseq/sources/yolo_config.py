@@ -13,12 +13,12 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kseq.arguments import spelled
-from kseq.errors import SourceError, one_line
+from kseq.errors import ArgumentError, SourceError, one_line
 from kseq.sources.split_names import SPLITS
 
 __all__ = ["TextFiles", "YoloConfig", "YoloSplits", "find_splits", "read_config"]
@@ -73,31 +73,49 @@ def read_config(files: TextFiles) -> YoloConfig:
         SourceError: If one of them cannot be read, or makes no sense.
     """
     by_depth = sorted(files.paths, key=lambda path: (path.count("/"), path.rpartition("/")[2].lower() != "data.yaml", path))
-    found = [(path, content) for path, content in _yaml_files(files, by_depth) if "names" in content]
+    found, unreadable = _yaml_files(files, by_depth)
     if found:
         path, content = found[0]
-        return _from_yaml(files, path, content, [other for other, _ in found[1:] if other.count("/") == path.count("/")])
-    return _from_darknet(files, by_depth)
+        config = _from_yaml(files, path, content, [other for other, _ in found[1:] if other.count("/") == path.count("/")])
+    else:
+        broken = next((error for path, error in unreadable.items() if path.rpartition("/")[2].lower() == "data.yaml"), None)
+        if broken is not None:
+            raise broken
+        config = _from_darknet(files, by_depth)
+    return replace(config, notes=(*config.notes, *(f"{error}: not used" for error in unreadable.values())))
 
 
-def _yaml_files(files: TextFiles, paths: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The YAML files that hold a mapping."""
-    for path in paths:
-        if path.lower().endswith((".yaml", ".yml")) and isinstance(content := _load_yaml(files, path), dict):
-            yield path, content
+def _yaml_files(files: TextFiles, paths: Sequence[str]) -> tuple[list[tuple[str, Mapping[str, Any]]], dict[str, SourceError]]:
+    """The YAML files that name classes, and why others cannot be read: files of other programs may lie there too."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    unreadable: dict[str, SourceError] = {}
+    for path in (path for path in paths if path.lower().endswith((".yaml", ".yml"))):
+        try:
+            documents = _load_yaml(files, path)
+        except SourceError as error:
+            unreadable[path] = error
+            continue
+        found += [(path, content) for content in documents if isinstance(content, dict) and "names" in content][:1]
+    return found, unreadable
 
 
-def _load_yaml(files: TextFiles, path: str) -> Any:
+def _load_yaml(files: TextFiles, path: str) -> list[Any]:
+    """The documents of a YAML file.
+
+    Raises:
+        SourceError: If it cannot be read.
+        ArgumentError: If PyYAML is missing.
+    """
     try:
         import yaml
     except ImportError as error:
-        raise SourceError(
+        raise ArgumentError(
             f"{files.shown(path)}: reading it needs PyYAML: pip install 'kseq[yolo]' "
             f"(or take the file away, and give the names: {spelled('class_names')})"
         ) from error
     try:
         # All scalars stay text: a class may be called no, null or 1.0.
-        return yaml.load(files.text(path), Loader=yaml.BaseLoader)  # it makes texts, lists and dicts only
+        return list(yaml.load_all(files.text(path), Loader=yaml.BaseLoader))  # it makes texts, lists and dicts only
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SourceError(f"{files.shown(path)}: cannot be read: {one_line(error)}") from error
 

@@ -25,6 +25,7 @@ _READ_FAILURE = "cannot be read: "
 # Reasons are kept in shards, for any caller, so the argument that helps is named only where a reason is shown.
 _TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
 _ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: ")
+_SEVERAL_LABELS = re.compile(r"(^|^row \d+ )has several labels: ")
 _SEVERAL = re.compile(r"is not there, is it .* or ")
 _LINK = re.compile(r"(is|lies behind) a link (to a folder|out of the source's folder)$")
 
@@ -78,6 +79,8 @@ def with_remedy(reason: str) -> str:
         return f"{reason} ({spelled('images.max_pixels')} allows more)"
     if _ENCODING.search(reason):
         return f"{reason} ({spelled('text_encoding')} says how the text is encoded)"
+    if _SEVERAL_LABELS.search(reason):
+        return f"{reason} ({spelled('columns.label', '')} {spelled('columns.targets')} packs several)"
     if _SEVERAL.search(reason):
         return f"{reason} ({spelled('suffix')} says which)"
     return f"{reason} ({spelled('follow_links', True)} follows it)" if _LINK.search(reason) else reason

@@ -248,7 +248,7 @@ def test_tensorflow_reads_the_records(everything: Path, tmp_path: Path) -> None:
     single |= dict.fromkeys(("image/class/label", "image/height", "image/width", "height"), tf.int64)
     features = lists | {name: tf.io.FixedLenFeature((), dtype) for name, dtype in single.items()}
     features["vector"] = tf.io.FixedLenFeature((2,), tf.float32)
-    records = list(tf.data.TFRecordDataset([str(path) for path in (tmp_path / "out").iterdir()]))
+    records = list(tf.data.TFRecordDataset([str(path) for path in (tmp_path / "out").glob("*.tfrecord")]))
     assert len(records) == len(test)
     for number, record in enumerate(records):
         found, sample = tf.io.parse_single_example(record, features), test[number]

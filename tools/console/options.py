@@ -18,8 +18,8 @@ _KIND_WORDS = {"number": "number", "vector": "vector", "labels": "multi_label"}
 
 # Arguments of a packing that options of the same names give.
 _RUN = (
-    "source_format", "root", "suffix", "text_encoding", "follow_links", "val", "test", "stratify", "seed", "on_error",
-    "shard_bytes", "workers", "niceness",
+    "source_format", "root", "suffix", "text_encoding", "follow_links", "without_class", "val", "test", "stratify", "seed",
+    "on_error", "shard_bytes", "workers", "niceness",
 )  # fmt: skip
 
 
@@ -76,6 +76,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--follow-links", action="store_true", help="follow links out of the folder of images, and links to folders"
+    )
+    group.add_argument(
+        "--without-class",
+        nargs="+",
+        metavar="NAME",
+        help="classes that are left out: images of them, and their boxes; the others are numbered from 0 on",
     )
 
 
