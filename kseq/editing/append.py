@@ -167,6 +167,7 @@ def append(
         change = stack.enter_context(begin_transaction(target, keep_leftovers=resume))
         index = change.index
         index.check_digest()
+        settings = parse_settings(index.settings, index.path)
         opened_source = stack.enter_context(
             open_or_spool(
                 source,
@@ -179,9 +180,9 @@ def append(
                 suffix=suffix,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
+                form=settings.form,
             )
         )
-        settings = parse_settings(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"
         adapted = adapt_source(opened_source, name, index, settings)
         plan = make_plan(adapted.source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)

@@ -27,6 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from kseq.errors import ImageError, NotAnImageError, one_line
 from kseq.images.jpeg_tiles import segments
+from kseq.images.number_files import is_array_file
 from kseq.images.other_files import describe_other
 from kseq.images.png_chunks import texts_first, without_side_chunks
 
@@ -43,6 +44,7 @@ __all__ = [
     "FileFormat",
     "ImageHeader",
     "check_pixels",
+    "check_start",
     "check_stored_format",
     "detect_format",
     "is_jpeg",
@@ -302,6 +304,13 @@ def detect_format(start: bytes) -> FileFormat:
         raise NotAnImageError(other)
     names = ", ".join(file_format.name for file_format in FORMATS)
     raise NotAnImageError(f"is not an image of a known format ({names}): begins with {start[:16]!r}")
+
+
+def check_start(start: bytes) -> None:
+    """Raise NotAnImageError unless a file that begins so may be an image, or an array of numbers; `start` is as in
+    `detect_format`."""
+    if not is_array_file(start):
+        detect_format(start)
 
 
 def read_orientation(image: ImageFile) -> int:

@@ -83,8 +83,7 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
             pixels = _deep_colours(pixels, data, deep, rules)
     else:
         type_name = ImageMode.getmode(image.mode).typestr
-        remedy = ": scale them to whole numbers of 8 or 16 bits first" if image.mode == "F" else ""
-        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), for which there is no rule{remedy}")
+        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), for which there is no rule with 8 bits")
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     return on_background(pixels, rules)
 

@@ -9,20 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError, image_error_prefix
-from kseq.images.codecs import (
-    CHANNELS,
-    decode,
-    decode_mask,
-    encode_jpeg,
-    encode_pixels,
-    encode_png,
-    recolor,
-    shrunk_rectangle,
-    upright,
-)
+from kseq.images.codecs import decode, decode_mask, encode_jpeg, encode_pixels, encode_png, shrunk_rectangle, upright
+from kseq.images.deep_pixels import convert_numbers, read_numbers
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.movement import Movement
+from kseq.images.number_files import is_array_file, read_array_file
 from kseq.images.pillow_pixels import PixelRules, on_background
+from kseq.images.pixel_form import CHANNELS, PLAIN_FORM, recolor
 from kseq.images.png_chunks import check_chunks
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, is_averaging, placement, reductions
@@ -52,7 +45,7 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
 
     Args:
         values: Field name to value. The value of an image or a mask is the bytes of a file, or `(height, width)` or
-            `(height, width, channels)` uint8 pixels; that of another field is an array of the shape of the field. Masks and
+            `(height, width, channels)` pixels; that of another field is an array of the shape of the field. Masks and
             boxes belong to the first image.
         fields: What a sample holds; the first field is an image.
         settings: How images are stored.
@@ -113,7 +106,7 @@ class _Fit(NamedTuple):
     def fill(
         self, pixels: np.ndarray, interpolation: str, antialias: bool = False, reduction: int = 1, orientation: int = 1
     ) -> np.ndarray:
-        """Resize an image to the size in which it is stored: `(height, width, channels)` uint8.
+        """Resize an image to the size in which it is stored: `(height, width, channels)` of its dtype.
 
         Args:
             pixels: The upright image, `reduction` times smaller unless it has the size of the source.
@@ -124,7 +117,7 @@ class _Fit(NamedTuple):
         """
         if self.is_same:
             return pixels
-        target = np.empty((*self.size, pixels.shape[2]), np.uint8)
+        target = np.empty((*self.size, pixels.shape[2]), pixels.dtype)
         placement = self.placement
         if pixels.shape[:2] != (self.height, self.width):
             source = shrunk_rectangle(placement.source, reduction, self.height, self.width, orientation)
@@ -147,7 +140,11 @@ def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
 def _encode_image(
     data: bytes | np.ndarray, settings: ImageSettings, rules: PixelRules
 ) -> tuple[EncodedImage | np.ndarray, _Fit]:
+    if not settings.form.is_plain:
+        return _encode_numbers(data, settings, rules)
     reduction = orientation = 1
+    if not isinstance(data, np.ndarray) and is_array_file(data):
+        data = read_array_file(data, settings.max_pixels)
     if isinstance(data, np.ndarray):
         source_pixels = _check_pixels(data, settings)
         if settings.color_mode != "rgba":
@@ -171,6 +168,17 @@ def _encode_image(
     return EncodedImage(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), fit
 
 
+def _encode_numbers(data: bytes | np.ndarray, settings: ImageSettings, rules: PixelRules) -> tuple[np.ndarray, _Fit]:
+    """Pixels of the dtype and the channels of the settings, where that is not uint8 with colours."""
+    orientation = 1
+    if isinstance(data, np.ndarray):
+        pixels = convert_numbers(data, settings.form, settings.max_pixels, rules)
+    else:
+        pixels, orientation = read_numbers(data, settings.form, settings.max_pixels, rules)
+    fit = _fit(pixels.shape[0], pixels.shape[1], settings)._replace(orientation=orientation)
+    return fit.fill(pixels, settings.interpolation, settings.antialias), fit
+
+
 def _keep(data: bytes, header: ImageHeader, settings: ImageSettings, rules: PixelRules) -> EncodedImage:
     """The bytes of a JPEG or PNG file as they are; any other image, and what the rules change, as PNG, upright."""
     is_changed = (settings.bits is not None and header.is_deep) or (rules.background is not None and header.has_alpha)
@@ -192,9 +200,7 @@ def _check_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
-        raise ImageError(
-            f"is {pixels.dtype} of shape {pixels.shape}, allowed is uint8 of (height, width) or (height, width, 1, 3 or 4)"
-        )
+        raise ImageError(f"is {pixels.dtype} of shape {pixels.shape}, allowed is {PLAIN_FORM.describe()}")
     check_pixels(shaped.shape[0], shaped.shape[1], settings.max_pixels)
     return np.ascontiguousarray(shaped)
 
@@ -203,6 +209,8 @@ def _encode_mask(
     data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings, note: Callable[[str], None]
 ) -> EncodedImage | np.ndarray:
     """A mask without loss, whatever the encoding of images is: as PNG, or for `raw` as values."""
+    if not isinstance(data, np.ndarray) and is_array_file(data):
+        data = read_array_file(data, settings.max_pixels)
     if isinstance(data, np.ndarray):
         values, png_orientation = _check_pixels(data, settings), None
         if values.shape[2] != 1:

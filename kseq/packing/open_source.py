@@ -9,6 +9,7 @@ from typing import Any
 
 from kseq.arguments import is_url, path_or_url, shown_url, spelled
 from kseq.errors import ArgumentError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.iterables import spool_samples
@@ -35,11 +36,13 @@ def open_or_spool(
     suffix: str | None = None,
     text_encoding: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    form: PixelForm = PLAIN_FORM,
 ) -> Iterator[Source]:
     """Gives the source, which is valid until the end of the block; the arguments are those of `kseq.pack`.
 
     Args:
         folder: Where an iterable may be spooled; `""` for nowhere.
+        form: What the pixels of images become.
 
     Raises:
         ArgumentError: If arguments do not go together.
@@ -52,7 +55,7 @@ def open_or_spool(
         _check_no_links(path, root_path, follow_links)
         how = (source_format, columns, root_path, class_names)
         if is_url(path):
-            with _opened_from_url(path, *how, suffix, text_encoding, storage_options=storage_options) as opened:
+            with _opened_from_url(path, *how, suffix, text_encoding, storage_options=storage_options, form=form) as opened:
                 yield opened
         else:
             yield open_source(
@@ -62,11 +65,12 @@ def open_or_spool(
                 suffix=suffix,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
+                form=form,
             )
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
-    with spool_samples(source, folder, columns, class_names) as spooled_source:
+    with spool_samples(source, folder, columns, class_names, form) as spooled_source:
         yield spooled_source
 
 
@@ -81,6 +85,7 @@ def _opened_from_url(
     text_encoding: str | None,
     *,
     storage_options: Mapping[str, Any] | None,
+    form: PixelForm,
 ) -> Iterator[Source]:
     with spool_folder() as folder:
         outline = Outline(url, folder, storage_options)
@@ -97,6 +102,7 @@ def _opened_from_url(
                 text_encoding=text_encoding,
                 folder=outline.parent,
                 storage_options=storage_options,
+                form=form,
             )
             yield outline.adopt(opened)
 

@@ -157,6 +157,7 @@ def pack(
                 suffix=suffix,
                 text_encoding=text_encoding,
                 storage_options=options,
+                form=settings.form,
             )
         )
         plan = make_plan(opened_source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)

@@ -31,8 +31,8 @@ def stored_field(field: Field, settings: ImageSettings, size: tuple[int | None, 
         return field
     if settings.encoding == "raw" and settings.image_size is not None:
         size = settings.image_size
-    channels = field.handler.stored_channels(settings.color_mode)
-    return replace(field, encoded=settings.encoding != "raw", shape=(*size, channels))
+    dtype, channels = field.handler.stored_pixels(settings.form)
+    return replace(field, encoded=settings.encoding != "raw", dtype=dtype, shape=(*size, channels))
 
 
 def estimate_bytes(images: ImageTable, fields: Sequence[Field], settings: ImageSettings) -> np.ndarray:
@@ -45,7 +45,8 @@ def estimate_bytes(images: ImageTable, fields: Sequence[Field], settings: ImageS
     """
     if settings.encoding == "raw":
         height, width = settings.image_size or (0, 0)
-        row_bytes = height * width * sum(field.shape[2] or 0 for field in fields if field.is_pixels)
+        pixels = [field for field in fields if field.is_pixels]
+        row_bytes = height * width * sum((field.shape[2] or 0) * np.dtype(field.dtype).itemsize for field in pixels)
         return np.full(len(images), row_bytes, np.int64)
     if settings.encoding == "keep":
         return images.num_bytes

@@ -11,6 +11,7 @@ from typing import Any
 
 from kseq.arguments import choice, spelled
 from kseq.errors import ArgumentError, SourceError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
@@ -73,6 +74,7 @@ def open_source(
     text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    form: PixelForm = PLAIN_FORM,
 ) -> Source:
     """Open what lies at a path as a source.
 
@@ -88,6 +90,7 @@ def open_source(
         text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
+        form: What the pixels of images become.
 
     Raises:
         ArgumentError: If arguments do not go with each other, or with the format.
@@ -114,8 +117,9 @@ def open_source(
     layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
+    request = SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, form)
     with reading_texts_as(check_text_encoding(text_encoding)):
-        source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix))
+        source = chosen.open(request)
     return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from kseq.arguments import is_url
 from kseq.errors import SourceError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 
@@ -24,6 +25,7 @@ class SourceRequest:
         suffix: As in `kseq.sources.named_files.NamedFiles`.
         folder: The URL of the folder that `path` was downloaded from; None if it lies on this machine.
         storage_options: What fsspec's file systems are made with, for paths that are URLs.
+        form: What the pixels of images become, by which a source of arrays tells what it can pack.
     """
 
     path: str
@@ -34,6 +36,7 @@ class SourceRequest:
     folder: str | None = None
     storage_options: Mapping[str, Any] | None = None
     suffix: str | None = None
+    form: PixelForm = PLAIN_FORM
 
     @property
     def image_root(self) -> str | None:

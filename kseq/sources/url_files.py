@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from kseq.arguments import is_url
 from kseq.errors import DatasetNotFoundError, ImageError, KseqError
-from kseq.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, detect_format
+from kseq.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, check_start
 from kseq.platforms.files import with_slashes
 from kseq.sources.symlinks import LinkRule
 from kseq.storage.remote_files import RemoteEntry, RemoteFiles
@@ -104,7 +104,7 @@ class UrlFiles:
         try:
             size = files.size(name)
             if not name.lower().partition("?")[0].endswith(IMAGE_SUFFIXES):
-                detect_format(files.read(name, 0, min(HEAD_BYTES, size)))
+                check_start(files.read(name, 0, min(HEAD_BYTES, size)))
             return files.read(name, 0, size)
         except DatasetNotFoundError as error:
             # As of a file of this machine, so that both are packed to the same bytes.

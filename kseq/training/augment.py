@@ -19,6 +19,7 @@ __all__ = [
     "CenterCrop",
     "RandomFlip",
     "RandomResizedCrop",
+    "check_value",
     "moves_pixels",
     "number_in",
     "number_pair",
@@ -91,6 +92,16 @@ class Augmentation:
     size: tuple[int, int] | None = None
     commutes_with_crops: bool = False
 
+    def check_dtype(self, dtype: str) -> None:
+        """Refuse images of a dtype that do not go with the arguments; called once, when batches are made.
+
+        Args:
+            dtype: In which images are stored, and given to `apply_to_image`: `"uint8"`, `"uint16"` or `"float32"`.
+
+        Raises:
+            ArgumentError: If an argument has a value that such images cannot have.
+        """
+
     def cut(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """The box that is cut out of each image and resized to `size`; called only if `size` is set.
 
@@ -118,8 +129,8 @@ class Augmentation:
         """Change an image, after `cut`.
 
         Args:
-            pixels: `(height, width, channels)` uint8, RGB, grayscale or RGBA in [0, 255], C-contiguous. It may be changed in
-                place.
+            pixels: `(height, width, channels)` uint8, RGB, grayscale or RGBA in [0, 255], C-contiguous. Images that were packed
+                as uint16 or float32, or with other channels, come as they are stored. It may be changed in place.
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
@@ -225,6 +236,13 @@ def number_pair(name: str, pair: Any, least: float, most: float) -> tuple[float,
         raise ArgumentError(f"{name}={pair!r}: allowed are two numbers")
     first, second = pair
     return number_in(name, first, least, most), number_in(name, second, least, most)
+
+
+def check_value(name: str, value: float, dtype: str) -> None:
+    """Raise ArgumentError unless images of a dtype can have a value."""
+    kind = np.dtype(dtype)
+    if kind.kind == "u" and not (0 <= value <= np.iinfo(kind).max and value == round(value)):
+        raise ArgumentError(f"{name}={value!r}: allowed for images of {dtype} are whole numbers in [0, {np.iinfo(kind).max}]")
 
 
 def rising_pair(name: str, pair: Any, most: float) -> tuple[float, float]:

@@ -270,7 +270,7 @@ class BatchMaker:
         if spec.is_plain:
             _for_each(samples, lambda position: _put(chain.run(position, read(position, rows[position])), rows[position]))
         else:
-            work = np.empty(spec.pixel_shape, np.uint8)
+            work = np.empty(spec.pixel_shape, spec.stored_dtype)
             _for_each(samples, lambda position: spec.convert(chain.run(position, read(position, work)), rows[position]))
 
     def _role(self, field: Field) -> str:

@@ -250,7 +250,7 @@ class Chain:
 
 
 def _cut_pixels(size: tuple[int, int], interpolation: str, antialias: bool, pixels: np.ndarray, box: Rectangle) -> np.ndarray:
-    out = np.empty((*size, pixels.shape[2]), np.uint8)
+    out = np.empty((*size, pixels.shape[2]), pixels.dtype)
     resize(box.crop(pixels), out, interpolation, antialias)
     return out
 

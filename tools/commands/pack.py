@@ -148,4 +148,6 @@ def _way_out(note: str) -> str:
     """The option that changes what a note says, in parentheses."""
     if "transparent" in note:
         return " (--background white puts a colour behind them)"
-    return " (--bits N says how many bits the values have)" if " bits" in note else ""
+    if " bits" not in note or "8 bits a channel" in note:
+        return ""
+    return " (--bits N says how many bits the values have, --encoding raw --dtype uint16 keeps all of them)"

@@ -11,6 +11,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError
 from kseq.images.movement import Movement
+from kseq.images.pixel_form import PixelForm
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.field_names import name_after_column
 
@@ -43,7 +44,7 @@ class SampleEncoder(Protocol):
     """What packing offers a kind that encodes a value."""
 
     def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
-        """An image file, or `(height, width[, channels])` uint8 pixels, as the settings of the packing store it."""
+        """An image file, or `(height, width[, channels])` pixels, as the settings of the packing store it."""
 
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """A mask file, or `(height, width[, 1])` uint8 values, resized as the first image is and stored without loss."""
@@ -176,8 +177,12 @@ class FieldKind:
         """
         return np.asarray(value, self.field.dtype)
 
-    def stored_channels(self, color_mode: str) -> int:
-        """How many channels the pixels of the field have where images are stored in a colour mode; only for pixels."""
+    def stored_pixels(self, form: PixelForm) -> tuple[str, int]:
+        """The little-endian dtype and the number of channels of the pixels of the field, only for pixels.
+
+        Args:
+            form: Of the pixels of images.
+        """
         raise NotImplementedError
 
     # Reading: what a reader gives.
@@ -517,6 +522,11 @@ class FieldKind:
         """Whether a cell of a CSV gives a value back as it is; whole numbers, text and lists need JSON Lines."""
         return self.field.shape == () and self.field.dtype == "<f4"
 
+    @property
+    def fits_png(self) -> bool:
+        """Whether a PNG of 8 bits holds a value; only for pixels."""
+        raise NotImplementedError
+
     def feature_name(self, has_one_image: bool) -> str:
         """The feature of a `tf.train.Example` that `kseq pack` reads the field from."""
         return self.field.name
@@ -544,7 +554,7 @@ class FieldKind:
 
         Args:
             data: The bytes of the file.
-            format: `"jpeg"` or `"png"`.
+            format: `"jpeg"`, `"png"` or `"npy"`.
             image: The first image of the sample.
         """
         return {self.feature_name(image.has_one_image): [data]}
