@@ -143,8 +143,9 @@ def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -
     if settings["encoding"] == "raw":
         height, width, _ = next(field.shape for field in samples.fields.values() if field.is_image)
         words += ["--encoding", "raw", "--image-size", str(height), str(width)]
-    for name in ("dtype", "channels"):
-        words += [f"--{name}", str(settings[name])] if name in settings else []
+    # Maps are exported with their scale applied.
+    for name in ("dtype", "channels", "map_dtype", "map_channels"):
+        words += [f"--{name.replace('_', '-')}", str(settings[name])] if name in settings else []
     if settings["color_mode"] != "rgb":
         words += ["--color-mode", settings["color_mode"]]
     return words

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseq.errors import ImageError, image_error_prefix
 from kseq.images.codecs import decode, decode_mask, encode_jpeg, encode_pixels, encode_png, shrunk_rectangle, upright
-from kseq.images.deep_pixels import convert_numbers, read_numbers
+from kseq.images.deep_pixels import convert_numbers, read_numbers, to_dtype
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.movement import Movement
 from kseq.images.number_files import is_array_file, read_array_file
@@ -222,26 +223,48 @@ def _encode_mask(
         if header.orientation == 1 and fit.orientation != 1:
             values, is_turned = _turn_along(values, fit, note)
             png_orientation = None if is_turned else png_orientation
-    if values.shape[:2] != (fit.height, fit.width):
-        raise ImageError(
-            f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {fit.height} x {fit.width}"
-        )
+    _check_same_size(values, fit)
     if fit.is_same and png_orientation is not None and settings.encoding != "raw":
         return EncodedImage(bytes(data), fit.height, fit.width, png_orientation)
     resized = fit.fill(values, "nearest")
     return resized if settings.encoding == "raw" else EncodedImage(encode_pixels(resized), *resized.shape[:2])
 
 
-def _turn_along(values: np.ndarray, fit: _Fit, note: Callable[[str], None]) -> tuple[np.ndarray, bool]:
-    """A mask without orientation of an image that has one: turned if only that fits, and whether it was."""
+def _encode_map(
+    data: bytes | np.ndarray, name: str, interpolation: str, fit: _Fit, settings: ImageSettings, rules: PixelRules
+) -> np.ndarray:
+    """The numbers of a map, scaled, resized along with the image, and never rounded to whole ones."""
+    form, orientation = settings.map_form._replace(dtype="float32"), 1
+    of_map = replace(rules, note=lambda text: rules.note(f"{text} ({name})"))
+    if isinstance(data, np.ndarray):
+        values = convert_numbers(data, form, settings.max_pixels, of_map)
+    else:
+        values, orientation = read_numbers(data, form, settings.max_pixels, of_map)
+        if orientation == 1 and fit.orientation != 1:
+            values, _ = _turn_along(values, fit, rules.note, name)
+    _check_same_size(values, fit)
+    if settings.map_scale != 1:
+        values = values * np.float32(settings.map_scale)
+    return to_dtype(fit.fill(values, interpolation), settings.map_dtype)
+
+
+def _turn_along(values: np.ndarray, fit: _Fit, note: Callable[[str], None], name: str = "mask") -> tuple[np.ndarray, bool]:
+    """A mask or a map without orientation of an image that has one: turned if only that fits, and whether it was."""
     height, width = values.shape[:2]
     is_upright = (height, width) == (fit.height, fit.width)
     if not is_upright and fit.orientation >= 5 and (width, height) == (fit.height, fit.width):
-        note(f"has the EXIF orientation {fit.orientation} and a mask of the pixels before it, which is turned along")
+        note(f"has the EXIF orientation {fit.orientation} and a {name} of the pixels before it, which is turned along")
         return upright(values, fit.orientation), True
     if is_upright and (fit.orientation < 5 or height == width):
-        note(f"has the EXIF orientation {fit.orientation}, its mask has none: the mask is taken as upright")
+        note(f"has the EXIF orientation {fit.orientation}, its {name} has none: the {name} is taken as upright")
     return values, False
+
+
+def _check_same_size(values: np.ndarray, fit: _Fit) -> None:
+    if values.shape[:2] != (fit.height, fit.width):
+        raise ImageError(
+            f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {fit.height} x {fit.width}"
+        )
 
 
 class _SampleEncoder(NamedTuple):
@@ -264,6 +287,10 @@ class _SampleEncoder(NamedTuple):
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """Encode a mask of the first image."""
         return _encode_mask(value, self.fit, self.settings, self.rules.note)
+
+    def encode_map(self, value: bytes | np.ndarray, name: str, interpolation: str) -> np.ndarray:
+        """Encode a map of the first image."""
+        return _encode_map(value, name, interpolation, self.fit, self.settings, self.rules)
 
 
 def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> Counter[str]:

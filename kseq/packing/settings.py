@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
@@ -16,6 +18,8 @@ from kseq.images.pixel_form import CHANNELS, DTYPES, MOST_CHANNELS, PixelForm
 from kseq.images.resize import INTERPOLATIONS, RESIZES
 
 __all__ = ["ImageSettings", "format_settings", "parse_settings", "settings_identity"]
+
+_MAP_DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class ImageSettings:
         channels: For `"raw"`: how many channels images have, 1 to 64, which are taken as they are in the file; images of other
             numbers of channels are left out. So many pages of a TIFF that have one channel each count as channels. None for the
             channels of `color_mode`.
+        map_scale: What the numbers of maps are multiplied by, such as 0.001 for millimetres in a PNG that become metres.
+        map_dtype: Of the numbers of maps: `"float32"` or `"float16"`.
+        map_channels: How many channels maps have, 1 to 64.
 
     Attributes:
         ENCODINGS: The allowed values of `encoding`.
@@ -76,6 +83,9 @@ class ImageSettings:
     background: str | tuple[int, int, int] | None = None
     dtype: str = "uint8"
     channels: int | None = None
+    map_scale: float = 1.0
+    map_dtype: str = "float32"
+    map_channels: int = 1
 
     ENCODINGS: ClassVar[tuple[str, ...]] = ("keep", "raw", "jpeg")
     RESIZES: ClassVar[tuple[str, ...]] = RESIZES
@@ -107,6 +117,9 @@ class ImageSettings:
             object.__setattr__(self, "background", _colour(self.background))
         if self.channels is not None:
             object.__setattr__(self, "channels", whole("channels", self.channels, 1, MOST_CHANNELS))
+        choice("map_dtype", self.map_dtype, _MAP_DTYPES)
+        object.__setattr__(self, "map_channels", whole("map_channels", self.map_channels, 1, MOST_CHANNELS))
+        object.__setattr__(self, "map_scale", _scale(self.map_scale))
         self._check_form()
         self._check_together()
 
@@ -114,6 +127,11 @@ class ImageSettings:
     def form(self) -> PixelForm:
         """What the pixels of images become."""
         return PixelForm(self.dtype, self.channels, self.color_mode)
+
+    @property
+    def map_form(self) -> PixelForm:
+        """What the numbers of maps become."""
+        return PixelForm(self.map_dtype, self.map_channels)
 
     def _check_form(self) -> None:
         if self.form.is_plain:
@@ -159,6 +177,14 @@ class ImageSettings:
             )
 
 
+def _scale(value: Any) -> float:
+    """What numbers are multiplied by."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value == 0:
+        raise ArgumentError(f"{spelled('map_scale', value)}: allowed is a finite number other than 0")
+    return float(value)
+
+
 def _colour(value: Any) -> tuple[int, int, int]:
     """A colour as RGB."""
     try:
@@ -173,8 +199,8 @@ def _colour(value: Any) -> tuple[int, int, int]:
 
 # What is newer than the first datasets, and left out where it is not used, so that an older kseq reads the others; and what is
 # newer than the ids of datasets are made of.
-_NEWER = ("bits", "background", "dtype", "channels")
-_NEWER_THAN_IDS = ("dtype", "channels")
+_NEWER_THAN_IDS = ("dtype", "channels", "map_scale", "map_dtype", "map_channels")
+_NEWER = ("bits", "background", *_NEWER_THAN_IDS)
 
 
 def format_settings(settings: ImageSettings) -> str:

@@ -46,6 +46,7 @@ from kseq.sources.column_roles import (
     find_columns,
     has_targets,
     image_columns,
+    map_targets,
     pixel_columns,
     used_columns,
     value_columns,
@@ -55,7 +56,7 @@ from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
-__all__ = ["ARRAYS", "ArraysSource", "check_images"]
+__all__ = ["ARRAYS", "ArraysSource", "check_images", "check_map"]
 
 _USUAL = {"image": ("images", "image", "x", "X", "data"), "label": ("labels", "label", "y", "Y", "targets")}
 _BY_SPLIT = (
@@ -169,6 +170,15 @@ def check_images(
     raise SourceError(f"{path}: array {name!r} is {dtype} of shape {shape}, allowed is {allowed} of {axes}{hint}")
 
 
+def check_map(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise SourceError unless an array of this shape and dtype can be maps."""
+    if dtype.kind not in "buif" or not (len(shape) == 3 or (len(shape) == 4 and shape[3] <= MOST_CHANNELS)):
+        raise SourceError(
+            f"{path}: array {name!r} is {dtype} of shape {shape}, allowed for maps are numbers of (samples, height, width) or "
+            f"(samples, height, width, 1 to {MOST_CHANNELS})"
+        )
+
+
 def _hint(shape: tuple[int, ...], dtype: np.dtype, form: PixelForm) -> str:
     """How an array of another shape or dtype is packed."""
     if len(shape) == 4 and form.allows_channels(shape[1]) and not form.allows_channels(shape[3]):
@@ -256,8 +266,12 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
 
 def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray], form: PixelForm) -> int:
     """The number of samples: the length of every array that is used. Images that are read in place are read once."""
+    maps = [column for _, column, _ in map_targets(columns)]
     for name in pixel_columns(columns):
-        check_images(path, name, arrays[name].shape, arrays[name].dtype, form, is_matlab=arrays[name].is_matlab)
+        if name in maps:
+            check_map(path, name, arrays[name].shape, arrays[name].dtype)
+        else:
+            check_images(path, name, arrays[name].shape, arrays[name].dtype, form, is_matlab=arrays[name].is_matlab)
         arrays[name].compare_checksum()
     first_image = image_columns(columns)[0]
     count = arrays[first_image].shape[0]

@@ -28,11 +28,11 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
 from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.platforms.files import path_bytes
-from kseq.sources.arrays import check_images
+from kseq.sources.arrays import check_images, check_map
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
-from kseq.sources.column_roles import USUAL, Columns, find_columns, pixel_columns, used_columns, value_columns
+from kseq.sources.column_roles import USUAL, Columns, find_columns, map_targets, pixel_columns, used_columns, value_columns
 from kseq.sources.file_reading import file_stamp, read_file, read_range
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.checksums import checksum
@@ -137,7 +137,11 @@ def _spool(
             raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
         for name, column in cells.items():
             column.append(_cell(element[name]))
-        locations = tuple(_spool_image(file, number, name, element[name], form) for name in pixel_columns(sample_columns))
+        maps = [column for _, column, _ in map_targets(sample_columns)]
+        locations = tuple(
+            _spool_image(file, number, name, element[name], None if name in maps else form)
+            for name in pixel_columns(sample_columns)
+        )
         path = locations[0].path
         sample_name = path_bytes(path) if path is not None else b"%d" % number
         samples.append(FoundSample(sample_name, locations, sum(location.size for location in locations), element.get(_SPLIT)))
@@ -237,8 +241,8 @@ def _cell(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _spool_image(file: Any, number: int, name: str, value: Any, form: PixelForm) -> SpooledImage:
-    """Write an image to the spool file, unless it is a path."""
+def _spool_image(file: Any, number: int, name: str, value: Any, form: PixelForm | None) -> SpooledImage:
+    """Write an image to the spool file, unless it is a path; `form` is that of images, None for a map."""
     value = _without_tensors(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
@@ -252,7 +256,11 @@ def _spool_image(file: Any, number: int, name: str, value: Any, form: PixelForm)
         _write(file, value)
         return SpooledImage(offset, len(value), None, checksum(value))
     if isinstance(value, np.ndarray):
-        check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype, form)
+        called, shape = f"{name} of sample {number}", (1, *value.shape)
+        if form is None:
+            check_map(_NAME, called, shape, value.dtype)
+        else:
+            check_images(_NAME, called, shape, value.dtype, form)
         data = np.ascontiguousarray(value).data
         _write(file, data)
         return SpooledImage(offset, value.nbytes, value.shape, checksum(data), dtype=value.dtype.str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -21,7 +22,8 @@ _MOST = float(np.finfo(np.float32).max)
 class RandomAffine(Augmentation):
     """Turns, shifts, scales and shears each image about its centre; masks, boxes and keypoints follow.
 
-    Each number is drawn evenly from its range. Images are sampled bilinearly, masks by the nearest pixel.
+    Each number is drawn evenly from its range. Images and maps are sampled bilinearly, masks and maps of the kind `nearest_map`
+    by the nearest pixel.
 
     Args:
         degrees: Turned by up to so many degrees, either way.
@@ -30,6 +32,7 @@ class RandomAffine(Augmentation):
         shear: Sheared by up to so many degrees across, either way, below 90.
         fill: The value of image pixels that come from outside, in the numbers of the images: in [0, 255] for uint8.
         mask_fill: The value of mask pixels that come from outside, in [0, 255], such as 255 for "ignore".
+        map_fill: The number of map pixels that come from outside, such as NaN.
 
     Raises:
         ArgumentError: If an argument is not allowed.
@@ -46,6 +49,7 @@ class RandomAffine(Augmentation):
         shear: float = 0,
         fill: float = 0,
         mask_fill: int = 0,
+        map_fill: float = 0,
     ) -> None:
         self.degrees = number_in("RandomAffine degrees", degrees, 0, 180)
         self.shear = number_in("RandomAffine shear", shear, 0, 89.9)
@@ -53,6 +57,8 @@ class RandomAffine(Augmentation):
         self.scale = rising_pair("RandomAffine scale", scale, 100)
         self.fill = number_in("RandomAffine fill", fill, -_MOST, _MOST)
         self.mask_fill = whole("RandomAffine mask_fill", mask_fill, 0, 255)
+        is_nan = isinstance(map_fill, float) and math.isnan(map_fill)
+        self.map_fill = math.nan if is_nan else number_in("RandomAffine map_fill", map_fill, -_MOST, _MOST)
 
     def check_dtype(self, dtype: str) -> None:
         """Refuse a `fill` that the images cannot have: see `Augmentation.check_dtype`."""
@@ -77,6 +83,8 @@ class RandomAffine(Augmentation):
 
     def _warp(self, pixels: np.ndarray, parameters: Any, flags: int, fill: float) -> np.ndarray:
         height, width, channels = pixels.shape
+        if pixels.dtype == np.float16:
+            return self._warp(pixels.astype(np.float32), parameters, flags, fill).astype(np.float16)
         if channels > _MOST_CHANNELS:
             parts = [pixels[..., start : start + _MOST_CHANNELS] for start in range(0, channels, _MOST_CHANNELS)]
             warped = [self._warp(np.ascontiguousarray(part), parameters, flags, fill) for part in parts]
@@ -91,7 +99,12 @@ class RandomAffine(Augmentation):
 
     def apply_to_mask(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
         """Move the values of a mask: see `Augmentation.apply_to_mask`."""
-        return self._warp(pixels, parameters, cv2.INTER_NEAREST, self.mask_fill)
+        fill = self.map_fill if pixels.dtype.kind == "f" else self.mask_fill
+        return self._warp(pixels, parameters, cv2.INTER_NEAREST, fill)
+
+    def apply_to_map(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
+        """Move the numbers of a map: see `Augmentation.apply_to_map`."""
+        return self._warp(pixels, parameters, cv2.INTER_LINEAR, self.map_fill)
 
     def apply_to_points(self, points: np.ndarray, parameters: Any, height: int, width: int) -> np.ndarray:
         """Move points of an image: see `Augmentation.apply_to_points`."""

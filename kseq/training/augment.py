@@ -143,7 +143,8 @@ class Augmentation:
         """Change a mask as its image is changed, without mixing its values: take the nearest.
 
         Args:
-            pixels: `(height, width, 1)` uint8, C-contiguous. It may be changed in place.
+            pixels: `(height, width, 1)` uint8, or of a map `(height, width, channels)` float32 or float16, C-contiguous. It may
+                be changed in place.
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
@@ -151,6 +152,21 @@ class Augmentation:
             too, as OpenCV gives it.
         """
         return pixels
+
+    def apply_to_map(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
+        """Change a map, such as depth, as its image is changed; what is computed between its pixels is interpolated linearly.
+
+        By default, a map is given to `apply_to_mask`, and so are maps whose numbers must not be mixed (`"nearest_map"`) always.
+
+        Args:
+            pixels: `(height, width, channels)` float32 or float16, C-contiguous, with NaN where there is no number. It may be
+                changed in place.
+            parameters: Those of the sample, as `parameters` gives them.
+
+        Returns:
+            As `apply_to_mask`.
+        """
+        return self.apply_to_mask(pixels, parameters)
 
     def apply_to_target_image(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
         """Change an image that the model learns and does not see, such as the clear image of a blurred one.
@@ -208,7 +224,7 @@ def overrides(augmentation: Augmentation, *methods: str) -> bool:
 
 def moves_pixels(augmentation: Augmentation) -> bool:
     """Whether an augmentation crops images, or moves what is in them."""
-    return augmentation.size is not None or overrides(augmentation, "apply_to_mask", "apply_to_points")
+    return augmentation.size is not None or overrides(augmentation, "apply_to_mask", "apply_to_map", "apply_to_points")
 
 
 def number_in(name: str, value: Any, least: float, most: float) -> float:
@@ -380,6 +396,9 @@ class RandomFlip(Augmentation):
         """Mirror an image in place: see `Augmentation.apply_to_image`."""
         # OpenCV drops a channel axis of length 1, so that it gets none.
         view = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        if view.dtype == np.float16:
+            # Not every OpenCV knows it.
+            view = view.view(np.uint16)
         cv2.flip(view, parameters, dst=view)
         return pixels
 

@@ -52,10 +52,11 @@ class FieldEncoder:
             arrays: As `kseq.training.batch_maker.BatchMaker` fills them.
 
         Returns:
-            Images as the spec says; masks `(n, height, width, 1)` uint8, or channels first; labels as `label_mode` says;
-            several labels `(n, classes)` float32, zeros and ones; numbers float32; boxes `(n, longest, 4)` float32 and their
-            labels `(n, longest)` int32, padded with 0 and -1; text `(n, longest)` uint8, its bytes in UTF-8, padded with 0, or
-            `(n,)` str where it is ragged; weights `(n,)` float32.
+            Images as the spec says; masks `(n, height, width, 1)` uint8, or channels first; maps as masks, in the dtype and
+            with the channels that are stored; labels as `label_mode` says; several labels `(n, classes)` float32, zeros and
+            ones; numbers float32; boxes `(n, longest, 4)` float32 and their labels `(n, longest)` int32, padded with 0 and -1;
+            text `(n, longest)` uint8, its bytes in UTF-8, padded with 0, or `(n,)` str where it is ragged; weights `(n,)`
+            float32.
 
         Raises:
             ArgumentError: If a function returns something that is not allowed.

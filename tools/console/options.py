@@ -47,8 +47,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=COLUMN[:KIND]",
         action="append",
         type=_pair,
-        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME; number, vector, labels or text "
-        "behind a colon says which",
+        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME; number, vector, labels, text, "
+        "map and so on behind a colon says which",
     )
     group.add_argument(
         "--kind",
@@ -138,6 +138,13 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         help="for raw: channels of the images, 1 to 64, as they are in the files, or as so many pages of a TIFF "
         "(default: those of --color-mode)",
     )
+    group.add_argument(
+        "--map-scale", type=float, default=1.0, metavar="X", help="factor for the numbers of maps, such as 0.001 (default: 1)"
+    )
+    group.add_argument(
+        "--map-dtype", choices=("float32", "float16"), default="float32", help="of the numbers of maps (default: %(default)s)"
+    )
+    group.add_argument("--map-channels", type=int, default=1, metavar="N", help="channels of maps, 1 to 64 (default: 1)")
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
     group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image to check it, for keep")
     group.add_argument(

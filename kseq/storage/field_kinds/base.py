@@ -49,6 +49,10 @@ class SampleEncoder(Protocol):
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """A mask file, or `(height, width[, 1])` uint8 values, resized as the first image is and stored without loss."""
 
+    def encode_map(self, value: bytes | np.ndarray, name: str, interpolation: str) -> np.ndarray:
+        """A file of numbers, or `(height, width[, channels])` numbers, of the field `name`, resized as the first image is, and
+        stored as the settings of the packing say."""
+
 
 class ImageDescription(NamedTuple):
     """The image that a value of the same sample is exported with.
@@ -89,6 +93,7 @@ class FieldKind:
         is_default_target: Whether a model learns it where the user names no targets and samples have no label.
         padding: What fills the rows of a padded batch after the last element.
         obeys_pad_to: Whether the user's `pad_to` decides how long padded rows are.
+        can_be_encoded: Whether pixels may be stored as JPEG or PNG bytes; others are numbers of one size.
         decodes_crops: Whether a part of an encoded image may be decoded alone, and at a fraction of its size.
         column: The argument of `kseq.Columns` that names the column of such a field; None where `targets` does.
         can_be_target: Whether the `kinds` argument of `kseq.Columns` can make a target such a field.
@@ -110,6 +115,7 @@ class FieldKind:
     is_default_target: ClassVar[bool] = True
     padding: ClassVar[int] = 0
     obeys_pad_to: ClassVar[bool] = True
+    can_be_encoded: ClassVar[bool] = True
     decodes_crops: ClassVar[bool] = False
     column: ClassVar[str | None] = None
     can_be_target: ClassVar[bool] = True
@@ -177,11 +183,12 @@ class FieldKind:
         """
         return np.asarray(value, self.field.dtype)
 
-    def stored_pixels(self, form: PixelForm) -> tuple[str, int]:
+    def stored_pixels(self, images: PixelForm, maps: PixelForm) -> tuple[str, int]:
         """The little-endian dtype and the number of channels of the pixels of the field, only for pixels.
 
         Args:
-            form: Of the pixels of images.
+            images: What the pixels of images become.
+            maps: What the numbers of maps become.
         """
         raise NotImplementedError
 

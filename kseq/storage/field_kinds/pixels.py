@@ -43,7 +43,7 @@ class Pixels(FieldKind):
 
     def _check_form(self) -> None:
         field = self.field
-        if field.encoded and field.dtype != "|u1":
+        if field.encoded and (field.dtype != "|u1" or not self.can_be_encoded):
             raise ArgumentError(f"field {field.name}: is encoded, allowed is {field.dtype} as numbers")
         allowed = self.channels if field.encoded else range(1, self.most_channels + 1)
         if len(field.shape) != 3 or field.shape[2] not in allowed:
@@ -137,8 +137,8 @@ class Image(Pixels):
     def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:
         return encoder.encode_image(value)
 
-    def stored_pixels(self, form: PixelForm) -> tuple[str, int]:
-        return LITTLE_ENDIAN[form.dtype], form.num_channels
+    def stored_pixels(self, images: PixelForm, maps: PixelForm) -> tuple[str, int]:
+        return LITTLE_ENDIAN[images.dtype], images.num_channels
 
     def _decode(
         self, data: np.ndarray, orientation: int, size: tuple[int, int], color_mode: str | None, out: np.ndarray | None
@@ -170,7 +170,7 @@ class Mask(Pixels):
     def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:
         return encoder.encode_mask(value)
 
-    def stored_pixels(self, form: PixelForm) -> tuple[str, int]:
+    def stored_pixels(self, images: PixelForm, maps: PixelForm) -> tuple[str, int]:
         return self.dtypes[0], 1
 
     def _decode(
