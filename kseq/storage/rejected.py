@@ -27,7 +27,9 @@ _TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
 _ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: ")
 _SEVERAL = re.compile(r"is not there, is it .* or ")
 # Numbers that need another dtype than uint8; channels that are no colours, of which the second group says how many there are.
-_NUMBERS = re.compile(r"allowed is uint8 of \(height|for which there is no rule|of which 8 bits are kept|does not hold$")
+_NUMBERS = re.compile(
+    r"allowed is uint8 of \(height|for which there is no rule with 8 bits|of which 8 bits are kept|does not hold$"
+)
 # What Pillow says of channels that are no colours, or of another depth.
 _NO_COLOURS = re.compile(r"broken TIFF header: (unknown (pixel|data) mode|Invalid value for samples per pixel)")
 _CHANNELS = re.compile(r"of shape \((\d+, )*(\d+)\), allowed are numbers of .*1, 3 or 4\)")
