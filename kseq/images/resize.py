@@ -152,7 +152,7 @@ def resize(pixels: np.ndarray, out: np.ndarray, interpolation: str, antialias: b
     shrinks = pixels.shape[0] >= out.shape[0] and pixels.shape[1] >= out.shape[1]
     if pixels.shape == out.shape:
         np.copyto(out, pixels)
-    elif pixels.dtype == np.float16:
+    elif pixels.itemsize == 2 and pixels.dtype == np.float16:
         _resize_float16(pixels, out, interpolation, antialias)
     elif antialias and interpolation in _PILLOW:
         _resize_pillow(pixels, out, _PILLOW[interpolation])
