@@ -22,7 +22,7 @@ from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.resume_record import source_stamp
 from kseq.packing.run import build_shards, check_run_arguments
-from kseq.packing.settings import parse_settings
+from kseq.packing.settings import image_form, parse_settings
 from kseq.sources.column_roles import Columns
 from kseq.storage.box_counts import add_facts
 from kseq.storage.checksums import Digest
@@ -180,7 +180,7 @@ def append(
                 suffix=suffix,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
-                form=settings.form,
+                form=image_form(settings),
             )
         )
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"

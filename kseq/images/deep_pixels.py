@@ -18,16 +18,16 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kseq.errors import ImageError
+from kseq.errors import ImageError, NotAnImageError
 from kseq.images.codecs import decode, read_image, upright
-from kseq.images.formats import FORMATS, HEAD_BYTES, PNG, check_pixels, detect_format, read_header
+from kseq.images.formats import FORMATS, HEAD_BYTES, MAX_PIXELS, PNG, check_pixels, detect_format, read_header
 from kseq.images.number_files import is_array_file, read_array_file, read_netpbm
 from kseq.images.pillow_pixels import PixelRules, plain_pixels
 from kseq.images.pixel_form import PixelForm, recolor
 from kseq.images.png_chunks import check_chunks
-from kseq.images.tiff_numbers import read_tiff
+from kseq.images.tiff_numbers import read_tiff, tiff_size
 
-__all__ = ["convert_numbers", "read_numbers", "to_dtype"]
+__all__ = ["convert_numbers", "read_numbers", "read_size", "to_dtype"]
 
 _TIFF = next(file_format for file_format in FORMATS if file_format.name == "TIFF")
 # Of a JPEG 2000, Pillow does not tell how many bits its colours have.
@@ -66,7 +66,6 @@ def read_numbers(data: bytes, form: PixelForm, max_pixels: int, rules: PixelRule
     if is_deep and file_format in (PNG, _JPEG2000):
         pixels = upright(_decode_deep(data, header.format), header.orientation)
         _check_size(pixels, header.height, header.width)
-        _note_transparency(pixels, form, rules)
     elif form.channels is None:
         size = header.height, header.width
         pixels = decode(data, form.color_mode, header.orientation, size=size, strict=True, rules=rules)
@@ -78,6 +77,30 @@ def read_numbers(data: bytes, form: PixelForm, max_pixels: int, rules: PixelRule
     if pixels.dtype == np.uint8 and form.dtype != "uint8":
         rules.note("is read with 8 bits a channel, whose numbers are taken, 0 to 255")
     return convert_numbers(pixels, form, max_pixels, rules), header.orientation
+
+
+def read_size(data: bytes) -> tuple[int, int, int]:
+    """Height and width of an image file, upright, and EXIF's orientation; its pixels are not decoded.
+
+    Raises:
+        NotAnImageError: If the file is no image.
+        ImageError: If it is broken.
+    """
+    if is_array_file(data):
+        shape = read_array_file(data, MAX_PIXELS).shape
+        if len(shape) < 2:
+            raise ImageError(f"is an array of shape {shape}, allowed are rows and columns")
+        return shape[0], shape[1], 1
+    try:
+        header = read_header(data)
+    except NotAnImageError:
+        raise
+    except ImageError:
+        if detect_format(data[:HEAD_BYTES]) is not _TIFF:
+            raise
+        # Pillow opens no TIFF of other channels than colours have.
+        return tiff_size(data)
+    return header.height, header.width, header.orientation
 
 
 def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
@@ -95,12 +118,6 @@ def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     # OpenCV's order is blue, green, red.
     return shaped if shaped.shape[2] < 3 else shaped[:, :, [2, 1, 0, *range(3, shaped.shape[2])]]
-
-
-def _note_transparency(pixels: np.ndarray, form: PixelForm, rules: PixelRules) -> None:
-    drops_alpha = form.channels is None and form.color_mode != "rgba" and pixels.shape[2] == 4
-    if drops_alpha and (pixels[:, :, 3] < np.iinfo(pixels.dtype).max).any():
-        rules.note("has transparent pixels, whose hidden colours are taken")
 
 
 def _check_size(pixels: np.ndarray, height: int, width: int) -> None:
@@ -133,7 +150,14 @@ def convert_numbers(values: np.ndarray, form: PixelForm, max_pixels: int, rules:
     pixels = to_dtype(pixels, form.dtype)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         rules.note(_NOT_FINITE)
-    return np.ascontiguousarray(pixels if form.channels is not None else recolor(np.ascontiguousarray(pixels), form.color_mode))
+    pixels = np.ascontiguousarray(pixels)
+    if form.channels is not None:
+        return pixels
+    if pixels.shape[2] == 4 and form.color_mode != "rgba":
+        opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+        if (pixels[:, :, 3] != opaque).any():
+            rules.note("has a fourth channel, which is taken for alpha and left out")
+    return recolor(pixels, form.color_mode)
 
 
 def to_dtype(values: np.ndarray, dtype: str) -> np.ndarray:

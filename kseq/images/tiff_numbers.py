@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import check_pixels
 
-__all__ = ["read_tiff"]
+__all__ = ["read_tiff", "tiff_size"]
+
+Result = TypeVar("Result")
 
 _ORIENTATION, _NO_DATA = 274, 42113
 # PhotometricInterpretation: white is 0, black is 0, RGB; and the masks and palettes that are no numbers.
 _PALETTE = 3
 _WHITE_IS_ZERO = 0
+# SampleFormat: whole numbers without a sign.
+_UNSIGNED = 1
 
 
 def read_tiff(data: bytes, channels: int | None, max_pixels: int, note: Callable[[str], None]) -> tuple[np.ndarray, int] | None:
@@ -35,6 +39,22 @@ def read_tiff(data: bytes, channels: int | None, max_pixels: int, note: Callable
     Raises:
         ImageError: If it is broken, of a form that tifffile does not read, too large, or a package is missing.
     """
+    return _reading(data, lambda file: _read(file, channels, max_pixels, note))
+
+
+def tiff_size(data: bytes) -> tuple[int, int, int]:
+    """Height and width of the first page of a TIFF, upright, and its orientation; the errors are those of `read_tiff`."""
+
+    def read(file: Any) -> tuple[int, int, int]:
+        page = file.pages[0]
+        height, width, orientation = page.imagelength, page.imagewidth, _orientation(page)
+        return (width, height, orientation) if orientation >= 5 else (height, width, orientation)
+
+    return _reading(data, read)
+
+
+def _reading(data: bytes, read: Callable[[Any], Result]) -> Result:
+    """What a function reads of a TIFF that tifffile opened."""
     try:
         import tifffile
     except ImportError as error:
@@ -43,7 +63,7 @@ def read_tiff(data: bytes, channels: int | None, max_pixels: int, note: Callable
         ) from error
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            return _read(file, channels, max_pixels, note)
+            return read(file)
     except (ImageError, MemoryError):
         raise
     # It parses what others wrote, with whatever error comes of that.
@@ -55,6 +75,11 @@ def read_tiff(data: bytes, channels: int | None, max_pixels: int, note: Callable
         raise ImageError(f"broken TIFF: {one_line(error)}") from error
 
 
+def _orientation(page: Any) -> int:
+    value = page.tags.valueof(_ORIENTATION, 1)
+    return int(value) if value in range(1, 9) else 1
+
+
 def _read(file: Any, channels: int | None, max_pixels: int, note: Callable[[str], None]) -> tuple[np.ndarray, int] | None:
     first = file.pages[0]
     pages = [page for page in file.pages if page is first or not _is_copy(page)]
@@ -62,7 +87,8 @@ def _read(file: Any, channels: int | None, max_pixels: int, note: Callable[[str]
     check_pixels(height, width, max_pixels)
     stacked = [page for page in pages if (page.imagelength, page.imagewidth, page.dtype) == (height, width, first.dtype)]
     is_stack = channels is not None and count == 1 and channels > 1 and len(stacked) == channels
-    if first.bitspersample <= 8 and not is_stack and (first.photometric not in (0, 1, 2) or channels is None):
+    is_of_colours = first.bitspersample <= 8 and first.sampleformat == _UNSIGNED and not is_stack
+    if is_of_colours and (first.photometric not in (0, 1, 2) or channels is None):
         return None
     if first.photometric == _PALETTE:
         raise ImageError("is a TIFF with a palette, whose numbers are no values")
@@ -70,16 +96,20 @@ def _read(file: Any, channels: int | None, max_pixels: int, note: Callable[[str]
         note("has values of which 0 is white, as it says, which are taken as they are")
     if _NO_DATA in first.tags:
         note("names a value that stands for no data (GDAL_NODATA), which stays")
-    orientation = first.tags.valueof(_ORIENTATION, 1)
     if is_stack:
-        pixels = np.concatenate([_page_pixels(page) for page in stacked], axis=2)
+        pixels = np.concatenate([_page_pixels(page, channels) for page in stacked], axis=2)
     else:
         if len(pages) > 1 and channels is not None and count != channels:
-            raise ImageError(f"has {count} channels in each of {len(pages)} pages, expected are {channels} of either")
+            hint = ""
+            if width == channels:
+                hint = (
+                    ": its channels were written as columns, planarconfig='contig' of tifffile.imwrite writes them as channels"
+                )
+            raise ImageError(f"has {len(pages)} pages with {count} in each, expected are {channels} pages or channels{hint}")
         if len(pages) > 1:
             note("has more pages or frames, of which the first is taken")
-        pixels = _page_pixels(first)
-    return pixels, int(orientation) if orientation in range(1, 9) else 1
+        pixels = _page_pixels(first, channels)
+    return pixels, _orientation(first)
 
 
 def _is_copy(page: Any) -> bool:
@@ -87,12 +117,12 @@ def _is_copy(page: Any) -> bool:
     return bool(page.subfiletype & 5)
 
 
-def _page_pixels(page: Any) -> np.ndarray:
-    """`(height, width, channels)` numbers of a page."""
+def _page_pixels(page: Any, channels: int | None) -> np.ndarray:
+    """`(height, width, channels)` numbers of a page; layers of a volume are channels, if there are as many as are wanted."""
     pixels, axes = page.asarray(), page.axes
     if axes == "YX":
         return pixels[:, :, None]
-    if axes == "SYX":
+    if axes == "SYX" or (axes == "ZYX" and len(pixels) == channels):
         return np.moveaxis(pixels, 0, -1)
     if axes != "YXS":
         raise ImageError(f"has pages with the axes {axes} of lengths {pixels.shape}, allowed are rows, columns and channels")

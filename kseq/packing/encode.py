@@ -20,7 +20,7 @@ from kseq.images.pixel_form import CHANNELS, PLAIN_FORM, recolor
 from kseq.images.png_chunks import check_chunks
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, is_averaging, placement, reductions
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, image_form, map_form
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage
 
@@ -141,7 +141,7 @@ def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
 def _encode_image(
     data: bytes | np.ndarray, settings: ImageSettings, rules: PixelRules
 ) -> tuple[EncodedImage | np.ndarray, _Fit]:
-    if not settings.form.is_plain:
+    if not image_form(settings).is_plain:
         return _encode_numbers(data, settings, rules)
     reduction = orientation = 1
     if not isinstance(data, np.ndarray) and is_array_file(data):
@@ -173,9 +173,9 @@ def _encode_numbers(data: bytes | np.ndarray, settings: ImageSettings, rules: Pi
     """Pixels of the dtype and the channels of the settings, where that is not uint8 with colours."""
     orientation = 1
     if isinstance(data, np.ndarray):
-        pixels = convert_numbers(data, settings.form, settings.max_pixels, rules)
+        pixels = convert_numbers(data, image_form(settings), settings.max_pixels, rules)
     else:
-        pixels, orientation = read_numbers(data, settings.form, settings.max_pixels, rules)
+        pixels, orientation = read_numbers(data, image_form(settings), settings.max_pixels, rules)
     fit = _fit(pixels.shape[0], pixels.shape[1], settings)._replace(orientation=orientation)
     return fit.fill(pixels, settings.interpolation, settings.antialias), fit
 
@@ -234,7 +234,7 @@ def _encode_map(
     data: bytes | np.ndarray, name: str, interpolation: str, fit: _Fit, settings: ImageSettings, rules: PixelRules
 ) -> np.ndarray:
     """The numbers of a map, scaled, resized along with the image, and never rounded to whole ones."""
-    form, orientation = settings.map_form._replace(dtype="float32"), 1
+    form, orientation = map_form(settings)._replace(dtype="float32"), 1
     of_map = replace(rules, note=lambda text: rules.note(f"{text} ({name})"))
     if isinstance(data, np.ndarray):
         values = convert_numbers(data, form, settings.max_pixels, of_map)

@@ -18,7 +18,7 @@ from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.run import build_shards, check_run_arguments
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, image_form
 from kseq.packing.url_destination import UrlDestination
 from kseq.platforms.processes import usable_cores
 from kseq.sources.column_roles import Columns
@@ -157,7 +157,7 @@ def pack(
                 suffix=suffix,
                 text_encoding=text_encoding,
                 storage_options=options,
-                form=settings.form,
+                form=image_form(settings),
             )
         )
         plan = make_plan(opened_source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)

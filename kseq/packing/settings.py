@@ -17,7 +17,7 @@ from kseq.images.formats import MAX_PIXELS
 from kseq.images.pixel_form import CHANNELS, DTYPES, MOST_CHANNELS, PixelForm
 from kseq.images.resize import INTERPOLATIONS, RESIZES
 
-__all__ = ["ImageSettings", "format_settings", "parse_settings", "settings_identity"]
+__all__ = ["ImageSettings", "format_settings", "image_form", "map_form", "parse_settings", "settings_identity"]
 
 _MAP_DTYPES = ("float32", "float16")
 
@@ -123,18 +123,8 @@ class ImageSettings:
         self._check_form()
         self._check_together()
 
-    @property
-    def form(self) -> PixelForm:
-        """What the pixels of images become."""
-        return PixelForm(self.dtype, self.channels, self.color_mode)
-
-    @property
-    def map_form(self) -> PixelForm:
-        """What the numbers of maps become."""
-        return PixelForm(self.map_dtype, self.map_channels)
-
     def _check_form(self) -> None:
-        if self.form.is_plain:
+        if image_form(self).is_plain:
             return
         name = "channels" if self.dtype == "uint8" else "dtype"
         given = spelled(name, getattr(self, name))
@@ -175,6 +165,16 @@ class ImageSettings:
                 f"{spelled('check', False)}: {encoding} decodes every image anyway, only {spelled('encoding', 'keep')} can "
                 "leave that out"
             )
+
+
+def image_form(settings: ImageSettings) -> PixelForm:
+    """What the pixels of images become."""
+    return PixelForm(settings.dtype, settings.channels, settings.color_mode)
+
+
+def map_form(settings: ImageSettings) -> PixelForm:
+    """What the numbers of maps become."""
+    return PixelForm(settings.map_dtype, settings.map_channels)
 
 
 def _scale(value: Any) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, image_form, map_form
 from kseq.sources.base import ImageTable
 from kseq.storage.fields import Field
 
@@ -42,7 +42,7 @@ def stored_field(field: Field, settings: ImageSettings, size: tuple[int | None, 
                 f"field {field.name}: {field.kind} fields are numbers of one size, give one, such as {example}, found {found}"
             )
         size = settings.image_size
-    dtype, channels = field.handler.stored_pixels(settings.form, settings.map_form)
+    dtype, channels = field.handler.stored_pixels(image_form(settings), map_form(settings))
     return replace(field, encoded=encoded, dtype=dtype, shape=(*size, channels))
 
 

@@ -87,6 +87,7 @@ def test_whole_numbers_of_16_bits_are_those_of_the_file_in_every_format(tmp_path
         "zip.tif": (tiff(GREY[..., 0], compression="zlib"), GREY),
         "tiled.tif": (tiff(GREY[..., 0], tile=(16, 16)), GREY),
         "pillow.tif": (pillow(GREY[..., 0], "TIFF"), GREY),
+        "signed.tif": (tiff(np.full((12, 16), 9, np.int8)), np.full((12, 16, 1), 9)),
         "a.jp2": (pillow(GREY[..., 0], "JPEG2000", irreversible=False), GREY),
         "a.pgm": (pnm(GREY, 65535), GREY),
         "twelve.pgm": (pnm(twelve, 4095), twelve),
@@ -126,7 +127,7 @@ def test_colours_of_16_bits_keep_their_order_and_become_grey_by_the_usual_weight
     for name in files:
         np.testing.assert_array_equal(found[name], resized, name)
     np.testing.assert_array_equal(found["turned.png"], np.rot90(photo(2, 12, 16), -1))
-    assert any("transparent" in note for note in report.image_notes)
+    assert any("alpha" in note for note in report.image_notes)
     _, grey = pack(tmp_path / "grey", files, raw("uint16", color_mode="grayscale"))
     expected = COLOURS @ np.array([0.299, 0.587, 0.114])
     for name in files:
@@ -167,6 +168,7 @@ def test_floats_keep_every_bit_and_what_is_no_number_is_counted(tmp_path: Path) 
         ("pages.tif", tiff(np.moveaxis(BANDS, 2, 0), photometric="minisblack")),
         ("imagej.tif", tiff(np.moveaxis(BANDS, 2, 0), imagej=True)),
         ("ome.tif", tiff(np.moveaxis(BANDS, 2, 0), ome=True, metadata={"axes": "CYX"}, photometric="minisblack")),
+        ("volume.tif", tiff(np.moveaxis(BANDS, 2, 0), volumetric=True, tile=(16, 16, 16))),
         ("bands.npy", npy(BANDS)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -212,6 +214,7 @@ def test_numbers_that_do_not_fit_are_refused_by_name(tmp_path: Path) -> None:
         "bad.pgm": pnm(GREY, 100 + 900),
         "short.pfm": pfm(FLOATS, "<")[:100],
         "complex.tif": tiff((GREY + 1j).astype(np.complex64)[..., 0]),
+        "signed.tif": tiff(np.full((12, 16), -9, np.int8)),
         "good.npy": npy(GREY),
     }
     report, found = pack(tmp_path, files, raw("uint16", channels=1))
@@ -446,3 +449,15 @@ def test_a_dataset_without_the_options_is_what_it_was(tmp_path: Path) -> None:
 
     assert "dtype" not in format_settings(kseq.ImageSettings())
     assert "channels" not in format_settings(kseq.ImageSettings())
+
+
+@pytest.mark.parametrize("data", [tiff(BANDS, photometric="minisblack", planarconfig="contig"), npy(BANDS)], ids=["tif", "npy"])
+def test_boxes_go_with_images_that_only_their_numbers_open(tmp_path: Path, data: bytes) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / "yolo" / name).mkdir(parents=True)
+    (tmp_path / "yolo" / "images" / "a.tif").write_bytes(data)
+    (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    kseq.pack(tmp_path / "yolo", tmp_path / "packed", images=raw("uint16", channels=7), workers=0)
+    with kseq.ShardDataset(tmp_path / "packed", "all") as dataset:
+        np.testing.assert_array_equal(dataset[0]["image"], BANDS)
+        np.testing.assert_array_equal(dataset[0]["boxes"], [[6, 3, 10, 9]])
