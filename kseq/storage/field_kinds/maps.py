@@ -51,9 +51,15 @@ class Map(Pixels):
     def fits_png(self) -> bool:
         return False
 
+    def describe(self) -> str:
+        return f"{self.name}, {self._describe_numbers()}"
+
     def describe_storage(self, settings: Mapping[str, Any]) -> str:
+        return f"{self._describe_numbers()}, {self.meaning}"
+
+    def _describe_numbers(self) -> str:
         channels, dtype = self.field.shape[2], np.dtype(self.field.dtype).name
-        return f"{dtype}, {self._describe_size()}, {channels} channel{'s' * (channels != 1)}, {self.meaning}"
+        return f"{dtype}, {self._describe_size()}, {channels} channel{'s' * (channels != 1)}"
 
 
 class NearestMap(Map):
