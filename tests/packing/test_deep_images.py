@@ -362,11 +362,15 @@ def test_batches_resize_crop_and_flip_in_the_stored_dtype(arrays: Path, stored: 
         found, _ = batches.batch(0, 0)
     is_erased = (found == 50_000).all(axis=3)
     assert is_erased.any(axis=(1, 2)).all()
-    ratios = np.array(
-        [(one[~hidden] / image[~hidden]) for one, image, hidden in zip(found, images, is_erased, strict=True)], object
-    )
-    for ratio in ratios:
-        assert np.ptp(np.median(np.asarray(ratio, np.float64), axis=0)) < 1e-3
+    for one, image, hidden in zip(found, images, is_erased, strict=True):
+        ratios = np.median(one[~hidden] / image[~hidden], axis=0)
+        assert np.ptp(ratios) < 1e-3
+    for augmentation in (kseq.RandomAffine(fill=70_000), kseq.RandomErasing(value=-1)):
+        if stored == "uint16":
+            with raises(ArgumentError, 65535):
+                kseq.Batches(arrays / stored, "all", augment=augmentation)
+        else:
+            kseq.Batches(arrays / stored, "all", augment=augmentation).close()
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
