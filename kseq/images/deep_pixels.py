@@ -32,6 +32,7 @@ __all__ = ["convert_numbers", "read_numbers", "read_size", "to_dtype"]
 _TIFF = next(file_format for file_format in FORMATS if file_format.name == "TIFF")
 # Of a JPEG 2000, Pillow does not tell how many bits its colours have.
 _JPEG2000 = next(file_format for file_format in FORMATS if file_format.name == "JPEG2000")
+_PLAIN_RULES = PixelRules()
 _NOT_FINITE = "has values that are NaN or infinite, which stay"
 
 
@@ -105,9 +106,11 @@ def read_size(data: bytes) -> tuple[int, int, int]:
 
 def _decode_deep(data: bytes, file_format: Any) -> np.ndarray:
     """`(height, width, channels)` uint16 of a PNG or a JPEG 2000, not turned upright."""
+    # Before OpenCV, which tells of faults on the standard error stream.
     if file_format is PNG:
-        # Before OpenCV, which tells of faults on the standard error stream.
         check_chunks(data)
+    else:
+        read_image(data, lambda image: plain_pixels(image, data, _PLAIN_RULES))
     flags = cv2.IMREAD_UNCHANGED
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

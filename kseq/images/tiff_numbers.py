@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ _PALETTE = 3
 _WHITE_IS_ZERO = 0
 # SampleFormat: whole numbers without a sign.
 _UNSIGNED = 1
+
+_SILENCE = logging.NullHandler()
 
 
 def read_tiff(data: bytes, channels: int | None, max_pixels: int, note: Callable[[str], None]) -> tuple[np.ndarray, int] | None:
@@ -57,6 +60,9 @@ def _reading(data: bytes, read: Callable[[Any], Result]) -> Result:
     """What a function reads of a TIFF that tifffile opened."""
     try:
         import tifffile
+
+        # It logs each odd tag, which Python prints where nobody asked for logs.
+        logging.getLogger("tifffile").addHandler(_SILENCE)
     except ImportError as error:
         raise ImageError(
             "is a TIFF, the numbers of which tifffile reads, which is not installed: pip install 'kseq[tiff]'"
