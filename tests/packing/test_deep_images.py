@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -465,3 +466,22 @@ def test_boxes_go_with_images_that_only_their_numbers_open(tmp_path: Path, data:
     with kseq.ShardDataset(tmp_path / "packed", "all") as dataset:
         np.testing.assert_array_equal(dataset[0]["image"], BANDS)
         np.testing.assert_array_equal(dataset[0]["boxes"], [[6, 3, 10, 9]])
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    lzw = {"a.tif": pillow(GREY[..., 0], "TIFF", compression="tiff_lzw")}
+    if importlib.util.find_spec("imagecodecs") is None:
+        with raises(SourceError, "a.tif", "LZW", "pip install imagecodecs"):
+            pack(tmp_path / "codec", lzw, raw("uint16"))
+    else:
+        _, found = pack(tmp_path / "codec", lzw, raw("uint16", channels=1))
+        np.testing.assert_array_equal(found["a.tif"], GREY)
+    deep_tiff = tiff(GREY[..., 0])
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with raises(SourceError, "a.tif", "kseq[tiff]"):
+        pack(tmp_path / "tifffile", {"a.tif": deep_tiff}, raw("uint16"))
+    # Colours of 8 bits, and all other formats, need no package.
+    _, found = pack(tmp_path / "others", {"a.npy": npy(GREY), "a.png": png16(GREY)}, raw("uint16", channels=1))
+    assert len(found) == 2
