@@ -178,8 +178,8 @@ def test_seven_channels_come_from_bands_planes_and_pages(tmp_path: Path, name: s
     report, found = pack(tmp_path, {name: data}, raw("uint16", channels=7))
     np.testing.assert_array_equal(found[name], BANDS)
     assert not report.image_notes
-    with kseq.ShardSequence(tmp_path / "packed", "all", batch_size=1) as sequence:
-        images, _ = sequence[0]
+    with kseq.Batches(tmp_path / "packed", "all", batch_size=1) as batches:
+        images, _ = batches.batch(0, 0)
     assert images.dtype == np.uint16
     np.testing.assert_array_equal(np.asarray(images)[0], BANDS)
 
@@ -244,7 +244,7 @@ def test_a_dtype_that_is_not_asked_for_is_named(tmp_path: Path, capsys: pytest.C
             pack(tmp_path / name, {name: data}, kseq.ImageSettings())
     (tmp_path / "photos" / "c").mkdir(parents=True)
     (tmp_path / "photos" / "c" / "a.png").write_bytes(png16(GREY >> 4))
-    assert main(["pack", str(tmp_path / "photos"), str(tmp_path / "packed")]) == 0
+    assert main(["pack", str(tmp_path / "photos"), str(tmp_path / "packed"), "--workers", "0"]) == 0
     assert_says(capsys.readouterr().out.replace("\n", " "), "12 bits", "--bits", "--dtype uint16")
 
 

@@ -126,9 +126,8 @@ def test_maps_move_with_their_images_in_batches(tmp_path: Path, map_dtype: str, 
         if kind == "nearest_map":
             assert np.isin(maps, np.append(depth, 0).astype(map_dtype)).all()
     options = {"augment": kseq.RandomAffine(translate=(0.9, 0.9), map_fill=float("nan")), "data_format": "channels_first"}
-    with kseq.ShardSequence(tmp_path / "packed", "all", batch_size=6, shuffle=False, dtype="float32", **options) as sequence:
-        found, maps = sequence[0]
-    maps = np.asarray(maps)
+    with kseq.Batches(tmp_path / "packed", "all", batch_size=6, shuffle=False, dtype="float32", **options) as batches:
+        found, maps = batches.batch(0, 0)
     assert maps.shape == (6, channels, 24, 32)
     assert np.isnan(maps).any()
     # Functions over the whole batch see maps too.
