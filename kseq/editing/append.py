@@ -24,7 +24,7 @@ from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.resume_record import source_stamp
 from kseq.packing.run import build_shards, check_run_arguments
-from kseq.packing.settings import parse_settings
+from kseq.packing.settings import image_form, parse_settings
 from kseq.sources.column_roles import Columns
 from kseq.storage.box_counts import BoxCounts, add_facts
 from kseq.storage.checksums import Digest
@@ -187,6 +187,7 @@ def append(
         change = stack.enter_context(begin_transaction(target, keep_leftovers=resume))
         index = change.index
         index.check_digest()
+        settings = parse_settings(index.settings, index.path)
         opened_source = stack.enter_context(
             open_or_spool(
                 source,
@@ -199,9 +200,9 @@ def append(
                 suffix=suffix,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
+                form=image_form(settings),
             )
         )
-        settings = parse_settings(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"
         opened_source = leave_out_classes(opened_source, check_class_list("without_class", without_class))
         adapted = adapt_source(opened_source, name, index, settings)

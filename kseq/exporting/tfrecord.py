@@ -2,8 +2,8 @@
 
 The rules:
 
-- Features have the names of TensorFlow's own data sets and its detection API: `image/encoded`, `image/format` (`jpeg` or
-  `png`), `image/height`, `image/width`, `image/filename` (the source), `image/class/label`, `image/class/text`. Of several
+- Features have the names of TensorFlow's own data sets and its detection API: `image/encoded`, `image/format` (`jpeg`, `png` or
+  `npy`), `image/height`, `image/width`, `image/filename` (the source), `image/class/label`, `image/class/text`. Of several
   images, each is the feature with the name of its field.
 - Boxes are `image/object/bbox/xmin`, `ymin`, `xmax` and `ymax`, as fractions of the width and the height; their classes are
   `image/object/class/label` and `image/object/class/text`. Since fractions are rounded, the feature `boxes` has the boxes once
@@ -12,7 +12,8 @@ The rules:
 - The mask, whatever its field is called, is `image/segmentation/class/encoded`, with its `format` beside it, as for DeepLab.
 - Other fields are features with the names of the fields: numbers and vectors as lists of numbers, labels as lists of class
   names, text as bytes, numbers in other shapes as JSON.
-- Files are named as at the top of `kseq/exporting/webdataset.py`: `train-000000.tfrecord` and so on. Raw pixels become PNG.
+- Files are named as at the top of `kseq/exporting/webdataset.py`: `train-000000.tfrecord` and so on. Raw pixels become PNG, or
+  `.npy` if they have more than 8 bits or other channels than colours.
 
 Source: the comments in `tensorflow/core/example/feature.proto`; `object_detection/core/standard_fields.py` and DeepLab's
 `build_data.py` in github.com/tensorflow/models.
@@ -98,12 +99,12 @@ class _RecordFile:
         description = ImageDescription(first.height, first.width, self._samples.has_one_image)
         features: dict[str, _Feature] = {
             "image/filename": ("bytes_list", [sample.source]),
-            "image/format": ("bytes_list", [first.format.name.lower().encode()]),
+            "image/format": ("bytes_list", [first.format.encode()]),
             "image/height": ("int64_list", [first.height]),
             "image/width": ("int64_list", [first.width]),
         }
         for name, image in sample.images.items():
-            of_image = fields[name].handler.image_features(image.data, image.format.name.lower(), description)
+            of_image = fields[name].handler.image_features(image.data, image.format, description)
             features |= {feature: _feature(values) for feature, values in of_image.items()}
         for name, value in sample.values.items():
             handler = fields[name].handler

@@ -9,6 +9,7 @@ from typing import Any
 
 from kseq.arguments import is_url, path_or_url, shown_url, spelled
 from kseq.errors import ArgumentError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
@@ -36,12 +37,14 @@ def open_or_spool(
     suffix: str | None = None,
     text_encoding: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    form: PixelForm = PLAIN_FORM,
 ) -> Iterator[Source]:
     """Gives the source, which is valid until the end of the block; the arguments are those of `kseq.pack`.
 
     Args:
         folder: Where an iterable may be spooled, and compressed files are unpacked; `""` for no iterable, and for the folder
             for temporary files.
+        form: What the pixels of images become.
 
     Raises:
         ArgumentError: If arguments do not go together.
@@ -59,6 +62,7 @@ def open_or_spool(
             "text_encoding": text_encoding,
             "storage_options": storage_options,
             "unpacker": unpacker,
+            "form": form,
         }
         with closing(unpacker):
             if is_url(path):
@@ -69,7 +73,7 @@ def open_or_spool(
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
-    with spool_samples(source, folder, columns, class_names) as spooled_source:
+    with spool_samples(source, folder, columns, class_names, form) as spooled_source:
         yield spooled_source
 
 

@@ -22,7 +22,7 @@ from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.run import build_shards, check_run_arguments
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, image_form
 from kseq.packing.url_destination import UrlDestination
 from kseq.platforms.processes import usable_cores
 from kseq.sources.column_roles import Columns
@@ -169,6 +169,7 @@ def pack(
                 suffix=suffix,
                 text_encoding=text_encoding,
                 storage_options=options,
+                form=image_form(settings),
             )
         )
         opened_source = leave_out_classes(opened_source, without)

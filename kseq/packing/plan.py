@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, settings_identity
 from kseq.packing.stored_form import estimate_bytes, stored_field
 from kseq.sources.base import ImageTable, Source
 from kseq.sources.equal_values import number_equal
@@ -243,7 +243,7 @@ def _dataset_id(source: Source, settings: ImageSettings, splits: Splits, starts:
     digest = Digest()
     head = {
         "format": FORMAT_VERSION,
-        "settings": asdict(settings),
+        "settings": settings_identity(settings),
         "fields": write_fields(source.fields),
         "classes": source.class_names,
         "splits": splits.names,

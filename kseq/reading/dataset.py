@@ -374,9 +374,9 @@ class ShardDataset:
             positions: `(n,)` whole numbers in [0, len).
 
         Returns:
-            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8, upright, or a list of
-            `(height, width, channels)` if their sizes differ. A field whose samples differ in length is a list of arrays
-            (of boxes: `(count, 4)` float32), text a list of str.
+            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8 (or of the dtype that they
+            were packed as), upright, or a list of `(height, width, channels)` if their sizes differ. A field whose samples
+            differ in length is a list of arrays (of boxes: `(count, 4)` float32), text a list of str.
 
         Raises:
             OutOfRangeError: If a position is not in [0, len).

@@ -24,7 +24,7 @@ import numpy as np
 from kseq.arguments import is_url, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.bounding_boxes import turn_boxes
-from kseq.images.formats import read_header
+from kseq.images.deep_pixels import read_size
 from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
@@ -150,13 +150,13 @@ class AnnotatedSource(FileSource):
             return super().read(image)
         path, height, width = location
         values = super().read(image._replace(location=path))
-        header = read_header(values["image"])
-        if (header.height, header.width) == (height, width):
+        found_height, found_width, orientation = read_size(values["image"])
+        if (found_height, found_width) == (height, width):
             return values
-        if header.orientation > 4 and (header.width, header.height) == (height, width):
-            return {**values, "boxes": turn_boxes(values["boxes"], header.orientation, height, width)}
+        if orientation > 4 and (found_width, found_height) == (height, width):
+            return {**values, "boxes": turn_boxes(values["boxes"], orientation, height, width)}
         raise ImageError(
-            f"has {header.width} x {header.height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
+            f"has {found_width} x {found_height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
         )
 
     def stamp(self, location: Any) -> int:

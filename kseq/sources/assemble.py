@@ -22,7 +22,7 @@ from kseq.sources.cell_types import (
     spelled_class_name,
 )
 from kseq.sources.class_names import compose_class_name, merge_whole_names, sort_class_names, whole_class_name
-from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
+from kseq.sources.column_roles import Columns, image_field_names, map_targets, mask_field_name
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
 from kseq.sources.kept_elements import keep_elements
@@ -46,6 +46,11 @@ __all__ = [
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
 
 
+def map_field(name: str, kind: str) -> Field:
+    """A field of maps; of which dtype and how many channels is decided when they are packed."""
+    return Field(name, kind, False, KINDS[kind].dtypes[0], (None, None, 1))
+
+
 def box_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
     """The fields of samples that are an image, boxes and the classes of the boxes."""
     boxes = Field("boxes", "boxes", False, "<f4", (None, 4))
@@ -57,7 +62,7 @@ class FoundSample(NamedTuple):
 
     Attributes:
         name: What the sample is called. If an earlier sample has the same name, ` (row NUMBER)` is added.
-        locations: Where its images are, and after them its mask, as `Source.fetch` takes them; of a file its path.
+        locations: Where its images are, and after them its mask and its maps, as `Source.fetch` takes them; of a file its path.
         num_bytes: Their size in bytes.
         split: The split that the source tells if no column does.
         rejection: Why the sample cannot be packed.
@@ -105,7 +110,7 @@ class AssembledSamples:
 
     Attributes:
         class_names: The classes of the label or, without a label, of the first field that has classes.
-        fields: The first image, the label if there is one, the other images, the mask, then all other fields.
+        fields: The first image, the label if there is one, the other images, the mask, the maps, then all other fields.
         images: One for each sample.
         box_facts: As in `Source`.
     """
@@ -184,6 +189,7 @@ def assemble_blocks(
         others, num_unknown = _with_known_classes(others)
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
     mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
+    mask_fields += [map_field(name, kind) for name, _, kind in map_targets(columns)]
     label_fields = [LABEL] if columns.label is not None else []
     if columns.label is None:
         names = next((field.class_names for field, _ in others if field.class_names), ())
@@ -256,7 +262,7 @@ def _assemble(
     checked = [("", labels)] if labels is not None else []
     checked += [(f" ({field.name})", values) for field, values in others]
     value_rows = [(suffix, iter(values)) for suffix, values in checked]
-    num_more = len(image_field_names(columns)) - 1 + (columns.mask is not None)
+    num_more = len(image_field_names(columns)) - 1 + (columns.mask is not None) + len(map_targets(columns))
     more_locations = [SpooledColumn() for _ in range(num_more)]
     builder = TableBuilder()
     for found in blocks:
@@ -378,7 +384,10 @@ def _other_columns(
 ) -> Iterator[ParsedColumn]:
     """The columns that become fields besides images, masks and the label."""
     kinds = dict(columns.kinds)
+    maps = [name for name, _, _ in map_targets(columns)]
     for name, column in columns.targets:
+        if name in maps:
+            continue
         yield parse_target(name, cells[column], kinds.get(name))
     parsed: dict[str, ParsedColumn] = {}
     for kind in KINDS.values():

@@ -140,7 +140,7 @@ class Source:
         return None
 
     def fetch(self, location: Any) -> bytes | np.ndarray:
-        """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8.
+        """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8, or other numbers.
 
         Args:
             location: `SourceImage.location`, or `SourceImage.path` where that is None; for another image or a mask the entry of

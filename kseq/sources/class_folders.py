@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import folder_class_name, sort_class_names
 from kseq.sources.folder_tree import Entry, Tree
 from kseq.sources.split_names import folder_split, loose_folder_split
@@ -108,7 +109,7 @@ def _odd_names(tree: Tree, names: Iterable[str]) -> Iterator[str]:
 
 def is_named_like_image(entry: Entry) -> bool:
     """Whether a file has the name of an image."""
-    return not entry.is_folder and entry.name.lower().endswith(IMAGE_SUFFIXES)
+    return not entry.is_folder and entry.name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
 
 
 def _lone_folder(tree: Tree, folder: Entry) -> Entry | None:

@@ -27,6 +27,7 @@ from itertools import chain
 
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.base import FileSource, ImageTable, SourceImage
 from kseq.sources.class_folders import ClassFolders, find_class_folders, is_named_like_image
 from kseq.sources.class_names import folder_class_name
@@ -77,7 +78,9 @@ def is_image_folder(path: str) -> bool:
     """Whether a folder has an image below one of its folders, at any depth; other files may lie beside it."""
     for parent, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        if parent != path and any(name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") for name in names):
+        if parent != path and any(
+            name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)) and not name.startswith(".") for name in names
+        ):
             return True
     return False
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from kseq.arguments import choice, spelled
 from kseq.errors import ArgumentError, SourceError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
@@ -76,6 +77,7 @@ def open_source(
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     unpacker: Unpacker | None = None,
+    form: PixelForm = PLAIN_FORM,
 ) -> Source:
     """Open what lies at a path as a source.
 
@@ -92,6 +94,7 @@ def open_source(
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
         unpacker: Unpacks compressed files; None where they are refused.
+        form: What the pixels of images become.
 
     Raises:
         ArgumentError: If arguments do not go with each other, or with the format.
@@ -118,8 +121,8 @@ def open_source(
     layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
+    request = SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, unpacker, form)
     with reading_texts_as(check_text_encoding(text_encoding)):
-        request = SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, unpacker)
         source = chosen.open(request)
     notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
     return _with_encoded_classes(replace(source, notes=tuple(notes)))

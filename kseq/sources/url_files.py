@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from kseq.arguments import is_url
 from kseq.errors import DatasetNotFoundError, ImageError, KseqError
-from kseq.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, detect_format
+from kseq.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, check_start
 from kseq.platforms.files import with_slashes
 from kseq.sources.symlinks import LinkRule
 from kseq.storage.remote_files import RemoteEntry, RemoteFiles
@@ -108,7 +108,7 @@ class UrlFiles:
         try:
             if not name.lower().partition("?")[0].endswith(IMAGE_SUFFIXES):
                 size = num_bytes or files.size(name)
-                detect_format(files.read(name, 0, min(HEAD_BYTES, size)))
+                check_start(files.read(name, 0, min(HEAD_BYTES, size)))
             return files.read_file(name, num_bytes or None)
         except DatasetNotFoundError as error:
             # As of a file of this machine, so that both are packed to the same bytes.

@@ -23,7 +23,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
-from kseq.images.formats import read_header
+from kseq.images.deep_pixels import read_size
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, Source, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
@@ -44,8 +44,8 @@ class _InPixels(Source):
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         values = super().read(image)
-        header = read_header(values["image"])
-        sides = np.array([header.width, header.height] * 2, np.float32)
+        height, width, _ = read_size(values["image"])
+        sides = np.array([width, height] * 2, np.float32)
         return {**values, "boxes": values["boxes"] * sides}
 
 

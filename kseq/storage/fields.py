@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kseq.errors import ArgumentError, FormatError, one_line
-from kseq.images.codecs import CHANNELS
+from kseq.images.pixel_form import CHANNELS
 from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.field_names import check_field_name, check_field_names
 from kseq.storage.strings import parse_json
@@ -27,10 +27,11 @@ class Field:
 
     Attributes:
         name: Lower-case letters, digits and `_`, a letter first.
-        kind: What it holds: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
-            `"multi_label"` (any number of class numbers); `"numbers"`; `"boxes"` (any number of x1, y1, x2, y2 in pixels of the
-            upright image); `"labels"` (the class number of each box); `"keypoints"` (points in a fixed order); `"text"`
-            (UTF-8); `"sample_weight"` (a number of 0 or more). Each is a class of `kseq.storage.field_kinds`.
+        kind: What it holds: `"image"` (uint8, or as plain numbers also uint16 or float32); `"mask"` (a value for each pixel of
+            the image, one channel); `"label"` (a class number); `"multi_label"` (any number of class numbers); `"numbers"`;
+            `"boxes"` (any number of x1, y1, x2, y2 in pixels of the upright image); `"labels"` (the class number of each box);
+            `"keypoints"` (points in a fixed order); `"text"` (UTF-8); `"sample_weight"` (a number of 0 or more). Each is a
+            class of `kseq.storage.field_kinds`.
         encoded: Whether each sample is stored as JPEG or PNG bytes, of its own length; else as plain numbers.
         dtype: Little-endian dtype of one sample's numbers, once decoded, such as `"|u1"` or `"<i4"`.
         shape: Shape of one sample, `(height, width, channels)` for an image, `()` for a label; None for a
@@ -91,9 +92,9 @@ class Field:
         return self.handler.describe_storage(settings)
 
     @property
-    def color_mode(self) -> str:
-        """Keras's name for the channels of an image field."""
-        return next(mode for mode, channels in CHANNELS.items() if channels == self.shape[-1])
+    def color_mode(self) -> str | None:
+        """Keras's name for the channels of an image field; None for other numbers of channels."""
+        return next((mode for mode, channels in CHANNELS.items() if channels == self.shape[-1]), None)
 
 
 # What almost every dataset holds.

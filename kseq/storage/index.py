@@ -14,7 +14,7 @@ import numpy as np
 
 from kseq.arguments import is_url, spelled_call
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError, ReadError
-from kseq.images.codecs import CHANNELS
+from kseq.images.pixel_form import CHANNELS
 from kseq.platforms.files import can_replace_mapped_files
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema

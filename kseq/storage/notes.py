@@ -80,7 +80,10 @@ def note_lines(counts: Mapping[str, int], examples: Mapping[str, str]) -> list[s
 def _way_out(note: str) -> str:
     if "transparent" in note:
         return f" ({spelled('images.background', 'white')} puts a colour behind them)"
-    return f" ({spelled('images.bits')} says how many bits the values have)" if " bits" in note else ""
+    if " bits" not in note or "8 bits a channel" in note:
+        return ""
+    keeps = f"{spelled('images.encoding', 'raw')} {spelled('images.dtype', 'uint16')} keeps all of them"
+    return f" ({spelled('images.bits')} says how many bits the values have, {keeps})"
 
 
 def format_lines(lines: Sequence[str]) -> str:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
 import numpy as np
 
 from kseq.arguments import whole
-from kseq.training.augment import Augmentation, number_in, number_pair, rising_pair
+from kseq.training.augment import Augmentation, check_value, number_in, number_pair, rising_pair
 
 __all__ = ["RandomAffine"]
+
+# OpenCV takes a value of the border for so many channels.
+_MOST_CHANNELS = 4
+# What is float32 still.
+_MOST = float(np.finfo(np.float32).max)
 
 
 class RandomAffine(Augmentation):
     """Turns, shifts, scales and shears each image about its centre; masks, boxes and keypoints follow.
 
-    Each number is drawn evenly from its range. Images are sampled bilinearly, masks by the nearest pixel.
+    Each number is drawn evenly from its range. Images and maps are sampled bilinearly, masks and maps of the kind `nearest_map`
+    by the nearest pixel.
 
     Args:
         degrees: Turned by up to so many degrees, either way.
         translate: Shifted by up to these parts of the height and of the width, either way, in [0, 1].
         scale: Least and greatest factor, above 0; `(1, 1)` for none.
         shear: Sheared by up to so many degrees across, either way, below 90.
-        fill: The value of image pixels that come from outside, in [0, 255].
+        fill: The value of image pixels that come from outside, in the numbers of the images: in [0, 255] for uint8.
         mask_fill: The value of mask pixels that come from outside, in [0, 255], such as 255 for "ignore".
+        map_fill: The number of map pixels that come from outside, such as NaN.
 
     Raises:
         ArgumentError: If an argument is not allowed.
@@ -39,14 +47,22 @@ class RandomAffine(Augmentation):
         translate: tuple[float, float] = (0, 0),
         scale: tuple[float, float] = (1, 1),
         shear: float = 0,
-        fill: int = 0,
+        fill: float = 0,
         mask_fill: int = 0,
+        map_fill: float = 0,
     ) -> None:
         self.degrees = number_in("RandomAffine degrees", degrees, 0, 180)
         self.shear = number_in("RandomAffine shear", shear, 0, 89.9)
         self.translate = number_pair("RandomAffine translate", translate, 0, 1)
         self.scale = rising_pair("RandomAffine scale", scale, 100)
-        self.fill, self.mask_fill = whole("RandomAffine fill", fill, 0, 255), whole("RandomAffine mask_fill", mask_fill, 0, 255)
+        self.fill = number_in("RandomAffine fill", fill, -_MOST, _MOST)
+        self.mask_fill = whole("RandomAffine mask_fill", mask_fill, 0, 255)
+        is_nan = isinstance(map_fill, float) and math.isnan(map_fill)
+        self.map_fill = math.nan if is_nan else number_in("RandomAffine map_fill", map_fill, -_MOST, _MOST)
+
+    def check_dtype(self, dtype: str) -> None:
+        """Refuse a `fill` that the images cannot have: see `Augmentation.check_dtype`."""
+        check_value("RandomAffine fill", self.fill, dtype)
 
     def parameters(self, draws: np.ndarray) -> np.ndarray:
         """`(n, 6)`: of each image the four numbers of the matrix about its centre, and the shift down and across, as parts of
@@ -65,8 +81,14 @@ class RandomAffine(Augmentation):
         centre = np.array([width / 2, height / 2]) - corner
         return np.column_stack([turn, centre - turn @ centre + np.array([across * width, down * height])])
 
-    def _warp(self, pixels: np.ndarray, parameters: Any, flags: int, fill: int) -> np.ndarray:
+    def _warp(self, pixels: np.ndarray, parameters: Any, flags: int, fill: float) -> np.ndarray:
         height, width, channels = pixels.shape
+        if pixels.dtype == np.float16:
+            return self._warp(pixels.astype(np.float32), parameters, flags, fill).astype(np.float16)
+        if channels > _MOST_CHANNELS:
+            parts = [pixels[..., start : start + _MOST_CHANNELS] for start in range(0, channels, _MOST_CHANNELS)]
+            warped = [self._warp(np.ascontiguousarray(part), parameters, flags, fill) for part in parts]
+            return np.concatenate([part.reshape(height, width, -1) for part in warped], axis=2)
         # In OpenCV's coordinates, whole numbers are the centres of pixels.
         matrix = self._matrix(parameters, height, width, 0.5)
         return cv2.warpAffine(pixels, matrix, (width, height), flags=flags, borderValue=(fill,) * channels)
@@ -77,7 +99,12 @@ class RandomAffine(Augmentation):
 
     def apply_to_mask(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
         """Move the values of a mask: see `Augmentation.apply_to_mask`."""
-        return self._warp(pixels, parameters, cv2.INTER_NEAREST, self.mask_fill)
+        fill = self.map_fill if pixels.dtype.kind == "f" else self.mask_fill
+        return self._warp(pixels, parameters, cv2.INTER_NEAREST, fill)
+
+    def apply_to_map(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
+        """Move the numbers of a map: see `Augmentation.apply_to_map`."""
+        return self._warp(pixels, parameters, cv2.INTER_LINEAR, self.map_fill)
 
     def apply_to_points(self, points: np.ndarray, parameters: Any, height: int, width: int) -> np.ndarray:
         """Move points of an image: see `Augmentation.apply_to_points`."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError
-from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
+from kseq.images.pixel_form import CHANNELS
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
 from kseq.training.augment import Augmentation
@@ -217,7 +217,7 @@ def choose_image_spec(
     input_shape: Sequence[int] | None,
     data_format: str,
     color_mode: str | None,
-    dtype: str,
+    dtype: str | None,
     scale: float | None,
     crop_to_aspect_ratio: bool,
     pad_to_aspect_ratio: bool,
@@ -235,19 +235,51 @@ def choose_image_spec(
     Raises:
         ArgumentError: If the arguments contradict each other, or leave the size of the images open.
     """
-    color_mode = image.color_mode if color_mode is None else color_mode
-    if color_mode not in tuple(CHANNELS):
-        raise ArgumentError(f"color_mode={color_mode!r}: allowed are {', '.join(CHANNELS)}")
-    height, width = _choose_size(dataset, image, input_shape, color_mode, cut_size)
+    color_mode, channels = _choose_channels(dataset, image, color_mode)
+    height, width = _choose_size(dataset, image, input_shape, color_mode, channels, cut_size)
     fit = _choose_fit(crop_to_aspect_ratio, pad_to_aspect_ratio)
-    return ImageSpec(height, width, color_mode, data_format, dtype, scale, fit, interpolation, antialias, decode)
+    stored_dtype = np.dtype(image.dtype).name
+    return ImageSpec(
+        height,
+        width,
+        color_mode,
+        data_format,
+        stored_dtype if dtype is None else dtype,
+        scale,
+        fit,
+        interpolation,
+        antialias,
+        decode,
+        None if color_mode in CHANNELS else channels,
+        stored_dtype,
+    )
+
+
+def _choose_channels(dataset: ShardDataset, image: Field, color_mode: Any) -> tuple[str | None, int]:
+    """The colour mode of the images of a batch, None if they have channels that are no colours; and how many channels."""
+    stored = image.shape[2] or 0
+    if color_mode is None and image.color_mode is None:
+        return None, stored
+    chosen: Any = image.color_mode if color_mode is None else color_mode
+    if chosen not in tuple(CHANNELS):
+        raise ArgumentError(f"color_mode={chosen!r}: allowed are {', '.join(CHANNELS)}")
+    if image.color_mode is None:
+        raise ArgumentError(
+            f"color_mode={chosen!r}: the images of {dataset.path} have {stored} channels, which are no colours: leave it out"
+        )
+    return chosen, CHANNELS[chosen]
 
 
 def _choose_size(
-    dataset: ShardDataset, image: Field, input_shape: Sequence[int] | None, color_mode: str, cut_size: tuple[int, int] | None
+    dataset: ShardDataset,
+    image: Field,
+    input_shape: Sequence[int] | None,
+    color_mode: str | None,
+    channels: int,
+    cut_size: tuple[int, int] | None,
 ) -> tuple[int, int]:
     if input_shape is not None:
-        _check_input_shape(input_shape, color_mode)
+        _check_input_shape(input_shape, color_mode, channels)
         if cut_size is not None and tuple(input_shape[:2]) != cut_size:
             raise ArgumentError(
                 f"input_shape={tuple(input_shape)}, but the last crop in augment gives {cut_size}: leave one of the two out"
@@ -258,23 +290,22 @@ def _choose_size(
     height, width, _ = image.shape
     if height is None or width is None:
         raise ArgumentError(
-            f"{dataset.path}: its images differ in size: give input_shape=(height, width, {CHANNELS[color_mode]}), "
+            f"{dataset.path}: its images differ in size: give input_shape=(height, width, {channels}), "
             "or a crop such as augment=kseq.RandomResizedCrop(224)"
         )
     return height, width
 
 
-def _check_input_shape(input_shape: Sequence[int], color_mode: str) -> None:
+def _check_input_shape(input_shape: Sequence[int], color_mode: str | None, channels: int) -> None:
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else input_shape
     if not isinstance(shape, tuple) or len(shape) != 3:
         raise ArgumentError(f"input_shape={shape!r}: expected are three numbers, (height, width, channels)")
     height, width = whole_pair("input_shape", shape[:2])
     if height * width > MAX_PIXELS:
         raise ArgumentError(f"input_shape={shape}: has {height * width} pixels, allowed are {MAX_PIXELS}")
-    if shape[2] != CHANNELS[color_mode]:
-        raise ArgumentError(
-            f"input_shape={shape}: color_mode {color_mode!r} gives {CHANNELS[color_mode]} channels, found {shape[2]}"
-        )
+    if shape[2] != channels:
+        given = f"color_mode {color_mode!r} gives {channels}" if color_mode else f"the stored images have {channels}"
+        raise ArgumentError(f"input_shape={shape}: {given} channels, found {shape[2]}")
 
 
 def _choose_fit(crop_to_aspect_ratio: bool, pad_to_aspect_ratio: bool) -> str:

@@ -25,15 +25,15 @@ class BatchFunction:
     Args:
         function: Called with a dict of arrays, which it may change in place:
 
-            - images `(n, height, width, channels)` uint8 in [0, 255] and masks `(n, height, width, 1)` uint8, before `dtype`,
-              `scale` and `data_format` apply;
+            - images `(n, height, width, channels)` uint8 in [0, 255], or of the dtype that is stored, and masks `(n, height,
+              width, 1)` uint8, before `dtype`, `scale` and `data_format` apply;
             - boxes `(n, longest, 4)` float32, their labels `(n, longest)` int32, and all else that is padded, with
               `FIELD_mask`, `(n, longest)` bool, beside each (also with `ragged=True`);
             - labels as `label_mode` says, several labels `(n, classes)` float32, numbers float32, text `(n,)` str.
 
             Returns a dict of arrays with `n` rows each, in place of those of the same names; others stay as they are. Images
-            must be uint8 unless `dtype` is a floating-point type. In place of text, `(n, length)` whole numbers may be
-            returned, such as those of tokens.
+            must have the dtype that is stored unless `dtype` is a floating-point type. In place of text, `(n, length)` whole
+            numbers may be returned, such as those of tokens.
 
     Raises:
         ArgumentError: If `function` cannot be called; when a batch is read, if it returns something that is not allowed.

@@ -12,6 +12,7 @@ import numpy as np
 from kseq.errors import ArgumentError, DamagedError, KseqError
 from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_for_workers, without_samples
 from kseq.reading.sample_reader import LocatedSamples
+from kseq.storage.field_kinds import Map
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
 from kseq.training.damaged_samples import is_damage
@@ -270,13 +271,13 @@ class BatchMaker:
         if spec.is_plain:
             _for_each(samples, lambda position: _put(chain.run(position, read(position, rows[position])), rows[position]))
         else:
-            work = np.empty(spec.pixel_shape, np.uint8)
+            work = np.empty(spec.pixel_shape, spec.stored_dtype)
             _for_each(samples, lambda position: spec.convert(chain.run(position, read(position, work)), rows[position]))
 
     def _role(self, field: Field) -> str:
         """What augmentations take the pixels of a field for."""
         if not field.is_image:
-            return "mask"
+            return "map" if type(field.handler) is Map else "mask"
         return "target_image" if field.name in self._target_images else "image"
 
     def _reader(

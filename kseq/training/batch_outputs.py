@@ -23,7 +23,8 @@ class FieldEncoder:
         fields: What the samples hold.
         encode_label: Encodes `(n,)` int32 labels.
         spec: What images are like in the end.
-        functions: Called with each batch, one after the other. With functions, images come in as uint8, channels last.
+        functions: Called with each batch, one after the other. With functions, images come in
+            in the dtype that is stored, channels last.
         ragged: The names of the fields whose samples become lists of arrays, instead of padded arrays.
         target_images: The images that a model learns and does not see: plain functions do not get them.
     """
@@ -51,10 +52,11 @@ class FieldEncoder:
             arrays: As `kseq.training.batch_maker.BatchMaker` fills them.
 
         Returns:
-            Images as the spec says; masks `(n, height, width, 1)` uint8, or channels first; labels as `label_mode` says;
-            several labels `(n, classes)` float32, zeros and ones; numbers float32; boxes `(n, longest, 4)` float32 and their
-            labels `(n, longest)` int32, padded with 0 and -1; text `(n, longest)` uint8, its bytes in UTF-8, padded with 0, or
-            `(n,)` str where it is ragged; weights `(n,)` float32.
+            Images as the spec says; masks `(n, height, width, 1)` uint8, or channels first; maps as masks, in the dtype and
+            with the channels that are stored; labels as `label_mode` says; several labels `(n, classes)` float32, zeros and
+            ones; numbers float32; boxes `(n, longest, 4)` float32 and their labels `(n, longest)` int32, padded with 0 and -1;
+            text `(n, longest)` uint8, its bytes in UTF-8, padded with 0, or `(n,)` str where it is ragged; weights `(n,)`
+            float32.
 
         Raises:
             ArgumentError: If a function returns something that is not allowed.
@@ -88,9 +90,10 @@ class FieldEncoder:
 
     def _converted(self, images: np.ndarray) -> np.ndarray:
         """`(n, height, width, channels)` numbers as the spec says."""
-        if self._spec.dtype == "uint8" and images.dtype != np.uint8:
+        if self._spec.dtype.startswith("uint") and images.dtype != self._spec.dtype:
             raise ArgumentError(
-                f"a function in augment gave {images.dtype}, which does not fit into dtype='uint8': give dtype='float32'"
+                f"a function in augment gave {images.dtype}, which does not fit into dtype={self._spec.dtype!r}: "
+                "give dtype='float32'"
             )
         moved = images if self._spec.data_format == "channels_last" else np.moveaxis(images, -1, 1)
         out = np.empty(moved.shape, self._spec.dtype)

@@ -108,7 +108,7 @@ class Batches:
         decode: str = "fast",
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
-        dtype: str = "uint8",
+        dtype: str | None = None,
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,
@@ -197,6 +197,8 @@ class Batches:
         )
         listed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
+        for augmentation in listed:
+            augmentation.check_dtype(np.dtype(self._first_image().dtype).name)
         self._spec = choose_image_spec(
             self._dataset,
             self._first_image(),

@@ -124,8 +124,9 @@ def check_moves(
         if moving is not None and name not in unmoved and _looks_like_positions(field):
             raise ArgumentError(
                 f"augment has {_name(moving)}, which moves pixels, and field {name} is {field.describe()}, which would stay as "
-                f"it is: pack points as keypoints (kinds={{{name!r}: 'keypoints'}}), and values of pixels as a mask; "
-                f"unmoved={name!r} says that they do not lie in the image"
+                f"it is: pack points as keypoints (kinds={{{name!r}: 'keypoints'}}), numbers of pixels, such as depth, as a "
+                f"map (kinds={{{name!r}: 'map'}}), classes of pixels as a mask; unmoved={name!r} says that they do not lie in "
+                "the image"
             )
         if flip is not None and isinstance(field.handler, Keypoints) and name not in orders:
             raise ArgumentError(

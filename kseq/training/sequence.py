@@ -67,8 +67,11 @@ class ShardSequence(keras.utils.PyDataset):
             on average, and the worst of 372 by 2.3.
         crop_to_aspect_ratio: Crop to the ratio of `input_shape` before resizing, as Keras does, instead of stretching.
         pad_to_aspect_ratio: Pad with zeros to that ratio, as Keras does.
-        dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`.
-        scale: What pixels are multiplied by, from [0, 255], such as `1 / 255`; not for uint8.
+        dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`. None: that in which they are stored, which is uint8 unless
+            they were packed as uint16 or float32. Of these, numbers are those of the files: uint16 leaves as `"uint16"`,
+            `"float32"` or, with a `scale`, `"float16"`, float32 as `"float32"` or `"float16"`, and no number is divided.
+        scale: What pixels are multiplied by, from the numbers that are stored, such as `1 / 255` for uint8 and `1 / 65535` for
+            uint16; only for floating-point images.
         shuffle: True for a new order in each pass; `"block"` or a `BlockShuffle` for collections that do not fit in memory,
             which goes through them block by block and mixes the samples of a window of blocks; False for the same order in each
             pass. None: True for splits that are for training, which are all but `"all"` and those named after an evaluation
@@ -87,7 +90,8 @@ class ShardSequence(keras.utils.PyDataset):
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks, boxes and keypoints alike; of changes of colour,
             images that are no inputs are left out. After them, functions: one that gets a batch of images that are inputs, `(n,
-            height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets all fields of the batch.
+            height, width, channels)` in the dtype that is stored, uint8 or what they were packed as, and returns as many; or a
+            `BatchFunction`, which gets all fields of the batch.
         rank: This process's number, from 0, among the `world_size` processes that train together. `"auto"`: what
             `keras.distribution`, a strategy of TensorFlow or its TF_CONFIG, JAX or `torch.distributed` say, 0 where they speak
             of no other process; connect the processes before.
@@ -178,7 +182,7 @@ class ShardSequence(keras.utils.PyDataset):
         decode: str = "fast",
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
-        dtype: str = "uint8",
+        dtype: str | None = None,
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,

@@ -112,6 +112,9 @@ def _in_order(steps: Sequence[_Step]) -> tuple[_Step, ...]:
     return tuple(ordered)
 
 
+# The methods that those of some roles call by default.
+_DEFAULTS = {"target_image": ("apply_to_image",), "map": ("apply_to_mask",)}
+
 # What is done to the pixels of one sample, with what was drawn for it.
 _Apply = Callable[[Any, Any], Any]
 
@@ -150,10 +153,10 @@ class Transforms:
         Args:
             sizes: `(n, 2)` int64: height and width of the stored images; None if no augmentation cuts.
             spec: Says how cut boxes are resized.
-            role: `"image"`, `"target_image"` or `"mask"`.
+            role: `"image"`, `"target_image"`, `"mask"` or `"map"`.
         """
         method = f"apply_to_{role}"
-        changing = (method, "apply_to_image") if role == "target_image" else (method,)
+        changing = (method, *_DEFAULTS.get(role, ()))
         chain = Chain()
         for number, step in enumerate(self._steps):
             if step.size is not None:
@@ -250,7 +253,7 @@ class Chain:
 
 
 def _cut_pixels(size: tuple[int, int], interpolation: str, antialias: bool, pixels: np.ndarray, box: Rectangle) -> np.ndarray:
-    out = np.empty((*size, pixels.shape[2]), np.uint8)
+    out = np.empty((*size, pixels.shape[2]), pixels.dtype)
     resize(box.crop(pixels), out, interpolation, antialias)
     return out
 

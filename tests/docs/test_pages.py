@@ -46,6 +46,7 @@ EXAMPLES = [page for page in _WITH_CODE if page.parent == DOCS / "examples"]
 LEARNED = {
     "captcha.md": "loss < 2.0",
     "cross-validation.md": "",
+    "depth.md": "val_loss < 0.5",
     "fine-tuning.md": "",
     "image-classification.md": "val_accuracy > 0.8",
     "imbalanced.md": "",
