@@ -52,6 +52,7 @@ from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.mixing import CutMix, MixUp
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
@@ -76,6 +77,7 @@ __all__ = [
     "Columns",
     "CompactReport",
     "CopyReport",
+    "CutMix",
     "DamagedSample",
     "DropReport",
     "ExportReport",
@@ -84,6 +86,7 @@ __all__ = [
     "KseqError",
     "LabelChange",
     "MergeReport",
+    "MixUp",
     "PackReport",
     "RandomAffine",
     "RandomErasing",

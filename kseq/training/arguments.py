@@ -18,6 +18,7 @@ from kseq.storage.fields import Field
 from kseq.training.augment import Augmentation
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.image_spec import ImageSpec
+from kseq.training.mixing import CutMix, MixUp
 from kseq.training.sampling_argument import check_number_field, number_per_sample
 
 __all__ = [
@@ -187,7 +188,9 @@ def check_sample_weight(dataset: ShardDataset, targets: Mapping[str, str], sampl
     return weights
 
 
-def sort_augment(augment: Any) -> tuple[list[Augmentation], list[Callable[[np.ndarray], Any] | BatchFunction]]:
+def sort_augment(
+    augment: Any,
+) -> tuple[list[Augmentation], list[Callable[[np.ndarray], Any] | BatchFunction | MixUp | CutMix]]:
     """The augmentations in the argument `augment`, and the functions over a batch that follow them.
 
     Raises:
@@ -197,10 +200,10 @@ def sort_augment(augment: Any) -> tuple[list[Augmentation], list[Callable[[np.nd
     augmentations = [entry for entry in listed if isinstance(entry, Augmentation)]
     functions = [entry for entry in listed if not isinstance(entry, Augmentation)]
     for function in functions:
-        if isinstance(function, type) or not (callable(function) or isinstance(function, BatchFunction)):
+        if isinstance(function, type) or not (callable(function) or isinstance(function, (BatchFunction, MixUp, CutMix))):
             raise ArgumentError(
                 f"augment has {function!r}: allowed are kseq.Augmentation objects such as kseq.RandomFlip(), functions over a "
-                "batch of images, and kseq.BatchFunction"
+                "batch of images, kseq.BatchFunction, kseq.MixUp and kseq.CutMix"
             )
     if functions and listed[-len(functions) :] != functions:
         raise ArgumentError(

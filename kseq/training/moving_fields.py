@@ -14,7 +14,7 @@ from kseq.storage.field_kinds.base import is_number
 from kseq.storage.fields import Field
 from kseq.training.augment import Augmentation, RandomFlip, moves_pixels
 
-__all__ = ["check_moves", "choose_orders", "choose_unmoved", "target_images"]
+__all__ = ["check_moves", "choose_orders", "choose_unmoved", "looks_like_positions", "target_images"]
 
 # Words in the names of numbers that lie somewhere in an image.
 _POSITION_WORDS = re.compile(
@@ -121,7 +121,7 @@ def check_moves(
     moving = next((augmentation for augmentation in augmentations if moves_pixels(augmentation)), None)
     flip = next((augmentation for augmentation in augmentations if isinstance(augmentation, RandomFlip)), None)
     for name, field in fields.items():
-        if moving is not None and name not in unmoved and _looks_like_positions(field):
+        if moving is not None and name not in unmoved and looks_like_positions(field):
             raise ArgumentError(
                 f"augment has {_name(moving)}, which moves pixels, and field {name} is {field.describe()}, which would stay as "
                 f"it is: pack points as keypoints (kinds={{{name!r}: 'keypoints'}}), and values of pixels as a mask; "
@@ -146,7 +146,8 @@ def _follows(field: Field) -> bool:
     return field.handler.has_positions or (field.is_pixels and not field.is_image)
 
 
-def _looks_like_positions(field: Field) -> bool:
+def looks_like_positions(field: Field) -> bool:
+    """Whether a field holds numbers that seem to lie somewhere in the image."""
     is_numbers = isinstance(field.handler, Numbers)
     return is_numbers and (len(field.shape) > 1 or (field.shape != () and bool(_POSITION_WORDS.search(field.name))))
 

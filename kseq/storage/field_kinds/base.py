@@ -85,6 +85,7 @@ class FieldKind:
         is_ordered: Whether the place of an element in a value says what it is, such as a left eye: in a mirrored image, left
             and right change places.
         has_order: Whether values can be compared by `<` and `>`.
+        blends: Whether the mean of the values of two samples means something in a batch, as of images and of one-hot labels.
         is_default_target: Whether a model learns it where the user names no targets and samples have no label.
         padding: What fills the rows of a padded batch after the last element.
         obeys_pad_to: Whether the user's `pad_to` decides how long padded rows are.
@@ -106,6 +107,7 @@ class FieldKind:
     has_positions: ClassVar[bool] = False
     is_ordered: ClassVar[bool] = False
     has_order: ClassVar[bool] = False
+    blends: ClassVar[bool] = False
     is_default_target: ClassVar[bool] = True
     padding: ClassVar[int] = 0
     obeys_pad_to: ClassVar[bool] = True

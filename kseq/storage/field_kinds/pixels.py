@@ -115,6 +115,7 @@ class Image(Pixels):
     meaning = "an image"
     is_image = True
     is_default_target = False
+    blends = True
     decodes_crops = True
     channels = tuple(CHANNELS.values())
     column = "image"
