@@ -49,6 +49,7 @@ from kseq.training.rank_failures import check_ranks, note_failure, note_success,
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.read_ahead import LoadedBatch
 from kseq.training.row_weights import RowWeights
+from kseq.training.sample_functions import SampleFunctions, last_size
 from kseq.training.sampling_argument import choose_order
 from kseq.training.tf_sharing import check_shared_once
 from kseq.training.transforms import AugmentationList, sample_keys
@@ -192,12 +193,12 @@ class Batches:
             self._order.row_weight,
             may_not_count=self._order.remainder == "pad" or on_error == "substitute",
         )
-        listed, functions = sort_augment(augment)
+        listed, composed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
         self._spec = choose_image_spec(
             self._dataset,
             self._first_image(),
-            augmentations.size,
+            last_size(composed) or augmentations.size,
             input_shape=input_shape,
             data_format=data_format,
             color_mode=color_mode,
@@ -216,13 +217,14 @@ class Batches:
         lists = choose_ragged(fields, ragged)
         unseen, orders = target_images(fields, self._inputs), choose_orders(fields, mirror_pairs)
         steady = choose_unmoved(fields, unmoved)
-        check_moves(fields, listed, functions, targets=unseen, orders=orders, unmoved=steady)
+        check_moves(fields, listed, composed, functions, targets=unseen, orders=orders, unmoved=steady)
         check_mixing(fields, functions, label_mode=label_mode, has_targets=bool(self._targets), unmoved=steady)
         maker = BatchMaker(
             self._dataset,
             list(fields),
             spec,
             augmentations,
+            functions=SampleFunctions(composed, self._order.seed, fields, unseen, orders, self.class_names),
             target_images=unseen,
             orders=orders,
             pad_to=choose_pad_to(fields, pad_to, lists),

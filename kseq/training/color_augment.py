@@ -1,4 +1,4 @@
-"""Random changes of images that move nothing: brightness, contrast, saturation, and parts that are painted over."""
+"""Random changes of images that move nothing: brightness, contrast, saturation, hue, and parts that are painted over."""
 
 from __future__ import annotations
 
@@ -17,44 +17,56 @@ _ATTEMPTS = 10
 
 
 class ColorJitter(Augmentation):
-    """Changes the brightness, the contrast and the saturation of each image, in this order; alpha stays.
+    """Changes the brightness, the contrast, the saturation and the hue of each image, in this order; alpha stays.
 
-    Each factor is drawn evenly from `[1 - x, 1 + x]`, as in torchvision's `ColorJitter`. Colours are clipped to [0, 255] at the
+    The first three factors are drawn evenly from `[1 - x, 1 + x]`, as in torchvision's `ColorJitter`, the turn of the hue as in
+    `keras.layers.RandomHue`. Colours are clipped to [0, 255] at the
     end. Masks, and images that are targets, stay as they are. List it after a crop: it then changes the crop alone.
 
     Args:
         brightness: In [0, 1]; pixels are multiplied by the factor.
         contrast: In [0, 1]; differences from the image's mean grey are multiplied.
         saturation: In [0, 1]; differences from each pixel's own grey are multiplied; nothing changes in a grayscale image.
+        hue: In [0, 1]; hues are turned by up to `hue * 180` degrees, either way; nothing changes in a grayscale image.
 
     Raises:
         ArgumentError: If an argument is not allowed.
     """
 
-    num_draws = 3
+    num_draws = 4
 
-    def __init__(self, brightness: float = 0, contrast: float = 0, saturation: float = 0) -> None:
+    def __init__(self, brightness: float = 0, contrast: float = 0, saturation: float = 0, hue: float = 0) -> None:
         self.amounts = np.array([
             number_in(f"ColorJitter {name}", value, 0, 1)
             for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation))
         ])  # fmt: skip
+        self.hue = number_in("ColorJitter hue", hue, 0, 1)
 
     def parameters(self, draws: np.ndarray) -> np.ndarray:
-        """`(n, 3)`: the factors of each image."""
-        factors: np.ndarray = 1 + (2 * draws - 1) * self.amounts
-        return factors
+        """`(n, 4)`: the factors of each image, and by how many degrees its hues are turned."""
+        signed = 2 * draws - 1
+        return np.concatenate([1 + signed[:, :3] * self.amounts, signed[:, 3:] * self.hue * 180], axis=1)
 
     def apply_to_image(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
         """Change the colours of an image in place: see `Augmentation.apply_to_image`."""
-        brightness, contrast, saturation = (float(factor) for factor in parameters)
+        brightness, contrast, saturation, degrees = (float(factor) for factor in parameters)
         colors = pixels[..., : 3 if pixels.shape[2] > 1 else 1]
         changed = colors.astype(np.float32) * brightness
         grey = cv2.cvtColor(changed, cv2.COLOR_RGB2GRAY)[..., None] if changed.shape[2] == 3 else changed
         mean = float(grey.mean())
         # Contrast and saturation are both mixtures with grey: with that of the image, and with that of the pixel.
         changed = mean + contrast * (grey - mean) + contrast * saturation * (changed - grey)
+        if degrees and changed.shape[2] == 3:
+            changed = _with_turned_hues(np.clip(changed, 0, 255), degrees)
         np.copyto(colors, np.clip(np.rint(changed), 0, 255), casting="unsafe")
         return pixels
+
+
+def _with_turned_hues(colors: np.ndarray, degrees: float) -> np.ndarray:
+    """`(height, width, 3)` float32 in [0, 255], RGB."""
+    hsv = cv2.cvtColor(colors, cv2.COLOR_RGB2HSV)
+    hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(degrees), np.float32(360))
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
 class RandomErasing(Augmentation):

@@ -12,7 +12,10 @@ from kseq.errors import ArgumentError
 from kseq.storage.field_kinds import Keypoints, Numbers
 from kseq.storage.field_kinds.base import is_number
 from kseq.storage.fields import Field
+from kseq.training.albumentations_adapter import is_albumentations
+from kseq.training.albumentations_adapter import moves_pixels as transform_moves
 from kseq.training.augment import Augmentation, RandomFlip, moves_pixels
+from kseq.training.sample_functions import Compose
 
 __all__ = ["check_moves", "choose_orders", "choose_unmoved", "looks_like_positions", "target_images"]
 
@@ -98,6 +101,7 @@ def target_images(fields: Mapping[str, Field], inputs: Mapping[str, str]) -> fro
 def check_moves(
     fields: Mapping[str, Field],
     augmentations: Sequence[Augmentation],
+    composed: Sequence[Compose],
     functions: Sequence[Any],
     *,
     targets: frozenset[str],
@@ -109,6 +113,7 @@ def check_moves(
     Args:
         fields: Those of a batch.
         augmentations: What is done to each image.
+        composed: What is done to each sample.
         functions: What is done to a batch.
         targets: As `target_images` says.
         orders: As `choose_orders` says.
@@ -118,7 +123,8 @@ def check_moves(
         ArgumentError: If numbers look like positions, left and right of keypoints are not known, or a layer of Keras would move
             images alone.
     """
-    moving = next((augmentation for augmentation in augmentations if moves_pixels(augmentation)), None)
+    parts = [part for compose in composed for part in compose.functions if is_albumentations(part) and transform_moves(part)]
+    moving = next((part for part in [*augmentations, *parts] if part in parts or moves_pixels(part)), None)
     flip = next((augmentation for augmentation in augmentations if isinstance(augmentation, RandomFlip)), None)
     for name, field in fields.items():
         if moving is not None and name not in unmoved and looks_like_positions(field):
@@ -152,5 +158,5 @@ def looks_like_positions(field: Field) -> bool:
     return is_numbers and (len(field.shape) > 1 or (field.shape != () and bool(_POSITION_WORDS.search(field.name))))
 
 
-def _name(augmentation: Augmentation) -> str:
+def _name(augmentation: Any) -> str:
     return type(augmentation).__name__

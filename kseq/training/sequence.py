@@ -80,9 +80,9 @@ class ShardSequence(keras.utils.PyDataset):
             batches among several devices on JAX: `"drop"` for shuffled splits that are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks, boxes and keypoints alike; of changes of colour,
-            images that are no inputs are left out. After them, functions: one that gets a batch of images that are inputs, `(n,
-            height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets all fields of the batch;
-            or `MixUp` and `CutMix`.
+            images that are no inputs are left out. Then `Compose`: functions over whole samples. After them, functions: one
+            that gets a batch of images that are inputs, `(n, height, width, channels)` uint8, and returns as many; or a
+            `BatchFunction`, which gets all fields of the batch; or `MixUp` and `CutMix`.
         rank: This process's number, from 0, among the `world_size` processes that train together. `"auto"`: what
             `keras.distribution`, a strategy of TensorFlow or its TF_CONFIG, JAX or `torch.distributed` say, 0 where they speak
             of no other process; connect the processes before.

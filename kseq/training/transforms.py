@@ -176,15 +176,15 @@ class Transforms:
                 chain.add(functools.partial(_apply_to_pixels, getattr(step.augmentation, method)), self._parameters_of(step))
         return chain
 
-    def movements(self, sizes: np.ndarray, spec: ImageSpec) -> Callable[[int], list[Movement]]:
+    def movements(self, sizes: np.ndarray, spec: ImageSpec | None) -> Callable[[int], list[Movement]]:
         """By which steps each image is moved, by its number; boxes and points in it move along.
 
         Args:
             sizes: `(n, 2)` int64: height and width of the stored images.
-            spec: Says how the images come to their size if no augmentation cuts.
+            spec: Says how the images come to their size if no augmentation cuts; None if they keep theirs.
         """
         makers: list[Callable[[int], Movement | None]] = []
-        if all(step.size is None for step in self._steps):
+        if spec is not None and all(step.size is None for step in self._steps):
             placements = [placement(height, width, spec.height, spec.width, spec.fit) for height, width in sizes.tolist()]
             makers.append(functools.partial(_placed, placements, (spec.height, spec.width)))
             sizes = np.broadcast_to(np.array([spec.height, spec.width]), sizes.shape)
