@@ -39,16 +39,29 @@ __all__ = [
     "assemble_blocks",
     "assemble_samples",
     "box_fields",
+    "keypoint_field",
     "number_classes",
 ]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
 
 
-def box_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
-    """The fields of samples that are an image, boxes and the classes of the boxes."""
+def box_fields(class_names: Sequence[str], keypoints: Field | None = None) -> tuple[Field, ...]:
+    """The fields of samples that are an image, boxes, the classes of the boxes and, where boxes have some, keypoints."""
     boxes = Field("boxes", "boxes", False, "<f4", (None, 4))
-    return IMAGE, boxes, Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
+    labels = Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
+    return (IMAGE, boxes, labels) if keypoints is None else (IMAGE, boxes, labels, keypoints)
+
+
+def keypoint_field(num_points: int, num_numbers: int, order: Sequence[int]) -> Field:
+    """The field of the keypoints of each box.
+
+    Args:
+        num_points: How many points a box has.
+        num_numbers: 2, or 3 with the visibility.
+        order: Which point takes the place of each in a mirrored image; empty where that is not known.
+    """
+    return Field("keypoints", "keypoints", False, "<f4", (None, num_points, num_numbers), (), tuple(order))
 
 
 class FoundSample(NamedTuple):

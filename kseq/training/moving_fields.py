@@ -38,13 +38,14 @@ def choose_orders(fields: Mapping[str, Field], mirror_pairs: Any) -> dict[str, n
     Args:
         fields: Those of a batch.
         mirror_pairs: The argument: field name to pairs of point numbers, left and right; or such pairs, for the only field of
-            keypoints; or None.
+            keypoints; or None, for what the dataset knows.
 
     Raises:
         ArgumentError: If it is anything else.
     """
     ordered = {name: field.handler for name, field in fields.items() if isinstance(field.handler, Keypoints)}
-    orders = {name: np.arange(1) for name, handler in ordered.items() if handler.num_points == 1}
+    stored = {name: np.array(fields[name].mirror_order) for name in ordered if fields[name].mirror_order}
+    orders = {name: np.arange(1) for name, handler in ordered.items() if handler.num_points == 1} | stored
     if mirror_pairs is None:
         return orders
     if not isinstance(mirror_pairs, Mapping):

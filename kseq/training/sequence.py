@@ -119,8 +119,8 @@ class ShardSequence(keras.utils.PyDataset):
             once: a number for all fields but text, or a dict of fields to numbers (of a text, to bytes); None for as many as
             the sample of the batch with the most.
         mirror_pairs: Which keypoints change places where an augmentation mirrors the image, such as the left and the right eye:
-            pairs of point numbers `[(0, 1), (2, 3)]`, or a dict of fields to such pairs; `[]`: none. Needed with `RandomFlip`
-            and keypoints.
+            pairs of point numbers `[(0, 1), (2, 3)]`, or a dict of fields to such pairs; `[]`: none. None: as the dataset
+            knows from its source; where it does not, `RandomFlip` is refused.
         unmoved: The name of a field of numbers, or several, that do not lie in the image. Numbers that look as if they did (of
             two and more axes, or called like `landmarks` or `depth`) are refused with augmentations that move pixels.
         layout: `"keras"`: each batch is one dict, as the layers of Keras take it: `images`, `labels`, `bounding_boxes`, which

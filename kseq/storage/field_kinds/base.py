@@ -134,6 +134,8 @@ class FieldKind:
 
     def _check_form(self) -> None:
         field = self.field
+        if field.mirror_order:
+            raise ArgumentError(f"field {field.name}: has a mirror_order, which goes with keypoints")
         if field.encoded:
             raise ArgumentError(f"field {field.name}: is encoded, allowed for images and masks")
         if None in field.shape[1:]:
