@@ -6,8 +6,8 @@ The rules:
 - A box `[x, y, width, height]` becomes x1, y1, x2, y2. Without one, the box around the polygons or the mask (`segmentation`)
   is taken. An annotation with none of these is left out, and counted.
 - Annotations of crowds (`iscrowd`) are left out, and counted. An image without annotations has no boxes.
-- Keypoints `[x, y, visibility, ...]` become a field `keypoints`, as many points for each box as the categories name; those of an
-  object that has none, or that lie outside of the image, are not labelled. The names say which are left and right. Where
+- Keypoints `[x, y, visibility, ...]` become a field `keypoints`, as many points for each box as the categories name; those of
+  an object that has none, or that lie outside of the image, are not labelled. The names say which are left and right. Where
   categories differ in the number of their points, none are stored, and the report says so.
 - Ids may be numbers or text: 7 and "7" are one id.
 - A fault in an annotation, or in the entry of an image, rejects that image.

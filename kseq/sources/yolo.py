@@ -255,8 +255,8 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
         yield f"{len(texts) - len(set(texts)):,} images share a text file with another image of the same name"
     if counts.poses:
         yield (
-            f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out ('kpt_shape: [17, 3]' in "
-            "data.yaml packs them, with their number in place of 17)"
+            f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out "
+            "('kpt_shape: [17, 3]' in data.yaml packs them, with their number in place of 17)"
         )
     if counts.points_outside:
         yield f"{counts.points_outside:,} keypoints lie outside of their image and count as not labelled"
