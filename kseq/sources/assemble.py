@@ -32,6 +32,7 @@ from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
 
 __all__ = [
+    "CORNERS",
     "MASK",
     "AssembledSamples",
     "FoundBlock",
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
+
+# The corners of oriented boxes, one after the other. In a mirrored image they change places, to run the same way round.
+CORNERS = Field("corners", "keypoints", False, "<f4", (None, 4, 2), (), (1, 0, 3, 2))
 
 
 def box_fields(class_names: Sequence[str], keypoints: Field | None = None) -> tuple[Field, ...]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import read_header
-from kseq.sources.assemble import box_fields, keypoint_field
+from kseq.sources.assemble import CORNERS, box_fields, keypoint_field
 from kseq.sources.base import FileSource, ImageTable, Source, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import looks_like_yolo
@@ -48,13 +48,13 @@ class _InPixels(Source):
         header = read_header(values["image"])
         sides = np.array([header.width, header.height] * 2, np.float32)
         pixels = {"boxes": values["boxes"] * sides}
-        if "keypoints" in values:
+        for name in {"keypoints", "corners"} & set(values):
             # A visibility stays as it is. A point at the lower edge is there in any rounding.
-            points, size = values["keypoints"].copy(), sides[:2]
+            points, size = values[name].copy(), sides[:2]
             points[..., :2] *= size
             if points.shape[-1] == 3:
                 points[..., :2] = np.minimum(points[..., :2], size)
-            pixels["keypoints"] = points
+            pixels[name] = points
         return values | pixels
 
 
@@ -145,7 +145,7 @@ class _Reader:
                 except ImageError as error:
                     rejection = str(error)
         num_bytes = 0 if rejection else pair.image.num_bytes
-        return SourceImage(os.fsencode(pair.image.path), -1, split, num_bytes, rejection, values=objects.values)
+        return SourceImage(os.fsencode(pair.image.path), -1, split, num_bytes, rejection, values=tuple(objects))
 
     def _objects(self, text: Entry) -> Objects:
         if text.rejection is not None:
@@ -208,8 +208,14 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> _Found:
         names = tuple(map(str, range(reader.highest + 1)))
     notes = [*config.notes, *splits.notes, *_notes(reader, pairs, splits, images, has_names=known is not None)]
     facts = {"outline": reader.counts.outlines, "unknown_class": reader.num_left_out}
-    keypoints = keypoint_field(*config.keypoint_shape, config.mirror_order) if config.keypoint_shape else None
-    return _Found(names, images, box_fields(names, keypoints), {"box_facts": facts, "notes": tuple(notes)})
+    points = None
+    if config.keypoint_shape:
+        points = keypoint_field(*config.keypoint_shape, config.mirror_order)
+    elif reader.counts.are_oriented:
+        points = CORNERS
+    else:
+        images = replace(images, values=images.values[:2])
+    return _Found(names, images, box_fields(names, points), {"box_facts": facts, "notes": tuple(notes)})
 
 
 def _is_box_text(files: TreeFiles, entry: Entry) -> bool:
@@ -258,6 +264,8 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
             f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out "
             "('kpt_shape: [17, 3]' in data.yaml packs them, with their number in place of 17)"
         )
+    if counts.are_oriented and not reader.keypoint_shape:
+        yield f"all {counts.objects:,} objects have four corners (YOLO OBB): these are the field corners, boxes are upright"
     if counts.points_outside:
         yield f"{counts.points_outside:,} keypoints lie outside of their image and count as not labelled"
     if not has_names and counts.objects:

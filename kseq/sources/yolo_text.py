@@ -5,7 +5,7 @@ The rules:
 - A line is a class number, then centre x, centre y, width and height in shares of the upright image. A whole number may be
   written as `1.0`.
 - A class number and six or more numbers are the outline of an object, x, y, x, y, ... (YOLO segment), or the four corners of an
-  oriented box (YOLO OBB): the box around it is taken, and counted.
+  oriented box (YOLO OBB): the box around it is taken, and counted. Four corners are kept besides.
 - Where keypoints follow the box (YOLO pose), `kpt_shape` says how many: box and keypoints are taken. A line that ends after the
   box has none that is labelled; without visibilities, it is a fault. Without `kpt_shape`, a pose is told by every third number
   being 0, 1 or 2, and its box is taken.
@@ -47,8 +47,8 @@ class Objects(NamedTuple):
     Attributes:
         boxes: `(n, 4)` float32: x1, y1, x2, y2 in shares of the image.
         labels: `(n,)` int32: class numbers.
-        points: `(n, points, 2 or 3)` float32: keypoints in shares of the image, perhaps with a visibility; None if there are
-            none.
+        points: `(n, points, 2 or 3)` float32: keypoints in shares of the image, perhaps with a visibility, or `(n, 4, 2)`, the
+            corners of all objects; None if there are none.
     """
 
     boxes: np.ndarray
@@ -58,17 +58,11 @@ class Objects(NamedTuple):
     @classmethod
     def none(cls, keypoint_shape: tuple[int, int] | None = None) -> Objects:
         """No objects."""
-        points = None if keypoint_shape is None else np.empty((0, *keypoint_shape), np.float32)
-        return cls(np.empty((0, 4), np.float32), np.empty(0, np.int32), points)
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.int32), np.empty((0, *(keypoint_shape or (4, 2))), np.float32))
 
     def of(self, stays: np.ndarray, labels: np.ndarray) -> Objects:
         """Some of the objects, with other class numbers: `stays` is `(n,)` bool, `labels` `(n,)` int32."""
         return Objects(self.boxes[stays], labels[stays], None if self.points is None else self.points[stays])
-
-    @property
-    def values(self) -> tuple[np.ndarray, ...]:
-        """The arrays that there are."""
-        return (self.boxes, self.labels) if self.points is None else (self.boxes, self.labels, self.points)
 
 
 @dataclass
@@ -78,6 +72,7 @@ class ObjectCounts:
     Attributes:
         objects: How many objects there are.
         outlines: How many of them are outlines or corners, of which the box around them was taken.
+        corners: How many of these have four corners.
         poses: How many have keypoints, which were left out.
         points_outside: How many labelled keypoints lie outside of their image.
         like_poses: How many outlines might as well be a box and keypoints of two numbers each.
@@ -86,10 +81,16 @@ class ObjectCounts:
 
     objects: int = 0
     outlines: int = 0
+    corners: int = 0
     poses: int = 0
     points_outside: int = 0
     like_poses: int = 0
     outline_sizes: set[int] = field(default_factory=set)
+
+    @property
+    def are_oriented(self) -> bool:
+        """Whether all objects have four corners."""
+        return 0 < self.objects == self.corners
 
     @property
     def are_poses(self) -> bool:
@@ -126,13 +127,20 @@ def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, in
         labels.append(_class_number(numbers[0], number, line))
         if keypoint_shape is None:
             boxes.append(_box(numbers[1:], number, line, counts))
+            if len(numbers) == 9:
+                counts.corners += 1
+                points.append(numbers[1:])
         else:
             boxes.append(_upright(numbers[1:5], number, line))
             points.append(_points(numbers[5:], number, line, keypoint_shape))
     if not boxes:
         return Objects.none(keypoint_shape)
     counts.objects += len(boxes)
-    shaped = None if keypoint_shape is None else _without_outside(np.reshape(points, (-1, *keypoint_shape)), counts)
+    shaped = None
+    if keypoint_shape is not None:
+        shaped = _without_outside(np.reshape(points, (-1, *keypoint_shape)), counts)
+    elif len(points) == len(boxes):
+        shaped = np.reshape(points, (-1, 4, 2)).astype(np.float32)
     return Objects(np.array(boxes, np.float32), np.array(labels, np.int32), shaped)
 
 

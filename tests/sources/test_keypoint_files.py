@@ -237,6 +237,41 @@ def test_a_flip_idx_that_is_none_is_refused(tmp_path: Path) -> None:
         pack(write_yolo(tmp_path / "y", YAML + "flip_idx: [0, 2, 2]\n"))
 
 
+# Oriented boxes.
+
+CORNERS = "0 0.3 0.2 0.7 0.4 0.6 0.8 0.2 0.6\n"
+
+
+def test_corners_of_oriented_boxes_go_with_the_upright_ones(tmp_path: Path) -> None:
+    report, samples, _ = pack(write_yolo(tmp_path / "y", "names: [ship, car]\n", CORNERS + CORNERS.replace("0", "1", 1)))
+    corners = [[30, 10], [70, 20], [60, 40], [20, 30]]
+    np.testing.assert_allclose(samples["images/a.png"]["corners"], [corners, corners], atol=1e-4)
+    np.testing.assert_allclose(samples["images/a.png"]["boxes"][0], [20, 10, 70, 40], atol=1e-4)
+    assert samples["images/b.png"]["corners"].shape == (0, 4, 2)
+    assert_says(" ".join(report.notes), 2, "corners")
+    _, chosen, _ = pack(tmp_path / "y", class_names=["car"])
+    assert chosen["images/a.png"]["corners"].shape == (1, 4, 2)
+
+
+def test_corners_move_with_their_images_and_run_the_same_way_round(tmp_path: Path) -> None:
+    kseq.pack(write_yolo(tmp_path / "y", "names: [ship]\n", CORNERS), tmp_path / "packed", workers=0)
+    options: dict[str, Any] = {"shuffle": False, "workers": 0, "input_shape": (50, 100, 3), "augment": kseq.RandomFlip()}
+    with kseq.Batches(tmp_path / "packed", "all", **options) as batches:
+        found = {str(np.rint(batches.batch(epoch, 0)[1]["corners"][0, 0]).astype(int).tolist()) for epoch in range(8)}
+    assert found == {"[[30, 10], [70, 20], [60, 40], [20, 30]]", "[[30, 20], [70, 10], [80, 30], [40, 40]]"}
+    crop = kseq.CenterCrop((20, 20))
+    with kseq.Batches(tmp_path / "packed", "all", **options | {"augment": crop, "input_shape": None}) as batches:
+        _, found_there = batches.batch(0, 0)
+    # Corners go on outside of the image.
+    np.testing.assert_allclose(found_there["corners"][0, 0], [[-10, -5], [30, 5], [20, 25], [-20, 15]], atol=1e-3)
+
+
+@pytest.mark.parametrize("other", ["0 0.5 0.5 0.2 0.2\n", "0 0.1 0.2 0.5 0.2 0.5 0.6\n"])
+def test_where_some_objects_have_no_corners_none_are_packed(tmp_path: Path, other: str) -> None:
+    _, samples, _ = pack(write_yolo(tmp_path / "y", "names: [ship]\n", CORNERS + other))
+    assert set(samples["images/a.png"]) == {"image", "boxes", "labels"}
+
+
 @pytest.mark.parametrize(
     ("names", "order"),
     [
