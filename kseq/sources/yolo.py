@@ -207,7 +207,6 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> _Found:
     if names is None:
         names = tuple(map(str, range(reader.highest + 1)))
     notes = [*config.notes, *splits.notes, *_notes(reader, pairs, splits, images, has_names=known is not None)]
-    facts = {"outline": reader.counts.outlines, "unknown_class": reader.num_left_out}
     points = None
     if config.keypoint_shape:
         points = keypoint_field(*config.keypoint_shape, config.mirror_order)
@@ -215,6 +214,9 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> _Found:
         points = CORNERS
     else:
         images = replace(images, values=images.values[:2])
+    # Of four corners, the outline is stored.
+    num_boxed = 0 if points is CORNERS else reader.counts.outlines
+    facts = {"outline": num_boxed, "unknown_class": reader.num_left_out}
     return _Found(names, images, box_fields(names, points), {"box_facts": facts, "notes": tuple(notes)})
 
 

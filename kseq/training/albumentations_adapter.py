@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 import threading
 from collections.abc import Mapping
@@ -85,8 +86,7 @@ class AlbumentationsAdapter:
             rng: Draws what it does.
 
         Raises:
-            ArgumentError: If the transform mirrors keypoints of which left and right are not known, or erases one that has no
-                visibility.
+            ArgumentError: If the transform mirrors keypoints of which left and right are not known, or erases points.
         """
         compose = self._compose()
         # One generator for all of them: seeded each by itself, they would draw the same numbers.
@@ -95,17 +95,16 @@ class AlbumentationsAdapter:
         height, width = sample[self._image].shape[:2]
         points = self._all_points(sample, boxes, height, width)
         # In Albumentations' coordinates of points, whole numbers are the centres of pixels.
-        given: dict[str, Any] = {"keypoints": points - 0.5, "kseq_point": np.arange(len(points))} if len(points) else {}
+        given: dict[str, Any] = {"keypoints": points - 0.5} if len(points) else {}
         if self._boxes is not None:
             given |= {"bboxes": boxes, "kseq_box": np.arange(len(boxes))}
         pixels = {name: np.ascontiguousarray(sample[name]) for name in self._others}
         answer = compose(image=sample[self._image], **pixels, **given)
         changed = {name: _with_channels(answer[name], sample[name]) for name in pixels}
         changed[self._image] = _with_channels(answer["image"], sample[self._image])
-        moved = np.full((len(points), 2), np.nan, np.float32)
-        if len(points):
-            numbers = np.asarray(answer["kseq_point"], np.int64).reshape(-1)
-            moved[numbers] = np.asarray(answer["keypoints"], np.float32).reshape(len(numbers), -1)[:, :2] + 0.5
+        moved = np.array(answer["keypoints"], np.float32)[:, :2] + 0.5 if len(points) else points
+        if len(moved) != len(points):
+            raise ArgumentError(f"gave {len(moved)} of {len(points)} points back: a transform may move points, and erase none")
         return changed | self._moved(sample, answer, moved, changed[self._image].shape[:2])
 
     def _compose(self) -> Any:
@@ -118,6 +117,9 @@ class AlbumentationsAdapter:
         import albumentations
 
         options: dict[str, Any] = {"additional_targets": self._others}
+        if "telemetry" in inspect.signature(albumentations.Compose.__init__).parameters:
+            # AlbumentationsX tells its makers of every one that is made, if it may.
+            options["telemetry"] = False
         transforms, box_params = [transform], None
         if isinstance(transform, albumentations.Compose):
             # Its own box and keypoint parameters would be of other forms.
@@ -125,11 +127,9 @@ class AlbumentationsAdapter:
             box_params = getattr(transform.processors.get("bboxes"), "params", None)
         if self._boxes is not None:
             thresholds = {key: getattr(box_params, key) for key in _THRESHOLDS if hasattr(box_params, key)}
-            options["bbox_params"] = albumentations.BboxParams(format="pascal_voc", label_fields=["kseq_box"], **thresholds)
+            options["bbox_params"] = albumentations.BboxParams("pascal_voc", label_fields=["kseq_box"], **thresholds)
         if self._boxes is not None or self._points:
-            options["keypoint_params"] = albumentations.KeypointParams(
-                format="xy", label_fields=["kseq_point"], remove_invisible=False
-            )
+            options["keypoint_params"] = albumentations.KeypointParams("xy", remove_invisible=False)
         return albumentations.Compose(transforms, **options)
 
     def _all_points(self, sample: Mapping[str, np.ndarray], boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -178,13 +178,11 @@ class AlbumentationsAdapter:
         if handler.has_visibility:
             is_seen = _inside(values[..., :2], edges) & (values[..., 2] > 0)
             return np.where(is_seen[..., None], values, np.float32(0))
-        if np.isnan(values).any():
-            raise ArgumentError(f"erased a point of {name}, which has no visibility: pack points as [x, y, visibility]")
         return values
 
 
 def _inside(points: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """`(...)` bool: which of `(..., 2)` points lie in the image; one that is not a number does not."""
+    """`(...)` bool: which of `(..., 2)` points lie in the image."""
     inside: np.ndarray = np.logical_and(points >= 0, points <= edges).min(axis=-1)
     return inside
 

@@ -177,7 +177,7 @@ def test_albumentations_moves_masks_and_boxes(kept: Path) -> None:
     transforms = [
         albumentations.HorizontalFlip(p=0.5),
         albumentations.Affine(scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), p=1),
-        albumentations.RandomBrightnessContrast(0.1, 0, p=1),
+        albumentations.RandomBrightnessContrast((-0.1, 0.1), (0, 0), p=1),
     ]
     images, found = read(kept, kseq.Compose(transforms))
     # Objects that are cut off at the edge have boxes around what is left.
@@ -213,7 +213,7 @@ def test_thresholds_of_its_box_parameters_apply_besides(kept: Path) -> None:
 def test_albumentations_is_seeded_for_each_sample(kept: Path, use_multiprocessing: bool) -> None:
     albumentations = pytest.importorskip("albumentations")
     compose = kseq.Compose(
-        [albumentations.HorizontalFlip(), albumentations.Rotate(20, p=0.7), albumentations.GaussNoise(p=0.5), darken]
+        [albumentations.HorizontalFlip(), albumentations.Rotate((-20, 20), p=0.7), albumentations.GaussNoise(p=0.5), darken]
     )
     whole = read(kept, compose, 2, seed=9)[0]
     options: dict[str, Any] = {"shuffle": False, "targets": "mask", "batch_size": 3, "seed": 9, "timeout": 100}
@@ -230,7 +230,10 @@ def test_albumentations_is_seeded_for_each_sample(kept: Path, use_multiprocessin
 
 def test_keypoints_move_and_change_places_in_a_mirrored_image(faces: Path) -> None:
     albumentations = pytest.importorskip("albumentations")
-    transforms = [albumentations.HorizontalFlip(p=1), albumentations.Affine(rotate=(-8, 8), translate_percent=0.02, p=1)]
+    transforms = [
+        albumentations.HorizontalFlip(p=1),
+        albumentations.Affine(rotate=(-8, 8), translate_percent=(0.02, 0.02), p=1),
+    ]
     images, found = read(faces, kseq.Compose(transforms), targets=FACES, mirror_pairs=PAIRS)
     for image, objects in zip(images, found["eyes"], strict=True):
         assert len(objects) == 2
