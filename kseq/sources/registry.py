@@ -17,6 +17,7 @@ from kseq.sources.base import Source
 from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
 from kseq.sources.cvat import CVAT
+from kseq.sources.dota import DOTA
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
@@ -48,6 +49,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     CVAT,
     VOC,
     YOLO,
+    DOTA,
     WEBDATASET,
     ZIP,
     TFRECORD,
