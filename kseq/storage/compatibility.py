@@ -38,9 +38,14 @@ def common_field(field: Field, other: Field, path: str, other_path: str) -> Fiel
         shape = tuple(length if length == other_length else None for length, other_length in pairs)
     # Where one does not know which keypoints change places in a mirrored image, the other does.
     order = field.mirror_order or other.mirror_order
+    if other.mirror_order and other.mirror_order != order:
+        raise ArgumentError(
+            f"{other_path}: field {field.name!r} has the mirror_order {other.mirror_order}, in {path} it is {order}: its "
+            "points are others, they do not go together"
+        )
     common = replace(field, shape=shape, mirror_order=order)
     form = replace(other, shape=shape if field.encoded else other.shape, class_names=field.class_names)
-    if common != replace(form, mirror_order=other.mirror_order or order):
+    if common != replace(form, mirror_order=order):
         raise ArgumentError(
             f"{other_path}: field {field.name!r} is {other.describe()}, in {path} it is {field.describe()}: "
             "they do not go together"

@@ -159,6 +159,10 @@ def test_packing_again_and_appending_keep_what_is_left_and_right(tmp_path: Path)
     assert report is not None
     with kseq.ShardDataset(tmp_path / "merged") as dataset:
         assert dataset.fields["keypoints"].mirror_order == (0, 2, 1)
+    person = {**PERSON, "keypoints": ["left_eye", "right_eye", "nose"]}
+    kseq.pack(write_coco(tmp_path / "c", [ANNOTATION], [person]), tmp_path / "third", workers=0)
+    with raises(ArgumentError, "third", "mirror_order", "(1, 0, 2)", "(0, 2, 1)"):
+        kseq.merge([tmp_path / "packed", tmp_path / "third"], tmp_path / "refused")
 
 
 # YOLO poses.
