@@ -47,12 +47,14 @@ from kseq.storage.box_counts import BoxCounts
 from kseq.storage.duplicate_counts import DuplicateCounts
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
-from kseq.training.affine_augment import RandomAffine
+from kseq.training.affine_augment import RandomAffine, RandomRotation, RandomTranslation, RandomZoom
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.mixing import CutMix, MixUp
+from kseq.training.sample_functions import Compose
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
@@ -76,7 +78,9 @@ __all__ = [
     "ColorJitter",
     "Columns",
     "CompactReport",
+    "Compose",
     "CopyReport",
+    "CutMix",
     "DamagedSample",
     "DropReport",
     "DuplicateCounts",
@@ -86,11 +90,15 @@ __all__ = [
     "KseqError",
     "LabelChange",
     "MergeReport",
+    "MixUp",
     "PackReport",
     "RandomAffine",
     "RandomErasing",
     "RandomFlip",
     "RandomResizedCrop",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "Rejected",
     "RelabelReport",
     "RenameClassReport",

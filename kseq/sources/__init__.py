@@ -6,9 +6,10 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Sources: `folder`, `zip_archive`, `table`, `coco`, `cvat`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`,
-  `arrayrecord`, `huggingface`, `parquet`, `arrays`, `iterables`.
+- Sources: `folder`, `zip_archive`, `table`, `coco`, `cvat`, `dota`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`,
+  `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `arrays`, `iterables`.
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
+- Of COCO: `coco_keypoints`. `point_names`: which keypoints are left and right.
 - What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of

@@ -33,6 +33,7 @@ from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
 
 __all__ = [
+    "CORNERS",
     "MASK",
     "AssembledSamples",
     "FoundBlock",
@@ -40,10 +41,14 @@ __all__ = [
     "assemble_blocks",
     "assemble_samples",
     "box_fields",
+    "keypoint_field",
     "number_classes",
 ]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
+
+# The corners of oriented boxes, one after the other. In a mirrored image they change places, to run the same way round.
+CORNERS = Field("corners", "keypoints", False, "<f4", (None, 4, 2), (), (1, 0, 3, 2))
 
 
 def map_field(name: str, kind: str) -> Field:
@@ -51,10 +56,22 @@ def map_field(name: str, kind: str) -> Field:
     return Field(name, kind, False, KINDS[kind].dtypes[0], (None, None, 1))
 
 
-def box_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
-    """The fields of samples that are an image, boxes and the classes of the boxes."""
+def box_fields(class_names: Sequence[str], keypoints: Field | None = None) -> tuple[Field, ...]:
+    """The fields of samples that are an image, boxes, the classes of the boxes and, where boxes have some, keypoints."""
     boxes = Field("boxes", "boxes", False, "<f4", (None, 4))
-    return IMAGE, boxes, Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
+    labels = Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
+    return (IMAGE, boxes, labels) if keypoints is None else (IMAGE, boxes, labels, keypoints)
+
+
+def keypoint_field(num_points: int, num_numbers: int, order: Sequence[int]) -> Field:
+    """The field of the keypoints of each box.
+
+    Args:
+        num_points: How many points a box has.
+        num_numbers: 2, or 3 with the visibility.
+        order: Which point takes the place of each in a mirrored image; empty where that is not known.
+    """
+    return Field("keypoints", "keypoints", False, "<f4", (None, num_points, num_numbers), (), tuple(order))
 
 
 class FoundSample(NamedTuple):

@@ -108,7 +108,7 @@ def find_layout(path: str) -> Layout | None:
     sample = _sample(path)
     if sample is None:
         return None
-    for find in (_find_yolo, _find_xml, _find_json, _find_masks, _find_table):
+    for find in (_find_yolo, _find_dota, _find_xml, _find_json, _find_masks, _find_table):
         found = find(sample)
         if found is not None:
             name, evidence, way_out = found
@@ -222,6 +222,11 @@ def _yolo_file(sample: _Sample) -> str | None:
 def _find_yolo(sample: _Sample) -> _Found:
     file = _yolo_file(sample)
     return None if file is None else ("YOLO", file, spelled_call("pack", sample.path, "DATASET", source_format="yolo"))
+
+
+def _find_dota(sample: _Sample) -> _Found:
+    texts = [name for name in sample.ending(".txt") if _folder(name).rpartition("/")[2].lower().startswith("labeltxt")]
+    return ("DOTA", texts[0], _way_out(sample, "dota", sample.path)) if texts and sample.images else None
 
 
 def _way_out(sample: _Sample, source_format: str, source: str) -> str:

@@ -20,6 +20,7 @@ from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
 from kseq.sources.cvat import CVAT
+from kseq.sources.dota import DOTA
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
@@ -51,6 +52,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     CVAT,
     VOC,
     YOLO,
+    DOTA,
     WEBDATASET,
     ZIP,
     TFRECORD,

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, one_line
+from kseq.sources.point_names import mirror_order
 from kseq.sources.split_names import SPLITS
 
 __all__ = ["TextFiles", "YoloConfig", "YoloSplits", "find_splits", "read_config"]
@@ -54,6 +55,8 @@ class YoloConfig:
         splits: Split to the paths that the file names.
         path: The folder that these paths are relative to, by `path` in the YAML file.
         keypoint_shape: Keypoints for each object, and numbers for each of them, by `kpt_shape`.
+        mirror_order: Which keypoint takes the place of each in a mirrored image, by `flip_idx`, or by names in `kpt_names`;
+            empty where the file does not say.
         notes: What is to be told.
     """
 
@@ -63,6 +66,7 @@ class YoloConfig:
     splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
     path: str = ""
     keypoint_shape: tuple[int, int] | None = None
+    mirror_order: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -133,14 +137,15 @@ def _from_yaml(files: TextFiles, path: str, content: Mapping[Any, Any], others: 
         paths = tuple(str(entry) for entry in (value if isinstance(value, list) else [value]) if entry and entry != "null")
         if value is not None and paths:
             splits[split] = splits.get(split, ()) + paths
-    root = content.get("path")
+    root, keypoint_shape = content.get("path"), _keypoint_shape(shown, content.get("kpt_shape"))
     return YoloConfig(
         shown,
         path.rpartition("/")[0],
         names or None,
         tuple(splits.items()),
         root if isinstance(root, str) else "",
-        _keypoint_shape(shown, content.get("kpt_shape")),
+        keypoint_shape,
+        _mirror_order(shown, content, keypoint_shape[0]) if keypoint_shape else (),
         tuple(notes),
     )
 
@@ -173,6 +178,20 @@ def _keypoint_shape(shown: str, value: Any) -> tuple[int, int] | None:
     if len(numbers) != 2 or numbers[0] < 1 or numbers[1] not in (2, 3):
         raise SourceError(f"{shown}: kpt_shape is {value!r}, expected are a number of keypoints, and 2 or 3")
     return numbers[0], numbers[1]
+
+
+def _mirror_order(shown: str, content: Mapping[Any, Any], num_points: int) -> tuple[int, ...]:
+    value = content.get("flip_idx")
+    if value is None or value in ([], "null", ""):
+        # Names for each class: those of the first one stand for all, where all have the same.
+        listed = content.get("kpt_names")
+        lists = list(listed.values()) if isinstance(listed, dict) else [listed]
+        names = [str(name) for name in lists[0]] if lists and isinstance(lists[0], list) else []
+        return mirror_order(names) if len(names) == num_points and all(other == lists[0] for other in lists) else ()
+    numbers = [int(entry) for entry in value if str(entry).isdecimal()] if isinstance(value, list) else []
+    if sorted(numbers) != list(range(num_points)):
+        raise SourceError(f"{shown}: flip_idx is {str(value)[:60]}, expected is each number in [0, {num_points}) once")
+    return tuple(numbers)
 
 
 def _from_darknet(files: TextFiles, by_depth: Sequence[str]) -> YoloConfig:

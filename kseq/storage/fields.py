@@ -37,6 +37,8 @@ class Field:
         shape: Shape of one sample, `(height, width, channels)` for an image, `()` for a label; None for a
             length that differs between samples.
         class_names: The class of each number of `"multi_label"` and `"labels"`; that of a label is the dataset's.
+        mirror_order: Of keypoints: for each point the number of that which takes its place in a mirrored image, such as the
+            right eye that of the left; empty where that is not known.
 
     Raises:
         ArgumentError: If the name, the kind, or a dtype or shape for that kind is not allowed.
@@ -48,6 +50,7 @@ class Field:
     dtype: str
     shape: tuple[int | None, ...]
     class_names: tuple[str, ...] = ()
+    mirror_order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_field_name(self.name)
@@ -104,7 +107,10 @@ LABEL = Field("label", "label", False, "<i4", ())
 
 def write_fields(fields: tuple[Field, ...]) -> str:
     """Fields as JSON, for an attribute; `parse_fields` reads it back."""
-    return json.dumps([asdict(field) for field in fields], sort_keys=True)
+    entries = [asdict(field) for field in fields]
+    # Only where it is known: entries stay as other versions write them.
+    entries = [{key: value for key, value in entry.items() if key != "mirror_order" or value} for entry in entries]
+    return json.dumps(entries, sort_keys=True)
 
 
 def parse_fields(text: str, path: str) -> tuple[Field, ...]:
@@ -131,10 +137,13 @@ def _parse_field(entry: dict[str, Any]) -> Field:
         raise ValueError(f"class_names {str(class_names)[:40]}: allowed are texts")
     if not isinstance(shape, list) or not all(length is None or _is_length(length) for length in shape):
         raise ValueError(f"shape {str(shape)[:40]}: allowed are whole numbers and null")
+    order = entry.get("mirror_order", [])
+    if not isinstance(order, list) or not all(map(_is_length, order)):
+        raise ValueError(f"mirror_order {str(order)[:40]}: allowed are whole numbers")
     size = math.prod(length for length in shape if length is not None)
     if size > _MOST_NUMBERS:
         raise ValueError(f"shape {str(shape)[:40]} has {size} numbers, allowed are {_MOST_NUMBERS}")
-    return Field(**{**entry, "shape": tuple(shape), "class_names": tuple(class_names)})
+    return Field(**{**entry, "shape": tuple(shape), "class_names": tuple(class_names), "mirror_order": tuple(order)})
 
 
 def _check_types(entry: dict[str, Any], types: Mapping[str, type]) -> None:

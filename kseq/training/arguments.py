@@ -15,9 +15,12 @@ from kseq.images.formats import MAX_PIXELS
 from kseq.images.pixel_form import CHANNELS
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
+from kseq.training.albumentations_adapter import is_albumentations
 from kseq.training.augment import Augmentation
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.image_spec import ImageSpec
+from kseq.training.mixing import CutMix, MixUp
+from kseq.training.sample_functions import Compose
 from kseq.training.sampling_argument import check_number_field, number_per_sample
 
 __all__ = [
@@ -187,26 +190,32 @@ def check_sample_weight(dataset: ShardDataset, targets: Mapping[str, str], sampl
     return weights
 
 
-def sort_augment(augment: Any) -> tuple[list[Augmentation], list[Callable[[np.ndarray], Any] | BatchFunction]]:
-    """The augmentations in the argument `augment`, and the functions over a batch that follow them.
+def sort_augment(
+    augment: Any,
+) -> tuple[list[Augmentation], list[Compose], list[Callable[[np.ndarray], Any] | BatchFunction | MixUp | CutMix]]:
+    """The augmentations in the argument `augment`, the functions over samples, and those over a batch, which follow them.
 
     Raises:
         ArgumentError: If it holds anything else, or an augmentation after a function.
     """
     listed = list(augment) if isinstance(augment, Sequence) and not isinstance(augment, str) else [augment]
     augmentations = [entry for entry in listed if isinstance(entry, Augmentation)]
-    functions = [entry for entry in listed if not isinstance(entry, Augmentation)]
+    composed = [entry for entry in listed if isinstance(entry, Compose)]
+    functions = [entry for entry in listed if not isinstance(entry, (Augmentation, Compose))]
     for function in functions:
-        if isinstance(function, type) or not (callable(function) or isinstance(function, BatchFunction)):
+        if is_albumentations(function):
+            raise ArgumentError(f"augment has {type(function).__name__} of Albumentations: give kseq.Compose of it")
+        if isinstance(function, type) or not (callable(function) or isinstance(function, (BatchFunction, MixUp, CutMix))):
             raise ArgumentError(
                 f"augment has {function!r}: allowed are kseq.Augmentation objects such as kseq.RandomFlip(), functions over a "
-                "batch of images, and kseq.BatchFunction"
+                "batch of images, kseq.Compose, kseq.BatchFunction, kseq.MixUp and kseq.CutMix"
             )
-    if functions and listed[-len(functions) :] != functions:
+    if listed != [*augmentations, *composed, *functions]:
         raise ArgumentError(
-            "augment has an augmentation after a function: augmentations happen while images are read, so list functions last"
+            "augment has an augmentation after a function: list augmentations first, which happen while images are read, then "
+            "kseq.Compose, then functions over a batch"
         )
-    return augmentations, functions
+    return augmentations, composed, functions
 
 
 def choose_image_spec(

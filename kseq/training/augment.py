@@ -60,7 +60,7 @@ class Augmentation:
             image as it is stored.
 
     Examples:
-        >>> class RandomRotation(kseq.Augmentation):
+        >>> class Rotation(kseq.Augmentation):
         ...     num_draws = 1
         ...
         ...     def __init__(self, degrees):
@@ -85,7 +85,7 @@ class Augmentation:
         ...
         ...     def apply_to_points(self, points, degrees, height, width):
         ...         return cv2.transform(points[None] - 0.5, self.matrix(degrees, height, width))[0] + 0.5
-        >>> kseq.ShardSequence("flowers", augment=[kseq.RandomResizedCrop(224), RandomRotation(10)])
+        >>> kseq.ShardSequence("flowers", augment=[kseq.RandomResizedCrop(224), Rotation(10)])
     """
 
     num_draws: int = 0

@@ -12,6 +12,7 @@ from kseq.storage.field_kinds import LabelEncoder
 from kseq.storage.fields import Field
 from kseq.training.batch_functions import BatchFunction, run_functions
 from kseq.training.image_spec import ImageSpec
+from kseq.training.mixing import CutMix, MixUp, RowsToMix
 
 __all__ = ["FieldEncoder"]
 
@@ -27,6 +28,9 @@ class FieldEncoder:
             in the dtype that is stored, channels last.
         ragged: The names of the fields whose samples become lists of arrays, instead of padded arrays.
         target_images: The images that a model learns and does not see: plain functions do not get them.
+
+    Attributes:
+        mixes: Whether there are mixtures among the functions.
     """
 
     def __init__(
@@ -34,7 +38,7 @@ class FieldEncoder:
         fields: Mapping[str, Field],
         encode_label: LabelEncoder,
         spec: ImageSpec,
-        functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction],
+        functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction | MixUp | CutMix],
         ragged: Collection[str],
         target_images: Collection[str] = (),
     ) -> None:
@@ -44,12 +48,14 @@ class FieldEncoder:
         self._functions = functions
         self._ragged = ragged
         self._target_images = target_images
+        self.mixes = any(isinstance(function, (MixUp, CutMix)) for function in functions)
 
-    def encode(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def encode(self, arrays: Mapping[str, np.ndarray], rows: RowsToMix | None = None) -> dict[str, Any]:
         """The values of a batch, by the names of its arrays: fields, and `NAME_mask` of those that are padded.
 
         Args:
             arrays: As `kseq.training.batch_maker.BatchMaker` fills them.
+            rows: Of which mixtures are drawn; needed if `mixes`.
 
         Returns:
             Images as the spec says; masks `(n, height, width, 1)` uint8, or channels first; maps as masks, in the dtype and
@@ -70,19 +76,24 @@ class FieldEncoder:
         readable = handlers if self._functions else [name for name in handlers if name in self._ragged]
         values |= {name: handlers[name].readable_value(values[name], arrays.get(f"{name}_mask")) for name in readable}
         if self._functions:
-            values = self._run_functions(values)
+            values = self._run_functions(values, rows)
             values |= {
                 name: handler.model_value(values[name]) for name, handler in handlers.items() if name not in self._ragged
             }
         ragged = [name for name in padded if name in self._ragged]
         return values | {name: _without_padding(values[name], values[f"{name}_mask"]) for name in ragged}
 
-    def _run_functions(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def _run_functions(self, values: Mapping[str, np.ndarray], rows: RowsToMix | None) -> dict[str, Any]:
         images = [name for name, field in self._fields.items() if name in values and field.is_image]
         others = [name for name, field in self._fields.items() if name in values and field.is_pixels and not field.is_image]
         seen = [name for name in images if name not in self._target_images]
         unseen = [name for name in images if name in self._target_images]
-        changed = run_functions(self._functions, values, seen, [*unseen, *others])
+        numbers = [
+            name for name, field in self._fields.items() if name in values and field.handler.blends and not field.is_pixels
+        ]
+        changed = run_functions(
+            self._functions, values, seen, [*unseen, *others], numbers=numbers, rows=rows, dtype=self._spec.dtype
+        )
         changed |= {name: self._converted(changed[name]) for name in images}
         if self._spec.data_format == "channels_first":
             changed |= {name: np.moveaxis(changed[name], -1, 1) for name in others}

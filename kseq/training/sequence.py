@@ -89,9 +89,10 @@ class ShardSequence(keras.utils.PyDataset):
             are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks, boxes and keypoints alike; of changes of colour,
-            images that are no inputs are left out. After them, functions: one that gets a batch of images that are inputs, `(n,
-            height, width, channels)` in the dtype that is stored, uint8 or what they were packed as, and returns as many; or a
-            `BatchFunction`, which gets all fields of the batch.
+            images that are no inputs are left out. Then `Compose`: functions over whole samples. After them, functions: one
+            that gets a batch of images that are inputs, `(n, height, width, channels)` in the dtype that is stored, uint8 or
+            what they were packed as, and returns as many; or a `BatchFunction`, which gets all fields of the batch; or `MixUp`
+            and `CutMix`.
         rank: This process's number, from 0, among the `world_size` processes that train together. `"auto"`: what
             `keras.distribution`, a strategy of TensorFlow or its TF_CONFIG, JAX or `torch.distributed` say, 0 where they speak
             of no other process; connect the processes before.
@@ -128,8 +129,8 @@ class ShardSequence(keras.utils.PyDataset):
             once: a number for all fields but text, or a dict of fields to numbers (of a text, to bytes); None for as many as
             the sample of the batch with the most.
         mirror_pairs: Which keypoints change places where an augmentation mirrors the image, such as the left and the right eye:
-            pairs of point numbers `[(0, 1), (2, 3)]`, or a dict of fields to such pairs; `[]`: none. Needed with `RandomFlip`
-            and keypoints.
+            pairs of point numbers `[(0, 1), (2, 3)]`, or a dict of fields to such pairs; `[]`: none. None: as the dataset
+            knows from its source; where it does not, `RandomFlip` is refused.
         unmoved: The name of a field of numbers, or several, that do not lie in the image. Numbers that look as if they did (of
             two and more axes, or called like `landmarks` or `depth`) are refused with augmentations that move pixels.
         layout: `"keras"`: each batch is one dict, as the layers of Keras take it: `images`, `labels`, `bounding_boxes`, which

@@ -90,6 +90,7 @@ class FieldKind:
         is_ordered: Whether the place of an element in a value says what it is, such as a left eye: in a mirrored image, left
             and right change places.
         has_order: Whether values can be compared by `<` and `>`.
+        blends: Whether the mean of the values of two samples means something in a batch, as of images and of one-hot labels.
         is_default_target: Whether a model learns it where the user names no targets and samples have no label.
         padding: What fills the rows of a padded batch after the last element.
         obeys_pad_to: Whether the user's `pad_to` decides how long padded rows are.
@@ -112,6 +113,7 @@ class FieldKind:
     has_positions: ClassVar[bool] = False
     is_ordered: ClassVar[bool] = False
     has_order: ClassVar[bool] = False
+    blends: ClassVar[bool] = False
     is_default_target: ClassVar[bool] = True
     padding: ClassVar[int] = 0
     obeys_pad_to: ClassVar[bool] = True
@@ -139,6 +141,8 @@ class FieldKind:
 
     def _check_form(self) -> None:
         field = self.field
+        if field.mirror_order:
+            raise ArgumentError(f"field {field.name}: has a mirror_order, which goes with keypoints")
         if field.encoded:
             raise ArgumentError(f"field {field.name}: is encoded, allowed for images and masks")
         if None in field.shape[1:]:

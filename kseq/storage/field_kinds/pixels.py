@@ -128,6 +128,7 @@ class Image(Pixels):
     meaning = "an image"
     is_image = True
     is_default_target = False
+    blends = True
     decodes_crops = True
     dtypes = tuple(LITTLE_ENDIAN[dtype] for dtype in DTYPES)
     channels = tuple(CHANNELS.values())
