@@ -29,6 +29,7 @@ from .commands import (
     split,
     undo,
     verify,
+    view,
 )
 from .commands import bench as bench
 from .console.spelling import OptionSpelling
@@ -40,6 +41,7 @@ _COMMANDS = (
     merge,
     copy,
     info,
+    view,
     verify,
     split,
     drop,

@@ -1,0 +1,15 @@
+"""The web page of `kseq view`: a dataset in a browser, on this machine alone.
+
+Imports `kseq.editing`, `kseq.training`, `kseq.reading` and what is below, never `kseq.exporting`. Starlette and uvicorn, which
+the extra `view` brings, are imported only when a page is served.
+
+- `viewer`: `kseq.Viewer`, which serves the page until it is closed. `guard`: who may ask, and what a browser may do with the
+  answer. `app`: which address has which answer. `requests`: the parameters of an address, checked. `answers`: values as JSON.
+- `watched`: the dataset as it is now, opened anew when somebody changes it. `opened`: one state of it, and what was found out.
+- `selection`: which samples the grid shows, and in which order. `pixels`: images at a reduced scale, and as anyone can see
+  them. `thumbnails`: many images in one. `sample_page`: one sample with all its fields.
+- `measures`: what is measured of every image, in the background. `lookalikes`: images that are the same or nearly so.
+  `odd_labels`: labels that do not go with the image. `charts`: numbers for charts.
+- `model_batches`: what a model gets. `mending`: labels changed, samples dropped, changes taken back.
+- `page/`: the page itself, as the browser gets it.
+"""

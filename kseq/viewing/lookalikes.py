@@ -1,0 +1,152 @@
+"""Images that are the same or nearly so: found by what was measured of them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from kseq.errors import KseqError
+from kseq.viewing.measures import MEASURED, Measures
+from kseq.viewing.opened import Opened
+from kseq.viewing.pixels import as_rgb, read_reduced
+
+__all__ = ["Group", "find_groups"]
+
+# Of 64 bits, so many may differ. Two numbers that differ in at most so many bits agree in one of so many bands and one more.
+_MOST_BITS, _MOST_BITS_OF_MANY = 5, 3
+_MANY = 200_000
+
+# In a band, an image is compared with so many others at most that agree in it.
+_MOST_NEIGHBOURS = 1000
+
+# An image of less contrast looks like any other of its kind.
+_LEAST_CONTRAST = 6
+
+# Those that may be alike by this are compared pixel by pixel, at so many pixels a side: by so much of 255 may they differ on
+# average, once both are equally bright.
+_MOST_DIFFERENCE, _SIDE, _MOST_PIXEL_DIFFERENCE = 20.0, 32, 9.0
+
+# So many pairs are compared so, and so many small images kept meanwhile.
+_MOST_PAIRS, _KEPT_IMAGES = 50_000, 4_000
+
+
+class Group(NamedTuple):
+    """Images that look alike.
+
+    Attributes:
+        ids: Their sample ids, rising.
+        is_same: Whether the stored bytes of all are the same.
+    """
+
+    ids: list[int]
+    is_same: bool
+
+
+def find_groups(opened: Opened, measures: Measures) -> list[Group]:
+    """Groups of two and more images that look alike, the largest first; each image is in one group at most."""
+    measured = np.flatnonzero(measures.states == MEASURED)
+    hashes = measures.stored_hashes[measured]
+    links = _Links()
+    order = np.argsort(hashes, kind="stable")
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    for one, other in zip(measured[order[same]].tolist(), measured[order[same + 1]].tolist(), strict=True):
+        links.join(one, other)
+    clear = measured[measures.contrast[measured] >= _LEAST_CONTRAST]
+    looks = measures.looks[clear]
+    small = _SmallImages(opened)
+    num_compared = 0
+    for first, second in _near_pairs(looks, _MOST_BITS if len(looks) <= _MANY else _MOST_BITS_OF_MANY):
+        ones, others = clear[first], clear[second]
+        difference = np.abs(measures.features[ones].astype(np.int16) - measures.features[others]).mean(axis=1)
+        is_near = difference <= _MOST_DIFFERENCE
+        for one, other in zip(ones[is_near].tolist(), others[is_near].tolist(), strict=True):
+            if not links.are_joined(one, other) and num_compared < _MOST_PAIRS:
+                num_compared += 1
+                if small.are_alike(one, other):
+                    links.join(one, other)
+    groups = [Group(sorted(ids), len(set(measures.stored_hashes[ids].tolist())) == 1) for ids in links.groups()]
+    return sorted(groups, key=lambda group: (-len(group.ids), group.ids))
+
+
+class _SmallImages:
+    """Images at a small size, the last ones that were asked for."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._read = functools.lru_cache(_KEPT_IMAGES)(self._read_one)
+
+    def _read_one(self, sample_id: int) -> np.ndarray | None:
+        try:
+            samples = self._opened.locate(np.array([sample_id]))
+            pixels = as_rgb(read_reduced(samples, 0, self._opened.image, 2 * _SIDE))
+        except (KseqError, MemoryError):
+            return None
+        shrunk: np.ndarray = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        return shrunk - shrunk.mean(axis=(0, 1))
+
+    def are_alike(self, one: int, other: int) -> bool:
+        """Whether two images have nearly the same pixels."""
+        first, second = self._read(one), self._read(other)
+        return first is not None and second is not None and float(np.abs(first - second).mean()) <= _MOST_PIXEL_DIFFERENCE
+
+
+def _near_pairs(looks: np.ndarray, most_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of numbers that differ in at most `most_bits` bits, in parts; a pair may come several times."""
+    edges = np.linspace(0, 64, most_bits + 2).astype(int)
+    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        keys = (looks >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
+        order = np.argsort(keys, kind="stable")
+        sorted_keys, sorted_looks = keys[order], looks[order]
+        candidates = np.arange(len(order))
+        for step in range(1, _MOST_NEIGHBOURS + 1):
+            candidates = candidates[candidates < len(order) - step]
+            candidates = candidates[sorted_keys[candidates] == sorted_keys[candidates + step]]
+            if not len(candidates):
+                break
+            num_bits = _count_bits(sorted_looks[candidates] ^ sorted_looks[candidates + step])
+            near = candidates[num_bits <= most_bits]
+            if len(near):
+                yield order[near], order[near + step]
+
+
+_BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)
+
+
+def _count_bits(numbers: np.ndarray) -> np.ndarray:
+    """How many bits of each uint64 are 1."""
+    counts: np.ndarray = _BITS[numbers.view(np.uint16).reshape(-1, 4)].sum(axis=1)
+    return counts
+
+
+class _Links:
+    """Numbers that were joined, and the groups that they form."""
+
+    def __init__(self) -> None:
+        self._parents: dict[int, int] = {}
+
+    def join(self, one: int, other: int) -> None:
+        """Let two numbers, and all that they are joined with, be of one group."""
+        first, second = self._find(one), self._find(other)
+        self._parents[max(first, second)] = min(first, second)
+
+    def are_joined(self, one: int, other: int) -> bool:
+        """Whether two numbers are of one group already."""
+        return self._find(one) == self._find(other)
+
+    def _find(self, number: int) -> int:
+        self._parents.setdefault(number, number)
+        while self._parents[number] != number:
+            self._parents[number] = self._parents[self._parents[number]]
+            number = self._parents[number]
+        return number
+
+    def groups(self) -> list[list[int]]:
+        """The groups of two and more."""
+        members: dict[int, list[int]] = {}
+        for number in list(self._parents):
+            members.setdefault(self._find(number), []).append(number)
+        return [ids for ids in members.values() if len(ids) > 1]

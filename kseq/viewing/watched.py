@@ -1,0 +1,100 @@
+"""The dataset as it is now, opened anew when somebody changes it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from kseq.arguments import is_url, path_or_url
+from kseq.reading.dataset import ShardDataset
+from kseq.storage.layout import INDEX_NAME
+from kseq.viewing.measures import Measures
+from kseq.viewing.model_batches import ModelBatches
+from kseq.viewing.opened import Opened
+
+__all__ = ["WatchedDataset"]
+
+
+class WatchedDataset:
+    """A dataset that may change while it is looked at.
+
+    Args:
+        path: Its folder, or its URL.
+        storage_options: Of a URL, see `kseq.ShardDataset`.
+
+    Attributes:
+        path: As passed, a text.
+        is_remote: Whether it lies under a URL, where nothing can be changed.
+
+    Raises:
+        KseqError: If it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
+        self.path = path_or_url("dataset", path)
+        self.is_remote = is_url(self.path)
+        self._options = storage_options
+        self._lock = threading.Lock()
+        self._stamp = self._read_stamp()
+        self._opened = self._open()
+        self._measures = Measures(self._opened)
+        self._batches = ModelBatches(self._opened, self._reading())
+
+    @property
+    def name(self) -> str:
+        """What people call the dataset: the last part of its path."""
+        return os.path.basename(self._opened.dataset.path.rstrip("/\\")) or self._opened.dataset.path
+
+    def now(self) -> Opened:
+        """The dataset as it is; if it was changed, with new files open and nothing found out yet.
+
+        Raises:
+            KseqError: If it is there no more, or damaged.
+        """
+        with self._lock:
+            stamp = self._read_stamp()
+            if stamp != self._stamp or stamp is None and not self.is_remote:
+                opened = self._open()
+                if opened.shards_key != self._opened.shards_key:
+                    # Other pixels. A relabelling leaves them as they are, and what was measured of them.
+                    self._measures.close()
+                    self._measures = Measures(opened)
+                self._batches.close()
+                self._batches = ModelBatches(opened, self._reading())
+                self._opened, self._stamp = opened, stamp
+            return self._opened
+
+    def measures(self) -> Measures:
+        """What is measured of the images."""
+        with self._lock:
+            return self._measures
+
+    def batches(self) -> ModelBatches:
+        """What a model gets of the dataset as `now` returned it last."""
+        with self._lock:
+            return self._batches
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        self._measures.close()
+        self._batches.close()
+
+    def _open(self) -> Opened:
+        return Opened(ShardDataset(self.path, **self._reading()))
+
+    def _reading(self) -> dict[str, Any]:
+        """The arguments that say how files are read: not mapped, so that one that is cut short meanwhile is an error of one
+        sample, and not the end of the process."""
+        return {"storage_options": self._options} if self.is_remote else {"read": "pread"}
+
+    def _read_stamp(self) -> tuple[int, int, int] | None:
+        """Another one after each change, since a change replaces the index; None where there is none."""
+        if self.is_remote:
+            return None
+        try:
+            status = os.stat(os.path.join(self.path, INDEX_NAME))
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino, status.st_size
