@@ -35,7 +35,12 @@ from kseq.viewing.watched import WatchedDataset
 __all__ = ["make_app"]
 
 _PAGE = Path(__file__).parent / "page"
-_TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 _MOST_ROWS, _MOST_THUMBNAILS = 512, 64
 _SIDES = (96, 128, 160, 224, 320)
@@ -61,7 +66,9 @@ def make_app(watched: WatchedDataset, *, read_only: bool) -> Starlette:
     """
     answers = Answers(watched, read_only=read_only)
     routes = [Route("/", functools.partial(_send_file, "index.html"))]
-    routes += [Route(f"/{path.name}", functools.partial(_send_file, path.name)) for path in _PAGE.iterdir() if path.suffix in _TYPES]
+    routes += [
+        Route(f"/{path.name}", functools.partial(_send_file, path.name)) for path in _PAGE.iterdir() if path.suffix in _TYPES
+    ]
     for name, answer in answers.found.items():
         routes.append(Route(f"/api/{name}", functools.partial(_answer, answer)))
     routes.append(Route("/api/change/{change}", functools.partial(_change, answers), methods=["POST"]))
@@ -286,7 +293,7 @@ class Answers:
         opened, measures = self._watched.now(), self._watched.measures()
         measures.start()
         progress = self._progress()
-        described = opened.keep(("lookalikes", measures.num_measured), lambda: self._describe_groups(opened))
+        described = opened.keep(("lookalikes", measures.stage), lambda: self._describe_groups(opened))
         return _json({"digest": opened.digest, **progress, **described})
 
     def _describe_groups(self, opened: Opened) -> dict[str, Any]:

@@ -85,7 +85,9 @@ def count_boxes(opened: Opened) -> dict[str, Any] | None:
     boxes = next((field for field in fields.values() if field.kind == "boxes"), None)
     if boxes is None:
         return None
-    labels = next((field for field in fields.values() if field.handler.leader == "boxes" and field.handler.has_class_names), None)
+    labels = next(
+        (field for field in fields.values() if field.handler.leader == "boxes" and field.handler.has_class_names), None
+    )
     per_image = opened.counts(boxes)[opened.remaining]
     per_class: list[dict[str, Any]] = []
     if labels is not None:

@@ -20,6 +20,9 @@ __all__ = ["NUM_FEATURES", "Measures"]
 # So many samples are measured in one task.
 _PART = 128
 
+# What is found out of the measures is found out anew so many times while they grow.
+_STAGES = 20
+
 # Images are looked at in squares of so many pixels.
 _SIDE = 36
 
@@ -73,6 +76,14 @@ class Measures:
     def is_complete(self) -> bool:
         """Whether all were."""
         return self._done >= self._opened.num_ids
+
+    @property
+    def stage(self) -> int:
+        """A number that changes some times while measuring goes on, and once more when it is complete.
+
+        What was found out of the measures meanwhile need not be found out again after each image.
+        """
+        return -1 if self.is_complete else self._done * _STAGES // self._opened.num_ids
 
     def start(self) -> None:
         """Measure all samples, in the background; nothing if it goes on already."""

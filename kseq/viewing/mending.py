@@ -56,7 +56,7 @@ def _relabel(opened: Opened, path: str, ids: list[int], asked: Mapping[str, Any]
     is_fitting = field is not None and field.handler.has_class_names and field.handler.leader is None
     if field is None or not is_fitting or not isinstance(add, bool):
         raise ArgumentError(f"field={str(name)[:40]}: allowed is a label, or a field of several labels")
-    names = class_name if isinstance(class_name, list) else [class_name]
+    names: list[Any] = class_name if isinstance(class_name, list) else [class_name]
     if not all(isinstance(entry, str) and entry for entry in names) or isinstance(class_name, list) != field.is_ragged:
         raise ArgumentError(f"class={str(class_name)[:40]}: allowed is {'a list of names' if field.is_ragged else 'a name'}")
     with tempfile.TemporaryDirectory(prefix="kseq-view-") as folder:

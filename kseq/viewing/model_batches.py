@@ -152,7 +152,9 @@ class ModelBatches:
             "rows": rows,
             "arrays": [_describe_array(name, values) for name, values in arrays.items()],
             "images": [name for name in inputs if self._opened.reader.fields[name].is_image],
-            "masks": [name for name in targets if name in self._opened.reader.fields and self._opened.reader.fields[name].is_pixels],
+            "masks": [
+                name for name in targets if name in self._opened.reader.fields and self._opened.reader.fields[name].is_pixels
+            ],
             "input_shape": list(batches.input_shape),
         }
 

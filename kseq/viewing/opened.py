@@ -7,6 +7,7 @@ import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,8 +49,8 @@ class Opened:
         fields = self.reader.fields
         self.image = next(field for field in fields.values() if field.is_image)
         self.label = next((field for field in fields.values() if field.is_label), None)
-        self._kept: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = threading.RLock()
+        self._kept: OrderedDict[Any, Future] = OrderedDict()
+        self._lock = threading.Lock()
 
     @functools.cached_property
     def digest(self) -> str:
@@ -75,19 +76,30 @@ class Opened:
         return self.reader.locate(np.asarray(ids, np.int64))
 
     def keep(self, key: Any, make: Callable[[], Result]) -> Result:
-        """What `make` returns, made once as long as it is among the last few asked for."""
+        """What `make` returns, made once as long as it is among the last few asked for; who asks meanwhile waits for it."""
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = make()
+            result = self._kept.get(key)
+            is_first = result is None
+            if result is None:
+                result = self._kept[key] = Future()
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
-            return self._kept[key]
+        if is_first:
+            # Without the lock: who asks for something else need not wait.
+            try:
+                result.set_result(make())
+            except BaseException as error:
+                with self._lock:
+                    self._kept.pop(key, None)
+                result.set_exception(error)
+        found: Result = result.result()
+        return found
 
     @functools.cached_property
     def labels(self) -> np.ndarray | None:
-        """`(num_ids,)` int32: the class of each sample; None if samples have no label. -1 where it is the number of no class, or
-        cannot be read."""
+        """`(num_ids,)` int32: the class of each sample, -1 where it is the number of no class or cannot be read; None if
+        samples have no label."""
         if self.label is None:
             return None
         name, count = self.label.name, len(self.dataset.class_names)
@@ -133,7 +145,9 @@ class Opened:
             return np.broadcast_to(np.uint32(count), (self.num_ids,))
         offsets = f"{self.image.name}/offsets"
         return self._of_all(
-            lambda samples: np.diff(samples[0][0].loaded(offsets).astype(np.int64)), np.zeros(self.num_ids, np.uint32), whole=True
+            lambda samples: np.diff(samples[0][0].loaded(offsets).astype(np.int64)),
+            np.zeros(self.num_ids, np.uint32),
+            whole=True,
         )
 
     def counts(self, field: Field) -> np.ndarray:

@@ -66,11 +66,12 @@ def select(opened: Opened, measures: Measures, query: Query) -> np.ndarray:
     Raises:
         ArgumentError: If a condition or a split does not go with the dataset.
     """
-    chosen = opened.keep(("chosen", query.split, query.class_number, query.conditions, query.source), lambda: _choose(opened, query))
+    chosen = opened.keep(
+        ("chosen", query.split, query.class_number, query.conditions, query.source), lambda: _choose(opened, query)
+    )
     if query.order == "packed":
         return chosen
-    # What is measured in the background changes until it is complete.
-    progress = measures.num_measured if query.order in MEASURED_ORDERS else 0
+    progress = measures.stage if query.order in MEASURED_ORDERS else 0
     return opened.keep((query, progress), lambda: _arrange(opened, measures, query, chosen))
 
 
@@ -151,8 +152,10 @@ def _oddness(opened: Opened, measures: Measures, ids: np.ndarray) -> np.ndarray:
     if labels is None:
         raise ArgumentError("order: samples have no label")
     scores = opened.keep(
-        ("oddness", measures.num_measured),
-        lambda: oddness(measures.features, labels, (measures.states == MEASURED) & (labels >= 0), len(opened.dataset.class_names)),
+        ("oddness", measures.stage),
+        lambda: oddness(
+            measures.features, labels, (measures.states == MEASURED) & (labels >= 0), len(opened.dataset.class_names)
+        ),
     )
     return scores[ids]
 

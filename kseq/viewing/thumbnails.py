@@ -43,7 +43,7 @@ def make_sprite(samples: LocatedSamples, field: Field, side: int, threads: Execu
         row, column = divmod(position, COLUMNS)
         square = sheet[row * side : (row + 1) * side, column * side : (column + 1) * side]
         try:
-            pixels = as_rgb(fit(read_reduced(samples, position, field, side), side))
+            pixels = _enlarge(as_rgb(fit(read_reduced(samples, position, field, side), side)), side)
         except (KseqError, MemoryError):
             _cross(square)
             return
@@ -54,6 +54,12 @@ def make_sprite(samples: LocatedSamples, field: Field, side: int, threads: Execu
     for _ in threads.map(paint, range(count)):
         pass
     return encode_as_jpeg(sheet, _QUALITY)
+
+
+def _enlarge(pixels: np.ndarray, side: int) -> np.ndarray:
+    """A small image so many whole times larger as fits into its square, each pixel as it is."""
+    times = side // max(pixels.shape[:2])
+    return pixels if times < 2 else pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _cross(square: np.ndarray) -> None:

@@ -55,7 +55,7 @@ class WatchedDataset:
         """
         with self._lock:
             stamp = self._read_stamp()
-            if stamp != self._stamp or stamp is None and not self.is_remote:
+            if stamp != self._stamp or (stamp is None and not self.is_remote):
                 opened = self._open()
                 if opened.shards_key != self._opened.shards_key:
                     # Other pixels. A relabelling leaves them as they are, and what was measured of them.

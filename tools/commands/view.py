@@ -18,8 +18,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "view",
         help="look at a dataset in a browser, and mend it",
-        description="Show DATASET as a web page, on this machine alone: its samples, charts, what a model gets, and images that "
-        "are the same. Labels can be changed there, and samples dropped; kseq undo takes that back. Ctrl-C ends it.",
+        description="Show DATASET as a web page, on this machine alone: its samples, charts, what a model gets, and images "
+        "that are the same. Labels can be changed there, and samples dropped; kseq undo takes that back. Ctrl-C ends it.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument(

@@ -56,6 +56,8 @@ export function plural(count, noun) {
 
 // A control with its name above it.
 export function labelled(name, control, className = "field") {
+  // The text of a select would be part of its name.
+  if (!control.hasAttribute("aria-label")) control.setAttribute("aria-label", name);
   return el("label", { class: className }, name, control);
 }
 

@@ -11,7 +11,7 @@ const MOST_REQUESTS = 3;
 
 // Browsers draw no element that is higher than some millions of pixels. A longer grid is scrolled through such a room piece by
 // piece: small steps are exact, and a jump goes where it would in a room of the true height.
-const MOST_HEIGHT = 4_000_000;
+const MOST_HEIGHT = 2_000_000;
 
 const GAP = 8;
 const CAPTION = 46;

@@ -86,7 +86,7 @@ export class SamplesView {
       const found = await ask("rows", { ...this.query, start: 0, count: 1 });
       if (this.isClosed || this.place !== place) return;
       this.total = found.total;
-      await this.count_up(position);
+      await this.countUp(position);
     } catch (error) {
       if (this.isClosed) return;
       this.problem.textContent = error.message;
@@ -99,7 +99,7 @@ export class SamplesView {
   }
 
   // Orders that are measured in the background grow until all is measured.
-  async count_up(position = null) {
+  async countUp(position) {
     const place = this.place;
     const isMeasured = state.about.measured_orders.includes(place.order);
     let note = "";
@@ -113,7 +113,7 @@ export class SamplesView {
             const found = await ask("rows", { ...this.query, start: 0, count: 1 });
             if (this.isClosed || this.place !== place) return;
             this.total = found.total;
-            await this.count_up(this.grid.active > 0 || this.dialog ? null : 0);
+            await this.countUp(this.grid.active);
           } catch (error) { this.problem.textContent = error.message; }
         }, 1500);
       } else {
@@ -125,7 +125,7 @@ export class SamplesView {
     }
     this.count.textContent = `${plural(this.total, "sample")}${note}`;
     announce(this.count.textContent);
-    if (position !== null) this.grid.show(this.query, this.total, position);
+    this.grid.show(this.query, this.total, position);
   }
 
   async idAt(position) {
