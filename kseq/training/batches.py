@@ -52,7 +52,7 @@ from kseq.workers import IDLE_SECONDS
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Batches", "check_number", "describe"]
+__all__ = ["Batches", "check_number", "describe", "fields_by_name"]
 
 # With more threads than this, they spend more time waiting for the interpreter than reading.
 _MOST_DEFAULT_WORKERS = 16
@@ -506,6 +506,11 @@ def check_number(batches: Batches, number: int) -> int:
     if not 0 <= index < len(batches):
         raise OutOfRangeError(f"{batches._dataset.path}: batch number {number} is not in [0, {len(batches)})")
     return index
+
+
+def fields_by_name(batches: Batches) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Which field each input and each target of a batch is: name in the batch to name of the field."""
+    return batches._inputs, batches._targets
 
 
 def describe(batches: Batches) -> str:

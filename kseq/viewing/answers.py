@@ -1,37 +1,245 @@
-"""Values of a dataset as JSON, whatever they are."""
+"""What the page asks for, and what it gets."""
 
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from starlette.responses import Response
 
-__all__ = ["numbers_as_json", "to_json"]
+from kseq.errors import ArgumentError
+from kseq.platforms.processes import usable_cores
+from kseq.threads import ThreadPool
+from kseq.viewing.charts import describe_dataset_charts
+from kseq.viewing.json_values import to_json
+from kseq.viewing.lookalikes import describe_groups
+from kseq.viewing.mending import mend
+from kseq.viewing.model_batches import read_settings
+from kseq.viewing.opened import Opened
+from kseq.viewing.pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit, read_pixels
+from kseq.viewing.requests import id_list, one_of, whole_number
+from kseq.viewing.sample_page import describe_rows, describe_sample
+from kseq.viewing.selection import MEASURED_ORDERS, ORDERS, Query, select
+from kseq.viewing.thumbnails import COLUMNS, make_sprite
+from kseq.viewing.watched import WatchedDataset
 
-# So many numbers of an array are shown.
-_MOST_NUMBERS = 64
+__all__ = ["NOT_CACHED", "Answer", "Answers", "json_response"]
+
+_MOST_ROWS, _MOST_THUMBNAILS = 512, 64
+_SIDES = (96, 128, 160, 224, 320)
+
+# A sample is shown at most so large; smaller ones as the very pixels.
+_LARGEST_SIDE, _MOST_EXACT = 2400, 1_000_000
+
+# The address of an image has the digest of the dataset in it: another dataset has other addresses.
+_CACHED = {"cache-control": "private, max-age=3600"}
+NOT_CACHED = {"cache-control": "no-store"}
+
+Answer = Callable[[Mapping[str, str]], Response]
 
 
-def to_json(value: Any) -> bytes:
-    """A value as JSON in ASCII: names that are no UTF-8 pass as well."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+def json_response(value: Any, status: int = 200) -> Response:
+    """An answer in JSON."""
+    return Response(to_json(value), status, NOT_CACHED, "application/json")
 
 
-def numbers_as_json(values: np.ndarray) -> Any:
-    """Numbers as nested lists, in which None stands for what JSON has no word for; of many, the first ones."""
-    array = np.asarray(values)
-    if array.ndim == 0:
-        return _plain(array.item())
-    if array.size > _MOST_NUMBERS:
-        array = array[: max(1, _MOST_NUMBERS * len(array) // array.size)]
-        if array.size > _MOST_NUMBERS:
-            array = array.reshape(-1)[:_MOST_NUMBERS]
-    return _plain(array.tolist())
+class Answers:
+    """What the page asks for; each method takes the parameters of an address.
+
+    Args:
+        watched: The dataset.
+        read_only: Whether changes are refused.
+
+    Attributes:
+        found: The answers by name.
+    """
+
+    def __init__(self, watched: WatchedDataset, *, read_only: bool) -> None:
+        self._watched = watched
+        self._read_only = read_only or watched.is_remote
+        self._threads = ThreadPool(usable_cores())
+        self.found: dict[str, Answer] = {
+            "about": self._about,
+            "state": self._state,
+            "rows": self._rows,
+            "position": self._position,
+            "thumbs": self._thumbs,
+            "sample": self._sample,
+            "image": self._image,
+            "charts": self._charts,
+            "measure": self._measure,
+            "lookalikes": self._lookalikes,
+            "batch": self._batch,
+            "batch-image": self._batch_image,
+        }
+
+    def _about(self, _: Mapping[str, str]) -> Response:
+        opened = self._watched.now()
+        dataset = opened.dataset
+        fields = opened.reader.fields.values()
+        orders = dict(ORDERS)
+        if opened.label is None:
+            del orders["odd"]
+        if not any(field.kind == "boxes" for field in fields):
+            del orders["fewest-boxes"], orders["most-boxes"]
+        return json_response(
+            {
+                "name": self._watched.name,
+                "path": dataset.path,
+                "digest": opened.digest,
+                "num_samples": len(dataset),
+                "num_ids": opened.num_ids,
+                "num_dropped": len(dataset.dropped),
+                "num_rejected": len(dataset.rejected()),
+                "num_bytes": dataset.num_bytes,
+                "splits": dataset.splits,
+                "class_names": list(dataset.class_names),
+                "label": opened.label.name if opened.label else None,
+                "fields": [
+                    {
+                        "name": field.name,
+                        "kind": field.kind,
+                        "form": field.describe(),
+                        "is_pixels": field.is_pixels,
+                        "is_image": field.is_image,
+                        "can_relabel": field.handler.has_class_names and field.handler.leader is None,
+                        "is_list": field.is_ragged,
+                        "class_names": list(field.handler.class_names(dataset.class_names)),
+                    }
+                    for field in fields
+                ],
+                "image": opened.image.name,
+                "image_shape": list(opened.image.shape),
+                "changes": list(dataset.changes),
+                "read_only": self._read_only,
+                "orders": orders,
+                "measured_orders": list(MEASURED_ORDERS),
+                "sprite_columns": COLUMNS,
+            }
+        )
+
+    def _state(self, _: Mapping[str, str]) -> Response:
+        """Whether the dataset is still the same: asked for again and again."""
+        return json_response({"digest": self._watched.now().digest})
+
+    def _rows(self, parameters: Mapping[str, str]) -> Response:
+        opened, ids = self._select(parameters)
+        start = whole_number(parameters, "start", 0, 0, max(len(ids), 1 << 40))
+        count = whole_number(parameters, "count", 64, 1, _MOST_ROWS)
+        shown = ids[start : start + count].astype(np.int64)
+        return json_response({"digest": opened.digest, "total": len(ids), "start": start, "rows": describe_rows(opened, shown)})
+
+    def _position(self, parameters: Mapping[str, str]) -> Response:
+        """Where a sample is in a selection."""
+        opened, ids = self._select(parameters)
+        sample_id = whole_number(parameters, "id", None, 0, max(0, opened.num_ids - 1))
+        found = np.flatnonzero(ids == sample_id)[:1].tolist()
+        return json_response({"digest": opened.digest, "total": len(ids), "position": found[0] if found else None})
+
+    def _select(self, parameters: Mapping[str, str]) -> tuple[Opened, np.ndarray]:
+        opened = self._watched.now()
+        order = one_of(parameters, "order", "packed", ORDERS)
+        class_text = parameters.get("class", "")
+        query = Query(
+            split=one_of(parameters, "split", "", ("", *opened.dataset.splits)),
+            class_number=whole_number(parameters, "class", None, 0, 1 << 31) if class_text else None,
+            conditions=tuple(text for text in parameters.get("where", "").split("\n") if text.strip()),
+            source=parameters.get("source", ""),
+            order=order,
+            seed=whole_number(parameters, "seed", 0, 0, 1 << 31),
+        )
+        measures = self._watched.measures()
+        if order in MEASURED_ORDERS:
+            measures.start()
+        return opened, select(opened, measures, query)
+
+    def _thumbs(self, parameters: Mapping[str, str]) -> Response:
+        opened = self._watched.now()
+        ids = id_list(parameters.get("ids", ""), opened.num_ids, _MOST_THUMBNAILS)
+        side = int(one_of(parameters, "side", "160", list(map(str, _SIDES))))
+        data = make_sprite(opened.locate(ids), opened.image, side, self._threads)
+        return Response(data, headers=_CACHED, media_type="image/jpeg")
+
+    def _sample(self, parameters: Mapping[str, str]) -> Response:
+        opened = self._watched.now()
+        sample_id = whole_number(parameters, "id", None, 0, max(0, opened.num_ids - 1))
+        return json_response({"digest": opened.digest, **describe_sample(opened, sample_id)})
+
+    def _image(self, parameters: Mapping[str, str]) -> Response:
+        opened = self._watched.now()
+        sample_id = whole_number(parameters, "id", None, 0, max(0, opened.num_ids - 1))
+        field = opened.field(parameters.get("field", ""))
+        if not field.is_pixels:
+            raise ArgumentError(f"field={field.name}: is no image and no mask")
+        pixels = read_pixels(opened.locate(np.array([sample_id])), field)
+        if not field.is_image:
+            return Response(encode_as_png(color_mask(pixels)), headers=_CACHED, media_type="image/png")
+        shown = as_rgb(fit(pixels, _LARGEST_SIDE))
+        if shown.shape[0] * shown.shape[1] <= _MOST_EXACT:
+            return Response(encode_as_png(shown), headers=_CACHED, media_type="image/png")
+        return Response(encode_as_jpeg(shown, 92), headers=_CACHED, media_type="image/jpeg")
+
+    def _charts(self, _: Mapping[str, str]) -> Response:
+        opened, measures = self._watched.now(), self._watched.measures()
+        measures.start()
+        return json_response({"digest": opened.digest, **self._progress(), **describe_dataset_charts(opened, measures)})
+
+    def _measure(self, _: Mapping[str, str]) -> Response:
+        """Starts the measuring, and says how far it is."""
+        opened = self._watched.now()
+        self._watched.measures().start()
+        return json_response({"digest": opened.digest, **self._progress()})
+
+    def _progress(self) -> dict[str, Any]:
+        measures = self._watched.measures()
+        return {"num_measured": measures.num_measured, "num_to_measure": len(measures.states)}
+
+    def _lookalikes(self, _: Mapping[str, str]) -> Response:
+        opened, measures = self._watched.now(), self._watched.measures()
+        measures.start()
+        progress = self._progress()
+        described = opened.keep(("lookalikes", measures.stage), lambda: describe_groups(opened, measures))
+        return json_response({"digest": opened.digest, **progress, **described})
+
+    def _batch(self, parameters: Mapping[str, str]) -> Response:
+        opened = self._watched.now()
+        settings = read_settings(opened, parameters)
+        epoch = whole_number(parameters, "epoch", 0, 0, 1 << 31)
+        number = whole_number(parameters, "number", 0, 0, 1 << 40)
+        return json_response({"digest": opened.digest, **self._watched.batches().describe(settings, epoch, number)})
+
+    def _batch_image(self, parameters: Mapping[str, str]) -> Response:
+        opened = self._watched.now()
+        settings = read_settings(opened, parameters)
+        epoch = whole_number(parameters, "epoch", 0, 0, 1 << 31)
+        number = whole_number(parameters, "number", 0, 0, 1 << 40)
+        row = whole_number(parameters, "row", 0, 0, 1 << 20)
+        batches = self._watched.batches()
+        field, pixels = batches.pixels(settings, epoch, number, row, parameters.get("field", opened.image.name))
+        shown = as_rgb(pixels) if field.is_image else color_mask(pixels)
+        return Response(encode_as_png(shown), headers=_CACHED, media_type="image/png")
+
+    def change(self, change: str, body: bytes) -> Response:
+        """Change the dataset, unless it was changed since the page looked at it."""
+        if self._read_only:
+            return json_response({"error": "the dataset is shown read-only: nothing is changed"}, 403)
+        if change not in ("relabel", "drop", "undo"):
+            return json_response({"error": "there is no such change"}, 404)
+        asked = _parse_change(body)
+        opened = self._watched.now()
+        if asked.get("digest") != opened.digest:
+            return json_response({"error": "the dataset was changed by somebody else: look again, then change it"}, 409)
+        done = mend(opened, self._watched.path, change, asked)
+        return json_response({"digest": self._watched.now().digest, **done})
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _parse_change(body: bytes) -> dict[str, Any]:
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        asked = None
+    if not isinstance(asked, dict):
+        raise ArgumentError("what was sent is no JSON object")
+    return asked

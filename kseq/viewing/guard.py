@@ -57,7 +57,7 @@ class Guard:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         first, slash, rest = scope["path"].removeprefix("/").partition("/")
         if not self._is_known_host(headers.get("host", "")):
-            await _refuse(send, 421, "this is not the name of the machine that was asked")
+            await _refuse(send, 421, "nobody has given this name to the machine; --host NAME does")
         elif not hmac.compare_digest(first.encode("utf-8", "surrogatepass"), self._token) or not slash:
             await _refuse(send, 403, "the address lacks the token: open the one that kseq view has printed")
         elif scope["method"] not in ("GET", "HEAD") and not _is_from_page(headers):

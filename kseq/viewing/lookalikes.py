@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,8 +13,9 @@ from kseq.errors import KseqError
 from kseq.viewing.measures import MEASURED, Measures
 from kseq.viewing.opened import Opened
 from kseq.viewing.pixels import as_rgb, read_reduced
+from kseq.viewing.sample_page import describe_rows
 
-__all__ = ["Group", "find_groups"]
+__all__ = ["Group", "describe_groups", "find_groups"]
 
 # Of 64 bits, so many may differ. Two numbers that differ in at most so many bits agree in one of so many bands and one more.
 _MOST_BITS, _MOST_BITS_OF_MANY = 5, 3
@@ -32,6 +33,9 @@ _MOST_DIFFERENCE, _SIDE, _MOST_PIXEL_DIFFERENCE = 20.0, 32, 9.0
 
 # So many pairs are compared so, and so many small images kept meanwhile.
 _MOST_PAIRS, _KEPT_IMAGES = 50_000, 4_000
+
+# So many groups are shown, and so many images of each.
+_MOST_GROUPS, _MOST_IN_GROUP = 300, 24
 
 
 class Group(NamedTuple):
@@ -150,3 +154,33 @@ class _Links:
         for number in list(self._parents):
             members.setdefault(self._find(number), []).append(number)
         return [ids for ids in members.values() if len(ids) > 1]
+
+
+def describe_groups(opened: Opened, measures: Measures) -> dict[str, Any]:
+    """Groups of lookalikes without dropped samples; those that are in different splits first, then other labels."""
+    is_left = np.zeros(opened.num_ids, bool)
+    is_left[opened.remaining] = True
+    groups = []
+    for group in find_groups(opened, measures):
+        ids = [sample_id for sample_id in group.ids if is_left[sample_id]]
+        if len(ids) < 2:
+            continue
+        splits = {tuple(names) for names in opened.splits_of(np.array(ids))}
+        labels = set() if opened.labels is None else set(opened.labels[ids].tolist())
+        groups.append((len(splits) > 1, len(labels) > 1, group.is_same, ids))
+    groups.sort(key=lambda group: (not group[0], not group[1], not group[2], -len(group[3]), group[3]))
+    return {
+        "num_groups": len(groups),
+        "num_leaks": sum(group[0] for group in groups),
+        "num_disagreeing": sum(group[1] for group in groups),
+        "groups": [
+            {
+                "is_leak": is_leak,
+                "disagrees": disagrees,
+                "is_same": is_same,
+                "count": len(ids),
+                "rows": describe_rows(opened, np.array(ids[:_MOST_IN_GROUP])),
+            }
+            for is_leak, disagrees, is_same, ids in groups[:_MOST_GROUPS]
+        ],
+    }

@@ -12,7 +12,7 @@ import numpy as np
 from kseq.errors import ArgumentError, DamagedError
 from kseq.storage.fields import Field
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
-from kseq.training.batches import Batches
+from kseq.training.batches import Batches, fields_by_name
 from kseq.viewing.opened import Opened
 from kseq.viewing.requests import one_of, whole_number
 from kseq.viewing.sample_page import describe_value
@@ -195,11 +195,8 @@ class ModelBatches:
                 while len(self._batches) > _KEPT_BATCHES:
                     self._batches.popitem(last=False)
         inputs, targets, *weights = batch if isinstance(batch, tuple) else (batch, {})
-        return (
-            _by_field(inputs, batches._inputs.values()),
-            _by_field(targets, batches._targets.values()),
-            weights[0] if weights else None,
-        )
+        input_fields, target_fields = fields_by_name(batches)
+        return _by_field(inputs, input_fields), _by_field(targets, target_fields), weights[0] if weights else None
 
     def _find(self, settings: Mapping[str, Any]) -> Batches:
         key = as_code(settings, "")
@@ -220,8 +217,10 @@ class ModelBatches:
         return batches
 
 
-def _by_field(values: Any, names: Any) -> dict[str, Any]:
-    return dict(zip(names, values.values() if isinstance(values, dict) else [values], strict=False))
+def _by_field(values: Any, fields: Mapping[str, str]) -> dict[str, Any]:
+    """The arrays of a batch by the names of their fields; alone, an array has no name."""
+    named = values if isinstance(values, dict) else dict.fromkeys(fields, values)
+    return {fields[name]: array for name, array in named.items() if name in fields}
 
 
 def _unpadded(field: Field, values: Any, mask: Any) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kseq.errors import KseqError
+from kseq.errors import ArgumentError, KseqError
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
@@ -47,7 +47,10 @@ class Opened:
         self.reader = sample_reader(dataset)
         self.num_ids = self.reader.collection.num_samples
         fields = self.reader.fields
-        self.image = next(field for field in fields.values() if field.is_image)
+        images = [field for field in fields.values() if field.is_image]
+        if not images:
+            raise ArgumentError(f"{dataset.path}: has no image to be shown, it has {', '.join(fields)}")
+        self.image = images[0]
         self.label = next((field for field in fields.values() if field.is_label), None)
         self._kept: OrderedDict[Any, Future] = OrderedDict()
         self._lock = threading.Lock()
@@ -69,7 +72,9 @@ class Opened:
         Raises:
             ArgumentError: If there is no such field.
         """
-        return self.dataset._field(name) if name else self.image
+        if name and name not in self.reader.fields:
+            raise ArgumentError(f"field={name}: has no such field, it has {', '.join(self.reader.fields)}")
+        return self.reader.fields[name] if name else self.image
 
     def locate(self, ids: np.ndarray) -> LocatedSamples:
         """Samples by sample id."""

@@ -1,4 +1,4 @@
-"""One sample with all its fields, as the page shows it."""
+"""Samples as the page shows them: in a row, or one with all its fields."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from kseq.errors import KseqError
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.checksums import checksum, format_checksum
 from kseq.storage.fields import Field
-from kseq.viewing.answers import numbers_as_json
+from kseq.viewing.json_values import numbers_as_json
 from kseq.viewing.opened import Opened
 
-__all__ = ["describe_sample", "describe_value", "drawn_shapes"]
+__all__ = ["describe_rows", "describe_sample", "describe_value", "drawn_shapes"]
 
 # So much of a text is shown.
 _MOST_TEXT = 10_000
@@ -107,3 +107,24 @@ def drawn_shapes(field: Field, values: np.ndarray) -> dict[str, Any]:
 
 def _finite(numbers: np.ndarray) -> Any:
     return np.nan_to_num(numbers, posinf=0, neginf=0).tolist()
+
+
+def describe_rows(opened: Opened, ids: np.ndarray) -> list[dict[str, Any]]:
+    """What the grid shows of samples: `id`, `class`, `splits` and `source` of each."""
+    splits = opened.splits_of(ids)
+    names = opened.dataset.class_names
+    labels = [None] * len(ids) if opened.labels is None else opened.labels[ids].tolist()
+    try:
+        sources = [os.fsdecode(source) for source in opened.locate(ids).sources()]
+    except KseqError:
+        # A damaged shard: the samples are shown as such, one by one.
+        sources = [""] * len(ids)
+    return [
+        {
+            "id": sample_id,
+            "class": None if label is None else name_of(names, label),
+            "splits": sample_splits,
+            "source": source,
+        }
+        for sample_id, label, sample_splits, source in zip(ids.tolist(), labels, splits, sources, strict=True)
+    ]

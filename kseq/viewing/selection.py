@@ -95,7 +95,7 @@ def _where(opened: Opened, ids: np.ndarray, conditions: tuple[str, ...]) -> np.n
     parts = []
     for first in range(0, max(len(ids), 1), PART):
         part = ids[first : first + PART]
-        chosen = opened.dataset._select(opened.reader, None, part.astype(np.int64)).where(*conditions)
+        chosen = opened.dataset.take(np.searchsorted(opened.remaining, part)).where(*conditions)
         parts.append(chosen.sample_ids(np.arange(len(chosen))))
     return np.concatenate(parts)
 
