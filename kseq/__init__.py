@@ -43,11 +43,14 @@ from kseq.reading.label_counts import SplitCounts
 from kseq.reading.verify import VerifyReport, verify
 from kseq.sources.column_roles import TARGET_KINDS, Columns
 from kseq.sources.registry import SOURCE_FORMATS
+from kseq.storage.box_counts import BoxCounts
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
+from kseq.training.affine_augment import RandomAffine
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
+from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
 
 if TYPE_CHECKING:
@@ -68,7 +71,9 @@ __all__ = [
     "BatchFunction",
     "Batches",
     "BlockShuffle",
+    "BoxCounts",
     "CenterCrop",
+    "ColorJitter",
     "Columns",
     "CompactReport",
     "CopyReport",
@@ -81,6 +86,8 @@ __all__ = [
     "LabelChange",
     "MergeReport",
     "PackReport",
+    "RandomAffine",
+    "RandomErasing",
     "RandomFlip",
     "RandomResizedCrop",
     "Rejected",

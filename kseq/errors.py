@@ -17,6 +17,7 @@ __all__ = [
     "LockedError",
     "NotAnImageError",
     "OutOfRangeError",
+    "RankFailedError",
     "ReadError",
     "ReadTimeoutError",
     "SourceError",
@@ -140,6 +141,13 @@ class WorkerDiedError(KseqError, BrokenProcessPool):
 
     Something killed them, often the system for lack of memory. Take fewer workers, or smaller batches; `resume=True` goes on
     with a packing.
+    """
+
+
+class RankFailedError(KseqError, ConnectionError):
+    """Another of the processes that train together has ended with an error, and this one cannot go on without it.
+
+    The message names the rank and its error, whose traceback that process has printed. Mend that, and start all of them again.
     """
 
 

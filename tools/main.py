@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help_option = "--help-all" if words[0] == "pack" else "--help"
         parser.error(f"there is no {' '.join(unknown)} (kseq {words[0]} {help_option} lists what there is)")
     try:
-        with _sigterm_raises(), _options_in_messages(parser, arguments.command):
+        with _sigterm_raises(), _options_in_messages(parser, arguments.command), _warnings_in_lines():
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except kseq.KseqError as error:
@@ -118,6 +119,14 @@ def _options_in_messages(parser: argparse.ArgumentParser, command: str) -> Itera
         yield
     finally:
         SPELLING.reset(token)
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """Print what the library tells in one line each, without the place in its code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: print(f"kseq: {printable(str(message))}", file=sys.stderr)
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Kills trainings on each backend for a given time, starts them again, and prints a table of what they survived.
+"""Breaks trainings off on each backend, by kills and other faults, starts them again, and prints what they survived.
 
 For the repository, whose tests it runs: `python tools/soak.py --kills 100 --minutes 60`.
 """

@@ -24,6 +24,7 @@ from kseq.packing.resume_record import source_stamp
 from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import parse_settings
 from kseq.sources.column_roles import Columns
+from kseq.storage.box_counts import add_facts
 from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
 from kseq.storage.fields import Field
@@ -52,6 +53,7 @@ class AppendReport:
         num_resumed: How many of these shards an earlier, unfinished run had built.
         num_bytes: The size of these shards, in bytes.
         seconds: How long it took.
+        notes: What else a user should know, a line each: what was guessed, or not used.
     """
 
     path: str
@@ -65,6 +67,7 @@ class AppendReport:
     num_resumed: int
     num_bytes: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -79,6 +82,8 @@ def append(
     columns: Columns | None = None,
     source_format: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    text_encoding: str | None = None,
     follow_links: bool = False,
     val: float = 0.0,
     test: float = 0.0,
@@ -111,6 +116,10 @@ def append(
             together.
         source_format: The format of the source; None to choose by its name and content.
         root: The folder that the paths of a table are relative to; None for the folder of the table.
+        suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
+            suffix.
+        text_encoding: The encoding of text files without a byte order mark, as Python calls it, such as `"cp1252"` or
+            `"shift_jis"`; None for UTF-8.
         follow_links: Follow links that lead out of the folder of images, and links to folders.
         val: The share of the new images, in (0, 1), that goes to the split `val`; 0 for none.
         test: The same for the split `test`.
@@ -167,6 +176,8 @@ def append(
                 root,
                 None,
                 follow_links=follow_links,
+                suffix=suffix,
+                text_encoding=text_encoding,
                 storage_options=storage_options,
             )
         )
@@ -265,6 +276,7 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
         },
         rejected=[*index.rejected(), *result.rejected],
         columns=_columns(index, adapted, shards, result),
+        box_facts=add_facts([index.box_facts(), result.box_facts]),
     )
     return AppendReport(
         path=index.path,
@@ -278,6 +290,7 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
         num_resumed=0,
         num_bytes=sum(entry.num_bytes for entry in result.entries),
         seconds=0.0,
+        notes=result.plan.source.notes,
     )
 
 

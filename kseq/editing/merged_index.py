@@ -11,6 +11,7 @@ import numpy as np
 from kseq.arguments import spelled_call
 from kseq.editing.columns import ColumnArrays, FieldArrays, concatenate_column, has_column
 from kseq.errors import ArgumentError
+from kseq.storage.box_counts import add_facts
 from kseq.storage.checksums import Digest
 from kseq.storage.class_union import class_numbers, dataset_classes, unite_classes
 from kseq.storage.compatibility import check_same_names, common_field, row_layouts
@@ -44,6 +45,7 @@ def merge_contents(indexes: Sequence[Index]) -> Contents:
         columns=_columns(indexes, fields, class_names),
         dropped=np.concatenate([index.dropped + start for index, start in zip(indexes, starts, strict=True)]),
         changes=[f"merge {' + '.join(os.path.basename(index.path) for index in indexes)}"],
+        box_facts=add_facts(index.box_facts() for index in indexes),
     )
 
 

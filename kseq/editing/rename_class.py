@@ -59,7 +59,8 @@ def rename_class(dataset: str | os.PathLike[str], old: str, new: str, *, field: 
             )
         if parse_class_name(new) != new:
             raise ArgumentError(
-                f"{spelled('new', new)}: allowed is a name that is not empty, not 'nan', with no space at its ends"
+                f"{spelled('new', new)}: allowed is a name that is not empty, not 'nan', without surrogates, and with no space "
+                "at its ends"
             )
         number = names.index(old)
         renamed = (*names[:number], new, *names[number + 1 :])

@@ -118,26 +118,28 @@ class SplitDrawing:
         if not fractions:
             return
         is_train = codes == _TRAIN
-        drawn = self._draw(is_train, groups, lambda classes: draw_splits(classes, fractions, self._request.seed))
+        drawn = self._draw(is_train, groups, lambda classes, sizes: draw_splits(classes, fractions, self._request.seed, sizes))
         drawn_codes = np.array([_TRAIN, *(_CODES[name] for name in sorted(fractions))], np.uint8)
         codes[is_train] = drawn_codes[drawn]
 
-    def _draw(self, pool: np.ndarray, groups: np.ndarray | None, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def _draw(
+        self, pool: np.ndarray, groups: np.ndarray | None, draw: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    ) -> np.ndarray:
         """What is drawn for each sample of a pool; the same for all samples of a group.
 
         Args:
             pool: `(samples,)` bool: which samples take part.
             groups: `(samples,)` int64: the group of each sample; None if each sample is drawn on its own.
-            draw: Given `(n,)` classes, returns what is drawn for each.
+            draw: Given the `(n,)` classes of units and their sizes, None if all are equal, returns what is drawn for each.
         """
         if groups is not None:
             units, firsts = number_groups(groups[pool])
             classes = np.zeros(len(firsts), np.uint8) if self._classes is None else self._classes[pool][firsts]
-            return draw(classes)[units]
+            return draw(classes, np.bincount(units))[units]
         if self._classes is None:
             # As long as the pool, without memory for it.
-            return draw(np.broadcast_to(np.uint8(0), int(np.count_nonzero(pool))))
-        return draw(self._classes[pool])
+            return draw(np.broadcast_to(np.uint8(0), int(np.count_nonzero(pool))), None)
+        return draw(self._classes[pool], None)
 
     def _draw_folds(self, folds: int, codes: np.ndarray, groups: np.ndarray | None) -> dict[str, np.ndarray]:
         """The splits of all folds."""
@@ -149,7 +151,7 @@ class SplitDrawing:
                 f"{self._index.path}: {spelled('folds', folds)}: there are {count} {units} for them, allowed is up to as many"
             )
         fold_of_sample = np.full(len(codes), folds, np.min_scalar_type(folds))
-        fold_of_sample[pool] = self._draw(pool, groups, lambda classes: draw_folds(classes, folds, self._request.seed))
+        fold_of_sample[pool] = self._draw(pool, groups, lambda classes, _: draw_folds(classes, folds, self._request.seed))
         splits = {}
         for number in range(folds):
             is_in_fold = fold_of_sample == number

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError
 from kseq.ordering.stratified import check_fractions
-from kseq.sources.base import SPLITS
+from kseq.sources.split_names import SPLITS
 from kseq.storage.index_schema import check_split_name
 
 __all__ = ["BASIC_SPLITS", "SplitRequest", "is_fold"]

@@ -14,7 +14,7 @@ from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
 from kseq.exporting.writer import ExportWriter
-from kseq.sources.cell_types import sort_class_names
+from kseq.sources.class_names import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
 
@@ -69,7 +69,8 @@ def export(
     bytes: packed with the same options, it gives the same digest.
 
     Some things do not come back from a table or from records: a class called `nan` is no class, and spaces at the ends of a
-    class name are lost. Of several labels and of the labels of boxes, classes that no sample has are lost.
+    class name are lost. Of several labels, and of the labels of boxes where samples have a label too, classes that no sample
+    has are lost.
 
     The folder appears when everything is written; a run that is killed leaves a folder whose name begins with `.kseq-tmp-`
     beside it.
@@ -104,6 +105,7 @@ def export(
     check_apart(path, target)
     splits: Counter[str] = Counter()
     labels: set[int] = set()
+    class_field = _class_field(samples)
     with publishing_folder(target) as folder:
         writer = export_format.open(folder, samples, num_bytes)
         try:
@@ -111,13 +113,16 @@ def export(
                 writer.add(sample)
                 if sample.split is not None:
                     splits[sample.split] += 1
-                labels.update([int(sample.values["label"])] if "label" in sample.values else [])
+                labels.update(sample.values[class_field].reshape(-1).tolist() if class_field else [])
                 if progress is not None:
                     progress(done, len(samples))
         finally:
             writer.close()
         sizes = list(_file_sizes(folder))
-    words = [*_pack_command(os.path.join(target, writer.source), writer, samples), *_class_options(samples, labels)]
+    words = [
+        *_pack_command(os.path.join(target, writer.source), writer, samples),
+        *_class_options(samples, class_field, labels),
+    ]
     return ExportReport(target, format, len(samples), len(sizes), sum(sizes), dict(splits), shlex.join(words))
 
 
@@ -142,8 +147,16 @@ def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -
     return words
 
 
-def _class_options(samples: ExportedSamples, labels: set[int]) -> list[str]:
-    """The class names, if packing would otherwise give the labels of samples other numbers."""
-    names = samples.class_names
+def _class_field(samples: ExportedSamples) -> str | None:
+    """The field whose classes `class_names` of a packing names: the label, or else the classes of boxes."""
+    kinds = {field.kind: name for name, field in samples.fields.items()}
+    return kinds.get("label", kinds.get("labels"))
+
+
+def _class_options(samples: ExportedSamples, field: str | None, labels: set[int]) -> list[str]:
+    """The class names, if packing would otherwise give labels other numbers."""
+    if field is None:
+        return []
+    names = samples.fields[field].handler.class_names(samples.class_names)
     used = [names[number] for number in labels]
     return ["--class-names", *names] if used and sort_class_names(used) != list(names) else []

@@ -36,8 +36,8 @@ from kseq.exporting.exported_samples import ExportedSample, ExportedSamples, Ima
 from kseq.exporting.writer import ExportFormat, ExportWriter, close_durably
 from kseq.images.formats import IMAGE_SUFFIXES, FileFormat
 from kseq.platforms.files import is_file_name
-from kseq.sources.base import SPLITS
 from kseq.sources.registry import FORMATS
+from kseq.sources.split_names import SPLITS, folder_split
 from kseq.storage.fields import Field
 
 __all__ = ["FOLDER", "FolderWriter"]
@@ -98,7 +98,7 @@ class FolderWriter(ExportWriter):
         kept = _kept_name(sample.source, image.format, self._keeps_names)
         if self._in_splits is None:
             first = kept.split(b"/")[0] if kept else b""
-            self._in_splits = kept is None or os.fsdecode(first).lower() in SPLITS
+            self._in_splits = kept is None or folder_split(os.fsdecode(first)) is not None
         label = int(sample.values["label"]) if "label" in sample.values else None
         if kept is not None and not self._lies_elsewhere(kept, label, _packed_split(sample)):
             yield kept
@@ -114,11 +114,11 @@ class FolderWriter(ExportWriter):
         *folders, _ = os.fsdecode(name).split("/")
         if label is None or not folders:
             return False
-        folder_split = SPLITS.get(folders[0].lower()) if len(folders) > 1 else None
-        class_folder = folders[0] if folder_split is None else folders[1]
+        split_in_name = folder_split(folders[0]) if len(folders) > 1 else None
+        class_folder = folders[0] if split_in_name is None else folders[1]
         if class_folder not in self._class_names:
             return False
-        is_other_split = folder_split is not None and split != "" and folder_split != split
+        is_other_split = split_in_name is not None and split != "" and split_in_name != split
         return class_folder != self._samples.class_names[label] or is_other_split
 
     def _class_folder(self, label: int) -> str:

@@ -5,7 +5,10 @@ Imports only `kseq.errors` and `kseq.arguments`.
 - `formats`: the table of image formats: suffixes, first bytes, Pillow's reader of each, and whether its bytes are stored
   as they are; headers. A further format is a line of this table: `codecs` decodes whatever the reader gives.
 - `codecs`: encoded bytes to uint8 pixels and back; one rule each for colour, depth, alpha and orientation.
+- `pillow_pixels`: what Pillow opened to uint8: palettes, depths, transparency. `png_chunks`: which parts of a PNG matter.
+- `other_files`: what is no image, by name, and what to do with it.
 - `crop_decoding`: decodes only the box of an image that is needed. `jpeg_tiles`: where a JPEG can be cut for that.
 - `resize`: interpolations, antialiasing, and the three ways to treat another aspect ratio. `rectangle`: boxes of pixels.
+- `movement`: where points and boxes go when an image is cropped, resized or turned.
 - `bounding_boxes`: boxes around objects, checked, cropped, resized and flipped.
 """

@@ -1,4 +1,14 @@
-"""Bounding boxes of objects in an image: their check, and where they go when the image is cropped, resized and flipped."""
+"""Bounding boxes of objects in an image: their check, and where they go when the image is cropped, resized and flipped.
+
+One rule holds for the boxes of every source, x1, y1, x2, y2 in pixels of the upright image:
+
+- A box whose sides are not finite, or in the wrong order, rejects its image: there is an object, and nobody knows where.
+- A box without width or height (`flat`) and a box outside of the image (`outside`) show no object: they are left out, and the
+  others of the image stay.
+- A box that reaches beyond the image ends at its edge. By more than a pixel, that is counted (`cut`).
+- A box that is narrower or lower than a pixel stays, and is counted (`small`); inside the first pixel of the image, it
+  probably has shares of the image for sides (`shares`).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +20,10 @@ import numpy as np
 from kseq.errors import ImageError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["check_boxes", "flip_boxes", "move_boxes", "transform_boxes"]
+__all__ = ["check_boxes", "flip_boxes", "judge_boxes", "move_boxes", "transform_boxes", "turn_boxes"]
+
+# Sides that were rounded may lie so many pixels beyond the image.
+_ROUNDED = 1.0
 
 
 def check_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -25,18 +38,48 @@ def check_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
         `(n, 4)` float32.
 
     Raises:
-        ImageError: If a box is not finite, has no area, or lies outside of the image.
+        ImageError: If a box is not finite, or its sides are in the wrong order.
     """
     numbers = np.asarray(boxes, np.float32).reshape(-1, 4)
-    clipped = np.clip(numbers, 0, np.array([width, height, width, height], np.float32))
-    is_right = np.isfinite(numbers).all(axis=1) & (clipped[:, :2] < clipped[:, 2:]).all(axis=1)
+    is_right = np.isfinite(numbers).all(axis=1) & (numbers[:, :2] <= numbers[:, 2:]).all(axis=1)
     if not is_right.all():
         wrong = int(np.flatnonzero(~is_right)[0])
         sides = ", ".join(f"{side:g}" for side in numbers[wrong].tolist())
         raise ImageError(
-            f"box {wrong} is {sides}, allowed are x1 < x2 and y1 < y2 that meet the image of {width} x {height} pixels"
+            f"box {wrong} is {sides}, allowed are x1, y1, x2, y2 with x1 < x2 and y1 < y2, in the image of {width} x {height} "
+            "pixels"
         )
-    return clipped
+    return np.clip(numbers, 0, np.array([width, height, width, height], np.float32))
+
+
+def judge_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, dict[str, int]]:
+    """Which boxes show an object, by the rule at the top of this module.
+
+    Args:
+        boxes: `(n, 4)` float32 as in `check_boxes`, which has let them pass, before they are clipped.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Returns:
+        `(n,)` bool: which boxes stay; and how many boxes are `flat`, `outside`, `cut`, `small` and `shares`, without zeros.
+    """
+    numbers = np.asarray(boxes, np.float32).reshape(-1, 4)
+    limits = np.array([width, height], np.float32)
+    low, high = numbers[:, :2], numbers[:, 2:]
+    sides = high - low
+    # Most images have nothing to count.
+    if not numbers.size or (sides.min() >= 1 and low.min() >= -_ROUNDED and (high <= limits + _ROUNDED).all()):
+        inside = (low < limits) & (high > 0)
+        if inside.all():
+            return np.ones(len(numbers), bool), {}
+    is_flat = np.asarray((sides <= 0).any(axis=1))
+    is_outside = ~is_flat & np.asarray((low >= limits) | (high <= 0)).any(axis=1)
+    stays = ~(is_flat | is_outside)
+    is_share = stays & (low >= 0).all(axis=1) & (high <= 1).all(axis=1)
+    is_small = stays & ~is_share & (sides < 1).any(axis=1)
+    is_cut = stays & ((low < -_ROUNDED) | (high > limits + _ROUNDED)).any(axis=1)
+    kinds = {"flat": is_flat, "outside": is_outside, "cut": is_cut, "small": is_small, "shares": is_share}
+    return stays, {name: int(count) for name, chosen in kinds.items() if (count := chosen.sum())}
 
 
 def transform_boxes(boxes: np.ndarray, source: Rectangle, target: Rectangle) -> tuple[np.ndarray, np.ndarray]:
@@ -82,6 +125,23 @@ def flip_boxes(boxes: np.ndarray, down: Any, across: Any, height: int, width: in
     if down:
         y1, y2 = height - y2, height - y1
     return np.stack([x1, y1, x2, y2], axis=1)
+
+
+def turn_boxes(boxes: np.ndarray, orientation: int, height: int, width: int) -> np.ndarray:
+    """Boxes of pixels as they are stored, on the upright image.
+
+    Args:
+        boxes: `(n, 4)` float32: x1, y1, x2, y2 in pixels.
+        orientation: EXIF's, 1 to 8.
+        height: Of the stored image, in pixels.
+        width: Of the stored image, in pixels.
+
+    Returns:
+        `(n, 4)` float32.
+    """
+    if orientation > 4:
+        boxes, height, width = boxes[:, [1, 0, 3, 2]], width, height
+    return flip_boxes(boxes, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7), height, width)
 
 
 def move_boxes(

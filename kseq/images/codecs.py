@@ -5,39 +5,46 @@ The rules, for every format:
 - Orientation: pixels are returned upright, by the EXIF tag Orientation (CIPA DC-008, tag 0x0112).
 - Palette: each index becomes its colour, with its transparency if the palette has one. A single colour that is marked as
   transparent (tRNS of a PNG) becomes transparent too, but not at 16 bits a channel.
-- 16 bits a channel: the high byte is kept (value // 256).
+- 16 bits a channel: in proportion. An image whose values all fit into 8 or 12 bits is taken as of so many; of any other the
+  high byte is kept (value // 256). `PixelRules.bits` says it outright.
 - One bit a pixel: 0 and 255.
 - CMYK and YCCK: converted to RGB without a colour profile. The values of a JPEG are taken as inverted, as Adobe stores them,
   whether Adobe's marker is there or not.
-- Alpha: dropped for `rgb` and `grayscale`, the colours left as stored. For `rgba`, 255 if the image has no alpha.
+- Alpha: dropped for `rgb` and `grayscale`, the colours left as stored, unless `PixelRules.background` says what is behind. For
+  `rgba`, 255 if the image has no alpha.
 - Grayscale: 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), which is what a JPEG stores as Y.
 - Several frames or pages: the first. Of an APNG, the picture that programs without animations show.
 - JPEG: libjpeg's fast integer DCT and its smooth upsampling, as TensorFlow decodes by default, and so Keras's own loaders.
 - A crop of a JPEG that is to be shrunk to a half or less, and a whole JPEG if the resize averages: libjpeg decodes at 1/2, 1/4
   or 1/8 of the size. Any other JPEG that a batch shrinks so far: upsampling by repetition. Neither with `decode="exact"`.
-- 32-bit and floating-point pixels, Lab and other colour spaces: refused.
+- Side chunks of a PNG and colour profiles of a JPEG: a fault there is none of the picture's.
+- Whole numbers of 32 bits or with a sign: as of 16 bits, if all are in 0 to 65,535; else refused.
+- Floating-point pixels, Lab and other colour spaces: refused.
 - More pixels than are allowed: refused by the header, before anything is decoded.
 - The format is recognized by the first bytes, never by a name.
 
 The pixels of a mask are values, not colours: one channel of 8 bits as stored; the indices of a palette; 0 and 1 for one bit a
-pixel. Any other mask is refused. Orientation as above.
+pixel; 16 bits where no value is above 255. Any other mask is refused. Orientation as above.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageMode
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from kseq.errors import ImageError, one_line
-from kseq.images.formats import BROKEN, JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
-from kseq.images.jpeg_tiles import choose_interval
+from kseq.errors import ImageError
+from kseq.images.formats import JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
+from kseq.images.jpeg_tiles import choose_interval, segments
+from kseq.images.pillow_pixels import PixelRules, mask_values, plain_pixels
+from kseq.images.png_chunks import check_chunks, without_side_chunks
 from kseq.images.rectangle import Rectangle
 
 __all__ = [
@@ -68,8 +75,10 @@ _CONVERSIONS = {
     (4, 3): cv2.COLOR_RGBA2RGB,
 }
 
-# Pillow's names of one channel: 8 bits, palette, 1 bit.
-_MASK_MODES = ("L", "P", "1")
+_DEFAULT_RULES = PixelRules()
+
+# The segments of a JPEG that can hold a colour profile.
+_APP2 = 0xE2
 
 # JPEG_MAX_DIMENSION of libjpeg.
 _MOST_JPEG_SIDE = 65_500
@@ -85,6 +94,7 @@ def decode(
     strict: bool = False,
     reduction: int = 1,
     fast: bool = False,
+    rules: PixelRules = _DEFAULT_RULES,
 ) -> np.ndarray:
     """Pixels of an encoded image, upright.
 
@@ -102,6 +112,7 @@ def decode(
         reduction: 1, 2, 4 or 8, 1 with `out`: how many times smaller to decode a JPEG, its sides rounded up. Other formats, and
             JPEGs that only Pillow decodes, keep their size.
         fast: Repeat the pixels of the colour planes of a JPEG that are smaller than the image, in place of smoothing them.
+        rules: What becomes of more than 8 bits, and of transparent pixels where no alpha is kept.
 
     Returns:
         `(height, width, channels)` uint8 in [0, 255]: `out` if that is given.
@@ -117,11 +128,14 @@ def decode(
         options = {"strict": strict, "fastupsample": fast}
         pixels = _decode_jpeg(data, color_mode, out if orientation == 1 else None, orientation, size, reduction, options)
     else:
-        with open_image(data) as image:
+
+        def read(image: ImageFile) -> np.ndarray:
             _compare_size(image.height, image.width, orientation, size)
-            pixels = recolor(_plain_pixels(image), color_mode)
-        if strict and image.format == PNG.name:
-            _verify_png(data)
+            return recolor(plain_pixels(image, data, rules), color_mode)
+
+        pixels = _read_image(data, read)
+        if strict and PNG.begins(bytes(data[:16])):
+            check_chunks(data)
     pixels = upright(pixels, orientation)
     if out is None or pixels is out:
         return pixels
@@ -151,15 +165,13 @@ def decode_shrunk(data: np.ndarray, color_mode: str, shrink: int, height: int, w
     return _decode_by_simplejpeg(data, color_mode, strict=False, fastupsample=fast, **_least_size(height, width, shrink))
 
 
-def encode_png(data: bytes) -> bytes:
-    """Any known image as the bytes of a PNG, upright, of 8 bits a channel, with its alpha if it has any.
+def encode_png(data: bytes, rules: PixelRules = _DEFAULT_RULES) -> bytes:
+    """Any known image as the bytes of a PNG, upright, of 8 bits a channel, with its alpha if it has any and no background.
 
     Raises:
         ImageError: If the image is broken, or there is no rule for its pixels.
     """
-    with open_image(data) as image:
-        pixels = upright(_plain_pixels(image), read_orientation(image))
-    return encode_pixels(pixels)
+    return encode_pixels(_read_image(data, lambda image: upright(plain_pixels(image, data, rules), read_orientation(image))))
 
 
 def encode_pixels(pixels: np.ndarray) -> bytes:
@@ -186,15 +198,28 @@ def decode_mask(
     Raises:
         ImageError: If the bytes are broken, or hold colours.
     """
-    with open_image(data) as image:
-        if image.mode not in _MASK_MODES:
-            raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
+
+    def read(image: ImageFile) -> np.ndarray:
         _compare_size(image.height, image.width, orientation, size)
-        _load(image)
-        values = np.asarray(image).astype(np.uint8, copy=False)
-    if strict and image.format == PNG.name:
-        _verify_png(data)
-    return upright(values[:, :, None], orientation)
+        return mask_values(image)
+
+    values = _read_image(data, read)
+    if strict and PNG.begins(bytes(data[:16])):
+        check_chunks(data)
+    return upright(values, orientation)
+
+
+def _read_image(data: bytes | np.ndarray, read: Callable[[ImageFile], np.ndarray]) -> np.ndarray:
+    """What a function reads from an image that Pillow opened; of a PNG whose other chunks are at fault, without those."""
+    try:
+        with open_image(data) as image:
+            return read(image)
+    except ImageError:
+        plain = without_side_chunks(data) if PNG.begins(bytes(data[:16])) else b""
+        if not plain or len(plain) == len(data):
+            raise
+    with open_image(plain) as image:
+        return read(image)
 
 
 def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
@@ -251,46 +276,6 @@ def _compare_size(height: int, width: int, orientation: int, size: tuple[int, in
         raise ImageError(f"decodes to {height} x {width} pixels, expected are {size[0]} x {size[1]}")
 
 
-def _load(image: ImageFile) -> None:
-    try:
-        image.load()
-    except BROKEN as error:
-        raise ImageError(f"broken {image.format}: {one_line(error)}") from error
-    except Image.DecompressionBombError as error:
-        # A MemoryError is not the file's fault, and passes: packing tries such an image again.
-        raise ImageError(f"broken {image.format}: announces more pixels than may be") from error
-
-
-def _verify_png(data: bytes | np.ndarray) -> None:
-    """Compare the checksums of all chunks; decoding alone stops at the last pixel."""
-    with open_image(data) as image:
-        try:
-            image.verify()
-        except BROKEN as error:
-            raise ImageError(f"broken {PNG.name}: {one_line(error)}") from error
-
-
-def _plain_pixels(image: ImageFile) -> np.ndarray:
-    """`(height, width, 1, 3 or 4)` uint8: the pixels of a Pillow image, not turned upright."""
-    _load(image)
-    if image.mode.startswith("I;16"):
-        pixels = (np.asarray(image) >> 8).astype(np.uint8)
-    elif image.mode == "P" or "transparency" in image.info:
-        pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
-    elif image.mode == "1":
-        pixels = np.asarray(image.convert("L"))
-    elif image.mode in ("LA", "La", "PA", "RGBa"):
-        pixels = np.asarray(image.convert("RGBA"))
-    elif image.mode in ("CMYK", "YCbCr", "RGBX"):
-        pixels = np.asarray(image.convert("RGB"))
-    elif image.mode in ("L", "RGB", "RGBA"):
-        pixels = np.asarray(image)
-    else:
-        type_name = ImageMode.getmode(image.mode).typestr
-        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), for which there is no rule")
-    return pixels[:, :, None] if pixels.ndim == 2 else pixels
-
-
 def _decode_jpeg(
     data: bytes | np.ndarray,
     color_mode: str,
@@ -308,17 +293,30 @@ def _decode_jpeg(
     except SIMPLEJPEG_ERRORS as error:
         message = str(error)
         has_stray_bytes = "extraneous bytes" in message
+        if "bad ICC marker" in message:
+            return _decode_jpeg(_without_profile(data), color_mode, out, orientation, size, reduction, options)
         if message.startswith("Corrupt JPEG data") and not has_stray_bytes:
             raise ImageError(f"broken {JPEG.name}: {message}") from error
         # libjpeg-turbo converts CMYK to RGB, but not to gray. For any other file, Pillow says what is wrong, if anything.
         with open_image(data) as image:
             _compare_size(image.height, image.width, orientation, size)
-            pixels = recolor(_plain_pixels(image), color_mode)
+            pixels = recolor(plain_pixels(image, data, _DEFAULT_RULES), color_mode)
     if has_stray_bytes:
         # The same pixels as when it is read, where nothing is strict.
         with contextlib.suppress(*SIMPLEJPEG_ERRORS):
             return _decode_by_simplejpeg(data, color_mode, buffer=out, **{**options, "strict": False}, **least)
     return pixels
+
+
+def _without_profile(data: bytes | np.ndarray) -> bytes:
+    """A JPEG without its colour profile, which may be incomplete while its pixels are whole."""
+    data = bytes(data)
+    kept, start = [], 0
+    for marker, offset, length in segments(data):
+        if marker == _APP2:
+            kept.append(data[start : offset - 4])
+            start = offset + length
+    return b"".join([*kept, data[start:]])
 
 
 def _decode_by_simplejpeg(data: bytes | np.ndarray, color_mode: str, **arguments: Any) -> np.ndarray:

@@ -8,26 +8,32 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import simplejpeg
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from kseq.errors import ImageError, NotAnImageError, one_line
 from kseq.images.jpeg_tiles import segments
+from kseq.images.other_files import describe_other
+from kseq.images.png_chunks import texts_first, without_side_chunks
 
 __all__ = [
     "BROKEN",
     "FORMATS",
+    "HEAD_BYTES",
     "IMAGE_SUFFIXES",
     "JPEG",
     "MAX_PIXELS",
@@ -50,6 +56,9 @@ __all__ = [
 # Twice Pillow's MAX_IMAGE_PIXELS, where Pillow itself refuses an image: half a gibibyte at three bytes a pixel.
 MAX_PIXELS = 178_956_970
 
+# The first bytes of a file by which it is known.
+HEAD_BYTES = 132
+
 
 @dataclass(frozen=True)
 class FileFormat:
@@ -58,7 +67,7 @@ class FileFormat:
     Attributes:
         name: Pillow's name for it.
         suffixes: The ends of its file names, in lower case; kseq reads all of them in any case, and writes the first.
-        start: Matches the first 16 bytes of its files.
+        start: Matches the first bytes of its files, within `HEAD_BYTES`.
         open: Opens a file by its bytes and a name. `PIL.Image.open` is not used, as its limit of pixels is the whole process's.
         is_stored: Whether `encoding="keep"` stores the bytes of such a file as they are. Others are stored as PNG.
     """
@@ -70,11 +79,11 @@ class FileFormat:
     is_stored: bool = False
 
     def begins(self, start: bytes) -> bool:
-        """Whether a file that begins with these 16 bytes, or fewer if it has no more, is of the format."""
+        """Whether a file that begins with these bytes, `HEAD_BYTES` or fewer if it has no more, is of the format."""
         return self.start.match(start) is not None
 
 
-JPEG = FileFormat("JPEG", (".jpg", ".jpeg"), re.compile(rb"\xff\xd8\xff"), jpeg_factory, is_stored=True)
+JPEG = FileFormat("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), re.compile(rb"\xff\xd8\xff"), jpeg_factory, is_stored=True)
 PNG = FileFormat("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile, is_stored=True)
 FORMATS = (
     JPEG,
@@ -84,6 +93,17 @@ FORMATS = (
     FileFormat("BMP", (".bmp",), re.compile(rb"BM"), BmpImageFile),
     FileFormat("GIF", (".gif",), re.compile(rb"GIF8[79]a"), GifImageFile),
     FileFormat("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
+    # The brand of AVIF may come after a general one.
+    FileFormat(
+        "AVIF", (".avif",), re.compile(rb"(?s)....ftyp(avi[fs]|(mif1|msf1|miaf)....(....){0,20}?avi[fs])"), AvifImageFile
+    ),
+    FileFormat(
+        "JPEG2000",
+        (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+        re.compile(rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n"),
+        Jpeg2KImageFile,
+    ),
+    FileFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), re.compile(rb"P[1-6]\s"), PpmImageFile),
 )
 
 # Files whose names end so, in any case, count as images. Of several images of one sample, the first of these comes first.
@@ -91,12 +111,14 @@ IMAGE_SUFFIXES = tuple(suffix for file_format in FORMATS for suffix in file_form
 STORED_SUFFIXES = tuple(suffix for file_format in FORMATS if file_format.is_stored for suffix in file_format.suffixes)
 
 _EXIF_ORIENTATION = 0x0112
+# The tag of a TIFF whose first bit marks a page as a smaller copy of another.
+_TIFF_SUBFILE_TYPE = 254
+
+# Pillow's modes that have transparency.
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
 
 # The segment of a JPEG that can hold an orientation, in EXIF or in XMP; and the segment that ends them.
 _APP1, _SOS = 0xE1, 0xDA
-
-# The chunks of a PNG that can hold an orientation, the chunk of its pixels, and where the first chunk begins.
-_PNG_TEXTS, _PNG_PIXELS, _PNG_START = (b"eXIf", b"iTXt", b"tEXt", b"zTXt"), b"IDAT", 8
 
 # What simplejpeg raises: the second for a header that breaks off, or a sampling of colours of which it has no name.
 SIMPLEJPEG_ERRORS = (ValueError, KeyError)
@@ -117,12 +139,18 @@ class ImageHeader:
         height: Of the upright image, in pixels.
         width: Of the upright image, in pixels.
         orientation: EXIF's, 1 to 8; 1 where the file has none or a value that EXIF does not define.
+        has_more_pages: Whether the file has pages or frames after the first.
+        has_alpha: Whether pixels may be transparent.
+        is_deep: Whether a channel has more than 8 bits.
     """
 
     format: FileFormat
     height: int
     width: int
     orientation: int
+    has_more_pages: bool = False
+    has_alpha: bool = False
+    is_deep: bool = False
 
 
 def read_header(data: bytes, max_pixels: int | None = None) -> ImageHeader:
@@ -149,33 +177,41 @@ def check_pixels(height: int, width: int, max_pixels: int | None) -> None:
 
 
 def _full_header(data: bytes) -> ImageHeader:
-    file_format = detect_format(data[:16])
-    with open_image(_texts_first(data) if file_format is PNG else data) as image:
+    file_format = detect_format(data[:HEAD_BYTES])
+    with open_image(texts_first(data) if file_format is PNG else data) as image:
         width, height = image.size
         orientation = read_orientation(image)
         if orientation >= 5:
             height, width = width, height
-        return ImageHeader(file_format, height, width, orientation)
+        has_alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
+        return ImageHeader(file_format, height, width, orientation, _has_more_pages(image), has_alpha, _is_deep(image))
 
 
-def _texts_first(data: bytes) -> bytes:
-    """A PNG with its texts before its pixels, so that its orientation can be read without decoding the pixels."""
-    chunks = list(_png_chunks(data))
-    pixels = next((start for kind, start, _ in chunks if kind == _PNG_PIXELS), len(data))
-    late = [data[start:end] for kind, start, end in chunks if kind in _PNG_TEXTS and start > pixels]
-    return b"".join((data[:pixels], *late, data[pixels:])) if late else data
+def _has_more_pages(image: ImageFile) -> bool:
+    """Whether an opened image has pages or frames after the first, other than smaller copies of it."""
+    if image.format in (JPEG.name, "MPO"):
+        # A second picture of a phone is a depth map or a copy, whatever Pillow calls it.
+        return False
+    try:
+        if not getattr(image, "is_animated", False):
+            return False
+        if not isinstance(image, TiffImageFile):
+            return True
+        image.seek(1)
+        is_copy = bool(image.tag_v2.get(_TIFF_SUBFILE_TYPE, 0) & 1)
+        image.seek(0)
+    except BROKEN:
+        # What cannot be read after the first picture is none of it.
+        return False
+    return not is_copy
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """The kind of each whole chunk, where it begins and where it ends."""
-    start = _PNG_START
-    while start + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, start)
-        end = start + 12 + length
-        if end > len(data):
-            return
-        yield kind, start, end
-        start = end
+def _is_deep(image: ImageFile) -> bool:
+    """Whether a channel of an opened image has more than 8 bits."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return True
+    # What Pillow is to make of the stored pixels, such as "RGB;16B".
+    return any("16" in str(tile[3]) for tile in image.tile)
 
 
 def _size_without_exif(data: bytes) -> tuple[int, int] | None:
@@ -212,7 +248,7 @@ def is_jpeg(data: bytes | np.ndarray) -> bool:
 
 def stored_format(data: bytes | np.ndarray) -> FileFormat:
     """The format of encoded bytes as a dataset stores them."""
-    start = bytes(data[:16])
+    start = bytes(data[:HEAD_BYTES])
     return next((file_format for file_format in FORMATS if file_format.is_stored and file_format.begins(start)), PNG)
 
 
@@ -231,7 +267,17 @@ def open_image(data: bytes | np.ndarray) -> ImageFile:
         NotAnImageError: If the bytes begin like no format that kseq knows.
         ImageError: If the header is broken.
     """
-    file_format = detect_format(bytes(data[:16]))
+    file_format = detect_format(bytes(data[:HEAD_BYTES]))
+    try:
+        return _open(file_format, data)
+    except ImageError:
+        if file_format is not PNG:
+            raise
+        # A fault in what describes the picture, such as its colour profile, is none of the picture's.
+        return _open(file_format, without_side_chunks(data))
+
+
+def _open(file_format: FileFormat, data: bytes | np.ndarray) -> ImageFile:
     try:
         return file_format.open(io.BytesIO(data), "")
     except BROKEN as error:
@@ -241,7 +287,7 @@ def open_image(data: bytes | np.ndarray) -> ImageFile:
 
 
 def detect_format(start: bytes) -> FileFormat:
-    """The format of an image by the first 16 bytes of its file.
+    """The format of an image by the first bytes of its file, `HEAD_BYTES` of them.
 
     Raises:
         NotAnImageError: If no format that kseq knows begins so.
@@ -251,8 +297,11 @@ def detect_format(start: bytes) -> FileFormat:
             return file_format
     if not start:
         raise NotAnImageError("is empty")
+    other = describe_other(start)
+    if other is not None:
+        raise NotAnImageError(other)
     names = ", ".join(file_format.name for file_format in FORMATS)
-    raise NotAnImageError(f"is not an image of a known format ({names}): begins with {start!r}")
+    raise NotAnImageError(f"is not an image of a known format ({names}): begins with {start[:16]!r}")
 
 
 def read_orientation(image: ImageFile) -> int:

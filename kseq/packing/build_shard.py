@@ -7,20 +7,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from kseq.arguments import is_url, shown_url, spelled
 from kseq.errors import ImageError, WorkerDiedError
-from kseq.packing.encode import encode_sample
+from kseq.packing.encode import EncodedSample, encode_sample
 from kseq.packing.listed_images import ListedImages
 from kseq.packing.settings import ImageSettings
 from kseq.sources.base import Source, SourceImage
 from kseq.storage.fields import Field
-from kseq.storage.shard_writer import EncodedImage, ShardWriter
+from kseq.storage.shard_writer import ShardWriter
 
-__all__ = ["Sample", "ShardTask", "build_shard", "read_sample"]
-
-Sample = dict[str, EncodedImage | np.ndarray]
+__all__ = ["ShardTask", "build_shard", "read_sample"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class ShardTask:
 
 
 def build_shard(
-    task: ShardTask, report: Callable[[int], bool], read: Callable[[ShardTask, SourceImage], Sample] | None = None
+    task: ShardTask, report: Callable[[int], bool], read: Callable[[ShardTask, SourceImage], EncodedSample] | None = None
 ) -> bool:
     """Build a shard and publish it.
 
@@ -81,7 +77,7 @@ def build_shard(
     return True
 
 
-def read_sample(task: ShardTask, image: SourceImage) -> Sample:
+def read_sample(task: ShardTask, image: SourceImage) -> EncodedSample:
     """Read an image and its targets, in the form in which they are stored.
 
     Raises:
@@ -100,7 +96,9 @@ def _path(task: ShardTask, image: SourceImage) -> str:
     return shown_url(path) if is_url(path) else os.path.join(task.source.root, path)
 
 
-def _add(writer: ShardWriter, task: ShardTask, image: SourceImage, read: Callable[[ShardTask, SourceImage], Sample]) -> None:
+def _add(
+    writer: ShardWriter, task: ShardTask, image: SourceImage, read: Callable[[ShardTask, SourceImage], EncodedSample]
+) -> None:
     try:
         sample = read(task, image)
     except ImageError as error:
@@ -108,4 +106,6 @@ def _add(writer: ShardWriter, task: ShardTask, image: SourceImage, read: Callabl
             raise type(error)(f"{_path(task, image)}: {error}") from error
         writer.reject(image.path, str(error))
     else:
-        writer.add(image.path, sample)
+        writer.add(image.path, sample.values, sample.box_facts)
+        for note in sample.notes:
+            writer.note(image.path, note)

@@ -9,7 +9,8 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from kseq.errors import ImageError, WorkerDiedError
-from kseq.packing.build_shard import Sample, ShardTask, build_shard, read_sample
+from kseq.packing.build_shard import ShardTask, build_shard, read_sample
+from kseq.packing.encode import EncodedSample
 from kseq.packing.worker_process import OUT_OF_MEMORY_CODE, cause_of_death
 from kseq.processes import ProcessDiedError, ProcessPool
 from kseq.sources.base import SourceImage
@@ -44,7 +45,7 @@ class _StoppedError(Exception):
     """The function that receives the progress asked to stop."""
 
 
-def _read_in_worker(worker: ProcessPool, image: SourceImage, report: Callable[[int], bool]) -> Sample:
+def _read_in_worker(worker: ProcessPool, image: SourceImage, report: Callable[[int], bool]) -> EncodedSample:
     deaths = 0
     while True:
         try:
@@ -72,7 +73,7 @@ def _remember_task(task: ShardTask) -> None:
     warnings.filterwarnings("ignore", module="PIL")
 
 
-def _read_sample(image: SourceImage) -> Sample:
+def _read_sample(image: SourceImage) -> EncodedSample:
     assert _task is not None
     try:
         return read_sample(_task, image)

@@ -143,6 +143,7 @@ def publish(result: PackResult, folder: str, num_resumed: int) -> PackReport:
         splits=splits,
         rejected=result.rejected,
         settings=format_settings(plan.settings),
+        box_facts=result.box_facts,
     )
     write_index(folder, contents)
     num_bytes = result.num_bytes + os.path.getsize(os.path.join(folder, INDEX_NAME))

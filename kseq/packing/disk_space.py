@@ -34,7 +34,7 @@ _STORED_SUFFIXES = tuple(suffix.encode() for suffix in STORED_SUFFIXES)
 
 # The HDF5 of an index and of a shard without their arrays, and of each field that is a group of arrays. Measured.
 _INDEX_BYTES = 11_500
-_SHARD_BYTES = 8_500
+_SHARD_BYTES = 10_600
 _GROUP_BYTES = 3_000
 # A checksum, the offset of the source, the id in a split.
 _ROW_BYTES = 24

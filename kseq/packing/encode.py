@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseq.errors import ImageError, image_error_prefix
-from kseq.images.codecs import CHANNELS, decode, decode_mask, encode_jpeg, encode_pixels, encode_png, recolor, shrunk_rectangle
+from kseq.images.codecs import (
+    CHANNELS,
+    decode,
+    decode_mask,
+    encode_jpeg,
+    encode_pixels,
+    encode_png,
+    recolor,
+    shrunk_rectangle,
+    upright,
+)
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
+from kseq.images.movement import Movement
+from kseq.images.pillow_pixels import PixelRules, on_background
+from kseq.images.png_chunks import check_chunks
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, is_averaging, placement, reductions
 from kseq.packing.settings import ImageSettings
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage
 
-__all__ = ["encode_sample"]
+__all__ = ["EncodedSample", "encode_sample"]
 
 
-def encode_sample(
-    values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings
-) -> dict[str, EncodedImage | np.ndarray]:
+class EncodedSample(NamedTuple):
+    """One sample as it is stored.
+
+    Attributes:
+        values: Field name to an `EncodedImage`, or to an array of the dtype and shape of the field.
+        notes: What is worth knowing of it.
+        box_facts: Name to number of what packing counts of its boxes, see `kseq.storage.box_counts`.
+    """
+
+    values: dict[str, EncodedImage | np.ndarray]
+    notes: tuple[str, ...]
+    box_facts: Mapping[str, int]
+
+
+def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: ImageSettings) -> EncodedSample:
     """Encode the values of one sample for storage.
 
     Args:
@@ -31,22 +57,28 @@ def encode_sample(
         fields: What a sample holds; the first field is an image.
         settings: How images are stored.
 
-    Returns:
-        Field name to an `EncodedImage`, or to an array of the dtype and shape of the field.
-
     Raises:
         NotAnImageError: If a file is not an image.
         ImageError: If an image is broken, or a mask or a box does not go with its image.
     """
     image, *others = fields
     stored: dict[str, EncodedImage | np.ndarray] = {}
-    stored[image.name], fit = _encode_image(values[image.name], settings)
-    encoder = _SampleEncoder(fit, settings)
+    # In the order in which they come up, each once.
+    notes: dict[str, None] = {}
+    rules = PixelRules(settings.bits, _background(settings), notes.setdefault, settings.color_mode == "rgba")
+    stored[image.name], fit = _encode_image(values[image.name], settings, rules)
+    encoder = _SampleEncoder(fit, settings, rules)
     for field in others:
         with image_error_prefix(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
-    _transform_positions(stored, fields, fit)
-    return stored
+    box_facts = _transform_positions(stored, fields, fit)
+    return EncodedSample(stored, tuple(notes), box_facts)
+
+
+def _background(settings: ImageSettings) -> tuple[int, int, int] | None:
+    """The background, which settings hold as RGB once they are made."""
+    assert not isinstance(settings.background, str)
+    return settings.background
 
 
 class _Fit(NamedTuple):
@@ -57,12 +89,14 @@ class _Fit(NamedTuple):
         width: The width of the upright image of the source.
         size: The height and width in which it is stored.
         placement: Which part of it is kept, and which part of the stored image that fills.
+        orientation: EXIF's, of the source.
     """
 
     height: int
     width: int
     size: tuple[int, int]
     placement: Placement
+    orientation: int = 1
 
     @property
     def is_same(self) -> bool:
@@ -110,33 +144,43 @@ def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
     return _Fit(height, width, size, Placement(Rectangle(0, 0, height, width), Rectangle(0, 0, *size)))
 
 
-def _encode_image(data: bytes | np.ndarray, settings: ImageSettings) -> tuple[EncodedImage | np.ndarray, _Fit]:
+def _encode_image(
+    data: bytes | np.ndarray, settings: ImageSettings, rules: PixelRules
+) -> tuple[EncodedImage | np.ndarray, _Fit]:
     reduction = orientation = 1
     if isinstance(data, np.ndarray):
         source_pixels = _check_pixels(data, settings)
+        if settings.color_mode != "rgba":
+            source_pixels = on_background(source_pixels, rules)
         fit = _fit(source_pixels.shape[0], source_pixels.shape[1], settings)
         if settings.encoding == "keep":
             return EncodedImage(encode_pixels(source_pixels), fit.height, fit.width), fit
         pixels = recolor(source_pixels, settings.color_mode)
     else:
         header = read_header(data, settings.max_pixels)
-        fit = _fit(header.height, header.width, settings)
+        fit = _fit(header.height, header.width, settings)._replace(orientation=header.orientation)
+        if header.has_more_pages:
+            rules.note("has more pages or frames, of which the first is taken")
         if settings.encoding == "keep":
-            return _keep(data, header, settings.check), fit
+            return _keep(data, header, settings, rules), fit
         size, orientation, reduction = (header.height, header.width), header.orientation, fit.reduction(settings)
-        pixels = decode(data, settings.color_mode, orientation, size=size, strict=True, reduction=reduction)
+        pixels = decode(data, settings.color_mode, orientation, size=size, strict=True, reduction=reduction, rules=rules)
     pixels = fit.fill(pixels, settings.interpolation, settings.antialias, reduction, orientation)
     if settings.encoding == "raw":
         return pixels, fit
     return EncodedImage(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), fit
 
 
-def _keep(data: bytes, header: ImageHeader, check: bool) -> EncodedImage:
-    """The bytes of a JPEG or PNG file as they are; any other image as PNG, upright."""
-    if not header.format.is_stored:
-        return EncodedImage(encode_png(data), header.height, header.width)
-    if check:
-        decode(data, "rgb", header.orientation, size=(header.height, header.width), strict=True)
+def _keep(data: bytes, header: ImageHeader, settings: ImageSettings, rules: PixelRules) -> EncodedImage:
+    """The bytes of a JPEG or PNG file as they are; any other image, and what the rules change, as PNG, upright."""
+    is_changed = (settings.bits is not None and header.is_deep) or (rules.background is not None and header.has_alpha)
+    if is_changed or not header.format.is_stored:
+        encoded = encode_png(data, rules)
+        if header.format is PNG:
+            check_chunks(data)
+        return EncodedImage(encoded, header.height, header.width)
+    if settings.check:
+        decode(data, "rgb", header.orientation, size=(header.height, header.width), strict=True, rules=rules)
     return EncodedImage(data, header.height, header.width, header.orientation)
 
 
@@ -155,7 +199,9 @@ def _check_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     return np.ascontiguousarray(shaped)
 
 
-def _encode_mask(data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings) -> EncodedImage | np.ndarray:
+def _encode_mask(
+    data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings, note: Callable[[str], None]
+) -> EncodedImage | np.ndarray:
     """A mask without loss, whatever the encoding of images is: as PNG, or for `raw` as values."""
     if isinstance(data, np.ndarray):
         values, png_orientation = _check_pixels(data, settings), None
@@ -165,6 +211,9 @@ def _encode_mask(data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings) -
         header = read_header(data, settings.max_pixels)
         values = decode_mask(data, header.orientation, size=(header.height, header.width), strict=True)
         png_orientation = header.orientation if header.format is PNG else None
+        if header.orientation == 1 and fit.orientation != 1:
+            values, is_turned = _turn_along(values, fit, note)
+            png_orientation = None if is_turned else png_orientation
     if values.shape[:2] != (fit.height, fit.width):
         raise ImageError(
             f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {fit.height} x {fit.width}"
@@ -175,33 +224,65 @@ def _encode_mask(data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings) -
     return resized if settings.encoding == "raw" else EncodedImage(encode_pixels(resized), *resized.shape[:2])
 
 
+def _turn_along(values: np.ndarray, fit: _Fit, note: Callable[[str], None]) -> tuple[np.ndarray, bool]:
+    """A mask without orientation of an image that has one: turned if only that fits, and whether it was."""
+    height, width = values.shape[:2]
+    is_upright = (height, width) == (fit.height, fit.width)
+    if not is_upright and fit.orientation >= 5 and (width, height) == (fit.height, fit.width):
+        note(f"has the EXIF orientation {fit.orientation} and a mask of the pixels before it, which is turned along")
+        return upright(values, fit.orientation), True
+    if is_upright and (fit.orientation < 5 or height == width):
+        note(f"has the EXIF orientation {fit.orientation}, its mask has none: the mask is taken as upright")
+    return values, False
+
+
 class _SampleEncoder(NamedTuple):
     """Encodes the pixels of a sample besides its first image: a `kseq.storage.field_kinds.SampleEncoder`.
 
     Attributes:
         fit: How the first image fits into the size in which it is stored.
         settings: How images are stored.
+        rules: How the pixels of files become uint8.
     """
 
     fit: _Fit
     settings: ImageSettings
+    rules: PixelRules
 
     def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """Encode another image, which is resized by itself."""
-        return _encode_image(value, self.settings)[0]
+        return _encode_image(value, self.settings, self.rules)[0]
 
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """Encode a mask of the first image."""
-        return _encode_mask(value, self.fit, self.settings)
+        return _encode_mask(value, self.fit, self.settings, self.rules.note)
 
 
-def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> None:
-    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too."""
-    for field in (field for field in fields if field.handler.has_positions):
-        positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
-        stored[field.name], is_kept = field.handler.place(positions, fit.placement)
-        for follower in (other.name for other in fields if other.handler.leader == field.kind):
-            count, num_followers = len(is_kept), len(stored[follower])
+def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> Counter[str]:
+    """Transform boxes and other positions as their image. Those outside the stored image go, and what describes them too.
+
+    Returns:
+        What is counted of them.
+    """
+    moving = [field for field in fields if field.handler.has_positions]
+    movements = [Movement.of_placement(fit.placement, *fit.size)] if moving else []
+    kept: dict[str, np.ndarray] = {}
+    facts: Counter[str] = Counter()
+    for field in moving:
+        with image_error_prefix(f"its {field.name}"):
+            positions = field.handler.check_positions(stored[field.name], fit.height, fit.width)
+        is_kept, counts = field.handler.judge_positions(stored[field.name], fit.height, fit.width)
+        stored[field.name], is_placed = field.handler.move(positions[is_kept], movements)
+        facts.update(counts)
+        if not is_placed.all():
+            facts["cropped"] += len(is_placed) - int(is_placed.sum())
+            is_kept[is_kept] = is_placed
+        kept[field.kind] = is_kept
+    for field in fields:
+        leaders = kept.get(field.handler.leader or "")
+        if leaders is not None:
+            count, num_followers = len(leaders), len(stored[field.name])
             if num_followers != count:
-                raise ImageError(f"has {count} {field.name} and {num_followers} {follower}, expected are as many")
-            stored[follower] = stored[follower][is_kept]
+                raise ImageError(f"has {count} {field.handler.leader} and {num_followers} {field.name}, expected are as many")
+            stored[field.name] = stored[field.name][leaders]
+    return facts

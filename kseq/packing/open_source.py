@@ -32,6 +32,8 @@ def open_or_spool(
     class_names: Sequence[str] | None,
     *,
     follow_links: bool = False,
+    suffix: str | None = None,
+    text_encoding: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
     """Gives the source, which is valid until the end of the block; the arguments are those of `kseq.pack`.
@@ -44,15 +46,23 @@ def open_or_spool(
         SourceError: If there is nothing that can be packed.
         WriteError: If the disk refuses to spool.
     """
-    if isinstance(source, _PATHS) or source_format is not None or root is not None or follow_links:
+    of_files = (source_format, root, suffix, text_encoding)
+    if isinstance(source, _PATHS) or follow_links or any(argument is not None for argument in of_files):
         path, root_path = path_or_url("source", source), None if root is None else path_or_url("root", root)
         _check_no_links(path, root_path, follow_links)
         how = (source_format, columns, root_path, class_names)
         if is_url(path):
-            with _opened_from_url(path, *how, storage_options=storage_options) as opened:
+            with _opened_from_url(path, *how, suffix, text_encoding, storage_options=storage_options) as opened:
                 yield opened
         else:
-            yield open_source(path, *how, follow_links=follow_links, storage_options=storage_options)
+            yield open_source(
+                path,
+                *how,
+                follow_links=follow_links,
+                suffix=suffix,
+                text_encoding=text_encoding,
+                storage_options=storage_options,
+            )
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
@@ -67,6 +77,8 @@ def _opened_from_url(
     columns: Columns,
     root: str | None,
     class_names: Sequence[str] | None,
+    suffix: str | None,
+    text_encoding: str | None,
     *,
     storage_options: Mapping[str, Any] | None,
 ) -> Iterator[Source]:
@@ -81,6 +93,8 @@ def _opened_from_url(
                 columns,
                 root,
                 class_names,
+                suffix=suffix,
+                text_encoding=text_encoding,
                 folder=outline.parent,
                 storage_options=storage_options,
             )

@@ -35,6 +35,8 @@ def pack(
     images: ImageSettings | None = None,
     source_format: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    suffix: str | None = None,
+    text_encoding: str | None = None,
     follow_links: bool = False,
     class_names: Sequence[str] | None = None,
     val: float = 0.0,
@@ -69,14 +71,20 @@ def pack(
             uploaded as they get whole, the index last. There are no locks there: two that pack the same to one URL do no harm,
             and where others are noticed, it ends with an error.
         columns: Which column of the source holds what; None for the usual names. A source that has no columns, such as a folder
-            of images, takes none.
+            of images, takes none but `Columns(label="")`, for images without classes.
         images: How images are stored; None for `ImageSettings()`, which keeps JPEG and PNG files as they are.
-        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`,
-            `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to choose by the name and the content of `source`.
+        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"voc"`, `"labelme"`, `"cvat"`, `"labelstudio"`,
+            `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`, `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to choose by
+            the name and the content of `source`.
         root: The folder that the paths of a table are relative to, or a URL; None for the folder of the table.
+        suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
+            suffix.
+        text_encoding: The encoding of text files without a byte order mark, as Python calls it, such as `"cp1252"` or
+            `"shift_jis"`; None for UTF-8.
         follow_links: Follow links that lead out of the folder of images, and links to folders. Without it, such links are left
             out and listed.
-        class_names: All classes, in the order of their numbers; None for the classes that are found, sorted.
+        class_names: The classes in the order of their numbers; None for the classes that are found, sorted. Images of other
+            classes are left out.
         val: The share of the images, in (0, 1), that goes to the split `val`; 0 for none. Images to which the source gives
             another split than `train` stay there.
         test: The same for the split `test`.
@@ -139,7 +147,16 @@ def pack(
             destination.check()
         opened_source = stack.enter_context(
             open_or_spool(
-                source, folder, source_format, columns, root, class_names, follow_links=follow_links, storage_options=options
+                source,
+                folder,
+                source_format,
+                columns,
+                root,
+                class_names,
+                follow_links=follow_links,
+                suffix=suffix,
+                text_encoding=text_encoding,
+                storage_options=options,
             )
         )
         plan = make_plan(opened_source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)

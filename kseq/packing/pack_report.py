@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kseq.storage.box_counts import BoxCounts
 from kseq.storage.rejected import Rejected, count_reasons
 
 __all__ = ["PackReport"]
@@ -22,6 +23,9 @@ class PackReport:
         splits: Split name to the number of its samples.
         class_counts: Split name to the number of samples of each class; empty if samples have no label.
         rejected: The files that were left out, each with its path below the source folder and the reason.
+        image_notes: What is worth knowing of files that were packed all the same, such as pages that were left out, each with
+            the number of its files.
+        image_note_examples: Note to the path of one of its files.
         num_found: How many files were found.
         num_samples: How many samples the dataset has.
         num_shards: How many shards the dataset has.
@@ -29,6 +33,8 @@ class PackReport:
         num_bytes: The size of all files of the dataset, in bytes.
         num_bytes_free: How many bytes are free on the disk of the dataset, after packing; 0 for a URL.
         seconds: How long it took.
+        boxes: The boxes of the samples, and what was left out; None if samples have no boxes, and for a dry run.
+        notes: What was guessed, ignored or is suspicious, a line each.
     """
 
     path: str
@@ -36,6 +42,8 @@ class PackReport:
     splits: dict[str, int]
     class_counts: dict[str, list[int]] = field(repr=False)
     rejected: list[Rejected] = field(repr=False)
+    image_notes: dict[str, int] = field(repr=False)
+    image_note_examples: dict[str, str] = field(repr=False)
     num_found: int
     num_samples: int
     num_shards: int
@@ -43,6 +51,8 @@ class PackReport:
     num_bytes: int
     num_bytes_free: int
     seconds: float
+    boxes: BoxCounts | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> dict[str, int]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan
+from kseq.storage.box_counts import BoxCounts, add_facts, box_class_names, box_field, count_labels
 from kseq.storage.fields import Field
+from kseq.storage.notes import Notes
 from kseq.storage.rejected import Rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
@@ -29,6 +33,9 @@ class PackResult:
         rejected: The files that were left out.
         packed: `(n,)` int64: the numbers of the images that were packed, in the order of their rows.
         sizes: Field name to the different sizes of its images; at most two, which is enough to know that they differ.
+        image_notes: What is worth knowing of files that were packed.
+        box_classes: `(splits, classes)` int64: how many boxes of each class lie in each split of the plan; None without boxes.
+        box_facts: What was counted of boxes, see `kseq.storage.box_counts`.
     """
 
     plan: Plan
@@ -36,6 +43,9 @@ class PackResult:
     rejected: list[Rejected]
     packed: np.ndarray
     sizes: Mapping[str, set[tuple[int, int]]]
+    image_notes: Notes = dataclass_field(default_factory=Notes)
+    box_classes: np.ndarray | None = None
+    box_facts: Mapping[str, int] = dataclass_field(default_factory=dict)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -63,6 +73,28 @@ class PackResult:
         num_classes = len(source.class_names)
         return {name: np.bincount(labels[ids], minlength=num_classes).tolist() for name, ids in splits.items()}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of the packing, a line each."""
+        source = self.plan.source
+        if any(field.is_label for field in source.fields) and len(source.class_names) == 1:
+            return (*source.notes, f"all images are of one class, {source.class_names[0]!r}")
+        return source.notes
+
+    def box_counts(self, splits: Mapping[str, np.ndarray]) -> BoxCounts | None:
+        """The boxes of some splits; None if samples have none, or if no shard was built."""
+        boxes = box_field(self.plan.source.fields)
+        if boxes is None or self.box_classes is None:
+            return None
+        lengths = np.concatenate([entry.lengths[boxes.name] for entry in self.entries])
+        codes = {name: self.plan.splits.code(name) for name in splits}
+        return BoxCounts.of(
+            box_class_names(self.plan.source.fields),
+            {name: lengths[ids] for name, ids in splits.items()},
+            {name: self.box_classes[code] for name, code in codes.items()},
+            self.box_facts,
+        )
+
     def report(self, splits: Mapping[str, np.ndarray], *, num_resumed: int, num_bytes: int) -> PackReport:
         """The report of the packing; path, seconds and free bytes are left empty.
 
@@ -77,6 +109,8 @@ class PackResult:
             splits={name: len(ids) for name, ids in splits.items()},
             class_counts=self.class_counts(splits),
             rejected=self.rejected,
+            image_notes=dict(self.image_notes.counts),
+            image_note_examples=dict(self.image_notes.examples),
             num_found=len(self.plan.source.images),
             num_samples=len(self.packed),
             num_shards=self.plan.num_shards,
@@ -84,6 +118,8 @@ class PackResult:
             num_bytes=num_bytes,
             num_bytes_free=0,
             seconds=0.0,
+            boxes=self.box_counts(splits),
+            notes=self.notes,
         )
 
 
@@ -96,12 +132,18 @@ class ShardResult:
         rejected: The files that were left out of it.
         packed: `(n,)` int64: the numbers of the images that it holds.
         sizes: Field name to the different sizes of its images; at most two.
+        notes: What is worth knowing of files that were packed.
+        box_classes: As in `PackResult`.
+        box_facts: As in `PackResult`.
     """
 
     entry: ShardEntry
     rejected: list[Rejected]
     packed: np.ndarray
     sizes: Mapping[str, set[tuple[int, int]]]
+    notes: Notes
+    box_classes: np.ndarray | None
+    box_facts: Mapping[str, int]
 
 
 def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first: int = 0) -> PackResult:
@@ -124,7 +166,9 @@ def read_shard_result(plan: Plan, number: int, reader: ShardReader, first: int =
     """Read what a shard of a plan holds; the arguments are as in `read_pack_result`."""
     left_out = reader.rejected()
     sizes = {field.name: _image_sizes(reader, field) for field in plan.fields() if field.is_pixels}
-    return ShardResult(reader.entry(first + number), left_out, _packed_images(plan, number, left_out), sizes)
+    entry, packed = reader.entry(first + number), _packed_images(plan, number, left_out)
+    boxes = _box_classes(plan, packed, entry, reader)
+    return ShardResult(entry, left_out, packed, sizes, reader.notes(), boxes, reader.box_facts())
 
 
 def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
@@ -141,22 +185,31 @@ def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
     rejected: list[Rejected] = []
     sizes: dict[str, set[tuple[int, int]]] = {}
     packed: list[np.ndarray] = []
+    notes = Notes()
+    box_classes: np.ndarray | None = None
+    facts: list[Mapping[str, int]] = [plan.source.box_facts]
     for shard in shards:
         entries.append(shard.entry)
         rejected += shard.rejected
         packed.append(shard.packed)
+        notes.update(shard.notes)
+        facts.append(shard.box_facts)
+        if shard.box_classes is not None:
+            box_classes = shard.box_classes + (0 if box_classes is None else box_classes)
         for name, of_shard in shard.sizes.items():
             sizes.setdefault(name, set()).update(of_shard)
     all_packed = np.concatenate(packed)
     if not len(all_packed):
         raise nothing_packed(plan, rejected)
-    return PackResult(plan, entries, rejected, all_packed, sizes)
+    return PackResult(plan, entries, rejected, all_packed, sizes, notes, box_classes, add_facts(facts))
 
 
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:
     """The error to raise if all files were left out."""
     reason = f"{os.fsdecode(rejected[0].path)}: {rejected[0].explanation}"
-    return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason})")
+    root = plan.source.where_is(rejected[0].path)
+    hint = "" if root is None else f": it lies in {root} ({spelled('root', root)})"
+    return SourceError(f"{plan.source.root}: none of {len(plan.source.images)} files can be packed (first: {reason}){hint}")
 
 
 def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> np.ndarray:
@@ -171,6 +224,20 @@ def _packed_images(plan: Plan, number: int, left_out: list[Rejected]) -> np.ndar
         failed = {rejected.path for rejected in left_out if (rejected.path, rejected.reason) not in rejected_earlier}
         is_packed &= np.fromiter((path not in failed for path in images.paths), bool, len(images))
     return plan.shard_starts[number] + np.flatnonzero(is_packed)
+
+
+def _box_classes(plan: Plan, packed: np.ndarray, entry: ShardEntry, reader: ShardReader) -> np.ndarray | None:
+    """`(splits, classes)` int64: how many boxes of each class a shard has in each split; None if samples have no boxes."""
+    fields = plan.source.fields
+    boxes = box_field(fields)
+    if boxes is None:
+        return None
+    labels = next((field for field in fields if field.handler.leader == boxes.kind and field.handler.has_class_names), None)
+    num_splits = len(plan.splits.names)
+    if labels is None:
+        return np.zeros((num_splits, 0), np.int64)
+    codes = np.repeat(plan.splits.codes[packed], entry.lengths[boxes.name])
+    return count_labels(reader.loaded(f"{labels.name}/values"), codes, num_splits, len(labels.class_names))
 
 
 def _image_sizes(reader: ShardReader, image: Field) -> set[tuple[int, int]]:

@@ -113,12 +113,13 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     units, unit_of = _find_units(source, splits, groups)
     if fractions:
         labels = images.labels[units] if stratify else np.zeros(len(units), np.int64)
-        drawn = draw_splits(np.unique(labels, return_inverse=True)[1], fractions, seed)
+        counts = None if groups is None else np.bincount(unit_of[unit_of >= 0], minlength=len(units))
+        drawn = draw_splits(np.unique(labels, return_inverse=True)[1], fractions, seed, counts)
         # In the order of their names, after `train`, which they are drawn from.
         codes = np.array([splits.code(name) for name in ("train", *sorted(fractions))], np.int8)
         is_drawn = unit_of >= 0
         splits.codes[is_drawn] = codes[drawn[unit_of[is_drawn]]]
-        _check_none_empty(splits, fractions, len(units), "images" if groups is None else "groups")
+        _check_none_empty(splits, fractions, len(units), "images" if groups is None else "groups", stratify=stratify)
     return splits
 
 
@@ -129,11 +130,12 @@ def _splits_or_train(splits: Splits, fractions: Mapping[str, float]) -> Splits:
     return Splits(numbers[splits.codes] if len(splits) else splits.codes, names)
 
 
-def _check_none_empty(splits: Splits, fractions: Mapping[str, float], num_units: int, what: str) -> None:
+def _check_none_empty(splits: Splits, fractions: Mapping[str, float], num_units: int, what: str, *, stratify: bool) -> None:
     for name in (*fractions, "train"):
         if not (splits.codes == splits.code(name)).any():
             shares = " ".join(spelled(split, share) for split, share in fractions.items())
-            raise ArgumentError(f"{shares}: leaves none of {num_units} {what} for {name}, give other shares")
+            remedy = f", or {spelled('stratify', False)}: each class keeps one of its {what} in train" if stratify else ""
+            raise ArgumentError(f"{shares}: leaves none of {num_units} {what} for {name}, give other shares{remedy}")
 
 
 def _find_units(source: Source, splits: Splits, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from PIL import ImageColor
+
 from kseq.arguments import choice, flag, spelled, whole, whole_pair
 from kseq.errors import ArgumentError, FormatError
 from kseq.images.codecs import CHANNELS
@@ -38,6 +40,10 @@ class ImageSettings:
         max_side: For `"jpeg"`: images whose longer side has more pixels are shrunk to this.
         check: Decode every image once, so that broken images are found. False leaves that out for `"keep"`.
         max_pixels: Images whose headers announce more pixels are refused before they are decoded.
+        bits: How many bits the values of images with more than 8 bits a channel have, 8 to 16: they become uint8 in proportion,
+            and larger values become 255. None tells it from the values of each image: 8 or 12 where all fit, else 16.
+        background: What shows through transparent pixels where no alpha is stored: the name of a colour, such as `"white"` or
+            `"#ffffff"`, or RGB. None for the colours that a file hides there.
 
     Attributes:
         ENCODINGS: The allowed values of `encoding`.
@@ -59,6 +65,8 @@ class ImageSettings:
     max_side: int | None = None
     check: bool = True
     max_pixels: int = MAX_PIXELS
+    bits: int | None = None
+    background: str | tuple[int, int, int] | None = None
 
     ENCODINGS: ClassVar[tuple[str, ...]] = ("keep", "raw", "jpeg")
     RESIZES: ClassVar[tuple[str, ...]] = RESIZES
@@ -82,9 +90,15 @@ class ImageSettings:
         object.__setattr__(self, "max_pixels", whole("max_pixels", self.max_pixels, 1))
         object.__setattr__(self, "check", flag("check", self.check))
         object.__setattr__(self, "antialias", flag("antialias", self.antialias))
+        if self.bits is not None:
+            object.__setattr__(self, "bits", whole("bits", self.bits, 8, 16))
+        if self.background is not None:
+            object.__setattr__(self, "background", _colour(self.background))
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.background is not None and self.color_mode == "rgba":
+            raise ArgumentError(f"{spelled('background')}: goes with rgb or grayscale, found {spelled('color_mode', 'rgba')}")
         encoding, jpeg = spelled("encoding", self.encoding), spelled("encoding", "jpeg")
         if self.encoding == "raw" and self.image_size is None:
             raise ArgumentError(f"{encoding}: stores pixels of one size, give one, such as {spelled('image_size', (224, 224))}")
@@ -109,9 +123,23 @@ class ImageSettings:
             )
 
 
+def _colour(value: Any) -> tuple[int, int, int]:
+    """A colour as RGB."""
+    try:
+        rgb = ImageColor.getrgb(value)[:3] if isinstance(value, str) else tuple(value)
+        red, green, blue = (whole("background", level, 0, 255) for level in rgb)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{spelled('background', value)}: allowed are names of colours, #rrggbb and three numbers from 0 to 255"
+        ) from error
+    return red, green, blue
+
+
 def format_settings(settings: ImageSettings) -> str:
     """Settings as the text that an index keeps; `parse_settings` reads it back."""
-    return json.dumps(asdict(settings), sort_keys=True)
+    # What is newer than the first datasets is left out where it is not used, so that an older kseq reads the others.
+    newer = [name for name in ("bits", "background") if getattr(settings, name) is None]
+    return json.dumps({name: value for name, value in asdict(settings).items() if name not in newer}, sort_keys=True)
 
 
 def parse_settings(text: str, path: str) -> ImageSettings:

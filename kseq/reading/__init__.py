@@ -7,5 +7,6 @@ Imports `kseq.storage`, `kseq.images` and what is below, never `kseq.sources`.
 - `shard_cache`: the open shards. `row_table`: all of them as one array. `concatenated`: several datasets, one after the other.
 - `where`, `where_text`: conditions on fields, and the same written in a shell. `groups`: samples with the same value of a
   field.
-- `label_counts`: samples of each class in each split. `verify`: every byte compared with its checksum.
+- `box_counts`: boxes of each class in each split. `label_counts`: samples of each class in each split.
+- `verify`: every byte compared with its checksum.
 """

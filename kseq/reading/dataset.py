@@ -13,11 +13,13 @@ import numpy as np
 
 from kseq.arguments import choice, is_url, path_or_url, shown_url, spelled, spelled_call
 from kseq.errors import ArgumentError, ClosedError, OutOfRangeError
+from kseq.reading.box_counts import count_boxes
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.label_counts import SplitCounts, add_counts, count_dataset
 from kseq.reading.sample_reader import LocatedSamples, SampleReader
 from kseq.reading.where import matching
 from kseq.reading.where_text import parse_conditions
+from kseq.storage.box_counts import BoxCounts
 from kseq.storage.checksums import arrays_digest
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
@@ -264,6 +266,18 @@ class ShardDataset:
             DamagedError: If a shard is damaged, or a split or label is not what it must be.
         """
         return add_counts([count_dataset(index) for index in self._collection.indexes])
+
+    def box_counts(self) -> BoxCounts | None:
+        """How many boxes each split of the dataset has, how many of each class, and what packing left out; concatenated
+        datasets are added up.
+
+        Returns:
+            None if samples have no boxes.
+
+        Raises:
+            DamagedError: If a shard is damaged, or a split is not what it must be.
+        """
+        return count_boxes(self._collection)
 
     # Selections: other samples of the same files.
 

@@ -6,14 +6,22 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Sources: `folder`, `zip_archive`, `table`, `coco`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`,
+- Sources: `folder`, `zip_archive`, `table`, `coco`, `cvat`,
+  `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`,
   `parquet`, `arrays`, `iterables`.
+- Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
+- What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `assemble` (from columns to samples).
+- Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_folders` (which
+  folders are which).
+- Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
+  for each box).
+- Annotation tools: `annotated_images` (what their formats share), `run_lengths` (masks of COCO), `xml_files`.
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
 - Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `kept_open` (for the next call, by process),
-  `folder_tree`, `symlinks`, `text` (encodings), `table_files` (CSV, JSON Lines, Parquet), `array_files` (`.npz`, `.npy`,
-  HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
+  `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
+  (encodings), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import struct
 import tokenize
@@ -51,6 +52,7 @@ class StoredArray(NamedTuple):
         dtype: The dtype.
         offset: Where the rows begin in the file, in bytes, one after the other; None if they do not lie so.
         rows_at_once: In an HDF5 file, how many rows are read at a time; 0 in other files.
+        is_matlab: Whether MATLAB wrote it, which has the lengths of arrays in the reverse order.
         struct: The name of the array in the file that this is a field of; None if it is no field.
         field: The name of the field in its elements.
     """
@@ -61,6 +63,7 @@ class StoredArray(NamedTuple):
     dtype: np.dtype
     offset: int | None = None
     rows_at_once: int = 0
+    is_matlab: bool = False
     struct: str | None = None
     field: str = ""
 
@@ -143,7 +146,9 @@ def find_arrays(path: str) -> dict[str, StoredArray]:
         import h5py
 
         with h5py.File(path, "r") as file:
-            datasets = [(name, item) for name, item in file.items() if isinstance(item, h5py.Dataset)]
+            datasets: list[tuple[str, h5py.Dataset]] = []
+            # In groups too; each once, wherever links to it lie.
+            file.visititems(lambda name, item: datasets.append((name, item)) if isinstance(item, h5py.Dataset) else None)
             arrays = [_hdf5_array(path, name, dataset) for name, dataset in datasets if dataset.shape is not None]
     return {part.name: part for array in arrays for part in _fields_of(array, is_alone=len(arrays) == 1)}
 
@@ -213,9 +218,23 @@ def _npz_array(path: str, file: zipfile.ZipFile, member: zipfile.ZipInfo) -> Sto
 
 
 def _hdf5_array(path: str, name: str, dataset: h5py.Dataset) -> StoredArray:
+    _check_sources(path, name, dataset)
     chunk_rows = dataset.chunks[0] if dataset.chunks else 1
     rows_at_once = max(chunk_rows, _MIN_ROWS_AT_ONCE // chunk_rows * chunk_rows)
-    return StoredArray(path, name, dataset.shape, dataset.dtype, None, rows_at_once)
+    return StoredArray(path, name, dataset.shape, dataset.dtype, None, rows_at_once, "MATLAB_class" in dataset.attrs)
+
+
+def _check_sources(path: str, name: str, dataset: h5py.Dataset) -> None:
+    """Raise SourceError if the values of an array lie in other files that are gone: HDF5 would give zeros in their place."""
+    others = [source.file_name for source in dataset.virtual_sources()] if dataset.is_virtual else []
+    others += [os.fsdecode(file_name) for file_name, *_ in dataset.external or ()]
+    for other in dict.fromkeys(others):
+        # `.` is the file itself; a name with % stands for several.
+        pattern = glob.escape(os.path.join(os.path.dirname(path), other)).replace("%b", "*")
+        if other != "." and not glob.glob(pattern):
+            raise SourceError(f"{path}: array {name!r} has its values in {other!r}, which is not there: HDF5 would give zeros")
+    if dataset.size and not others and dataset.id.get_storage_size() == 0:
+        raise SourceError(f"{path}: array {name!r} was made and never written: HDF5 would give zeros")
 
 
 def _read(path: str, name: str) -> np.ndarray:

@@ -10,6 +10,10 @@ The rules:
 - Of an array whose elements are structs (a table, as numpy, PyTables and FITS readers give it), each field is an array: it is
   called like the field, or ARRAY.FIELD if there are other arrays. Numbers and text may be of either byte order.
 - The other `.npy` files of its folder belong to `images.npy`.
+- In HDF5, an array in a group is called GROUP/ARRAY; groups `train`, `val` and `test` are splits. An array whose values lie in
+  files that are gone, or were never written, is refused, since HDF5 gives zeros in their place.
+- MATLAB has the lengths of arrays in the reverse order: images that it wrote, and those whose last length is the number of
+  samples, are refused with the call that turns them.
 - An array `label_names` or `class_names` has the names of the classes. Without it the classes are the values of the labels,
   or for one-hot labels the numbers 0 to classes - 1.
 - A file that is damaged or cut off, and an array of Python objects, are refused: such a file is read whole or not at all.
@@ -34,7 +38,7 @@ from kseq.errors import KseqError, SourceError, one_line
 from kseq.images.codecs import CHANNELS
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
-from kseq.sources.base import SPLITS, Source
+from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import (
     Columns,
@@ -46,13 +50,21 @@ from kseq.sources.column_roles import (
     value_columns,
 )
 from kseq.sources.source_format import SourceFormat
+from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
 __all__ = ["ARRAYS", "ArraysSource", "check_images"]
 
 _USUAL = {"image": ("images", "image", "x", "X", "data"), "label": ("labels", "label", "y", "Y", "targets")}
-_BY_SPLIT = (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("images_{}", "labels_{}"), ("X_{}", "Y_{}"), ("X_{}", "y_{}"))
+_BY_SPLIT = (
+    *((f"{{}}/{image}", f"{{}}/{label}") for image in _USUAL["image"] for label in _USUAL["label"]),
+    ("x_{}", "y_{}"),
+    ("{}_images", "{}_labels"),
+    ("images_{}", "labels_{}"),
+    ("X_{}", "Y_{}"),
+    ("X_{}", "y_{}"),
+)
 _CLASS_NAMES = ("label_names", "class_names")
 
 
@@ -122,8 +134,15 @@ ARRAYS = SourceFormat(
 )
 
 
-def check_images(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Raise SourceError unless an array of this shape and dtype can be images."""
+def check_images(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, *, is_matlab: bool = False) -> None:
+    """Raise SourceError unless an array of this shape and dtype can be images; `is_matlab` says that MATLAB wrote it."""
+    turned = _turn(shape, is_matlab=is_matlab)
+    if turned is not None:
+        num_samples, height, width = (shape[axis] for axis in turned[:3])
+        raise SourceError(
+            f"{path}: array {name!r} of shape {shape} is in the order of MATLAB, or has its samples last: "
+            f"x.transpose({', '.join(map(str, turned))}) makes {num_samples} images of {height} x {width} of it"
+        )
     hint = ""
     if dtype.kind == "f":
         hint = " (of floats in [0, 1]: (x * 255).round().astype('uint8'))"
@@ -135,6 +154,24 @@ def check_images(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) 
             f"{path}: array {name!r} is {dtype} of shape {shape}, allowed is uint8 of (samples, height, width) or "
             f"(samples, height, width, 1, 3 or 4){hint}"
         )
+
+
+def _turn(shape: tuple[int, ...], *, is_matlab: bool) -> tuple[int, ...] | None:
+    """The axes in an order in which samples come first, for `transpose`; None if they are in order, as far as can be told."""
+    channels = CHANNELS.values()
+    if len(shape) == 3:
+        return (0, 2, 1) if is_matlab else None
+    if len(shape) != 4:
+        return None
+    if is_matlab and shape[1] in channels:
+        return (0, 3, 2, 1)
+    # Two lengths that may be channels: four samples last are more likely than three of four channels.
+    is_reverse = shape[0] in channels and (is_matlab or shape[3] not in channels or (shape[0], shape[3]) == (3, 4))
+    if is_reverse and min(shape[1:3]) > max(channels):
+        return (3, 2, 1, 0)
+    if shape[2] in channels and min(shape[:2]) > max(channels):
+        return (3, 0, 1, 2)
+    return None
 
 
 def _stored_class_names(arrays: Mapping[str, StoredArray]) -> list[str] | None:
@@ -194,7 +231,7 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
 def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray]) -> int:
     """The number of samples: the length of every array that is used. Images that are read in place are read once."""
     for name in pixel_columns(columns):
-        check_images(path, name, arrays[name].shape, arrays[name].dtype)
+        check_images(path, name, arrays[name].shape, arrays[name].dtype, is_matlab=arrays[name].is_matlab)
         arrays[name].compare_checksum()
     first_image = image_columns(columns)[0]
     count = arrays[first_image].shape[0]

@@ -14,6 +14,8 @@ __all__ = ["ArrowFile", "arrow_errors", "open_arrow_file", "read_column"]
 
 # A row group can hold hundreds of megabytes of images: so many are kept for the rows that come next.
 _KEPT_PARTS = 2
+# So much of a type is shown.
+_SHOWN_TYPE = 80
 
 
 class ArrowFile:
@@ -69,20 +71,37 @@ class ArrowFile:
         return None if batch is None else batch.column(batch.schema.names.index(name))[0].as_py()
 
     def has_encoded_images(self, name: str) -> bool:
-        """Whether a column can hold encoded images: it holds bytes, or a struct with `bytes`."""
+        """Whether a column can hold encoded images: it holds bytes, or a struct with `bytes`; in a dictionary or not."""
         types = _pyarrow().types
         if name not in self.schema.names:
             return False
-        column_type = self.schema.field(name).type
+        column_type = _plain_type(self.schema.field(name).type)
         if types.is_struct(column_type):
             return any(column_type.field(number).name == "bytes" for number in range(column_type.num_fields))
-        is_bytes: bool = types.is_binary(column_type) or types.is_large_binary(column_type)
-        return is_bytes
+        return any(is_type(column_type) for is_type in (types.is_binary, types.is_large_binary, types.is_fixed_size_binary))
+
+    def has_paths(self, name: str) -> bool:
+        """Whether a column can hold paths of image files: it holds text, bytes or whole numbers, in a dictionary or not."""
+        types = _pyarrow().types
+        column_type = _plain_type(self.schema.field(name).type)
+        is_path = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+        is_number = (types.is_integer, types.is_floating, types.is_null)
+        return any(is_type(column_type) for is_type in (*is_path, *is_number))
+
+    def short_type(self, name: str) -> str:
+        """The type of the values of a column, for messages."""
+        text = one_line(ValueError(self.schema.field(name).type))
+        return text if len(text) <= _SHOWN_TYPE else f"{text[:_SHOWN_TYPE]}..."
 
     def is_struct(self, name: str) -> bool:
         """Whether the values of a column are structs."""
-        is_struct: bool = _pyarrow().types.is_struct(self.schema.field(name).type)
+        is_struct: bool = _pyarrow().types.is_struct(_plain_type(self.schema.field(name).type))
         return is_struct
+
+
+def _plain_type(column_type: Any) -> Any:
+    """The type of the values of a column, whether each is stored once, in a dictionary, or not."""
+    return column_type.value_type if _pyarrow().types.is_dictionary(column_type) else column_type
 
 
 def arrow_errors() -> tuple[type[Exception], ...]:

@@ -11,19 +11,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import SourceError
-from kseq.sources.base import SPLITS, describe_first
+from kseq.sources.base import describe_first
 from kseq.sources.cell_types import (
     ParsedColumn,
     Rejection,
+    describe_no_class,
     is_missing,
     parse_class_name,
     parse_column,
     parse_target,
-    sort_class_names,
+    spelled_class_name,
 )
+from kseq.sources.class_names import compose_class_name, merge_whole_names, sort_class_names, whole_class_name
 from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
+from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
 from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
@@ -83,6 +86,7 @@ class FoundBlock(NamedTuple):
         splits: The splits that the source tells.
         rejections: Why the samples cannot be packed.
         are_samples: False for whole files.
+        rows: The number of the row of each sample, counted from 1; None for one row after the other.
     """
 
     names: Sequence[bytes]
@@ -91,6 +95,7 @@ class FoundBlock(NamedTuple):
     splits: Sequence[str | None]
     rejections: Sequence[str | None]
     are_samples: Sequence[bool]
+    rows: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -183,16 +188,30 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
         cells: The labels.
         class_names: All classes, in the order of their numbers; None for the classes that the cells name.
     """
-    names = _convert_distinct(cells, parse_class_name)
+    names = _convert_distinct(cells, spelled_class_name)
+    distinct = {name for block in names.blocks() for name in set(block) if name is not None}
+    numbers: dict[str, int] = {}
     if class_names is None:
-        class_names = sort_class_names(name for block in names.blocks() for name in set(block) if name is not None)
-    numbers: dict[str | None, int | Rejection] = {name: number for number, name in enumerate(class_names)}
+        usable = {name for name in distinct if parse_class_name(name) is not None}
+        merged = merge_whole_names(usable)
+        if set(merged.values()) - {"-1", "1"} and all(name.isdecimal() for name in merged.values() if name != "-1"):
+            # The tools that number classes write -1 where they know none.
+            merged = {name: whole for name, whole in merged.items() if whole != "-1"}
+        class_names = sort_class_names(merged.values())
+        positions = {name: number for number, name in enumerate(class_names)}
+        numbers = {name: positions[whole] for name, whole in merged.items()}
+    class_names = [compose_class_name(name) for name in class_names]
+    numbers |= {name: number for number, name in enumerate(class_names)}
+    for name in distinct - numbers.keys():
+        whole = whole_class_name(name)
+        if whole in numbers:
+            numbers[name] = numbers[whole]
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
 
 
 def _no_class(name: str | None) -> Rejection:
-    if name is None:
-        return Rejection("has no label")
+    if name is None or parse_class_name(name) is None or whole_class_name(name) == "-1":
+        return Rejection(describe_no_class(name))
     return Rejection(f"has a label that is not among the class names: {name!r}")
 
 
@@ -247,9 +266,10 @@ def _with_rejected_values(block: FoundBlock, rejected_values: Sequence[str | Non
     if not (any(block.rejections) or any(rejected_values)):
         return block
     reasons = [reason or rejected for reason, rejected in zip(block.rejections, rejected_values, strict=True)]
+    rows = range(start, start + len(reasons)) if block.rows is None else block.rows
     rejections = [
         f"{f'row {row} ' if is_sample else ''}{reason}" if reason else None
-        for row, (reason, is_sample) in enumerate(zip(reasons, block.are_samples, strict=True), start)
+        for row, reason, is_sample in zip(rows, reasons, block.are_samples, strict=True)
     ]
     num_bytes = [0 if reason else size for reason, size in zip(reasons, block.num_bytes, strict=True)]
     return block._replace(num_bytes=num_bytes, rejections=rejections)

@@ -37,10 +37,7 @@ from kseq.storage.checksums import checksum
 from kseq.storage.fields import IMAGE, LABEL, Field
 from kseq.storage.rejected import with_remedy
 
-__all__ = ["SPLITS", "FileSource", "ImageTable", "Source", "SourceImage", "describe_first"]
-
-# What people call splits, in lower case, and what kseq calls them.
-SPLITS = {"train": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
+__all__ = ["FileSource", "ImageTable", "Source", "SourceImage", "describe_first"]
 
 
 Self = TypeVar("Self", bound="Source")
@@ -56,12 +53,16 @@ class Source:
         images: All samples that were found, those that are rejected too.
         fields: What each sample holds. The first field is an image; the second is the label, if there is one. How images are
             stored is decided when they are packed: here image fields are like `kseq.storage.fields.IMAGE`.
+        box_facts: What is counted of boxes before any image is read, by the names in `kseq.storage.box_counts`.
+        notes: What was guessed, left out or ignored, a line each; the report of the packing shows them.
     """
 
     root: str
     class_names: tuple[str, ...]
     images: ImageTable = field(repr=False)
     fields: tuple[Field, ...] = (IMAGE, LABEL)
+    box_facts: Mapping[str, int] = field(default_factory=dict, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
     def without_images(self: Self) -> Self:
         """The source without its samples, for a process that gets these in another way; it still reads them."""
@@ -130,6 +131,13 @@ class Source:
             image: A sample that is rejected already, or whose size is 0.
         """
         return image.rejection
+
+    def where_is(self, path: bytes) -> str | None:
+        """Where a file lies that is not at the path that the source gives; None if that is not known.
+
+        Asked when no image of the source can be packed, to name the way out.
+        """
+        return None
 
     def fetch(self, location: Any) -> bytes | np.ndarray:
         """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8.

@@ -4,10 +4,15 @@ The rules, for every table and every kind of record:
 
 - A cell is missing if it is empty, null or NaN. A sample whose number or weight is missing is rejected. A missing cell of
   labels, of boxes or of text means no labels, no boxes, an empty text.
-- A target column holds labels (`multi_label`) if any cell is a word, a list of words, or has `|` between words; classes are
-  numbered in the order of their names. A column of lists of whole numbers with different lengths holds labels too. Any other
-  column holds numbers: one number for each sample, lists of one shape, or plain lists of different lengths. Whole numbers are
-  stored as int64, others as float32.
+- A target column holds labels (`multi_label`) if at least half of its cells are words, lists of words, or have `|`;
+  classes are numbered in the order of their names. A column of lists of whole numbers with different lengths holds labels too.
+  Any other column holds numbers: one number for each sample, lists of one shape, or plain lists of different lengths; a cell
+  that is a word is then no number. Whole numbers are stored as int64, others as float32. Columns of both are told of.
+- Where a column is numbers but for decimal commas (`1,5`), they are read as such, and told of; `1,500` alone may be either, and
+  is refused.
+- A label is the same class in each Unicode form, and `1.0` is the class `1` where all labels are whole numbers. The label `-1`
+  is none where all others are 0 or more, unless `-1` and `1` are all labels there are, or the class names have it.
+- A label that is not well encoded names no class.
 - In text, a list is JSON: `[0.5, 1]`.
 - Numbers are finite. Weights are 0 or more.
 """
@@ -22,15 +27,19 @@ from typing import Any
 
 import numpy as np
 
-from kseq.errors import SourceError
+from kseq.arguments import spelled
+from kseq.errors import SourceError, tell
+from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, merge_whole_names, sort_class_names
 from kseq.sources.spooled_column import SpooledColumn, blocks_of
-from kseq.sources.text import decode_name, encode_name
+from kseq.sources.text import decode_name, describe_text, is_well_encoded
 from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.fields import Field
 
 __all__ = [
+    "NUMBER_FORMS",
     "ParsedColumn",
     "Rejection",
+    "describe_no_class",
     "is_missing",
     "name_classes",
     "one_hot_classes",
@@ -38,10 +47,15 @@ __all__ = [
     "parse_column",
     "parse_list",
     "parse_target",
-    "sort_class_names",
+    "spelled_class_name",
 ]
 
-_WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+# A comma between thousands looks so, and so may a decimal comma.
+_THOUSANDS = re.compile(r"[-+]?\d{1,3},\d{3}")
+NUMBER_FORMS = ("number", "vector")
+"""What a target may be said to hold besides a kind of field: one number for each sample, or a list of them."""
+
 # float64 holds every whole number below this, and not every one above.
 _EXACT_BELOW = 2.0**53
 
@@ -63,23 +77,19 @@ def is_missing(cell: Any) -> bool:
 
 
 def parse_class_name(cell: Any) -> str | None:
-    """The name of a class; None for a cell that names none: missing, a list, or text that no file name could hold."""
+    """The name of a class; None for a cell that names none: missing, a list, `nan`, or text that is not well encoded."""
+    name = spelled_class_name(cell)
+    return name if name is not None and name.lower() != "nan" and is_well_encoded(name) else None
+
+
+def spelled_class_name(cell: Any) -> str | None:
+    """The name in a cell, in one Unicode form, whether it may be that of a class or not; None if there is none."""
     if is_missing(cell) or isinstance(cell, (list, dict)):
         return None
     if isinstance(cell, bytes):
         cell = decode_name(cell)
     name = str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
-    try:
-        encode_name(name)
-    except UnicodeEncodeError:
-        return None
-    return name if name and name.lower() != "nan" else None
-
-
-def sort_class_names(names: Iterable[str]) -> list[str]:
-    """Class names in the order of their numbers: sorted as numbers if all of them are whole numbers, else as text."""
-    distinct = set(names)
-    return sorted(distinct, key=int) if all(_WHOLE_NUMBER.fullmatch(name) for name in distinct) else sorted(distinct)
+    return compose_class_name(name) or None
 
 
 def one_hot_classes(rows: np.ndarray) -> np.ndarray | None:
@@ -98,25 +108,90 @@ def name_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> Spo
     return SpooledColumn(class_names[int(cell)] if not isinstance(cell, str) and cell in numbers else cell for cell in texts)
 
 
+def describe_no_class(cell: Any) -> str:
+    """Why a cell names no class."""
+    name = spelled_class_name(cell)
+    if name is None:
+        return "has no label"
+    if not is_well_encoded(name):
+        return f"has a label that is not UTF-8: {describe_text(name)}"
+    return f"has no label: {name!r} counts as none unless the class names have it"
+
+
 def parse_target(name: str, cells: Sequence[Any], kind: str | None = None) -> ParsedColumn:
     """A column of one kind; if that is None, of numbers or of labels, as the cells tell.
 
+    Args:
+        name: Of the field.
+        cells: One for each sample.
+        kind: As in `parse_column`; or `number`, for single numbers, or `vector`, for lists of them.
+
     Raises:
-        SourceError: If no cell is a number, or the numbers have several shapes.
+        SourceError: If no cell is a number, or the numbers have several shapes, or decimal commas may be thousands.
     """
+    if kind in NUMBER_FORMS:
+        return _parse_numbers(name, map(_parse, _without_commas(name, cells)), is_list=kind == "vector")
     if kind is not None:
         return parse_column(name, kind, cells)
     plain = _plain_numbers(cells)
+    if plain is None:
+        cells = _without_commas(name, cells)
+        plain = _plain_numbers(cells)
     if plain is not None:
         dtype = "<i8" if plain[1] else "<f4"
         return Field(name, "numbers", False, dtype, ()), SpooledColumn.of_array(plain[0].astype(dtype))
     values = SpooledColumn(map(_parse, cells))
-    if any(map(_has_words, values)) or _are_uneven_whole_numbers(values):
+    num_words, num_numbers = sum(map(_has_words, values)), sum(map(_is_number, values))
+    if num_words and num_numbers:
+        tell(
+            f"target {name}: {num_numbers:,} of its cells are numbers and {num_words:,} are words: taken for "
+            f"{'numbers' if num_numbers > num_words else 'labels'} ({spelled('columns.kinds')} says what they are)"
+        )
+    if num_words >= max(num_numbers, 1) or _are_uneven_whole_numbers(values):
         return _label_lists(name, "multi_label", values)
+    return _parse_numbers(name, values)
+
+
+def _parse_numbers(name: str, values: Iterable[Any], *, is_list: bool | None = None) -> ParsedColumn:
+    """Numbers from cells that are parsed; `is_list` says whether a sample has a list of them or one, None for either."""
     numbers = KINDS["numbers"]
-    # The cells are parsed already.
-    arrays = (_convert(lambda cell: numbers.from_cell(cell, lambda parsed: parsed), cell) for cell in values)
-    return _arrays(name, numbers, SpooledColumn(arrays))
+
+    def convert(cell: Any) -> Any:
+        if is_list is not None and cell is not None and isinstance(cell, list) != is_list:
+            raise ValueError(f"has {str(cell)[:40]}, allowed is {'a list of numbers' if is_list else 'one number'}")
+        return numbers.from_cell(cell, lambda parsed: parsed)
+
+    return _arrays(name, numbers, SpooledColumn(_convert(convert, cell) for cell in values))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, list) and bool(value) and all(map(_is_number, value)))
+
+
+def _without_commas(name: str, cells: Sequence[Any]) -> Sequence[Any]:
+    """The cells of a column; with points for decimal commas, if all of its numbers have them or are whole.
+
+    Raises:
+        SourceError: If the commas may stand between thousands as well.
+    """
+    has_commas = is_ambiguous = False
+    for cell in cells:
+        text = cell.strip() if isinstance(cell, str) else ""
+        if _DECIMAL_COMMA.fullmatch(text):
+            is_ambiguous = (is_ambiguous or not has_commas) and _THOUSANDS.fullmatch(text) is not None
+            has_commas = True
+        elif not isinstance(cell, str) or (text and not WHOLE_NUMBER.fullmatch(text)):
+            return cells
+    if not has_commas:
+        return cells
+    first = next(cell for cell in cells if "," in cell)
+    if is_ambiguous:
+        raise SourceError(
+            f"target {name}: has numbers with a comma, such as {first!r}, before decimals or between thousands: "
+            "write them with a point"
+        )
+    tell(f"target {name}: has numbers with decimal commas, such as {first!r}: read as {first.replace(',', '.')}")
+    return SpooledColumn(cell.replace(",", ".") for cell in cells)
 
 
 def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
@@ -173,7 +248,7 @@ def _plain_numbers(cells: Sequence[Any]) -> tuple[np.ndarray, bool] | None:
         except (ValueError, OverflowError):
             return None
         if kinds == {str}:
-            are_whole = are_whole and all(_WHOLE_NUMBER.fullmatch(cell.strip()) for cell in block)
+            are_whole = are_whole and all(WHOLE_NUMBER.fullmatch(cell.strip()) for cell in block)
         start += len(block)
     # Neither comparison holds where there is a NaN.
     if not numbers.size or not (numbers.min() > -_EXACT_BELOW and numbers.max() < _EXACT_BELOW):
@@ -182,7 +257,9 @@ def _plain_numbers(cells: Sequence[Any]) -> tuple[np.ndarray, bool] | None:
 
 
 def _convert(convert: Callable[[Any], Any], cell: Any) -> Any:
-    """The value of a cell, or a Rejection."""
+    """The value of a cell, or a Rejection, which a cell may be already."""
+    if isinstance(cell, Rejection):
+        return cell
     try:
         return convert(cell)
     except (ValueError, TypeError, OverflowError) as error:
@@ -212,7 +289,7 @@ def _parse(cell: Any) -> Any:
 
 def _number_or_word(word: str) -> int | float | str:
     try:
-        return int(word) if _WHOLE_NUMBER.fullmatch(word) else float(word)
+        return int(word) if WHOLE_NUMBER.fullmatch(word) else float(word)
     except ValueError:
         return word
 
@@ -232,9 +309,14 @@ def _are_uneven_whole_numbers(values: Iterable[Any]) -> bool:
 
 def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
     names_by_sample = SpooledColumn(map(_class_names, values))
+    numbers: dict[str, int] = {}
     if class_names is None:
-        class_names = sort_class_names(class_name for names in names_by_sample for class_name in names or ())
-    numbers = {class_name: number for number, class_name in enumerate(class_names)}
+        merged = merge_whole_names(class_name for names in names_by_sample for class_name in names or ())
+        class_names = sort_class_names(merged.values())
+        positions = {name: number for number, name in enumerate(class_names)}
+        numbers = {name: positions[whole] for name, whole in merged.items()}
+    class_names = [compose_class_name(class_name) for class_name in class_names]
+    numbers |= {class_name: number for number, class_name in enumerate(class_names)}
     labels = SpooledColumn(_class_numbers(names, numbers) for names in names_by_sample)
     return Field(name, kind, False, "<i4", (None,), tuple(class_names)), labels
 
@@ -263,9 +345,10 @@ def _arrays(name: str, kind: type[FieldKind], arrays: SpooledColumn) -> ParsedCo
         reason = next((array for array in arrays if isinstance(array, Rejection)), "there are no samples")
         raise SourceError(f"target {name}: no sample has numbers (the first {reason})")
     shapes = {shape for shape, _ in forms}
-    is_fixed = len(shapes) == 1 and not any(0 in shape for shape in shapes)
-    if not is_fixed and any(len(shape) != 1 for shape in shapes):
-        raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are one shape, or plain lists")
+    try:
+        shape = kind.common_shape(shapes)
+    except ValueError as error:
+        raise SourceError(f"target {name}: shapes {', '.join(map(str, sorted(shapes)))}, allowed are {error}") from error
     are_whole = "<i8" in kind.dtypes and all(dtype_kind == "i" for _, dtype_kind in forms)
-    field = Field(name, kind.name, False, "<i8" if are_whole else kind.dtypes[0], shapes.pop() if is_fixed else (None,))
+    field = Field(name, kind.name, False, "<i8" if are_whole else kind.dtypes[0], shape)
     return field, SpooledColumn(array if isinstance(array, Rejection) else array.astype(field.dtype) for array in arrays)

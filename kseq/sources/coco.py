@@ -3,10 +3,14 @@
 The rules:
 
 - Classes are the categories, in the order of their ids; a class number is the position of a category in that order.
-- A box `[x, y, width, height]` becomes x1, y1, x2, y2.
-- Annotations of crowds (`iscrowd`), without a box, or with a box without an area are skipped. An image without annotations
-  has no boxes.
-- An image with a file name that an earlier image has is rejected.
+- A box `[x, y, width, height]` becomes x1, y1, x2, y2. Without one, the box around the polygons or the mask (`segmentation`)
+  is taken. An annotation with none of these is left out, and counted.
+- Annotations of crowds (`iscrowd`) are left out, and counted. Keypoints are not read. An image without annotations has
+  no boxes.
+- Ids may be numbers or text: 7 and "7" are one id.
+- A fault in an annotation, or in the entry of an image, rejects that image.
+- An image with a file name that an earlier image has is rejected; of different files with one id, all are rejected.
+- Annotations of images that the file does not name are left out, and counted.
 
 Source: the COCO data format, cocodataset.org, "Object Detection".
 """
@@ -14,81 +18,55 @@ Source: the COCO data format, cocodataset.org, "Object Detection".
 from __future__ import annotations
 
 import json
-import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from kseq.arguments import spelled
-from kseq.errors import SourceError
-from kseq.platforms.files import path_bytes
-from kseq.sources.assemble import box_fields
-from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
+from kseq.errors import ImageError, SourceError
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, stated_size
+from kseq.sources.run_lengths import mask_box
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.text import open_text
-from kseq.sources.url_files import FileSizes
 
-__all__ = ["COCO", "CocoSource"]
+__all__ = ["COCO", "CocoSource", "read_json"]
 
 _LISTS = ("images", "annotations", "categories")
 
-# Image id to the boxes and class numbers of the objects in the image.
-_Objects = dict[Any, list[tuple[list[float], int]]]
-
 
 @dataclass(frozen=True)
-class CocoSource(FileSource):
+class CocoSource(AnnotatedSource):
     """The images that a COCO file names, in the order of the file."""
 
     @classmethod
-    def load(
-        cls,
-        path: str,
-        root: str | None = None,
-        class_names: Sequence[str] | None = None,
-        *,
-        follow_links: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> CocoSource:
-        """Read an annotation file.
-
-        Args:
-            path: The file.
-            root: The folder or URL that file names are relative to; None for the folder of the file.
-            class_names: All classes, in the order of their numbers; None for the order of the categories.
-            follow_links: Follow links out of that folder.
-            storage_options: What fsspec's file systems are made with, for paths that are URLs.
+    def open(cls, request: SourceRequest) -> CocoSource:
+        """Open an annotation file as a source.
 
         Raises:
-            SourceError: If the file is no COCO file, or contradicts itself.
+            SourceError: If the file is no COCO file, or names no image that can be packed.
         """
-        root = check_root(path, root)
-        lists = _read(path)
-        try:
-            numbers, names = _number_classes(path, lists["categories"], class_names)
-            objects = _objects(path, lists, numbers)
-            images = ImageTable.of(_images(FileSizes(root, follow_links, storage_options), lists["images"], objects))
-        except (KeyError, TypeError, ValueError) as error:
-            raise SourceError(f"{path}: is not a COCO detection file: {type(error).__name__} {error}") from error
-        if images.is_rejected.all():
-            raise SourceError(f"{path}: names no image that can be packed{describe_first(images)}")
-        if not images.num_bytes.any():
-            first = os.fsdecode(images[0].path)
+        path = request.path
+        check_is_file(path, "coco")
+        root = check_root(path, request.image_root)
+        lists = _check_lists(path, read_json(path))
+        categories = _categories(path, lists["categories"], request.class_names)
+        reader = _Annotations(categories)
+        images = list(reader.read(lists["images"], lists["annotations"]))
+        if lists["annotations"] and reader.num_strangers == len(lists["annotations"]):
             raise SourceError(
-                f"{path}: none of its {len(images)} images lies in {root}, such as {first} ({spelled('root')} says where)"
+                f"{path}: annotation 1 has image_id {reader.stranger!r}, the ids of its {len(images)} images are others, "
+                f"such as {reader.first_id!r}: no annotation belongs to an image"
             )
-        return cls(root, names, images, box_fields(names), storage_options)
-
-    @classmethod
-    def open(cls, request: SourceRequest) -> CocoSource:
-        """Open a path as a source."""
-        check_is_file(request.path, "coco")
-        return cls.load(
-            request.path,
-            request.image_root,
+        return cls.of(
+            path,
+            root,
+            images,
+            list(categories.values()),
             request.class_names,
+            facts=reader.facts,
+            notes=reader.notes(path, lists["categories"] if request.class_names is None else ()),
             follow_links=request.follow_links,
             storage_options=request.storage_options,
         )
@@ -97,58 +75,184 @@ class CocoSource(FileSource):
 COCO = SourceFormat("coco", CocoSource.open, (".json",), r"\.json", has_root=True, has_links=True)
 
 
-def _read(path: str) -> dict[str, list[dict[str, Any]]]:
+def read_json(path: str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        SourceError: If it cannot be read, or is no JSON.
+    """
     try:
         with open_text(path, strict=True) as file:
-            lists = json.load(file)
+            return json.load(file)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: is not JSON: {error}") from error
-    missing = [name for name in _LISTS if not isinstance(lists, dict) or not isinstance(lists.get(name), list)]
+
+
+def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
+    lists = content if isinstance(content, dict) else {}
+    missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
     if missing:
         raise SourceError(f"{path}: has no list {missing[0]!r}, a COCO detection file has {', '.join(_LISTS)}")
+    if any(isinstance(annotation, dict) and "segments_info" in annotation for annotation in lists["annotations"][:1]):
+        raise SourceError(
+            f"{path}: is a COCO panoptic file (segments_info), allowed are instances: give a table of images and masks"
+        )
     return lists
 
 
-def _number_classes(
-    path: str, categories: Sequence[Mapping[str, Any]], class_names: Sequence[str] | None
-) -> tuple[dict[Any, int], tuple[str, ...]]:
-    """Category id to class number, and the class names."""
-    by_id = sorted(categories, key=lambda category: category["id"])
-    names = [str(category["name"]) for category in by_id]
-    if len(set(names)) < len(names):
-        raise SourceError(f"{path}: two categories have the same name")
-    order = list(class_names) if class_names is not None else names
-    if sorted(order) != sorted(names):
-        raise SourceError(f"{path}: {spelled('class_names')} are {', '.join(order)}, the categories are {', '.join(names)}")
-    return {category["id"]: order.index(name) for category, name in zip(by_id, names, strict=True)}, tuple(order)
+def _key(value: Any) -> str:
+    """An id as text, so that 7, 7.0 and "7" are one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
 
 
-def _objects(path: str, lists: Mapping[str, Sequence[Mapping[str, Any]]], numbers: Mapping[Any, int]) -> _Objects:
-    objects: _Objects = {image["id"]: [] for image in lists["images"]}
-    if len(objects) < len(lists["images"]):
-        raise SourceError(f"{path}: two images have the same id")
-    for annotation in lists["annotations"]:
-        for name, known in (("image_id", objects), ("category_id", numbers)):
-            if annotation[name] not in known:
-                number = annotation.get("id")
-                raise SourceError(f"{path}: annotation {number} has {name} {annotation[name]!r}, which does not exist")
-        x, y, width, height = map(float, annotation.get("bbox") or (0, 0, 0, 0))
-        if not annotation.get("iscrowd") and width > 0 and height > 0:
-            box = [x, y, x + width, y + height]
-            objects[annotation["image_id"]].append((box, numbers[annotation["category_id"]]))
-    return objects
+def _order(category: Mapping[str, Any]) -> tuple[int, int, str]:
+    key = _key(category["id"])
+    return (0, int(key), key) if re.fullmatch(r"-?\d{1,18}", key) else (1, 0, key)
 
 
-def _images(sizes: FileSizes, images: Sequence[Mapping[str, Any]], objects: _Objects) -> Iterator[SourceImage]:
-    used_paths: set[bytes] = set()
-    paths = [path_bytes(image["file_name"]) for image in images]
-    for image, path, num_bytes, rejection in zip(images, paths, *sizes.inspect_all(paths), strict=True):
-        if path in used_paths:
-            rejection = f"is named again: by the image of id {image['id']}"
-        used_paths.add(path)
-        image_objects = objects[image["id"]]
-        boxes = np.array([box for box, _ in image_objects], np.float32).reshape(-1, 4)
-        labels = np.array([label for _, label in image_objects], np.int32)
-        yield SourceImage(path, -1, None, 0 if rejection else num_bytes, rejection, values=(boxes, labels))
+def _categories(path: str, entries: Sequence[Any], class_names: Sequence[str] | None) -> dict[str, str]:
+    """Category id to class name, in the order of the ids."""
+    wrong = [entry for entry in entries if not isinstance(entry, dict) or "id" not in entry or "name" not in entry]
+    if wrong:
+        raise SourceError(f"{path}: a category is {str(wrong[0])[:60]}, a COCO category has an 'id' and a 'name'")
+    categories = {_key(entry["id"]): str(entry["name"]) for entry in sorted(entries, key=_order)}
+    if len(set(categories.values())) < len(entries):
+        raise SourceError(f"{path}: two categories have the same name or the same id")
+    unknown = [name for name in class_names or () if name not in categories.values()]
+    if unknown:
+        found = ", ".join(categories.values())
+        raise SourceError(f"{path}: {spelled('class_names')} has {unknown[0]!r}, the categories are {found}")
+    return categories
+
+
+class _Annotations:
+    """Reads the annotations of a file, and counts what it leaves out.
+
+    Attributes:
+        facts: What is counted, by the names in `kseq.storage.box_counts`.
+        num_strangers: How many annotations belong to no image of the file.
+        stranger: The `image_id` of the first of them.
+        first_id: The id of the first image.
+    """
+
+    def __init__(self, categories: Mapping[str, str]) -> None:
+        self.facts: Counter[str] = Counter()
+        self.num_strangers, self.num_keypoints = 0, 0
+        self.stranger: Any = None
+        self.first_id: Any = None
+        self._categories = categories
+        self._used: set[str] = set()
+        # The ids that several files have.
+        self._shared: set[str] = set()
+
+    def read(self, images: Sequence[Any], annotations: Sequence[Any]) -> Iterator[AnnotatedImage]:
+        """The images with their objects."""
+        by_image: dict[str, list[Any]] = {_key(image.get("id")): [] for image in images if isinstance(image, dict)}
+        for annotation in annotations:
+            image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
+            of_image = by_image.get(_key(image_id))
+            if of_image is not None:
+                of_image.append(annotation)
+                continue
+            self.stranger = self.stranger if self.num_strangers else image_id
+            self.num_strangers += 1
+        files: dict[str, set[str]] = {}
+        for image in images:
+            if isinstance(image, dict):
+                files.setdefault(_key(image.get("id")), set()).add(str(image.get("file_name")))
+        self._shared = {key for key, names in files.items() if len(names) > 1}
+        self.first_id = images[0].get("id") if images and isinstance(images[0], dict) else None
+        used: set[str] = set()
+        for number, image in enumerate(images, 1):
+            yield self._image(number, image, by_image, used)
+
+    def _image(self, number: int, image: Any, by_image: Mapping[str, Sequence[Any]], used: set[str]) -> AnnotatedImage:
+        entry = image if isinstance(image, dict) else {}
+        name, key = entry.get("file_name"), _key(entry.get("id"))
+        if not isinstance(name, str) or not name or "id" not in entry:
+            reason = f"is {str(image)[:60]}, an image of COCO has an 'id' and a 'file_name'"
+            return AnnotatedImage(f"image {number} of the list", rejection=reason)
+        if key in self._shared:
+            reason = f"has the id {entry['id']!r} of another image: whose annotations those of this id are is not known"
+            return AnnotatedImage(name, rejection=reason)
+        if key in used:
+            return AnnotatedImage(name, rejection=f"has the id {entry['id']!r} of an earlier image")
+        used.add(key)
+        try:
+            objects = [found for annotation in by_image[key] if (found := self._object(annotation)) is not None]
+        except ImageError as error:
+            return AnnotatedImage(name, rejection=str(error))
+        height, width = entry.get("height"), entry.get("width")
+        return AnnotatedImage(name, objects, stated_size(height, width))
+
+    def _object(self, annotation: Mapping[str, Any]) -> FoundObject | None:
+        """The object of an annotation; None if it is left out.
+
+        Raises:
+            ImageError: If the annotation makes no sense.
+        """
+        what = f"annotation {annotation.get('id')}"
+        key = _key(annotation.get("category_id"))
+        if key not in self._categories:
+            raise ImageError(f"{what} has category_id {annotation.get('category_id')!r}, which no category has")
+        if annotation.get("iscrowd"):
+            self.facts["crowd"] += 1
+            return None
+        self.num_keypoints += bool(annotation.get("keypoints"))
+        box = self._box(annotation, what)
+        if box is None:
+            self.facts["shapeless"] += 1
+            return None
+        self._used.add(key)
+        return FoundObject(self._categories[key], box)
+
+    def _box(self, annotation: Mapping[str, Any], what: str) -> list[float] | None:
+        if annotation.get("bbox"):
+            x, y, width, height = check_box(annotation["bbox"], f"{what}: its bbox")
+            if width or height:
+                return [x, y, x + width, y + height]
+        outline = annotation.get("segmentation")
+        try:
+            box = mask_box(outline) if isinstance(outline, dict) else _polygons_box(outline)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ImageError(f"{what}: its segmentation is {str(outline)[:60]}, allowed are polygons or run lengths") from error
+        if box is not None:
+            self.facts["outline"] += 1
+        elif annotation.get("bbox"):
+            # Flat: the rule of all boxes says what becomes of it.
+            return [x, y, x + width, y + height]
+        return box
+
+    def notes(self, path: str, categories: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What a user should know of the file as a whole."""
+        notes = []
+        if self.num_strangers:
+            notes.append(
+                f"{path}: {self.num_strangers:,} annotations belong to no image of the file and were left out, the first to "
+                f"image_id {self.stranger!r}"
+            )
+        if self.num_keypoints:
+            notes.append(f"{path}: the keypoints of {self.num_keypoints:,} annotations are not stored, their boxes are")
+        for key, name in self._categories.items():
+            if key in self._used:
+                continue
+            others = [entry for entry in categories if str(entry["name"]) != name]
+            if others and all(entry.get("supercategory") == name for entry in others):
+                names = " ".join(str(entry["name"]) for entry in others)
+                notes.append(
+                    f"{path}: category {name} has no object and is the supercategory of all others: "
+                    f"{spelled('class_names')} {names} leaves it out"
+                )
+        return notes
+
+
+def _polygons_box(outline: Any) -> list[float] | None:
+    """The box around all polygons of a list; None if there are none."""
+    if not outline:
+        return None
+    polygons = outline if isinstance(outline[0], list) else [outline]
+    return outline_box([number for polygon in polygons for number in polygon])

@@ -8,6 +8,7 @@ from typing import Any
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
+from kseq.sources.cell_types import NUMBER_FORMS
 from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.field_names import check_field_names, name_after_column
 
@@ -56,7 +57,8 @@ class Columns:
         targets: Fields of numbers, of vectors, or of several labels (a list, or text separated by `|`): a dict of field name to
             column, or the names of columns that give their names to the fields.
         kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
-            the two they are: `"text"`, `"numbers"`, `"multi_label"` or `"sample_weight"`.
+            the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"` or `"keypoints"`; or `"number"`, one for
+            each sample, or `"vector"`, a list of them.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
             column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
@@ -281,7 +283,7 @@ def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
     pairs = list(kinds.items()) if isinstance(kinds, Mapping) else kinds
     are_pairs = _is_sequence(pairs) and all(map(_is_pair, pairs))
     # Asked now, not read from TARGET_KINDS: a program may have registered further kinds.
-    allowed = [name for name, kind in KINDS.items() if kind.can_be_target]
+    allowed = [*NUMBER_FORMS, *(name for name, kind in KINDS.items() if kind.can_be_target)]
     if not are_pairs or not all(kind in allowed for _, kind in pairs):
         raise ArgumentError(f"{spelled('kinds', kinds)}: allowed for each field is one of {', '.join(allowed)}")
     if len(dict(pairs)) < len(pairs):

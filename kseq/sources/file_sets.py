@@ -12,8 +12,8 @@ import braceexpand
 
 from kseq.errors import SourceError
 from kseq.platforms.files import with_slashes
-from kseq.sources.base import SPLITS
 from kseq.sources.cell_types import Rejection
+from kseq.sources.split_names import SPLITS
 
 __all__ = ["SourceFile", "decompress_command", "find_files", "is_pattern", "match_files", "read_files", "split_from_name"]
 

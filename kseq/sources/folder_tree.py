@@ -9,7 +9,14 @@ from typing import NamedTuple
 from kseq.errors import SourceError
 from kseq.sources.symlinks import LinkRule
 
-__all__ = ["Entry", "FolderTree", "Tree"]
+__all__ = ["Entry", "FolderTree", "Tree", "is_hidden"]
+
+_MACOS_DATA = "__MACOSX"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is skipped."""
+    return name.startswith(".") or name == _MACOS_DATA
 
 
 class Entry(NamedTuple):
@@ -94,7 +101,7 @@ class FolderTree(Tree):
         path = os.path.join(self.root, folder.path)
         try:
             with os.scandir(path) as scanned:
-                shown = (entry for entry in scanned if not entry.name.startswith("."))
+                shown = (entry for entry in scanned if not is_hidden(entry.name))
                 entries = sorted(shown, key=lambda entry: os.fsencode(entry.name))
         except OSError as error:
             if folder is self.top:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from kseq.arguments import choice, spelled
@@ -15,13 +16,19 @@ from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
 from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
+from kseq.sources.cvat import CVAT
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
+from kseq.sources.labelme import LABELME
+from kseq.sources.labelstudio import LABELSTUDIO
+from kseq.sources.layouts import annotates_most_images, find_layout
 from kseq.sources.parquet import PARQUET
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
+from kseq.sources.text import check_text_encoding, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
+from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.yolo import YOLO
 from kseq.sources.zip_archive import ZIP
@@ -35,7 +42,11 @@ FORMATS: tuple[SourceFormat, ...] = (
     CSV,
     JSONL,
     PARQUET,
+    LABELSTUDIO,
+    LABELME,
     COCO,
+    CVAT,
+    VOC,
     YOLO,
     WEBDATASET,
     ZIP,
@@ -46,8 +57,10 @@ FORMATS: tuple[SourceFormat, ...] = (
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
-"""The allowed values of the argument `source_format`."""
 _SUFFIXES = ", ".join(suffix for source_format in FORMATS for suffix in source_format.suffixes)
+
+# Of formats with an annotation file for each image, its suffix.
+_ANNOTATION_SUFFIXES = {"voc": ".xml", "labelme": ".json"}
 
 
 def open_source(
@@ -58,6 +71,8 @@ def open_source(
     class_names: Sequence[str] | None,
     *,
     follow_links: bool = False,
+    suffix: str | None = None,
+    text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Source:
@@ -70,6 +85,9 @@ def open_source(
         root: The folder or URL that the paths in a file are relative to; None for the folder of the file.
         class_names: All classes, in the order of their numbers.
         follow_links: Follow links out of the folder of images, and links to folders.
+        suffix: Added to the paths in a table that do not end with it, such as `".jpg"`; None to look for files where paths
+            have no suffix.
+        text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
 
@@ -78,7 +96,8 @@ def open_source(
         SourceError: If there is nothing that can be packed.
     """
     chosen = choose_format(path, source_format)
-    if not chosen.has_columns and columns != Columns():
+    is_unlabelled = chosen.may_lack_label and columns == Columns(label="")
+    if not (chosen.has_columns or is_unlabelled or columns == Columns()):
         allowed = ", ".join(known.name for known in FORMATS if known.has_columns)
         roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
         given = ", ".join(spelled(f"columns.{role}") for role in roles)
@@ -89,7 +108,17 @@ def open_source(
     if not chosen.has_links and follow_links:
         allowed = ", ".join(known.name for known in FORMATS if known.has_links)
         raise ArgumentError(f"{path}: {spelled('follow_links', True)} goes with {allowed}, found {chosen.name}")
-    return chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options))
+    if suffix is not None and not (chosen.has_suffix and isinstance(suffix, str) and re.fullmatch(r"\.[^/\\\0]+", suffix)):
+        allowed = ", ".join(known.name for known in FORMATS if known.has_suffix)
+        raise ArgumentError(
+            f"{path}: {spelled('suffix', suffix)}: allowed is the end of names of files, such as .jpg, with {allowed}"
+        )
+    layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
+    if layout is not None and layout.is_certain and source_format is None:
+        raise SourceError(layout.refusal(path))
+    with reading_texts_as(check_text_encoding(text_encoding)):
+        source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix))
+    return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
 
 
 def choose_format(path: str, source_format: str | None) -> SourceFormat:
@@ -110,19 +139,27 @@ def _recognise(path: str) -> SourceFormat:
 
 def _recognise_file(path: str) -> SourceFormat:
     for source_format in FORMATS:
-        if os.path.isfile(path) and source_format.matches(path):
-            return source_format
+        if not os.path.isfile(path) or not source_format.matches(path):
+            continue
+        if source_format.is_file is None or source_format.is_file(path):
+            return _recognise_zip(path) if source_format is ZIP else source_format
     raise SourceError(
         f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}): "
         f"{spelled('source_format')} says what it is"
     )
 
 
+def _recognise_zip(path: str) -> SourceFormat:
+    """The format of a folder in a zip; a folder of images if it is no other."""
+    return next((known for known in FORMATS if known.is_archive is not None and known.is_archive(path)), ZIP)
+
+
 def _recognise_folder(path: str) -> SourceFormat:
     """The format of a folder, or of the files in it or one folder deeper; a folder of images if there are none."""
     for source_format in reversed(FORMATS):
         if source_format.is_folder is not None and source_format.is_folder(path):
-            return source_format
+            suffix = _ANNOTATION_SUFFIXES.get(source_format.name)
+            return source_format if suffix is None or annotates_most_images(path, suffix) else FOLDER
     files = glob.glob(os.path.join(glob.escape(path), "*")) + glob.glob(os.path.join(glob.escape(path), "*", "*"))
     for file in sorted(file for file in files if os.path.isfile(file)):
         for source_format in FORMATS:

@@ -21,6 +21,7 @@ class SourceRequest:
     """What a source is opened with: the arguments of `kseq.sources.registry.open_source`.
 
     Attributes:
+        suffix: As in `kseq.sources.named_files.NamedFiles`.
         folder: The URL of the folder that `path` was downloaded from; None if it lies on this machine.
         storage_options: What fsspec's file systems are made with, for paths that are URLs.
     """
@@ -32,6 +33,7 @@ class SourceRequest:
     follow_links: bool = False
     folder: str | None = None
     storage_options: Mapping[str, Any] | None = None
+    suffix: str | None = None
 
     @property
     def image_root(self) -> str | None:
@@ -46,13 +48,17 @@ class SourceFormat:
     Attributes:
         name: What callers call it: `source_format="zip"`.
         open: Opens a path as a source of this format; raises SourceError if it is none, or nothing in it can be packed.
+        is_file: Whether a file of a name of this format is of it; None if the name says enough.
         suffixes: The ends of the names of its files, for messages, such as `(".csv", ".tsv")`.
         file_names: A regular expression for the end of the name of a file, in upper or lower case; None if no name tells it.
         is_folder: Whether a folder is of this format; None if a folder is no source of it, or is told by the files in it.
+        is_archive: Whether a zip holds a folder of this format; None if none does.
         in_folders: Whether a folder of such files is one source.
         has_columns: Whether it takes `columns`.
+        may_lack_label: Whether it takes `Columns(label="")`, for images without classes, where it takes no other columns.
         has_root: Whether it takes `root`: it names image files by their paths.
         has_links: Whether it takes `follow_links`: its images are files below a folder.
+        has_suffix: Whether it takes `suffix`: it may name image files without their suffixes.
         downloads: A regular expression for the end of the name of a file, in upper or lower case: of a folder at a URL, files
             of such names are downloaded when it is opened, others read in place; None if none are downloaded.
         siblings: The same for files beside a file at a URL, which belong to it; None if none do.
@@ -63,10 +69,14 @@ class SourceFormat:
     suffixes: tuple[str, ...] = ()
     file_names: str | None = None
     is_folder: Callable[[str], bool] | None = None
+    is_file: Callable[[str], bool] | None = None
+    is_archive: Callable[[str], bool] | None = None
     in_folders: bool = False
     has_columns: bool = False
+    may_lack_label: bool = False
     has_root: bool = False
     has_links: bool = False
+    has_suffix: bool = False
     downloads: str | None = ""
     siblings: str | None = None
 

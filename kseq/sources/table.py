@@ -2,12 +2,15 @@
 
 The rules for rows that cannot be packed as they are; a rejected row is listed with the reason:
 
+- A row that cannot be read, see `kseq/sources/table_files.py`, is rejected, and the others are packed.
 - A label that is empty, null or NaN (in a CSV also the word) is no label, and its row is rejected.
 - A row whose label is not among the given class names is rejected.
 - A row with a path that an earlier row has is rejected, whatever its label: in two splits the image would be a leak. With
-  several images in a row, that holds for all of them together.
-- A row without a path, or with a path that is no text, is rejected, and listed by its number. A label that is a list or an
-  object is no label.
+  several images in a row, that holds for all of them together. How paths find their files is said in
+  `kseq/sources/named_files.py`; two spellings of one path are one.
+- A row without a path, or with a path that is neither text nor a whole number, is rejected, and listed by its number. A label
+  that is a list or an object is no label.
+- A table with a row for each box, see `kseq/sources/box_rows.py`, has a sample for each image.
 
 Rows are counted from 1, the first below the names of the columns. Classes are numbered in the order of the numbers if every
 label is a whole number, else in the order of their names. What other columns may hold is said at the top of
@@ -16,18 +19,21 @@ label is a whole number, else in the order of their names. What other columns ma
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from kseq.arguments import is_url
 from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import FoundBlock, assemble_blocks
 from kseq.sources.base import FileSource
+from kseq.sources.box_rows import find_box_columns
 from kseq.sources.column_roles import Columns, find_columns, image_columns, pixel_columns, used_columns
 from kseq.sources.equal_values import find_first_rows
+from kseq.sources.named_files import NamedFiles, look_for
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table_files import TABLE_FORMATS, Table
@@ -50,6 +56,7 @@ class TableSource(FileSource):
         class_names: Sequence[str] | None = None,
         *,
         follow_links: bool = False,
+        suffix: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> TableSource:
         """Read a table.
@@ -61,6 +68,7 @@ class TableSource(FileSource):
             root: The folder or URL that paths are relative to; None for the folder of the table.
             class_names: All classes, in the order of their numbers; None for the classes that the table names.
             follow_links: Follow links out of that folder.
+            suffix: Added to paths that do not end with it; None to look for files where paths have no suffix.
             storage_options: What fsspec's file systems are made with, for paths that are URLs.
 
         Raises:
@@ -68,16 +76,28 @@ class TableSource(FileSource):
         """
         root = check_root(path, root)
         table = Table.open(path, table_format)
-        columns = find_columns(columns, path, table.names)
-        cells = table.read([name for _, name in used_columns(columns)])
-        images = image_columns(columns)
-        num_rows = len(cells[images[0]])
-        # Several rows may share a mask, but not an image.
-        first_rows = find_first_rows(num_rows, lambda: _path_keys([cells[name] for name in images]))
-        blocks = _found_blocks(FileSizes(root, follow_links, storage_options), columns, cells, first_rows)
-        names_differ = first_rows is None and len(images) == 1
-        assembled = assemble_blocks(path, columns, cells, blocks, class_names, names_differ=names_differ)
+        box_rows = find_box_columns(columns, table.names)
+        columns = find_columns(columns if box_rows is None else box_rows.columns, path, table.names)
+        boxes = () if box_rows is None else box_rows.corners
+        faults = SpooledColumn()
+        cells = table.read(list(dict.fromkeys([*(name for _, name in used_columns(columns) if name), *boxes])), faults)
+        files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
+        rows = _NamedRows.find(files, [cells[name] for name in pixel_columns(columns)], faults)
+        files.tell(path)
+        if box_rows is not None:
+            firsts = rows.first_rows(files, len(image_columns(columns)))
+            grouped = box_rows.group(path, columns, cells, firsts)
+            assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows), class_names)
+        else:
+            # Several rows may share a mask, but not an image.
+            repeated = rows.reject_repeated(files, len(image_columns(columns)))
+            names_differ = repeated is None and len(image_columns(columns)) == 1
+            assembled = assemble_blocks(path, columns, cells, rows.blocks(), class_names, names_differ=names_differ)
         return cls(root, assembled.class_names, assembled.images, assembled.fields, storage_options)
+
+    def where_is(self, path: bytes) -> str | None:
+        """The folder that the paths of the table seem to be relative to."""
+        return None if is_url(self.root) else look_for(self.root, os.fsdecode(path))
 
     @classmethod
     def open(cls, request: SourceRequest, table_format: str) -> TableSource:
@@ -90,48 +110,112 @@ class TableSource(FileSource):
             request.image_root,
             request.class_names,
             follow_links=request.follow_links,
+            suffix=request.suffix,
             storage_options=request.storage_options,
         )
 
 
-def _found_blocks(
-    sizes: FileSizes, columns: Columns, cells: Mapping[str, SpooledColumn], first_rows: np.ndarray | None
-) -> Iterator[FoundBlock]:
-    """The samples of all rows.
+class _NamedRows:
+    """What is known of the rows of a table before their values are looked at.
 
     Args:
-        sizes: Tells the size of each file.
-        columns: Which column holds what.
-        cells: The cells of each column.
-        first_rows: For each row the first that names the same images; None if none is named again.
+        num_columns: The number of columns of images and masks.
     """
-    start = 0
-    for path_columns in _path_blocks([cells[name] for name in pixel_columns(columns)]):
-        rows = range(start, start + len(path_columns[0]))
-        names = path_columns[0]
-        if len(path_columns) == 1 and first_rows is None and _are_paths(names):
-            num_bytes, rejections = sizes.inspect_all(names)
-        else:
-            firsts = rows if first_rows is None else first_rows[rows.start : rows.stop].tolist()
-            found = map(partial(_inspect_row, sizes), rows, firsts, zip(*path_columns, strict=True))
-            num_bytes, rejections = map(list, zip(*found, strict=True))
-            names = [name or b"(row %d)" % (row + 1) for row, name in zip(rows, names, strict=True)]
-        count = len(rows)
-        yield FoundBlock(names, path_columns, num_bytes, [None] * count, rejections, [True] * count)
-        start = rows.stop
+
+    def __init__(self, num_columns: int) -> None:
+        self._paths = [SpooledColumn() for _ in range(num_columns)]
+        self._num_bytes = SpooledColumn()
+        self._rejections = SpooledColumn()
+
+    @classmethod
+    def find(cls, files: NamedFiles, columns: Sequence[SpooledColumn], faults: SpooledColumn) -> _NamedRows:
+        """The files of all rows.
+
+        Args:
+            files: Finds them.
+            columns: The names of the files, for each column of images and masks.
+            faults: For each row why it cannot be read.
+        """
+        rows = cls(len(columns))
+        for block, block_faults in zip(_path_blocks(columns), faults.blocks(), strict=True):
+            rejections = list(block_faults)
+            if any(rejections) or not all(map(_are_paths, block)):
+                rejections = [
+                    fault or _invalid_path(names) for fault, names in zip(rejections, zip(*block, strict=True), strict=True)
+                ]
+            asked = [row for row, rejection in enumerate(rejections) if rejection is None]
+            num_bytes = [0] * len(rejections)
+            for number, names in enumerate(block):
+                paths, sizes, why = files.inspect_all([names[row] for row in asked])
+                for row, path, size, rejection in zip(asked, paths, sizes, why, strict=True):
+                    names[row] = path
+                    num_bytes[row] += size
+                    rejections[row] = rejections[row] or rejection
+                rows._paths[number].extend(names)
+            rows._num_bytes.extend(num_bytes)
+            rows._rejections.extend(rejections)
+        return rows
+
+    def first_rows(self, files: NamedFiles, num_images: int) -> np.ndarray:
+        """`(n,)` int64: for each row the first that names the same images; rows that name none are their own first."""
+        firsts = find_first_rows(len(self._num_bytes), lambda: self._keys(files, num_images))
+        rows = np.arange(len(self._num_bytes))
+        if firsts is None:
+            return rows
+        names_none = np.fromiter((not path for path in self._paths[0]), bool, len(rows))
+        return np.where(names_none, rows, firsts)
+
+    def _keys(self, files: NamedFiles, num_images: int) -> Iterator[list[bytes]]:
+        """Some rows at a time, for each row bytes that another row has only if it names the same images."""
+        for block in zip(*(column.blocks() for column in self._paths[:num_images]), strict=True):
+            names = [files.identity(paths) for paths in block]
+            # No path that may be packed has a zero byte.
+            yield names[0] if len(names) == 1 else list(map(b"\0".join, zip(*names, strict=True)))
+
+    def reject_repeated(self, files: NamedFiles, num_images: int) -> np.ndarray | None:
+        """Reject the rows that name the images of an earlier row.
+
+        Returns:
+            `(n,)` int64: for each row the first that names the same images; None if none is named again.
+        """
+        firsts = self.first_rows(files, num_images)
+        if np.array_equal(firsts, np.arange(len(firsts))):
+            return None if all(self._paths[0]) else firsts
+        rejections = zip(self._rejections, firsts.tolist(), strict=True)
+        self._rejections = SpooledColumn(
+            f"names an image again: that of row {first + 1}"
+            if first < row and not (rejection and _is_of_row(rejection))
+            else rejection
+            for row, (rejection, first) in enumerate(rejections)
+        )
+        return firsts
+
+    def blocks(self, rows: Sequence[int] | None = None) -> Iterator[FoundBlock]:
+        """The samples.
+
+        Args:
+            rows: The rows that are samples; None for all.
+        """
+        start = 0
+        columns = [*self._paths, self._num_bytes, self._rejections]
+        if rows is not None:
+            columns = [SpooledColumn(column[row] for row in rows) for column in columns]
+        for block in zip(*(column.blocks() for column in columns), strict=True):
+            *paths, num_bytes, rejections = block
+            count = len(num_bytes)
+            numbers = range(start, start + count) if rows is None else rows[start : start + count]
+            names = paths[0]
+            if not all(names):
+                names = [name or b"(row %d)" % (row + 1) for row, name in zip(numbers, names, strict=True)]
+            sizes = [0 if rejection else size for size, rejection in zip(num_bytes, rejections, strict=True)]
+            of_rows = None if rows is None else [row + 1 for row in numbers]
+            yield FoundBlock(names, paths, sizes, [None] * count, rejections, [True] * count, of_rows)
+            start += count
 
 
-def _inspect_row(sizes: FileSizes, row: int, first_row: int, paths: Sequence[bytes]) -> tuple[int, str | None]:
-    """The size of the images of a row, and why they cannot be packed; `first_row` is the first that names the same images."""
-    rejection, num_bytes = _invalid_path(paths), 0
-    if rejection is None and first_row < row:
-        rejection = f"names an image again: that of row {first_row + 1}"
-    for path in () if rejection else paths:
-        size, rejection = sizes.inspect(path)
-        if rejection:
-            break
-        num_bytes += size
-    return num_bytes, rejection
+def _is_of_row(rejection: str) -> bool:
+    """Whether a row is rejected whatever other rows name."""
+    return rejection.startswith(("has a path", "lacks a path"))
 
 
 def _are_paths(paths: Sequence[bytes]) -> bool:
@@ -142,13 +226,6 @@ def _path_blocks(columns: Sequence[SpooledColumn]) -> Iterator[list[list[bytes]]
     """Some rows at a time, for each of the columns the paths in them."""
     for blocks in zip(*(column.blocks() for column in columns), strict=True):
         yield [_paths(cells) for cells in blocks]
-
-
-def _path_keys(columns: Sequence[SpooledColumn]) -> Iterator[list[bytes]]:
-    """Some rows at a time, for each row bytes that another row has only if it names the same images."""
-    for path_columns in _path_blocks(columns):
-        # No path that may be packed has a zero byte.
-        yield path_columns[0] if len(path_columns) == 1 else list(map(b"\0".join, zip(*path_columns, strict=True)))
 
 
 def _invalid_path(paths: Sequence[bytes]) -> str | None:
@@ -162,7 +239,7 @@ def _invalid_path(paths: Sequence[bytes]) -> str | None:
 
 
 def _paths(cells: Sequence[Any]) -> list[bytes]:
-    """The paths in a column; empty for a cell that is missing or no text."""
+    """The paths in a column; empty for a cell that is missing, or neither text nor a whole number."""
     try:
         # As one text, which is five times as fast.
         paths = path_bytes("\0".join(cells)).split(b"\0")
@@ -173,8 +250,11 @@ def _paths(cells: Sequence[Any]) -> list[bytes]:
 
 def _path(cell: Any) -> bytes:
     try:
+        if isinstance(cell, (int, float)) and not isinstance(cell, bool) and cell == cell // 1:
+            # A table of ids, which pandas writes as 1.0 where one is missing.
+            return b"%d" % int(cell)
         return path_bytes(cell) if isinstance(cell, (str, bytes)) else b""
-    except UnicodeEncodeError:
+    except (UnicodeEncodeError, OverflowError):
         return b""
 
 
@@ -187,6 +267,7 @@ def _source_format(name: str, *suffixes: str) -> SourceFormat:
         has_columns=True,
         has_root=True,
         has_links=True,
+        has_suffix=True,
     )
 
 

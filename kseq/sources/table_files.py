@@ -2,9 +2,12 @@
 
 The rules:
 
-- A CSV has the names of the columns in the first line. The delimiter is the one of `,;\\t|` that this line has most of.
-- JSON Lines have an object on each line. The first line names the columns; a name that a later line lacks counts as null.
+- A CSV has the names of the columns in the first line. The delimiter is the one of `,;\\t|` that this line has most of. Cells
+  that are empty, at the end of a row that has more than there are columns, are no cells.
+- JSON Lines have an object on each line. The first 4,096 lines name the columns; a name that a line lacks counts as null.
 - Parquet is read by pyarrow, only the columns that are asked for.
+- A row that cannot be read (with cells too many or too few, that is no JSON, that is not well encoded) is a fault of that row
+  alone. A quote that does not end takes all that follows into its row.
 - How text is encoded is said at the top of `kseq/sources/text.py`. Rows are counted from 1, the first below the names.
 """
 
@@ -19,9 +22,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from kseq.errors import ArgumentError, KseqError, SourceError
+from kseq.errors import ArgumentError, KseqError, SourceError, one_line
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.cell_types import Rejection
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn
-from kseq.sources.text import open_text
+from kseq.sources.text import is_well_encoded, open_text
 
 __all__ = ["TABLE_FORMATS", "Table", "TableFormat", "table_format"]
 
@@ -31,8 +36,19 @@ _READ_BYTES = 1 << 18
 # The start of a line that a message shows.
 _SHOWN = 40
 
-# Given names of columns, yields some rows at a time: for each column the cells of these rows.
-_ReadBlocks = Callable[[Sequence[str]], Iterator[Sequence[Sequence[Any]]]]
+# Of a cell: boxes, outlines and pixels are long, where Python's csv takes 128 KiB.
+_MOST_LETTERS = 1 << 28
+
+
+class _Block(NamedTuple):
+    """Some rows of a table: for each column the cells, and for each row why it cannot be read; no list if all can."""
+
+    columns: Sequence[Sequence[Any]]
+    faults: Sequence[str | None] = ()
+
+
+# Given names of columns, yields some rows at a time.
+_ReadBlocks = Callable[[Sequence[str]], Iterator[_Block]]
 
 
 @dataclass(frozen=True)
@@ -58,17 +74,30 @@ class Table:
         with _naming_file(path):
             return cls(path, *TABLE_FORMATS[table_format].open(path))
 
-    def read(self, columns: Sequence[str]) -> dict[str, SpooledColumn]:
+    def read(self, columns: Sequence[str], faults: SpooledColumn | None = None) -> dict[str, SpooledColumn]:
         """The cells of some columns, from the first row to the last.
+
+        Args:
+            columns: The names of the columns.
+            faults: Gets for each row the reason why it cannot be read, or None; its cells are None then. Without it, a row that
+                cannot be read is an error.
 
         Raises:
             SourceError: If the file cannot be read as such a table.
         """
         cells = {name: SpooledColumn() for name in columns}
+        num_rows = 0
         with _naming_file(self.path):
             for block in self._read_blocks(list(cells)):
-                for column, block_cells in zip(cells.values(), block, strict=True):
+                for column, block_cells in zip(cells.values(), block.columns, strict=True):
                     column.extend(block_cells)
+                count = len(block.columns[0])
+                if faults is not None:
+                    faults.extend(block.faults or [None] * count)
+                elif block.faults:
+                    row, fault = next((row, fault) for row, fault in enumerate(block.faults, 1) if fault)
+                    raise SourceError(f"{self.path}: row {num_rows + row} {fault}")
+                num_rows += count
         return cells
 
 
@@ -83,7 +112,7 @@ def _naming_file(path: str) -> Iterator[None]:
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeError as error:
-        raise SourceError(f"{path}: is not UTF-8: {error}") from error
+        raise SourceError(f"{path}: is not UTF-8: {error}: save it as UTF-8") from error
     except csv.Error as error:
         raise SourceError(f"{path}: is not a CSV that can be read: {error}") from error
 
@@ -100,56 +129,103 @@ def _open_csv(path: str) -> tuple[list[str], _ReadBlocks]:
     if not head.strip():
         raise SourceError(f"{path}: is empty, expected is a first line with the names of the columns")
     delimiter = max(_DELIMITERS, key=head.count)
-
-    def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
-        numbers = [names.index(name) for name in asked]
-        start = 1
-        with open_text(path) as file:
-            lines = csv.reader(file, delimiter=delimiter, strict=True)
-            next(lines)
-            for block in _blocks(filter(None, lines)):
-                _check_lengths(path, start, block, len(names))
-                start += len(block)
-                columns = list(zip(*block, strict=True))
-                yield [columns[number] for number in numbers]
-
     with open_text(path) as file:
         names = [name.strip() for name in next(csv.reader(file, delimiter=delimiter, strict=True))]
+    image = next((name for name in names if name.lower().endswith(IMAGE_SUFFIXES)), None)
+    if image is not None:
+        raise SourceError(
+            f"{path}: its first line has {image!r}, which looks like an image, expected are the names of columns: add a line "
+            f"such as {delimiter.join(['image', 'label'])} before it"
+        )
+    while len(names) > 1 and not names[-1]:
+        # Spreadsheets write a delimiter after the last column.
+        names.pop()
+
+    def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
+        numbers = [names.index(name) for name in asked]
+        with open_text(path) as file, _long_cells():
+            lines = csv.reader(file, delimiter=delimiter, strict=True)
+            next(lines)
+            while rows := _read_csv_rows(lines):
+                faults: Sequence[str | None] = ()
+                if set(map(len, rows)) != {len(names)}:
+                    faults = [_fit_row(row, len(names)) for row in rows]
+                columns = list(zip(*rows, strict=True))
+                yield _Block([columns[number] for number in numbers], faults if any(faults) else ())
+
     return names, read_blocks
 
 
-def _check_lengths(path: str, start: int, block: Sequence[Sequence[str]], expected: int) -> None:
-    if set(map(len, block)) != {expected}:
-        row, cells = next((row, cells) for row, cells in enumerate(block, start) if len(cells) != expected)
-        raise SourceError(f"{path}: row {row} has {len(cells)} cells, the first line names {expected} columns")
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """Let cells of a CSV be as long as they are."""
+    limit = csv.field_size_limit(_MOST_LETTERS)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _read_csv_rows(lines: Iterator[list[str]]) -> list[list[Any]]:
+    """The next rows; in place of one that is broken, a list with the fault alone. Blank lines are skipped."""
+    rows: list[list[Any]] = []
+    while len(rows) < BLOCK_ROWS:
+        try:
+            # What was read before an error stays in the list.
+            rows.extend(islice(filter(None, lines), BLOCK_ROWS - len(rows)))
+        except csv.Error as error:
+            rows.append([Rejection(f"is not CSV: {one_line(error)}")])
+        else:
+            if len(rows) < BLOCK_ROWS:
+                break
+    return rows
+
+
+def _fit_row(row: list[Any], expected: int) -> str | None:
+    """Why a row has not a cell for each column; None if it has. It is given as many cells as there are columns."""
+    if len(row) == expected:
+        return None
+    fault: str | None = row[0] if row and isinstance(row[0], Rejection) else None
+    if fault is None and (len(row) < expected or any(cell.strip() for cell in row[expected:])):
+        fault = f"has {len(row)} cells, the first line names {expected} columns"
+    row[:] = row[:expected] if fault is None else [None] * expected
+    return fault
 
 
 def _open_jsonl(path: str) -> tuple[list[str], _ReadBlocks]:
-    """JSON Lines: an object on each line. The first line names the columns; a name that a later line lacks counts as null."""
+    """JSON Lines: an object on each line. The first lines name the columns; a name that a line lacks counts as null."""
 
-    def read_objects() -> Iterator[dict[str, Any]]:
-        with open_text(path, strict=True) as file:
-            number = 0
+    def read_objects() -> Iterator[dict[str, Any] | Rejection]:
+        with open_text(path) as file:
             for line in file:
-                if not line.strip():
-                    continue
-                number += 1
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise SourceError(f"{path}: row {number} is not JSON: {error}") from error
-                if not isinstance(row, dict):
-                    raise SourceError(f"{path}: row {number} is {line.strip()[:_SHOWN]}, expected is an object in braces")
-                yield row
+                if line.strip():
+                    yield _parse_object(line)
 
-    def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+    def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
         for block in _blocks(read_objects()):
-            yield [[row.get(name) for row in block] for name in asked]
+            faults = [row if isinstance(row, Rejection) else None for row in block]
+            rows: list[Any] = [{} if isinstance(row, Rejection) else row for row in block]
+            yield _Block([[row.get(name) for row in rows] for name in asked], faults if any(faults) else ())
 
+    first = list(islice(read_objects(), BLOCK_ROWS))
+    if not first:
+        raise SourceError(f"{path}: is empty, expected is an object on each line")
+    names = dict.fromkeys(name for row in first if not isinstance(row, Rejection) for name in row)
+    if not names:
+        fault = next((row for row in first if isinstance(row, Rejection)), "is an object without names")
+        raise SourceError(f"{path}: row 1 {fault}")
+    return list(names), read_blocks
+
+
+def _parse_object(line: str) -> dict[str, Any] | Rejection:
+    """The object on a line."""
+    if not is_well_encoded(line):
+        return Rejection(f"is not UTF-8: {line.strip()[:_SHOWN]}")
     try:
-        return list(next(read_objects())), read_blocks
-    except StopIteration:
-        raise SourceError(f"{path}: is empty, expected is an object on each line") from None
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Rejection(f"is not JSON: {one_line(error)}")
+    return row if isinstance(row, dict) else Rejection(f"is {line.strip()[:_SHOWN]}, expected is an object in braces")
 
 
 def _open_parquet(path: str) -> tuple[list[str], _ReadBlocks]:
@@ -164,10 +240,10 @@ def _open_parquet(path: str) -> tuple[list[str], _ReadBlocks]:
     except pyarrow.ArrowException as error:
         raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
 
-    def read_blocks(asked: Sequence[str]) -> Iterator[Sequence[Sequence[Any]]]:
+    def read_blocks(asked: Sequence[str]) -> Iterator[_Block]:
         try:
             for batch in file.iter_batches(BLOCK_ROWS, columns=list(asked), use_threads=False):
-                yield [batch.column(name).to_pylist() for name in asked]
+                yield _Block([batch.column(name).to_pylist() for name in asked])
         except pyarrow.ArrowException as error:
             raise SourceError(f"{path}: is not a Parquet file that can be read: {error}") from error
         finally:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from kseq.arguments import is_url
 from kseq.errors import DatasetNotFoundError, ImageError, KseqError
-from kseq.images.formats import IMAGE_SUFFIXES, detect_format
+from kseq.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, detect_format
 from kseq.platforms.files import with_slashes
 from kseq.sources.symlinks import LinkRule
 from kseq.storage.remote_files import RemoteEntry, RemoteFiles
@@ -27,7 +27,6 @@ _CONNECTIONS = 16
 _MOST_AHEAD = 32
 # Of so many files in a folder at a URL, sizes are asked for one by one; of more, the folder is listed.
 _ASKED_ONE_BY_ONE = 32
-_HEAD_BYTES = 16
 # So many stores are kept: a table may name images of any number of hosts.
 _MOST_STORES = 64
 
@@ -105,7 +104,7 @@ class UrlFiles:
         try:
             size = files.size(name)
             if not name.lower().partition("?")[0].endswith(IMAGE_SUFFIXES):
-                detect_format(files.read(name, 0, min(_HEAD_BYTES, size)))
+                detect_format(files.read(name, 0, min(HEAD_BYTES, size)))
             return files.read(name, 0, size)
         except DatasetNotFoundError as error:
             # As of a file of this machine, so that both are packed to the same bytes.

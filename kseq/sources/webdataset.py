@@ -3,14 +3,16 @@
 The rules:
 
 - A key is the path up to the first dot of the file's name; the rest is the column, in lower case (`a/0001.seg.png`: key
-  `a/0001`, column `seg.png`). The files of a sample lie next to each other. A file without a key (its name begins with a dot)
-  is skipped.
+  `a/0001`, column `seg.png`). The files of a sample should lie next to each other, for readers that read a tar from front to
+  end; here they need not. Hidden files and folders (a leading dot, `__MACOSX`) are skipped.
 - The image is the first of jpg, jpeg, png, webp, bmp, gif, tif and tiff that a sample has, or what `Columns.image` names: a
   column or, if there is no such column, a column without one of these ends (`left` for `left.jpg` and `left.png`). The same
   holds for masks.
-- The label is the column `cls`, a number or a name; or else the folder that the key lies in.
+- The label is the column `cls`, a number or a name; or else the class folder that the key lies in, where all images lie in
+  folders: which folders are splits and which are classes is said in `kseq/sources/class_folders.py`.
 - A column `json.NAME` is what the json file of the sample has under that name.
-- The name of a file, or of its folder, tells the split: `train-000000.tar`, `photos-val-000000.tar`, `test/000000.tar`.
+- Folders in the tars tell the split, `train/cat/0001.jpg`; or else the name of a tar or of its folder, `train-000000.tar`,
+  `photos-val-000000.tar`, `test/000000.tar`.
 - A sample is called FILE/KEY. Rejected are: a sample that lacks its image, has a column twice, has a link (links are not
   followed) or a json file that is not JSON; and a tar among others that cannot be read at all.
 - If a tar is cut off, or has a broken header, the whole samples before that are packed, and the rest is rejected as one. The
@@ -28,18 +30,25 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
+from kseq.sources.class_folders import ClassFolders, find_class_folders
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns, value_columns
+from kseq.sources.equal_values import find_first_rows
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, decompress_command, find_files, read_files, split_from_name
+from kseq.sources.folder_tree import is_hidden
+from kseq.sources.named_tree import NamedTree
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_text
@@ -107,13 +116,14 @@ class WebDatasetSource(Source):
         samples = SpooledColumn()
         # How many samples a tar has, or why it cannot be read.
         counts: list[tuple[SourceFile, int | Rejection]] = []
-        for tar, found in read_files(path, tars, lambda number, tar: SpooledColumn(_tar_samples(number, tar.path))):
+        for tar, found in read_files(path, tars, lambda number, tar: _read_tar(number, tar.path)):
             if isinstance(found, SpooledColumn):
                 samples.extend(found)
             counts.append((tar, found if isinstance(found, Rejection) else len(found)))
         if not samples:
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
-        reader = _CellReader([tar.path for tar in tars])
+        folders = _find_folders(path, samples, columns)
+        reader = _CellReader([tar.path for tar in tars], folders)
         names = _column_names(samples, columns, reader)
         columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
         pixels, asked = pixel_columns(columns), value_columns(columns)
@@ -129,9 +139,12 @@ class WebDatasetSource(Source):
                 row, rejection = _row(reader, sample, asked)
                 for column, cell in zip(cells.values(), row, strict=True):
                     column.append(cell)
-                found_samples.append(_found_sample(sample, tar, pixels, rejection))
+                split = folders.place(_folder(sample.key))[0] or split_from_name(tar.name)
+                found_samples.append(_found_sample(sample, tar, pixels, split, rejection))
         assembled = assemble_samples(path, columns, cells, found_samples, class_names)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(tar.path for tar in tars))
+        files = tuple(tar.path for tar in tars)
+        notes = folders.notes if columns.label == _FOLDER else ()
+        return cls(path, assembled.class_names, assembled.images, assembled.fields, files, notes=notes)
 
     def fetch(self, location: _Location) -> bytes:
         """The bytes of an image."""
@@ -150,8 +163,41 @@ WEBDATASET = SourceFormat(
 )
 
 
-def _tar_samples(number: int, path: str) -> Iterator[_TarSample]:
+def _read_tar(number: int, path: str) -> SpooledColumn:
     """The samples of a tar; `number` is that of the tar."""
+    samples = SpooledColumn(_adjacent_samples(number, path))
+    keys = SpooledColumn(os.fsencode(sample.key) for sample in samples)
+    first_rows = find_first_rows(len(keys), keys.blocks)
+    return samples if first_rows is None else SpooledColumn(_united_samples(samples, first_rows))
+
+
+def _united_samples(samples: SpooledColumn, first_rows: np.ndarray) -> Iterator[_TarSample]:
+    """The samples with all of their files, in whichever place of the tar they lie; each stands where its first file does.
+
+    Files of a column that the sample has already are another sample of the same key, as of a tar that files were added to.
+    """
+    is_part = first_rows != np.arange(len(first_rows))
+    is_torn = is_part.copy()
+    is_torn[first_rows[is_part]] = True
+    whole: dict[int, _TarSample] = {}
+    for row, sample in enumerate(samples):
+        if not is_torn[row]:
+            continue
+        first = whole.get(int(first_rows[row]))
+        if first is None or first.files.keys() & sample.files.keys():
+            whole[row] = sample
+        else:
+            first.files.update(sample.files)
+            whole[int(first_rows[row])] = first._replace(rejection=first.rejection or sample.rejection)
+    for row, sample in enumerate(samples):
+        if not is_torn[row]:
+            yield sample
+        elif row in whole:
+            yield whole[row]
+
+
+def _adjacent_samples(number: int, path: str) -> Iterator[_TarSample]:
+    """The samples of a tar, as far as their files lie next to each other."""
     for key, members in groupby(_members(path), key=lambda member: member.key):
         files: dict[str, _Location] = {}
         rejection = None
@@ -174,10 +220,13 @@ def _members(path: str) -> Iterator[_Member]:
                 getattr(tar, "members", []).clear()
                 folders = [part for part in member.name.split("/") if part not in ("", ".")]
                 stem, _, column = folders.pop().partition(".") if folders else ("", "", "")
-                if not stem or not (member.isfile() or member.islnk() or member.issym()):
+                is_file = member.isfile() or member.islnk() or member.issym()
+                if not stem or not is_file or any(map(is_hidden, folders)):
                     continue
                 last_key = "/".join([*folders, stem])
-                is_whole = member.offset_data + member.size <= num_bytes
+                # What a file with holes takes in the tar is less than its size.
+                end = tar.offset if member.issparse() else member.offset_data + member.size
+                is_whole = end <= num_bytes
                 yield _Member(last_key, column.lower(), member.offset_data, member.size, _rejection(member, is_whole))
                 if not is_whole:
                     return
@@ -236,9 +285,27 @@ def _column_names(samples: Iterable[_TarSample], columns: Columns, reader: _Cell
     for name, prefix in ((_ANY_IMAGE, ""), *((name, f"{name}.") for name in pixel_columns(columns))):
         if any(_first_image(sample, prefix) for sample in valid()):
             names[name] = None
-    if any(valid()) and all("/" in sample.key for sample in valid()):
+    if reader.has_classes:
         names[_FOLDER] = None
     return list(names)
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _find_folders(path: str, samples: Iterable[_TarSample], columns: Columns) -> ClassFolders:
+    """Which folders in the tars are splits and classes. There are no classes if a sample lies in no folder, or no label is
+    wanted; and no splits either, where the folders make no sense as such: keys may have any folders."""
+    found = {_folder(sample.key) for sample in samples if sample.files and not sample.rejection}
+    tree = NamedTree(path)
+    for folder in found:
+        # Stands for the images in the folder.
+        tree.add(f"{folder}/image.png".lstrip("/"), 0)
+    for has_classes in (True, False) if columns.label is None and "" not in found else (False,):
+        with suppress(SourceError):
+            return find_class_folders(tree, has_classes=has_classes)
+    return ClassFolders(())
 
 
 def _first_image(sample: _TarSample, prefix: str = "") -> _Location | None:
@@ -263,13 +330,15 @@ def _row(reader: _CellReader, sample: _TarSample, columns: Sequence[str]) -> tup
         return [None] * len(columns), str(error)
 
 
-def _found_sample(sample: _TarSample, tar: SourceFile, pixels: Sequence[str], rejection: str | None) -> FoundSample:
+def _found_sample(
+    sample: _TarSample, tar: SourceFile, pixels: Sequence[str], split: str | None, rejection: str | None
+) -> FoundSample:
     locations = [_locate(sample, column) for column in pixels]
     missing = [column for column, location in zip(pixels, locations, strict=True) if location is None]
     rejection = rejection or (f"has no {missing[0].strip('()')}" if missing else None)
     num_bytes = sum(location[2] for location in locations if location is not None)
     name = os.fsencode(f"{tar.name}/{sample.key}")
-    return FoundSample(name, tuple(locations), num_bytes, split_from_name(tar.name), rejection)
+    return FoundSample(name, tuple(locations), num_bytes, split, rejection)
 
 
 class _CellReader:
@@ -277,10 +346,17 @@ class _CellReader:
 
     Args:
         files: The paths of the tars.
+        folders: Which folders in the tars are classes.
     """
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], folders: ClassFolders) -> None:
         self._files = files
+        self._folders = folders
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether folders tell the classes."""
+        return bool(self._folders.class_names)
 
     def cell(self, sample: _TarSample, column: str) -> Any:
         """The text of a column, or the value that the json file has; None if the sample lacks it.
@@ -289,7 +365,7 @@ class _CellReader:
             ImageError: If it cannot be read.
         """
         if column == _FOLDER:
-            return sample.key.split("/")[-2] if "/" in sample.key else None
+            return self._folders.place(_folder(sample.key))[1]
         if not column.startswith(_JSON):
             return self._text(sample, column)
         values = self.json(sample)

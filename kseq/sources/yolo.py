@@ -1,49 +1,61 @@
-"""A folder as YOLO's tools lay it out: images, and for each image a text file of boxes.
+"""YOLO's data sets: images, and for each image a text file of boxes; in a folder or in a zip.
 
 The rules:
 
-- Images lie in `images`, text files in `labels`, under the same names: `images/train/a.jpg` and `labels/train/a.txt`, or
-  `train/images/a.jpg` and `train/labels/a.txt`. A folder called `train`, `val` or `test` on the way is the split.
-- A line is a class number, then centre x, centre y, width and height as fractions of the upright image; or a class number and a
-  polygon x, y, x, y, ..., which becomes the box around it.
-- An image without a text file has no boxes. A text file without an image is rejected.
-- Class names come from `data.yaml` (or any other `.yaml` beside it that has `names`), else from `classes.txt`, one on each
-  line; else they are the class numbers.
-
-Source: the documentation of Ultralytics YOLO, "Object Detection Datasets Overview".
+- `kseq/sources/yolo_pairs.py` says which text file goes with which image, `kseq/sources/yolo_text.py` what its lines say, and
+  `kseq/sources/yolo_config.py` where class names and splits come from.
+- Where no file names the splits, a folder called `train`, `val` or `test` on the way is the split, also as `train2017`,
+  `images_train` or `obj_train_data`.
+- An image without a text file has no boxes, and the report counts these images. A fault in a text file rejects its image alone.
+- Classes that no file names are called by their numbers. Given names that are those of the file, or some of them, say their
+  order, and which objects are left out.
+- The rule about links holds for text files as for images, see `kseq/sources/folder.py`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from kseq.arguments import spelled
-from kseq.errors import SourceError, one_line
-from kseq.images.formats import IMAGE_SUFFIXES, read_header
-from kseq.platforms.files import with_slashes
+from kseq.errors import ImageError, SourceError
+from kseq.images.formats import read_header
 from kseq.sources.assemble import box_fields
-from kseq.sources.base import SPLITS, FileSource, ImageTable, SourceImage, describe_first
+from kseq.sources.base import FileSource, ImageTable, Source, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
-from kseq.sources.source_format import SourceFormat
-from kseq.sources.symlinks import LinkRule
-from kseq.sources.text import open_text
+from kseq.sources.layouts import looks_like_yolo
+from kseq.sources.source_format import SourceFormat, SourceRequest
+from kseq.sources.split_names import SPLITS
+from kseq.sources.tree_files import TreeFiles, zip_files
+from kseq.sources.yolo_config import YoloSplits, find_splits, read_config
+from kseq.sources.yolo_pairs import Pair, pair_files
+from kseq.sources.yolo_text import LineError, ObjectCounts, Objects, looks_like_boxes, parse_objects
+from kseq.sources.zip_archive import ZipSource
 
-__all__ = ["YOLO", "YoloSource"]
+__all__ = ["YOLO", "YoloSource", "YoloZipSource"]
+
+# What the name of a folder may have beside a split.
+_BESIDE_SPLIT = re.compile(r"\d+|(?<![a-z])(obj|data|images?|imgs?|labels?|set)(?![a-z])|[^a-z\d]+")
+
+
+class _InPixels(Source):
+    """Turns boxes into pixels when an image is read."""
+
+    def read(self, image: SourceImage) -> dict[str, Any]:
+        values = super().read(image)
+        header = read_header(values["image"])
+        sides = np.array([header.width, header.height] * 2, np.float32)
+        return {**values, "boxes": values["boxes"] * sides}
 
 
 @dataclass(frozen=True)
-class YoloSource(FileSource):
-    """The images of such a folder, sorted by split and path; boxes are turned into pixels when an image is read."""
-
-    @staticmethod
-    def is_at(root: str) -> bool:
-        """Whether a folder is laid out like this."""
-        return any(_has_text(labels) for _, labels in _folder_pairs(root))
+class YoloSource(_InPixels, FileSource):
+    """The images of such a folder, sorted by split and path."""
 
     @classmethod
     def scan(cls, root: str, class_names: Sequence[str] | None = None, *, follow_links: bool = False) -> YoloSource:
@@ -55,171 +67,192 @@ class YoloSource(FileSource):
             follow_links: Follow links out of the folder.
 
         Raises:
-            SourceError: If the folder is not laid out like this, or a text file cannot be read.
+            SourceError: If the folder is not laid out like this, or a file that names classes makes no sense.
         """
-        pairs = list(_folder_pairs(root))
-        if not pairs:
-            raise SourceError(f"{root}: expected are {root}/images and {root}/labels, or {root}/train/images and so on")
-        tree, links = FolderTree(root, follow_links), LinkRule(root, follow_links)
-        found = sorted(pair for folders in pairs for pair in _scan(tree, *folders, links))
-        images = ImageTable.of(_read_sample(root, pair) for pair in found)
-        highest = max((int(labels.max(initial=-1)) for _, labels in images.value_rows), default=-1)
-        names = tuple(class_names if class_names is not None else _class_names(root, highest))
-        if highest >= len(names):
-            raise SourceError(f"{root}: class number {highest} has no name, there are {len(names)}: {', '.join(names[:5])}")
-        if images.is_rejected.all():
-            raise SourceError(f"{root}: holds no image that can be packed{describe_first(images)}")
-        return cls(root, names, images, box_fields(names))
+        if not os.path.isdir(root):
+            raise SourceError(
+                f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder or a zip (yolo)"
+            )
+        names, images, notes = _scan(TreeFiles(FolderTree(root, follow_links)), class_names)
+        return cls(root, names, images, box_fields(names), notes=notes)
 
-    def read(self, image: SourceImage) -> dict[str, Any]:
-        values = super().read(image)
-        header = read_header(values["image"])
-        sides = np.array([header.width, header.height] * 2, np.float32)
-        return {**values, "boxes": values["boxes"] * sides}
+
+@dataclass(frozen=True)
+class YoloZipSource(_InPixels, ZipSource):
+    """The same in a zip."""
+
+    @classmethod
+    def scan(cls, path: str, class_names: Sequence[str] | None = None) -> YoloZipSource:
+        """Find the images of a zip, and read their boxes; as `YoloSource.scan`."""
+        names, images, notes = _scan(zip_files(path), class_names)
+        return cls(path, names, images, box_fields(names), notes=notes)
+
+
+def _open(request: SourceRequest) -> Source:
+    if os.path.isfile(request.path) and request.path.lower().endswith(".zip"):
+        return YoloZipSource.scan(request.path, request.class_names)
+    return YoloSource.scan(request.path, request.class_names, follow_links=request.follow_links)
 
 
 YOLO = SourceFormat(
     "yolo",
-    lambda request: YoloSource.scan(request.path, request.class_names, follow_links=request.follow_links),
-    is_folder=YoloSource.is_at,
+    _open,
+    is_folder=looks_like_yolo,
+    is_archive=looks_like_yolo,
     has_links=True,
-    downloads=r"\.(txt|ya?ml)",
+    downloads=r"\.(txt|ya?ml|names|labels|data)",
 )
 
 
-def _folder_pairs(root: str) -> Iterator[tuple[str, str]]:
-    """The folders of images, each with the folder of the text files."""
-    try:
-        names = sorted(os.listdir(root))
-    except OSError as error:
-        raise SourceError(f"{root}: cannot be read: {error.strerror}") from error
-    for parent in [root, *(os.path.join(root, name) for name in names if name.lower() in SPLITS)]:
-        images, labels = os.path.join(parent, "images"), os.path.join(parent, "labels")
-        if os.path.isdir(images) and os.path.isdir(labels):
-            yield images, labels
+@dataclass
+class _Reader:
+    """Reads the text files of a data set.
 
+    Attributes:
+        files: The files.
+        source_names: The class names by the files of the data set; None if they are not named.
+        numbers: For each class of these the number that it has in the dataset, -1 for one that is left out; None to keep them.
+        keypoint_shape: As in `parse_objects`.
+        counts: What was read.
+        highest: The highest class number that was read.
+        num_without: How many images have no text file.
+        num_left_out: How many objects are of classes that are left out.
+    """
 
-def _has_text(folder: str) -> bool:
-    return any(name.endswith(".txt") for _, _, names in os.walk(folder) for name in names)
+    files: TreeFiles
+    source_names: tuple[str, ...] | None
+    numbers: np.ndarray | None
+    keypoint_shape: tuple[int, int] | None
+    counts: ObjectCounts = field(default_factory=ObjectCounts)
+    highest: int = -1
+    num_without: int = 0
+    num_left_out: int = 0
 
+    def sample(self, pair: Pair, split: str | None) -> SourceImage:
+        """The sample of an image; rejected if its text file cannot be read."""
+        rejection, objects = pair.rejection, Objects.none()
+        if rejection is None:
+            if pair.text is None:
+                self.num_without += 1
+            else:
+                try:
+                    objects = self._objects(pair.text)
+                except ImageError as error:
+                    rejection = str(error)
+        num_bytes = 0 if rejection else pair.image.num_bytes
+        return SourceImage(os.fsencode(pair.image.path), -1, split, num_bytes, rejection, values=tuple(objects))
 
-def _files_by_stem(tree: FolderTree, folder: str, suffixes: tuple[str, ...]) -> dict[str, Entry]:
-    """The files below a folder, by their paths without the suffix; and folders that may not be gone into, by their paths."""
-    start = tree.enter(with_slashes(os.path.relpath(folder, tree.root)))
-    files = {}
-    for entry in tree.files(start):
-        path = with_slashes(os.path.relpath(entry.path, start.path))
-        if path.lower().endswith(suffixes):
-            files[os.path.splitext(path)[0]] = entry
-        elif entry.rejection is not None:
-            files[path] = entry
-    return files
-
-
-class _Pair(NamedTuple):
-    """An image file and the text file that goes with it; ordered as the samples are."""
-
-    split: str
-    path: bytes
-    text: str
-    num_bytes: int
-    rejection: str
-
-
-def _scan(tree: FolderTree, images_folder: str, labels_folder: str, links: LinkRule) -> Iterator[_Pair]:
-    images = _files_by_stem(tree, images_folder, IMAGE_SUFFIXES)
-    texts = _files_by_stem(tree, labels_folder, (".txt",))
-    texts.pop("classes", None)
-    for stem in sorted(images.keys() | texts.keys()):
-        file = images.get(stem) or texts[stem]
-        path = os.fsencode(file.path)
-        num_bytes, rejection = links.inspect(path)
-        rejection = file.rejection or rejection
-        if rejection is None and stem not in images:
-            rejection = "no image goes with it"
-        text = texts[stem].path if rejection is None and stem in texts else ""
-        yield _Pair(_split(path) or "", path, text, 0 if rejection else num_bytes, rejection or "")
-
-
-def _read_sample(root: str, pair: _Pair) -> SourceImage:
-    boxes, labels = np.empty((0, 4), np.float32), np.empty(0, np.int32)
-    if pair.text:
-        boxes, labels = _read_boxes(os.path.join(root, pair.text))
-    return SourceImage(pair.path, -1, pair.split or None, pair.num_bytes, pair.rejection or None, values=(boxes, labels))
-
-
-def _split(path: bytes) -> str | None:
-    folders = os.fsdecode(path).split("/")[:-1]
-    return next((SPLITS[folder.lower()] for folder in folders if folder.lower() in SPLITS), None)
-
-
-def _read_boxes(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """`(n, 4)` float32 x1, y1, x2, y2 as fractions of the image, and `(n,)` int32 class numbers."""
-    lines = [line.split() for line in _lines(path)]
-    boxes, labels = np.empty((len(lines), 4), np.float32), np.empty(len(lines), np.int32)
-    for row, words in enumerate(lines):
+    def _objects(self, text: Entry) -> Objects:
+        if text.rejection is not None:
+            raise ImageError(f"has a text file that {text.rejection}")
         try:
-            labels[row] = int(words[0])
-            boxes[row] = _box([float(word) for word in words[1:]])
-        except (ValueError, OverflowError) as error:
-            raise SourceError(
-                f"{path}: line {row + 1} is {' '.join(words)[:60]!r}, expected are a class and four numbers, or a polygon"
-            ) from error
-        if labels[row] < 0:
-            raise SourceError(f"{path}: line {row + 1} has class number {labels[row]}, allowed is 0 or more")
-    return boxes, labels
+            objects = parse_objects(self.files.read(text.path), self.counts, self.keypoint_shape)
+        except LineError as error:
+            raise ImageError(f"has a text file with a bad line: {text.path}, {error}") from error
+        except ImageError as error:
+            raise ImageError(f"has a text file that cannot be read: {text.path}: {error}") from error
+        boxes, labels = objects
+        highest = int(labels.max(initial=-1))
+        if self.source_names is not None and highest >= len(self.source_names):
+            names = ", ".join(self.source_names[:5])
+            raise ImageError(
+                f"has a text file with an unknown class: {text.path} has number {highest}, there are "
+                f"{len(self.source_names)} names ({names})"
+            )
+        self.highest = max(self.highest, highest)
+        if self.numbers is None:
+            return objects
+        new_labels = self.numbers[labels]
+        stays = new_labels >= 0
+        self.num_left_out += len(stays) - int(stays.sum())
+        return Objects(boxes[stays], new_labels[stays])
 
 
-def _lines(path: str) -> list[str]:
-    """The lines of a text file that are not blank, stripped."""
-    try:
-        with open_text(path) as file:
-            return [line.strip() for line in file if line.strip()]
-    except (OSError, UnicodeError) as error:
-        raise SourceError(f"{path}: cannot be read: {error}") from error
-
-
-def _box(numbers: list[float]) -> list[float]:
-    if len(numbers) == 4:
-        x, y, width, height = numbers
-        return [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-    if len(numbers) < 6 or len(numbers) % 2:
-        raise ValueError
-    return [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
-
-
-def _class_names(root: str, highest: int) -> list[str]:
-    """The class names that the folder gives, or the numbers from 0 to the highest."""
-    yaml_files = sorted(
-        (name for name in os.listdir(root) if name.endswith((".yaml", ".yml"))), key=lambda name: name != "data.yaml"
-    )
-    for name in yaml_files:
-        if names := _names_in_yaml(os.path.join(root, name)):
-            return names
-    for folder in (root, os.path.join(root, "labels")):
-        path = os.path.join(folder, "classes.txt")
-        if os.path.isfile(path):
-            return _lines(path)
-    return [str(number) for number in range(highest + 1)]
-
-
-def _names_in_yaml(path: str) -> list[str]:
-    """The class names, a list or a mapping from class numbers; empty if the file has none."""
-    try:
-        import yaml
-    except ImportError as error:
+def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> tuple[tuple[str, ...], ImageTable, tuple[str, ...]]:
+    """The class names, the samples and what is to be told."""
+    root, config = files.root, read_config(files)
+    splits = find_splits(files, config)
+    pairs = pair_files(files.entries.values(), lambda entry: _is_box_text(files, entry))
+    if not any(pair.text is not None or pair.rejection is None for pair in pairs):
+        first = f" (first: {pairs[0].image.path}: {pairs[0].rejection})" if pairs else ""
         raise SourceError(
-            f"{path}: reading it needs PyYAML: pip install 'kseq[yolo]' (or give the names: {spelled('class_names')})"
-        ) from error
+            f"{root}: holds no image with a text file{first}, expected are {root}/images and {root}/labels, or "
+            f"{root}/train/images and {root}/train/labels, or text files beside the images"
+        )
+    names = config.class_names if class_names is None else tuple(class_names)
+    known = config.class_names if config.class_names is not None else names
+    reader = _Reader(files, known, _renumber(config.file, config.class_names, class_names), config.keypoint_shape)
+    placed = sorted(((_split(splits, pair.image.path), pair) for pair in pairs), key=_order)
+    images = ImageTable.of(reader.sample(pair, split) for split, pair in placed)
+    if images.is_rejected.all():
+        raise SourceError(f"{root}: holds no image that can be packed{describe_first(images)}")
+    if reader.counts.are_poses:
+        raise SourceError(
+            f"{root}: looks like YOLO pose, each object a box and points in it: kpt_shape in data.yaml says how many points, "
+            "and of how many numbers each, such as 'kpt_shape: [5, 2]'; then the boxes are packed"
+        )
+    if names is None:
+        names = tuple(map(str, range(reader.highest + 1)))
+    notes = [*config.notes, *splits.notes, *_notes(reader, pairs, splits, images, has_names=known is not None)]
+    return names, images, tuple(notes)
+
+
+def _is_box_text(files: TreeFiles, entry: Entry) -> bool:
     try:
-        with open_text(path, strict=True) as file:
-            content = yaml.safe_load(file)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict):
-        if set(names) != set(range(len(names))):
-            numbers = ", ".join(sorted(map(str, names)))
-            raise SourceError(f"{path}: names are numbered {numbers}, expected are 0, 1, 2 and so on")
-        names = [names[number] for number in range(len(names))]
-    return [str(name) for name in names] if isinstance(names, list) else []
+        return looks_like_boxes(files.read(entry.path))
+    except ImageError:
+        return False
+
+
+def _order(placed: tuple[str | None, Pair]) -> tuple[str, bytes]:
+    split, pair = placed
+    return split or "", os.fsencode(pair.image.path)
+
+
+def _split(splits: YoloSplits, path: str) -> str | None:
+    return (splits.split(path) if splits else None) or _folder_split(path)
+
+
+def _folder_split(path: str) -> str | None:
+    """The split that a folder on the way to a file is called like, the outermost."""
+    names = (_BESIDE_SPLIT.sub("", folder.lower()) for folder in path.split("/")[:-1])
+    return next((SPLITS[name] for name in names if name in SPLITS), None)
+
+
+def _renumber(file: str, names: tuple[str, ...] | None, class_names: Sequence[str] | None) -> np.ndarray | None:
+    """For each class of the data set its number among the classes that are wanted; None if the numbers stay."""
+    if names is None or class_names is None or list(names) == list(class_names):
+        return None
+    unknown = [name for name in class_names if name not in names]
+    if unknown:
+        raise SourceError(
+            f"{file}: has no class {', '.join(unknown[:5])} ({spelled('class_names')}), its classes are {', '.join(names[:20])}"
+        )
+    numbers = {name: number for number, name in enumerate(class_names)}
+    return np.array([numbers.get(name, -1) for name in names], np.int32)
+
+
+def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: ImageTable, *, has_names: bool) -> Iterator[str]:
+    """What was guessed and left out, a line each."""
+    counts, num_images = reader.counts, int((~images.is_rejected).sum())
+    texts = [pair.text.path for pair in pairs if pair.text is not None]
+    if not texts:
+        yield "no text file goes with an image: all images are packed without objects"
+    elif not counts.objects:
+        yield "no image has an object: the text files are empty, or their images were left out"
+    elif reader.num_without:
+        yield f"{reader.num_without:,} of {num_images:,} images have no text file: they are packed as images without objects"
+    if len(texts) > len(set(texts)):
+        yield f"{len(texts) - len(set(texts)):,} images share a text file with another image of the same name"
+    if counts.outlines:
+        yield f"{counts.outlines:,} outlines or turned boxes became the upright boxes around them"
+    if counts.poses:
+        yield f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out"
+    if reader.num_left_out:
+        yield f"{reader.num_left_out:,} objects are of other classes than {spelled('class_names')}, and were left out"
+    if not has_names and counts.objects:
+        yield "no file names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers"
+    if splits:
+        outside = sum(not pair.rejection and splits.split(pair.image.path) is None for pair in pairs)
+        if outside:
+            yield f"{outside:,} images are in no split that the data set names: they go by their folders, or to train"

@@ -3,9 +3,8 @@
 The rules, besides those of `kseq/sources/folder.py`:
 
 - Nothing is unpacked to the disk: members are read in place, stored or compressed (deflate, bzip2, LZMA).
-- If everything lies in one folder that holds folders and no image (as `zip -r photos.zip photos` makes it), and that folder is
-  no split, it counts as the top.
-- `__MACOSX`, where macOS keeps other data than images, is skipped like hidden files.
+- If no name in the zip has a slash, backslashes separate folders: old tools of Windows write them. Names that are UTF-8 are
+  read as such, whether or not the zip says so: macOS does not say it.
 - Rejected are: a member that is encrypted, is a link, is compressed in another way, or is larger than any allowed image (never
   more is unpacked than the size that the member states); a member with `..` or an empty part in its name, or below a name that
   is a file; a member whose name is in the zip again, since the later one counts. A wrong checksum is found when the member is
@@ -22,22 +21,24 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kseq.errors import ImageError, SourceError, one_line
-from kseq.images.formats import IMAGE_SUFFIXES, MAX_PIXELS
-from kseq.sources.base import SPLITS, Source, SourceImage, describe_first
-from kseq.sources.folder import scan_classes
-from kseq.sources.folder_tree import Entry, Tree
+from kseq.images.formats import MAX_PIXELS
+from kseq.sources.base import Source, SourceImage, describe_first
+from kseq.sources.folder import label_fields, scan_classes
 from kseq.sources.kept_open import kept_open
+from kseq.sources.named_tree import NamedTree
 from kseq.sources.source_format import SourceFormat
 
-__all__ = ["ZIP", "ZipSource"]
+__all__ = ["ZIP", "ZipSource", "read_zip_member", "read_zip_tree"]
 
-_MACOS_DATA = "__MACOSX"
 # Pixels of four channels of 16 bits: no image that may be packed is larger.
 _MAX_BYTES = MAX_PIXELS * 8
 _ENCRYPTED = 1
+_SAYS_UTF8 = 1 << 11
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 # What zipfile raises if a zip is damaged, or of a kind that it does not know.
 _ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -48,121 +49,80 @@ class ZipSource(Source):
     """All images in a zip, in the order of a folder's; the location of an image is its name in the zip."""
 
     @classmethod
-    def load(cls, path: str, class_names: Sequence[str] | None = None) -> ZipSource:
+    def load(cls, path: str, class_names: Sequence[str] | None = None, *, has_classes: bool = True) -> ZipSource:
         """Read the list of members.
 
         Args:
             path: The zip.
-            class_names: All classes, in the order of their numbers; None for the order of their names.
+            class_names: The classes that are wanted, in the order of their numbers; None for all, in the order of their names.
+            has_classes: Whether the images have classes.
 
         Raises:
             SourceError: If the file is no zip, or nothing in it can be packed.
         """
         if not os.path.isfile(path):
             raise SourceError(f"{path}: is {'not a file' if os.path.exists(path) else 'not there'}, expected is one (zip)")
-        try:
-            members = _open(path).infolist()
-        except _ERRORS as error:
-            raise SourceError(f"{path}: is not a zip file that can be read: {one_line(error)}") from error
-        rejections = {member.filename: reason for member in members if (reason := _rejection(member)) is not None}
-        tree = _ZipTree(path, rejections)
-        misplaced = list(tree.add(members))
-        tree.enter_wrapping_folder()
-        names, images = scan_classes(tree, class_names, misplaced)
+        tree, misplaced = read_zip_tree(path)
+        folders, images = scan_classes(tree, class_names, misplaced, has_classes=has_classes)
         if images.is_rejected.all():
             raise SourceError(f"{path}: no image in it can be packed{describe_first(images)}")
-        return cls(path, names, images)
+        return cls(path, folders.class_names, images, label_fields(has_classes), notes=folders.notes)
 
     def fetch(self, location: bytes) -> bytes:
         """The bytes of an image by its name in the zip; its checksum is compared."""
-        try:
-            archive = _open(self.root)
-            member = archive.getinfo(os.fsdecode(location))
-            with archive.open(member) as file:
-                # There may be more data than the zip states: they are not read.
-                return file.read(member.file_size)
-        except _ERRORS as error:
-            raise ImageError(f"cannot be read: {one_line(error)}") from error
+        return read_zip_member(self.root, os.fsdecode(location))
 
 
-ZIP = SourceFormat("zip", lambda request: ZipSource.load(request.path, request.class_names), (".zip",), r"\.zip")
+def read_zip_tree(path: str) -> tuple[NamedTree, list[SourceImage]]:
+    """The folders of a zip, and the members that lie in none of them, rejected.
 
-
-@dataclass
-class _Node:
-    """A file in a zip; or a folder, with its files and folders by name."""
-
-    num_bytes: int = 0
-    children: dict[str, _Node] | None = None
-
-
-class _ZipTree(Tree):
-    """The folders of a zip; the path of an entry is its name in the zip.
-
-    Args:
-        root: The zip.
-        rejections: Name to the reason why a member may not be read.
+    Raises:
+        SourceError: If the file is no zip.
     """
-
-    def __init__(self, root: str, rejections: dict[str, str]) -> None:
-        super().__init__(root, Entry("", "", True))
-        self._rejections = rejections
-        self._node = _Node(children={})
-
-    def entries(self, folder: Entry) -> list[Entry]:
-        node = self._node
-        for part in filter(None, folder.path.split("/")):
-            node = (node.children or {})[part]
-        children = node.children or {}
-        shown = [name for name in children if not name.startswith(".") and name != _MACOS_DATA]
-        return [self._entry(folder, name, children[name]) for name in sorted(shown, key=os.fsencode)]
-
-    def _entry(self, folder: Entry, name: str, node: _Node) -> Entry:
-        path = f"{folder.path}/{name}" if folder.path else name
-        return Entry(path, name, node.children is not None, node.num_bytes, self._rejections.get(path))
-
-    def add(self, members: Sequence[zipfile.ZipInfo]) -> Iterator[SourceImage]:
-        """Add members to their folders; yields those that cannot be added, rejected."""
-        last = {member.filename: number for number, member in enumerate(members)}
-        for number, member in enumerate(members):
-            if last[member.filename] != number:
-                # Rejected samples are told from others by their names, so these must differ.
-                name = f"{member.filename} (member {number + 1})"
-                yield SourceImage(os.fsencode(name), -1, None, 0, "is in the zip again, and the later one counts")
-            elif (reason := _add(self._node, member)) is not None:
-                yield SourceImage(os.fsencode(member.filename), -1, None, 0, reason)
-
-    def enter_wrapping_folder(self) -> None:
-        """Make the innermost folder that wraps everything the top."""
-        while True:
-            entries = self.entries(self.top)
-            if len(entries) != 1 or not entries[0].is_folder or entries[0].name.lower() in SPLITS:
-                return
-            inner = self.entries(entries[0])
-            has_image = any(not entry.is_folder and entry.name.lower().endswith(IMAGE_SUFFIXES) for entry in inner)
-            if has_image or not any(entry.is_folder for entry in inner):
-                return
-            self.top = entries[0]
+    try:
+        members = _open(path).members
+    except _ERRORS as error:
+        raise SourceError(f"{path}: is not a zip file that can be read: {one_line(error)}") from error
+    rejections = {name: reason for name, member in members if (reason := _rejection(member)) is not None}
+    tree = NamedTree(path, rejections)
+    return tree, list(_add_members(tree, members))
 
 
-def _add(node: _Node, member: zipfile.ZipInfo) -> str | None:
-    """Add a member to its folder; returns why that cannot be, or None."""
-    *folders, name = member.filename.removesuffix("/").split("/")
-    if any(part in ("", ".", "..") for part in [*folders, name]):
-        return "has a name with '..', '.' or nothing between slashes, allowed are plain paths"
-    for folder in folders:
-        assert node.children is not None
-        node = node.children.setdefault(folder, _Node(children={}))
-        if node.children is None:
-            return f"lies in {folder!r}, which is a file"
-    assert node.children is not None
-    if member.is_dir():
-        node.children.setdefault(name, _Node(children={}))
-    elif name in node.children:
-        return "is called like a folder"
-    else:
-        node.children[name] = _Node(member.file_size)
-    return None
+def read_zip_member(path: str, name: str) -> bytes:
+    """The bytes of a member of a zip; its checksum is compared.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    try:
+        archive = _open(path)
+        member = archive.find(name)
+        with archive.file.open(member) as file:
+            # There may be more data than the zip states: they are not read.
+            return file.read(member.file_size)
+    except _ERRORS as error:
+        raise ImageError(f"cannot be read: {one_line(error)}") from error
+
+
+ZIP = SourceFormat(
+    "zip",
+    lambda request: ZipSource.load(request.path, request.class_names, has_classes=request.columns.label != ""),
+    (".zip",),
+    r"\.zip",
+    may_lack_label=True,
+)
+
+
+def _add_members(tree: NamedTree, members: Sequence[tuple[str, zipfile.ZipInfo]]) -> Iterator[SourceImage]:
+    """Add members to a tree; yields those that cannot be added, rejected."""
+    last = {name: number for number, (name, _) in enumerate(members)}
+    for number, (name, member) in enumerate(members):
+        if last[name] != number:
+            # Rejected samples are told from others by their names, so these must differ.
+            shown = f"{name} (member {number + 1})"
+            yield SourceImage(os.fsencode(shown), -1, None, 0, "is in the zip again, and the later one counts")
+        elif (reason := tree.add(name.removesuffix("/"), member.file_size, is_folder=name.endswith("/"))) is not None:
+            yield SourceImage(os.fsencode(name), -1, None, 0, reason)
 
 
 def _rejection(member: zipfile.ZipInfo) -> str | None:
@@ -178,6 +138,32 @@ def _rejection(member: zipfile.ZipInfo) -> str | None:
     return None
 
 
+class _Archive(NamedTuple):
+    """An open zip, and its members with their names, in its order."""
+
+    file: zipfile.ZipFile
+    members: list[tuple[str, zipfile.ZipInfo]]
+    by_name: dict[str, zipfile.ZipInfo]
+
+    def find(self, name: str) -> zipfile.ZipInfo:
+        return self.by_name.get(name) or self.file.getinfo(name)
+
+
 @kept_open(2)
-def _open(path: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+def _open(path: str) -> _Archive:
+    file = zipfile.ZipFile(path)
+    infos = file.infolist()
+    has_slash = any("/" in info.filename for info in infos)
+    members = [(_name(info, has_slash=has_slash), info) for info in infos]
+    # Only of names that zipfile does not know: there may be millions.
+    return _Archive(file, members, {name: info for name, info in members if name != info.filename})
+
+
+def _name(member: zipfile.ZipInfo, *, has_slash: bool) -> str:
+    """The name of a member, with `/` between folders."""
+    name = member.filename
+    if not name.isascii() and not member.flag_bits & _SAYS_UTF8:
+        with suppress(UnicodeError):
+            # As zipfile has read it, from bytes that are UTF-8 all the same.
+            name = name.encode("cp437").decode()
+    return name if has_slash else name.replace("\\", "/")

@@ -24,7 +24,8 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
 - `index`, `index_checks`, `index_writer`, `index_schema`, `remaining_ids`: the index, what is looked at in it before it is
   believed, its arrays, and the ids of samples that were not dropped.
-- `rejected`: the files that a packing left out.
+- `box_counts`: boxes by class, and which were left out.
+- `rejected`: the files that a packing left out. `notes`: what is worth knowing of those that it packed.
 - `compatibility`, `class_union`, `class_names`: whether datasets go together, and classes of several datasets as one
   list.
 - `atomic`, `lock`, `output_folder`, `inner_folder`: files that appear whole or not at all, one writer at a time, one dataset

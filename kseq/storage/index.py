@@ -18,6 +18,7 @@ from kseq.images.codecs import CHANNELS
 from kseq.platforms.files import can_replace_mapped_files
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema
+from kseq.storage.box_counts import BOX_FACTS, parse_facts
 from kseq.storage.checksums import is_digest
 from kseq.storage.fields import Field, parse_fields
 from kseq.storage.file_arrays import FileArrays
@@ -71,6 +72,7 @@ class Contents:
             names in a shard (`NAME`, or `NAME/values` and `NAME/offsets`).
         dropped: `(n,)` sample ids that are out of all splits, each larger than the one before.
         changes: What was done to the dataset since it was packed, a line for each change.
+        box_facts: What packing counted of boxes, see `kseq.storage.box_counts`.
     """
 
     dataset_id: str
@@ -84,6 +86,7 @@ class Contents:
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     dropped: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, "<u8"))
     changes: Sequence[str] = ()
+    box_facts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def num_samples(self) -> int:
@@ -323,6 +326,10 @@ class Index:
         """Every file that was found and not packed."""
         return read_rejected(self.file)
 
+    def box_facts(self) -> dict[str, int]:
+        """What packing counted of boxes: those that it left out, and those that are remarkable."""
+        return parse_facts(self.header.attributes.get(BOX_FACTS))
+
     def contents(self, **changes: Any) -> Contents:
         """All that the index says, with some attributes of `Contents` replaced."""
         contents = Contents(
@@ -337,6 +344,7 @@ class Index:
             columns=self.columns,
             dropped=self.dropped,
             changes=self.changes,
+            box_facts=self.box_facts(),
         )
         return dataclasses.replace(contents, **changes)
 

@@ -11,6 +11,7 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.platforms.files import flush
 from kseq.storage.atomic import link_or_copy, publishing
+from kseq.storage.box_counts import BOX_FACTS, format_facts
 from kseq.storage.checksums import DIGEST_BYTES
 from kseq.storage.fields import Field, write_fields
 from kseq.storage.hdf5_writer import write_file
@@ -56,6 +57,8 @@ def write_index(path: str, contents: Contents, *, keep_last: bool = False) -> No
         "digest": contents_digest(arrays),
         "tables_digest": tables_digest(arrays),
     }
+    if contents.box_facts:
+        attributes[BOX_FACTS] = format_facts(contents.box_facts)
     index, last = os.path.join(path, INDEX_NAME), os.path.join(path, LAST_INDEX_NAME)
     with publishing(index) as temporary:
         write_file(temporary, attributes, arrays)

@@ -24,6 +24,8 @@ _READ_FAILURE = "cannot be read: "
 
 # Reasons are kept in shards, for any caller, so the argument that helps is named only where a reason is shown.
 _TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
+_ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: ")
+_SEVERAL = re.compile(r"is not there, is it .* or ")
 _LINK = re.compile(r"(is|lies behind) a link (to a folder|out of the source's folder)$")
 
 
@@ -74,6 +76,10 @@ def with_remedy(reason: str) -> str:
     """A reason, and the argument of a packing that would let the file in, where one would."""
     if _TOO_LARGE.search(reason):
         return f"{reason} ({spelled('images.max_pixels')} allows more)"
+    if _ENCODING.search(reason):
+        return f"{reason} ({spelled('text_encoding')} says how the text is encoded)"
+    if _SEVERAL.search(reason):
+        return f"{reason} ({spelled('suffix')} says which)"
     return f"{reason} ({spelled('follow_links', True)} follows it)" if _LINK.search(reason) else reason
 
 

@@ -11,12 +11,14 @@ import numpy as np
 
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError, ReadError
 from kseq.platforms.maps import will_need
+from kseq.storage.box_counts import SHARD_FACTS, fact_attribute
 from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
 from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.fields import Field
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
 from kseq.storage.layout import SHARD_KIND
+from kseq.storage.notes import Notes
 from kseq.storage.opener import DatasetFile, Opener, opener_for
 from kseq.storage.pread_array import ByteSource, PreadArray
 from kseq.storage.rejected import Rejected, read_rejected
@@ -84,6 +86,11 @@ class ShardReader:
         lengths = {field.name: self._lengths(field.name).astype("<u4") for field in self._fields if field.is_ragged}
         return replace(self._entry, number=number, lengths=lengths)
 
+    def box_facts(self) -> dict[str, int]:
+        """What packing counted of the boxes of a shard that was opened without an index, see `kseq.storage.box_counts`."""
+        counts = {name: self._origin.get(fact_attribute(name)) for name in SHARD_FACTS}
+        return {name: count for name, count in counts.items() if isinstance(count, int) and count > 0}
+
     def _lengths(self, name: str) -> np.ndarray:
         """`(rows,)` uint64: how many elements each row has of a field whose samples differ in it.
 
@@ -99,6 +106,10 @@ class ShardReader:
     def check_origin(self, dataset_id: str, number: int) -> None:
         """Raise DamagedError unless the shard, opened without an index, was made as number `number` of a packing."""
         _check_attributes(self.path, self._origin, {"dataset_id": dataset_id, "shard": number})
+
+    def notes(self) -> Notes:
+        """The notes of a shard that was opened without an index."""
+        return Notes.from_attribute(self._origin.get("notes", "[]"))
 
     def check_structure(self) -> None:
         """Parse the file, and raise unless it is, as HDF5, what the index says of it.

@@ -13,10 +13,12 @@ import numpy as np
 from kseq.images.jpeg_tiles import find_tiles
 from kseq.platforms.files import start_writing
 from kseq.storage.atomic import publishing
+from kseq.storage.box_counts import SHARD_FACTS, fact_attribute
 from kseq.storage.checksums import CHECKSUM_DTYPE, Digest, digest_of_hashes, hash_array, row_checksum
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_writer import SpooledArray, first_offset, write_file
 from kseq.storage.layout import SHARD_KIND, format_attributes
+from kseq.storage.notes import Notes
 from kseq.storage.rejected import Rejected, pack_rejected
 from kseq.storage.shard_schema import has_offsets, row_type, spool_name
 from kseq.storage.strings import pack_strings
@@ -115,7 +117,11 @@ class ShardWriter:
             "shard": number,
             "rows": 0,
             "digest": digest_of_hashes({}),
+            "notes": Notes().as_attribute(),
         }
+        has_positions = any(field.handler.has_positions for field in fields)
+        self._box_facts = dict.fromkeys(SHARD_FACTS if has_positions else (), 0)
+        self._attributes |= self._fact_attributes()
         # The elements of the first field, usually images, are written at their final offset; the other fields are small.
         starts = [first_offset(self._attributes, spool_name(fields[0]), *row_type(fields[0])), *[0] * (len(fields) - 1)]
         self._spools = {field.name: _Spool(f"{path}.{field.name}", start) for field, start in zip(fields, starts, strict=True)}
@@ -123,6 +129,7 @@ class ShardWriter:
         self._checksums: list[int] = []
         self._sources: list[bytes] = []
         self._rejected: list[Rejected] = []
+        self._notes = Notes()
 
     @classmethod
     @contextmanager
@@ -141,13 +148,21 @@ class ShardWriter:
             for spool in self._spools.values():
                 stack.callback(spool.close)
 
-    def add(self, source: bytes, sample: Mapping[str, EncodedImage | np.ndarray]) -> None:
+    def _fact_attributes(self) -> dict[str, int | str]:
+        return {fact_attribute(name): count for name, count in self._box_facts.items()}
+
+    def add(
+        self, source: bytes, sample: Mapping[str, EncodedImage | np.ndarray], box_facts: Mapping[str, int] | None = None
+    ) -> None:
         """Append one sample.
 
         Args:
             source: Where it came from.
             sample: Field name to an `EncodedImage` for an encoded field, and to an array of the field's shape for any other.
+            box_facts: How many boxes of the sample were left out or are remarkable, by the names of `SHARD_FACTS`.
         """
+        for name, count in (box_facts or {}).items():
+            self._box_facts[name] += count
         pieces: list[bytes | np.ndarray] = []
         for field in self._fields:
             value, rows = sample[field.name], self._rows.get(field.name)
@@ -167,6 +182,10 @@ class ShardWriter:
         """Note a file that is left out."""
         self._rejected.append(Rejected(path, reason))
 
+    def note(self, path: bytes, text: str) -> None:
+        """Note what is worth knowing of a file that was added."""
+        self._notes.add(path, text)
+
     def finish(self) -> None:
         """Write the HDF5 file from what was added."""
         arrays: dict[str, np.ndarray | SpooledArray] = {}
@@ -179,7 +198,10 @@ class ShardWriter:
             hashes[name] = (array.dtype, array.shape, spool.close())
         small = self._small_arrays()
         hashes |= {name: (array.dtype.str, array.shape, hash_array(array)) for name, array in small.items()}
-        attributes = self._attributes | {"rows": len(self._sources), "digest": digest_of_hashes(hashes)}
+        attributes = (
+            self._attributes | {"rows": len(self._sources), "digest": digest_of_hashes(hashes)} | self._fact_attributes()
+        )
+        attributes["notes"] = self._notes.as_attribute()
         write_file(self._path, attributes, arrays | small)
 
     def _spooled_array(self, field: Field, spool: _Spool) -> SpooledArray:

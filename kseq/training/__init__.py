@@ -9,7 +9,8 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
   for only to learn shapes. `keras_adapter`: what an adapter of Keras does otherwise for kseq.
 - `ranks`: which process this is among those that train together. `keras_use`: refuses what Keras would do wrongly with it.
-  `tf_sharing`: notices what TensorFlow shares out once more.
+  `tf_sharing`: notices what TensorFlow shares out once more. `rank_failures`: a rank that fails tells the others. `rank_notes`:
+  where it does, in the library that connects them.
 - `resume_training`: `kseq.ResumeTraining`, by which a stopped `fit` goes on. `training_run`: one such `fit`, what is kept of
   it and when. `training_state`: all that changes in a training, as arrays. `checkpoints`: the files. `keras_fit`: the `fit`
   that is running, and how it begins within an epoch. `position`: a place in the order, kept and found again.
@@ -17,10 +18,13 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
   `split_purpose` (what is shuffled by default), `block_shuffle` (`kseq.BlockShuffle`), `label_mode` (how labels leave: as
   numbers, one-hot), `arguments` (all others).
 - `augment`: `kseq.Augmentation` and those that come with kseq. One class says everything of an augmentation: what it draws,
-  and what it does to an image, a mask, points and boxes; a new one is a class there and a public name.
+  and what it does to an image, a mask, points and boxes; a new one is a class and a public name. `affine_augment`: turns and
+  shifts. `color_augment`: colours, erased parts.
+- `moving_fields`: which fields follow the image, and what is refused where one cannot.
 - `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
-  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `row_weights`: the
+  what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `keras_layout`: the
+  same as one dict, for layers of Keras. `row_weights`: the
   weight of each row, 0 where it does not count.
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
   and what was begun for them. `crowding`: whether other jobs take the cores. `worker_process`: what runs in a process.

@@ -52,11 +52,14 @@ def find_fields(
     inputs: str | Mapping[str, str] | None,
     targets: str | Mapping[str, str] | None,
     label_mode: str | None,
+    *,
+    all_targets: bool = False,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Model input name to field name, and model output name to field name.
 
     By default, the inputs are the images, and the target is the label or, without a label, all other fields but the sample
-    weight; models' names are then those of the fields, as they are where a field is named alone. `FIELD_mask` is the name of
+    weight (with `all_targets` also beside a label); models' names are then those of the fields, as they are where a field is
+    named alone. `FIELD_mask` is the name of
     the array that says where a field is padded.
 
     Raises:
@@ -72,7 +75,7 @@ def find_fields(
         raise ArgumentError(f"label_mode=None gives no targets, found targets={targets!r}: leave one of the two out")
     fields = dataset.fields
     input_fields = _default_inputs(fields) if inputs is None else _checked_names(dataset, "inputs", inputs)
-    target_fields = _default_targets(fields) if targets is None else _checked_names(dataset, "targets", targets)
+    target_fields = _default_targets(fields, all_targets) if targets is None else _checked_names(dataset, "targets", targets)
     images = [name for name, field in fields.items() if field.is_image]
     if not any(name in images for name in input_fields.values()):
         raise ArgumentError(f"inputs={inputs!r}: expected is at least one image, {dataset.path} has {', '.join(images)}")
@@ -157,8 +160,8 @@ def _default_inputs(fields: Mapping[str, Field]) -> dict[str, str]:
     return {name: name for name, field in fields.items() if field.is_image}
 
 
-def _default_targets(fields: Mapping[str, Field]) -> dict[str, str]:
-    if "label" in fields:
+def _default_targets(fields: Mapping[str, Field], all_targets: bool) -> dict[str, str]:
+    if "label" in fields and not all_targets:
         return {"label": "label"}
     names = [name for name, field in fields.items() if field.handler.is_default_target]
     masks = [f"{name}_mask" for name in names if fields[name].handler.has_padding_mask]

@@ -14,7 +14,7 @@ from kseq.arguments import whole_pair
 from kseq.errors import ArgumentError
 from kseq.images.bounding_boxes import flip_boxes, move_boxes
 
-__all__ = ["Augmentation", "CenterCrop", "RandomFlip", "RandomResizedCrop"]
+__all__ = ["Augmentation", "CenterCrop", "RandomFlip", "RandomResizedCrop", "moves_pixels", "overrides"]
 
 _FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 _ATTEMPTS = 10
@@ -31,6 +31,7 @@ class Augmentation:
     images of the size of the crop; without a crop, images have the size of the batch.
 
     - If pixels move, override `apply_to_image`, `apply_to_mask` and `apply_to_points`: what is not overridden stays as it is.
+      Keypoints and the corners of boxes follow `apply_to_points`.
       An augmentation that only changes colours overrides `apply_to_image` alone.
     - To cut a box out of each image, set `size` and override `cut`. kseq then cuts and resizes images, masks and boxes itself,
       and decodes no more of a JPEG than the box if no other augmentation comes first.
@@ -130,8 +131,23 @@ class Augmentation:
         """
         return pixels
 
+    def apply_to_target_image(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
+        """Change an image that the model learns and does not see, such as the clear image of a blurred one.
+
+        By default, such an image moves as the others do, and keeps its colours: it is given to `apply_to_image` if the
+        augmentation moves pixels (overrides `apply_to_mask` or `apply_to_points`), and stays as it is otherwise.
+
+        Args:
+            pixels: As in `apply_to_image`.
+            parameters: Those of the sample, as `parameters` gives them.
+
+        Returns:
+            As `apply_to_image`.
+        """
+        return self.apply_to_image(pixels, parameters) if overrides(self, "apply_to_mask", "apply_to_points") else pixels
+
     def apply_to_points(self, points: np.ndarray, parameters: Any, height: int, width: int) -> np.ndarray:
-        """Say where points of an image go, as its pixels move. The corners of boxes follow them.
+        """Say where points of an image go, as its pixels move. Keypoints and the corners of boxes follow them.
 
         Args:
             points: `(n, 2)` float32: x and y in pixels from the left and upper edge of the image, so that the centre of the
@@ -162,6 +178,16 @@ class Augmentation:
             as well.
         """
         return move_boxes(boxes, lambda points: self.apply_to_points(points, parameters, height, width), height, width)
+
+
+def overrides(augmentation: Augmentation, *methods: str) -> bool:
+    """Whether the class of an augmentation overrides one of some methods; those of the base class change nothing."""
+    return any(getattr(type(augmentation), method) is not getattr(Augmentation, method) for method in methods)
+
+
+def moves_pixels(augmentation: Augmentation) -> bool:
+    """Whether an augmentation crops images, or moves what is in them."""
+    return augmentation.size is not None or overrides(augmentation, "apply_to_mask", "apply_to_points")
 
 
 def _check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:

@@ -18,9 +18,9 @@ __all__ = ["BatchFunction", "run_functions"]
 class BatchFunction:
     """A function of yours over a whole batch, for `augment`: it may change images, masks, boxes and labels together.
 
-    A plain function in `augment` gets the images alone. This one gets a dict of all fields that the batch holds, by their names
-    in the dataset, and returns a dict of those that it changes. The functions in `augment` run one after the other in the
-    process that trains, after all augmentations. What they draw at random is up to them.
+    A plain function in `augment` gets the images that are inputs. This one gets a dict of all fields that the batch holds, by
+    their names in the dataset, and returns a dict of those that it changes. The functions in `augment` run one after the other
+    in the process that trains, after all augmentations. What they draw at random is up to them.
 
     Args:
         function: Called with a dict of arrays, which it may change in place:
@@ -57,15 +57,15 @@ def run_functions(
     functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction],
     values: Mapping[str, np.ndarray],
     images: Sequence[str],
-    masks: Sequence[str],
+    others: Sequence[str],
 ) -> dict[str, np.ndarray]:
     """What some functions make of a batch, one after the other.
 
     Args:
-        functions: Plain ones are called with each field of images.
+        functions: Plain ones are called with each field of `images`.
         values: The fields of the batch by name, as `BatchFunction` says.
-        images: The names of the images among them.
-        masks: The names of the masks among them.
+        images: The names of the images among them that a model sees.
+        others: The names of the other pixels among them: masks, and images that a model learns and does not see.
 
     Raises:
         ArgumentError: If a function returns something that is not allowed.
@@ -74,7 +74,7 @@ def run_functions(
     for function in functions:
         if isinstance(function, BatchFunction):
             name = _name(function.function)
-            batch |= _checked_fields(name, _call(function.function, dict(batch)), batch, [*images, *masks])
+            batch |= _checked_fields(name, _call(function.function, dict(batch)), batch, [*images, *others])
         else:
             batch |= {
                 image: _checked_images(_name(function), _call(function, batch[image]), len(batch[image])) for image in images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -29,17 +29,15 @@ _LEAST_COPIED_BYTES = 16 << 20
 
 
 class _Moved(NamedTuple):
-    """The boxes of a sample after they were moved.
+    """The values of a field with positions, of one sample, after they were moved.
 
     Attributes:
-        boxes: `(m, 4)` float32: those that stay.
-        stay: `(m,)` int64: their numbers among all boxes of the sample.
-        num_boxes: How many boxes the sample has.
+        values: `(m, ...)` float32: the elements that stay.
+        stay: `(count,)` bool: which of the elements stay.
     """
 
-    boxes: np.ndarray
+    values: np.ndarray
     stay: np.ndarray
-    num_boxes: int
 
 
 class BatchMaker:
@@ -53,6 +51,8 @@ class BatchMaker:
         fields: The names of the fields that a batch holds.
         spec: What its images are like: size, channels, dtype.
         augmentations: What is done to its images, masks and boxes; None for nothing.
+        target_images: The images that a model learns and does not see.
+        orders: Field name to `(points,)` int64: which keypoint takes the place of each in a mirrored image.
         pad_to: Field name to how many elements every batch has room for; of other fields, as many as the longest of its
             samples has.
         tolerates_damage: Whether a damaged sample is no error, but a row that is left as it is.
@@ -68,6 +68,8 @@ class BatchMaker:
         spec: ImageSpec,
         augmentations: AugmentationList | None = None,
         *,
+        target_images: Collection[str] = (),
+        orders: Mapping[str, np.ndarray] | None = None,
         pad_to: Mapping[str, int] | None = None,
         tolerates_damage: bool = False,
     ) -> None:
@@ -79,6 +81,8 @@ class BatchMaker:
         # What the pixels of each field are like in a batch.
         self._specs = {name: field.handler.image_spec(spec) for name, field in self._fields.items() if field.is_pixels}
         self._augmentations = AugmentationList() if augmentations is None else augmentations
+        self._target_images = frozenset(target_images)
+        self._orders = dict(orders or {})
         self._pad_to = dict(pad_to or {})
         self._padded = [field for field in self._fields.values() if field.handler.is_padded]
         self._fixed_specs: dict[int, dict[str, ArraySpec]] = {}
@@ -221,6 +225,8 @@ class BatchMaker:
                 pieces = self._moved_pieces(field, samples, transforms, moved)
                 self._check_pieces(field, rows[name], samples, pieces)
                 field.handler.fill(rows[name], rows.get(f"{name}_mask"), pieces)
+            elif field.handler.has_positions:
+                rows[name][:] = self._moved_pieces(field, samples, transforms, moved)
             else:
                 samples.gather(name, rows[name])
                 if field.is_label:
@@ -254,7 +260,7 @@ class BatchMaker:
     def _fill_pixels(self, field: Field, rows: np.ndarray, samples: LocatedSamples, transforms: Transforms) -> None:
         spec = self._specs[field.name]
         sizes = None if self._augmentations.size is None else samples.sizes(field.name)
-        chain = transforms.pixel_chain(sizes, spec, is_image=field.is_image)
+        chain = transforms.pixel_chain(sizes, spec, self._role(field))
         if sizes is None and self._is_stored_as_served(field):
             samples.gather(field.name, rows)
             if chain:
@@ -266,6 +272,12 @@ class BatchMaker:
         else:
             work = np.empty(spec.pixel_shape, np.uint8)
             _for_each(samples, lambda position: spec.convert(chain.run(position, read(position, work)), rows[position]))
+
+    def _role(self, field: Field) -> str:
+        """What augmentations take the pixels of a field for."""
+        if not field.is_image:
+            return "mask"
+        return "target_image" if field.name in self._target_images else "image"
 
     def _reader(
         self, field: Field, spec: ImageSpec, samples: LocatedSamples, sizes: np.ndarray | None, transforms: Transforms
@@ -280,10 +292,10 @@ class BatchMaker:
     def _moved_pieces(
         self, field: Field, samples: LocatedSamples, transforms: Transforms, moved: dict[str, list[_Moved]]
     ) -> list[np.ndarray]:
-        """The elements of each sample, of a field whose samples differ in length, after they were moved with the first image.
+        """The elements of each sample, after they were moved with the first image.
 
         Args:
-            field: The field.
+            field: The field: one with positions, or one whose samples differ in length.
             samples: The samples.
             transforms: What moves their images.
             moved: What was moved before, by field name; added to.
@@ -291,40 +303,46 @@ class BatchMaker:
         Raises:
             DamagedError: If a sample has another number of boxes than of what describes them.
         """
-        handler = field.handler
-        leader = field if handler.has_positions else self._leader(field)
+        if field.handler.has_positions:
+            pieces = [values for values, _ in self._move(field, samples, transforms, moved)]
+        else:
+            pieces = samples.pieces(field.name)
+        leader = self._leader(field)
         if leader is None:
-            return samples.pieces(field.name)
-        if leader.name not in moved:
-            moved[leader.name] = self._move(leader, samples, transforms)
-        if leader is field:
-            return [handler.from_boxes(boxes) for boxes, *_ in moved[field.name]]
-        pieces = samples.pieces(field.name)
-        for position, (elements, leaders) in enumerate(zip(pieces, moved[leader.name], strict=True)):
-            if len(elements) != leaders.num_boxes:
-                error = DamagedError(
-                    f"has {leaders.num_boxes} {leader.name} and {len(elements)} {field.name}, expected are as many"
-                )
+            return pieces
+        leaders = self._move(leader, samples, transforms, moved)
+        for position, (elements, (_, stay)) in enumerate(zip(pieces, leaders, strict=True)):
+            if len(elements) != len(stay):
+                error = DamagedError(f"has {len(stay)} {leader.name} and {len(elements)} {field.name}, expected are as many")
                 raise samples.error_at(position, error)
-        return [elements[leaders.stay] for elements, leaders in zip(pieces, moved[leader.name], strict=True)]
+        return [elements[stay] for elements, (_, stay) in zip(pieces, leaders, strict=True)]
 
     def _leader(self, field: Field) -> Field | None:
         """The field whose elements this one describes, one for one."""
         return next((other for other in self.dataset.fields.values() if other.kind == field.handler.leader), None)
 
-    def _move(self, field: Field, samples: LocatedSamples, transforms: Transforms) -> list[_Moved]:
-        image = next(other for other in self.dataset.fields.values() if other.is_image)
-        chain = transforms.box_chain(samples.sizes(image.name), self._spec)
-        pieces, moved = samples.pieces(field.name), []
-
-        def move(position: int) -> None:
+    def _move(
+        self, field: Field, samples: LocatedSamples, transforms: Transforms, moved: dict[str, list[_Moved]]
+    ) -> list[_Moved]:
+        if field.name not in moved:
+            image = next(other for other in self.dataset.fields.values() if other.is_image)
+            movements = transforms.movements(samples.sizes(image.name), self._spec)
+            pieces, found = _elements(field, samples), moved.setdefault(field.name, [])
+            order, move = self._orders.get(field.name), field.handler.move
             # A copy, since an augmentation may change what it gets.
-            boxes = field.handler.as_boxes(pieces[position]).copy()
-            moved_boxes, stay = chain.run(position, (boxes, np.arange(len(boxes))))
-            moved.append(_Moved(moved_boxes, stay, len(pieces[position])))
+            _for_each(
+                samples, lambda position: found.append(_Moved(*move(pieces[position].copy(), movements(position), order)))
+            )
+        return moved[field.name]
 
-        _for_each(samples, move)
-        return moved
+
+def _elements(field: Field, samples: LocatedSamples) -> Sequence[np.ndarray]:
+    """The stored value of each sample."""
+    if field.is_ragged:
+        return samples.pieces(field.name)
+    rows = np.empty((len(samples), *field.handler.element_shape), field.dtype)
+    samples.gather(field.name, rows)
+    return list(rows)
 
 
 def _flag_specs(num_flags: int) -> dict[str, ArraySpec]:

@@ -25,6 +25,7 @@ class FieldEncoder:
         spec: What images are like in the end.
         functions: Called with each batch, one after the other. With functions, images come in as uint8, channels last.
         ragged: The names of the fields whose samples become lists of arrays, instead of padded arrays.
+        target_images: The images that a model learns and does not see: plain functions do not get them.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class FieldEncoder:
         spec: ImageSpec,
         functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction],
         ragged: Collection[str],
+        target_images: Collection[str] = (),
     ) -> None:
         self._fields = fields
         self._encode_label = encode_label
         self._spec = spec
         self._functions = functions
         self._ragged = ragged
+        self._target_images = target_images
 
     def encode(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """The values of a batch, by the names of its arrays: fields, and `NAME_mask` of those that are padded.
@@ -75,7 +78,9 @@ class FieldEncoder:
     def _run_functions(self, values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         images = [name for name, field in self._fields.items() if name in values and field.is_image]
         others = [name for name, field in self._fields.items() if name in values and field.is_pixels and not field.is_image]
-        changed = run_functions(self._functions, values, images, others)
+        seen = [name for name in images if name not in self._target_images]
+        unseen = [name for name in images if name in self._target_images]
+        changed = run_functions(self._functions, values, seen, [*unseen, *others])
         changed |= {name: self._converted(changed[name]) for name in images}
         if self._spec.data_format == "channels_first":
             changed |= {name: np.moveaxis(changed[name], -1, 1) for name in others}

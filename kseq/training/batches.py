@@ -39,9 +39,12 @@ from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
 from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
+from kseq.training.keras_layout import KerasLayout, check_layout
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
+from kseq.training.moving_fields import check_moves, choose_orders, choose_unmoved, target_images
 from kseq.training.position import find_position, to_state
+from kseq.training.rank_failures import check_ranks, note_failure, note_success, watch_ranks
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
 from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
@@ -124,6 +127,10 @@ class Batches:
         sample_weight: Any = None,
         ragged: bool | str | Sequence[str] = False,
         pad_to: int | Mapping[str, int] | None = None,
+        mirror_pairs: Mapping[str, Sequence[tuple[int, int]]] | Sequence[tuple[int, int]] | None = None,
+        unmoved: str | Sequence[str] = (),
+        layout: str | None = None,
+        bounding_box_format: str = "xyxy",
         balance: str | None = None,
         sampling_weights: Any = None,
         epoch_size: int | None = None,
@@ -176,7 +183,8 @@ class Batches:
         warn_of_small_cache(self._dataset, self._order)
 
         # The fields of a batch, and what is done to its images.
-        self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode)
+        check_layout(layout, bounding_box_format, inputs, targets, ragged)
+        self._inputs, self._targets = find_fields(self._dataset, inputs, targets, label_mode, all_targets=layout == "keras")
         self._weights = RowWeights(
             check_sample_weight(self._dataset, self._targets, sample_weight),
             self._order.row_weight,
@@ -204,17 +212,24 @@ class Batches:
         spec = self._spec.plain() if functions else self._spec
         fields = self._fields_of_a_batch()
         lists = choose_ragged(fields, ragged)
+        unseen, orders = target_images(fields, self._inputs), choose_orders(fields, mirror_pairs)
+        check_moves(fields, listed, functions, targets=unseen, orders=orders, unmoved=choose_unmoved(fields, unmoved))
         maker = BatchMaker(
             self._dataset,
             list(fields),
             spec,
             augmentations,
+            target_images=unseen,
+            orders=orders,
             pad_to=choose_pad_to(fields, pad_to, lists),
             tolerates_damage=on_error != "raise",
         )
+        self._layout = None
+        if layout == "keras":
+            self._layout = KerasLayout(list(fields.values()), (self._spec.height, self._spec.width), bounding_box_format)
         self._damages = Damages(f"{self._dataset.path}, {self.split}", on_error)
         encode_label = label_encoder(self._dataset, label_mode)
-        self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists)
+        self._encoder = FieldEncoder(fields, encode_label, self._spec, functions, lists, unseen)
         # Who says how many workers there are, or that they stand back, means it. Ranks on one machine would crowd each other.
         may_crowd = workers is None and not niceness and self.world_size == 1
         self._loader = Loader(
@@ -287,11 +302,12 @@ class Batches:
         Returns:
             `(images, targets)`: `(n, height, width, channels)` uint8 in [0, 255] and `(n,)` int32, unless the arguments say
             otherwise; with `sample_weight` or `remainder="pad"`, `(n,)` float32 as a third element; with `label_mode=None`,
-            images alone.
+            images alone. With `layout="keras"`, a dict of these.
 
         Raises:
             ArgumentError: If `epoch` is below 0, or processes were connected only after this was made for one alone, or
                 TensorFlow shares out the batches of a rank once more.
+            RankFailedError: If another of the ranks has ended with an error.
             OutOfRangeError: If there is no batch of this number.
             DamagedError: If stored bytes have changed, or a shard is missing.
             ReadTimeoutError: If it takes longer than `timeout`.
@@ -301,6 +317,8 @@ class Batches:
         check_unchanged(self._world)
         if self.world_size > 1:
             check_shared_once(sys._getframe(1), number)
+            watch_ranks(self.rank, self.world_size)
+            check_ranks()
         try:
             loaded = self._loader.load(epoch, number)
             if loaded.damaged:
@@ -310,9 +328,15 @@ class Batches:
             raise
         except Exception as error:
             self._add_place(error, epoch, number)
+            if self.world_size > 1:
+                note_failure(error)
             raise
+        if self.world_size > 1:
+            note_success()
         if number == self.num_batches - 1:
             self._damages.end_epoch(epoch)
+        if self._layout is not None:
+            return self._layout.arrange(values, self._weights.of(loaded, values, None))
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
         if not self._targets:
             return inputs

@@ -5,6 +5,7 @@ A checkpoint is a zip archive, uncompressed, of `state.json` and of arrays, `NUM
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -17,13 +18,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.errors import DamagedError, ReadError, WriteError, one_line
+from kseq.errors import DamagedError, LockedError, ReadError, WriteError, one_line
+from kseq.platforms.files import lock_file
+from kseq.platforms.processes import at_fork
 from kseq.storage.atomic import publishing, remove_file, remove_temporary
 
 __all__ = ["Checkpoint", "CheckpointFolder"]
 
 _NAME = re.compile(r"checkpoint-(\d{8,})\.zip")
 _STATE = "state.json"
+
+# The locked folders of this process, and their descriptors. A `fit` that an error ends leaves its folder locked; the next one
+# in this process may have it.
+_locked: dict[str, int] = {}
 
 
 class Checkpoint(NamedTuple):
@@ -53,6 +60,49 @@ class CheckpointFolder:
         self._keep = keep
         # What is known of the states of files, so that pruning reads none of them twice.
         self._is_kept: dict[str, bool] = {}
+
+    def lock(self) -> None:
+        """Keep other processes of this machine from writing here, until `unlock` or the end of this one, whatever ends it.
+
+        It is the kernel's lock on the folder. Where there are none, as on most network file systems, nothing is locked.
+
+        Raises:
+            LockedError: If another process has it.
+            WriteError: If the folder cannot be made.
+        """
+        if self.path in _locked:
+            with contextlib.suppress(OSError):
+                if os.path.samestat(os.fstat(_locked[self.path]), os.stat(self.path)):
+                    return
+            # The folder was deleted, and whoever makes it anew can lock that one.
+            self.unlock()
+        try:
+            os.makedirs(self.path, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"{self.path}: cannot be made: {error.strerror or error}") from error
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY)
+        except OSError:
+            # A folder cannot be opened on Windows.
+            return
+        try:
+            is_locked = lock_file(descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise LockedError(
+                f"{self.path}: another process trains with checkpoints in this folder: wait for its end "
+                "(of a notebook, restart it), or take another folder"
+            ) from None
+        if is_locked:
+            _locked[self.path] = descriptor
+        else:
+            os.close(descriptor)
+
+    def unlock(self) -> None:
+        """Let others write here."""
+        descriptor = _locked.pop(self.path, None)
+        if descriptor is not None:
+            os.close(descriptor)
 
     def newest(self, is_wanted: Callable[[Mapping[str, Any]], bool]) -> Checkpoint | None:
         """The last checkpoint whose state is wanted; None without one. Damaged ones are passed over with a warning.
@@ -132,6 +182,15 @@ class CheckpointFolder:
             except DamagedError:
                 self._is_kept[path] = False
         return self._is_kept[path]
+
+
+def _close_locked() -> None:
+    """In a forked child, which may outlive the process that trains."""
+    while _locked:
+        os.close(_locked.popitem()[1])
+
+
+at_fork(after_in_child=_close_locked)
 
 
 def _number(path: str) -> int:

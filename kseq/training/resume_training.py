@@ -30,9 +30,9 @@ class ResumeTraining(keras.callbacks.Callback):
     nothing more, unless `epochs` is larger now.
 
     Checkpoints are written whole or not at all: every `every`, at the end of each epoch after its validation, and at the end of
-    `fit`. A damaged one is passed over. On several ranks, rank 0 writes and all read, so that all of them must see the folder;
-    the number of ranks, and `batch_size`, may be others than before. One run takes one folder. Several `fit`s of one script
-    take one and the same object.
+    `fit`. A damaged one is passed over. While a `fit` goes on, other processes of the machine cannot train with its folder. On
+    several ranks, rank 0 writes and all read, so that all of them must see the folder; the number of ranks, and `batch_size`,
+    may be others than before. One run takes one folder. Several `fit`s of one script take one and the same object.
 
     What is kept: all variables of the model and of the optimizer, with the states of Keras's seed generators; the buffers of
     torch modules; the metrics; the random generators of Python, numpy, torch and Keras; what `EarlyStopping`,
@@ -50,6 +50,7 @@ class ResumeTraining(keras.callbacks.Callback):
     Raises:
         ArgumentError: If an argument is not allowed. In `fit`: if it does not train on a `ShardSequence`, or if the checkpoint
             is of another model or other data.
+        LockedError: In `fit`: if another process trains with this folder.
         ReadError: If the folder cannot be read.
         WriteError: If a checkpoint cannot be written.
 

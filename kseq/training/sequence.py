@@ -79,9 +79,9 @@ class ShardSequence(keras.utils.PyDataset):
             rows count. None: `"keep"` for one process. For several, which must make equally many steps, and where Keras divides
             batches among several devices on JAX: `"drop"` for shuffled splits that are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
-            `Augmentation`), applied in the order of the list to images, masks and boxes alike. After them, functions: one that
-            gets a batch of images, `(n, height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets
-            all fields of the batch.
+            `Augmentation`), applied in the order of the list to images, masks, boxes and keypoints alike; of changes of colour,
+            images that are no inputs are left out. After them, functions: one that gets a batch of images that are inputs, `(n,
+            height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets all fields of the batch.
         rank: This process's number, from 0, among the `world_size` processes that train together. `"auto"`: what
             `keras.distribution`, a strategy of TensorFlow or its TF_CONFIG, JAX or `torch.distributed` say, 0 where they speak
             of no other process; connect the processes before.
@@ -117,6 +117,18 @@ class ShardSequence(keras.utils.PyDataset):
         pad_to: How many boxes, or other elements, each batch has room for, so that all batches have one shape and JAX compiles
             once: a number for all fields but text, or a dict of fields to numbers (of a text, to bytes); None for as many as
             the sample of the batch with the most.
+        mirror_pairs: Which keypoints change places where an augmentation mirrors the image, such as the left and the right eye:
+            pairs of point numbers `[(0, 1), (2, 3)]`, or a dict of fields to such pairs; `[]`: none. Needed with `RandomFlip`
+            and keypoints.
+        unmoved: The name of a field of numbers, or several, that do not lie in the image. Numbers that look as if they did (of
+            two and more axes, or called like `landmarks` or `depth`) are refused with augmentations that move pixels.
+        layout: `"keras"`: each batch is one dict, as the layers of Keras take it: `images`, `labels`, `bounding_boxes`, which
+            is a dict of `boxes` and `labels` (padded with 0 and -1; 0 for all boxes where they have no classes),
+            `segmentation_masks`, further targets by their own names, and `sample_weight` where batches have weights. `inputs`
+            is then the name of one image, and `targets` that of one field, None for everything that samples hold. None: inputs
+            and targets apart.
+        bounding_box_format: With `layout="keras"`, how boxes are written, by Keras's names: `"xyxy"`, `"yxyx"`, `"xywh"` or
+            `"center_xywh"` in pixels of the image as the model gets it, or in shares of it with `"rel_"` before.
         balance: `"class"`: in each pass, every class comes as often as any other, give or take one; classes without samples are
             left out. The samples of a class come in turn, from one pass into the next: each comes once before one comes again,
             and none comes twice in a pass in which another sample of its class does not come.
@@ -179,6 +191,10 @@ class ShardSequence(keras.utils.PyDataset):
         sample_weight: Any = None,
         ragged: bool | str | Sequence[str] = False,
         pad_to: int | Mapping[str, int] | None = None,
+        mirror_pairs: Mapping[str, Sequence[tuple[int, int]]] | Sequence[tuple[int, int]] | None = None,
+        unmoved: str | Sequence[str] = (),
+        layout: str | None = None,
+        bounding_box_format: str = "xyxy",
         balance: str | None = None,
         sampling_weights: Any = None,
         epoch_size: int | None = None,

@@ -84,6 +84,7 @@ class TrainingRun(keras.callbacks.Callback):
     def restore(self, on_change: str) -> None:
         """Restore the last checkpoint of this fit, if there is one."""
         if self._writes:
+            self._folder.lock()
             self._folder.remove_half_written()
         found = self._folder.newest(lambda state: state.get("fit") == self._number)
         if found is not None:
@@ -228,10 +229,13 @@ class TrainingRun(keras.callbacks.Callback):
         if restored is not None:
             self._set_random(restored)
         is_known = self._is_over and (restored is None or restored.state["is_ended"])
-        if self._writes and not is_known:
-            self._save(self._epoch, 0, is_ended=True)
-        if self._fit.callbacks and self._fit.callbacks[-1] is self:
-            self._fit.callbacks.pop()
+        try:
+            if self._writes and not is_known:
+                self._save(self._epoch, 0, is_ended=True)
+        finally:
+            if self._fit.callbacks and self._fit.callbacks[-1] is self:
+                self._fit.callbacks.pop()
+            self._folder.unlock()
         self._on_end()
 
     @property

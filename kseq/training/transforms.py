@@ -10,11 +10,11 @@ import numpy as np
 
 from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError
-from kseq.images.bounding_boxes import transform_boxes
+from kseq.images.movement import Movement
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, placement, resize
 from kseq.ordering.permutation import hash_key, uniform
-from kseq.training.augment import Augmentation
+from kseq.training.augment import Augmentation, overrides
 from kseq.training.error_places import add_place
 from kseq.training.image_spec import ImageSpec
 
@@ -43,9 +43,9 @@ class _Step(NamedTuple):
     position: int
     size: tuple[int, int] | None
 
-    def overrides(self, method: str) -> bool:
-        """Whether the class of the augmentation overrides a method; that of the base class changes nothing."""
-        return getattr(type(self.augmentation), method) is not getattr(Augmentation, method)
+    def overrides(self, *methods: str) -> bool:
+        """Whether the class of the augmentation overrides one of some methods."""
+        return overrides(self.augmentation, *methods)
 
 
 class AugmentationList:
@@ -112,7 +112,7 @@ def _in_order(steps: Sequence[_Step]) -> tuple[_Step, ...]:
     return tuple(ordered)
 
 
-# What is done to one value of a sample (pixels, or boxes and the numbers of those that stay), with what was drawn for it.
+# What is done to the pixels of one sample, with what was drawn for it.
 _Apply = Callable[[Any, Any], Any]
 
 
@@ -144,15 +144,16 @@ class Transforms:
         assert first.size is not None
         return self._cut(first, sizes), first.size
 
-    def pixel_chain(self, sizes: np.ndarray | None, spec: ImageSpec, is_image: bool) -> Chain:
+    def pixel_chain(self, sizes: np.ndarray | None, spec: ImageSpec, role: str) -> Chain:
         """What is done to pixels after decoding.
 
         Args:
             sizes: `(n, 2)` int64: height and width of the stored images; None if no augmentation cuts.
             spec: Says how cut boxes are resized.
-            is_image: Whether they are images, in contrast to masks.
+            role: `"image"`, `"target_image"` or `"mask"`.
         """
-        method = "apply_to_image" if is_image else "apply_to_mask"
+        method = f"apply_to_{role}"
+        changing = (method, "apply_to_image") if role == "target_image" else (method,)
         chain = Chain()
         for number, step in enumerate(self._steps):
             if step.size is not None:
@@ -162,31 +163,31 @@ class Transforms:
                     boxes = Rectangle(*self._cut(step, sizes).T).to_list()
                     chain.add(functools.partial(_cut_pixels, step.size, spec.interpolation, spec.antialias), boxes)
                 sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
-            if step.overrides(method):
+            if step.overrides(*changing):
                 chain.add(functools.partial(_apply_to_pixels, getattr(step.augmentation, method)), self._parameters_of(step))
         return chain
 
-    def box_chain(self, sizes: np.ndarray, spec: ImageSpec) -> Chain:
-        """What is done to `(count, 4)` float32 boxes and `(count,)` int64 numbers of those that stay, as one pair.
+    def movements(self, sizes: np.ndarray, spec: ImageSpec) -> Callable[[int], list[Movement]]:
+        """By which steps each image is moved, by its number; boxes and points in it move along.
 
         Args:
-            sizes: `(n, 2)` int64: height and width of the stored images that the boxes lie in.
+            sizes: `(n, 2)` int64: height and width of the stored images.
             spec: Says how the images come to their size if no augmentation cuts.
         """
-        chain = Chain()
+        makers: list[Callable[[int], Movement | None]] = []
         if all(step.size is None for step in self._steps):
             placements = [placement(height, width, spec.height, spec.width, spec.fit) for height, width in sizes.tolist()]
-            chain.add(_place_boxes, placements)
+            makers.append(functools.partial(_placed, placements, (spec.height, spec.width)))
             sizes = np.broadcast_to(np.array([spec.height, spec.width]), sizes.shape)
         for step in self._steps:
             if step.size is not None:
                 target = Rectangle(0, 0, *step.size)
-                chain.add(_place_boxes, [Placement(box, target) for box in Rectangle(*self._cut(step, sizes).T).to_list()])
+                placements = [Placement(box, target) for box in Rectangle(*self._cut(step, sizes).T).to_list()]
+                makers.append(functools.partial(_placed, placements, step.size))
                 sizes = np.broadcast_to(np.array(step.size, np.int64), sizes.shape)
-            if step.overrides("apply_to_points") or step.overrides("apply_to_boxes"):
-                parameters = list(zip(self._parameters_of(step), sizes.tolist(), strict=True))
-                chain.add(functools.partial(_apply_to_boxes, step.augmentation), parameters)
-        return chain
+            if step.overrides("apply_to_points", "apply_to_boxes"):
+                makers.append(functools.partial(_moved, step.augmentation, self._parameters_of(step), sizes.tolist()))
+        return lambda number: [movement for make in makers if (movement := make(number)) is not None]
 
     def _draws_of(self, step: _Step) -> np.ndarray:
         if step.position not in self._drawn:
@@ -197,7 +198,8 @@ class Transforms:
     def _parameters_of(self, step: _Step) -> Any:
         if step.position not in self._parameters:
             parameters: Any = _call(step.augmentation.parameters, self._draws_of(step))
-            is_listed = isinstance(parameters, (Sequence, np.ndarray)) and np.shape(parameters)[:1] != ()
+            # Not by numpy's shape, which lists of arrays and None have none of.
+            is_listed = isinstance(parameters, Sequence) or (isinstance(parameters, np.ndarray) and parameters.ndim > 0)
             if not is_listed or len(parameters) != len(self._keys):
                 raise ArgumentError(
                     f"{_name(step.augmentation)}.parameters gave {_describe(parameters)}, "
@@ -226,7 +228,7 @@ class Transforms:
 
 
 class Chain:
-    """Steps that each sample's value goes through, one after the other."""
+    """Steps that the pixels of each sample go through, one after the other."""
 
     def __init__(self) -> None:
         self._links: list[tuple[_Apply, Sequence[Any]]] = []
@@ -235,11 +237,11 @@ class Chain:
         return bool(self._links)
 
     def add(self, apply: _Apply, parameters: Sequence[Any]) -> None:
-        """Append a step that is called with a value and the sample's parameters, unless these are None."""
+        """Append a step that is called with pixels and the sample's parameters, unless these are None."""
         self._links.append((apply, parameters))
 
     def run(self, number: int, value: Any) -> Any:
-        """What becomes of the value of sample `number`."""
+        """What becomes of the pixels of sample `number`."""
         for apply, parameters in self._links:
             chosen = parameters[number]
             if chosen is not None:
@@ -265,18 +267,38 @@ def _apply_to_pixels(method: Callable[[np.ndarray, Any], Any], pixels: np.ndarra
     return np.ascontiguousarray(changed)
 
 
-def _place_boxes(value: tuple[np.ndarray, np.ndarray], placed: Placement) -> tuple[np.ndarray, np.ndarray]:
-    boxes, numbers = value
-    moved, stay = transform_boxes(boxes, *placed)
-    return moved, numbers[stay]
+def _placed(placements: Sequence[Placement], size: tuple[int, int], number: int) -> Movement:
+    return Movement.of_placement(placements[number], *size)
+
+
+def _moved(
+    augmentation: Augmentation, parameters: Sequence[Any], sizes: Sequence[tuple[int, int]], number: int
+) -> Movement | None:
+    """How an augmentation moves an image; None if it leaves it as it is."""
+    chosen, size = parameters[number], sizes[number]
+    if chosen is None:
+        return None
+    return Movement(
+        functools.partial(_apply_to_points, augmentation, chosen, size),
+        functools.partial(_apply_to_boxes, augmentation, chosen, size),
+        *size,
+    )
+
+
+def _apply_to_points(augmentation: Augmentation, parameters: Any, size: tuple[int, int], points: np.ndarray) -> np.ndarray:
+    moved: Any = _call(augmentation.apply_to_points, points, parameters, *size)
+    if not isinstance(moved, np.ndarray) or moved.shape != points.shape or moved.dtype.kind not in "iuf":
+        raise ArgumentError(
+            f"{_name(augmentation)}.apply_to_points gave {_describe(moved)}, expected are numbers of shape {points.shape}"
+        )
+    return moved.astype(np.float32, copy=False)
 
 
 def _apply_to_boxes(
-    augmentation: Augmentation, value: tuple[np.ndarray, np.ndarray], drawn: tuple[Any, tuple[int, int]]
+    augmentation: Augmentation, parameters: Any, size: tuple[int, int], boxes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    (boxes, numbers), (parameters, size) = value, drawn
-    if parameters is None or not len(boxes):
-        return value
+    if not len(boxes):
+        return boxes, np.ones(0, bool)
     answer: Any = _call(augmentation.apply_to_boxes, boxes, parameters, *size)
     moved, stay = answer if isinstance(answer, tuple) and len(answer) == 2 else (answer, None)
     is_right = (
@@ -291,7 +313,8 @@ def _apply_to_boxes(
             f"{_name(augmentation)}.apply_to_boxes gave {_describe(moved)} and {_describe(stay)}, expected are numbers of "
             f"shape (m, 4) for the boxes that stay, and bool of shape {boxes.shape[:1]} that is True for these m"
         )
-    return moved.astype(np.float32, copy=False), numbers[stay]
+    kept: Any = stay
+    return moved.astype(np.float32, copy=False), kept
 
 
 def _call(method: Callable[..., Any], *values: Any) -> Any:

@@ -250,9 +250,9 @@ def test_groups_stay_together(packed: Path, by: str) -> None:
 def test_samples_with_an_empty_text_or_nan_are_groups_of_their_own(packed: Path) -> None:
     with_fields(packed, [""] * 60 + ["one"] * 40, [float("nan")] * 60 + [1.0] * 40)
     for by in ("camera", "height"):
-        kseq.split(packed, val=20 / 61, group=by, stratify=False)
+        kseq.split(packed, val=0.33, group=by, stratify=False)
         found = splits(packed)["val"]
-        assert len(found) == 20 if found[-1] < 60 else len(found) == 59
+        assert (len(found), found[-1] < 60) == (33, True)
 
 
 def test_groups_must_not_lie_on_both_sides_of_what_stays(with_test: Path) -> None:
@@ -292,7 +292,6 @@ def test_a_sequence_reads_the_new_split(packed: Path) -> None:
         ({"val": True}, ("val=True",)),
         ({"val": 0.6, "test": 0.5}, ("val=0.6", "test=0.5", "train")),
         ({"val": 0.001}, ("val=0.001", "val")),
-        ({"val": 0.999}, ("val=0.999", "train")),
         ({"val": 0.2, "seed": 1.5}, ("seed=1.5",)),
         ({"folds": 1}, ("folds=1", 2)),
         ({"folds": -1}, ("folds=-1", 2)),

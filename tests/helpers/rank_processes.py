@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -41,7 +43,41 @@ def run_ranks(
     raise AssertionError
 
 
-def _run(program: str, path: Path, folder: Path, world: int, backend: str, timeout: float) -> tuple[list[dict[str, Any]], str]:
+class Ended(NamedTuple):
+    """How a process ended.
+
+    Attributes:
+        code: Its exit code; None if it was still there.
+        seconds: How long after the first of them.
+        stderr: What it printed.
+    """
+
+    code: int | None
+    seconds: float
+    stderr: str
+
+
+def end_ranks(program: str, path: Path, folder: Path, world: int, *, backend: str, timeout: float = 120) -> list[Ended]:
+    """How each process of a program ends in which a rank fails; those that are left after so many seconds are killed."""
+    with _started(program, path, folder, world, backend) as (processes, outs):
+        ends: dict[int, float] = {}
+        deadline = time.monotonic() + timeout
+        while len(ends) < world and time.monotonic() < deadline:
+            for rank, process in enumerate(processes):
+                if rank not in ends and process.poll() is not None:
+                    ends[rank] = time.monotonic()
+            time.sleep(0.05)
+        codes, last = [process.poll() for process in processes], time.monotonic()
+    first = min(ends.values(), default=last)
+    texts = [out.with_suffix(".err").read_text(errors="replace") for out in outs]
+    return [Ended(codes[rank], ends.get(rank, last) - first, texts[rank]) for rank in range(world)]
+
+
+@contextmanager
+def _started(
+    program: str, path: Path, folder: Path, world: int, backend: str
+) -> Iterator[tuple[list[subprocess.Popen[bytes]], list[Path]]]:
+    """The processes of a program, and where each writes what it prints; they are killed in the end."""
     code = "from tests.helpers import rank_programs; rank_programs.main()"
     environment = {name: value for name, value in os.environ.items() if name not in ("TF_CONFIG", "RANK", "WORLD_SIZE")}
     environment |= {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONFAULTHANDLER": "1"}
@@ -54,16 +90,21 @@ def _run(program: str, path: Path, folder: Path, world: int, backend: str, timeo
             words = [sys.executable, "-c", code, program, str(path), str(rank), str(world), str(port)]
             with out.open("wb") as file, out.with_suffix(".err").open("wb") as errors:
                 processes.append(subprocess.Popen(words, stdout=file, stderr=errors, env=environment))
+        yield processes, outs
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _run(program: str, path: Path, folder: Path, world: int, backend: str, timeout: float) -> tuple[list[dict[str, Any]], str]:
+    with _started(program, path, folder, world, backend) as (processes, outs):
         deadline = time.monotonic() + timeout
         while any(process.poll() is None for process in processes):
             if any(process.poll() for process in processes) or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
         codes = [process.poll() for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
     if any(codes) or None in codes:
         texts = [f"rank {rank}\n{out.with_suffix('.err').read_text(errors='replace')[-4000:]}" for rank, out in enumerate(outs)]
         return [], f"{program}: exit codes {codes} within {timeout} s\n" + "\n".join(texts)

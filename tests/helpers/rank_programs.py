@@ -293,6 +293,117 @@ def _torch_loop(model: Any, train: kseq.ShardSequence, val: kseq.ShardSequence) 
     return {"ids": ids, "weights": _weights(model), "loss": float(total[0] / total[1])}
 
 
+def _fails_on(rank: int, failing: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function over a batch that fails on one rank, after some batches."""
+    batches = iter(range(1_000_000))
+
+    def fail(images: np.ndarray) -> np.ndarray:
+        if rank == failing and next(batches) == 8:
+            raise FloatingPointError("my own trouble")
+        return images
+
+    return fail
+
+
+def failing_jax_first(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes of `keras.distribution`, of which the first fails in its data."""
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    train = kseq.ShardSequence(path, "train", batch_size=7, augment=[_fails_on(rank, 0)])
+    model = _model()
+    model.fit(train, epochs=20, verbose=0)
+    return {}
+
+
+def resumed_jax(path: str, rank: int, world: int, port: int) -> Found:
+    """A script with ResumeTraining in processes of `keras.distribution`; the last rank may fail in the middle of an epoch.
+
+    `KSEQ_TEST_CHECKPOINTS` is its folder, `KSEQ_TEST_FAILS` the step after which it fails.
+    """
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return _resumed(path, rank, world)
+
+
+def resumed_torch(path: str, rank: int, world: int, port: int) -> Found:
+    """The same in processes of torch, where Keras connects them."""
+    import torch
+
+    torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=world)
+    with kseq.ShardSequence(path, "train", batch_size=7) as sequence:
+        refusal = _refusal(lambda: _model().fit(sequence, verbose=0))
+    found = {"refused": refusal} if refusal else _resumed(path, rank, world)
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def _resumed(path: str, rank: int, world: int) -> Found:
+    import keras
+
+    fails_after = int(os.environ.get("KSEQ_TEST_FAILS", "0"))
+    notes: list[list[int]] = []
+
+    def note(epoch: int, batch: int) -> None:
+        notes.append([epoch, batch])
+        if rank == world - 1 and len(notes) == fails_after:
+            raise FloatingPointError("my own trouble")
+
+    model = _model()
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    train = kseq.ShardSequence(path, "train", batch_size=7, seed=3)
+    calls: Any = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: note(train.epoch, batch))
+    resume = kseq.ResumeTraining(os.environ["KSEQ_TEST_CHECKPOINTS"], every=1)
+    history = model.fit(train, epochs=3, verbose=0, callbacks=[resume, calls])
+    return {"steps": notes, "ids": [ids for ids, _ in model.records], "weights": _weights(model), "epochs": history.epoch}
+
+
+def failing_torch(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes of torch in a loop of one's own, of which the last catches its error and ends later."""
+    import torch
+
+    torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=world)
+    total = torch.zeros(1)
+    batches = kseq.Batches(path, "train", batch_size=7, augment=[_fails_on(rank, world - 1)])
+    try:
+        for epoch in range(20):
+            for _ in batches.epoch(epoch):
+                torch.distributed.all_reduce(total)
+    except FloatingPointError as error:
+        raise SystemExit(3) from error
+    return {}
+
+
+def failing_tensorflow(path: str, rank: int, world: int, port: int) -> Found:
+    """Workers of TensorFlow in a loop of one's own, of which the last fails in its data."""
+    os.environ["TF_CONFIG"] = json.dumps(
+        {
+            "cluster": {"worker": [f"localhost:{port + number}" for number in range(world)]},
+            "task": {"type": "worker", "index": rank},
+        }
+    )
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    batches = kseq.Batches(path, "train", batch_size=7, augment=[_fails_on(rank, world - 1)])
+
+    @tf.function
+    def step(x: Any) -> Any:
+        def replica(x: Any) -> Any:
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.cast(x, tf.float32)))
+
+        return strategy.run(replica, args=(x,))
+
+    for epoch in range(20):
+        for x, _ in batches.epoch(epoch):
+            step(tf.convert_to_tensor(x))
+    return {}
+
+
 def main() -> None:
     program, path, *numbers = sys.argv[1:]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -103,6 +103,7 @@ def make_sequence(dataset: str, options: dict[str, Any], split: str = "train") -
         workers=options.get("workers", 1),
         use_multiprocessing=bool(options.get("processes")),
         augment=[kseq.RandomFlip()],
+        read=options.get("read", "auto"),
         **sampling,
     )
 

@@ -207,11 +207,22 @@ def test_the_first_frame_of_an_animation_counts() -> None:
     assert np.abs(decode(data, "rgb").astype(int) - np.asarray(frames[0].convert("RGB"))).max() == 0
 
 
-@pytest.mark.parametrize("mode", ["F", "I", "LAB"])
+@pytest.mark.parametrize("mode", ["F", "LAB"])
 def test_pixels_without_a_rule_are_refused(mode: str) -> None:
     data = encoded(Image.new(mode, (4, 4)), "TIFF")
     with raises(ImageError, f"'{mode}'"):
         decode(data, "rgb")
+
+
+@pytest.mark.parametrize(("least", "most"), [(-1, 5), (0, 65536)])
+def test_whole_numbers_that_need_more_than_sixteen_bits_are_refused(least: int, most: int) -> None:
+    with raises(ImageError, str(least), str(most), "65535"):
+        decode(encoded(Image.fromarray(np.array([[least, most]], np.int32)), "TIFF"), "rgb")
+
+
+def test_whole_numbers_of_32_bits_that_need_sixteen_are_read() -> None:
+    data = encoded(Image.fromarray(np.array([[0, 65535]], np.int32)), "TIFF")
+    assert decode(data, "grayscale")[0, :, 0].tolist() == [0, 255]
 
 
 def test_a_jpeg_with_more_pictures_behind_it_is_a_jpeg() -> None:

@@ -20,6 +20,9 @@ STARTS = {
     "WEBP": [b"RIFF\n\n\n\nWEBPVP8 "],
     "BMP": [b"BM\0\0\0\0"],
     "GIF": [b"GIF87a\0", b"GIF89a\0"],
+    "AVIF": [b"\0\0\0\x20ftypavif\0\0\0\0", b"\0\0\0\x20ftypmif1\0\0\0\0mif1avifmiaf"],
+    "JPEG2000": [b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14", b"\xff\x4f\xff\x51\0"],
+    "PPM": [b"P6\n16 16\n255\n", b"P1 2 2"],
     "TIFF": [b"II*\0\x08", b"MM\0*\0", b"II+\0\x08", b"MM\0+\0"],
 }
 
@@ -35,8 +38,27 @@ def test_other_first_bytes_are_no_image(start: bytes) -> None:
         detect_format(start)
 
 
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+        ("gzip", b"\x1f\x8b\x08\0"),
+        ("video", b"\0\0\0\x18ftypisom"),
+        ("DICOM", bytes(128) + b"DICM"),
+        ("Git LFS", b"version https://git-lfs"),
+        ("web page", b"\n<!DOCTYPE html><html>"),
+        ("SVG", b"<?xml version='1.0'?>\n<svg xmlns="),
+        ("JPEG XL", b"\xff\x0a\xfa"),
+        ("macOS", b"\0\x05\x16\x07\0\x02"),
+    ],
+)
+def test_what_people_take_for_an_image_is_named(name: str, start: bytes) -> None:
+    with pytest.raises(NotAnImageError, match=name):
+        detect_format(start)
+
+
 def test_jpeg_and_png_are_stored_as_they_are() -> None:
-    assert STORED_SUFFIXES == (".jpg", ".jpeg", ".png")
+    assert STORED_SUFFIXES == (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
     assert set(STORED_SUFFIXES) < set(IMAGE_SUFFIXES)
     assert stored_format(STARTS["JPEG"][0]) is JPEG
     assert stored_format(STARTS["PNG"][0]) is PNG

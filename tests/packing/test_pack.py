@@ -275,7 +275,6 @@ def test_a_split_whose_files_are_all_broken_is_left_out(tmp_path: Path) -> None:
         ({"niceness": 1, "executor": ThreadPoolExecutor(1)}, ("niceness", "executor")),
         ({"val": "0.1"}, ("val='0.1'",)),
         ({"val": 0.001}, ("val=0.001", 60, "val")),
-        ({"val": 0.999}, ("val=0.999", 60, "train")),
         ({"seed": 1.5}, ("seed=1.5",)),
         ({"shard_bytes": "64M"}, ("shard_bytes='64M'",)),
         ({"columns": {"label": "kind"}}, ("columns={'label': 'kind'}", "kseq.Columns")),

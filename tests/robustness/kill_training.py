@@ -1,11 +1,15 @@
 """Kills trainings at random steps, and starts them again until they end: `python -m tests.robustness.kill_training`.
 
-Each backend has a process of its own, which imports Keras once and forks for every run, so that a run takes a second or two.
+Other things happen to them too, see `FAULTS`. Whatever it was, the run must end with the same samples, weights and history as
+one to which nothing happened. Each backend has a process of its own, which imports Keras once and forks for every run, so that
+a run takes a second or two.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import json
 import os
 import random
@@ -49,6 +53,21 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 }
 
 
+# What happens to runs, drawn with these weights.
+FAULTS = {
+    "killed after a step": 5,
+    "killed at any time": 3,
+    "killed, and the last checkpoint truncated": 2,
+    "reads fail (EIO)": 2,
+    "its processes stopped for a while": 2,
+}
+# Seconds for which they are.
+STOPPED_FOR = 1.5
+
+# The exit code of a run whose reads failed, and that said so.
+_READ_ERROR = 7
+
+
 def pack(folder: Path) -> Path:
     """Two tiny datasets, `packed` and `second`; the path of the first."""
     for name, counts in {"packed": {"a": 50, "b": 30, "c": 20}, "second": {"a": 4, "b": 8, "c": 12}}.items():
@@ -58,45 +77,100 @@ def pack(folder: Path) -> Path:
     return folder / "packed"
 
 
-def start(dataset: Path, folder: Path, options: dict[str, Any], kill_after: int = 0, kill_at: float | None = None) -> bool:
-    """One run in a process of its own, killed after some steps or seconds, or not at all; whether it came to its end."""
+def start(dataset: Path, folder: Path, options: dict[str, Any], fault: str = "", at: float = 0) -> bool:
+    """One run in a process of its own, to which something happens, or nothing; whether it came to its end.
+
+    Args:
+        dataset: The dataset.
+        folder: Of the run.
+        options: Of tests/helpers/resumed_fit.py.
+        fault: What happens, of `FAULTS`.
+        at: When: after so many steps, reads or seconds.
+    """
     from tests.helpers.resumed_fit import train
 
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            train(str(dataset), folder, options, kill_after or None)
+            if fault == "reads fail (EIO)":
+                options = {**options, "read": "pread"}
+                _let_reads_fail(int(at))
+            train(str(dataset), folder, options, int(at) if fault == "killed after a step" else None)
             code = 0
-        except BaseException:
-            import traceback
+        except BaseException as error:
+            if isinstance(error, kseq.KseqError) and os.strerror(errno.EIO) in str(error):
+                code = _READ_ERROR
+            else:
+                import traceback
 
-            traceback.print_exc()
+                traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
-    status = _wait(child, kill_at)
+    status = _wait(child, fault, at)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return False
+    if os.waitstatus_to_exitcode(status) == _READ_ERROR:
+        return False
     if status:
-        raise AssertionError(f"{folder}: a run ended with status {status}: {options}")
+        raise AssertionError(f"{folder}: a run ended with status {status}: {fault} {options}")
     return True
 
 
-def _wait(child: int, kill_at: float | None) -> int:
-    began = time.monotonic()
+def _let_reads_fail(after: int) -> None:
+    """Let this process read nothing more after so many reads."""
+    plain, count = os.preadv, iter(range(1_000_000))
+
+    def preadv(*arguments: Any) -> int:
+        if next(count) >= after:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return plain(*arguments)
+
+    os.preadv = preadv
+
+
+def _wait(child: int, fault: str, at: float) -> int:
+    """The status with which a run ends; what happens at a time is done to it."""
+    began, is_due = time.monotonic(), not fault.startswith(("killed after", "reads"))
     while True:
         found, status = os.waitpid(child, os.WNOHANG)
         if found:
             return status
         elapsed = time.monotonic() - began
-        if kill_at is not None and elapsed > kill_at:
-            os.kill(child, signal.SIGKILL)
-            kill_at = None
+        if fault and is_due and elapsed > at:
+            is_due = False
+            if fault.startswith("killed"):
+                os.kill(child, signal.SIGKILL)
+            else:
+                _stop(_descendants(child))
         if elapsed > LONGEST_RUN:
             os.kill(child, signal.SIGKILL)
-            raise AssertionError(f"a run hangs for {elapsed:.0f} s")
+            raise AssertionError(f"a run hangs for {elapsed:.0f} s: {fault}")
         time.sleep(0.01)
+
+
+def _stop(processes: list[int]) -> None:
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+        time.sleep(STOPPED_FOR if number == signal.SIGSTOP else 0)
+
+
+def _descendants(process: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        return [one for child in map(int, children) for one in (child, *_descendants(child))]
+    return []
+
+
+def _truncate_newest(folder: Path) -> None:
+    """Cut off the end of the last checkpoint, as a full disk or a lost machine may leave it."""
+    found = sorted((folder / "checkpoints").glob("checkpoint-*.zip"))
+    if found:
+        os.truncate(found[-1], found[-1].stat().st_size // 2)
 
 
 def faults(whole: Path, killed: Path) -> list[str]:
@@ -131,12 +205,13 @@ def campaign(folder: Path, scenarios: list[str], kills: int, minutes: float, see
     """Kill runs of scenarios in turn; each is started again until it ends, and then compared.
 
     Returns:
-        How often each scenario was killed, and what was wrong.
+        How often each scenario was broken off, how often each fault happened, and what was wrong.
     """
     draw = random.Random(seed)
     dataset = pack(folder)
     wholes: dict[str, tuple[Path, int, float]] = {}
     num_killed: Counter[str] = Counter()
+    num_faults: Counter[str] = Counter()
     wrong: list[str] = []
     until = time.monotonic() + 60 * minutes
     turn = 0
@@ -156,17 +231,27 @@ def campaign(folder: Path, scenarios: list[str], kills: int, minutes: float, see
         killed = folder / "killed"
         killed.mkdir()
         for _ in range(draw.randint(1, 3)):
-            # At a step, or at any time: while a checkpoint is written, say.
-            is_at_step = draw.random() < 0.6
-            when = {"kill_after": draw.randint(1, num_steps)} if is_at_step else {"kill_at": draw.uniform(0.1, seconds)}
-            if start(dataset, killed, options, **when):
+            fault = draw.choices(list(FAULTS), list(FAULTS.values()))[0]
+            if fault.startswith("reads") and options.get("processes"):
+                # They read in processes of their own.
+                fault = "killed at any time"
+            at = (
+                draw.randint(1, num_steps)
+                if fault in ("killed after a step", "reads fail (EIO)")
+                else draw.uniform(0.1, seconds)
+            )
+            is_ended = start(dataset, killed, options, fault, at)
+            num_faults[fault] += not is_ended or fault.startswith("its")
+            if is_ended:
                 break
             num_killed[name] += 1
+            if fault.endswith("truncated"):
+                _truncate_newest(killed)
         else:
             start(dataset, killed, options)
         wrong += [f"{name}: {fault}" for fault in faults(whole, killed)]
         shutil.rmtree(killed)
-    return {"killed": dict(num_killed), "wrong": wrong}
+    return {"killed": dict(num_killed), "faults": dict(num_faults), "wrong": wrong}
 
 
 def main() -> int:
@@ -174,7 +259,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=BACKENDS, action="append", help="only these")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append", help="only these")
-    parser.add_argument("--kills", type=int, default=100, help="how many over all backends")
+    parser.add_argument("--kills", type=int, default=100, help="how many runs are broken off, over all backends")
     parser.add_argument("--minutes", type=float, default=60, help="for how long at most, over all backends")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inside", help=argparse.SUPPRESS)
@@ -186,16 +271,21 @@ def main() -> int:
         return 0
     backends = arguments.backend or list(BACKENDS)
     failed = False
-    print("| backend | scenario | kills | wrong |\n| --- | --- | --- | --- |")
+    happened: Counter[str] = Counter()
+    print("| backend | scenario | broken off | wrong |\n| --- | --- | --- | --- |")
     for number, backend in enumerate(backends):
         kills = arguments.kills * (number + 1) // len(backends) - arguments.kills * number // len(backends)
         result = run_backend(backend, scenarios, kills, arguments.minutes / len(backends), arguments.seed)
+        happened.update(result["faults"])
         for name in scenarios:
             wrong = [fault for fault in result["wrong"] if fault.startswith(f"{name}: ")]
             print(f"| {backend} | {name} | {result['killed'].get(name, 0)} | {len(wrong)} |", flush=True)
             for fault in wrong:
                 failed = True
                 print(fault, file=sys.stderr)
+    print("\n| what happened | times |\n| --- | --- |")
+    for fault in FAULTS:
+        print(f"| {fault} | {happened[fault]} |")
     return int(failed)
 
 

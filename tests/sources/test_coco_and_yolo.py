@@ -88,11 +88,7 @@ def test_coco_classes_may_have_another_order_and_images_another_folder(tmp_path:
     ("changed", "words"),
     [
         ({"annotations": None}, ("'annotations'",)),
-        ({"categories": [{"id": 2, "name": "wasp"}]}, (1, "category_id", 18)),
-        ({"images": [{"id": 5, "file_name": "b.png"}]}, (1, "image_id", 3)),
-        ({"images": [{"id": 5, "file_name": "b.png"}] * 2}, ()),
         ({"images": [{"id": 5}, {"id": 3}]}, ("COCO", "'file_name'")),
-        ({"annotations": [{"image_id": 3, "category_id": 2, "bbox": [1, 2, 3]}]}, ("COCO",)),
         ({"images": [], "annotations": []}, ()),
         ({"categories": [{"id": 18, "name": "ant"}, {"id": 2, "name": "ant"}]}, ()),
     ],
@@ -106,7 +102,7 @@ def test_a_coco_file_that_contradicts_itself_is_refused(tmp_path: Path, changed:
 def test_a_coco_image_of_the_same_name_is_refused_the_second_time(tmp_path: Path) -> None:
     again = [*COCO["images"][:2], {"id": 9, "file_name": "a.png"}]
     with pack_beside(write_coco(tmp_path, images=again)) as dataset:
-        assert [rejection.reason for rejection in dataset.rejected()] == ["is named again: by the image of id 9"]
+        assert [rejection.reason for rejection in dataset.rejected()] == ["is named again"]
 
 
 LAYOUTS: dict[str, Callable[[str, str, str], str]] = {
@@ -165,13 +161,13 @@ def test_yolo_class_names_without_yaml(tmp_path: Path, files: dict[str, str], na
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
-        ("labels/train/a.txt", "0 1 1 1", ("line 1", "'0 1 1 1'")),
-        ("labels/train/a.txt", "ant 1 1 1 1", ("line 1", "'ant 1 1 1 1'")),
-        ("labels/train/a.txt", "-1 1 1 1 1", ("line 1", -1, 0)),
-        ("labels/train/a.txt", "7 0.5 0.5 0.1 0.1", (7, 2)),
         ("data.yaml", "names: {0: a, 2: b}", (0, 2)),
         ("data.yaml", "names: {0: a, x: b}", (0, "x")),
+        ("data.yaml", "names: {0: a, one: b}", ("data.yaml", 0, "one")),
         ("data.yaml", "names: [", ("data.yaml",)),
+        ("data.yaml", "names: ant", ("data.yaml", "'ant'")),
+        ("data.yaml", "names: [ant, ant]", ("data.yaml", "'ant'")),
+        ("data.yaml", "names: [ant, wasp]\nkpt_shape: 3", ("data.yaml", "kpt_shape")),
     ],
 )
 def test_yolo_files_that_make_no_sense_are_refused(tmp_path: Path, file: str, text: str, words: Parts) -> None:

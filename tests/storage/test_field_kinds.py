@@ -19,11 +19,12 @@ MASK = Field("mask", "mask", False, "|u1", (6, 8, 1))
 MULTI = Field("tags", "multi_label", False, "<i4", (None,), ("a", "b", "c"))
 NUMBERS = Field("vector", "numbers", False, "<i8", (3,))
 TRACE = Field("trace", "numbers", False, "<f4", (None,))
+POINTS = Field("points", "keypoints", False, "<f4", (5, 3))
 BOXES = Field("boxes", "boxes", False, "<f4", (None, 4))
 LABELS = Field("labels", "labels", False, "<i4", (None,), ("car", "cow"))
 TEXT = Field("text", "text", False, "|u1", (None,))
 WEIGHT = Field("sample_weight", "sample_weight", False, "<f4", ())
-FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, BOXES, LABELS, TEXT, WEIGHT)
+FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, TEXT, WEIGHT)
 
 
 def parsed(cell: Any) -> Any:
@@ -162,9 +163,11 @@ def test_a_mask_leaves_as_uint8_whatever_images_leave_as() -> None:
 def test_boxes_are_checked_against_their_image() -> None:
     checked = BOXES.handler.check_positions(np.array([[-1, 2, 9, 5]]), 4, 6)
     np.testing.assert_array_equal(checked, np.array([[0, 2, 6, 4]], np.float32), strict=True)
-    with raises(ImageError, "box 0", 7, 0, 9, 2):
-        BOXES.handler.check_positions(np.array([[7, 0, 9, 2]]), 4, 6)
-    assert KINDS["labels"].leader == "boxes"
+    with raises(ImageError, "box 0", 5, 0, 3, 2):
+        BOXES.handler.check_positions(np.array([[5, 0, 3, 2]]), 4, 6)
+    stays, facts = BOXES.handler.judge_positions(np.array([[7, 0, 9, 2], [1, 1, 3, 1], [0, 0, 6, 4]]), 4, 6)
+    assert (stays.tolist(), facts) == ([False, False, True], {"flat": 1, "outside": 1})
+    assert LABELS.handler.leader == "boxes"
 
 
 @pytest.mark.parametrize(
@@ -329,7 +332,8 @@ def test_only_some_fields_fit_into_csv() -> None:
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
         "--image x", "--label x", "--mask mask=x", "--target tags=x --kind tags=multi_label", "--target vector=x",
-        "--target trace=x", "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
+        "--target trace=x", "--target points=x --kind points=keypoints",
+            "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
     ]  # fmt: skip
     assert MASK.handler.pack_options("mask.png") == ["--mask", "mask.png"]
     assert MASK.handler.pack_options("image/segmentation/class/encoded") == ["--mask", "image/segmentation/class/encoded"]

@@ -15,6 +15,7 @@ from PIL import Image
 import kseq
 from kseq.errors import ArgumentError
 from kseq.exporting.export import EXPORT_FORMATS
+from kseq.images.movement import Movement
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement
 from kseq.storage.field_kinds import KINDS, FieldKind
@@ -28,10 +29,10 @@ from tests.helpers.messages import raises
 from tests.helpers.photos import photo
 
 
-class Keypoints(FieldKind):
+class Marks(FieldKind):
     """Any number of points: x and y in pixels of the upright image."""
 
-    name = "keypoints"
+    name = "marks"
     dtypes = ("<f4",)
     shape = (None, 2)
     meaning = "x, y in pixels"
@@ -50,7 +51,7 @@ POINTS = [[[1, 2], [39, 28.5]], [], [[20.25, 10]], [[3, 3], [4, 4], [5, 5]]]
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "keypoints", Keypoints)
+    monkeypatch.setitem(KINDS, "marks", Marks)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def table(tmp_path: Path) -> Path:
 
 
 def columns() -> kseq.Columns:
-    return kseq.Columns(image="image", targets={"points": "at"}, kinds={"points": "keypoints"})
+    return kseq.Columns(image="image", targets={"points": "at"}, kinds={"points": "marks"})
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def as_lists(values: Any) -> list[Any]:
 
 
 def test_it_is_packed_and_read(packed: kseq.ShardDataset) -> None:
-    assert packed.fields["points"] == Field("points", "keypoints", False, "<f4", (None, 2))
+    assert packed.fields["points"] == Field("points", "marks", False, "<f4", (None, 2))
     assert as_lists(packed.read(range(4))["points"]) == POINTS
     assert as_lists(packed.values("points")) == POINTS
     assert packed.read([0])["points"][0].dtype == np.float32
@@ -107,10 +108,12 @@ def test_it_is_padded_in_a_batch_and_follows_augmentations(packed: kseq.ShardDat
         size = drawn.size or (60, 40)
         maker = BatchMaker(packed, ["image", "points"], ImageSpec(*size), drawn)
         maker.fill(arrays := {**arrays, "image": np.empty((4, *size, 3), np.uint8)}, 0, ids, 5)
-        chain = drawn.drawn(5, ids).box_chain(np.tile([30, 40], (4, 1)), ImageSpec(*size))
+        movements = drawn.drawn(5, ids).movements(np.tile([30, 40], (4, 1)), ImageSpec(*size))
         for position, points in enumerate(POINTS):
             boxes = np.tile(np.array(points, np.float32).reshape(-1, 2), 2)
-            moved, _ = chain.run(position, (boxes, np.arange(len(boxes))))
+            moved = boxes
+            for movement in movements(position):
+                moved, _ = movement.move_boxes(moved)
             found = arrays["points"][position][arrays["points_mask"][position]]
             np.testing.assert_array_equal(found, moved[:, :2], strict=True)
 
@@ -147,7 +150,7 @@ def test_it_is_merged_and_appended(packed: kseq.ShardDataset, table: Path, tmp_p
 def test_it_is_described(packed: kseq.ShardDataset, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", packed.path]) == 0
     assert "points: float32, any number x 2, x, y in pixels" in capsys.readouterr().out
-    assert packed.fields["points"].describe() == "keypoints, float32 (any number x 2)"
+    assert packed.fields["points"].describe() == "marks, float32 (any number x 2)"
 
 
 def test_samples_are_chosen_by_its_numbers(packed: kseq.ShardDataset) -> None:
@@ -163,13 +166,13 @@ def test_a_cell_that_is_not_a_value_is_left_out_with_the_reason(table: Path, tmp
     kseq.pack(table, tmp_path / "packed", columns=columns(), workers=0)
     (left_out,) = kseq.ShardDataset(tmp_path / "packed").rejected()
     assert left_out.path == b"1.png"
-    assert "has keypoints" in left_out.reason
+    assert "has marks" in left_out.reason
     assert "allowed: finite numbers of shape (any number x 2) (points)" in left_out.reason
 
 
 def test_a_dataset_of_an_unknown_kind_is_refused(packed: kseq.ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(KINDS, "keypoints")
-    with raises(kseq.KseqError, "'keypoints'"):
+    monkeypatch.delitem(KINDS, "marks")
+    with raises(kseq.KseqError, "'marks'"):
         kseq.ShardDataset(packed.path)
 
 
@@ -203,12 +206,13 @@ def test_a_cell_has_the_shape_and_the_dtype_of_the_kind(
 
 
 def test_it_moves_like_boxes() -> None:
-    handler = Field("points", "keypoints", False, "<f4", (None, 2)).handler
-    moved, stay = handler.place(np.array([[1, 2], [9, 9]], np.float32), Placement(Rectangle(0, 0, 4, 8), Rectangle(0, 0, 8, 8)))
+    handler = Field("points", "marks", False, "<f4", (None, 2)).handler
+    movement = Movement.of_placement(Placement(Rectangle(0, 0, 4, 8), Rectangle(0, 0, 8, 8)), 8, 8)
+    moved, stay = handler.move(np.array([[1, 2], [9, 9]], np.float32), [movement])
     assert moved.tolist() == [[1, 4]]
     assert stay.tolist() == [True, False]
 
 
 def test_a_field_of_another_shape_is_refused() -> None:
     with raises(ArgumentError, "<f4"):
-        Field("points", "keypoints", False, "<f4", (None, 3))
+        Field("points", "marks", False, "<f4", (None, 3))

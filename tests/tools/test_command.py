@@ -116,7 +116,8 @@ def test_options_reach_the_function(photos_to_pack: Path, tmp_path: Path, capsys
 
 def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     columns = kseq.Columns(
-        image=["left", "right"], label="kind", targets={"age": "years", "tags": "topics"}, mask="outline", boxes="objects",
+        image=["left", "right"], label="kind", targets={"age": "years", "tags": "topics"},
+        kinds=[("age", "number"), ("tags", "multi_label")], mask="outline", boxes="objects",
         box_labels="kinds", text="caption", sample_weight="worth", split="part", group="patient",
     )  # fmt: skip
     images = kseq.ImageSettings(
@@ -124,6 +125,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     )
     expected = {
         "columns": columns, "images": images, "source_format": "csv", "root": "photos", "follow_links": True,
+        "suffix": ".jpg", "text_encoding": "cp1252",
         "class_names": ["x", "y"], "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
         "shard_bytes": 1024, "workers": 3, "niceness": 5, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
         "storage_options": {"anon": True, "endpoint_url": "http://host", "name": "a=b"},
@@ -136,9 +138,10 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
 
     function = kseq.pack
     monkeypatch.setattr(kseq, "pack", fake)
-    words = "a b --from csv --image left --image right --label kind --target age=years --target tags=topics --mask outline "
+    words = "a b --from csv --image left --image right --label kind --target age=years:number "
+    words += "--target tags=topics:labels --mask outline "
     words += "--boxes objects --box-labels kinds --text caption --sample-weight worth "
-    words += "--split-column part --group patient --root photos "
+    words += "--split-column part --group patient --root photos --suffix .jpg --text-encoding cp1252 "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
     words += "--shard-bytes 1K --workers 3 --niceness 5 --overwrite --resume --max-pixels 9000 --follow-links --dry-run "

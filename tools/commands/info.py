@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from kseq.arguments import is_url
 
 from ..console.options import add_storage_options, storage_options
 from ..console.sample_listing import print_samples
-from ..console.text import format_bytes, format_count, format_counts, format_names, printable
+from ..console.text import format_boxes, format_bytes, format_count, format_counts, format_names, printable
 
 
 def add_parser(commands: Any) -> None:
@@ -47,12 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
         facts = _facts(dataset)
         if not arguments.rejected:
             del facts["rejected"]
-        print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts, dataset.fields))
+        print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts, dataset.fields, dataset.box_counts()))
     return 0
 
 
 def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
-    rejected = dataset.rejected()
+    rejected, boxes = dataset.rejected(), dataset.box_counts()
     return {
         "path": dataset.path,
         "num_samples": len(dataset),
@@ -75,12 +76,13 @@ def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
         "class_names": list(dataset.class_names),
         "splits": dataset.splits,
         "class_counts": dataset.counts().class_counts,
+        "boxes": None if boxes is None else asdict(boxes),
         "num_rejected": len(rejected),
         "rejected": [{"path": os.fsdecode(file.path), "reason": file.reason} for file in rejected],
     }
 
 
-def _as_text(facts: dict[str, Any], fields: Mapping[str, kseq.Field]) -> str:
+def _as_text(facts: dict[str, Any], fields: Mapping[str, kseq.Field], boxes: kseq.BoxCounts | None) -> str:
     lines = [
         f"{printable(facts['path'])}: {format_count(facts['num_samples'], 'sample')} "
         f"in {format_count(facts['num_shards'], 'shard')}, {format_bytes(facts['num_bytes'])}",
@@ -89,6 +91,8 @@ def _as_text(facts: dict[str, Any], fields: Mapping[str, kseq.Field]) -> str:
     ]
     lines += [f"{name}: {_field_text(field, facts['packed_with'])}" for name, field in fields.items()]
     lines += ["", format_counts(facts["splits"], facts["class_names"], facts["class_counts"])]
+    if boxes is not None:
+        lines += ["", format_boxes(boxes), *map(printable, boxes.lines)]
     if facts["num_dropped"]:
         lines += ["", f"dropped, but still there: {format_count(facts['num_dropped'], 'sample')} (kseq compact removes them)"]
     if facts["changes"]:

@@ -22,7 +22,7 @@ from ..console.options import (
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_counts, format_names, printable
+from ..console.text import format_boxes, format_bytes, format_count, format_counts, format_names, printable
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
         usage="kseq pack SOURCE DATASET [options]",
         add_help=False,
         description="Pack SOURCE into DATASET, a new folder of HDF5 shards, or a URL. SOURCE is a folder of CLASS/IMAGE or "
-        f"train/CLASS/IMAGE, a table of paths, or another of these formats: {', '.join(kseq.SOURCE_FORMATS)}.",
+        "train/CLASS/IMAGE, a table of paths, or another format: see --from.",
     )
     parser.add_argument("source", metavar="SOURCE", help="folder, file, or pattern of files in quotes; or a URL")
     parser.add_argument("dataset", metavar="DATASET", help="folder to make, or a URL")
@@ -135,4 +135,17 @@ def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str
         lines.append(f"{report.num_resumed} of the shards {tense} there from an earlier run")
     if report.empty_class_names:
         lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
+    for note, count in report.image_notes.items():
+        example = printable(report.image_note_examples[note])
+        lines.append(f"note: of {format_count(count, 'image')}, such as {example}: {printable(note)}{_way_out(note)}")
+    if report.boxes is not None:
+        lines += ["", format_boxes(report.boxes), *map(printable, report.boxes.lines)]
+    lines += [f"note: {printable(note)}" for note in report.notes]
     return [*lines, *(rejected if report.rejected else [])]
+
+
+def _way_out(note: str) -> str:
+    """The option that changes what a note says, in parentheses."""
+    if "transparent" in note:
+        return " (--background white puts a colour behind them)"
+    return " (--bits N says how many bits the values have)" if " bits" in note else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,10 +13,13 @@ import kseq
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
+# What may stand behind the column of a target, besides the names of kinds.
+_KIND_WORDS = {"number": "number", "vector": "vector", "labels": "multi_label"}
+
 # Arguments of a packing that options of the same names give.
 _RUN = (
-    "source_format", "root", "follow_links", "val", "test", "stratify", "seed", "on_error", "shard_bytes", "workers",
-    "niceness",
+    "source_format", "root", "suffix", "text_encoding", "follow_links", "val", "test", "stratify", "seed", "on_error",
+    "shard_bytes", "workers", "niceness",
 )  # fmt: skip
 
 
@@ -40,10 +44,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--target",
         dest="targets",
-        metavar="NAME=COLUMN",
+        metavar="NAME=COLUMN[:KIND]",
         action="append",
         type=_pair,
-        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME",
+        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME; number, vector, labels or text "
+        "behind a colon says which",
     )
     group.add_argument(
         "--kind",
@@ -63,6 +68,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--group", metavar="COLUMN", help="column of groups: images of one group go into one split")
     group.add_argument("--root", metavar="DIR", help="folder that the paths of a table are relative to (default: its own)")
+    group.add_argument(
+        "--suffix", metavar="SUFFIX", help="what the paths of a table lack, such as .jpg (default: found by looking)"
+    )
+    group.add_argument(
+        "--text-encoding", metavar="NAME", help="encoding of text files that are not UTF-8, such as cp1252 or shift_jis"
+    )
     group.add_argument(
         "--follow-links", action="store_true", help="follow links out of the folder of images, and links to folders"
     )
@@ -104,6 +115,15 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--quality", type=int, default=90, metavar="Q", help="JPEG quality, 1 to 100, for jpeg (default: %(default)s)"
+    )
+    group.add_argument(
+        "--background", metavar="COLOUR", help="what shows through transparent pixels, such as white (default: hidden colours)"
+    )
+    group.add_argument(
+        "--bits",
+        type=int,
+        metavar="N",
+        help="bits of images with more than 8 a channel, 8 to 16 (default: told from the values of each: 8, 12 or 16)",
     )
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
     group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image to check it, for keep")
@@ -199,7 +219,20 @@ def make_columns(arguments: argparse.Namespace) -> kseq.Columns:
     names = {field.name: getattr(arguments, field.name) for field in fields(kseq.Columns) if field.name != "split"}
     image = None if arguments.image is None else [_named_column(text) for text in arguments.image]
     mask = None if arguments.mask is None else _named_column(arguments.mask)
+    targets, kinds = _targets(arguments.targets or [])
+    names |= {"targets": targets or None, "kinds": [*kinds, *(arguments.kinds or [])] or None}
     return kseq.Columns(**{**names, "image": image, "mask": mask, "split": arguments.split_column})
+
+
+def _targets(pairs: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pairs of field name and column, and of field name and kind, from columns that may have a kind behind a colon."""
+    targets, kinds = [], []
+    for name, column in pairs:
+        head, _, word = column.rpartition(":")
+        kind = _KIND_WORDS.get(word, word if word in kseq.TARGET_KINDS else None) if head else None
+        targets.append((name, column if kind is None else head))
+        kinds += [] if kind is None else [(name, kind)]
+    return targets, kinds
 
 
 def _named_column(text: str) -> str | tuple[str, str]:

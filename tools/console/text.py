@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import kseq
+
 __all__ = [
+    "format_boxes",
     "format_bytes",
     "format_count",
     "format_counts",
@@ -17,6 +20,9 @@ __all__ = [
 
 # Of a long list of names, so many are shown.
 _MOST_NAMES = 10
+
+# With more classes, boxes are not counted by class.
+_MOST_BOX_CLASSES = 100
 
 # A longer line would be broken by a usual terminal.
 _LINE_LENGTH = 100
@@ -66,6 +72,18 @@ def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts:
     for number, name in enumerate(class_names if counts else ()):
         rows.append([printable(name), *(f"{counts[split][number]:,}" for split in names)])
     rows.append(["all", *(f"{splits[split]:,}" for split in names)])
+    return format_splits(rows)
+
+
+def format_boxes(boxes: kseq.BoxCounts) -> str:
+    """A table of boxes by class and split; of the sums alone if boxes have no class or there are very many classes."""
+    names = sort_splits(boxes.num_boxes)
+    rows = [["boxes", *names]]
+    if len(boxes.class_names) <= _MOST_BOX_CLASSES:
+        for number, name in enumerate(boxes.class_names):
+            rows.append([printable(name), *(f"{boxes.class_counts[split][number]:,}" for split in names)])
+    rows.append(["all", *(f"{boxes.num_boxes[split]:,}" for split in names)])
+    rows.append(["images without", *(f"{boxes.num_empty[split]:,}" for split in names)])
     return format_splits(rows)
 
 

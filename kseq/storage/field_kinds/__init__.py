@@ -8,7 +8,7 @@ list it in `KINDS`, here. Sources, commands and exports ask `KINDS`: a target of
 `kseq.Columns(targets=..., kinds={NAME: KIND})`.
 
 `base`: what most kinds share. `pixels`: image, mask. `classes`: label, several labels, labels of boxes. `numbers`: numbers
-and vectors, loss weights. `boxes`, `text`.
+and vectors, loss weights. `boxes`, `keypoints`, `text`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, LabelEncoder, RowArray, SampleEncoder
 from kseq.storage.field_kinds.boxes import Boxes
 from kseq.storage.field_kinds.classes import BoxLabels, ClassNumbers, Label, MultiLabel
+from kseq.storage.field_kinds.keypoints import Keypoints
 from kseq.storage.field_kinds.numbers import Numbers, SampleWeight
 from kseq.storage.field_kinds.pixels import Image, Mask, Pixels
 from kseq.storage.field_kinds.text import Text
@@ -28,6 +29,7 @@ __all__ = [
     "FieldKind",
     "Image",
     "ImageDescription",
+    "Keypoints",
     "Label",
     "LabelEncoder",
     "Mask",
@@ -42,5 +44,5 @@ __all__ = [
 
 # Every kind, by the name that files and messages give it. Sources list the fields of a sample in this order.
 KINDS: dict[str, type[FieldKind]] = {
-    kind.name: kind for kind in (Image, Label, Mask, MultiLabel, Numbers, BoxLabels, Boxes, Text, SampleWeight)
+    kind.name: kind for kind in (Image, Label, Mask, MultiLabel, Numbers, BoxLabels, Boxes, Keypoints, Text, SampleWeight)
 }

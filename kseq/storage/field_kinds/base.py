@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError
-from kseq.images.bounding_boxes import transform_boxes
-from kseq.images.resize import Placement
+from kseq.images.movement import Movement
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.field_names import name_after_column
 
@@ -82,9 +81,9 @@ class FieldKind:
         is_label: Whether a value is the class of its sample, whose class names are those of the dataset.
         has_class_names: Whether numbers of a value stand for class names.
         has_positions: Whether the elements of a value lie somewhere in the image, so that they move when it is cropped, resized
-            or flipped. Such a kind has the shape `(None, ...)`, since elements that leave the image leave the value.
-        leader: The kind whose elements those of this kind describe, one for one, such as `"boxes"` for their labels: when an
-            element of the leader leaves the image, its counterpart leaves too. None for most kinds.
+            or flipped. Where elements that leave the image leave the value, the shape is `(None, ...)`.
+        is_ordered: Whether the place of an element in a value says what it is, such as a left eye: in a mirrored image, left
+            and right change places.
         has_order: Whether values can be compared by `<` and `>`.
         is_default_target: Whether a model learns it where the user names no targets and samples have no label.
         padding: What fills the rows of a padded batch after the last element.
@@ -105,7 +104,7 @@ class FieldKind:
     is_label: ClassVar[bool] = False
     has_class_names: ClassVar[bool] = False
     has_positions: ClassVar[bool] = False
-    leader: ClassVar[str | None] = None
+    is_ordered: ClassVar[bool] = False
     has_order: ClassVar[bool] = False
     is_default_target: ClassVar[bool] = True
     padding: ClassVar[int] = 0
@@ -294,7 +293,7 @@ class FieldKind:
         raise NotImplementedError
 
     # Moving along: elements with a position in the image, when it is cropped, resized and augmented. Only for kinds with
-    # `has_positions`. Crops and augmentations move boxes; whatever can pass for boxes moves with them.
+    # `has_positions`. By default, whatever can pass for boxes moves as they do, and leaves the value if they leave the image.
 
     def check_positions(self, values: np.ndarray, height: int, width: int) -> np.ndarray:
         """The values as they are stored, once they were checked against their image.
@@ -309,6 +308,20 @@ class FieldKind:
         """
         return values
 
+    def judge_positions(self, values: np.ndarray, height: int, width: int) -> tuple[np.ndarray, Mapping[str, int]]:
+        """Which elements show something of the image; the others are left out when it is packed, and counted.
+
+        Args:
+            values: `(count, ...)`, in pixels of the upright image; `check_positions` let them pass.
+            height: Of the image, in pixels.
+            width: Of the image, in pixels.
+
+        Returns:
+            `(count,)` bool: which elements stay; and how many elements there are of some names in
+            `kseq.storage.box_counts.LEFT_OUT` and `REMARKS`.
+        """
+        return np.ones(len(values), bool), {}
+
     def as_boxes(self, values: np.ndarray) -> np.ndarray:
         """`(count, 4)` float32: x1, y1, x2, y2 of each element, in pixels; of a point, a box without area."""
         raise NotImplementedError
@@ -317,18 +330,36 @@ class FieldKind:
         """`(count, ...)`: the elements that `as_boxes` made boxes of, after the boxes were moved."""
         raise NotImplementedError
 
-    def place(self, values: np.ndarray, placement: Placement) -> tuple[np.ndarray, np.ndarray]:
-        """The values after one rectangle of the image was kept, and resized to a rectangle of the new image.
+    def move(
+        self, values: np.ndarray, movements: Sequence[Movement], order: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The values of a sample after its image was moved, step by step.
 
         Args:
-            values: `(count, ...)`, in pixels.
-            placement: The two rectangles.
+            values: `(count, ...)`, in pixels; they may be changed in place.
+            movements: The steps.
+            order: `(points,)` int64, of a kind with `is_ordered`: which point takes the place of each in a mirrored image;
+                None where nobody has said.
 
         Returns:
             `(m, ...)`: the elements that stay, moved; and `(count,)` bool: which of the elements stay.
+
+        Raises:
+            ArgumentError: If the image is mirrored, and left and right of the values are not known.
         """
-        boxes, stay = transform_boxes(self.as_boxes(values), *placement)
-        return self.from_boxes(boxes), stay
+        boxes, numbers = self.as_boxes(values), np.arange(len(values))
+        for movement in movements:
+            boxes, stay = movement.move_boxes(boxes)
+            numbers = numbers[stay]
+        stays = np.zeros(len(values), bool)
+        stays[numbers] = True
+        return self.from_boxes(boxes), stays
+
+    @property
+    def leader(self) -> str | None:
+        """The kind whose elements those of this field describe, one for one, such as `"boxes"` for their labels: when one of
+        the leader leaves the image, its counterpart leaves too. None for most kinds."""
+        return None
 
     @property
     def follows_image(self) -> bool:
@@ -434,6 +465,19 @@ class FieldKind:
             allowed = f"{what} numbers of shape ({_describe_shape(shape)})" if shape else f"one {what} number"
             raise ValueError(f"has {cls.name} {str(value)[:40]}, allowed: {allowed}")
         return numbers
+
+    @classmethod
+    def common_shape(cls, shapes: set[tuple[int, ...]]) -> tuple[int | None, ...]:
+        """The shape of a field, of a kind whose fields choose it, from the shapes of all its values.
+
+        Raises:
+            ValueError: If they do not go together: what is allowed instead.
+        """
+        if len(shapes) == 1 and not any(0 in shape for shape in shapes):
+            return next(iter(shapes))
+        if any(len(shape) != 1 for shape in shapes):
+            raise ValueError("one shape, or plain lists")
+        return (None,)
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kseq.errors import ArgumentError
-from kseq.images.bounding_boxes import check_boxes
+from kseq.images.bounding_boxes import check_boxes, judge_boxes
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription
 
 __all__ = ["Boxes"]
@@ -32,6 +32,9 @@ class Boxes(FieldKind):
 
     def check_positions(self, values: np.ndarray, height: int, width: int) -> np.ndarray:
         return check_boxes(values, height, width)
+
+    def judge_positions(self, values: np.ndarray, height: int, width: int) -> tuple[np.ndarray, Mapping[str, int]]:
+        return judge_boxes(values, height, width)
 
     def as_boxes(self, values: np.ndarray) -> np.ndarray:
         return values

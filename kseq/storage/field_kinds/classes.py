@@ -137,11 +137,14 @@ class BoxLabels(ClassNumbers):
 
     name = "labels"
     meaning = "the class numbers of the boxes"
-    leader = "boxes"
     padding = -1
     column = "box_labels"
     can_be_target = False
     can_be_added = False
+
+    @property
+    def leader(self) -> str:
+        return "boxes"
 
     def feature_name(self, has_one_image: bool) -> str:
         return f"{_OBJECT_CLASSES}/text"

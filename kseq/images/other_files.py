@@ -1,0 +1,58 @@
+"""Files that are no image which kseq reads, known by their first bytes: what they are, and what to do with them."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["describe_other"]
+
+_UNPACK = "unpack it first"
+_CONVERT = "convert it to JPEG or PNG first"
+_FRAMES = "save its frames as images first"
+_DOWNLOAD = "the download went wrong"
+
+# First bytes to what a file is, and what to do with it.
+_OTHERS: tuple[tuple[bytes, str, str], ...] = (
+    (rb"(?s)....ftyp(hei[cmsx]|hev[cmx]|mif1|msf1)", "HEIC", f"{_CONVERT}, as with pillow-heif"),
+    (rb"(?s)....ftypcrx", "a camera's raw file (CR3)", f"develop it, or {_CONVERT}"),
+    (rb"(?s)....ftyp", "a video (MP4 or QuickTime)", _FRAMES),
+    (rb"(?s)RIFF....AVI ", "a video (AVI)", _FRAMES),
+    (rb"\x1a\x45\xdf\xa3", "a video (Matroska or WebM)", _FRAMES),
+    (rb"\x1f\x8b", "gzip", f"{_UNPACK}: gunzip, after giving its name the end .gz"),
+    (rb"BZh[1-9]", "bzip2", _UNPACK),
+    (rb"\xfd7zXZ\0", "xz", _UNPACK),
+    (rb"\x28\xb5\x2f\xfd", "Zstandard", _UNPACK),
+    (rb"PK\x03\x04", "a zip", _UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c", "7-Zip", _UNPACK),
+    (rb"Rar!\x1a", "RAR", _UNPACK),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", _CONVERT),
+    (rb"\xff\xd8", "a JPEG that breaks off or is damaged at its start", "fetch it again"),
+    (rb"\x76\x2f\x31\x01", "OpenEXR", _CONVERT),
+    (rb"#\?R", "Radiance HDR", _CONVERT),
+    (rb"8BPS", "Photoshop's PSD", _CONVERT),
+    (rb"%PDF-", "PDF", "save its pages as images first"),
+    (rb"%!PS", "PostScript", _CONVERT),
+    (rb"(?s).{128}DICM", "DICOM", f"{_CONVERT}, as with pydicom"),
+    (rb"DDS ", "DDS", _CONVERT),
+    (rb"qoif", "QOI", _CONVERT),
+    (rb"P7\s+(#|WIDTH|HEIGHT)", "PAM", _CONVERT),
+    (rb"\0\0[\x01\x02]\0[^\0]\0", "an icon (ICO)", _CONVERT),
+    (rb"\0\x05\x16\x07", "what macOS keeps beside a file, not the file", "leave it out"),
+    (rb"\x93NUMPY", "an array of NumPy", "pack arrays by themselves, not in a folder of images"),
+    (rb"\x89HDF\r\n\x1a\n", "HDF5", "pack it by itself, not in a folder of images"),
+    (rb"version https://git-lfs", "a pointer of Git LFS, not the file", "fetch the file: git lfs pull"),
+    (rb"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.{0,60}?-->\s*)?<svg", "SVG", f"draw it: {_CONVERT}"),
+    (rb"(?i)\s*<(!doctype html|html|head|body)", "a web page", _DOWNLOAD),
+    (rb"(?i)\s*<\?xml", "XML", "it is no image; where a server sent it, " + _DOWNLOAD),
+    (rb"\s*[{\[]\s*[\"{\[]", "JSON", "it is no image; where a server sent it, " + _DOWNLOAD),
+)
+_PATTERNS = tuple((re.compile(start), name, remedy) for start, name, remedy in _OTHERS)
+
+
+def describe_other(start: bytes) -> str | None:
+    """What a file is that begins so and is no image that kseq reads, with the way out; None if that is not known.
+
+    Args:
+        start: Its first 132 bytes, or all of them if it has fewer.
+    """
+    return next((f"is {name}: {remedy}" for pattern, name, remedy in _PATTERNS if pattern.match(start)), None)

@@ -1,0 +1,216 @@
+"""From an image that Pillow opened to uint8 pixels: one rule each for palette, depth, alpha and colour space."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageMode
+from PIL.ImageFile import ImageFile
+
+from kseq.errors import ImageError, one_line
+from kseq.images.formats import BROKEN, open_image
+
+__all__ = ["PixelRules", "mask_values", "on_background", "plain_pixels"]
+
+# Pillow's names of one channel: 8 bits, palette, 1 bit.
+_MASK_MODES = ("L", "P", "1")
+# Values of more than 8 bits are taken as of the least of these depths that holds the largest of them.
+_DEPTHS = (8, 12, 16)
+# Pillow's names of colours with 16 bits a channel end so; 16 bits a pixel have no order of bytes.
+_DEEP_MODE = re.compile(";16[BLN]")
+PPM = "PPM"
+# The largest value of 16 bits.
+_MOST_VALUE = (1 << 16) - 1
+# Fewer levels than this of 256 are worth a note, if the file has more.
+_FEW_LEVELS = 64
+
+
+def _ignore(note: str) -> None:
+    """Where nobody wants notes."""
+
+
+@dataclass(frozen=True)
+class PixelRules:
+    """What is chosen of the way from a file to uint8 pixels.
+
+    Attributes:
+        bits: How many bits values of more than 8 bits have, 8 to 16; None to tell it from the values of each image.
+        background: RGB, 0 to 255: what shows through transparent pixels where no alpha is kept; None for the colours that the
+            file hides there.
+        note: Called with what is worth knowing of an image that is read all the same.
+        keeps_alpha: Whether alpha is kept, so that no colour is hidden.
+    """
+
+    bits: int | None = None
+    background: tuple[int, int, int] | None = None
+    note: Callable[[str], None] = _ignore
+    keeps_alpha: bool = False
+
+
+def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) -> np.ndarray:
+    """`(height, width, 1, 3 or 4)` uint8: the pixels of an opened image, not turned upright.
+
+    Args:
+        image: The image.
+        data: The bytes that it was opened from.
+        rules: What is chosen.
+
+    Raises:
+        ImageError: If it is broken, or there is no rule for its pixels.
+    """
+    deep = _deep_tiles(image)
+    _load(image)
+    if image.mode.startswith("I"):
+        # Pillow has stretched the values of a PGM to 16 bits.
+        scaled = replace(rules, bits=16) if image.format == PPM else rules
+        pixels = _to_eight_bits(_whole_numbers(image), scaled)
+    elif image.mode == "P" or ("transparency" in image.info and not deep):
+        pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
+    elif image.mode == "1":
+        pixels = np.asarray(image.convert("L"))
+    elif image.mode in ("LA", "La", "PA", "RGBa"):
+        pixels = np.asarray(image.convert("RGBA"))
+    elif image.mode in ("CMYK", "YCbCr", "RGBX"):
+        pixels = np.asarray(image.convert("RGB"))
+    elif image.mode in ("L", "RGB", "RGBA"):
+        pixels = np.asarray(image)
+        if deep:
+            pixels = _deep_colours(pixels, data, deep, rules)
+    else:
+        type_name = ImageMode.getmode(image.mode).typestr
+        remedy = ": scale them to whole numbers of 8 or 16 bits first" if image.mode == "F" else ""
+        raise ImageError(f"has pixels of mode {image.mode!r} ({type_name}), for which there is no rule{remedy}")
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    return on_background(pixels, rules)
+
+
+def on_background(pixels: np.ndarray, rules: PixelRules) -> np.ndarray:
+    """Pixels `(height, width, channels)` uint8 without their alpha, if a background is chosen; else as they are."""
+    if pixels.shape[2] != 4:
+        return pixels
+    if rules.background is None:
+        if rules.note is not _ignore and not rules.keeps_alpha and (pixels[:, :, 3] < 255).any():
+            rules.note("has transparent pixels, whose hidden colours are taken")
+        return pixels
+    alpha = pixels[:, :, 3:].astype(np.uint32)
+    behind = np.array(rules.background, np.uint32)
+    mixed = (pixels[:, :, :3] * alpha + behind * (255 - alpha) + 127) // 255
+    return mixed.astype(np.uint8)
+
+
+def mask_values(image: ImageFile) -> np.ndarray:
+    """`(height, width, 1)` uint8: the values of an opened mask, not turned upright.
+
+    Raises:
+        ImageError: If it is broken, or holds colours, or values above 255.
+    """
+    if image.mode.startswith("I;16"):
+        _load(image)
+        deep = np.asarray(image)
+        if deep.max() > 255:
+            raise ImageError(f"has values up to {deep.max()}, allowed for a mask are 0 to 255")
+        return deep.astype(np.uint8)[:, :, None]
+    if image.mode not in _MASK_MODES:
+        raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
+    greatest = _greatest_value(image)
+    _load(image)
+    values = np.asarray(image).astype(np.uint8, copy=False)
+    if image.format == PPM and image.mode == "1":
+        # In a PBM 1 is black, and Pillow turns it round.
+        values = 1 - values
+    elif greatest < 255:
+        # Pillow stretches them to 255.
+        values = np.rint(values * (greatest / 255)).astype(np.uint8)
+    return values[:, :, None]
+
+
+def _greatest_value(image: ImageFile) -> int:
+    """The greatest value that a PGM of 8 bits names, before it is loaded; 255 for any other image."""
+    arguments = image.tile[0].args if image.format == PPM and image.tile else None
+    return arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 255
+
+
+def _whole_numbers(image: ImageFile) -> np.ndarray:
+    """`(height, width)` uint16: the gray values of a decoded image of 16 bits, or of 32 that need no more.
+
+    Raises:
+        ImageError: If some are negative or need more than 16 bits.
+    """
+    values = np.asarray(image)
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most > _MOST_VALUE:
+        raise ImageError(
+            f"has values from {least} to {most}, allowed are 0 to {_MOST_VALUE}, of which 8 bits are kept: scale them"
+        )
+    return values.astype(np.uint16)
+
+
+def _to_eight_bits(values: np.ndarray, rules: PixelRules) -> np.ndarray:
+    """`(...)` uint8 of `(...)` uint16, in proportion."""
+    least, most = int(values.min()), int(values.max())
+    bits = rules.bits
+    if bits is None:
+        bits = next(depth for depth in _DEPTHS if most < 1 << depth)
+        if bits < 16:
+            rules.note(f"has 16 bits a channel and no value above {(1 << bits) - 1}, so is taken as of {bits} bits")
+    elif most >= 1 << bits:
+        rules.note(f"has values above {(1 << bits) - 1}, the most of {bits} bits, which become 255")
+    shift = bits - 8
+    if shift and (most >> shift) - (least >> shift) < _FEW_LEVELS <= most - least:
+        rules.note(f"has 16 bits a channel and keeps fewer than {_FEW_LEVELS} of 256 levels")
+    return np.minimum(values >> shift, 255).astype(np.uint8)
+
+
+def _deep_colours(high: np.ndarray, data: bytes | np.ndarray, tiles: list[Any], rules: PixelRules) -> np.ndarray:
+    """`(height, width, 3 or 4)` uint8 of 16 bits a channel, of which Pillow kept the high byte."""
+    colours = high[:, :, :3]
+    if rules.bits is None and colours.max() >= 1 << (_DEPTHS[-2] - 8):
+        return high
+    low = _low_bytes(data, tiles)
+    if low is None or low.shape != high.shape:
+        rules.note("has 16 bits a channel, of which only the high byte can be read")
+        return high
+    pixels = high.copy()
+    pixels[:, :, :3] = _to_eight_bits(colours.astype(np.uint16) << 8 | low[:, :, :3], rules)
+    return pixels
+
+
+def _deep_tiles(image: ImageFile) -> list[Any]:
+    """What Pillow is to decode of an image of colours with 16 bits a channel, each with the order of bytes turned round."""
+    if image.mode not in ("RGB", "RGBA") or not any(_DEEP_MODE.search(str(tile[3])) for tile in image.tile):
+        return []
+    return [tile._replace(args=_turned(tile.args)) for tile in image.tile]
+
+
+def _turned(arguments: Any) -> Any:
+    """Arguments of a decoder of Pillow, with the other order of bytes."""
+    mode = arguments if isinstance(arguments, str) else arguments[0]
+    other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    turned = mode[:-1] + other.get(mode[-1], mode[-1])
+    return turned if isinstance(arguments, str) else (turned, *arguments[1:])
+
+
+def _low_bytes(data: bytes | np.ndarray, tiles: list[Any]) -> np.ndarray | None:
+    """The low bytes of an image of 16 bits a channel; None if Pillow cannot tell."""
+    with open_image(data) as image:
+        image.tile = tiles
+        try:
+            _load(image)
+        except ImageError:
+            return None
+        return np.asarray(image)
+
+
+def _load(image: ImageFile) -> None:
+    try:
+        image.load()
+    except BROKEN as error:
+        raise ImageError(f"broken {image.format}: {one_line(error)}") from error
+    except Image.DecompressionBombError as error:
+        # A MemoryError is not the file's fault, and passes: packing tries such an image again.
+        raise ImageError(f"broken {image.format}: announces more pixels than may be") from error

@@ -1,0 +1,300 @@
+"""Images with boxes around objects, as the files of annotation tools name them: what all these formats share.
+
+The rules:
+
+- A path with backslashes, as tools on Windows write it, is the path with slashes, unless a file has that very name.
+- A file that is not where an annotation says is looked for by its path below `images` beside the annotations.
+- Where annotations say the size of the image, and that is the size of its pixels before EXIF turns them, boxes are turned too.
+  Where it is another size, the image is rejected: its boxes would lie elsewhere.
+- `class_names` chooses classes and their numbers; objects of other classes are left out, and counted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from kseq.arguments import is_url, spelled
+from kseq.errors import ImageError, SourceError
+from kseq.images.bounding_boxes import turn_boxes
+from kseq.images.formats import read_header
+from kseq.platforms.files import path_bytes
+from kseq.sources.assemble import box_fields
+from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
+from kseq.sources.url_files import FileSizes
+
+__all__ = [
+    "AnnotatedImage",
+    "AnnotatedSource",
+    "FoundObject",
+    "check_box",
+    "find_files",
+    "may_be_path",
+    "outline_box",
+    "some_files",
+    "stated_size",
+    "turned_box",
+]
+
+# To tell the format of a folder, so many folders, names in each, and files are looked at.
+_MOST_FOLDERS, _MOST_NAMES, _MOST_FILES = 64, 2000, 5
+
+
+class FoundObject(NamedTuple):
+    """An object in an image.
+
+    Attributes:
+        class_name: The name of its class.
+        box: x1, y1, x2, y2 in pixels.
+    """
+
+    class_name: str
+    box: Sequence[float]
+
+
+class AnnotatedImage(NamedTuple):
+    """An image file and the objects in it.
+
+    Attributes:
+        path: The file, below the root.
+        objects: The objects.
+        size: Height and width that the annotation says; None if it does not.
+        split: The split that the source tells.
+        rejection: Why the image cannot be packed.
+    """
+
+    path: str
+    objects: Sequence[FoundObject] = ()
+    size: tuple[int, int] | None = None
+    split: str | None = None
+    rejection: str | None = None
+
+
+class _Location(NamedTuple):
+    """Where an image lies, and the height and width that its boxes were drawn on; 0 if that is not known."""
+
+    path: bytes
+    height: int
+    width: int
+
+
+Self = TypeVar("Self", bound="AnnotatedSource")
+
+
+@dataclass(frozen=True)
+class AnnotatedSource(FileSource):
+    """Image files and the boxes that annotations say of them."""
+
+    @classmethod
+    def of(
+        cls: type[Self],
+        path: str,
+        root: str,
+        images: Sequence[AnnotatedImage],
+        known_classes: Sequence[str],
+        class_names: Sequence[str] | None = None,
+        *,
+        facts: Mapping[str, int] | None = None,
+        notes: Iterable[str] = (),
+        follow_links: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A source of some images.
+
+        Args:
+            path: The file or folder of the annotations, for messages.
+            root: The folder or URL that the paths of images are relative to.
+            images: The images, in their order.
+            known_classes: The classes that the annotations name, in the order of their numbers.
+            class_names: The classes to take, in the order of their numbers; None for all.
+            facts: What was counted of boxes already, by the names in `kseq.storage.box_counts`.
+            notes: What a user should know of the source.
+            follow_links: Follow links out of the root.
+            storage_options: What fsspec's file systems are made with, for images at URLs.
+
+        Raises:
+            SourceError: If no image can be packed.
+        """
+        names = tuple(known_classes if class_names is None else class_names)
+        if len(set(names)) < len(names) or (known_classes and set(names).isdisjoint(known_classes)):
+            allowed = ", ".join(known_classes)
+            raise SourceError(
+                f"{path}: {spelled('class_names')} are {', '.join(names)}, allowed are different ones of {allowed}"
+            )
+        numbers = {name: number for number, name in enumerate(names)}
+        counted = Counter(facts or {})
+        sizes = FileSizes(root, follow_links, storage_options)
+        table = ImageTable.of(_samples(sizes, find_files(root, images), numbers, counted))
+        if not len(table):
+            raise SourceError(f"{path}: names no image")
+        if table.is_rejected.all():
+            raise SourceError(f"{path}: names no image that can be packed{describe_first(table)}")
+        if not table.num_bytes.any():
+            first = os.fsdecode(table[0].path)
+            raise SourceError(
+                f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({spelled('root')} says where)"
+            )
+        return cls(root, names, table, box_fields(names), storage_options, box_facts=dict(counted), notes=tuple(notes))
+
+    def read(self, image: SourceImage) -> dict[str, Any]:
+        location = image.location
+        if location is None:
+            return super().read(image)
+        path, height, width = location
+        values = super().read(image._replace(location=path))
+        header = read_header(values["image"])
+        if not height or (header.height, header.width) == (height, width):
+            return values
+        if header.orientation > 4 and (header.width, header.height) == (height, width):
+            return {**values, "boxes": turn_boxes(values["boxes"], header.orientation, height, width)}
+        raise ImageError(
+            f"has {header.width} x {header.height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
+        )
+
+    def stamp(self, location: Any) -> int:
+        return super().stamp(_path_of(location))
+
+    def _urls(self, image: SourceImage) -> list[str]:
+        return super()._urls(image if image.location is None else image._replace(location=_path_of(image.location)))
+
+
+def _path_of(location: Any) -> bytes:
+    path: bytes = location[0] if isinstance(location, tuple) else location
+    return path
+
+
+def some_files(root: str, suffix: str) -> Iterator[str]:
+    """A few files below a folder whose names end so, to tell of which format it is.
+
+    Only the first names of the first folders are looked at: a folder of millions of images is not walked twice.
+    """
+    folders, count = deque([root]), 0
+    for _ in range(_MOST_FOLDERS):
+        if not folders or count == _MOST_FILES:
+            return
+        try:
+            with os.scandir(folders.popleft()) as scanned:
+                entries = list(islice(scanned, _MOST_NAMES))
+        except OSError:
+            # Opening the source will fail, and tell why.
+            continue
+        folders += sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if count < _MOST_FILES and entry.name.lower().endswith(suffix) and entry.is_file():
+                count += 1
+                yield entry.path
+
+
+def find_files(root: str, images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+    """The images, each with the path at which its file lies, by the rules at the top of this module."""
+    return [_found(root, image) for image in images]
+
+
+def may_be_path(name: str) -> bool:
+    """Whether a file may have a name: JSON may hold characters that no name has."""
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+
+
+def _found(root: str, image: AnnotatedImage) -> AnnotatedImage:
+    if not may_be_path(image.path):
+        return AnnotatedImage(ascii(image.path), rejection="has a path that no file can have")
+    return image if image.rejection or not image.path else image._replace(path=_find(root, image.path))
+
+
+def _find(root: str, path: str) -> str:
+    if is_url(path) or is_url(root):
+        return path.replace("\\", "/")
+    plain = path.replace("\\", "/")
+    candidates = [path, plain] if plain != path else [path]
+    if not os.path.isabs(plain):
+        candidates.append(f"images/{plain}")
+    existing = (candidate for candidate in candidates if os.path.lexists(os.path.join(root, candidate)))
+    return next(existing, plain)
+
+
+def _samples(
+    sizes: FileSizes, images: Sequence[AnnotatedImage], numbers: Mapping[str, int], facts: Counter[str]
+) -> Iterator[SourceImage]:
+    used: set[bytes] = set()
+    paths = [path_bytes(image.path) for image in images]
+    for image, path, num_bytes, refused in zip(images, paths, *sizes.inspect_all(paths), strict=True):
+        rejection = image.rejection or refused
+        # `a.jpg` and `./a.jpg` are one file.
+        file = path if is_url(image.path) else os.path.normpath(path)
+        if rejection is None and file in used:
+            rejection = "is named again"
+        if rejection is None:
+            used.add(file)
+        chosen = [found for found in image.objects if found.class_name in numbers]
+        facts["unknown_class"] += len(image.objects) - len(chosen)
+        boxes = np.array([found.box for found in chosen], np.float32).reshape(-1, 4)
+        labels = np.array([numbers[found.class_name] for found in chosen], np.int32)
+        location = None if image.size is None or rejection else _Location(path, *image.size)
+        yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, (boxes, labels), location)
+
+
+def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
+    """The height and width that an annotation says, as numbers or text; None if they are none, or 0."""
+    try:
+        size = int(height), int(width)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None
+
+
+def turned_box(x: float, y: float, width: float, height: float, degrees: float, about: tuple[float, float]) -> list[float]:
+    """The box around a turned box.
+
+    Args:
+        x: Of its left edge before it is turned, in pixels; `y`, `width` and `height` likewise.
+        y: Of its upper edge.
+        width: Its width.
+        height: Its height.
+        degrees: By how much it is turned, clockwise.
+        about: The point that it is turned about, x and y.
+    """
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    corners = [(left - about[0], top - about[1]) for left in (x, x + width) for top in (y, y + height)]
+    xs = [about[0] + left * cosine - top * sine for left, top in corners]
+    ys = [about[1] + left * sine + top * cosine for left, top in corners]
+    return [min(xs), min(ys), max(xs), max(ys)]
+
+
+def outline_box(points: Sequence[Any]) -> list[float] | None:
+    """The box around points x, y, x, y, ...; None unless there are three points or more.
+
+    Raises:
+        ValueError: If something is no number.
+        TypeError: The same.
+    """
+    numbers = [float(number) for number in points]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("a number is not finite")
+    if len(numbers) < 6 or len(numbers) % 2:
+        return None
+    return [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
+
+
+def check_box(box: Sequence[Any], what: str) -> list[float]:
+    """Four numbers.
+
+    Raises:
+        ImageError: If they are not, with `what` in the message.
+    """
+    try:
+        numbers = [float(side) for side in box]
+    except (TypeError, ValueError, OverflowError):
+        numbers = []
+    if len(numbers) != 4 or isinstance(box, str) or not all(map(math.isfinite, numbers)):
+        raise ImageError(f"{what} is {str(box)[:60]}, allowed are four finite numbers")
+    return numbers

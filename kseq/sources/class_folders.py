@@ -1,0 +1,192 @@
+"""Which folders of a tree are splits and which are classes, on a disk or in an archive.
+
+The rules:
+
+- If all images lie in one folder that holds folders and no image (`photos/CLASS/IMAGE`, as `zip -r photos.zip photos` makes
+  it), that folder counts as the top, whichever other files lie beside it. Not if it is called like a split, or as one of the
+  class names that were given. A note says so.
+- Folders that are called like splits, see `kseq/sources/split_names.py`, are splits if class folders lie in them. Folders whose
+  names have a split among other words (`seg_train`, `seg_test`) are splits if there are at least two, and one means train.
+  Other folders beside splits are an error. A split that lies in a folder of its own name once more counts once.
+- Every folder in a split, or in the top, is a class.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from kseq.arguments import spelled, spelled_call
+from kseq.errors import SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.class_names import compose_class_name, sort_class_names
+from kseq.sources.folder_tree import Entry, Tree
+from kseq.sources.split_names import folder_split, loose_folder_split
+from kseq.storage.layout import INDEX_NAME
+from kseq.storage.rejected import with_remedy
+
+__all__ = ["ClassFolders", "find_class_folders", "is_named_like_image"]
+
+# How many names a message shows.
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class ClassFolders:
+    """The folders of a tree that are splits and classes.
+
+    Attributes:
+        splits: The folders that hold classes, each with its split; the top, with None, if the tree has no splits.
+        outside: The folders around these.
+        class_names: The classes, in the order of their numbers; empty if images have none.
+        notes: What the caller should know of what was guessed.
+    """
+
+    splits: tuple[tuple[str | None, Entry], ...]
+    outside: tuple[Entry, ...] = ()
+    class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    _places: dict[str, tuple[str | None, str | None]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def place(self, folder: str) -> tuple[str | None, str | None]:
+        """The split and the class that the path of a folder tells; None for none."""
+        if folder not in self._places:
+            self._places[folder] = self._find_place(folder)
+        return self._places[folder]
+
+    def _find_place(self, folder: str) -> tuple[str | None, str | None]:
+        for split, entry in self.splits:
+            parts, around = folder.split("/"), entry.path.split("/") if entry.path else []
+            if parts[: len(around)] == around:
+                return split, parts[len(around)] if len(parts) > len(around) and parts[-1] else None
+        return None, None
+
+
+def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, has_classes: bool = True) -> ClassFolders:
+    """Find the folders that are splits and classes.
+
+    Args:
+        tree: The tree.
+        class_names: All classes that are wanted, in the order of their numbers; None for all that there are.
+        has_classes: Whether images have classes.
+
+    Raises:
+        SourceError: If there is no class folder, or splits and other folders lie beside each other.
+    """
+    given = None if class_names is None else [compose_class_name(name) for name in class_names]
+    levels = list(_enter_wrapping_folders(tree, given or ()))
+    top = levels.pop()
+    splits = _find_splits(tree, top, has_classes=has_classes)
+    outside = (*levels, *((top,) if splits else ()))
+    folders = tuple(splits) or ((None, top),)
+    notes = (f"{top.path}: counts as the top, since all images lie in it",) if levels else ()
+    if not has_classes:
+        return ClassFolders(folders, outside, (), notes)
+    found = {compose_class_name(entry.name) for _, folder in folders for entry in tree.folders(folder)}
+    if not found:
+        raise SourceError(
+            f"{tree.root}: holds no class folder{_other_contents(tree)}, expected is {tree.root}/CLASS/IMAGE or "
+            f"{tree.root}/train/CLASS/IMAGE"
+        )
+    return ClassFolders(folders, outside, _order_classes(tree.root, sort_class_names(found), given), notes)
+
+
+def is_named_like_image(entry: Entry) -> bool:
+    """Whether a file has the name of an image."""
+    return not entry.is_folder and entry.name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _lone_folder(tree: Tree, folder: Entry) -> Entry | None:
+    """The folder in which all images of a folder lie, if it holds folders and no image itself."""
+    entries = tree.entries(folder)
+    folders = [entry for entry in entries if entry.is_folder]
+    if len(folders) != 1 or any(map(is_named_like_image, entries)):
+        return None
+    inner = tree.entries(folders[0])
+    has_folder = any(entry.is_folder for entry in inner)
+    return folders[0] if has_folder and not any(map(is_named_like_image, inner)) else None
+
+
+def _enter_wrapping_folders(tree: Tree, class_names: Sequence[str]) -> Iterator[Entry]:
+    """The outermost folder, then the folder that it wraps, and so on to the innermost."""
+    folder: Entry | None = tree.top
+    while folder is not None:
+        yield folder
+        folder = _lone_folder(tree, folder)
+        if folder is not None and (folder_split(folder.name) or compose_class_name(folder.name) in class_names):
+            return
+
+
+def _find_splits(tree: Tree, top: Entry, *, has_classes: bool) -> list[tuple[str | None, Entry]]:
+    """The split folders in the top, each with its split; empty if its folders are classes.
+
+    A class may be called `train` too (beside `bus`): a folder is a split if class folders lie in it.
+    """
+    folders = tree.folders(top)
+    named = _named_splits(tree, folders)
+    if not named:
+        return []
+    names = ", ".join(folder.name for folder, _ in named)
+    with_classes = [folder for folder, _ in named if not has_classes or tree.folders(folder)]
+    is_split = {folder.name for folder, _ in named}
+    others = [folder.name for folder in folders if folder.name not in is_split]
+    if others and not with_classes:
+        return []
+    if others:
+        raise SourceError(
+            f"{tree.root}: holds split folders ({names}) beside others ({', '.join(others[:_SHOWN])}): "
+            "expected are splits only or classes only"
+        )
+    if not with_classes:
+        raise SourceError(
+            f"{os.path.join(tree.root, named[0][0].path)}: holds no class folder, expected is {tree.root}/train/CLASS/IMAGE; "
+            f"{spelled('columns.label', '')} packs images without classes"
+        )
+    if len({split for _, split in named}) < len(named):
+        raise SourceError(f"{tree.root}: two of its folders mean the same split: {names}")
+    return [(split, _unwrap_split(tree, folder, split)) for folder, split in named]
+
+
+def _named_splits(tree: Tree, folders: Sequence[Entry]) -> list[tuple[Entry, str]]:
+    """The folders that are called like splits, each with its split."""
+    named = [(folder, split) for folder in folders if (split := folder_split(folder.name)) is not None]
+    loose = [(folder, split) for folder in folders if (split := loose_folder_split(folder.name)) is not None]
+    splits = {split for _, split in loose}
+    is_meant = len(splits) > 1 and "train" in splits and all(tree.folders(folder) for folder, _ in loose)
+    return loose if is_meant else named
+
+
+def _unwrap_split(tree: Tree, folder: Entry, split: str) -> Entry:
+    """The folder in a split that holds its classes: the split, or a folder in it that is called like it."""
+    inner = _lone_folder(tree, folder)
+    while inner is not None and loose_folder_split(inner.name) == split:
+        folder, inner = inner, _lone_folder(tree, inner)
+    return folder
+
+
+def _order_classes(root: str, found: list[str], class_names: Sequence[str] | None) -> tuple[str, ...]:
+    """The classes: those that were found, or those of them that are wanted."""
+    if class_names is None:
+        return tuple(found)
+    if len(set(class_names)) < len(class_names) or not set(found).issuperset(class_names):
+        given, actual = ", ".join(class_names), ", ".join(found)
+        raise SourceError(
+            f"{root}: {spelled('class_names')} are {given}, allowed are some or all of the class folders: {actual}"
+        )
+    return tuple(class_names)
+
+
+def _other_contents(tree: Tree) -> str:
+    """What lies in a root that has no class folder."""
+    entries = tree.entries(tree.top)
+    if any(entry.name == INDEX_NAME for entry in entries):
+        return (
+            f" (but a dataset: {spelled_call('export')} writes its images as files, {spelled_call('merge')} makes one dataset "
+            "of several)"
+        )
+    rejected = next((entry for entry in entries if entry.rejection is not None), None)
+    if rejected is not None:
+        return f" (but {rejected.path}: {with_remedy(rejected.rejection or '')})"
+    num_images = sum(map(is_named_like_image, entries))
+    return f" (but {num_images} images: {spelled('columns.label', '')} packs images without classes)" if num_images else ""

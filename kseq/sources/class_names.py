@@ -1,0 +1,44 @@
+"""The names of classes and their order, by one rule for all sources.
+
+The rules:
+
+- Classes are numbered in the order of their names: as numbers if all of them are whole numbers ("2" comes before "10"), else
+  as text, by the code points of Unicode. A source that numbers its classes itself (COCO, YOLO, Hugging Face) keeps its numbers.
+- `1.0` is the class `1` where all names are whole numbers.
+- A name is in the composed form of Unicode (NFC), in which most keyboards write it. Two names that look alike and differ in
+  their form alone are one class. Names of files keep their bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+__all__ = ["WHOLE_NUMBER", "compose_class_name", "merge_whole_names", "sort_class_names", "whole_class_name"]
+
+WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
+_WHOLE_AS_FLOAT = re.compile(r"-?\d{1,18}\.0*")
+
+
+def compose_class_name(name: str) -> str:
+    """A name in the composed form of Unicode."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def sort_class_names(names: Iterable[str]) -> list[str]:
+    """Class names in the order of their numbers: sorted as numbers if all of them are whole numbers, else as text."""
+    distinct = sorted(set(names))
+    # Stable, so that "01" and "1" have one order too.
+    return sorted(distinct, key=int) if all(map(WHOLE_NUMBER.fullmatch, distinct)) else distinct
+
+
+def whole_class_name(name: str) -> str:
+    """`1` for `1.0`; any other name as it is."""
+    return name.partition(".")[0] if _WHOLE_AS_FLOAT.fullmatch(name) else name
+
+
+def merge_whole_names(names: Iterable[str]) -> dict[str, str]:
+    """For each of some names of classes the one that it is counted as: `1` for `1.0`, where all are whole numbers."""
+    whole = {name: whole_class_name(name) for name in names}
+    return whole if all(map(WHOLE_NUMBER.fullmatch, whole.values())) else {name: name for name in whole}

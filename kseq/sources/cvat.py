@@ -1,0 +1,154 @@
+"""The XML file that CVAT writes for images ("CVAT for images 1.1"): images, and the shapes in them.
+
+The rules:
+
+- The source is the file, or a folder with a file `annotations.xml`. The name of an image is relative to the folder of the file,
+  to `images` in it, or to `images/SUBSET` if the image has a subset.
+- `xtl`, `ytl`, `xbr`, `ybr` become x1, y1, x2, y2; of a turned box, a polygon, an ellipse or a mask the box around it is taken.
+  Points, lines, cuboids and skeletons are left out, and counted. Tags are not read.
+- Classes are the labels of the task in their order, else sorted by name. A subset called as a split is one.
+
+Source: CVAT's documentation, "XML annotation format".
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from kseq.errors import ImageError, SourceError
+from kseq.sources.annotated_images import (
+    AnnotatedImage,
+    AnnotatedSource,
+    FoundObject,
+    check_box,
+    outline_box,
+    stated_size,
+    turned_box,
+)
+from kseq.sources.class_names import sort_class_names
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
+from kseq.sources.split_names import SPLITS
+from kseq.sources.text import open_text
+from kseq.sources.xml_files import read_xml
+
+__all__ = ["CVAT", "CvatSource"]
+
+_FILE_NAME = "annotations.xml"
+_HEAD = 4000
+_NO_BOXES = ("points", "polyline", "cuboid", "skeleton")
+
+
+@dataclass(frozen=True)
+class CvatSource(AnnotatedSource):
+    """The images that the file names, in its order."""
+
+    @staticmethod
+    def is_file(path: str) -> bool:
+        """Whether an XML file begins as CVAT's do."""
+        try:
+            with open_text(path) as file:
+                return "<annotations>" in file.read(_HEAD)
+        except (OSError, UnicodeError):
+            return False
+
+    @staticmethod
+    def is_at(root: str) -> bool:
+        """Whether a folder holds such a file."""
+        return CvatSource.is_file(os.path.join(root, _FILE_NAME))
+
+    @classmethod
+    def open(cls, request: SourceRequest) -> CvatSource:
+        """Open such a file or folder as a source.
+
+        Raises:
+            SourceError: If it is not of this format, or names no image that can be packed.
+        """
+        path = os.path.join(request.path, _FILE_NAME) if os.path.isdir(request.path) else request.path
+        root = check_root(path, request.image_root)
+        try:
+            annotations = read_xml(path)
+        except ImageError as error:
+            raise SourceError(f"{path}: {error}") from error
+        if annotations.find("track") is not None:
+            raise SourceError(f"{path}: is CVAT's file of a video (track), allowed is that of images: export it as such")
+        facts: Counter[str] = Counter()
+        images = [_image(root, number, element, facts) for number, element in enumerate(annotations.findall("image"), 1)]
+        labels = [(label.findtext("name") or "").strip() for label in annotations.iter("label")]
+        found = {found.class_name for image in images for found in image.objects}
+        names = list(dict.fromkeys([*filter(None, labels), *sort_class_names(found)]))
+        return cls.of(
+            path,
+            root,
+            images,
+            names,
+            request.class_names,
+            facts=facts,
+            follow_links=request.follow_links,
+            storage_options=request.storage_options,
+        )
+
+
+CVAT = SourceFormat(
+    "cvat",
+    CvatSource.open,
+    (".xml",),
+    r"\.xml",
+    is_folder=CvatSource.is_at,
+    is_file=CvatSource.is_file,
+    has_root=True,
+    has_links=True,
+    downloads=r"\.xml",
+)
+
+
+def _image(root: str, number: int, element: ElementTree.Element, facts: Counter[str]) -> AnnotatedImage:
+    name, subset = element.get("name") or "", element.get("subset") or ""
+    if not name:
+        return AnnotatedImage(f"image {number} of the file", rejection="has no name")
+    inner = f"images/{subset}/{name}"
+    path = inner if subset and "\0" not in inner and os.path.lexists(os.path.join(root, inner)) else name
+    split = SPLITS.get(subset.lower())
+    try:
+        found = [_object(f"{child.tag} {place}", child, facts) for place, child in enumerate(element, 1) if child.tag != "tag"]
+    except ImageError as error:
+        return AnnotatedImage(path, split=split, rejection=str(error))
+    size = stated_size(element.get("height"), element.get("width"))
+    return AnnotatedImage(path, [each for each in found if each is not None], size, split)
+
+
+def _object(what: str, shape: ElementTree.Element, facts: Counter[str]) -> FoundObject | None:
+    """The object of a shape; None if it is left out.
+
+    Raises:
+        ImageError: If the shape makes no sense.
+    """
+    label = (shape.get("label") or "").strip()
+    if not label:
+        raise ImageError(f"{what} has no label")
+    if shape.tag == "box":
+        box = check_box([shape.get(side) for side in ("xtl", "ytl", "xbr", "ybr")], what)
+        angle = check_box([shape.get("rotation") or 0, 0, 0, 0], f"{what}: its rotation")[0]
+        if angle:
+            x1, y1, x2, y2 = box
+            facts["turned"] += 1
+            box = turned_box(x1, y1, x2 - x1, y2 - y1, angle, ((x1 + x2) / 2, (y1 + y2) / 2))
+        return FoundObject(label, box)
+    if shape.tag in ("ellipse", "mask"):
+        sides = ("cx", "cy", "rx", "ry") if shape.tag == "ellipse" else ("left", "top", "width", "height")
+        x, y, width, height = check_box([shape.get(side) for side in sides], what)
+        facts["outline"] += 1
+        is_mask = shape.tag == "mask"
+        return FoundObject(label, [x, y, x + width, y + height] if is_mask else [x - width, y - height, x + width, y + height])
+    if shape.tag == "polygon":
+        try:
+            outline = outline_box((shape.get("points") or "").replace(";", ",").split(","))
+        except ValueError as error:
+            raise ImageError(f"{what} has points {(shape.get('points') or '')[:60]}, allowed are numbers x,y;x,y") from error
+        if outline is not None:
+            facts["outline"] += 1
+            return FoundObject(label, outline)
+    facts["other_shape" if shape.tag in _NO_BOXES else "shapeless"] += 1
+    return None

@@ -1,0 +1,169 @@
+"""JSON files as LabelMe writes them: one for each image, with the shapes in it.
+
+The rules:
+
+- The source is a folder of such files, or one file. `imagePath` is relative to its file; if nothing lies there, the image
+  beside the file of the same name is taken. Images without a file are not packed; they are counted.
+- A rectangle of two or four points, in any order, becomes x1, y1, x2, y2; of a polygon, a circle or a mask the box around it is
+  taken. Points and lines are left out, and counted.
+- Classes are sorted by name. A folder called `train`, `val` or `test` on the way is the split.
+
+Source: the documentation and the files of LabelMe 5.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kseq.errors import ImageError, SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.annotated_images import (
+    AnnotatedImage,
+    AnnotatedSource,
+    FoundObject,
+    may_be_path,
+    outline_box,
+    some_files,
+    stated_size,
+)
+from kseq.sources.class_names import sort_class_names
+from kseq.sources.coco import read_json
+from kseq.sources.folder_tree import Entry, FolderTree
+from kseq.sources.source_format import SourceFormat, SourceRequest
+from kseq.sources.split_names import split_of_path
+from kseq.sources.text import open_text
+
+__all__ = ["LABELME", "LabelMeSource"]
+
+_POINTS_AND_LINES = ("point", "points", "line", "linestrip")
+_HEAD = 4000
+
+
+@dataclass(frozen=True)
+class LabelMeSource(AnnotatedSource):
+    """The images of such files, in the order of the files."""
+
+    @staticmethod
+    def is_file(path: str) -> bool:
+        """Whether a JSON file begins as LabelMe's do."""
+        try:
+            with open_text(path) as file:
+                return re.search(r'"shapes"\s*:\s*\[', file.read(_HEAD)) is not None
+        except (OSError, UnicodeError):
+            return False
+
+    @staticmethod
+    def is_at(root: str) -> bool:
+        """Whether a folder holds such files."""
+        return any(LabelMeSource.is_file(path) for path in some_files(root, ".json"))
+
+    @classmethod
+    def open(cls, request: SourceRequest) -> LabelMeSource:
+        """Open such a folder or file as a source.
+
+        Raises:
+            SourceError: If it holds no image that can be packed.
+        """
+        path = request.path
+        root = path if os.path.isdir(path) else os.path.dirname(path) or "."
+        tree = FolderTree(root, request.follow_links)
+        entries = list(tree.files(tree.top)) if root == path else [Entry(os.path.basename(path), os.path.basename(path), False)]
+        files = [entry for entry in entries if entry.name.lower().endswith(".json")]
+        facts: Counter[str] = Counter()
+        images = [_read(root, entry, facts) for entry in files]
+        named = {image.path for image in images}
+        others = sum(entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.path not in named for entry in entries)
+        notes = [f"{path}: {others:,} images have no JSON file, and are not packed"] if others else []
+        return cls.of(
+            path,
+            root,
+            images,
+            sort_class_names(found.class_name for image in images for found in image.objects),
+            request.class_names,
+            facts=facts,
+            notes=notes,
+            follow_links=request.follow_links,
+        )
+
+
+LABELME = SourceFormat(
+    "labelme",
+    LabelMeSource.open,
+    (".json",),
+    r"\.json",
+    is_folder=LabelMeSource.is_at,
+    is_file=LabelMeSource.is_file,
+    has_links=True,
+    downloads=r"\.json",
+)
+
+
+def _read(root: str, entry: Entry, facts: Counter[str]) -> AnnotatedImage:
+    if entry.rejection is not None:
+        return AnnotatedImage(entry.path, rejection=entry.rejection)
+    file = os.path.join(root, entry.path)
+    try:
+        content = read_json(file)
+    except SourceError as error:
+        return AnnotatedImage(entry.path, rejection=str(error).removeprefix(f"{file}: "))
+    if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
+        return AnnotatedImage(entry.path, rejection="has no list 'shapes', a file of LabelMe has one")
+    path = _image_path(root, entry.path, content)
+    try:
+        found = [_object(f"{entry.path}: shape {number}", shape, facts) for number, shape in enumerate(content["shapes"], 1)]
+    except ImageError as error:
+        return AnnotatedImage(path, rejection=str(error))
+    split = split_of_path(path)
+    size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
+    return AnnotatedImage(path, [each for each in found if each is not None], size, split)
+
+
+def _image_path(root: str, path: str, content: Mapping[str, Any]) -> str:
+    """The image of a file, as a path below the root; the name of the file itself if it names none."""
+    folder, stem = os.path.dirname(path), os.path.splitext(path)[0]
+    name = content.get("imagePath")
+    named = os.path.normpath(os.path.join(folder, str(name).replace("\\", "/"))).replace(os.sep, "/") if name else path
+    beside = [f"{stem}{suffix}" for suffix in (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))]
+    beside.append(os.path.join(folder, os.path.basename(named)))
+    exists = (each for each in (named, *beside) if may_be_path(each) and os.path.lexists(os.path.join(root, each)))
+    return next(exists, named)
+
+
+def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:
+    """The object of a shape; None if it is left out.
+
+    Raises:
+        ImageError: If the shape makes no sense.
+    """
+    label, kind = (shape.get("label"), shape.get("shape_type")) if isinstance(shape, dict) else (None, None)
+    if label is None or not str(label).strip():
+        raise ImageError(f"{what} has no label")
+    if kind in _POINTS_AND_LINES:
+        facts["other_shape"] += 1
+        return None
+    try:
+        points = [(float(x), float(y)) for x, y in shape["points"]]
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ImageError(f"{what} has points {str(shape.get('points'))[:60]}, allowed are pairs of numbers") from error
+    box: list[float] | None = None
+    if kind == "circle" and len(points) == 2:
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        box = [x - radius, y - radius, x + radius, y + radius]
+    elif len(points) == 2:
+        # Two corners, whichever was drawn first.
+        xs, ys = zip(*points, strict=True)
+        box = [min(xs), min(ys), max(xs), max(ys)]
+    else:
+        box = outline_box([number for point in points for number in point])
+    if box is None:
+        facts["shapeless"] += 1
+        return None
+    facts["outline"] += kind not in ("rectangle", None)
+    return FoundObject(str(label).strip(), box)

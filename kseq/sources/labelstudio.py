@@ -1,0 +1,219 @@
+"""The JSON that Label Studio exports: a list of tasks, each with an image and the results of annotating it.
+
+The rules:
+
+- Rectangles are in percent of the image, and become x1, y1, x2, y2 in pixels; of a turned rectangle, an ellipse or a polygon
+  the box around it is taken. Brushes, points and anything else are left out, and counted. Predictions are not read.
+- Of several annotations of a task the first that was not cancelled is taken, and a line says so. A task without one has no
+  boxes.
+- The image is the value of the task's data that names one. An uploaded file has the name that Label Studio gave it
+  (`1a2b3c4d-photo.jpg`), or its own; of local files, `d=` has the path. Images at URLs are read from there.
+- The short form (JSON-MIN), with the regions in the task itself, is read likewise. Classes are sorted by name.
+
+Source: Label Studio's documentation, "Export annotations" and "Task format".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from kseq.arguments import is_url
+from kseq.errors import ImageError, SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.annotated_images import (
+    AnnotatedImage,
+    AnnotatedSource,
+    FoundObject,
+    check_box,
+    may_be_path,
+    outline_box,
+    stated_size,
+    turned_box,
+)
+from kseq.sources.class_names import sort_class_names
+from kseq.sources.coco import read_json
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.text import open_text
+
+__all__ = ["LABELSTUDIO", "LabelStudioSource"]
+
+# What only tasks of Label Studio have.
+_TASK = {"data", "annotations", "completions", "annotation_id", "annotator", "lead_time"}
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")
+
+
+@dataclass(frozen=True)
+class LabelStudioSource(AnnotatedSource):
+    """The images of the tasks, in the order of the file."""
+
+    @staticmethod
+    def is_file(path: str) -> bool:
+        """Whether a JSON file holds a list, as Label Studio's do."""
+        try:
+            with open_text(path) as file:
+                return file.read(100).lstrip().startswith("[")
+        except (OSError, UnicodeError):
+            return False
+
+    @classmethod
+    def open(cls, request: SourceRequest) -> LabelStudioSource:
+        """Open such a file as a source.
+
+        Raises:
+            SourceError: If it is not of this format, or names no image that can be packed.
+        """
+        path = request.path
+        check_is_file(path, "labelstudio")
+        root = check_root(path, request.image_root)
+        tasks = read_json(path)
+        if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
+            raise SourceError(f"{path}: is no list of tasks, which Label Studio exports")
+        if not any(_TASK & task.keys() or any(_regions(task, 0, [])) for task in tasks):
+            raise SourceError(
+                f"{path}: is a list of records, and no export of Label Studio: as JSON Lines, an object on each line, it is "
+                "packed as a table"
+            )
+        facts: Counter[str] = Counter()
+        several: list[int] = []
+        images = [_image(root, number, task, facts, several) for number, task in enumerate(tasks, 1)]
+        notes = [f"{path}: {len(several):,} tasks have several annotations, the first is taken"] if several else []
+        return cls.of(
+            path,
+            root,
+            images,
+            sort_class_names(found.class_name for image in images for found in image.objects),
+            request.class_names,
+            facts=facts,
+            notes=notes,
+            follow_links=request.follow_links,
+            storage_options=request.storage_options,
+        )
+
+
+LABELSTUDIO = SourceFormat(
+    "labelstudio",
+    LabelStudioSource.open,
+    (".json",),
+    r"\.json",
+    is_file=LabelStudioSource.is_file,
+    has_root=True,
+    has_links=True,
+)
+
+
+def _image(root: str, number: int, task: Mapping[str, Any], facts: Counter[str], several: list[int]) -> AnnotatedImage:
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    named = _named_image(data)
+    if named is None:
+        return AnnotatedImage(f"task {number} of the list", rejection="names no image")
+    path = _find(root, named)
+    regions = list(_regions(task, number, several))
+    sizes = {stated_size(region.get("original_height"), region.get("original_width")) for region in regions} - {None}
+    try:
+        if regions and len(sizes) != 1:
+            raise ImageError(f"task {number}: its results do not say the size of the image (original_width, original_height)")
+        size = next(iter(sizes), None)
+        found = [
+            _object(f"task {number}: result {place}", region, size, facts) for place, region in enumerate(regions, 1) if size
+        ]
+    except ImageError as error:
+        return AnnotatedImage(path, rejection=str(error))
+    return AnnotatedImage(path, [each for each in found if each is not None], size)
+
+
+def _named_image(data: Mapping[str, Any]) -> str | None:
+    """The text in a task's data that names an image: that under `image`, else the first that ends like one."""
+    texts = [value for value in (data.get("image"), *data.values()) if isinstance(value, str) and value]
+    image = data.get("image")
+    if isinstance(image, str) and image:
+        return image
+    return next((text for text in texts if text.lower().partition("?")[0].endswith(IMAGE_SUFFIXES)), None)
+
+
+def _find(root: str, named: str) -> str:
+    """Where an image lies that a task names."""
+    if is_url(named):
+        return named
+    path, _, query = named.partition("?")
+    if query.startswith("d="):
+        path = query[2:]
+    path = unquote(path).replace("\\", "/").lstrip("/")
+    name = path.rpartition("/")[2]
+    # A path of the machine of Label Studio: its end may lie here, the longest first.
+    parts = path.split("/")
+    candidates = ["/".join(parts[start:]) for start in range(len(parts))]
+    uploaded = _UPLOADED.fullmatch(name)
+    candidates += [uploaded[1]] if uploaded else []
+    candidates += [f"images/{candidate}" for candidate in candidates[1:]]
+    if is_url(root):
+        return name
+    exists = (each for each in candidates if each and may_be_path(each) and os.path.lexists(os.path.join(root, each)))
+    return next(exists, name)
+
+
+def _regions(task: Mapping[str, Any], number: int, several: list[int]) -> Iterator[Mapping[str, Any]]:
+    """The regions of a task: the value of each result, with the size of the image and the kind."""
+    annotations = task.get("annotations") or task.get("completions")
+    if isinstance(annotations, list):
+        valid = [each for each in annotations if isinstance(each, dict) and not each.get("was_cancelled")]
+        if len(valid) > 1:
+            several.append(number)
+        results: Any = valid[0].get("result") if valid else []
+        for result in results if isinstance(results, list) else []:
+            if isinstance(result, dict) and isinstance(result.get("value"), dict) and _is_region(result):
+                yield {**result, **result["value"]}
+        return
+    for value in task.values():
+        if isinstance(value, list):
+            yield from (each for each in value if isinstance(each, dict) and "original_width" in each)
+
+
+def _is_region(result: Mapping[str, Any]) -> bool:
+    return "original_width" in result or not {"x", "points"}.isdisjoint(result["value"])
+
+
+def _object(what: str, region: Mapping[str, Any], size: tuple[int, int], facts: Counter[str]) -> FoundObject | None:
+    """The object of a region; None if it is left out.
+
+    Raises:
+        ImageError: If the region makes no sense.
+    """
+    labels = [value for name, value in region.items() if name.endswith("labels") and isinstance(value, list) and value]
+    label = str(labels[0][0]).strip() if labels else ""
+    box = _box(what, region, size, facts)
+    if box is not None and not label:
+        raise ImageError(f"{what} has no label")
+    return None if box is None else FoundObject(label, box)
+
+
+def _box(what: str, region: Mapping[str, Any], size: tuple[int, int], facts: Counter[str]) -> Sequence[float] | None:
+    height, width = size
+    across, down = width / 100, height / 100
+    if "radiusX" in region:
+        x, y, rx, ry = check_box([region.get(name) for name in ("x", "y", "radiusX", "radiusY")], what)
+        facts["outline"] += 1
+        return [(x - rx) * across, (y - ry) * down, (x + rx) * across, (y + ry) * down]
+    if "points" in region:
+        try:
+            outline = outline_box([side for x, y in region["points"] for side in (float(x) * across, float(y) * down)])
+        except (TypeError, ValueError) as error:
+            raise ImageError(f"{what} has points {str(region['points'])[:60]}, allowed are pairs of numbers") from error
+        facts["shapeless" if outline is None else "outline"] += 1
+        return outline
+    if "height" not in region or "x" not in region or "keypointlabels" in region:
+        facts["other_shape"] += "x" in region or "rle" in region
+        return None
+    x, y, w, h = check_box([region.get(name) for name in ("x", "y", "width", "height")], what)
+    x, y, w, h = x * across, y * down, w * across, h * down
+    angle = check_box([region.get("rotation") or 0, 0, 0, 0], f"{what}: its rotation")[0]
+    if angle:
+        facts["turned"] += 1
+        # A rectangle is turned about its corner.
+        return turned_box(x, y, w, h, angle, (x, y))
+    return [x, y, x + w, y + h]

@@ -1,0 +1,292 @@
+"""What a folder or a zip looks like, by the names of some of its files and the beginnings of a few.
+
+A layout of an annotation tool that is packed as folders of classes becomes classes called `images` and `labels`, in silence. So
+it is told before:
+
+- YOLO: text files below a folder for labels beside one for images, or text files of boxes beside images.
+- Pascal VOC, CVAT, COCO and LabelMe, by what their XML and JSON files hold.
+- Images and masks: two folders that have images of the same names, one called like masks.
+- Images and a table: a CSV or JSON Lines file, and folders that are called like no class.
+
+Where all folders have names that no class has (`images`, `Annotations`, `data`), the layout is refused as classes, with the
+command that packs it; else the annotation files are a note. At most some thousand names are looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from kseq.arguments import spelled, spelled_call
+from kseq.errors import ImageError, SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.split_names import folder_split
+from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
+from kseq.sources.yolo_text import looks_like_boxes
+from kseq.sources.zip_archive import read_zip_member, read_zip_tree
+
+__all__ = ["Layout", "annotates_most_images", "find_layout", "looks_like_yolo"]
+
+_MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
+
+# How many files of each kind are opened, and how many bytes of each end are read.
+_OPENED, _HEAD = 5, 1 << 16
+_MOST_COMPARED = 1000
+
+# Folders that are called like this are no classes.
+_NO_CLASS = re.compile(
+    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
+    r"segmentation\w*|imagesets?|xmls?|jsons?|txts?|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
+    re.IGNORECASE,
+)
+_MASKS = re.compile(
+    r"(?<![a-z])(masks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that is no tree of class folders.
+
+    Attributes:
+        name: What it looks like.
+        evidence: A file that says so.
+        way_out: How it is packed.
+        is_certain: Whether no folder is called like a class.
+    """
+
+    name: str
+    evidence: str
+    way_out: str
+    is_certain: bool
+
+    def refusal(self, path: str) -> str:
+        """Why a path is not packed as folders of classes."""
+        as_classes = spelled("source_format", "zip" if os.path.isfile(path) else "folder")
+        return f"{path}: looks like {self.name} ({self.evidence}): {self.way_out}; {as_classes} packs its folders as classes"
+
+    def note(self) -> str:
+        """What a packing as folders of classes did not use."""
+        return (
+            f"the folders are packed as classes, but {self.evidence} looks like {self.name}, which is not used: {self.way_out}"
+        )
+
+
+def looks_like_yolo(path: str) -> bool:
+    """Whether a folder or a zip is a data set of YOLO."""
+    sample = _sample(path)
+    return sample is not None and _yolo_file(sample) is not None
+
+
+def annotates_most_images(path: str, suffix: str) -> bool:
+    """Whether more than half of the images of a folder have a file of the same name that ends so; a few files beside classes
+    are no annotated collection."""
+    sample = _Sample(path, list(_walk(path)))
+    texts = sample.ending(suffix)
+    stems, folders = {_stem(name) for name in texts}, {_folder(name) for name in texts}
+
+    def is_annotated(image: str) -> bool:
+        # The sample need not have the very file that goes with an image.
+        stem = _stem(image)
+        return stem in stems or any(os.path.lexists(os.path.join(path, folder, stem + suffix)) for folder in folders)
+
+    images = sample.images[:: len(sample.images) // _MOST_COMPARED + 1]
+    return 2 * sum(map(is_annotated, images)) > len(images) if images else bool(texts)
+
+
+def find_layout(path: str) -> Layout | None:
+    """What a folder or a zip looks like that might be taken for folders of classes; None if nothing speaks against that."""
+    sample = _sample(path)
+    if sample is None:
+        return None
+    for find in (_find_yolo, _find_xml, _find_json, _find_masks, _find_table):
+        found = find(sample)
+        if found is not None:
+            name, evidence, way_out = found
+            return Layout(name, evidence, way_out, sample.has_no_class)
+    return None
+
+
+_Found = tuple[str, str, str] | None
+
+
+class _Sample:
+    """Some of the files of a folder or of a zip.
+
+    Args:
+        path: The folder or the zip.
+        names: The paths of the files below it.
+    """
+
+    def __init__(self, path: str, names: Sequence[str]) -> None:
+        self.path = path
+        self.names = sorted(names)
+        self.images = [name for name in self.names if name.lower().endswith(IMAGE_SUFFIXES)]
+
+    def ending(self, *suffixes: str) -> list[str]:
+        """Files whose names end in certain suffixes."""
+        return [name for name in self.names if name.lower().endswith(suffixes)]
+
+    @property
+    def has_no_class(self) -> bool:
+        """Whether no folder on the way to an image is called like a class."""
+        folders = {part for name in self.images for part in name.split("/")[:-1]}
+        return all(_NO_CLASS.fullmatch(part) or folder_split(part) is not None for part in folders)
+
+    def head(self, name: str) -> str:
+        """The beginning and the end of a file, as text; empty if it cannot be read."""
+        try:
+            if os.path.isfile(self.path):
+                data = read_zip_member(self.path, name)
+                return _text(data[:_HEAD] + b"\n" + data[-_HEAD:])
+            full_path = os.path.join(self.path, name)
+            if not os.path.isfile(full_path):
+                return ""
+            with open(full_path, "rb") as file:
+                head = file.read(_HEAD)
+                file.seek(max(len(head), os.path.getsize(full_path) - _HEAD))
+                return _text(head + b"\n" + file.read(_HEAD))
+        except (OSError, ImageError):
+            return ""
+
+
+def _text(data: bytes) -> str:
+    # Only words and numbers are looked for: an encoding need not be right.
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+
+
+def _sample(path: str) -> _Sample | None:
+    if os.path.isdir(path):
+        return _Sample(path, list(_walk(path)))
+    try:
+        tree, _ = read_zip_tree(path)
+        return _Sample(path, [entry.path for entry in islice(tree.files(tree.top), _MOST_MEMBERS) if entry.rejection is None])
+    except (OSError, SourceError, zipfile.BadZipFile):
+        return None
+
+
+def _walk(root: str) -> Iterator[str]:
+    """Files below a folder, of each folder the first that the system names: the outermost folders first."""
+    folders = deque([""])
+    for _ in range(_MOST_FOLDERS):
+        if not folders:
+            return
+        folder = folders.popleft()
+        try:
+            with os.scandir(os.path.join(root, folder)) as scanned:
+                for entry in islice(scanned, _MOST_FILES):
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir():
+                        folders.append(path)
+                    else:
+                        yield path
+        except OSError:
+            continue
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0]
+
+
+def _yolo_file(sample: _Sample) -> str | None:
+    """A text file that says that this is a data set of YOLO; None if it is none."""
+    all_texts = sample.ending(".txt")
+    texts = [name for name in all_texts if not is_plain_text(name.rpartition("/")[2])]
+    below_labels = [name for name in all_texts if has_label_role(_folder(name)) and not name.lower().endswith("/classes.txt")]
+    # Of millions of images, the sample may have none of those that go with its texts: names of folders are enough.
+    if below_labels and any(has_image_role(_folder(image)) for image in sample.images):
+        # A file at a URL is not there yet: it has its length, and nothing in it.
+        heads = ((name, sample.head(name)) for name in below_labels[:_OPENED])
+        return next((name for name, head in heads if not head.strip("\0 \r\n") or looks_like_boxes(head)), None)
+    image_folders = {_folder(name) for name in sample.images}
+    candidates = [name for name in texts if _folder(name) in image_folders] + below_labels
+    found = next((name for name in candidates[:_OPENED] if looks_like_boxes(sample.head(name))), None)
+    return found if sample.images else None
+
+
+def _find_yolo(sample: _Sample) -> _Found:
+    file = _yolo_file(sample)
+    return None if file is None else ("YOLO", file, spelled_call("pack", sample.path, "DATASET", source_format="yolo"))
+
+
+def _way_out(sample: _Sample, source_format: str, source: str) -> str:
+    """How files of another format are packed, which kseq reads in a folder."""
+    if os.path.isfile(sample.path):
+        return f"unpack it, and pack that ({spelled('source_format', source_format)})"
+    return spelled_call("pack", source, "DATASET", source_format=source_format)
+
+
+def _find_xml(sample: _Sample) -> _Found:
+    for name in sample.ending(".xml")[:_OPENED]:
+        head = sample.head(name)
+        if "<annotations>" in head:
+            return "CVAT for images", name, _way_out(sample, "cvat", os.path.join(sample.path, name))
+        if "<annotation" in head:
+            return "Pascal VOC", name, _way_out(sample, "voc", sample.path)
+    return None
+
+
+def _find_json(sample: _Sample) -> _Found:
+    for name in sample.ending(".json")[:_OPENED]:
+        head = sample.head(name)
+        path = os.path.join(sample.path, name)
+        if sum(f'"{word}"' in head for word in ("images", "annotations", "categories")) >= 2:
+            if os.path.isfile(sample.path):
+                return "COCO", name, f"unpack it, and pack the JSON file ({spelled('root')} says where the images are)"
+            root = os.path.join(sample.path, _folder_of_images(sample, name, head))
+            return "COCO", name, spelled_call("pack", path, "DATASET", root=root)
+        if '"shapes"' in head and '"imagePath"' in head:
+            return "LabelMe", name, _way_out(sample, "labelme", sample.path)
+    return None
+
+
+def _folder_of_images(sample: _Sample, annotations: str, head: str) -> str:
+    """The folder that most likely has the images of an annotation file."""
+    named = set(re.findall(r'"file_name"\s*:\s*"([^"]+)"', head))
+    stem = annotations.rpartition("/")[2].rpartition(".")[0].lower()
+    folders = sorted({_folder(image) for image in sample.images})
+    by_name = [
+        _folder(image) for image in sample.images if image.rpartition("/")[2] in {name.rpartition("/")[2] for name in named}
+    ]
+    matching = [folder for folder in folders if folder and folder.rpartition("/")[2].lower() in stem]
+    return next(iter(by_name or matching or folders), "")
+
+
+def _find_masks(sample: _Sample) -> _Found:
+    stems: dict[str, set[str]] = {}
+    for image in sample.images:
+        stem = re.sub(r"[_-]?(mask|seg|gt|labels?)$", "", image.rpartition("/")[2].rpartition(".")[0].lower())
+        stems.setdefault(_folder(image), set()).add(stem)
+    for folder, names in stems.items():
+        is_mask_folder = _MASKS.search(folder) is not None
+        if is_mask_folder and any(names & others for other, others in stems.items() if not _MASKS.search(other)):
+            table = spelled_call("pack", "table.csv", "DATASET")
+            roles = f"{spelled('columns.mask', 'mask')} {spelled('columns.label', '')}"
+            return (
+                "images and masks",
+                f"{folder}/",
+                f"list both in a table with the columns image and mask: {table} with {roles}",
+            )
+    return None
+
+
+def _find_table(sample: _Sample) -> _Found:
+    if not sample.has_no_class:
+        return None
+    for name in sample.ending(".csv", ".tsv", ".jsonl"):
+        if os.path.isfile(sample.path):
+            return "images and a table", name, f"unpack it, and pack the table ({spelled('root')} says where the images are)"
+        root = os.path.join(sample.path, next(iter(sorted({_folder(image) for image in sample.images})), ""))
+        return "images and a table", name, spelled_call("pack", os.path.join(sample.path, name), "DATASET", root=root)
+    return None

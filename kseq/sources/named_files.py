@@ -1,0 +1,208 @@
+"""Files as tables name them, found where a table writes a name otherwise than the file system does.
+
+The rules, for names of files of this machine at which nothing lies:
+
+- A backslash stands for a slash.
+- A name may be written in another Unicode form, or in other capitals, if that fits one file or folder alone.
+- A name without the suffix of an image stands for the file with one, if there is one alone; a suffix that the caller gives is
+  added to every name that has not got it, and nothing is guessed.
+- What was found so is told in one line for each of these reasons.
+
+Two names of one file, such as `a.png`, `./a.png`, `b/../a.png` and the absolute path, are one name: `identity`.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+
+from kseq.arguments import is_url
+from kseq.errors import tell
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.text import decode_name, describe_text
+from kseq.sources.url_files import FileSizes
+
+__all__ = ["NamedFiles", "look_for"]
+
+_SUFFIXES = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
+# A name has one of these if two spellings of it are possible.
+_SPECIAL = (b"//", b"/./", b"..", b"\0./", b"\0/")
+_SHOWN = 3
+
+
+class NamedFiles:
+    """The files that the rows of a table name.
+
+    Args:
+        root: The folder or the URL that paths are relative to.
+        sizes: Tells the sizes of files.
+        suffix: Added to names that do not end with it; None to look for files.
+
+    Attributes:
+        found_otherwise: For each way in which names differ from files how many do.
+    """
+
+    def __init__(self, root: str, sizes: FileSizes, suffix: str | None) -> None:
+        self._root = os.path.join(os.fsencode(root), b"")
+        self._real_root = os.path.join(os.path.realpath(self._root), b"")
+        self._is_local = not is_url(root)
+        self._sizes = sizes
+        self._suffix = None if suffix is None else os.fsencode(suffix)
+        # Folder to the names in it, by what they have in common with other spellings; of names of images also without suffix.
+        self._names: dict[bytes, dict[str, list[bytes]]] = {}
+        self._folders: dict[bytes, bytes | None] = {}
+        self.found_otherwise: Counter[str] = Counter()
+        # The first name of each way, and the file.
+        self._examples: dict[str, tuple[bytes, bytes]] = {}
+
+    def inspect_all(self, names: Sequence[bytes]) -> tuple[list[bytes], list[int], list[str | None]]:
+        """The path of each file, its size, 0 if it is not known, and why it may not be read, or None.
+
+        Args:
+            names: Names of files; none is empty, or has a zero byte.
+        """
+        paths = list(names)
+        if self._suffix is not None:
+            end = self._suffix.lower()
+            paths = [path if path.lower().endswith(end) else path + self._suffix for path in paths]
+        sizes, rejections = self._sizes.inspect_all(paths)
+        if self._is_local:
+            for row, path in enumerate(paths):
+                if not sizes[row] and rejections[row] is None and not is_url(path):
+                    found, why = self._find(path)
+                    if found is None:
+                        rejections[row] = why
+                    elif found != path:
+                        paths[row] = found
+                        sizes[row], rejections[row] = self._sizes.inspect(found)
+        return paths, sizes, rejections
+
+    def _find(self, path: bytes) -> tuple[bytes | None, str | None]:
+        """The path at which a file lies; or why there is none, if more is known of it than that."""
+        if self._exists(path):
+            return path, None
+        found, ways = path, []
+        if b"\\" in path:
+            found = path.replace(b"\\", b"/")
+            ways.append("with backslashes")
+        if not self._exists(found):
+            folder, name = os.path.split(found)
+            actual = self._find_folder(folder)
+            matches, way = ([], "") if actual is None else self._matches(actual, name)
+            if len(matches) > 1:
+                alternatives = " or ".join(describe_text(decode_name(match)) for match in matches[:_SHOWN])
+                return None, f"is not there, is it {alternatives}?"
+            if not matches or actual is None:
+                return None, self._describe_tail(found) if b"\\" in path or os.path.isabs(found) else None
+            if actual != folder:
+                ways.append("in another Unicode form or other capitals")
+            found = os.path.join(actual, matches[0])
+            ways.append(way)
+        for way in dict.fromkeys(ways):
+            self.found_otherwise[way] += 1
+            self._examples.setdefault(way, (path, found))
+        return found, None
+
+    def _exists(self, path: bytes) -> bool:
+        return os.path.lexists(self._root + path) if not os.path.isabs(path) else os.path.lexists(path)
+
+    def _find_folder(self, folder: bytes) -> bytes | None:
+        """The folder that a name stands for; None if there is none, or more than one."""
+        if folder not in self._folders:
+            self._folders[folder] = None
+            if not folder or self._exists(folder):
+                self._folders[folder] = folder
+            else:
+                parent, name = os.path.split(folder)
+                actual = self._find_folder(parent) if parent != folder else None
+                matches = [] if actual is None else self._names_in(actual).get(_key(name), [])
+                if len(matches) == 1 and actual is not None:
+                    self._folders[folder] = os.path.join(actual, matches[0])
+        return self._folders[folder]
+
+    def _matches(self, folder: bytes, name: bytes) -> tuple[list[bytes], str]:
+        """The files in a folder that a name may stand for, and in which way it differs from theirs."""
+        names = self._names_in(folder)
+        matches = names.get(_key(name), [])
+        if matches:
+            return matches, "in another Unicode form or other capitals"
+        is_image = name.lower().endswith(_SUFFIXES)
+        if is_image or self._suffix is not None:
+            return [], ""
+        with_suffix = names.get(f"/{_key(name)}", [])
+        # Of names that differ in their capitals alone, the one that is written so.
+        exact = [match for match in with_suffix if os.path.splitext(match)[0] == name]
+        return exact or with_suffix, "without their suffix"
+
+    def _names_in(self, folder: bytes) -> dict[str, list[bytes]]:
+        if folder not in self._names:
+            names: dict[str, list[bytes]] = {}
+            try:
+                listed = sorted(os.listdir(os.path.join(self._root, folder)))
+            except OSError:
+                listed = []
+            for name in listed:
+                names.setdefault(_key(name), []).append(name)
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in _SUFFIXES:
+                    names.setdefault(f"/{_key(stem)}", []).append(name)
+            self._names[folder] = names
+        return self._names[folder]
+
+    def _describe_tail(self, path: bytes) -> str:
+        """Says which end of a path of another machine is there."""
+        parts = path.split(b"/")
+        for start in range(1, len(parts)):
+            tail = b"/".join(parts[start:])
+            if tail and os.path.isfile(self._root + tail):
+                return f"is not there, but {describe_text(decode_name(tail))} is: paths are relative to one folder"
+        return "is not there, with slashes for backslashes neither" if b":" in path[:2] else "is not there"
+
+    def identity(self, names: Sequence[bytes]) -> list[bytes]:
+        """For each name bytes that another name has only if it is of the same file; as far as names tell, not links."""
+        joined = b"\0" + b"\0".join(names)
+        if not self._is_local or not any(special in joined for special in _SPECIAL):
+            return list(names)
+        return [self._identity(name) if any(special in b"\0" + name for special in _SPECIAL) else name for name in names]
+
+    def _identity(self, name: bytes) -> bytes:
+        if is_url(name):
+            return name
+        if b".." in name or os.path.isabs(name):
+            # Only the file system knows what `..` is after a link.
+            folder, last = os.path.split(os.path.join(self._root, name))
+            name = os.path.join(os.path.realpath(folder), last)
+            return name[len(self._real_root) :] if name.startswith(self._real_root) else name
+        return os.path.normpath(name)
+
+    def tell(self, table: str) -> None:
+        """Tell in one line for each way that names differ from files, how many do."""
+        for way, count in self.found_otherwise.items():
+            written, found = (describe_text(decode_name(path)) for path in self._examples[way])
+            tell(f"{table}: {count} of its paths are written {way}, such as {written}: taken for {found}")
+
+
+def _key(name: bytes) -> str:
+    """What different spellings of a name have in common."""
+    return unicodedata.normalize("NFC", decode_name(name)).casefold()
+
+
+# So many folders are looked into.
+_MOST_FOLDERS = 1000
+
+
+def look_for(root: str, name: str) -> str | None:
+    """The folder below `root` to which the name of a file is relative; None if none is found soon."""
+    wanted, last = name.replace("\\", "/").lstrip("./"), os.path.basename(name.replace("\\", "/"))
+    for number, (folder, _, files) in enumerate(os.walk(root)):
+        if number >= _MOST_FOLDERS:
+            return None
+        stems = {os.path.splitext(file)[0] for file in files if file.lower().endswith(IMAGE_SUFFIXES)}
+        if last and (last in files or last in stems):
+            path = os.path.join(folder, last)
+            end = os.path.join(*wanted.split("/"))
+            found = path[: -len(end) - 1] if path.endswith(os.sep + end) else folder
+            return None if os.path.normpath(found) == os.path.normpath(root) else found
+    return None

@@ -1,0 +1,47 @@
+"""What people call splits: in cells of a table, in names of folders, in names of files.
+
+The rules:
+
+- `train` and `training` mean train; `val`, `valid`, `validation` and `dev` mean val; `test` and `testing` mean test; in upper
+  or lower case. A cell of a table says one of these and nothing else.
+- The name of a folder may add what says nothing: `train2017`, `test_set`, `Training Data`, `val_images`.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["SPLITS", "folder_split", "loose_folder_split", "split_of_path"]
+
+# What people call splits, in lower case, and what kseq calls them.
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "validation": "val",
+    "valid": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+_ADDED = r"(?:set|sets|data|dataset|image|images|imgs|split)"
+_FOLDER = re.compile(rf"({'|'.join(SPLITS)})[ _.-]*{_ADDED}?[ _.-]*\d*")
+_WORDS = re.compile(r"[a-z]+")
+
+
+def folder_split(name: str) -> str | None:
+    """The split that the name of a folder tells, or None: `Training Data` tells train."""
+    found = _FOLDER.fullmatch(name.lower())
+    return None if found is None else SPLITS[found[1]]
+
+
+def loose_folder_split(name: str) -> str | None:
+    """The one split among the words of a folder's name, or None: `seg_train` may mean train, and `bullet train` may not."""
+    splits = {split for word in _WORDS.findall(name.lower()) if (split := folder_split(word)) is not None}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def split_of_path(path: str) -> str | None:
+    """The split that a folder on the way to a file is called like, the outermost; None if none is."""
+    return next((split for folder in path.split("/")[:-1] if (split := folder_split(folder)) is not None), None)

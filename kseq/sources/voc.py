@@ -1,0 +1,266 @@
+"""A folder as Pascal VOC and its tools lay it out: images, and for each image an XML file of boxes.
+
+The rules:
+
+- XML files lie beside their images, or in a folder `Annotations` beside one of images (`JPEGImages`, `images`). The image of an
+  XML file is the one of the same name in its folder or at the same place in the other; else the one that `filename` names.
+- `xmin`, `ymin`, `xmax`, `ymax` become x1, y1, x2, y2, as they are: pixels counted from 1 are not moved. Of a polygon or a
+  turned box, the box around it is taken. `difficult` and `truncated` objects are objects.
+- An image without an XML file has no boxes, and is counted. An XML file without an image is rejected, and one that cannot be
+  read rejects its image.
+- Classes are sorted by name. `ImageSets/Main/train.txt`, `val.txt` and `test.txt` tell the splits, else folders do.
+
+Source: the development kit of the PASCAL Visual Object Classes Challenge 2012.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from xml.etree import ElementTree
+
+from kseq.errors import ImageError, SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.annotated_images import (
+    AnnotatedImage,
+    AnnotatedSource,
+    FoundObject,
+    check_box,
+    outline_box,
+    some_files,
+    stated_size,
+    turned_box,
+)
+from kseq.sources.class_names import sort_class_names
+from kseq.sources.folder_tree import Entry, FolderTree
+from kseq.sources.source_format import SourceFormat, SourceRequest
+from kseq.sources.split_names import split_of_path
+from kseq.sources.text import open_text
+from kseq.sources.xml_files import read_xml
+
+__all__ = ["VOC", "VocSource"]
+
+_ANNOTATIONS = "annotations"
+_IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs")
+_MASK_FOLDERS = {"segmentationclass", "segmentationobject"}
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_HEAD = 2000
+
+
+@dataclass(frozen=True)
+class VocSource(AnnotatedSource):
+    """The images of such a folder, in the order of their paths."""
+
+    @staticmethod
+    def is_at(root: str) -> bool:
+        """Whether a folder holds XML files of VOC."""
+        return any(_begins_like_voc(path) for path in some_files(root, ".xml"))
+
+    @classmethod
+    def open(cls, request: SourceRequest) -> VocSource:
+        """Open such a folder as a source.
+
+        Raises:
+            SourceError: If it holds no image that can be packed.
+        """
+        root = request.path
+        if not os.path.isdir(root):
+            raise SourceError(f"{root}: is not a folder, expected is one of images and XML files (voc)")
+        files = _Files.find(FolderTree(root, request.follow_links))
+        splits = _splits(root)
+        facts: Counter[str] = Counter()
+        images = list(_images(root, files, splits, facts))
+        names = sort_class_names(found.class_name for image in images for found in image.objects)
+        return cls.of(
+            root,
+            root,
+            images,
+            names,
+            request.class_names,
+            facts=facts,
+            notes=_notes(root, files, images, splits),
+            follow_links=request.follow_links,
+        )
+
+
+VOC = SourceFormat("voc", VocSource.open, is_folder=VocSource.is_at, has_links=True, downloads=r"\.(xml|txt)")
+
+
+def _begins_like_voc(path: str) -> bool:
+    try:
+        with open_text(path) as file:
+            return re.search(r"<annotation[\s>]", file.read(_HEAD)) is not None
+    except (OSError, UnicodeError):
+        return False
+
+
+@dataclass
+class _Files:
+    """The files of a folder.
+
+    Attributes:
+        images: Path without suffix, with the folders of images and annotations left out, to the image files of that name.
+        texts: The same of XML files.
+        by_name: The name of an image file to the files of that name.
+        num_plain: How many images have no XML file.
+    """
+
+    images: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    texts: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    by_name: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list))
+    num_plain: int = 0
+
+    @classmethod
+    def find(cls, tree: FolderTree) -> _Files:
+        files = cls()
+        for entry in tree.files(tree.top):
+            name = entry.name.lower()
+            if entry.rejection is None and not _MASK_FOLDERS.isdisjoint(entry.path.lower().split("/")[:-1]):
+                entry = entry._replace(rejection="is a mask, and no image with boxes")
+            if name.endswith(IMAGE_SUFFIXES) or (entry.rejection is not None and not name.endswith(".xml")):
+                files.images[_stem(entry.path)].append(entry)
+                files.by_name[entry.name].append(entry)
+            elif name.endswith(".xml"):
+                files.texts[_stem(entry.path)].append(entry)
+        return files
+
+
+def _stem(path: str) -> str:
+    """The path without its suffix, and without folders that only tell images from annotations."""
+    *folders, name = path.split("/")
+    kept = [folder for folder in folders if folder.lower() not in (_ANNOTATIONS, *_IMAGE_FOLDERS)]
+    return "/".join([*kept, os.path.splitext(name)[0]])
+
+
+def _images(root: str, files: _Files, splits: Mapping[str, str], facts: Counter[str]) -> Iterator[AnnotatedImage]:
+    annotations: dict[str, Entry] = {}
+    unclear: dict[str, str] = {}
+    lost: list[AnnotatedImage] = []
+    # Those whose image has their name come first: others may name it too.
+    for stem, texts in sorted(files.texts.items(), key=lambda item: item[0] not in files.images):
+        for text in texts:
+            images = files.images.get(stem) or _named_in(root, text, files)
+            reason = text.rejection
+            if reason is None and len(images) > 1:
+                images = [image for image in _named_in(root, text, files) if image in images] or images
+            if reason is None and len(images) != 1:
+                count = f"{len(images)} images go" if images else "no image goes"
+                reason = f"{count} with it"
+                unclear.update({image.path: f"is not the only image that goes with {text.path}" for image in images})
+            if reason is None and images[0].path in annotations:
+                reason = f"its image {images[0].path} has another XML file, {annotations[images[0].path].path}"
+            if reason is None:
+                annotations[images[0].path] = text
+            else:
+                lost.append(AnnotatedImage(text.path, rejection=reason))
+    found = sorted((entry for entries in files.images.values() for entry in entries), key=lambda entry: os.fsencode(entry.path))
+    for entry in found:
+        split = splits.get(os.path.splitext(entry.name)[0]) if splits else split_of_path(entry.path)
+        own = annotations.get(entry.path)
+        if entry.rejection is not None or (own is None and entry.path in unclear):
+            yield AnnotatedImage(entry.path, split=split, rejection=entry.rejection or unclear[entry.path])
+        elif own is None:
+            files.num_plain += 1
+            yield AnnotatedImage(entry.path, split=split)
+        else:
+            yield _read(root, entry, own, split, facts)
+    yield from lost
+
+
+def _named_in(root: str, text: Entry, files: _Files) -> list[Entry]:
+    """The image files that an XML file names, where none has its own name."""
+    if text.rejection is not None:
+        return []
+    try:
+        name = _parse(root, text.path).findtext("filename") or ""
+    except ImageError:
+        return []
+    return files.by_name.get(name.replace("\\", "/").rpartition("/")[2].strip(), [])
+
+
+def _parse(root: str, path: str) -> ElementTree.Element:
+    """The outermost element of an XML file.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    try:
+        return read_xml(os.path.join(root, path))
+    except ImageError as error:
+        raise ImageError(f"{path} {error}") from error
+
+
+def _read(root: str, entry: Entry, text: Entry, split: str | None, facts: Counter[str]) -> AnnotatedImage:
+    try:
+        annotation = _parse(root, text.path)
+        found = [_object(number, element, text.path, facts) for number, element in enumerate(annotation.findall("object"), 1)]
+    except ImageError as error:
+        return AnnotatedImage(entry.path, split=split, rejection=str(error))
+    size = stated_size(annotation.findtext("size/height"), annotation.findtext("size/width"))
+    return AnnotatedImage(entry.path, [each for each in found if each is not None], size, split)
+
+
+def _object(number: int, element: ElementTree.Element, path: str, facts: Counter[str]) -> FoundObject | None:
+    """An object; None if nothing says where it is.
+
+    Raises:
+        ImageError: If it makes no sense.
+    """
+    what, name = f"{path}: object {number}", (element.findtext("name") or "").strip()
+    if not name:
+        raise ImageError(f"{what} has no name")
+    box, turned, polygon = element.find("bndbox"), element.find("robndbox"), element.find("polygon")
+    if box is not None:
+        return FoundObject(name, check_box([box.findtext(side) for side in _SIDES], f"{what}: its bndbox"))
+    if turned is not None:
+        sides = check_box([turned.findtext(side) for side in ("cx", "cy", "w", "h")], f"{what}: its robndbox")
+        x, y, width, height = sides
+        (angle,) = check_box([turned.findtext("angle"), 0, 0, 0], f"{what}: its angle")[:1]
+        facts["turned"] += 1
+        # The angle is in radians, as roLabelImg writes it.
+        return FoundObject(name, turned_box(x - width / 2, y - height / 2, width, height, angle * 57.29577951308232, (x, y)))
+    if polygon is not None:
+        try:
+            outline = outline_box([child.text for child in polygon.iter() if child is not polygon and child.tag[:1] in "xy"])
+        except (TypeError, ValueError) as error:
+            raise ImageError(f"{what}: its polygon has something that is no number") from error
+        if outline is not None:
+            facts["outline"] += 1
+            return FoundObject(name, outline)
+    facts["shapeless"] += 1
+    return None
+
+
+def _splits(root: str) -> dict[str, str]:
+    """The name of an image, without its suffix, to its split, as the lists in `ImageSets` say; empty if there are none."""
+    splits: dict[str, str] = {}
+    for parent in (root, *sorted(os.path.join(root, name) for name in os.listdir(root))):
+        folder = os.path.join(parent, "ImageSets", "Main")
+        for split in ("train", "val", "test"):
+            path = os.path.join(folder, f"{split}.txt")
+            if not os.path.isfile(path):
+                continue
+            try:
+                with open_text(path) as file:
+                    for line in file:
+                        # Lists of one class have a second column.
+                        name = re.sub(r"\s+-?[01]$", "", line.strip())
+                        splits.setdefault(os.path.splitext(name)[0] if name.lower().endswith(IMAGE_SUFFIXES) else name, split)
+            except (OSError, UnicodeError) as error:
+                raise SourceError(f"{path}: cannot be read: {error}") from error
+    return splits
+
+
+def _notes(root: str, files: _Files, images: list[AnnotatedImage], splits: Mapping[str, str]) -> list[str]:
+    notes = []
+    if files.num_plain:
+        notes.append(f"{root}: {files.num_plain:,} images have no XML file, and are packed without boxes")
+    unlisted = sum(image.split is None and image.rejection is None for image in images) if splits else 0
+    if unlisted:
+        notes.append(
+            f"{root}: {unlisted:,} images are in none of the lists train, val and test in ImageSets/Main, and go to train"
+        )
+    return notes

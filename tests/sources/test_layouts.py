@@ -1,0 +1,109 @@
+"""Layouts of annotation tools are told from folders of classes: refused with the command that packs them, or noted."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import kseq
+from kseq.errors import SourceError
+from kseq.sources.registry import choose_format
+from tests.helpers.messages import assert_says, raises
+from tests.sources.test_yolo_layouts import write
+
+VOC = "<annotation><object><name>cat</name></object></annotation>"
+COCO = json.dumps({"images": [{"id": 1, "file_name": "0.png"}], "annotations": [], "categories": []})
+LABELME = json.dumps({"version": "5", "shapes": [], "imagePath": "0.png", "imageData": None})
+
+LAYOUTS: dict[str, tuple[dict[str, str | bytes | None], tuple[object, ...]]] = {
+    "voc": (
+        {"JPEGImages/0.png": None, "Annotations/0.xml": VOC, "ImageSets/Main/train.txt": "0\n"},
+        ("Pascal VOC", "Annotations/0.xml"),
+    ),
+    "cvat": (
+        {"images/0.png": None, "annotations.xml": "<annotations><image/></annotations>"},
+        ("CVAT", "annotations.xml"),
+    ),
+    "coco": ({"images/0.png": None, "annotations/instances.json": COCO}, ("COCO", "annotations/instances.json")),
+    "coco of splits": (
+        {"train2017/9.png": None, "val2017/0.png": None, "annotations/instances_val2017.json": COCO},
+        ("COCO", "annotations/instances_val2017.json"),
+    ),
+    "labelme": ({"data/0.png": None, "data/0.json": LABELME}, ("LabelMe", "data/0.json")),
+    "masks": ({"images/0.png": None, "masks/0.png": None}, ("masks/", "mask")),
+    "masks of other names": ({"train/images/0.png": None, "train/masks/0_mask.png": None}, ("train/masks/",)),
+    "table": ({"images/0.png": None, "labels.csv": "image,label\n0.png,cat\n"}, ("labels.csv",)),
+}
+
+
+def zipped(folder: Path) -> Path:
+    with zipfile.ZipFile(folder.with_suffix(".zip"), "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(folder))
+    return folder.with_suffix(".zip")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_a_layout_of_a_tool_never_becomes_classes_in_silence(tmp_path: Path, layout: str, is_zip: bool) -> None:
+    files, parts = LAYOUTS[layout]
+    source = write(tmp_path / "in", files)
+    source = zipped(source) if is_zip else source
+    as_classes = "zip" if is_zip else "folder"
+    if is_zip or layout not in ("voc", "cvat", "labelme"):
+        with raises(SourceError, source, *parts, f"source_format={as_classes!r}"):
+            kseq.pack(source, tmp_path / "out", workers=0)
+    else:
+        assert choose_format(str(source), None).name == layout
+    report = kseq.pack(source, tmp_path / "out", workers=0, source_format=as_classes)
+    assert_says(" ".join(report.notes), *parts)
+
+
+@pytest.mark.parametrize(("layout", "root"), [("coco", "images"), ("coco of splits", "val2017")])
+def test_the_command_for_coco_names_the_folder_of_its_images(tmp_path: Path, layout: str, root: str) -> None:
+    files, _ = LAYOUTS[layout]
+    source = write(tmp_path / "in", files)
+    with raises(SourceError, f"root={str(source / root)!r}"):
+        kseq.pack(source, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"cat/0.xml": VOC}, {"coco.json": COCO}, {"cat/0.json": LABELME}],
+)
+def test_annotations_beside_or_in_classes_are_noted(tmp_path: Path, more: dict[str, str]) -> None:
+    report = kseq.pack(write(tmp_path / "in", {"cat/0.png": None, "dog/1.png": None, **more}), tmp_path / "out", workers=0)
+    assert report.class_names == ("cat", "dog")
+    assert_says(" ".join(report.notes), *more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"README.txt": "photos"},
+        {"photos.csv": "image,label\n"},
+        {"cat/0.txt": "a photo of a cat"},
+        {"x.json": "{}"},
+        {"x.xml": "<a/>"},
+    ],
+)
+def test_other_files_beside_classes_change_nothing(tmp_path: Path, more: dict[str, str]) -> None:
+    report = kseq.pack(write(tmp_path / "in", {"cat/0.png": None, "dog/1.png": None, **more}), tmp_path / "out", workers=0)
+    assert report.class_names == ("cat", "dog")
+    assert report.notes == ()
+
+
+def test_a_dataset_of_one_class_says_so(tmp_path: Path) -> None:
+    report = kseq.pack(write(tmp_path / "in", {"cat/0.png": None}), tmp_path / "out", workers=0)
+    assert_says(" ".join(report.notes), "'cat'")
+
+
+def test_the_command_and_append_print_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from kseq_tools.main import main
+
+    source = write(tmp_path / "in", {"cat/0.png": None})
+    assert main(["pack", str(source), str(tmp_path / "out"), "--workers", "0"]) == 0
+    assert "'cat'" in capsys.readouterr().out

@@ -1,0 +1,311 @@
+"""Tables and arrays as spreadsheets, exporters and other machines write them: read right, or refused by name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+import kseq
+from kseq.errors import ArgumentError, ImageError, SourceError
+from tests.helpers.messages import assert_says, raises, refusal
+
+COLORS = {"a": (220, 20, 20), "b": (20, 200, 20), "c": (20, 20, 220), "d": (128, 128, 128)}
+
+
+def put_images(folder: Path, *names: str, size: int = 100) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (size, size), list(COLORS.values())[number % 4]).save(folder / name)
+
+
+def put_table(folder: Path, text: str, name: str = "t.csv", encoding: str = "utf-8") -> Path:
+    (folder / name).write_bytes(text.encode(encoding))
+    return folder / name
+
+
+def pack(table: Path, **options: Any) -> tuple[kseq.ShardDataset, dict[str, str]]:
+    """The dataset of a table, and the reason for each sample that was left out."""
+    report = kseq.pack(table, table.parent / "packed", workers=0, overwrite=True, **options)
+    assert report.num_found == report.num_samples + len(report.rejected)
+    return kseq.ShardDataset(report.path), {os.fsdecode(rejected.path): rejected.explanation for rejected in report.rejected}
+
+
+def classes(dataset: kseq.ShardDataset) -> dict[str, str]:
+    labels = dataset.read(range(len(dataset)))["label"]
+    return {dataset.source(row): dataset.class_names[label] for row, label in enumerate(labels)}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "shift_jis", "cp1251", "gbk"])
+def test_a_table_of_a_code_page_is_read_when_it_is_said_and_else_its_rows_are_named(tmp_path: Path, encoding: str) -> None:
+    word = {"cp1252": "café", "shift_jis": "猫です", "cp1251": "кошка", "gbk": "猫咪"}[encoding]
+    put_images(tmp_path, "a.png", "b.png")
+    table = put_table(tmp_path, f"image,label\na.png,{word}\nb.png,dog\n", encoding=encoding)
+    dataset, left_out = pack(table)
+    assert dataset.class_names == ("dog",)
+    assert_says(left_out["a.png"], "row 1", "UTF-8", "text_encoding=")
+    dataset, left_out = pack(table, text_encoding=encoding)
+    assert (classes(dataset), left_out) == ({"a.png": word, "b.png": "dog"}, {})
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("t.csv", "image,label\na.png,é\n"), ("t.jsonl", '{"image": "a.png", "label": "é"}\n')],
+)
+def test_unicode_is_told_by_its_mark_or_by_its_zero_bytes(tmp_path: Path, encoding: str, name: str, text: str) -> None:
+    put_images(tmp_path, "a.png")
+    assert classes(pack(put_table(tmp_path, text, name, encoding))[0]) == {"a.png": "é"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-9", "hex", 3, ""])
+def test_an_encoding_that_does_not_exist_is_refused(tmp_path: Path, encoding: Any) -> None:
+    table = put_table(tmp_path, "image,label\na.png,x\n")
+    with raises(ArgumentError, f"text_encoding={encoding!r}"):
+        kseq.pack(table, tmp_path / "packed", text_encoding=encoding)
+
+
+def test_a_broken_row_is_left_out_by_itself(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    table = put_table(tmp_path, 'image,label\na.png,x\nb.png\n"q"r,x\n\nb.png,y,,\nb.png,y,z\na.png,"no end\nb.png,y\n')
+    dataset, left_out = pack(table)
+    assert classes(dataset) == {"a.png": "x", "b.png": "y"}
+    assert list(left_out) == ["(row 2)", "(row 3)", "(row 5)", "(row 6)"]
+    assert_says(left_out["(row 5)"], "row 5", 3, 2)
+    with raises(ImageError, "row 2"):
+        kseq.pack(table, tmp_path / "failed", on_error="fail", workers=0)
+
+
+def test_lines_without_a_column_or_without_json_are_left_out_by_themselves(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png", "c.png")
+    lines = ['{"image": "a.png"}', '{"image": "b.png", "label": "y"}', '{"image', "[1]", '{"image": "c.png", "label": "x"}']
+    dataset, left_out = pack(put_table(tmp_path, "\n".join(lines), "t.jsonl"))
+    assert classes(dataset) == {"b.png": "y", "c.png": "x"}
+    assert list(left_out) == ["a.png", "(row 3)", "(row 4)"]
+
+
+def test_a_table_without_names_of_columns_says_so(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png")
+    assert_says(refusal(put_table(tmp_path, "a.png,x\n"), tmp_path / "packed"), "'a.png'", "image,label")
+
+
+@pytest.mark.parametrize("root", ["train", "Train"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("t.csv", "id,label\n0001,a\n0002,b\n"), ("t.jsonl", '{"id": 1, "label": "a"}\n{"id": 2, "label": "b"}\n')],
+)
+def test_ids_stand_for_the_images_with_a_suffix(tmp_path: Path, name: str, text: str, root: str) -> None:
+    names = ["0001", "0002"] if name == "t.csv" else ["1", "2"]
+    put_images(tmp_path / root, *(f"{stem}.JPG" for stem in names))
+    options: dict[str, Any] = {"root": tmp_path / root, "columns": kseq.Columns(image="id")}
+    with pytest.warns(UserWarning, match=r"2 .*suffix"):
+        dataset, _ = pack(put_table(tmp_path, text, name), **options)
+    assert classes(dataset) == {f"{names[0]}.JPG": "a", f"{names[1]}.JPG": "b"}
+    put_images(tmp_path / root, f"{names[0]}.png")
+    with pytest.warns(UserWarning, match=r"1 .*suffix"):
+        dataset, left_out = pack(tmp_path / name, **options)
+    assert_says(left_out[names[0]], f"{names[0]}.JPG", f"{names[0]}.png", "suffix=")
+    dataset, left_out = pack(tmp_path / name, suffix=".JPG", **options)
+    assert (len(dataset), left_out) == (2, {})
+
+
+def test_a_table_beside_the_folder_of_its_images_names_that_folder(tmp_path: Path) -> None:
+    put_images(tmp_path / "deep/train", "0001.png")
+    table = put_table(tmp_path, "image,label\n0001,a\n")
+    assert_says(refusal(table, tmp_path / "packed"), f"root='{tmp_path / 'deep/train'}'")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "", 3, "./x"])
+def test_a_suffix_that_is_none_is_refused(tmp_path: Path, suffix: Any) -> None:
+    with raises(ArgumentError, f"suffix={suffix!r}"):
+        kseq.pack(put_table(tmp_path, "image,label\na,x\n"), tmp_path / "packed", suffix=suffix)
+
+
+def test_names_spelled_otherwise_are_found_and_told(tmp_path: Path) -> None:
+    put_images(tmp_path, "sub/a.png", "cafe\u0301/b.png", "C.PNG", "d.png")
+    table = put_table(tmp_path, "image,label\nsub\\a.png,x\ncaf\u00e9/b.png,x\nc.png,x\nX:\\y\\sub\\a.png,x\n\\\\h\\no.png,x\n")
+    with pytest.warns(UserWarning) as told:
+        dataset, left_out = pack(table)
+    assert list(classes(dataset)) == ["sub/a.png", "cafe\u0301/b.png", "C.PNG"]
+    assert len(told) == 2
+    assert_says(left_out["X:\\y\\sub\\a.png"], "'sub/a.png'")
+    assert len(left_out) == 2
+
+
+def test_one_file_in_several_spellings_is_one_image(tmp_path: Path) -> None:
+    put_images(tmp_path, "sub/a.png", "sub/b.png")
+    (tmp_path / "link").symlink_to("sub")
+    names = ["sub/a.png", "./sub/a.png", "sub//a.png", "sub/../sub/a.png", "link/../sub/a.png", str(tmp_path / "sub/a.png")]
+    rows = "".join(f"{name},x,{split}\n" for name, split in zip(names, ["train", "test"] * 3, strict=True))
+    table = put_table(tmp_path, f"image,label,part\n{rows}sub/b.png,y,train\n")
+    dataset, left_out = pack(table, columns=kseq.Columns(split="part"))
+    assert classes(dataset) == {"sub/a.png": "x", "sub/b.png": "y"}
+    assert len(left_out) == 5
+    for reason in left_out.values():
+        assert_says(reason, "again", "row 1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "names", "numbers"),
+    [
+        (["1.0", "2.0", "10.0", ""], {}, ("1", "2", "10"), [0, 1, 2]),
+        (["1.0", "1", "2", "10"], {}, ("1", "2", "10"), [0, 0, 1, 2]),
+        (["1.0", "1.5", "x", ""], {}, ("1.0", "1.5", "x"), [0, 1, 2]),
+        (["1.0", "0.0", "", ""], {"class_names": ["0", "1"]}, ("0", "1"), [1, 0]),
+        (["1.0", "0.0", "", ""], {"class_names": ["0.0", "1.0"]}, ("0.0", "1.0"), [1, 0]),
+        (["-1", "0", "1", "-1.0"], {}, ("0", "1"), [0, 1]),
+        (["-1", "1", "1", "-1"], {}, ("-1", "1"), [0, 1, 1, 0]),
+        (["-1", "0", "1", "0"], {"class_names": ["-1", "0", "1"]}, ("-1", "0", "1"), [0, 1, 2, 1]),
+        (["nan", "NaN", "b", "a"], {}, ("a", "b"), [1, 0]),
+        (["nan", "b", "b", "a"], {"class_names": ["nan", "a", "b"]}, ("nan", "a", "b"), [0, 2, 2, 1]),
+        (["caf\u00e9", "cafe\u0301", "a", "a"], {}, ("a", "caf\u00e9"), [1, 1, 0, 0]),
+        (["caf\u00e9", "a", "a", "a"], {"class_names": ["cafe\u0301", "a"]}, ("caf\u00e9", "a"), [0, 1, 1, 1]),
+    ],
+)
+def test_labels_name_classes_by_one_rule(
+    tmp_path: Path, labels: list[str], options: dict[str, Any], names: tuple[str, ...], numbers: list[int]
+) -> None:
+    put_images(tmp_path, *(f"{number}.png" for number in range(4)))
+    rows = "".join(f"{number}.png,{label}\n" for number, label in enumerate(labels))
+    dataset, left_out = pack(put_table(tmp_path, f"image,label\n{rows}"), **options)
+    assert (dataset.class_names, dataset.read(range(len(dataset)))["label"].tolist()) == (names, numbers)
+    assert all("label" in reason for reason in left_out.values())
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "expected"),
+    [
+        (["1.5", "NA", "2.25"], None, [1.5, 2.25]),
+        (["1,5", "2", "2,25"], None, [1.5, 2, 2.25]),
+        (["1", "2", "x"], "number", [1, 2]),
+        (["[1, 2]", "[3, 4]", "5"], "vector", [[1, 2], [3, 4]]),
+        (["[1, 2]", "3", "4"], "number", [3, 4]),
+    ],
+)
+def test_a_column_of_mostly_numbers_stays_numbers(
+    tmp_path: Path, cells: list[str], kind: str | None, expected: list[Any]
+) -> None:
+    put_images(tmp_path, "0.png", "1.png", "2.png")
+    table = put_table(tmp_path, "image;v\n" + "".join(f"{number}.png;{cell}\n" for number, cell in enumerate(cells)))
+    columns = kseq.Columns(label="", targets={"v": "v"}, kinds={} if kind is None else {"v": kind})
+    if kind is None:
+        with pytest.warns(UserWarning, match="target v"):
+            dataset, left_out = pack(table, columns=columns)
+    else:
+        dataset, left_out = pack(table, columns=columns)
+    assert dataset.read(range(len(dataset)))["v"].tolist() == expected
+    assert len(left_out) == 3 - len(expected)
+
+
+def test_a_corner_beyond_all_numbers_is_left_out_by_itself(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    row = '{"image": "%s", "label": "x", "x1": 1, "y1": 1, "x2": %s, "y2": 9}\n'
+    with pytest.warns(UserWarning, match="row for each box"):
+        _, left_out = pack(put_table(tmp_path, row % ("a.png", "9" * 400) + row % ("b.png", "9"), "t.jsonl"))
+    assert list(left_out) == ["a.png"]
+
+
+def test_a_comma_that_may_stand_between_thousands_is_refused(tmp_path: Path) -> None:
+    table = put_table(tmp_path, "image;v\n0.png;1,500\n1.png;2,250\n")
+    assert_says(refusal(table, tmp_path / "packed", columns=kseq.Columns(label="", targets="v")), "target v", "'1,500'")
+
+
+@pytest.mark.parametrize("names", ["filename,class,xmin,ymin,xmax,ymax", "ImageID,LabelName,X_Min,Y_Min,X_Max,Y_Max"])
+def test_a_row_for_each_box_is_a_sample_for_each_image(tmp_path: Path, names: str) -> None:
+    put_images(tmp_path, "a.png", "b.png", "c.png", "d.png")
+    rows = ["a.png,cat,10,10,50,50", "b.png,dog,1,1,20,20", "a.png,dog,60,60,90,90", "c.png,,,,,", "d.png,cat,x,1,9,9", "d.png"]
+    table = put_table(tmp_path, "\n".join([names, *rows, ""]))
+    with pytest.warns(UserWarning, match="row for each box"):
+        dataset, left_out = pack(table)
+    assert [dataset.source(row) for row in range(3)] == ["a.png", "b.png", "c.png"]
+    assert dataset[0]["boxes"].tolist() == [[10, 10, 50, 50], [60, 60, 90, 90]]
+    assert [[dataset.class_names[label] for label in dataset[row]["labels"]] for row in range(3)] == [
+        ["cat", "dog"],
+        ["dog"],
+        [],
+    ]
+    assert_says(left_out["d.png"], "row 5", "'x'")
+    assert list(left_out) == ["d.png", "(row 6)"]
+
+
+def test_an_image_whose_boxes_lie_in_two_splits_is_left_out(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    rows = ["image,label,x1,y1,x2,y2,part", "a.png,x,1,1,9,9,train", "a.png,x,1,1,9,9,test", "b.png,x,1,1,9,9,val"]
+    with pytest.warns(UserWarning, match="row for each box"):
+        dataset, left_out = pack(put_table(tmp_path, "\n".join(rows)), columns=kseq.Columns(split="part"))
+    assert dataset.splits == {"val": 1}
+    assert_says(left_out["a.png"], "'train'", "row 2", "'test'")
+
+
+def test_a_dictionary_of_images_in_parquet_is_read(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    data = [(tmp_path / name).read_bytes() for name in ("a.png", "b.png")]
+    column = pyarrow.array(data, pyarrow.binary()).dictionary_encode()
+    pyarrow.parquet.write_table(pyarrow.table({"image": column, "label": ["x", "y"]}), tmp_path / "t.parquet")
+    dataset, _ = pack(tmp_path / "t.parquet")
+    assert [dataset.stored_bytes(row) for row in range(2)] == data
+
+
+@pytest.mark.parametrize("column", [[[b"x"]], [{"origin": "a", "data": b"x"}], [True]])
+def test_a_parquet_column_that_is_no_image_is_refused_by_its_type(tmp_path: Path, column: list[Any]) -> None:
+    array = pyarrow.array(column)
+    pyarrow.parquet.write_table(pyarrow.table({"image": array, "label": ["x"]}), tmp_path / "t.parquet")
+    assert_says(refusal(tmp_path / "t.parquet", tmp_path / "packed"), "'image'", str(array.type).partition("<")[0])
+
+
+IMAGES = np.arange(5 * 6 * 8 * 3, dtype=np.uint16).astype(np.uint8).reshape(5, 6, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("array", "is_matlab", "turned"),
+    [
+        (IMAGES.transpose(3, 2, 1, 0), False, IMAGES),
+        (IMAGES[:4].transpose(3, 2, 1, 0), False, IMAGES[:4]),
+        (IMAGES.transpose(1, 2, 3, 0), False, IMAGES),
+        (IMAGES.transpose(0, 3, 2, 1), True, IMAGES),
+        (IMAGES[..., 0].transpose(0, 2, 1), True, IMAGES[..., 0]),
+    ],
+)
+def test_arrays_in_the_order_of_matlab_are_refused_with_what_mends_them(
+    tmp_path: Path, array: np.ndarray, is_matlab: bool, turned: np.ndarray
+) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["X"] = np.ascontiguousarray(array)
+        if is_matlab:
+            file["X"].attrs["MATLAB_class"] = "uint8"
+    message = refusal(tmp_path / "x.h5", tmp_path / "packed", columns=kseq.Columns(label=""))
+    order = message.partition("transpose(")[2].partition(")")[0]
+    np.testing.assert_array_equal(array.transpose(*map(int, order.split(","))), turned)
+
+
+def test_groups_of_an_hdf5_file_are_splits(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for split, count in (("train", 3), ("test", 2)):
+            file[f"{split}/images"], file[f"{split}/labels"] = IMAGES[:count], np.arange(count) % 2
+    assert pack(tmp_path / "x.h5")[0].splits == {"test": 2, "train": 3}
+
+
+def test_a_virtual_array_is_read_and_refused_when_its_values_are_gone(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["x"] = IMAGES
+    layout = h5py.VirtualLayout(IMAGES.shape, "u1")
+    layout[:] = h5py.VirtualSource("part.h5", "x", IMAGES.shape)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_virtual_dataset("images", layout)
+    dataset, _ = pack(tmp_path / "x.h5", columns=kseq.Columns(label=""))
+    np.testing.assert_array_equal(dataset.read(range(5))["image"], IMAGES)
+    (tmp_path / "part.h5").unlink()
+    assert_says(refusal(tmp_path / "x.h5", tmp_path / "again", columns=kseq.Columns(label="")), "'images'", "'part.h5'")
+
+
+def test_an_array_that_was_never_written_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("images", IMAGES.shape, "u1", chunks=(1, 6, 8, 3))
+    assert_says(refusal(tmp_path / "x.h5", tmp_path / "packed", SourceError, columns=kseq.Columns(label="")), "'images'")
