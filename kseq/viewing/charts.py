@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from kseq.errors import KseqError
+from kseq.storage.box_counts import LEFT_OUT, REMARKS
 from kseq.storage.rejected import count_reasons
 from kseq.viewing.measures import MEASURED, Measures
 from kseq.viewing.opened import PART, Opened
@@ -102,7 +104,24 @@ def count_boxes(opened: Opened) -> dict[str, Any] | None:
             for number, count in enumerate(counts.tolist())
             if number < len(labels.class_names) or count
         ]
-    return {"field": boxes.name, "per_image": _histogram("Boxes of an image", "boxes", per_image), "per_class": per_class}
+    return {
+        "per_image": _histogram("Boxes of an image", "boxes", per_image),
+        "per_class": per_class,
+        "facts": _describe_box_facts(opened),
+    }
+
+
+def _describe_box_facts(opened: Opened) -> list[tuple[str, int]]:
+    """Why boxes were left out when the dataset was packed, and what is remarkable of the others, each with their number."""
+    try:
+        counts = opened.dataset.box_counts()
+    except KseqError:
+        # Of a damaged shard, whose samples are told of one by one.
+        return []
+    if counts is None:
+        return []
+    left_out = [(f"left out: {LEFT_OUT[reason]}", count) for reason, count in counts.left_out.items()]
+    return left_out + [(REMARKS[remark], count) for remark, count in counts.remarks.items()]
 
 
 def _describe_rejected(opened: Opened) -> dict[str, Any]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError
 from kseq.storage.fields import Field
+from kseq.training.affine_augment import RandomAffine
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.training.batches import Batches, fields_by_name
+from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.viewing.opened import Opened
 from kseq.viewing.requests import one_of, whole_number
 from kseq.viewing.sample_page import describe_value
@@ -22,11 +24,23 @@ __all__ = ["ModelBatches", "read_settings"]
 _DTYPES = ("uint8", "float32", "float16")
 _INTERPOLATIONS = ("bilinear", "nearest", "bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic")
 _FITS = ("stretch", "crop", "pad")
-_AUGMENTS = ("none", "flip", "crop", "crop+flip", "center")
 _SHUFFLES = ("default", "true", "false", "block")
 _REMAINDERS = ("keep", "drop", "pad")
 _BALANCES = ("none", "class")
 _SCALES = {"1": None, "1/255": 1 / 255}
+
+# What the page offers, in the order in which it is applied, as code too.
+_AUGMENTATIONS: dict[str, tuple[Callable[[tuple[int, int]], Augmentation], str]] = {
+    "crop": (RandomResizedCrop, "kseq.RandomResizedCrop({size})"),
+    "center": (CenterCrop, "kseq.CenterCrop({size})"),
+    "flip": (lambda _: RandomFlip(), "kseq.RandomFlip()"),
+    "affine": (
+        lambda _: RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1)),
+        "kseq.RandomAffine(15, translate=(0.1, 0.1), scale=(0.9, 1.1))",
+    ),
+    "color": (lambda _: ColorJitter(0.3, 0.3, 0.3), "kseq.ColorJitter(0.3, 0.3, 0.3)"),
+    "erase": (lambda _: RandomErasing(), "kseq.RandomErasing()"),
+}
 
 # So many settings stay open, and so many batches in memory.
 _KEPT_SETTINGS, _KEPT_BATCHES = 2, 2
@@ -68,29 +82,29 @@ def read_settings(opened: Opened, parameters: Mapping[str, str]) -> dict[str, An
         settings["shuffle"] = {"true": True, "false": False, "block": "block"}[shuffle]
     if balance != "none":
         settings["balance"] = balance
-    augment = _augmentations(one_of(parameters, "augment", "none", _AUGMENTS), height, width)
+    augment = [make((height, width)) for make, _ in _chosen(parameters)]
     if augment:
         settings["augment"] = augment
     return settings
 
 
-def _augmentations(name: str, height: int, width: int) -> list[Augmentation]:
-    augment: list[Augmentation] = []
-    if name.startswith("crop"):
-        augment.append(RandomResizedCrop((height, width)))
-    if name == "center":
-        augment.append(CenterCrop((height, width)))
-    if name.endswith("flip"):
-        augment.append(RandomFlip())
-    return augment
+def _chosen(parameters: Mapping[str, str]) -> list[tuple[Callable[[tuple[int, int]], Augmentation], str]]:
+    """The augmentations that an address names, in their order."""
+    names = parameters.get("augment", "").split(",")
+    wrong = [name for name in names if name and name not in _AUGMENTATIONS]
+    if wrong:
+        raise ArgumentError(f"augment={wrong[0]}: allowed are {', '.join(_AUGMENTATIONS)}")
+    return [_AUGMENTATIONS[name] for name in _AUGMENTATIONS if name in names]
 
 
 def as_code(settings: Mapping[str, Any], path: str) -> str:
-    """The call that makes a Sequence with these settings."""
+    """The call that makes a Sequence with the settings that `read_settings` returned; the same for the same ones."""
     arguments = [repr(path), repr(settings["split"])]
     for name, value in settings.items():
         if name == "augment":
-            arguments.append(f"augment=[{', '.join(map(_augmentation_code, value))}]")
+            height, width, _ = settings["input_shape"]
+            codes = {type(make((height, width))): code.format(size=(height, width)) for make, code in _AUGMENTATIONS.values()}
+            arguments.append(f"augment=[{', '.join(codes[type(augmentation)] for augmentation in value)}]")
         elif name == "scale":
             arguments += ["scale=1 / 255"] if value else []
         elif name != "split" and (name, value) not in _DEFAULTS:
@@ -99,11 +113,6 @@ def as_code(settings: Mapping[str, Any], path: str) -> str:
 
 
 _DEFAULTS = [("interpolation", "bilinear"), ("dtype", "uint8"), ("seed", 0), ("remainder", "keep"), ("batch_size", 32)]
-
-
-def _augmentation_code(augmentation: Augmentation) -> str:
-    size = getattr(augmentation, "size", None)
-    return f"kseq.{type(augmentation).__name__}({size if size else ''})"
 
 
 class ModelBatches:

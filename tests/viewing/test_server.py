@@ -327,7 +327,7 @@ def test_copies_in_different_splits_are_leaks(tmp_path: Path) -> None:
 
 
 def test_batches_are_those_that_fit_receives(viewer: kseq.Viewer, numbered: Path) -> None:
-    settings = {"split": "train", "size": 8, "height": 8, "width": 8, "augment": "crop+flip", "seed": 5}
+    settings = {"split": "train", "size": 8, "height": 8, "width": 8, "augment": "flip,crop", "seed": 5}
     arguments = {
         "batch_size": 8,
         "input_shape": (8, 8, 3),

@@ -7,6 +7,8 @@ import { SampleDialog } from "./sample.js";
 
 const same = (...names) => Object.fromEntries(names.map((name) => [name, name]));
 
+const AUGMENTATIONS = { crop: "random crops", center: "crop of the centre", flip: "flips", affine: "turns and shifts", color: "colours", erase: "erasing" };
+
 export class BatchesView {
   constructor(main, place, go) {
     this.go = go;
@@ -29,7 +31,6 @@ export class BatchesView {
       ["Height", number("height", 2048)],
       ["Width", number("width", 2048)],
       ["Other shapes are", choice("fit", { stretch: "stretched", crop: "cropped", pad: "padded" }, "stretch")],
-      ["Augment", choice("augment", { none: "nothing", flip: "flips", crop: "random crops", "crop+flip": "random crops, flips", center: "crop of the centre" }, "none")],
       ["Interpolation", choice("interpolation", same("bilinear", "nearest", "bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic"), "bilinear")],
       ["dtype", choice("dtype", same("uint8", "float32", "float16"), "uint8")],
       ["Scale", choice("scale", same("1", "1/255"), "1")],
@@ -39,6 +40,11 @@ export class BatchesView {
       ["Seed", number("seed", 2 ** 31, 0)],
     ];
     if (!about.label) this.controls = this.controls.filter(([name]) => name !== "Balance");
+    const chosen = (place.augment ?? "").split(",");
+    this.augment = Object.entries(AUGMENTATIONS).map(([name, text]) => {
+      const box = control(`augment-${name}`, el("input", { type: "checkbox", checked: chosen.includes(name) }));
+      return [name, box, el("label", { class: "check" }, box, text)];
+    });
     this.antialias = control("antialias", el("input", { type: "checkbox", checked: place.antialias === "1" }));
     this.sliders = {
       epoch: this.slider("Epoch", Number(place.epoch ?? 0), 20),
@@ -51,7 +57,8 @@ export class BatchesView {
     fill(main,
       foldable("Settings", el("form", { class: "bar", "aria-label": "Settings of the Sequence", onsubmit: (event) => event.preventDefault() },
         this.controls.map(([name, element]) => labelled(name, element)),
-        el("label", { class: "check" }, this.antialias, "Antialias"))),
+        el("label", { class: "check" }, this.antialias, "Antialias"),
+        el("fieldset", {}, el("legend", {}, "Augment"), this.augment.map(([, , label]) => label)))),
       el("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": "Batch" },
         this.code,
         el("div", { class: "sliders" }, this.sliders.epoch.element, this.sliders.number.element),
@@ -68,6 +75,9 @@ export class BatchesView {
   refresh(place) {
     this.place = place;
     for (const [, element] of this.controls) if (place[element.name] !== undefined) element.value = place[element.name];
+    const chosen = (place.augment ?? "").split(",");
+    for (const [name, box] of this.augment) box.checked = chosen.includes(name);
+    this.antialias.checked = place.antialias === "1";
     this.sliders.epoch.set(Number(place.epoch ?? 0));
     this.sliders.number.set(Number(place.number ?? 0));
     this.load();
@@ -89,7 +99,8 @@ export class BatchesView {
 
   get settings() {
     const settings = Object.fromEntries(this.controls.map(([, element]) => [element.name, element.value]));
-    return { ...settings, antialias: this.antialias.checked ? "1" : "" };
+    const augment = this.augment.filter(([, box]) => box.checked).map(([name]) => name).join(",");
+    return { ...settings, augment, antialias: this.antialias.checked ? "1" : "" };
   }
 
   changed() {

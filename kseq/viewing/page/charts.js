@@ -43,6 +43,7 @@ export class ChartsView {
       scatter(found.scatter),
       found.boxes && histogram(found.boxes.per_image, opened),
       found.boxes && found.boxes.per_class.length > 0 && barTable("Boxes of each class", "class", found.boxes.per_class.map((one) => [one.name, one.count])),
+      found.boxes && found.boxes.facts.length > 0 && barTable("What is remarkable of boxes", "boxes", found.boxes.facts),
       rejectedTable(found.rejected));
     this.element.scrollTop = top;
     if (!isComplete) this.waiting = setTimeout(() => this.load(), 2500);
