@@ -200,7 +200,7 @@ class Answers:
         opened, measures = self._watched.now(), self._watched.measures()
         measures.start()
         progress = self._progress()
-        described = opened.keep(("lookalikes", measures.stage), lambda: describe_groups(opened, measures))
+        described = opened.keep_latest("lookalikes", measures.stage, lambda: describe_groups(opened, measures))
         return json_response({"digest": opened.digest, **progress, **described})
 
     def _batch(self, parameters: Mapping[str, str]) -> Response:

@@ -40,10 +40,10 @@ def describe_dataset_charts(opened: Opened, measures: Measures) -> dict[str, Any
         ]
     chosen = ids[:: max(1, len(ids) // _MOST_POINTS)]
     return {
-        "classes": opened.keep("classes", lambda: _count_classes(opened)),
+        "classes": opened.keep_latest("classes", 0, lambda: _count_classes(opened)),
         "histograms": histograms,
         "scatter": opened.sizes[chosen][:, ::-1].tolist(),
-        "boxes": opened.keep("boxes", lambda: count_boxes(opened)),
+        "boxes": opened.keep_latest("boxes", 0, lambda: count_boxes(opened)),
         "rejected": _describe_rejected(opened),
     }
 

@@ -15,7 +15,7 @@ from kseq.threads import ThreadPool
 from kseq.viewing.opened import Opened
 from kseq.viewing.pixels import as_rgb, read_reduced
 
-__all__ = ["NUM_FEATURES", "Measures"]
+__all__ = ["BROKEN", "MEASURED", "NUM_COLORS", "NUM_FEATURES", "Measures"]
 
 # So many samples are measured in one task.
 _PART = 128
@@ -28,7 +28,8 @@ _SIDE = 36
 
 # Of an image: its colours in 3 x 3 squares, and how much of its edges has each of 5 directions there.
 _SQUARES, _DIRECTIONS = 3, 5
-NUM_FEATURES = _SQUARES * _SQUARES * (3 + _DIRECTIONS)
+NUM_COLORS = 3 * _SQUARES * _SQUARES
+NUM_FEATURES = NUM_COLORS + _SQUARES * _SQUARES * _DIRECTIONS
 
 # Of `states`.
 MEASURED, BROKEN = 1, 2
@@ -48,7 +49,7 @@ class Measures:
         stored_hashes: `(num_ids,)` uint64: equal for images whose stored bytes are the same.
         looks: `(num_ids,)` uint64: for each of 8 x 8 places of the gray image, whether it is brighter than the one to its
             right. Images that look alike differ in few bits.
-        features: `(num_ids, NUM_FEATURES)` uint8: colours and directions of edges, place by place.
+        features: `(num_ids, NUM_FEATURES)` uint8: `NUM_COLORS` of colours, then directions of edges, place by place.
     """
 
     def __init__(self, opened: Opened) -> None:

@@ -53,6 +53,7 @@ class Opened:
         self.image = images[0]
         self.label = next((field for field in fields.values() if field.is_label), None)
         self._kept: OrderedDict[Any, Future] = OrderedDict()
+        self._latest: dict[str, tuple[int, Future]] = {}
         self._lock = threading.Lock()
 
     @functools.cached_property
@@ -80,6 +81,15 @@ class Opened:
         """Samples by sample id."""
         return self.reader.locate(np.asarray(ids, np.int64))
 
+    def keep_latest(self, name: str, stage: int, make: Callable[[], Result]) -> Result:
+        """What `make` returns, made once for a stage of what it depends on, and kept until another stage is asked for."""
+        with self._lock:
+            known = self._latest.get(name)
+            result: Future = Future() if known is None or known[0] != stage else known[1]
+            self._latest[name] = stage, result
+            is_first = known is None or known[1] is not result
+        return self._finish(result, make if is_first else None, lambda: self._latest.pop(name, None))
+
     def keep(self, key: Any, make: Callable[[], Result]) -> Result:
         """What `make` returns, made once as long as it is among the last few asked for; who asks meanwhile waits for it."""
         with self._lock:
@@ -90,13 +100,17 @@ class Opened:
                 while len(self._kept) > _KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(key)
-        if is_first:
-            # Without the lock: who asks for something else need not wait.
+        return self._finish(result, make if is_first else None, lambda: self._kept.pop(key, None))
+
+    def _finish(self, result: Future, make: Callable[[], Result] | None, forget: Callable[[], Any]) -> Result:
+        """What a future stands for, made here and now or waited for; without the lock, as who asks for something else need not
+        wait. What fails is made again when it is asked for again."""
+        if make is not None:
             try:
                 result.set_result(make())
             except BaseException as error:
                 with self._lock:
-                    self._kept.pop(key, None)
+                    forget()
                 result.set_exception(error)
         found: Result = result.result()
         return found

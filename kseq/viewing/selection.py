@@ -139,7 +139,7 @@ def _num_boxes(opened: Opened, _: Measures, ids: np.ndarray) -> np.ndarray:
     field = next((field for field in opened.reader.fields.values() if field.kind == "boxes"), None)
     if field is None:
         raise ArgumentError("order: samples have no boxes")
-    return opened.keep(("counts", field.name), lambda: opened.counts(field))[ids]
+    return opened.keep_latest("counts", 0, lambda: opened.counts(field))[ids]
 
 
 def _colorfulness(_: Opened, measures: Measures, ids: np.ndarray) -> np.ndarray:
@@ -151,8 +151,9 @@ def _oddness(opened: Opened, measures: Measures, ids: np.ndarray) -> np.ndarray:
     labels = opened.labels
     if labels is None:
         raise ArgumentError("order: samples have no label")
-    scores = opened.keep(
-        ("oddness", measures.stage),
+    scores = opened.keep_latest(
+        "oddness",
+        measures.stage,
         lambda: oddness(
             measures.features, labels, (measures.states == MEASURED) & (labels >= 0), len(opened.dataset.class_names)
         ),

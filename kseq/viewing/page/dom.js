@@ -83,6 +83,8 @@ let hiding = null;
 // Shown above the view: a problem stays until the next one, what went well for some seconds.
 export function tell(text, isGood = false) {
   const message = document.getElementById("message");
+  // Not read out again and again.
+  if (!isGood && !message.hidden && message.textContent === text) return;
   clearTimeout(hiding);
   message.hidden = !text;
   message.className = isGood ? "good" : "";

@@ -22,7 +22,9 @@ function readPlace() {
 // Another address; `replaces` the one that is there, for what is no step of its own.
 function go(place, replaces = false) {
   const query = new URLSearchParams();
-  for (const [name, value] of Object.entries(place)) if (value !== "" && value !== undefined && value !== null) query.set(name, value);
+  for (const [name, value] of Object.entries(place)) {
+    if (value !== "" && value !== undefined && value !== null && name !== "isMended") query.set(name, value);
+  }
   const hash = `#${query}`;
   if (hash === location.hash) return;
   if (replaces) {
@@ -75,7 +77,7 @@ async function reload() {
   const id = dialog?.id;
   view?.close();
   viewName = place.view;
-  view = new VIEWS[viewName][1](main, { ...place, at: at ?? place.at, open: id ?? place.open ?? "" }, go);
+  view = new VIEWS[viewName][1](main, { ...place, at: at ?? place.at, open: id ?? place.open ?? "", isMended: true }, go);
   if (scrollTop) requestAnimationFrame(() => { const scrolled = main.querySelector(".scrolled"); if (scrolled) scrolled.scrollTop = scrollTop; });
 }
 

@@ -140,8 +140,12 @@ export class SamplesView {
   }
 
   async openId(id) {
-    let { position } = await ask("position", { ...this.query, id }).catch(() => ({ position: null }));
-    if (!this.isClosed && this.dialog === undefined) this.show(id, position);
+    const { position } = await ask("position", { ...this.query, id }).catch(() => ({ position: null }));
+    if (this.isClosed || this.dialog !== undefined) return;
+    const at = Number(this.place.at);
+    // The sample was dropped, or does not fit any more: the one that took its place comes next.
+    if (position === null && this.place.isMended && at < this.total) await this.open(at);
+    else this.show(id, position);
   }
 
   show(id, position) {
