@@ -17,12 +17,15 @@ from kseq.viewing.sample_page import describe_rows
 
 __all__ = ["Group", "describe_groups", "find_groups"]
 
-# Of 64 bits, so many may differ. Two numbers that differ in at most so many bits agree in one of so many bands and one more.
+# Of 64 bits, so many may differ. Two numbers that differ in at most n bits are equal in one of n + 1 bands of bits at least.
 _MOST_BITS, _MOST_BITS_OF_MANY = 5, 3
 _MANY = 200_000
 
 # In a band, an image is compared with so many others at most that agree in it.
 _MOST_NEIGHBOURS = 1000
+
+# So many are compared with their neighbours at once.
+_PART = 1 << 16
 
 # An image of less contrast looks like any other of its kind.
 _LEAST_CONTRAST = 6
@@ -53,14 +56,12 @@ class Group(NamedTuple):
 
 def find_groups(opened: Opened, measures: Measures) -> list[Group]:
     """Groups of two and more images that look alike, the largest first; each image is in one group at most."""
-    measured = np.flatnonzero(measures.states == MEASURED)
-    hashes = measures.stored_hashes[measured]
     links = _Links()
-    order = np.argsort(hashes, kind="stable")
-    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
-    for one, other in zip(measured[order[same]].tolist(), measured[order[same + 1]].tolist(), strict=True):
+    measured = np.flatnonzero(measures.states == MEASURED).astype(np.uint32)
+    for one, other in _same_pairs(measures.stored_hashes, measured):
         links.join(one, other)
     clear = measured[measures.contrast[measured] >= _LEAST_CONTRAST]
+    del measured
     looks = measures.looks[clear]
     small = _SmallImages(opened)
     num_compared = 0
@@ -101,23 +102,34 @@ class _SmallImages:
         return first is not None and second is not None and float((first * second).sum()) >= _LEAST_CORRELATION
 
 
+def _same_pairs(hashes: np.ndarray, ids: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Ids of neighbours among those with the same hash."""
+    order = np.argsort(hashes[ids], kind="stable").astype(np.uint32)
+    ids = ids[order]
+    del order
+    same = np.flatnonzero(hashes[ids[1:]] == hashes[ids[:-1]])
+    yield from zip(ids[same].tolist(), ids[same + 1].tolist(), strict=True)
+
+
 def _near_pairs(looks: np.ndarray, most_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Positions of numbers that differ in at most `most_bits` bits, in parts; a pair may come several times."""
     edges = np.linspace(0, 64, most_bits + 2).astype(int)
     for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        keys = (looks >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        order = np.argsort(keys, kind="stable")
-        sorted_keys, sorted_looks = keys[order], looks[order]
-        candidates = np.arange(len(order))
-        for step in range(1, _MOST_NEIGHBOURS + 1):
-            candidates = candidates[candidates < len(order) - step]
-            candidates = candidates[sorted_keys[candidates] == sorted_keys[candidates + step]]
-            if not len(candidates):
-                break
-            num_bits = _count_bits(sorted_looks[candidates] ^ sorted_looks[candidates + step])
-            near = candidates[num_bits <= most_bits]
-            if len(near):
-                yield order[near], order[near + step]
+        # Numbers are long, and of a million there are many: what is made of all of them is small.
+        keys = ((looks >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)).astype(np.uint16)
+        order = np.argsort(keys, kind="stable").astype(np.uint32)
+        keys = keys[order]
+        for first in range(0, len(order), _PART):
+            candidates = np.arange(first, min(first + _PART, len(order)))
+            for step in range(1, _MOST_NEIGHBOURS + 1):
+                candidates = candidates[candidates < len(order) - step]
+                candidates = candidates[keys[candidates] == keys[candidates + step]]
+                if not len(candidates):
+                    break
+                num_bits = _count_bits(looks[order[candidates]] ^ looks[order[candidates + step]])
+                near = candidates[num_bits <= most_bits]
+                if len(near):
+                    yield order[near], order[near + step]
 
 
 _BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8)
@@ -125,7 +137,7 @@ _BITS = np.array([bin(number).count("1") for number in range(1 << 16)], np.uint8
 
 def _count_bits(numbers: np.ndarray) -> np.ndarray:
     """How many bits of each uint64 are 1."""
-    counts: np.ndarray = _BITS[numbers.view(np.uint16).reshape(-1, 4)].sum(axis=1)
+    counts: np.ndarray = _BITS[numbers.view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.uint8)
     return counts
 
 
