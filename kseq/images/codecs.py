@@ -293,8 +293,9 @@ def _decode_jpeg(
     except SIMPLEJPEG_ERRORS as error:
         message = str(error)
         has_stray_bytes = "extraneous bytes" in message
-        if "bad ICC marker" in message:
-            return _decode_jpeg(_without_profile(data), color_mode, out, orientation, size, reduction, options)
+        plain = _without_profile(data) if "bad ICC marker" in message else b""
+        if plain and len(plain) < len(data):
+            return _decode_jpeg(plain, color_mode, out, orientation, size, reduction, options)
         if message.startswith("Corrupt JPEG data") and not has_stray_bytes:
             raise ImageError(f"broken {JPEG.name}: {message}") from error
         # libjpeg-turbo converts CMYK to RGB, but not to gray. For any other file, Pillow says what is wrong, if anything.

@@ -23,7 +23,7 @@ _MASK_MODES = ("L", "P", "1")
 _DEPTHS = (8, 12, 16)
 # Pillow's names of colours with 16 bits a channel end so; 16 bits a pixel have no order of bytes.
 _DEEP_MODE = re.compile(";16[BLN]")
-PPM = "PPM"
+_PPM = "PPM"
 # The largest value of 16 bits.
 _MOST_VALUE = (1 << 16) - 1
 # Fewer levels than this of 256 are worth a note, if the file has more.
@@ -67,7 +67,7 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
     _load(image)
     if image.mode.startswith("I"):
         # Pillow has stretched the values of a PGM to 16 bits.
-        scaled = replace(rules, bits=16) if image.format == PPM else rules
+        scaled = replace(rules, bits=16) if image.format == _PPM else rules
         pixels = _to_eight_bits(_whole_numbers(image), scaled)
     elif image.mode == "P" or ("transparency" in image.info and not deep):
         pixels = np.asarray(image.convert("RGBA" if "transparency" in image.info else "RGB"))
@@ -120,7 +120,7 @@ def mask_values(image: ImageFile) -> np.ndarray:
     greatest = _greatest_value(image)
     _load(image)
     values = np.asarray(image).astype(np.uint8, copy=False)
-    if image.format == PPM and image.mode == "1":
+    if image.format == _PPM and image.mode == "1":
         # In a PBM 1 is black, and Pillow turns it round.
         values = 1 - values
     elif greatest < 255:
@@ -131,7 +131,7 @@ def mask_values(image: ImageFile) -> np.ndarray:
 
 def _greatest_value(image: ImageFile) -> int:
     """The greatest value that a PGM of 8 bits names, before it is loaded; 255 for any other image."""
-    arguments = image.tile[0].args if image.format == PPM and image.tile else None
+    arguments = image.tile[0].args if image.format == _PPM and image.tile else None
     return arguments[-1] if isinstance(arguments, tuple) and isinstance(arguments[-1], int) else 255
 
 

@@ -6,9 +6,8 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Sources: `folder`, `zip_archive`, `table`, `coco`, `cvat`,
-  `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`,
-  `parquet`, `arrays`, `iterables`.
+- Sources: `folder`, `zip_archive`, `table`, `coco`, `cvat`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`,
+  `arrayrecord`, `huggingface`, `parquet`, `arrays`, `iterables`.
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
@@ -17,7 +16,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
   folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
   for each box).
-- Annotation tools: `annotated_images` (what their formats share), `run_lengths` (masks of COCO), `xml_files`.
+- Annotation tools: `annotated_images` (what their formats share), `run_lengths` (masks of COCO), `json_files` and
+  `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).

@@ -28,6 +28,8 @@ from kseq.images.formats import read_header
 from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
+from kseq.sources.class_names import sort_class_names
+from kseq.sources.source_format import SourceRequest
 from kseq.sources.url_files import FileSizes
 
 __all__ = [
@@ -35,7 +37,6 @@ __all__ = [
     "AnnotatedSource",
     "FoundObject",
     "check_box",
-    "find_files",
     "may_be_path",
     "outline_box",
     "some_files",
@@ -78,7 +79,7 @@ class AnnotatedImage(NamedTuple):
 
 
 class _Location(NamedTuple):
-    """Where an image lies, and the height and width that its boxes were drawn on; 0 if that is not known."""
+    """Where an image lies, and the height and width that its boxes were drawn on."""
 
     path: bytes
     height: int
@@ -95,43 +96,42 @@ class AnnotatedSource(FileSource):
     @classmethod
     def of(
         cls: type[Self],
+        request: SourceRequest,
         path: str,
         root: str,
         images: Sequence[AnnotatedImage],
-        known_classes: Sequence[str],
-        class_names: Sequence[str] | None = None,
         *,
-        facts: Mapping[str, int] | None = None,
+        facts: Mapping[str, int],
+        known_classes: Sequence[str] | None = None,
         notes: Iterable[str] = (),
-        follow_links: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
     ) -> Self:
         """A source of some images.
 
         Args:
+            request: Which classes are wanted, and how files are reached.
             path: The file or folder of the annotations, for messages.
             root: The folder or URL that the paths of images are relative to.
             images: The images, in their order.
-            known_classes: The classes that the annotations name, in the order of their numbers.
-            class_names: The classes to take, in the order of their numbers; None for all.
             facts: What was counted of boxes already, by the names in `kseq.storage.box_counts`.
+            known_classes: The classes that the annotations name, in the order of their numbers; None for those of the objects,
+                sorted.
             notes: What a user should know of the source.
-            follow_links: Follow links out of the root.
-            storage_options: What fsspec's file systems are made with, for images at URLs.
 
         Raises:
-            SourceError: If no image can be packed.
+            SourceError: If no image can be packed, or the class names that are wanted are none of the annotations.
         """
-        names = tuple(known_classes if class_names is None else class_names)
+        if known_classes is None:
+            known_classes = sort_class_names(found.class_name for image in images for found in image.objects)
+        names = tuple(known_classes if request.class_names is None else request.class_names)
         if len(set(names)) < len(names) or (known_classes and set(names).isdisjoint(known_classes)):
             allowed = ", ".join(known_classes)
             raise SourceError(
                 f"{path}: {spelled('class_names')} are {', '.join(names)}, allowed are different ones of {allowed}"
             )
         numbers = {name: number for number, name in enumerate(names)}
-        counted = Counter(facts or {})
-        sizes = FileSizes(root, follow_links, storage_options)
-        table = ImageTable.of(_samples(sizes, find_files(root, images), numbers, counted))
+        counted = Counter(facts)
+        sizes = FileSizes(root, request.follow_links, request.storage_options)
+        table = ImageTable.of(_samples(sizes, [_found(root, image) for image in images], numbers, counted))
         if not len(table):
             raise SourceError(f"{path}: names no image")
         if table.is_rejected.all():
@@ -141,7 +141,8 @@ class AnnotatedSource(FileSource):
             raise SourceError(
                 f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({spelled('root')} says where)"
             )
-        return cls(root, names, table, box_fields(names), storage_options, box_facts=dict(counted), notes=tuple(notes))
+        fields = box_fields(names)
+        return cls(root, names, table, fields, request.storage_options, box_facts=dict(counted), notes=tuple(notes))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         location = image.location
@@ -150,7 +151,7 @@ class AnnotatedSource(FileSource):
         path, height, width = location
         values = super().read(image._replace(location=path))
         header = read_header(values["image"])
-        if not height or (header.height, header.width) == (height, width):
+        if (header.height, header.width) == (height, width):
             return values
         if header.orientation > 4 and (header.width, header.height) == (height, width):
             return {**values, "boxes": turn_boxes(values["boxes"], header.orientation, height, width)}
@@ -192,11 +193,6 @@ def some_files(root: str, suffix: str) -> Iterator[str]:
                 yield entry.path
 
 
-def find_files(root: str, images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
-    """The images, each with the path at which its file lies, by the rules at the top of this module."""
-    return [_found(root, image) for image in images]
-
-
 def may_be_path(name: str) -> bool:
     """Whether a file may have a name: JSON may hold characters that no name has."""
     try:
@@ -206,6 +202,7 @@ def may_be_path(name: str) -> bool:
 
 
 def _found(root: str, image: AnnotatedImage) -> AnnotatedImage:
+    """An image with the path at which its file lies, by the rules at the top of this module."""
     if not may_be_path(image.path):
         return AnnotatedImage(ascii(image.path), rejection="has a path that no file can have")
     return image if image.rejection or not image.path else image._replace(path=_find(root, image.path))

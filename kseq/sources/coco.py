@@ -17,7 +17,6 @@ Source: the COCO data format, cocodataset.org, "Object Detection".
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +26,11 @@ from typing import Any
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, stated_size
+from kseq.sources.json_files import read_json
 from kseq.sources.run_lengths import mask_box
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
-from kseq.sources.text import open_text
 
-__all__ = ["COCO", "CocoSource", "read_json"]
+__all__ = ["COCO", "CocoSource"]
 
 _LISTS = ("images", "annotations", "categories")
 
@@ -59,35 +58,11 @@ class CocoSource(AnnotatedSource):
                 f"{path}: annotation 1 has image_id {reader.stranger!r}, the ids of its {len(images)} images are others, "
                 f"such as {reader.first_id!r}: no annotation belongs to an image"
             )
-        return cls.of(
-            path,
-            root,
-            images,
-            list(categories.values()),
-            request.class_names,
-            facts=reader.facts,
-            notes=reader.notes(path, lists["categories"] if request.class_names is None else ()),
-            follow_links=request.follow_links,
-            storage_options=request.storage_options,
-        )
+        notes = reader.notes(path, lists["categories"] if request.class_names is None else ())
+        return cls.of(request, path, root, images, facts=reader.facts, known_classes=list(categories.values()), notes=notes)
 
 
 COCO = SourceFormat("coco", CocoSource.open, (".json",), r"\.json", has_root=True, has_links=True)
-
-
-def read_json(path: str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        SourceError: If it cannot be read, or is no JSON.
-    """
-    try:
-        with open_text(path, strict=True) as file:
-            return json.load(file)
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path}: is not JSON: {error}") from error
 
 
 def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:

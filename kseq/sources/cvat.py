@@ -79,16 +79,7 @@ class CvatSource(AnnotatedSource):
         labels = [(label.findtext("name") or "").strip() for label in annotations.iter("label")]
         found = {found.class_name for image in images for found in image.objects}
         names = list(dict.fromkeys([*filter(None, labels), *sort_class_names(found)]))
-        return cls.of(
-            path,
-            root,
-            images,
-            names,
-            request.class_names,
-            facts=facts,
-            follow_links=request.follow_links,
-            storage_options=request.storage_options,
-        )
+        return cls.of(request, path, root, images, facts=facts, known_classes=names)
 
 
 CVAT = SourceFormat(

@@ -32,9 +32,9 @@ from kseq.sources.annotated_images import (
     some_files,
     stated_size,
 )
-from kseq.sources.class_names import sort_class_names
-from kseq.sources.coco import read_json
 from kseq.sources.folder_tree import Entry, FolderTree
+from kseq.sources.json_files import read_json
+from kseq.sources.layouts import annotates_most_images
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
@@ -60,8 +60,8 @@ class LabelMeSource(AnnotatedSource):
 
     @staticmethod
     def is_at(root: str) -> bool:
-        """Whether a folder holds such files."""
-        return any(LabelMeSource.is_file(path) for path in some_files(root, ".json"))
+        """Whether most images of a folder have such files."""
+        return any(map(LabelMeSource.is_file, some_files(root, ".json"))) and annotates_most_images(root, ".json")
 
     @classmethod
     def open(cls, request: SourceRequest) -> LabelMeSource:
@@ -80,16 +80,7 @@ class LabelMeSource(AnnotatedSource):
         named = {image.path for image in images}
         others = sum(entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.path not in named for entry in entries)
         notes = [f"{path}: {others:,} images have no JSON file, and are not packed"] if others else []
-        return cls.of(
-            path,
-            root,
-            images,
-            sort_class_names(found.class_name for image in images for found in image.objects),
-            request.class_names,
-            facts=facts,
-            notes=notes,
-            follow_links=request.follow_links,
-        )
+        return cls.of(request, path, root, images, facts=facts, notes=notes)
 
 
 LABELME = SourceFormat(

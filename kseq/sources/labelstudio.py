@@ -36,8 +36,7 @@ from kseq.sources.annotated_images import (
     stated_size,
     turned_box,
 )
-from kseq.sources.class_names import sort_class_names
-from kseq.sources.coco import read_json
+from kseq.sources.json_files import read_json
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.text import open_text
 
@@ -83,17 +82,7 @@ class LabelStudioSource(AnnotatedSource):
         several: list[int] = []
         images = [_image(root, number, task, facts, several) for number, task in enumerate(tasks, 1)]
         notes = [f"{path}: {len(several):,} tasks have several annotations, the first is taken"] if several else []
-        return cls.of(
-            path,
-            root,
-            images,
-            sort_class_names(found.class_name for image in images for found in image.objects),
-            request.class_names,
-            facts=facts,
-            notes=notes,
-            follow_links=request.follow_links,
-            storage_options=request.storage_options,
-        )
+        return cls.of(request, path, root, images, facts=facts, notes=notes)
 
 
 LABELSTUDIO = SourceFormat(

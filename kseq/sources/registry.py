@@ -22,7 +22,7 @@ from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
-from kseq.sources.layouts import annotates_most_images, find_layout
+from kseq.sources.layouts import find_layout
 from kseq.sources.parquet import PARQUET
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
@@ -57,10 +57,8 @@ FORMATS: tuple[SourceFormat, ...] = (
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
-_SUFFIXES = ", ".join(suffix for source_format in FORMATS for suffix in source_format.suffixes)
-
-# Of formats with an annotation file for each image, its suffix.
-_ANNOTATION_SUFFIXES = {"voc": ".xml", "labelme": ".json"}
+# Several formats share a suffix.
+_SUFFIXES = ", ".join(dict.fromkeys(suffix for source_format in FORMATS for suffix in source_format.suffixes))
 
 
 def open_source(
@@ -158,8 +156,7 @@ def _recognise_folder(path: str) -> SourceFormat:
     """The format of a folder, or of the files in it or one folder deeper; a folder of images if there are none."""
     for source_format in reversed(FORMATS):
         if source_format.is_folder is not None and source_format.is_folder(path):
-            suffix = _ANNOTATION_SUFFIXES.get(source_format.name)
-            return source_format if suffix is None or annotates_most_images(path, suffix) else FOLDER
+            return source_format
     files = glob.glob(os.path.join(glob.escape(path), "*")) + glob.glob(os.path.join(glob.escape(path), "*", "*"))
     for file in sorted(file for file in files if os.path.isfile(file)):
         for source_format in FORMATS:

@@ -4,7 +4,7 @@ The rules:
 
 - `train` and `training` mean train; `val`, `valid`, `validation` and `dev` mean val; `test` and `testing` mean test; in upper
   or lower case. A cell of a table says one of these and nothing else.
-- The name of a folder may add what says nothing: `train2017`, `test_set`, `Training Data`, `val_images`.
+- The name of a folder may add what says nothing: `train2017`, `test_set`, `Training Data`, `images_val`, `obj_train_data`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ SPLITS = {
     "testing": "test",
 }
 
-_ADDED = r"(?:set|sets|data|dataset|image|images|imgs|split)"
-_FOLDER = re.compile(rf"({'|'.join(SPLITS)})[ _.-]*{_ADDED}?[ _.-]*\d*")
+_ADDED = r"(?:sets?|data|dataset|images?|imgs?|labels?|split)"
+_FOLDER = re.compile(rf"(?:(?:{_ADDED}|obj)[ _.-]*)?({'|'.join(SPLITS)})[ _.-]*{_ADDED}?[ _.-]*\d*")
 _WORDS = re.compile(r"[a-z]+")
 
 

@@ -15,6 +15,7 @@ Source: the development kit of the PASCAL Visual Object Classes Challenge 2012.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -34,8 +35,8 @@ from kseq.sources.annotated_images import (
     stated_size,
     turned_box,
 )
-from kseq.sources.class_names import sort_class_names
 from kseq.sources.folder_tree import Entry, FolderTree
+from kseq.sources.layouts import annotates_most_images
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
@@ -56,8 +57,8 @@ class VocSource(AnnotatedSource):
 
     @staticmethod
     def is_at(root: str) -> bool:
-        """Whether a folder holds XML files of VOC."""
-        return any(_begins_like_voc(path) for path in some_files(root, ".xml"))
+        """Whether most images of a folder have XML files of VOC."""
+        return any(map(_begins_like_voc, some_files(root, ".xml"))) and annotates_most_images(root, ".xml")
 
     @classmethod
     def open(cls, request: SourceRequest) -> VocSource:
@@ -73,17 +74,7 @@ class VocSource(AnnotatedSource):
         splits = _splits(root)
         facts: Counter[str] = Counter()
         images = list(_images(root, files, splits, facts))
-        names = sort_class_names(found.class_name for image in images for found in image.objects)
-        return cls.of(
-            root,
-            root,
-            images,
-            names,
-            request.class_names,
-            facts=facts,
-            notes=_notes(root, files, images, splits),
-            follow_links=request.follow_links,
-        )
+        return cls.of(request, root, root, images, facts=facts, notes=_notes(root, files, images, splits))
 
 
 VOC = SourceFormat("voc", VocSource.open, is_folder=VocSource.is_at, has_links=True, downloads=r"\.(xml|txt)")
@@ -221,7 +212,7 @@ def _object(number: int, element: ElementTree.Element, path: str, facts: Counter
         (angle,) = check_box([turned.findtext("angle"), 0, 0, 0], f"{what}: its angle")[:1]
         facts["turned"] += 1
         # The angle is in radians, as roLabelImg writes it.
-        return FoundObject(name, turned_box(x - width / 2, y - height / 2, width, height, angle * 57.29577951308232, (x, y)))
+        return FoundObject(name, turned_box(x - width / 2, y - height / 2, width, height, math.degrees(angle), (x, y)))
     if polygon is not None:
         try:
             outline = outline_box([child.text for child in polygon.iter() if child is not polygon and child.tag[:1] in "xy"])

@@ -15,10 +15,9 @@ The rules:
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from kseq.sources.base import FileSource, ImageTable, Source, SourceImage, descr
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import looks_like_yolo
 from kseq.sources.source_format import SourceFormat, SourceRequest
-from kseq.sources.split_names import SPLITS
+from kseq.sources.split_names import split_of_path
 from kseq.sources.tree_files import TreeFiles, zip_files
 from kseq.sources.yolo_config import YoloSplits, find_splits, read_config
 from kseq.sources.yolo_pairs import Pair, pair_files
@@ -38,9 +37,6 @@ from kseq.sources.yolo_text import LineError, ObjectCounts, Objects, looks_like_
 from kseq.sources.zip_archive import ZipSource
 
 __all__ = ["YOLO", "YoloSource", "YoloZipSource"]
-
-# What the name of a folder may have beside a split.
-_BESIDE_SPLIT = re.compile(r"\d+|(?<![a-z])(obj|data|images?|imgs?|labels?|set)(?![a-z])|[^a-z\d]+")
 
 
 class _InPixels(Source):
@@ -73,8 +69,8 @@ class YoloSource(_InPixels, FileSource):
             raise SourceError(
                 f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder or a zip (yolo)"
             )
-        names, images, notes = _scan(TreeFiles(FolderTree(root, follow_links)), class_names)
-        return cls(root, names, images, box_fields(names), notes=notes)
+        found = _scan(TreeFiles(FolderTree(root, follow_links)), class_names)
+        return cls(root, found.class_names, found.images, box_fields(found.class_names), **found.remarks)
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,8 @@ class YoloZipSource(_InPixels, ZipSource):
     @classmethod
     def scan(cls, path: str, class_names: Sequence[str] | None = None) -> YoloZipSource:
         """Find the images of a zip, and read their boxes; as `YoloSource.scan`."""
-        names, images, notes = _scan(zip_files(path), class_names)
-        return cls(path, names, images, box_fields(names), notes=notes)
+        found = _scan(zip_files(path), class_names)
+        return cls(path, found.class_names, found.images, box_fields(found.class_names), **found.remarks)
 
 
 def _open(request: SourceRequest) -> Source:
@@ -168,8 +164,16 @@ class _Reader:
         return Objects(boxes[stays], new_labels[stays])
 
 
-def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> tuple[tuple[str, ...], ImageTable, tuple[str, ...]]:
-    """The class names, the samples and what is to be told."""
+class _Found(NamedTuple):
+    """The class names, the samples, and what a `Source` says of them: `box_facts` and `notes`."""
+
+    class_names: tuple[str, ...]
+    images: ImageTable
+    remarks: dict[str, Any]
+
+
+def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> _Found:
+    """All that a data set has."""
     root, config = files.root, read_config(files)
     splits = find_splits(files, config)
     pairs = pair_files(files.entries.values(), lambda entry: _is_box_text(files, entry))
@@ -194,7 +198,8 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> tuple[tuple[st
     if names is None:
         names = tuple(map(str, range(reader.highest + 1)))
     notes = [*config.notes, *splits.notes, *_notes(reader, pairs, splits, images, has_names=known is not None)]
-    return names, images, tuple(notes)
+    facts = {"outline": reader.counts.outlines, "unknown_class": reader.num_left_out}
+    return _Found(names, images, {"box_facts": facts, "notes": tuple(notes)})
 
 
 def _is_box_text(files: TreeFiles, entry: Entry) -> bool:
@@ -210,13 +215,7 @@ def _order(placed: tuple[str | None, Pair]) -> tuple[str, bytes]:
 
 
 def _split(splits: YoloSplits, path: str) -> str | None:
-    return (splits.split(path) if splits else None) or _folder_split(path)
-
-
-def _folder_split(path: str) -> str | None:
-    """The split that a folder on the way to a file is called like, the outermost."""
-    names = (_BESIDE_SPLIT.sub("", folder.lower()) for folder in path.split("/")[:-1])
-    return next((SPLITS[name] for name in names if name in SPLITS), None)
+    return (splits.split(path) if splits else None) or split_of_path(path)
 
 
 def _renumber(file: str, names: tuple[str, ...] | None, class_names: Sequence[str] | None) -> np.ndarray | None:
@@ -244,12 +243,8 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
         yield f"{reader.num_without:,} of {num_images:,} images have no text file: they are packed as images without objects"
     if len(texts) > len(set(texts)):
         yield f"{len(texts) - len(set(texts)):,} images share a text file with another image of the same name"
-    if counts.outlines:
-        yield f"{counts.outlines:,} outlines or turned boxes became the upright boxes around them"
     if counts.poses:
         yield f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out"
-    if reader.num_left_out:
-        yield f"{reader.num_left_out:,} objects are of other classes than {spelled('class_names')}, and were left out"
     if not has_names and counts.objects:
         yield "no file names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers"
     if splits:

@@ -29,9 +29,8 @@ class Field:
         name: Lower-case letters, digits and `_`, a letter first.
         kind: What it holds: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
             `"multi_label"` (any number of class numbers); `"numbers"`; `"boxes"` (any number of x1, y1, x2, y2 in pixels of the
-            upright image); `"labels"` (the class number of each box); `"keypoints"` (points in
-            a fixed order); `"text"` (UTF-8); `"sample_weight"` (a number of 0 or
-            more). Each is a class of `kseq.storage.field_kinds`.
+            upright image); `"labels"` (the class number of each box); `"keypoints"` (points in a fixed order); `"text"`
+            (UTF-8); `"sample_weight"` (a number of 0 or more). Each is a class of `kseq.storage.field_kinds`.
         encoded: Whether each sample is stored as JPEG or PNG bytes, of its own length; else as plain numbers.
         dtype: Little-endian dtype of one sample's numbers, once decoded, such as `"|u1"` or `"<i4"`.
         shape: Shape of one sample, `(height, width, channels)` for an image, `()` for a label; None for a

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from kseq.arguments import whole
-from kseq.errors import ArgumentError
-from kseq.training.augment import Augmentation
+from kseq.training.augment import Augmentation, number_in, number_pair, rising_pair
 
 __all__ = ["RandomAffine"]
 
@@ -45,11 +42,10 @@ class RandomAffine(Augmentation):
         fill: int = 0,
         mask_fill: int = 0,
     ) -> None:
-        self.degrees, self.shear = _number("degrees", degrees, 180), _number("shear", shear, 89.9)
-        self.translate = tuple(_number("translate", part, 1) for part in _pair("translate", translate))
-        self.scale = tuple(_number("scale", factor, 100) for factor in _pair("scale", scale))
-        if not 0 < self.scale[0] <= self.scale[1]:
-            raise ArgumentError(f"RandomAffine scale={scale!r}: allowed are two rising numbers above 0")
+        self.degrees = number_in("RandomAffine degrees", degrees, 0, 180)
+        self.shear = number_in("RandomAffine shear", shear, 0, 89.9)
+        self.translate = number_pair("RandomAffine translate", translate, 0, 1)
+        self.scale = rising_pair("RandomAffine scale", scale, 100)
         self.fill, self.mask_fill = whole("RandomAffine fill", fill, 0, 255), whole("RandomAffine mask_fill", mask_fill, 0, 255)
 
     def parameters(self, draws: np.ndarray) -> np.ndarray:
@@ -87,19 +83,3 @@ class RandomAffine(Augmentation):
         """Move points of an image: see `Augmentation.apply_to_points`."""
         matrix = self._matrix(parameters, height, width, 0)
         return points @ matrix[:, :2].T + matrix[:, 2]
-
-
-def _pair(name: str, value: Any) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise ArgumentError(f"RandomAffine {name}={value!r}: allowed are two numbers")
-    return value
-
-
-def _number(name: str, value: Any, most: float) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 <= number <= most:
-        raise ArgumentError(f"RandomAffine {name}={value!r}: allowed are numbers in [0, {most:g}]")
-    return number

@@ -14,7 +14,17 @@ from kseq.arguments import whole_pair
 from kseq.errors import ArgumentError
 from kseq.images.bounding_boxes import flip_boxes, move_boxes
 
-__all__ = ["Augmentation", "CenterCrop", "RandomFlip", "RandomResizedCrop", "moves_pixels", "overrides"]
+__all__ = [
+    "Augmentation",
+    "CenterCrop",
+    "RandomFlip",
+    "RandomResizedCrop",
+    "moves_pixels",
+    "number_in",
+    "number_pair",
+    "overrides",
+    "rising_pair",
+]
 
 _FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 _ATTEMPTS = 10
@@ -188,6 +198,45 @@ def overrides(augmentation: Augmentation, *methods: str) -> bool:
 def moves_pixels(augmentation: Augmentation) -> bool:
     """Whether an augmentation crops images, or moves what is in them."""
     return augmentation.size is not None or overrides(augmentation, "apply_to_mask", "apply_to_points")
+
+
+def number_in(name: str, value: Any, least: float, most: float) -> float:
+    """An argument that is a number in a range.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not least <= number <= most:
+        raise ArgumentError(f"{name}={value!r}: allowed are numbers in [{least:g}, {most:g}]")
+    return number
+
+
+def number_pair(name: str, pair: Any, least: float, most: float) -> tuple[float, float]:
+    """An argument that is two numbers in a range.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    if not isinstance(pair, (Sequence, np.ndarray)) or isinstance(pair, str) or len(pair) != 2:
+        raise ArgumentError(f"{name}={pair!r}: allowed are two numbers")
+    first, second = pair
+    return number_in(name, first, least, most), number_in(name, second, least, most)
+
+
+def rising_pair(name: str, pair: Any, most: float) -> tuple[float, float]:
+    """An argument that is two numbers above 0, the second no less than the first.
+
+    Raises:
+        ArgumentError: If it is not.
+    """
+    low, high = number_pair(name, pair, 0, most)
+    if not 0 < low <= high:
+        raise ArgumentError(f"{name}={pair!r}: allowed are two rising numbers above 0, up to {most:g}")
+    return low, high
 
 
 def _check_size(name: str, size: int | Sequence[int]) -> tuple[int, int]:

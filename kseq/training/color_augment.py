@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from kseq.arguments import whole
-from kseq.errors import ArgumentError
-from kseq.training.augment import Augmentation
+from kseq.training.augment import Augmentation, number_in, rising_pair
 
 __all__ = ["ColorJitter", "RandomErasing"]
 
@@ -37,7 +35,7 @@ class ColorJitter(Augmentation):
 
     def __init__(self, brightness: float = 0, contrast: float = 0, saturation: float = 0) -> None:
         self.amounts = np.array([
-            _number("ColorJitter", name, value, 0, 1)
+            number_in(f"ColorJitter {name}", value, 0, 1)
             for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation))
         ])  # fmt: skip
 
@@ -84,8 +82,8 @@ class RandomErasing(Augmentation):
         ratio: tuple[float, float] = (0.3, 3.3),
         value: int = 0,
     ) -> None:
-        self.probability = _number("RandomErasing", "probability", probability, 0, 1)
-        self.scale, self.ratio = _rising("scale", scale, 1), _rising("ratio", ratio, 1e6)
+        self.probability = number_in("RandomErasing probability", probability, 0, 1)
+        self.scale, self.ratio = rising_pair("RandomErasing scale", scale, 1), rising_pair("RandomErasing ratio", ratio, 1e6)
         self.value = whole("RandomErasing value", value, 0, 255)
 
     def parameters(self, draws: np.ndarray) -> list[np.ndarray | None]:
@@ -106,21 +104,3 @@ class RandomErasing(Augmentation):
                 pixels[top : top + rows, left : left + columns, : 3 if channels > 1 else 1] = self.value
                 break
         return pixels
-
-
-def _number(owner: str, name: str, value: Any, least: float, most: float) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not least <= number <= most:
-        raise ArgumentError(f"{owner} {name}={value!r}: allowed are numbers in [{least:g}, {most:g}]")
-    return number
-
-
-def _rising(name: str, pair: Any, most: float) -> tuple[float, float]:
-    is_pair = isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2
-    low, high = (_number("RandomErasing", name, value, 0, most) for value in pair) if is_pair else (0.0, 0.0)
-    if not 0 < low <= high:
-        raise ArgumentError(f"RandomErasing {name}={pair!r}: allowed are two rising numbers above 0, up to {most:g}")
-    return low, high

@@ -183,7 +183,8 @@ class TrainingRun(keras.callbacks.Callback):
         self.model._initial_epoch = None
         if self._position[1] == 0:
             self._set_random(restored)
-            self._restored = None
+            # With `steps_per_epoch`, Keras makes the next iterator at the end of a pass, before the checkpoint of that end.
+            self._restored = restored if self._fit.steps_per_epoch else None
             return
         # It would draw for fewer batches than a whole pass has; kseq serves them by turn in any case.
         self._fit.keep_from_shuffling()
@@ -203,7 +204,7 @@ class TrainingRun(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._restored is not None:
-            # Once more: when an iterator is made, torch draws a number, as it did when the pass began first.
+            # Once more: when an iterator is made, torch draws a number, as it had before the checkpoint was written.
             if self._writes:
                 set_torch_random(self._restored.arrays)
             self._restored = None

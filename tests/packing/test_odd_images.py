@@ -152,7 +152,7 @@ def test_a_background_is_a_colour_and_needs_images_without_alpha() -> None:
     assert kseq.ImageSettings(background="#ff0010").background == (255, 0, 16)
     for arguments in ({"background": "no colour"}, {"background": (1, 2)}, {"background": "white", "color_mode": "rgba"}):
         with pytest.raises(ArgumentError):
-            kseq.ImageSettings(**arguments)  # type: ignore[arg-type]
+            kseq.ImageSettings(**arguments)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_pages_that_are_left_out_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,16 +118,16 @@ def test_a_sample_changes_alike_in_any_batch(tmp_path: Path) -> None:
     "make",
     [
         lambda: kseq.RandomAffine(-1),
-        lambda: kseq.RandomAffine("a"),  # type: ignore[arg-type]
+        lambda: kseq.RandomAffine("a"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: kseq.RandomAffine(scale=(0, 1)),
         lambda: kseq.RandomAffine(scale=(2, 1)),
-        lambda: kseq.RandomAffine(translate=0.1),  # type: ignore[arg-type]
+        lambda: kseq.RandomAffine(translate=0.1),  # type: ignore[arg-type]  # wrong on purpose
         lambda: kseq.RandomAffine(fill=256),
         lambda: kseq.ColorJitter(1.5),
         lambda: kseq.ColorJitter(contrast=float("nan")),
         lambda: kseq.RandomErasing(2),
         lambda: kseq.RandomErasing(scale=(0.5, 0.1)),
-        lambda: kseq.RandomErasing(ratio=3),  # type: ignore[arg-type]
+        lambda: kseq.RandomErasing(ratio=3),  # type: ignore[arg-type]  # wrong on purpose
         lambda: kseq.RandomErasing(value=-1),
     ],
 )

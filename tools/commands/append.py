@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if report.num_resumed:
         print(f"{report.num_resumed} of the new shards were there from an earlier run")
     for note in report.notes:
-        print(printable(note))
+        print(f"note: {printable(note)}")
     if report.rejected:
         print(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")
         print("\n".join(rejected_lines(report, f" (kseq info --rejected {printable(report.path)})")))

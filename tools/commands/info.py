@@ -45,15 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.samples:
             print_samples(dataset, arguments.json)
             return 0
-        facts = _facts(dataset)
+        boxes = dataset.box_counts()
+        facts = _facts(dataset, boxes)
         if not arguments.rejected:
             del facts["rejected"]
-        print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts, dataset.fields, dataset.box_counts()))
+        print(json.dumps(facts, indent=2) if arguments.json else _as_text(facts, dataset.fields, boxes))
     return 0
 
 
-def _facts(dataset: kseq.ShardDataset) -> dict[str, Any]:
-    rejected, boxes = dataset.rejected(), dataset.box_counts()
+def _facts(dataset: kseq.ShardDataset, boxes: kseq.BoxCounts | None) -> dict[str, Any]:
+    rejected = dataset.rejected()
     return {
         "path": dataset.path,
         "num_samples": len(dataset),

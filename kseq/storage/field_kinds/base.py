@@ -318,7 +318,7 @@ class FieldKind:
 
         Returns:
             `(count,)` bool: which elements stay; and how many elements there are of some names in
-            `kseq.storage.box_counts.LEFT_OUT` and `REMARKS`.
+            `kseq.storage.box_counts.SHARD_FACTS`.
         """
         return np.ones(len(values), bool), {}
 

@@ -45,7 +45,8 @@ class Keypoints(FieldKind):
         return "boxes" if self.is_ragged else None
 
     def encode(self, value: Any, encoder: SampleEncoder) -> np.ndarray:
-        points = np.asarray(value, self.field.dtype)
+        # A copy, since those that are not labelled are changed.
+        points = np.array(value, self.field.dtype)
         if points.size:
             return points
         if not self.is_ragged:
