@@ -9,8 +9,8 @@ the extra `view` brings, are imported only when a page is served.
 - `watched`: the dataset as it is now, opened anew when somebody changes it. `opened`: one state of it, and what was found out.
 - `selection`: which samples the grid shows, and in which order. `pixels`: images at a reduced scale, and as anyone can see
   them. `thumbnails`: many images in one. `sample_page`: a row of the grid, and one sample with all its fields.
-- `measures`: what is measured of every image, in the background. `lookalikes`: images that are the same or nearly so.
-  `odd_labels`: labels that do not go with the image. `charts`: numbers for charts.
+- `measures`: what is measured of every image, in the background. `features`: what an image is like. `lookalikes`: images that
+  are the same or nearly so. `odd_labels`: labels that do not go with the image. `charts`: numbers for charts.
 - `model_batches`: what a model gets. `mending`: labels changed, samples dropped, changes taken back.
 - `page/`: the page itself, as the browser gets it.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,10 +16,11 @@ from kseq.threads import ThreadPool
 from kseq.viewing.charts import describe_dataset_charts
 from kseq.viewing.json_values import to_json
 from kseq.viewing.lookalikes import describe_groups
+from kseq.viewing.measures import Measures
 from kseq.viewing.mending import mend
 from kseq.viewing.model_batches import read_settings
 from kseq.viewing.opened import Opened
-from kseq.viewing.pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit, read_pixels
+from kseq.viewing.pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit, read_reduced
 from kseq.viewing.requests import id_list, one_of, whole_number
 from kseq.viewing.sample_page import describe_rows, describe_sample
 from kseq.viewing.selection import MEASURED_ORDERS, ORDERS, Query, select
@@ -32,6 +34,9 @@ _SIDES = (96, 128, 160, 224, 320)
 
 # A sample is shown at most so large; smaller ones as the very pixels.
 _LARGEST_SIDE, _MOST_EXACT = 2400, 1_000_000
+
+# So many samples are read at their full size at the same time.
+_MOST_LARGE = 2
 
 # The address of an image has the digest of the dataset in it: another dataset has other addresses.
 _CACHED = {"cache-control": "private, max-age=3600"}
@@ -60,6 +65,11 @@ class Answers:
         self._watched = watched
         self._read_only = read_only or watched.is_remote
         self._threads = ThreadPool(usable_cores())
+        # Held while an image is read at its full size, so that twenty tabs take no more memory than two.
+        self._large = threading.BoundedSemaphore(_MOST_LARGE)
+        # Held while the dataset is changed, so that of two tabs that saw the same one, only the first changes it: a second
+        # undo would make the change again.
+        self._changing = threading.Lock()
         self.found: dict[str, Answer] = {
             "about": self._about,
             "state": self._state,
@@ -76,7 +86,7 @@ class Answers:
         }
 
     def _about(self, _: Mapping[str, str]) -> Response:
-        opened = self._watched.now()
+        opened = self._watched.now().opened
         dataset = opened.dataset
         fields = opened.reader.fields.values()
         orders = dict(ORDERS)
@@ -122,7 +132,7 @@ class Answers:
 
     def _state(self, _: Mapping[str, str]) -> Response:
         """Whether the dataset is still the same: asked for again and again."""
-        return json_response({"digest": self._watched.now().digest})
+        return json_response({"digest": self._watched.now().opened.digest})
 
     def _rows(self, parameters: Mapping[str, str]) -> Response:
         opened, ids = self._select(parameters)
@@ -139,7 +149,8 @@ class Answers:
         return json_response({"digest": opened.digest, "total": len(ids), "position": found[0] if found else None})
 
     def _select(self, parameters: Mapping[str, str]) -> tuple[Opened, np.ndarray]:
-        opened = self._watched.now()
+        state = self._watched.now()
+        opened, measures = state.opened, state.measures
         order = one_of(parameters, "order", "packed", ORDERS)
         class_text = parameters.get("class", "")
         query = Query(
@@ -150,73 +161,71 @@ class Answers:
             order=order,
             seed=whole_number(parameters, "seed", 0, 0, 1 << 31),
         )
-        measures = self._watched.measures()
         if order in MEASURED_ORDERS:
             measures.start()
         return opened, select(opened, measures, query)
 
     def _thumbs(self, parameters: Mapping[str, str]) -> Response:
-        opened = self._watched.now()
+        opened = self._watched.now().opened
         ids = id_list(parameters.get("ids", ""), opened.num_ids, _MOST_THUMBNAILS)
         side = int(one_of(parameters, "side", "160", list(map(str, _SIDES))))
         data = make_sprite(opened.locate(ids), opened.image, side, self._threads)
         return Response(data, headers=_CACHED, media_type="image/jpeg")
 
     def _sample(self, parameters: Mapping[str, str]) -> Response:
-        opened = self._watched.now()
+        opened = self._watched.now().opened
         sample_id = whole_number(parameters, "id", None, 0, max(0, opened.num_ids - 1))
         return json_response({"digest": opened.digest, **describe_sample(opened, sample_id)})
 
     def _image(self, parameters: Mapping[str, str]) -> Response:
-        opened = self._watched.now()
+        opened = self._watched.now().opened
         sample_id = whole_number(parameters, "id", None, 0, max(0, opened.num_ids - 1))
         field = opened.field(parameters.get("field", ""))
         if not field.is_pixels:
             raise ArgumentError(f"field={field.name}: is no image and no mask")
-        pixels = read_pixels(opened.locate(np.array([sample_id])), field)
+        with self._large:
+            pixels = read_reduced(opened.locate(np.array([sample_id])), 0, field, _LARGEST_SIDE)
+            shown = as_rgb(fit(pixels, _LARGEST_SIDE)) if field.is_image else color_mask(pixels)
         if not field.is_image:
-            return Response(encode_as_png(color_mask(pixels)), headers=_CACHED, media_type="image/png")
-        shown = as_rgb(fit(pixels, _LARGEST_SIDE))
+            return Response(encode_as_png(shown), headers=_CACHED, media_type="image/png")
         if shown.shape[0] * shown.shape[1] <= _MOST_EXACT:
             return Response(encode_as_png(shown), headers=_CACHED, media_type="image/png")
         return Response(encode_as_jpeg(shown, 92), headers=_CACHED, media_type="image/jpeg")
 
     def _charts(self, _: Mapping[str, str]) -> Response:
-        opened, measures = self._watched.now(), self._watched.measures()
+        state = self._watched.now()
+        opened, measures = state.opened, state.measures
         measures.start()
-        return json_response({"digest": opened.digest, **self._progress(), **describe_dataset_charts(opened, measures)})
+        return json_response({"digest": opened.digest, **_progress(measures), **describe_dataset_charts(opened, measures)})
 
     def _measure(self, _: Mapping[str, str]) -> Response:
         """Starts the measuring, and says how far it is."""
-        opened = self._watched.now()
-        self._watched.measures().start()
-        return json_response({"digest": opened.digest, **self._progress()})
-
-    def _progress(self) -> dict[str, Any]:
-        measures = self._watched.measures()
-        return {"num_measured": measures.num_measured, "num_to_measure": len(measures.states)}
+        state = self._watched.now()
+        opened, measures = state.opened, state.measures
+        measures.start()
+        return json_response({"digest": opened.digest, **_progress(measures)})
 
     def _lookalikes(self, _: Mapping[str, str]) -> Response:
-        opened, measures = self._watched.now(), self._watched.measures()
+        state = self._watched.now()
+        opened, measures = state.opened, state.measures
         measures.start()
-        progress = self._progress()
+        progress = _progress(measures)
         described = opened.keep_latest("lookalikes", measures.stage, lambda: describe_groups(opened, measures))
         return json_response({"digest": opened.digest, **progress, **described})
 
     def _batch(self, parameters: Mapping[str, str]) -> Response:
-        opened = self._watched.now()
+        opened, _, batches = self._watched.now()
         settings = read_settings(opened, parameters)
         epoch = whole_number(parameters, "epoch", 0, 0, 1 << 31)
         number = whole_number(parameters, "number", 0, 0, 1 << 40)
-        return json_response({"digest": opened.digest, **self._watched.batches().describe(settings, epoch, number)})
+        return json_response({"digest": opened.digest, **batches.describe(settings, epoch, number)})
 
     def _batch_image(self, parameters: Mapping[str, str]) -> Response:
-        opened = self._watched.now()
+        opened, _, batches = self._watched.now()
         settings = read_settings(opened, parameters)
         epoch = whole_number(parameters, "epoch", 0, 0, 1 << 31)
         number = whole_number(parameters, "number", 0, 0, 1 << 40)
         row = whole_number(parameters, "row", 0, 0, 1 << 20)
-        batches = self._watched.batches()
         field, pixels = batches.pixels(settings, epoch, number, row, parameters.get("field", opened.image.name))
         shown = as_rgb(pixels) if field.is_image else color_mask(pixels)
         return Response(encode_as_png(shown), headers=_CACHED, media_type="image/png")
@@ -228,11 +237,20 @@ class Answers:
         if change not in ("relabel", "drop", "undo"):
             return json_response({"error": "there is no such change"}, 404)
         asked = _parse_change(body)
-        opened = self._watched.now()
-        if asked.get("digest") != opened.digest:
-            return json_response({"error": "the dataset was changed by somebody else: look again, then change it"}, 409)
-        done = mend(opened, self._watched.path, change, asked)
-        return json_response({"digest": self._watched.now().digest, **done})
+        with self._changing:
+            opened = self._watched.now().opened
+            if asked.get("digest") != opened.digest:
+                return json_response({"error": "the dataset was changed by somebody else: look again, then change it"}, 409)
+            done = mend(opened, self._watched.path, change, asked)
+            return json_response({"digest": self._watched.now().opened.digest, **done})
+
+    def close(self) -> None:
+        """End the threads that decode."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _progress(measures: Measures) -> dict[str, Any]:
+    return {"num_measured": measures.num_measured, "num_to_measure": len(measures.states)}
 
 
 def _parse_change(body: bytes) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from starlette.routing import Route
 
 from kseq.errors import ArgumentError, KseqError, LockedError, OutOfRangeError, SourceError
 from kseq.viewing.answers import NOT_CACHED, Answer, Answers, json_response
-from kseq.viewing.watched import WatchedDataset
 
 __all__ = ["make_app"]
 
@@ -31,14 +30,8 @@ _TYPES = {
 _MOST_SENT = 4 << 20
 
 
-def make_app(watched: WatchedDataset, *, read_only: bool) -> Starlette:
-    """The application that answers the page, without any check of who asks: `kseq.viewing.guard` does that.
-
-    Args:
-        watched: The dataset.
-        read_only: Whether changes are refused.
-    """
-    answers = Answers(watched, read_only=read_only)
+def make_app(answers: Answers) -> Starlette:
+    """The application that answers the page, without any check of who asks: `kseq.viewing.guard` does that."""
     routes = [Route("/", functools.partial(_send_file, "index.html"))]
     routes += [
         Route(f"/{path.name}", functools.partial(_send_file, path.name)) for path in _PAGE.iterdir() if path.suffix in _TYPES
@@ -72,6 +65,9 @@ def _guarded(answer: Callable[..., Response], *arguments: Any) -> Response:
         return json_response({"error": str(error)}, 409 if isinstance(error, LockedError) else 400 if is_wrong else 500)
     except MemoryError:
         return json_response({"error": "there is not enough memory for this"}, 500)
+    except Exception as error:
+        # A fault of kseq, or of a function in somebody's Sequence: one line on the page, and the server goes on.
+        return json_response({"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}, 500)
 
 
 async def _change(answers: Answers, request: Request) -> Response:

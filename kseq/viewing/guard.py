@@ -1,6 +1,8 @@
 """Who may ask, and what a browser may do with the answer.
 
 - Every address begins with a token that only this process and the page that it opened know.
+- Programs show the addresses that they were started with to everybody on the machine. So a browser is started with a ticket,
+  which is good for one visit and leads to the address with the token.
 - The name of the host must be an address or a name of this machine: a page of a stranger whose name was pointed to this machine
   (DNS rebinding) is refused before anything is looked at.
 - A change must come from the page itself: browsers say where a request comes from, and no form can send JSON.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -48,23 +51,39 @@ class Guard:
     def __init__(self, application: Application, token: str, host: str) -> None:
         self._application = application
         self._token = token.encode()
+        self._tickets: set[bytes] = set()
         self._names = {host.lower(), "localhost"}
         self._is_loopback = is_loopback(host)
+
+    def add_ticket(self) -> str:
+        """Another first part of a path, which leads to the page once."""
+        ticket = secrets.token_urlsafe(24)
+        self._tickets.add(ticket.encode())
+        return ticket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         first, slash, rest = scope["path"].removeprefix("/").partition("/")
+        given = first.encode("utf-8", "surrogatepass")
         if not self._is_known_host(headers.get("host", "")):
             await _refuse(send, 421, "nobody has given this name to the machine; --host NAME does")
-        elif not hmac.compare_digest(first.encode("utf-8", "surrogatepass"), self._token) or not slash:
+        elif scope["method"] == "GET" and self._takes_ticket(given):
+            await _send(send, 303, b"", (b"location", b"/" + self._token + b"/"))
+        elif not hmac.compare_digest(given, self._token) or not slash:
             await _refuse(send, 403, "the address lacks the token: open the one that kseq view has printed")
         elif scope["method"] not in ("GET", "HEAD") and not _is_from_page(headers):
             await _refuse(send, 403, "changes are made by the page alone")
         else:
             path = "/" + rest
             await self._application({**scope, "path": path, "raw_path": path.encode()}, receive, _with_headers(send))
+
+    def _takes_ticket(self, given: bytes) -> bool:
+        """Whether this is a ticket; it is none any more then."""
+        ticket = next((ticket for ticket in self._tickets if hmac.compare_digest(given, ticket)), None)
+        self._tickets.discard(ticket or b"")
+        return ticket is not None
 
     def _is_known_host(self, host: str) -> bool:
         name = host_name(host)
@@ -113,6 +132,11 @@ def _with_headers(send: Send) -> Send:
 
 
 async def _refuse(send: Send, status: int, reason: str) -> None:
+    await _send(send, status, f"kseq view: {reason}\n".encode())
+
+
+async def _send(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
     send = _with_headers(send)
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain; charset=utf-8")]})
-    await send({"type": "http.response.body", "body": f"kseq view: {reason}\n".encode()})
+    all_headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store"), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+    await send({"type": "http.response.body", "body": body})

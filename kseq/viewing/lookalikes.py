@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from kseq.errors import KseqError
-from kseq.viewing.measures import MEASURED, NUM_COLORS, Measures
+from kseq.viewing.features import COARSE_EDGES
+from kseq.viewing.measures import MEASURED, Measures
 from kseq.viewing.opened import Opened
 from kseq.viewing.pixels import as_rgb, read_reduced
 from kseq.viewing.sample_page import describe_rows
@@ -30,10 +31,11 @@ _PART = 1 << 16
 # An image of less contrast looks like any other of its kind.
 _LEAST_CONTRAST = 6
 
-# Those whose edges differ by no more than so much of 255 on average are compared pixel by pixel, in gray at so many pixels a
-# side. Measured on photos: copies that were saved anew, made six times smaller, brighter or gray correlate at 0.995 and more,
-# photos of several clothes before one cloth at less than 0.95.
-_MOST_DIFFERENCE, _SIDE, _LEAST_CORRELATION = 20.0, 32, 0.98
+# Those whose coarse edges differ by no more than so much on average are compared pixel by pixel, in gray at so many pixels a
+# side. Measured on photos: copies that were saved anew, made six times smaller, gray or brighter differ by 0.2 to 3.4, of two
+# photos one pair in twenty by less than 4.5. Copies correlate at 0.995 and more, photos of several clothes before one cloth at
+# less than 0.95.
+_MOST_DIFFERENCE, _SIDE, _LEAST_CORRELATION = 4.5, 32, 0.98
 
 # So many pairs are compared so, and so many small images kept meanwhile.
 _MOST_PAIRS, _KEPT_IMAGES = 50_000, 4_000
@@ -67,8 +69,8 @@ def find_groups(opened: Opened, measures: Measures) -> list[Group]:
     num_compared = 0
     for first, second in _near_pairs(looks, _MOST_BITS if len(looks) <= _MANY else _MOST_BITS_OF_MANY):
         ones, others = clear[first], clear[second]
-        edges = measures.features[:, NUM_COLORS:]
-        difference = np.abs(edges[ones].astype(np.int16) - edges[others]).mean(axis=1)
+        edges, other_edges = (measures.features[ids[:, None], COARSE_EDGES] for ids in (ones, others))
+        difference = np.abs(edges.astype(np.int16) - other_edges).mean(axis=1)
         is_near = difference <= _MOST_DIFFERENCE
         for one, other in zip(ones[is_near].tolist(), others[is_near].tolist(), strict=True):
             if not links.are_joined(one, other) and num_compared < _MOST_PAIRS:

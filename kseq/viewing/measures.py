@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 
 import cv2
@@ -12,10 +11,11 @@ from kseq.errors import KseqError
 from kseq.platforms.processes import usable_cores
 from kseq.storage.checksums import checksum
 from kseq.threads import ThreadPool
+from kseq.viewing.features import SIDE, describe, num_features
 from kseq.viewing.opened import Opened
 from kseq.viewing.pixels import as_rgb, read_reduced
 
-__all__ = ["BROKEN", "MEASURED", "NUM_COLORS", "NUM_FEATURES", "Measures"]
+__all__ = ["BROKEN", "MEASURED", "Measures"]
 
 # So many samples are measured in one task.
 _PART = 128
@@ -23,20 +23,13 @@ _PART = 128
 # What is found out of the measures is found out anew so many times while they grow.
 _STAGES = 20
 
-# Images are looked at in squares of so many pixels.
-_SIDE = 36
-
-# Of an image: its colours in 3 x 3 squares, and how much of its edges has each of 5 directions there.
-_SQUARES, _DIRECTIONS = 3, 5
-NUM_COLORS = 3 * _SQUARES * _SQUARES
-NUM_FEATURES = NUM_COLORS + _SQUARES * _SQUARES * _DIRECTIONS
-
 # Of `states`.
 MEASURED, BROKEN = 1, 2
 
 
 class Measures:
-    """What is measured of the image of each sample, once `start` was called; 94 bytes of memory a sample.
+    """What is measured of the image of each sample, once `start` was called; 94 bytes of memory a sample and, of
+    fewer than a million, up to 454.
 
     Args:
         opened: The dataset.
@@ -49,7 +42,7 @@ class Measures:
         stored_hashes: `(num_ids,)` uint64: equal for images whose stored bytes are the same.
         looks: `(num_ids,)` uint64: for each of 8 x 8 places of the gray image, whether it is brighter than the one to its
             right. Images that look alike differ in few bits.
-        features: `(num_ids, NUM_FEATURES)` uint8: `NUM_COLORS` of colours, then directions of edges, place by place.
+        features: `(num_ids, m)` uint8: see `kseq.viewing.features`.
     """
 
     def __init__(self, opened: Opened) -> None:
@@ -62,7 +55,7 @@ class Measures:
         self.colors = np.zeros((count, 3), np.uint8)
         self.stored_hashes = np.zeros(count, np.uint64)
         self.looks = np.zeros(count, np.uint64)
-        self.features = np.zeros((count, NUM_FEATURES), np.uint8)
+        self.features = np.zeros((count, num_features(count)), np.uint8)
         self._lock = threading.Lock()
         self._threads: ThreadPool | None = None
         self._next = self._done = 0
@@ -120,18 +113,18 @@ class Measures:
             samples = opened.locate(np.array([sample_id]))
             reader, row = samples[0]
             stored = reader.stored(opened.image.name, row) if opened.image.encoded else samples.values(opened.image.name)
-            pixels = as_rgb(read_reduced(samples, 0, opened.image, 2 * _SIDE))
+            pixels = as_rgb(read_reduced(samples, 0, opened.image, SIDE + SIDE // 2))
         except (KseqError, MemoryError):
             self.states[sample_id] = BROKEN
             return
-        small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         self.stored_hashes[sample_id] = checksum(np.ascontiguousarray(stored))
         self.looks[sample_id] = _look(gray)
         self.brightness[sample_id] = round(float(gray.mean()))
         self.contrast[sample_id] = round(float(gray.std()))
         self.colors[sample_id] = small.reshape(-1, 3).mean(axis=0)
-        self.features[sample_id] = _describe(small, gray)
+        self.features[sample_id] = describe(small, gray, self.features.shape[1])
         self.states[sample_id] = MEASURED
 
 
@@ -140,23 +133,3 @@ def _look(gray: np.ndarray) -> np.uint64:
     bits = np.packbits(tiny[:, :-1] > tiny[:, 1:])
     look: np.uint64 = bits.view(np.uint64)[0]
     return look
-
-
-def _describe(small: np.ndarray, gray: np.ndarray) -> np.ndarray:
-    """`(NUM_FEATURES,)` uint8: colours and directions of edges of `(_SIDE, _SIDE, 3)` and `(_SIDE, _SIDE)` uint8."""
-    colors = cv2.resize(small, (_SQUARES, _SQUARES), interpolation=cv2.INTER_AREA)
-    across, down = cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1)
-    strength, angle = cv2.cartToPolar(across, down)
-    # A direction and its opposite are one: dark to bright or bright to dark is a matter of the background.
-    direction = np.minimum((angle % np.pi * (_DIRECTIONS / np.pi)).astype(np.intp), _DIRECTIONS - 1)
-    place = _places() * _DIRECTIONS + direction
-    sums = np.bincount(place.reshape(-1), strength.reshape(-1), _SQUARES * _SQUARES * _DIRECTIONS)
-    edges = np.sqrt(sums / (sums.sum() or 1)) * 255
-    return np.concatenate([colors.reshape(-1), edges.astype(np.uint8)])
-
-
-@functools.cache
-def _places() -> np.ndarray:
-    """`(_SIDE, _SIDE)`: the square of each pixel."""
-    row = np.arange(_SIDE) * _SQUARES // _SIDE
-    return row[:, None] * _SQUARES + row

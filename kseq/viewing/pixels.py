@@ -13,7 +13,7 @@ from kseq.images.formats import check_stored_format, is_jpeg
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 
-__all__ = ["as_rgb", "color_mask", "encode_as_jpeg", "encode_as_png", "fit", "read_pixels", "read_reduced"]
+__all__ = ["as_rgb", "color_mask", "encode_as_jpeg", "encode_as_png", "fit", "read_reduced"]
 
 # An image of more pixels is decoded alone, so that several at once do not take all memory; of still more, not at all.
 _LARGE, _MOST_PIXELS = 16_000_000, 400_000_000
@@ -60,12 +60,6 @@ def read_reduced(samples: LocatedSamples, position: int, field: Field, side: int
         return field.handler.decode(data, orientation, (height, width))
     reduction = next((times for times in (8, 4, 2) if max(height, width) >= times * side), 1)
     return decode(data, field.color_mode, orientation, size=(height, width), reduction=reduction, fast=True)
-
-
-def read_pixels(samples: LocatedSamples, field: Field) -> np.ndarray:
-    """The image or mask of the first sample as it is, `(height, width, channels)`."""
-    height, width = samples.sizes(field.name)[0].tolist()
-    return read_reduced(samples, 0, field, max(height, width))
 
 
 def as_rgb(pixels: np.ndarray) -> np.ndarray:

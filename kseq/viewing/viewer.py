@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import threading
+import webbrowser
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -61,15 +62,18 @@ class Viewer:
         whole("port", port, 0, 65_535)
         if not isinstance(host, str) or not host:
             raise ArgumentError(f"{spelled('host', host)}: allowed is the name or the address of this machine")
-        make_app, uvicorn = _import_server()
+        answers, make_app, uvicorn = _import_server()
         self._watched = WatchedDataset(dataset, storage_options)
         self._host = host
         self._socket = _listen(host, port)
         self._port: int = self._socket.getsockname()[1]
         self._token = secrets.token_urlsafe(24)
-        application = Guard(make_app(self._watched, read_only=read_only), self._token, host)
+        self._answers = answers(self._watched, read_only=read_only)
+        self._guard = Guard(make_app(self._answers), self._token, host)
         config = uvicorn.Config(
-            application,
+            self._guard,
+            # Always the same one: it refuses what is ambiguous, such as two names of a host.
+            http="h11",
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -88,10 +92,13 @@ class Viewer:
     @property
     def url(self) -> str:
         """The address of the page, with its token."""
+        return self._address(self._token)
+
+    def _address(self, first: str) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
         # An address for all is none that a browser goes to.
         shown = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-        return f"http://{shown}:{self.port}/{self._token}/"
+        return f"http://{shown}:{self.port}/{first}/"
 
     @property
     def port(self) -> int:
@@ -102,6 +109,16 @@ class Viewer:
     def is_private(self) -> bool:
         """Whether no other machine reaches it."""
         return is_loopback(self._host)
+
+    def open_browser(self) -> bool:
+        """Open the page in the user's browser.
+
+        The browser is started with an address that leads to the page once, since others on the machine can see it.
+
+        Returns:
+            Whether a browser was found.
+        """
+        return webbrowser.open(self._address(self._guard.add_ticket()))
 
     def wait(self) -> None:
         """Serve until `close` is called in another thread, or Ctrl-C is pressed."""
@@ -114,6 +131,7 @@ class Viewer:
         self._server.should_exit = True
         self._thread.join(_CLOSING_SECONDS)
         self._socket.close()
+        self._answers.close()
         self._watched.close()
 
     def __enter__(self) -> Self:
@@ -127,17 +145,18 @@ class Viewer:
         return f"<Viewer of {self._watched.path!r} at {self._host}:{self.port}>"
 
 
-def _import_server() -> tuple[Any, Any]:
+def _import_server() -> tuple[Any, Any, Any]:
     try:
         import uvicorn
 
+        from kseq.viewing.answers import Answers
         from kseq.viewing.app import make_app
     except ImportError as error:
         name = (error.name or "").partition(".")[0]
         if name not in ("anyio", "click", "h11", "starlette", "uvicorn"):
             raise
         raise ArgumentError(f'a page needs {name}, which is not installed: pip install "kseq[view]"') from error
-    return make_app, uvicorn
+    return Answers, make_app, uvicorn
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kseq.arguments import is_url, path_or_url
 from kseq.reading.dataset import ShardDataset
@@ -14,7 +14,21 @@ from kseq.viewing.measures import Measures
 from kseq.viewing.model_batches import ModelBatches
 from kseq.viewing.opened import Opened
 
-__all__ = ["WatchedDataset"]
+__all__ = ["State", "WatchedDataset"]
+
+
+class State(NamedTuple):
+    """One state of a dataset, and what belongs to it: who answers a request takes all of it from the same one.
+
+    Attributes:
+        opened: The dataset.
+        measures: What is measured of its images.
+        batches: What a model gets of it.
+    """
+
+    opened: Opened
+    measures: Measures
+    batches: ModelBatches
 
 
 class WatchedDataset:
@@ -38,16 +52,16 @@ class WatchedDataset:
         self._options = storage_options
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
-        self._opened = self._open()
-        self._measures = Measures(self._opened)
-        self._batches = ModelBatches(self._opened, self._reading())
+        opened = self._open()
+        self._state = State(opened, Measures(opened), ModelBatches(opened, self._reading()))
 
     @property
     def name(self) -> str:
         """What people call the dataset: the last part of its path."""
-        return os.path.basename(self._opened.dataset.path.rstrip("/\\")) or self._opened.dataset.path
+        path = self._state.opened.dataset.path
+        return os.path.basename(path.rstrip("/\\")) or path
 
-    def now(self) -> Opened:
+    def now(self) -> State:
         """The dataset as it is; if it was changed, with new files open and nothing found out yet.
 
         Raises:
@@ -56,30 +70,22 @@ class WatchedDataset:
         with self._lock:
             stamp = self._read_stamp()
             if stamp != self._stamp or (stamp is None and not self.is_remote):
-                opened = self._open()
-                if opened.shards_key != self._opened.shards_key:
+                opened, known = self._open(), self._state
+                measures = known.measures
+                if opened.shards_key != known.opened.shards_key:
                     # Other pixels. A relabelling leaves them as they are, and what was measured of them.
-                    self._measures.close()
-                    self._measures = Measures(opened)
-                self._batches.close()
-                self._batches = ModelBatches(opened, self._reading())
-                self._opened, self._stamp = opened, stamp
-            return self._opened
-
-    def measures(self) -> Measures:
-        """What is measured of the images."""
-        with self._lock:
-            return self._measures
-
-    def batches(self) -> ModelBatches:
-        """What a model gets of the dataset as `now` returned it last."""
-        with self._lock:
-            return self._batches
+                    measures.close()
+                    measures = Measures(opened)
+                # Who still answers from the state before goes on with its files.
+                self._state, self._stamp = State(opened, measures, ModelBatches(opened, self._reading())), stamp
+            return self._state
 
     def close(self) -> None:
-        """End what runs in the background."""
-        self._measures.close()
-        self._batches.close()
+        """End what runs in the background, and let go of the files."""
+        with self._lock:
+            self._state.measures.close()
+            self._state.batches.close()
+            self._state.opened.dataset.close()
 
     def _open(self) -> Opened:
         return Opened(ShardDataset(self.path, **self._reading()))

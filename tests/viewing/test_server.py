@@ -6,16 +6,18 @@ import io
 import os
 import shutil
 import threading
+import webbrowser
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import kseq
-from kseq.errors import ArgumentError, DatasetNotFoundError
+from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbered_pixels, photo, write_photos
 from tests.helpers.viewing import HOSTILE_CLASS, HOSTILE_FILE, ask, ask_json, change, pack_hostile, pack_objects
@@ -56,6 +58,20 @@ def test_without_its_token_nothing_is_shown(viewer: kseq.Viewer) -> None:
     assert ask(viewer, whole_path=f"/{token[:-1]}/").status == 403
     assert ask(viewer, whole_path=f"/{token}").status == 403
     assert ask(viewer).status == 200
+
+
+def test_a_browser_is_started_with_an_address_that_is_good_once(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: started.append(url) or True)
+    with kseq.Viewer(numbered, read_only=True) as viewer:
+        assert viewer.open_browser()
+        path = urlsplit(started[0]).path
+        assert urlsplit(viewer.url).path != path
+        assert ask(viewer, whole_path=path, headers={"host": "evil.example"}).status == 421
+        answer = ask(viewer, whole_path=path)
+        assert (answer.status, answer.headers["location"]) == (303, urlsplit(viewer.url).path)
+        assert ask(viewer, whole_path=path).status == 403
+        assert ask(viewer, whole_path=f"{path}api/about").status == 403
 
 
 @pytest.mark.parametrize(
@@ -153,6 +169,8 @@ def test_after_its_end_nobody_answers_and_its_threads_are_gone(numbered: Path) -
     with pytest.raises(OSError):
         ask(viewer)
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "kseq-view"]
+    with pytest.raises(ClosedError):
+        viewer._watched.now().opened.dataset[0]
 
 
 # What it shows.
@@ -430,6 +448,52 @@ def test_who_saw_another_dataset_changes_nothing(mending: kseq.Viewer, packed: P
     assert change(mending, "drop", ids=[6], digest=digest).status == 409
     with kseq.ShardDataset(packed) as dataset:
         assert dataset.dropped.tolist() == [5]
+
+
+def test_of_changes_that_several_tabs_ask_for_at_once_one_is_made(mending: kseq.Viewer) -> None:
+    change(mending, "drop", ids=[3])
+    digest = ask_json(mending, "state")["digest"]
+    with ThreadPoolExecutor(6) as threads:
+        statuses = sorted(threads.map(lambda _: change(mending, "undo", digest=digest).status, range(6)))
+    # A second undo would drop the sample again.
+    assert statuses == [200, 409, 409, 409, 409, 409]
+    assert ask_json(mending, "about")["num_dropped"] == 0
+
+
+def test_who_looks_while_it_is_changed_gets_one_state_or_the_other(mending: kseq.Viewer, packed: Path, tmp_path: Path) -> None:
+    write_photos(tmp_path / "few", {"cat": 3})
+    wait_until_measured(mending)
+    names = ("rows", "charts", "lookalikes", "measure", "batch", "thumbs")
+    statuses: list[tuple[int, bytes]] = []
+
+    def look(number: int) -> None:
+        parameters = {"ids": "0"} if number % 6 == 5 else {"order": "odd", "height": 8, "width": 8 + number % 5}
+        answer = ask(mending, f"api/{names[number % 6]}", **parameters)
+        statuses.append((answer.status, answer.body if answer.status != 200 else b""))
+
+    with ThreadPoolExecutor(6) as threads:
+        looks = [threads.submit(look, number) for number in range(60)]
+        kseq.drop(packed, ids=[1])
+        kseq.pack(tmp_path / "few", packed, overwrite=True, workers=0)
+        looks += [threads.submit(look, number) for number in range(60)]
+        for one in looks:
+            one.result()
+    # While it is packed anew, there is no dataset; that is said as one of kseq's errors.
+    assert not [body for _, body in statuses if b"IndexError" in body or b"KeyError" in body or b"ValueError" in body]
+    assert [status for status, _ in statuses[-6:]] == [200] * 6
+
+
+def test_a_fault_is_one_line_and_the_server_goes_on(
+    viewer: kseq.Viewer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a fault\nof two lines")
+
+    monkeypatch.setattr("kseq.viewing.answers.describe_sample", fail)
+    answer = ask(viewer, "api/sample", id=0)
+    assert (answer.status, answer.json["error"]) == (500, "ZeroDivisionError: a fault of two lines")
+    assert capfd.readouterr().err == ""
+    assert ask(viewer).status == 200
 
 
 def test_a_change_by_somebody_else_is_seen_at_once(mending: kseq.Viewer, packed: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import webbrowser
 from typing import Any
 
 import kseq
@@ -54,6 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{printable(arguments.dataset)}: {viewer.url}", flush=True)
         print("Ctrl-C ends it", file=sys.stderr)
         if not arguments.no_browser:
-            webbrowser.open(viewer.url)
+            viewer.open_browser()
         viewer.wait()
     return 0
