@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import operator
 import os
 import sys
@@ -11,7 +12,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +40,7 @@ from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
 from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
+from kseq.training.image_spec import ImageSpec
 from kseq.training.keras_layout import KerasLayout, check_layout
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
@@ -46,6 +48,7 @@ from kseq.training.moving_fields import check_moves, choose_orders, choose_unmov
 from kseq.training.position import find_position, to_state
 from kseq.training.rank_failures import check_ranks, note_failure, note_success, watch_ranks
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
+from kseq.training.read_ahead import LoadedBatch
 from kseq.training.row_weights import RowWeights
 from kseq.training.sampling_argument import choose_order
 from kseq.training.tf_sharing import check_shared_once
@@ -55,7 +58,18 @@ from kseq.workers import IDLE_SECONDS
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Batches", "check_number", "describe", "fields_by_name"]
+__all__ = [
+    "BatchParts",
+    "Batches",
+    "check_number",
+    "dataset_of",
+    "describe",
+    "find_batches",
+    "num_image_bytes",
+    "open_again",
+    "read_parts",
+    "storage_options_of",
+]
 
 # With more threads than this, they spend more time waiting for the interpreter than reading.
 _MOST_DEFAULT_WORKERS = 16
@@ -319,6 +333,10 @@ class Batches:
             check_shared_once(sys._getframe(1), number)
             watch_ranks(self.rank, self.world_size)
             check_ranks()
+        return self._arrange(*self._read(epoch, number))
+
+    def _read(self, epoch: int, number: int) -> tuple[LoadedBatch, dict[str, Any]]:
+        """A batch as it was loaded, and the values of its fields, see `FieldEncoder.encode`."""
         try:
             loaded = self._loader.load(epoch, number)
             if loaded.damaged:
@@ -335,6 +353,10 @@ class Batches:
             note_success()
         if number == self.num_batches - 1:
             self._damages.end_epoch(epoch)
+        return loaded, values
+
+    def _arrange(self, loaded: LoadedBatch, values: Mapping[str, Any]) -> Any:
+        """A batch as a model gets it."""
         if self._layout is not None:
             return self._layout.arrange(values, self._weights.of(loaded, values, None))
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
@@ -532,9 +554,54 @@ def check_number(batches: Batches, number: int) -> int:
     return index
 
 
-def fields_by_name(batches: Batches) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Which field each input and each target of a batch is: name in the batch to name of the field."""
-    return batches._inputs, batches._targets
+class BatchParts(NamedTuple):
+    """A batch, and what it was made of.
+
+    Attributes:
+        batch: As `Batches.batch` returns it.
+        fields: The fields that it was made of.
+        values: Their values, see `FieldEncoder.encode`: the same arrays, by the names of the fields.
+        spec: What its images are like.
+    """
+
+    batch: Any
+    fields: Mapping[str, Field]
+    values: Mapping[str, Any]
+    spec: ImageSpec
+
+
+def read_parts(batches: Batches, epoch: int, number: int) -> BatchParts:
+    """Batch `number` of an epoch, for who looks at it field by field. Raises what `Batches.batch` raises."""
+    loaded, values = batches._read(whole("epoch", epoch, 0), check_number(batches, number))
+    return BatchParts(batches._arrange(loaded, values), batches._fields_of_a_batch(), values, batches._spec)
+
+
+def find_batches(sequence: Any) -> Batches | None:
+    """The Batches behind a ShardSequence, or those that were passed; None for anything else."""
+    found = sequence if isinstance(sequence, Batches) else getattr(sequence, "_batches", None)
+    return found if isinstance(found, Batches) else None
+
+
+def open_again(batches: Batches, **changed: Any) -> Batches:
+    """Other Batches with the same arguments but some, of the dataset as it is now."""
+    return Batches(**{**batches._arguments, **changed})
+
+
+def dataset_of(batches: Batches) -> ShardDataset:
+    """The samples that batches are made of."""
+    return batches._dataset
+
+
+def storage_options_of(batches: Batches) -> Any:
+    """The argument `storage_options` of batches."""
+    return batches._arguments["storage_options"]
+
+
+def num_image_bytes(batches: Batches) -> int:
+    """How many bytes the images of a batch take."""
+    fields = batches._fields_of_a_batch().values()
+    one = math.prod(batches.input_shape) * np.dtype(batches._spec.dtype).itemsize
+    return batches.batch_size * one * sum(field.is_image for field in fields)
 
 
 def describe(batches: Batches) -> str:

@@ -11,6 +11,7 @@ the extra `view` brings, are imported only when a page is served.
   them. `thumbnails`: many images in one. `sample_page`: a row of the grid, and one sample with all its fields.
 - `measures`: what is measured of every image, in the background. `features`: what an image is like. `lookalikes`: images that
   are the same or nearly so. `odd_labels`: labels that do not go with the image. `charts`: numbers for charts.
-- `model_batches`: what a model gets. `mending`: labels changed, samples dropped, changes taken back.
+- `batch_settings`: the arguments of a Sequence that the page offers. `model_batches`: batches that are kept for a look.
+  `batch_page`: one as the page shows it. `mending`: labels changed, samples dropped, changes taken back.
 - `page/`: the page itself, as the browser gets it.
 """

@@ -13,12 +13,14 @@ from starlette.responses import Response
 from kseq.errors import ArgumentError
 from kseq.platforms.processes import usable_cores
 from kseq.threads import ThreadPool
+from kseq.viewing.batch_page import describe_batch, shown_pixels
+from kseq.viewing.batch_settings import describe_settings, read_settings
 from kseq.viewing.charts import describe_dataset_charts
 from kseq.viewing.json_values import to_json
 from kseq.viewing.lookalikes import describe_groups
 from kseq.viewing.measures import Measures
 from kseq.viewing.mending import mend
-from kseq.viewing.model_batches import read_settings
+from kseq.viewing.model_batches import ShownBatch
 from kseq.viewing.opened import Opened
 from kseq.viewing.pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit, read_reduced
 from kseq.viewing.requests import id_list, one_of, whole_number
@@ -127,6 +129,8 @@ class Answers:
                 "orders": orders,
                 "measured_orders": list(MEASURED_ORDERS),
                 "sprite_columns": COLUMNS,
+                "batches": describe_settings(opened),
+                "own_batches": self._watched.own_name,
             }
         )
 
@@ -214,21 +218,22 @@ class Answers:
         return json_response({"digest": opened.digest, **progress, **described})
 
     def _batch(self, parameters: Mapping[str, str]) -> Response:
+        opened, shown = self._read_batch(parameters)
+        return json_response({"digest": opened.digest, **describe_batch(shown, opened.dataset.class_names)})
+
+    def _read_batch(self, parameters: Mapping[str, str]) -> tuple[Opened, ShownBatch]:
         opened, _, batches = self._watched.now()
-        settings = read_settings(opened, parameters)
+        chosen = None if parameters.get("own") == "1" else read_settings(opened, parameters)
         epoch = whole_number(parameters, "epoch", 0, 0, 1 << 31)
         number = whole_number(parameters, "number", 0, 0, 1 << 40)
-        return json_response({"digest": opened.digest, **batches.describe(settings, epoch, number)})
+        return opened, batches.read(chosen, epoch, number)
 
     def _batch_image(self, parameters: Mapping[str, str]) -> Response:
-        opened, _, batches = self._watched.now()
-        settings = read_settings(opened, parameters)
-        epoch = whole_number(parameters, "epoch", 0, 0, 1 << 31)
-        number = whole_number(parameters, "number", 0, 0, 1 << 40)
+        opened, shown = self._read_batch(parameters)
         row = whole_number(parameters, "row", 0, 0, 1 << 20)
-        field, pixels = batches.pixels(settings, epoch, number, row, parameters.get("field", opened.image.name))
-        shown = as_rgb(pixels) if field.is_image else color_mask(pixels)
-        return Response(encode_as_png(shown), headers=_CACHED, media_type="image/png")
+        field, pixels = shown_pixels(shown.parts, row, parameters.get("field", opened.image.name))
+        colored = as_rgb(pixels) if field.is_image else color_mask(pixels)
+        return Response(encode_as_png(colored), headers=_CACHED, media_type="image/png")
 
     def change(self, change: str, body: bytes) -> Response:
         """Change the dataset, unless it was changed since the page looked at it."""

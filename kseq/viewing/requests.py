@@ -37,7 +37,7 @@ def one_of(parameters: Mapping[str, str], name: str, default: str, allowed: Any)
     """
     text = parameters.get(name, default)
     if text not in allowed:
-        raise ArgumentError(f"{name}={text}: allowed are {', '.join(allowed)}")
+        raise ArgumentError(f"{name}={text}: allowed are {', '.join(filter(None, allowed))}")
     return text
 
 

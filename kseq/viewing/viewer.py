@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from kseq.arguments import flag, spelled, whole
 from kseq.errors import ArgumentError
+from kseq.reading.dataset import sample_reader
+from kseq.training.batches import Batches, dataset_of, find_batches, storage_options_of
 from kseq.viewing.guard import Guard, is_loopback
 from kseq.viewing.watched import WatchedDataset
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from kseq.training.sequence import ShardSequence
 
 __all__ = ["Viewer"]
 
@@ -31,7 +35,9 @@ class Viewer:
     unless `read_only`, change it; without its token, nobody.
 
     Args:
-        dataset: The dataset's folder; or its URL, where nothing can be changed.
+        dataset: The dataset's folder; or its URL, where nothing can be changed. Or a `ShardSequence` or `Batches`: the page
+            then shows their batches, too, with all augmentations and functions; it opens the dataset once more and does not
+            disturb a training that goes on.
         host: The name or address to listen at: of this machine alone, unless it says otherwise; `"0.0.0.0"` is reached from
             everywhere, without encryption.
         port: The port to listen at; 0 for one that is free.
@@ -51,7 +57,7 @@ class Viewer:
 
     def __init__(
         self,
-        dataset: str | os.PathLike[str],
+        dataset: str | os.PathLike[str] | Batches | ShardSequence,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -63,7 +69,7 @@ class Viewer:
         if not isinstance(host, str) or not host:
             raise ArgumentError(f"{spelled('host', host)}: allowed is the name or the address of this machine")
         answers, make_app, uvicorn = _import_server()
-        self._watched = WatchedDataset(dataset, storage_options)
+        self._watched = _watch(dataset, storage_options)
         self._host = host
         self._socket = _listen(host, port)
         self._port: int = self._socket.getsockname()[1]
@@ -143,6 +149,21 @@ class Viewer:
     def __repr__(self) -> str:
         # Without the token: texts are logged.
         return f"<Viewer of {self._watched.path!r} at {self._host}:{self.port}>"
+
+
+def _watch(argument: Any, storage_options: Any) -> WatchedDataset:
+    """The dataset that is to be shown, from its path or from batches of it.
+
+    Raises:
+        ArgumentError: If batches are of several datasets.
+    """
+    own = find_batches(argument)
+    if own is None:
+        return WatchedDataset(argument, storage_options)
+    dataset = dataset_of(own)
+    if len(sample_reader(dataset).collection.indexes) > 1:
+        raise ArgumentError(f"{dataset.path}: a page shows the batches of one dataset, found several: give the path of one")
+    return WatchedDataset(dataset.path, storage_options or storage_options_of(own), own)
 
 
 def _import_server() -> tuple[Any, Any, Any]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from kseq.arguments import is_url, path_or_url
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.layout import INDEX_NAME
+from kseq.training.batches import Batches
 from kseq.viewing.measures import Measures
 from kseq.viewing.model_batches import ModelBatches
 from kseq.viewing.opened import Opened
@@ -37,23 +38,29 @@ class WatchedDataset:
     Args:
         path: Its folder, or its URL.
         storage_options: Of a URL, see `kseq.ShardDataset`.
+        own: Batches of it that the user has made.
 
     Attributes:
         path: As passed, a text.
+        own_name: What the user's batches are, in a line; None if there are none.
         is_remote: Whether it lies under a URL, where nothing can be changed.
 
     Raises:
         KseqError: If it cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, own: Batches | None = None
+    ) -> None:
         self.path = path_or_url("dataset", path)
         self.is_remote = is_url(self.path)
         self._options = storage_options
+        self._own = own
+        self.own_name = None if own is None else repr(own)
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
         opened = self._open()
-        self._state = State(opened, Measures(opened), ModelBatches(opened, self._reading()))
+        self._state = State(opened, Measures(opened), ModelBatches(opened, self._reading(), self._own))
 
     @property
     def name(self) -> str:
@@ -77,7 +84,7 @@ class WatchedDataset:
                     measures.close()
                     measures = Measures(opened)
                 # Who still answers from the state before goes on with its files.
-                self._state, self._stamp = State(opened, measures, ModelBatches(opened, self._reading())), stamp
+                self._state, self._stamp = State(opened, measures, ModelBatches(opened, self._reading(), self._own)), stamp
             return self._state
 
     def close(self) -> None:

@@ -363,7 +363,7 @@ def test_the_policy_refuses_scripts_and_other_machines(shown: kseq.Viewer, open_
 
 
 def test_batches_follow_the_sliders(shown: kseq.Viewer, numbered: Path, open_page: OpenPage) -> None:
-    page = open_page(shown, "#view=batches&size=8&height=4&width=4&seed=3", errors=True)
+    page = open_page(shown, "#view=batches&batch_size=8&height=4&width=4&seed=3", errors=True)
     page.locator(".rows figure").nth(7).wait_for()
 
     def ids() -> list[int]:

@@ -5,9 +5,7 @@ import { announce, choices, el, fill, foldable, format, formatNumber, labelled }
 import { drawing, image, inWords } from "./figure.js";
 import { SampleDialog } from "./sample.js";
 
-const same = (...names) => Object.fromEntries(names.map((name) => [name, name]));
-
-const AUGMENTATIONS = { crop: "random crops", center: "crop of the centre", flip: "flips", affine: "turns and shifts", color: "colours", erase: "erasing" };
+const FITS = { stretch: "stretched", crop: "cropped", pad: "padded" };
 
 export class BatchesView {
   constructor(main, place, go) {
@@ -15,37 +13,21 @@ export class BatchesView {
     this.place = place;
     const { about } = state;
     const [height, width] = about.image_shape;
-    const has = (name) => name in about.splits;
     const splits = [...Object.keys(about.splits).filter((name) => name !== "all"), "all"];
-    this.defaults = { split: has("train") ? "train" : "all", size: 32, height: height ?? 224, width: width ?? 224 };
-    const control = (name, element) => {
-      element.name = name;
-      element.addEventListener("change", () => this.changed());
-      return element;
-    };
-    const number = (name, most, least = 1) => control(name, el("input", { type: "number", min: least, max: most, step: 1, value: place[name] ?? this.defaults[name] ?? 0 }));
-    const choice = (name, options, standard) => control(name, choices(options, place[name] ?? standard));
-    this.controls = [
-      ["Split", choice("split", same(...splits), this.defaults.split)],
-      ["Batch size", number("size", 256)],
-      ["Height", number("height", 2048)],
-      ["Width", number("width", 2048)],
-      ["Other shapes are", choice("fit", { stretch: "stretched", crop: "cropped", pad: "padded" }, "stretch")],
-      ["Interpolation", choice("interpolation", same("bilinear", "nearest", "bicubic", "area", "lanczos3", "lanczos5", "gaussian", "mitchellcubic"), "bilinear")],
-      ["dtype", choice("dtype", same("uint8", "float32", "float16"), "uint8")],
-      ["Scale", choice("scale", same("1", "1/255"), "1")],
-      ["Shuffle", choice("shuffle", { default: "as the split wants", true: "yes", false: "no", block: "by blocks" }, "default")],
-      ["Remainder", choice("remainder", same("keep", "drop", "pad"), "keep")],
-      ["Balance", choice("balance", { none: "no", class: "classes" }, "none")],
-      ["Seed", number("seed", 2 ** 31, 0)],
+    const same = (names) => Object.fromEntries(names.map((name) => [name, name]));
+    const { settings, augmentations, fits, most_pixels: most } = about.batches;
+    const sizes = { height: height ?? 224, width: width ?? 224 };
+    const form = [
+      { name: "split", title: "Split", words: same(splits), default: "train" in about.splits ? "train" : "all" },
+      ...Object.entries(sizes).map(([name, size]) => ({ name, title: name === "height" ? "Height" : "Width", least: 1, most, default: String(size) })),
+      { name: "fit", title: "Other shapes are", words: Object.fromEntries(fits.map((name) => [name, FITS[name] ?? name])), default: fits[0] },
+      ...settings,
     ];
-    if (!about.label) this.controls = this.controls.filter(([name]) => name !== "Balance");
-    const chosen = (place.augment ?? "").split(",");
-    this.augment = Object.entries(AUGMENTATIONS).map(([name, text]) => {
-      const box = control(`augment-${name}`, el("input", { type: "checkbox", checked: chosen.includes(name) }));
+    this.controls = form.map((setting) => [setting, this.control(setting)]);
+    this.augment = Object.entries(augmentations).map(([name, text]) => {
+      const box = el("input", { type: "checkbox", onchange: () => this.changed() });
       return [name, box, el("label", { class: "check" }, box, text)];
     });
-    this.antialias = control("antialias", el("input", { type: "checkbox", checked: place.antialias === "1" }));
     this.sliders = {
       epoch: this.slider("Epoch", Number(place.epoch ?? 0), 20),
       number: this.slider("Batch", Number(place.number ?? 0), 0),
@@ -54,15 +36,21 @@ export class BatchesView {
     this.code = el("code", { class: "code" });
     this.arrays = el("div", { class: "tables" });
     this.rows = el("div", { class: "rows" });
+    const bar = (isRare) => this.controls.filter(([setting]) => Boolean(setting.is_rare) === isRare).map(([setting, element]) => labelled(setting.title, element));
+    this.own = choices({ 1: "of your Sequence", "": "chosen here" }, "1", { onchange: () => this.changed() });
+    this.form = el("form", { class: "bar", "aria-label": "Settings of the Sequence", onsubmit: (event) => event.preventDefault() },
+      bar(false),
+      el("fieldset", {}, el("legend", {}, "Augment"), this.augment.map(([, , label]) => label)),
+      el("details", { class: "rare" }, el("summary", {}, "More settings"), el("div", { class: "bar" }, bar(true))));
+    this.take(place);
     fill(main,
-      foldable("Settings", el("form", { class: "bar", "aria-label": "Settings of the Sequence", onsubmit: (event) => event.preventDefault() },
-        this.controls.map(([name, element]) => labelled(name, element)),
-        el("label", { class: "check" }, this.antialias, "Antialias"),
-        el("fieldset", {}, el("legend", {}, "Augment"), this.augment.map(([, , label]) => label)))),
+      about.own_batches && el("div", { class: "bar" }, labelled("Settings", this.own)),
+      foldable("Settings", this.form),
       el("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": "Batch" },
         this.code,
         el("div", { class: "sliders" }, this.sliders.epoch.element, this.sliders.number.element),
         this.problem, this.arrays, this.rows));
+    this.showForm();
     this.load();
   }
 
@@ -72,12 +60,29 @@ export class BatchesView {
     this.dialog?.element.close();
   }
 
-  refresh(place) {
-    this.place = place;
-    for (const [, element] of this.controls) if (place[element.name] !== undefined) element.value = place[element.name];
+  control({ name, words, least, most, default: value }) {
+    const options = { name, onchange: () => this.changed() };
+    if (words) return choices(words, value, options);
+    if (least === null || least === undefined) return el("input", { type: "text", spellcheck: "false", autocomplete: "off", ...options });
+    return el("input", { type: "number", min: least, max: most, step: 1, value, ...options });
+  }
+
+  // Puts what an address says into the form.
+  take(place) {
+    for (const [setting, element] of this.controls) element.value = place[setting.name] ?? setting.default;
     const chosen = (place.augment ?? "").split(",");
     for (const [name, box] of this.augment) box.checked = chosen.includes(name);
-    this.antialias.checked = place.antialias === "1";
+    this.own.value = place.own === "0" || !state.about.own_batches ? "" : "1";
+    this.showForm();
+  }
+
+  showForm() {
+    this.form.parentElement?.toggleAttribute("hidden", this.own.value === "1");
+  }
+
+  refresh(place) {
+    this.place = place;
+    this.take(place);
     this.sliders.epoch.set(Number(place.epoch ?? 0));
     this.sliders.number.set(Number(place.number ?? 0));
     this.load();
@@ -98,12 +103,14 @@ export class BatchesView {
   }
 
   get settings() {
-    const settings = Object.fromEntries(this.controls.map(([, element]) => [element.name, element.value]));
+    if (this.own.value === "1") return { own: "1" };
+    const settings = Object.fromEntries(this.controls.map(([setting, element]) => [setting.name, element.value]));
     const augment = this.augment.filter(([, box]) => box.checked).map(([name]) => name).join(",");
-    return { ...settings, augment, antialias: this.antialias.checked ? "1" : "" };
+    return { ...settings, augment, own: state.about.own_batches ? "0" : "" };
   }
 
   changed() {
+    this.showForm();
     clearTimeout(this.waiting);
     this.waiting = setTimeout(() => {
       if (this.isClosed) return;
@@ -148,11 +155,12 @@ export class BatchesView {
     fill(this.arrays, el("table", {},
       el("caption", { class: "quiet" }, "Arrays of the batch"),
       el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))),
-      el("tbody", {}, cells.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell)))))));
+      el("tbody", {}, cells.map((row) => el("tr", {}, row.map((cell) => el("td", {}, cell)))))),
+    batch.is_stretched && el("p", { class: "faint" }, "The images are no bytes, scaled or not: they are shown from the least number of the batch, black, to the largest, white."));
   }
 
   showRows(batch, asked) {
-    const [height, width] = batch.input_shape;
+    const [height, width] = batch.size;
     fill(this.rows, batch.rows.map((row, number) => {
       const url = (field) => address("batch-image", { ...asked, row: number, field, v: version() });
       const frame = el("div", { class: "figure" });
