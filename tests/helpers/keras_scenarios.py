@@ -47,7 +47,7 @@ class Recording(keras.Sequential):
 
 
 class Receiving(Recording):
-    """Notes what its steps are given and does nothing with it: training takes most of the time of a fit, and changes no order."""
+    """Notes what its steps are given and trains on nothing, which takes most of the time of a fit and changes no order."""
 
     def train_step(self, *arguments: Any) -> Any:
         self._note("train", arguments[-1])
