@@ -184,13 +184,11 @@ def tf_mirrored(path: str, rank: int, world: int, port: int) -> Found:
         with strategy.scope():
             return _model(built=built)
 
-    found = {}
-    for batch_size in (14, 80):
-        for built in (False, True):
-            found[f"{batch_size}, {'built' if built else 'not built'}"] = _fit(
-                path, batch_size, lambda built=built: make(built)
-            )
-    return found
+    # Keras looks at batches to build a model; with one batch a pass, it looks at the whole.
+    return {
+        "14, built": _fit(path, 14, lambda: make(True)),
+        "80, not built": _fit(path, 80, lambda: make(False)),
+    }
 
 
 def tf_workers(path: str, rank: int, world: int, port: int) -> Found:
