@@ -68,7 +68,7 @@ class Guard:
         first, slash, rest = scope["path"].removeprefix("/").partition("/")
         given = first.encode("utf-8", "surrogatepass")
         if not self._is_known_host(headers.get("host", "")):
-            await _refuse(send, 421, "nobody has given this name to the machine; --host NAME does")
+            await _refuse(send, 421, "nobody has given this name to the machine; the host of kseq view does")
         elif scope["method"] == "GET" and self._takes_ticket(given):
             await _send(send, 303, b"", (b"location", b"/" + self._token + b"/"))
         elif not hmac.compare_digest(given, self._token) or not slash:

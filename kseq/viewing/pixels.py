@@ -9,7 +9,7 @@ import numpy as np
 
 from kseq.errors import ImageError
 from kseq.images.codecs import decode
-from kseq.images.formats import check_stored_format, is_jpeg
+from kseq.images.formats import JPEG, PNG, check_stored_format, is_jpeg
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 
@@ -125,12 +125,12 @@ def color_mask(values: np.ndarray) -> np.ndarray:
 
 def encode_as_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     """`(height, width, 3)` uint8 as the bytes of a JPEG, for a browser."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, data = cv2.imencode(JPEG.suffixes[0], cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()
 
 
 def encode_as_png(pixels: np.ndarray) -> bytes:
     """`(height, width, 3 or 4)` uint8 as the bytes of a PNG, quickly: the very pixels."""
     code = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    _, data = cv2.imencode(".png", cv2.cvtColor(pixels, code), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    _, data = cv2.imencode(PNG.suffixes[0], cv2.cvtColor(pixels, code), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     return data.tobytes()
