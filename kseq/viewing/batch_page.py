@@ -50,8 +50,8 @@ def describe_batch(shown: ShownBatch, class_names: Sequence[str]) -> dict[str, A
 def shown_pixels(parts: BatchParts, row: int, name: str) -> tuple[Field, np.ndarray]:
     """An image or a mask of a batch: its field, and `(height, width, channels)` uint8.
 
-    These are the very values of the batch, if they are bytes or were bytes before they were scaled; others are stretched from
-    the least of the batch to the largest.
+    These are the very values of the batch, if they are bytes or were bytes before they were scaled; others, those of maps among
+    them, are stretched from the least of the batch to the largest.
 
     Raises:
         ArgumentError: If the batch has no such row or field.
@@ -65,9 +65,10 @@ def shown_pixels(parts: BatchParts, row: int, name: str) -> tuple[Field, np.ndar
     pixels = np.asarray(_channels_last(values, parts.spec)[row])
     if pixels.dtype == np.uint8:
         return field, pixels
-    numbers = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
-    if field.is_image and _is_stretched(values, parts.spec):
-        least, most = _ends(values)
+    is_stretched = _is_stretched(values, parts.spec) if field.is_image else values.dtype.kind == "f"
+    least, most = _ends(values) if is_stretched else (0.0, 0.0)
+    numbers = np.nan_to_num(pixels.astype(np.float64), nan=least, posinf=most, neginf=least)
+    if is_stretched:
         numbers = (numbers - least) * (255 / ((most - least) or 1))
     elif field.is_image:
         numbers /= parts.spec.scale or 1
@@ -79,9 +80,12 @@ def _channels_last(values: np.ndarray, spec: ImageSpec) -> np.ndarray:
 
 
 def _is_stretched(values: np.ndarray, spec: ImageSpec) -> bool:
-    """Whether the pixels of a batch were more than bytes that were scaled: a function has made other numbers of them."""
+    """Whether the pixels of a batch were more than bytes that were scaled: they are stored as others, or a function has made
+    other numbers of them."""
     if values.dtype == np.uint8 or not values.size:
         return False
+    if spec.stored_dtype != "uint8":
+        return True
     scale = spec.scale or 1.0
     ends = [end / scale for end in _ends(values)]
     return min(ends) < -1 or max(ends) > 256
@@ -89,6 +93,8 @@ def _is_stretched(values: np.ndarray, spec: ImageSpec) -> bool:
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
     """The least and the largest of the numbers that are finite; zeros if none is."""
+    if values.dtype.kind != "f":
+        return float(values.min()), float(values.max())
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return 0.0, 0.0

@@ -83,8 +83,10 @@ def as_rgb(pixels: np.ndarray) -> np.ndarray:
 
 
 def _stretch(pixels: np.ndarray) -> np.ndarray:
-    values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
-    least, most = float(values.min(initial=0)), float(values.max(initial=0))
+    values = pixels.astype(np.float32)
+    finite = values[np.isfinite(values)]
+    least, most = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    values = np.nan_to_num(values, nan=least, posinf=most, neginf=least)
     return ((values - least) * (255 / (most - least or 1))).astype(np.uint8)
 
 
