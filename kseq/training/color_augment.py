@@ -22,9 +22,9 @@ class ColorJitter(Augmentation):
 
     The first three factors are drawn evenly from `[1 - x, 1 + x]`, as in torchvision's `ColorJitter`, the turn of the hue as in
     `keras.layers.RandomHue`. Colours are clipped to [0, 255] at the end, or to what uint16 holds; those of float32 are not
-    clipped. Of images that are neither grayscale nor RGB nor RGBA, all channels change, and the grey of a pixel is their mean;
-    they have no hue. Masks, and images that are targets, stay as they are. List it after a crop: it then changes the crop
-    alone.
+    clipped, but numbers below 0 become 0 where the hue turns. Of images that are neither grayscale nor RGB nor RGBA, all
+    channels change, and the grey of a pixel is their mean; they have no hue. Masks, and images that are targets, stay as they
+    are. List it after a crop: it then changes the crop alone.
 
     Args:
         brightness: In [0, 1]; pixels are multiplied by the factor.
@@ -59,9 +59,13 @@ class ColorJitter(Augmentation):
             grey = cv2.cvtColor(changed, cv2.COLOR_RGB2GRAY)[..., None]
         else:
             grey = changed if changed.shape[2] == 1 else changed.mean(axis=2, keepdims=True)
-        mean = float(grey.mean())
+        # A float may be NaN where there is no number, which must not spread to the whole image.
+        finite = grey if pixels.dtype.kind == "u" else grey[np.isfinite(grey)]
+        mean = float(finite.mean()) if finite.size else 0.0
         # Contrast and saturation are both mixtures with grey: with that of the image, and with that of the pixel.
-        changed = mean + contrast * (grey - mean) + contrast * saturation * (changed - grey)
+        with np.errstate(invalid="ignore"):
+            # Infinite ones become NaN.
+            changed = mean + contrast * (grey - mean) + contrast * saturation * (changed - grey)
         most = np.inf if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
         if degrees and changed.shape[2] == 3:
             changed = _with_turned_hues(np.clip(changed, 0, most), degrees)

@@ -195,3 +195,17 @@ def test_a_third_of_a_turn_makes_red_green() -> None:
     # 120 of 180 degrees.
     green = changed(kseq.ColorJitter(hue=1), [0.5, 0.5, 0.5, (1 + 2 / 3) / 2], red)
     np.testing.assert_array_equal(green, red[..., [1, 0, 2]])
+
+
+def test_a_pixel_without_a_number_stays_alone_in_jittered_images() -> None:
+    for channels in (1, 3, 6):
+        pixels = np.random.default_rng(0).uniform(size=(8, 9, channels)).astype(np.float32)
+        holed = pixels.copy()
+        holed[2, 3], holed[4, 5] = np.nan, np.inf
+        jitter = kseq.ColorJitter(0.2, 0.2, 0.2)
+        found = changed(jitter, [0.9, 0.1, 0.7, 0.5], holed)
+        expected = np.ones((8, 9), bool)
+        expected[2, 3] = expected[4, 5] = False
+        np.testing.assert_array_equal(np.isfinite(found).all(axis=2), expected)
+        np.testing.assert_allclose(found[expected], changed(jitter, [0.9, 0.1, 0.7, 0.5], pixels)[expected], atol=0.02)
+        assert not np.isfinite(changed(jitter, [0.9, 0.1, 0.7, 0.5], np.full_like(pixels, np.nan))).any()
