@@ -98,9 +98,11 @@ class AlbumentationsAdapter:
         given: dict[str, Any] = {"keypoints": points - 0.5} if len(points) else {}
         if self._boxes is not None:
             given |= {"bboxes": boxes, "kseq_box": np.arange(len(boxes))}
-        pixels = {name: np.ascontiguousarray(sample[name]) for name in self._others}
+        pixels = {name: np.ascontiguousarray(_widened(sample[name])) for name in self._others}
         answer = compose(image=sample[self._image], **pixels, **given)
-        changed = {name: _with_channels(answer[name], sample[name]) for name in pixels}
+        changed = {
+            name: _with_channels(answer[name], given).astype(sample[name].dtype, copy=False) for name, given in pixels.items()
+        }
         changed[self._image] = _with_channels(answer["image"], sample[self._image])
         moved = np.array(answer["keypoints"], np.float32)[:, :2] + 0.5 if len(points) else points
         if len(moved) != len(points):
@@ -191,6 +193,11 @@ def _is_mirrored(points: np.ndarray) -> bool:
     """Whether three points, a corner and those to the right of it and below it, are mirrored."""
     across, down = points[1] - points[0], points[2] - points[0]
     return bool(across[0] * down[1] - across[1] * down[0] < 0)
+
+
+def _widened(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of a dtype that OpenCV moves: it does not move float16."""
+    return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
 
 
 def _with_channels(pixels: Any, before: np.ndarray) -> np.ndarray:

@@ -155,9 +155,11 @@ class SampleFunctions:
                 raise ArgumentError(f"{name} gave a field {key!r}, the sample has {', '.join(values)}")
             if not isinstance(self._fields[key].handler, Text):
                 values[key] = _checked(name, self._fields[key], value, values[key])
-                self._check_classes(name, key, values[key])
             elif value != readable[key]:
                 raise ArgumentError(f"{name} gave another text for {key}: a kseq.BatchFunction may change it")
+        # Those too that were changed in place.
+        for key in self._num_classes:
+            self._check_classes(name, key, values[key])
         return self._without_boxes_outside(name, values)
 
     def _check_classes(self, name: str, key: str, numbers: np.ndarray) -> None:

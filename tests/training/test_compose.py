@@ -283,3 +283,31 @@ def test_transforms_that_do_not_fit_are_refused(kept: Path, make: Any, arguments
     albumentations = pytest.importorskip("albumentations")
     with raises(ArgumentError, *words):
         read(kept, make(albumentations), **arguments)
+
+
+@pytest.mark.parametrize("name", ["label", "labels"])
+def test_a_class_number_changed_in_place_is_checked_too(raw: Path, tmp_path: Path, name: str) -> None:
+    def change(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        sample[name][...] = 99
+        return {}
+
+    path, targets = raw, TARGETS
+    if name == "label":
+        path, targets = tmp_path / "packed", {"label": "label"}
+        samples = [{"image": np.full((8, 8, 3), number, np.uint8), "label": "ab"[number]} for number in range(2)]
+        kseq.pack(samples, path, images=kseq.ImageSettings("raw", (8, 8)), workers=0)
+    with raises(ArgumentError, "change gave class numbers from 99 to 99", name):
+        read(path, kseq.Compose(change), targets=targets)
+
+
+def test_albumentations_moves_maps_of_float16(tmp_path: Path) -> None:
+    albumentations = pytest.importorskip("albumentations")
+    depth = np.random.default_rng(0).uniform(size=(8, 8, 2)).astype(np.float16)
+    samples = [{"image": np.zeros((8, 8, 3), np.uint8), "depth": depth}]
+    columns = kseq.Columns(label="", targets=["depth"], kinds={"depth": "map"})
+    settings = kseq.ImageSettings("raw", (8, 8), map_dtype="float16", map_channels=2)
+    kseq.pack(samples, tmp_path / "packed", columns=columns, images=settings, workers=0)
+    turn = albumentations.Rotate((90, 90), p=1)
+    _, found = read(tmp_path / "packed", kseq.Compose(turn), targets="depth", ragged=False)
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found[0], np.rot90(depth))
