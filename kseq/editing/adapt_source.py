@@ -122,7 +122,14 @@ def _merge_field(field: Field, source_field: Field, path: str, source: str) -> F
         return field
     if not field.handler.accepts(source_field):
         raise SourceError(f"{source}: field {field.name!r} is {source_field.describe()}, in {path} it is {field.describe()}")
-    return replace(field, class_names=unite_classes(field.class_names, source_field.class_names))
+    # Where one does not know which keypoints change places in a mirrored image, the other does, as in a merge.
+    order = field.mirror_order or source_field.mirror_order
+    if source_field.mirror_order not in ((), order):
+        raise SourceError(
+            f"{source}: field {field.name!r} has the mirror_order {source_field.mirror_order}, in {path} it is {order}: its "
+            "points are others"
+        )
+    return replace(field, class_names=unite_classes(field.class_names, source_field.class_names), mirror_order=order)
 
 
 def _adapt_images(

@@ -165,6 +165,24 @@ def test_packing_again_and_appending_keep_what_is_left_and_right(tmp_path: Path)
         kseq.merge([tmp_path / "packed", tmp_path / "third"], tmp_path / "refused")
 
 
+def test_an_append_learns_what_is_left_and_right_and_undo_forgets_it(tmp_path: Path) -> None:
+    nameless = write_coco(tmp_path / "a", [ANNOTATION], [{"id": 1, "name": "person"}])
+    kseq.pack(nameless, tmp_path / "packed", workers=0)
+    named = write_coco(tmp_path / "b", [{**ANNOTATION, "keypoints": [1, 1, 2] * 3}])
+    kseq.append(tmp_path / "packed", named, workers=0)
+    kseq.verify(tmp_path / "packed")
+    with kseq.ShardDataset(tmp_path / "packed") as dataset:
+        assert dataset.fields["keypoints"].mirror_order == (0, 2, 1)
+    person = {**PERSON, "keypoints": ["left_eye", "right_eye", "nose"]}
+    others = write_coco(tmp_path / "c", [{**ANNOTATION, "keypoints": [2, 2, 2] * 3}], [person])
+    with raises(SourceError, "person_keypoints.json", "mirror_order", "(1, 0, 2)", "(0, 2, 1)"):
+        kseq.append(tmp_path / "packed", others, workers=0)
+    kseq.undo(tmp_path / "packed")
+    kseq.verify(tmp_path / "packed")
+    with kseq.ShardDataset(tmp_path / "packed") as dataset:
+        assert dataset.fields["keypoints"].mirror_order == ()
+
+
 # YOLO poses.
 
 YAML = "names: [person]\nkpt_shape: [3, 3]\n"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from kseq.errors import ArgumentError, ImageError
 from kseq.images.movement import Movement
 from kseq.storage.field_kinds.base import FieldKind, SampleEncoder
-
-if TYPE_CHECKING:
-    from kseq.storage.fields import Field
 
 __all__ = ["Keypoints"]
 
@@ -52,9 +49,6 @@ class Keypoints(FieldKind):
     @property
     def leader(self) -> str | None:
         return "boxes" if self.is_ragged else None
-
-    def accepts(self, other: Field) -> bool:
-        return super().accepts(other) and other.mirror_order in ((), self.field.mirror_order)
 
     def encode(self, value: Any, encoder: SampleEncoder) -> np.ndarray:
         # A copy, since those that are not labelled are changed.
