@@ -627,10 +627,10 @@ def storage_options_of(batches: Batches) -> Any:
 
 
 def num_image_bytes(batches: Batches) -> int:
-    """How many bytes the images of a batch take."""
+    """How many bytes the images of a batch take, with its masks and maps."""
     fields = batches._fields_of_a_batch().values()
-    one = math.prod(batches.input_shape) * np.dtype(batches._spec.dtype).itemsize
-    return batches.batch_size * one * sum(field.is_image for field in fields)
+    specs = [field.handler.image_spec(batches._spec) for field in fields if field.is_pixels]
+    return batches.batch_size * sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs)
 
 
 def describe(batches: Batches) -> str:

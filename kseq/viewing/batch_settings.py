@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from kseq.errors import ArgumentError
 from kseq.images.pixel_form import CHANNELS
 from kseq.images.resize import INTERPOLATIONS
@@ -99,13 +101,23 @@ _AUGMENTATIONS: dict[str, tuple[str, Callable[[tuple[int, int]], Augmentation], 
 
 def describe_settings(opened: Opened) -> dict[str, Any]:
     """What a form is made of: `settings`, `augmentations` and their titles, and the most pixels a side."""
-    settings = [setting for setting in _SETTINGS if setting.name != "balance" or opened.label is not None]
+    settings = [
+        setting._replace(words=_dtypes(opened, setting.words)) if setting.words and setting.name == "dtype" else setting
+        for setting in _SETTINGS
+        if setting.name != "balance" or opened.label is not None
+    ]
     return {
         "settings": [setting._asdict() for setting in settings],
         "augmentations": {name: title for name, (title, _, _) in _AUGMENTATIONS.items()},
         "fits": _FITS,
         "most_pixels": _MOST_PIXELS_A_SIDE,
     }
+
+
+def _dtypes(opened: Opened, words: Mapping[str, str]) -> dict[str, str]:
+    """What can be chosen of some dtypes: first that in which images are stored, in which they leave by default."""
+    stored = np.dtype(opened.image.dtype).name
+    return {"": stored} | {name: title for name, title in words.items() if name not in ("", stored)}
 
 
 class Chosen(NamedTuple):

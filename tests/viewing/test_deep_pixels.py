@@ -54,11 +54,28 @@ def test_batches_of_deep_images_and_maps_are_seen(tmp_path: Path, dtype: str, mo
     kseq.pack(samples, tmp_path / "packed", columns=columns, images=settings, workers=0)
     wanted: dict[str, Any] = {"height": SIDE, "width": SIDE, "targets": "depth"}
     with kseq.Viewer(tmp_path / "packed", read_only=True) as viewer:
+        settings_shown = ask_json(viewer, "about")["batches"]["settings"]
         batch = ask_json(viewer, "batch", **wanted)
         answers = [ask(viewer, "api/batch-image", field=name, row=1, **wanted) for name in ("image", "depth")]
     assert (batch["images"], batch["masks"], batch["is_stretched"]) == (["image"], ["depth"], True)
+    # By default, images leave as they are stored.
+    (words,) = (setting["words"] for setting in settings_shown if setting["name"] == "dtype")
+    assert (words[""], list(words.values()).count(dtype)) == (dtype, 1)
     shown, colored = (np.asarray(Image.open(io.BytesIO(answer.body))) for answer in answers)
     np.testing.assert_allclose(shown[..., 0], 255 * RAMP[..., 0], atol=1)
     # Each number in a colour of its own, and what is no number in none.
     assert len(np.unique(colored.reshape(-1, 4), axis=0)) > SIDE * SIDE // 2
     assert colored[0, 0, 3] == 0
+
+
+def test_maps_count_to_what_a_batch_may_take(tmp_path: Path) -> None:
+    pytest.importorskip("starlette", reason="the page of `kseq view` needs the extra `view`")
+    pytest.importorskip("uvicorn", reason="the page of `kseq view` needs the extra `view`")
+    samples = [{"image": np.zeros((4, 4, 3), np.uint8), "heat": np.zeros((4, 4, 64), np.float32)}]
+    columns = kseq.Columns(label="", targets=["heat"], kinds={"heat": "map"})
+    settings = kseq.ImageSettings("raw", (4, 4), map_channels=64)
+    kseq.pack(samples, tmp_path / "packed", columns=columns, images=settings, workers=0)
+    wanted: dict[str, Any] = {"height": 1024, "width": 1024, "batch_size": 8, "targets": "heat"}
+    with kseq.Viewer(tmp_path / "packed", read_only=True) as viewer:
+        answer = ask(viewer, "api/batch", **wanted)
+    assert (answer.status, "MiB" in answer.body.decode()) == (400, True)
