@@ -7,7 +7,8 @@ To add a source, write a module with a subclass of `Source` (in `base`) and a `S
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
 - Sources: `folder`, `zip_archive`, `table`, `coco`, `cvat`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`,
-  `arrayrecord`, `huggingface`, `parquet`, `arrays`, `iterables`.
+  `arrayrecord`, `huggingface`, `parquet`, `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's),
+  `iterables`.
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
@@ -23,5 +24,6 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
 - Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
-  (encodings), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
+  (encodings), `flat_images` (plain bytes of images of one size), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`,
+  `tf_example` (records of both TensorFlow formats).
 """

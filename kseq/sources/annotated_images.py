@@ -171,8 +171,8 @@ def _path_of(location: Any) -> bytes:
     return path
 
 
-def some_files(root: str, suffix: str) -> Iterator[str]:
-    """A few files below a folder whose names end so, to tell of which format it is.
+def some_files(root: str, suffix: str | tuple[str, ...]) -> Iterator[str]:
+    """A few files below a folder whose names end so (or in one of several ways), to tell of which format it is.
 
     Only the first names of the first folders are looked at: a folder of millions of images is not walked twice.
     """

@@ -14,12 +14,14 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
+from kseq.sources.cifar import CIFAR
 from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
 from kseq.sources.cvat import CVAT
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
+from kseq.sources.idx import IDX
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
@@ -54,6 +56,8 @@ FORMATS: tuple[SourceFormat, ...] = (
     ARRAYRECORD,
     HUGGINGFACE,
     ARRAYS,
+    IDX,
+    CIFAR,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""

@@ -92,6 +92,11 @@ def _write_archives(folder: Path) -> None:
     table = pyarrow.table({"image": images, "label": [number % 2 for number in range(len(images))]})
     pyarrow.parquet.write_table(table, folder / "hub" / "train-00000-of-00001.parquet")
     np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
+    (folder / "mnist").mkdir()
+    (folder / "mnist" / "train-images-idx3-ubyte").write_bytes(
+        bytes([0, 0, 8, 3, 0, 0, 0, 6, 0, 0, 0, 8, 0, 0, 0, 8, *range(192), *range(192)])
+    )
+    (folder / "mnist" / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 6, *range(6)]))
 
 
 def _write_corrections(folder: Path) -> None:
