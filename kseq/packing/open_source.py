@@ -33,6 +33,7 @@ def open_or_spool(
     *,
     follow_links: bool = False,
     suffix: str | None = None,
+    shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Source]:
@@ -46,13 +47,13 @@ def open_or_spool(
         SourceError: If there is nothing that can be packed.
         WriteError: If the disk refuses to spool.
     """
-    of_files = (source_format, root, suffix, text_encoding)
+    of_files = (source_format, root, suffix, shape, text_encoding)
     if isinstance(source, _PATHS) or follow_links or any(argument is not None for argument in of_files):
         path, root_path = path_or_url("source", source), None if root is None else path_or_url("root", root)
         _check_no_links(path, root_path, follow_links)
         how = (source_format, columns, root_path, class_names)
         if is_url(path):
-            with _opened_from_url(path, *how, suffix, text_encoding, storage_options=storage_options) as opened:
+            with _opened_from_url(path, *how, suffix, shape, text_encoding, storage_options=storage_options) as opened:
                 yield opened
         else:
             yield open_source(
@@ -60,6 +61,7 @@ def open_or_spool(
                 *how,
                 follow_links=follow_links,
                 suffix=suffix,
+                shape=shape,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
             )
@@ -78,6 +80,7 @@ def _opened_from_url(
     root: str | None,
     class_names: Sequence[str] | None,
     suffix: str | None,
+    shape: Sequence[int] | None,
     text_encoding: str | None,
     *,
     storage_options: Mapping[str, Any] | None,
@@ -94,6 +97,7 @@ def _opened_from_url(
                 root,
                 class_names,
                 suffix=suffix,
+                shape=shape,
                 text_encoding=text_encoding,
                 folder=outline.parent,
                 storage_options=storage_options,

@@ -26,6 +26,7 @@ from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
 from kseq.sources.parquet import PARQUET
+from kseq.sources.pixel_rows import PIXEL_ROWS
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, reading_texts_as
@@ -41,6 +42,7 @@ __all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "open_source"]
 # images, the most general format, comes first in the list.
 FORMATS: tuple[SourceFormat, ...] = (
     FOLDER,
+    PIXEL_ROWS,
     CSV,
     JSONL,
     PARQUET,
@@ -74,6 +76,7 @@ def open_source(
     *,
     follow_links: bool = False,
     suffix: str | None = None,
+    shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -89,6 +92,7 @@ def open_source(
         follow_links: Follow links out of the folder of images, and links to folders.
         suffix: Added to the paths in a table that do not end with it, such as `".jpg"`; None to look for files where paths
             have no suffix.
+        shape: The shape of the images of a source that has them as plain numbers; None for square ones.
         text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
@@ -115,12 +119,26 @@ def open_source(
         raise ArgumentError(
             f"{path}: {spelled('suffix', suffix)}: allowed is the end of names of files, such as .jpg, with {allowed}"
         )
+    if shape is not None:
+        _check_shape(path, shape, chosen)
     layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
     with reading_texts_as(check_text_encoding(text_encoding)):
-        source = chosen.open(SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix))
+        source = chosen.open(
+            SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, shape)
+        )
     return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
+
+
+def _check_shape(path: str, shape: Any, chosen: SourceFormat) -> None:
+    are_sides = isinstance(shape, Sequence) and all(isinstance(side, int) and side > 0 for side in shape)
+    if not (chosen.has_shape and are_sides and len(shape) in (2, 3)):
+        allowed = ", ".join(known.name for known in FORMATS if known.has_shape)
+        raise ArgumentError(
+            f"{path}: {spelled('shape', shape)}: allowed are height and width, with channels before or behind them, with "
+            f"{allowed}, found {chosen.name}"
+        )
 
 
 def choose_format(path: str, source_format: str | None) -> SourceFormat:

@@ -92,6 +92,9 @@ def _write_archives(folder: Path) -> None:
     table = pyarrow.table({"image": images, "label": [number % 2 for number in range(len(images))]})
     pyarrow.parquet.write_table(table, folder / "hub" / "train-00000-of-00001.parquet")
     np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
+    (folder / "digits.csv").write_text(
+        "label," + ",".join(f"pixel{number}" for number in range(16)) + "\n" + ",".join("0" * 17) + "\n"
+    )
     (folder / "mnist").mkdir()
     (folder / "mnist" / "train-images-idx3-ubyte").write_bytes(
         bytes([0, 0, 8, 3, 0, 0, 0, 6, 0, 0, 0, 8, 0, 0, 0, 8, *range(192), *range(192)])
