@@ -150,6 +150,7 @@ def assemble_blocks(
     class_names: Sequence[str] | None = None,
     *,
     names_differ: bool = False,
+    target_classes: Mapping[str, Sequence[str]] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample, many rows at a time.
 
@@ -161,6 +162,7 @@ def assemble_blocks(
         names_differ: Whether it is known that no two samples have the same name.
         class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
             classes that the cells name.
+        target_classes: The same for targets of several labels, by the names of their fields.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
@@ -169,7 +171,7 @@ def assemble_blocks(
     names: tuple[str, ...] = ()
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
-    others = list(_other_columns(columns, cells, class_names if columns.label is None else None))
+    others = list(_other_columns(columns, cells, class_names if columns.label is None else None, target_classes or {}))
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
     mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
     label_fields = [LABEL] if columns.label is not None else []
@@ -350,12 +352,15 @@ def _groups(cells: Sequence[Any]) -> SpooledColumn:
 
 
 def _other_columns(
-    columns: Columns, cells: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None
+    columns: Columns,
+    cells: Mapping[str, Sequence[Any]],
+    class_names: Sequence[str] | None,
+    target_classes: Mapping[str, Sequence[str]],
 ) -> Iterator[ParsedColumn]:
     """The columns that become fields besides images, masks and the label."""
     kinds = dict(columns.kinds)
     for name, column in columns.targets:
-        yield parse_target(name, cells[column], kinds.get(name))
+        yield parse_target(name, cells[column], kinds.get(name), target_classes.get(name))
     parsed: dict[str, ParsedColumn] = {}
     for kind in KINDS.values():
         single = None if kind.column is None or kind.is_pixels or kind.is_label else getattr(columns, kind.column)

@@ -14,6 +14,7 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
+from kseq.sources.celeba import CELEBA
 from kseq.sources.cifar import CIFAR
 from kseq.sources.coco import COCO
 from kseq.sources.column_roles import Columns
@@ -43,6 +44,7 @@ __all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "open_source"]
 FORMATS: tuple[SourceFormat, ...] = (
     FOLDER,
     PIXEL_ROWS,
+    CELEBA,
     CSV,
     JSONL,
     PARQUET,
