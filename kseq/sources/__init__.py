@@ -6,9 +6,10 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Sources: `folder`, `zip_archive`, `table`, `pixel_rows` (and `pixel_tables`: which columns of a CSV are pixels), `celeba`,
-  `coco`, `cvat`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet`,
-  `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `iterables`.
+- Sources: `folder`, `zip_archive`, `table`, `pixel_rows` (and `pixel_tables`: which columns of a CSV are pixels), `box_tables`
+  (CSV files of boxes), `celeba`, `coco`, `cvat`, `imagenet`, `via`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`,
+  `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and
+  STL-10's), `iterables`.
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),

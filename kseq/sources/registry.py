@@ -14,6 +14,7 @@ from kseq.errors import ArgumentError, SourceError
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
+from kseq.sources.box_tables import BOX_TABLE
 from kseq.sources.celeba import CELEBA
 from kseq.sources.cifar import CIFAR
 from kseq.sources.coco import COCO
@@ -23,6 +24,7 @@ from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
 from kseq.sources.idx import IDX
+from kseq.sources.imagenet import IMAGENET
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
@@ -32,6 +34,7 @@ from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
+from kseq.sources.via import VIA
 from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.yolo import YOLO
@@ -45,10 +48,13 @@ FORMATS: tuple[SourceFormat, ...] = (
     FOLDER,
     PIXEL_ROWS,
     CELEBA,
+    IMAGENET,
+    VIA,
+    BOX_TABLE,
+    LABELSTUDIO,
     CSV,
     JSONL,
     PARQUET,
-    LABELSTUDIO,
     LABELME,
     COCO,
     CVAT,
