@@ -13,7 +13,8 @@ from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
 from kseq.sources.iterables import spool_samples
 from kseq.sources.outline import Outline
-from kseq.sources.registry import choose_format, open_source
+from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline
+from kseq.sources.zip_outline import ZipOutline
 from kseq.storage.output_folder import check_apart
 from kseq.storage.url_place import spool_folder
 
@@ -56,7 +57,7 @@ def open_or_spool(
             with _opened_from_url(path, *how, suffix, shape, text_encoding, storage_options=storage_options) as opened:
                 yield opened
         else:
-            yield open_source(
+            with _opened_path(
                 path,
                 *how,
                 follow_links=follow_links,
@@ -64,12 +65,41 @@ def open_or_spool(
                 shape=shape,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
-            )
+            ) as opened:
+                yield opened
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
     with spool_samples(source, folder, columns, class_names) as spooled_source:
         yield spooled_source
+
+
+@contextmanager
+def _opened_path(
+    path: str,
+    source_format: str | None,
+    columns: Columns,
+    root: str | None,
+    class_names: Sequence[str] | None,
+    *,
+    follow_links: bool,
+    **options: Any,
+) -> Iterator[Source]:
+    """A source on this machine; that of annotations in a zip is valid until the end of the block."""
+    if follow_links or not is_outlined(path, source_format):
+        how = {**options, "follow_links": follow_links}
+        yield open_source(path, source_format, columns, root, class_names, **how)
+        return
+    with spool_folder() as folder:
+        outline = ZipOutline(path, folder)
+        with outline.naming_zip():
+            top, chosen = recognise_outline(outline.tops, source_format)
+            if chosen is None:
+                yield open_source(path, source_format, columns, root, class_names, **options)
+                return
+            inner = root if root is None or is_url(root) or os.path.isabs(root) else os.path.join(top, root)
+            opened = outline.adopt(open_source(top, chosen, columns, inner, class_names, **options))
+        yield opened
 
 
 @contextmanager

@@ -74,9 +74,8 @@ def pack(
         columns: Which column of the source holds what; None for the usual names. A source that has no columns, such as a folder
             of images, takes none but `Columns(label="")`, for images without classes.
         images: How images are stored; None for `ImageSettings()`, which keeps JPEG and PNG files as they are.
-        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"voc"`, `"labelme"`, `"cvat"`, `"labelstudio"`,
-            `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`, `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to choose by
-            the name and the content of `source`.
+        source_format: One of `kseq.SOURCE_FORMATS`, such as `"csv"`, `"coco"` or `"webdataset"`; None to choose by the name and
+            the content of `source`.
         root: The folder that the paths of a table are relative to, or a URL; None for the folder of the table.
         suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
             suffix.

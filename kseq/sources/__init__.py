@@ -7,9 +7,9 @@ To add a source, write a module with a subclass of `Source` (in `base`) and a `S
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
 - Sources: `folder`, `zip_archive`, `table`, `pixel_rows` (and `pixel_tables`: which columns of a CSV are pixels), `box_tables`
-  (CSV files of boxes), `celeba`, `coco`, `cvat`, `imagenet`, `via`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`,
-  `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and
-  STL-10's), `iterables`.
+  (CSV files of boxes), `celeba`, `coco` (and `coco_folder`: several of its files), `cvat`, `imagenet`, `via`, `labelme`,
+  `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `arrays`, `idx` (MNIST's
+  files), `cifar` (its binary version, and STL-10's), `iterables`.
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
@@ -23,6 +23,7 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
+- Zips: `zip_members` (their names and bytes), `zip_outline` (annotations and tables in a zip, opened as a folder).
 - Files: `file_sets` (one file, a folder of files, a pattern), `file_reading`, `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
   (encodings), `flat_images` (plain bytes of images of one size), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`,

@@ -28,10 +28,12 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.split_names import folder_split
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
 from kseq.sources.yolo_text import looks_like_boxes
-from kseq.sources.zip_archive import read_zip_member, read_zip_tree
+from kseq.sources.zip_archive import read_zip_tree
+from kseq.sources.zip_members import read_zip_member
 
-__all__ = ["Layout", "annotates_most_images", "find_layout", "looks_like_yolo"]
+__all__ = ["COCO_NAME", "Layout", "annotates_most_images", "find_layout", "looks_like_yolo"]
 
+COCO_NAME = "COCO"
 _MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
 
 # How many files of each kind are opened, and how many bytes of each end are read.
@@ -243,9 +245,9 @@ def _find_json(sample: _Sample) -> _Found:
         path = os.path.join(sample.path, name)
         if sum(f'"{word}"' in head for word in ("images", "annotations", "categories")) >= 2:
             if os.path.isfile(sample.path):
-                return "COCO", name, f"unpack it, and pack the JSON file ({spelled('root')} says where the images are)"
+                return COCO_NAME, name, f"unpack it, and pack the JSON file ({spelled('root')} says where the images are)"
             root = os.path.join(sample.path, _folder_of_images(sample, name, head))
-            return "COCO", name, spelled_call("pack", path, "DATASET", root=root)
+            return COCO_NAME, name, spelled_call("pack", path, "DATASET", root=root)
         if '"shapes"' in head and '"imagePath"' in head:
             return "LabelMe", name, _way_out(sample, "labelme", sample.path)
     return None

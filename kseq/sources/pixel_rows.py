@@ -27,6 +27,8 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError, one_line
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.annotated_images import some_files
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import is_missing, name_classes
@@ -113,6 +115,8 @@ class PixelRowsSource(Source):
 
 def _is_folder(path: str) -> bool:
     """Whether a folder, or one in it, has a table of pixels and no image."""
+    if next(some_files(path, IMAGE_SUFFIXES), None) is not None:
+        return False
     folders = [path]
     try:
         with os.scandir(path) as entries:

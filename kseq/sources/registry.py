@@ -17,7 +17,7 @@ from kseq.sources.base import Source
 from kseq.sources.box_tables import BOX_TABLE
 from kseq.sources.celeba import CELEBA
 from kseq.sources.cifar import CIFAR
-from kseq.sources.coco import COCO
+from kseq.sources.coco_folder import COCO
 from kseq.sources.column_roles import Columns
 from kseq.sources.cvat import CVAT
 from kseq.sources.file_sets import is_pattern, match_files
@@ -39,8 +39,9 @@ from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.yolo import YOLO
 from kseq.sources.zip_archive import ZIP
+from kseq.sources.zip_outline import ZipOutline
 
-__all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "open_source"]
+__all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "is_outlined", "open_source", "recognise_outline"]
 
 # Each module says how its format is recognised and opened. A folder is tried as the last format first: a plain folder of
 # images, the most general format, comes first in the list.
@@ -137,6 +138,27 @@ def open_source(
             SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, shape)
         )
     return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
+
+
+def is_outlined(path: str, source_format: str | None) -> bool:
+    """Whether a path is a zip of annotations or tables: of nothing that is read in place."""
+    if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in (FOLDER.name, ZIP.name, YOLO.name):
+        return False
+    return ZipOutline.may_outline(path) and (source_format is not None or _recognise_zip(path) is ZIP)
+
+
+def recognise_outline(tops: Sequence[str], source_format: str | None) -> tuple[str, str | None]:
+    """Which of some folders is a source, and of which format; None if they are class folders, or nothing."""
+    for top in tops:
+        found = _recognise_folder(top)
+        if found is not FOLDER and source_format in (None, found.name):
+            return top, found.name
+    if source_format is None:
+        return tops[0], None
+    chosen = choose_format(tops[-1], source_format)
+    files = [os.path.join(top, name) for top in tops for name in sorted(os.listdir(top))]
+    named = [file for file in files if os.path.isfile(file) and chosen.matches(file)]
+    return named[0] if chosen.is_folder is None and named else tops[-1], chosen.name
 
 
 def _check_shape(path: str, shape: Any, chosen: SourceFormat) -> None:
