@@ -24,6 +24,7 @@ from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
 from kseq.sources.idx import IDX
+from kseq.sources.image_folder import IMAGE_FOLDER
 from kseq.sources.imagenet import IMAGENET
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
@@ -66,6 +67,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     TFRECORD,
     ARRAYRECORD,
     HUGGINGFACE,
+    IMAGE_FOLDER,
     ARRAYS,
     IDX,
     CIFAR,
