@@ -10,7 +10,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
   (CSV files of boxes), `celeba`, `coco` (and `coco_folder`: several of its files), `cvat`, `imagenet`, `via`, `labelme`,
   `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `arrays`, `idx` (MNIST's
   files), `cifar` (its binary version, and STL-10's), `iterables` (and
-  `hub_datasets`: objects of the packages `datasets` and torchvision), `image_folder` (images with `metadata.csv`).
+  `hub_datasets`: objects of the packages `datasets` and torchvision), `lmdb_files`, `image_folder` (images with
+  `metadata.csv`).
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`.
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),

@@ -29,6 +29,7 @@ from kseq.sources.imagenet import IMAGENET
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
+from kseq.sources.lmdb_files import LMDB
 from kseq.sources.parquet import PARQUET
 from kseq.sources.pixel_rows import PIXEL_ROWS
 from kseq.sources.source_format import SourceFormat, SourceRequest
@@ -71,6 +72,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     ARRAYS,
     IDX,
     CIFAR,
+    LMDB,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
