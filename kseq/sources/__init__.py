@@ -7,13 +7,13 @@ To add a source, write a module with a subclass of `Source` (in `base`) and a `S
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
 - Sources: `folder`, `zip_archive`, `table`, `pixel_rows` (and `pixel_tables`: which columns of a CSV are pixels), `box_tables`
-  (CSV files of boxes), `celeba`, `coco` (and `coco_folder`: several of its files), `cvat`, `imagenet`, `via`, `labelme`,
-  `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `arrays`, `idx` (MNIST's
-  files), `cifar` (its binary version, and STL-10's), `iterables` (and
+  (CSV files of boxes), `celeba`, `coco` (and `coco_folder`: several of its files), `cvat`, `imagenet`, `tool_json` (boxes of
+  several tools), `via`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`,
+  `parquet`, `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `iterables` (and
   `hub_datasets`: objects of the packages `datasets` and torchvision), `lmdb_files`, `image_folder` (images with
   `metadata.csv`).
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
-- What a folder or a zip looks like that is no tree of class folders: `layouts`.
+- What a folder or a zip looks like that is no tree of class folders: `layouts`, `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `assemble` (from columns to samples).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_folders` (which

@@ -111,7 +111,8 @@ def _is_coco(path: str) -> bool:
                     head += binary.read().decode("utf-8", "replace")
     except (OSError, UnicodeError):
         return False
-    return sum(f'"{word}"' in head for word in ("images", "annotations", "categories")) >= 2
+    has_items = '"items"' in head and '"images"' not in head
+    return not has_items and sum(f'"{word}"' in head for word in ("images", "annotations", "categories")) >= 2
 
 
 def _image_folder(folder: str, file: str, images: Sequence[AnnotatedImage]) -> str:

@@ -36,6 +36,8 @@ from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
+from kseq.sources.tool_json import TOOL_JSON
+from kseq.sources.tool_layouts import refused_file
 from kseq.sources.via import VIA
 from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
@@ -52,6 +54,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     PIXEL_ROWS,
     CELEBA,
     IMAGENET,
+    TOOL_JSON,
     VIA,
     BOX_TABLE,
     LABELSTUDIO,
@@ -197,6 +200,9 @@ def _recognise_file(path: str) -> SourceFormat:
             continue
         if source_format.is_file is None or source_format.is_file(path):
             return _recognise_zip(path) if source_format is ZIP else source_format
+    reason = refused_file(path)
+    if reason is not None:
+        raise SourceError(f"{path}: {reason}")
     raise SourceError(
         f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}): "
         f"{spelled('source_format')} says what it is"
