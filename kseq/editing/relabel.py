@@ -18,8 +18,8 @@ from kseq.editing.columns import read_column, replace_values, select_values, wit
 from kseq.editing.sample_lists import SampleList, read_cells
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import SourceError
-from kseq.sources.cell_types import parse_list
 from kseq.sources.column_roles import USUAL
+from kseq.sources.list_cells import parse_list
 from kseq.storage.fields import Field
 
 __all__ = ["LabelChange", "RelabelReport", "relabel"]

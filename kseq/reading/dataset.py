@@ -68,8 +68,8 @@ class ShardDataset:
             share. None for the custom of the platform, on Linux `$XDG_CACHE_HOME/kseq` or `~/.cache/kseq`. A shard is fetched
             when its first sample is needed, checked with its digest, and then read as a local one.
         cache_bytes: Of a URL: how many bytes all copies in that folder may take; those that were used least recently go first.
-            None for what the disk has, but for a twentieth. 0 for no copies: then the bytes of the samples are asked for, many
-            ranges at once.
+            None for what the disk has, but for a twentieth (what was used in the last hour stays even then). 0 for no copies:
+            then the bytes of the samples are asked for, many ranges at once.
         storage_options: Of a URL: what fsspec's file system gets, such as `{"key": ..., "secret": ...}`, and `deadline`: after
             so many seconds a request that fails again and again is an error, 120 by default. It goes along when the dataset is
             pickled, and is never part of a text.

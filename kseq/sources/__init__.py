@@ -15,7 +15,7 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`, `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
-  `assemble` (from columns to samples).
+  `list_cells` (cells of several values), `assemble` (from columns to samples).
 - Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_folders` (which
   folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row

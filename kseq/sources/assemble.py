@@ -16,7 +16,6 @@ from kseq.sources.cell_types import (
     ParsedColumn,
     Rejection,
     describe_no_class,
-    is_missing,
     parse_class_name,
     parse_column,
     parse_target,
@@ -26,6 +25,7 @@ from kseq.sources.class_names import compose_class_name, merge_whole_names, sort
 from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
+from kseq.sources.list_cells import is_missing
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
 from kseq.storage.field_kinds import KINDS

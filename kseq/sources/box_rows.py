@@ -20,8 +20,9 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import tell
-from kseq.sources.cell_types import Rejection, is_missing
+from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL, Columns, used_columns
+from kseq.sources.list_cells import is_missing
 from kseq.sources.spooled_column import SpooledColumn
 
 __all__ = ["BoxRows", "GroupedRows", "find_box_columns"]

@@ -13,14 +13,12 @@ The rules, for every table and every kind of record:
 - A label is the same class in each Unicode form, and `1.0` is the class `1` where all labels are whole numbers. The label `-1`
   is none where all others are 0 or more, unless `-1` and `1` are all labels there are, or the class names have it.
 - A label that is not well encoded names no class.
-- In text, a list is JSON: `[0.5, 1]`.
+- Which texts are lists: see `list_cells`.
 - Numbers are finite. Weights are 0 or more.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -30,6 +28,7 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.errors import SourceError, tell
 from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, merge_whole_names, sort_class_names
+from kseq.sources.list_cells import is_missing, parse_cell, parse_list, part_words
 from kseq.sources.spooled_column import SpooledColumn, blocks_of
 from kseq.sources.text import decode_name, describe_text, is_well_encoded
 from kseq.storage.field_kinds import KINDS, FieldKind
@@ -40,12 +39,10 @@ __all__ = [
     "ParsedColumn",
     "Rejection",
     "describe_no_class",
-    "is_missing",
     "name_classes",
     "one_hot_classes",
     "parse_class_name",
     "parse_column",
-    "parse_list",
     "parse_target",
     "spelled_class_name",
 ]
@@ -69,11 +66,6 @@ class Rejection(str):
 
 # A field, and for each sample its value, or a Rejection.
 ParsedColumn = tuple[Field, SpooledColumn]
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is empty, null or NaN."""
-    return cell is None or (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and math.isnan(cell))
 
 
 def parse_class_name(cell: Any) -> str | None:
@@ -133,7 +125,7 @@ def parse_target(
         SourceError: If no cell is a number, or the numbers have several shapes, or decimal commas may be thousands.
     """
     if kind in NUMBER_FORMS:
-        return _parse_numbers(name, map(_parse, _without_commas(name, cells)), is_list=kind == "vector")
+        return _parse_numbers(name, map(parse_cell, _without_commas(name, cells)), is_list=kind == "vector")
     if kind is not None:
         return parse_column(name, kind, cells, class_names)
     plain = _plain_numbers(cells)
@@ -143,7 +135,7 @@ def parse_target(
     if plain is not None:
         dtype = "<i8" if plain[1] else "<f4"
         return Field(name, "numbers", False, dtype, ()), SpooledColumn.of_array(plain[0].astype(dtype))
-    values = SpooledColumn(map(_parse, cells))
+    values = SpooledColumn(map(parse_cell, cells))
     num_words, num_numbers = sum(map(_has_words, values)), sum(map(_is_number, values))
     if num_words and num_numbers:
         tell(
@@ -212,7 +204,7 @@ def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequen
     """
     field_kind = KINDS[kind]
     if field_kind.has_class_names:
-        return _label_lists(name, kind, map(_parse, cells), class_names)
+        return _label_lists(name, kind, map(parse_cell, cells), class_names)
     if field_kind.shape == ():
         plain = _plain_numbers(cells)
         if plain is not None:
@@ -223,14 +215,8 @@ def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequen
                 # Read one by one, the cells tell which of them are refused.
                 pass
     present = (None if is_missing(cell) else cell for cell in cells)
-    arrays = (_convert(lambda cell: field_kind.from_cell(cell, _parse), cell) for cell in present)
+    arrays = (_convert(lambda cell: field_kind.from_cell(cell, parse_cell), cell) for cell in present)
     return _arrays(name, field_kind, SpooledColumn(arrays))
-
-
-def parse_list(cell: Any) -> list[Any]:
-    """The values of a cell that may hold several: a list, the parts between `|`, a single value, or nothing."""
-    value = _parse(cell)
-    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _plain_numbers(cells: Sequence[Any]) -> tuple[np.ndarray, bool] | None:
@@ -269,49 +255,24 @@ def _convert(convert: Callable[[Any], Any], cell: Any) -> Any:
         return Rejection(str(error))
 
 
-def _parse(cell: Any) -> Any:
-    """A cell from JSON or Parquet, or written as text: None, a number, a word, or a list of these."""
-    if isinstance(cell, np.ndarray):
-        return cell.tolist()
-    if isinstance(cell, bytes):
-        cell = decode_name(cell)
-    if is_missing(cell):
-        return None
-    if not isinstance(cell, str):
-        return cell
-    stripped = cell.strip()
-    if stripped.startswith("["):
-        try:
-            return json.loads(stripped)
-        except (ValueError, RecursionError):
-            return stripped
-    if "|" in stripped:
-        return [part.strip() for part in stripped.split("|") if part.strip()]
-    return _number_or_word(stripped)
-
-
-def _number_or_word(word: str) -> int | float | str:
-    try:
-        return int(word) if WHOLE_NUMBER.fullmatch(word) else float(word)
-    except ValueError:
-        return word
-
-
 def _has_words(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, list) and any(isinstance(item, str) for item in value))
 
 
 def _are_uneven_whole_numbers(values: Iterable[Any]) -> bool:
     lengths: set[int] = set()
-    for items in (value for value in values if isinstance(value, list)):
+    has_lists = False
+    for value in values:
+        items = value if isinstance(value, list) else [] if value is None else [value]
         if not all(isinstance(item, int) for item in items):
             return False
-        lengths.add(len(items))
-    return len(lengths) > 1
+        has_lists = has_lists or isinstance(value, list)
+        lengths |= {len(items)} if value is not None else set()
+    return has_lists and len(lengths) > 1
 
 
 def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
-    names_by_sample = SpooledColumn(map(_class_names, values))
+    names_by_sample = SpooledColumn(map(_class_names, part_words(name, values)))
     numbers: dict[str, int] = {}
     if class_names is None:
         merged = merge_whole_names(class_name for names in names_by_sample for class_name in names or ())

@@ -177,9 +177,9 @@ def _column_of(columns: Columns, kind: type[FieldKind]) -> str | None:
 
 
 def has_targets(columns: Columns) -> bool:
-    """Whether a sample holds something to learn besides a label."""
+    """Whether a sample holds something to learn besides a label; one of several images may be that."""
     kinds = [kind for kind in KINDS.values() if kind.is_default_target and not kind.is_label]
-    return bool(columns.targets) or any(_column_of(columns, kind) is not None for kind in kinds)
+    return bool(columns.targets) or len(columns.image) > 1 or any(_column_of(columns, kind) is not None for kind in kinds)
 
 
 def used_columns(columns: Columns) -> list[tuple[str, str]]:
@@ -232,9 +232,10 @@ def _find_usual(
     """The first column with a usual name; nothing if there is none, and samples hold something to learn besides a label."""
     found = tuple(name for name in usual[role] if name in names)[:1]
     if not found and (role == "image" or not has_targets(columns)):
+        none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(
             f"{path}: which column is the {role}? No column is called {', '.join(usual[role])}, its columns are "
-            f"{', '.join(names)}: name it by {spelled(f'columns.{role}')}"
+            f"{', '.join(names)}: name it by {spelled(f'columns.{role}')}{none}"
         )
     return found
 

@@ -27,8 +27,10 @@ _PART = ".part"
 # ourselves: whoever fetches it may be stopped, or lie on a machine that was lost.
 _PAUSE, _PATIENCE = 0.05, 150.0
 
-# Without a limit, so much of the disk stays free.
-_FREE_SHARE = 0.05
+# Without a limit, so much of the disk stays free, as far as older copies can be removed for it. What was used in the last
+# hour goes only where a file would not fit on the disk at all: where others have filled the disk, each file would else go
+# before it is read again.
+_FREE_SHARE, _IN_USE_SECONDS = 0.05, 3600.0
 
 # What a process that died left half-fetched goes after so many seconds, unless it is taken over.
 _PART_SECONDS = 24 * 3600.0
@@ -64,7 +66,8 @@ class FileCache:
 
     Args:
         folder: The folder; it is made when it is needed.
-        most_bytes: How many bytes all copies may take; None for what the disk has, but for a twentieth.
+        most_bytes: How many bytes all copies may take. None for what the disk has, but for a twentieth; copies that were
+            used in the last hour stay even then, while there is room for the next one.
     """
 
     folder: str
@@ -123,20 +126,13 @@ class FileCache:
     def _make_room(self, num_bytes: int, part: str) -> None:
         """Remove the copies that were used least recently, until there is room for one of so many bytes, to go to `part`."""
         kept = sorted(one for one in self._all_kept() if one.path != part)
-        total = sum(one.num_bytes for one in kept)
         if self.most_bytes is None:
-            disk = shutil.disk_usage(self.folder)
-            too_many = num_bytes - (disk.free - int(disk.total * _FREE_SHARE))
+            disk, hour_ago = shutil.disk_usage(self.folder), time.time() - _IN_USE_SECONDS
+            old = [one for one in kept if one.used < hour_ago]
+            removed = _remove(old, num_bytes + int(disk.total * _FREE_SHARE) - disk.free)
+            _remove(kept[len(old) :], num_bytes - disk.free - removed)
         else:
-            too_many = total + num_bytes - self.most_bytes
-        for one in kept:
-            if too_many <= 0:
-                break
-            if one.path.endswith(_PART) and time.time() - one.used < _PART_SECONDS:
-                continue
-            with suppress(OSError):
-                remove_unless_in_use(one.path)
-                too_many -= one.num_bytes
+            _remove(kept, sum(one.num_bytes for one in kept) + num_bytes - self.most_bytes)
 
     def _all_kept(self) -> Iterator[_Kept]:
         for folder in _scan(self.folder):
@@ -145,6 +141,20 @@ class FileCache:
                     with suppress(OSError):
                         status = file.stat(follow_symlinks=False)
                         yield _Kept(status.st_mtime, status.st_size, file.path)
+
+
+def _remove(kept: list[_Kept], num_bytes: int) -> int:
+    """Remove files in their order until so many bytes are free; how many have become free."""
+    removed = 0
+    for one in kept:
+        if removed >= num_bytes:
+            break
+        if one.path.endswith(_PART) and time.time() - one.used < _PART_SECONDS:
+            continue
+        with suppress(OSError):
+            remove_unless_in_use(one.path)
+            removed += one.num_bytes
+    return removed
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:

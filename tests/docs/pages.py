@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.helpers.paths import ROOT
 
 README = ROOT / "README.md"
+AGENTS = ROOT / "AGENTS.md"
 DOCS = ROOT / "docs"
 
 _BLOCK = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<code>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
@@ -32,8 +33,8 @@ class Block:
 
 
 def all_pages() -> list[Path]:
-    """The README, and every page below docs/."""
-    return [README, *sorted(DOCS.rglob("*.md"))]
+    """The README, the page for coding assistants, and every page below docs/."""
+    return [README, AGENTS, *sorted(DOCS.rglob("*.md"))]
 
 
 def page_name(page: Path) -> str:

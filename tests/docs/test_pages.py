@@ -11,6 +11,7 @@ import pytest
 
 import kseq
 from kseq_tools.main import main
+from tests.docs.example_data import write_example_data
 from tests.docs.pages import DOCS, Block, all_pages, blocks_of, page_name
 from tests.helpers.paths import CLOTHING
 from tests.helpers.photos import write_numbered, write_photos
@@ -39,6 +40,21 @@ assert history.history["val_height_mae"][-1] < 0.12, history.history
 }
 
 _WITH_CODE = [page for page in all_pages() if any(block.language in ("python", "console") for block in blocks_of(page))]
+EXAMPLES = [page for page in _WITH_CODE if page.parent == DOCS / "examples"]
+
+# What the network of an example must have learned: the name of a figure, and the bound of its last value.
+LEARNED = {
+    "captcha.md": "loss < 2.0",
+    "cross-validation.md": "",
+    "fine-tuning.md": "",
+    "image-classification.md": "val_accuracy > 0.8",
+    "imbalanced.md": "",
+    "keypoints.md": "val_loss < 0.015",
+    "look-alikes.md": "val_loss < 1.5",
+    "low-light.md": "val_loss < 40",
+    "segmentation.md": "val_accuracy > 0.85",
+    "tagging.md": "val_binary_accuracy > 0.85",
+}
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +69,33 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", _WITH_CODE, ids=page_name)
+@pytest.mark.parametrize("page", [page for page in _WITH_CODE if page not in EXAMPLES], ids=page_name)
 def test_the_code_of_a_page_runs(
     page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
 ) -> None:
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     run_python(RUN_PAGE, page, CHECKS.get(page_name(page), ""), backend="tensorflow")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_the_examples_run_and_their_networks_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
+) -> None:
+    """In one process: TensorFlow is loaded once for all of them."""
+    assert sorted(LEARNED) == sorted(page.name for page in EXAMPLES)
+    write_example_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    checks = [
+        f"last = history.history['{bound.split()[0]}'][-1]; assert last {bound.partition(' ')[2]}, ('{name}', last)"
+        if bound
+        else ""
+        for name, bound in LEARNED.items()
+    ]
+    code = "from pathlib import Path; from tests.docs.run_page import run_page\n"
+    code += "".join(f"run_page(Path({str(page)!r}), {check!r})\n" for page, check in zip(sorted(EXAMPLES), checks, strict=True))
+    run_python(code, backend="tensorflow", timeout=900)
 
 
 @pytest.mark.campaign
@@ -107,8 +143,8 @@ def test_no_line_of_code_is_wider_than_a_page(page: Path) -> None:
     assert [line for block in blocks_of(page) for line in block.code.splitlines() if len(line) > 100] == []
 
 
-# Pages with code for several machines, or for a store elsewhere.
-_ELSEWHERE = ("docs/how-to/clusters.md", "docs/how-to/several-processes.md", "docs/how-to/remote.md")
+# Pages with code for several machines, for a store elsewhere, or of other loaders.
+_ELSEWHERE = ("docs/how-to/migrate.md", "docs/how-to/clusters.md", "docs/how-to/several-processes.md", "docs/how-to/remote.md")
 
 
 def _blocks_elsewhere() -> list[tuple[Path, Block]]:

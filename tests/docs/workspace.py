@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -91,6 +92,8 @@ def _write_archives(folder: Path) -> None:
     (folder / "hub").mkdir()
     table = pyarrow.table({"image": images, "label": [number % 2 for number in range(len(images))]})
     pyarrow.parquet.write_table(table, folder / "hub" / "train-00000-of-00001.parquet")
+    with h5py.File(folder / "images.h5", "w") as file:
+        file["images"], file["labels"] = np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 2
     np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
     (folder / "digits.csv").write_text(
         "label," + ",".join(f"pixel{number}" for number in range(16)) + "\n" + ",".join("0" * 17) + "\n"

@@ -160,12 +160,33 @@ def test_a_mapped_copy_outlives_its_removal(tmp_path: Path) -> None:
     assert bytes(mapped) == b"x" * 100
 
 
-def test_a_nearly_full_disk_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def disk_has(monkeypatch: pytest.MonkeyPatch, *, free: int) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10_000, 10_000 - free, free))
+
+
+def test_a_nearly_full_disk_loses_the_copies_that_nobody_used_in_the_last_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files, cache = Files(), FileCache(str(tmp_path))
-    old = files.fetch(cache, "a")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10_000, 9_450, 550))
-    files.fetch(cache, "b")
-    assert not old.exists()
+    paths = {name: files.fetch(cache, name) for name in "abc"}
+    for name, minutes in {"a": 300, "b": 200, "c": 50}.items():
+        os.utime(paths[name], (time.time() - 60 * minutes,) * 2)
+    disk_has(monkeypatch, free=300)
+    files.fetch(cache, "d")
+    assert [name for name, path in paths.items() if path.exists()] == ["c"]
+
+
+def test_on_a_disk_that_others_filled_what_is_in_use_stays_while_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, cache = Files(), FileCache(str(tmp_path))
+    disk_has(monkeypatch, free=150)
+    for name in "abab":
+        files.fetch(cache, name)
+    assert files.fetched == [("a", 0), ("b", 0)]
+    disk_has(monkeypatch, free=50)
+    files.fetch(cache, "c")
+    assert [cache.has(f"data/{name}", 100) for name in "abc"] == [False, True, True]
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may write anywhere")

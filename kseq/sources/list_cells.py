@@ -1,0 +1,106 @@
+"""Cells that hold several values: JSON lists, parts between `|`, numbers in a row, words with a mark between them.
+
+- `[0.5, 1]` is JSON, `garden|summer` are two words.
+- `70 80 82`, `0.5; 1` and `1, 2` are lists of numbers. (`1,5` may be one number, with a decimal comma.)
+- Words with spaces, commas or semicolons between them are several labels only if the whole column looks like it: fewer words
+  than combinations of them, or each of the words alone in some cell. A class `golden retriever` stays one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from kseq.errors import tell
+from kseq.sources.class_names import WHOLE_NUMBER
+from kseq.sources.spooled_column import SpooledColumn
+from kseq.sources.text import decode_name
+
+__all__ = ["is_missing", "parse_cell", "parse_list", "part_words"]
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBERS = re.compile(rf"{_NUMBER}(?:(?:\s*;\s*|,?\s+){_NUMBER})+")
+_BETWEEN_NUMBERS = re.compile(r"[;,\s]+")
+_MARKS = {";": "semicolons", ",": "commas", " ": "spaces"}
+
+# A column with more different cells is no column of labels.
+_MOST_COMBINATIONS = 100_000
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is empty, null or NaN."""
+    return cell is None or (isinstance(cell, str) and not cell.strip()) or (isinstance(cell, float) and cell != cell)
+
+
+def parse_cell(cell: Any) -> Any:
+    """A cell from JSON or Parquet, or written as text: None, a number, a word, or a list of these."""
+    if isinstance(cell, np.ndarray):
+        return cell.tolist()
+    if isinstance(cell, bytes):
+        cell = decode_name(cell)
+    if is_missing(cell):
+        return None
+    if not isinstance(cell, str):
+        return cell
+    stripped = cell.strip()
+    if stripped.startswith("["):
+        try:
+            return json.loads(stripped)
+        except (ValueError, RecursionError):
+            return stripped
+    if "|" in stripped:
+        return [part.strip() for part in stripped.split("|") if part.strip()]
+    if _NUMBERS.fullmatch(stripped):
+        return [_number_or_word(part) for part in _BETWEEN_NUMBERS.split(stripped)]
+    return _number_or_word(stripped)
+
+
+def parse_list(cell: Any) -> list[Any]:
+    """The values of a cell that may hold several: a list, the parts between `|`, a single value, or nothing."""
+    value = parse_cell(cell)
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def part_words(name: str, values: Iterable[Any]) -> SpooledColumn:
+    """The parsed cells of a column of labels; words with a mark between them as lists, where the column looks like it.
+
+    A line tells of it.
+    """
+    values = SpooledColumn(values)
+    words = {value for value in values if isinstance(value, str)}
+    if any(isinstance(value, list) and any(map(_is_word, value)) for value in values) or len(words) > _MOST_COMBINATIONS:
+        return values
+    mark = next((mark for mark in _MARKS if _is_between(words, mark)), None)
+    if mark is None:
+        return values
+    example = min(word for word in words if mark in word)
+    tell(
+        f"{name}: has cells such as {example!r}: taken for several labels with {_MARKS[mark]} between them "
+        f"(a list, such as {json.dumps([example], ensure_ascii=False)}, is one label)"
+    )
+    return SpooledColumn(_parts(value, mark) if isinstance(value, str) and mark in value else value for value in values)
+
+
+def _is_between(words: set[str], mark: str) -> bool:
+    combinations = {word for word in words if mark in word}
+    parts = {part for word in combinations for part in _parts(word, mark)}
+    return bool(combinations) and (len(parts) < len(combinations) or parts <= words)
+
+
+def _parts(word: str, mark: str) -> list[str]:
+    return [part.strip() for part in word.split(mark) if part.strip()]
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _number_or_word(word: str) -> int | float | str:
+    try:
+        return int(word) if WHOLE_NUMBER.fullmatch(word) else float(word)
+    except ValueError:
+        return word
