@@ -6,12 +6,12 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Sources: `folder`, `zip_archive`, `table`, `pixel_rows` (and `pixel_tables`: which columns of a CSV are pixels), `box_tables`
-  (CSV files of boxes), `celeba`, `coco` (and `coco_folder`: several of its files), `cvat`, `imagenet`, `tool_json` (boxes of
-  several tools), `via`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`,
-  `parquet`, `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `iterables` (and
-  `hub_datasets`: objects of the packages `datasets` and torchvision), `lmdb_files`, `image_folder` (images with
-  `metadata.csv`).
+- Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`), `celeba`, `imagenet`.
+- Boxes: `coco`, `coco_folder` (several of its files), `cvat`, `labelme`, `labelstudio`, `via`, `voc`, `yolo`, `box_tables`
+  (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
+- Records: `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `lmdb_files` (and `caffe_datum`).
+- Pixels: `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `pixel_rows` (CSV files of pixels, in
+  `pixel_tables`), `iterables`, `hub_datasets` (objects of the packages `datasets` and torchvision).
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - What a folder or a zip looks like that is no tree of class folders: `layouts`, `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),

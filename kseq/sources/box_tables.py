@@ -17,20 +17,18 @@ Source: the pages of Open Images, of Kaggle's wheat detection, of keras-retinane
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from kseq.arguments import is_url
 from kseq.errors import ImageError, SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject
 from kseq.sources.base import Source
-from kseq.sources.cell_types import is_missing
+from kseq.sources.box_dialects import IMAGE_COLUMNS, BoxDialect, BoxRow, find_box_dialect, read_rows
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.column_roles import Columns
 from kseq.sources.file_sets import split_from_name
@@ -39,176 +37,9 @@ from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_fil
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table import TableSource
-from kseq.sources.text import open_text
 from kseq.sources.url_files import FileSizes
 
 __all__ = ["BOX_TABLE"]
-
-_DELIMITERS = ",;\t|"
-_ONE_CLASS = "object"
-_CLASSES = ("class", "label", "class_name", "category", "labelname", "name")
-_IMAGES = ("image_id", "image", "filename", "file_name", "path", "img")
-_SETS = ("train", "training", "validation", "valid", "val", "test", "unassigned")
-_MOST_LETTERS = 1 << 28
-
-
-class _Row(NamedTuple):
-    """What a row says.
-
-    Attributes:
-        image: The name of the image.
-        class_name: The class of the box; empty if there is none.
-        box: x1, y1, x2, y2; None for an image without one.
-        split: The split of the image.
-        size: Height and width that the row says.
-    """
-
-    image: str
-    class_name: str = ""
-    box: Sequence[float] | None = None
-    split: str | None = None
-    size: tuple[int, int] | None = None
-
-
-class _Lines(NamedTuple):
-    """A CSV: its first line, and whether that has the names of columns."""
-
-    names: list[str]
-    first: list[str]
-
-    def has(self, *names: str) -> bool:
-        """Whether there are columns of these names."""
-        return set(names) <= {name.lower() for name in self.names}
-
-
-@dataclass(frozen=True)
-class _Dialect:
-    """What a tool writes.
-
-    Attributes:
-        matches: Whether a file is of it.
-        read: What a row says; given the names of the columns and the cells; raises ImageError.
-        has_names: Whether the first line has the names of columns.
-        in_shares: Whether boxes are in shares of the image.
-        note: What a user should know.
-    """
-
-    matches: Callable[[_Lines], bool]
-    read: Callable[[Mapping[str, str], Sequence[str]], _Row]
-    has_names: bool = True
-    in_shares: bool = False
-    note: str = ""
-
-
-def _is_open_images(lines: _Lines) -> bool:
-    return lines.has("imageid", "labelname", "xmin", "xmax", "ymin", "ymax")
-
-
-def _read_open_images(row: Mapping[str, str], _: Sequence[str]) -> _Row:
-    corners = check_box([row.get(name) for name in ("xmin", "ymin", "xmax", "ymax")], "its corners")
-    return _Row(row["imageid"], row["labelname"], corners)
-
-
-def _is_bbox_column(lines: _Lines) -> bool:
-    by_name = dict(zip((name.lower() for name in lines.names), lines.first, strict=False))
-    is_list = re.fullmatch(r"[\[(]\s*-?[\d.]+(\s*,\s*-?[\d.]+){3}\s*[\])]|", by_name.get("bbox", "x")) is not None
-    return is_list and not lines.has("bbox", "id", "category_id", "image_id") and any(map(lines.has, _IMAGES))
-
-
-def _read_bbox_column(row: Mapping[str, str], _: Sequence[str]) -> _Row:
-    image = next(row[name] for name in _IMAGES if name in row)
-    name = next((row[known] for known in _CLASSES if known in row), _ONE_CLASS)
-    cell = row["bbox"]
-    if is_missing(cell):
-        return _Row(image)
-    try:
-        x, y, width, height = check_box(json.loads("[" + cell.strip("[]() ") + "]"), "its bbox")
-    except ValueError as error:
-        raise ImageError(f"its bbox is {cell[:40]!r}, allowed is [x, y, width, height]") from error
-    size = None
-    if row.get("width", "").isdecimal() and row.get("height", "").isdecimal():
-        size = int(row["height"]), int(row["width"])
-    return _Row(image, name, [x, y, x + width, y + height], size=size)
-
-
-def _is_retinanet(lines: _Lines) -> bool:
-    cells = lines.names
-    if len(cells) != 6 or not cells[0].lower().endswith(IMAGE_SUFFIXES):
-        return False
-    return all(map(_is_number, cells[1:5])) or not any(cells[1:])
-
-
-def _read_retinanet(_: Mapping[str, str], cells: Sequence[str]) -> _Row:
-    image, *corners, name = cells
-    return _Row(image, name, check_box(corners, "its corners")) if any(cells[1:]) else _Row(image)
-
-
-def _is_automl(lines: _Lines) -> bool:
-    cells = lines.names
-    has_set = cells[0].lower() in _SETS and len(cells) > 2 and cells[1].lower().endswith(IMAGE_SUFFIXES)
-    has_none = len(cells) in (10, 11) and cells[0].lower().endswith(IMAGE_SUFFIXES)
-    return has_set or has_none
-
-
-def _read_automl(_: Mapping[str, str], cells: Sequence[str]) -> _Row:
-    known, image, name, *corners = cells if cells[0].lower() in (*_SETS, "") else ["", *cells]
-    split = SPLITS.get(known.lower())
-    present = [float(corner) for corner in corners if corner and _is_number(corner)]
-    if not corners or not any(corners):
-        return _Row(image, name, None, split)
-    if len(present) not in (4, 8):
-        raise ImageError(f"its corners are {', '.join(corners)[:40]!r}, allowed are four or eight numbers")
-    xs, ys = present[::2], present[1::2]
-    return _Row(image, name, check_box([min(xs), min(ys), max(xs), max(ys)], "its corners"), split)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-_DIALECTS = (
-    _Dialect(
-        _is_open_images, _read_open_images, in_shares=True, note="its corners are taken for shares, as Open Images has them"
-    ),
-    _Dialect(_is_bbox_column, _read_bbox_column, note="its column bbox is taken for [x, y, width, height] in pixels"),
-    _Dialect(_is_retinanet, _read_retinanet, has_names=False, note="is taken for RetinaNet's: path, x1, y1, x2, y2, class"),
-    _Dialect(
-        _is_automl,
-        _read_automl,
-        has_names=False,
-        in_shares=True,
-        note="is taken for AutoML's: set, path, class, corners in shares",
-    ),
-)
-
-
-def _dialect(path: str) -> _Dialect | None:
-    """Which dialect a file is of."""
-    try:
-        rows = _read_rows(path)
-        lines = _Lines(next(rows, []), next(rows, []))
-    except (OSError, UnicodeError, csv.Error):
-        return None
-    return next((dialect for dialect in _DIALECTS if dialect.matches(lines)), None) if lines.names else None
-
-
-def _read_rows(path: str) -> Iterator[list[str]]:
-    """The cells of all lines that are not blank."""
-    with open_text(path) as file:
-        head = file.readline()
-    delimiter = max(_DELIMITERS, key=head.count)
-    limit = csv.field_size_limit(_MOST_LETTERS)
-    try:
-        with open_text(path) as file:
-            for cells in csv.reader(file, delimiter=delimiter):
-                if any(cells):
-                    yield [cell.strip() for cell in cells]
-    finally:
-        csv.field_size_limit(limit)
 
 
 @dataclass(frozen=True)
@@ -224,7 +55,7 @@ def _open(request: SourceRequest) -> Source:
     """
     path = request.path
     check_is_file(path, "boxes")
-    dialect = _dialect(path)
+    dialect = find_box_dialect(path)
     if dialect is None:
         raise SourceError(
             f"{path}: has no boxes as Open Images, wheat detection, RetinaNet or AutoML have them: a table may have the "
@@ -254,7 +85,7 @@ class _Image:
     """The rows of an image; `fault` says why one of them makes no sense."""
 
     name: str
-    rows: list[_Row] = field(default_factory=list)
+    rows: list[BoxRow] = field(default_factory=list)
     fault: str | None = None
 
 
@@ -262,14 +93,14 @@ class _Image:
 class _Grouped:
     """The rows of a file by their images."""
 
-    dialect: _Dialect
+    dialect: BoxDialect
     images: dict[str, _Image] = field(default_factory=dict)
     has_boxes: bool = False
     labels: bool = False
 
     def read(self, path: str) -> None:
         """Read all rows."""
-        rows = _read_rows(path)
+        rows = read_rows(path)
         names = [name.lower() for name in next(rows)] if self.dialect.has_names else []
         for number, cells in enumerate(rows, 1):
             self._add(number, names, cells)
@@ -283,7 +114,7 @@ class _Grouped:
             row = self.dialect.read(values, cells)
         except (ImageError, ValueError, KeyError) as error:
             known = next((cell for cell in cells if cell.lower().endswith(IMAGE_SUFFIXES)), None)
-            name = known or next((values[name] for name in ("imageid", *_IMAGES) if values.get(name)), f"row {number}")
+            name = known or next((values[name] for name in ("imageid", *IMAGE_COLUMNS) if values.get(name)), f"row {number}")
             self._fault(name, f"row {number}: {error}")
             return
         if not row.image:
@@ -298,7 +129,7 @@ class _Grouped:
         image.fault = image.fault or reason
 
 
-def _annotated(root: str, image: _Image, dialect: _Dialect, names: Mapping[str, str], split: str | None) -> AnnotatedImage:
+def _annotated(root: str, image: _Image, dialect: BoxDialect, names: Mapping[str, str], split: str | None) -> AnnotatedImage:
     path = _local(root, image.name)
     splits = list(dict.fromkeys(row.split for row in image.rows))
     fault = image.fault
@@ -329,7 +160,7 @@ def _described(path: str) -> dict[str, str]:
     files = sorted(name for name in os.listdir(folder) if re.fullmatch(r"(oidv\d-)?class-descriptions.*\.csv", name))
     for name in sorted(files, key=lambda name: "boxable" not in name):
         try:
-            return {cells[0]: cells[1] for cells in _read_rows(os.path.join(folder, name)) if len(cells) == 2}
+            return {cells[0]: cells[1] for cells in read_rows(os.path.join(folder, name)) if len(cells) == 2}
         except (OSError, csv.Error) as error:
             raise SourceError(f"{os.path.join(folder, name)}: cannot be read: {one_line(error)}") from error
     return {}
@@ -368,7 +199,7 @@ BOX_TABLE = SourceFormat(
     _open,
     (".csv", ".tsv"),
     r"\.[ct]sv",
-    is_file=lambda path: _dialect(path) is not None,
+    is_file=lambda path: find_box_dialect(path) is not None,
     has_columns=True,
     has_root=True,
     has_links=True,

@@ -23,9 +23,10 @@ from typing import Any
 
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.cell_types import Rejection, is_missing
+from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, used_columns
 from kseq.sources.folder_tree import FolderTree
+from kseq.sources.list_cells import is_missing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kseq.errors import SourceError
-from kseq.sources.cell_types import is_missing
 from kseq.sources.column_roles import Columns
+from kseq.sources.list_cells import is_missing
 from kseq.sources.named_files import NamedFiles
 from kseq.sources.source_format import SourceRequest
 from kseq.sources.spooled_column import SpooledColumn

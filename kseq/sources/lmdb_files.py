@@ -12,7 +12,7 @@ The rules:
 - A value that is a pickle is never unpickled: it may run any program. A database of nothing else is refused.
 - A sample is called by its key. Entries are read in place, in the order of the keys.
 
-Source: the format of Datum, `caffe.proto`; the readme of deep-text-recognition-benchmark; the documentation of the package
+Source: the readme of deep-text-recognition-benchmark; the documentation of the package
 lmdb.
 """
 
@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.arguments import spelled
-from kseq.errors import ArgumentError, ImageError, NotAnImageError, SourceError, one_line
-from kseq.images.codecs import CHANNELS
-from kseq.images.formats import HEAD_BYTES, detect_format
+from kseq.errors import ArgumentError, ImageError, SourceError, one_line
+from kseq.images.formats import HEAD_BYTES
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
+from kseq.sources.caffe_datum import datum_image, is_encoded_image, parse_datum
 from kseq.sources.column_roles import Columns
 from kseq.sources.file_sets import SourceFile, find_files, split_from_name
 from kseq.sources.kept_open import kept_open
@@ -45,19 +45,6 @@ __all__ = ["LMDB"]
 _FILE_NAMES = r"(^|/)data\.mdb|\.(lmdb|mdb)"
 _PAIR = re.compile(rb"image-(\d+)")
 _PICKLE = b"\x80"
-# A Datum: the numbers of its fields.
-_CHANNELS, _HEIGHT, _WIDTH, _DATA, _LABEL, _FLOATS, _ENCODED = range(1, 8)
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
-
-class _Datum(NamedTuple):
-    """A value of Caffe: shape, label, where its bytes lie in the value, and whether these are an encoded image."""
-
-    shape: tuple[int, int, int]
-    label: int | None
-    start: int
-    stop: int
-    is_encoded: bool
 
 
 class _Entry(NamedTuple):
@@ -102,7 +89,7 @@ class LmdbSource(Source):
             raise ImageError(f"cannot be read: {one_line(error)}") from error
         if value is None:
             raise ImageError("is no longer in the database")
-        return _datum_image(value) if self.is_caffe else value
+        return datum_image(value) if self.is_caffe else value
 
 
 def _open(request: SourceRequest) -> LmdbSource:
@@ -201,9 +188,9 @@ def _form(path: str) -> str:
             if transaction.get(b"num-samples") is not None or transaction.get(b"image-000000001") is not None:
                 return "text"
             for key, value in transaction.cursor():
-                if _is_image(value):
+                if is_encoded_image(value):
                     return "images"
-                if not _is_note(key) and _parse(memoryview(value)) is not None:
+                if not _is_note(key) and parse_datum(memoryview(value)) is not None:
                     return "caffe"
                 num_values += 1
                 num_pickles += value[:1] == _PICKLE
@@ -225,14 +212,6 @@ def _is_note(key: bytes) -> bool:
     return key.startswith(b"__") or key in (b"length", b"num-samples", b"meta_info", b"keys")
 
 
-def _is_image(value: bytes) -> bool:
-    try:
-        detect_format(value[:HEAD_BYTES])
-    except NotAnImageError:
-        return False
-    return True
-
-
 def _entries(path: str, form: str) -> Iterator[_Entry]:
     """The images of a database.
 
@@ -250,11 +229,11 @@ def _entries(path: str, form: str) -> Iterator[_Entry]:
                         rejection = None if text is not None else f"has no label-{found[1].decode()}"
                         yield _Entry(key, len(value), None if text is None else decode_name(bytes(text)), rejection)
                 elif form == "caffe":
-                    datum = _parse(value)
+                    datum = parse_datum(value)
                     rejection = None if datum is not None else "is no Datum of Caffe"
                     yield _Entry(key, len(value), None if datum is None else datum.label, rejection)
                 elif not _is_note(key):
-                    is_image = _is_image(bytes(value[:HEAD_BYTES]))
+                    is_image = is_encoded_image(bytes(value[:HEAD_BYTES]))
                     yield _Entry(key, len(value), _folder(key), None if is_image else "is no encoded image")
     except _errors() as error:
         raise SourceError(f"{path}: is no LMDB database that can be read: {one_line(error)}") from error
@@ -262,57 +241,3 @@ def _entries(path: str, form: str) -> Iterator[_Entry]:
 
 def _folder(key: bytes) -> str | None:
     return decode_name(key).replace("\\", "/").rpartition("/")[0].rpartition("/")[2] or None
-
-
-def _varint(data: Any, position: int) -> tuple[int, int]:
-    """A number, and the position after it; raises IndexError or ValueError."""
-    number = 0
-    for place in range(10):
-        byte = data[position + place]
-        number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:
-            return number, position + place + 1
-    raise ValueError("a number does not end")
-
-
-def _parse(data: Any) -> _Datum | None:
-    """A Datum; None if the value is none. The bytes of its image are passed over."""
-    numbers: dict[int, int] = {}
-    start = stop = position = 0
-    try:
-        while position < len(data):
-            tag, position = _varint(data, position)
-            field, kind = tag >> 3, tag & 7
-            if not _CHANNELS <= field <= _ENCODED or kind in (_FIXED64, 3, 4, 6, 7):
-                return None
-            if kind == _VARINT:
-                numbers[field], position = _varint(data, position)
-                continue
-            size, position = (4, position) if kind == _FIXED32 else _varint(data, position)
-            if field == _DATA:
-                start, stop = position, position + size
-            position += size
-    except (IndexError, ValueError):
-        return None
-    if position != len(data) or stop == start:
-        return None
-    shape = (numbers.get(_CHANNELS, 0), numbers.get(_HEIGHT, 0), numbers.get(_WIDTH, 0))
-    is_encoded = bool(numbers.get(_ENCODED)) or _is_image(bytes(data[start : start + HEAD_BYTES]))
-    if not is_encoded and shape[0] * shape[1] * shape[2] != stop - start:
-        return None
-    return _Datum(shape, numbers.get(_LABEL), start, stop, is_encoded)
-
-
-def _datum_image(value: bytes) -> bytes | np.ndarray:
-    datum = _parse(value)
-    if datum is None:
-        raise ImageError("is no Datum of Caffe")
-    data = value[datum.start : datum.stop]
-    if datum.is_encoded:
-        return data
-    if datum.shape[0] not in CHANNELS.values():
-        raise ImageError(f"has {datum.shape[0]} channels, allowed are {', '.join(map(str, CHANNELS.values()))}")
-    pixels = np.frombuffer(data, np.uint8).reshape(datum.shape).transpose(1, 2, 0)
-    # Caffe has blue first, as OpenCV has.
-    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(datum.shape[0])
-    return np.ascontiguousarray(pixels if order is None else pixels[:, :, order])

@@ -31,10 +31,11 @@ from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import some_files
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
-from kseq.sources.cell_types import is_missing, name_classes
+from kseq.sources.cell_types import name_classes
 from kseq.sources.column_roles import USUAL, Columns, find_columns, value_columns
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, find_files, split_from_name
+from kseq.sources.list_cells import is_missing
 from kseq.sources.pixel_tables import PixelForm, PixelTable, looks_like_pixels, pixel_form
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import SPLITS

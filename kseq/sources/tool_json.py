@@ -21,200 +21,25 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, stated_size
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
 from kseq.sources.file_sets import split_from_name
 from kseq.sources.folder_tree import FolderTree
 from kseq.sources.json_files import read_json
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
+from kseq.sources.tool_dialects import TOOL_DIALECTS, FoundImage, ToolDialect, find_tool_dialect
 
 __all__ = ["TOOL_JSON"]
 
 _FILE_NAMES = r"\.(json|manifest)"
-_HEAD = 20_000
 _ROLES = {"ann": "img", "annotations": "images", "labels": "images", "annotation": "image"}
-
-
-class _Found(NamedTuple):
-    """An image and its objects as a file has them.
-
-    Attributes:
-        name: The name of the image, without its suffix where the tool leaves that out.
-        objects: Class and box of each; None for a shape that has no box.
-        size: Height and width.
-        in_shares: Whether boxes are in shares of the image.
-    """
-
-    name: str
-    objects: Sequence[tuple[str, Sequence[Any] | None]]
-    size: tuple[int, int] | None = None
-    in_shares: bool = False
-
-
-def _corner_box(box: Mapping[str, Any], x: str, y: str, width: str, height: str) -> list[float]:
-    left, top, across, down = check_box([box.get(name) for name in (x, y, width, height)], "a box")
-    return [left, top, left + across, top + down]
-
-
-def _createml(content: Any, _: str) -> Iterator[_Found]:
-    for entry in content:
-        objects = []
-        for found in entry.get("annotations") or entry.get("annotation") or []:
-            x, y, width, height = check_box([found["coordinates"].get(side) for side in ("x", "y", "width", "height")], "a box")
-            # CreateML counts from the middle.
-            objects.append((str(found["label"]), [x - width / 2, y - height / 2, x + width / 2, y + height / 2]))
-        yield _Found(str(entry.get("image") or entry.get("imagefilename")), objects)
-
-
-def _bdd(content: Any, _: str) -> Iterator[_Found]:
-    for entry in content.get("frames", []) if isinstance(content, dict) else content:
-        objects = [
-            (
-                str(found["category"]),
-                [found["box2d"].get(side) for side in ("x1", "y1", "x2", "y2")] if found.get("box2d") else None,
-            )
-            for found in entry.get("labels") or []
-        ]
-        yield _Found(str(entry["name"]), objects)
-
-
-def _supervisely(content: Any, name: str) -> Iterator[_Found]:
-    objects = []
-    for found in content["objects"]:
-        points = [side for point in (found.get("points") or {}).get("exterior") or [] for side in point]
-        kind = found.get("geometryType")
-        box = outline_box(points) if kind == "polygon" else _sorted_box(points) if kind in ("rectangle", None) else None
-        objects.append((str(found["classTitle"]), box))
-    size = content.get("size") or {}
-    yield _Found(os.path.basename(name)[: -len(".json")], objects, stated_size(size.get("height"), size.get("width")))
-
-
-def _sorted_box(points: Sequence[Any]) -> list[float] | None:
-    """The box of two corners, whichever was drawn first."""
-    if len(points) != 4:
-        return None
-    x1, y1, x2, y2 = check_box(points, "a box")
-    return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
-
-
-def _darwin(content: Any, _: str) -> Iterator[_Found]:
-    item = content.get("item") or content.get("image") or {}
-    slot = next(iter(item.get("slots") or []), item)
-    objects = [
-        (str(found["name"]), _corner_box(found["bounding_box"], "x", "y", "w", "h") if found.get("bounding_box") else None)
-        for found in content["annotations"]
-    ]
-    name = item.get("name") or item.get("original_filename") or item.get("filename")
-    yield _Found(str(name), objects, stated_size(slot.get("height"), slot.get("width")))
-
-
-def _superannotate(content: Any, name: str) -> Iterator[_Found]:
-    objects = []
-    for found in content["instances"]:
-        points = found.get("points")
-        sides = [points.get(side) for side in ("x1", "y1", "x2", "y2")] if isinstance(points, dict) else points
-        kind = found.get("type")
-        box = sides if kind == "bbox" else outline_box(sides) if kind == "polygon" and sides else None
-        objects.append((str(found["className"]), box))
-    data = content.get("metadata") or {}
-    default = re.sub(r"(___objects|___pixel)?\.json$", "", os.path.basename(name))
-    yield _Found(str(data.get("name") or default), objects, stated_size(data.get("height"), data.get("width")))
-
-
-def _datumaro(content: Any, _: str) -> Iterator[_Found]:
-    names = [str(label["name"]) for label in content["categories"]["label"]["labels"]]
-    for item in content["items"]:
-        objects: list[tuple[str, Sequence[Any] | None]] = []
-        for found in item.get("annotations") or []:
-            kind = found.get("type")
-            if kind == "bbox":
-                objects.append((names[found["label_id"]], _corner_list(found.get("bbox"))))
-            elif kind in ("polygon", "points", "polyline", "mask"):
-                objects.append((names[found["label_id"]], outline_box(found["points"]) if kind == "polygon" else None))
-        image = item.get("image") or {}
-        size = image.get("size") or [None, None]
-        yield _Found(str(image.get("path") or item["id"]), objects, stated_size(*size))
-
-
-def _vott(content: Any, _: str) -> Iterator[_Found]:
-    assets = content["assets"]
-    for entry in assets.values() if isinstance(assets, dict) else assets:
-        objects = []
-        for found in entry.get("regions") or []:
-            box = _corner_box(found["boundingBox"], "left", "top", "width", "height") if found.get("boundingBox") else None
-            objects += [(str(tag), box) for tag in found.get("tags") or []]
-        size = entry["asset"].get("size") or {}
-        yield _Found(str(entry["asset"]["name"]), objects, stated_size(size.get("height"), size.get("width")))
-
-
-def _fiftyone(content: Any, _: str) -> Iterator[_Found]:
-    classes = content["classes"]
-    for name, found in content["labels"].items():
-        objects = []
-        for entry in found or []:
-            label = entry["label"]
-            objects.append((str(classes[label] if isinstance(label, int) else label), _corner_list(entry["bounding_box"])))
-        yield _Found(name, objects, in_shares=True)
-
-
-def _corner_list(box: Any) -> list[float]:
-    x, y, width, height = check_box(box, "a box")
-    return [x, y, x + width, y + height]
-
-
-def _sagemaker(content: Any, _: str) -> Iterator[_Found]:
-    for entry in content:
-        key = next(
-            (key for key, value in entry.items() if isinstance(value, dict) and isinstance(value.get("annotations"), list)),
-            None,
-        )
-        if key is None:
-            raise ImageError("has no boxes, allowed are manifests of object detection")
-        classes = (entry.get(f"{key}-metadata") or {}).get("class-map") or {}
-        objects = [
-            (str(classes.get(str(found["class_id"]), found["class_id"])), _corner_box(found, "left", "top", "width", "height"))
-            for found in entry[key]["annotations"]
-        ]
-        size: dict[str, Any] = next(iter(entry[key].get("image_size") or []), {})
-        yield _Found(str(entry["source-ref"]), objects, stated_size(size.get("height"), size.get("width")))
-
-
-class _Dialect(NamedTuple):
-    """What a tool writes: what the beginnings of its files have, and what reads them, given the content and the file."""
-
-    name: str
-    words: tuple[str, ...]
-    read: Callable[[Any, str], Iterator[_Found]]
-
-
-_DIALECTS = (
-    _Dialect("SageMaker", (r'"source-ref"\s*:', r'"annotations"\s*:'), _sagemaker),
-    _Dialect("Supervisely", (r'"objects"\s*:', r'"(classTitle|geometryType)"|"tags"\s*:'), _supervisely),
-    _Dialect("CreateML", (r'"(image|imagefilename)"\s*:', r'"coordinates"\s*:'), _createml),
-    _Dialect("BDD100K", (r'"labels"\s*:', r'"box2d"\s*:'), _bdd),
-    _Dialect("Darwin", (r'"annotations"\s*:', r'"(item|slots|original_filename)"\s*:', r'"bounding_box"\s*:'), _darwin),
-    _Dialect("SuperAnnotate", (r'"instances"\s*:', r'"(className|metadata)"\s*:'), _superannotate),
-    _Dialect("Datumaro", (r'"categories"\s*:\s*\{', r'"items"\s*:'), _datumaro),
-    _Dialect("VoTT", (r'"assets"\s*:', r'"(regions|boundingBox)"\s*:'), _vott),
-    _Dialect("FiftyOne", (r'"classes"\s*:\s*\[', r'"labels"\s*:\s*\{', r'"bounding_box"\s*:'), _fiftyone),
-)
-
-
-def _dialect(path: str) -> _Dialect | None:
-    """Which tool wrote a file."""
-    try:
-        with open_text(path) as file:
-            head = file.read(_HEAD)
-    except (OSError, UnicodeError):
-        return None
-    return next((known for known in _DIALECTS if all(re.search(word, head) for word in known.words)), None)
 
 
 @dataclass(frozen=True)
@@ -243,13 +68,13 @@ class ToolJsonSource(AnnotatedSource):
         facts: Counter[str] = Counter()
         tools: Counter[str] = Counter()
         for text in texts:
-            dialect = _dialect(os.path.join(folder, text))
+            dialect = find_tool_dialect(os.path.join(folder, text))
             tools[dialect.name if dialect else ""] += 1
             if dialect is not None:
                 found += _read(folder, text, dialect, images, facts)
         others = tools.pop("", 0)
         if not tools:
-            raise SourceError(f"{path}: has no JSON file of {', '.join(known.name for known in _DIALECTS)}")
+            raise SourceError(f"{path}: has no JSON file of {', '.join(known.name for known in TOOL_DIALECTS)}")
         notes = [f"{path}: its JSON files are taken for those of {', '.join(tools)}"]
         if others:
             notes.append(f"{path}: {others:,} other JSON files are not read")
@@ -273,7 +98,7 @@ def _is_folder(path: str) -> bool:
         depth = 0 if parent == path else os.path.relpath(parent, path).count(os.sep) + 1
         folders[:] = [name for name in sorted(folders)[:20] if name[0] != "." and depth < 3]
         for name in sorted(name for name in names if re.search(rf"{_FILE_NAMES}$", name, re.IGNORECASE))[:3]:
-            if _dialect(os.path.join(parent, name)) is not None:
+            if find_tool_dialect(os.path.join(parent, name)) is not None:
                 return True
             seen += 1
         if seen > 20:
@@ -287,7 +112,7 @@ TOOL_JSON = SourceFormat(
     (".json", ".manifest"),
     _FILE_NAMES,
     _is_folder,
-    lambda path: _dialect(path) is not None,
+    lambda path: find_tool_dialect(path) is not None,
     has_root=True,
     has_links=True,
     downloads=_FILE_NAMES,
@@ -328,16 +153,16 @@ def _common(path: Sequence[str], wanted: Sequence[str]) -> int:
     return len(set(path) & set(wanted))
 
 
-def _read(folder: str, text: str, dialect: _Dialect, images: _Images, facts: Counter[str]) -> Iterator[AnnotatedImage]:
+def _read(folder: str, text: str, dialect: ToolDialect, images: _Images, facts: Counter[str]) -> Iterator[AnnotatedImage]:
     file = os.path.join(folder, text)
     try:
-        entries = _lines(file) if dialect.read is _sagemaker else [read_json(file)]
+        entries = _lines(file) if dialect.has_lines else [read_json(file)]
     except (SourceError, OSError, UnicodeError) as error:
         yield AnnotatedImage(text, rejection=str(error).removeprefix(f"{file}: "))
         return
-    listed = entries[0] if dialect.read in (_createml, _bdd) and isinstance(entries[0], list) else None
+    listed = entries[0] if dialect.is_list and isinstance(entries[0], list) else None
     # A fault concerns its entry alone, where there are entries.
-    parts = [[entry] for entry in (entries if dialect.read is _sagemaker else listed or [])] or entries
+    parts = [[entry] for entry in (entries if dialect.has_lines else listed or [])] or entries
     for number, part in enumerate(parts, 1):
         try:
             found = list(dialect.read(part, text))
@@ -373,7 +198,7 @@ def _lines(file: str) -> list[Any]:
     return entries
 
 
-def _annotated(found: _Found, text: str, images: _Images, facts: Counter[str]) -> AnnotatedImage:
+def _annotated(found: FoundImage, text: str, images: _Images, facts: Counter[str]) -> AnnotatedImage:
     try:
         path = images.find(found.name, text)
         objects = []
