@@ -44,14 +44,17 @@ from kseq.reading.verify import VerifyReport, verify
 from kseq.sources.column_roles import TARGET_KINDS, Columns
 from kseq.sources.registry import SOURCE_FORMATS
 from kseq.storage.box_counts import BoxCounts
+from kseq.storage.duplicate_counts import DuplicateCounts
 from kseq.storage.fields import Field
 from kseq.storage.rejected import Rejected
-from kseq.training.affine_augment import RandomAffine
+from kseq.training.affine_augment import RandomAffine, RandomRotation, RandomTranslation, RandomZoom
 from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.mixing import CutMix, MixUp
+from kseq.training.sample_functions import Compose
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
@@ -75,20 +78,27 @@ __all__ = [
     "ColorJitter",
     "Columns",
     "CompactReport",
+    "Compose",
     "CopyReport",
+    "CutMix",
     "DamagedSample",
     "DropReport",
+    "DuplicateCounts",
     "ExportReport",
     "Field",
     "ImageSettings",
     "KseqError",
     "LabelChange",
     "MergeReport",
+    "MixUp",
     "PackReport",
     "RandomAffine",
     "RandomErasing",
     "RandomFlip",
     "RandomResizedCrop",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "Rejected",
     "RelabelReport",
     "RenameClassReport",

@@ -1,5 +1,7 @@
 """Breaks trainings off on each backend, by kills and other faults, starts them again, and prints what they survived.
 
+Some go on on another number of ranks.
+
 For the repository, whose tests it runs: `python tools/soak.py --kills 100 --minutes 60`.
 """
 

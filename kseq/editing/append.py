@@ -17,19 +17,23 @@ from kseq.editing.adapt_source import AdaptedSource, adapt_source
 from kseq.editing.columns import FieldArrays, concatenate_column, has_column, make_column
 from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
 from kseq.errors import ArgumentError, KseqError, SourceError
+from kseq.packing.destination import kept_notes
+from kseq.packing.left_out_classes import check_class_list, leave_out_classes
 from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.resume_record import source_stamp
 from kseq.packing.run import build_shards, check_run_arguments
-from kseq.packing.settings import parse_settings
+from kseq.packing.settings import image_form, parse_settings
 from kseq.sources.column_roles import Columns
-from kseq.storage.box_counts import add_facts
+from kseq.storage.box_counts import BoxCounts, add_facts
 from kseq.storage.checksums import Digest
 from kseq.storage.compatibility import common_field
+from kseq.storage.duplicate_counts import DuplicateCounts
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 from kseq.storage.layout import shard_name
+from kseq.storage.notes import note_lines
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.remote_system import check_storage_options
 from kseq.storage.shard_reader import ShardReader
@@ -54,6 +58,10 @@ class AppendReport:
         num_bytes: The size of these shards, in bytes.
         seconds: How long it took.
         notes: What else a user should know, a line each: what was guessed, or not used.
+        image_notes: What is worth knowing of files that were appended all the same, as in `PackReport`.
+        image_note_examples: Note to the path of one of its files.
+        boxes: The boxes of the appended samples, and what was left out; None if samples have no boxes.
+        duplicates: The byte-identical images among the appended samples.
     """
 
     path: str
@@ -68,6 +76,16 @@ class AppendReport:
     num_bytes: int
     seconds: float
     notes: tuple[str, ...] = ()
+    image_notes: dict[str, int] = field(default_factory=dict, repr=False)
+    image_note_examples: dict[str, str] = field(default_factory=dict, repr=False)
+    boxes: BoxCounts | None = field(default=None, repr=False)
+    duplicates: DuplicateCounts | None = None
+
+    @property
+    def lines(self) -> list[str]:
+        """What a user should know, a line each: notes of images, `notes`, and duplicates; `kseq info` shows them later."""
+        duplicates = [] if self.duplicates is None else self.duplicates.lines
+        return [*note_lines(self.image_notes, self.image_note_examples), *self.notes, *duplicates]
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -86,6 +104,7 @@ def append(
     shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     follow_links: bool = False,
+    without_class: Sequence[str] | None = None,
     val: float = 0.0,
     test: float = 0.0,
     stratify: bool = True,
@@ -124,6 +143,7 @@ def append(
         text_encoding: The encoding of text files without a byte order mark, as Python calls it, such as `"cp1252"` or
             `"shift_jis"`; None for UTF-8.
         follow_links: Follow links that lead out of the folder of images, and links to folders.
+        without_class: Classes of the source that are left out, see `kseq.pack`.
         val: The share of the new images, in (0, 1), that goes to the split `val`; 0 for none.
         test: The same for the split `test`.
         stratify: Take these shares of each class alike.
@@ -170,6 +190,7 @@ def append(
         change = stack.enter_context(begin_transaction(target, keep_leftovers=resume))
         index = change.index
         index.check_digest()
+        settings = parse_settings(index.settings, index.path)
         opened_source = stack.enter_context(
             open_or_spool(
                 source,
@@ -183,10 +204,11 @@ def append(
                 shape=shape,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
+                form=image_form(settings),
             )
         )
-        settings = parse_settings(index.settings, index.path)
         name = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else "the iterable"
+        opened_source = leave_out_classes(opened_source, check_class_list("without_class", without_class))
         adapted = adapt_source(opened_source, name, index, settings)
         plan = make_plan(adapted.source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         shards = _NewShards(change, plan)
@@ -212,9 +234,11 @@ class _NewShards:
     Attributes:
         plan: The plan, with a dataset id that only the same run on the same dataset has, if no file was written since.
         first: The number in the file name of the first shard.
+        image_checksums: The checksums of the images of the shards that were built.
     """
 
     def __init__(self, change: Transaction, plan: Plan) -> None:
+        self.image_checksums: dict[int, np.ndarray] = {}
         self._index = change.index
         self.first = change.next_shard_number()
         run = f"append {plan.dataset_id} {change.index.digest} {source_stamp(plan.source).hex()}"
@@ -250,8 +274,10 @@ class _NewShards:
         finished = {number for number in range(plan.num_shards) if self._is_finished(number)}
         paths = {number: self._path(number) for number in range(plan.num_shards) if number not in finished}
         # Fields that lie beside the shards of the dataset do not go into these shards either.
-        fields = self._index.stored_fields
-        build_shards(plan, paths, workers, executor, niceness, progress, stop_at_error=stop_at_error, fields=fields)
+        fields, built = self._index.stored_fields, self.image_checksums.__setitem__
+        build_shards(
+            plan, paths, workers, executor, niceness, progress, stop_at_error=stop_at_error, fields=fields, built=built
+        )
         return len(finished)
 
     def _is_finished(self, number: int) -> bool:
@@ -266,8 +292,28 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
     """Publish an index that names the new shards too."""
     index = change.index
     result, num_known = _read_result(index, shards, description, again=again)
-    new_ids = {name: (positions + index.num_samples).astype("<u8") for name, positions in result.splits().items()}
+    splits = result.splits()
+    new_ids = {name: (positions + index.num_samples).astype("<u8") for name, positions in splits.items()}
     none = np.empty(0, "<u8")
+    report = AppendReport(
+        path=index.path,
+        new_class_names=tuple(adapted.source.class_names[len(index.class_names) :]),
+        splits={name: len(ids) for name, ids in new_ids.items()},
+        rejected=result.rejected,
+        num_found=len(adapted.source.images),
+        num_samples=len(result.packed),
+        num_known=num_known,
+        num_shards=len(result.entries),
+        num_resumed=0,
+        num_bytes=sum(entry.num_bytes for entry in result.entries),
+        seconds=0.0,
+        notes=result.plan.source.notes,
+        image_notes=dict(result.image_notes.counts),
+        image_note_examples=dict(result.image_notes.examples),
+        boxes=result.box_counts(splits),
+        duplicates=result.duplicates(),
+    )
+    notes = [*index.packing_notes(), *kept_notes(report.lines, adapted.source.root)]
     change.publish(
         f"{description}: {len(result.packed)} samples",
         fields=_fields(index, adapted.fields, result),
@@ -281,27 +327,15 @@ def _publish(change: Transaction, adapted: AdaptedSource, shards: _NewShards, de
         rejected=[*index.rejected(), *result.rejected],
         columns=_columns(index, adapted, shards, result),
         box_facts=add_facts([index.box_facts(), result.box_facts]),
+        packing_notes=tuple(dict.fromkeys(notes)),
     )
-    return AppendReport(
-        path=index.path,
-        new_class_names=tuple(adapted.source.class_names[len(index.class_names) :]),
-        splits={name: len(ids) for name, ids in new_ids.items()},
-        rejected=result.rejected,
-        num_found=len(adapted.source.images),
-        num_samples=len(result.packed),
-        num_known=num_known,
-        num_shards=len(result.entries),
-        num_resumed=0,
-        num_bytes=sum(entry.num_bytes for entry in result.entries),
-        seconds=0.0,
-        notes=result.plan.source.notes,
-    )
+    return report
 
 
 def _read_result(index: Index, shards: _NewShards, description: str, *, again: bool) -> tuple[PackResult, int]:
     """What the new shards hold, and how many of their samples the dataset has already."""
     try:
-        result = read_pack_result(shards.plan, shards.open, shards.first)
+        result = read_pack_result(shards.plan, shards.open, shards.first, shards.image_checksums)
         num_known = _count_known(index, shards)
         if num_known == len(result.packed) and not again:
             raise ArgumentError(

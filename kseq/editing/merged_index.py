@@ -46,6 +46,7 @@ def merge_contents(indexes: Sequence[Index]) -> Contents:
         dropped=np.concatenate([index.dropped + start for index, start in zip(indexes, starts, strict=True)]),
         changes=[f"merge {' + '.join(os.path.basename(index.path) for index in indexes)}"],
         box_facts=add_facts(index.box_facts() for index in indexes),
+        packing_notes=tuple(dict.fromkeys(note for index in indexes for note in index.packing_notes())),
     )
 
 

@@ -63,10 +63,11 @@ def export(
 ) -> ExportReport:
     """Write the samples of a dataset as files that other tools read, and that `kseq.pack` packs again.
 
-    Samples that were dropped are left out. Encoded images are written as they are stored; raw pixels become PNG. The report
-    holds the command that packs the files again, with every field. A folder `CLASS/IMAGE` (or `train/CLASS/IMAGE`) that was
-    packed with the encoding `"keep"`, without rejected files and with no sample dropped since, comes back with its names and
-    bytes: packed with the same options, it gives the same digest.
+    Samples that were dropped are left out. Encoded images are written as they are stored; raw pixels become PNG, or `.npy` if
+    they have more than 8 bits or other channels than colours. The report holds the command that packs the files again, with
+    every field. A folder `CLASS/IMAGE` (or `train/CLASS/IMAGE`) that was packed with the encoding `"keep"`, without rejected
+    files and with no sample dropped since, comes back with its names and bytes: packed with the same options, it gives the same
+    digest.
 
     Some things do not come back from a table or from records: a class called `nan` is no class, and spaces at the ends of a
     class name are lost. Of several labels, and of the labels of boxes where samples have a label too, classes that no sample
@@ -142,6 +143,9 @@ def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -
     if settings["encoding"] == "raw":
         height, width, _ = next(field.shape for field in samples.fields.values() if field.is_image)
         words += ["--encoding", "raw", "--image-size", str(height), str(width)]
+    # Maps are exported with their scale applied.
+    for name in ("dtype", "channels", "map_dtype", "map_channels"):
+        words += [f"--{name.replace('_', '-')}", str(settings[name])] if name in settings else []
     if settings["color_mode"] != "rgb":
         words += ["--color-mode", settings["color_mode"]]
     return words

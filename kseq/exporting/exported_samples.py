@@ -10,10 +10,12 @@ import numpy as np
 
 from kseq.images.codecs import encode_pixels
 from kseq.images.crop_decoding import EncodedImages
-from kseq.images.formats import PNG, FileFormat, stored_format
+from kseq.images.formats import PNG, stored_format
+from kseq.images.number_files import ARRAY_SUFFIXES, encode_npy
 from kseq.reading.dataset import ShardDataset, sample_reader
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
+from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["ExportedSample", "ExportedSamples", "ImageFile"]
 
@@ -27,21 +29,24 @@ class ImageFile(NamedTuple):
     """An image or a mask as a file.
 
     Attributes:
-        data: The bytes of the file: as they are stored, or a PNG of raw pixels.
-        format: The format of these bytes.
+        data: The bytes of the file: as they are stored, or a PNG of raw pixels; a `.npy` of pixels that fit into no PNG of 8
+            bits.
+        format: The name of the format of these bytes: `"jpeg"`, `"png"` or `"npy"`.
+        suffixes: How the names of such files end, the usual end first.
         height: The height of the upright image, in pixels.
         width: The width of the upright image, in pixels.
     """
 
     data: bytes
-    format: FileFormat
+    format: str
+    suffixes: tuple[str, ...]
     height: int
     width: int
 
     @property
     def suffix(self) -> str:
         """The end of the file's name, such as `.jpg`."""
-        return self.format.suffixes[0]
+        return self.suffixes[0]
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ class ExportedSamples:
             samples.check_labels(np.asarray(values[name]))
         for position, (reader, row) in enumerate(samples):
             images = {
-                name: _as_stored(encoded[name], position) if name in encoded else _as_png(reader.array(name)[row])
+                name: _as_stored(encoded[name], position) if name in encoded else _as_file(self.fields[name], reader, row)
                 for name in pixels
             }
             sample_values = {name: column[position] for name, column in values.items()}
@@ -153,11 +158,15 @@ def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarr
     return samples.pieces(field.name) if field.is_ragged else samples.values(field.name)
 
 
-def _as_png(pixels: np.ndarray) -> ImageFile:
-    return ImageFile(encode_pixels(pixels), PNG, *pixels.shape[:2])
+def _as_file(field: Field, reader: ShardReader, row: int) -> ImageFile:
+    pixels = reader.array(field.name)[row]
+    if field.handler.fits_png:
+        return ImageFile(encode_pixels(pixels), PNG.name.lower(), PNG.suffixes, *pixels.shape[:2])
+    return ImageFile(encode_npy(pixels), "npy", ARRAY_SUFFIXES[:1], *pixels.shape[:2])
 
 
 def _as_stored(images: EncodedImages, position: int) -> ImageFile:
     data = images.data[position].tobytes()
     height, width = images.sizes[position].tolist()
-    return ImageFile(data, stored_format(data), height, width)
+    file_format = stored_format(data)
+    return ImageFile(data, file_format.name.lower(), file_format.suffixes, height, width)

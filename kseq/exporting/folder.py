@@ -2,7 +2,8 @@
 
 The rules:
 
-- A file has the bytes that are stored: with `keep`, those of the source's JPEG or PNG, EXIF and all. Raw pixels become PNG.
+- A file has the bytes that are stored: with `keep`, those of the source's JPEG or PNG, EXIF and all. Raw pixels become PNG, or
+  `.npy` if they have more than 8 bits or other channels than colours.
 - It has the name of its source, byte for byte, if that is a path below a folder which ends like an image and has no hidden
   part (a leading dot), no `..`, and no archive or file of records on its way (`train-000.tar/0001.jpg`). With `raw` and
   `jpeg`, the suffix becomes that of what is stored; with `keep` it stays, so that a WebP that was stored as PNG has its old
@@ -34,7 +35,8 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError, one_line
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples, ImageFile
 from kseq.exporting.writer import ExportFormat, ExportWriter, close_durably
-from kseq.images.formats import IMAGE_SUFFIXES, FileFormat
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.platforms.files import is_file_name
 from kseq.sources.registry import FORMATS
 from kseq.sources.split_names import SPLITS, folder_split
@@ -95,7 +97,7 @@ class FolderWriter(ExportWriter):
 
     def _candidate_names(self, sample: ExportedSample, image: ImageFile) -> Iterator[bytes]:
         """The names that the image of a sample may have, the best first."""
-        kept = _kept_name(sample.source, image.format, self._keeps_names)
+        kept = _kept_name(sample.source, image.suffixes, self._keeps_names)
         if self._in_splits is None:
             first = kept.split(b"/")[0] if kept else b""
             self._in_splits = kept is None or folder_split(os.fsdecode(first)) is not None
@@ -189,16 +191,17 @@ def _packed_split(sample: ExportedSample) -> str:
     return sample.split if sample.split is not None and sample.split in SPLITS.values() else ""
 
 
-def _kept_name(source: bytes, image_format: FileFormat, keeps_suffix: bool) -> bytes | None:
+def _kept_name(source: bytes, suffixes: tuple[str, ...], keeps_suffix: bool) -> bytes | None:
     """The name that a sample has in its source; None if no file below a folder can have it."""
     *folders, name = os.fsdecode(source).split("/")
     stem, source_suffix = os.path.splitext(name)
-    if source_suffix.lower() not in IMAGE_SUFFIXES or not stem or any(_ARCHIVE.search(folder) for folder in folders):
+    is_named_like_image = source_suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)
+    if not is_named_like_image or not stem or any(_ARCHIVE.search(folder) for folder in folders):
         return None
     if not all(map(_is_visible_name, (*folders, name))):
         return None
-    is_kept = keeps_suffix or source_suffix.lower() in image_format.suffixes
-    return source if is_kept else os.fsencode("/".join([*folders, stem + image_format.suffixes[0]]))
+    is_kept = keeps_suffix or source_suffix.lower() in suffixes
+    return source if is_kept else os.fsencode("/".join([*folders, stem + suffixes[0]]))
 
 
 def _is_visible_name(name: str) -> bool:

@@ -2,7 +2,8 @@
 
 The rules:
 
-- The key is the sample id in nine digits. The image is `KEY.jpg` or `KEY.png`, as it is stored; raw pixels become PNG. Of
+- The key is the sample id in nine digits. The image is `KEY.jpg` or `KEY.png`, as it is stored; raw pixels become PNG, or
+  `KEY.npy` if they have more than 8 bits or other channels than colours. Of
   several images, or of one that is not called `image`, each is `KEY.FIELD.jpg` or `KEY.FIELD.png`. A mask is `KEY.FIELD.png`.
 - The class number is `KEY.cls`. All values but images, with classes by their names, and the source of the sample are in
   `KEY.json`.
@@ -26,6 +27,8 @@ from kseq.exporting.exported_samples import ExportedSample, ExportedSamples
 from kseq.exporting.rolling_files import RollingWriter
 from kseq.exporting.writer import ExportFormat, close_durably
 from kseq.images.formats import PNG
+from kseq.images.number_files import ARRAY_SUFFIXES
+from kseq.storage.fields import Field
 
 __all__ = ["WEBDATASET", "WebDatasetWriter"]
 
@@ -51,8 +54,16 @@ def _columns(samples: ExportedSamples) -> dict[str, str]:
     fields = samples.fields
     images = [name for name, field in fields.items() if field.is_image]
     others = [name for name in fields if name not in images]
-    columns = {name: f"{name}{PNG.suffixes[0]}" if fields[name].is_pixels else f"json.{name}" for name in others}
-    return columns if _has_plain_image(samples) else {name: name for name in images} | columns
+    columns = {name: f"{name}{_suffix(fields[name])}" if fields[name].is_pixels else f"json.{name}" for name in others}
+    if _has_plain_image(samples):
+        # The usual image is no array.
+        return columns if fields["image"].handler.fits_png else {"image": _suffix(fields["image"])[1:]} | columns
+    named = {name: name if fields[name].handler.fits_png else f"{name}{_suffix(fields[name])}" for name in images}
+    return named | columns
+
+
+def _suffix(field: Field) -> str:
+    return PNG.suffixes[0] if field.handler.fits_png else ARRAY_SUFFIXES[0]
 
 
 def _has_plain_image(samples: ExportedSamples) -> bool:

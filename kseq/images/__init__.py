@@ -7,6 +7,8 @@ Imports only `kseq.errors` and `kseq.arguments`.
 - `codecs`: encoded bytes to uint8 pixels and back; one rule each for colour, depth, alpha and orientation.
 - `pillow_pixels`: what Pillow opened to uint8: palettes, depths, transparency. `png_chunks`: which parts of a PNG matter.
 - `other_files`: what is no image, by name, and what to do with it.
+- `pixel_form`: the dtype and the channels of pixels. `deep_pixels`: files to pixels of more than 8 bits or other numbers of
+  channels, in the numbers of the file. `number_files`: `.npy`, PGM, PPM, PFM. `tiff_numbers`: TIFF, by tifffile.
 - `crop_decoding`: decodes only the box of an image that is needed. `jpeg_tiles`: where a JPEG can be cut for that.
 - `resize`: interpolations, antialiasing, and the three ways to treat another aspect ratio. `rectangle`: boxes of pixels.
 - `movement`: where points and boxes go when an image is cropped, resized or turned.

@@ -44,11 +44,11 @@ from kseq.errors import ImageError
 from kseq.images.formats import JPEG, PNG, SIMPLEJPEG_ERRORS, is_jpeg, jpeg_size, open_image, read_orientation
 from kseq.images.jpeg_tiles import choose_interval, segments
 from kseq.images.pillow_pixels import PixelRules, mask_values, plain_pixels
+from kseq.images.pixel_form import recolor
 from kseq.images.png_chunks import check_chunks, without_side_chunks
 from kseq.images.rectangle import Rectangle
 
 __all__ = [
-    "CHANNELS",
     "check_size",
     "decode",
     "decode_mask",
@@ -56,24 +56,12 @@ __all__ = [
     "encode_jpeg",
     "encode_pixels",
     "encode_png",
-    "recolor",
+    "read_image",
     "shrunk_rectangle",
     "upright",
 ]
 
-# Keras's color_mode to the number of channels.
-CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
-
 _SIMPLEJPEG_COLORS = {"rgb": "RGB", "grayscale": "GRAY", "rgba": "RGBA"}
-
-_CONVERSIONS = {
-    (1, 3): cv2.COLOR_GRAY2RGB,
-    (1, 4): cv2.COLOR_GRAY2RGBA,
-    (3, 1): cv2.COLOR_RGB2GRAY,
-    (3, 4): cv2.COLOR_RGB2RGBA,
-    (4, 1): cv2.COLOR_RGBA2GRAY,
-    (4, 3): cv2.COLOR_RGBA2RGB,
-}
 
 _DEFAULT_RULES = PixelRules()
 
@@ -133,7 +121,7 @@ def decode(
             _compare_size(image.height, image.width, orientation, size)
             return recolor(plain_pixels(image, data, rules), color_mode)
 
-        pixels = _read_image(data, read)
+        pixels = read_image(data, read)
         if strict and PNG.begins(bytes(data[:16])):
             check_chunks(data)
     pixels = upright(pixels, orientation)
@@ -171,7 +159,7 @@ def encode_png(data: bytes, rules: PixelRules = _DEFAULT_RULES) -> bytes:
     Raises:
         ImageError: If the image is broken, or there is no rule for its pixels.
     """
-    return encode_pixels(_read_image(data, lambda image: upright(plain_pixels(image, data, rules), read_orientation(image))))
+    return encode_pixels(read_image(data, lambda image: upright(plain_pixels(image, data, rules), read_orientation(image))))
 
 
 def encode_pixels(pixels: np.ndarray) -> bytes:
@@ -203,13 +191,13 @@ def decode_mask(
         _compare_size(image.height, image.width, orientation, size)
         return mask_values(image)
 
-    values = _read_image(data, read)
+    values = read_image(data, read)
     if strict and PNG.begins(bytes(data[:16])):
         check_chunks(data)
     return upright(values, orientation)
 
 
-def _read_image(data: bytes | np.ndarray, read: Callable[[ImageFile], np.ndarray]) -> np.ndarray:
+def read_image(data: bytes | np.ndarray, read: Callable[[ImageFile], np.ndarray]) -> np.ndarray:
     """What a function reads from an image that Pillow opened; of a PNG whose other chunks are at fault, without those."""
     try:
         with open_image(data) as image:
@@ -248,15 +236,6 @@ def encode_jpeg(pixels: np.ndarray, quality: int) -> bytes:
     ordered = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if channels == 3 else pixels
     _, encoded = cv2.imencode(JPEG.suffixes[0], ordered, [number for pair in parameters.items() for number in pair])
     return encoded.tobytes()
-
-
-def recolor(pixels: np.ndarray, color_mode: str) -> np.ndarray:
-    """`(height, width, channels)` uint8 with the channels of a color mode, by the rules of this module."""
-    channels = CHANNELS[color_mode]
-    if pixels.shape[2] == channels:
-        return pixels
-    converted = cv2.cvtColor(pixels, _CONVERSIONS[pixels.shape[2], channels])
-    return converted.reshape(*pixels.shape[:2], channels)
 
 
 def check_size(data: bytes | np.ndarray, orientation: int, size: tuple[int, int]) -> None:

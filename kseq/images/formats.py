@@ -17,16 +17,21 @@ from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.IcoImagePlugin import IcoImageFile
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import jpeg_factory
 from PIL.PngImagePlugin import PngImageFile
 from PIL.PpmImagePlugin import PpmImageFile
+from PIL.PsdImagePlugin import PsdImageFile
+from PIL.QoiImagePlugin import QoiImageFile
+from PIL.TgaImagePlugin import TgaImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from kseq.errors import ImageError, NotAnImageError, one_line
 from kseq.images.jpeg_tiles import segments
+from kseq.images.number_files import is_array_file
 from kseq.images.other_files import describe_other
 from kseq.images.png_chunks import texts_first, without_side_chunks
 
@@ -43,6 +48,7 @@ __all__ = [
     "FileFormat",
     "ImageHeader",
     "check_pixels",
+    "check_start",
     "check_stored_format",
     "detect_format",
     "is_jpeg",
@@ -104,6 +110,18 @@ FORMATS = (
         Jpeg2KImageFile,
     ),
     FileFormat("PPM", (".ppm", ".pgm", ".pbm", ".pnm"), re.compile(rb"P[1-6]\s"), PpmImageFile),
+    FileFormat("PSD", (".psd",), re.compile(rb"8BPS"), PsdImageFile),
+    FileFormat("QOI", (".qoi",), re.compile(rb"qoif"), QoiImageFile),
+    FileFormat("ICO", (".ico",), re.compile(rb"\0\0\x01\0[^\0]\0"), IcoImageFile),
+    # It begins with no mark, but with few values: whether there is a palette, how pixels are stored, how many bits they have.
+    FileFormat(
+        "TGA",
+        (".tga",),
+        re.compile(
+            rb"(?s).(\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09].{4}[\x0f\x10\x18\x20]).{8}[\x08\x0f\x10\x18\x20][\x00-\x3f]"
+        ),
+        TgaImageFile,
+    ),
 )
 
 # Files whose names end so, in any case, count as images. Of several images of one sample, the first of these comes first.
@@ -189,8 +207,8 @@ def _full_header(data: bytes) -> ImageHeader:
 
 def _has_more_pages(image: ImageFile) -> bool:
     """Whether an opened image has pages or frames after the first, other than smaller copies of it."""
-    if image.format in (JPEG.name, "MPO"):
-        # A second picture of a phone is a depth map or a copy, whatever Pillow calls it.
+    if image.format in (JPEG.name, "MPO", "PSD"):
+        # A second picture of a phone is a depth map or a copy, whatever Pillow calls it; layers of a PSD make up its picture.
         return False
     try:
         if not getattr(image, "is_animated", False):
@@ -302,6 +320,13 @@ def detect_format(start: bytes) -> FileFormat:
         raise NotAnImageError(other)
     names = ", ".join(file_format.name for file_format in FORMATS)
     raise NotAnImageError(f"is not an image of a known format ({names}): begins with {start[:16]!r}")
+
+
+def check_start(start: bytes) -> None:
+    """Raise NotAnImageError unless a file that begins so may be an image, or an array of numbers; `start` is as in
+    `detect_format`."""
+    if not is_array_file(start):
+        detect_format(start)
 
 
 def read_orientation(image: ImageFile) -> int:

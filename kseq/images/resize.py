@@ -1,9 +1,13 @@
 """Resizes pixels: Keras's interpolations, and its three ways to treat another aspect ratio.
 
 Pixels have half-pixel centres and are not antialiased unless asked, as in `keras.ops.image.resize` and `tf.image.resize`;
-results are rounded to uint8. OpenCV does bilinear and nearest, and shrinks by area. Pillow, whose filters are antialiased, does
-bilinear, bicubic and lanczos3 that are to be so. The other interpolations are weighted sums over rows, then over columns, with
-the kernels of TensorFlow (`tensorflow/core/kernels/image/sampling_kernels.h`).
+results are rounded to whole numbers for uint8 and uint16, and stay as they are for floating-point pixels. OpenCV does bilinear
+and nearest, and shrinks by area. Pillow, whose filters are antialiased, does bilinear, bicubic and lanczos3 that are to be so.
+The other interpolations are weighted sums over rows, then over columns, with the kernels of TensorFlow
+(`tensorflow/core/kernels/image/sampling_kernels.h`).
+
+In floating-point pixels, NaN stays, and whatever is computed from it becomes NaN: by the nearest no pixel but its own, by
+bilinear its neighbours too. Infinite values become NaN where pixels are weighted sums.
 """
 
 from __future__ import annotations
@@ -66,12 +70,12 @@ class Placement(NamedTuple):
     target: Rectangle
 
     def fill(self, pixels: np.ndarray, out: np.ndarray, interpolation: str, antialias: bool = False) -> None:
-        """Resize an image to `out`, `(height, width, channels)` uint8; pixels outside of `target` become 0."""
+        """Resize an image to `out`, `(height, width, channels)` of its dtype; pixels outside of `target` become 0."""
         part, target = self.source.crop(pixels), self.target
         if (target.height, target.width) == out.shape[:2]:
             resize(part, out, interpolation, antialias)
             return
-        inner = np.empty((target.height, target.width, out.shape[2]), np.uint8)
+        inner = np.empty((target.height, target.width, out.shape[2]), out.dtype)
         resize(part, inner, interpolation, antialias)
         out[:] = 0
         target.crop(out)[:] = inner
@@ -125,8 +129,8 @@ def resize_to(pixels: np.ndarray, out: np.ndarray, fit: str, interpolation: str,
     """Resize an image to `out`, which may have another aspect ratio.
 
     Args:
-        pixels: `(height, width, channels)` uint8.
-        out: `(target_height, target_width, channels)` uint8, C-contiguous.
+        pixels: `(height, width, channels)` uint8, uint16, float32 or float16.
+        out: `(target_height, target_width, channels)` of the same dtype, C-contiguous.
         fit: `"stretch"` changes the aspect ratio, `"crop"` is Keras's `crop_to_aspect_ratio`, `"pad"` its
             `pad_to_aspect_ratio` with 0.
         interpolation: One of `INTERPOLATIONS`.
@@ -139,8 +143,8 @@ def resize(pixels: np.ndarray, out: np.ndarray, interpolation: str, antialias: b
     """Resize a whole image to `out`, stretched if that has another aspect ratio.
 
     Args:
-        pixels: `(height, width, channels)` uint8.
-        out: `(target_height, target_width, channels)` uint8, C-contiguous.
+        pixels: `(height, width, channels)` uint8, uint16, float32 or float16.
+        out: `(target_height, target_width, channels)` of the same dtype, C-contiguous.
         interpolation: One of `INTERPOLATIONS`.
         antialias: Widen the kernel where the image is shrunk, so that every pixel counts; `"nearest"` and `"area"` stay as they
             are, as in `tf.image.resize`.
@@ -148,6 +152,8 @@ def resize(pixels: np.ndarray, out: np.ndarray, interpolation: str, antialias: b
     shrinks = pixels.shape[0] >= out.shape[0] and pixels.shape[1] >= out.shape[1]
     if pixels.shape == out.shape:
         np.copyto(out, pixels)
+    elif pixels.itemsize == 2 and pixels.dtype == np.float16:
+        _resize_float16(pixels, out, interpolation, antialias)
     elif antialias and interpolation in _PILLOW:
         _resize_pillow(pixels, out, _PILLOW[interpolation])
     elif interpolation in _OPENCV:
@@ -157,11 +163,41 @@ def resize(pixels: np.ndarray, out: np.ndarray, interpolation: str, antialias: b
     else:
         rows = _weights(pixels.shape[0], out.shape[0], interpolation, antialias)
         columns = _weights(pixels.shape[1], out.shape[1], interpolation, antialias)
-        narrow = np.einsum("xw,hwc->hxc", columns, pixels.astype(np.float32), optimize=True)
-        sums = np.einsum("yh,hxc->yxc", rows, narrow, optimize=True)
-        np.copyto(out, np.clip(np.rint(sums), 0, 255), casting="unsafe")
+        sums = _weighted_sums(pixels.astype(np.float32), rows, columns)
+        if out.dtype.kind == "f":
+            np.copyto(out, sums)
+        else:
+            np.copyto(out, np.clip(np.rint(sums), 0, np.iinfo(out.dtype).max), casting="unsafe")
 
 
+def _resize_float16(pixels: np.ndarray, out: np.ndarray, interpolation: str, antialias: bool) -> None:
+    """OpenCV has no arithmetic of float16; the nearest pixel needs none."""
+    if interpolation == "nearest":
+        resize(pixels.view(np.uint16), out.view(np.uint16), interpolation)
+        return
+    wide = np.empty(out.shape, np.float32)
+    resize(pixels.astype(np.float32), wide, interpolation, antialias)
+    np.copyto(out, wide, casting="same_kind")
+
+
+def _weighted_sums(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    is_finite = np.isfinite(pixels)
+    if is_finite.all():
+        return _weighted(pixels, rows, columns)
+    # A weight of 0 times NaN is NaN: those that weigh nothing must not count.
+    sums = _weighted(np.where(is_finite, pixels, 0), rows, columns)
+    sums[_weighted(~is_finite, np.abs(rows), np.abs(columns)) > 0] = np.nan
+    return sums
+
+
+def _weighted(pixels: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    narrow = np.einsum("xw,hwc->hxc", columns, pixels, optimize=True)
+    sums: np.ndarray = np.einsum("yh,hxc->yxc", rows, narrow, optimize=True)
+    return sums
+
+
+# OpenCV averages at most so many channels at a time.
+_MOST_AREA_CHANNELS = 4
 _OPENCV = {"bilinear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST_EXACT}
 _PILLOW = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -175,17 +211,37 @@ _PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGBX"}
 def _resize_opencv(pixels: np.ndarray, out: np.ndarray, flag: int) -> None:
     """Resize by OpenCV, which drops a channel axis of length 1, so that such images are passed without it."""
     size = (out.shape[1], out.shape[0])
-    if out.shape[2] == 1:
+    if flag == cv2.INTER_AREA and out.shape[2] > _MOST_AREA_CHANNELS:
+        for start in range(0, out.shape[2], _MOST_AREA_CHANNELS):
+            some = slice(start, start + _MOST_AREA_CHANNELS)
+            resized = cv2.resize(np.ascontiguousarray(pixels[..., some]), size, interpolation=flag)
+            out[..., some] = resized.reshape(*out.shape[:2], -1)
+    elif out.shape[2] == 1:
         cv2.resize(pixels[..., 0], size, dst=out[..., 0], interpolation=flag)
     else:
         cv2.resize(pixels, size, dst=out, interpolation=flag)
 
 
 def _resize_pillow(pixels: np.ndarray, out: np.ndarray, resampling: Image.Resampling) -> None:
-    """Resize by Pillow, which rounds to uint8 between rows and columns: pixels differ by at most 1 from those of TensorFlow."""
+    """Resize by Pillow, which rounds to uint8 between rows and columns: pixels differ by at most 1 from those of TensorFlow.
+
+    Of another dtype, or other numbers of channels, each channel is resized by itself, in float32 but for uint8."""
+    if pixels.dtype != np.uint8 or pixels.shape[2] not in _PILLOW_MODES:
+        for channel in range(pixels.shape[2]):
+            _resize_channel(pixels[:, :, channel], out[:, :, channel], resampling)
+        return
     mode, (height, width, channels) = _PILLOW_MODES[out.shape[2]], pixels.shape
     image = Image.frombuffer(mode, (width, height), np.ascontiguousarray(pixels), "raw", mode, 0, 1)
     np.copyto(out, np.asarray(image.resize((out.shape[1], out.shape[0]), resampling)).reshape(out.shape[0], -1, channels))
+
+
+def _resize_channel(channel: np.ndarray, out: np.ndarray, resampling: Image.Resampling) -> None:
+    stored = channel if channel.dtype == np.uint8 else channel.astype(np.float32)
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    resized = np.asarray(image.resize((out.shape[1], out.shape[0]), resampling))
+    if out.dtype.kind == "u" and resized.dtype.kind == "f":
+        resized = np.clip(np.rint(resized), 0, np.iinfo(out.dtype).max)
+    np.copyto(out, resized, casting="unsafe")
 
 
 def _keys_cubic(distance: np.ndarray) -> np.ndarray:

@@ -45,14 +45,14 @@ _MOST_SKETCHED = 1024
 class Order:
     """Which positions of a split make up each batch of each epoch, for one rank.
 
-    The order of an epoch is a list of slots, with a position in each. A global batch is `batch_size * world_size` consecutive
-    slots; every rank takes `batch_size` of them. The numbers of samples that ranks take of a last, partial global batch differ
-    by at most one. With `remainder="pad"`, each rank fills its share of that batch up with rows that do not count: samples of
-    the global batch before it, or of its own where there is no other.
+    The order of an epoch is a list of slots, with a position in each. A global batch is `global_batch` consecutive slots, which
+    the ranks share: the numbers of samples that they take of it differ by at most one. A rank whose share is smaller than
+    `batch_size` fills it up with rows that do not count: samples of the same global batch or, of a last, partial one with
+    `remainder="pad"`, of the global batch before it where there is one.
 
     Args:
         num_samples: How many samples the split has, at least 1.
-        batch_size: Samples per batch on this rank.
+        batch_size: Rows per batch on this rank.
         shuffle: True for a new order each epoch; False for 0, 1, 2, ... in every epoch; `"block"` for a new order each epoch
             that stays near itself on disk, see `kseq.ordering.block_order.BlockOrder`.
         seed: Any whole number; another seed gives another order.
@@ -66,6 +66,7 @@ class Order:
             another sample.
         rest: `(epoch, slot)`: the slots that are left of one epoch, after others of another size took global batches of it:
             there a global batch begins with this slot, and the last batch has the same number as in every epoch.
+        global_batch: Samples per batch on all ranks together, at most `batch_size * world_size`, which is what 0 stands for.
 
     Raises:
         ArgumentError: If a number is out of its range, if no batch is left, or if the last global batch has fewer samples than
@@ -83,6 +84,7 @@ class Order:
     window: int = 4096
     repeats: np.ndarray | None = field(default=None, compare=False)
     rest: tuple[int, int] | None = field(default=None, kw_only=True)
+    global_batch: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.shuffle, (bool, np.bool_)) or (isinstance(self.shuffle, str) and self.shuffle == "block")):
@@ -96,30 +98,33 @@ class Order:
         object.__setattr__(self, "rank", whole("rank", self.rank, 0, self.world_size - 1))
         if not isinstance(self.remainder, str) or self.remainder not in REMAINDERS:
             raise ArgumentError(f"remainder={self.remainder!r}: allowed are {', '.join(map(repr, REMAINDERS))}")
+        rows = self.batch_size * self.world_size
+        object.__setattr__(self, "global_batch", whole("global_batch", self.global_batch, 0, rows) or rows)
         self._check_batches()
 
     def _check_batches(self) -> None:
         if self.num_batches == 0:
             raise ArgumentError(
-                f"{self.num_samples} samples give no batch of {self._global_batch}: take a smaller batch_size"
+                f"{self.num_samples} samples give no batch of {self.global_batch}: take a smaller batch_size"
                 + (" or remainder='pad'" if self.num_samples else "")
             )
-        rest = self.num_samples % self._global_batch
+        if self.remainder == "keep" and self.global_batch < self.batch_size * self.world_size:
+            raise ArgumentError(
+                f"remainder='keep' fills no batch up, and {self.global_batch} samples are no equal shares of {self.batch_size} "
+                f"rows for {self.world_size} ranks: take remainder='pad' or 'drop'"
+            )
+        rest = self.num_samples % self.global_batch
         if self.remainder == "keep" and 0 < rest < self.world_size:
             raise ArgumentError(
                 f"the last batch would hold {rest} samples for {self.world_size} ranks, at least one each is "
                 f"needed: take remainder='pad', remainder='drop' or another batch_size (found {self.batch_size})"
             )
-        remainder = (self.num_samples - self.rest[1]) % self._global_batch if self.rest is not None else 0
+        remainder = (self.num_samples - self.rest[1]) % self.global_batch if self.rest is not None else 0
         if self.remainder == "keep" and 0 < remainder < self.world_size:
             raise ArgumentError(
                 f"what is left of epoch {self.rest[0] if self.rest else 0} would end in a batch of {remainder} samples for "
                 f"{self.world_size} ranks, at least one each is needed: go on with another batch_size (found {self.batch_size})"
             )
-
-    @property
-    def _global_batch(self) -> int:
-        return self.batch_size * self.world_size
 
     @property
     def num_batches(self) -> int:
@@ -129,12 +134,14 @@ class Order:
     @property
     def num_filled(self) -> int:
         """Rows of an epoch, on all ranks together, that only fill a batch up."""
-        return self.num_batches * self._global_batch - self.num_samples if self.remainder == "pad" else 0
+        if self.remainder == "keep":
+            return 0
+        return self.num_batches * self.batch_size * self.world_size - (self.num_samples - self.num_left_out)
 
     @property
     def num_left_out(self) -> int:
         """Samples that an epoch does not have, on any rank."""
-        return self.num_samples % self._global_batch if self.remainder == "drop" else 0
+        return self.num_samples % self.global_batch if self.remainder == "drop" else 0
 
     @property
     def row_weight(self) -> float:
@@ -142,7 +149,7 @@ class Order:
 
         So the weights of an epoch have the mean 1, and a mean over rows, as of Keras's losses, is one over samples.
         """
-        return 1 + self.num_filled / self.num_samples
+        return 1 + self.num_filled / (self.num_samples - self.num_left_out)
 
     def positions(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the positions in the split that make up one batch, in the order of the batch.
@@ -166,10 +173,10 @@ class Order:
         for number in (batch_numbers[0], batch_numbers[-1]):
             if not 0 <= number < self.num_batches:
                 raise OutOfRangeError(f"batch number {number} is not in [0, {self.num_batches})")
-        batches = [self._slots(self.first_slot(epoch, number)) for number in batch_numbers]
-        slots = np.concatenate(batches)
-        is_counted = slots < self.num_samples
-        positions, turns = self._draw(slots if is_counted.all() else self._repeated(slots), epoch)
+        starts = [self.first_slot(epoch, number) for number in batch_numbers]
+        batches = [self._slots(start) for start in starts]
+        is_counted = np.concatenate(list(map(self._are_counted, starts, batches)))
+        positions, turns = self._draw(np.concatenate(batches), epoch)
         if self.repeats is not None:
             turns = turns * self._most_repeats + self.repeats[positions]
         edges = np.cumsum([len(batch) for batch in batches])[:-1]
@@ -187,10 +194,10 @@ class Order:
         Raises:
             OutOfRangeError: If the batch is not in what is left of the epoch.
         """
-        start = batch_number * self._global_batch
+        start = batch_number * self.global_batch
         if self.rest is not None and epoch == self.rest[0]:
             first = self.num_batches - self.num_batches_from(self.rest[1])
-            start = self.rest[1] + (batch_number - first) * self._global_batch
+            start = self.rest[1] + (batch_number - first) * self.global_batch
             if batch_number < first:
                 left = f"[{first}, {self.num_batches})"
                 raise OutOfRangeError(f"batch number {batch_number} is not in what is left of epoch {epoch}: {left}")
@@ -198,7 +205,7 @@ class Order:
 
     def num_batches_from(self, slot: int) -> int:
         """How many global batches there are from a slot of an epoch on."""
-        full, rest = divmod(max(self.num_samples - slot, 0), self._global_batch)
+        full, rest = divmod(max(self.num_samples - slot, 0), self.global_batch)
         return full + (rest > 0 and self.remainder != "drop")
 
     # A shuffle by blocks computes a whole window for nearly each of the slots.
@@ -211,25 +218,30 @@ class Order:
         slots = np.unique(np.linspace(0, self.num_samples - 1, _MOST_SKETCHED).astype(np.int64))
         return np.concatenate([array for epoch in (0, 1) for array in self._draw(slots, epoch)])
 
-    def _slots(self, start: int) -> np.ndarray:
-        """`(n,)` int64: the slots that this rank takes of a global batch; those from `num_samples` on are to be filled up."""
-        size = min(self._global_batch, self.num_samples - start)
+    def _share(self, start: int) -> tuple[int, int]:
+        """The first of the slots that this rank takes of a global batch, and how many it takes."""
+        size = min(self.global_batch, self.num_samples - start)
         first = start + size * self.rank // self.world_size
-        last = start + size * (self.rank + 1) // self.world_size
-        slots = np.arange(first, last, dtype=np.int64)
-        if self.remainder != "pad" or size == self._global_batch:
+        return first, start + size * (self.rank + 1) // self.world_size - first
+
+    def _slots(self, start: int) -> np.ndarray:
+        """`(n,)` int64: the slots of this rank's rows of a global batch: first those that it takes, then what fills it up."""
+        first, num_taken = self._share(start)
+        slots = np.arange(first, first + num_taken, dtype=np.int64)
+        if self.remainder == "keep" or num_taken == self.batch_size:
             return slots
-        # The ranks before this one fill up what their own shares leave.
-        first_filled = self.num_samples + self.rank * self.batch_size - (first - start)
-        return np.concatenate([slots, np.arange(first_filled, first_filled + self.batch_size - (last - first), dtype=np.int64)])
+        # As many slots as a global batch has, up to the end of this one: what is before it is in memory still, where a shuffle
+        # by blocks would have to read others anew. The ranks before this one fill up what their own shares leave.
+        end = min(start + self.global_batch, self.num_samples)
+        begin = max(end - self.global_batch, 0)
+        num_filled = self.rank * self.batch_size - (first - start)
+        filled = np.arange(num_filled, num_filled + self.batch_size - num_taken, dtype=np.int64)
+        return np.concatenate([slots, begin + filled % (end - begin)])
 
-    def _repeated(self, slots: np.ndarray) -> np.ndarray:
-        """`(n,)` int64: the same slots, with others that have a sample in place of those from `num_samples` on.
-
-        They are those of the batch before, which is in memory still; a shuffle by blocks would have to read others anew.
-        """
-        others = slots - self._global_batch if self.num_batches > 1 else slots % self.num_samples
-        return np.where(slots < self.num_samples, slots, others)
+    def _are_counted(self, start: int, slots: np.ndarray) -> np.ndarray:
+        """`(n,)` bool: which of this rank's rows of a global batch count."""
+        _, num_taken = self._share(start)
+        return np.arange(len(slots)) < num_taken
 
     def _draw(self, slots: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """`(n,)` int64 positions at slots of an epoch, and `(n,)` int64 turns, as in `draw_batches`."""
@@ -260,17 +272,17 @@ class Order:
         """
         follows = len(asked) > 0 and asked.start <= batch_number <= asked.stop
         first = asked.stop if follows else batch_number
-        last = min(batch_number + self.window // self._global_batch + 2, self.num_batches)
+        last = min(batch_number + self.window // self.global_batch + 2, self.num_batches)
         if self.shuffle != "block" or first >= last:
             return np.empty(0, np.int64), asked
         returned = range(asked.start if follows else first, last)
         if self.world_size > 1:
             batches = self.draw_batches(epoch, range(first, last))
             return np.concatenate([drawn.positions for drawn in batches]), returned
-        start = first * self.batch_size
+        start = first * self.global_batch
         if not follows:
             # The samples of a batch may come from anywhere in its window.
             start -= start % self.window
         # So may those of the last batch, even if some of its window is dropped.
-        end = self.num_samples if last == self.num_batches else last * self.batch_size
+        end = self.num_samples if last == self.num_batches else last * self.global_batch
         return self._blocks.unmixed_positions(np.arange(start, end, dtype=np.int64), hash_key(self.seed, epoch)), returned

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from kseq.arguments import is_url, shown_url, spelled
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.encode import EncodedSample, encode_sample
@@ -46,7 +48,7 @@ class ShardTask:
 
 def build_shard(
     task: ShardTask, report: Callable[[int], bool], read: Callable[[ShardTask, SourceImage], EncodedSample] | None = None
-) -> bool:
+) -> np.ndarray | None:
     """Build a shard and publish it.
 
     Args:
@@ -55,7 +57,7 @@ def build_shard(
         read: Reads the sample of an image; None for `read_sample`.
 
     Returns:
-        Whether the shard was built; False if `report` returned False.
+        `(rows,)` uint64: the checksum of the images of each sample of the shard; None if `report` returned False.
 
     Raises:
         ImageError: At an image that cannot be packed, if the task says so.
@@ -72,9 +74,9 @@ def build_shard(
         for image in task.source.reading_ahead(images) if read is None else images:
             _add(writer, task, image, read or read_sample)
             if not report(1):
-                return False
+                return None
         writer.finish()
-    return True
+        return writer.image_checksums
 
 
 def read_sample(task: ShardTask, image: SourceImage) -> EncodedSample:

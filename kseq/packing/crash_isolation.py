@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import Any
 
+import numpy as np
+
 from kseq.errors import ImageError, WorkerDiedError
 from kseq.packing.build_shard import ShardTask, build_shard, read_sample
 from kseq.packing.encode import EncodedSample
@@ -24,7 +26,7 @@ _CHECK_INTERVAL = 0.1
 _MOST_DEATHS = 2
 
 
-def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> bool:
+def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> np.ndarray | None:
     """Build a shard and publish it, as `build_shard` does, but encode each image in another process.
 
     An image over which two processes die is rejected; the reason says how they died.
@@ -36,7 +38,7 @@ def build_isolated(task: ShardTask, report: Callable[[int], bool]) -> bool:
     try:
         return build_shard(task, report, lambda task, image: _read_in_worker(worker, image, report))
     except _StoppedError:
-        return False
+        return None
     finally:
         worker.shutdown(cancel_futures=True)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from kseq.packing.disk_space import free_bytes
 from kseq.packing.pack_report import PackReport
@@ -21,11 +24,11 @@ from kseq.storage.index_writer import write_index
 from kseq.storage.layout import INDEX_NAME, shard_name
 from kseq.storage.output_folder import check_target, target_folder
 
-__all__ = ["BuildShards", "Destination", "FolderDestination", "publish"]
+__all__ = ["BuildShards", "Destination", "FolderDestination", "kept_notes", "publish"]
 
 # Builds some shards of a plan, given the number of each and the file to make; calls the function with each number when its file
-# is whole.
-BuildShards = Callable[[Plan, Mapping[int, str], Callable[[int], None]], None]
+# is whole, and with the checksums of its images.
+BuildShards = Callable[[Plan, Mapping[int, str], Callable[[int, np.ndarray], None]], None]
 
 
 class Destination(ABC):
@@ -115,8 +118,9 @@ class FolderDestination(Destination):
                 for number in range(plan.num_shards)
                 if number not in finished
             }
-            build(plan, paths, lambda _: None)
-            result = read_pack_result(plan, functools.partial(open_shard, plan, self._folder, first=first), first)
+            checksums: dict[int, np.ndarray] = {}
+            build(plan, paths, checksums.__setitem__)
+            result = read_pack_result(plan, functools.partial(open_shard, plan, self._folder, first=first), first, checksums)
             return publish(result, self._folder, len(finished))
 
     def free_bytes(self) -> int:
@@ -135,6 +139,7 @@ def publish(result: PackResult, folder: str, num_resumed: int) -> PackReport:
         WriteError: If the disk refuses.
     """
     plan, splits = result.plan, result.splits()
+    report = result.report(splits, num_resumed=num_resumed, num_bytes=0)
     contents = Contents(
         dataset_id=plan.dataset_id,
         fields=result.fields,
@@ -144,7 +149,12 @@ def publish(result: PackResult, folder: str, num_resumed: int) -> PackReport:
         rejected=result.rejected,
         settings=format_settings(plan.settings),
         box_facts=result.box_facts,
+        packing_notes=kept_notes(report.lines, plan.source.root),
     )
     write_index(folder, contents)
-    num_bytes = result.num_bytes + os.path.getsize(os.path.join(folder, INDEX_NAME))
-    return result.report(splits, num_resumed=num_resumed, num_bytes=num_bytes)
+    return replace(report, num_bytes=result.num_bytes + os.path.getsize(os.path.join(folder, INDEX_NAME)))
+
+
+def kept_notes(lines: Sequence[str], root: str) -> list[str]:
+    """Lines as an index keeps them: without the path of the source, on which the bytes of a dataset do not depend."""
+    return [line.removeprefix(f"{root}: ") for line in lines]

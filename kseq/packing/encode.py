@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseq.errors import ImageError, image_error_prefix
-from kseq.images.codecs import (
-    CHANNELS,
-    decode,
-    decode_mask,
-    encode_jpeg,
-    encode_pixels,
-    encode_png,
-    recolor,
-    shrunk_rectangle,
-    upright,
-)
+from kseq.images.codecs import decode, decode_mask, encode_jpeg, encode_pixels, encode_png, shrunk_rectangle, upright
+from kseq.images.deep_pixels import convert_numbers, read_numbers, to_dtype
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.movement import Movement
+from kseq.images.number_files import is_array_file, read_array_file
 from kseq.images.pillow_pixels import PixelRules, on_background
+from kseq.images.pixel_form import CHANNELS, PLAIN_FORM, recolor
 from kseq.images.png_chunks import check_chunks
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, is_averaging, placement, reductions
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, image_form, map_form
 from kseq.storage.fields import Field
 from kseq.storage.shard_writer import EncodedImage
 
@@ -52,7 +46,7 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
 
     Args:
         values: Field name to value. The value of an image or a mask is the bytes of a file, or `(height, width)` or
-            `(height, width, channels)` uint8 pixels; that of another field is an array of the shape of the field. Masks and
+            `(height, width, channels)` pixels; that of another field is an array of the shape of the field. Masks and
             boxes belong to the first image.
         fields: What a sample holds; the first field is an image.
         settings: How images are stored.
@@ -113,7 +107,7 @@ class _Fit(NamedTuple):
     def fill(
         self, pixels: np.ndarray, interpolation: str, antialias: bool = False, reduction: int = 1, orientation: int = 1
     ) -> np.ndarray:
-        """Resize an image to the size in which it is stored: `(height, width, channels)` uint8.
+        """Resize an image to the size in which it is stored: `(height, width, channels)` of its dtype.
 
         Args:
             pixels: The upright image, `reduction` times smaller unless it has the size of the source.
@@ -124,7 +118,7 @@ class _Fit(NamedTuple):
         """
         if self.is_same:
             return pixels
-        target = np.empty((*self.size, pixels.shape[2]), np.uint8)
+        target = np.empty((*self.size, pixels.shape[2]), pixels.dtype)
         placement = self.placement
         if pixels.shape[:2] != (self.height, self.width):
             source = shrunk_rectangle(placement.source, reduction, self.height, self.width, orientation)
@@ -147,7 +141,11 @@ def _fit(height: int, width: int, settings: ImageSettings) -> _Fit:
 def _encode_image(
     data: bytes | np.ndarray, settings: ImageSettings, rules: PixelRules
 ) -> tuple[EncodedImage | np.ndarray, _Fit]:
+    if not image_form(settings).is_plain:
+        return _encode_numbers(data, settings, rules)
     reduction = orientation = 1
+    if not isinstance(data, np.ndarray) and is_array_file(data):
+        data = read_array_file(data, settings.max_pixels)
     if isinstance(data, np.ndarray):
         source_pixels = _check_pixels(data, settings)
         if settings.color_mode != "rgba":
@@ -171,6 +169,17 @@ def _encode_image(
     return EncodedImage(encode_jpeg(pixels, settings.quality), *pixels.shape[:2]), fit
 
 
+def _encode_numbers(data: bytes | np.ndarray, settings: ImageSettings, rules: PixelRules) -> tuple[np.ndarray, _Fit]:
+    """Pixels of the dtype and the channels of the settings, where that is not uint8 with colours."""
+    orientation = 1
+    if isinstance(data, np.ndarray):
+        pixels = convert_numbers(data, image_form(settings), settings.max_pixels, rules)
+    else:
+        pixels, orientation = read_numbers(data, image_form(settings), settings.max_pixels, rules)
+    fit = _fit(pixels.shape[0], pixels.shape[1], settings)._replace(orientation=orientation)
+    return fit.fill(pixels, settings.interpolation, settings.antialias), fit
+
+
 def _keep(data: bytes, header: ImageHeader, settings: ImageSettings, rules: PixelRules) -> EncodedImage:
     """The bytes of a JPEG or PNG file as they are; any other image, and what the rules change, as PNG, upright."""
     is_changed = (settings.bits is not None and header.is_deep) or (rules.background is not None and header.has_alpha)
@@ -192,9 +201,7 @@ def _check_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
     """
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
-        raise ImageError(
-            f"is {pixels.dtype} of shape {pixels.shape}, allowed is uint8 of (height, width) or (height, width, 1, 3 or 4)"
-        )
+        raise ImageError(f"is {pixels.dtype} of shape {pixels.shape}, allowed is {PLAIN_FORM.describe()}")
     check_pixels(shaped.shape[0], shaped.shape[1], settings.max_pixels)
     return np.ascontiguousarray(shaped)
 
@@ -203,6 +210,8 @@ def _encode_mask(
     data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings, note: Callable[[str], None]
 ) -> EncodedImage | np.ndarray:
     """A mask without loss, whatever the encoding of images is: as PNG, or for `raw` as values."""
+    if not isinstance(data, np.ndarray) and is_array_file(data):
+        data = read_array_file(data, settings.max_pixels)
     if isinstance(data, np.ndarray):
         values, png_orientation = _check_pixels(data, settings), None
         if values.shape[2] != 1:
@@ -214,26 +223,48 @@ def _encode_mask(
         if header.orientation == 1 and fit.orientation != 1:
             values, is_turned = _turn_along(values, fit, note)
             png_orientation = None if is_turned else png_orientation
-    if values.shape[:2] != (fit.height, fit.width):
-        raise ImageError(
-            f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {fit.height} x {fit.width}"
-        )
+    _check_same_size(values, fit)
     if fit.is_same and png_orientation is not None and settings.encoding != "raw":
         return EncodedImage(bytes(data), fit.height, fit.width, png_orientation)
     resized = fit.fill(values, "nearest")
     return resized if settings.encoding == "raw" else EncodedImage(encode_pixels(resized), *resized.shape[:2])
 
 
-def _turn_along(values: np.ndarray, fit: _Fit, note: Callable[[str], None]) -> tuple[np.ndarray, bool]:
-    """A mask without orientation of an image that has one: turned if only that fits, and whether it was."""
+def _encode_map(
+    data: bytes | np.ndarray, name: str, interpolation: str, fit: _Fit, settings: ImageSettings, rules: PixelRules
+) -> np.ndarray:
+    """The numbers of a map, scaled, resized along with the image, and never rounded to whole ones."""
+    form, orientation = map_form(settings)._replace(dtype="float32"), 1
+    of_map = replace(rules, note=lambda text: rules.note(f"{text} ({name})"))
+    if isinstance(data, np.ndarray):
+        values = convert_numbers(data, form, settings.max_pixels, of_map)
+    else:
+        values, orientation = read_numbers(data, form, settings.max_pixels, of_map)
+        if orientation == 1 and fit.orientation != 1:
+            values, _ = _turn_along(values, fit, rules.note, name)
+    _check_same_size(values, fit)
+    if settings.map_scale != 1:
+        values = values * np.float32(settings.map_scale)
+    return to_dtype(fit.fill(values, interpolation), settings.map_dtype)
+
+
+def _turn_along(values: np.ndarray, fit: _Fit, note: Callable[[str], None], name: str = "mask") -> tuple[np.ndarray, bool]:
+    """A mask or a map without orientation of an image that has one: turned if only that fits, and whether it was."""
     height, width = values.shape[:2]
     is_upright = (height, width) == (fit.height, fit.width)
     if not is_upright and fit.orientation >= 5 and (width, height) == (fit.height, fit.width):
-        note(f"has the EXIF orientation {fit.orientation} and a mask of the pixels before it, which is turned along")
+        note(f"has the EXIF orientation {fit.orientation} and a {name} of the pixels before it, which is turned along")
         return upright(values, fit.orientation), True
     if is_upright and (fit.orientation < 5 or height == width):
-        note(f"has the EXIF orientation {fit.orientation}, its mask has none: the mask is taken as upright")
+        note(f"has the EXIF orientation {fit.orientation}, its {name} has none: the {name} is taken as upright")
     return values, False
+
+
+def _check_same_size(values: np.ndarray, fit: _Fit) -> None:
+    if values.shape[:2] != (fit.height, fit.width):
+        raise ImageError(
+            f"has {values.shape[0]} x {values.shape[1]} pixels, expected are those of the image, {fit.height} x {fit.width}"
+        )
 
 
 class _SampleEncoder(NamedTuple):
@@ -256,6 +287,10 @@ class _SampleEncoder(NamedTuple):
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """Encode a mask of the first image."""
         return _encode_mask(value, self.fit, self.settings, self.rules.note)
+
+    def encode_map(self, value: bytes | np.ndarray, name: str, interpolation: str) -> np.ndarray:
+        """Encode a map of the first image."""
+        return _encode_map(value, name, interpolation, self.fit, self.settings, self.rules)
 
 
 def _transform_positions(stored: dict[str, Any], fields: Sequence[Field], fit: _Fit) -> Counter[str]:

@@ -14,6 +14,8 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from contextlib import contextmanager, suppress
 from itertools import islice
 
+import numpy as np
+
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, WriteError
 from kseq.packing.build_shard import ShardTask, build_shard
@@ -36,7 +38,7 @@ _STOPPED_WITHIN = 4.0
 
 
 def build_on_executor(
-    executor: Executor, tasks: list[ShardTask], progress: Progress, built: Callable[[int], None]
+    executor: Executor, tasks: list[ShardTask], progress: Progress, built: Callable[[int, np.ndarray], None]
 ) -> list[ShardTask]:
     """Build shards, each by a worker of the executor, which is not shut down.
 
@@ -44,7 +46,7 @@ def build_on_executor(
         executor: Anything with the interface of `concurrent.futures.Executor`.
         tasks: The shards to build.
         progress: Counts the images of shards that are done.
-        built: Called with the number of each shard when it is whole.
+        built: Called when a shard is whole, as in `kseq.packing.run.build_shards`.
 
     Returns:
         The tasks that are left: workers died over them, or nobody can read their first image.
@@ -88,7 +90,7 @@ def _beacon(folder: str) -> Iterator[str]:
 
 
 def _build_all(
-    executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress, built: Callable[[int], None]
+    executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress, built: Callable[[int, np.ndarray], None]
 ) -> list[ShardTask]:
     waiting: dict[Future, ShardTask] = {}
     rest, left = iter(tasks), []
@@ -103,11 +105,12 @@ def _build_all(
                 return left
             for future in wait(waiting, PROGRESS_INTERVAL, FIRST_COMPLETED).done:
                 task = waiting.pop(future)
-                if _is_built(future, task):
-                    progress.add(task.images.num_images)
-                    built(task.number)
-                else:
+                checksums = _checksums(future, task)
+                if checksums is None:
                     left.append(task)
+                else:
+                    progress.add(task.images.num_images)
+                    built(task.number, checksums)
             progress.show()
     except BaseException:
         _stop(executor, beacon, waiting)
@@ -130,16 +133,16 @@ def _submit(executor: Executor, task: ShardTask, beacon: str) -> Future:
     return future
 
 
-def _is_built(future: Future, task: ShardTask) -> bool:
-    """Whether a shard is built; False if workers died over it."""
+def _checksums(future: Future, task: ShardTask) -> np.ndarray | None:
+    """The checksums of the images of a shard that is built; None if workers died over it."""
     try:
-        is_built: bool = future.result()
-        return is_built
+        checksums: np.ndarray | None = future.result()
+        return checksums
     except (BrokenExecutor, CancelledError):
-        return False
+        return None
     except _UnreadableError as error:
         if not _can_read_first(task):
-            return False
+            return None
         raise ArgumentError(f"a worker of the executor {error}, which this process can: {_SHARED}") from None
     except ImportError as error:
         raise ArgumentError(
@@ -149,7 +152,7 @@ def _is_built(future: Future, task: ShardTask) -> bool:
         # Dask raises this error when workers died over this task several times.
         distributed = sys.modules.get("distributed")
         if distributed is not None and isinstance(error, distributed.KilledWorker):
-            return False
+            return None
         raise
 
 
@@ -169,13 +172,13 @@ class _UnreadableError(Exception):
     """A worker cannot read the first image of a shard: nobody can, or the worker does not share the file system."""
 
 
-def _build(pickled: bytes, beacon: str) -> bool:
-    """In a worker: build a shard. Returns False if it was stopped."""
+def _build(pickled: bytes, beacon: str) -> np.ndarray | None:
+    """In a worker: build a shard. Returns the checksums of its images; None if it was stopped."""
     task: ShardTask = pickle.loads(pickled)
     deadline = time.monotonic() + _VISIBLE_WITHIN
     while not os.path.exists(beacon):
         if os.path.exists(beacon + _STOP_SUFFIX):
-            return False
+            return None
         if time.monotonic() > deadline:
             raise ArgumentError(f"a worker of the executor on {socket.gethostname()} does not see {beacon}: {_SHARED}")
         time.sleep(_CHECK_INTERVAL)

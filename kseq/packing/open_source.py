@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from kseq.arguments import is_url, path_or_url, shown_url, spelled
 from kseq.errors import ArgumentError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacker
 from kseq.sources.iterables import spool_samples
 from kseq.sources.outline import Outline
 from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline
@@ -37,40 +39,45 @@ def open_or_spool(
     shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    form: PixelForm = PLAIN_FORM,
 ) -> Iterator[Source]:
     """Gives the source, which is valid until the end of the block; the arguments are those of `kseq.pack`.
 
     Args:
-        folder: Where an iterable may be spooled; `""` for nowhere.
+        folder: Where an iterable may be spooled, and compressed files are unpacked; `""` for no iterable, and for the folder
+            for temporary files.
+        form: What the pixels of images become.
 
     Raises:
         ArgumentError: If arguments do not go together.
         SourceError: If there is nothing that can be packed.
         WriteError: If the disk refuses to spool.
     """
+    unpacker = Unpacker(folder)
     of_files = (source_format, root, suffix, shape, text_encoding)
     if isinstance(source, _PATHS) or follow_links or any(argument is not None for argument in of_files):
         path, root_path = path_or_url("source", source), None if root is None else path_or_url("root", root)
         _check_no_links(path, root_path, follow_links)
         how = (source_format, columns, root_path, class_names)
-        if is_url(path):
-            with _opened_from_url(path, *how, suffix, shape, text_encoding, storage_options=storage_options) as opened:
-                yield opened
-        else:
-            with _opened_path(
-                path,
-                *how,
-                follow_links=follow_links,
-                suffix=suffix,
-                shape=shape,
-                text_encoding=text_encoding,
-                storage_options=storage_options,
-            ) as opened:
-                yield opened
+        further: dict[str, Any] = {
+            "suffix": suffix,
+            "shape": shape,
+            "text_encoding": text_encoding,
+            "storage_options": storage_options,
+            "unpacker": unpacker,
+            "form": form,
+        }
+        with closing(unpacker):
+            if is_url(path):
+                with _opened_from_url(path, *how, **further) as opened:
+                    yield opened
+            else:
+                with _opened_path(path, *how, follow_links=follow_links, **further) as opened:
+                    yield opened
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
-    with spool_samples(source, folder, columns, class_names) as spooled_source:
+    with spool_samples(source, folder, columns, class_names, form) as spooled_source:
         yield spooled_source
 
 
@@ -109,11 +116,9 @@ def _opened_from_url(
     columns: Columns,
     root: str | None,
     class_names: Sequence[str] | None,
-    suffix: str | None,
-    shape: Sequence[int] | None,
-    text_encoding: str | None,
     *,
     storage_options: Mapping[str, Any] | None,
+    **further: Any,
 ) -> Iterator[Source]:
     with spool_folder() as folder:
         outline = Outline(url, folder, storage_options)
@@ -126,11 +131,9 @@ def _opened_from_url(
                 columns,
                 root,
                 class_names,
-                suffix=suffix,
-                shape=shape,
-                text_encoding=text_encoding,
                 folder=outline.parent,
                 storage_options=storage_options,
+                **further,
             )
             yield outline.adopt(opened)
 

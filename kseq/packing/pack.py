@@ -10,15 +10,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kseq.arguments import absolute, flag, instance, is_url, path_or_url, spelled
+import numpy as np
+
+from kseq.arguments import absolute, choice, flag, instance, is_url, path_or_url, spelled
 from kseq.errors import ArgumentError
 from kseq.packing.destination import Destination, FolderDestination
 from kseq.packing.dry_run import predict_report
+from kseq.packing.duplicates import DUPLICATES, drop_copies, find_copies
+from kseq.packing.left_out_classes import check_class_list, leave_out_classes
 from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.run import build_shards, check_run_arguments
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, image_form
 from kseq.packing.url_destination import UrlDestination
 from kseq.platforms.processes import usable_cores
 from kseq.sources.column_roles import Columns
@@ -40,10 +44,12 @@ def pack(
     text_encoding: str | None = None,
     follow_links: bool = False,
     class_names: Sequence[str] | None = None,
+    without_class: Sequence[str] | None = None,
     val: float = 0.0,
     test: float = 0.0,
     stratify: bool = True,
     seed: int = 0,
+    duplicates: str = "keep",
     on_error: str = "skip",
     shard_bytes: int | None = None,
     workers: int | None = None,
@@ -85,13 +91,17 @@ def pack(
             `"shift_jis"`; None for UTF-8.
         follow_links: Follow links that lead out of the folder of images, and links to folders. Without it, such links are left
             out and listed.
-        class_names: The classes in the order of their numbers; None for the classes that are found, sorted. Images of other
-            classes are left out.
+        class_names: The classes in the order of their numbers; None for the classes that are found, sorted. Images whose label
+            is another class are left out; boxes of other classes are taken out of their images, and counted.
+        without_class: Classes that are left out in the same way. The others keep their order, with numbers from 0 on.
         val: The share of the images, in (0, 1), that goes to the split `val`; 0 for none. Images to which the source gives
             another split than `train` stay there.
         test: The same for the split `test`.
         stratify: Take these shares of each class alike.
         seed: Decides which images go to which split.
+        duplicates: What becomes of byte-identical images: `"keep"` packs and counts them, `"drop"` rejects all but the first in
+            the order of the source, whatever their splits and labels, `"group"` keeps copies in one split where splits are
+            drawn. For the latter two, files of equal size are read once more before.
         on_error: `"skip"` leaves broken images out and lists them, `"fail"` stops at the first.
         shard_bytes: About how large each shard is, in bytes; None for 256 MiB, or less for a small collection.
         workers: How many processes build shards; None for one for each core, 0 to build them in this process. If a process
@@ -129,11 +139,13 @@ def pack(
     """
     started = time.monotonic()
     check_run_arguments(on_error, workers, executor, niceness)
+    choice("duplicates", duplicates, DUPLICATES)
     flags = {"stratify": stratify, "follow_links": follow_links, "overwrite": overwrite, "resume": resume, "dry_run": dry_run}
     for name, value in flags.items():
         flag(name, value)
     if overwrite and resume:
         raise ArgumentError(f"{spelled('overwrite')} and {spelled('resume')} exclude each other: give one of the two")
+    without = check_class_list("without_class", without_class)
     columns, settings = instance("columns", columns, Columns), instance("images", images, ImageSettings)
     if executor is not None:
         # Its workers may be in other folders.
@@ -141,7 +153,7 @@ def pack(
     options = check_storage_options(storage_options)
     destination = _destination(source, dataset, options, workers, overwrite=overwrite, resume=resume)
     fractions = {"val": val, "test": test}
-    arguments = {**fractions, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes}
+    arguments = {**fractions, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes, "duplicates": duplicates}
     build = _Building(workers, executor, niceness, progress, stop_at_error=on_error == "fail")
     with ExitStack() as stack:
         folder = "" if dry_run else stack.enter_context(destination.opened())
@@ -160,9 +172,16 @@ def pack(
                 shape=shape,
                 text_encoding=text_encoding,
                 storage_options=options,
+                form=image_form(settings),
             )
         )
-        plan = make_plan(opened_source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
+        opened_source = leave_out_classes(opened_source, without)
+        copies = None if duplicates == "keep" else find_copies(opened_source)
+        if duplicates == "drop" and copies is not None:
+            opened_source, copies = drop_copies(opened_source, copies), None
+        plan = make_plan(
+            opened_source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes, copies=copies
+        )
         if dry_run:
             report = predict_report(plan, destination.count_finished(plan, arguments))
         else:
@@ -203,7 +222,7 @@ class _Building:
     progress: Callable[[int, int], None] | None
     stop_at_error: bool = field(kw_only=True)
 
-    def __call__(self, plan: Plan, paths: Mapping[int, str], built: Callable[[int], None]) -> None:
+    def __call__(self, plan: Plan, paths: Mapping[int, str], built: Callable[[int, np.ndarray], None]) -> None:
         build_shards(
             plan,
             paths,

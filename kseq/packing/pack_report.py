@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kseq.storage.box_counts import BoxCounts
+from kseq.storage.duplicate_counts import DuplicateCounts
+from kseq.storage.notes import note_lines
 from kseq.storage.rejected import Rejected, count_reasons
 
 __all__ = ["PackReport"]
@@ -35,6 +37,7 @@ class PackReport:
         seconds: How long it took.
         boxes: The boxes of the samples, and what was left out; None if samples have no boxes, and for a dry run.
         notes: What was guessed, ignored or is suspicious, a line each.
+        duplicates: The byte-identical images among the samples; None for a dry run.
     """
 
     path: str
@@ -53,11 +56,18 @@ class PackReport:
     seconds: float
     boxes: BoxCounts | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    duplicates: DuplicateCounts | None = None
 
     @property
     def reasons(self) -> dict[str, int]:
         """Reason to the number of files that were left out for it, the most frequent first; details of single files are cut."""
         return count_reasons(self.rejected)
+
+    @property
+    def lines(self) -> list[str]:
+        """What a user should know, a line each: notes of images, `notes`, and duplicates; `kseq info` shows them later."""
+        duplicates = [] if self.duplicates is None else self.duplicates.lines
+        return [*note_lines(self.image_notes, self.image_note_examples), *self.notes, *duplicates]
 
     @property
     def empty_class_names(self) -> tuple[str, ...]:

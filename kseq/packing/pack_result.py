@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from kseq.errors import SourceError
 from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan
 from kseq.storage.box_counts import BoxCounts, add_facts, box_class_names, box_field, count_labels
+from kseq.storage.duplicate_counts import DuplicateCounts
 from kseq.storage.fields import Field
 from kseq.storage.notes import Notes
 from kseq.storage.rejected import Rejected
@@ -21,6 +23,18 @@ from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["PackResult", "ShardResult", "join_shard_results", "nothing_packed", "read_pack_result", "read_shard_result"]
+
+
+class SampleChecksums(NamedTuple):
+    """Two checksums of each of some samples.
+
+    Attributes:
+        images: `(n,)` uint64: of the images.
+        rows: `(n,)` uint64: of all that is stored.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -36,6 +50,7 @@ class PackResult:
         image_notes: What is worth knowing of files that were packed.
         box_classes: `(splits, classes)` int64: how many boxes of each class lie in each split of the plan; None without boxes.
         box_facts: What was counted of boxes, see `kseq.storage.box_counts`.
+        checksums: Of all samples; None if no shard was built.
     """
 
     plan: Plan
@@ -46,6 +61,7 @@ class PackResult:
     image_notes: Notes = dataclass_field(default_factory=Notes)
     box_classes: np.ndarray | None = None
     box_facts: Mapping[str, int] = dataclass_field(default_factory=dict)
+    checksums: SampleChecksums | None = None
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -95,6 +111,14 @@ class PackResult:
             self.box_facts,
         )
 
+    def duplicates(self) -> DuplicateCounts | None:
+        """The byte-identical images; None if no shard was built."""
+        if self.checksums is None:
+            return None
+        splits = self.plan.splits
+        names = {code: str(name) for code, name in enumerate(splits.names)}
+        return DuplicateCounts.of(*self.checksums, splits.codes[self.packed], names)
+
     def report(self, splits: Mapping[str, np.ndarray], *, num_resumed: int, num_bytes: int) -> PackReport:
         """The report of the packing; path, seconds and free bytes are left empty.
 
@@ -120,6 +144,7 @@ class PackResult:
             seconds=0.0,
             boxes=self.box_counts(splits),
             notes=self.notes,
+            duplicates=self.duplicates(),
         )
 
 
@@ -135,6 +160,7 @@ class ShardResult:
         notes: What is worth knowing of files that were packed.
         box_classes: As in `PackResult`.
         box_facts: As in `PackResult`.
+        checksums: Of its samples.
     """
 
     entry: ShardEntry
@@ -144,31 +170,42 @@ class ShardResult:
     notes: Notes
     box_classes: np.ndarray | None
     box_facts: Mapping[str, int]
+    checksums: SampleChecksums
 
 
-def read_pack_result(plan: Plan, open_shard: Callable[[int], ShardReader], first: int = 0) -> PackResult:
+def read_pack_result(
+    plan: Plan, open_shard: Callable[[int], ShardReader], first: int = 0, checksums: Mapping[int, np.ndarray] | None = None
+) -> PackResult:
     """Read what the shards of a plan hold.
 
     Args:
         plan: The plan.
         open_shard: Opens a shard by its number in the plan.
         first: The number in the file name of the first shard.
+        checksums: For shards whose images were just written, the checksums of these; the images of others are read.
 
     Raises:
         SourceError: If no shard has a sample.
     """
+    known = checksums or {}
     return join_shard_results(
-        plan, (read_shard_result(plan, number, open_shard(number), first) for number in range(plan.num_shards))
+        plan,
+        (read_shard_result(plan, number, open_shard(number), first, known.get(number)) for number in range(plan.num_shards)),
     )
 
 
-def read_shard_result(plan: Plan, number: int, reader: ShardReader, first: int = 0) -> ShardResult:
+def read_shard_result(
+    plan: Plan, number: int, reader: ShardReader, first: int = 0, image_checksums: np.ndarray | None = None
+) -> ShardResult:
     """Read what a shard of a plan holds; the arguments are as in `read_pack_result`."""
     left_out = reader.rejected()
     sizes = {field.name: _image_sizes(reader, field) for field in plan.fields() if field.is_pixels}
     entry, packed = reader.entry(first + number), _packed_images(plan, number, left_out)
     boxes = _box_classes(plan, packed, entry, reader)
-    return ShardResult(entry, left_out, packed, sizes, reader.notes(), boxes, reader.box_facts())
+    checksums = SampleChecksums(
+        reader.image_checksums() if image_checksums is None else image_checksums, np.array(reader.loaded("checksum"))
+    )
+    return ShardResult(entry, left_out, packed, sizes, reader.notes(), boxes, reader.box_facts(), checksums)
 
 
 def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
@@ -185,6 +222,7 @@ def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
     rejected: list[Rejected] = []
     sizes: dict[str, set[tuple[int, int]]] = {}
     packed: list[np.ndarray] = []
+    checksums: list[SampleChecksums] = []
     notes = Notes()
     box_classes: np.ndarray | None = None
     facts: list[Mapping[str, int]] = [plan.source.box_facts]
@@ -192,6 +230,7 @@ def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
         entries.append(shard.entry)
         rejected += shard.rejected
         packed.append(shard.packed)
+        checksums.append(shard.checksums)
         notes.update(shard.notes)
         facts.append(shard.box_facts)
         if shard.box_classes is not None:
@@ -201,7 +240,8 @@ def join_shard_results(plan: Plan, shards: Iterable[ShardResult]) -> PackResult:
     all_packed = np.concatenate(packed)
     if not len(all_packed):
         raise nothing_packed(plan, rejected)
-    return PackResult(plan, entries, rejected, all_packed, sizes, notes, box_classes, add_facts(facts))
+    all_checksums = SampleChecksums(*map(np.concatenate, zip(*checksums, strict=True)))
+    return PackResult(plan, entries, rejected, all_packed, sizes, notes, box_classes, add_facts(facts), all_checksums)
 
 
 def nothing_packed(plan: Plan, rejected: Sequence[Rejected]) -> SourceError:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError, SourceError
 from kseq.ordering.stratified import check_fractions, draw_splits
-from kseq.packing.settings import ImageSettings
+from kseq.packing.settings import ImageSettings, settings_identity
 from kseq.packing.stored_form import estimate_bytes, stored_field
 from kseq.sources.base import ImageTable, Source
 from kseq.sources.equal_values import number_equal
@@ -77,6 +77,7 @@ def make_plan(
     stratify: bool = True,
     seed: int = 0,
     shard_bytes: int | None = None,
+    copies: np.ndarray | None = None,
 ) -> Plan:
     """Assign images to splits and to shards.
 
@@ -87,18 +88,22 @@ def make_plan(
         stratify: Take the same share of each class.
         seed: Decides which images go to which split.
         shard_bytes: About how large each shard is to be; None for 256 MiB, or less for a small collection.
+        copies: `(n,)` int64: for each image the number of the first with the same bytes, which goes into the same split where
+            splits are drawn. None if copies may part.
 
     Raises:
         ArgumentError: If the fractions do not go with each other or with the splits of the source.
         SourceError: If a group lies in two splits.
     """
-    splits = _assign_splits(source, fractions, stratify, whole("seed", seed))
+    splits = _assign_splits(source, fractions, stratify, whole("seed", seed), copies)
     fields = [stored_field(field, settings) for field in source.fields]
     starts = _shard_starts(estimate_bytes(source.images, fields, settings), shard_bytes)
     return Plan(source, settings, splits, starts, _dataset_id(source, settings, splits, starts))
 
 
-def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: bool, seed: int) -> Splits:
+def _assign_splits(
+    source: Source, fractions: Mapping[str, float], stratify: bool, seed: int, copies: np.ndarray | None
+) -> Splits:
     fractions = {name: fraction for name, fraction in fractions.items() if fraction}
     check_fractions(fractions)
     images = source.images
@@ -110,10 +115,10 @@ def _assign_splits(source: Source, fractions: Mapping[str, float], stratify: boo
     if not fractions and groups is None:
         return splits
     # The check of groups is needed even if nothing is drawn.
-    units, unit_of = _find_units(source, splits, groups)
+    units, unit_of = _find_units(source, splits, groups, copies)
     if fractions:
         labels = images.labels[units] if stratify else np.zeros(len(units), np.int64)
-        counts = None if groups is None else np.bincount(unit_of[unit_of >= 0], minlength=len(units))
+        counts = None if groups is None and copies is None else np.bincount(unit_of[unit_of >= 0], minlength=len(units))
         drawn = draw_splits(np.unique(labels, return_inverse=True)[1], fractions, seed, counts)
         # In the order of their names, after `train`, which they are drawn from.
         codes = np.array([splits.code(name) for name in ("train", *sorted(fractions))], np.int8)
@@ -138,13 +143,16 @@ def _check_none_empty(splits: Splits, fractions: Mapping[str, float], num_units:
             raise ArgumentError(f"{shares}: leaves none of {num_units} {what} for {name}, give other shares{remedy}")
 
 
-def _find_units(source: Source, splits: Splits, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _find_units(
+    source: Source, splits: Splits, groups: np.ndarray | None, copies: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """What may be drawn from `train`: single images, or all images of a group together.
 
     Args:
         source: The images.
         splits: The split of each image.
         groups: `(n,)` int64: the number of the group of each image, -1 for none; None if no image is in a group.
+        copies: As in `make_plan`.
 
     Returns:
         `(units,)` int64, the number of the first image of each unit, whose class counts for the whole unit; and `(n,)` int64,
@@ -161,10 +169,46 @@ def _find_units(source: Source, splits: Splits, groups: np.ndarray | None) -> tu
         leaders[members] = members[firsts][positions]
         _check_groups(source, splits, leaders)
     is_drawn = (splits.codes == splits.code("train")) & ~images.is_rejected
+    if copies is not None:
+        leaders = _with_copies(leaders, copies, is_drawn)
     units = np.flatnonzero(is_drawn & (leaders == np.arange(len(images))))
     unit_of = np.full(len(images), -1)
     unit_of[is_drawn] = np.searchsorted(units, leaders[is_drawn])
     return units, unit_of
+
+
+def _with_copies(leaders: np.ndarray, copies: np.ndarray, is_drawn: np.ndarray) -> np.ndarray:
+    """The first image of each unit where copies stay together, and with them the groups that they are in.
+
+    Args:
+        leaders: `(n,)`: the first image of the group of each image.
+        copies: `(n,)`: the first image with the same bytes.
+        is_drawn: `(n,)`: which images may be drawn; others lead none of them.
+    """
+    count = len(leaders)
+    joined = np.arange(count)
+    drawn = np.flatnonzero(is_drawn)
+    first_drawn = np.full(count, count)
+    for firsts in (leaders, copies):
+        # The first of the drawn images with the same first image leads the others.
+        first_drawn[:] = count
+        np.minimum.at(first_drawn, firsts[drawn], drawn)
+        others = drawn[first_drawn[firsts[drawn]] != drawn]
+        for number, first in zip(others.tolist(), first_drawn[firsts[others]].tolist(), strict=True):
+            roots = _root(joined, number), _root(joined, first)
+            # A unit is led by its first image.
+            joined[max(roots)] = min(roots)
+    while (further := joined[joined]).tobytes() != joined.tobytes():
+        joined = further
+    return joined
+
+
+def _root(joined: np.ndarray, number: int) -> int:
+    """The image that stands for all images that one is joined with; the way there is made shorter."""
+    while joined[number] != number:
+        joined[number] = joined[joined[number]]
+        number = int(joined[number])
+    return number
 
 
 def _check_groups(source: Source, splits: Splits, leaders: np.ndarray) -> None:
@@ -199,7 +243,7 @@ def _dataset_id(source: Source, settings: ImageSettings, splits: Splits, starts:
     digest = Digest()
     head = {
         "format": FORMAT_VERSION,
-        "settings": asdict(settings),
+        "settings": settings_identity(settings),
         "fields": write_fields(source.fields),
         "classes": source.class_names,
         "splits": splits.names,

@@ -9,6 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
+import numpy as np
+
 from kseq.arguments import spelled
 from kseq.errors import WorkerDiedError
 from kseq.packing.build_shard import ShardTask, build_shard
@@ -28,7 +30,7 @@ _MOST_DEATHS = 5
 
 
 def build_in_processes(
-    tasks: list[ShardTask], workers: int, niceness: int, progress: Progress, built: Callable[[int], None]
+    tasks: list[ShardTask], workers: int, niceness: int, progress: Progress, built: Callable[[int, np.ndarray], None]
 ) -> None:
     """Build shards, each in one of several processes.
 
@@ -40,7 +42,7 @@ def build_in_processes(
         workers: How many processes, at least 1.
         niceness: By how many steps they stand back from others.
         progress: Counts the images that are done.
-        built: Called with the number of each shard when it is whole.
+        built: Called when a shard is whole, as in `kseq.packing.run.build_shards`.
 
     Raises:
         ImageError: At the first broken image, if a task says so.
@@ -53,11 +55,11 @@ def build_in_processes(
         while _assign(waiting, builders):
             for builder in _wait_for_some(builders):
                 task = builder.task
-                if (deaths := builder.finish()) is None:
-                    progress.add(task.images.num_images)
-                    built(task.number)
+                if isinstance(result := builder.finish(), int):
+                    waiting.append((task, result))
                 else:
-                    waiting.append((task, deaths))
+                    progress.add(task.images.num_images)
+                    built(task.number, result)
             progress.show(sum(builder.num_done for builder in builders))
     except BaseException:
         for builder in builders:
@@ -110,20 +112,20 @@ class _Builder:
         self.task, self._deaths = task, deaths
         self.future = self._worker.submit(_build_isolated if deaths >= _ISOLATE_AFTER else _build, task)
 
-    def finish(self) -> int | None:
+    def finish(self) -> np.ndarray | int:
         """Collect the result of the task; the builder is idle afterwards.
 
         Returns:
-            None if the shard is built, else how many processes have died over it.
+            If the shard is built, the checksums of its images; else how many processes have died over it.
         """
         assert self.future is not None
         future, self.future = self.future, None
         self._shared[0] = 0
         try:
-            future.result()
+            checksums: np.ndarray = future.result()
         except ProcessDiedError as error:
             return self._count_death(error)
-        return None
+        return checksums
 
     def _count_death(self, error: ProcessDiedError) -> int:
         remove_half_written(self.task.path)
@@ -154,15 +156,15 @@ def _remember_shared(shared: Any) -> None:
     _shared = shared
 
 
-def _build(task: ShardTask) -> None:
+def _build(task: ShardTask) -> np.ndarray | None:
     try:
-        build_shard(task, _report)
+        return build_shard(task, _report)
     except (MemoryError, WorkerDiedError):
         os._exit(OUT_OF_MEMORY_CODE)
 
 
-def _build_isolated(task: ShardTask) -> None:
-    build_isolated(task, _report)
+def _build_isolated(task: ShardTask) -> np.ndarray | None:
+    return build_isolated(task, _report)
 
 
 def _report(count: int) -> bool:

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 
+import numpy as np
+
 from kseq.arguments import choice, spelled, whole
 from kseq.errors import ArgumentError, ImageError
 from kseq.packing.build_shard import ShardTask, build_shard
@@ -42,7 +44,7 @@ def build_shards(
     *,
     stop_at_error: bool,
     fields: tuple[Field, ...] | None = None,
-    built: Callable[[int], None] | None = None,
+    built: Callable[[int, np.ndarray], None] | None = None,
 ) -> None:
     """Build some shards of a plan.
 
@@ -55,7 +57,8 @@ def build_shards(
         progress: Called now and then with how many images are done and how many there are.
         stop_at_error: Raise at the first image that cannot be packed, instead of listing it.
         fields: What each sample of the shards holds; None for what the plan says.
-        built: Called with the number of each shard when it is whole. While it does not return, no further shard is begun.
+        built: Called when a shard is whole, with its number and `(rows,)` uint64, the checksums of the images of its samples.
+            While it does not return, no further shard is begun.
 
     Raises:
         ArgumentError: If the executor cannot be used, or its workers do not see the same files.
@@ -78,7 +81,7 @@ def build_shards(
         _run_tasks(tasks, workers, executor, niceness, counter, built or _ignore)
 
 
-def _ignore(_: int) -> None:
+def _ignore(_: int, __: np.ndarray) -> None:
     """Nobody asks when a shard is whole."""
 
 
@@ -88,7 +91,7 @@ def _run_tasks(
     executor: Executor | None,
     niceness: int,
     progress: Progress,
-    built: Callable[[int], None],
+    built: Callable[[int, np.ndarray], None],
 ) -> None:
     progress.show()
     try:
@@ -96,8 +99,9 @@ def _run_tasks(
             tasks = build_on_executor(executor, tasks, progress, built)
         if workers == 0:
             for task in tasks:
-                build_shard(task, progress.add)
-                built(task.number)
+                checksums = build_shard(task, progress.add)
+                assert checksums is not None
+                built(task.number, checksums)
         elif tasks:
             build_in_processes(tasks, usable_cores() if workers is None else workers, niceness, progress, built)
     except ImageError as error:

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from kseq.packing.settings import ImageSettings
+from kseq.arguments import spelled
+from kseq.errors import ArgumentError
+from kseq.packing.settings import ImageSettings, image_form, map_form
 from kseq.sources.base import ImageTable
 from kseq.storage.fields import Field
 
@@ -26,13 +28,22 @@ def stored_field(field: Field, settings: ImageSettings, size: tuple[int | None, 
         field: The field of the source.
         settings: How images are stored.
         size: The height and width of the images of the field; None where they differ.
+
+    Raises:
+        ArgumentError: If the field is stored as numbers, which need one size, and the settings have none.
     """
     if not field.is_pixels:
         return field
-    if settings.encoding == "raw" and settings.image_size is not None:
+    encoded = settings.encoding != "raw" and field.handler.can_be_encoded
+    if not encoded:
+        if settings.image_size is None:
+            example, found = spelled("images", encoding="raw", image_size=(224, 224)), spelled("encoding", settings.encoding)
+            raise ArgumentError(
+                f"field {field.name}: {field.kind} fields are numbers of one size, give one, such as {example}, found {found}"
+            )
         size = settings.image_size
-    channels = field.handler.stored_channels(settings.color_mode)
-    return replace(field, encoded=settings.encoding != "raw", shape=(*size, channels))
+    dtype, channels = field.handler.stored_pixels(image_form(settings), map_form(settings))
+    return replace(field, encoded=encoded, dtype=dtype, shape=(*size, channels))
 
 
 def estimate_bytes(images: ImageTable, fields: Sequence[Field], settings: ImageSettings) -> np.ndarray:
@@ -43,15 +54,16 @@ def estimate_bytes(images: ImageTable, fields: Sequence[Field], settings: ImageS
         fields: The stored fields of each sample.
         settings: How images are stored.
     """
+    height, width = settings.image_size or (0, 0)
+    numbers = [field for field in fields if field.is_pixels and not field.encoded]
+    row_bytes = height * width * sum((field.shape[2] or 0) * np.dtype(field.dtype).itemsize for field in numbers)
     if settings.encoding == "raw":
-        height, width = settings.image_size or (0, 0)
-        row_bytes = height * width * sum(field.shape[2] or 0 for field in fields if field.is_pixels)
         return np.full(len(images), row_bytes, np.int64)
     if settings.encoding == "keep":
         return images.num_bytes
     if settings.image_size is not None:
-        most_pixels = settings.image_size[0] * settings.image_size[1]
+        most_pixels = height * width
     else:
         most_pixels = _PIXELS_OF_ANY_SIZE if settings.max_side is None else settings.max_side**2
     # A file with fewer bits a pixel keeps about its size.
-    return np.minimum(images.num_bytes, most_pixels * _JPEG_BITS_PER_PIXEL // 8)
+    return row_bytes + np.minimum(images.num_bytes, most_pixels * _JPEG_BITS_PER_PIXEL // 8)

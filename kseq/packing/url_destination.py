@@ -23,6 +23,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from kseq.arguments import shown_url, spelled
 from kseq.errors import (
     DamagedError,
@@ -213,7 +215,9 @@ class UrlDestination(Destination):
         return {number: result for number, result in results.items() if result is not None}
 
 
-def _read_result(plan: Plan, first: int, number: int, path: str, *, is_checked: bool = False) -> ShardResult:
+def _read_result(
+    plan: Plan, first: int, number: int, path: str, checksums: np.ndarray | None = None, *, is_checked: bool = False
+) -> ShardResult:
     """What a shard holds, a file of this machine.
 
     Args:
@@ -221,6 +225,7 @@ def _read_result(plan: Plan, first: int, number: int, path: str, *, is_checked: 
         first: The number in the file name of the first shard.
         number: The number of the shard in the plan.
         path: The file.
+        checksums: Of the images of its samples; None if they are not known.
         is_checked: Whether all of it is compared with its digest.
 
     Raises:
@@ -232,7 +237,7 @@ def _read_result(plan: Plan, first: int, number: int, path: str, *, is_checked: 
     if is_checked:
         reader.check_structure()
         reader.check_digest()
-    return read_shard_result(plan, number, reader, first)
+    return read_shard_result(plan, number, reader, first, checksums)
 
 
 class _Uploads:
@@ -243,7 +248,7 @@ class _Uploads:
     Args:
         place: The place.
         writing: The record of what is written there.
-        read_result: Reads what a shard holds, given its number in the plan and its file.
+        read_result: Reads what a shard holds, given its number in the plan, its file and the checksums of its images.
         paths: The number of each shard and its file.
     """
 
@@ -262,13 +267,13 @@ class _Uploads:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._threads.__exit__(kind, error, trace)
 
-    def add(self, number: int) -> None:
+    def add(self, number: int, checksums: np.ndarray) -> None:
         """Upload a shard that is whole. Waits while too many are on their way.
 
         Raises:
             KseqError: If a shard could not be uploaded.
         """
-        self._pending[self._threads.submit(self._send, number)] = number
+        self._pending[self._threads.submit(self._send, number, checksums)] = number
         self._collect(MOST_WAITING)
 
     def finish(self) -> dict[int, ShardResult]:
@@ -288,9 +293,9 @@ class _Uploads:
                 return
             wait(self._pending, return_when=FIRST_COMPLETED)
 
-    def _send(self, number: int) -> ShardResult:
+    def _send(self, number: int, checksums: np.ndarray) -> ShardResult:
         path = self._paths[number]
-        result: ShardResult = self._read_result(number, path)
+        result: ShardResult = self._read_result(number, path, checksums)
         self._writing.check()
         try:
             self._place.store(path, os.path.basename(path))

@@ -7,6 +7,7 @@ No other module asks which system it is. A call that is missing is noticed by it
 - `processes`: cores, forks, signals, priorities, and when a process began.
 - `interrupts`: Ctrl-C, as threads notice it that are not the main one.
 - `maps`: files mapped into memory, at addresses of one's own choice.
+- `bus_errors`: says why, when the process ends since a page of a map cannot be read.
 - `folders`: where a program keeps what it can fetch again.
 - `shared`: memory that several processes use.
 """

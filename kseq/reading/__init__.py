@@ -5,6 +5,7 @@ Imports `kseq.storage`, `kseq.images` and what is below, never `kseq.sources`.
 - `dataset`: `ShardDataset`, the public face: samples, values, selections, and all that commands tell of a dataset.
 - `sample_reader`: the engine below it, which training and exporting use: ids are located once, then read field by field.
 - `shard_cache`: the open shards. `row_table`: all of them as one array. `concatenated`: several datasets, one after the other.
+- `shrunk_shards`: which shard has become shorter under its map.
 - `where`, `where_text`: conditions on fields, and the same written in a shell. `groups`: samples with the same value of a
   field.
 - `box_counts`: boxes of each class in each split. `label_counts`: samples of each class in each split.

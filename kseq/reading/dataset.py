@@ -61,15 +61,16 @@ class ShardDataset:
         verify: When a sample's bytes are compared with the checksum that was stored when it was packed:
             `"first"` (the first time this object reads the sample), `"always"` or `"never"`.
         read: How bytes come from the files. `"map"` maps the files into memory, the fastest way; if the disk fails or a file
-            shrinks meanwhile, the operating system ends the process (SIGBUS). `"pread"` asks for the bytes of each batch: a
-            failure is a `ReadError` or `DamagedError` that names shard and sample, and the index, 8 bytes a sample for each
-            split, is read into memory. `"auto"` takes `"pread"` on NFS, SMB, Lustre, FUSE and the like, `"map"` elsewhere.
+            shrinks meanwhile, the operating system ends the process (SIGBUS), after a line that names it. `"pread"` asks for
+            the bytes of each batch: a failure is a `ReadError` or `DamagedError` that names shard and sample, and the index,
+            8 bytes a sample for each split, is read into memory. `"auto"` takes `"pread"` on NFS, SMB, Lustre, FUSE and the
+            like, `"map"` elsewhere.
         cache_dir: Of a URL: the folder of this machine for copies of its shards, which any number of processes and datasets may
             share. None for the custom of the platform, on Linux `$XDG_CACHE_HOME/kseq` or `~/.cache/kseq`. A shard is fetched
             when its first sample is needed, checked with its digest, and then read as a local one.
-        cache_bytes: Of a URL: how many bytes all copies in that folder may take; those that were used least recently go first.
-            None for what the disk has, but for a twentieth (what was used in the last hour stays even then). 0 for no copies:
-            then the bytes of the samples are asked for, many ranges at once.
+        cache_bytes: Of a URL: how many bytes all copies in that folder may take, with what this process is fetching; those that
+            were used least recently go first. None for what the disk has, but for a twentieth (what was used in the last hour
+            stays even then). 0 for no copies: then the bytes of the samples are asked for, many ranges at once.
         storage_options: Of a URL: what fsspec's file system gets, such as `{"key": ..., "secret": ...}`, and `deadline`: after
             so many seconds a request that fails again and again is an error, 120 by default. It goes along when the dataset is
             pickled, and is never part of a text.
@@ -246,6 +247,11 @@ class ShardDataset:
         return tuple(change for index in self._collection.indexes for change in index.changes)
 
     @property
+    def packing_notes(self) -> tuple[str, ...]:
+        """What was worth knowing when the samples were packed, a line each: what was guessed, notes of images, duplicates."""
+        return tuple(note for index in self._collection.indexes for note in index.packing_notes())
+
+    @property
     def dropped(self) -> np.ndarray:
         """`(n,)` int64: the sample ids that `kseq.drop` took out of all splits, rising."""
         collection = self._collection
@@ -368,9 +374,9 @@ class ShardDataset:
             positions: `(n,)` whole numbers in [0, len).
 
         Returns:
-            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8, upright, or a list of
-            `(height, width, channels)` if their sizes differ. A field whose samples differ in length is a list of arrays
-            (of boxes: `(count, 4)` float32), text a list of str.
+            Field name to an array of `(n, ...)`; images are `(n, height, width, channels)` uint8 (or of the dtype that they
+            were packed as), upright, or a list of `(height, width, channels)` if their sizes differ. A field whose samples
+            differ in length is a list of arrays (of boxes: `(count, 4)` float32), text a list of str.
 
         Raises:
             OutOfRangeError: If a position is not in [0, len).

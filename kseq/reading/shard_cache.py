@@ -17,6 +17,7 @@ import numpy as np
 from kseq.errors import DamagedError, ReadError
 from kseq.platforms.maps import Span, maps_keep_descriptors, most_descriptors, most_maps
 from kseq.reading.row_table import UNKNOWN, RowTable, row_bytes
+from kseq.reading.shrunk_shards import name_shrunk_shards
 from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.index import Index
 from kseq.storage.open_shard import fetch_shard, has_shard, open_shard
@@ -86,6 +87,8 @@ class ShardCache:
         self._slot_bytes = _slot_bytes(self._indexes)
         fits = is_mapped and self.num_shards <= self._most_open
         self._span = Span.reserve(self.num_shards * self._slot_bytes) if fits else None
+        if is_mapped:
+            name_shrunk_shards(self)
 
     @property
     def num_shards(self) -> int:
@@ -125,6 +128,12 @@ class ShardCache:
         """Where a shard lies; it is not opened."""
         index, position = self._find(shard)
         return index.shard_path(position)
+
+    def paths_and_sizes(self) -> Iterator[tuple[str, int]]:
+        """The path and the expected size of each shard, in bytes; no file is opened."""
+        for index in self._indexes:
+            for position, num_bytes in enumerate(index.num_bytes.tolist()):
+                yield index.shard_path(position), num_bytes
 
     def _open_shard(self, shard: int) -> ShardReader:
         index, position = self._find(shard)

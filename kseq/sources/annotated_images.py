@@ -25,13 +25,15 @@ import numpy as np
 from kseq.arguments import is_url, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.bounding_boxes import turn_boxes
-from kseq.images.formats import IMAGE_SUFFIXES, read_header
+from kseq.images.deep_pixels import read_size
+from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.source_format import SourceRequest
 from kseq.sources.url_files import FileSizes
+from kseq.storage.fields import Field
 
 __all__ = [
     "AnnotatedImage",
@@ -55,10 +57,12 @@ class FoundObject(NamedTuple):
     Attributes:
         class_name: The name of its class.
         box: x1, y1, x2, y2 in pixels.
+        points: x, y and visibility of each keypoint, one after the other; None if it has none.
     """
 
     class_name: str
     box: Sequence[float]
+    points: Sequence[float] | None = None
 
 
 class AnnotatedImage(NamedTuple):
@@ -106,6 +110,7 @@ class AnnotatedSource(FileSource):
         *,
         facts: Mapping[str, int],
         known_classes: Sequence[str] | None = None,
+        keypoints: Field | None = None,
         notes: Iterable[str] = (),
         folders: Sequence[str] = ("images",),
     ) -> Self:
@@ -119,6 +124,7 @@ class AnnotatedSource(FileSource):
             facts: What was counted of boxes already, by the names in `kseq.storage.box_counts`.
             known_classes: The classes that the annotations name, in the order of their numbers; None for those of the objects,
                 sorted.
+            keypoints: The field of the keypoints of objects; None if they have none.
             notes: What a user should know of the source.
             folders: Where images are looked for that are not at their paths, below the root.
 
@@ -136,7 +142,8 @@ class AnnotatedSource(FileSource):
         numbers = {name: number for number, name in enumerate(names)}
         counted = Counter(facts)
         sizes = FileSizes(root, request.follow_links, request.storage_options)
-        table = ImageTable.of(_samples(sizes, [_found(root, image, folders) for image in images], numbers, counted))
+        located = [_found(root, image, folders) for image in images]
+        table = ImageTable.of(_samples(sizes, located, numbers, counted, keypoints))
         if not len(table):
             raise SourceError(f"{path}: names no image")
         if table.is_rejected.all():
@@ -146,7 +153,7 @@ class AnnotatedSource(FileSource):
             raise SourceError(
                 f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({spelled('root')} says where)"
             )
-        fields = box_fields(names)
+        fields = box_fields(names, keypoints)
         return cls(root, names, table, fields, request.storage_options, box_facts=dict(counted), notes=tuple(notes))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
@@ -155,22 +162,25 @@ class AnnotatedSource(FileSource):
             return super().read(image)
         path, height, width = location
         values = super().read(image._replace(location=path))
-        header = read_header(values["image"])
+        found_height, found_width, orientation = read_size(values["image"])
         if not height:
-            sides = np.array([header.width, header.height] * 2, np.float32)
+            sides = np.array([found_width, found_height] * 2, np.float32)
             return {**values, "boxes": values["boxes"] * sides}
-        if (header.height, header.width) == (height, width):
+        if (found_height, found_width) == (height, width):
             return values
-        if header.orientation > 4 and (header.width, header.height) == (height, width):
-            return {**values, "boxes": turn_boxes(values["boxes"], header.orientation, height, width)}
+        if orientation > 4 and (found_width, found_height) == (height, width):
+            turned = {"boxes": turn_boxes(values["boxes"], orientation, height, width)}
+            if "keypoints" in values:
+                turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
+            return values | turned
         raise ImageError(
-            f"has {header.width} x {header.height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
+            f"has {found_width} x {found_height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
         )
 
     def stamp(self, location: Any) -> int:
         return super().stamp(_path_of(location))
 
-    def _urls(self, image: SourceImage) -> list[str]:
+    def _urls(self, image: SourceImage) -> dict[str, int]:
         return super()._urls(image if image.location is None else image._replace(location=_path_of(image.location)))
 
 
@@ -230,7 +240,11 @@ def _find(root: str, path: str, folders: Sequence[str]) -> str:
 
 
 def _samples(
-    sizes: FileSizes, images: Sequence[AnnotatedImage], numbers: Mapping[str, int], facts: Counter[str]
+    sizes: FileSizes,
+    images: Sequence[AnnotatedImage],
+    numbers: Mapping[str, int],
+    facts: Counter[str],
+    keypoints: Field | None,
 ) -> Iterator[SourceImage]:
     used: set[bytes] = set()
     paths = [path_bytes(image.path) for image in images]
@@ -246,9 +260,23 @@ def _samples(
         facts["unknown_class"] += len(image.objects) - len(chosen)
         boxes = np.array([found.box for found in chosen], np.float32).reshape(-1, 4)
         labels = np.array([numbers[found.class_name] for found in chosen], np.int32)
+        values = [boxes, labels]
+        if keypoints is not None:
+            # Of an object without keypoints, none is labelled.
+            points = np.zeros((len(chosen), *keypoints.handler.element_shape), np.float32)
+            for row, found in zip(points, chosen, strict=True):
+                row[:] = 0 if found.points is None else np.reshape(found.points, row.shape)
+            values.append(points)
         size = (0, 0) if image.in_shares else image.size
         location = None if size is None or rejection else _Location(path, *size)
-        yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, (boxes, labels), location)
+        yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, tuple(values), location)
+
+
+def _turn_points(points: np.ndarray, orientation: int, height: int, width: int) -> np.ndarray:
+    """Keypoints `(n, points, 3)` of pixels as they are stored, on the upright image."""
+    flat = points[..., :2].reshape(-1, 2)
+    turned = turn_boxes(np.concatenate([flat, flat], axis=1), orientation, height, width)[:, :2]
+    return np.concatenate([turned.reshape(*points.shape[:-1], 2), points[..., 2:]], axis=-1)
 
 
 def stated_size(height: Any, width: Any) -> tuple[int, int] | None:

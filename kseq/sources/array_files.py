@@ -93,16 +93,16 @@ class StoredArray(NamedTuple):
         return self._of_field(_read(self.path, self.name_in_file))
 
     def row(self, number: int) -> np.ndarray:
-        """One row of an array of uint8.
+        """One row of an array of numbers.
 
         Raises:
             ImageError: If it cannot be read.
         """
         try:
             if self.offset is not None:
-                size = int(np.prod(self.shape[1:]))
+                size = int(np.prod(self.shape[1:])) * self.dtype.itemsize
                 data = read_range(self.path, self.offset + number * size, size)
-                return np.frombuffer(data, np.uint8).reshape(self.shape[1:])
+                return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
             if not self.rows_at_once:
                 return np.asarray(self._of_field(_read_and_keep(self.path, self.name_in_file))[number])
             start = number // self.rows_at_once * self.rows_at_once

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from kseq.errors import ArgumentError, ImageError, SourceError, WorkerDiedError, one_line
 from kseq.processes import ProcessPool
 from kseq.sources.kept_open import kept_open
+from kseq.sources.label_files import LABEL_FILES
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.tf_example import ExampleSource, StoredRecord
 
@@ -68,7 +69,8 @@ ARRAYRECORD = SourceFormat(
     ArrayRecordSource.file_names,
     in_folders=True,
     has_columns=True,
-    downloads=ArrayRecordSource.file_names,
+    downloads=rf"({ArrayRecordSource.file_names}|{LABEL_FILES})",
+    siblings=LABEL_FILES,
 )
 
 

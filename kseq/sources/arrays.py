@@ -2,8 +2,9 @@
 
 The rules:
 
-- Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`; the array is called `images`,
-  `image`, `x`, `X` or `data`, or as `Columns.image` says. Labels are `(samples,)` or `(samples, 1)` whole numbers or names, or
+- Images are uint8, `(samples, height, width)` or `(samples, height, width, 1, 3 or 4)`, or numbers that are to be packed as
+  uint16 or float32, or with another number of channels; the array is called `images`, `image`, `x`, `X` or `data`, or as
+  `Columns.image` says. Labels are `(samples,)` or `(samples, 1)` whole numbers or names, or
   one-hot `(samples, classes)`; the array is called `labels`, `label`, `y`, `Y` or `targets`.
 - Arrays `x_train`, `y_train`, `x_val`, `x_test` and so on (also `train_images`, `images_train`) are splits. An array of images
   without one of labels, or the reverse, is refused, unless `Columns(label="")` says that there are no labels.
@@ -35,7 +36,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import KseqError, SourceError, one_line
-from kseq.images.codecs import CHANNELS
+from kseq.images.pixel_form import CHANNELS, MOST_CHANNELS, PLAIN_FORM, PixelForm
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
@@ -45,6 +46,7 @@ from kseq.sources.column_roles import (
     find_columns,
     has_targets,
     image_columns,
+    map_targets,
     pixel_columns,
     used_columns,
     value_columns,
@@ -54,7 +56,7 @@ from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
-__all__ = ["ARRAYS", "ArraysSource", "check_images"]
+__all__ = ["ARRAYS", "ArraysSource", "check_images", "check_map"]
 
 _USUAL = {"image": ("images", "image", "x", "X", "data"), "label": ("labels", "label", "y", "Y", "targets")}
 _BY_SPLIT = (
@@ -79,31 +81,34 @@ class ArraysSource(Source):
     arrays: tuple[tuple[str, StoredArray], ...] = ()
 
     @classmethod
-    def load(cls, path: str, columns: Columns, class_names: Sequence[str] | None = None) -> ArraysSource:
+    def load(
+        cls, path: str, columns: Columns, class_names: Sequence[str] | None = None, form: PixelForm = PLAIN_FORM
+    ) -> ArraysSource:
         """Read all arrays but the images.
 
         Args:
             path: The file.
             columns: Which array holds what.
             class_names: All classes, in the order of their numbers; None for those that the file names, or that labels have.
+            form: What the pixels of images become.
 
         Raises:
             SourceError: If the file cannot be read, or its arrays do not go together.
         """
         try:
-            return cls._load(path, columns, class_names)
+            return cls._load(path, columns, class_names, form)
         except KseqError:
             raise
         except ARRAY_ERRORS as error:
             raise SourceError(f"{path}: is not a file of arrays that can be read: {one_line(error)}") from error
 
     @classmethod
-    def _load(cls, path: str, columns: Columns, class_names: Sequence[str] | None) -> ArraysSource:
+    def _load(cls, path: str, columns: Columns, class_names: Sequence[str] | None, form: PixelForm) -> ArraysSource:
         arrays = find_arrays(path)
         if class_names is None:
             class_names = _stored_class_names(arrays)
         by_split = list(_choose_columns(path, columns, arrays))
-        counts = [_check_lengths(path, split_columns, arrays) for _, split_columns in by_split]
+        counts = [_check_lengths(path, split_columns, arrays, form) for _, split_columns in by_split]
         label_names = [split_columns.label for _, split_columns in by_split if split_columns.label]
         labels, class_names = _read_labels(path, label_names, arrays, class_names)
         first_columns = by_split[0][1]
@@ -116,7 +121,7 @@ class ArraysSource(Source):
         assembled = assemble_samples(path, first_columns, cells, samples, class_names)
         images = dict.fromkeys(name for _, split_columns in by_split for name in pixel_columns(split_columns))
         image_arrays = tuple((name, arrays[name]) for name in images)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, image_arrays)
+        return cls(path, assembled.class_names, assembled.images, assembled.fields, image_arrays, box_facts=assembled.box_facts)
 
     def fetch(self, location: tuple[str, int]) -> np.ndarray:
         """The pixels of an image."""
@@ -126,7 +131,7 @@ class ArraysSource(Source):
 
 ARRAYS = SourceFormat(
     "arrays",
-    lambda request: ArraysSource.load(request.path, request.columns, request.class_names),
+    lambda request: ArraysSource.load(request.path, request.columns, request.class_names, request.form),
     (".npz", ".npy", ".h5"),
     r"\.(npz|npy|h5|hdf5)",
     has_columns=True,
@@ -134,31 +139,62 @@ ARRAYS = SourceFormat(
 )
 
 
-def check_images(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, *, is_matlab: bool = False) -> None:
-    """Raise SourceError unless an array of this shape and dtype can be images; `is_matlab` says that MATLAB wrote it."""
-    turned = _turn(shape, is_matlab=is_matlab)
+def check_images(
+    path: str, name: str, shape: tuple[int, ...], dtype: np.dtype, form: PixelForm, *, is_matlab: bool = False
+) -> None:
+    """Raise SourceError unless an array of this shape and dtype can be images of a form.
+
+    Args:
+        path: The file.
+        name: What the array is called.
+        shape: Its shape.
+        dtype: Its dtype.
+        form: What the pixels of images become.
+        is_matlab: Whether MATLAB wrote it.
+    """
+    turned = _turn(shape, form, is_matlab=is_matlab)
     if turned is not None:
         num_samples, height, width = (shape[axis] for axis in turned[:3])
         raise SourceError(
             f"{path}: array {name!r} of shape {shape} is in the order of MATLAB, or has its samples last: "
             f"x.transpose({', '.join(map(str, turned))}) makes {num_samples} images of {height} x {width} of it"
         )
-    hint = ""
-    if dtype.kind == "f":
-        hint = " (of floats in [0, 1]: (x * 255).round().astype('uint8'))"
-    elif len(shape) == 4 and shape[1] in CHANNELS.values():
-        hint = " (of channels first: x.transpose(0, 2, 3, 1))"
-    has_channels = len(shape) == 4 and shape[3] in CHANNELS.values()
-    if dtype != np.uint8 or not (len(shape) == 3 or has_channels):
+    is_right_shape = (len(shape) == 3 and form.allows_channels(1)) or (len(shape) == 4 and form.allows_channels(shape[3]))
+    is_right_dtype = dtype == np.uint8 if form.is_plain else dtype.kind in "buif"
+    if is_right_shape and is_right_dtype:
+        return
+    allowed = "uint8" if form.is_plain else f"numbers that {form.dtype} holds"
+    channels = "1, 3 or 4" if form.channels is None else form.channels
+    axes = f"{'(samples, height, width) or ' if form.allows_channels(1) else ''}(samples, height, width, {channels})"
+    hint = _hint(shape, dtype, form)
+    raise SourceError(f"{path}: array {name!r} is {dtype} of shape {shape}, allowed is {allowed} of {axes}{hint}")
+
+
+def check_map(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise SourceError unless an array of this shape and dtype can be maps."""
+    if dtype.kind not in "buif" or not (len(shape) == 3 or (len(shape) == 4 and shape[3] <= MOST_CHANNELS)):
         raise SourceError(
-            f"{path}: array {name!r} is {dtype} of shape {shape}, allowed is uint8 of (samples, height, width) or "
-            f"(samples, height, width, 1, 3 or 4){hint}"
+            f"{path}: array {name!r} is {dtype} of shape {shape}, allowed for maps are numbers of (samples, height, width) or "
+            f"(samples, height, width, 1 to {MOST_CHANNELS})"
         )
 
 
-def _turn(shape: tuple[int, ...], *, is_matlab: bool) -> tuple[int, ...] | None:
+def _hint(shape: tuple[int, ...], dtype: np.dtype, form: PixelForm) -> str:
+    """How an array of another shape or dtype is packed."""
+    if len(shape) == 4 and form.allows_channels(shape[1]) and not form.allows_channels(shape[3]):
+        return " (of channels first: x.transpose(0, 2, 3, 1))"
+    if len(shape) == 4 and shape[3] <= MOST_CHANNELS and not form.allows_channels(shape[3]):
+        return f" ({spelled('images', encoding='raw', channels=shape[3])} takes all channels)"
+    if form.is_plain and dtype.kind in "uif" and dtype != np.uint8:
+        kept = "uint16" if dtype == np.uint16 else "float32"
+        scaled = ", of floats in [0, 1]: (x * 255).round().astype('uint8')" if dtype.kind == "f" else ""
+        return f" ({spelled('images', encoding='raw', dtype=kept)} keeps its numbers{scaled})"
+    return ""
+
+
+def _turn(shape: tuple[int, ...], form: PixelForm, *, is_matlab: bool) -> tuple[int, ...] | None:
     """The axes in an order in which samples come first, for `transpose`; None if they are in order, as far as can be told."""
-    channels = CHANNELS.values()
+    channels = CHANNELS.values() if form.channels is None else (form.channels,)
     if len(shape) == 3:
         return (0, 2, 1) if is_matlab else None
     if len(shape) != 4:
@@ -170,7 +206,7 @@ def _turn(shape: tuple[int, ...], *, is_matlab: bool) -> tuple[int, ...] | None:
     if is_reverse and min(shape[1:3]) > max(channels):
         return (3, 2, 1, 0)
     if shape[2] in channels and min(shape[:2]) > max(channels):
-        return (3, 0, 1, 2)
+        return None if form.channels is not None and shape[3] in channels else (3, 0, 1, 2)
     return None
 
 
@@ -228,10 +264,14 @@ def _find_splits(path: str, names: Sequence[str], *, with_labels: bool) -> dict[
     return image_arrays
 
 
-def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray]) -> int:
+def _check_lengths(path: str, columns: Columns, arrays: Mapping[str, StoredArray], form: PixelForm) -> int:
     """The number of samples: the length of every array that is used. Images that are read in place are read once."""
+    maps = [column for _, column, _ in map_targets(columns)]
     for name in pixel_columns(columns):
-        check_images(path, name, arrays[name].shape, arrays[name].dtype, is_matlab=arrays[name].is_matlab)
+        if name in maps:
+            check_map(path, name, arrays[name].shape, arrays[name].dtype)
+        else:
+            check_images(path, name, arrays[name].shape, arrays[name].dtype, form, is_matlab=arrays[name].is_matlab)
         arrays[name].compare_checksum()
     first_image = image_columns(columns)[0]
     count = arrays[first_image].shape[0]
@@ -287,7 +327,8 @@ def _cells(array: StoredArray) -> list[Any]:
 
 
 def _found_samples(columns: Columns, arrays: Mapping[str, StoredArray], count: int, split: str | None) -> Iterator[FoundSample]:
-    row_bytes = sum(int(np.prod(arrays[name].shape[1:])) for name in pixel_columns(columns))
+    pixels = [arrays[name] for name in pixel_columns(columns)]
+    row_bytes = sum(int(np.prod(array.shape[1:])) * array.dtype.itemsize for array in pixels)
     for row in range(count):
         locations = tuple((name, row) for name in pixel_columns(columns))
         yield FoundSample(f"{image_columns(columns)[0]}/{row}".encode(), locations, row_bytes, split)

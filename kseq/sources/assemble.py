@@ -22,9 +22,10 @@ from kseq.sources.cell_types import (
     spelled_class_name,
 )
 from kseq.sources.class_names import compose_class_name, merge_whole_names, sort_class_names, whole_class_name
-from kseq.sources.column_roles import Columns, image_field_names, mask_field_name
+from kseq.sources.column_roles import Columns, image_field_names, map_targets, mask_field_name
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
+from kseq.sources.kept_elements import keep_elements
 from kseq.sources.list_cells import is_missing
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
@@ -32,6 +33,7 @@ from kseq.storage.field_kinds import KINDS
 from kseq.storage.fields import IMAGE, LABEL, Field
 
 __all__ = [
+    "CORNERS",
     "MASK",
     "AssembledSamples",
     "FoundBlock",
@@ -39,16 +41,37 @@ __all__ = [
     "assemble_blocks",
     "assemble_samples",
     "box_fields",
+    "keypoint_field",
     "number_classes",
 ]
 
 MASK = Field("mask", "mask", True, "|u1", (None, None, 1))
 
+# The corners of oriented boxes, one after the other. In a mirrored image they change places, to run the same way round.
+CORNERS = Field("corners", "keypoints", False, "<f4", (None, 4, 2), (), (1, 0, 3, 2))
 
-def box_fields(class_names: Sequence[str]) -> tuple[Field, ...]:
-    """The fields of samples that are an image, boxes and the classes of the boxes."""
+
+def map_field(name: str, kind: str) -> Field:
+    """A field of maps; of which dtype and how many channels is decided when they are packed."""
+    return Field(name, kind, False, KINDS[kind].dtypes[0], (None, None, 1))
+
+
+def box_fields(class_names: Sequence[str], keypoints: Field | None = None) -> tuple[Field, ...]:
+    """The fields of samples that are an image, boxes, the classes of the boxes and, where boxes have some, keypoints."""
     boxes = Field("boxes", "boxes", False, "<f4", (None, 4))
-    return IMAGE, boxes, Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
+    labels = Field("labels", "labels", False, "<i4", (None,), tuple(class_names))
+    return (IMAGE, boxes, labels) if keypoints is None else (IMAGE, boxes, labels, keypoints)
+
+
+def keypoint_field(num_points: int, num_numbers: int, order: Sequence[int]) -> Field:
+    """The field of the keypoints of each box.
+
+    Args:
+        num_points: How many points a box has.
+        num_numbers: 2, or 3 with the visibility.
+        order: Which point takes the place of each in a mirrored image; empty where that is not known.
+    """
+    return Field("keypoints", "keypoints", False, "<f4", (None, num_points, num_numbers), (), tuple(order))
 
 
 class FoundSample(NamedTuple):
@@ -56,7 +79,7 @@ class FoundSample(NamedTuple):
 
     Attributes:
         name: What the sample is called. If an earlier sample has the same name, ` (row NUMBER)` is added.
-        locations: Where its images are, and after them its mask, as `Source.fetch` takes them; of a file its path.
+        locations: Where its images are, and after them its mask and its maps, as `Source.fetch` takes them; of a file its path.
         num_bytes: Their size in bytes.
         split: The split that the source tells if no column does.
         rejection: Why the sample cannot be packed.
@@ -104,13 +127,15 @@ class AssembledSamples:
 
     Attributes:
         class_names: The classes of the label or, without a label, of the first field that has classes.
-        fields: The first image, the label if there is one, the other images, the mask, then all other fields.
+        fields: The first image, the label if there is one, the other images, the mask, the maps, then all other fields.
         images: One for each sample.
+        box_facts: As in `Source`.
     """
 
     class_names: tuple[str, ...]
     fields: tuple[Field, ...]
     images: ImageTable
+    box_facts: Mapping[str, int]
 
 
 def assemble_samples(
@@ -119,6 +144,8 @@ def assemble_samples(
     cells: Mapping[str, Sequence[Any]],
     samples: Iterable[FoundSample],
     class_names: Sequence[str] | None = None,
+    *,
+    box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample.
 
@@ -128,11 +155,13 @@ def assemble_samples(
         cells: Column to one cell for each sample; columns of images and masks are not needed.
         samples: One for each row.
         class_names: As in `assemble_blocks`.
+        box_class_names: As in `assemble_blocks`.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
     """
-    return assemble_blocks(path, columns, cells, _blocks_of_samples(samples), class_names)
+    blocks = _blocks_of_samples(samples)
+    return assemble_blocks(path, columns, cells, blocks, class_names, box_class_names=box_class_names)
 
 
 def _blocks_of_samples(samples: Iterable[FoundSample]) -> Iterator[FoundBlock]:
@@ -151,6 +180,7 @@ def assemble_blocks(
     *,
     names_differ: bool = False,
     target_classes: Mapping[str, Sequence[str]] | None = None,
+    box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample, many rows at a time.
 
@@ -163,6 +193,7 @@ def assemble_blocks(
         class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
             classes that the cells name.
         target_classes: The same for targets of several labels, by the names of their fields.
+        box_class_names: The same of the boxes of samples that have a label.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
@@ -171,16 +202,21 @@ def assemble_blocks(
     names: tuple[str, ...] = ()
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
-    others = list(_other_columns(columns, cells, class_names if columns.label is None else None, target_classes or {}))
+    of_boxes = class_names if columns.label is None else box_class_names
+    others, num_unknown = list(_other_columns(columns, cells, of_boxes, target_classes or {})), 0
+    if of_boxes is not None:
+        others, num_unknown = _with_known_classes(others)
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
     mask_fields = [replace(MASK, name=mask_field_name(columns))] if columns.mask is not None else []
+    mask_fields += [map_field(name, kind) for name, _, kind in map_targets(columns)]
     label_fields = [LABEL] if columns.label is not None else []
     if columns.label is None:
         names = next((field.class_names for field, _ in others if field.class_names), ())
     images = _assemble(path, columns, cells, blocks, labels, others, names_differ=names_differ)
     if images.is_rejected.all():
         raise SourceError(f"{path}: none of its {len(images)} rows can be packed{describe_first(images)}")
-    return AssembledSamples(names, (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others)), images)
+    fields = (first, *label_fields, *image_fields, *mask_fields, *(field for field, _ in others))
+    return AssembledSamples(names, fields, images, {"unknown_class": num_unknown} if num_unknown else {})
 
 
 def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], SpooledColumn]:
@@ -190,8 +226,8 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
         cells: The labels.
         class_names: All classes, in the order of their numbers; None for the classes that the cells name.
     """
-    names = _convert_distinct(cells, spelled_class_name)
-    distinct = {name for block in names.blocks() for name in set(block) if name is not None}
+    names = _convert_distinct(cells, lambda cell: _several_labels(cell) or spelled_class_name(cell))
+    distinct = {name for block in names.blocks() for name in set(block) if name is not None and not isinstance(name, Rejection)}
     numbers: dict[str, int] = {}
     if class_names is None:
         usable = {name for name in distinct if parse_class_name(name) is not None}
@@ -211,7 +247,18 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
 
 
+def _several_labels(cell: Any) -> Rejection | None:
+    """Why a cell with several labels is no label."""
+    if isinstance(cell, Rejection):
+        return cell
+    if not isinstance(cell, list) or len(cell) < 2:
+        return None
+    return Rejection(f"has several labels: {str(cell)[:40]}, allowed is one")
+
+
 def _no_class(name: str | None) -> Rejection:
+    if isinstance(name, Rejection):
+        return name
     if name is None or parse_class_name(name) is None or whole_class_name(name) == "-1":
         return Rejection(describe_no_class(name))
     return Rejection(f"has a label that is not among the class names: {name!r}")
@@ -234,7 +281,7 @@ def _assemble(
     checked = [("", labels)] if labels is not None else []
     checked += [(f" ({field.name})", values) for field, values in others]
     value_rows = [(suffix, iter(values)) for suffix, values in checked]
-    num_more = len(image_field_names(columns)) - 1 + (columns.mask is not None)
+    num_more = len(image_field_names(columns)) - 1 + (columns.mask is not None) + len(map_targets(columns))
     more_locations = [SpooledColumn() for _ in range(num_more)]
     builder = TableBuilder()
     for found in blocks:
@@ -359,8 +406,10 @@ def _other_columns(
 ) -> Iterator[ParsedColumn]:
     """The columns that become fields besides images, masks and the label."""
     kinds = dict(columns.kinds)
+    maps = [name for name, _, _ in map_targets(columns)]
     for name, column in columns.targets:
-        yield parse_target(name, cells[column], kinds.get(name), target_classes.get(name))
+        if name not in maps:
+            yield parse_target(name, cells[column], kinds.get(name), target_classes.get(name))
     parsed: dict[str, ParsedColumn] = {}
     for kind in KINDS.values():
         single = None if kind.column is None or kind.is_pixels or kind.is_label else getattr(columns, kind.column)
@@ -372,6 +421,23 @@ def _other_columns(
         else:
             leader, leader_values = parsed[field.handler.leader]
             yield field, SpooledColumn(_check_counts(leader, leader_values, field.name, values))
+
+
+def _with_known_classes(others: list[ParsedColumn]) -> tuple[list[ParsedColumn], int]:
+    """The columns without boxes of classes that are not among the class names, and how many these were."""
+    fields, values = [field for field, _ in others], {field.name: column for field, column in others}
+    num_unknown = 0
+    for field in fields:
+        if field.handler.leader is None or not field.class_names or not any(_has_unknown(row) for row in values[field.name]):
+            continue
+        changed, count = keep_elements(fields, values, field, np.arange(len(field.class_names)))
+        values |= changed
+        num_unknown += count
+    return [(field, values[field.name]) for field in fields], num_unknown
+
+
+def _has_unknown(labels: Any) -> bool:
+    return isinstance(labels, np.ndarray) and bool(labels.size) and int(labels.min()) < 0
 
 
 def _check_counts(leader: Field, leader_values: Iterable[Any], name: str, values: Iterable[Any]) -> Iterator[Any]:

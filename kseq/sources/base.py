@@ -142,7 +142,7 @@ class Source:
         return None
 
     def fetch(self, location: Any) -> bytes | np.ndarray:
-        """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8.
+        """The bytes of one image file, or pixels: `(height, width)` or `(height, width, channels)` uint8, or other numbers.
 
         Args:
             location: `SourceImage.location`, or `SourceImage.path` where that is None; for another image or a mask the entry of
@@ -181,18 +181,21 @@ class FileSource(Source):
         """Gives images one by one, while those at URLs that follow are read: one after the other, they would take too long."""
         return reading_ahead(images, self._urls, self.storage_options)
 
-    def _urls(self, image: SourceImage) -> list[str]:
-        """The URLs of the files of a sample, as far as they lie at URLs."""
+    def _urls(self, image: SourceImage) -> dict[str, int]:
+        """The URLs of the files of a sample, as far as they lie at URLs, and the size of each, 0 if it is not known."""
         if image.rejection is not None:
-            return []
+            return {}
         others = (other for other in self.fields[1:] if not other.is_label)
         locations = [image.path if image.location is None else image.location]
         locations += [value for other, value in zip(others, image.values, strict=False) if other.is_pixels]
-        urls = []
+        # Of several, only the sum is known.
+        num_bytes = image.num_bytes if len(locations) == 1 else 0
+        urls = {}
         for location in locations:
             with suppress(ImageError):
-                urls.append(file_url(self.root, os.fsdecode(location)))
-        return [url for url in urls if url is not None]
+                if (url := file_url(self.root, os.fsdecode(location))) is not None:
+                    urls[url] = num_bytes
+        return urls
 
     def foresee_rejection(self, image: SourceImage) -> str | None:
         """A file of unknown size is read, since it may be missing."""

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError, NotAnImageError
-from kseq.images.codecs import CHANNELS
 from kseq.images.formats import HEAD_BYTES, detect_format
+from kseq.images.pixel_form import CHANNELS
 
 __all__ = ["datum_image", "is_encoded_image", "parse_datum"]
 

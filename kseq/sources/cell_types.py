@@ -204,7 +204,8 @@ def parse_column(name: str, kind: str, cells: Sequence[Any], class_names: Sequen
     """
     field_kind = KINDS[kind]
     if field_kind.has_class_names:
-        return _label_lists(name, kind, map(parse_cell, cells), class_names)
+        values = (cell if isinstance(cell, Rejection) else parse_cell(cell) for cell in cells)
+        return _label_lists(name, kind, values, class_names)
     if field_kind.shape == ():
         plain = _plain_numbers(cells)
         if plain is not None:
@@ -272,17 +273,25 @@ def _are_uneven_whole_numbers(values: Iterable[Any]) -> bool:
 
 
 def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Sequence[str] | None = None) -> ParsedColumn:
-    names_by_sample = SpooledColumn(map(_class_names, part_words(name, values)))
+    values = SpooledColumn(values)
+    # A Rejection is text too, and no word of a cell.
+    parted = part_words(name, (None if isinstance(value, Rejection) else value for value in values))
+    names_by_sample = SpooledColumn(
+        value if isinstance(value, Rejection) else _class_names(parts) for value, parts in zip(values, parted, strict=True)
+    )
     numbers: dict[str, int] = {}
     if class_names is None:
-        merged = merge_whole_names(class_name for names in names_by_sample for class_name in names or ())
+        merged = merge_whole_names(
+            class_name for names in names_by_sample if not isinstance(names, Rejection) for class_name in names or ()
+        )
         class_names = sort_class_names(merged.values())
         positions = {name: number for number, name in enumerate(class_names)}
         numbers = {name: positions[whole] for name, whole in merged.items()}
     class_names = [compose_class_name(class_name) for class_name in class_names]
     numbers |= {class_name: number for number, class_name in enumerate(class_names)}
-    labels = SpooledColumn(_class_numbers(names, numbers) for names in names_by_sample)
-    return Field(name, kind, False, "<i4", (None,), tuple(class_names)), labels
+    field = Field(name, kind, False, "<i4", (None,), tuple(class_names))
+    has_leader = field.handler.leader is not None
+    return field, SpooledColumn(_class_numbers(names, numbers, has_leader=has_leader) for names in names_by_sample)
 
 
 def _class_names(value: Any) -> list[str] | None:
@@ -291,9 +300,12 @@ def _class_names(value: Any) -> list[str] | None:
     return None if None in names else [name for name in names if name is not None]
 
 
-def _class_numbers(names: list[str] | None, numbers: dict[str, int]) -> np.ndarray | Rejection:
-    if names is None:
-        return Rejection("has something that is no name of a class")
+def _class_numbers(names: list[str] | Rejection | None, numbers: dict[str, int], *, has_leader: bool) -> np.ndarray | Rejection:
+    """The numbers of classes; where they are of the elements of another field, such as boxes, -1 for a class of no number."""
+    if names is None or isinstance(names, Rejection):
+        return names or Rejection("has something that is no name of a class")
+    if has_leader:
+        return np.array([numbers.get(name, -1) for name in names], np.int32)
     unknown = [name for name in names if name not in numbers]
     if unknown:
         return Rejection(f"has a label that is not among the class names: {unknown[0]!r}")

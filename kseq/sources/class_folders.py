@@ -8,21 +8,24 @@ The rules:
 - Folders that are called like splits, see `kseq/sources/split_names.py`, are splits if class folders lie in them. Folders whose
   names have a split among other words (`seg_train`, `seg_test`) are splits if there are at least two, and one means train.
   Other folders beside splits are an error. A split that lies in a folder of its own name once more counts once.
-- Every folder in a split, or in the top, is a class.
+- Every folder in a split, or in the top, is a class. What its name says is in `folder_class_name`: a name that is not UTF-8 is
+  read by the encoding of all texts, else its bytes are written `\\xe9`; a note says so.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kseq.arguments import spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.class_names import compose_class_name, sort_class_names
+from kseq.images.number_files import ARRAY_SUFFIXES
+from kseq.sources.class_names import folder_class_name, sort_class_names
 from kseq.sources.folder_tree import Entry, Tree
 from kseq.sources.split_names import folder_split, loose_folder_split
+from kseq.sources.text import describe_text, is_well_encoded
 from kseq.storage.layout import INDEX_NAME
 from kseq.storage.rejected import with_remedy
 
@@ -59,7 +62,7 @@ class ClassFolders:
         for split, entry in self.splits:
             parts, around = folder.split("/"), entry.path.split("/") if entry.path else []
             if parts[: len(around)] == around:
-                return split, parts[len(around)] if len(parts) > len(around) and parts[-1] else None
+                return split, folder_class_name(parts[len(around)]) if len(parts) > len(around) and parts[-1] else None
         return None, None
 
 
@@ -74,7 +77,7 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
     Raises:
         SourceError: If there is no class folder, or splits and other folders lie beside each other.
     """
-    given = None if class_names is None else [compose_class_name(name) for name in class_names]
+    given = None if class_names is None else [folder_class_name(name) for name in class_names]
     levels = list(_enter_wrapping_folders(tree, given or ()))
     top = levels.pop()
     splits = _find_splits(tree, top, has_classes=has_classes)
@@ -83,7 +86,9 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
     notes = (f"{top.path}: counts as the top, since all images lie in it",) if levels else ()
     if not has_classes:
         return ClassFolders(folders, outside, (), notes)
-    found = {compose_class_name(entry.name) for _, folder in folders for entry in tree.folders(folder)}
+    names = [entry.name for _, folder in folders for entry in tree.folders(folder)]
+    found = set(map(folder_class_name, names))
+    notes = (*notes, *_odd_names(tree, names))
     if not found:
         raise SourceError(
             f"{tree.root}: holds no class folder{_other_contents(tree)}, expected is {tree.root}/CLASS/IMAGE or "
@@ -92,9 +97,19 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
     return ClassFolders(folders, outside, _order_classes(tree.root, sort_class_names(found), given), notes)
 
 
+def _odd_names(tree: Tree, names: Iterable[str]) -> Iterator[str]:
+    """What to say of class folders whose names are not UTF-8."""
+    odd = sorted({name for name in names if not is_well_encoded(name) and "\\x" in folder_class_name(name)})
+    if odd:
+        yield (
+            f"{tree.root}: the names of {len(odd):,} class folders are not UTF-8, such as {describe_text(odd[0])}, whose class "
+            f"is called {folder_class_name(odd[0])} ({spelled('text_encoding')} says how names are encoded)"
+        )
+
+
 def is_named_like_image(entry: Entry) -> bool:
     """Whether a file has the name of an image."""
-    return not entry.is_folder and entry.name.lower().endswith(IMAGE_SUFFIXES)
+    return not entry.is_folder and entry.name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
 
 
 def _lone_folder(tree: Tree, folder: Entry) -> Entry | None:
@@ -114,7 +129,7 @@ def _enter_wrapping_folders(tree: Tree, class_names: Sequence[str]) -> Iterator[
     while folder is not None:
         yield folder
         folder = _lone_folder(tree, folder)
-        if folder is not None and (folder_split(folder.name) or compose_class_name(folder.name) in class_names):
+        if folder is not None and (folder_split(folder.name) or folder_class_name(folder.name) in class_names):
             return
 
 

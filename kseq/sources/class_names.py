@@ -15,7 +15,16 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["WHOLE_NUMBER", "compose_class_name", "merge_whole_names", "sort_class_names", "whole_class_name"]
+from kseq.sources.text import decode_folder
+
+__all__ = [
+    "WHOLE_NUMBER",
+    "compose_class_name",
+    "folder_class_name",
+    "merge_whole_names",
+    "sort_class_names",
+    "whole_class_name",
+]
 
 WHOLE_NUMBER = re.compile(r"-?\d{1,18}")
 _WHOLE_AS_FLOAT = re.compile(r"-?\d{1,18}\.0*")
@@ -24,6 +33,11 @@ _WHOLE_AS_FLOAT = re.compile(r"-?\d{1,18}\.0*")
 def compose_class_name(name: str) -> str:
     """A name in the composed form of Unicode."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def folder_class_name(name: str) -> str:
+    """The name of the class of a folder, without anything that is not well encoded."""
+    return compose_class_name(decode_folder(name))
 
 
 def sort_class_names(names: Iterable[str]) -> list[str]:

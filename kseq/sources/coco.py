@@ -5,8 +5,10 @@ The rules:
 - Classes are the categories, in the order of their ids; a class number is the position of a category in that order.
 - A box `[x, y, width, height]` becomes x1, y1, x2, y2. Without one, the box around the polygons or the mask (`segmentation`)
   is taken. An annotation with none of these is left out, and counted.
-- Annotations of crowds (`iscrowd`) are left out, and counted. Keypoints are not read. An image without annotations has
-  no boxes.
+- Annotations of crowds (`iscrowd`) are left out, and counted. An image without annotations has no boxes.
+- Keypoints `[x, y, visibility, ...]` become a field `keypoints`, as many points for each box as the categories name; those of
+  an object that has none, or that lie outside of the image, are not labelled. The names say which are left and right. Where
+  categories differ in the number of their points, none are stored, and the report says so.
 - Ids may be numbers or text: 7 and "7" are one id.
 - A fault in an annotation, or in the entry of an image, rejects that image.
 - An image with a file name that an earlier image has is rejected; of different files with one id, all are rejected.
@@ -19,16 +21,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, stated_size
+from kseq.sources.coco_keypoints import find_keypoints, read_points
 from kseq.sources.json_files import read_json
 from kseq.sources.run_lengths import mask_box
 from kseq.sources.source_format import SourceRequest, check_is_file, check_root
+from kseq.storage.fields import Field
 
 __all__ = ["CocoContent", "CocoSource", "read_coco"]
 
@@ -51,7 +55,14 @@ class CocoSource(AnnotatedSource):
         root = check_root(path, request.image_root)
         content = read_coco(path, request.class_names)
         return cls.of(
-            request, path, root, content.images, facts=content.facts, known_classes=content.class_names, notes=content.notes
+            request,
+            path,
+            root,
+            content.images,
+            facts=content.facts,
+            known_classes=content.class_names,
+            keypoints=content.keypoints,
+            notes=content.notes,
         )
 
 
@@ -63,27 +74,35 @@ class CocoContent(NamedTuple):
         class_names: The names of its categories, in the order of their ids.
         facts: What was counted, by the names in `kseq.storage.box_counts`.
         notes: What a user should know.
+        keypoints: The field of the keypoints of objects; None if none are stored.
     """
 
     images: list[AnnotatedImage]
     class_names: list[str]
     facts: Counter[str]
     notes: list[str]
+    keypoints: Field | None
 
 
-def read_coco(path: str, class_names: Sequence[str] | None) -> CocoContent:
+def read_coco(path: str, class_names: Sequence[str] | None, *, may_lack_classes: bool = False) -> CocoContent:
     """Read an annotation file.
 
     Args:
         path: The file.
         class_names: The classes that are wanted; None for all.
+        may_lack_classes: Whether the file need not have all of these, as one of several.
 
     Raises:
         SourceError: If it is no COCO file, or none of its annotations belongs to an image.
     """
     lists = _check_lists(path, read_json(path))
-    categories = _categories(path, lists["categories"], class_names)
-    reader = _Annotations(categories)
+    categories = _categories(path, lists["categories"], None if may_lack_classes else class_names)
+    wanted = {key for key, name in categories.items() if class_names is None or name in class_names}
+    keypoints = find_keypoints(
+        [entry for entry in lists["categories"] if _key(entry["id"]) in wanted],
+        [entry for entry in lists["annotations"] if isinstance(entry, dict) and _key(entry.get("category_id")) in wanted],
+    )
+    reader = _Annotations(categories, wanted, keypoints)
     images = list(reader.read(lists["images"], lists["annotations"]))
     if lists["annotations"] and reader.num_strangers == len(lists["annotations"]):
         raise SourceError(
@@ -91,7 +110,7 @@ def read_coco(path: str, class_names: Sequence[str] | None) -> CocoContent:
             f"such as {reader.first_id!r}: no annotation belongs to an image"
         )
     notes = reader.notes(path, lists["categories"] if class_names is None else ())
-    return CocoContent(images, list(categories.values()), reader.facts, notes)
+    return CocoContent(images, list(categories.values()), reader.facts, notes, keypoints)
 
 
 def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
@@ -141,9 +160,12 @@ class _Annotations:
         num_strangers: How many annotations belong to no image of the file.
         stranger: The `image_id` of the first of them.
         first_id: The id of the first image.
+        keypoints: The field of keypoints; None if none are stored.
     """
 
-    def __init__(self, categories: Mapping[str, str]) -> None:
+    def __init__(self, categories: Mapping[str, str], wanted: Collection[str], keypoints: Field | None) -> None:
+        self.keypoints, self._wanted = keypoints, wanted
+        self.num_outside = 0
         self.facts: Counter[str] = Counter()
         self.num_strangers, self.num_keypoints = 0, 0
         self.stranger: Any = None
@@ -187,13 +209,13 @@ class _Annotations:
             return AnnotatedImage(name, rejection=f"has the id {entry['id']!r} of an earlier image")
         used.add(key)
         try:
-            objects = [found for annotation in by_image[key] if (found := self._object(annotation)) is not None]
+            size = stated_size(entry.get("height"), entry.get("width"))
+            objects = [found for annotation in by_image[key] if (found := self._object(annotation, size)) is not None]
         except ImageError as error:
             return AnnotatedImage(name, rejection=str(error))
-        height, width = entry.get("height"), entry.get("width")
-        return AnnotatedImage(name, objects, stated_size(height, width))
+        return AnnotatedImage(name, objects, size)
 
-    def _object(self, annotation: Mapping[str, Any]) -> FoundObject | None:
+    def _object(self, annotation: Mapping[str, Any], size: tuple[int, int] | None) -> FoundObject | None:
         """The object of an annotation; None if it is left out.
 
         Raises:
@@ -206,13 +228,24 @@ class _Annotations:
         if annotation.get("iscrowd"):
             self.facts["crowd"] += 1
             return None
-        self.num_keypoints += bool(annotation.get("keypoints"))
         box = self._box(annotation, what)
         if box is None:
             self.facts["shapeless"] += 1
             return None
         self._used.add(key)
-        return FoundObject(self._categories[key], box)
+        return FoundObject(self._categories[key], box, self._points(annotation, what, size) if key in self._wanted else None)
+
+    def _points(self, annotation: Mapping[str, Any], what: str, size: tuple[int, int] | None) -> list[float] | None:
+        """x, y and visibility of each keypoint; None if none are stored, or the object has none."""
+        found = annotation.get("keypoints")
+        if not found:
+            return None
+        if self.keypoints is None:
+            self.num_keypoints += 1
+            return None
+        points, num_outside = read_points(found, self.keypoints, what, size)
+        self.num_outside += num_outside
+        return points
 
     def _box(self, annotation: Mapping[str, Any], what: str) -> list[float] | None:
         if annotation.get("bbox"):
@@ -240,7 +273,12 @@ class _Annotations:
                 f"image_id {self.stranger!r}"
             )
         if self.num_keypoints:
-            notes.append(f"{path}: the keypoints of {self.num_keypoints:,} annotations are not stored, their boxes are")
+            notes.append(
+                f"{path}: the keypoints of {self.num_keypoints:,} annotations are not stored, since categories differ in their "
+                f"number; their boxes are ({spelled('class_names')} chooses categories of one number)"
+            )
+        if self.num_outside:
+            notes.append(f"{path}: {self.num_outside:,} keypoints lie outside of their image and count as not labelled")
         for key, name in self._categories.items():
             if key in self._used:
                 continue

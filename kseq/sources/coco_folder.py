@@ -8,6 +8,7 @@ The rules, besides those of `kseq/sources/coco.py`:
 - Its images lie beside it, or in a folder called like the end of its name (`train2017`), in `images`, or in one called like
   that in `images`: wherever the first of them is found.
 - Classes are those of the first file, in the order of their ids; names that only later files have follow.
+- Keypoints are stored where all files have the same number of them for each object; else none are, and a line says so.
 
 Source: the downloads of cocodataset.org, and the exports of CVAT, Datumaro and Roboflow.
 """
@@ -22,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, may_be_path
+from kseq.sources.assemble import keypoint_field
 from kseq.sources.base import Source
 from kseq.sources.coco import CocoSource, read_coco
 from kseq.sources.file_sets import split_from_name
@@ -29,6 +31,7 @@ from kseq.sources.folder_tree import FolderTree
 from kseq.sources.layouts import COCO_NAME, find_layout
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.text import open_text
+from kseq.storage.fields import Field
 
 __all__ = ["COCO"]
 
@@ -56,20 +59,43 @@ def _open(request: SourceRequest) -> Source:
         notes.append(
             f"{folder}: {', '.join(os.path.relpath(other, folder) for other in others)}: not used, boxes come from instances"
         )
+    keypoints: list[Field] = []
     for file in files:
-        content = read_coco(file, None)
+        content = read_coco(file, request.class_names, may_lack_classes=True)
         name = os.path.relpath(file, folder).replace(os.sep, "/")
         split, place = split_from_name(name), _image_folder(folder, file, content.images)
         images += [_placed(image, place, split) for image in content.images]
         class_names |= dict.fromkeys(content.class_names)
         facts += content.facts
         notes += content.notes
+        keypoints += [] if content.keypoints is None else [content.keypoints]
     named = {os.path.normpath(image.path) for image in images}
     num_others = sum(os.path.normpath(path) not in named for path in _image_files(folder, request.follow_links))
     if num_others:
         notes.append(f"{folder}: {num_others:,} images are named by none of its JSON files, and are not packed")
     root = folder if request.root is None else request.root
-    return CocoSource.of(request, folder, root, images, facts=facts, known_classes=list(class_names), notes=notes)
+    points = _common_keypoints(folder, keypoints, notes)
+    if points is None:
+        images = [image._replace(objects=[found._replace(points=None) for found in image.objects]) for image in images]
+    return CocoSource.of(
+        request, folder, root, images, facts=facts, known_classes=list(class_names), keypoints=points, notes=notes
+    )
+
+
+def _common_keypoints(folder: str, found: Sequence[Field], notes: list[str]) -> Field | None:
+    """The field of the keypoints of all files; None if they have none, or differ in their number."""
+    shapes = sorted({(field.shape[-2] or 0, field.shape[-1] or 0) for field in found})
+    if len(shapes) > 1:
+        numbers = " or ".join(str(num_points) for num_points, _ in shapes)
+        notes.append(
+            f"{folder}: its files have {numbers} keypoints for an object: they are not stored, pack each file by itself"
+        )
+    if len(shapes) != 1:
+        return None
+    if len(set(found)) == 1:
+        return found[0]
+    notes.append(f"{folder}: its files differ in which keypoints are left and which are right: none are known to be")
+    return keypoint_field(*shapes[0], ())
 
 
 def _image_files(folder: str, follow_links: bool) -> Iterator[str]:

@@ -20,6 +20,7 @@ __all__ = [
     "has_targets",
     "image_columns",
     "image_field_names",
+    "map_targets",
     "mask_field_name",
     "pixel_columns",
     "used_columns",
@@ -58,7 +59,8 @@ class Columns:
             column, or the names of columns that give their names to the fields.
         kinds: Field name to kind, for targets that are neither numbers nor several labels, or whose cells do not tell which of
             the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"` or `"keypoints"`; or `"number"`, one for
-            each sample, or `"vector"`, a list of them.
+            each sample, or `"vector"`, a list of them; or `"map"`, numbers for each pixel, such as depth, whose column is one
+            of files as that of images is (`.npy`, TIFF, PFM, PNG), resized bilinearly, and `"nearest_map"`, by the nearest.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
             column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
@@ -190,12 +192,19 @@ def used_columns(columns: Columns) -> list[tuple[str, str]]:
 
 
 def pixel_columns(columns: Columns) -> tuple[str, ...]:
-    """The columns of images, and after them the column of masks."""
-    return (*image_columns(columns), *(() if columns.mask is None else (_column(columns.mask),)))
+    """The columns of images, after them the column of masks, and those of maps."""
+    maps = (column for _, column, _ in map_targets(columns))
+    return (*image_columns(columns), *(() if columns.mask is None else (_column(columns.mask),)), *maps)
+
+
+def map_targets(columns: Columns) -> list[tuple[str, str, str]]:
+    """The targets that are maps, whose cells are those of images: field name, column and kind."""
+    kinds = {name: kind for name, kind in columns.kinds if kind in KINDS and KINDS[kind].is_pixels}
+    return [(name, column, kinds[name]) for name, column in columns.targets if name in kinds]
 
 
 def value_columns(columns: Columns) -> list[str]:
-    """The columns that are used besides those of images and masks, each once."""
+    """The columns that are used besides those of images, masks and maps, each once."""
     return list(dict.fromkeys(name for _, name in used_columns(columns) if name not in pixel_columns(columns)))
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 
 from kseq.errors import ImageError
-from kseq.images.formats import HEAD_BYTES, detect_format
+from kseq.images.formats import HEAD_BYTES, check_start
 from kseq.platforms.files import open_without_waiting, read_at
 
 __all__ = ["file_stamp", "file_version", "read_file", "read_range"]
@@ -27,7 +27,7 @@ def read_file(path: str | bytes) -> bytes:
         _check_regular(os.stat(path))
         with open(path, "rb", opener=open_without_waiting) as file:
             _check_regular(os.fstat(file.fileno()))
-            detect_format(read_at(file.fileno(), HEAD_BYTES, 0))
+            check_start(read_at(file.fileno(), HEAD_BYTES, 0))
             return file.read()
     except OSError as error:
         raise ImageError(f"cannot be read: {error.strerror}") from error

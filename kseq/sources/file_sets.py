@@ -15,11 +15,9 @@ from kseq.platforms.files import with_slashes
 from kseq.sources.cell_types import Rejection
 from kseq.sources.split_names import SPLITS
 
-__all__ = ["SourceFile", "decompress_command", "find_files", "is_pattern", "match_files", "read_files", "split_from_name"]
+__all__ = ["SourceFile", "find_files", "is_pattern", "match_files", "read_files", "split_from_name"]
 
 _LETTERS = re.compile(r"[a-z]+")
-# The first bytes of files that were compressed as a whole, and the command that decompresses them.
-_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "unzstd"}
 
 Contents = TypeVar("Contents")
 
@@ -122,11 +120,6 @@ def split_from_name(name: str) -> str | None:
         if splits and (len(set(splits)) == 1 or words[0] in SPLITS):
             return splits[0]
     return None
-
-
-def decompress_command(head: bytes) -> str | None:
-    """The command that decompresses a file with these first bytes; None if they are not those of a known compression."""
-    return next((command for mark, command in _COMPRESSED.items() if head.startswith(mark)), None)
 
 
 def _expand_braces(path: str) -> list[str]:

@@ -101,6 +101,7 @@ class FlatImages(NamedTuple):
         axes: The axes of that shape in the order height, width, channels.
         offset: Where the first image begins.
         row_bytes: From the beginning of an image to that of the next.
+        dtype: Of the numbers, as their bytes lie.
     """
 
     file: FlatFile
@@ -110,18 +111,25 @@ class FlatImages(NamedTuple):
     axes: tuple[int, ...]
     offset: int
     row_bytes: int
+    dtype: str = "|u1"
+
+    @property
+    def image_bytes(self) -> int:
+        """The size of an image."""
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     def row(self, number: int) -> np.ndarray:
-        """The pixels of an image: `(height, width)` or `(height, width, channels)` uint8.
+        """The pixels of an image: `(height, width)` or `(height, width, channels)` of the dtype.
 
         Raises:
             ImageError: If it cannot be read.
         """
-        size = int(np.prod(self.shape))
+        size = self.image_bytes
         data = self.file.read(self.offset + number * self.row_bytes, size)
         if len(data) < size:
             raise ImageError(f"breaks off after {len(data)} of {size} bytes")
-        return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(self.shape).transpose(self.axes))
+        pixels = np.frombuffer(data, self.dtype).reshape(self.shape).transpose(self.axes)
+        return np.ascontiguousarray(pixels, np.dtype(self.dtype).newbyteorder("="))
 
 
 class LabelledImages(NamedTuple):
@@ -173,7 +181,8 @@ class FlatSource(Source):
         columns = Columns(image="images", label="labels" if has_labels else None)
         assembled = assemble_samples(path, columns, cells, _samples(found), class_names)
         files = tuple(part.images for part in found)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, files, notes=tuple(notes))
+        parts = (assembled.class_names, assembled.images, assembled.fields)
+        return cls(path, *parts, files, box_facts=assembled.box_facts, notes=tuple(notes))
 
     def shared_files(self) -> Sequence[str]:
         return tuple(part.file.path for part in self.files)
@@ -186,6 +195,5 @@ class FlatSource(Source):
 
 def _samples(found: Sequence[LabelledImages]) -> Iterator[FoundSample]:
     for number, (images, _, split) in enumerate(found):
-        size = int(np.prod(images.shape))
         for row in range(images.num_images):
-            yield FoundSample(os.fsencode(f"{images.name}/{row}"), ((number, row),), size, split)
+            yield FoundSample(os.fsencode(f"{images.name}/{row}"), ((number, row),), images.image_bytes, split)

@@ -27,9 +27,10 @@ from itertools import chain
 
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.base import FileSource, ImageTable, SourceImage
 from kseq.sources.class_folders import ClassFolders, find_class_folders, is_named_like_image
-from kseq.sources.class_names import compose_class_name
+from kseq.sources.class_names import folder_class_name
 from kseq.sources.folder_tree import Entry, FolderTree, Tree, is_hidden
 from kseq.sources.source_format import SourceFormat
 from kseq.storage.fields import IMAGE, LABEL, Field
@@ -77,7 +78,9 @@ def is_image_folder(path: str) -> bool:
     """Whether a folder has an image below one of its folders, at any depth; other files may lie beside it."""
     for parent, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        if parent != path and any(name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".") for name in names):
+        if parent != path and any(
+            name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)) and not name.startswith(".") for name in names
+        ):
             return True
     return False
 
@@ -136,7 +139,7 @@ def _scan_split(
     numbers = {name: number for number, name in enumerate(folders.class_names)}
     for entry in tree.entries(folder):
         if entry.is_folder:
-            name = compose_class_name(entry.name)
+            name = folder_class_name(entry.name)
             label = numbers.get(name, -1)
             left_out = f"is of the class {name!r}, which is not among the class names" if has_classes and label < 0 else None
             for file in tree.files(entry):

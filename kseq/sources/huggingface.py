@@ -40,6 +40,7 @@ __all__ = ["HUGGINGFACE", "HuggingFaceSource"]
 _USUAL = {"image": ("image", "img", "jpg", *USUAL["image"]), "label": ("label", "labels", "fine_label", *USUAL["label"])}
 # One of these files is in a folder that `datasets.save_to_disk` wrote.
 _INFO_NAMES = ("dataset_info.json", "dataset_dict.json")
+_OTHER_NAME = "features.json"
 _STATE_NAME = "state.json"
 _FILE_NAMES = r"\.(parquet|pq|arrow)"
 
@@ -60,7 +61,9 @@ class HuggingFaceSource(Source):
     @staticmethod
     def is_at(path: str) -> bool:
         """Whether a folder was written by `datasets.save_to_disk`."""
-        return any(os.path.isfile(os.path.join(path, name)) for name in _INFO_NAMES)
+        # TensorFlow Datasets writes a dataset_info.json too.
+        is_other = os.path.isfile(os.path.join(path, _OTHER_NAME))
+        return not is_other and any(os.path.isfile(os.path.join(path, name)) for name in _INFO_NAMES)
 
     @staticmethod
     def has_images(path: str, columns: Columns) -> bool:
@@ -96,7 +99,14 @@ class HuggingFaceSource(Source):
                 column.extend([None] if isinstance(content, Rejection) else content.cells[name])
         named_classes = _join_class_names(path, names_by_file)
         assembled = assemble_samples(path, columns, cells, samples, named_classes if class_names is None else class_names)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
+        return cls(
+            path,
+            assembled.class_names,
+            assembled.images,
+            assembled.fields,
+            tuple(file.path for file in files),
+            box_facts=assembled.box_facts,
+        )
 
     def fetch(self, location: tuple[int, int, int, str]) -> bytes:
         """The bytes of an image."""

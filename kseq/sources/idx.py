@@ -5,9 +5,10 @@ The rules:
 - The source is a folder, a pattern, or a file of images. Images are in files called `...images-idx3-ubyte`, labels in files of
   the same name but for `labels` and the number: `train-images-idx3-ubyte`, `emnist-letters-train-images-idx3-ubyte.gz`,
   `train-images.idx3-ubyte`. That a file is compressed is told by its bytes.
-- Numbers are big-endian. Images are uint8, `(n, height, width)` or `(n, height, width, channels)`; labels are whole numbers,
-  one for each image, or rows of them (QMNIST), of which the first counts. A file whose header says more or fewer bytes than it
-  has, and labels that are not as many as the images, are refused.
+- Numbers are big-endian. Images are `(n, height, width)` or `(n, height, width, channels)`, uint8 or, where other numbers are
+  packed than colours, of any type; labels are whole numbers, one for each image, or rows of them (QMNIST), of which the first
+  counts. A file whose header says more or fewer bytes than it has, and labels that are not as many as the images, are
+  refused.
 - `train` in the name is the split train, `t10k` and `test` are test, `val` is val.
 - The classes are the labels, in the order of the numbers; or, where EMNIST's `...-mapping.txt` lies beside the images, the
   letters that it has for them.
@@ -29,6 +30,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import SourceError
+from kseq.images.pixel_form import PixelForm
 from kseq.sources.annotated_images import some_files
 from kseq.sources.arrays import check_images
 from kseq.sources.cell_types import name_classes
@@ -78,7 +80,7 @@ def _open(request: SourceRequest) -> FlatSource:
     lonely = sorted(labels.keys() - {file.stem for file in images})
     if lonely:
         raise SourceError(f"{labels[lonely[0]].path}: has labels, and no file of images goes with it")
-    found = [_read(file, labels.get(file.stem), has_labels=has_labels) for file in images]
+    found = [_read(file, labels.get(file.stem), request.form, has_labels=has_labels) for file in images]
     class_names = request.class_names
     if has_labels:
         found, class_names = _name_labels(path, found, _mapping(images[0]), class_names)
@@ -143,13 +145,13 @@ def _check_one_collection(path: str, images: Sequence[_IdxFile]) -> None:
         )
 
 
-def _read(file: _IdxFile, labels: _IdxFile | None, *, has_labels: bool) -> LabelledImages:
+def _read(file: _IdxFile, labels: _IdxFile | None, form: PixelForm, *, has_labels: bool) -> LabelledImages:
     content, shape, dtype, offset = _header(file.path)
-    check_images(file.path, "images", shape, np.dtype(dtype).newbyteorder("="))
+    check_images(file.path, "images", shape, np.dtype(dtype).newbyteorder("="), form)
     name = file.name
     split = "test" if "t10k" in os.path.basename(name).lower() else split_from_name(re.sub(r"(test)\d+k", r"\1", name))
-    row_bytes = int(np.prod(shape[1:]))
-    images = FlatImages(content, name, shape[0], shape[1:], tuple(range(len(shape) - 1)), offset, row_bytes)
+    row_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    images = FlatImages(content, name, shape[0], shape[1:], tuple(range(len(shape) - 1)), offset, row_bytes, dtype)
     if not has_labels:
         return LabelledImages(images, None, split)
     if labels is None:

@@ -4,7 +4,8 @@ The rules:
 
 - An element is a dict, a row of an array of structs, or a pair of image and label. If its images have four dimensions, it is a
   batch of samples.
-- An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8, the bytes of an encoded image, or the path of one.
+- An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8 (or of what is to be packed: numbers that become uint16 or
+  float32, or another number of channels), the bytes of an encoded image, or the path of one.
   Tensors count as arrays.
 - A dataset of the packages `datasets` or torchvision is read by the rules of `kseq/sources/hub_datasets.py`. An image of
   Pillow is its pixels, upright.
@@ -28,12 +29,13 @@ from PIL import Image, ImageOps
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.platforms.files import path_bytes
-from kseq.sources.arrays import check_images
+from kseq.sources.arrays import check_images, check_map
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
-from kseq.sources.column_roles import USUAL, Columns, find_columns, pixel_columns, used_columns, value_columns
+from kseq.sources.column_roles import USUAL, Columns, find_columns, map_targets, pixel_columns, used_columns, value_columns
 from kseq.sources.file_reading import file_stamp, read_file, read_range
 from kseq.sources.hub_datasets import HubDataset, find_hub_dataset, listed_classes
 from kseq.sources.spooled_column import SpooledColumn
@@ -57,6 +59,7 @@ class SpooledImage(NamedTuple):
         shape: The shape of pixels; None for an encoded image.
         hash: Of its bytes.
         path: The path of the image file, if the image is not in the spool file.
+        dtype: Of pixels.
     """
 
     offset: int
@@ -64,6 +67,7 @@ class SpooledImage(NamedTuple):
     shape: tuple[int, ...] | None
     hash: int = 0
     path: str | None = None
+    dtype: str = "|u1"
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,16 @@ class SpooledSource(Source):
         if location.path is not None:
             return read_file(location.path)
         data = read_range(self.root, location.offset, location.size)
-        return data if location.shape is None else np.frombuffer(data, np.uint8).reshape(location.shape)
+        return data if location.shape is None else np.frombuffer(data, location.dtype).reshape(location.shape)
 
 
 @contextmanager
 def spool_samples(
-    samples: Iterable[Any], folder: str, columns: Columns, class_names: Sequence[str] | None = None
+    samples: Iterable[Any],
+    folder: str,
+    columns: Columns,
+    class_names: Sequence[str] | None = None,
+    form: PixelForm = PLAIN_FORM,
 ) -> Iterator[SpooledSource]:
     """Go through an iterable once; its images lie in a file in `folder` until the end of the block.
 
@@ -96,6 +104,7 @@ def spool_samples(
         folder: A folder with enough free space.
         columns: Which key of a dict holds what.
         class_names: All classes, in the order of their numbers; None for the classes that the samples name.
+        form: What the pixels of images become.
 
     Raises:
         ArgumentError: If `samples` is not iterable.
@@ -103,7 +112,7 @@ def spool_samples(
         WriteError: If the images cannot be written.
     """
     hub = find_hub_dataset(samples)
-    elements = _elements(samples) if hub is None else _hub_elements(hub)
+    elements = _elements(samples, form) if hub is None else _hub_elements(hub)
     named = listed_classes(samples) if hub is None else None
     try:
         os.makedirs(folder, exist_ok=True)
@@ -111,7 +120,7 @@ def spool_samples(
     except OSError as error:
         raise WriteError(f"{folder}: the images cannot be spooled there: {error.strerror}") from error
     try:
-        yield _spool(elements, file, columns, class_names or named, {} if hub is None else hub.class_names)
+        yield _spool(elements, file, columns, class_names or named, {} if hub is None else hub.class_names, form)
     finally:
         # If the disk is full, closing cannot write what is still buffered; nobody needs it.
         with suppress(OSError):
@@ -131,6 +140,7 @@ def _spool(
     columns: Columns,
     class_names: Sequence[str] | None,
     class_names_of: Mapping[str, Sequence[str]],
+    form: PixelForm,
 ) -> SpooledSource:
     sample_columns: Columns | None = None
     cells: dict[str, SpooledColumn] = {}
@@ -145,7 +155,11 @@ def _spool(
             raise SourceError(f"{_NAME}: sample {number} has no {missing[0]!r}, it has {', '.join(element)}")
         for name, column in cells.items():
             column.append(_cell(element[name]))
-        locations = tuple(_spool_image(file, number, name, element[name]) for name in pixel_columns(sample_columns))
+        maps = [column for _, column, _ in map_targets(sample_columns)]
+        locations = tuple(
+            _spool_image(file, number, name, element[name], None if name in maps else form)
+            for name in pixel_columns(sample_columns)
+        )
         path = locations[0].path
         sample_name = path_bytes(path) if path is not None else b"%d" % number
         samples.append(FoundSample(sample_name, locations, sum(location.size for location in locations), element.get(_SPLIT)))
@@ -155,7 +169,7 @@ def _spool(
     if sample_columns.label is not None:
         cells[sample_columns.label], class_names = _labels(sample_columns.label, cells[sample_columns.label], class_names)
     assembled = assemble_samples(_NAME, sample_columns, cells, samples, class_names)
-    return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields)
+    return SpooledSource(file.name, assembled.class_names, assembled.images, assembled.fields, box_facts=assembled.box_facts)
 
 
 def _labels(name: str, cells: SpooledColumn, class_names: Sequence[str] | None) -> tuple[SpooledColumn, Sequence[str] | None]:
@@ -177,13 +191,13 @@ def _labels(name: str, cells: SpooledColumn, class_names: Sequence[str] | None) 
     return name_classes(numbers.tolist(), class_names), class_names
 
 
-def _elements(samples: Any) -> Iterator[dict[str, Any]]:
+def _elements(samples: Any, form: PixelForm) -> Iterator[dict[str, Any]]:
     """One dict for each sample."""
     if isinstance(samples, tuple) and len(samples) == 2 and all(_is_pair(pair) for pair in samples):
         for split, pair in zip(("train", "test"), samples, strict=True):
-            yield from ({**sample, _SPLIT: split} for sample in _samples_of_pair(pair))
+            yield from ({**sample, _SPLIT: split} for sample in _samples_of_pair(pair, form))
     elif _is_pair(samples):
-        yield from _samples_of_pair(samples)
+        yield from _samples_of_pair(samples, form)
     else:
         try:
             iterator = iter(samples)
@@ -198,9 +212,9 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(getattr(array, "ndim", 0) > 0 for array in value)
 
 
-def _samples_of_pair(pair: Any) -> Iterator[dict[str, Any]]:
+def _samples_of_pair(pair: Any, form: PixelForm) -> Iterator[dict[str, Any]]:
     images, labels = pair
-    check_images(_NAME, "x", tuple(images.shape), np.dtype(getattr(images, "dtype", None)))
+    check_images(_NAME, "x", tuple(images.shape), np.dtype(getattr(images, "dtype", None)), form)
     if len(images) != len(labels):
         raise SourceError(f"{_NAME}: has {len(images)} images and {len(labels)} labels, expected are as many")
     rows = np.asarray(labels)
@@ -256,8 +270,8 @@ def _cell(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _spool_image(file: Any, number: int, name: str, value: Any) -> SpooledImage:
-    """Write an image to the spool file, unless it is a path."""
+def _spool_image(file: Any, number: int, name: str, value: Any, form: PixelForm | None) -> SpooledImage:
+    """Write an image to the spool file, unless it is a path; `form` is that of images, None for a map."""
     value = _without_tensors(value)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
@@ -271,10 +285,14 @@ def _spool_image(file: Any, number: int, name: str, value: Any) -> SpooledImage:
         _write(file, value)
         return SpooledImage(offset, len(value), None, checksum(value))
     if isinstance(value, np.ndarray):
-        check_images(_NAME, f"{name} of sample {number}", (1, *value.shape), value.dtype)
+        called, shape = f"{name} of sample {number}", (1, *value.shape)
+        if form is None:
+            check_map(_NAME, called, shape, value.dtype)
+        else:
+            check_images(_NAME, called, shape, value.dtype, form)
         data = np.ascontiguousarray(value).data
         _write(file, data)
-        return SpooledImage(offset, value.nbytes, value.shape, checksum(data))
+        return SpooledImage(offset, value.nbytes, value.shape, checksum(data), dtype=value.dtype.str)
     raise SourceError(f"{_NAME}: {name} of sample {number} is a {type(value).__name__}, expected are pixels, bytes or a path")
 
 

@@ -3,7 +3,7 @@
 The rules:
 
 - The source is a folder of such files, or one file. `imagePath` is relative to its file; if nothing lies there, the image
-  beside the file of the same name is taken. Images without a file are not packed; they are counted.
+  beside the file of the same name is taken. Images without a file are rejected.
 - A rectangle of two or four points, in any order, becomes x1, y1, x2, y2; of a polygon, a circle or a mask the box around it is
   taken. Points and lines are left out, and counted.
 - Classes are sorted by name. A folder called `train`, `val` or `test` on the way is the split.
@@ -78,9 +78,9 @@ class LabelMeSource(AnnotatedSource):
         facts: Counter[str] = Counter()
         images = [_read(root, entry, facts) for entry in files]
         named = {image.path for image in images}
-        others = sum(entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.path not in named for entry in entries)
-        notes = [f"{path}: {others:,} images have no JSON file, and are not packed"] if others else []
-        return cls.of(request, path, root, images, facts=facts, notes=notes)
+        others = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.path not in named]
+        images += [AnnotatedImage(entry.path, rejection=entry.rejection or "has no JSON file") for entry in others]
+        return cls.of(request, path, root, images, facts=facts)
 
 
 LABELME = SourceFormat(

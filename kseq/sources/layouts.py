@@ -5,7 +5,7 @@ it is told before:
 
 - YOLO: text files below a folder for labels beside one for images, or text files of boxes beside images.
 - Pascal VOC, CVAT, COCO and LabelMe, by what their XML and JSON files hold.
-- Images and masks: two folders that have images of the same names, one called like masks.
+- Images and masks, or maps such as depth: two folders that have images of the same names, one called like masks or maps.
 - Images and a table: a CSV or JSON Lines file, and folders that are called like no class.
 
 Where all folders have names that no class has (`images`, `Annotations`, `data`), the layout is refused as classes, with the
@@ -25,6 +25,7 @@ from itertools import islice
 from kseq.arguments import spelled, spelled_call
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.split_names import folder_split
 from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
@@ -44,12 +45,15 @@ _MOST_COMPARED = 1000
 # Folders that are called like this are no classes.
 _NO_CLASS = re.compile(
     r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
-    r"segmentation\w*|imagesets?|xmls?|jsons?|txts?|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
+    r"segmentation\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
+    r"imagesets?|xmls?|jsons?|txts?|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
     re.IGNORECASE,
 )
 _MASKS = re.compile(
     r"(?<![a-z])(masks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
 )
+
+_MAPS = re.compile(r"(?<![a-z])(depths?(_?maps?)?|disparit(y|ies)|heat_?maps?)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def find_layout(path: str) -> Layout | None:
     sample = _sample(path)
     if sample is None:
         return None
-    for find in (_find_yolo, _find_xml, _find_json):
+    for find in (_find_yolo, _find_dota, _find_xml, _find_json):
         found = find(sample)
         if found is not None:
             return Layout(*found, sample.has_no_class)
@@ -132,7 +136,7 @@ class _Sample:
     def __init__(self, path: str, names: Sequence[str]) -> None:
         self.path = path
         self.names = sorted(names)
-        self.images = [name for name in self.names if name.lower().endswith(IMAGE_SUFFIXES)]
+        self.images = [name for name in self.names if name.lower().endswith((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))]
 
     def ending(self, *suffixes: str) -> list[str]:
         """Files whose names end in certain suffixes."""
@@ -226,6 +230,11 @@ def _find_yolo(sample: _Sample) -> _Found:
     return None if file is None else ("YOLO", file, spelled_call("pack", sample.path, "DATASET", source_format="yolo"))
 
 
+def _find_dota(sample: _Sample) -> _Found:
+    texts = [name for name in sample.ending(".txt") if _folder(name).rpartition("/")[2].lower().startswith("labeltxt")]
+    return ("DOTA", texts[0], _way_out(sample, "dota", sample.path)) if texts and sample.images else None
+
+
 def _way_out(sample: _Sample, source_format: str, source: str) -> str:
     """How files of another format are packed, which kseq reads in a folder."""
     if os.path.isfile(sample.path):
@@ -278,19 +287,26 @@ def _folder_of_images(sample: _Sample, annotations: str, head: str) -> str:
 def _find_masks(sample: _Sample) -> _Found:
     stems: dict[str, set[str]] = {}
     for image in sample.images:
-        stem = re.sub(r"[_-]?(mask|seg|gt|labels?)$", "", image.rpartition("/")[2].rpartition(".")[0].lower())
+        stem = re.sub(
+            r"[_-]?(mask|seg|gt|labels?|depth|disparity|heatmap)$", "", image.rpartition("/")[2].rpartition(".")[0].lower()
+        )
         stems.setdefault(_folder(image), set()).add(stem)
     for folder, names in stems.items():
-        is_mask_folder = _MASKS.search(folder) is not None
-        if is_mask_folder and any(names & others for other, others in stems.items() if not _MASKS.search(other)):
-            table = spelled_call("pack", "table.csv", "DATASET")
-            roles = f"{spelled('columns.mask', 'mask')} {spelled('columns.label', '')}"
-            return (
-                "images and masks",
-                f"{folder}/",
-                f"list both in a table with the columns image and mask: {table} with {roles}",
-            )
+        for called, role in ((_MASKS, "mask"), (_MAPS, "map")):
+            others = (stems_there for other, stems_there in stems.items() if not called.search(other))
+            if called.search(folder) is not None and any(names & stems_there for stems_there in others):
+                return f"images and {role}s", f"{folder}/", _table_way_out(role)
     return None
+
+
+def _table_way_out(role: str) -> str:
+    """How images with masks or maps beside them are packed."""
+    if role == "mask":
+        given = spelled("columns", label="", mask=role)
+    else:
+        given = spelled("columns", label="", targets={role: role}, kinds={role: role})
+    table = spelled_call("pack", "table.csv", "DATASET")
+    return f"list both in a table with the columns image and {role}: {table} with {given}"
 
 
 def _find_table(sample: _Sample) -> _Found:

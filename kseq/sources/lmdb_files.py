@@ -122,7 +122,7 @@ def _open(request: SourceRequest) -> LmdbSource:
     assembled = assemble_samples(path, used, {"target": targets}, samples, request.class_names)
     files = tuple(database.path for database in databases)
     parts = (assembled.class_names, assembled.images, assembled.fields)
-    return LmdbSource(path, *parts, files, forms[0] == "caffe")
+    return LmdbSource(path, *parts, files, forms[0] == "caffe", box_facts=assembled.box_facts)
 
 
 def _is_folder(path: str) -> bool:

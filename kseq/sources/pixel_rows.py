@@ -36,7 +36,7 @@ from kseq.sources.column_roles import USUAL, Columns, find_columns, value_column
 from kseq.sources.file_reading import read_range
 from kseq.sources.file_sets import SourceFile, find_files, split_from_name
 from kseq.sources.list_cells import is_missing
-from kseq.sources.pixel_tables import PixelForm, PixelTable, looks_like_pixels, pixel_form
+from kseq.sources.pixel_tables import PixelTable, RowForm, looks_like_pixels, row_form
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import SpooledColumn
@@ -54,7 +54,7 @@ class _PixelFile(NamedTuple):
 
     table: PixelTable
     name: str
-    form: PixelForm
+    form: RowForm
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class PixelRowsSource(Source):
             if missing:
                 notes.append(f"{file.path}: has no column {missing[0]!r}, and is not packed")
             else:
-                files.append(_PixelFile(table, file.name, pixel_form(file.path, table.num_pixels, request.shape)))
+                files.append(_PixelFile(table, file.name, row_form(file.path, table.num_pixels, request.shape)))
         if not files[0].table.has_names and columns.label:
             notes.append(f"{path}: its first line has no names of columns: the first column is taken for the labels")
         names = value_columns(columns)
@@ -111,7 +111,8 @@ class PixelRowsSource(Source):
             numbers = SpooledColumn(_number(cell) for cell in cells[label])
             cells[label] = name_classes(numbers, request.class_names)
         assembled = assemble_samples(path, columns, cells, samples, request.class_names)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(files), notes=tuple(notes))
+        parts = (assembled.class_names, assembled.images, assembled.fields)
+        return cls(path, *parts, tuple(files), box_facts=assembled.box_facts, notes=tuple(notes))
 
 
 def _is_folder(path: str) -> bool:

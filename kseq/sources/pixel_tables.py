@@ -22,12 +22,12 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, ImageError, SourceError, one_line
-from kseq.images.codecs import CHANNELS
 from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.pixel_form import CHANNELS
 from kseq.sources.cell_types import Rejection
 from kseq.sources.text import open_text
 
-__all__ = ["PixelForm", "PixelRow", "PixelTable", "looks_like_pixels", "pixel_form"]
+__all__ = ["PixelRow", "PixelTable", "RowForm", "looks_like_pixels", "row_form"]
 
 PIXELS = "pixels"
 _DELIMITERS = ",;\t|"
@@ -173,7 +173,7 @@ class PixelRow(NamedTuple):
     fault: str | None
 
 
-class PixelForm(NamedTuple):
+class RowForm(NamedTuple):
     """How values become an image: their shape, and its axes in the order height, width, channels."""
 
     shape: tuple[int, ...]
@@ -188,7 +188,7 @@ def looks_like_pixels(path: str) -> bool:
         return False
 
 
-def pixel_form(path: str, num_pixels: int, shape: Sequence[int] | None) -> PixelForm:
+def row_form(path: str, num_pixels: int, shape: Sequence[int] | None) -> RowForm:
     """How so many values become an image.
 
     Args:
@@ -206,7 +206,7 @@ def pixel_form(path: str, num_pixels: int, shape: Sequence[int] | None) -> Pixel
             ways = f"{spelled('shape', (60, 80))} says what they are"
             raise SourceError(f"{path}: has {num_pixels} pixels in a row, which are no square: {ways}")
         if side * side == num_pixels:
-            return PixelForm((side, side), (0, 1))
+            return RowForm((side, side), (0, 1))
         raise SourceError(
             f"{path}: has {num_pixels} pixels in a row, which are {side} x {side} of three channels: "
             f"{spelled('shape', (side, side, 3))} says that they lie pixel by pixel, "
@@ -220,7 +220,7 @@ def pixel_form(path: str, num_pixels: int, shape: Sequence[int] | None) -> Pixel
             f"{path}: {spelled('shape', sides)}: allowed are height and width, with 1, 3 or 4 channels before or behind "
             f"them, of {num_pixels} pixels"
         )
-    return PixelForm(sides, (1, 2, 0) if is_planar else tuple(range(len(sides))))
+    return RowForm(sides, (1, 2, 0) if is_planar else tuple(range(len(sides))))
 
 
 def _cells(line: str, delimiter: str) -> list[str]:

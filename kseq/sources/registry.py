@@ -11,15 +11,19 @@ from typing import Any
 
 from kseq.arguments import choice, spelled
 from kseq.errors import ArgumentError, SourceError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
 from kseq.sources.box_tables import BOX_TABLE
 from kseq.sources.celeba import CELEBA
 from kseq.sources.cifar import CIFAR
+from kseq.sources.class_names import folder_class_name
 from kseq.sources.coco_folder import COCO
 from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacker
 from kseq.sources.cvat import CVAT
+from kseq.sources.dota import DOTA
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
@@ -34,7 +38,7 @@ from kseq.sources.parquet import PARQUET
 from kseq.sources.pixel_rows import PIXEL_ROWS
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
-from kseq.sources.text import check_text_encoding, reading_texts_as
+from kseq.sources.text import check_text_encoding, describe_text, is_well_encoded, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
 from kseq.sources.tool_json import TOOL_JSON
 from kseq.sources.tool_layouts import refused_file
@@ -66,6 +70,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     CVAT,
     VOC,
     YOLO,
+    DOTA,
     WEBDATASET,
     ZIP,
     TFRECORD,
@@ -96,6 +101,8 @@ def open_source(
     text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    unpacker: Unpacker | None = None,
+    form: PixelForm = PLAIN_FORM,
 ) -> Source:
     """Open what lies at a path as a source.
 
@@ -112,6 +119,8 @@ def open_source(
         text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
+        unpacker: Unpacks compressed files; None where they are refused.
+        form: What the pixels of images become.
 
     Raises:
         ArgumentError: If arguments do not go with each other, or with the format.
@@ -140,11 +149,38 @@ def open_source(
     layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
+    request = SourceRequest(
+        path=path,
+        columns=columns,
+        root=root,
+        class_names=class_names,
+        follow_links=follow_links,
+        folder=folder,
+        storage_options=storage_options,
+        suffix=suffix,
+        shape=shape,
+        unpacker=unpacker,
+        form=form,
+    )
     with reading_texts_as(check_text_encoding(text_encoding)):
-        source = chosen.open(
-            SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, shape)
-        )
-    return source if layout is None else replace(source, notes=(*source.notes, layout.note()))
+        source = chosen.open(request)
+    notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
+    return _with_encoded_classes(replace(source, notes=tuple(notes)))
+
+
+def _with_encoded_classes(source: Source) -> Source:
+    """The source without surrogates in the names of its classes, which nothing can print or store."""
+    lists = [source.class_names, *(field.class_names for field in source.fields)]
+    odd = [name for names in lists for name in names if not is_well_encoded(name)]
+    if not odd:
+        return source
+    note = f"{source.root}: class {describe_text(odd[0])} is not UTF-8: it is called {folder_class_name(odd[0])!r}"
+    return replace(
+        source,
+        class_names=tuple(map(folder_class_name, source.class_names)),
+        fields=tuple(replace(field, class_names=tuple(map(folder_class_name, field.class_names))) for field in source.fields),
+        notes=(*source.notes, note),
+    )
 
 
 def is_outlined(path: str, source_format: str | None) -> bool:

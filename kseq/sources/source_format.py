@@ -10,8 +10,10 @@ from typing import Any
 
 from kseq.arguments import is_url
 from kseq.errors import SourceError
+from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.base import Source
 from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacker
 
 __all__ = ["SourceFormat", "SourceRequest", "check_is_file", "check_root"]
 
@@ -25,6 +27,8 @@ class SourceRequest:
         shape: Of the images, where the source has plain numbers.
         folder: The URL of the folder that `path` was downloaded from; None if it lies on this machine.
         storage_options: What fsspec's file systems are made with, for paths that are URLs.
+        unpacker: Unpacks compressed files; None where they are refused.
+        form: What the pixels of images become, by which a source of arrays tells what it can pack.
     """
 
     path: str
@@ -36,6 +40,8 @@ class SourceRequest:
     storage_options: Mapping[str, Any] | None = None
     suffix: str | None = None
     shape: Sequence[int] | None = None
+    unpacker: Unpacker | None = None
+    form: PixelForm = PLAIN_FORM
 
     @property
     def image_root(self) -> str | None:

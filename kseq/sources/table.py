@@ -89,7 +89,8 @@ class TableSource(FileSource):
         firsts = rows.first_rows(files, len(image_columns(columns)))
         grouped = box_rows.group(path, columns, cells, firsts)
         assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows), class_names)
-        return cls(root, assembled.class_names, assembled.images, assembled.fields, storage_options)
+        parts = (assembled.class_names, assembled.images, assembled.fields)
+        return cls(root, *parts, storage_options, box_facts=assembled.box_facts)
 
     @classmethod
     def of_cells(
@@ -131,8 +132,8 @@ class TableSource(FileSource):
         assembled = assemble_blocks(
             path, columns, cells, rows.blocks(), class_names, names_differ=names_differ, target_classes=target_classes
         )
-        images, fields = assembled.images, assembled.fields
-        return cls(root, assembled.class_names, images, fields, storage_options, notes=tuple(notes))
+        parts = (assembled.class_names, assembled.images, assembled.fields)
+        return cls(root, *parts, storage_options, box_facts=assembled.box_facts, notes=tuple(notes))
 
     def where_is(self, path: bytes) -> str | None:
         """The folder that the paths of the table seem to be relative to."""

@@ -7,7 +7,8 @@ The rule:
 - Any other encoding, such as the code page of a Windows machine, cannot be told from the bytes: the caller says it, and it
   holds for all text files of the source (`reading_texts_as`).
 - File names may hold bytes that are not well encoded. They are kept as they are, each byte as a surrogate
-  (`errors="surrogateescape"`), and are written back as the same bytes. A name of a class has none: see `is_well_encoded`.
+  (`errors="surrogateescape"`), and are written back as the same bytes. A name of a class has none: see `is_well_encoded`. The
+  folder of a class is called by `decode_folder`.
 - JSON and YAML must be well encoded: `strict=True`.
 """
 
@@ -26,6 +27,7 @@ from kseq.errors import ArgumentError
 
 __all__ = [
     "check_text_encoding",
+    "decode_folder",
     "decode_name",
     "decode_text",
     "describe_text",
@@ -114,6 +116,17 @@ def decode_text(data: bytes, *, strict: bool = False) -> str:
 def decode_name(data: bytes) -> str:
     """A name or another short text from a record; `encode_name` gives the same bytes back."""
     return data.decode("utf-8", _KEEP_BYTES)
+
+
+def decode_folder(name: str) -> str:
+    """The name of a folder as the name of a class: bytes that are not UTF-8 by the encoding of all texts, else as `\\xe9`."""
+    if is_well_encoded(name):
+        return name
+    asked = _encoding_without_mark.get()
+    try:
+        return encode_name(name).decode(asked or "utf-8", "strict" if asked else "backslashreplace")
+    except UnicodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def encode_name(text: str) -> bytes:

@@ -5,8 +5,12 @@ The rules:
 - The image is the feature `image/encoded`, `image`, `image_raw`, `img`, `jpeg` or `png`, or what `Columns.image` names: an
   encoded image. If the bytes are no encoded image and there are `height` and `width` (also `image/height` and so on), they
   are uint8 pixels.
-- The label is `image/class/label`, `label`, `class` or `image/class/text`: a number or a name.
-- The first records of the first file that can be read tell which features there are: as many records as it takes.
+- The label is `image/class/label`, `label`, `class` or `image/class/text`: a number or a name. Where `image/class/label` and
+  `image/class/text` are both there, the one says the number of the class and the other its name; a file beside the records may
+  name numbers too: see `kseq/sources/record_classes.py`.
+- Boxes and their classes: see `kseq/sources/record_boxes.py`. Where there are boxes, no label is needed.
+- The first records of the first file that can be read tell which features there are: as many records as it takes. Boxes may be
+  in later records alone. Features that nothing is read from are in a note.
 - A record that is an encoded image itself, and no Example, has one feature: `image`.
 - The name of a file, or of its folder, tells the split: `train.tfrecord-00000-of-00016`, `mnist-test.array_record`.
 - A sample is called FILE/NUMBER, counted from 0. Rejected are: a record that is no Example or has no image, and a file among
@@ -17,51 +21,34 @@ Source: the comments in `tensorflow/core/example/feature.proto`.
 
 from __future__ import annotations
 
-import functools
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from kseq.errors import ArgumentError, ImageError, NotAnImageError, SourceError
-from kseq.images.formats import read_header
+from kseq.arguments import spelled
+from kseq.errors import ImageError, SourceError
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
-from kseq.sources.column_roles import Columns, find_columns, pixel_columns, value_columns
+from kseq.sources.column_roles import Columns
+from kseq.sources.compressed import Unpacked, Unpacker
+from kseq.sources.example_message import Features, parse_example
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
+from kseq.sources.label_files import find_names
+from kseq.sources.record_boxes import image_side, looks_like_pixels
+from kseq.sources.record_classes import ClassPair, RecordClasses, name_class_column, name_number_column
+from kseq.sources.record_layout import BOX_LABELS, BOXES, CLASS, RecordLayout, find_layout, is_image
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
-__all__ = ["ExampleSource", "StoredRecord", "example_class"]
+__all__ = ["ExampleSource", "StoredRecord"]
 
-_USUAL = {
-    "image": ("image/encoded", "image", "image_raw", "img", "jpeg", "png"),
-    "label": ("image/class/label", "label", "class", "image/class/text"),
-}
-# tf.train.Example, as protobuf describes messages.
-_SCHEMA = """
-name: "example.proto" package: "kseq" syntax: "proto3"
-message_type { name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
-message_type { name: "FloatList" field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED } }
-message_type { name: "Int64List" field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
-message_type { name: "Feature" oneof_decl { name: "kind" }
-  field { name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: ".kseq.BytesList" label: LABEL_OPTIONAL oneof_index: 0 }
-  field { name: "float_list" number: 2 type: TYPE_MESSAGE type_name: ".kseq.FloatList" label: LABEL_OPTIONAL oneof_index: 0 }
-  field { name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: ".kseq.Int64List" label: LABEL_OPTIONAL oneof_index: 0 } }
-message_type { name: "Features"
-  field { name: "feature" number: 1 type: TYPE_MESSAGE type_name: ".kseq.Features.FeatureEntry" label: LABEL_REPEATED }
-  nested_type { name: "FeatureEntry" options { map_entry: true }
-    field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
-    field { name: "value" number: 2 type: TYPE_MESSAGE type_name: ".kseq.Feature" label: LABEL_OPTIONAL } } }
-message_type { name: "Example"
-  field { name: "features" number: 1 type: TYPE_MESSAGE type_name: ".kseq.Features" label: LABEL_OPTIONAL } }
-"""
-
-# The features of one record: name to values.
-_Features = dict[str, list[Any]]
+# A message names so many features of a long list.
+_MOST_FEATURES = 12
 
 
 class StoredRecord(NamedTuple):
@@ -86,11 +73,44 @@ class _Location(NamedTuple):
     feature: str
 
 
-class _FileContents(NamedTuple):
-    """The records of a file: their cells by column, and the samples."""
+@dataclass
+class _Contents:
+    """What is read of records.
+
+    Attributes:
+        cells: The cells of each column besides images.
+        samples: The samples.
+        names: The features that they have.
+        facts: What is counted of boxes, by the names in `kseq.storage.box_counts`.
+        num_boxed: How many records have boxes.
+        num_pixels: How many of these have sides that look like pixels.
+    """
 
     cells: dict[str, SpooledColumn]
-    samples: SpooledColumn
+    samples: SpooledColumn = field(default_factory=SpooledColumn)
+    names: set[str] = field(default_factory=set)
+    facts: Counter[str] = field(default_factory=Counter)
+    num_boxed: int = 0
+    num_pixels: int = 0
+
+    def extend(self, other: _Contents) -> None:
+        """Add what was read of another file."""
+        for name, column in self.cells.items():
+            column.extend(other.cells[name])
+        self.samples.extend(other.samples)
+        self._count(other)
+
+    def add_unreadable(self, file: SourceFile, reason: Rejection, num_pixels: int) -> None:
+        """Add a file that cannot be read."""
+        for column in self.cells.values():
+            column.append(None)
+        self.samples.append(FoundSample.of_unreadable_file(file.name, reason, num_pixels))
+
+    def _count(self, other: _Contents) -> None:
+        self.names |= other.names
+        self.facts.update(other.facts)
+        self.num_boxed += other.num_boxed
+        self.num_pixels += other.num_pixels
 
 
 Self = TypeVar("Self", bound="ExampleSource")
@@ -103,16 +123,28 @@ class ExampleSource(Source):
     Attributes:
         file_names: A regular expression for the end of the name of a file.
         description: What the files are, for messages.
-        files: The paths of the files.
+        files: The paths of the files that are read.
+        originals: The paths of the files, of which some may be compressed.
     """
 
     file_names: ClassVar[str]
     description: ClassVar[str]
 
     files: tuple[str, ...] = ()
+    originals: tuple[str, ...] = ()
 
     def shared_files(self) -> Sequence[str]:
-        return self.files
+        return self.originals
+
+    @staticmethod
+    def in_place(path: str, unpacker: Unpacker | None) -> Unpacked:
+        """A file as it can be read in place.
+
+        Args:
+            path: The file.
+            unpacker: Unpacks compressed files; None where they are refused.
+        """
+        return Unpacked(path, None)
 
     @staticmethod
     def records(path: str) -> Iterator[StoredRecord]:
@@ -133,69 +165,128 @@ class ExampleSource(Source):
         raise NotImplementedError
 
     @classmethod
-    def load(cls: type[Self], path: str, columns: Columns, class_names: Sequence[str] | None = None) -> Self:
+    def load(
+        cls: type[Self],
+        path: str,
+        columns: Columns,
+        class_names: Sequence[str] | None = None,
+        unpacker: Unpacker | None = None,
+    ) -> Self:
         """Read every record once, to check it, and keep all but the images.
 
         Args:
             path: A file, a folder of files, or a pattern.
             columns: Which feature holds what.
             class_names: All classes, in the order of their numbers; None for the classes that the records name.
+            unpacker: Unpacks compressed files; None where they are refused.
 
         Raises:
             SourceError: If the files cannot be read, or no record can be packed.
         """
         files = find_files(path, cls.file_names, cls.description)
-        columns = cls._find_columns(path, files, columns)
-        pixels, asked = pixel_columns(columns), value_columns(columns)
-        cells, samples = {name: SpooledColumn() for name in asked}, SpooledColumn()
-        for file, contents in read_files(path, files, lambda number, file: cls._read(number, file, asked, pixels)):
-            if isinstance(contents, Rejection):
-                samples.append(FoundSample.of_unreadable_file(file.name, contents, len(pixels)))
-            else:
-                samples.extend(contents.samples)
-            for name, column in cells.items():
-                column.extend([None] if isinstance(contents, Rejection) else contents.cells[name])
-        assembled = assemble_samples(path, columns, cells, samples, class_names)
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, tuple(file.path for file in files))
+        layout = cls._find_layout(path, files, columns, unpacker)
+        contents = cls._read_all(path, files, layout, unpacker)
+        revised = _revised(path, columns, layout, contents)
+        if revised is not None:
+            layout = revised
+            contents = cls._read_all(path, files, layout, unpacker)
+        folder = os.path.dirname(files[0].path)
+        # Of records with both, a label map names the classes of the boxes.
+        of_boxes = find_names(folder, layout.boxes.number if layout.boxes else None) if BOX_LABELS in contents.cells else None
+        boxes = name_class_column(contents.cells, BOX_LABELS, of_boxes)
+        of_label = find_names(folder, layout.label_feature, has_label_map=boxes is None)
+        labels = name_class_column(contents.cells, CLASS, of_label)
+        if labels is None and layout.columns.label is not None and of_label is not None:
+            labels = name_number_column(contents.cells, layout.columns.label, of_label)
+        chosen = labels if layout.columns.label is not None else boxes
+        names = chosen.class_names if class_names is None and chosen is not None else class_names
+        box_names = boxes.class_names if boxes is not None and layout.columns.label is not None else None
+        assembled = assemble_samples(path, layout.columns, contents.cells, contents.samples, names, box_class_names=box_names)
+        return cls(
+            path,
+            assembled.class_names,
+            assembled.images,
+            assembled.fields,
+            tuple(cls._place_of(file, unpacker) for file in files),
+            tuple(file.path for file in files),
+            box_facts={**contents.facts, **assembled.box_facts},
+            notes=tuple(dict.fromkeys(_notes(path, layout, contents, labels, boxes))),
+        )
 
     @classmethod
-    def _find_columns(cls, path: str, files: Sequence[SourceFile], columns: Columns) -> Columns:
-        """The features that hold the columns, from the first file that can be read."""
-        names: dict[str, None] = {}
+    def _records(cls, file: SourceFile, unpacker: Unpacker | None) -> Iterator[StoredRecord]:
+        """The records of a file, unpacked if it must be; messages name the file itself."""
+        unpacked, rejection = cls.in_place(file.path, unpacker), None
+        try:
+            for record in cls.records(unpacked.path):
+                rejection = record.rejection
+                yield record
+        except SourceError as error:
+            raise SourceError(str(error).replace(unpacked.path, file.path)) from error
+        if unpacked.damage is not None and rejection is None:
+            yield StoredRecord(None, b"", unpacked.damage)
+
+    @classmethod
+    def _place_of(cls, file: SourceFile, unpacker: Unpacker | None) -> str:
+        """The path at which a file is read; its own, if it cannot be."""
+        try:
+            return cls.in_place(file.path, unpacker).path
+        except SourceError:
+            return file.path
+
+    @classmethod
+    def _find_layout(cls, path: str, files: Sequence[SourceFile], columns: Columns, unpacker: Unpacker | None) -> RecordLayout:
+        """Which features hold what, from the first file that can be read."""
+        kinds: dict[str, str] = {}
         missing: SourceError | None = None
         unreadable: SourceError | None = None
+        reason = None
         for file in files:
             try:
-                for record in cls.records(file.path):
-                    features = {} if record.rejection else _features(record.data)
-                    if features.keys() <= names.keys():
+                for record in cls._records(file, unpacker):
+                    features, why = ({}, record.rejection) if record.rejection else _features(record.data)
+                    reason = reason or why
+                    if features.keys() <= kinds.keys():
                         continue
-                    names |= dict.fromkeys(sorted(features))
+                    kinds |= {name: _kind(values) for name, values in features.items() if values or name not in kinds}
                     try:
-                        return find_columns(columns, path, list(names), _USUAL)
+                        return find_layout(path, columns, kinds, features)
                     except SourceError as error:
-                        missing = error
+                        missing = missing if missing is not None and not features else error
             except SourceError as error:
                 unreadable = unreadable or error
             if missing is not None:
                 raise missing
         if unreadable is not None and len(files) == 1:
             raise unreadable
-        raise SourceError(f"{path}: holds no record that can be read{f' ({unreadable})' if unreadable else ''}")
+        details = unreadable or (f"the first {reason}" if reason else None)
+        raise SourceError(f"{path}: holds no record that can be read{f' ({details})' if details else ''}")
 
     @classmethod
-    def _read(cls, number: int, file: SourceFile, asked: Sequence[str], pixels: Sequence[str]) -> _FileContents:
+    def _read_all(cls, path: str, files: Sequence[SourceFile], layout: RecordLayout, unpacker: Unpacker | None) -> _Contents:
+        contents = _Contents({name: SpooledColumn() for name in layout.values})
+        for file, found in read_files(path, files, lambda number, file: cls._read(number, file, layout, unpacker)):
+            if isinstance(found, Rejection):
+                contents.add_unreadable(file, found, len(layout.pixels))
+            else:
+                contents.extend(found)
+        return contents
+
+    @classmethod
+    def _read(cls, number: int, file: SourceFile, layout: RecordLayout, unpacker: Unpacker | None) -> _Contents:
         """The cells and the samples of a file; `number` is that of the file."""
-        contents = _FileContents({name: SpooledColumn() for name in asked}, SpooledColumn())
+        contents = _Contents({name: SpooledColumn() for name in layout.values})
         split = split_from_name(file.name)
-        for record_number, (location, data, rejection) in enumerate(cls.records(file.path)):
-            features: _Features = {}
+        for record_number, (location, data, rejection) in enumerate(cls._records(file, unpacker)):
+            features: Features = {}
             if rejection is None:
-                features = _features(data)
-                rejection = _why_no_image(features, pixels)
-            for column, cells in contents.cells.items():
-                cells.append(_cell(features.get(column)))
-            locations = tuple(_Location(number, location, column) for column in pixels)
+                features, rejection = _features(data)
+                rejection = rejection or _why_no_image(features, layout.pixels)
+            contents.names.update(features)
+            cells = _cells(layout, features, contents)
+            for column, values in contents.cells.items():
+                values.append(cells[column])
+            locations = tuple(_Location(number, location, column) for column in layout.pixels)
             name = os.fsencode(f"{file.name}/{record_number}")
             contents.samples.append(FoundSample(name, locations, len(data), split, rejection))
         if not contents.samples:
@@ -204,54 +295,95 @@ class ExampleSource(Source):
 
     def fetch(self, location: _Location) -> bytes | np.ndarray:
         """The bytes of an image, or its pixels."""
-        features = _features(self.record(self.files[location.file], location.record))
+        features, _ = _features(self.record(self.files[location.file], location.record))
         values = features.get(location.feature)
         if not values or len(values) != 1 or not isinstance(values[0], bytes):
             raise ImageError(f"feature {location.feature!r} is {str(values)[:40]}, allowed is one string of bytes")
-        if not _is_image(values[0]):
+        if not is_image(values[0]):
             pixels = _pixels(values[0], features)
             if pixels is not None:
                 return pixels
         return values[0]
 
 
-def _why_no_image(features: _Features, pixels: Sequence[str]) -> str | None:
-    """Why a record cannot be packed: it has no features, or lacks an image."""
-    if not features:
-        return "is no tf.train.Example and no image, or is empty"
+def _why_no_image(features: Features, pixels: Sequence[str]) -> str | None:
+    """Why a record cannot be packed: it lacks an image."""
     missing = [column for column in pixels if column not in features]
     return f"has no feature {missing[0]!r}" if missing else None
 
 
-def _is_image(data: bytes) -> bool:
+def _features(data: bytes) -> tuple[Features, str | None]:
+    """The features of a record, and why it has none."""
     try:
-        read_header(data)
-    except NotAnImageError:
-        return False
-    except ImageError:
-        pass
-    return True
+        features = parse_example(data)
+    except ImageError as error:
+        if is_image(data):
+            return {"image": [data]}, None
+        return {}, str(error) if "Sequence" in str(error) else _NO_EXAMPLE
+    if not features and is_image(data):
+        return {"image": [data]}, None
+    return features, None if features else _NO_EXAMPLE
 
 
-def _features(data: bytes) -> _Features:
-    """The features of a record; empty if the record is neither an Example nor an image."""
-    try:
-        features = _parse(data)
-    except ImageError:
-        features = {}
-    return features or ({"image": [data]} if _is_image(data) else {})
+_NO_EXAMPLE = "is no tf.train.Example and no image, or is empty"
 
 
-def _pixels(data: bytes, features: _Features) -> np.ndarray | None:
-    """`(height, width, channels)` uint8, if other features tell the shape of bytes that are no encoded image."""
-    sides = []
-    for name in ("height", "width"):
-        values = features.get(name) or features.get(f"image/{name}")
-        if not values or not isinstance(values[0], int) or values[0] < 1:
-            return None
-        sides.append(values[0])
-    channels, rest = divmod(len(data), sides[0] * sides[1])
-    return None if rest or not channels else np.frombuffer(data, np.uint8).reshape(*sides, channels)
+def _kind(values: Sequence[Any]) -> str:
+    """The kind of a feature, for messages."""
+    if not values:
+        return "empty"
+    kind = {bytes: "bytes", float: "float"}.get(type(values[0]), "int64")
+    what = "an encoded image" if is_image(values[0]) else kind
+    return what if len(values) == 1 else f"{len(values)} {kind}"
+
+
+def _pixels(data: bytes, features: Features) -> np.ndarray | None:
+    """`(height, width, channels)` uint8, if other features tell the shape of bytes that are no encoded image.
+
+    Raises:
+        ImageError: If there are not as many bytes as that shape has.
+    """
+    height, width = image_side(features, "height"), image_side(features, "width")
+    if height is None or width is None:
+        return None
+    depth = next((side for name in ("depth", "channels") if (side := image_side(features, name)) is not None), None)
+    channels, rest = divmod(len(data), height * width)
+    if rest or not channels or (depth is not None and depth != channels):
+        shape = f"{height} x {width}{'' if depth is None else f' x {depth}'}"
+        raise ImageError(f"is no encoded image, and has {len(data):,} bytes, expected of uint8 pixels are {shape}")
+    return np.frombuffer(data, np.uint8).reshape(height, width, channels)
+
+
+def _cells(layout: RecordLayout, features: Features, contents: _Contents) -> dict[str, Any]:
+    """The cells of a record by their columns; what is counted of its boxes goes into `contents`."""
+    cells = {column: _cell(features.get(column)) for column in contents.cells}
+    if layout.class_features is not None:
+        cells[CLASS] = _class_pair(*(features.get(name) for name in layout.class_features))
+    if layout.boxes is not None:
+        image = features.get(layout.pixels[0], [b""])
+        found = layout.boxes.read(features, image[0] if image and isinstance(image[0], bytes) else b"")
+        if isinstance(found, Rejection):
+            cells[BOXES] = found
+            cells[BOX_LABELS] = []
+            contents.num_boxed += 1
+            contents.num_pixels += 1
+        else:
+            cells[BOXES] = found.boxes
+            cells[BOX_LABELS] = found.classes
+            contents.facts["crowd"] += found.num_crowds
+            contents.num_boxed += bool(found.boxes)
+            contents.num_pixels += looks_like_pixels(found.largest)
+    return cells
+
+
+def _class_pair(numbers: list[Any] | None, texts: list[Any] | None) -> ClassPair | list[Any] | None:
+    """What a record says of the class of its image; None if it says nothing, a list if it says several."""
+    if len(numbers or ()) > 1 or len(texts or ()) > 1:
+        return numbers or texts
+    text = texts[0] if texts else b""
+    number = numbers[0] if numbers and isinstance(numbers[0], int) and numbers[0] >= 0 else None
+    pair = ClassPair(number, decode_name(text) if isinstance(text, bytes) else str(text))
+    return pair if number is not None or pair.text.strip() else None
 
 
 def _cell(values: list[Any] | None) -> Any:
@@ -260,38 +392,27 @@ def _cell(values: list[Any] | None) -> Any:
     return (texts[0] if len(texts) == 1 else texts) if texts else None
 
 
-def _parse(data: bytes) -> _Features:
-    """The features of an Example.
-
-    Raises:
-        ImageError: If the bytes are no Example.
-    """
-    example = example_class()
-    from google.protobuf.message import DecodeError
-
-    try:
-        message = example.FromString(data)
-    except DecodeError as error:
-        raise ImageError(f"is not a tf.train.Example: {error}") from error
-    features = {}
-    for name, feature in message.features.feature.items():
-        kind = feature.WhichOneof("kind")
-        features[name] = list(getattr(feature, kind).value) if kind else []
-    return features
+def _revised(path: str, columns: Columns, layout: RecordLayout, contents: _Contents) -> RecordLayout | None:
+    """Another layout, if records that were not looked at before tell it; None if it stays."""
+    found = find_layout(path, columns, dict.fromkeys(contents.names, ""), {})
+    if found == layout:
+        found = layout
+    boxes = found.boxes
+    if boxes is not None and 2 * contents.num_pixels > contents.num_boxed and found is layout:
+        found = replace(found, boxes=replace(boxes, are_pixels=True))
+    return None if found is layout else found
 
 
-@functools.cache
-def example_class() -> Any:
-    """The class of `tf.train.Example`, in a pool of its own, since TensorFlow may have the same in this process.
-
-    Raises:
-        ArgumentError: If protobuf is not installed.
-    """
-    try:
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
-    except ImportError as error:
-        raise ArgumentError("tf.train.Example needs protobuf: pip install 'kseq[tfrecord]'") from error
-    file = text_format.Parse(_SCHEMA, descriptor_pb2.FileDescriptorProto())
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("kseq.Example"))
+def _notes(
+    path: str, layout: RecordLayout, contents: _Contents, labels: RecordClasses | None, boxes: RecordClasses | None
+) -> Iterator[str]:
+    """What a user should know of the records as a whole."""
+    for classes in (labels, boxes):
+        yield from () if classes is None else classes.notes
+    if layout.boxes is not None and layout.boxes.are_pixels:
+        yield f"{path}: the sides of boxes ({layout.boxes.sides[0]}) are pixels: most are larger than shares of an image can be"
+    unused = layout.unused(contents.names)
+    if unused:
+        more = f" and {len(unused) - _MOST_FEATURES:,} more" if len(unused) > _MOST_FEATURES else ""
+        options = " and ".join(spelled(f"columns.{role}") for role in ("targets", "mask"))
+        yield f"{path}: features that are not packed: {', '.join(unused[:_MOST_FEATURES])}{more} ({options} pack more)"

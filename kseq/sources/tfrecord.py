@@ -4,7 +4,7 @@ The rules, besides those of `kseq/sources/tf_example.py`:
 
 - Both checksums of each record are compared. If a file is damaged or cut off, the records before that are packed, and the
   rest is rejected as one; a record with damaged data and a good length is rejected alone.
-- Compressed files cannot be read in place, and are refused.
+- Compressed files (gzip) are unpacked to the disk first, see `kseq/sources/compressed.py`; those of zlib are refused.
 
 Source: the comments in `tensorflow/core/lib/io/record_writer.h`.
 """
@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar
 
 from kseq.errors import ArgumentError, SourceError
+from kseq.sources.compressed import Unpacked, Unpacker, decompress_command
 from kseq.sources.file_reading import read_range
-from kseq.sources.file_sets import decompress_command
+from kseq.sources.label_files import LABEL_FILES
 from kseq.sources.source_format import SourceFormat
 from kseq.sources.tf_example import ExampleSource, StoredRecord
 
@@ -34,8 +35,8 @@ _ZLIB = (b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 class TFRecordSource(ExampleSource):
     """The records of TFRecord files; the location of a record is the offset and the size of its data, in bytes."""
 
-    # Compressed files are recognised too, so that a message can say what to do.
-    file_names: ClassVar[str] = r"\.tfrecords?(-\d+-of-\d+)?(\.gz)?"
+    # TensorFlow's own scripts give files no suffix (`train-00000-of-00010`), and others further ones.
+    file_names: ClassVar[str] = r"(\.(tfrecords?|tfrec|records?)(-\d+-of-\d+)?|(^|/)[^./]+-\d+-of-\d+)(\.gz)?"
     description: ClassVar[str] = "TFRecord files"
 
     @staticmethod
@@ -47,19 +48,34 @@ class TFRecordSource(ExampleSource):
             raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
 
     @staticmethod
+    def in_place(path: str, unpacker: Unpacker | None) -> Unpacked:
+        # A record may begin like a compressed file: the checksum of its length tells.
+        return Unpacked(path, None) if unpacker is None or _begins_with_record(path) else unpacker.unpack(path)
+
+    @staticmethod
     def record(path: str, location: tuple[int, int]) -> bytes:
         return read_range(path, *location)
 
 
 TFRECORD = SourceFormat(
     "tfrecord",
-    lambda request: TFRecordSource.load(request.path, request.columns, request.class_names),
-    (".tfrecord",),
+    lambda request: TFRecordSource.load(request.path, request.columns, request.class_names, request.unpacker),
+    (".tfrecord", ".record"),
     TFRecordSource.file_names,
     in_folders=True,
     has_columns=True,
-    downloads=TFRecordSource.file_names,
+    downloads=rf"({TFRecordSource.file_names}|{LABEL_FILES})",
+    siblings=LABEL_FILES,
 )
+
+
+def _begins_with_record(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            header = file.read(_HEADER)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    return len(header) == _HEADER and _mask(_crc32c()(header[:8])) == struct.unpack("<I", header[8:])[0]
 
 
 def _records(path: str, file: BinaryIO) -> Iterator[StoredRecord]:

@@ -39,7 +39,6 @@ class _Tool(NamedTuple):
 _TOOLS = (
     _Tool("KITTI", r"(^|/)label_2/[^/]+\.txt", r"^\S+ -?[\d.]+ -?\d( -?[\d.]+){12}", _BOXES),
     _Tool("WIDER FACE", r"wider_face_\w+_bbx_gt\.txt", None, _BOXES),
-    _Tool("DOTA", r"(^|/)labelTxt[^/]*/[^/]+\.txt", None, _BOXES),
     _Tool("Keras YOLO", r"(^|/)_annotations\.txt", r"^\S+\.\w+ \d+,\d+,\d+,\d+,\d+", _BOXES),
     _Tool("Lightly's predictions", r"(^|/)predictions/[^/]+\.json", r'"predictions"\s*:', _BOXES),
     _Tool("Scale", r"\.json", r'"task_id"\s*:(.|\n)*"response"\s*:', _BOXES),

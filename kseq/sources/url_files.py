@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from kseq.arguments import is_url
 from kseq.errors import DatasetNotFoundError, ImageError, KseqError
-from kseq.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, detect_format
+from kseq.images.formats import HEAD_BYTES, IMAGE_SUFFIXES, check_start
 from kseq.platforms.files import with_slashes
 from kseq.sources.symlinks import LinkRule
 from kseq.storage.remote_files import RemoteEntry, RemoteFiles
@@ -92,8 +92,12 @@ class UrlFiles:
         files, name = self._find(url)
         files.get(name, path)
 
-    def read_image(self, url: str) -> bytes:
-        """The bytes of an image file.
+    def read_image(self, url: str, num_bytes: int = 0) -> bytes:
+        """The bytes of an image file, in one request.
+
+        Args:
+            url: Of the file.
+            num_bytes: The size that it had when it was found; 0 if that is not known.
 
         Raises:
             NotAnImageError: If the file has no name of an image, and does not begin like one. The rest of it is not read.
@@ -102,10 +106,10 @@ class UrlFiles:
         """
         files, name = self._find(url)
         try:
-            size = files.size(name)
             if not name.lower().partition("?")[0].endswith(IMAGE_SUFFIXES):
-                detect_format(files.read(name, 0, min(HEAD_BYTES, size)))
-            return files.read(name, 0, size)
+                size = num_bytes or files.size(name)
+                check_start(files.read(name, 0, min(HEAD_BYTES, size)))
+            return files.read_file(name, num_bytes or None)
         except DatasetNotFoundError as error:
             # As of a file of this machine, so that both are packed to the same bytes.
             raise ImageError(f"cannot be read: {os.strerror(errno.ENOENT)}") from error
@@ -210,23 +214,23 @@ def fetch_image(url: str, storage_options: Mapping[str, Any] | None) -> bytes:
 
 
 def reading_ahead(
-    items: Iterable[T], urls_of: Callable[[T], Sequence[str]], storage_options: Mapping[str, Any] | None
+    items: Iterable[T], urls_of: Callable[[T], Mapping[str, int]], storage_options: Mapping[str, Any] | None
 ) -> Iterator[T]:
     """Gives items one by one, while the images of those that follow are read, for `fetch_image`.
 
     Args:
         items: The items.
-        urls_of: Gives the URLs of the images of an item.
+        urls_of: Gives the URLs of the images of an item, and the size of each, 0 if it is not known.
         storage_options: What fsspec's file systems are made with.
     """
-    begun: deque[tuple[T, Sequence[str]]] = deque()
+    begun: deque[tuple[T, Iterable[str]]] = deque()
     read_image = url_files(storage_options).read_image
     with ThreadPool(_CONNECTIONS) as threads:
         try:
             for item in items:
                 urls = urls_of(item)
-                for url in urls:
-                    _on_its_way[url] = threads.submit(read_image, url)
+                for url, num_bytes in urls.items():
+                    _on_its_way[url] = threads.submit(read_image, url, num_bytes)
                 begun.append((item, urls))
                 if len(begun) > _MOST_AHEAD:
                     yield from _first(begun)
@@ -234,16 +238,16 @@ def reading_ahead(
                 yield from _first(begun)
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
-            for _, urls in begun:
-                _forget(urls)
+            for _, names in begun:
+                _forget(names)
 
 
-def _first(begun: deque[tuple[T, Sequence[str]]]) -> Iterator[T]:
+def _first(begun: deque[tuple[T, Iterable[str]]]) -> Iterator[T]:
     """The first item; its images are forgotten when the next one is asked for, whoever has read them."""
     yield begun[0][0]
     _forget(begun.popleft()[1])
 
 
-def _forget(urls: Sequence[str]) -> None:
+def _forget(urls: Iterable[str]) -> None:
     for url in urls:
         _on_its_way.pop(url, None)

@@ -17,8 +17,8 @@ The rules:
   followed) or a json file that is not JSON; and a tar among others that cannot be read at all.
 - If a tar is cut off, or has a broken header, the whole samples before that are packed, and the rest is rejected as one. The
   same holds if data follow the end mark, as in tars that were joined, or if there is no end mark.
-- Compressed tars cannot be read in place, and are refused. A tar has no checksums of its files: whether an image is whole is
-  found when it is decoded.
+- Compressed tars are unpacked to the disk first, see `kseq/sources/compressed.py`. A tar has no checksums of its files: whether
+  an image is whole is found when it is decoded.
 
 Source: the WebDataset format, github.com/webdataset/webdataset; for the blocks of a tar, POSIX.1-2017, "pax", ustar
 Interchange Format.
@@ -44,9 +44,10 @@ from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.class_folders import ClassFolders, find_class_folders
 from kseq.sources.column_roles import Columns, find_columns, pixel_columns, used_columns, value_columns
+from kseq.sources.compressed import Unpacked, Unpacker, decompress_command
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.file_reading import read_range
-from kseq.sources.file_sets import SourceFile, decompress_command, find_files, read_files, split_from_name
+from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.folder_tree import is_hidden
 from kseq.sources.named_tree import NamedTree
 from kseq.sources.source_format import SourceFormat
@@ -55,8 +56,7 @@ from kseq.sources.text import decode_text
 
 __all__ = ["WEBDATASET", "WebDatasetSource"]
 
-# Compressed tars are recognised too, so that a message can say what to do.
-_TAR_NAMES = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2|txz)"
+_TAR_NAMES = r"\.(tar(\.(gz|bz2|xz|zst))?|tgz|tbz2?|txz|tzst)"
 
 # Stand for the first of the usual images and for the folder; no file has these as its column.
 _ANY_IMAGE, _FOLDER = "(image)", "(folder)"
@@ -92,38 +92,50 @@ class WebDatasetSource(Source):
     """The samples of tar files, in their order.
 
     Attributes:
-        files: The paths of the tars.
+        files: The paths of the tars that are read.
+        originals: The paths of the tars, of which some may be compressed.
     """
 
     files: tuple[str, ...] = ()
+    originals: tuple[str, ...] = ()
 
     def shared_files(self) -> Sequence[str]:
-        return self.files
+        return self.originals
 
     @classmethod
-    def load(cls, path: str, columns: Columns, class_names: Sequence[str] | None = None) -> WebDatasetSource:
+    def load(
+        cls, path: str, columns: Columns, class_names: Sequence[str] | None = None, unpacker: Unpacker | None = None
+    ) -> WebDatasetSource:
         """Find every file in the tars, and read all but the images.
 
         Args:
             path: A tar, a folder of tars, or a pattern.
             columns: Which column holds what.
             class_names: All classes, in the order of their numbers; None for the classes that the samples name.
+            unpacker: Unpacks compressed tars; None where they are refused.
 
         Raises:
             SourceError: If the files are no tars, or no sample in them can be packed.
         """
         tars = find_files(path, _TAR_NAMES, "tar files")
+        files = [tar.path for tar in tars]
         samples = SpooledColumn()
         # How many samples a tar has, or why it cannot be read.
         counts: list[tuple[SourceFile, int | Rejection]] = []
-        for tar, found in read_files(path, tars, lambda number, tar: _read_tar(number, tar.path)):
+
+        def read(number: int, tar: SourceFile) -> SpooledColumn:
+            unpacked = Unpacked(tar.path, None) if unpacker is None else unpacker.unpack(tar.path)
+            files[number] = unpacked.path
+            return _read_tar(number, tar.path, unpacked)
+
+        for tar, found in read_files(path, tars, read):
             if isinstance(found, SpooledColumn):
                 samples.extend(found)
             counts.append((tar, found if isinstance(found, Rejection) else len(found)))
         if not samples:
             raise SourceError(f"{path}: holds no sample, expected are files such as 0001.jpg and 0001.cls")
         folders = _find_folders(path, samples, columns)
-        reader = _CellReader([tar.path for tar in tars], folders)
+        reader = _CellReader(files, folders)
         names = _column_names(samples, columns, reader)
         columns = find_columns(columns, path, names, {"image": (_ANY_IMAGE,), "label": ("cls", _FOLDER)})
         pixels, asked = pixel_columns(columns), value_columns(columns)
@@ -142,9 +154,17 @@ class WebDatasetSource(Source):
                 split = folders.place(_folder(sample.key))[0] or split_from_name(tar.name)
                 found_samples.append(_found_sample(sample, tar, pixels, split, rejection))
         assembled = assemble_samples(path, columns, cells, found_samples, class_names)
-        files = tuple(tar.path for tar in tars)
         notes = folders.notes if columns.label == _FOLDER else ()
-        return cls(path, assembled.class_names, assembled.images, assembled.fields, files, notes=notes)
+        return cls(
+            path,
+            assembled.class_names,
+            assembled.images,
+            assembled.fields,
+            tuple(files),
+            tuple(tar.path for tar in tars),
+            notes=notes,
+            box_facts=assembled.box_facts,
+        )
 
     def fetch(self, location: _Location) -> bytes:
         """The bytes of an image."""
@@ -154,8 +174,8 @@ class WebDatasetSource(Source):
 
 WEBDATASET = SourceFormat(
     "webdataset",
-    lambda request: WebDatasetSource.load(request.path, request.columns, request.class_names),
-    (".tar",),
+    lambda request: WebDatasetSource.load(request.path, request.columns, request.class_names, request.unpacker),
+    (".tar", ".tar.gz"),
     _TAR_NAMES,
     in_folders=True,
     has_columns=True,
@@ -163,9 +183,9 @@ WEBDATASET = SourceFormat(
 )
 
 
-def _read_tar(number: int, path: str) -> SpooledColumn:
+def _read_tar(number: int, path: str, unpacked: Unpacked) -> SpooledColumn:
     """The samples of a tar; `number` is that of the tar."""
-    samples = SpooledColumn(_adjacent_samples(number, path))
+    samples = SpooledColumn(_adjacent_samples(number, path, unpacked))
     keys = SpooledColumn(os.fsencode(sample.key) for sample in samples)
     first_rows = find_first_rows(len(keys), keys.blocks)
     return samples if first_rows is None else SpooledColumn(_united_samples(samples, first_rows))
@@ -196,9 +216,9 @@ def _united_samples(samples: SpooledColumn, first_rows: np.ndarray) -> Iterator[
             yield whole[row]
 
 
-def _adjacent_samples(number: int, path: str) -> Iterator[_TarSample]:
+def _adjacent_samples(number: int, path: str, unpacked: Unpacked) -> Iterator[_TarSample]:
     """The samples of a tar, as far as their files lie next to each other."""
-    for key, members in groupby(_members(path), key=lambda member: member.key):
+    for key, members in groupby(_members(path, unpacked), key=lambda member: member.key):
         files: dict[str, _Location] = {}
         rejection = None
         for member in members:
@@ -208,13 +228,18 @@ def _adjacent_samples(number: int, path: str) -> Iterator[_TarSample]:
         yield _TarSample(key, files, rejection)
 
 
-def _members(path: str) -> Iterator[_Member]:
-    """The files of a tar; if the tar breaks off, the last one says so."""
+def _members(path: str, unpacked: Unpacked) -> Iterator[_Member]:
+    """The files of a tar; if the tar breaks off, the last one says so.
+
+    Args:
+        path: The tar, for messages.
+        unpacked: What is read.
+    """
     last_key = ""
     try:
-        num_bytes = os.path.getsize(path)
+        num_bytes = os.path.getsize(unpacked.path)
         # Mode "r:" refuses a compressed tar; another mode would unpack it on the way, and its offsets would be of no use.
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(unpacked.path, "r:") as tar:
             while (member := tar.next()) is not None:
                 # The tar would keep all members, two kilobytes each.
                 getattr(tar, "members", []).clear()
@@ -230,11 +255,11 @@ def _members(path: str) -> Iterator[_Member]:
                 yield _Member(last_key, column.lower(), member.offset_data, member.size, _rejection(member, is_whole))
                 if not is_whole:
                     return
-            damage = _damage_at_end(path, tar.offset)
+            damage = unpacked.damage or _damage_at_end(unpacked.path, tar.offset)
     except (tarfile.TarError, ValueError, OverflowError) as error:
         if not last_key:
-            raise SourceError(f"{path}: {_why_no_tar(path, error)}") from error
-        damage = "has a broken header"
+            raise SourceError(f"{path}: {_why_no_tar(unpacked, error)}") from error
+        damage = unpacked.damage or "has a broken header"
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     if damage:
@@ -264,11 +289,13 @@ def _damage_at_end(path: str, offset: int) -> str | None:
     return None
 
 
-def _why_no_tar(path: str, error: Exception) -> str:
-    with open(path, "rb") as file:
+def _why_no_tar(unpacked: Unpacked, error: Exception) -> str:
+    with open(unpacked.path, "rb") as file:
         command = decompress_command(file.read(8))
     if command:
-        return f"is compressed, expected is a tar that can be read in place: decompress it first ({command} {path})"
+        return f"is compressed, expected is a tar that can be read in place: decompress it first ({command} {unpacked.path})"
+    if unpacked.damage:
+        return unpacked.damage
     return f"is not a tar file that can be read in place: {error}"
 
 

@@ -16,15 +16,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
-from kseq.images.formats import read_header
-from kseq.sources.assemble import box_fields
+from kseq.images.deep_pixels import read_size
+from kseq.sources.assemble import CORNERS, box_fields, keypoint_field
 from kseq.sources.base import FileSource, ImageTable, Source, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import looks_like_yolo
@@ -35,6 +35,7 @@ from kseq.sources.yolo_config import YoloSplits, find_splits, read_config
 from kseq.sources.yolo_pairs import Pair, pair_files
 from kseq.sources.yolo_text import LineError, ObjectCounts, Objects, looks_like_boxes, parse_objects
 from kseq.sources.zip_archive import ZipSource
+from kseq.storage.fields import Field
 
 __all__ = ["YOLO", "YoloSource", "YoloZipSource"]
 
@@ -44,9 +45,17 @@ class _InPixels(Source):
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         values = super().read(image)
-        header = read_header(values["image"])
-        sides = np.array([header.width, header.height] * 2, np.float32)
-        return {**values, "boxes": values["boxes"] * sides}
+        height, width, _ = read_size(values["image"])
+        sides = np.array([width, height] * 2, np.float32)
+        pixels = {"boxes": values["boxes"] * sides}
+        for name in {"keypoints", "corners"} & set(values):
+            # A visibility stays as it is. A point at the lower edge is there in any rounding.
+            points, size = values[name].copy(), sides[:2]
+            points[..., :2] *= size
+            if points.shape[-1] == 3:
+                points[..., :2] = np.minimum(points[..., :2], size)
+            pixels[name] = points
+        return values | pixels
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class YoloSource(_InPixels, FileSource):
                 f"{root}: is {'a file' if os.path.exists(root) else 'not there'}, expected is a folder or a zip (yolo)"
             )
         found = _scan(TreeFiles(FolderTree(root, follow_links)), class_names)
-        return cls(root, found.class_names, found.images, box_fields(found.class_names), **found.remarks)
+        return cls(root, found.class_names, found.images, found.fields, **found.remarks)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class YoloZipSource(_InPixels, ZipSource):
     def scan(cls, path: str, class_names: Sequence[str] | None = None) -> YoloZipSource:
         """Find the images of a zip, and read their boxes; as `YoloSource.scan`."""
         found = _scan(zip_files(path), class_names)
-        return cls(path, found.class_names, found.images, box_fields(found.class_names), **found.remarks)
+        return cls(path, found.class_names, found.images, found.fields, **found.remarks)
 
 
 def _open(request: SourceRequest) -> Source:
@@ -126,7 +135,7 @@ class _Reader:
 
     def sample(self, pair: Pair, split: str | None) -> SourceImage:
         """The sample of an image; rejected if its text file cannot be read."""
-        rejection, objects = pair.rejection, Objects.none()
+        rejection, objects = pair.rejection, Objects.none(self.keypoint_shape)
         if rejection is None:
             if pair.text is None:
                 self.num_without += 1
@@ -147,8 +156,7 @@ class _Reader:
             raise ImageError(f"has a text file with a bad line: {text.path}, {error}") from error
         except ImageError as error:
             raise ImageError(f"has a text file that cannot be read: {text.path}: {error}") from error
-        boxes, labels = objects
-        highest = int(labels.max(initial=-1))
+        highest = int(objects.labels.max(initial=-1))
         if self.source_names is not None and highest >= len(self.source_names):
             names = ", ".join(self.source_names[:5])
             raise ImageError(
@@ -158,17 +166,18 @@ class _Reader:
         self.highest = max(self.highest, highest)
         if self.numbers is None:
             return objects
-        new_labels = self.numbers[labels]
+        new_labels = self.numbers[objects.labels]
         stays = new_labels >= 0
         self.num_left_out += len(stays) - int(stays.sum())
-        return Objects(boxes[stays], new_labels[stays])
+        return objects.of(stays, new_labels)
 
 
 class _Found(NamedTuple):
-    """The class names, the samples, and what a `Source` says of them: `box_facts` and `notes`."""
+    """The class names, the samples and their fields, and what a `Source` says of them: `box_facts` and `notes`."""
 
     class_names: tuple[str, ...]
     images: ImageTable
+    fields: tuple[Field, ...]
     remarks: dict[str, Any]
 
 
@@ -193,13 +202,22 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None) -> _Found:
     if reader.counts.are_poses:
         raise SourceError(
             f"{root}: looks like YOLO pose, each object a box and points in it: kpt_shape in data.yaml says how many points, "
-            "and of how many numbers each, such as 'kpt_shape: [5, 2]'; then the boxes are packed"
+            "and of how many numbers each, such as 'kpt_shape: [5, 2]'; then boxes and keypoints are packed"
         )
     if names is None:
         names = tuple(map(str, range(reader.highest + 1)))
     notes = [*config.notes, *splits.notes, *_notes(reader, pairs, splits, images, has_names=known is not None)]
-    facts = {"outline": reader.counts.outlines, "unknown_class": reader.num_left_out}
-    return _Found(names, images, {"box_facts": facts, "notes": tuple(notes)})
+    points = None
+    if config.keypoint_shape:
+        points = keypoint_field(*config.keypoint_shape, config.mirror_order)
+    elif reader.counts.are_oriented:
+        points = CORNERS
+    else:
+        images = replace(images, values=images.values[:2])
+    # Of four corners, the outline is stored.
+    num_boxed = 0 if points is CORNERS else reader.counts.outlines
+    facts = {"outline": num_boxed, "unknown_class": reader.num_left_out}
+    return _Found(names, images, box_fields(names, points), {"box_facts": facts, "notes": tuple(notes)})
 
 
 def _is_box_text(files: TreeFiles, entry: Entry) -> bool:
@@ -244,7 +262,14 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
     if len(texts) > len(set(texts)):
         yield f"{len(texts) - len(set(texts)):,} images share a text file with another image of the same name"
     if counts.poses:
-        yield f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out"
+        yield (
+            f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out "
+            "('kpt_shape: [17, 3]' in data.yaml packs them, with their number in place of 17)"
+        )
+    if counts.are_oriented and not reader.keypoint_shape:
+        yield f"all {counts.objects:,} objects have four corners (YOLO OBB): these are the field corners, boxes are upright"
+    if counts.points_outside:
+        yield f"{counts.points_outside:,} keypoints lie outside of their image and count as not labelled"
     if not has_names and counts.objects:
         yield "no file names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers"
     if splits:

@@ -13,12 +13,13 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kseq.arguments import spelled
-from kseq.errors import SourceError, one_line
+from kseq.errors import ArgumentError, SourceError, one_line
+from kseq.sources.point_names import mirror_order
 from kseq.sources.split_names import SPLITS
 
 __all__ = ["TextFiles", "YoloConfig", "YoloSplits", "find_splits", "read_config"]
@@ -54,6 +55,8 @@ class YoloConfig:
         splits: Split to the paths that the file names.
         path: The folder that these paths are relative to, by `path` in the YAML file.
         keypoint_shape: Keypoints for each object, and numbers for each of them, by `kpt_shape`.
+        mirror_order: Which keypoint takes the place of each in a mirrored image, by `flip_idx`, or by names in `kpt_names`;
+            empty where the file does not say.
         notes: What is to be told.
     """
 
@@ -63,6 +66,7 @@ class YoloConfig:
     splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
     path: str = ""
     keypoint_shape: tuple[int, int] | None = None
+    mirror_order: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -73,31 +77,49 @@ def read_config(files: TextFiles) -> YoloConfig:
         SourceError: If one of them cannot be read, or makes no sense.
     """
     by_depth = sorted(files.paths, key=lambda path: (path.count("/"), path.rpartition("/")[2].lower() != "data.yaml", path))
-    found = [(path, content) for path, content in _yaml_files(files, by_depth) if "names" in content]
+    found, unreadable = _yaml_files(files, by_depth)
     if found:
         path, content = found[0]
-        return _from_yaml(files, path, content, [other for other, _ in found[1:] if other.count("/") == path.count("/")])
-    return _from_darknet(files, by_depth)
+        config = _from_yaml(files, path, content, [other for other, _ in found[1:] if other.count("/") == path.count("/")])
+    else:
+        broken = next((error for path, error in unreadable.items() if path.rpartition("/")[2].lower() == "data.yaml"), None)
+        if broken is not None:
+            raise broken
+        config = _from_darknet(files, by_depth)
+    return replace(config, notes=(*config.notes, *(f"{error}: not used" for error in unreadable.values())))
 
 
-def _yaml_files(files: TextFiles, paths: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The YAML files that hold a mapping."""
-    for path in paths:
-        if path.lower().endswith((".yaml", ".yml")) and isinstance(content := _load_yaml(files, path), dict):
-            yield path, content
+def _yaml_files(files: TextFiles, paths: Sequence[str]) -> tuple[list[tuple[str, Mapping[str, Any]]], dict[str, SourceError]]:
+    """The YAML files that name classes, and why others cannot be read: files of other programs may lie there too."""
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    unreadable: dict[str, SourceError] = {}
+    for path in (path for path in paths if path.lower().endswith((".yaml", ".yml"))):
+        try:
+            documents = _load_yaml(files, path)
+        except SourceError as error:
+            unreadable[path] = error
+            continue
+        found += [(path, content) for content in documents if isinstance(content, dict) and "names" in content][:1]
+    return found, unreadable
 
 
-def _load_yaml(files: TextFiles, path: str) -> Any:
+def _load_yaml(files: TextFiles, path: str) -> list[Any]:
+    """The documents of a YAML file.
+
+    Raises:
+        SourceError: If it cannot be read.
+        ArgumentError: If PyYAML is missing.
+    """
     try:
         import yaml
     except ImportError as error:
-        raise SourceError(
+        raise ArgumentError(
             f"{files.shown(path)}: reading it needs PyYAML: pip install 'kseq[yolo]' "
             f"(or take the file away, and give the names: {spelled('class_names')})"
         ) from error
     try:
         # All scalars stay text: a class may be called no, null or 1.0.
-        return yaml.load(files.text(path), Loader=yaml.BaseLoader)  # it makes texts, lists and dicts only
+        return list(yaml.load_all(files.text(path), Loader=yaml.BaseLoader))  # it makes texts, lists and dicts only
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SourceError(f"{files.shown(path)}: cannot be read: {one_line(error)}") from error
 
@@ -115,14 +137,15 @@ def _from_yaml(files: TextFiles, path: str, content: Mapping[Any, Any], others: 
         paths = tuple(str(entry) for entry in (value if isinstance(value, list) else [value]) if entry and entry != "null")
         if value is not None and paths:
             splits[split] = splits.get(split, ()) + paths
-    root = content.get("path")
+    root, keypoint_shape = content.get("path"), _keypoint_shape(shown, content.get("kpt_shape"))
     return YoloConfig(
         shown,
         path.rpartition("/")[0],
         names or None,
         tuple(splits.items()),
         root if isinstance(root, str) else "",
-        _keypoint_shape(shown, content.get("kpt_shape")),
+        keypoint_shape,
+        _mirror_order(shown, content, keypoint_shape[0]) if keypoint_shape else (),
         tuple(notes),
     )
 
@@ -155,6 +178,20 @@ def _keypoint_shape(shown: str, value: Any) -> tuple[int, int] | None:
     if len(numbers) != 2 or numbers[0] < 1 or numbers[1] not in (2, 3):
         raise SourceError(f"{shown}: kpt_shape is {value!r}, expected are a number of keypoints, and 2 or 3")
     return numbers[0], numbers[1]
+
+
+def _mirror_order(shown: str, content: Mapping[Any, Any], num_points: int) -> tuple[int, ...]:
+    value = content.get("flip_idx")
+    if value is None or value in ([], "null", ""):
+        # Names for each class: those of the first one stand for all, where all have the same.
+        listed = content.get("kpt_names")
+        lists = list(listed.values()) if isinstance(listed, dict) else [listed]
+        names = [str(name) for name in lists[0]] if lists and isinstance(lists[0], list) else []
+        return mirror_order(names) if len(names) == num_points and all(other == lists[0] for other in lists) else ()
+    numbers = [int(entry) for entry in value if str(entry).isdecimal()] if isinstance(value, list) else []
+    if sorted(numbers) != list(range(num_points)):
+        raise SourceError(f"{shown}: flip_idx is {str(value)[:60]}, expected is each number in [0, {num_points}) once")
+    return tuple(numbers)
 
 
 def _from_darknet(files: TextFiles, by_depth: Sequence[str]) -> YoloConfig:

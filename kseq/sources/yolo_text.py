@@ -5,8 +5,11 @@ The rules:
 - A line is a class number, then centre x, centre y, width and height in shares of the upright image. A whole number may be
   written as `1.0`.
 - A class number and six or more numbers are the outline of an object, x, y, x, y, ... (YOLO segment), or the four corners of an
-  oriented box (YOLO OBB): the box around it is taken, and counted.
-- Where keypoints follow the box (YOLO pose, told by `kpt_shape`, or by every third number being 0, 1 or 2), the box is taken.
+  oriented box (YOLO OBB): the box around it is taken, and counted. Four corners are kept besides.
+- Where keypoints follow the box (YOLO pose), `kpt_shape` says how many: box and keypoints are taken. A line that ends after the
+  box has none that is labelled; without visibilities, it is a fault. Without `kpt_shape`, a pose is told by every third number
+  being 0, 1 or 2, and its box is taken.
+- A keypoint outside of the image counts as not labelled, where it has a visibility.
 - Anything else is a fault of the line: the image is rejected, with file, line and what was found. Numbers far outside of 0 to 1
   are pixels, not shares.
 
@@ -44,15 +47,22 @@ class Objects(NamedTuple):
     Attributes:
         boxes: `(n, 4)` float32: x1, y1, x2, y2 in shares of the image.
         labels: `(n,)` int32: class numbers.
+        points: `(n, points, 2 or 3)` float32: keypoints in shares of the image, perhaps with a visibility, or `(n, 4, 2)`, the
+            corners of all objects; None if there are none.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
+    points: np.ndarray | None = None
 
     @classmethod
-    def none(cls) -> Objects:
+    def none(cls, keypoint_shape: tuple[int, int] | None = None) -> Objects:
         """No objects."""
-        return cls(np.empty((0, 4), np.float32), np.empty(0, np.int32))
+        return cls(np.empty((0, 4), np.float32), np.empty(0, np.int32), np.empty((0, *(keypoint_shape or (4, 2))), np.float32))
+
+    def of(self, stays: np.ndarray, labels: np.ndarray) -> Objects:
+        """Some of the objects, with other class numbers: `stays` is `(n,)` bool, `labels` `(n,)` int32."""
+        return Objects(self.boxes[stays], labels[stays], None if self.points is None else self.points[stays])
 
 
 @dataclass
@@ -62,16 +72,25 @@ class ObjectCounts:
     Attributes:
         objects: How many objects there are.
         outlines: How many of them are outlines or corners, of which the box around them was taken.
+        corners: How many of these have four corners.
         poses: How many have keypoints, which were left out.
+        points_outside: How many labelled keypoints lie outside of their image.
         like_poses: How many outlines might as well be a box and keypoints of two numbers each.
         outline_sizes: How many numbers the outlines have: the different counts, at most two of them.
     """
 
     objects: int = 0
     outlines: int = 0
+    corners: int = 0
     poses: int = 0
+    points_outside: int = 0
     like_poses: int = 0
     outline_sizes: set[int] = field(default_factory=set)
+
+    @property
+    def are_oriented(self) -> bool:
+        """Whether all objects have four corners."""
+        return 0 < self.objects == self.corners
 
     @property
     def are_poses(self) -> bool:
@@ -92,6 +111,7 @@ def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, in
     """
     boxes: list[list[float]] = []
     labels: list[int] = []
+    points: list[list[float]] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
@@ -105,11 +125,23 @@ def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, in
                 number, line, "expected are numbers with spaces between: class, centre x, centre y, width, height"
             ) from None
         labels.append(_class_number(numbers[0], number, line))
-        boxes.append(_box(numbers[1:], number, line, counts, keypoint_shape))
+        if keypoint_shape is None:
+            boxes.append(_box(numbers[1:], number, line, counts))
+            if len(numbers) == 9:
+                counts.corners += 1
+                points.append(numbers[1:])
+        else:
+            boxes.append(_upright(numbers[1:5], number, line))
+            points.append(_points(numbers[5:], number, line, keypoint_shape))
     if not boxes:
-        return Objects.none()
+        return Objects.none(keypoint_shape)
     counts.objects += len(boxes)
-    return Objects(np.array(boxes, np.float32), np.array(labels, np.int32))
+    shaped = None
+    if keypoint_shape is not None:
+        shaped = _without_outside(np.reshape(points, (-1, *keypoint_shape)), counts)
+    elif len(points) == len(boxes):
+        shaped = np.reshape(points, (-1, 4, 2)).astype(np.float32)
+    return Objects(np.array(boxes, np.float32), np.array(labels, np.int32), shaped)
 
 
 def _fault(number: int, line: str, why: str) -> LineError:
@@ -122,18 +154,34 @@ def _class_number(value: float, number: int, line: str) -> int:
     return int(value)
 
 
-def _box(
-    numbers: list[float], number: int, line: str, counts: ObjectCounts, keypoint_shape: tuple[int, int] | None
-) -> list[float]:
+def _points(numbers: list[float], number: int, line: str, keypoint_shape: tuple[int, int]) -> list[float]:
+    """The numbers of the keypoints that follow a box."""
+    expected = keypoint_shape[0] * keypoint_shape[1]
+    if not numbers and keypoint_shape[1] == 3:
+        return [0.0] * expected
+    if len(numbers) != expected:
+        raise _fault(number, line, f"has {len(numbers) + 4} numbers after the class, expected are {expected + 4}, by kpt_shape")
+    if keypoint_shape[1] == 3:
+        wrong = next((value for value in numbers[2::3] if value not in _VISIBILITIES), None)
+        if wrong is not None:
+            raise _fault(number, line, f"a keypoint has visibility {wrong:g}, allowed are 0, 1 and 2")
+    _check_shares([value for at, value in enumerate(numbers) if at % keypoint_shape[1] < 2], number, line)
+    return numbers
+
+
+def _without_outside(points: np.ndarray, counts: ObjectCounts) -> np.ndarray:
+    """Keypoints without those that are outside of the image or not labelled, as far as they have a visibility."""
+    if points.shape[-1] == 3:
+        is_outside = ~((points[..., :2] >= 0) & (points[..., :2] <= 1)).all(axis=-1)
+        counts.points_outside += int(np.count_nonzero(is_outside & (points[..., 2] > 0)))
+        points[is_outside | (points[..., 2] == 0)] = 0
+    return points.astype(np.float32)
+
+
+def _box(numbers: list[float], number: int, line: str, counts: ObjectCounts) -> list[float]:
     """x1, y1, x2, y2 of what follows a class number."""
     if len(numbers) == 4:
         return _upright(numbers, number, line)
-    if keypoint_shape is not None:
-        expected = 4 + keypoint_shape[0] * keypoint_shape[1]
-        if len(numbers) != expected:
-            raise _fault(number, line, f"has {len(numbers)} numbers after the class, expected are {expected}, by kpt_shape")
-        counts.poses += 1
-        return _upright(numbers[:4], number, line)
     if _is_pose(numbers):
         counts.poses += 1
         return _upright(numbers[:4], number, line)
@@ -159,6 +207,8 @@ def _is_pose(numbers: list[float]) -> bool:
 
 
 def _upright(numbers: list[float], number: int, line: str) -> list[float]:
+    if len(numbers) < 4:
+        raise _fault(number, line, f"has {len(numbers)} numbers after the class, expected are 4 and more")
     _check_shares(numbers, number, line)
     x, y, width, height = numbers
     if width < 0 or height < 0:

@@ -12,10 +12,11 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
   path other than a local one concerns, since no other module opens or looks for files of a dataset that it reads.
   `pread_array`: arrays that are read when they are indexed. `file_arrays`, `array_location`: the arrays of an open file, and
   where each lies.
-- `remote_files`: the files below a URL: sizes, ranges, whole files, writing. `remote_system`: fsspec's object for them, one in
-  each process. `remote_retries`: requests that are tried again. `remote_errors`: what a failed request means, and texts without
-  credentials. `urls`: URLs taken apart and put together. `remote_cache`: local copies that processes share. `remote_ranges`:
-  ranges that are read many at once. `remote_folder`: a dataset's files by one of these two ways.
+- `remote_files`: the files below a URL: sizes, ranges, whole files, writing. `remote_download`: whole files to local ones.
+  `remote_system`: fsspec's object for them, one in each process. `remote_retries`: requests that are tried again.
+  `remote_errors`: what a failed request means, and texts without credentials. `urls`: URLs taken apart and put together.
+  `remote_cache`: local copies that processes share. `remote_ranges`: ranges that are read many at once. `remote_folder`: a
+  dataset's files by one of these two ways.
 - `open_shard`: opens a shard of an index, wherever it lies.
 - `places`, `url_place`: where the files of a dataset are copied from and to as a whole. `writing_record`: what is being
   written there, since there are no locks at URLs.
@@ -24,7 +25,7 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
 - `shard_writer`, `shard_reader`, `shard_schema`, `shard_entry`: shards, their arrays, and what the index says of each.
 - `index`, `index_checks`, `index_writer`, `index_schema`, `remaining_ids`: the index, what is looked at in it before it is
   believed, its arrays, and the ids of samples that were not dropped.
-- `box_counts`: boxes by class, and which were left out.
+- `box_counts`: boxes by class, and which were left out. `duplicate_counts`: byte-identical images.
 - `rejected`: the files that a packing left out. `notes`: what is worth knowing of those that it packed.
 - `compatibility`, `class_union`, `class_names`: whether datasets go together, and classes of several datasets as one
   list.

@@ -41,6 +41,7 @@ LEFT_OUT = {
     "crowd": "of crowds (iscrowd)",
     "shapeless": "without a box, an outline or anything else that says where the object is",
     "unknown_class": "of classes that are not among the class names",
+    "class_left_out": "of classes that were left out",
     "other_shape": "of shapes that are no boxes, such as points and lines",
 }
 # What is counted of boxes that stay.

@@ -23,8 +23,10 @@ __all__ = [
     "digest_of_hashes",
     "format_checksum",
     "hash_array",
+    "images_checksum",
     "is_digest",
     "row_checksum",
+    "row_checksums",
 ]
 
 # How checksums are stored in an array, and how many bytes a digest has.
@@ -84,6 +86,20 @@ def row_checksum(pieces: Iterable[Bytes]) -> int:
     for piece in pieces:
         state.update(piece)
     return state.intdigest()
+
+
+def row_checksums(pieces: Sequence[Bytes]) -> tuple[int, int]:
+    """The checksum of the first of some pieces, and that of all, as `row_checksum` gives it: at the price of the latter."""
+    state = xxhash.xxh3_64(pieces[0])
+    first = state.intdigest()
+    for piece in pieces[1:]:
+        state.update(piece)
+    return first, state.intdigest()
+
+
+def images_checksum(images: Sequence[int]) -> int:
+    """The checksum of the images of a sample, from that of each: of one image its own."""
+    return images[0] if len(images) == 1 else checksum(np.array(images, CHECKSUM_DTYPE))
 
 
 def is_digest(value: Any) -> TypeGuard[str]:

@@ -36,8 +36,16 @@ def common_field(field: Field, other: Field, path: str, other_path: str) -> Fiel
     if field.encoded and other.encoded and field.shape[2:] == other.shape[2:]:
         pairs = zip(field.shape, other.shape, strict=True)
         shape = tuple(length if length == other_length else None for length, other_length in pairs)
-    common = replace(field, shape=shape)
-    if common != replace(other, shape=shape if field.encoded else other.shape, class_names=field.class_names):
+    # Where one does not know which keypoints change places in a mirrored image, the other does.
+    order = field.mirror_order or other.mirror_order
+    if other.mirror_order and other.mirror_order != order:
+        raise ArgumentError(
+            f"{other_path}: field {field.name!r} has the mirror_order {other.mirror_order}, in {path} it is {order}: its "
+            "points are others, they do not go together"
+        )
+    common = replace(field, shape=shape, mirror_order=order)
+    form = replace(other, shape=shape if field.encoded else other.shape, class_names=field.class_names)
+    if common != replace(form, mirror_order=order):
         raise ArgumentError(
             f"{other_path}: field {field.name!r} is {other.describe()}, in {path} it is {field.describe()}: "
             "they do not go together"
@@ -51,4 +59,4 @@ def row_layouts(fields: Sequence[Field]) -> list[Field]:
     A shard with fields of one layout can be read as a shard with other fields of the same layout.
     """
     shapes = [(None, None, field.shape[2]) if field.encoded else field.shape for field in fields]
-    return [replace(field, shape=shape, class_names=()) for field, shape in zip(fields, shapes, strict=True)]
+    return [replace(field, shape=shape, class_names=(), mirror_order=()) for field, shape in zip(fields, shapes, strict=True)]

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kseq.errors import ArgumentError, FormatError, one_line
-from kseq.images.codecs import CHANNELS
+from kseq.images.pixel_form import CHANNELS
 from kseq.storage.field_kinds import KINDS, FieldKind
 from kseq.storage.field_names import check_field_name, check_field_names
 from kseq.storage.strings import parse_json
@@ -27,15 +27,18 @@ class Field:
 
     Attributes:
         name: Lower-case letters, digits and `_`, a letter first.
-        kind: What it holds: `"image"`; `"mask"` (a value for each pixel of the image, one channel); `"label"` (a class number);
-            `"multi_label"` (any number of class numbers); `"numbers"`; `"boxes"` (any number of x1, y1, x2, y2 in pixels of the
-            upright image); `"labels"` (the class number of each box); `"keypoints"` (points in a fixed order); `"text"`
-            (UTF-8); `"sample_weight"` (a number of 0 or more). Each is a class of `kseq.storage.field_kinds`.
+        kind: What it holds: `"image"` (uint8, or as plain numbers also uint16 or float32); `"mask"` (a value for each pixel of
+            the image, one channel); `"label"` (a class number); `"multi_label"` (any number of class numbers); `"numbers"`;
+            `"boxes"` (any number of x1, y1, x2, y2 in pixels of the upright image); `"labels"` (the class number of each box);
+            `"keypoints"` (points in a fixed order); `"text"` (UTF-8); `"sample_weight"` (a number of 0 or more). Each is a
+            class of `kseq.storage.field_kinds`.
         encoded: Whether each sample is stored as JPEG or PNG bytes, of its own length; else as plain numbers.
         dtype: Little-endian dtype of one sample's numbers, once decoded, such as `"|u1"` or `"<i4"`.
         shape: Shape of one sample, `(height, width, channels)` for an image, `()` for a label; None for a
             length that differs between samples.
         class_names: The class of each number of `"multi_label"` and `"labels"`; that of a label is the dataset's.
+        mirror_order: Of keypoints: for each point the number of that which takes its place in a mirrored image, such as the
+            right eye that of the left; empty where that is not known.
 
     Raises:
         ArgumentError: If the name, the kind, or a dtype or shape for that kind is not allowed.
@@ -47,6 +50,7 @@ class Field:
     dtype: str
     shape: tuple[int | None, ...]
     class_names: tuple[str, ...] = ()
+    mirror_order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_field_name(self.name)
@@ -91,9 +95,9 @@ class Field:
         return self.handler.describe_storage(settings)
 
     @property
-    def color_mode(self) -> str:
-        """Keras's name for the channels of an image field."""
-        return next(mode for mode, channels in CHANNELS.items() if channels == self.shape[-1])
+    def color_mode(self) -> str | None:
+        """Keras's name for the channels of an image field; None for other numbers of channels."""
+        return next((mode for mode, channels in CHANNELS.items() if channels == self.shape[-1]), None)
 
 
 # What almost every dataset holds.
@@ -103,7 +107,10 @@ LABEL = Field("label", "label", False, "<i4", ())
 
 def write_fields(fields: tuple[Field, ...]) -> str:
     """Fields as JSON, for an attribute; `parse_fields` reads it back."""
-    return json.dumps([asdict(field) for field in fields], sort_keys=True)
+    entries = [asdict(field) for field in fields]
+    # Only where it is known: entries stay as other versions write them.
+    entries = [{key: value for key, value in entry.items() if key != "mirror_order" or value} for entry in entries]
+    return json.dumps(entries, sort_keys=True)
 
 
 def parse_fields(text: str, path: str) -> tuple[Field, ...]:
@@ -130,10 +137,13 @@ def _parse_field(entry: dict[str, Any]) -> Field:
         raise ValueError(f"class_names {str(class_names)[:40]}: allowed are texts")
     if not isinstance(shape, list) or not all(length is None or _is_length(length) for length in shape):
         raise ValueError(f"shape {str(shape)[:40]}: allowed are whole numbers and null")
+    order = entry.get("mirror_order", [])
+    if not isinstance(order, list) or not all(map(_is_length, order)):
+        raise ValueError(f"mirror_order {str(order)[:40]}: allowed are whole numbers")
     size = math.prod(length for length in shape if length is not None)
     if size > _MOST_NUMBERS:
         raise ValueError(f"shape {str(shape)[:40]} has {size} numbers, allowed are {_MOST_NUMBERS}")
-    return Field(**{**entry, "shape": tuple(shape), "class_names": tuple(class_names)})
+    return Field(**{**entry, "shape": tuple(shape), "class_names": tuple(class_names), "mirror_order": tuple(order)})
 
 
 def _check_types(entry: dict[str, Any], types: Mapping[str, type]) -> None:

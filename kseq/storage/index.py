@@ -14,7 +14,7 @@ import numpy as np
 
 from kseq.arguments import is_url, spelled_call
 from kseq.errors import DamagedError, DatasetNotFoundError, FormatError, KseqError, ReadError
-from kseq.images.codecs import CHANNELS
+from kseq.images.pixel_form import CHANNELS
 from kseq.platforms.files import can_replace_mapped_files
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema
@@ -34,6 +34,7 @@ from kseq.storage.index_schema import (
     tables_digest,
 )
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, WRITING_RECORD_NAME, shard_name, shard_number
+from kseq.storage.notes import PACKING_NOTES, parse_lines
 from kseq.storage.opener import DatasetFile, absolute_path, choose_read, opener_for
 from kseq.storage.rejected import Rejected, read_rejected
 from kseq.storage.remaining_ids import Remaining
@@ -73,6 +74,7 @@ class Contents:
         dropped: `(n,)` sample ids that are out of all splits, each larger than the one before.
         changes: What was done to the dataset since it was packed, a line for each change.
         box_facts: What packing counted of boxes, see `kseq.storage.box_counts`.
+        packing_notes: What was worth knowing when samples were packed, a line each.
     """
 
     dataset_id: str
@@ -87,6 +89,7 @@ class Contents:
     dropped: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, "<u8"))
     changes: Sequence[str] = ()
     box_facts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    packing_notes: Sequence[str] = ()
 
     @property
     def num_samples(self) -> int:
@@ -330,6 +333,10 @@ class Index:
         """What packing counted of boxes: those that it left out, and those that are remarkable."""
         return parse_facts(self.header.attributes.get(BOX_FACTS))
 
+    def packing_notes(self) -> tuple[str, ...]:
+        """What was worth knowing when samples were packed, a line each."""
+        return parse_lines(self.header.attributes.get(PACKING_NOTES))
+
     def contents(self, **changes: Any) -> Contents:
         """All that the index says, with some attributes of `Contents` replaced."""
         contents = Contents(
@@ -345,6 +352,7 @@ class Index:
             dropped=self.dropped,
             changes=self.changes,
             box_facts=self.box_facts(),
+            packing_notes=self.packing_notes(),
         )
         return dataclasses.replace(contents, **changes)
 

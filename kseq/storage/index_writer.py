@@ -25,6 +25,7 @@ from kseq.storage.index_schema import (
     tables_digest,
 )
 from kseq.storage.layout import INDEX_KIND, INDEX_NAME, LAST_INDEX_NAME, MOST_ARRAYS, format_attributes
+from kseq.storage.notes import PACKING_NOTES, format_lines
 from kseq.storage.rejected import pack_rejected
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_schema import shard_schema
@@ -59,6 +60,8 @@ def write_index(path: str, contents: Contents, *, keep_last: bool = False) -> No
     }
     if contents.box_facts:
         attributes[BOX_FACTS] = format_facts(contents.box_facts)
+    if contents.packing_notes:
+        attributes[PACKING_NOTES] = format_lines(contents.packing_notes)
     index, last = os.path.join(path, INDEX_NAME), os.path.join(path, LAST_INDEX_NAME)
     with publishing(index) as temporary:
         write_file(temporary, attributes, arrays)

@@ -25,7 +25,15 @@ _READ_FAILURE = "cannot be read: "
 # Reasons are kept in shards, for any caller, so the argument that helps is named only where a reason is shown.
 _TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
 _ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: ")
+_SEVERAL_LABELS = re.compile(r"(^|^row \d+ )has several labels: ")
 _SEVERAL = re.compile(r"is not there, is it .* or ")
+# Numbers that need another dtype than uint8; channels that are no colours, of which the second group says how many there are.
+_NUMBERS = re.compile(
+    r"allowed is uint8 of \(height|for which there is no rule with 8 bits|of which 8 bits are kept|does not hold$"
+)
+# What Pillow says of channels that are no colours, or of another depth.
+_NO_COLOURS = re.compile(r"broken TIFF header: (unknown (pixel|data) mode|Invalid value for samples per pixel)")
+_CHANNELS = re.compile(r"of shape \((\d+, )*(\d+)\), allowed are numbers of .*1, 3 or 4\)")
 _LINK = re.compile(r"(is|lies behind) a link (to a folder|out of the source's folder)$")
 
 
@@ -78,8 +86,19 @@ def with_remedy(reason: str) -> str:
         return f"{reason} ({spelled('images.max_pixels')} allows more)"
     if _ENCODING.search(reason):
         return f"{reason} ({spelled('text_encoding')} says how the text is encoded)"
+    if _SEVERAL_LABELS.search(reason):
+        return f"{reason} ({spelled('columns.label', '')} {spelled('columns.targets')} packs several)"
     if _SEVERAL.search(reason):
         return f"{reason} ({spelled('suffix')} says which)"
+    if _NUMBERS.search(reason):
+        dtype = "uint16" if reason.startswith("is uint16") else "float32"
+        return f"{reason} ({spelled('images', encoding='raw', dtype=dtype)} keeps its numbers)"
+    if _NO_COLOURS.search(reason):
+        example = spelled("images", encoding="raw", dtype="uint16", channels=8)
+        return f"{reason} ({example}, say, reads its numbers: the dtype and the channels are those of the files)"
+    count = _CHANNELS.search(reason)
+    if count is not None:
+        return f"{reason} ({spelled('images.channels', int(count[2]))} takes all channels)"
     return f"{reason} ({spelled('follow_links', True)} follows it)" if _LINK.search(reason) else reason
 
 

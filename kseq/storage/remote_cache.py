@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from kseq.arguments import path_text, spelled, whole
 from kseq.errors import ArgumentError, DamagedError, KseqError, WriteError
@@ -19,8 +20,8 @@ from kseq.storage.layout import COPY_SUFFIX
 
 __all__ = ["FileCache", "choose_cache"]
 
-# What is added to the name of a copy until it is whole. Nothing but copies is ever removed from the folder:
-# somebody may give a folder that holds their own files.
+# What is added to the name of a copy until it is whole, after the size that it will have. Nothing but copies is ever removed
+# from the folder: somebody may give a folder that holds their own files.
 _PART = ".part"
 
 # Seconds between two looks at a file that another process or thread fetches, and how long it may stand still until we fetch it
@@ -35,16 +36,35 @@ _FREE_SHARE, _IN_USE_SECONDS = 0.05, 3600.0
 # What a process that died left half-fetched goes after so many seconds, unless it is taken over.
 _PART_SECONDS = 24 * 3600.0
 
+Opened = TypeVar("Opened")
+
 # Descriptors of locked files: the kernel's lock lasts as long as anybody has the file open, and a child may outlive us.
 _locked: set[int] = set()
 
 
-def _close_locked() -> None:
+class _UnderWay:
+    """What this process fetches: the path of each unfinished copy, and the size that it will have."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.sizes: dict[str, int] = {}
+        # Guards it, and the removal of copies for what comes to it: two that look for room at once would take the same.
+        self.changed = threading.Condition()
+
+
+_under_way = _UnderWay()
+
+
+def _begin_anew() -> None:
     while _locked:
         os.close(_locked.pop())
+    # A thread of the parent, which a child does not have, may hold the lock.
+    _under_way.reset()
 
 
-at_fork(after_in_child=_close_locked)
+at_fork(after_in_child=_begin_anew)
 
 
 class _Kept(NamedTuple):
@@ -64,6 +84,10 @@ class FileCache:
     such locks, each process fetches for itself. A copy gets its name once it is checked, and never changes afterwards. When a
     process opens it, its time is set, which says how recently it was used.
 
+    To a limit, what is under way counts with the size that it will have. Where that leaves no room, this process waits until
+    one of its own is done; a file that is larger than the limit is fetched alone. What other processes have under way may
+    come on top.
+
     Args:
         folder: The folder; it is made when it is needed.
         most_bytes: How many bytes all copies may take. None for what the disk has, but for a twentieth; copies that were
@@ -74,33 +98,48 @@ class FileCache:
     most_bytes: int | None = None
 
     def fetch(self, name: str, num_bytes: int, get: Callable[[str, int], object], check: Callable[[str], None]) -> str:
-        """The path of a whole copy, which is fetched if it is not there.
+        """The path of a whole copy, which is fetched if it is not there; arguments and errors are those of `open`.
 
-        Another process may remove it for room before it is opened. Once it is open or mapped, that does no harm.
+        It may be removed for room before it is opened. Once it is open or mapped, that does no harm.
+        """
+        return self.open(name, num_bytes, get, check, str)
+
+    def open(
+        self,
+        name: str,
+        num_bytes: int,
+        get: Callable[[str, int], object],
+        check: Callable[[str], None],
+        open_copy: Callable[[str], Opened],
+    ) -> Opened:
+        """What `open_copy` makes of the path of a whole copy, which is fetched if it is not there.
 
         Args:
             name: Of the copy, a folder and a name in it, with `/` between them.
             num_bytes: The size of the file.
             get: Writes the file to a path, when the first so many bytes are there already.
             check: Raises DamagedError unless the file at a path is the right one.
+            open_copy: Opens a path. Nobody in this process removes for room what was just fetched until then; another process
+                may do so.
 
         Raises:
             DamagedError: If what was fetched is not the right file.
             WriteError: If the operating system refuses to write into the folder.
-            KseqError: What `get` raises.
+            KseqError: What `get` and `open_copy` raise.
         """
         path = self.path(name)
         if _is_whole(path, num_bytes):
-            return path
+            return open_copy(path)
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with _wait_for_part(path, num_bytes) as part:
                 if part is not None:
-                    self._make_room(num_bytes, part)
-                    _complete(part, num_bytes, get, check)
-                    # A name that outlives a loss of power must not stand for bytes that do not.
-                    flush(part)
-                    replace(part, path)
+                    with self._room(num_bytes, part):
+                        _complete(part, num_bytes, get, check)
+                        # A name that outlives a loss of power must not stand for bytes that do not.
+                        flush(part)
+                        replace(part, path)
+                        return open_copy(path)
         except OSError as error:
             if isinstance(error, KseqError):
                 raise
@@ -108,7 +147,7 @@ class FileCache:
                 f"{self.folder}: the cache cannot be written: {error.strerror} (cache_dir names another folder, cache_bytes=0 "
                 "does without)"
             ) from error
-        return path
+        return open_copy(path)
 
     def has(self, name: str, num_bytes: int) -> bool:
         """Whether there is a whole copy."""
@@ -123,16 +162,35 @@ class FileCache:
         """Where a copy lies, or would lie."""
         return os.path.join(self.folder, *name.split("/")) + COPY_SUFFIX
 
-    def _make_room(self, num_bytes: int, part: str) -> None:
-        """Remove the copies that were used least recently, until there is room for one of so many bytes, to go to `part`."""
+    @contextmanager
+    def _room(self, num_bytes: int, part: str) -> Iterator[None]:
+        """Room for a copy of so many bytes that goes to `part`, until the end of the block; waits for it where others fetch."""
+        with _under_way.changed:
+            while not self._make_room(num_bytes, part) and any(path.startswith(self.folder) for path in _under_way.sizes):
+                _under_way.changed.wait(_PAUSE * 20)
+            _under_way.sizes[part] = num_bytes
+        try:
+            yield
+        finally:
+            with _under_way.changed:
+                _under_way.sizes.pop(part, None)
+                _under_way.changed.notify_all()
+
+    def _make_room(self, num_bytes: int, part: str) -> bool:
+        """Remove the copies that were used least recently, until there is room for one of so many bytes, to go to `part`.
+
+        Returns:
+            False if that takes the end of something that is under way.
+        """
         kept = sorted(one for one in self._all_kept() if one.path != part)
         if self.most_bytes is None:
             disk, hour_ago = shutil.disk_usage(self.folder), time.time() - _IN_USE_SECONDS
             old = [one for one in kept if one.used < hour_ago]
             removed = _remove(old, num_bytes + int(disk.total * _FREE_SHARE) - disk.free)
             _remove(kept[len(old) :], num_bytes - disk.free - removed)
-        else:
-            _remove(kept, sum(one.num_bytes for one in kept) + num_bytes - self.most_bytes)
+            return True
+        too_many = sum(one.num_bytes for one in kept) + num_bytes - self.most_bytes
+        return _remove(kept, too_many) >= too_many
 
     def _all_kept(self) -> Iterator[_Kept]:
         for folder in _scan(self.folder):
@@ -140,7 +198,7 @@ class FileCache:
                 if COPY_SUFFIX in file.name:
                     with suppress(OSError):
                         status = file.stat(follow_symlinks=False)
-                        yield _Kept(status.st_mtime, status.st_size, file.path)
+                        yield _Kept(status.st_mtime, _counted_bytes(file.path, status), file.path)
 
 
 def _remove(kept: list[_Kept], num_bytes: int) -> int:
@@ -155,6 +213,14 @@ def _remove(kept: list[_Kept], num_bytes: int) -> int:
             remove_unless_in_use(one.path)
             removed += one.num_bytes
     return removed
+
+
+def _counted_bytes(path: str, status: os.stat_result) -> int:
+    """How much of a limit a file takes: if somebody fetches it, what it will have; if that process has died, what it has."""
+    size, is_part = path.removesuffix(_PART).rpartition(".")[2], path.endswith(_PART)
+    if is_part and size.isdecimal() and (path in _under_way.sizes or time.time() - status.st_mtime < _PATIENCE):
+        return int(size)
+    return status.st_size
 
 
 def _scan(folder: str) -> list[os.DirEntry[str]]:
@@ -179,7 +245,7 @@ def _is_whole(path: str, num_bytes: int, *, is_used: bool = True) -> bool:
 @contextmanager
 def _wait_for_part(path: str, num_bytes: int) -> Iterator[str | None]:
     """The path of the unfinished copy, locked for this thread; None once somebody else has finished it."""
-    part, size, moved = path + _PART, -1, time.monotonic()
+    part, size, moved = f"{path}.{num_bytes}{_PART}", -1, time.monotonic()
     while not _is_whole(path, num_bytes):
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         _locked.add(descriptor)
@@ -203,12 +269,14 @@ def _wait_for_part(path: str, num_bytes: int) -> Iterator[str | None]:
             if descriptor in _locked:
                 _locked.discard(descriptor)
                 os.close(descriptor)
-        time.sleep(_PAUSE)
+        # Sooner, if a thread of this process has done it.
+        with _under_way.changed:
+            _under_way.changed.wait(_PAUSE)
     else:
         yield None
         return
     # No locks, or whoever holds it stands still: a copy of our own.
-    own = f"{path}.{os.getpid()}-{time.monotonic_ns()}{_PART}"
+    own = f"{path}.{os.getpid()}-{time.monotonic_ns()}.{num_bytes}{_PART}"
     try:
         yield own
     finally:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from kseq.arguments import shown_url, url_logins
 from kseq.errors import one_line
 
-__all__ = ["DENIED", "MISSING", "REFUSED", "TRANSIENT", "Redactor", "meaning"]
+__all__ = ["DENIED", "FULL_DISK_ERRNOS", "MISSING", "REFUSED", "TRANSIENT", "Redactor", "meaning"]
 
 # What a failure means. Only the first may be gone at the next try.
 TRANSIENT, MISSING, DENIED, REFUSED = "transient", "missing", "denied", "refused"
@@ -22,10 +22,13 @@ TRANSIENT, MISSING, DENIED, REFUSED = "transient", "missing", "denied", "refused
 _TRANSIENT_STATUS = {408, 425, 429}
 _MEANINGS = {401: DENIED, 403: DENIED, 407: DENIED, 404: MISSING, 410: MISSING}
 
-# What the local disk says while a file is written there, and what a URL that names something else gets.
+# What the local disk says when it has no room for more of an open file.
+FULL_DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+# What it says besides while a file is written there, and what a URL that names something else gets.
 _LASTING_ERRNOS = {
-    *(errno.ENOSPC, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY),
-    *(errno.EMFILE, errno.ENFILE, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)),
+    *FULL_DISK_ERRNOS,
+    *(errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EINVAL, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY),
+    *(errno.EMFILE, errno.ENFILE),
 }
 # Base classes of what breaks on the way, by name, since they belong to packages that need not be installed: of aiohttp,
 # botocore, urllib3, requests, httpx, google-auth, azure-core.

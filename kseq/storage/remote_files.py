@@ -7,17 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kseq.errors import DatasetNotFoundError, KseqError, ReadError, WriteError
-from kseq.platforms.files import start_writing
 from kseq.storage.checksums import checksum
+from kseq.storage.remote_download import Download
 from kseq.storage.remote_errors import TRANSIENT, Redactor, meaning
 from kseq.storage.remote_retries import NOT_LISTED, RangeError, Retries, WrongLengthError
 from kseq.storage.remote_system import DEADLINE, RemoteSystem, Wanted, check_storage_options
 
 __all__ = ["RemoteEntry", "RemoteFiles"]
-
-# So many bytes are asked for by each request, and so many requests are under way at once, while a file is fetched.
-_PIECE_BYTES = 8 << 20
-_PIECES_AT_ONCE = 2
 
 # A listing of all files below a folder may take so much longer; what fails is not tried again for longer.
 _LISTING_SECONDS = 3600.0
@@ -66,9 +62,8 @@ class RemoteFiles:
         self._redactor = Redactor(url, self.storage_options)
         self.url = self._redactor.url
         self._retries = Retries(float(self.storage_options.get("deadline", DEADLINE)), self._redactor)
-        # Whether the server has answered with a range of a file.
-        self._knows_ranges = False
         self._system = RemoteSystem(url, self.storage_options, self._redactor)
+        self._download = Download(self._system, self._retries, self._read)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.source, "storage_options": self.storage_options}
@@ -169,6 +164,25 @@ class RemoteFiles:
         """
         return self.read_ranges([name], [start], [end])[0]
 
+    def read_file(self, name: str, size: int | None = None) -> bytes:
+        """All bytes of a file, in one request; errors as of `read`.
+
+        Args:
+            name: Of the file.
+            size: That it had, if it is known. If it has another, the store is asked whether that is right.
+        """
+
+        def ask(seconds: float) -> bytes:
+            data = self._system.read_file(name, seconds)
+            if size not in (None, len(data)):
+                found = self._system.run("info", seconds, self._system.path(name)).get("size")
+                if found not in (None, len(data)):
+                    raise _wrong_length(Wanted(name, 0, found), data)
+            return data
+
+        whole: bytes = self._retries.call(name, "cannot be read", ask, size or 0, ReadError)
+        return whole
+
     def read_ranges(self, names: Sequence[str], starts: Sequence[int], ends: Sequence[int]) -> Sequence[bytes]:
         """Ranges of files, many at once; errors as of `read`, of the first that fails for good.
 
@@ -182,7 +196,7 @@ class RemoteFiles:
         return [answers[one] if one.end > one.start else b"" for one in wanted]
 
     def get(self, name: str, local: str, *, size: int | None = None, start: int = 0, is_flushed: bool = False) -> int:
-        """Write a file of the store to a local one, piece by piece, so that it is never in memory as a whole.
+        """Write a file of the store to a local one, as it arrives, so that it is never in memory as a whole.
 
         Args:
             name: Of the file.
@@ -200,36 +214,8 @@ class RemoteFiles:
             WriteError: If the local file cannot be written.
         """
         total = self.size(name) if size is None else size
-        try:
-            with open(os.open(local, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", buffering=0) as file:
-                file.seek(start)
-                for first in range(start, total, _PIECE_BYTES * _PIECES_AT_ONCE):
-                    for piece in self._pieces(name, first, total):
-                        _write_all(file, piece)
-                    if is_flushed:
-                        start_writing(file.fileno(), first, file.tell())
-                    if file.tell() >= total:
-                        break
-                file.truncate(total)
-        except OSError as error:
-            if isinstance(error, KseqError):
-                raise
-            raise WriteError(f"{local}: cannot be written: {error.strerror}") from error
+        self._download.get(name, local, total, start, is_flushed=is_flushed)
         return total
-
-    def _pieces(self, name: str, first: int, total: int) -> Sequence[bytes]:
-        """Some bytes of a file from `first` on; all that follow, where the server knows no ranges and answers with all."""
-        last = min(first + _PIECE_BYTES * _PIECES_AT_ONCE, total)
-        wanted = [Wanted(name, start, min(start + _PIECE_BYTES, last)) for start in range(first, last, _PIECE_BYTES)]
-        # The first by itself, as long as it is not known whether ranges are.
-        asked = wanted if self._knows_ranges else wanted[:1]
-        answers = self._read(asked, whole=total)
-        all_bytes = next((answer for answer in answers.values() if len(answer) == total), None)
-        if all_bytes is not None:
-            return [all_bytes[first:]]
-        self._knows_ranges = True
-        answers |= self._read(wanted[len(asked) :])
-        return [answers[one] for one in wanted]
 
     # Writing.
 
@@ -320,9 +306,3 @@ def _wrong_length(wanted: Wanted, answer: bytes) -> Exception:
     count = wanted.end - wanted.start
     hint = "; the server may not know byte ranges" if len(answer) > count else ""
     return WrongLengthError(f"the answer has {len(answer)} bytes, asked for were {count}, from byte {wanted.start} on{hint}")
-
-
-def _write_all(file: Any, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,14 +156,18 @@ class RemoteFolder:
     ) -> DatasetFile:
         """Open a copy, which is fetched if it is not in the cache."""
         assert self.cache is not None
-        for number in range(_MOST_TRIES):
-            path = self.cache.fetch(copy, size, self._getter(name, size), check)
-            try:
-                return local.open(path, shown or self.files.shown(name))
-            except DatasetNotFoundError:
-                if number + 1 == _MOST_TRIES:
-                    raise
-        raise AssertionError
+        shown = shown or self.files.shown(name)
+
+        def open_copy(path: str) -> DatasetFile | None:
+            with suppress(DatasetNotFoundError):
+                return local.open(path, shown)
+            return None
+
+        for _ in range(_MOST_TRIES):
+            file = self.cache.open(copy, size, self._getter(name, size), check, open_copy)
+            if file is not None:
+                return file
+        return local.open(self.cache.path(copy), shown)
 
     def _getter(self, name: str, size: int) -> Callable[[str, int], object]:
         return lambda path, start: self.files.get(name, path, size=size, start=start, is_flushed=True)

@@ -97,6 +97,25 @@ class Retries:
         del met
         raise self._error(name, failed, kind, cause, number, time.monotonic() - began, error)
 
+    def once(self, name: str, failed: str, call: Callable[[float], Any], error: type[KseqError]) -> bool:
+        """Call once; whether it worked. What may be gone at the next try, which is the caller's, is no error, but a pause.
+
+        The arguments and what it raises else are those of `call`; what is called gets the seconds that it may stand still.
+        """
+        try:
+            call(self._deadline * _SHARE_OF_A_TRY)
+            return True
+        except KseqError:
+            raise
+        except Exception as failure:
+            # As in `call`.
+            met: Exception = failure
+        kind = meaning(met)
+        if kind != TRANSIENT:
+            raise self._error(name, failed, kind, met, 1, 0, error)
+        time.sleep(_RANDOM.uniform(0, _FIRST_PAUSE))
+        return False
+
     def _error(
         self, name: str, failed: str, kind: str, cause: BaseException, tries: int, waited: float, error: type[KseqError]
     ) -> KseqError:

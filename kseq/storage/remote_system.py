@@ -6,10 +6,14 @@ file system object of its own, as a process does that got one through pickle.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
 import os
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
 from typing import Any, NamedTuple
 
 from kseq.arguments import spelled
@@ -24,6 +28,9 @@ DEADLINE = 120.0
 
 # So many requests are under way at once for one call.
 _MOST_AT_ONCE = 64
+
+# Seconds between two looks at a file that grows.
+_LOOK_SECONDS = 0.25
 
 # Their own repetitions would multiply ours, and ten connections are too few for many ranges at once.
 _S3_CONFIG = {"retries": {"max_attempts": 0}, "max_pool_connections": _MOST_AT_ONCE, "connect_timeout": 10, "read_timeout": 30}
@@ -84,6 +91,45 @@ class RemoteSystem:
 
         return sync(file_system.loop, getattr(file_system, f"_{method}"), *values, timeout=seconds, **named)
 
+    @property
+    def can_stream(self) -> bool:
+        """Whether `get_file` works: where requests run in fsspec's thread, and can be given up."""
+        return bool(getattr(self._file_system()[0], "async_impl", False))
+
+    def get_file(self, name: str, local: str, seconds: float, grown: Callable[[int, int], object]) -> None:
+        """Write a file to a local one, in one request; it is given up when the local one stands still for so many seconds.
+
+        Args:
+            name: Of the file.
+            local: The path of a local file, which is written over.
+            seconds: So long it may stand still.
+            grown: Called now and then with the sizes between which the local file has grown.
+        """
+        file_system, _ = self._file_system()
+        # s3fs would keep ten parts of a large file in memory.
+        takes = inspect.signature(file_system._get_file).parameters
+        options = {"max_concurrency": 1} if "max_concurrency" in takes else {}
+        future = asyncio.run_coroutine_threadsafe(file_system._get_file(self.path(name), local, **options), file_system.loop)
+        size, moved = 0, time.monotonic()
+        try:
+            while not wait([future], min(seconds, _LOOK_SECONDS)).done:
+                before, size = size, os.stat(local).st_size
+                if size != before:
+                    grown(before, size)
+                    moved = time.monotonic()
+                elif time.monotonic() - moved > seconds:
+                    raise TimeoutError
+            future.result()
+        finally:
+            # Who gives up, or is interrupted, must leave nobody behind who writes.
+            future.cancel()
+
+    def read_file(self, name: str, seconds: float) -> bytes:
+        """All bytes of a file, in one request, which may take so many seconds."""
+        file_system, _ = self._file_system()
+        options = _in_one_request(getattr(file_system, "_cat_file", file_system.cat_file))
+        return bytes(self.run("cat_file", seconds, self.path(name), **options))
+
     def read_ranges(self, wanted: Sequence[Wanted], seconds: float) -> Sequence[Any]:
         """The bytes of each range, or the error in their place."""
         file_system, _ = self._file_system()
@@ -143,6 +189,11 @@ class RemoteSystem:
         if self._url.partition("://")[0] in _S3:
             options["config_kwargs"] = {**_S3_CONFIG, **options.get("config_kwargs", {})}
         return options
+
+
+def _in_one_request(method: Callable[..., Any]) -> dict[str, Any]:
+    """How a method that fetches a file is told to do so at once: s3fs would look its size up, or keep ten parts in memory."""
+    return {"max_concurrency": 1} if "max_concurrency" in inspect.signature(method).parameters else {}
 
 
 def _cat_file(file_system: Any, path: str, start: int, end: int) -> bytes | Exception:

@@ -12,7 +12,16 @@ import numpy as np
 from kseq.errors import DamagedError, FormatError, ImageError, KseqError, ReadError
 from kseq.platforms.maps import will_need
 from kseq.storage.box_counts import SHARD_FACTS, fact_attribute
-from kseq.storage.checksums import DIGEST_BYTES, arrays_digest, format_checksum, is_digest, row_checksum
+from kseq.storage.checksums import (
+    CHECKSUM_DTYPE,
+    DIGEST_BYTES,
+    arrays_digest,
+    checksum,
+    format_checksum,
+    images_checksum,
+    is_digest,
+    row_checksum,
+)
 from kseq.storage.field_kinds.base import RowArray
 from kseq.storage.fields import Field
 from kseq.storage.file_arrays import FileArrays
@@ -261,6 +270,17 @@ class ShardReader:
                 ends = self.array(offsets)
                 _ask_ahead(self.array(name), ends[rows].astype(np.int64), ends[rows + 1].astype(np.int64))
 
+    def image_checksums(self) -> np.ndarray:
+        """`(rows,)` uint64: the checksum of the images of each sample, of which every byte is read."""
+        names = [field.name for field in self._fields if field.is_image]
+        arrays = {field.name: None if field.encoded else self.array(field.name) for field in self._fields if field.is_image}
+        rows = range(self.num_rows)
+        images = ([self._image_bytes(name, arrays[name], row) for name in names] for row in rows)
+        return np.array([images_checksum(list(map(checksum, pieces))) for pieces in images], CHECKSUM_DTYPE)
+
+    def _image_bytes(self, name: str, array: Any, row: int) -> np.ndarray:
+        return self.stored(name, row) if array is None else np.ascontiguousarray(array[row])
+
     def source(self, row: int) -> bytes:
         """Where a sample came from."""
         return read_string(self._file, "source", row).tobytes()
@@ -277,12 +297,12 @@ class ShardReader:
             ReadError: If the operating system refuses to read them.
         """
         try:
-            checksum, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
+            found, expected = self._checksum(row), int(self._file.arrays["checksum"][row])
         except (ReadError, DamagedError) as error:
             raise self.at(row, error) from error
-        if checksum != expected:
+        if found != expected:
             raise DamagedError(
-                f"{self.place(row)} has checksum {format_checksum(checksum)}, "
+                f"{self.place(row)} has checksum {format_checksum(found)}, "
                 f"expected is {format_checksum(expected)}: its bytes have changed"
             )
 

@@ -14,7 +14,15 @@ from kseq.images.jpeg_tiles import find_tiles
 from kseq.platforms.files import start_writing
 from kseq.storage.atomic import publishing
 from kseq.storage.box_counts import SHARD_FACTS, fact_attribute
-from kseq.storage.checksums import CHECKSUM_DTYPE, Digest, digest_of_hashes, hash_array, row_checksum
+from kseq.storage.checksums import (
+    CHECKSUM_DTYPE,
+    Digest,
+    checksum,
+    digest_of_hashes,
+    hash_array,
+    images_checksum,
+    row_checksums,
+)
 from kseq.storage.fields import Field
 from kseq.storage.hdf5_writer import SpooledArray, first_offset, write_file
 from kseq.storage.layout import SHARD_KIND, format_attributes
@@ -127,6 +135,7 @@ class ShardWriter:
         self._spools = {field.name: _Spool(f"{path}.{field.name}", start) for field, start in zip(fields, starts, strict=True)}
         self._rows = {field.name: _Rows() for field in fields if has_offsets(field)}
         self._checksums: list[int] = []
+        self._image_checksums: list[int] = []
         self._sources: list[bytes] = []
         self._rejected: list[Rejected] = []
         self._notes = Notes()
@@ -164,6 +173,7 @@ class ShardWriter:
         for name, count in (box_facts or {}).items():
             self._box_facts[name] += count
         pieces: list[bytes | np.ndarray] = []
+        more_images: list[bytes | np.ndarray] = []
         for field in self._fields:
             value, rows = sample[field.name], self._rows.get(field.name)
             if isinstance(value, EncodedImage):
@@ -172,11 +182,20 @@ class ShardWriter:
             else:
                 data = np.ascontiguousarray(value, field.dtype)
                 pieces.append(data)
+            if field.is_image and field is not self._fields[0]:
+                more_images.append(data)
             if rows is not None:
                 rows.add(data, value)
             self._spools[field.name].append(data)
-        self._checksums.append(row_checksum(pieces))
+        image, row = row_checksums(pieces)
+        self._checksums.append(row)
+        self._image_checksums.append(images_checksum([image, *map(checksum, more_images)]))
         self._sources.append(source)
+
+    @property
+    def image_checksums(self) -> np.ndarray:
+        """`(rows,)` uint64: the checksum of the images of each sample that was added, see `images_checksum`."""
+        return np.array(self._image_checksums, CHECKSUM_DTYPE)
 
     def reject(self, path: bytes, reason: str) -> None:
         """Note a file that is left out."""

@@ -11,13 +11,16 @@ import numpy as np
 
 from kseq.arguments import whole, whole_pair
 from kseq.errors import ArgumentError
-from kseq.images.codecs import CHANNELS
 from kseq.images.formats import MAX_PIXELS
+from kseq.images.pixel_form import CHANNELS
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.fields import Field
+from kseq.training.albumentations_adapter import is_albumentations
 from kseq.training.augment import Augmentation
 from kseq.training.batch_functions import BatchFunction
 from kseq.training.image_spec import ImageSpec
+from kseq.training.mixing import CutMix, MixUp
+from kseq.training.sample_functions import Compose
 from kseq.training.sampling_argument import check_number_field, number_per_sample
 
 __all__ = [
@@ -187,26 +190,32 @@ def check_sample_weight(dataset: ShardDataset, targets: Mapping[str, str], sampl
     return weights
 
 
-def sort_augment(augment: Any) -> tuple[list[Augmentation], list[Callable[[np.ndarray], Any] | BatchFunction]]:
-    """The augmentations in the argument `augment`, and the functions over a batch that follow them.
+def sort_augment(
+    augment: Any,
+) -> tuple[list[Augmentation], list[Compose], list[Callable[[np.ndarray], Any] | BatchFunction | MixUp | CutMix]]:
+    """The augmentations in the argument `augment`, the functions over samples, and those over a batch, which follow them.
 
     Raises:
         ArgumentError: If it holds anything else, or an augmentation after a function.
     """
     listed = list(augment) if isinstance(augment, Sequence) and not isinstance(augment, str) else [augment]
     augmentations = [entry for entry in listed if isinstance(entry, Augmentation)]
-    functions = [entry for entry in listed if not isinstance(entry, Augmentation)]
+    composed = [entry for entry in listed if isinstance(entry, Compose)]
+    functions = [entry for entry in listed if not isinstance(entry, (Augmentation, Compose))]
     for function in functions:
-        if isinstance(function, type) or not (callable(function) or isinstance(function, BatchFunction)):
+        if is_albumentations(function):
+            raise ArgumentError(f"augment has {type(function).__name__} of Albumentations: give kseq.Compose of it")
+        if isinstance(function, type) or not (callable(function) or isinstance(function, (BatchFunction, MixUp, CutMix))):
             raise ArgumentError(
                 f"augment has {function!r}: allowed are kseq.Augmentation objects such as kseq.RandomFlip(), functions over a "
-                "batch of images, and kseq.BatchFunction"
+                "batch of images, kseq.Compose, kseq.BatchFunction, kseq.MixUp and kseq.CutMix"
             )
-    if functions and listed[-len(functions) :] != functions:
+    if listed != [*augmentations, *composed, *functions]:
         raise ArgumentError(
-            "augment has an augmentation after a function: augmentations happen while images are read, so list functions last"
+            "augment has an augmentation after a function: list augmentations first, which happen while images are read, then "
+            "kseq.Compose, then functions over a batch"
         )
-    return augmentations, functions
+    return augmentations, composed, functions
 
 
 def choose_image_spec(
@@ -217,7 +226,7 @@ def choose_image_spec(
     input_shape: Sequence[int] | None,
     data_format: str,
     color_mode: str | None,
-    dtype: str,
+    dtype: str | None,
     scale: float | None,
     crop_to_aspect_ratio: bool,
     pad_to_aspect_ratio: bool,
@@ -235,19 +244,51 @@ def choose_image_spec(
     Raises:
         ArgumentError: If the arguments contradict each other, or leave the size of the images open.
     """
-    color_mode = image.color_mode if color_mode is None else color_mode
-    if color_mode not in tuple(CHANNELS):
-        raise ArgumentError(f"color_mode={color_mode!r}: allowed are {', '.join(CHANNELS)}")
-    height, width = _choose_size(dataset, image, input_shape, color_mode, cut_size)
+    color_mode, channels = _choose_channels(dataset, image, color_mode)
+    height, width = _choose_size(dataset, image, input_shape, color_mode, channels, cut_size)
     fit = _choose_fit(crop_to_aspect_ratio, pad_to_aspect_ratio)
-    return ImageSpec(height, width, color_mode, data_format, dtype, scale, fit, interpolation, antialias, decode)
+    stored_dtype = np.dtype(image.dtype).name
+    return ImageSpec(
+        height,
+        width,
+        color_mode,
+        data_format,
+        stored_dtype if dtype is None else dtype,
+        scale,
+        fit,
+        interpolation,
+        antialias,
+        decode,
+        None if color_mode in CHANNELS else channels,
+        stored_dtype,
+    )
+
+
+def _choose_channels(dataset: ShardDataset, image: Field, color_mode: Any) -> tuple[str | None, int]:
+    """The colour mode of the images of a batch, None if they have channels that are no colours; and how many channels."""
+    stored = image.shape[2] or 0
+    if color_mode is None and image.color_mode is None:
+        return None, stored
+    chosen: Any = image.color_mode if color_mode is None else color_mode
+    if chosen not in tuple(CHANNELS):
+        raise ArgumentError(f"color_mode={chosen!r}: allowed are {', '.join(CHANNELS)}")
+    if image.color_mode is None:
+        raise ArgumentError(
+            f"color_mode={chosen!r}: the images of {dataset.path} have {stored} channels, which are no colours: leave it out"
+        )
+    return chosen, CHANNELS[chosen]
 
 
 def _choose_size(
-    dataset: ShardDataset, image: Field, input_shape: Sequence[int] | None, color_mode: str, cut_size: tuple[int, int] | None
+    dataset: ShardDataset,
+    image: Field,
+    input_shape: Sequence[int] | None,
+    color_mode: str | None,
+    channels: int,
+    cut_size: tuple[int, int] | None,
 ) -> tuple[int, int]:
     if input_shape is not None:
-        _check_input_shape(input_shape, color_mode)
+        _check_input_shape(input_shape, color_mode, channels)
         if cut_size is not None and tuple(input_shape[:2]) != cut_size:
             raise ArgumentError(
                 f"input_shape={tuple(input_shape)}, but the last crop in augment gives {cut_size}: leave one of the two out"
@@ -258,23 +299,22 @@ def _choose_size(
     height, width, _ = image.shape
     if height is None or width is None:
         raise ArgumentError(
-            f"{dataset.path}: its images differ in size: give input_shape=(height, width, {CHANNELS[color_mode]}), "
+            f"{dataset.path}: its images differ in size: give input_shape=(height, width, {channels}), "
             "or a crop such as augment=kseq.RandomResizedCrop(224)"
         )
     return height, width
 
 
-def _check_input_shape(input_shape: Sequence[int], color_mode: str) -> None:
+def _check_input_shape(input_shape: Sequence[int], color_mode: str | None, channels: int) -> None:
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else input_shape
     if not isinstance(shape, tuple) or len(shape) != 3:
         raise ArgumentError(f"input_shape={shape!r}: expected are three numbers, (height, width, channels)")
     height, width = whole_pair("input_shape", shape[:2])
     if height * width > MAX_PIXELS:
         raise ArgumentError(f"input_shape={shape}: has {height * width} pixels, allowed are {MAX_PIXELS}")
-    if shape[2] != CHANNELS[color_mode]:
-        raise ArgumentError(
-            f"input_shape={shape}: color_mode {color_mode!r} gives {CHANNELS[color_mode]} channels, found {shape[2]}"
-        )
+    if shape[2] != channels:
+        given = f"color_mode {color_mode!r} gives {channels}" if color_mode else f"the stored images have {channels}"
+        raise ArgumentError(f"input_shape={shape}: {given} channels, found {shape[2]}")
 
 
 def _choose_fit(crop_to_aspect_ratio: bool, pad_to_aspect_ratio: bool) -> str:

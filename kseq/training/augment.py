@@ -19,6 +19,7 @@ __all__ = [
     "CenterCrop",
     "RandomFlip",
     "RandomResizedCrop",
+    "check_value",
     "moves_pixels",
     "number_in",
     "number_pair",
@@ -59,7 +60,7 @@ class Augmentation:
             image as it is stored.
 
     Examples:
-        >>> class RandomRotation(kseq.Augmentation):
+        >>> class Rotation(kseq.Augmentation):
         ...     num_draws = 1
         ...
         ...     def __init__(self, degrees):
@@ -84,12 +85,22 @@ class Augmentation:
         ...
         ...     def apply_to_points(self, points, degrees, height, width):
         ...         return cv2.transform(points[None] - 0.5, self.matrix(degrees, height, width))[0] + 0.5
-        >>> kseq.ShardSequence("flowers", augment=[kseq.RandomResizedCrop(224), RandomRotation(10)])
+        >>> kseq.ShardSequence("flowers", augment=[kseq.RandomResizedCrop(224), Rotation(10)])
     """
 
     num_draws: int = 0
     size: tuple[int, int] | None = None
     commutes_with_crops: bool = False
+
+    def check_dtype(self, dtype: str) -> None:
+        """Refuse images of a dtype that do not go with the arguments; called once, when batches are made.
+
+        Args:
+            dtype: In which images are stored, and given to `apply_to_image`: `"uint8"`, `"uint16"` or `"float32"`.
+
+        Raises:
+            ArgumentError: If an argument has a value that such images cannot have.
+        """
 
     def cut(self, sizes: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """The box that is cut out of each image and resized to `size`; called only if `size` is set.
@@ -118,8 +129,8 @@ class Augmentation:
         """Change an image, after `cut`.
 
         Args:
-            pixels: `(height, width, channels)` uint8, RGB, grayscale or RGBA in [0, 255], C-contiguous. It may be changed in
-                place.
+            pixels: `(height, width, channels)` uint8, RGB, grayscale or RGBA in [0, 255], C-contiguous. Images that were packed
+                as uint16 or float32, or with other channels, come as they are stored. It may be changed in place.
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
@@ -132,7 +143,8 @@ class Augmentation:
         """Change a mask as its image is changed, without mixing its values: take the nearest.
 
         Args:
-            pixels: `(height, width, 1)` uint8, C-contiguous. It may be changed in place.
+            pixels: `(height, width, 1)` uint8, or of a map `(height, width, channels)` float32 or float16, C-contiguous. It may
+                be changed in place.
             parameters: Those of the sample, as `parameters` gives them.
 
         Returns:
@@ -140,6 +152,21 @@ class Augmentation:
             too, as OpenCV gives it.
         """
         return pixels
+
+    def apply_to_map(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
+        """Change a map, such as depth, as its image is changed; what is computed between its pixels is interpolated linearly.
+
+        By default, a map is given to `apply_to_mask`, and so are maps whose numbers must not be mixed (`"nearest_map"`) always.
+
+        Args:
+            pixels: `(height, width, channels)` float32 or float16, C-contiguous, with NaN where there is no number. It may be
+                changed in place.
+            parameters: Those of the sample, as `parameters` gives them.
+
+        Returns:
+            As `apply_to_mask`.
+        """
+        return self.apply_to_mask(pixels, parameters)
 
     def apply_to_target_image(self, pixels: np.ndarray, parameters: Any) -> np.ndarray:
         """Change an image that the model learns and does not see, such as the clear image of a blurred one.
@@ -197,7 +224,7 @@ def overrides(augmentation: Augmentation, *methods: str) -> bool:
 
 def moves_pixels(augmentation: Augmentation) -> bool:
     """Whether an augmentation crops images, or moves what is in them."""
-    return augmentation.size is not None or overrides(augmentation, "apply_to_mask", "apply_to_points")
+    return augmentation.size is not None or overrides(augmentation, "apply_to_mask", "apply_to_map", "apply_to_points")
 
 
 def number_in(name: str, value: Any, least: float, most: float) -> float:
@@ -225,6 +252,13 @@ def number_pair(name: str, pair: Any, least: float, most: float) -> tuple[float,
         raise ArgumentError(f"{name}={pair!r}: allowed are two numbers")
     first, second = pair
     return number_in(name, first, least, most), number_in(name, second, least, most)
+
+
+def check_value(name: str, value: float, dtype: str) -> None:
+    """Raise ArgumentError unless images of a dtype can have a value."""
+    kind = np.dtype(dtype)
+    if kind.kind == "u" and not (0 <= value <= np.iinfo(kind).max and value == round(value)):
+        raise ArgumentError(f"{name}={value!r}: allowed for images of {dtype} are whole numbers in [0, {np.iinfo(kind).max}]")
 
 
 def rising_pair(name: str, pair: Any, most: float) -> tuple[float, float]:
@@ -362,6 +396,9 @@ class RandomFlip(Augmentation):
         """Mirror an image in place: see `Augmentation.apply_to_image`."""
         # OpenCV drops a channel axis of length 1, so that it gets none.
         view = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        if view.dtype == np.float16:
+            # Not every OpenCV knows it.
+            view = view.view(np.uint16)
         cv2.flip(view, parameters, dst=view)
         return pixels
 

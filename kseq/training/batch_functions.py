@@ -10,6 +10,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError
 from kseq.training.error_places import add_place
+from kseq.training.mixing import CutMix, MixUp, RowsToMix, mix
 
 __all__ = ["BatchFunction", "run_functions"]
 
@@ -25,25 +26,24 @@ class BatchFunction:
     Args:
         function: Called with a dict of arrays, which it may change in place:
 
-            - images `(n, height, width, channels)` uint8 in [0, 255] and masks `(n, height, width, 1)` uint8, before `dtype`,
-              `scale` and `data_format` apply;
+            - images `(n, height, width, channels)` uint8 in [0, 255], or of the dtype that is stored, and masks `(n, height,
+              width, 1)` uint8, before `dtype`, `scale` and `data_format` apply;
             - boxes `(n, longest, 4)` float32, their labels `(n, longest)` int32, and all else that is padded, with
               `FIELD_mask`, `(n, longest)` bool, beside each (also with `ragged=True`);
             - labels as `label_mode` says, several labels `(n, classes)` float32, numbers float32, text `(n,)` str.
 
             Returns a dict of arrays with `n` rows each, in place of those of the same names; others stay as they are. Images
-            must be uint8 unless `dtype` is a floating-point type. In place of text, `(n, length)` whole numbers may be
-            returned, such as those of tokens.
+            must have the dtype that is stored unless `dtype` is a floating-point type. In place of text, `(n, length)` whole
+            numbers may be returned, such as those of tokens.
 
     Raises:
         ArgumentError: If `function` cannot be called; when a batch is read, if it returns something that is not allowed.
 
     Examples:
-        >>> def mix(batch):
-        ...     other = np.random.permutation(len(batch["image"]))
-        ...     images = (batch["image"].astype("float32") + batch["image"][other]) / 2
-        ...     return {"image": images, "label": (batch["label"] + batch["label"][other]) / 2}
-        >>> kseq.ShardSequence("flowers", label_mode="categorical", dtype="float32", augment=kseq.BatchFunction(mix))
+        >>> def smooth(batch):
+        ...     dark = batch["image"].mean(axis=(1, 2, 3)) < 40
+        ...     return {"label": np.where(dark[:, None], 0.9 * batch["label"] + 0.05, batch["label"])}
+        >>> kseq.ShardSequence("flowers", label_mode="categorical", augment=kseq.BatchFunction(smooth))
     """
 
     function: Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -54,10 +54,14 @@ class BatchFunction:
 
 
 def run_functions(
-    functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction],
+    functions: Sequence[Callable[[np.ndarray], Any] | BatchFunction | MixUp | CutMix],
     values: Mapping[str, np.ndarray],
     images: Sequence[str],
     others: Sequence[str],
+    *,
+    numbers: Sequence[str] = (),
+    rows: RowsToMix | None = None,
+    dtype: str = "uint8",
 ) -> dict[str, np.ndarray]:
     """What some functions make of a batch, one after the other.
 
@@ -66,6 +70,9 @@ def run_functions(
         values: The fields of the batch by name, as `BatchFunction` says.
         images: The names of the images among them that a model sees.
         others: The names of the other pixels among them: masks, and images that a model learns and does not see.
+        numbers: The names of what else is mixed.
+        rows: Of which mixtures are drawn; None where there are none in `functions`.
+        dtype: That of images in the end.
 
     Raises:
         ArgumentError: If a function returns something that is not allowed.
@@ -75,6 +82,9 @@ def run_functions(
         if isinstance(function, BatchFunction):
             name = _name(function.function)
             batch |= _checked_fields(name, _call(function.function, dict(batch)), batch, [*images, *others])
+        elif isinstance(function, (MixUp, CutMix)):
+            assert rows is not None
+            batch |= mix(function, batch, [*images, *others], numbers, rows=rows, dtype=dtype)
         else:
             batch |= {
                 image: _checked_images(_name(function), _call(function, batch[image]), len(batch[image])) for image in images

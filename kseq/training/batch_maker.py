@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from kseq.errors import ArgumentError, DamagedError, KseqError
 from kseq.reading.dataset import ShardDataset, from_state, sample_reader, state_for_workers, without_samples
 from kseq.reading.sample_reader import LocatedSamples
+from kseq.storage.field_kinds import Map
 from kseq.storage.fields import Field
 from kseq.training.buffers import ArraySpec, AttachedBuffers, Buffer, BufferPool
 from kseq.training.damaged_samples import is_damage
@@ -19,7 +21,8 @@ from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
 from kseq.training.read_ahead import DamagedRow
-from kseq.training.transforms import AugmentationList, Transforms
+from kseq.training.sample_functions import SampleFunctions
+from kseq.training.transforms import AugmentationList, Transforms, sample_keys
 
 __all__ = ["BatchMaker"]
 
@@ -51,6 +54,7 @@ class BatchMaker:
         fields: The names of the fields that a batch holds.
         spec: What its images are like: size, channels, dtype.
         augmentations: What is done to its images, masks and boxes; None for nothing.
+        functions: What is done to whole samples after that; None for nothing.
         target_images: The images that a model learns and does not see.
         orders: Field name to `(points,)` int64: which keypoint takes the place of each in a mirrored image.
         pad_to: Field name to how many elements every batch has room for; of other fields, as many as the longest of its
@@ -68,6 +72,7 @@ class BatchMaker:
         spec: ImageSpec,
         augmentations: AugmentationList | None = None,
         *,
+        functions: SampleFunctions | None = None,
         target_images: Collection[str] = (),
         orders: Mapping[str, np.ndarray] | None = None,
         pad_to: Mapping[str, int] | None = None,
@@ -81,6 +86,9 @@ class BatchMaker:
         # What the pixels of each field are like in a batch.
         self._specs = {name: field.handler.image_spec(spec) for name, field in self._fields.items() if field.is_pixels}
         self._augmentations = AugmentationList() if augmentations is None else augmentations
+        self._functions = functions
+        # Whether images come in their stored size to the augmentations, or to the functions.
+        self._keeps_size = self._augmentations.size is not None or (functions is not None and functions.size is not None)
         self._target_images = frozenset(target_images)
         self._orders = dict(orders or {})
         self._pad_to = dict(pad_to or {})
@@ -217,6 +225,9 @@ class BatchMaker:
         samples.check()
         transforms = self._augmentations.drawn(epoch, sample_ids, turns)
         rows = {name: array[start : start + len(samples)] for name, array in arrays.items()}
+        if self._functions:
+            self._fill_changed(rows, samples, transforms, self._functions.seeds(epoch, sample_keys(sample_ids, turns)))
+            return
         moved: dict[str, list[_Moved]] = {}
         for name, field in self._fields.items():
             if field.is_pixels:
@@ -231,6 +242,52 @@ class BatchMaker:
                 samples.gather(name, rows[name])
                 if field.is_label:
                     samples.check_labels(rows[name])
+
+    def _fill_changed(
+        self, rows: Mapping[str, np.ndarray], samples: LocatedSamples, transforms: Transforms, seeds: Sequence[int]
+    ) -> None:
+        """Fill rows with samples that functions change as a whole."""
+        assert self._functions is not None
+        run, size = self._functions.run, (self._spec.height, self._spec.width)
+        moved: dict[str, list[_Moved]] = {}
+        values = {name: self._whole_values(field, samples, transforms, moved) for name, field in self._fields.items()}
+        changed: list[dict[str, np.ndarray]] = []
+        _for_each(
+            samples,
+            lambda position: changed.append(run({name: of[position] for name, of in values.items()}, seeds[position], size)),
+        )
+        for name, field in self._fields.items():
+            pieces = [sample[name] for sample in changed]
+            if field.is_pixels:
+                for pixels, row in zip(pieces, rows[name], strict=True):
+                    self._specs[name].convert(pixels, row)
+            elif field.is_ragged:
+                self._check_pieces(field, rows[name], samples, pieces)
+                field.handler.fill(rows[name], rows.get(f"{name}_mask"), pieces)
+            else:
+                rows[name][:] = pieces
+
+    def _whole_values(
+        self, field: Field, samples: LocatedSamples, transforms: Transforms, moved: dict[str, list[_Moved]]
+    ) -> Sequence[np.ndarray]:
+        """The value of each sample after the augmentations, in memory of its own."""
+        if field.is_pixels:
+            spec = replace(self._specs[field.name], dtype="uint8", scale=None, data_format="channels_last")
+            sizes = samples.sizes(field.name) if self._keeps_size else None
+            chain = transforms.pixel_chain(sizes, spec, self._role(field))
+            read, pixels = self._reader(field, spec, samples, sizes, transforms), []
+            _for_each(
+                samples,
+                lambda position: pixels.append(chain.run(position, read(position, np.empty(spec.pixel_shape, np.uint8)))),
+            )
+            return pixels
+        if field.is_ragged or field.handler.has_positions:
+            return [elements.copy() for elements in self._moved_pieces(field, samples, transforms, moved)]
+        values = np.empty((len(samples), *field.handler.batch_shape()), field.handler.batch_dtype)
+        samples.gather(field.name, values)
+        if field.is_label:
+            samples.check_labels(values)
+        return list(values.copy()) if values.ndim > 1 else [np.array(value) for value in values]
 
     def _check_pieces(self, field: Field, rows: np.ndarray, samples: LocatedSamples, pieces: Sequence[np.ndarray]) -> None:
         """Raise DamagedError unless the elements of each sample go into its row."""
@@ -247,7 +304,7 @@ class BatchMaker:
         Decoding a few images takes longer than handing them over; plain copies do so only if they are large.
         """
         pixels = [field for field in self._fields.values() if field.is_pixels]
-        if self._augmentations or not all(self._is_stored_as_served(field) for field in pixels):
+        if self._augmentations or self._functions or not all(self._is_stored_as_served(field) for field in pixels):
             return _LEAST_DECODED
         row_bytes = self.batch_bytes(batch_size) / batch_size
         return max(_LEAST_DECODED, round(_LEAST_COPIED_BYTES / max(row_bytes, 1)))
@@ -270,13 +327,13 @@ class BatchMaker:
         if spec.is_plain:
             _for_each(samples, lambda position: _put(chain.run(position, read(position, rows[position])), rows[position]))
         else:
-            work = np.empty(spec.pixel_shape, np.uint8)
+            work = np.empty(spec.pixel_shape, spec.stored_dtype)
             _for_each(samples, lambda position: spec.convert(chain.run(position, read(position, work)), rows[position]))
 
     def _role(self, field: Field) -> str:
         """What augmentations take the pixels of a field for."""
         if not field.is_image:
-            return "mask"
+            return "map" if type(field.handler) is Map else "mask"
         return "target_image" if field.name in self._target_images else "image"
 
     def _reader(
@@ -326,7 +383,9 @@ class BatchMaker:
     ) -> list[_Moved]:
         if field.name not in moved:
             image = next(other for other in self.dataset.fields.values() if other.is_image)
-            movements = transforms.movements(samples.sizes(image.name), self._spec)
+            # Where functions say what size images have, these come in their own.
+            fitted = None if self._keeps_size else self._spec
+            movements = transforms.movements(samples.sizes(image.name), fitted)
             pieces, found = _elements(field, samples), moved.setdefault(field.name, [])
             order, move = self._orders.get(field.name), field.handler.move
             # A copy, since an augmentation may change what it gets.

@@ -42,14 +42,17 @@ from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.keras_layout import KerasLayout, check_layout
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
+from kseq.training.mixing import RowsToMix, check_mixing
 from kseq.training.moving_fields import check_moves, choose_orders, choose_unmoved, target_images
 from kseq.training.position import find_position, to_state
-from kseq.training.rank_failures import check_ranks, note_failure, note_success, watch_ranks
+from kseq.training.rank_failures import begin_to_watch, check_ranks, note_failure, note_success, watch_ranks
 from kseq.training.ranks import AUTO, check_unchanged, choose_world
+from kseq.training.read_ahead import LoadedBatch
 from kseq.training.row_weights import RowWeights
+from kseq.training.sample_functions import SampleFunctions, last_size
 from kseq.training.sampling_argument import choose_order
 from kseq.training.tf_sharing import check_shared_once
-from kseq.training.transforms import AugmentationList
+from kseq.training.transforms import AugmentationList, sample_keys
 from kseq.workers import IDLE_SECONDS
 
 if TYPE_CHECKING:
@@ -97,7 +100,8 @@ class Batches:
         dataset: str | os.PathLike[str] | ShardDataset | Mapping[Any, float],
         split: str | None = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        global_batch_size: int | None = None,
         input_shape: tuple[int, int, int] | None = None,
         data_format: str = "channels_last",
         color_mode: str | None = None,
@@ -107,7 +111,7 @@ class Batches:
         decode: str = "fast",
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
-        dtype: str = "uint8",
+        dtype: str | None = None,
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,
@@ -154,6 +158,8 @@ class Batches:
         check_scale(scale)
         choice("on_error", on_error, ON_ERROR)
         self._world = choose_world(rank, world_size)
+        if self._world.size > 1:
+            begin_to_watch(self._world.rank, self._world.size)
         # The samples, and their order.
         remote = RemoteArguments(cache_dir, cache_bytes, storage_options)
         self._arguments["cache_dir"] = absolute(cache_dir)
@@ -162,6 +168,7 @@ class Batches:
         self._order = choose_order(
             source,
             batch_size=batch_size,
+            global_batch_size=global_batch_size,
             shuffle=shuffle,
             seed=seed,
             remainder=remainder,
@@ -188,14 +195,17 @@ class Batches:
         self._weights = RowWeights(
             check_sample_weight(self._dataset, self._targets, sample_weight),
             self._order.row_weight,
-            may_not_count=self._order.remainder == "pad" or on_error == "substitute",
+            # Alike on any number of ranks, whether or not they divide the global batch.
+            may_not_count=self._order.remainder == "pad" or global_batch_size is not None or on_error == "substitute",
         )
-        listed, functions = sort_augment(augment)
+        listed, composed, functions = sort_augment(augment)
         augmentations = AugmentationList(listed, self._order.seed)
+        for augmentation in listed:
+            augmentation.check_dtype(np.dtype(self._first_image().dtype).name)
         self._spec = choose_image_spec(
             self._dataset,
             self._first_image(),
-            augmentations.size,
+            last_size(composed) or augmentations.size,
             input_shape=input_shape,
             data_format=data_format,
             color_mode=color_mode,
@@ -213,12 +223,15 @@ class Batches:
         fields = self._fields_of_a_batch()
         lists = choose_ragged(fields, ragged)
         unseen, orders = target_images(fields, self._inputs), choose_orders(fields, mirror_pairs)
-        check_moves(fields, listed, functions, targets=unseen, orders=orders, unmoved=choose_unmoved(fields, unmoved))
+        steady = choose_unmoved(fields, unmoved)
+        check_moves(fields, listed, composed, functions, targets=unseen, orders=orders, unmoved=steady)
+        check_mixing(fields, functions, label_mode=label_mode, has_targets=bool(self._targets), unmoved=steady)
         maker = BatchMaker(
             self._dataset,
             list(fields),
             spec,
             augmentations,
+            functions=SampleFunctions(composed, self._order.seed, fields, unseen, orders, self.class_names),
             target_images=unseen,
             orders=orders,
             pad_to=choose_pad_to(fields, pad_to, lists),
@@ -252,7 +265,9 @@ class Batches:
 
     def _say_what_is_left_out(self, remainder: str | None) -> None:
         if remainder is None and self._order.num_left_out and self.rank == 0:
-            reason = "all ranks make equally many steps" if self.world_size > 1 else "devices on JAX divide batches of one size"
+            reason = "devices on JAX divide batches of one size"
+            if self.world_size > 1 or self._arguments["global_batch_size"] is not None:
+                reason = "all ranks make equally many steps"
             warnings.warn(
                 f"{self._dataset.path} {self.split}: {self._order.num_left_out} of {self.num_samples} samples are left out, "
                 f"others in each epoch, since {reason}: give remainder='drop' to say so, 'pad' for all",
@@ -301,8 +316,8 @@ class Batches:
 
         Returns:
             `(images, targets)`: `(n, height, width, channels)` uint8 in [0, 255] and `(n,)` int32, unless the arguments say
-            otherwise; with `sample_weight` or `remainder="pad"`, `(n,)` float32 as a third element; with `label_mode=None`,
-            images alone. With `layout="keras"`, a dict of these.
+            otherwise; with `sample_weight`, `global_batch_size` or `remainder="pad"`, `(n,)` float32 as a third element; with
+            `label_mode=None`, images alone. With `layout="keras"`, a dict of these.
 
         Raises:
             ArgumentError: If `epoch` is below 0, or processes were connected only after this was made for one alone, or
@@ -321,9 +336,11 @@ class Batches:
             check_ranks()
         try:
             loaded = self._loader.load(epoch, number)
-            if loaded.damaged:
+            damaged = [row for row, _ in loaded.damaged]
+            if damaged:
                 loaded = self._damages.mend(loaded, self.sample_ids(epoch, number), epoch, number)
-            values = self._encoder.encode(loaded.arrays)
+            rows = self._rows_to_mix(loaded, damaged, epoch, number) if self._encoder.mixes else None
+            values = self._encoder.encode(loaded.arrays, rows)
         except ClosedError:
             raise
         except Exception as error:
@@ -335,16 +352,24 @@ class Batches:
             note_success()
         if number == self.num_batches - 1:
             self._damages.end_epoch(epoch)
+        mixtures = () if rows is None else rows.mixtures
         if self._layout is not None:
-            return self._layout.arrange(values, self._weights.of(loaded, values, None))
+            return self._layout.arrange(values, self._weights.of(loaded, values, None, mixtures))
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
         if not self._targets:
             return inputs
         # Keras takes one array for the one output of a model, whatever the model calls it, but no dict if it has no names.
         targets = _named(self._targets, values, as_dict=False)
         # Keras multiplies the losses by them.
-        weights = self._weights.of(loaded, values, targets)
+        weights = self._weights.of(loaded, values, targets, mixtures)
         return (inputs, targets) if weights is None else (inputs, targets, weights)
+
+    def _rows_to_mix(self, loaded: LoadedBatch, damaged: list[int], epoch: int, number: int) -> RowsToMix:
+        drawn = self._loader.samples(epoch, number)
+        keys = sample_keys(drawn.sample_ids, drawn.turns)
+        if len(loaded.positions) < len(keys):
+            keys = np.delete(keys, damaged)
+        return RowsToMix(self._order.seed, epoch, keys, self._weights.count(loaded))
 
     def _add_place(self, error: Exception, epoch: int, number: int) -> None:
         """Say in the text of an error which batch it is about and, if it does not name a sample, which samples that has."""
@@ -362,7 +387,8 @@ class Batches:
         return self._loader.samples(whole("epoch", epoch, 0), check_number(self, number)).sample_ids
 
     def is_counted(self, epoch: int, number: int) -> np.ndarray:
-        """`(n,)` bool: which rows of batch `number` of an epoch count; with `remainder="pad"`, others only fill it up.
+        """`(n,)` bool: which rows of batch `number` of an epoch count; others only fill it up, see `remainder` and
+        `global_batch_size`.
 
         Raises:
             OutOfRangeError: If there is no batch of this number.
@@ -462,8 +488,13 @@ class Batches:
 
     @property
     def batch_size(self) -> int:
-        """Samples per batch on this rank."""
+        """Rows per batch on this rank, some of which may not count: see `is_counted`."""
         return self._order.batch_size
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples per batch on all ranks together."""
+        return self._order.global_batch
 
     @property
     def remainder(self) -> str:

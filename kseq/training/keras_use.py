@@ -59,7 +59,7 @@ def check_use(batches: Batches, use: KerasUse) -> None:
     """Let Keras share nothing out by itself, and raise ArgumentError where processes would not be given what they need.
 
     That is: where each would train a model of its own; where ranks are not those of the processes that train together; where
-    JAX would not be able to divide a batch; where the figures of an evaluation would be those of one rank.
+    JAX or TensorFlow would not be able to divide a batch; where the figures of an evaluation would be those of one rank.
     """
     _keep_keras_from_sharing(use.adapter)
     backend = str(sys.modules["keras"].backend.backend())
@@ -73,6 +73,8 @@ def check_use(batches: Batches, use: KerasUse) -> None:
         _check_ranks(batches, use, found, backend)
     if backend == "jax":
         _check_parts(batches, found)
+    if backend == "tensorflow" and use.function != "predict":
+        _check_first_batch(batches, use.model)
     _check_weights(batches, use)
 
 
@@ -126,7 +128,7 @@ def _check_parts(batches: Batches, found: World) -> None:
             f"{_name(batches)}: batch_size={batches.batch_size} is what each process gets, and is divided among its "
             f"{found.devices} devices: give a multiple of {found.devices}"
         )
-    num_partial = batches.num_samples % (batches.batch_size * batches.world_size)
+    num_partial = batches.num_samples % batches.global_batch_size
     needs_one_size = found.devices > 1 or found.found_in == KERAS
     if needs_one_size and batches._arguments["on_error"] == "skip":
         raise ArgumentError(
@@ -140,14 +142,28 @@ def _check_parts(batches: Batches, found: World) -> None:
         )
 
 
+def _check_first_batch(batches: Batches, model: Any) -> None:
+    """Under a strategy of TensorFlow, Keras adds the parts of the first batch up, which must be equal for that."""
+    replicas = int(getattr(getattr(model, "distribute_strategy", None), "num_replicas_in_sync", 1))
+    size = batches.batch_size if batches.remainder != "keep" else min(batches.batch_size, batches.num_samples)
+    if size % replicas:
+        raise ArgumentError(
+            f"{_name(batches)}: the first batch has {size} samples, which Keras divides into equal parts for {replicas} "
+            f"replicas of {type(model.distribute_strategy).__name__}: give a batch_size that is a multiple of {replicas}"
+            + ("" if size == batches.batch_size else ", and remainder='pad'")
+        )
+
+
 def _check_weights(batches: Batches, use: KerasUse) -> None:
     if batches._weights.are_there and getattr(use.adapter, "class_weight", None) is not None:
         raise ArgumentError(
             f"{_name(batches)}: class_weight does not go with the weights that batches have already (by sample_weight, or "
-            f"remainder={batches.remainder!r}): give remainder='drop', or the weights of classes as sample_weight"
+            f"global_batch_size, or remainder={batches.remainder!r}): give batch_size and remainder='drop', or the weights of "
+            "classes as sample_weight"
         )
     unweighted = getattr(getattr(use.model, "_compile_metrics", None), "_user_metrics", None)
-    if unweighted and use.function == "evaluate" and batches._order.num_filled:
+    fills_each = batches.global_batch_size < batches.batch_size * batches.world_size
+    if unweighted and batches._order.num_filled and (use.function == "evaluate" or fills_each):
         warnings.warn(
             f"{_name(batches)}: {batches._order.num_filled} rows only fill batches up, and what compile(metrics=) names counts "
             "them too: give compile(weighted_metrics=...) for exact figures",

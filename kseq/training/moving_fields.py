@@ -12,9 +12,12 @@ from kseq.errors import ArgumentError
 from kseq.storage.field_kinds import Keypoints, Numbers
 from kseq.storage.field_kinds.base import is_number
 from kseq.storage.fields import Field
+from kseq.training.albumentations_adapter import is_albumentations
+from kseq.training.albumentations_adapter import moves_pixels as transform_moves
 from kseq.training.augment import Augmentation, RandomFlip, moves_pixels
+from kseq.training.sample_functions import Compose
 
-__all__ = ["check_moves", "choose_orders", "choose_unmoved", "target_images"]
+__all__ = ["check_moves", "choose_orders", "choose_unmoved", "looks_like_positions", "target_images"]
 
 # Words in the names of numbers that lie somewhere in an image.
 _POSITION_WORDS = re.compile(
@@ -35,13 +38,14 @@ def choose_orders(fields: Mapping[str, Field], mirror_pairs: Any) -> dict[str, n
     Args:
         fields: Those of a batch.
         mirror_pairs: The argument: field name to pairs of point numbers, left and right; or such pairs, for the only field of
-            keypoints; or None.
+            keypoints; or None, for what the dataset knows.
 
     Raises:
         ArgumentError: If it is anything else.
     """
     ordered = {name: field.handler for name, field in fields.items() if isinstance(field.handler, Keypoints)}
-    orders = {name: np.arange(1) for name, handler in ordered.items() if handler.num_points == 1}
+    stored = {name: np.array(fields[name].mirror_order) for name in ordered if fields[name].mirror_order}
+    orders = {name: np.arange(1) for name, handler in ordered.items() if handler.num_points == 1} | stored
     if mirror_pairs is None:
         return orders
     if not isinstance(mirror_pairs, Mapping):
@@ -98,6 +102,7 @@ def target_images(fields: Mapping[str, Field], inputs: Mapping[str, str]) -> fro
 def check_moves(
     fields: Mapping[str, Field],
     augmentations: Sequence[Augmentation],
+    composed: Sequence[Compose],
     functions: Sequence[Any],
     *,
     targets: frozenset[str],
@@ -109,6 +114,7 @@ def check_moves(
     Args:
         fields: Those of a batch.
         augmentations: What is done to each image.
+        composed: What is done to each sample.
         functions: What is done to a batch.
         targets: As `target_images` says.
         orders: As `choose_orders` says.
@@ -118,14 +124,16 @@ def check_moves(
         ArgumentError: If numbers look like positions, left and right of keypoints are not known, or a layer of Keras would move
             images alone.
     """
-    moving = next((augmentation for augmentation in augmentations if moves_pixels(augmentation)), None)
+    parts = [part for compose in composed for part in compose.functions if is_albumentations(part) and transform_moves(part)]
+    moving = next((part for part in [*augmentations, *parts] if part in parts or moves_pixels(part)), None)
     flip = next((augmentation for augmentation in augmentations if isinstance(augmentation, RandomFlip)), None)
     for name, field in fields.items():
-        if moving is not None and name not in unmoved and _looks_like_positions(field):
+        if moving is not None and name not in unmoved and looks_like_positions(field):
             raise ArgumentError(
                 f"augment has {_name(moving)}, which moves pixels, and field {name} is {field.describe()}, which would stay as "
-                f"it is: pack points as keypoints (kinds={{{name!r}: 'keypoints'}}), and values of pixels as a mask; "
-                f"unmoved={name!r} says that they do not lie in the image"
+                f"it is: pack points as keypoints (kinds={{{name!r}: 'keypoints'}}), numbers of pixels, such as depth, as a "
+                f"map (kinds={{{name!r}: 'map'}}), classes of pixels as a mask; unmoved={name!r} says that they do not lie in "
+                "the image"
             )
         if flip is not None and isinstance(field.handler, Keypoints) and name not in orders:
             raise ArgumentError(
@@ -146,10 +154,11 @@ def _follows(field: Field) -> bool:
     return field.handler.has_positions or (field.is_pixels and not field.is_image)
 
 
-def _looks_like_positions(field: Field) -> bool:
+def looks_like_positions(field: Field) -> bool:
+    """Whether a field holds numbers that seem to lie somewhere in the image."""
     is_numbers = isinstance(field.handler, Numbers)
     return is_numbers and (len(field.shape) > 1 or (field.shape != () and bool(_POSITION_WORDS.search(field.name))))
 
 
-def _name(augmentation: Augmentation) -> str:
+def _name(augmentation: Any) -> str:
     return type(augmentation).__name__

@@ -1,6 +1,7 @@
 """Readers of the stored pixels of some samples: fitted to the size of the batch, cut out, or whole.
 
-Each reader is a function of the number of a sample and of an array `(height, width, channels)` uint8 of the size of the batch.
+Each reader is a function of the number of a sample and of an array `(height, width, channels)` of the stored dtype, of the size
+of the batch.
 It returns pixels that may be changed, and puts them into this array if they have that size.
 """
 
@@ -12,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 
 from kseq.errors import DamagedError, ImageError
-from kseq.images.codecs import recolor
 from kseq.images.crop_decoding import CropDecoder
+from kseq.images.pixel_form import recolor
 from kseq.images.rectangle import Rectangle
 from kseq.images.resize import Placement, crop_reductions, placement, reductions, resize, resize_to
 from kseq.reading.sample_reader import LocatedSamples
@@ -98,7 +99,7 @@ def cut_reader(
         pixels_in_box = _cut_slices(samples, field, spec, boxes)
 
     def read(number: int, out: np.ndarray) -> np.ndarray:
-        pixels = out if size == out.shape[:2] else np.empty((*size, out.shape[2]), np.uint8)
+        pixels = out if size == out.shape[:2] else np.empty((*size, out.shape[2]), out.dtype)
         resize(pixels_in_box(number), pixels, spec.interpolation, spec.antialias)
         return pixels
 
@@ -133,7 +134,7 @@ def _cut_decoder(
         first = firsts[number]
         decoder = decoder_from(first)
         try:
-            return decoder.decode(number - first, spec.color_mode)
+            return decoder.decode(number - first, spec.color_mode or "rgb")
         except (ImageError, DamagedError) as error:
             raise samples.error_at(number, error) from error
 
@@ -151,7 +152,7 @@ def _cut_slices(
 
 
 def _stored_pixels(field: Field, spec: ImageSpec, reader: ShardReader, row: int) -> np.ndarray:
-    """`(height, width, channels)` uint8 of one sample; of the channels of the batch if they are decoded."""
+    """`(height, width, channels)` of one sample; of the channels of the batch if they are decoded."""
     if not field.encoded:
         pixels: np.ndarray = reader.array(field.name)[row]
         return pixels

@@ -64,6 +64,7 @@ def to_state(order: Order, epoch: int, number: int, *, digest: str, split: str) 
         "samples": order.first_slot(epoch, number),
         "batch_size": order.batch_size,
         "world_size": order.world_size,
+        "global_batch_size": order.global_batch,
         **_settings(order, digest, split),
     }
 
@@ -130,6 +131,6 @@ def _continued(order: Order, epoch: int, samples: int) -> Position:
     num_left = order.num_batches_from(samples)
     if num_left == 0:
         return Position(epoch + 1, 0, order)
-    if samples % (order.batch_size * order.world_size):
+    if samples % order.global_batch:
         order = dataclasses.replace(order, rest=(epoch, samples))
     return Position(epoch, order.num_batches - num_left, order)

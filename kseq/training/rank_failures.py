@@ -20,7 +20,7 @@ from kseq.errors import RankFailedError, one_line
 from kseq.platforms.processes import at_fork
 from kseq.training.rank_notes import Notes, find_notes
 
-__all__ = ["check_ranks", "note_failure", "note_success", "watch_ranks"]
+__all__ = ["begin_to_watch", "check_ranks", "note_failure", "note_success", "watch_ranks"]
 
 # Seconds between two looks at the note.
 _STEP = 1.0
@@ -40,12 +40,13 @@ class _Watch:
         notes: What all ranks read.
         rank: This one.
         size: How many there are.
-        trains: The number of the thread that asks for batches.
+        trains: The number of the thread that asks for batches, or that has made them as long as none was asked for.
     """
 
     def __init__(self, notes: Notes, rank: int, size: int, trains: int) -> None:
         self.rank = rank
         self.trains = trains
+        self.was_asked = False
         # What another rank has failed of, for the next batch that is asked for.
         self.told = ""
         # An error of a batch that nobody may have caught.
@@ -128,14 +129,27 @@ def _print(text: str) -> None:
 
 
 _watch: _Watch | None = None
+# Whether this process was forked from a rank, with a connection that only that may use.
+_is_child = False
 # Guards that a process makes one. No call of a library is made under it.
 _lock = threading.Lock()
 
 
 def watch_ranks(rank: int, size: int) -> None:
-    """Begin to look whether other ranks fail, where a library connects them; called with each batch of a rank of several."""
+    """Look whether other ranks fail, and say which thread trains; called with each batch of a rank of several."""
+    # The ranks may have been connected after the batches were made.
+    begin_to_watch(rank, size)
+    if _watch is not None and not _watch.was_asked:
+        _watch.trains, _watch.was_asked = _training_thread(), True
+
+
+def begin_to_watch(rank: int, size: int) -> None:
+    """Begin to look whether other ranks fail, where a library connects them; called when batches are made for one of several.
+
+    So a rank that fails before its first batch tells the others, too, which wait for it in their first step.
+    """
     global _watch
-    if _watch is not None:
+    if _watch is not None or _is_child:
         return
     notes = find_notes()
     if notes is None:
@@ -204,8 +218,9 @@ def _end() -> None:
 
 
 def _forget() -> None:
-    """In a forked child, which is no rank."""
-    global _watch, _lock
+    """In a forked child, which is no rank, unless it is connected only afterwards."""
+    global _watch, _lock, _is_child
+    _is_child = find_notes() is not None
     _watch, _lock = None, threading.Lock()
 
 

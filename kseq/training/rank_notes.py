@@ -95,6 +95,6 @@ def find_notes() -> Notes | None:
         return _JaxNotes(client)
     torch: Any = sys.modules.get("torch.distributed")
     if torch is not None and torch.is_available() and torch.is_initialized():
-        get_store = getattr(torch.distributed_c10d, "_get_default_store", None)
+        get_store = getattr(getattr(torch, "distributed_c10d", None), "_get_default_store", None)
         return None if get_store is None else _TorchNotes(get_store())
     return None

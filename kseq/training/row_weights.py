@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kseq.training.mixing import Mixture
 from kseq.training.read_ahead import LoadedBatch
 
 __all__ = ["RowWeights"]
@@ -38,19 +39,31 @@ class RowWeights:
         """Whether batches have weights."""
         return self._may_not_count or self._sample_weight is not None
 
-    def of(self, loaded: LoadedBatch, values: Mapping[str, Any], targets: Any) -> np.ndarray | dict[str, np.ndarray] | None:
+    def count(self, loaded: LoadedBatch) -> np.ndarray:
+        """`(n,)` bool: which rows of a batch have a weight above 0."""
+        weights = self._given(loaded, loaded.arrays)
+        return loaded.is_counted if weights is None else loaded.is_counted & (weights > 0)
+
+    def of(
+        self, loaded: LoadedBatch, values: Mapping[str, Any], targets: Any, mixtures: Sequence[Mixture] = ()
+    ) -> np.ndarray | dict[str, np.ndarray] | None:
         """The float32 weights of a batch; None if it has none.
 
         Args:
             loaded: The batch.
             values: Its fields.
             targets: The targets of the batch, or a dict of them.
+            mixtures: How the rows were mixed.
 
         Returns:
             `(n,)`. For targets of three and more axes, such as masks, their shape without the last axis: that is the shape of
             their losses, and Keras aligns axes from the last one on. A dict as the targets are if shapes differ.
         """
         weights = self._given(loaded, values)
+        # Those of a field were mixed with all fields.
+        if weights is not None and self.field is None:
+            for mixture in mixtures:
+                weights = mixture.of(weights)
         if self._may_not_count:
             weights = np.where(loaded.is_counted, self._row_weight if weights is None else weights * self._row_weight, 0)
         if weights is None:

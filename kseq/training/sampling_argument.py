@@ -27,11 +27,14 @@ from kseq.training.split_purpose import are_for_training
 
 __all__ = ["check_number_field", "choose_order", "number_per_sample", "repeats"]
 
+_DEFAULT_BATCH_SIZE = 32
+
 
 def choose_order(
     source: DatasetArgument,
     *,
-    batch_size: int,
+    batch_size: int | None,
+    global_batch_size: int | None,
     shuffle: Any,
     seed: int,
     remainder: str | None,
@@ -55,19 +58,41 @@ def choose_order(
     kind = "block" if isinstance(blocks, BlockShuffle) else blocks
     sizes = choose_blocks(dataset, blocks if isinstance(blocks, BlockShuffle) else None)
     if remainder is None:
-        remainder = _default_remainder(world, leaves_others=bool(blocks) and are_for_training(dataset))
-    settings = (num_samples, batch_size, kind, seed, remainder, world.rank, world.size, *sizes, repeats(selected_ids(dataset)))
-    return Order(*settings) if sampler is None else SampledOrder(*settings, sampler)
+        is_alone = world.size == world.devices == 1 and global_batch_size is None
+        remainder = _default_remainder(is_alone=is_alone, leaves_others=bool(blocks) and are_for_training(dataset))
+    rows, global_batch = _choose_batch_size(batch_size, global_batch_size, world)
+    settings = (num_samples, rows, kind, seed, remainder, world.rank, world.size, *sizes, repeats(selected_ids(dataset)))
+    if sampler is None:
+        return Order(*settings, global_batch=global_batch)
+    return SampledOrder(*settings, sampler, global_batch=global_batch)
 
 
-def _default_remainder(world: World, *, leaves_others: bool) -> str:
+def _choose_batch_size(batch_size: int | None, global_batch_size: int | None, world: World) -> tuple[int, int]:
+    """The rows of a batch of this rank, and the samples of all ranks' together, 0 for as many as they have rows.
+
+    Ranks and devices get equally many rows, whether or not the samples are divisible by them.
+    """
+    if global_batch_size is None:
+        return _DEFAULT_BATCH_SIZE if batch_size is None else batch_size, 0
+    total = whole("global_batch_size", global_batch_size, 1)
+    if batch_size is not None:
+        raise ArgumentError(
+            f"batch_size={batch_size!r} is what each rank gets, and global_batch_size={total} what all get together: give one "
+            "of the two"
+        )
+    parts = world.size * world.devices
+    return -(-total // parts) * world.devices, total
+
+
+def _default_remainder(*, is_alone: bool, leaves_others: bool) -> str:
     """What becomes of the samples at the end of an epoch that do not fill a batch.
 
     Args:
-        world: Ranks must make equally many steps, on batches of one size, and several devices get equal parts of a batch.
+        is_alone: Whether there are no several ranks, which must make equally many steps on batches of one size, nor several
+            devices, which get equal parts of a batch, nor may there be some when the run goes on.
         leaves_others: Whether it is for training that the split is read, and other samples are left out in each epoch.
     """
-    if world.size == world.devices == 1:
+    if is_alone:
         return "keep"
     return "drop" if leaves_others else "pad"
 

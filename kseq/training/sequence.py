@@ -46,7 +46,12 @@ class ShardSequence(keras.utils.PyDataset):
         split: `"train"`, `"val"`, `"test"`, the name of any split, or `"all"`. None: `"train"` of a folder, and all samples of
             a `ShardDataset`, for which no other value is allowed.
         batch_size: Samples per batch of this process. `world_size` processes that train together share a global batch of
-            `batch_size * world_size`; several devices of one process share its `batch_size`.
+            `batch_size * world_size`; several devices of one process share its `batch_size`. None: 32, unless
+            `global_batch_size` is given.
+        global_batch_size: In place of `batch_size`: samples per batch of all ranks together, so that a run goes on on any
+            number of them with the same global batches. The shares of ranks that do not divide it differ by one; each rank, and
+            each device of it, gets equally many rows, of which those that no sample is left for repeat others, with weight 0.
+            Batches then have weights, as with `remainder="pad"`, so that the gradient of a step is that of the global batch.
         input_shape: `(height, width, channels)` that every image is brought to; None for the size that all of them have.
         data_format: `"channels_last"` or `"channels_first"`.
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`; None for that of the packed images.
@@ -62,8 +67,11 @@ class ShardSequence(keras.utils.PyDataset):
             on average, and the worst of 372 by 2.3.
         crop_to_aspect_ratio: Crop to the ratio of `input_shape` before resizing, as Keras does, instead of stretching.
         pad_to_aspect_ratio: Pad with zeros to that ratio, as Keras does.
-        dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`.
-        scale: What pixels are multiplied by, from [0, 255], such as `1 / 255`; not for uint8.
+        dtype: Of the images: `"uint8"`, `"float32"` or `"float16"`. None: that in which they are stored, which is uint8 unless
+            they were packed as uint16 or float32. Of these, numbers are those of the files: uint16 leaves as `"uint16"`,
+            `"float32"` or, with a `scale`, `"float16"`, float32 as `"float32"` or `"float16"`, and no number is divided.
+        scale: What pixels are multiplied by, from the numbers that are stored, such as `1 / 255` for uint8 and `1 / 65535` for
+            uint16; only for floating-point images.
         shuffle: True for a new order in each pass; `"block"` or a `BlockShuffle` for collections that do not fit in memory,
             which goes through them block by block and mixes the samples of a window of blocks; False for the same order in each
             pass. None: True for splits that are for training, which are all but `"all"` and those named after an evaluation
@@ -72,16 +80,19 @@ class ShardSequence(keras.utils.PyDataset):
         seed: Draws the order and the augmentations; any whole number.
         remainder: What becomes of the samples at the end of a pass that do not fill a batch on every rank. `"keep"`: the last
             batch is smaller. `"drop"`: they are left out, others in each epoch of a split that is shuffled. `"pad"`: every
-            batch has `batch_size` rows; what is missing is filled up with other samples of the split, whose weight is 0. Each
+            batch has equally many rows; what is missing is filled up with other samples of the split, whose weight is 0. Each
             batch then has float32 weights as a third element (multiplied by those of `sample_weight`), with the mean 1 over all
             rows of an epoch. So the loss and all `weighted_metrics` of `evaluate` are those of the samples alone, on any number
             of ranks; `metrics` without weights count all rows. Batches without targets have no weights: `is_counted` says which
-            rows count. None: `"keep"` for one process. For several, which must make equally many steps, and where Keras divides
-            batches among several devices on JAX: `"drop"` for shuffled splits that are for training, and `"pad"` for others.
+            rows count. None: `"keep"` for one process. For several, which must make equally many steps, with
+            `global_batch_size`, and where Keras divides batches among several devices on JAX: `"drop"` for shuffled splits that
+            are for training, and `"pad"` for others.
         augment: One or a list of augmentations (`RandomResizedCrop`, `CenterCrop`, `RandomFlip`, and your own, see
             `Augmentation`), applied in the order of the list to images, masks, boxes and keypoints alike; of changes of colour,
-            images that are no inputs are left out. After them, functions: one that gets a batch of images that are inputs, `(n,
-            height, width, channels)` uint8, and returns as many; or a `BatchFunction`, which gets all fields of the batch.
+            images that are no inputs are left out. Then `Compose`: functions over whole samples. After them, functions: one
+            that gets a batch of images that are inputs, `(n, height, width, channels)` in the dtype that is stored, uint8 or
+            what they were packed as, and returns as many; or a `BatchFunction`, which gets all fields of the batch; or `MixUp`
+            and `CutMix`.
         rank: This process's number, from 0, among the `world_size` processes that train together. `"auto"`: what
             `keras.distribution`, a strategy of TensorFlow or its TF_CONFIG, JAX or `torch.distributed` say, 0 where they speak
             of no other process; connect the processes before.
@@ -118,8 +129,8 @@ class ShardSequence(keras.utils.PyDataset):
             once: a number for all fields but text, or a dict of fields to numbers (of a text, to bytes); None for as many as
             the sample of the batch with the most.
         mirror_pairs: Which keypoints change places where an augmentation mirrors the image, such as the left and the right eye:
-            pairs of point numbers `[(0, 1), (2, 3)]`, or a dict of fields to such pairs; `[]`: none. Needed with `RandomFlip`
-            and keypoints.
+            pairs of point numbers `[(0, 1), (2, 3)]`, or a dict of fields to such pairs; `[]`: none. None: as the dataset
+            knows from its source; where it does not, `RandomFlip` is refused.
         unmoved: The name of a field of numbers, or several, that do not lie in the image. Numbers that look as if they did (of
             two and more axes, or called like `landmarks` or `depth`) are refused with augmentations that move pixels.
         layout: `"keras"`: each batch is one dict, as the layers of Keras take it: `images`, `labels`, `bounding_boxes`, which
@@ -161,7 +172,8 @@ class ShardSequence(keras.utils.PyDataset):
         dataset: str | os.PathLike[str] | ShardDataset | Mapping[Any, float],
         split: str | None = None,
         *,
-        batch_size: int = 32,
+        batch_size: int | None = None,
+        global_batch_size: int | None = None,
         input_shape: tuple[int, int, int] | None = None,
         data_format: str = "channels_last",
         color_mode: str | None = None,
@@ -171,7 +183,7 @@ class ShardSequence(keras.utils.PyDataset):
         decode: str = "fast",
         crop_to_aspect_ratio: bool = False,
         pad_to_aspect_ratio: bool = False,
-        dtype: str = "uint8",
+        dtype: str | None = None,
         scale: float | None = None,
         shuffle: bool | str | BlockShuffle | None = None,
         seed: int = 0,
@@ -371,7 +383,8 @@ class ShardSequence(keras.utils.PyDataset):
         return self._batches.sample_ids(*self._find(batch_number, epoch, sys._getframe(1)))
 
     def is_counted(self, batch_number: int, epoch: int | None = None) -> np.ndarray:
-        """`(n,)` bool: which rows of a batch count; with `remainder="pad"`, others only fill it up, with weight 0.
+        """`(n,)` bool: which rows of a batch count; others only fill it up, with weight 0, see `remainder` and
+        `global_batch_size`.
 
         Args:
             batch_number: In [0, len).
@@ -418,8 +431,13 @@ class ShardSequence(keras.utils.PyDataset):
 
     @property
     def batch_size(self) -> int:
-        """Samples per batch on this rank."""
+        """Rows per batch on this rank, some of which may not count: see `is_counted`."""
         return self._batches.batch_size
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples per batch on all ranks together."""
+        return self._batches.global_batch_size
 
     @property
     def class_names(self) -> tuple[str, ...]:

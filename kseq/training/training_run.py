@@ -130,10 +130,12 @@ class TrainingRun(keras.callbacks.Callback):
     def _convert_steps(self, found: Checkpoint) -> None:
         """Count the steps of the epoch in batches of this run, if another global batch was given."""
         data, batches = found.state["data"], self._sequence.batches
-        if data["batch_size"] * data["world_size"] == batches.batch_size * batches.world_size:
+        # An older kseq kept no number for all ranks together.
+        before = data.get("global_batch_size", data["batch_size"] * data["world_size"])
+        if before == batches.global_batch_size:
             return
-        was = f"{data['batch_size']} samples on {data['world_size']} ranks"
-        now = f"{batches.batch_size} on {batches.world_size}"
+        was = f"{before} samples on {data['world_size']} ranks"
+        now = f"{batches.global_batch_size} on {batches.world_size}"
         text = f"{found.path}: a step had {was}, and has now {now}: goes on with the samples that come next"
         if self._steps and self._position[0] != data["epoch"]:
             text += f"; too few are left of epoch {self._epoch + 1}, which ends here without validation"

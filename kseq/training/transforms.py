@@ -18,7 +18,7 @@ from kseq.training.augment import Augmentation, overrides
 from kseq.training.error_places import add_place
 from kseq.training.image_spec import ImageSpec
 
-__all__ = ["AugmentationList", "Transforms", "draw"]
+__all__ = ["AugmentationList", "Transforms", "draw", "sample_keys"]
 
 # A first turn is keyed by the sample id alone, a later one by a number that no sample id reaches.
 _TURN_BITS = 40
@@ -28,6 +28,16 @@ def draw(seed: int, epoch: int, position: int, sample_ids: np.ndarray, count: in
     """`(n, count)` float64 in [0, 1) for the augmentation at `position` in the list, the same in any worker or rank."""
     # Apart from the key of the order, which is hash_key(seed, epoch).
     return uniform(hash_key(seed, epoch, 1 + position), sample_ids, count)
+
+
+def sample_keys(sample_ids: np.ndarray, turns: np.ndarray | None) -> np.ndarray:
+    """`(n,)` int64: what the draws for samples are keyed by, within an epoch.
+
+    Args:
+        sample_ids: `(n,)` int64.
+        turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
+    """
+    return sample_ids if turns is None else sample_ids + (turns << _TURN_BITS)
 
 
 class _Step(NamedTuple):
@@ -81,8 +91,7 @@ class AugmentationList:
             sample_ids: `(n,)` int64.
             turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
         """
-        keys = sample_ids if turns is None else sample_ids + (turns << _TURN_BITS)
-        return Transforms(self._steps, self._seed, epoch, keys)
+        return Transforms(self._steps, self._seed, epoch, sample_keys(sample_ids, turns))
 
 
 def _numbered(augmentations: Sequence[Augmentation]) -> list[_Step]:
@@ -111,6 +120,9 @@ def _in_order(steps: Sequence[_Step]) -> tuple[_Step, ...]:
         ordered.insert(end, step)
     return tuple(ordered)
 
+
+# The methods that those of some roles call by default.
+_DEFAULTS = {"target_image": ("apply_to_image",), "map": ("apply_to_mask",)}
 
 # What is done to the pixels of one sample, with what was drawn for it.
 _Apply = Callable[[Any, Any], Any]
@@ -150,10 +162,10 @@ class Transforms:
         Args:
             sizes: `(n, 2)` int64: height and width of the stored images; None if no augmentation cuts.
             spec: Says how cut boxes are resized.
-            role: `"image"`, `"target_image"` or `"mask"`.
+            role: `"image"`, `"target_image"`, `"mask"` or `"map"`.
         """
         method = f"apply_to_{role}"
-        changing = (method, "apply_to_image") if role == "target_image" else (method,)
+        changing = (method, *_DEFAULTS.get(role, ()))
         chain = Chain()
         for number, step in enumerate(self._steps):
             if step.size is not None:
@@ -167,15 +179,15 @@ class Transforms:
                 chain.add(functools.partial(_apply_to_pixels, getattr(step.augmentation, method)), self._parameters_of(step))
         return chain
 
-    def movements(self, sizes: np.ndarray, spec: ImageSpec) -> Callable[[int], list[Movement]]:
+    def movements(self, sizes: np.ndarray, spec: ImageSpec | None) -> Callable[[int], list[Movement]]:
         """By which steps each image is moved, by its number; boxes and points in it move along.
 
         Args:
             sizes: `(n, 2)` int64: height and width of the stored images.
-            spec: Says how the images come to their size if no augmentation cuts.
+            spec: Says how the images come to their size if no augmentation cuts; None if they keep theirs.
         """
         makers: list[Callable[[int], Movement | None]] = []
-        if all(step.size is None for step in self._steps):
+        if spec is not None and all(step.size is None for step in self._steps):
             placements = [placement(height, width, spec.height, spec.width, spec.fit) for height, width in sizes.tolist()]
             makers.append(functools.partial(_placed, placements, (spec.height, spec.width)))
             sizes = np.broadcast_to(np.array([spec.height, spec.width]), sizes.shape)
@@ -250,7 +262,7 @@ class Chain:
 
 
 def _cut_pixels(size: tuple[int, int], interpolation: str, antialias: bool, pixels: np.ndarray, box: Rectangle) -> np.ndarray:
-    out = np.empty((*size, pixels.shape[2]), np.uint8)
+    out = np.empty((*size, pixels.shape[2]), pixels.dtype)
     resize(box.crop(pixels), out, interpolation, antialias)
     return out
 

@@ -18,6 +18,7 @@ def write_example_data(folder: Path) -> None:
     write_learnable(folder / "chest_xray", {"NORMAL": 24, "PNEUMONIA": 120})
     write_trimaps(folder)
     write_joints(folder / "dogs")
+    write_depth(folder / "diode" / "indoors" / "scene_0")
     write_captchas(folder / "captcha_images_v2")
     write_dark_and_bright(folder / "lol_dataset")
     write_look_alikes(folder)
@@ -63,6 +64,18 @@ def write_joints(folder: Path) -> None:
         image.save(folder / "images" / f"{number}.jpg", quality=95)
         dogs.append({"img_path": f"{number}.jpg", "img_width": 64, "img_height": 64, "joints": joints})
     (folder / "joints.json").write_text(json.dumps(dogs))
+
+
+def write_depth(folder: Path) -> None:
+    """Photos in which what is darker is farther, and the depth of every pixel; of some, nothing was measured."""
+    rng = np.random.default_rng(6)
+    folder.mkdir(parents=True)
+    for number in range(80):
+        pixels = photo(number, 60, 80)
+        depth = (5 - pixels.mean(axis=2, keepdims=True) / 64).astype(np.float32)
+        depth[rng.random(depth.shape) < 0.05] = 0
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        np.save(folder / f"{number}_depth.npy", depth)
 
 
 def write_captchas(folder: Path) -> None:

@@ -32,6 +32,7 @@ def write_workspace(folder: Path) -> None:
     _write_archives(folder)
     _write_corrections(folder)
     _write_lists(folder)
+    _write_numbers(folder)
 
 
 def _photos(folder: Path) -> list[Path]:
@@ -117,3 +118,21 @@ def _write_lists(folder: Path) -> None:
     """Files that name samples, by id and by source."""
     (folder / "hard.txt").write_text("5\n7\n")
     (folder / "blurred.txt").write_text("daisy/00001.jpg\nrose/blurred.jpg\n")
+
+
+def _write_numbers(folder: Path) -> None:
+    """Images of 5 channels and 16 bits, and photos with depth in millimetres."""
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        cells = folder / "scans" / ("healthy", "ill")[number % 2]
+        cells.mkdir(parents=True, exist_ok=True)
+        np.save(cells / f"{number}.npy", rng.integers(0, 1 << 16, (32, 32, 5), np.uint16))
+    lines = ["image,depth"]
+    (folder / "depths").mkdir()
+    for number, path in enumerate(_photos(folder)[:8]):
+        with Image.open(path) as photo:
+            width, height = photo.size
+        depth = rng.integers(500, 9000, (height, width), np.uint16)
+        Image.fromarray(depth).save(folder / "depths" / f"{number}.png")
+        lines.append(f"{path.relative_to(folder)},depths/{number}.png")
+    (folder / "depth.csv").write_text("\n".join(lines))

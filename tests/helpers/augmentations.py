@@ -83,3 +83,18 @@ class DropSmall(kseq.Augmentation):
     def apply_to_boxes(self, boxes: np.ndarray, _: Any, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         stay = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) >= self.area
         return boxes[stay], stay
+
+
+def mirror_sample(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """A whole sample, left to right."""
+    changed = {name: sample[name][:, ::-1] for name in ("image", "mask") if name in sample}
+    if "boxes" in sample:
+        boxes = sample["boxes"].copy()
+        boxes[:, [0, 2]] = sample["image"].shape[1] - sample["boxes"][:, [2, 0]]
+        changed["boxes"] = boxes
+    return changed
+
+
+def darken(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """An image of which a random part is left."""
+    return {"image": (sample["image"] * rng.uniform(0.5, 1)).astype(np.uint8)}

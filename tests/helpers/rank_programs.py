@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -184,7 +184,12 @@ def tf_mirrored(path: str, rank: int, world: int, port: int) -> Found:
         with strategy.scope():
             return _model(built=built)
 
-    found = {}
+    found: Found = {"untrained": _evaluate(path)}
+    with kseq.ShardSequence(path, "val", batch_size=14) as val:
+        found["together"] = make(True).evaluate(val, verbose=0)
+    with kseq.ShardSequence(path, "val", batch_size=7) as odd, kseq.ShardSequence({path: 1.0}, epoch_size=5) as small:
+        found["odd"] = _refusal(lambda: make(True).evaluate(odd, verbose=0))
+        found["small"] = _refusal(lambda: make(True).fit(small, verbose=0))
     for batch_size in (14, 80):
         for built in (False, True):
             found[f"{batch_size}, {'built' if built else 'not built'}"] = _fit(
@@ -238,6 +243,7 @@ def tf_workers(path: str, rank: int, world: int, port: int) -> Found:
     found["by function"] = train(strategy.distribute_datasets_from_function(lambda context: from_batches(shared, 0)))
     found["by TensorFlow"] = train(strategy.experimental_distribute_dataset(from_batches(whole, 1)))
     found["weights"] = _weights(model)
+    found |= _tf_evaluation(strategy, path)
     distributed = strategy.experimental_distribute_dataset(from_batches(shared, 2).prefetch(2))
     found["shared out twice"] = _refusal(lambda: train(distributed))
     sequence = kseq.ShardSequence(path, "train", batch_size=7)
@@ -245,6 +251,72 @@ def tf_workers(path: str, rank: int, world: int, port: int) -> Found:
     found["evaluate"] = _refusal(lambda: model.evaluate(sequence, verbose=0))
     found["fit outside"] = _refusal(lambda: _model().fit(sequence, verbose=0))
     return found
+
+
+def tf_evaluation(path: str, rank: int, world: int, port: int) -> Found:
+    """The figures of workers of TensorFlow that only evaluate."""
+    cluster = {"worker": [f"localhost:{port + number}" for number in range(world)]}
+    os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})
+    import tensorflow as tf
+
+    return _tf_evaluation(tf.distribute.MultiWorkerMirroredStrategy(), path)
+
+
+def _tf_evaluation(strategy: Any, path: str) -> Found:
+    """The loss and the accuracy of a model that is not trained: of all workers together in a loop, and of this one by Keras."""
+    import keras
+    import tensorflow as tf
+
+    with strategy.scope():
+        model = _model()
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=None)
+    signature = (tf.TensorSpec((7, 4, 4, 3), tf.uint8), tf.TensorSpec((7,), tf.int32), tf.TensorSpec((7,), tf.float32))
+
+    @tf.function
+    def step(x: Any, y: Any, weights: Any) -> Any:
+        def replica(x: Any, y: Any, weights: Any) -> Any:
+            outputs = model(x, training=False)
+            is_right = tf.cast(tf.argmax(outputs, axis=-1, output_type=tf.int32) == y, tf.float32)
+            sums = [tf.reduce_sum(values * weights) for values in (loss_of(y, outputs), is_right, tf.ones_like(weights))]
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(sums))
+
+        return strategy.run(replica, args=(x, y, weights))
+
+    with kseq.Batches(path, "val", batch_size=7) as val:
+        dataset = strategy.distribute_datasets_from_function(
+            lambda context: tf.data.Dataset.from_generator(lambda: val.epoch(0), output_signature=signature)
+        )
+        totals = [np.asarray(strategy.experimental_local_results(step(*batch))[0], np.float64) for batch in dataset]
+        loss, accuracy, weight = np.sum(totals, axis=0)
+        rank = [val.rank, val.world_size]
+    return {"rank": rank, "untrained": _evaluate(path), "together": [loss / weight, accuracy / weight]}
+
+
+def torch_evaluation(path: str, rank: int, world: int, port: int) -> Found:
+    """The figures of processes of PyTorch's that only evaluate."""
+    import torch
+
+    torch.distributed.init_process_group("gloo", f"tcp://localhost:{port}", rank=rank, world_size=world)
+    with kseq.Batches(path, "val", batch_size=7) as val:
+        found = {"rank": [val.rank, val.world_size], "together": _torch_evaluation(_model(), val.epoch(0))}
+    found["untrained"] = _evaluate(path)
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def _torch_evaluation(model: Any, val: Iterable[Any]) -> list[float]:
+    """The loss and the accuracy of all processes together, in a loop."""
+    import torch
+
+    total = torch.zeros(3, dtype=torch.float64)
+    with torch.no_grad():
+        for images, labels, weights in val:
+            outputs, targets = model(torch.as_tensor(images)), torch.as_tensor(labels).long()
+            losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
+            values = torch.stack([losses, (outputs.argmax(-1) == targets).float(), torch.ones_like(losses)])
+            total += (values * torch.as_tensor(weights)).sum(dim=1).double()
+    torch.distributed.all_reduce(total)
+    return (total[:2] / total[2]).tolist()
 
 
 def torch_processes(path: str, rank: int, world: int, port: int) -> Found:
@@ -266,7 +338,31 @@ def torch_processes(path: str, rank: int, world: int, port: int) -> Found:
         # From Keras 3.16 on.
         found["fitted"] = _fit(path, 7)
     found["everything"] = _evaluate(path)
+    found["together"] = _torch_evaluation(_model(), val)
     found["loop"] = _torch_loop(_model(), train, val)
+    torch.distributed.destroy_process_group()
+    return found
+
+
+def torch_distribution(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes that `keras.distribution` connects on PyTorch, as it does from Keras 3.16 on, with and without its sharing."""
+    import keras
+    import torch
+
+    alone = _fit(path, 7 * world, remainder="drop")
+    untrained = _evaluate(path)
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    found: Found = {"alone": alone, "untrained": untrained}
+    for auto_shard in (True, False):
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=auto_shard))
+        single = kseq.ShardSequence(path, "train", batch_size=7, rank=0, world_size=1)
+        refusal = _refusal(lambda single=single: _model().fit(single, verbose=0))
+        single.close()
+        found[str(auto_shard)] = {
+            "without ranks": refusal,
+            "evaluated": _evaluated_together(path),
+            "fitted": _fit(path, 7),
+        }
     torch.distributed.destroy_process_group()
     return found
 
@@ -284,13 +380,7 @@ def _torch_loop(model: Any, train: kseq.ShardSequence, val: kseq.ShardSequence) 
             optimizer.zero_grad()
             loss_of(parallel(torch.as_tensor(images)), torch.as_tensor(labels).long()).backward()
             optimizer.step()
-    total = torch.zeros(2, dtype=torch.float64)
-    with torch.no_grad():
-        for images, labels, weights in val:
-            losses = loss_of(model(torch.as_tensor(images)), torch.as_tensor(labels).long(), reduction="none")
-            total += torch.stack([(losses * torch.as_tensor(weights)).sum(), torch.as_tensor(weights).sum()]).double()
-    torch.distributed.all_reduce(total)
-    return {"ids": ids, "weights": _weights(model), "loss": float(total[0] / total[1])}
+    return {"ids": ids, "weights": _weights(model), "loss": _torch_evaluation(model, val)[0]}
 
 
 def _fails_on(rank: int, failing: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -317,6 +407,17 @@ def failing_jax_first(path: str, rank: int, world: int, port: int) -> Found:
     return {}
 
 
+def failing_jax_early(path: str, rank: int, world: int, port: int) -> Found:
+    """Processes of `keras.distribution`, of which the last has no dataset."""
+    import keras
+
+    keras.distribution.initialize(f"localhost:{port}", world, rank)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    train = kseq.ShardSequence(path if rank < world - 1 else f"{path}-elsewhere", "train", batch_size=7)
+    _model().fit(train, epochs=20, verbose=0)
+    return {}
+
+
 def resumed_jax(path: str, rank: int, world: int, port: int) -> Found:
     """A script with ResumeTraining in processes of `keras.distribution`; the last rank may fail in the middle of an epoch.
 
@@ -327,6 +428,16 @@ def resumed_jax(path: str, rank: int, world: int, port: int) -> Found:
     keras.distribution.initialize(f"localhost:{port}", world, rank)
     keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
     return _resumed(path, rank, world)
+
+
+def elastic_jax(path: str, rank: int, world: int, port: int) -> Found:
+    """The same with a global batch that most numbers of ranks do not divide; one process needs no connection."""
+    import keras
+
+    if world > 1:
+        keras.distribution.initialize(f"localhost:{port}", world, rank)
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return _resumed(path, rank, world, global_batch_size=15)
 
 
 def resumed_torch(path: str, rank: int, world: int, port: int) -> Found:
@@ -341,7 +452,7 @@ def resumed_torch(path: str, rank: int, world: int, port: int) -> Found:
     return found
 
 
-def _resumed(path: str, rank: int, world: int) -> Found:
+def _resumed(path: str, rank: int, world: int, **arguments: Any) -> Found:
     import keras
 
     fails_after = int(os.environ.get("KSEQ_TEST_FAILS", "0"))
@@ -354,11 +465,18 @@ def _resumed(path: str, rank: int, world: int) -> Found:
 
     model = _model()
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
-    train = kseq.ShardSequence(path, "train", batch_size=7, seed=3)
+    train = kseq.ShardSequence(path, "train", seed=3, **(arguments or {"batch_size": 7}))
     calls: Any = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: note(train.epoch, batch))
     resume = kseq.ResumeTraining(os.environ["KSEQ_TEST_CHECKPOINTS"], every=1)
     history = model.fit(train, epochs=3, verbose=0, callbacks=[resume, calls])
-    return {"steps": notes, "ids": [ids for ids, _ in model.records], "weights": _weights(model), "epochs": history.epoch}
+    return {
+        "steps": notes,
+        "ids": [ids for ids, _ in model.records],
+        "records": model.records,
+        "weights": _weights(model),
+        "epochs": history.epoch,
+        "history": history.history,
+    }
 
 
 def failing_torch(path: str, rank: int, world: int, port: int) -> Found:

@@ -8,8 +8,6 @@ import importlib.util
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -22,6 +20,8 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pytest
+
+from kseq_tools.bench.object_store import object_store
 
 BUCKET = "flowers-bucket"
 # Found in no message, repr or log.
@@ -54,7 +54,9 @@ class Answer(NamedTuple):
 
 
 # What a proxy does to an answer, by name; see `Store.harm`.
-HARMS = ("cut", "shorter", "longer", "other", "reset", "stall", "403", "404", "500", "503")
+HARMS = ("cut", "hang", "slow", "shorter", "longer", "other", "reset", "stall", "403", "404", "500", "503")
+# The part of a slow answer that is sent at a time, of all of it, and the seconds that follow.
+_SLOW_PARTS, _SLOW_SECONDS = 10, 0.1
 
 
 @dataclass
@@ -125,7 +127,16 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {name: value for name, value in headers.items() if name.lower() != "content-range"}
         if harm == "other":
             data = bytes(len(data))
-        self._send(status, headers, data, len(data) // 2 if harm == "cut" else None)
+        if harm == "hang":
+            self._send(status, headers, data, len(data) // 2)
+            store.stopped.wait(60)
+        elif harm == "slow":
+            self._send(status, headers, data, 0)
+            for start in range(0, len(data), -(-len(data) // _SLOW_PARTS)):
+                self.wfile.write(data[start : start - (-len(data) // _SLOW_PARTS)])
+                time.sleep(_SLOW_SECONDS)
+        else:
+            self._send(status, headers, data, len(data) // 2 if harm == "cut" else None)
 
     def _send(self, status: int, headers: dict[str, str], data: bytes, most: int | None = None) -> None:
         self.send_response_only(status)
@@ -211,32 +222,11 @@ def forwarding_backend(url: str) -> Callable[[str, str, dict[str, str], bytes], 
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The URL of a server that speaks S3, in a process of its own, with an empty bucket."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "MOTO_ALLOW_NONEXISTENT_REGION": "true"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                request = urllib.request.Request(f"{url}/{BUCKET}", method="PUT", headers={"Authorization": _AUTHORIZATION})
-                urllib.request.urlopen(request, timeout=5).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    raise
-                time.sleep(0.1)
+    with object_store() as store:
+        url: str = store.options["client_kwargs"]["endpoint_url"]
+        request = urllib.request.Request(f"{url}/{BUCKET}", method="PUT", headers={"Authorization": _AUTHORIZATION})
+        urllib.request.urlopen(request, timeout=60).close()
         yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 # Moto looks at the region and the service alone.

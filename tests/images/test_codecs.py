@@ -15,8 +15,9 @@ import simplejpeg
 from PIL import Image, ImageOps
 
 from kseq.errors import ImageError, NotAnImageError
-from kseq.images.codecs import decode, encode_jpeg, encode_png, recolor
+from kseq.images.codecs import decode, encode_jpeg, encode_png
 from kseq.images.formats import JPEG, MAX_PIXELS, PNG, ImageHeader, read_header
+from kseq.images.pixel_form import recolor
 from tests.helpers.messages import raises
 from tests.helpers.photos import FAST_DCT, encoded, photo
 

@@ -23,6 +23,10 @@ STARTS = {
     "AVIF": [b"\0\0\0\x20ftypavif\0\0\0\0", b"\0\0\0\x20ftypmif1\0\0\0\0mif1avifmiaf"],
     "JPEG2000": [b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14", b"\xff\x4f\xff\x51\0"],
     "PPM": [b"P6\n16 16\n255\n", b"P1 2 2"],
+    "PSD": [b"8BPS\0\1"],
+    "QOI": [b"qoif\0\0"],
+    "ICO": [b"\0\0\1\0\2\0\x10\x10"],
+    "TGA": [b"\0\0\2" + bytes(9) + b"\7\0\5\0\x18\0", b"\0\1\x09\0\0\0\1\x18\0\0\0\0\7\0\5\0\x08\x20"],
     "TIFF": [b"II*\0\x08", b"MM\0*\0", b"II+\0\x08", b"MM\0+\0"],
 }
 
@@ -49,6 +53,7 @@ def test_other_first_bytes_are_no_image(start: bytes) -> None:
         ("web page", b"\n<!DOCTYPE html><html>"),
         ("SVG", b"<?xml version='1.0'?>\n<svg xmlns="),
         ("JPEG XL", b"\xff\x0a\xfa"),
+        ("CUR", b"\0\0\2\0\1\0"),
         ("macOS", b"\0\x05\x16\x07\0\x02"),
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kseq.errors import ArgumentError, OutOfRangeError
 from kseq.ordering.epoch_order import REMAINDERS, DrawnBatch, Order
+from kseq.ordering.sampling import GroupSampler, Proportions, SampledOrder
 from tests.helpers.messages import Parts, raises
 
 
@@ -92,6 +93,54 @@ def test_what_fills_batches_up_is_the_same_on_one_rank_or_many_and_weighs_nothin
     assert np.isclose(np.mean(weights), 1)
 
 
+@given(
+    num_samples=st.integers(1, 50),
+    global_batch=st.integers(1, 30),
+    world_size=st.integers(1, 9),
+    devices=st.integers(1, 3),
+    remainder=st.sampled_from(["drop", "pad"]),
+    shuffle=st.sampled_from([False, True, "block", "mixed"]),
+)
+def test_ranks_that_do_not_divide_a_global_batch_share_the_very_samples_of_one_rank(
+    num_samples: int, global_batch: int, world_size: int, devices: int, remainder: str, shuffle: bool | str
+) -> None:
+    def order(rows: int, rank: int, world: int) -> Order:
+        sizes = {"rank": rank, "world_size": world, "global_batch": global_batch, "block_size": 4, "window": 16}
+        if shuffle != "mixed" or num_samples < 2:
+            return Order(num_samples, rows, shuffle if shuffle != "mixed" else True, 3, remainder, **sizes)
+        groups = np.repeat([0, 1], [num_samples - num_samples // 2, num_samples // 2])
+        quotas = np.array([num_samples - num_samples // 3 - 1, num_samples // 3 + 1])
+        sampler = GroupSampler(groups, 2, Proportions(quotas[quotas > 0]), 3)
+        return SampledOrder(num_samples, rows, True, 3, remainder, sampler=sampler, **sizes)
+
+    if num_samples < global_batch and remainder == "drop":
+        return
+    one = order(global_batch, 0, 1)
+    rows = -(-global_batch // (world_size * devices)) * devices
+    ranks = [order(rows, rank, world_size) for rank in range(world_size)]
+    assert {rank.num_batches for rank in ranks} == {one.num_batches}
+    gradients = []
+    for number in range(one.num_batches):
+        (whole,) = one.draw_batches(2, range(number, number + 1))
+        shares = [rank.draw_batches(2, range(number, number + 1))[0] for rank in ranks]
+        assert {len(share.positions) for share in shares} == {rows}
+        held = [share.positions[share.is_counted] for share in shares]
+        assert np.array_equal(np.concatenate(held), whole.positions[whole.is_counted])
+        assert max(map(len, held)) - min(map(len, held)) <= 1
+        # What fills up repeats samples that are at hand: of this global batch or of the one before.
+        near = np.concatenate([drawn.positions for drawn in one.draw_batches(2, range(max(number - 1, 0), number + 1))])
+        assert all(np.isin(share.positions, near).all() for share in shares)
+        # The weight of a sample in the mean over the rows of all ranks.
+        gradients.append(len(whole.positions) * ranks[0].row_weight / (rows * world_size))
+    assert np.allclose(gradients, one.row_weight)
+    assert np.isclose(
+        np.mean(
+            [rank.row_weight * share.is_counted for rank in ranks for share in rank.draw_batches(2, range(one.num_batches))]
+        ),
+        1,
+    )
+
+
 @given(batch_size=st.integers(1, 20), world_size=st.integers(1, 4), seed=st.integers(0, 99), epoch=st.integers(0, 9))
 def test_the_shares_of_the_ranks_are_the_batch_of_one(batch_size: int, world_size: int, seed: int, epoch: int) -> None:
     size = batch_size * world_size * 3
@@ -131,6 +180,8 @@ def test_without_shuffle_the_order_is_that_of_the_split_in_every_epoch() -> None
         ({"batch_size": 3, "world_size": 3, "rank": 0}, (1, 3, "remainder='pad'", "remainder='drop'")),
         ({"remainder": "repeat"}, ("remainder='repeat'", "'keep'", "'drop'", "'pad'")),
         ({"remainder": None}, ("remainder=None", "'keep'", "'drop'", "'pad'")),
+        ({"world_size": 3, "global_batch": 7}, ("global_batch=7", 6)),
+        ({"world_size": 3, "global_batch": 5}, ("remainder='keep'", "5 samples", "3 ranks", "remainder='pad'", "'drop'")),
     ],
 )
 def test_refuses_numbers_that_make_no_order(arguments: dict[str, Any], words: Parts) -> None:

@@ -1,8 +1,8 @@
 """Kills trainings at random steps, and starts them again until they end: `python -m tests.robustness.kill_training`.
 
 Other things happen to them too, see `FAULTS`. Whatever it was, the run must end with the same samples, weights and history as
-one to which nothing happened. Each backend has a process of its own, which imports Keras once and forks for every run, so that
-a run takes a second or two.
+one to which nothing happened. Between them, runs of several ranks go on on other numbers of them, see `change_ranks`. Each
+backend has a process of its own, which imports Keras once and forks for every run, so that a run takes a second or two.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import errno
+import faulthandler
 import json
 import os
 import random
@@ -28,6 +29,7 @@ import numpy as np
 import kseq
 from tests.helpers.paths import ROOT
 from tests.helpers.photos import write_numbered
+from tests.robustness.change_ranks import SAMPLINGS, change_ranks
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -53,6 +55,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
 }
 
 
+# Of tests/robustness/change_ranks.py.
+RANK_SCENARIOS = {f"other ranks, {name}": name for name in SAMPLINGS}
+
 # What happens to runs, drawn with these weights.
 FAULTS = {
     "killed after a step": 5,
@@ -61,7 +66,9 @@ FAULTS = {
     "reads fail (EIO)": 2,
     "its processes stopped for a while": 2,
 }
-# Seconds for which they are.
+# What happens to those of `RANK_SCENARIOS`.
+RANK_FAULT = "all ranks killed, others go on"
+# Seconds for which they are stopped.
 STOPPED_FOR = 1.5
 
 # The exit code of a run whose reads failed, and that said so.
@@ -92,6 +99,8 @@ def start(dataset: Path, folder: Path, options: dict[str, Any], fault: str = "",
     child = os.fork()
     if child == 0:
         code = 1
+        # Of a run that hangs, where it does.
+        faulthandler.register(signal.SIGUSR1)
         try:
             if fault == "reads fail (EIO)":
                 options = {**options, "read": "pread"}
@@ -145,8 +154,11 @@ def _wait(child: int, fault: str, at: float) -> int:
             else:
                 _stop(_descendants(child))
         if elapsed > LONGEST_RUN:
+            os.kill(child, signal.SIGUSR1)
+            time.sleep(1)
             os.kill(child, signal.SIGKILL)
-            raise AssertionError(f"a run hangs for {elapsed:.0f} s: {fault}")
+            os.waitpid(child, 0)
+            raise AssertionError(f"a run hangs for {elapsed:.0f} s: {fault} {at}")
         time.sleep(0.01)
 
 
@@ -218,6 +230,15 @@ def campaign(folder: Path, scenarios: list[str], kills: int, minutes: float, see
     while sum(num_killed.values()) < kills and time.monotonic() < until:
         name = scenarios[turn % len(scenarios)]
         turn += 1
+        if name in RANK_SCENARIOS:
+            notes = folder / "ranks"
+            notes.mkdir()
+            worlds, found = change_ranks(dataset, folder / "second", notes, RANK_SCENARIOS[name], draw)
+            num_killed[name] += len(worlds)
+            num_faults[RANK_FAULT] += len(worlds)
+            wrong += [f"{name}: {fault}" for fault in found]
+            shutil.rmtree(notes)
+            continue
         options = json.loads(json.dumps(SCENARIOS[name]))
         if "mixed" in options.get("sampling", {}):
             options["sampling"]["mixed"] = str(folder / "second")
@@ -230,41 +251,68 @@ def campaign(folder: Path, scenarios: list[str], kills: int, minutes: float, see
         whole, num_steps, seconds = wholes[name]
         killed = folder / "killed"
         killed.mkdir()
-        for _ in range(draw.randint(1, 3)):
-            fault = draw.choices(list(FAULTS), list(FAULTS.values()))[0]
-            if fault.startswith("reads") and options.get("processes"):
-                # They read in processes of their own.
-                fault = "killed at any time"
-            at = (
-                draw.randint(1, num_steps)
-                if fault in ("killed after a step", "reads fail (EIO)")
-                else draw.uniform(0.1, seconds)
-            )
-            is_ended = start(dataset, killed, options, fault, at)
-            num_faults[fault] += not is_ended or fault.startswith("its")
-            if is_ended:
-                break
-            num_killed[name] += 1
-            if fault.endswith("truncated"):
-                _truncate_newest(killed)
-        else:
-            start(dataset, killed, options)
-        wrong += [f"{name}: {fault}" for fault in faults(whole, killed)]
+        happened: list[str] = []
+        try:
+            _break_off(dataset, killed, options, num_steps, seconds, draw, happened)
+            found = faults(whole, killed)
+        except AssertionError as error:
+            found = [str(error)]
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+        num_faults.update(happened)
+        num_killed[name] += sum(not fault.startswith("its") for fault in happened)
+        wrong += [f"{name}: {fault}" for fault in found]
         shutil.rmtree(killed)
     return {"killed": dict(num_killed), "faults": dict(num_faults), "wrong": wrong}
+
+
+def _break_off(
+    dataset: Path,
+    folder: Path,
+    options: dict[str, Any],
+    num_steps: int,
+    seconds: float,
+    draw: random.Random,
+    happened: list[str],
+) -> None:
+    """Start a run, to which something happens up to three times, again and again until it ends.
+
+    Args:
+        dataset: The dataset.
+        folder: Of the run.
+        options: Of tests/helpers/resumed_fit.py.
+        num_steps: How many steps a run has to which nothing happens.
+        seconds: How long it takes.
+        draw: Draws what happens, and when.
+        happened: What did; added to.
+    """
+    for _ in range(draw.randint(1, 3)):
+        fault = draw.choices(list(FAULTS), list(FAULTS.values()))[0]
+        if fault.startswith("reads") and options.get("processes"):
+            # They read in processes of their own.
+            fault = "killed at any time"
+        is_counted = fault in ("killed after a step", "reads fail (EIO)")
+        at = draw.randint(1, num_steps) if is_counted else draw.uniform(0.1, seconds)
+        is_ended = start(dataset, folder, options, fault, at)
+        if not is_ended or fault.startswith("its"):
+            happened.append(fault)
+        if is_ended:
+            return
+        if fault.endswith("truncated"):
+            _truncate_newest(folder)
+    start(dataset, folder, options)
 
 
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=BACKENDS, action="append", help="only these")
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS), action="append", help="only these")
+    parser.add_argument("--scenario", choices=sorted([*SCENARIOS, *RANK_SCENARIOS]), action="append", help="only these")
     parser.add_argument("--kills", type=int, default=100, help="how many runs are broken off, over all backends")
     parser.add_argument("--minutes", type=float, default=60, help="for how long at most, over all backends")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    scenarios = arguments.scenario or list(SCENARIOS)
+    scenarios = arguments.scenario or [*SCENARIOS, *RANK_SCENARIOS]
     if arguments.inside:
         result = campaign(Path(arguments.inside), scenarios, arguments.kills, arguments.minutes, arguments.seed)
         print(json.dumps(result))
@@ -284,7 +332,7 @@ def main() -> int:
                 failed = True
                 print(fault, file=sys.stderr)
     print("\n| what happened | times |\n| --- | --- |")
-    for fault in FAULTS:
+    for fault in (*FAULTS, RANK_FAULT):
         print(f"| {fault} | {happened[fault]} |")
     return int(failed)
 
@@ -302,6 +350,8 @@ def run_backend(backend: str, scenarios: list[str], kills: int, minutes: float, 
     if done.returncode:
         raise AssertionError(f"{backend}: exit code {done.returncode}\n{done.stdout}\n{done.stderr[-6000:]}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if result["wrong"]:
+        print(done.stderr[-20000:], file=sys.stderr)
     return result
 
 

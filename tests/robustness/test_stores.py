@@ -182,6 +182,22 @@ def test_a_folder_in_s3_is_packed_into_s3_as_on_a_disk(store: Store, source: Pat
 
 @needs_s3
 @pytest.mark.slow
+def test_an_image_costs_one_request(store: Store, source: Path, tmp_path: Path) -> None:
+    options, url = s3_options(store.url), f"s3://{BUCKET}/{tmp_path.name}/photos"
+    upload(source, url, **options)
+    store.requests.clear()
+    report = kseq.pack(url, tmp_path / "packed", workers=0, storage_options=options)
+    images = [request for request in store.requests if request.name.endswith(".jpg")]
+    assert [request.method for request in images] == ["GET"] * report.num_samples
+    assert len({request.path for request in images}) == report.num_samples
+    # An answer that is too short, however consistent, is noticed.
+    store.harm = each_once("shorter")
+    kseq.pack(url, tmp_path / "other", workers=0, storage_options=options)
+    assert kseq.ShardDataset(tmp_path / "other").digest == kseq.ShardDataset(tmp_path / "packed").digest
+
+
+@needs_s3
+@pytest.mark.slow
 def test_an_image_that_may_not_be_read_is_left_out_and_a_store_that_is_down_ends_the_packing(
     store: Store, source: Path, tmp_path: Path
 ) -> None:

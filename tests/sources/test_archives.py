@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import stat
@@ -164,17 +163,6 @@ def test_where_all_files_are_damaged_one_line_says_so(folder: Path, tmp_path: Pa
         file.write_bytes(b"no such file" * 50)
     assert f"{source}" in (message := refusal(source, tmp_path / "packed"))
     assert sum(str(file) in message for file in files) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"), [("x.tar", "tar"), ("x.tar.gz", "tar"), ("x.tgz", "tar"), ("x.tfrecord", "record"), ("x.tfrecord.gz", "")]
-)
-def test_a_compressed_archive_is_refused_with_what_to_do(tmp_path: Path, name: str, kind: str) -> None:
-    inner = write_tar(tmp_path / "inner", {"a.jpg": b"", "a.cls": b"1"}).read_bytes()
-    (tmp_path / name).write_bytes(gzip.compress(inner))
-    message = refusal(tmp_path / name, tmp_path / "packed")
-    assert_says(message, "compressed")
-    assert_says(message, f"{tmp_path / name}")
 
 
 def test_a_record_whose_length_looks_like_gzip_is_none(jpegs: list[bytes], tmp_path: Path) -> None:

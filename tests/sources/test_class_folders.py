@@ -163,7 +163,7 @@ def test_images_of_classes_that_are_not_asked_for_are_listed(tmp_path: Path, for
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("names", [["train/a.png", "test/b.png"], ["a.png", "b.png"], ["x/a.png", "y/b.png"]])
-def test_photos_without_classes_are_packed_with_an_empty_label(tmp_path: Path, form: str, names: list[str]) -> None:
+def test_photos_without_class_are_packed_with_an_empty_label(tmp_path: Path, form: str, names: list[str]) -> None:
     path = write(form, tmp_path / "set", names)
     kseq.pack(path, tmp_path / "packed", columns=kseq.Columns(label=""), workers=0)
     splits = {name: len(kseq.ShardDataset(tmp_path / "packed", name)) for name in kseq.ShardDataset(tmp_path / "packed").splits}
@@ -172,7 +172,7 @@ def test_photos_without_classes_are_packed_with_an_empty_label(tmp_path: Path, f
     assert "label" not in kseq.ShardDataset(tmp_path / "packed")[0]
 
 
-def test_a_refusal_of_photos_without_classes_says_how_to_pack_them(tmp_path: Path) -> None:
+def test_a_refusal_of_photos_without_class_says_how_to_pack_them(tmp_path: Path) -> None:
     with raises(SourceError, "label", "2 images"):
         opened(write("folder", tmp_path / "set", ["a.png", "b.png"]))
 

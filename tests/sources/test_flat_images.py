@@ -61,6 +61,18 @@ def test_idx_files_are_splits_with_classes_in_the_order_of_numbers(tmp_path: Pat
     assert bool(report.notes) == train.startswith("emnist")
 
 
+@pytest.mark.parametrize(("code", "dtype", "kept"), [(8, ">u1", "uint16"), (11, ">i2", "uint16"), (13, ">f4", "float32")])
+def test_idx_files_of_other_numbers_are_packed_as_these_numbers(tmp_path: Path, code: int, dtype: str, kept: str) -> None:
+    write_idx(tmp_path / "in", "train-", 6)
+    images = (np.arange(6 * 7 * 5).reshape(6, 7, 5) * (1 if code == 8 else 100.5)).astype(dtype)
+    (tmp_path / "in" / "train-images-idx3-ubyte").write_bytes(idx(images, code))
+    settings = kseq.ImageSettings(encoding="raw", image_size=(7, 5), color_mode="grayscale", dtype=kept)
+    pack(tmp_path / "in", tmp_path / "packed", images=settings)
+    found = read(tmp_path / "packed")[2]
+    assert found.dtype == kept
+    np.testing.assert_array_equal(found[..., 0], images)
+
+
 def test_a_single_idx_file_has_its_labels_beside_it_and_may_be_told_to_have_none(tmp_path: Path) -> None:
     source, target = tmp_path / "idx", tmp_path / "packed"
     write_idx(source, "train-", 6)

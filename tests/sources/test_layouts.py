@@ -34,6 +34,7 @@ LAYOUTS: dict[str, tuple[dict[str, str | bytes | None], tuple[object, ...]]] = {
     ),
     "labelme": ({"data/0.png": None, "data/0.json": LABELME}, ("LabelMe", "data/0.json")),
     "masks": ({"images/0.png": None, "masks/0.png": None}, ("masks/", "mask")),
+    "depth": ({"images/0.png": None, "depth_maps/0.png": None}, ("depth_maps/", "map")),
     "masks of other names": ({"train/images/0.png": None, "train/masks/0_mask.png": None}, ("train/masks/",)),
     "table": ({"images/0.png": None, "labels.csv": "image,label\n0.png,cat\n"}, ("labels.csv",)),
 }

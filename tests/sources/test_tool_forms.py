@@ -137,7 +137,6 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         "wider_face_split/wider_face_train_bbx_gt.txt",
         "0--Parade/a.jpg\n1\n1 2 3 4 0 0 0 0 0 0\n",
     ),
-    "DOTA": ("images/P0.png", "labelTxt/P0.txt", "imagesource:GoogleEarth\ngsd:0.1\n10 20 50 20 50 60 10 60 plane 0\n"),
     "Keras YOLO": ("train/a.jpg", "train/_annotations.txt", "a.jpg 10,20,50,60,0\n"),
     "Scale": ("images/a.jpg", "tasks.json", '[{"task_id": "1", "params": {}, "response": {"annotations": []}}]'),
     "Labelbox": ("images/a.jpg", "export.ndjson", '{"data_row": {"id": "1"}}\n'),

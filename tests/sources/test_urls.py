@@ -180,15 +180,15 @@ def test_what_cannot_be_packed_names_the_url(tmp_path: Path, folder: Path, spool
 def test_a_refused_image_is_left_out_and_a_store_that_is_gone_ends_the_packing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url, read = upload(folder, memory_url()), RemoteFiles.read
+    url, read = upload(folder, memory_url()), RemoteFiles.read_file
     error: Exception = RefusedError("it: access is denied")
 
-    def read_or_fail(self: RemoteFiles, name: str, start: int, end: int) -> bytes:
+    def read_or_fail(self: RemoteFiles, name: str, size: int | None = None) -> bytes:
         if name.endswith("train/cat/00001.jpg"):
             raise error
-        return read(self, name, start, end)
+        return read(self, name, size)
 
-    monkeypatch.setattr(RemoteFiles, "read", read_or_fail)
+    monkeypatch.setattr(RemoteFiles, "read_file", read_or_fail)
     report = kseq.pack(url, tmp_path / "packed", workers=0)
     assert [rejected.path for rejected in report.rejected] == [b"train/cat/00001.jpg"]
     error = ReadError("it: no answer in time")

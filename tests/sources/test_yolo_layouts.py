@@ -244,6 +244,7 @@ def test_given_class_names_order_the_classes_and_leave_others_out(tmp_path: Path
 
 
 OUTLINE = "0 0.1 0.2 0.5 0.2 0.5 0.6\n"
+CORNERS = "0 0.1 0.1 0.5 0.1 0.5 0.4 0.1 0.4\n"
 POSE = "0 0.5 0.5 0.2 0.2 0.45 0.45 2 0.55 0.55 1 0 0 0\n"
 FLAT_POSE = "0 0.5 0.5 0.2 0.2 0.45 0.45 0.55 0.55 0.5 0.5\n"
 
@@ -252,7 +253,7 @@ FLAT_POSE = "0 0.5 0.5 0.2 0.2 0.45 0.45 0.55 0.55 0.5 0.5\n"
     ("text", "more", "boxes"),
     [
         (OUTLINE, "", [[10, 20, 50, 60]]),
-        ("0 0.1 0.1 0.5 0.1 0.5 0.4 0.1 0.4\n", "", [[10, 10, 50, 40]]),
+        (CORNERS, "", [[10, 10, 50, 40]]),
         (POSE, "", [BOX]),
         (POSE, "kpt_shape: [3, 3]\n", [BOX]),
         (FLAT_POSE, "kpt_shape: [3, 2]\n", [BOX]),
@@ -263,7 +264,12 @@ def test_outlines_corners_and_poses_become_boxes_with_a_note(tmp_path: Path, tex
     assert packed.objects == {"images/a.png": [("cat", box) for box in boxes]}
     assert packed.report.boxes is not None
     if text in (POSE, FLAT_POSE):
-        assert_says(" ".join(packed.report.notes), 1)
+        # With their shape, keypoints are packed: nothing is left out.
+        assert bool(packed.report.notes) == (not more)
+    elif text == CORNERS:
+        # Packed besides.
+        assert not packed.report.boxes.remarks
+        assert_says(" ".join(packed.report.notes), 1, "corners")
     else:
         assert list(packed.report.boxes.remarks.values()) == [1]
 

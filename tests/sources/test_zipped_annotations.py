@@ -79,6 +79,44 @@ def test_exports_of_tools_in_the_form_of_coco(tmp_path: Path, is_zip: bool) -> N
     assert found == {"images/default/a.jpg": [("dog", BOX)]}
 
 
+def with_points(content: dict[str, Any], count: int, names: list[str] | None = None) -> dict[str, Any]:
+    """COCO's content with keypoints (1, 2), (3, 4), ... of each object."""
+    points = [number for point in range(count) for number in (2 * point + 1, 2 * point + 2, 2)]
+    annotations = [{**annotation, "keypoints": points} for annotation in content["annotations"]]
+    categories = [{**category, **({} if names is None else {"keypoints": names})} for category in content["categories"]]
+    return {**content, "annotations": annotations, "categories": categories}
+
+
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_keypoints_of_several_coco_files_are_stored_where_their_numbers_are_equal(tmp_path: Path, is_zip: bool) -> None:
+    root, sides = tmp_path / "coco", ["left_eye", "right_eye"]
+
+    def read(**files: dict[str, Any]) -> tuple[kseq.Field | None, list[Any], str]:
+        for name, content in files.items():
+            write_image(root / f"{name}2017" / "1.jpg")
+            write_json(root / "annotations" / f"instances_{name}2017.json", content)
+        source = zipped(root) if is_zip else root
+        report = kseq.pack(source, tmp_path / "packed", workers=0, overwrite=True)
+        with kseq.ShardDataset(tmp_path / "packed") as dataset:
+            samples = [dataset[row] for row in range(len(dataset))]
+            points = [sample["keypoints"].tolist() for sample in samples if "keypoints" in sample]
+            return dataset.fields.get("keypoints"), points, " ".join(report.notes)
+
+    plain, two, three = coco("1.jpg"), with_points(coco("1.jpg"), 2, sides), with_points(coco("1.jpg"), 3)
+    stored = [[[1, 2, 2], [3, 4, 2]]]
+    field, points, notes = read(train=two, val=two)
+    assert field is not None
+    assert (field.mirror_order, points, "keypoints" in notes) == ((1, 0), [stored, stored], False)
+    _, points, notes = read(train=two, val=plain)
+    assert (points, "keypoints" in notes) == ([stored, [[[0, 0, 0], [0, 0, 0]]]], False)
+    field, points, notes = read(train=two, val=with_points(coco("1.jpg"), 2, ["nose", "tail"]))
+    assert field is not None
+    assert (field.mirror_order, points, "left" in notes) == ((), [stored, stored], True)
+    field, points, notes = read(train=two, val=three)
+    assert (field, points) == (None, [])
+    assert_says(notes, "2 or 3", "keypoints")
+
+
 def write_voc(root: Path) -> None:
     write_image(root / "JPEGImages" / "0.jpg")
     write_image(root / "JPEGImages" / "1.jpg")

@@ -24,7 +24,10 @@ BOXES = Field("boxes", "boxes", False, "<f4", (None, 4))
 LABELS = Field("labels", "labels", False, "<i4", (None,), ("car", "cow"))
 TEXT = Field("text", "text", False, "|u1", (None,))
 WEIGHT = Field("sample_weight", "sample_weight", False, "<f4", ())
-FIELDS = (IMAGE, LABEL, MASK, MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, TEXT, WEIGHT)
+DEPTH = Field("depth", "map", False, "<f2", (6, 8, 2))
+INDEX = Field("nearest", "nearest_map", False, "<f4", (6, 8, 1))
+BANDS = Field("bands", "image", False, "<u2", (6, 8, 13))
+FIELDS = (IMAGE, BANDS, LABEL, MASK, DEPTH, INDEX, MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, TEXT, WEIGHT)
 
 
 def parsed(cell: Any) -> Any:
@@ -66,6 +69,8 @@ def test_a_field_comes_back_from_json_and_pickle(field: Field) -> None:
             },
         ),
         (MASK, {"mask": ("|u1", (5, 6, 8, 1))}),
+        (BANDS, {"bands": ("<u2", (5, 6, 8, 13))}),
+        (DEPTH, {"depth": ("<f2", (5, 6, 8, 2))}),
         (LABEL, {"label": ("<i4", (5,))}),
         (NUMBERS, {"vector": ("<i8", (5, 3))}),
         (TRACE, {"trace/values": ("<f4", (None,)), "trace/offsets": ("<u8", (6,))}),
@@ -86,6 +91,11 @@ def test_a_shard_has_these_arrays_of_a_field(field: Field, arrays: dict[str, Any
     ("arguments", "words"),
     [
         (("image", True, "|u1", (None, None, 2)), ("(height, width, 1 or 3 or 4)",)),
+        (("image", True, "<u2", (None, None, 3)), ("encoded", "<u2")),
+        (("image", False, "<i2", (4, 4, 3)), ("<i2", "|u1", "<u2", "<f4")),
+        (("image", False, "<u2", (4, 4, 65)), (64,)),
+        (("map", True, "<f4", (4, 4, 1)), ("encoded",)),
+        (("map", False, "|u1", (4, 4, 1)), ("|u1", "<f4", "<f2")),
         (("mask", True, "|u1", (None, None, 3)), ("(height, width, 1)",)),
         (("label", False, "<i8", ()), ("<i4",)),
         (("boxes", False, "<f4", (None, 5)), ("<f4", 4)),
@@ -326,12 +336,14 @@ def test_a_value_is_exported_as_features() -> None:
 
 
 def test_only_some_fields_fit_into_csv() -> None:
-    assert [field.name for field in FIELDS if field.handler.fits_csv] == ["image", "label", "mask", "sample_weight"]
+    fitting = [field.name for field in FIELDS if field.handler.fits_csv]
+    assert fitting == ["image", "bands", "label", "mask", "depth", "nearest", "sample_weight"]
 
 
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
-        "--image x", "--label x", "--mask mask=x", "--target tags=x --kind tags=multi_label", "--target vector=x",
+        "--image x", "--image bands=x", "--label x", "--mask mask=x", "--target depth=x:map", "--target nearest=x:nearest_map",
+        "--target tags=x --kind tags=multi_label", "--target vector=x",
         "--target trace=x", "--target points=x --kind points=keypoints",
             "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
     ]  # fmt: skip

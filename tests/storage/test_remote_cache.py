@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -67,7 +68,7 @@ def test_many_threads_fetch_a_file_once(tmp_path: Path) -> None:
 def test_what_a_dead_process_left_is_gone_on_with(tmp_path: Path) -> None:
     files, cache = Files(), FileCache(str(tmp_path))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.kseq-copy.h5.part").write_bytes(b"x" * 60)
+    (tmp_path / "data" / "a.kseq-copy.h5.100.part").write_bytes(b"x" * 60)
     files.fetch(cache, "a")
     assert files.fetched == [("a", 60)]
 
@@ -75,7 +76,7 @@ def test_what_a_dead_process_left_is_gone_on_with(tmp_path: Path) -> None:
 def test_what_a_dead_process_left_wrong_is_fetched_anew(tmp_path: Path) -> None:
     files, cache = Files(), FileCache(str(tmp_path))
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.kseq-copy.h5.part").write_bytes(b"?" * 60)
+    (tmp_path / "data" / "a.kseq-copy.h5.100.part").write_bytes(b"?" * 60)
     assert files.fetch(cache, "a").read_bytes() == b"x" * 100
     assert files.fetched == [("a", 60), ("a", 0)]
 
@@ -121,7 +122,7 @@ def test_what_is_not_a_copy_is_never_removed(tmp_path: Path) -> None:
 
 def test_what_others_left_long_ago_is_gone_on_with_though_there_is_no_room(tmp_path: Path) -> None:
     files, cache = Files(), FileCache(str(tmp_path), 120)
-    part = tmp_path / "data" / "a.kseq-copy.h5.part"
+    part = tmp_path / "data" / "a.kseq-copy.h5.100.part"
     part.parent.mkdir()
     part.write_bytes(b"x" * 60)
     os.utime(part, (0, 0))
@@ -148,6 +149,105 @@ def test_who_waits_for_another_removes_nothing(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(30)
     assert old.exists()
+
+
+class Gauge:
+    """Fetches files of which a part arrives at a time, and notes how many bytes the folder has held or was to hold."""
+
+    def __init__(self, cache: FileCache) -> None:
+        self.cache = cache
+        self.most = 0
+        self._lock = threading.Lock()
+        self._under_way: dict[str, int] = {}
+
+    def fetch(self, name: str, num_bytes: int = 100) -> None:
+        def get(path: str, start: int) -> None:
+            self._note(path, num_bytes)
+            for part in range(10):
+                Path(path).write_bytes(b"x" * (num_bytes * (part + 1) // 10))
+                time.sleep(0.005)
+                self._note()
+
+        def open_copy(path: str) -> bytes:
+            self._under_way.pop(path + f".{num_bytes}.part")
+            return Path(path).read_bytes()
+
+        assert self.cache.open(f"data/{name}", num_bytes, get, lambda path: None, open_copy) == b"x" * num_bytes
+
+    def _note(self, path: str = "", num_bytes: int = 0) -> None:
+        with self._lock:
+            if path:
+                self._under_way[path] = num_bytes
+            sizes = {str(file): file.stat().st_size for file in Path(self.cache.folder).rglob("*.kseq-copy.h5")}
+            self.most = max(self.most, sum({**sizes, **self._under_way}.values()))
+
+    def fetch_together(self, *files: tuple[str, int]) -> None:
+        threads = [threading.Thread(target=self.fetch, args=file, daemon=True) for file in files]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("limit", [100, 250, 1000])
+def test_what_is_fetched_at_once_stays_below_the_limit(tmp_path: Path, limit: int) -> None:
+    gauge = Gauge(FileCache(str(tmp_path), limit))
+    gauge.fetch_together(*((str(number), 100) for number in range(12)))
+    assert limit - 100 < gauge.most <= limit
+
+
+def test_a_file_larger_than_the_limit_is_fetched_alone(tmp_path: Path) -> None:
+    gauge = Gauge(FileCache(str(tmp_path), 250))
+    gauge.fetch_together(("large", 400), *((str(number), 100) for number in range(6)), ("larger", 500))
+    assert gauge.most == 500
+
+
+def test_what_fails_leaves_its_room_to_others(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path), 100)
+    files.wrong.add("a")
+    with raises(DamagedError, "a"):
+        files.fetch(cache, "a")
+    assert files.fetch(cache, "b").exists()
+
+
+def test_what_others_fetch_counts_with_the_size_that_it_will_have(tmp_path: Path) -> None:
+    files, cache = Files(), FileCache(str(tmp_path), 1000)
+    kept = [files.fetch(cache, name) for name in "abc"]
+    for age, path in enumerate(kept):
+        os.utime(path, (time.time() - 100 + age,) * 2)
+    part = tmp_path / "data" / "d.kseq-copy.h5.700.part"
+    part.write_bytes(b"x" * 10)
+    files.fetch(cache, "e")
+    assert [path.exists() for path in kept] == [False, True, True]
+    # Nobody has written to it for a long time.
+    os.utime(part, (time.time() - 1000,) * 2)
+    files.fetch(cache, "f")
+    assert [path.exists() for path in kept] == [False, True, True]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_does_not_wait_for_what_its_parent_fetches(tmp_path: Path) -> None:
+    cache, begun, go_on = FileCache(str(tmp_path), 150), threading.Event(), threading.Event()
+
+    def get(path: str, start: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        Path(path).write_bytes(b"x" * 100)
+
+    thread = threading.Thread(target=cache.fetch, args=("data/a", 100, get, lambda path: None))
+    thread.start()
+    assert begun.wait(30)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        try:
+            os._exit(0 if Files().fetch(cache, "b").exists() else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go_on.set()
+    thread.join(30)
 
 
 def test_a_mapped_copy_outlives_its_removal(tmp_path: Path) -> None:
@@ -214,7 +314,7 @@ def test_who_stands_still_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(remote_cache, "_PATIENCE", 0.3)
     files, cache = Files(), FileCache(str(tmp_path))
     (tmp_path / "data").mkdir()
-    with open(tmp_path / "data" / "a.kseq-copy.h5.part", "wb") as other:
+    with open(tmp_path / "data" / "a.kseq-copy.h5.100.part", "wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         assert files.fetch(cache, "a").read_bytes() == b"x" * 100
 

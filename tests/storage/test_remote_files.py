@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import re
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from kseq.errors import ArgumentError, DatasetNotFoundError, KseqError, ReadError, WriteError
-from kseq.storage import remote_files, remote_retries
+from kseq.storage import remote_download, remote_retries
 from kseq.storage.remote_errors import Redactor
 from kseq.storage.remote_files import RemoteFiles
 from tests.helpers.messages import assert_says, raises
@@ -61,47 +62,106 @@ def test_sizes_ranges_and_names_are_those_of_the_files(web: Store) -> None:
     assert not files.exists("missing.h5")
 
 
-def test_a_file_is_fetched_piece_by_piece_and_gone_on_with(web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_PIECE_BYTES", 7_000)
+def test_a_file_is_fetched_in_one_request_and_gone_on_with_in_pieces(
+    web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote_download, "_PIECE_BYTES", 7_000)
     target = tmp_path / "copy"
     assert files_of(web).get("a.h5", str(target)) == len(DATA)
     assert target.read_bytes() == DATA
-    assert max(last + 1 - start for start, last in (request.range or (0, 0) for request in web.named("a.h5"))) == 7_000
+    assert [request.range for request in web.named("a.h5")] == [None]
     target.write_bytes(DATA[:30_000] + b"beyond the half")
     web.requests.clear()
     files_of(web).get("a.h5", str(target), size=len(DATA), start=30_000)
     assert target.read_bytes() == DATA
     assert web.num_bytes("a.h5") == 20_000
+    assert max(last + 1 - start for start, last in (request.range or (0, 0) for request in web.named("a.h5"))) == 7_000
+
+
+@pytest.mark.parametrize(
+    ("harm", "later"),
+    [
+        *(("cut", [25_000]), ("shorter", [49_999]), ("longer", []), ("500", [0]), ("503", [0])),
+        # aiohttp asks again by itself.
+        ("reset", [None]),
+        *(pytest.param(harm, later, marks=pytest.mark.slow) for harm, later in (("hang", [25_000]), ("stall", [0]))),
+    ],
+)
+def test_a_file_that_does_not_arrive_in_one_request_is_gone_on_with(
+    web: Store, tmp_path: Path, harm: str, later: list[int | None]
+) -> None:
+    web.harm = first(1, harm)
+    # What lies there already is of no use, and as long as the file.
+    (tmp_path / "copy").write_bytes(bytes(len(DATA)))
+    files_of(web, deadline=6).get("a.h5", str(tmp_path / "copy"), size=len(DATA))
+    assert (tmp_path / "copy").read_bytes() == DATA
+    assert [None if request.range is None else request.range[0] for request in web.named("a.h5")] == [None, *later]
+
+
+@pytest.mark.parametrize(("harm", "error"), [("403", ReadError), ("404", DatasetNotFoundError)])
+def test_a_whole_file_that_the_store_refuses_is_an_error_at_once(
+    web: Store, tmp_path: Path, harm: str, error: type[KseqError]
+) -> None:
+    web.harm = always(harm)
+    with raises(error, f"{web.url}/a.h5") as caught:
+        files_of(web).get("a.h5", str(tmp_path / "copy"), size=len(DATA))
+    assert len(web.named("a.h5")) == 1
+    assert caught.value.__context__ is None
+
+
+def test_a_disk_that_becomes_full_is_named(web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_file(name: str, local: str, *_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    files = files_of(web)
+    monkeypatch.setattr(files._system, "get_file", get_file)
+    with raises(WriteError, tmp_path / "copy", os.strerror(errno.ENOSPC)):
+        files.get("a.h5", str(tmp_path / "copy"), size=len(DATA))
 
 
 def test_pieces_come_side_by_side_once_the_server_is_known_to_have_ranges(
     web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_files, "_PIECE_BYTES", len(DATA) // 2)
+    monkeypatch.setattr(remote_download, "_PIECE_BYTES", len(DATA) // 4)
     files, web.pause = files_of(web), 0.5
     between = {}
-    for name in ("a.h5", "b c.h5"):
-        files.get(name, str(tmp_path / name), size=len(DATA))
+    for name, data in (("a.h5", DATA), ("b c.h5", DATA[::-1])):
+        (tmp_path / name).write_bytes(data[: len(DATA) // 2])
+        files.get(name, str(tmp_path / name), size=len(DATA), start=len(DATA) // 2)
         first_piece, second_piece = (request.time for request in web.named(name))
         between[name] = second_piece - first_piece
     assert between["a.h5"] >= 0.5 > between["b c.h5"]
     assert (tmp_path / "b c.h5").read_bytes() == DATA[::-1]
 
 
-def test_what_is_flushed_later_goes_to_the_disk_as_it_arrives(
-    web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_flushed_later_goes_to_the_disk_as_it_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[int, int]] = []
-    monkeypatch.setattr(remote_files, "start_writing", lambda descriptor, start, end: written.append((start, end)))
-    monkeypatch.setattr(remote_files, "_PIECE_BYTES", 10_000)
-    files_of(web).get("a.h5", str(tmp_path / "spooled"))
+    monkeypatch.setattr(remote_download, "start_writing", lambda descriptor, start, end: written.append((start, end)))
+    monkeypatch.setattr(remote_download, "_PIECE_BYTES", 10_000)
+    files = RemoteFiles(f"memory://kseq-test-{os.getpid()}/written")
+    (tmp_path / "x").write_bytes(DATA)
+    files.put(str(tmp_path / "x"), "x.h5")
+    files.get("x.h5", str(tmp_path / "spooled"))
     assert written == []
-    files_of(web).get("a.h5", str(tmp_path / "kept"), is_flushed=True)
+    files.get("x.h5", str(tmp_path / "kept"), is_flushed=True)
     assert written == [(0, 20_000), (20_000, 40_000), (40_000, 50_000)]
 
 
+def test_what_arrives_in_one_request_goes_to_the_disk_as_it_grows(
+    web: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[int, int]] = []
+    monkeypatch.setattr(remote_download, "start_writing", lambda descriptor, start, end: written.append((start, end)))
+    web.harm = first(1, "slow")
+    files_of(web).get("a.h5", str(tmp_path / "kept"), size=len(DATA), is_flushed=True)
+    assert (tmp_path / "kept").read_bytes() == DATA
+    assert len(web.named("a.h5")) == 1
+    assert len(written) > 1
+    assert [start for start, _ in written] == [0, *(end for _, end in written[:-1])]
+
+
 def test_a_server_that_knows_no_ranges_gives_whole_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "_PIECE_BYTES", 7_000)
+    monkeypatch.setattr(remote_download, "_PIECE_BYTES", 7_000)
     with serving(folder_backend(folder, ranges=False)) as web:
         files_of(web).get("a.h5", str(tmp_path / "copy"))
         assert (tmp_path / "copy").read_bytes() == DATA

@@ -23,11 +23,13 @@ from kseq_tools.bench import (
     curves,
     environments,
     machine,
+    object_store,
     packing,
     photo_fit,
     photos,
     planning,
     reading,
+    remote,
     roster,
     scale,
     splits,
@@ -42,6 +44,7 @@ from kseq_tools.commands import bench as command
 from kseq_tools.main import main
 from tests.helpers.messages import Parts, assert_says, raises
 from tests.helpers.photos import write_photos
+from tests.helpers.stores import needs_s3
 
 BARE = ["bare decode of kseq's whole images", "bare decode of the whole files"]
 COPIES = ["plain memory copy", "plain copy with as many buffers"]
@@ -472,7 +475,7 @@ def test_tables_of_kseq_alone_need_that_it_was_asked_for(
     monkeypatch.setattr(fitting, "take_turns", None)
     monkeypatch.setattr(packing, "make_large_source", None)
     monkeypatch.setattr(curves, "CURVES", {})
-    tables = ["P", "overlap", "processes", "cold", "scale", "plan", "start", "W"]
+    tables = ["P", "overlap", "processes", "cold", "scale", "plan", "start", "remote", "W"]
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", *tables, "--contestants", "plain memory copy"]) == 0
     printed = capfd.readouterr().out
     assert printed.count("nobody who was asked for takes part") == len(tables) + 2
@@ -730,6 +733,40 @@ def test_planning_a_table_is_told_in_seconds_and_memory(tmp_path: Path, monkeypa
     assert names[:3] == [f"CSV, 15 rows: {what}" for what in ("s", "s of the processor", "MB")]
     assert names[-1] == "Parquet, 150 rows, and a target: MB"
     assert {goal.name for goal in found.goals} < set(names)
+
+
+@needs_s3
+@pytest.mark.slow
+def test_reading_from_a_store_is_measured_cold_warm_and_without_a_cache(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_READS", {1: 3, 4: 2})
+    results, words = tmp_path / "results.json", ["--tables", "remote", "--json"]
+    arguments = ["bench", "--folder", str(tmp_path / "bench"), *SMALL, "--num-images", "200", *words, str(results)]
+    # So many that no shard is read as a whole.
+    assert main(arguments) == 0
+    warm, cold, single = json.loads(results.read_text())["tables"]
+    assert [row["name"] for row in cold["rows"]] == ["fsspec.get", "kseq, all shards into the cache", "kseq, first epoch"]
+    assert all(len(row["rates"]) == len(row["cpu_seconds_per_1000"]) == 2 and not row["note"] for row in cold["rows"])
+    assert [len(row["rates"]) for row in warm["rows"]] == [8, 8, 8]
+    figures = {row["name"]: row["median"] for row in single["rows"]}
+    assert figures["1 sample: requests for each"] == 1
+    # Neighbours come with one request.
+    assert 0 < figures["4 samples: requests for each"] <= 1
+    assert {goal["times"] for goal in (*warm["goals"], *cold["goals"])} == {0.95, 0.8}
+    assert os.listdir(tmp_path / "bench") == ["kseq-bench"]
+    printed = capfd.readouterr().out
+    assert "8 connections\n" in printed and "\nthe server takes" in printed
+
+
+def test_a_store_that_cannot_be_started_is_a_table_that_says_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_PACKAGES", ("no_such_package",))
+    assert main(["bench", "--folder", str(tmp_path / "bench"), *SMALL, "--tables", "remote"]) == 0
+    *_, title, row = capfd.readouterr().out.splitlines()
+    assert title == "remote  not measured"
+    assert_says(row, "no_such_package", "kseq[test]")
 
 
 def test_the_distance_of_neighbours_tells_a_block_shuffle_from_a_full_one(folder: Path) -> None:

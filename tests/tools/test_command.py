@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import termios
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import kseq
 from kseq_tools.console.progress import Progress
@@ -126,7 +128,8 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     expected = {
         "columns": columns, "images": images, "source_format": "csv", "root": "photos", "follow_links": True,
         "suffix": ".jpg", "shape": [28, 28], "text_encoding": "cp1252",
-        "class_names": ["x", "y"], "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
+        "class_names": ["x", "y"], "without_class": ["u", "v"], "duplicates": "drop",
+        "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
         "shard_bytes": 1024, "workers": 3, "niceness": 5, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
         "storage_options": {"anon": True, "endpoint_url": "http://host", "name": "a=b"},
     }  # fmt: skip
@@ -144,6 +147,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     words += "--split-column part --group patient --root photos --suffix .jpg --shape 28 28 --text-encoding cp1252 "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
+    words += "--without-class u v --duplicates drop "
     words += "--shard-bytes 1K --workers 3 --niceness 5 --overwrite --resume --max-pixels 9000 --follow-links --dry-run "
     words += "--storage-option anon=true --storage-option endpoint_url=http://host --storage-option name=a=b"
     assert main(["pack", *words.split()]) == 1
@@ -334,6 +338,22 @@ def test_info_lists_the_rejected_on_request(photos_to_pack: Path, tmp_path: Path
     assert "rose/notes.txt: is not an image" in capsys.readouterr().out
     main(["info", str(tmp_path / "packed"), "--rejected", "--json"])
     assert json.loads(capsys.readouterr().out)["rejected"][0]["path"] == "rose/notes.txt"
+
+
+def test_append_and_info_show_what_pack_shows_of_images_and_copies(
+    photos_to_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.new("L", (8, 8), level) for level in (1, 200)]
+    frames[0].save(photos_to_pack / "rose" / "film.gif", save_all=True, append_images=frames[1:])
+    shutil.copy(photos_to_pack / "rose" / "film.gif", photos_to_pack / "daisy" / "film.gif")
+    printed = {}
+    for words in ("pack {photos} {out}", "info {out}", "info {out} --json", "append {out} {photos} --again", "info {out}"):
+        assert main(words.format(photos=photos_to_pack, out=tmp_path / "packed").split()) == 0
+        printed[words] = capsys.readouterr().out
+        for part in ("film.gif", "1 image is byte-identical", "--duplicates drop"):
+            assert part in printed[words], words
+    facts = json.loads(printed["info {out} --json"])
+    assert facts["packing_notes"] == list(kseq.ShardDataset(tmp_path / "packed").packing_notes)
 
 
 def test_info_says_so_where_nothing_was_rejected(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:

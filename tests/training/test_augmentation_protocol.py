@@ -219,7 +219,7 @@ def test_the_class_of_the_docstring_rotates(raw: Path) -> None:
     code = "\n".join(line[4:] for line in lines if line.startswith((">>> class", "...")))
     names: dict[str, Any] = {"kseq": kseq, "cv2": cv2}
     exec(code, names)
-    expected, found = batch_of(raw, [RandomRotation(30)]), batch_of(raw, [names["RandomRotation"](30)])
+    expected, found = batch_of(raw, [RandomRotation(30)]), batch_of(raw, [names["Rotation"](30)])
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, strict=True)
 

@@ -31,14 +31,19 @@ def changed(augmentation: Augmentation, draws: Any, pixels: np.ndarray = PHOTO) 
         kseq.RandomAffine(scale=(0.7, 1.2)),
         kseq.RandomAffine(shear=10),
         kseq.RandomAffine(5, translate=(0.05, 0.05), scale=(0.9, 1), shear=4),
+        kseq.RandomRotation(0.05, "constant"),
+        kseq.RandomZoom(0.3, 0.2, "constant"),
+        kseq.RandomTranslation(0.2, 0.1, "constant"),
     ],
 )
-def test_masks_and_boxes_move_with_the_image(tmp_path: Path, affine: kseq.RandomAffine) -> None:
+def test_masks_and_boxes_move_with_the_image(tmp_path: Path, affine: Augmentation) -> None:
     path = pack_objects(write_objects(tmp_path), tmp_path / "packed")
     targets = {"mask": "mask", "boxes": "boxes", "labels": "labels"}
     with kseq.Batches(path, "all", augment=affine, targets=targets, workers=0, ragged=True) as batches:
         images, found = batches.batch(1, 0)
-    is_upright = affine.degrees == affine.shear == 0
+    is_upright = getattr(affine, "degrees", 0) == getattr(affine, "shear", 0) == 0 and not isinstance(
+        affine, kseq.RandomRotation
+    )
     for image, mask, boxes, labels in zip(images, found["mask"], found["boxes"], found["labels"], strict=True):
         # An object in the image and in the mask lies in the box of its turned corners.
         seen, marked = [[(image[..., n + 1] > 130) for n in range(2)], [(mask[..., 0] == 100 * (n + 1)) for n in range(2)]]
@@ -69,20 +74,20 @@ def test_what_comes_from_outside_is_filled() -> None:
 
 def test_middle_draws_leave_an_image_as_it_is() -> None:
     np.testing.assert_array_equal(changed(kseq.RandomAffine(90, shear=9), [0.5, 0.5, 0, 0.5, 0.5]), PHOTO)
-    np.testing.assert_array_equal(changed(kseq.ColorJitter(0.5, 0.5, 0.5), [0.5] * 3), PHOTO)
+    np.testing.assert_array_equal(changed(kseq.ColorJitter(0.5, 0.5, 0.5), [0.5] * 4), PHOTO)
 
 
 def test_brightness_contrast_and_saturation_go_by_their_factors() -> None:
-    assert np.abs(changed(kseq.ColorJitter(brightness=0.5), [0, 0, 0]) - PHOTO * 0.5).max() <= 0.51
-    flat = changed(kseq.ColorJitter(contrast=1), [0, 0, 0])
+    assert np.abs(changed(kseq.ColorJitter(brightness=0.5), [0, 0, 0, 0.5]) - PHOTO * 0.5).max() <= 0.51
+    flat = changed(kseq.ColorJitter(contrast=1), [0, 0, 0, 0.5])
     assert np.ptp(flat.reshape(-1, 3)) == 0
-    grey = changed(kseq.ColorJitter(saturation=1), [0, 0, 0]).astype(int)
+    grey = changed(kseq.ColorJitter(saturation=1), [0, 0, 0, 0.5]).astype(int)
     assert np.ptp(grey, axis=2).max() == 0
     assert grey.std() > 5
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-@pytest.mark.parametrize("augmentation", [kseq.ColorJitter(0.8, 0.3, 0.3), kseq.RandomErasing(1, value=9)])
+@pytest.mark.parametrize("augmentation", [kseq.ColorJitter(0.8, 0.3, 0.3, 0.5), kseq.RandomErasing(1, value=9)])
 def test_grayscale_and_alpha_are_allowed(augmentation: Augmentation, channels: int) -> None:
     pixels = np.concatenate([PHOTO, PHOTO[..., :1]], axis=2)[..., -channels:].copy()
     result = changed(augmentation, [0.1] * augmentation.num_draws, pixels)
@@ -122,15 +127,71 @@ def test_a_sample_changes_alike_in_any_batch(tmp_path: Path) -> None:
         lambda: kseq.RandomAffine(scale=(0, 1)),
         lambda: kseq.RandomAffine(scale=(2, 1)),
         lambda: kseq.RandomAffine(translate=0.1),  # type: ignore[arg-type]  # wrong on purpose
-        lambda: kseq.RandomAffine(fill=256),
+        lambda: kseq.RandomAffine(fill=256).check_dtype("uint8"),
+        lambda: kseq.RandomAffine(fill=0.5).check_dtype("uint16"),
+        lambda: kseq.RandomAffine(map_fill="far"),
         lambda: kseq.ColorJitter(1.5),
+        lambda: kseq.ColorJitter(hue=-0.1),
+        lambda: kseq.RandomRotation(1.5),
+        lambda: kseq.RandomRotation(0.1, "mirror"),
+        lambda: kseq.RandomRotation(0.1, interpolation="cubic"),
+        lambda: kseq.RandomZoom(-1),
+        lambda: kseq.RandomZoom((0, 0.1, 0.2)),  # type: ignore[arg-type]  # wrong on purpose
+        lambda: kseq.RandomTranslation(0.1, "a"),  # type: ignore[arg-type]  # wrong on purpose
+        lambda: kseq.RandomTranslation(0.1, 0.1, fill_value=300),
         lambda: kseq.ColorJitter(contrast=float("nan")),
         lambda: kseq.RandomErasing(2),
         lambda: kseq.RandomErasing(scale=(0.5, 0.1)),
         lambda: kseq.RandomErasing(ratio=3),  # type: ignore[arg-type]  # wrong on purpose
-        lambda: kseq.RandomErasing(value=-1),
+        lambda: kseq.RandomErasing(value=-1).check_dtype("uint8"),
+        lambda: kseq.RandomErasing(value="black"),
     ],
 )
 def test_arguments_that_are_not_allowed_are_refused(make: Any) -> None:
     with raises(ArgumentError, "allowed"):
         make()
+
+
+def near(found: np.ndarray, expected: Any) -> bool:
+    """Whether images are alike but for rounding, and for the edge of what comes from outside."""
+    gaps = np.abs(found.astype(int) - np.rint(np.asarray(expected)).astype(int)).max(axis=-1)
+    return bool(np.mean(gaps > 3) < 0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fill_mode", ["constant", "reflect", "nearest"])
+def test_the_layers_of_keras_move_images_alike(fill_mode: str) -> None:
+    import keras
+
+    # Of little detail: bilinear weights are rounded in OpenCV.
+    smooth = np.linspace(0, 250, 40 * 60 * 3).reshape(40, 60, 3).astype(np.uint8)
+    pairs: list[tuple[Augmentation, Any]] = [
+        (kseq.RandomRotation((0.08, 0.08), fill_mode), keras.layers.RandomRotation((0.08, 0.08), fill_mode)),
+        (kseq.RandomZoom((0.3, 0.3), (-0.2, -0.2), fill_mode), keras.layers.RandomZoom((0.3, 0.3), (-0.2, -0.2), fill_mode)),
+        (kseq.RandomZoom((-0.3, -0.3), None, fill_mode), keras.layers.RandomZoom((-0.3, -0.3), None, fill_mode)),
+        (
+            kseq.RandomTranslation((0.2, 0.2), (-0.1, -0.1), fill_mode),
+            keras.layers.RandomTranslation((0.2, 0.2), (-0.1, -0.1), fill_mode),
+        ),
+    ]
+    for augmentation, layer in pairs:
+        expected = keras.ops.convert_to_numpy(layer(smooth[None].astype("float32"), training=True))[0]
+        assert near(changed(augmentation, [0.3] * augmentation.num_draws, smooth), expected), type(augmentation).__name__
+
+
+@pytest.mark.slow
+def test_hues_are_turned_as_keras_turns_them() -> None:
+    import keras
+
+    layer = keras.layers.RandomHue((0.5, 0.5), seed=3)
+    expected = keras.ops.convert_to_numpy(layer(PHOTO[None].astype("float32"), training=True))[0]
+    # Either way at even odds.
+    assert any(near(changed(kseq.ColorJitter(hue=0.5), [0.5, 0.5, 0.5, draw]), expected) for draw in (0, 1))
+
+
+def test_a_third_of_a_turn_makes_red_green() -> None:
+    red = np.zeros((2, 2, 3), np.uint8)
+    red[..., 0] = 200
+    # 120 of 180 degrees.
+    green = changed(kseq.ColorJitter(hue=1), [0.5, 0.5, 0.5, (1 + 2 / 3) / 2], red)
+    np.testing.assert_array_equal(green, red[..., [1, 0, 2]])

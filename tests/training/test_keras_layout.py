@@ -83,7 +83,7 @@ def test_weights_come_with_it(packed: Path) -> None:
     assert found["sample_weight"].shape == (8,)
 
 
-def test_boxes_without_classes_have_class_0(tmp_path: Path) -> None:
+def test_boxes_without_class_have_class_0(tmp_path: Path) -> None:
     columns = kseq.Columns(boxes="boxes", label="")
     path = pack_objects(write_objects(tmp_path), tmp_path / "packed", columns=columns)
     found = batch(path, pad_to=3, label_mode="int")

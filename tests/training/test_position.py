@@ -12,7 +12,7 @@ import pytest
 
 import kseq
 from kseq.errors import ArgumentError, OutOfRangeError
-from tests.helpers.messages import assert_says, raises
+from tests.helpers.messages import Parts, assert_says, raises
 
 ARGUMENTS: dict[str, Any] = {"seed": 3, "workers": 0}
 
@@ -193,3 +193,75 @@ def test_loops_over_a_sequence_go_on_too(numbered: Path) -> None:
                     assert np.array_equal(next(iter(other))[0][:, 0, 0, 0], first.batches.sample_ids(1, 0))
                 other.epoch = 0
                 assert len(list(other)) == 5
+
+
+# Elastic: the global batch is given, and the number of ranks changes.
+
+
+@pytest.mark.parametrize("remainder", ["drop", "pad"])
+@pytest.mark.parametrize("sampling", [{}, {"balance": "class"}, {"mixed": True}], ids=["plain", "balanced", "mixed"])
+def test_a_run_of_4_ranks_goes_on_on_any_number_with_the_same_global_batches_and_weights(
+    numbered: Path, tmp_path: Path, sampling: dict[str, Any], remainder: str
+) -> None:
+    arguments = {**ARGUMENTS, **sampling, "global_batch_size": 12, "remainder": remainder}
+    dataset: Any = numbered
+    if arguments.pop("mixed", False):
+        dataset = {kseq.ShardDataset(numbered, "train"): 0.7, kseq.ShardDataset(numbered, "val"): 0.3}
+
+    def ranks_of(world: int) -> list[kseq.Batches]:
+        return [kseq.Batches(dataset, rank=rank, world_size=world, **arguments) for rank in range(world)]
+
+    (alone,) = ranks_of(1)
+    before = ranks_of(4)
+    assert {rank.batch_size for rank in before} == {3}
+    state = json.loads(json.dumps(before[2].state_dict(5, 3)))
+    assert (state["samples"], state["global_batch_size"]) == (36, 12)
+    for world, rows in {1: 12, 3: 4, 8: 2, 13: 1}.items():
+        after = ranks_of(world)
+        assert {(rank.batch_size, rank.global_batch_size, len(rank)) for rank in after} == {(rows, 12, len(alone))}
+        assert {rank.load_state_dict(state) for rank in after} == {(5, 3)}
+        for epoch, start in ((5, 3), (6, 0)):
+            steps = list(zip(*(rank.epoch(epoch) for rank in after), strict=True))
+            assert len(steps) == len(alone) - start
+            for number, step in enumerate(steps, start):
+                images, labels, weights = alone.batch(epoch, number)
+                counted = [np.flatnonzero(share[2]) for share in step]
+                assert {len(share[0]) for share in step} == {rows}
+                pairs = zip(step, counted, strict=True)
+                assert np.array_equal(np.concatenate([share[0][rows_] for share, rows_ in pairs]), images[weights > 0])
+                # Keras's loss is a mean over the rows of all ranks: each sample has the share in it that it has on one.
+                assert np.isclose(
+                    sum(float(share[1] @ share[2]) for share in step) / (rows * world), float(labels @ weights) / 12
+                )
+        for rank in after:
+            rank.close()
+    for rank in (alone, *before):
+        rank.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"batch_size": 8}, ("batch_size=8", "global_batch_size=12")),
+        ({"global_batch_size": 0}, ("global_batch_size=0", 1)),
+        ({"global_batch_size": 2.5}, ("global_batch_size=2.5",)),
+        ({"remainder": "keep", "rank": 0, "world_size": 5}, ("remainder='keep'", "5 ranks", "'pad'", "'drop'")),
+    ],
+)
+def test_a_global_batch_that_makes_no_batches_is_refused(numbered: Path, arguments: dict[str, Any], words: Parts) -> None:
+    with raises(ArgumentError, *words):
+        kseq.Batches(numbered, "train", **{"global_batch_size": 12, **arguments})
+
+
+@pytest.mark.filterwarnings("ignore:.*samples are left out")
+def test_with_a_global_batch_one_process_does_as_many_do(numbered: Path) -> None:
+    with (
+        kseq.ShardSequence(numbered, "train", global_batch_size=12) as train,
+        kseq.Batches(numbered, "val", global_batch_size=12) as val,
+    ):
+        assert (train.batch_size, train.global_batch_size, len(train)) == (12, 12, 6)
+        assert (train.batches.remainder, val.remainder) == ("drop", "pad")
+        assert train[0][2].tolist() == [1.0] * 12
+        copy = pickle.loads(pickle.dumps(train))
+        assert copy.global_batch_size == 12
+        copy.close()

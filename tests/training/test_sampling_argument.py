@@ -350,7 +350,7 @@ def test_refuses_several_datasets_that_cannot_be_mixed(numbered: Path, second: P
         kseq.ShardSequence({train: 1, weighted: 1})
 
 
-def test_refuses_to_balance_without_classes_and_to_weigh_without_numbers(weighted: Path) -> None:
+def test_refuses_to_balance_without_class_and_to_weigh_without_numbers(weighted: Path) -> None:
     with raises(ArgumentError, "balance='class'", weighted):
         kseq.ShardSequence(weighted, "all", balance="class")
     with raises(ArgumentError, "sampling_weights='at'", "height", "sample_weight") as caught:

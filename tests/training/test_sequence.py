@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import kseq
 from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError, OutOfRangeError
-from kseq.images.codecs import recolor
+from kseq.images.pixel_form import recolor
 from kseq.images.resize import resize_to
 from kseq.ordering.epoch_order import Order
 from kseq.reading.dataset import sample_reader

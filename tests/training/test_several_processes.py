@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +120,6 @@ def test_what_several_processes_of_jax_would_do_wrong_is_refused(jax_pair: list[
             assert "\n" not in found[name]
 
 
-def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks(
-    jax_devices: Found, jax_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    three = start("jax_evaluation", 3, "jax", numbered, tmp_path_factory)
-    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
-    # In batches of 7, 14 and 21 rows; only those of one process are not filled up.
-    for found in (*jax_pair, *three):
-        assert_close(found["untrained"], jax_devices["untrained"])
-
-
 # JAX: one process with several devices.
 
 
@@ -174,6 +165,27 @@ def test_keras_on_torch_trains_one_model_or_none(torch_pair: list[Found]) -> Non
             assert_close(found["fitted"]["evaluated"], found["alone"]["evaluated"])
 
 
+@pytest.mark.skipif(
+    tuple(map(int, version("keras").split(".")[:2])) < (3, 16), reason="keras.distribution connects no processes of PyTorch"
+)
+def test_keras_distribution_on_torch_trains_as_one_process_does(
+    numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ranks = start("torch_distribution", 2, "torch", numbered, tmp_path_factory)
+    # Whether Keras was told to share out once more, or not.
+    for sharing in ("True", "False"):
+        fits = [found[sharing]["fitted"] for found in ranks]
+        assert [fit["rank"] for fit in fits] == [[0, 2], [1, 2]]
+        assert joined([received(fit) for fit in fits]) == global_batches(numbered, batch_size=14, remainder="drop")
+        for found, fit in zip(ranks, fits, strict=True):
+            assert fit["epochs"] == list(range(EPOCHS))
+            assert fit["weights"] == fits[0]["weights"]
+            assert_close(fit["weights"], found["alone"]["weights"])
+            assert_close(fit["evaluated"], found["alone"]["evaluated"])
+            assert_close(found[sharing]["evaluated"]["untrained"], found["untrained"])
+            assert found[sharing]["without ranks"].startswith("ArgumentError: <ShardSequence train>: rank=0, world_size=1")
+
+
 # TensorFlow.
 
 
@@ -208,3 +220,44 @@ def test_two_devices_under_a_strategy_of_tensorflow_share_each_batch_of_each_epo
     parts = received(found)
     both = [sorted(one + other) for one, other in zip(parts[0::2], parts[1::2], strict=True)]
     assert both == global_batches(numbered, batch_size=batch_size)
+
+
+def test_a_first_batch_that_a_strategy_of_tensorflow_cannot_divide_is_refused(tf_mirrored: Found) -> None:
+    for name, size, way_out in (("odd", 7, "multiple of 2"), ("small", 5, "remainder='pad'")):
+        assert tf_mirrored[name].startswith("ArgumentError: <ShardSequence ")
+        for part in (f"{size} samples", "2 replicas", "MirroredStrategy", way_out):
+            assert part in tf_mirrored[name]
+
+
+# Evaluation on each backend: in batches of 7, 14 and 21 rows, of which only those of one process are not filled up.
+
+
+def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks_of_jax(
+    jax_devices: Found, jax_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    three = start("jax_evaluation", 3, "jax", numbered, tmp_path_factory)
+    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
+    for found in (*jax_pair, *three):
+        assert_close(found["untrained"], jax_devices["untrained"])
+
+
+def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks_of_torch(
+    torch_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    three = start("torch_evaluation", 3, "torch", numbered, tmp_path_factory)
+    assert_evaluated_together(three, torch_pair)
+
+
+def test_an_evaluation_has_the_same_figures_on_one_two_and_three_workers_of_tensorflow(
+    tf_pair: list[Found], tf_mirrored: Found, numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    three = start("tf_evaluation", 3, "tensorflow", numbered, tmp_path_factory)
+    assert_evaluated_together(three, [*tf_pair, tf_mirrored])
+
+
+def assert_evaluated_together(three: list[Found], others: list[Found]) -> None:
+    """All have, together, the loss and accuracy that Keras's `evaluate` has in one process."""
+    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
+    for found in (*three, *others):
+        assert_close(found["together"], three[0]["untrained"])
+        assert_close(found["untrained"], three[0]["untrained"])

@@ -22,7 +22,7 @@ from kseq.errors import KseqError
 from .cpu_time import busy_seconds, group_seconds
 from .folders import read_all
 
-__all__ = ["ContestantError", "Row", "Runner", "check_epoch", "play_rounds", "run_once", "take_turns", "warmed_up"]
+__all__ = ["OWN_GROUP", "ContestantError", "Row", "Runner", "check_epoch", "play_rounds", "run_once", "take_turns", "warmed_up"]
 
 # Seconds: writing a store, or one epoch of the slowest, takes minutes; longer than this is a hang.
 _PATIENCE = 1800
@@ -33,7 +33,7 @@ _FAREWELL = 2.0
 
 # A group of its own, so that its worker processes end with it and their time is counted. No session of its own: Linux shares
 # out the cores among sessions first ("autogroup"), and niceness would count within a contestant only.
-_OWN_GROUP: Mapping[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"preexec_fn": os.setpgrp}
+OWN_GROUP: Mapping[str, Any] = {"process_group": 0} if sys.version_info >= (3, 11) else {"preexec_fn": os.setpgrp}
 
 
 class ContestantError(KseqError, RuntimeError):
@@ -158,7 +158,7 @@ class Runner:
                     text=True,
                     bufsize=1,
                     env={**os.environ, **(environment or {})},
-                    **_OWN_GROUP,
+                    **OWN_GROUP,
                 )
             except OSError as error:
                 raise ContestantError(f"{name}: {command[0]} cannot be run: {error.strerror}") from error

@@ -20,7 +20,7 @@ from ..console.options import (
 )
 from ..console.progress import Progress
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, printable
+from ..console.text import format_boxes, format_bytes, format_count, printable
 
 
 def add_parser(commands: Any) -> None:
@@ -70,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{report.num_known:,} of the images were in the dataset already")
     if report.num_resumed:
         print(f"{report.num_resumed} of the new shards were there from an earlier run")
-    for note in report.notes:
+    if report.boxes is not None:
+        print("\n".join(["", format_boxes(report.boxes), *map(printable, report.boxes.lines)]))
+    for note in report.lines:
         print(f"note: {printable(note)}")
     if report.rejected:
         print(f"{len(report.rejected):,} of {report.num_found:,} files were left out:")

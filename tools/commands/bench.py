@@ -19,7 +19,7 @@ from kseq.arguments import path_text, whole
 from kseq.errors import ArgumentError, WriteError
 from kseq.platforms.processes import usable_cores
 
-from ..bench import curves, machine, packing, photo_fit, planning, reading
+from ..bench import curves, machine, packing, photo_fit, planning, reading, remote
 from ..bench import fit as fitting
 from ..bench.contest import ContestantError, Row
 from ..bench.photos import describe, find_images, make_photo_source, make_raw_source, make_sources
@@ -28,9 +28,11 @@ from ..bench.roster import CONTESTANTS, FILES, KSEQ
 from ..bench.tables import Table, check_plot, plot
 from ..console.text import format_count
 
-_TABLES = ("R", "RC", "J", "N", "F", "D", "P", "W", "overlap", "processes", "cold", "scale", "plan", "start")
+_TABLES = ("R", "RC", "J", "N", "F", "D", "P", "W", "overlap", "processes", "cold", "scale", "plan", "start", "remote")
+# They read no photos.
+_WITHOUT_PHOTOS = ("scale", "plan", "remote")
 # They measure kseq by itself.
-_OURS = ("P", "overlap", "processes", "cold", "scale", "plan", "start")
+_OURS = ("P", "overlap", "processes", "cold", "scale", "plan", "start", "remote")
 # The file that says of a folder that it is the benchmark's.
 _MARK = "kseq-bench"
 _COUNTS = ("num_images", "batch_size", "workers", "rounds")
@@ -75,8 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print each table as soon as it is there."""
     setting = _check(arguments)
     print(_machine(setting), flush=True)
-    _say(f"photos in {setting.path('sources')}")
-    sources = make_sources(setting.path("sources"), setting.images, setting.num_images, setting.workers)
+    sources: dict[str, str] = {}
+    if set(arguments.tables) - set(_WITHOUT_PHOTOS):
+        _say(f"photos in {setting.path('sources')}")
+        sources = make_sources(setting.path("sources"), setting.images, setting.num_images, setting.workers)
     tables: list[Table] = []
     for key, measure in _steps(arguments.tables, setting, sources):
         for table in _measured(key, measure):
@@ -185,6 +189,8 @@ def _steps(keys: list[str], setting: Setting, sources: dict[str, str]) -> Iterat
             yield key, partial(packing.measure_packing, setting, sources, _say)
         elif key == "plan":
             yield key, partial(_one, planning.measure_planning, setting, sources, _say)
+        elif key == "remote":
+            yield key, partial(remote.measure_remote, setting, sources, _say)
         else:
             yield key, partial(_one, curves.CURVES[key], setting, sources, _say)
 

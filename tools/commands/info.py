@@ -78,6 +78,7 @@ def _facts(dataset: kseq.ShardDataset, boxes: kseq.BoxCounts | None) -> dict[str
         "splits": dataset.splits,
         "class_counts": dataset.counts().class_counts,
         "boxes": None if boxes is None else asdict(boxes),
+        "packing_notes": list(dataset.packing_notes),
         "num_rejected": len(rejected),
         "rejected": [{"path": os.fsdecode(file.path), "reason": file.reason} for file in rejected],
     }
@@ -98,6 +99,8 @@ def _as_text(facts: dict[str, Any], fields: Mapping[str, kseq.Field], boxes: kse
         lines += ["", f"dropped, but still there: {format_count(facts['num_dropped'], 'sample')} (kseq compact removes them)"]
     if facts["changes"]:
         lines += ["", "changed since it was packed:", *(f"  {printable(change)}" for change in facts["changes"])]
+    if facts["packing_notes"]:
+        lines += ["", "notes of when it was packed:", *(f"  {printable(note)}" for note in facts["packing_notes"])]
     if "rejected" in facts and not facts["num_rejected"]:
         lines += ["", "left out when it was packed: nothing"]
     elif facts["num_rejected"]:

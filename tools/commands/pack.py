@@ -75,6 +75,13 @@ def _add_split_options(parser: argparse.ArgumentParser) -> None:
         "--class-names", nargs="+", metavar="NAME", help="all classes, in the order of their numbers (default: sorted)"
     )
     add_share_options(group)
+    group.add_argument(
+        "--duplicates",
+        choices=("keep", "drop", "group"),
+        default="keep",
+        help="byte-identical images: keep and count them, drop all but the first, or group: copies go into one split where "
+        "splits are drawn (default: %(default)s)",
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
             columns=make_columns(arguments),
             images=make_image_settings(arguments),
             class_names=arguments.class_names,
+            duplicates=arguments.duplicates,
             executor=executor,
             overwrite=arguments.overwrite,
             resume=arguments.resume,
@@ -135,17 +143,7 @@ def _lines(report: kseq.PackReport, outcome: str, tense: str, rejected: list[str
         lines.append(f"{report.num_resumed} of the shards {tense} there from an earlier run")
     if report.empty_class_names:
         lines.append(f"classes without a sample: {format_names(report.empty_class_names)}")
-    for note, count in report.image_notes.items():
-        example = printable(report.image_note_examples[note])
-        lines.append(f"note: of {format_count(count, 'image')}, such as {example}: {printable(note)}{_way_out(note)}")
     if report.boxes is not None:
         lines += ["", format_boxes(report.boxes), *map(printable, report.boxes.lines)]
-    lines += [f"note: {printable(note)}" for note in report.notes]
+    lines += [f"note: {printable(note)}" for note in report.lines]
     return [*lines, *(rejected if report.rejected else [])]
-
-
-def _way_out(note: str) -> str:
-    """The option that changes what a note says, in parentheses."""
-    if "transparent" in note:
-        return " (--background white puts a colour behind them)"
-    return " (--bits N says how many bits the values have)" if " bits" in note else ""

@@ -18,8 +18,8 @@ _KIND_WORDS = {"number": "number", "vector": "vector", "labels": "multi_label"}
 
 # Arguments of a packing that options of the same names give.
 _RUN = (
-    "source_format", "root", "suffix", "shape", "text_encoding", "follow_links", "val", "test", "stratify", "seed", "on_error",
-    "shard_bytes", "workers", "niceness",
+    "source_format", "root", "suffix", "shape", "text_encoding", "follow_links", "without_class", "val", "test", "stratify",
+    "seed", "on_error", "shard_bytes", "workers", "niceness",
 )  # fmt: skip
 
 
@@ -47,8 +47,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=COLUMN[:KIND]",
         action="append",
         type=_pair,
-        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME; number, vector, labels or text "
-        "behind a colon says which",
+        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME; number, vector, labels, text, "
+        "map and so on behind a colon says which",
     )
     group.add_argument(
         "--kind",
@@ -80,6 +80,12 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--follow-links", action="store_true", help="follow links out of the folder of images, and links to folders"
     )
+    group.add_argument(
+        "--without-class",
+        nargs="+",
+        metavar="NAME",
+        help="classes that are left out: images of them, and their boxes; the others are numbered from 0 on",
+    )
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +95,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         choices=kseq.ImageSettings.ENCODINGS,
         default="keep",
-        help="keep: JPEG and PNG bytes as they are, others as PNG; raw: uint8 pixels of one size; jpeg: encode anew "
+        help="keep: JPEG and PNG bytes as they are, others as PNG; raw: pixels of one size; jpeg: encode anew "
         "(default: %(default)s)",
     )
     group.add_argument(
@@ -128,6 +134,26 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="bits of images with more than 8 a channel, 8 to 16 (default: told from the values of each: 8, 12 or 16)",
     )
+    group.add_argument(
+        "--dtype",
+        choices=kseq.ImageSettings.DTYPES,
+        default="uint8",
+        help="of the pixels: for raw also uint16 or float32, which keep the numbers of the files (default: %(default)s)",
+    )
+    group.add_argument(
+        "--channels",
+        type=int,
+        metavar="N",
+        help="for raw: channels of the images, 1 to 64, as they are in the files, or as so many pages of a TIFF "
+        "(default: those of --color-mode)",
+    )
+    group.add_argument(
+        "--map-scale", type=float, default=1.0, metavar="X", help="factor for the numbers of maps, such as 0.001 (default: 1)"
+    )
+    group.add_argument(
+        "--map-dtype", choices=("float32", "float16"), default="float32", help="of the numbers of maps (default: %(default)s)"
+    )
+    group.add_argument("--map-channels", type=int, default=1, metavar="N", help="channels of maps, 1 to 64 (default: 1)")
     group.add_argument("--max-side", type=int, metavar="PIXELS", help="shrink images with a longer side than this, for jpeg")
     group.add_argument("--no-check", dest="check", action="store_false", help="do not decode every image to check it, for keep")
     group.add_argument(

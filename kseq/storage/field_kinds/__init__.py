@@ -7,8 +7,8 @@ To add a kind, also one that only has another dtype, write a subclass of `FieldK
 list it in `KINDS`, here. Sources, commands and exports ask `KINDS`: a target of the kind is packed with
 `kseq.Columns(targets=..., kinds={NAME: KIND})`.
 
-`base`: what most kinds share. `pixels`: image, mask. `classes`: label, several labels, labels of boxes. `numbers`: numbers
-and vectors, loss weights. `boxes`, `keypoints`, `text`.
+`base`: what most kinds share. `pixels`: image, mask. `maps`: numbers for each pixel. `classes`: label, several labels, labels
+of boxes. `numbers`: numbers and vectors, loss weights. `boxes`, `keypoints`, `text`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kseq.storage.field_kinds.base import FieldKind, ImageDescription, LabelEnco
 from kseq.storage.field_kinds.boxes import Boxes
 from kseq.storage.field_kinds.classes import BoxLabels, ClassNumbers, Label, MultiLabel
 from kseq.storage.field_kinds.keypoints import Keypoints
+from kseq.storage.field_kinds.maps import Map, NearestMap
 from kseq.storage.field_kinds.numbers import Numbers, SampleWeight
 from kseq.storage.field_kinds.pixels import Image, Mask, Pixels
 from kseq.storage.field_kinds.text import Text
@@ -32,8 +33,10 @@ __all__ = [
     "Keypoints",
     "Label",
     "LabelEncoder",
+    "Map",
     "Mask",
     "MultiLabel",
+    "NearestMap",
     "Numbers",
     "Pixels",
     "RowArray",
@@ -44,5 +47,6 @@ __all__ = [
 
 # Every kind, by the name that files and messages give it. Sources list the fields of a sample in this order.
 KINDS: dict[str, type[FieldKind]] = {
-    kind.name: kind for kind in (Image, Label, Mask, MultiLabel, Numbers, BoxLabels, Boxes, Keypoints, Text, SampleWeight)
+    kind.name: kind
+    for kind in (Image, Label, Mask, Map, NearestMap, MultiLabel, Numbers, BoxLabels, Boxes, Keypoints, Text, SampleWeight)
 }

@@ -11,6 +11,7 @@ import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError
 from kseq.images.movement import Movement
+from kseq.images.pixel_form import PixelForm
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.field_names import name_after_column
 
@@ -43,10 +44,14 @@ class SampleEncoder(Protocol):
     """What packing offers a kind that encodes a value."""
 
     def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
-        """An image file, or `(height, width[, channels])` uint8 pixels, as the settings of the packing store it."""
+        """An image file, or `(height, width[, channels])` pixels, as the settings of the packing store it."""
 
     def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """A mask file, or `(height, width[, 1])` uint8 values, resized as the first image is and stored without loss."""
+
+    def encode_map(self, value: bytes | np.ndarray, name: str, interpolation: str) -> np.ndarray:
+        """A file of numbers, or `(height, width[, channels])` numbers, of the field `name`, resized as the first image is, and
+        stored as the settings of the packing say."""
 
 
 class ImageDescription(NamedTuple):
@@ -85,9 +90,11 @@ class FieldKind:
         is_ordered: Whether the place of an element in a value says what it is, such as a left eye: in a mirrored image, left
             and right change places.
         has_order: Whether values can be compared by `<` and `>`.
+        blends: Whether the mean of the values of two samples means something in a batch, as of images and of one-hot labels.
         is_default_target: Whether a model learns it where the user names no targets and samples have no label.
         padding: What fills the rows of a padded batch after the last element.
         obeys_pad_to: Whether the user's `pad_to` decides how long padded rows are.
+        can_be_encoded: Whether pixels may be stored as JPEG or PNG bytes; others are numbers of one size.
         decodes_crops: Whether a part of an encoded image may be decoded alone, and at a fraction of its size.
         column: The argument of `kseq.Columns` that names the column of such a field; None where `targets` does.
         can_be_target: Whether the `kinds` argument of `kseq.Columns` can make a target such a field.
@@ -106,9 +113,11 @@ class FieldKind:
     has_positions: ClassVar[bool] = False
     is_ordered: ClassVar[bool] = False
     has_order: ClassVar[bool] = False
+    blends: ClassVar[bool] = False
     is_default_target: ClassVar[bool] = True
     padding: ClassVar[int] = 0
     obeys_pad_to: ClassVar[bool] = True
+    can_be_encoded: ClassVar[bool] = True
     decodes_crops: ClassVar[bool] = False
     column: ClassVar[str | None] = None
     can_be_target: ClassVar[bool] = True
@@ -132,6 +141,8 @@ class FieldKind:
 
     def _check_form(self) -> None:
         field = self.field
+        if field.mirror_order:
+            raise ArgumentError(f"field {field.name}: has a mirror_order, which goes with keypoints")
         if field.encoded:
             raise ArgumentError(f"field {field.name}: is encoded, allowed for images and masks")
         if None in field.shape[1:]:
@@ -176,8 +187,13 @@ class FieldKind:
         """
         return np.asarray(value, self.field.dtype)
 
-    def stored_channels(self, color_mode: str) -> int:
-        """How many channels the pixels of the field have where images are stored in a colour mode; only for pixels."""
+    def stored_pixels(self, images: PixelForm, maps: PixelForm) -> tuple[str, int]:
+        """The little-endian dtype and the number of channels of the pixels of the field, only for pixels.
+
+        Args:
+            images: What the pixels of images become.
+            maps: What the numbers of maps become.
+        """
         raise NotImplementedError
 
     # Reading: what a reader gives.
@@ -517,6 +533,11 @@ class FieldKind:
         """Whether a cell of a CSV gives a value back as it is; whole numbers, text and lists need JSON Lines."""
         return self.field.shape == () and self.field.dtype == "<f4"
 
+    @property
+    def fits_png(self) -> bool:
+        """Whether a PNG of 8 bits holds a value; only for pixels."""
+        raise NotImplementedError
+
     def feature_name(self, has_one_image: bool) -> str:
         """The feature of a `tf.train.Example` that `kseq pack` reads the field from."""
         return self.field.name
@@ -544,7 +565,7 @@ class FieldKind:
 
         Args:
             data: The bytes of the file.
-            format: `"jpeg"` or `"png"`.
+            format: `"jpeg"`, `"png"` or `"npy"`.
             image: The first image of the sample.
         """
         return {self.feature_name(image.has_one_image): [data]}

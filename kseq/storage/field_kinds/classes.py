@@ -75,6 +75,7 @@ class Label(ClassNumbers):
     shape = ()
     meaning = "a class number"
     is_label = True
+    blends = True
     can_be_target = False
     column = "label"
 
@@ -111,6 +112,7 @@ class MultiLabel(ClassNumbers):
 
     name = "multi_label"
     meaning = "class numbers"
+    blends = True
 
     @property
     def is_padded(self) -> bool:

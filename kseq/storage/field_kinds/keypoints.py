@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kseq.errors import ArgumentError, ImageError
 from kseq.images.movement import Movement
 from kseq.storage.field_kinds.base import FieldKind, SampleEncoder
+
+if TYPE_CHECKING:
+    from kseq.storage.fields import Field
 
 __all__ = ["Keypoints"]
 
@@ -39,10 +42,19 @@ class Keypoints(FieldKind):
                 f"field {self.field.name}: shape {shape}, allowed are (points, 2 or 3) and, for each of any number of objects, "
                 "(None, points, 2 or 3)"
             )
+        order = self.field.mirror_order
+        if order and sorted(order) != list(range(self.num_points)):
+            raise ArgumentError(
+                f"field {self.field.name}: mirror_order is {str(order)[:60]}, allowed is each number in [0, {self.num_points}) "
+                "once"
+            )
 
     @property
     def leader(self) -> str | None:
         return "boxes" if self.is_ragged else None
+
+    def accepts(self, other: Field) -> bool:
+        return super().accepts(other) and other.mirror_order in ((), self.field.mirror_order)
 
     def encode(self, value: Any, encoder: SampleEncoder) -> np.ndarray:
         # A copy, since those that are not labelled are changed.

@@ -25,6 +25,7 @@ class Numbers(FieldKind):
     dtypes = ("<f4", "<i8")
     meaning = "numbers"
     has_order = True
+    blends = True
 
     def batch_value(self, rows: np.ndarray, encode_label: LabelEncoder) -> np.ndarray:
         return rows.astype(np.float32, copy=False)
@@ -79,6 +80,7 @@ class SampleWeight(FieldKind):
     shape = ()
     meaning = "a weight"
     has_order = True
+    blends = True
     is_default_target = False
     column = "sample_weight"
 

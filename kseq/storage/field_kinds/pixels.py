@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from kseq.errors import ArgumentError, ImageError
-from kseq.images.codecs import CHANNELS, decode, decode_mask
+from kseq.images.codecs import decode, decode_mask
 from kseq.images.formats import check_stored_format
+from kseq.images.pixel_form import CHANNELS, DTYPES, LITTLE_ENDIAN, MOST_CHANNELS, PixelForm
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, RowArray, SampleEncoder
 from kseq.storage.strings import string_schema
@@ -26,24 +27,28 @@ _MASK_FEATURES = "image/segmentation/class"
 
 
 class Pixels(FieldKind):
-    """A number for each pixel: `(height, width, channels)` uint8, stored as numbers or as the bytes of a JPEG or PNG.
+    """Numbers for each pixel: `(height, width, channels)`, stored as numbers or, if uint8, as the bytes of a JPEG or PNG.
 
     Attributes:
-        channels: The numbers of channels that are allowed.
+        channels: The numbers of channels that are allowed for encoded pixels.
+        most_channels: How many channels plain pixels may have.
     """
 
-    dtypes = ("|u1",)
+    dtypes: ClassVar[tuple[str, ...]] = ("|u1",)
     is_pixels = True
     can_be_target = False
     can_be_added = False
     channels: ClassVar[tuple[int, ...]]
+    most_channels: ClassVar[int] = 1
 
     def _check_form(self) -> None:
         field = self.field
-        if len(field.shape) != 3 or field.shape[2] not in self.channels:
-            raise ArgumentError(
-                f"field {field.name}: shape {field.shape}, allowed is (height, width, {' or '.join(map(str, self.channels))})"
-            )
+        if field.encoded and (field.dtype != "|u1" or not self.can_be_encoded):
+            raise ArgumentError(f"field {field.name}: is encoded, allowed is {field.dtype} as numbers")
+        allowed = self.channels if field.encoded else range(1, self.most_channels + 1)
+        if len(field.shape) != 3 or field.shape[2] not in allowed:
+            channels = " or ".join(map(str, self.channels)) if field.encoded else f"1 to {self.most_channels}"
+            raise ArgumentError(f"field {field.name}: shape {field.shape}, allowed is (height, width, {channels})")
 
     @property
     def is_ragged(self) -> bool:
@@ -73,6 +78,10 @@ class Pixels(FieldKind):
         }
 
     @property
+    def fits_png(self) -> bool:
+        return self.field.dtype == "|u1" and self.field.shape[2] in CHANNELS.values()
+
+    @property
     def fits_csv(self) -> bool:
         # The cell is the path of a file.
         return True
@@ -80,8 +89,12 @@ class Pixels(FieldKind):
     def describe(self) -> str:
         height, width, channels = self.field.shape
         size = "of sizes that differ" if None in (height, width) else f"{height} x {width}"
-        stored = "encoded" if self.field.encoded else "raw pixels"
+        stored = "encoded" if self.field.encoded else f"raw pixels{self._deep_dtype()}"
         return f"{self.name}, {stored}, {size}, {channels} channel{'s' * (channels != 1)}"
+
+    def _deep_dtype(self) -> str:
+        """Of which dtype the pixels are, if it is not the usual one."""
+        return "" if self.field.dtype == self.dtypes[0] else f" ({np.dtype(self.field.dtype).name})"
 
     def _describe_size(self) -> str:
         height, width, _ = self.field.shape
@@ -109,26 +122,29 @@ class Pixels(FieldKind):
 
 
 class Image(Pixels):
-    """An image that a model sees: grayscale, RGB or RGBA."""
+    """An image that a model sees: grayscale, RGB or RGBA; as plain numbers also of more than 8 bits, or of other channels."""
 
     name = "image"
     meaning = "an image"
     is_image = True
     is_default_target = False
+    blends = True
     decodes_crops = True
+    dtypes = tuple(LITTLE_ENDIAN[dtype] for dtype in DTYPES)
     channels = tuple(CHANNELS.values())
+    most_channels = MOST_CHANNELS
     column = "image"
 
     def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:
         return encoder.encode_image(value)
 
-    def stored_channels(self, color_mode: str) -> int:
-        return CHANNELS[color_mode]
+    def stored_pixels(self, images: PixelForm, maps: PixelForm) -> tuple[str, int]:
+        return LITTLE_ENDIAN[images.dtype], images.num_channels
 
     def _decode(
         self, data: np.ndarray, orientation: int, size: tuple[int, int], color_mode: str | None, out: np.ndarray | None
     ) -> np.ndarray:
-        return decode(data, color_mode or self.field.color_mode, orientation, out, size=size)
+        return decode(data, color_mode or self.field.color_mode or "rgb", orientation, out, size=size)
 
     def image_spec(self, spec: ImageSpec) -> ImageSpec:
         return spec
@@ -137,12 +153,10 @@ class Image(Pixels):
         return "image/encoded" if has_one_image else self.field.name
 
     def describe_storage(self, settings: Mapping[str, Any]) -> str:
-        channels = self.field.shape[2]
-        stored = {"keep": "JPEG or PNG as found", "jpeg": f"JPEG, quality {settings['quality']}", "raw": "uint8 pixels"}
-        return (
-            f"{stored[settings['encoding']]}, {self._describe_size()}, {channels} channel{'s' * (channels != 1)} "
-            f"({settings['color_mode']})"
-        )
+        channels, dtype = self.field.shape[2], np.dtype(self.field.dtype).name
+        stored = {"keep": "JPEG or PNG as found", "jpeg": f"JPEG, quality {settings['quality']}", "raw": f"{dtype} pixels"}
+        colors = "as in the files" if settings.get("channels") else settings["color_mode"]
+        return f"{stored[settings['encoding']]}, {self._describe_size()}, {channels} channel{'s' * (channels != 1)} ({colors})"
 
 
 class Mask(Pixels):
@@ -157,8 +171,8 @@ class Mask(Pixels):
     def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:
         return encoder.encode_mask(value)
 
-    def stored_channels(self, color_mode: str) -> int:
-        return 1
+    def stored_pixels(self, images: PixelForm, maps: PixelForm) -> tuple[str, int]:
+        return self.dtypes[0], 1
 
     def _decode(
         self, data: np.ndarray, orientation: int, size: tuple[int, int], color_mode: str | None, out: np.ndarray | None
@@ -170,7 +184,8 @@ class Mask(Pixels):
         return out
 
     def image_spec(self, spec: Any) -> Any:
-        return replace(spec, color_mode="grayscale", dtype="uint8", scale=None, interpolation="nearest")
+        plain = {"color_mode": "grayscale", "channels": None, "stored_dtype": "uint8", "dtype": "uint8", "scale": None}
+        return replace(spec, **plain, interpolation="nearest")
 
     def feature_name(self, has_one_image: bool) -> str:
         return f"{_MASK_FEATURES}/encoded"

@@ -1,0 +1,128 @@
+"""Pixels of rare depths and palettes, as images and as masks, and formats that few people bring: the right value of each."""
+
+from __future__ import annotations
+
+import io
+import struct
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kseq.errors import ImageError
+from kseq.images.codecs import decode, decode_mask, encode_png
+from kseq.images.formats import read_header
+from kseq.images.pillow_pixels import PixelRules
+from tests.helpers.photos import photo
+from tests.packing.test_odd_images import chunk, png16, with_chunk
+
+
+def bmp_of_16_bits(pixels: np.ndarray, masks: tuple[int, int, int]) -> bytes:
+    """`(height, width)` uint16 as a BMP whose bits mean what the masks say."""
+    height, width = pixels.shape
+    rows = b"".join(row.astype("<u2").tobytes().ljust(-(-width * 2 // 4) * 4, b"\0") for row in pixels[::-1])
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, len(rows), 0, 0, 0, 0) + struct.pack("<III", *masks)
+    start = 14 + len(header)
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + header + rows
+
+
+def psd(pixels: np.ndarray) -> bytes:
+    """The flat image of a Photoshop file without layers."""
+    height, width, channels = pixels.shape
+    head = b"8BPS" + struct.pack(">H6xHIIHH", 1, channels, height, width, 8, 3) + bytes(12)
+    return head + b"\0\0" + np.moveaxis(pixels, 2, 0).tobytes()
+
+
+def saved(pixels: np.ndarray, format: str, **options: Any) -> bytes:
+    target = io.BytesIO()
+    Image.fromarray(pixels).save(target, format, **options)
+    return target.getvalue()
+
+
+def test_a_mask_in_a_pgm_has_the_values_that_the_file_has() -> None:
+    for most in (1, 3, 20, 100, 254, 255):
+        values = np.arange(most + 1, dtype=np.uint8)
+        binary = b"P5 %d 1 %d\n" % (most + 1, most) + values.tobytes()
+        plain = b"P2\n# classes\n%d 1\n%d\n" % (most + 1, most) + b" ".join(b"%d" % value for value in values)
+        for data in (binary, plain):
+            np.testing.assert_array_equal(decode_mask(data)[0, :, 0], values)
+    deep = b"P5 2 1 65535\n" + struct.pack(">HH", 7, 256)
+    with pytest.raises(ImageError):
+        decode_mask(deep)
+
+
+def test_one_is_black_in_a_pbm_and_the_class_one_in_a_mask() -> None:
+    for data in (b"P1 4 1\n1 0 0 1\n", b"P4 4 1\n" + bytes([0b10010000])):
+        np.testing.assert_array_equal(decode(data, "grayscale")[0, :, 0], [0, 255, 255, 0])
+        np.testing.assert_array_equal(decode_mask(data)[0, :, 0], [1, 0, 0, 1])
+    # In a PNG of one bit 1 is white, and the class one too.
+    png = saved(np.array([[True, False]]), "PNG")
+    np.testing.assert_array_equal(decode(png, "grayscale")[0, :, 0], [255, 0])
+    np.testing.assert_array_equal(decode_mask(png)[0, :, 0], [1, 0])
+
+
+def test_a_bmp_of_five_six_five_bits_has_256_levels_and_is_not_deep() -> None:
+    red, green, blue = np.array([0, 1, 16, 31]), np.array([0, 2, 33, 63]), np.array([31, 16, 1, 0])
+    notes: list[str] = []
+    data = bmp_of_16_bits((red << 11 | green << 5 | blue).astype(np.uint16)[None], (0xF800, 0x7E0, 0x1F))
+    found = decode(data, "rgb", rules=PixelRules(note=notes.append))
+    expected = np.stack([red * 255 // 31, green * 255 // 63, blue * 255 // 31], axis=1)
+    assert np.abs(found[0].astype(int) - expected).max() <= 1
+    assert found[0].max() == 255
+    assert not notes
+    assert decode(encode_png(data), "rgb").tolist() == found.tolist()
+
+
+@pytest.mark.parametrize("color_mode", ["rgb", "rgba"])
+def test_a_transparent_colour_counts_at_8_bits_and_not_at_16(color_mode: str) -> None:
+    colours = np.array([[[1000, 2000, 3000], [65535, 0, 30000]]], np.uint16)
+    deep = with_chunk(png16(colours), chunk(b"tRNS", struct.pack(">HHH", 1000, 2000, 3000)))
+    found = decode(deep, color_mode)
+    np.testing.assert_array_equal(found[..., :3], colours >> 8)
+    grey = with_chunk(png16(colours[..., :1]), chunk(b"tRNS", struct.pack(">H", 1000)))
+    np.testing.assert_array_equal(decode(grey, color_mode)[..., 0], colours[..., 0] >> 8)
+    eight = with_chunk(saved((colours >> 8).astype(np.uint8), "PNG"), chunk(b"tRNS", struct.pack(">HHH", 3, 7, 11)))
+    if color_mode == "rgba":
+        assert (found[..., 3] == 255).all()
+        assert decode(eight, color_mode)[0, :, 3].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("bits", [None, 8, 12, 16])
+def test_a_pgm_says_itself_how_many_bits_it_has(bits: int | None) -> None:
+    rules = PixelRules(bits=bits)
+    for most in (4095, 1023, 65535):
+        data = b"P5 3 1 %d\n" % most + struct.pack(">HHH", 0, most // 2, most)
+        assert decode(data, "grayscale", rules=rules)[0, :, 0].tolist() == [0, 127, 255]
+    assert decode(b"P5 3 1 255\n\0\x7f\xff", "grayscale", rules=rules)[0, :, 0].tolist() == [0, 127, 255]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "expected"),
+    [
+        ("TGA", saved(photo(1, 9, 7), "TGA"), photo(1, 9, 7)),
+        ("TGA", saved(photo(1, 9, 7), "TGA", compression="tga_rle", orientation=-1), photo(1, 9, 7)),
+        ("TGA", saved(photo(1, 9, 7)[..., 0], "TGA"), photo(1, 9, 7)[..., :1].repeat(3, 2)),
+        ("QOI", saved(photo(2, 9, 7), "QOI"), photo(2, 9, 7)),
+        ("PSD", psd(photo(3, 9, 7)), photo(3, 9, 7)),
+        ("ICO", saved(np.dstack([photo(4, 32, 32), np.full((32, 32), 255, np.uint8)]), "ICO"), photo(4, 32, 32)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_formats_of_games_icons_and_painters_are_read(name: str, data: bytes, expected: np.ndarray) -> None:
+    header = read_header(data)
+    assert (header.format.name, header.height, header.width) == (name, *expected.shape[:2])
+    assert not header.has_more_pages
+    np.testing.assert_array_equal(decode(data, "rgb", strict=True), expected)
+    for end in range(0, len(data) - 1, 7):
+        # Whatever is left of a file is refused, or decoded by Pillow to pixels of the same size, never a traceback.
+        with suppress(ImageError):
+            assert decode(data[:end], "rgb").shape == expected.shape
+
+
+def test_lab_is_refused_with_the_way_out() -> None:
+    target = io.BytesIO()
+    Image.new("LAB", (8, 8)).save(target, "TIFF")
+    with pytest.raises(ImageError, match="RGB"):
+        decode(target.getvalue(), "rgb")
