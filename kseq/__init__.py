@@ -7,11 +7,11 @@
 The rooms, each of which imports only those further to the left:
 
     errors <- arguments, threads, processes, workers, images/ <- ordering/, storage/ <- reading/, sources/
-           <- packing/, training/ <- editing/, exporting/ <- the public names, here
+           <- packing/, training/ <- editing/, exporting/ <- viewing/ <- the public names, here
 
 - `images/`: pixels. `ordering/`: who comes when. `storage/`: bytes on disk. `sources/`: what people bring.
 - `reading/`: samples by id. `packing/`: from a source to a dataset. `training/`: batches for Keras.
-- `editing/`: changes to a dataset. `exporting/`: back to files.
+- `editing/`: changes to a dataset. `exporting/`: back to files. `viewing/`: the web page of `kseq view`.
 - `errors`: every error. `arguments`: checks of arguments, and how messages call them. `threads`: threads that no program
   waits for. `processes`: worker processes that may die. `worker_errors`: how they fail. `workers`: pools of threads and
   processes. `platforms/`: what differs between Linux, macOS and Windows.
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from kseq.training.batches import Batches
     from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
+    from kseq.viewing.viewer import Viewer
 
 __version__ = "0.1.0"
 
@@ -109,6 +110,7 @@ __all__ = [
     "SplitReport",
     "UndoReport",
     "VerifyReport",
+    "Viewer",
     "add_field",
     "append",
     "compact",
@@ -126,17 +128,18 @@ __all__ = [
 ]
 
 
-# What only a training needs is loaded when it is asked for. `sequence` and `resume_training`
+# What only a training or a viewer needs is loaded when it is asked for. `sequence` and `resume_training`
 # import keras, which takes seconds; `batches` does not.
 _LAZY = {
     "Batches": "kseq.training.batches",
     "ResumeTraining": "kseq.training.resume_training",
     "ShardSequence": "kseq.training.sequence",
+    "Viewer": "kseq.viewing.viewer",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name that only a training needs."""
+    """Load a public name that only a training or a viewer needs."""
     if name not in _LAZY:
         raise AttributeError(f"module 'kseq' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

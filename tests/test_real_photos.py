@@ -68,9 +68,11 @@ val = kseq.ShardSequence(path, "val", **shape)
 model = keras.Sequential([
     keras.Input((64, 64, 3)),
     keras.layers.Rescaling(1 / 127.5, offset=-1),
-    keras.applications.MobileNetV2(input_shape=(64, 64, 3), alpha=0.35, weights=None, classes=10),
+    *(keras.layers.Conv2D(filters, 3, strides=2, activation="relu") for filters in (16, 32, 64)),
+    keras.layers.GlobalAveragePooling2D(),
+    keras.layers.Dense(10, activation="softmax"),
 ])
-model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
 losses = []
 class Losses(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
@@ -81,8 +83,8 @@ print(json.dumps({"losses": losses, "val_loss": history.history["val_loss"][0], 
 """
 
 
-@pytest.mark.parametrize("encoding", ["kept", pytest.param("raw", marks=pytest.mark.campaign)])
-def test_a_mobilenet_learns_from_an_epoch(
+@pytest.mark.parametrize("encoding", ["kept", "raw"])
+def test_a_network_learns_from_an_epoch(
     encoding: str, request: pytest.FixtureRequest, tmp_path: Path, run_python: RunPython
 ) -> None:
     done = run_python(TRAIN, request.getfixturevalue(encoding), tmp_path / "model.keras", backend="tensorflow")
@@ -91,7 +93,7 @@ def test_a_mobilenet_learns_from_an_epoch(
     assert len(result["losses"]) == 48
     assert result["losses"][-1] < 0.95 * result["losses"][0]
     assert result["epoch"] == 1
-    assert (tmp_path / "model.keras").stat().st_size > 1_000_000
+    assert (tmp_path / "model.keras").stat().st_size > 100_000
 
 
 COMPARE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ COMMANDS = [
     ["merge", URL, "a", "b"],
     ["split", URL, "--val", "0.1"],
     ["drop", URL, "--ids", "1"],
+    ["relabel", URL, "labels.csv"],
+    ["rename-class", URL, "a", "b"],
+    ["add-field", URL, "x", "x.csv"],
     ["compact", URL],
     ["undo", URL],
     ["export", "{packed}", URL],
@@ -66,10 +70,19 @@ COMMANDS = [
 def test_a_command_refuses_it_too(
     words: list[str], numbered: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    asked: list[Any] = []
+
+    def ask(*address: Any, **_: Any) -> Any:
+        asked.append(address)
+        raise AssertionError("asks the network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
     monkeypatch.chdir(tmp_path)
     assert main([word.format(packed=numbered) for word in words]) == 1
     error = capsys.readouterr().err
     assert_says(error, SHOWN)
+    # Where there is no network, an answer may take minutes.
+    assert asked == []
     assert "secret" not in error
     assert list(tmp_path.iterdir()) == []
 

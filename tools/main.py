@@ -30,6 +30,7 @@ from .commands import (
     split,
     undo,
     verify,
+    view,
 )
 from .commands import bench as bench
 from .console.spelling import OptionSpelling
@@ -41,6 +42,7 @@ _COMMANDS = (
     merge,
     copy,
     info,
+    view,
     verify,
     split,
     drop,

@@ -31,6 +31,7 @@ import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
+from kseq.images.number_files import is_array_file
 from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
@@ -299,7 +300,7 @@ class ExampleSource(Source):
         values = features.get(location.feature)
         if not values or len(values) != 1 or not isinstance(values[0], bytes):
             raise ImageError(f"feature {location.feature!r} is {str(values)[:40]}, allowed is one string of bytes")
-        if not is_image(values[0]):
+        if not (is_image(values[0]) or is_array_file(values[0])):
             pixels = _pixels(values[0], features)
             if pixels is not None:
                 return pixels

@@ -272,13 +272,13 @@ class BatchMaker:
     ) -> Sequence[np.ndarray]:
         """The value of each sample after the augmentations, in memory of its own."""
         if field.is_pixels:
-            spec = replace(self._specs[field.name], dtype="uint8", scale=None, data_format="channels_last")
+            spec = replace(self._specs[field.name], dtype=np.dtype(field.dtype).name, scale=None, data_format="channels_last")
             sizes = samples.sizes(field.name) if self._keeps_size else None
             chain = transforms.pixel_chain(sizes, spec, self._role(field))
             read, pixels = self._reader(field, spec, samples, sizes, transforms), []
             _for_each(
                 samples,
-                lambda position: pixels.append(chain.run(position, read(position, np.empty(spec.pixel_shape, np.uint8)))),
+                lambda position: pixels.append(chain.run(position, read(position, np.empty(spec.pixel_shape, field.dtype)))),
             )
             return pixels
         if field.is_ragged or field.handler.has_positions:

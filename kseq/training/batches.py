@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import operator
 import os
 import sys
@@ -11,7 +12,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -39,10 +40,11 @@ from kseq.training.damaged_samples import ON_ERROR, DamagedSample, Damages
 from kseq.training.dataset_argument import RemoteArguments, choose_split, open_dataset_argument
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
+from kseq.training.image_spec import ImageSpec
 from kseq.training.keras_layout import KerasLayout, check_layout
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
-from kseq.training.mixing import RowsToMix, check_mixing
+from kseq.training.mixing import Mixture, RowsToMix, check_mixing
 from kseq.training.moving_fields import check_moves, choose_orders, choose_unmoved, target_images
 from kseq.training.position import find_position, to_state
 from kseq.training.rank_failures import begin_to_watch, check_ranks, note_failure, note_success, watch_ranks
@@ -58,7 +60,18 @@ from kseq.workers import IDLE_SECONDS
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Batches", "check_number", "describe"]
+__all__ = [
+    "BatchParts",
+    "Batches",
+    "check_number",
+    "dataset_of",
+    "describe",
+    "find_batches",
+    "num_image_bytes",
+    "open_again",
+    "read_parts",
+    "storage_options_of",
+]
 
 # With more threads than this, they spend more time waiting for the interpreter than reading.
 _MOST_DEFAULT_WORKERS = 16
@@ -334,6 +347,10 @@ class Batches:
             check_shared_once(sys._getframe(1), number)
             watch_ranks(self.rank, self.world_size)
             check_ranks()
+        return self._arrange(*self._read(epoch, number))
+
+    def _read(self, epoch: int, number: int) -> tuple[LoadedBatch, dict[str, Any], Sequence[Mixture]]:
+        """A batch as it was loaded, the values of its fields, see `FieldEncoder.encode`, and how its rows were mixed."""
         try:
             loaded = self._loader.load(epoch, number)
             damaged = [row for row, _ in loaded.damaged]
@@ -352,7 +369,10 @@ class Batches:
             note_success()
         if number == self.num_batches - 1:
             self._damages.end_epoch(epoch)
-        mixtures = () if rows is None else rows.mixtures
+        return loaded, values, () if rows is None else rows.mixtures
+
+    def _arrange(self, loaded: LoadedBatch, values: Mapping[str, Any], mixtures: Sequence[Mixture] = ()) -> Any:
+        """A batch as a model gets it."""
         if self._layout is not None:
             return self._layout.arrange(values, self._weights.of(loaded, values, None, mixtures))
         inputs = _named(self._inputs, values, isinstance(self._arguments["inputs"], Mapping))
@@ -561,6 +581,56 @@ def check_number(batches: Batches, number: int) -> int:
     if not 0 <= index < len(batches):
         raise OutOfRangeError(f"{batches._dataset.path}: batch number {number} is not in [0, {len(batches)})")
     return index
+
+
+class BatchParts(NamedTuple):
+    """A batch, and what it was made of.
+
+    Attributes:
+        batch: As `Batches.batch` returns it.
+        fields: The fields that it was made of.
+        values: Their values, see `FieldEncoder.encode`: the same arrays, by the names of the fields.
+        spec: What its images are like.
+    """
+
+    batch: Any
+    fields: Mapping[str, Field]
+    values: Mapping[str, Any]
+    spec: ImageSpec
+
+
+def read_parts(batches: Batches, epoch: int, number: int) -> BatchParts:
+    """Batch `number` of an epoch, for who looks at it field by field. Raises what `Batches.batch` raises."""
+    loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number))
+    return BatchParts(batches._arrange(loaded, values, mixtures), batches._fields_of_a_batch(), values, batches._spec)
+
+
+def find_batches(sequence: Any) -> Batches | None:
+    """The Batches behind a ShardSequence, or those that were passed; None for anything else."""
+    found = sequence if isinstance(sequence, Batches) else getattr(sequence, "_batches", None)
+    return found if isinstance(found, Batches) else None
+
+
+def open_again(batches: Batches, **changed: Any) -> Batches:
+    """Other Batches with the same arguments but some, of the dataset as it is now."""
+    return Batches(**{**batches._arguments, **changed})
+
+
+def dataset_of(batches: Batches) -> ShardDataset:
+    """The samples that batches are made of."""
+    return batches._dataset
+
+
+def storage_options_of(batches: Batches) -> Any:
+    """The argument `storage_options` of batches."""
+    return batches._arguments["storage_options"]
+
+
+def num_image_bytes(batches: Batches) -> int:
+    """How many bytes the images of a batch take."""
+    fields = batches._fields_of_a_batch().values()
+    one = math.prod(batches.input_shape) * np.dtype(batches._spec.dtype).itemsize
+    return batches.batch_size * one * sum(field.is_image for field in fields)
 
 
 def describe(batches: Batches) -> str:

@@ -23,7 +23,8 @@ class ColorJitter(Augmentation):
     The first three factors are drawn evenly from `[1 - x, 1 + x]`, as in torchvision's `ColorJitter`, the turn of the hue as in
     `keras.layers.RandomHue`. Colours are clipped to [0, 255] at the end, or to what uint16 holds; those of float32 are not
     clipped. Of images that are neither grayscale nor RGB nor RGBA, all channels change, and the grey of a pixel is their mean;
-    they have no hue. Masks, and images that are targets, stay as they are. List it after a crop: it then changes the crop alone.
+    they have no hue. Masks, and images that are targets, stay as they are. List it after a crop: it then changes the crop
+    alone.
 
     Args:
         brightness: In [0, 1]; pixels are multiplied by the factor.

@@ -1,8 +1,9 @@
-"""Runs the Python and console blocks of one page from top to bottom, in the current folder.
+"""Runs the Python and console blocks of a page from top to bottom, in the current folder.
 
 Usage: python -m tests.docs.run_page PAGE [CODE]
 
-CODE is run after the last block, with the names that the page made: what a test wants to know of them.
+CODE is run after the last block, with the names that the page made: what a test wants to know of them. `run_pages` runs several
+pages in one process, since it takes longer to load TensorFlow than to run most of them.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 import contextlib
 import doctest
 import io
+import json
+import os
 import shlex
+import shutil
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +84,20 @@ def run_page(page: Path, code: str = "") -> None:
     for block in blocks_of(page):
         run_block(page, block, names)
     exec(compile(code, "the test's code", "exec"), names)
+
+
+def run_pages(workspace: Path, folder: Path, pages: list[Path]) -> None:
+    """Run each page in a copy of its own of the workspace; the last line printed is JSON: what each page failed with, or ""."""
+    failures = {}
+    for number, page in enumerate(pages):
+        os.chdir(shutil.copytree(workspace, folder / str(number)))
+        try:
+            run_page(page)
+        except BaseException:
+            failures[str(page)] = traceback.format_exc()
+        else:
+            failures[str(page)] = ""
+    print("\n" + json.dumps(failures))
 
 
 if __name__ == "__main__":

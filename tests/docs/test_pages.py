@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -19,6 +20,8 @@ from tests.helpers.processes import RunPython
 
 RUN_PAGE = "import sys; from pathlib import Path; from tests.docs.run_page import run_page; "
 RUN_PAGE += "run_page(Path(sys.argv[1]), *sys.argv[2:])"
+RUN_PAGES = "import sys; from pathlib import Path; from tests.docs.run_page import run_pages; "
+RUN_PAGES += "run_pages(Path(sys.argv[1]), Path(sys.argv[2]), list(map(Path, sys.argv[3:])))"
 
 # What a page's code must have reached at its end, beyond having run.
 CHECKS = {
@@ -41,6 +44,8 @@ assert history.history["val_height_mae"][-1] < 0.12, history.history
 
 _WITH_CODE = [page for page in all_pages() if any(block.language in ("python", "console") for block in blocks_of(page))]
 EXAMPLES = [page for page in _WITH_CODE if page.parent == DOCS / "examples"]
+# They train for long, each in a process of its own. Of the others, the examples share one, and all but those another.
+_ALONE = [page for page in _WITH_CODE if page_name(page) in ("README.md", *CHECKS)]
 
 # What the network of an example must have learned: the name of a figure, and the bound of its last value.
 LEARNED = {
@@ -70,13 +75,22 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in _WITH_CODE if page not in EXAMPLES], ids=page_name)
+@pytest.mark.parametrize("page", _ALONE, ids=page_name)
 def test_the_code_of_a_page_runs(
     page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
 ) -> None:
     shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     run_python(RUN_PAGE, page, CHECKS.get(page_name(page), ""), backend="tensorflow")
+
+
+@pytest.mark.slow
+def test_the_code_of_every_other_page_runs(workspace: Path, tmp_path: Path, run_python: RunPython) -> None:
+    pages = [page for page in _WITH_CODE if page not in (*_ALONE, *EXAMPLES)]
+    done = run_python(RUN_PAGES, workspace, tmp_path, *pages, backend="tensorflow")
+    failures = json.loads(done.stdout.splitlines()[-1])
+    assert list(failures) == list(map(str, pages))
+    assert not any(failures.values()), "\n".join(f"{page}\n{failure}" for page, failure in failures.items() if failure)
 
 
 @pytest.mark.slow

@@ -190,11 +190,9 @@ def tf_mirrored(path: str, rank: int, world: int, port: int) -> Found:
     with kseq.ShardSequence(path, "val", batch_size=7) as odd, kseq.ShardSequence({path: 1.0}, epoch_size=5) as small:
         found["odd"] = _refusal(lambda: make(True).evaluate(odd, verbose=0))
         found["small"] = _refusal(lambda: make(True).fit(small, verbose=0))
-    for batch_size in (14, 80):
-        for built in (False, True):
-            found[f"{batch_size}, {'built' if built else 'not built'}"] = _fit(
-                path, batch_size, lambda built=built: make(built)
-            )
+    # Keras looks at batches to build a model; with one batch a pass, it looks at the whole.
+    found["14, built"] = _fit(path, 14, lambda: make(True))
+    found["80, not built"] = _fit(path, 80, lambda: make(False))
     return found
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import kseq
-from tests.helpers.keras_scenarios import Around, Call, Recording, make_model
+from tests.helpers.keras_scenarios import Around, Call, Receiving, Recording, make_model
 
 BATCH = 16
 # 80 samples: 5 batches a pass.
@@ -25,10 +25,10 @@ Found = dict[str, Any]
 class Script:
     """What a script of a user makes anew whenever it is started: a Sequence and a model."""
 
-    def __init__(self, dataset: str, *, built: bool = True, **arguments: Any) -> None:
+    def __init__(self, dataset: str, *, built: bool = True, kind: type[Recording] = Recording, **arguments: Any) -> None:
         keras.utils.set_random_seed(1)
         self.train = kseq.ShardSequence(dataset, "train", **{"batch_size": BATCH, "seed": 3, **arguments})
-        self.model: Recording = make_model(built)
+        self.model: Recording = make_model(built, kind)
         self.numbers: list[int] = []
 
     def fit(self, *callbacks: Any, fail_after: int | None = None, **arguments: Any) -> Found:
@@ -64,19 +64,19 @@ class Script:
 def scenario_initial_epoch(dataset: str, _: Path) -> Found:
     """`initial_epoch` without any callback."""
     found = {}
-    script = Script(dataset)
+    script = Script(dataset, kind=Receiving)
     found["later"] = script.fit(initial_epoch=2, epochs=4)
     found["later"]["expected"] = script.ids(*((epoch, number) for epoch in (2, 3) for number in range(5)))
     found["again"] = script.fit(initial_epoch=1, epochs=2)
     found["again"]["expected"] = script.ids(*((1, number) for number in range(5)))
-    script = Script(dataset)
+    script = Script(dataset, kind=Receiving)
     found["steps"] = script.fit(initial_epoch=3, epochs=5, steps_per_epoch=2)
     # Epochs of 2, 2 and 1 steps, as Keras breaks off the last one.
     found["steps"]["expected"] = script.ids((1, 0), (1, 1), (1, 2), (1, 3))
-    script = Script(dataset)
+    script = Script(dataset, kind=Receiving)
     found["within"] = script.fit(initial_epoch=4, epochs=6, steps_per_epoch=2)
     found["within"]["expected"] = script.ids((1, 2), (1, 3), (1, 4))
-    script = Script(dataset)
+    script = Script(dataset, kind=Receiving)
     script.train.epoch = 6
     found["chosen"] = script.fit(initial_epoch=2, epochs=3)
     found["chosen"]["expected"] = script.ids(*((6, number) for number in range(5)))
@@ -182,7 +182,7 @@ def scenario_damage(dataset: str, folder: Path) -> Found:
 def scenario_elastic(dataset: str, folder: Path) -> Found:
     """Other numbers of ranks, and batches of other sizes."""
     found = {}
-    Script(dataset).fit(kseq.ResumeTraining(folder / "one", every=1), fail_after=8)
+    Script(dataset, kind=Receiving).fit(kseq.ResumeTraining(folder / "one", every=1), fail_after=8)
     # 2 batches of epoch 1 are kept: 32 samples.
     for name, ranks, size in (
         ("two ranks", 2, 8),
@@ -194,19 +194,19 @@ def scenario_elastic(dataset: str, folder: Path) -> Found:
         fits = []
         for rank in reversed(range(ranks)):
             # Rank 0 comes last, since it writes.
-            script = Script(dataset, rank=rank, world_size=ranks, batch_size=size, remainder="keep")
+            script = Script(dataset, rank=rank, world_size=ranks, batch_size=size, remainder="keep", kind=Receiving)
             shutil.rmtree(folder / name, ignore_errors=True)
             shutil.copytree(folder / "one", folder / name)
             fits.append(script.fit(kseq.ResumeTraining(folder / name, every=1)))
         found[name] = {"fits": fits}
-    whole = Script(dataset)
+    whole = Script(dataset, kind=Receiving)
     found["rest"] = [number for ids in whole.ids(*((1, number) for number in range(2, 5))) for number in ids]
     found["next"] = [number for ids in whole.ids(*((2, number) for number in range(5))) for number in ids]
     # And on again, from a batch that begins between two others.
-    script = Script(dataset, batch_size=7)
+    script = Script(dataset, kind=Receiving, batch_size=7)
     shutil.copytree(folder / "one", folder / "twice")
     first = script.fit(kseq.ResumeTraining(folder / "twice", every=1), fail_after=3)
-    second = Script(dataset).fit(kseq.ResumeTraining(folder / "twice", every=1))
+    second = Script(dataset, kind=Receiving).fit(kseq.ResumeTraining(folder / "twice", every=1))
     found["twice"] = {"first": first, "second": second}
     return found
 

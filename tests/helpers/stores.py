@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import importlib.util
+import json
 import os
 import re
 import socket
@@ -199,6 +200,33 @@ def folder_backend(folder: Path, *, ranges: bool = True) -> Callable[[str, str, 
         if first >= len(data):
             return Answer(416, {"Content-Range": f"bytes */{len(data)}"}, b"")
         return Answer(206, {**mark, "Content-Range": f"bytes {first}-{last}/{len(data)}"}, data[first : last + 1])
+
+    return answer
+
+
+def hub_backend(folder: Path, dataset: str) -> Callable[[str, str, dict[str, str], bytes], Answer]:
+    """Answers for the files of a folder as the Hugging Face Hub does for a dataset, called `owner/name`."""
+    serve, api = folder_backend(folder), f"/api/datasets/{dataset}"
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        place = unquote(path.partition("?")[0])
+        if place.startswith(f"/datasets/{dataset}/resolve/main/"):
+            return serve(method, "/" + place.rpartition("/")[2], {name.title(): text for name, text in headers.items()}, body)
+        if place.startswith(f"{api}/tree/main"):
+            facts: Any = [
+                {
+                    "type": "file",
+                    "path": file.name,
+                    "size": file.stat().st_size,
+                    "oid": hashlib.sha1(file.read_bytes()).hexdigest(),
+                }
+                for file in sorted(folder.iterdir())
+            ]
+        elif place == api:
+            facts = {"id": dataset, "_id": "1", "sha": "a" * 40, "private": False, "tags": [], "siblings": []}
+        else:
+            return Answer(404, {}, b"")
+        return Answer(200, {"Content-Type": "application/json"}, json.dumps(facts).encode())
 
     return answer
 

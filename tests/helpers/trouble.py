@@ -32,8 +32,8 @@ class Trouble(kseq.Augmentation):
 
     Args:
         number: The sample.
-        what: `"raise"`; `"hang"`, until there is a file `go on` in the folder; `"killed"`, `"segfault"` or `"exit"`, in worker
-            processes alone; `"memory"`, in all processes.
+        what: `"raise"`; `"hang"`, until there is a file `go on` in the folder, where a file `hangs` tells of it; `"killed"`,
+            `"segfault"` or `"exit"`, in worker processes alone; `"memory"`, in all processes.
         folder: Where a file is made each time.
         at_most: After so many times, the sample is harmless.
     """
@@ -55,6 +55,7 @@ class Trouble(kseq.Augmentation):
         if self.what == "memory":
             raise MemoryError
         if self.what == "hang":
+            (Path(self.folder) / "hangs").touch()
             while not os.path.exists(os.path.join(self.folder, "go on")):
                 time.sleep(0.02)
         elif is_worker():

@@ -20,7 +20,7 @@ from tests.helpers.photos import write_numbered
 # All that users may rely on. A name that is missing here, or here alone, is a mistake.
 MEMBERS = {
     "path", "split", "verify", "class_names", "fields", "splits", "num_shards", "num_bytes", "digest", "settings", "changes",
-    "dropped", "rejected", "counts", "box_counts", "where", "take", "concat", "read", "values",
+    "dropped", "rejected", "counts", "box_counts", "packing_notes", "where", "take", "concat", "read", "values",
     "stored_bytes", "source", "sources",
     "sample_ids", "split_ids", "close",
 }  # fmt: skip

@@ -34,6 +34,7 @@ from tests.helpers.stores import (
     first,
     folder_backend,
     forwarding_backend,
+    hub_backend,
     needs_s3,
     s3_options,
     s3_server,
@@ -341,6 +342,19 @@ def test_memory_is_read_as_any_store(numbered: Path, options: Options) -> None:
         system.put_file(str(file), f"{folder}/{file.name}")
     remote = kseq.ShardDataset(f"memory:/{folder}", **options)
     assert same(remote.read(range(100))["image"], kseq.ShardDataset(numbered).read(range(100))["image"])
+
+
+def test_a_dataset_on_the_hub_is_read_as_any_store(numbered: Path, options: Options) -> None:
+    pytest.importorskip("huggingface_hub", reason="hf:// needs huggingface_hub")
+    url, token = "hf://datasets/somebody/flowers", "hf_T0kenT0kenT0ken"
+    with serving(hub_backend(numbered, "somebody/flowers")) as hub:
+        reaching = {"storage_options": {"endpoint": hub.url, "token": token, "deadline": 2}}
+        remote = kseq.ShardDataset(url, **options, **reaching)
+        assert same(remote.read(range(100))["image"], kseq.ShardDataset(numbered).read(range(100))["image"])
+        hub.harm = always("403")
+        with raises(ReadError, url) as caught:
+            kseq.ShardDataset(url, **options, **reaching)
+    assert token not in str(caught.value)
 
 
 # A child after a fork, and another process.

@@ -142,11 +142,6 @@ def test_plain_h5py_reads_a_field_whose_samples_differ_in_length(tmp_path: Path)
             ("row 2", 1, 0, "labels"),
         ),
         (
-            {"at": [[[1, 1, 2, 2]]] * 2, "what": ["car", "cow"]},
-            kseq.Columns(boxes="at", box_labels="what"),
-            ("row 2", "'cow'", "labels"),
-        ),
-        (
             {"tags": [["a"], [None]]},
             kseq.Columns(targets="tags"),
             ("row 2", "tags"),

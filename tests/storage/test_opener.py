@@ -169,7 +169,17 @@ def test_a_missing_index_is_named_by_any_opener(in_memory: MemoryOpener) -> None
 
 
 # Writing, copies of remote files, locking and asking Linux for its limits open files that are no part of a local dataset.
-OTHERS = {"atomic", "hdf5_writer", "lock", "places", "remote_cache", "remote_files", "shard_writer", "url_place"}
+OTHERS = {
+    "atomic",
+    "hdf5_writer",
+    "lock",
+    "places",
+    "remote_cache",
+    "remote_download",
+    "remote_files",
+    "shard_writer",
+    "url_place",
+}
 # h5py.File reads what an opener has opened; `Index.open`, `opener.open` and the like end up there too.
 OPENING = {"open", "os.open", "io.open", "np.load", "np.memmap", "np.fromfile", "Path", "mmap.mmap"}
 

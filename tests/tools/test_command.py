@@ -69,7 +69,9 @@ def test_a_command_has_the_options_of_its_function_with_the_same_defaults(comman
     assert {*options_of(command)} - {*found} == {*parameters} - {*expected, "executor"}
 
 
-@pytest.mark.parametrize("command", ["pack", "info", "verify", "split", "drop", "append", "merge", "copy", "compact", "demo"])
+@pytest.mark.parametrize(
+    "command", ["pack", "info", "verify", "split", "drop", "append", "merge", "copy", "compact", "demo", "view"]
+)
 def test_every_option_has_a_help_text(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help-all" if command == "pack" else "--help"])

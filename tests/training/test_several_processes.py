@@ -210,8 +210,7 @@ def test_what_workers_of_tensorflow_would_do_wrong_is_refused(tf_pair: list[Foun
         assert "TF_CONFIG" in found["fit outside"]
 
 
-@pytest.mark.parametrize("built", ["built", "not built"])
-@pytest.mark.parametrize("batch_size", [14, 80])
+@pytest.mark.parametrize(("batch_size", "built"), [(14, "built"), (80, "not built")])
 def test_two_devices_under_a_strategy_of_tensorflow_share_each_batch_of_each_epoch(
     tf_mirrored: Found, numbered: Path, batch_size: int, built: str
 ) -> None:

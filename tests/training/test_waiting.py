@@ -162,7 +162,9 @@ batches = kseq.Batches(
     use_multiprocessing=sys.argv[3] == "processes",
 )
 def press():
-    time.sleep(float(sys.argv[4]))
+    while not os.path.exists(os.path.join(sys.argv[2], "hangs")):
+        time.sleep(0.05)
+    time.sleep(0.5)
     global pressed
     pressed = time.monotonic()
     os.kill(os.getpid(), signal.SIGINT)
@@ -182,7 +184,7 @@ def test_one_ctrl_c_ends_a_wait_for_what_hangs_and_the_program_after_it(
     numbered: Path, tmp_path: Path, run_python: RunPython, how: str
 ) -> None:
     begun = time.monotonic()
-    done = run_python(INTERRUPT, numbered, tmp_path, how, 5, timeout=60)
+    done = run_python(INTERRUPT, numbered, tmp_path, how, timeout=60)
     assert float(done.stdout) < 5
     assert time.monotonic() - begun < 20
     assert "Traceback" not in done.stderr

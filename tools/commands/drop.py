@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import kseq
+from kseq.arguments import path_text
 from kseq.errors import ArgumentError
 
 from ..console.class_counts import format_change
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _parse_ids(texts: Sequence[str], path: str) -> np.ndarray:
     """`(n,)` int64: the sample ids of numbers, and of ranges, whose last number belongs to them."""
-    with kseq.ShardDataset(path) as dataset:
+    with kseq.ShardDataset(path_text("dataset", path)) as dataset:
         num_ids = len(dataset) + len(dataset.dropped)
     parts = []
     for text in texts:
