@@ -57,7 +57,7 @@ _OPENED = 3
 _FILES = {
     r"\.mat": (
         "is a file of MATLAB: scipy.io.loadmat reads it, and kseq.pack((images, labels), ...) takes its arrays, samples first: "
-        "of SVHN m['X'].transpose(3, 0, 1, 2) and m['y'].ravel() % 10; one of version 7.3 is HDF5: give --from arrays"
+        "of SVHN m['X'].transpose(3, 0, 1, 2) and m['y'].ravel() % 10; one of version 7.3 is HDF5: give {arrays}"
     ),
     r"\.(pkl|pickle|p|joblib)": (
         "is a pickle, which may run any program when it is read: load it where you trust it, and give kseq.pack its arrays, "
@@ -77,7 +77,7 @@ _FILES = {
 def refused_file(path: str) -> str | None:
     """Why a file that holds images is not read, and the way out; None if its name is that of no such file."""
     found = next((reason for end, reason in _FILES.items() if re.search(rf"{end}$", path, re.IGNORECASE)), None)
-    return None if found is None else found.replace("--from arrays", spelled("source_format", "arrays"))
+    return None if found is None else found.replace("{arrays}", spelled("source_format", "arrays"))
 
 
 def find_tool(

@@ -47,8 +47,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=COLUMN[:KIND]",
         action="append",
         type=_pair,
-        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME; number, vector, labels, text, "
-        "map and so on behind a colon says which",
+        help="column of numbers, vectors as [1, 0.5], or labels as a|b: the field NAME; KIND is number, vector, labels, text, "
+        "map and so on",
     )
     group.add_argument(
         "--kind",
