@@ -101,6 +101,7 @@ def append(
     source_format: str | None = None,
     root: str | os.PathLike[str] | None = None,
     suffix: str | None = None,
+    shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     follow_links: bool = False,
     without_class: Sequence[str] | None = None,
@@ -137,6 +138,8 @@ def append(
         root: The folder that the paths of a table are relative to; None for the folder of the table.
         suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
             suffix.
+        shape: Height and width of the images in a table of pixels, with the channels behind them (`(28, 28, 3)`, pixel by
+            pixel) or before them (`(3, 32, 32)`, channel by channel); None for square images of one channel.
         text_encoding: The encoding of text files without a byte order mark, as Python calls it, such as `"cp1252"` or
             `"shift_jis"`; None for UTF-8.
         follow_links: Follow links that lead out of the folder of images, and links to folders.
@@ -198,6 +201,7 @@ def append(
                 None,
                 follow_links=follow_links,
                 suffix=suffix,
+                shape=shape,
                 text_encoding=text_encoding,
                 storage_options=storage_options,
                 form=image_form(settings),

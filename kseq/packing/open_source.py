@@ -15,7 +15,8 @@ from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
 from kseq.sources.iterables import spool_samples
 from kseq.sources.outline import Outline
-from kseq.sources.registry import choose_format, open_source
+from kseq.sources.registry import choose_format, is_outlined, open_source, recognise_outline
+from kseq.sources.zip_outline import ZipOutline
 from kseq.storage.output_folder import check_apart
 from kseq.storage.url_place import spool_folder
 
@@ -35,6 +36,7 @@ def open_or_spool(
     *,
     follow_links: bool = False,
     suffix: str | None = None,
+    shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     form: PixelForm = PLAIN_FORM,
@@ -52,13 +54,14 @@ def open_or_spool(
         WriteError: If the disk refuses to spool.
     """
     unpacker = Unpacker(folder)
-    of_files = (source_format, root, suffix, text_encoding)
+    of_files = (source_format, root, suffix, shape, text_encoding)
     if isinstance(source, _PATHS) or follow_links or any(argument is not None for argument in of_files):
         path, root_path = path_or_url("source", source), None if root is None else path_or_url("root", root)
         _check_no_links(path, root_path, follow_links)
         how = (source_format, columns, root_path, class_names)
         further: dict[str, Any] = {
             "suffix": suffix,
+            "shape": shape,
             "text_encoding": text_encoding,
             "storage_options": storage_options,
             "unpacker": unpacker,
@@ -69,12 +72,41 @@ def open_or_spool(
                 with _opened_from_url(path, *how, **further) as opened:
                     yield opened
             else:
-                yield open_source(path, *how, follow_links=follow_links, **further)
+                with _opened_path(path, *how, follow_links=follow_links, **further) as opened:
+                    yield opened
         return
     if not folder:
         raise ArgumentError(f"{spelled('dry_run', True)}: goes with a path, an iterable can be read only once")
     with spool_samples(source, folder, columns, class_names, form) as spooled_source:
         yield spooled_source
+
+
+@contextmanager
+def _opened_path(
+    path: str,
+    source_format: str | None,
+    columns: Columns,
+    root: str | None,
+    class_names: Sequence[str] | None,
+    *,
+    follow_links: bool,
+    **options: Any,
+) -> Iterator[Source]:
+    """A source on this machine; that of annotations in a zip is valid until the end of the block."""
+    if follow_links or not is_outlined(path, source_format):
+        how = {**options, "follow_links": follow_links}
+        yield open_source(path, source_format, columns, root, class_names, **how)
+        return
+    with spool_folder() as folder:
+        outline = ZipOutline(path, folder)
+        with outline.naming_zip():
+            top, chosen = recognise_outline(outline.tops, source_format)
+            if chosen is None:
+                yield open_source(path, source_format, columns, root, class_names, **options)
+                return
+            inner = root if root is None or is_url(root) or os.path.isabs(root) else os.path.join(top, root)
+            opened = outline.adopt(open_source(top, chosen, columns, inner, class_names, **options))
+        yield opened
 
 
 @contextmanager

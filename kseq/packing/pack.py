@@ -40,6 +40,7 @@ def pack(
     source_format: str | None = None,
     root: str | os.PathLike[str] | None = None,
     suffix: str | None = None,
+    shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     follow_links: bool = False,
     class_names: Sequence[str] | None = None,
@@ -79,12 +80,13 @@ def pack(
         columns: Which column of the source holds what; None for the usual names. A source that has no columns, such as a folder
             of images, takes none but `Columns(label="")`, for images without classes.
         images: How images are stored; None for `ImageSettings()`, which keeps JPEG and PNG files as they are.
-        source_format: `"folder"`, `"csv"`, `"jsonl"`, `"parquet"`, `"coco"`, `"voc"`, `"labelme"`, `"cvat"`, `"labelstudio"`,
-            `"yolo"`, `"webdataset"`, `"zip"`, `"tfrecord"`, `"arrayrecord"`, `"huggingface"` or `"arrays"`; None to choose by
-            the name and the content of `source`.
+        source_format: One of `kseq.SOURCE_FORMATS`, such as `"csv"`, `"coco"` or `"webdataset"`; None to choose by the name and
+            the content of `source`.
         root: The folder that the paths of a table are relative to, or a URL; None for the folder of the table.
         suffix: What the paths of a table lack at their ends, such as `".jpg"`; None to look for files where paths have no
             suffix.
+        shape: Height and width of the images in a table of pixels, with the channels behind them (`(28, 28, 3)`, pixel by
+            pixel) or before them (`(3, 32, 32)`, channel by channel); None for square images of one channel.
         text_encoding: The encoding of text files without a byte order mark, as Python calls it, such as `"cp1252"` or
             `"shift_jis"`; None for UTF-8.
         follow_links: Follow links that lead out of the folder of images, and links to folders. Without it, such links are left
@@ -167,6 +169,7 @@ def pack(
                 class_names,
                 follow_links=follow_links,
                 suffix=suffix,
+                shape=shape,
                 text_encoding=text_encoding,
                 storage_options=options,
                 form=image_form(settings),

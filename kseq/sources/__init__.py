@@ -6,11 +6,15 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Sources: `folder`, `zip_archive`, `table`, `coco`, `cvat`, `dota`, `labelme`, `labelstudio`, `voc`, `yolo`, `webdataset`,
-  `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `arrays`, `iterables`.
+- Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`), `celeba`, `imagenet`.
+- Boxes: `coco`, `coco_folder` (several of its files), `cvat`, `dota`, `labelme`, `labelstudio`, `via`, `voc`, `yolo`,
+  `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
+- Records: `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet`, `lmdb_files` (and `caffe_datum`).
+- Pixels: `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `pixel_rows` (CSV files of pixels, in
+  `pixel_tables`), `iterables`, `hub_datasets` (objects of the packages `datasets` and torchvision).
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
 - Of COCO: `coco_keypoints`. `point_names`: which keypoints are left and right.
-- What a folder or a zip looks like that is no tree of class folders: `layouts`.
+- What a folder or a zip looks like that is no tree of class folders: `layouts`, `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
   classes that are left out).
@@ -18,15 +22,17 @@ that to the list in `registry`, which finds the format of a path and gives the c
   folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
   for each box).
-- Annotation tools: `annotated_images` (what their formats share), `run_lengths` (masks of COCO), `json_files` and
-  `xml_files` (their files).
+- Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `run_lengths`
+  (masks of COCO), `json_files` and `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).
+- Zips: `zip_members` (their names and bytes), `zip_outline` (annotations and tables in a zip, opened as a folder).
 - Files: `file_sets` (one file, a folder of files, a pattern), `compressed` (files that are unpacked first), `file_reading`,
   `kept_open` (for the next call, by process),
   `folder_tree`, `named_tree` (of the names in an archive), `tree_files` (all files of a folder or a zip), `symlinks`, `text`
-  (encodings), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`, `tf_example` (records of both TensorFlow formats).
+  (encodings), `flat_images` (plain bytes of images of one size), `array_files` (`.npz`, `.npy`, HDF5), `arrow_files`,
+  `tf_example` (records of both TensorFlow formats).
 - Of such records: `example_message` (`tf.train.Example`), `record_layout` (which feature holds what), `record_boxes`,
   `record_classes` (names and order of classes), `label_files` (files beside records that name classes).
 """

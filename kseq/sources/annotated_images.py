@@ -3,7 +3,8 @@
 The rules:
 
 - A path with backslashes, as tools on Windows write it, is the path with slashes, unless a file has that very name.
-- A file that is not where an annotation says is looked for by its path below `images` beside the annotations.
+- A file that is not where an annotation says is looked for by its path below `images` beside the annotations, or below other
+  folders that its format names; a name without the suffix of an image, with one.
 - Where annotations say the size of the image, and that is the size of its pixels before EXIF turns them, boxes are turned too.
   Where it is another size, the image is rejected: its boxes would lie elsewhere.
 - `class_names` chooses classes and their numbers; objects of other classes are left out, and counted.
@@ -25,6 +26,7 @@ from kseq.arguments import is_url, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.bounding_boxes import turn_boxes
 from kseq.images.deep_pixels import read_size
+from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
@@ -72,6 +74,7 @@ class AnnotatedImage(NamedTuple):
         size: Height and width that the annotation says; None if it does not.
         split: The split that the source tells.
         rejection: Why the image cannot be packed.
+        in_shares: Whether boxes are in shares of the width and the height.
     """
 
     path: str
@@ -79,10 +82,11 @@ class AnnotatedImage(NamedTuple):
     size: tuple[int, int] | None = None
     split: str | None = None
     rejection: str | None = None
+    in_shares: bool = False
 
 
 class _Location(NamedTuple):
-    """Where an image lies, and the height and width that its boxes were drawn on."""
+    """Where an image lies, and the height and width that its boxes were drawn on; 0 and 0 if they are in shares of these."""
 
     path: bytes
     height: int
@@ -108,6 +112,7 @@ class AnnotatedSource(FileSource):
         known_classes: Sequence[str] | None = None,
         keypoints: Field | None = None,
         notes: Iterable[str] = (),
+        folders: Sequence[str] = ("images",),
     ) -> Self:
         """A source of some images.
 
@@ -121,6 +126,7 @@ class AnnotatedSource(FileSource):
                 sorted.
             keypoints: The field of the keypoints of objects; None if they have none.
             notes: What a user should know of the source.
+            folders: Where images are looked for that are not at their paths, below the root.
 
         Raises:
             SourceError: If no image can be packed, or the class names that are wanted are none of the annotations.
@@ -136,7 +142,8 @@ class AnnotatedSource(FileSource):
         numbers = {name: number for number, name in enumerate(names)}
         counted = Counter(facts)
         sizes = FileSizes(root, request.follow_links, request.storage_options)
-        table = ImageTable.of(_samples(sizes, [_found(root, image) for image in images], numbers, counted, keypoints))
+        located = [_found(root, image, folders) for image in images]
+        table = ImageTable.of(_samples(sizes, located, numbers, counted, keypoints))
         if not len(table):
             raise SourceError(f"{path}: names no image")
         if table.is_rejected.all():
@@ -156,6 +163,9 @@ class AnnotatedSource(FileSource):
         path, height, width = location
         values = super().read(image._replace(location=path))
         found_height, found_width, orientation = read_size(values["image"])
+        if not height:
+            sides = np.array([found_width, found_height] * 2, np.float32)
+            return {**values, "boxes": values["boxes"] * sides}
         if (found_height, found_width) == (height, width):
             return values
         if orientation > 4 and (found_width, found_height) == (height, width):
@@ -179,8 +189,8 @@ def _path_of(location: Any) -> bytes:
     return path
 
 
-def some_files(root: str, suffix: str) -> Iterator[str]:
-    """A few files below a folder whose names end so, to tell of which format it is.
+def some_files(root: str, suffix: str | tuple[str, ...]) -> Iterator[str]:
+    """A few files below a folder whose names end so (or in one of several ways), to tell of which format it is.
 
     Only the first names of the first folders are looked at: a folder of millions of images is not walked twice.
     """
@@ -209,20 +219,22 @@ def may_be_path(name: str) -> bool:
         return False
 
 
-def _found(root: str, image: AnnotatedImage) -> AnnotatedImage:
+def _found(root: str, image: AnnotatedImage, folders: Sequence[str]) -> AnnotatedImage:
     """An image with the path at which its file lies, by the rules at the top of this module."""
     if not may_be_path(image.path):
         return AnnotatedImage(ascii(image.path), rejection="has a path that no file can have")
-    return image if image.rejection or not image.path else image._replace(path=_find(root, image.path))
+    return image if image.rejection or not image.path else image._replace(path=_find(root, image.path, folders))
 
 
-def _find(root: str, path: str) -> str:
+def _find(root: str, path: str, folders: Sequence[str]) -> str:
     if is_url(path) or is_url(root):
         return path.replace("\\", "/")
     plain = path.replace("\\", "/")
     candidates = [path, plain] if plain != path else [path]
     if not os.path.isabs(plain):
-        candidates.append(f"images/{plain}")
+        candidates += [f"{folder}/{plain}" for folder in folders]
+    if not plain.lower().endswith(IMAGE_SUFFIXES):
+        candidates += [f"{candidate}{suffix}" for candidate in candidates for suffix in IMAGE_SUFFIXES]
     existing = (candidate for candidate in candidates if os.path.lexists(os.path.join(root, candidate)))
     return next(existing, plain)
 
@@ -255,7 +267,8 @@ def _samples(
             for row, found in zip(points, chosen, strict=True):
                 row[:] = 0 if found.points is None else np.reshape(found.points, row.shape)
             values.append(points)
-        location = None if image.size is None or rejection else _Location(path, *image.size)
+        size = (0, 0) if image.in_shares else image.size
+        location = None if size is None or rejection else _Location(path, *size)
         yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, tuple(values), location)
 
 

@@ -179,6 +179,7 @@ def assemble_blocks(
     class_names: Sequence[str] | None = None,
     *,
     names_differ: bool = False,
+    target_classes: Mapping[str, Sequence[str]] | None = None,
     box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample, many rows at a time.
@@ -191,6 +192,7 @@ def assemble_blocks(
         names_differ: Whether it is known that no two samples have the same name.
         class_names: All classes of the label or, without a label, of the boxes, in the order of their numbers; None for the
             classes that the cells name.
+        target_classes: The same for targets of several labels, by the names of their fields.
         box_class_names: The same of the boxes of samples that have a label.
 
     Raises:
@@ -201,7 +203,7 @@ def assemble_blocks(
     if columns.label is not None:
         names, labels = number_classes(cells[columns.label], class_names)
     of_boxes = class_names if columns.label is None else box_class_names
-    others, num_unknown = list(_other_columns(columns, cells, of_boxes)), 0
+    others, num_unknown = list(_other_columns(columns, cells, of_boxes, target_classes or {})), 0
     if of_boxes is not None:
         others, num_unknown = _with_known_classes(others)
     first, *image_fields = (replace(IMAGE, name=name) for name in image_field_names(columns))
@@ -397,15 +399,17 @@ def _groups(cells: Sequence[Any]) -> SpooledColumn:
 
 
 def _other_columns(
-    columns: Columns, cells: Mapping[str, Sequence[Any]], class_names: Sequence[str] | None
+    columns: Columns,
+    cells: Mapping[str, Sequence[Any]],
+    class_names: Sequence[str] | None,
+    target_classes: Mapping[str, Sequence[str]],
 ) -> Iterator[ParsedColumn]:
     """The columns that become fields besides images, masks and the label."""
     kinds = dict(columns.kinds)
     maps = [name for name, _, _ in map_targets(columns)]
     for name, column in columns.targets:
-        if name in maps:
-            continue
-        yield parse_target(name, cells[column], kinds.get(name))
+        if name not in maps:
+            yield parse_target(name, cells[column], kinds.get(name), target_classes.get(name))
     parsed: dict[str, ParsedColumn] = {}
     for kind in KINDS.values():
         single = None if kind.column is None or kind.is_pixels or kind.is_label else getattr(columns, kind.column)

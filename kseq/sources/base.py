@@ -22,6 +22,7 @@ file". SourceError is for a source that cannot be packed as a whole: its message
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ from kseq.errors import ImageError, image_error_prefix
 from kseq.sources.file_reading import file_stamp, read_file
 from kseq.sources.image_table import ImageTable, SourceImage
 from kseq.sources.url_files import fetch_image, file_url, reading_ahead
+from kseq.sources.zip_members import read_zip_member
 from kseq.storage.checksums import checksum
 from kseq.storage.fields import IMAGE, LABEL, Field
 from kseq.storage.rejected import with_remedy
@@ -158,15 +160,17 @@ class FileSource(Source):
 
     Attributes:
         storage_options: What fsspec's file systems are made with, for images at URLs.
+        archive: The zip that the files lie in; None if they lie in no zip. `root` is the path in it then.
         outline: Of a folder at a URL, the folder of this machine that has a file for each of its files, see
             `kseq.sources.outline`; None for any other.
     """
 
     storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
     outline: str | None = None
+    archive: str | None = None
 
     def shared_files(self) -> Sequence[str]:
-        return ()
+        return () if self.archive is None else (self.archive,)
 
     def stamp(self, location: bytes) -> int:
         """When the file was written last, in nanoseconds; of a file at a URL a number that stands for that, 0 if it is not
@@ -209,6 +213,8 @@ class FileSource(Source):
             ImageError: If the file cannot be read, or is no regular file, such as a pipe, which might never end.
             ReadError: If the file system behind a URL cannot be reached.
         """
+        if self.archive is not None:
+            return read_zip_member(self.archive, posixpath.normpath(posixpath.join(self.root, os.fsdecode(location))))
         url = file_url(self.root, os.fsdecode(location))
         if url is not None:
             return fetch_image(url, self.storage_options)

@@ -110,13 +110,16 @@ def describe_no_class(cell: Any) -> str:
     return f"has no label: {name!r} counts as none unless the class names have it"
 
 
-def parse_target(name: str, cells: Sequence[Any], kind: str | None = None) -> ParsedColumn:
+def parse_target(
+    name: str, cells: Sequence[Any], kind: str | None = None, class_names: Sequence[str] | None = None
+) -> ParsedColumn:
     """A column of one kind; if that is None, of numbers or of labels, as the cells tell.
 
     Args:
         name: Of the field.
         cells: One for each sample.
         kind: As in `parse_column`; or `number`, for single numbers, or `vector`, for lists of them.
+        class_names: As in `parse_column`, where a kind is given.
 
     Raises:
         SourceError: If no cell is a number, or the numbers have several shapes, or decimal commas may be thousands.
@@ -124,7 +127,7 @@ def parse_target(name: str, cells: Sequence[Any], kind: str | None = None) -> Pa
     if kind in NUMBER_FORMS:
         return _parse_numbers(name, map(parse_cell, _without_commas(name, cells)), is_list=kind == "vector")
     if kind is not None:
-        return parse_column(name, kind, cells)
+        return parse_column(name, kind, cells, class_names)
     plain = _plain_numbers(cells)
     if plain is None:
         cells = _without_commas(name, cells)

@@ -23,7 +23,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kseq.arguments import spelled
 from kseq.errors import ImageError, SourceError
@@ -31,10 +31,10 @@ from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, Found
 from kseq.sources.coco_keypoints import find_keypoints, read_points
 from kseq.sources.json_files import read_json
 from kseq.sources.run_lengths import mask_box
-from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.source_format import SourceRequest, check_is_file, check_root
 from kseq.storage.fields import Field
 
-__all__ = ["COCO", "CocoSource"]
+__all__ = ["CocoContent", "CocoSource", "read_coco"]
 
 _LISTS = ("images", "annotations", "categories")
 
@@ -53,34 +53,64 @@ class CocoSource(AnnotatedSource):
         path = request.path
         check_is_file(path, "coco")
         root = check_root(path, request.image_root)
-        lists = _check_lists(path, read_json(path))
-        categories = _categories(path, lists["categories"], request.class_names)
-        wanted = {key for key, name in categories.items() if request.class_names is None or name in request.class_names}
-        keypoints = find_keypoints(
-            [entry for entry in lists["categories"] if _key(entry["id"]) in wanted],
-            [entry for entry in lists["annotations"] if isinstance(entry, dict) and _key(entry.get("category_id")) in wanted],
-        )
-        reader = _Annotations(categories, wanted, keypoints)
-        images = list(reader.read(lists["images"], lists["annotations"]))
-        if lists["annotations"] and reader.num_strangers == len(lists["annotations"]):
-            raise SourceError(
-                f"{path}: annotation 1 has image_id {reader.stranger!r}, the ids of its {len(images)} images are others, "
-                f"such as {reader.first_id!r}: no annotation belongs to an image"
-            )
-        notes = reader.notes(path, lists["categories"] if request.class_names is None else ())
+        content = read_coco(path, request.class_names)
         return cls.of(
             request,
             path,
             root,
-            images,
-            facts=reader.facts,
-            known_classes=list(categories.values()),
-            keypoints=reader.keypoints,
-            notes=notes,
+            content.images,
+            facts=content.facts,
+            known_classes=content.class_names,
+            keypoints=content.keypoints,
+            notes=content.notes,
         )
 
 
-COCO = SourceFormat("coco", CocoSource.open, (".json",), r"\.json", has_root=True, has_links=True)
+class CocoContent(NamedTuple):
+    """What a file says.
+
+    Attributes:
+        images: Its images.
+        class_names: The names of its categories, in the order of their ids.
+        facts: What was counted, by the names in `kseq.storage.box_counts`.
+        notes: What a user should know.
+        keypoints: The field of the keypoints of objects; None if none are stored.
+    """
+
+    images: list[AnnotatedImage]
+    class_names: list[str]
+    facts: Counter[str]
+    notes: list[str]
+    keypoints: Field | None
+
+
+def read_coco(path: str, class_names: Sequence[str] | None, *, may_lack_classes: bool = False) -> CocoContent:
+    """Read an annotation file.
+
+    Args:
+        path: The file.
+        class_names: The classes that are wanted; None for all.
+        may_lack_classes: Whether the file need not have all of these, as one of several.
+
+    Raises:
+        SourceError: If it is no COCO file, or none of its annotations belongs to an image.
+    """
+    lists = _check_lists(path, read_json(path))
+    categories = _categories(path, lists["categories"], None if may_lack_classes else class_names)
+    wanted = {key for key, name in categories.items() if class_names is None or name in class_names}
+    keypoints = find_keypoints(
+        [entry for entry in lists["categories"] if _key(entry["id"]) in wanted],
+        [entry for entry in lists["annotations"] if isinstance(entry, dict) and _key(entry.get("category_id")) in wanted],
+    )
+    reader = _Annotations(categories, wanted, keypoints)
+    images = list(reader.read(lists["images"], lists["annotations"]))
+    if lists["annotations"] and reader.num_strangers == len(lists["annotations"]):
+        raise SourceError(
+            f"{path}: annotation 1 has image_id {reader.stranger!r}, the ids of its {len(images)} images are others, "
+            f"such as {reader.first_id!r}: no annotation belongs to an image"
+        )
+    notes = reader.notes(path, lists["categories"] if class_names is None else ())
+    return CocoContent(images, list(categories.values()), reader.facts, notes, keypoints)
 
 
 def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:

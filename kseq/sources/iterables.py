@@ -7,6 +7,8 @@ The rules:
 - An image is `(height, width)` or `(height, width, 1, 3 or 4)` uint8 (or of what is to be packed: numbers that become uint16 or
   float32, or another number of channels), the bytes of an encoded image, or the path of one.
   Tensors count as arrays.
+- A dataset of the packages `datasets` or torchvision is read by the rules of `kseq/sources/hub_datasets.py`. An image of
+  Pillow is its pixels, upright.
 - `(x, y)` and `((x_train, y_train), (x_test, y_test))`, as `keras.datasets` give them, are pairs of arrays.
 - A label is a number or a name; or one-hot, for all samples alike, of classes 0 to its length - 1. If `class_names` are given,
   numbers are looked up in them.
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, WriteError
@@ -34,6 +37,7 @@ from kseq.sources.base import Source
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import USUAL, Columns, find_columns, map_targets, pixel_columns, used_columns, value_columns
 from kseq.sources.file_reading import file_stamp, read_file, read_range
+from kseq.sources.hub_datasets import HubDataset, find_hub_dataset, listed_classes
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.checksums import checksum
 from kseq.storage.layout import TEMPORARY_PREFIX
@@ -41,6 +45,7 @@ from kseq.storage.layout import TEMPORARY_PREFIX
 __all__ = ["SpooledSource", "spool_samples"]
 
 _NAME = "the iterable"
+_USUAL = {"image": (*USUAL["image"], "img"), "label": (*USUAL["label"], "labels", "fine_label")}
 # The key of a split that the form of the iterable tells; no dict of a user has this key.
 _SPLIT = "(split)"
 
@@ -106,14 +111,16 @@ def spool_samples(
         SourceError: If an element is no sample by the rules above.
         WriteError: If the images cannot be written.
     """
-    elements = _elements(samples, form)
+    hub = find_hub_dataset(samples)
+    elements = _elements(samples, form) if hub is None else _hub_elements(hub)
+    named = listed_classes(samples) if hub is None else None
     try:
         os.makedirs(folder, exist_ok=True)
         file = tempfile.NamedTemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX, delete=False)  # noqa: SIM115  # closed below
     except OSError as error:
         raise WriteError(f"{folder}: the images cannot be spooled there: {error.strerror}") from error
     try:
-        yield _spool(elements, file, columns, class_names, form)
+        yield _spool(elements, file, columns, class_names or named, {} if hub is None else hub.class_names, form)
     finally:
         # If the disk is full, closing cannot write what is still buffered; nobody needs it.
         with suppress(OSError):
@@ -122,15 +129,26 @@ def spool_samples(
             os.unlink(file.name)
 
 
+def _hub_elements(hub: HubDataset) -> Iterator[dict[str, Any]]:
+    for split, element in hub.elements():
+        yield {**element, _SPLIT: split}
+
+
 def _spool(
-    elements: Iterable[Mapping[str, Any]], file: Any, columns: Columns, class_names: Sequence[str] | None, form: PixelForm
+    elements: Iterable[Mapping[str, Any]],
+    file: Any,
+    columns: Columns,
+    class_names: Sequence[str] | None,
+    class_names_of: Mapping[str, Sequence[str]],
+    form: PixelForm,
 ) -> SpooledSource:
     sample_columns: Columns | None = None
     cells: dict[str, SpooledColumn] = {}
     samples = SpooledColumn()
     for number, element in enumerate(elements):
         if sample_columns is None:
-            sample_columns = find_columns(columns, _NAME, list(element), USUAL)
+            sample_columns = find_columns(columns, _NAME, list(element), _USUAL)
+            class_names = class_names or class_names_of.get(sample_columns.label or "")
             cells = {name: SpooledColumn() for name in value_columns(sample_columns)}
         missing = [name for _, name in used_columns(sample_columns) if name not in element]
         if missing:
@@ -227,8 +245,19 @@ def _samples_of_element(number: int, element: Any) -> Iterator[dict[str, Any]]:
         yield {name: value[row] for name, value in values.items()}
 
 
+def _pixels(value: Any) -> Any:
+    """The pixels of an image of Pillow, upright; any other value as it is."""
+    if not isinstance(value, Image.Image):
+        return value
+    upright = ImageOps.exif_transpose(value)
+    if upright.mode not in ("L", "RGB", "RGBA", "I;16", "I", "F"):
+        upright = upright.convert("RGBA" if "transparency" in upright.info or "A" in upright.mode else "RGB")
+    return np.asarray(upright)
+
+
 def _without_tensors(value: Any) -> Any:
-    """A tensor as an array, any other value as it is."""
+    """A tensor or an image of Pillow as an array, any other value as it is."""
+    value = _pixels(value)
     if isinstance(value, (str, bytes, os.PathLike, list, tuple, dict, np.ndarray)) or value is None or np.isscalar(value):
         return value
     return np.asarray(value)

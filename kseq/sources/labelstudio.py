@@ -1,4 +1,4 @@
-"""The JSON that Label Studio exports: a list of tasks, each with an image and the results of annotating it.
+"""What Label Studio exports: a list of tasks, each with an image and the results of annotating it, as JSON or CSV.
 
 The rules:
 
@@ -8,7 +8,11 @@ The rules:
   boxes.
 - The image is the value of the task's data that names one. An uploaded file has the name that Label Studio gave it
   (`1a2b3c4d-photo.jpg`), or its own; of local files, `d=` has the path. Images at URLs are read from there.
-- The short form (JSON-MIN), with the regions in the task itself, is read likewise. Classes are sorted by name.
+- The short form (JSON-MIN), with the regions in the task itself, is read likewise, and so is CSV, whose cells hold them as
+  JSON.
+- Where no task has a region, and there are choices, these are the classes of the images; several labels where a task has
+  several.
+- Classes are sorted by name.
 
 Source: Label Studio's documentation, "Export annotations" and "Task format".
 """
@@ -36,7 +40,9 @@ from kseq.sources.annotated_images import (
     stated_size,
     turned_box,
 )
+from kseq.sources.base import Source
 from kseq.sources.json_files import read_json
+from kseq.sources.labelstudio_tasks import choices_source, is_csv, is_csv_export, read_csv_tasks, task_choices
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
 from kseq.sources.text import open_text
 
@@ -53,15 +59,17 @@ class LabelStudioSource(AnnotatedSource):
 
     @staticmethod
     def is_file(path: str) -> bool:
-        """Whether a JSON file holds a list, as Label Studio's do."""
+        """Whether a JSON file holds a list, or a CSV the columns, that Label Studio's do."""
         try:
+            if is_csv(path):
+                return is_csv_export(path)
             with open_text(path) as file:
                 return file.read(100).lstrip().startswith("[")
         except (OSError, UnicodeError):
             return False
 
     @classmethod
-    def open(cls, request: SourceRequest) -> LabelStudioSource:
+    def open(cls, request: SourceRequest) -> Source:
         """Open such a file as a source.
 
         Raises:
@@ -70,7 +78,7 @@ class LabelStudioSource(AnnotatedSource):
         path = request.path
         check_is_file(path, "labelstudio")
         root = check_root(path, request.image_root)
-        tasks = read_json(path)
+        tasks = read_csv_tasks(path) if is_csv(path) else read_json(path)
         if not isinstance(tasks, list) or not tasks or not all(isinstance(task, dict) for task in tasks):
             raise SourceError(f"{path}: is no list of tasks, which Label Studio exports")
         if not any(_TASK & task.keys() or any(_regions(task, 0, [])) for task in tasks):
@@ -78,6 +86,9 @@ class LabelStudioSource(AnnotatedSource):
                 f"{path}: is a list of records, and no export of Label Studio: as JSON Lines, an object on each line, it is "
                 "packed as a table"
             )
+        if not any(next(_regions(task, 0, []), None) for task in tasks) and any(map(task_choices, tasks)):
+            names = [_named_image(_data(task)) for task in tasks]
+            return choices_source(request, root, [None if name is None else _find(root, name) for name in names], tasks)
         facts: Counter[str] = Counter()
         several: list[int] = []
         images = [_image(root, number, task, facts, several) for number, task in enumerate(tasks, 1)]
@@ -88,8 +99,8 @@ class LabelStudioSource(AnnotatedSource):
 LABELSTUDIO = SourceFormat(
     "labelstudio",
     LabelStudioSource.open,
-    (".json",),
-    r"\.json",
+    (".json", ".csv"),
+    r"\.(json|csv)",
     is_file=LabelStudioSource.is_file,
     has_root=True,
     has_links=True,
@@ -97,8 +108,7 @@ LABELSTUDIO = SourceFormat(
 
 
 def _image(root: str, number: int, task: Mapping[str, Any], facts: Counter[str], several: list[int]) -> AnnotatedImage:
-    data = task["data"] if isinstance(task.get("data"), dict) else task
-    named = _named_image(data)
+    named = _named_image(_data(task))
     if named is None:
         return AnnotatedImage(f"task {number} of the list", rejection="names no image")
     path = _find(root, named)
@@ -114,6 +124,11 @@ def _image(root: str, number: int, task: Mapping[str, Any], facts: Counter[str],
     except ImageError as error:
         return AnnotatedImage(path, rejection=str(error))
     return AnnotatedImage(path, [each for each in found if each is not None], size)
+
+
+def _data(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    data = task.get("data")
+    return data if isinstance(data, dict) else task
 
 
 def _named_image(data: Mapping[str, Any]) -> str | None:

@@ -27,12 +27,15 @@ from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.split_names import folder_split
+from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
 from kseq.sources.yolo_text import looks_like_boxes
-from kseq.sources.zip_archive import read_zip_member, read_zip_tree
+from kseq.sources.zip_archive import read_zip_tree
+from kseq.sources.zip_members import read_zip_member
 
-__all__ = ["Layout", "annotates_most_images", "find_layout", "looks_like_yolo"]
+__all__ = ["COCO_NAME", "Layout", "annotates_most_images", "find_layout", "looks_like_yolo"]
 
+COCO_NAME = "COCO"
 _MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
 
 # How many files of each kind are opened, and how many bytes of each end are read.
@@ -108,12 +111,15 @@ def find_layout(path: str) -> Layout | None:
     sample = _sample(path)
     if sample is None:
         return None
-    for find in (_find_yolo, _find_dota, _find_xml, _find_json, _find_masks, _find_table):
+    for find in (_find_yolo, _find_dota, _find_xml, _find_json):
         found = find(sample)
         if found is not None:
-            name, evidence, way_out = found
-            return Layout(name, evidence, way_out, sample.has_no_class)
-    return None
+            return Layout(*found, sample.has_no_class)
+    found = find_tool(path, sample.names, sample.images, sample.head)
+    if found is not None:
+        return Layout(*found, True)
+    found = _find_masks(sample) or _find_table(sample)
+    return None if found is None else Layout(*found, sample.has_no_class)
 
 
 _Found = tuple[str, str, str] | None
@@ -250,14 +256,20 @@ def _find_json(sample: _Sample) -> _Found:
     for name in sample.ending(".json")[:_OPENED]:
         head = sample.head(name)
         path = os.path.join(sample.path, name)
-        if sum(f'"{word}"' in head for word in ("images", "annotations", "categories")) >= 2:
+        if _is_coco(head):
             if os.path.isfile(sample.path):
-                return "COCO", name, f"unpack it, and pack the JSON file ({spelled('root')} says where the images are)"
+                return COCO_NAME, name, f"unpack it, and pack the JSON file ({spelled('root')} says where the images are)"
             root = os.path.join(sample.path, _folder_of_images(sample, name, head))
-            return "COCO", name, spelled_call("pack", path, "DATASET", root=root)
+            return COCO_NAME, name, spelled_call("pack", path, "DATASET", root=root)
         if '"shapes"' in head and '"imagePath"' in head:
             return "LabelMe", name, _way_out(sample, "labelme", sample.path)
     return None
+
+
+def _is_coco(head: str) -> bool:
+    # Datumaro's files have categories and annotations, of items.
+    has_items = '"items"' in head and '"images"' not in head
+    return not has_items and sum(f'"{word}"' in head for word in ("images", "annotations", "categories")) >= 2
 
 
 def _folder_of_images(sample: _Sample, annotations: str, head: str) -> str:
@@ -300,9 +312,13 @@ def _table_way_out(role: str) -> str:
 def _find_table(sample: _Sample) -> _Found:
     if not sample.has_no_class:
         return None
-    for name in sample.ending(".csv", ".tsv", ".jsonl"):
+    tables = sample.ending(".csv", ".tsv", ".jsonl")
+    # Kaggle's competitions have tables of what is to be found too.
+    for name in sorted(tables, key=lambda name: re.search(r"submission|test", name, re.IGNORECASE) is not None):
         if os.path.isfile(sample.path):
             return "images and a table", name, f"unpack it, and pack the table ({spelled('root')} says where the images are)"
-        root = os.path.join(sample.path, next(iter(sorted({_folder(image) for image in sample.images})), ""))
+        folders = sorted({_folder(image) for image in sample.images})
+        like = [folder for folder in folders if folder and folder.rpartition("/")[2].lower() in _stem(name).lower()]
+        root = os.path.join(sample.path, next(iter(like or folders), ""))
         return "images and a table", name, spelled_call("pack", os.path.join(sample.path, name), "DATASET", root=root)
     return None

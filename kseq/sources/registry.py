@@ -15,8 +15,11 @@ from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
+from kseq.sources.box_tables import BOX_TABLE
+from kseq.sources.celeba import CELEBA
+from kseq.sources.cifar import CIFAR
 from kseq.sources.class_names import folder_class_name
-from kseq.sources.coco import COCO
+from kseq.sources.coco_folder import COCO
 from kseq.sources.column_roles import Columns
 from kseq.sources.compressed import Unpacker
 from kseq.sources.cvat import CVAT
@@ -24,29 +27,44 @@ from kseq.sources.dota import DOTA
 from kseq.sources.file_sets import is_pattern, match_files
 from kseq.sources.folder import FOLDER
 from kseq.sources.huggingface import HUGGINGFACE
+from kseq.sources.idx import IDX
+from kseq.sources.image_folder import IMAGE_FOLDER
+from kseq.sources.imagenet import IMAGENET
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
+from kseq.sources.lmdb_files import LMDB
 from kseq.sources.parquet import PARQUET
+from kseq.sources.pixel_rows import PIXEL_ROWS
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.table import CSV, JSONL
 from kseq.sources.text import check_text_encoding, describe_text, is_well_encoded, reading_texts_as
 from kseq.sources.tfrecord import TFRECORD
+from kseq.sources.tool_json import TOOL_JSON
+from kseq.sources.tool_layouts import refused_file
+from kseq.sources.via import VIA
 from kseq.sources.voc import VOC
 from kseq.sources.webdataset import WEBDATASET
 from kseq.sources.yolo import YOLO
 from kseq.sources.zip_archive import ZIP
+from kseq.sources.zip_outline import ZipOutline
 
-__all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "open_source"]
+__all__ = ["FORMATS", "SOURCE_FORMATS", "choose_format", "is_outlined", "open_source", "recognise_outline"]
 
 # Each module says how its format is recognised and opened. A folder is tried as the last format first: a plain folder of
 # images, the most general format, comes first in the list.
 FORMATS: tuple[SourceFormat, ...] = (
     FOLDER,
+    PIXEL_ROWS,
+    CELEBA,
+    IMAGENET,
+    TOOL_JSON,
+    VIA,
+    BOX_TABLE,
+    LABELSTUDIO,
     CSV,
     JSONL,
     PARQUET,
-    LABELSTUDIO,
     LABELME,
     COCO,
     CVAT,
@@ -58,7 +76,11 @@ FORMATS: tuple[SourceFormat, ...] = (
     TFRECORD,
     ARRAYRECORD,
     HUGGINGFACE,
+    IMAGE_FOLDER,
     ARRAYS,
+    IDX,
+    CIFAR,
+    LMDB,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
@@ -75,6 +97,7 @@ def open_source(
     *,
     follow_links: bool = False,
     suffix: str | None = None,
+    shape: Sequence[int] | None = None,
     text_encoding: str | None = None,
     folder: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -92,6 +115,7 @@ def open_source(
         follow_links: Follow links out of the folder of images, and links to folders.
         suffix: Added to the paths in a table that do not end with it, such as `".jpg"`; None to look for files where paths
             have no suffix.
+        shape: The shape of the images of a source that has them as plain numbers; None for square ones.
         text_encoding: The encoding of all text files without a byte order mark, as Python calls it; None for UTF-8.
         folder: The URL of the folder that the file was downloaded from.
         storage_options: What fsspec's file systems are made with.
@@ -120,10 +144,24 @@ def open_source(
         raise ArgumentError(
             f"{path}: {spelled('suffix', suffix)}: allowed is the end of names of files, such as .jpg, with {allowed}"
         )
+    if shape is not None:
+        _check_shape(path, shape, chosen)
     layout = find_layout(path) if chosen in (FOLDER, ZIP) and columns.label != "" else None
     if layout is not None and layout.is_certain and source_format is None:
         raise SourceError(layout.refusal(path))
-    request = SourceRequest(path, columns, root, class_names, follow_links, folder, storage_options, suffix, unpacker, form)
+    request = SourceRequest(
+        path=path,
+        columns=columns,
+        root=root,
+        class_names=class_names,
+        follow_links=follow_links,
+        folder=folder,
+        storage_options=storage_options,
+        suffix=suffix,
+        shape=shape,
+        unpacker=unpacker,
+        form=form,
+    )
     with reading_texts_as(check_text_encoding(text_encoding)):
         source = chosen.open(request)
     notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
@@ -143,6 +181,37 @@ def _with_encoded_classes(source: Source) -> Source:
         fields=tuple(replace(field, class_names=tuple(map(folder_class_name, field.class_names))) for field in source.fields),
         notes=(*source.notes, note),
     )
+
+
+def is_outlined(path: str, source_format: str | None) -> bool:
+    """Whether a path is a zip of annotations or tables: of nothing that is read in place."""
+    if not (path.lower().endswith(".zip") and os.path.isfile(path)) or source_format in (FOLDER.name, ZIP.name, YOLO.name):
+        return False
+    return ZipOutline.may_outline(path) and (source_format is not None or _recognise_zip(path) is ZIP)
+
+
+def recognise_outline(tops: Sequence[str], source_format: str | None) -> tuple[str, str | None]:
+    """Which of some folders is a source, and of which format; None if they are class folders, or nothing."""
+    for top in tops:
+        found = _recognise_folder(top)
+        if found is not FOLDER and source_format in (None, found.name):
+            return top, found.name
+    if source_format is None:
+        return tops[0], None
+    chosen = choose_format(tops[-1], source_format)
+    files = [os.path.join(top, name) for top in tops for name in sorted(os.listdir(top))]
+    named = [file for file in files if os.path.isfile(file) and chosen.matches(file)]
+    return named[0] if chosen.is_folder is None and named else tops[-1], chosen.name
+
+
+def _check_shape(path: str, shape: Any, chosen: SourceFormat) -> None:
+    are_sides = isinstance(shape, Sequence) and all(isinstance(side, int) and side > 0 for side in shape)
+    if not (chosen.has_shape and are_sides and len(shape) in (2, 3)):
+        allowed = ", ".join(known.name for known in FORMATS if known.has_shape)
+        raise ArgumentError(
+            f"{path}: {spelled('shape', shape)}: allowed are height and width, with channels before or behind them, with "
+            f"{allowed}, found {chosen.name}"
+        )
 
 
 def choose_format(path: str, source_format: str | None) -> SourceFormat:
@@ -167,6 +236,9 @@ def _recognise_file(path: str) -> SourceFormat:
             continue
         if source_format.is_file is None or source_format.is_file(path):
             return _recognise_zip(path) if source_format is ZIP else source_format
+    reason = refused_file(path)
+    if reason is not None:
+        raise SourceError(f"{path}: {reason}")
     raise SourceError(
         f"{path}: is neither a folder of images nor a file that its name tells ({_SUFFIXES}): "
         f"{spelled('source_format')} says what it is"

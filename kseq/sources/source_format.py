@@ -24,6 +24,7 @@ class SourceRequest:
 
     Attributes:
         suffix: As in `kseq.sources.named_files.NamedFiles`.
+        shape: Of the images, where the source has plain numbers.
         folder: The URL of the folder that `path` was downloaded from; None if it lies on this machine.
         storage_options: What fsspec's file systems are made with, for paths that are URLs.
         unpacker: Unpacks compressed files; None where they are refused.
@@ -38,6 +39,7 @@ class SourceRequest:
     folder: str | None = None
     storage_options: Mapping[str, Any] | None = None
     suffix: str | None = None
+    shape: Sequence[int] | None = None
     unpacker: Unpacker | None = None
     form: PixelForm = PLAIN_FORM
 
@@ -65,6 +67,7 @@ class SourceFormat:
         has_root: Whether it takes `root`: it names image files by their paths.
         has_links: Whether it takes `follow_links`: its images are files below a folder.
         has_suffix: Whether it takes `suffix`: it may name image files without their suffixes.
+        has_shape: Whether it takes `shape`: it may have images as numbers without their shape.
         downloads: A regular expression for the end of the name of a file, in upper or lower case: of a folder at a URL, files
             of such names are downloaded when it is opened, others read in place; None if none are downloaded.
         siblings: The same for files beside a file at a URL, which belong to it; None if none do.
@@ -83,6 +86,7 @@ class SourceFormat:
     has_root: bool = False
     has_links: bool = False
     has_suffix: bool = False
+    has_shape: bool = False
     downloads: str | None = ""
     siblings: str | None = None
 

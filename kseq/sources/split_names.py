@@ -2,8 +2,9 @@
 
 The rules:
 
-- `train` and `training` mean train; `val`, `valid`, `validation` and `dev` mean val; `test` and `testing` mean test; in upper
-  or lower case. A cell of a table says one of these and nothing else.
+- `train` and `training` mean train; `val`, `valid`, `validation` and `dev` mean val; `test` and `testing` mean test;
+  `PublicTest` means val and `PrivateTest` test, as in Kaggle's competitions; in upper or lower case. A cell of a table says one
+  of these and nothing else.
 - The name of a folder may add what says nothing: `train2017`, `test_set`, `Training Data`, `images_val`, `obj_train_data`.
 """
 
@@ -23,6 +24,9 @@ SPLITS = {
     "dev": "val",
     "test": "test",
     "testing": "test",
+    # The names of Kaggle's competitions, such as that of FER2013.
+    "publictest": "val",
+    "privatetest": "test",
 }
 
 _ADDED = r"(?:sets?|data|dataset|images?|imgs?|labels?|split)"

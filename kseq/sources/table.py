@@ -82,20 +82,58 @@ class TableSource(FileSource):
         faults = SpooledColumn()
         cells = table.read(list(dict.fromkeys([*(name for _, name in used_columns(columns) if name), *boxes])), faults)
         files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
+        if box_rows is None:
+            return cls.of_cells(path, root, files, columns, cells, faults, class_names, storage_options=storage_options)
         rows = _NamedRows.find(files, [cells[name] for name in pixel_columns(columns)], faults)
         files.tell(path)
-        if box_rows is not None:
-            firsts = rows.first_rows(files, len(image_columns(columns)))
-            grouped = box_rows.group(path, columns, cells, firsts)
-            assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows), class_names)
-        else:
-            # Several rows may share a mask, but not an image.
-            repeated = rows.reject_repeated(files, len(image_columns(columns)))
-            names_differ = repeated is None and len(image_columns(columns)) == 1
-            assembled = assemble_blocks(path, columns, cells, rows.blocks(), class_names, names_differ=names_differ)
-        return cls(
-            root, assembled.class_names, assembled.images, assembled.fields, storage_options, box_facts=assembled.box_facts
+        firsts = rows.first_rows(files, len(image_columns(columns)))
+        grouped = box_rows.group(path, columns, cells, firsts)
+        assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows), class_names)
+        parts = (assembled.class_names, assembled.images, assembled.fields)
+        return cls(root, *parts, storage_options, box_facts=assembled.box_facts)
+
+    @classmethod
+    def of_cells(
+        cls,
+        path: str,
+        root: str,
+        files: NamedFiles,
+        columns: Columns,
+        cells: Mapping[str, SpooledColumn],
+        faults: SpooledColumn,
+        class_names: Sequence[str] | None,
+        *,
+        target_classes: Mapping[str, Sequence[str]] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+    ) -> TableSource:
+        """A source with a sample in each row.
+
+        Args:
+            path: The file, for messages.
+            root: The folder or URL that paths are relative to.
+            files: Finds the files that rows name.
+            columns: The columns, as `find_columns` found them.
+            cells: The cells of these columns.
+            faults: For each row why it cannot be read, or None.
+            class_names: All classes, in the order of their numbers; None for the classes that the cells name.
+            target_classes: The same for targets of several labels, by the names of their fields.
+            storage_options: What fsspec's file systems are made with.
+            notes: What a user should know of the source.
+
+        Raises:
+            SourceError: If no row can be packed.
+        """
+        rows = _NamedRows.find(files, [cells[name] for name in pixel_columns(columns)], faults)
+        files.tell(path)
+        # Several rows may share a mask, but not an image.
+        repeated = rows.reject_repeated(files, len(image_columns(columns)))
+        names_differ = repeated is None and len(image_columns(columns)) == 1
+        assembled = assemble_blocks(
+            path, columns, cells, rows.blocks(), class_names, names_differ=names_differ, target_classes=target_classes
         )
+        parts = (assembled.class_names, assembled.images, assembled.fields)
+        return cls(root, *parts, storage_options, box_facts=assembled.box_facts, notes=tuple(notes))
 
     def where_is(self, path: bytes) -> str | None:
         """The folder that the paths of the table seem to be relative to."""

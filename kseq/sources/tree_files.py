@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from kseq.errors import ImageError, SourceError
 from kseq.sources.folder_tree import Entry, FolderTree, Tree
 from kseq.sources.text import decode_text, open_text
-from kseq.sources.zip_archive import read_zip_member, read_zip_tree
+from kseq.sources.zip_archive import read_zip_tree
+from kseq.sources.zip_members import read_zip_member
 
 __all__ = ["TreeFiles", "zip_files"]
 

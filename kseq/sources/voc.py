@@ -46,7 +46,7 @@ __all__ = ["VOC", "VocSource"]
 
 _ANNOTATIONS = "annotations"
 _IMAGE_FOLDERS = ("jpegimages", "images", "image", "imgs")
-_MASK_FOLDERS = {"segmentationclass", "segmentationobject"}
+_MASK_FOLDERS = {"segmentationclass", "segmentationobject", "segmentationclassaug", "trimaps", "masks"}
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _HEAD = 2000
 

@@ -96,6 +96,14 @@ def _write_archives(folder: Path) -> None:
     with h5py.File(folder / "images.h5", "w") as file:
         file["images"], file["labels"] = np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 2
     np.savez(folder / "arrays.npz", x_train=np.zeros((6, 8, 8), np.uint8), y_train=np.arange(6))
+    (folder / "digits.csv").write_text(
+        "label," + ",".join(f"pixel{number}" for number in range(16)) + "\n" + ",".join("0" * 17) + "\n"
+    )
+    (folder / "mnist").mkdir()
+    (folder / "mnist" / "train-images-idx3-ubyte").write_bytes(
+        bytes([0, 0, 8, 3, 0, 0, 0, 6, 0, 0, 0, 8, 0, 0, 0, 8, *range(192), *range(192)])
+    )
+    (folder / "mnist" / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 6, *range(6)]))
 
 
 def _write_corrections(folder: Path) -> None:

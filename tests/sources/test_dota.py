@@ -92,11 +92,12 @@ def test_class_names_choose_the_objects_and_their_corners(tmp_path: Path) -> Non
     np.testing.assert_array_equal(samples["images/a.png"]["corners"], [[[10, 10], [40, 12], [38, 30], [9, 28]]])
 
 
-def test_a_zip_of_it_is_named_and_no_class(tmp_path: Path) -> None:
+def test_a_zip_of_it_gives_the_corners_too(tmp_path: Path) -> None:
     source = write(tmp_path / "dota", {"images/a.png": None, "labelTxt/a.txt": LINES})
     shutil.make_archive(str(tmp_path / "archive"), "zip", source)
-    with raises(SourceError, tmp_path / "archive.zip", "DOTA", "unpack"):
-        kseq.pack(tmp_path / "archive.zip", tmp_path / "packed", workers=0)
+    _, samples, dataset = pack(tmp_path / "archive.zip")
+    dataset.close()
+    assert samples["images/a.png"]["corners"][0].tolist() == [[10, 10], [40, 12], [38, 30], [9, 28]]
 
 
 @pytest.mark.parametrize(

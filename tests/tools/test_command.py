@@ -129,7 +129,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     )
     expected = {
         "columns": columns, "images": images, "source_format": "csv", "root": "photos", "follow_links": True,
-        "suffix": ".jpg", "text_encoding": "cp1252",
+        "suffix": ".jpg", "shape": [28, 28], "text_encoding": "cp1252",
         "class_names": ["x", "y"], "without_class": ["u", "v"], "duplicates": "drop",
         "val": 0.1, "test": 0.2, "stratify": False, "seed": 4, "on_error": "fail",
         "shard_bytes": 1024, "workers": 3, "niceness": 5, "executor": None, "overwrite": True, "resume": True, "dry_run": True,
@@ -146,7 +146,7 @@ def test_every_option_reaches_the_function(monkeypatch: pytest.MonkeyPatch) -> N
     words = "a b --from csv --image left --image right --label kind --target age=years:number "
     words += "--target tags=topics:labels --mask outline "
     words += "--boxes objects --box-labels kinds --text caption --sample-weight worth "
-    words += "--split-column part --group patient --root photos --suffix .jpg --text-encoding cp1252 "
+    words += "--split-column part --group patient --root photos --suffix .jpg --shape 28 28 --text-encoding cp1252 "
     words += "--encoding jpeg --image-size 6 5 --resize pad --color-mode grayscale --interpolation area --quality 80 "
     words += "--class-names x y --val 0.1 --test 0.2 --no-stratify --seed 4 --on-error fail "
     words += "--without-class u v --duplicates drop "

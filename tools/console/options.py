@@ -18,8 +18,8 @@ _KIND_WORDS = {"number": "number", "vector": "vector", "labels": "multi_label"}
 
 # Arguments of a packing that options of the same names give.
 _RUN = (
-    "source_format", "root", "suffix", "text_encoding", "follow_links", "without_class", "val", "test", "stratify", "seed",
-    "on_error", "shard_bytes", "workers", "niceness",
+    "source_format", "root", "suffix", "shape", "text_encoding", "follow_links", "without_class", "val", "test", "stratify",
+    "seed", "on_error", "shard_bytes", "workers", "niceness",
 )  # fmt: skip
 
 
@@ -47,8 +47,8 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=COLUMN[:KIND]",
         action="append",
         type=_pair,
-        help="column of numbers, vectors as [1, 0.5], or labels as a|b: becomes the field NAME; number, vector, labels, text, "
-        "map and so on behind a colon says which",
+        help="column of numbers, vectors as [1, 0.5], or labels as a|b: the field NAME; KIND is number, vector, labels, text, "
+        "map and so on",
     )
     group.add_argument(
         "--kind",
@@ -70,6 +70,9 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--root", metavar="DIR", help="folder that the paths of a table are relative to (default: its own)")
     group.add_argument(
         "--suffix", metavar="SUFFIX", help="what the paths of a table lack, such as .jpg (default: found by looking)"
+    )
+    group.add_argument(
+        "--shape", nargs="+", type=int, metavar="SIDE", help="height and width of images in a table of pixels, and channels"
     )
     group.add_argument(
         "--text-encoding", metavar="NAME", help="encoding of text files that are not UTF-8, such as cp1252 or shift_jis"

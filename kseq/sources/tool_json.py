@@ -1,0 +1,213 @@
+"""JSON files of boxes as annotation tools write them: one dialect for each tool, read from a folder or a file.
+
+The rules, besides those of `kseq/sources/annotated_images.py`:
+
+- Dialects: Apple's CreateML, BDD100K, Supervisely, V7's Darwin, SuperAnnotate, Datumaro, VoTT, FiftyOne's detections, and the
+  manifests of AWS SageMaker (an object on each line). Of polygons the box around them is taken; points, lines and masks are
+  left out, and counted.
+- An image is found by its name among all images of the folder. Of several of one name, the one counts whose path has most in
+  common with that of the JSON file, where `ann` and `annotations` stand for `img` and `images`; if none has most, it is
+  rejected.
+- Folders, or else the name of the JSON file, tell the split. Classes are sorted by name; CreateML's, BDD's and all others
+  alike.
+- JSON files of no dialect are not read; images that none names are not packed. A line counts each.
+
+Source: the documentation of these tools, and files that they write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kseq.errors import ImageError, SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
+from kseq.sources.file_sets import split_from_name
+from kseq.sources.folder_tree import FolderTree
+from kseq.sources.json_files import read_json
+from kseq.sources.source_format import SourceFormat, SourceRequest
+from kseq.sources.split_names import split_of_path
+from kseq.sources.text import open_text
+from kseq.sources.tool_dialects import TOOL_DIALECTS, FoundImage, ToolDialect, find_tool_dialect
+
+__all__ = ["TOOL_JSON"]
+
+_FILE_NAMES = r"\.(json|manifest)"
+_ROLES = {"ann": "img", "annotations": "images", "labels": "images", "annotation": "image"}
+
+
+@dataclass(frozen=True)
+class ToolJsonSource(AnnotatedSource):
+    """The images that such files name, in the order of the files."""
+
+    @classmethod
+    def open(cls, request: SourceRequest) -> ToolJsonSource:
+        """Open such a folder or file as a source.
+
+        Raises:
+            SourceError: If no file is of a dialect, or no image can be packed.
+        """
+        path = request.path
+        folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
+        root = folder if request.image_root is None else request.image_root
+        tree = FolderTree(folder, request.follow_links)
+        files = list(tree.files(tree.top))
+        images = _Images([entry.path for entry in _image_entries(root, folder, files, request.follow_links)])
+        texts = [
+            entry.path for entry in files if re.search(rf"{_FILE_NAMES}$", entry.name, re.IGNORECASE) and not entry.rejection
+        ]
+        if folder != path:
+            texts = [os.path.basename(path)]
+        found: list[AnnotatedImage] = []
+        facts: Counter[str] = Counter()
+        tools: Counter[str] = Counter()
+        for text in texts:
+            dialect = find_tool_dialect(os.path.join(folder, text))
+            tools[dialect.name if dialect else ""] += 1
+            if dialect is not None:
+                found += _read(folder, text, dialect, images, facts)
+        others = tools.pop("", 0)
+        if not tools:
+            raise SourceError(f"{path}: has no JSON file of {', '.join(known.name for known in TOOL_DIALECTS)}")
+        notes = [f"{path}: its JSON files are taken for those of {', '.join(tools)}"]
+        if others:
+            notes.append(f"{path}: {others:,} other JSON files are not read")
+        unnamed = len(images.paths) - len(images.paths & {image.path for image in found})
+        if unnamed and folder == path:
+            notes.append(f"{path}: {unnamed:,} images are named by no JSON file, and are not packed")
+        return cls.of(request, path, root, found, facts=facts, notes=notes)
+
+
+def _image_entries(root: str, folder: str, files: Sequence[Any], follow_links: bool) -> list[Any]:
+    if root != folder:
+        tree = FolderTree(root, follow_links)
+        files = list(tree.files(tree.top))
+    return [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def _is_folder(path: str) -> bool:
+    """Whether files of one dialect lie in a folder, or in those in it, beside images."""
+    seen = 0
+    for parent, folders, names in os.walk(path):
+        depth = 0 if parent == path else os.path.relpath(parent, path).count(os.sep) + 1
+        folders[:] = [name for name in sorted(folders)[:20] if name[0] != "." and depth < 3]
+        for name in sorted(name for name in names if re.search(rf"{_FILE_NAMES}$", name, re.IGNORECASE))[:3]:
+            if find_tool_dialect(os.path.join(parent, name)) is not None:
+                return True
+            seen += 1
+        if seen > 20:
+            break
+    return False
+
+
+TOOL_JSON = SourceFormat(
+    "json",
+    ToolJsonSource.open,
+    (".json", ".manifest"),
+    _FILE_NAMES,
+    _is_folder,
+    lambda path: find_tool_dialect(path) is not None,
+    has_root=True,
+    has_links=True,
+    downloads=_FILE_NAMES,
+)
+
+
+class _Images:
+    """The images of a folder by their names, with and without suffix."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = set(paths)
+        self._by_name: dict[str, list[str]] = {}
+        for path in paths:
+            name = path.rpartition("/")[2]
+            for key in {name, os.path.splitext(name)[0]}:
+                self._by_name.setdefault(key, []).append(path)
+
+    def find(self, name: str, text: str) -> str:
+        """The path of an image that a JSON file names.
+
+        Raises:
+            ImageError: If there are several, and none is nearest to the file.
+        """
+        plain = name.replace("\\", "/")
+        candidates = self._by_name.get(plain.rpartition("/")[2], [])
+        if len(candidates) < 2:
+            return candidates[0] if candidates else plain
+        folders = [_ROLES.get(part.lower(), part) for part in text.split("/")[:-1]]
+        wanted = [*folders, *plain.split("/")]
+        ranked = sorted(candidates, key=lambda path: -_common(path.split("/"), wanted))
+        best = [path for path in ranked if _common(path.split("/"), wanted) == _common(ranked[0].split("/"), wanted)]
+        if len(best) > 1:
+            raise ImageError(f"has the name of {len(best)} images, such as {best[0]} and {best[1]}")
+        return best[0]
+
+
+def _common(path: Sequence[str], wanted: Sequence[str]) -> int:
+    return len(set(path) & set(wanted))
+
+
+def _read(folder: str, text: str, dialect: ToolDialect, images: _Images, facts: Counter[str]) -> Iterator[AnnotatedImage]:
+    file = os.path.join(folder, text)
+    try:
+        entries = _lines(file) if dialect.has_lines else [read_json(file)]
+    except (SourceError, OSError, UnicodeError) as error:
+        yield AnnotatedImage(text, rejection=str(error).removeprefix(f"{file}: "))
+        return
+    listed = entries[0] if dialect.is_list and isinstance(entries[0], list) else None
+    # A fault concerns its entry alone, where there are entries.
+    parts = [[entry] for entry in (entries if dialect.has_lines else listed or [])] or entries
+    for number, part in enumerate(parts, 1):
+        try:
+            found = list(dialect.read(part, text))
+        except (ImageError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            where = f"entry {number}" if len(parts) > 1 else "it"
+            reason = f"{text}: {where} makes no sense to {dialect.name}: {error}"
+            yield AnnotatedImage(
+                _named(part, images, text) or (f"{text} ({number})" if len(parts) > 1 else text), rejection=reason
+            )
+            continue
+        yield from (_annotated(entry, text, images, facts) for entry in found)
+
+
+def _named(part: Any, images: _Images, text: str) -> str | None:
+    """The image that an entry that makes no sense is of."""
+    entry = part[0] if isinstance(part, list) and part else part
+    keys = ("image", "imagefilename", "name", "source-ref")
+    names = [entry[key] for key in keys if isinstance(entry.get(key), str)] if isinstance(entry, dict) else []
+    try:
+        return images.find(names[0], text) if names else None
+    except ImageError:
+        return None
+
+
+def _lines(file: str) -> list[Any]:
+    with open_text(file) as opened:
+        entries = []
+        for line in opened:
+            try:
+                entries += [json.loads(line)] if line.strip() else []
+            except ValueError:
+                entries.append(line.strip()[:40])
+    return entries
+
+
+def _annotated(found: FoundImage, text: str, images: _Images, facts: Counter[str]) -> AnnotatedImage:
+    try:
+        path = images.find(found.name, text)
+        objects = []
+        for name, sides in found.objects:
+            if sides is None:
+                facts["other_shape"] += 1
+            else:
+                objects.append(FoundObject(name.strip(), check_box(sides, "a box")))
+    except ImageError as error:
+        return AnnotatedImage(found.name, rejection=f"{text}: {error}")
+    split = split_of_path(path) or split_of_path(text) or split_from_name(text.rpartition("/")[2])
+    return AnnotatedImage(path, objects, found.size, split, in_shares=found.in_shares)

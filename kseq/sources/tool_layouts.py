@@ -1,0 +1,108 @@
+"""Layouts of known tools and collections that kseq does not read, told by names of files: refused with the way out.
+
+They would become classes called like folders of the tool, or be no images to anybody; each is named, with what packs it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from kseq.arguments import spelled, spelled_call
+
+__all__ = ["find_tool", "refused_file"]
+
+_TABLE = "list its images in a table: {columns}, and " + "{call}"
+_BOXES = "image,xmin,ymin,xmax,ymax,class, a line for each box"
+_CLASSES = "image,label"
+_MASKS = "image,mask"
+
+
+class _Tool(NamedTuple):
+    """A layout.
+
+    Attributes:
+        name: What it is called.
+        file: A regular expression for the path of a file that tells it.
+        head: One for the beginning of this file; None where the name is enough.
+        columns: The columns of the table that packs it.
+    """
+
+    name: str
+    file: str
+    head: str | None
+    columns: str
+
+
+_TOOLS = (
+    _Tool("KITTI", r"(^|/)label_2/[^/]+\.txt", r"^\S+ -?[\d.]+ -?\d( -?[\d.]+){12}", _BOXES),
+    _Tool("WIDER FACE", r"wider_face_\w+_bbx_gt\.txt", None, _BOXES),
+    _Tool("Keras YOLO", r"(^|/)_annotations\.txt", r"^\S+\.\w+ \d+,\d+,\d+,\d+,\d+", _BOXES),
+    _Tool("Lightly's predictions", r"(^|/)predictions/[^/]+\.json", r'"predictions"\s*:', _BOXES),
+    _Tool("Scale", r"\.json", r'"task_id"\s*:(.|\n)*"response"\s*:', _BOXES),
+    _Tool("Labelbox", r"\.(nd)?json", r'"data_row"\s*:', _BOXES),
+    _Tool("FiftyOne", r"(^|/)samples\.json", r'"_cls"\s*:|"filepath"\s*:', _BOXES),
+    _Tool("FiftyOne", r"(^|/)labels\.json", r'"classes"\s*:\s*\[(.|\n)*"labels"\s*:\s*\{', _CLASSES),
+    _Tool("SageMaker's labels of images", r"\.manifest", r'"source-ref"\s*:', _CLASSES),
+    _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
+    _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS),
+    _Tool("images and masks", r"_mask\.png", None, _MASKS),
+    _Tool("a list of paths and labels", r"\.txt", r"^\S+\.(jpe?g|png|bmp|JPE?G|PNG)[ \t]+\d+\s*$", _CLASSES),
+)
+_OPENED = 3
+
+# Files that hold images and are not read, by their suffix.
+_FILES = {
+    r"\.mat": (
+        "is a file of MATLAB: scipy.io.loadmat reads it, and kseq.pack((images, labels), ...) takes its arrays, samples first: "
+        "of SVHN m['X'].transpose(3, 0, 1, 2) and m['y'].ravel() % 10; one of version 7.3 is HDF5: give {arrays}"
+    ),
+    r"\.(pkl|pickle|p|joblib)": (
+        "is a pickle, which may run any program when it is read: load it where you trust it, and give kseq.pack its arrays, "
+        "or save them by numpy.savez"
+    ),
+    r"\.(pt|pth)": (
+        "is a file of PyTorch, a pickle, which may run any program when it is read: load it where you trust it, and give "
+        "kseq.pack((images.numpy(), labels.numpy()), ...)"
+    ),
+    r"\.beton": "is a file of FFCV: read it by ffcv.Loader, and give kseq.pack its samples as an iterable",
+    r"\.mds(\.\w+)?": "is a shard of MosaicML: read it by streaming.StreamingDataset, and give kseq.pack that as an iterable",
+    r"\.rec": "is a file of MXNet's RecordIO: read it by mxnet.recordio, and give kseq.pack its samples as an iterable",
+    r"\.safetensors": "is a file of tensors: load it, and give kseq.pack((images, labels), ...)",
+}
+
+
+def refused_file(path: str) -> str | None:
+    """Why a file that holds images is not read, and the way out; None if its name is that of no such file."""
+    found = next((reason for end, reason in _FILES.items() if re.search(rf"{end}$", path, re.IGNORECASE)), None)
+    return None if found is None else found.replace("{arrays}", spelled("source_format", "arrays"))
+
+
+def find_tool(
+    path: str, names: Sequence[str], images: Sequence[str], head: Callable[[str], str]
+) -> tuple[str, str, str] | None:
+    """What a folder or a zip looks like: a name, the file that tells it, and the way out; None if it is nothing known.
+
+    Args:
+        path: The folder or zip.
+        names: Paths of files in it.
+        images: Those of them that have names of images.
+        head: Gives the beginning of a file.
+    """
+    for tool in _TOOLS:
+        files = [name for name in names if re.search(rf"{tool.file}$", name)][:_OPENED]
+        # Lists of names belong to many layouts that are read.
+        told = next((name for name in files if tool.head is None or re.search(tool.head, head(name), re.MULTILINE)), None)
+        if told is not None and images:
+            roles = "" if tool.columns != _MASKS else f" with {spelled('columns.mask', 'mask')} {spelled('columns.label', '')}"
+            call = spelled_call("pack", "table.csv", "DATASET", root=path) + roles
+            return tool.name, told, _TABLE.format(columns=tool.columns, call=call)
+    if images:
+        return None
+    for name in names:
+        reason = refused_file(name)
+        if reason is not None:
+            return f"a collection whose {os.path.basename(name)} {reason.partition(':')[0]}", name, reason.partition(": ")[2]
+    return None

@@ -1,0 +1,189 @@
+"""What the VGG Image Annotator writes: JSON files or CSV files of images with their regions.
+
+The rules:
+
+- A rectangle becomes x1, y1, x2, y2; of a polygon, a circle or an ellipse the box around it is taken. Points and lines are
+  left out, and counted.
+- The class of a region is the attribute `label`, `class`, `name`, `type`, `category` or `object`, or the only one it has; of
+  several choices the one that is true. A region without one is of the class `object`, if no region has one; else its image is
+  rejected.
+- The images of a project are those of its annotations; the project file (`_via_img_metadata`) and the export are alike. A COCO
+  file of VIA is a COCO file.
+
+Source: the pages of VIA 2, and its files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from kseq.errors import ImageError, SourceError
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box
+from kseq.sources.json_files import read_json
+from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
+from kseq.sources.spooled_column import SpooledColumn
+from kseq.sources.table_files import Table
+from kseq.sources.text import open_text
+
+__all__ = ["VIA"]
+
+_CLASSES = ("label", "class", "name", "type", "category", "object")
+_ONE_CLASS = "object"
+_HEAD = 4000
+
+
+class _Region(NamedTuple):
+    """A region: its shape, and its attributes."""
+
+    shape: Mapping[str, Any]
+    attributes: Mapping[str, Any]
+
+
+class _Image(NamedTuple):
+    """An image as the file has it; `fault` says why its regions cannot be read."""
+
+    name: str
+    regions: list[_Region]
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class ViaSource(AnnotatedSource):
+    """The images of such a file, in its order."""
+
+    @classmethod
+    def open(cls, request: SourceRequest) -> ViaSource:
+        """Open such a file as a source.
+
+        Raises:
+            SourceError: If it is not of this format, or names no image that can be packed.
+        """
+        path = request.path
+        check_is_file(path, "via")
+        root = check_root(path, request.image_root)
+        found = list(_csv_images(path) if re.search(r"\.[ct]sv$", path, re.IGNORECASE) else _json_images(path))
+        regions = [region for image in found for region in image.regions]
+        default = None if any(_class_name(region) for region in regions) else _ONE_CLASS
+        facts: Counter[str] = Counter()
+        images = [_annotated(image, default, facts) for image in found]
+        notes = [f"{path}: its regions have no class: all are called {_ONE_CLASS!r}"] if default and regions else []
+        return cls.of(request, path, root, images, facts=facts, notes=notes)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        with open_text(path) as file:
+            head = file.read(_HEAD)
+    except (OSError, UnicodeError):
+        return False
+    if re.search(r"\.[ct]sv$", path, re.IGNORECASE):
+        return "region_shape_attributes" in head.split("\n", 1)[0]
+    return '"_via_' in head or re.search(r'"(regions|shape_attributes|file_attributes)"\s*:', head) is not None
+
+
+VIA = SourceFormat("via", ViaSource.open, (".json", ".csv"), r"\.(json|csv)", is_file=_is_file, has_root=True, has_links=True)
+
+
+def _json_images(path: str) -> Iterator[_Image]:
+    content = read_json(path)
+    if isinstance(content, dict) and isinstance(content.get("_via_img_metadata"), dict):
+        content = content["_via_img_metadata"]
+    entries = [entry for entry in content.values() if isinstance(entry, dict)] if isinstance(content, dict) else []
+    if not any("filename" in entry for entry in entries):
+        raise SourceError(f"{path}: has no images of VIA, expected are objects with filename and regions")
+    for number, entry in enumerate(entries, 1):
+        name, regions = entry.get("filename"), entry.get("regions") or []
+        listed = list(regions.values()) if isinstance(regions, dict) else regions
+        if not isinstance(name, str) or not name:
+            yield _Image(f"entry {number}", [], "names no image")
+        elif not isinstance(listed, list) or not all(isinstance(region, dict) for region in listed):
+            yield _Image(name, [], f"has regions {str(regions)[:40]!r}, allowed is a list of objects")
+        else:
+            pairs = [(region.get("shape_attributes"), region.get("region_attributes")) for region in listed]
+            yield _Image(name, [_Region(_mapping(shape), _mapping(attributes)) for shape, attributes in pairs])
+
+
+def _csv_images(path: str) -> Iterator[_Image]:
+    table = Table.open(path, "csv")
+    by_name = {name.lstrip("#"): name for name in table.names}
+    names = [by_name.get(name, "") for name in ("filename", "region_shape_attributes", "region_attributes")]
+    if not all(names):
+        raise SourceError(f"{path}: is no CSV of VIA, its columns are {', '.join(table.names)}")
+    faults = SpooledColumn()
+    cells = table.read(names, faults)
+    images: dict[str, _Image] = {}
+    for row, (name, shape, attributes, fault) in enumerate(zip(*(cells[name] for name in names), faults, strict=True), 1):
+        if not name:
+            yield _Image(f"row {row}", [], fault or "names no image")
+            continue
+        image = images.setdefault(name, _Image(name, []))
+        try:
+            region = _Region(_mapping(json.loads(shape or "{}")), _mapping(json.loads(attributes or "{}")))
+        except ValueError:
+            images[name] = image._replace(fault=f"row {row} has a region that is no JSON: {str(shape)[:40]!r}")
+            continue
+        if region.shape:
+            image.regions.append(region)
+    yield from images.values()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _class_name(region: _Region) -> str | None:
+    """The class of a region; None if nothing says it."""
+    attributes = {str(name).strip().lower(): value for name, value in region.attributes.items()}
+    known = [attributes[name] for name in _CLASSES if attributes.get(name)]
+    value = known[0] if known else next(iter(attributes.values())) if len(attributes) == 1 else None
+    if isinstance(value, dict):
+        value = next((name for name, is_chosen in value.items() if is_chosen), None)
+    return str(value).strip() or None if value is not None else None
+
+
+def _annotated(image: _Image, default: str | None, facts: Counter[str]) -> AnnotatedImage:
+    if image.fault is not None:
+        return AnnotatedImage(image.name, rejection=image.fault)
+    objects: list[FoundObject] = []
+    try:
+        for number, region in enumerate(image.regions, 1):
+            box = _box(f"region {number}", region.shape, facts)
+            name = _class_name(region) or default
+            if box is not None and name is None:
+                raise ImageError(f"region {number} has no class, its attributes are {str(dict(region.attributes))[:40]}")
+            if box is not None and name is not None:
+                objects.append(FoundObject(name, box))
+    except ImageError as error:
+        return AnnotatedImage(image.name, rejection=str(error))
+    return AnnotatedImage(image.name, objects)
+
+
+def _box(what: str, shape: Mapping[str, Any], facts: Counter[str]) -> Sequence[float] | None:
+    """The box of a region; None if it is left out."""
+    kind = shape.get("name")
+    if kind == "rect":
+        x, y, width, height = check_box([shape.get(name) for name in ("x", "y", "width", "height")], what)
+        return [x, y, x + width, y + height]
+    if kind in ("circle", "ellipse"):
+        names = ("cx", "cy", "r", "r") if kind == "circle" else ("cx", "cy", "rx", "ry")
+        x, y, across, down = check_box([shape.get(name) for name in names], what)
+        # Of a turned ellipse, the box around the circle of its longer half is around it too.
+        across, down = (max(across, down),) * 2 if shape.get("theta") else (across, down)
+        facts["outline"] += 1
+        return [x - across, y - down, x + across, y + down]
+    if kind == "polygon":
+        try:
+            outline = outline_box(
+                [side for pair in zip(shape["all_points_x"], shape["all_points_y"], strict=True) for side in pair]
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ImageError(f"{what} has points that make no sense: {str(dict(shape))[:60]}") from error
+        facts["shapeless" if outline is None else "outline"] += 1
+        return outline
+    facts["other_shape"] += 1
+    return None

@@ -1,0 +1,87 @@
+"""The members of a zip, by their names, and the bytes of each."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from contextlib import suppress
+from typing import NamedTuple
+
+from kseq.errors import ImageError, one_line
+from kseq.images.formats import MAX_PIXELS
+from kseq.sources.kept_open import kept_open
+
+__all__ = ["ZIP_ERRORS", "member_rejection", "open_zip", "read_zip_member"]
+
+# Pixels of four channels of 16 bits: no image that may be packed is larger.
+_MAX_BYTES = MAX_PIXELS * 8
+_ENCRYPTED = 1
+_SAYS_UTF8 = 1 << 11
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+# What zipfile raises if a zip is damaged, or of a kind that it does not know.
+ZIP_ERRORS = (OSError, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def read_zip_member(path: str, name: str) -> bytes:
+    """The bytes of a member of a zip; its checksum is compared.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    try:
+        archive = open_zip(path)
+        member = archive.find(name)
+        reason = member_rejection(member)
+        if reason is not None:
+            raise ImageError(reason)
+        with archive.file.open(member) as file:
+            # There may be more data than the zip states: they are not read.
+            return file.read(member.file_size)
+    except ZIP_ERRORS as error:
+        raise ImageError(f"cannot be read: {one_line(error)}") from error
+
+
+def member_rejection(member: zipfile.ZipInfo) -> str | None:
+    """Why a member may not be read."""
+    if member.flag_bits & _ENCRYPTED:
+        return "is encrypted"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a link, links in a zip are not followed"
+    if member.compress_type not in _METHODS:
+        return f"is compressed by method {member.compress_type}, allowed are {', '.join(map(str, _METHODS))}"
+    if member.file_size > _MAX_BYTES:
+        return f"is {member.file_size} bytes unpacked, by its header, allowed are {_MAX_BYTES}"
+    return None
+
+
+class _Archive(NamedTuple):
+    """An open zip, and its members with their names, in its order."""
+
+    file: zipfile.ZipFile
+    members: list[tuple[str, zipfile.ZipInfo]]
+    by_name: dict[str, zipfile.ZipInfo]
+
+    def find(self, name: str) -> zipfile.ZipInfo:
+        return self.by_name.get(name) or self.file.getinfo(name)
+
+
+@kept_open(2)
+def open_zip(path: str) -> _Archive:
+    """A zip, open for this process; raises one of `ZIP_ERRORS`."""
+    file = zipfile.ZipFile(path)
+    infos = file.infolist()
+    has_slash = any("/" in info.filename for info in infos)
+    members = [(_name(info, has_slash=has_slash), info) for info in infos]
+    # Only of names that zipfile does not know: there may be millions.
+    return _Archive(file, members, {name: info for name, info in members if name != info.filename})
+
+
+def _name(member: zipfile.ZipInfo, *, has_slash: bool) -> str:
+    """The name of a member, with `/` between folders."""
+    name = member.filename
+    if not name.isascii() and not member.flag_bits & _SAYS_UTF8:
+        with suppress(UnicodeError):
+            # As zipfile has read it, from bytes that are UTF-8 all the same.
+            name = name.encode("cp437").decode()
+    return name if has_slash else name.replace("\\", "/")
