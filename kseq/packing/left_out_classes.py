@@ -126,7 +126,8 @@ def _without_elements(
 
 
 def _note(names: Sequence[str], counts: Counter[str], kept: Sequence[str]) -> str:
-    what = [f"{counts[thing]:,} {thing}" for thing in ("images", "boxes", "labels") if counts[thing]]
+    words = {"images": "image", "boxes": "box", "labels": "label"}
+    what = [f"{counts[things]:,} {one if counts[things] == 1 else things}" for things, one in words.items() if counts[things]]
     numbered = ", ".join(f"{number} {name}" for number, name in enumerate(kept[:_MOST_NAMES]))
     more = f" and {len(kept) - _MOST_NAMES:,} more" if len(kept) > _MOST_NAMES else ""
     return (

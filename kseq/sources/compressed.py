@@ -200,6 +200,9 @@ def _decompressed(file: BinaryIO, make: Callable[[], Any]) -> Iterator[bytes]:
     """
     stream, has_data = make(), False
     while chunk := file.read(_READ_BYTES):
+        if not has_data:
+            # What lies between streams, or behind them, is filled up with zeros.
+            chunk = chunk.lstrip(b"\0")
         while chunk:
             try:
                 data = stream.decompress(chunk)

@@ -129,14 +129,15 @@ def _contradicts(pair: ClassPair, known: NumberedNames) -> bool:
 def _by_file(pairs: Mapping[ClassPair, ClassPair], known: NumberedNames) -> RecordClasses | None:
     """The classes by a file; None if it has none of them."""
     names: dict[ClassPair, str | Rejection] = {}
+    by_number, notes = _different_names(known.names)
     for pair, said in pairs.items():
         number = known.numbers.get(said.text, said.number)
         what = f"{said.number} {said.text!r}" if said.number is not None and said.text else said.text or said.number
         missing = Rejection(f"has the class {what}, which {known.path} does not have")
-        names[pair] = missing if number is None else known.names.get(number, missing)
+        names[pair] = missing if number is None else by_number.get(number, missing)
     if all(isinstance(name, Rejection) for name in names.values()):
         return None
-    return RecordClasses(list(known.names.values()), names, [f"{known.path}: says the names and numbers of the classes"])
+    return RecordClasses(list(by_number.values()), names, [f"{known.path}: says the names and numbers of the classes", *notes])
 
 
 def _by_records(pairs: Mapping[ClassPair, ClassPair]) -> RecordClasses:
@@ -150,12 +151,16 @@ def _by_records(pairs: Mapping[ClassPair, ClassPair]) -> RecordClasses:
         text = texts.setdefault(number, said.text) or said.text
         others += bool(said.text) and said.text != text
         texts[number] = text
-    by_number = {number: text or str(number) for number, text in sorted(texts.items())}
-    shared = [name for name, count in Counter(by_number.values()).items() if count > 1]
-    notes = []
-    if shared:
-        notes.append(f"several classes are called {shared[0]!r}: the numbers are the names of all")
-        by_number = {number: str(number) for number in by_number}
+    by_number, notes = _different_names({number: text or str(number) for number, text in sorted(texts.items())})
     if others:
         notes.append(f"{others:,} classes have one number and several names: the first name of each is taken")
     return RecordClasses(list(by_number.values()), {pair: by_number[pair.number or 0] for pair in pairs}, notes)
+
+
+def _different_names(names: Mapping[int, str]) -> tuple[Mapping[int, str], list[str]]:
+    """The names of numbered classes, and a note where several have one: then the numbers are the names of all."""
+    shared = [name for name, count in Counter(names.values()).items() if count > 1]
+    if not shared:
+        return names, []
+    note = f"several classes are called {shared[0]!r}: the numbers are the names of all"
+    return {number: str(number) for number in names}, [note]

@@ -66,7 +66,7 @@ class BoxCounts:
         num_empty: Split name to the number of samples without a box.
         class_counts: Split name to the number of boxes of each class; empty if boxes have no classes.
         left_out: Reason to the number of boxes that packing left out for it, of samples that were packed.
-        remarks: What is remarkable of boxes that were packed, to the number of boxes.
+        remarks: What is remarkable of boxes, to the number of boxes: of those that were packed, or of all that the source has.
     """
 
     class_names: tuple[str, ...] = field(repr=False)
@@ -106,7 +106,12 @@ class BoxCounts:
         """What a person should know: what was left out, what is remarkable, and what is missing."""
         total = sum(self.num_boxes.values())
         lines = [f"boxes left out: {count:,} {reason}" for reason, count in self.left_out.items()]
-        lines += [f"of {total:,} boxes {count:,} {remark}" for remark, count in self.remarks.items()]
+        # What a source counts may be of samples and classes that are not packed.
+        packed = {REMARKS[name] for name in SHARD_FACTS if name in REMARKS}
+        lines += [
+            f"of {f'{total:,} boxes' if remark in packed else 'the boxes of the source'} {count:,} {remark}"
+            for remark, count in self.remarks.items()
+        ]
         if self.num_boxes and not total:
             lines.append("no image has a box")
         unused = [

@@ -149,3 +149,19 @@ def test_an_appended_source_leaves_classes_out_too(tmp_path: Path) -> None:
     report = kseq.append(tmp_path / "out", source, without_class=["bee", "ant"], again=True, workers=0)
     assert (report.num_samples, len(report.rejected), report.new_class_names) == (1, 2, ())
     assert [kseq.ShardDataset(tmp_path / "out")[number]["label"] for number in range(4)] == [0, 1, 2, 2]
+
+
+def test_outlines_of_classes_that_are_left_out_are_not_said_of_the_boxes_that_stay(tmp_path: Path) -> None:
+    outlines = [
+        {"id": number, "image_id": 1, "category_id": category, "segmentation": [[1, 1, 30, 1, 30, 30]]}
+        for number, category in enumerate((1, 1, 2))
+    ]
+    categories = [{"id": 1, "name": "ant"}, {"id": 2, "name": "bee"}]
+    (tmp_path / "a.png").write_bytes(png())
+    content = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": outlines, "categories": categories}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    report = kseq.pack(tmp_path / "a.json", tmp_path / "out", without_class=["ant"], workers=0)
+    assert report.boxes is not None
+    line = next(line for line in report.boxes.lines if "outline" in line)
+    assert_says(line, "of the source", 3)
+    assert "of 1 boxes" not in line

@@ -147,3 +147,9 @@ def test_compressed_records_are_unpacked_and_those_of_zlib_named(tmp_path: Path)
     (tmp_path / "z.tfrecord.gz").write_bytes(gzip.compress(records.read_bytes())[:60])
     with raises(SourceError, tmp_path / "z.tfrecord.gz"):
         kseq.pack(tmp_path / "z.tfrecord.gz", tmp_path / "other")
+
+
+def test_zeros_behind_a_compressed_tar_are_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(tar(tmp_path)) + bytes(20_480))
+    report = kseq.pack(tmp_path / "x.tar.gz", tmp_path / "packed", workers=0)
+    assert (report.num_samples, report.rejected) == (3, [])

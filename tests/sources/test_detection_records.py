@@ -240,3 +240,11 @@ def test_sequences_and_pixels_of_another_size_are_named(tmp_path: Path) -> None:
     report, dataset = packed(tmp_path / "p.tfrecord", tmp_path)
     assert dataset[0]["image"].shape[:2] == (6, 5)
     assert_says(reasons(report)["p.tfrecord/1"], 120, "6 x 5 x 1")
+
+
+def test_classes_that_a_file_calls_alike_stay_apart_by_their_numbers(tmp_path: Path) -> None:
+    write_records(tmp_path / "a.tfrecord", *(example({"image": [png()], "label": [number]}) for number in (0, 1, 1, 2)))
+    (tmp_path / "labels.txt").write_text("0:crane\n1:crane\n2:dog\n")
+    report = kseq.pack(tmp_path / "a.tfrecord", tmp_path / "out", workers=0)
+    assert (report.class_names, report.class_counts) == (("0", "1", "2"), {"train": [1, 2, 1]})
+    assert any("crane" in note for note in report.notes)
