@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kseq.errors import SourceError
-from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.formats import IMAGE_SUFFIXES, PNG
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
 from kseq.sources.named_files import NamedFiles
@@ -171,7 +171,7 @@ def _image_folder(top: str, files: Sequence[str]) -> tuple[str, str]:
     """The folder of the images, and the suffix that they have instead of that in the lists; empty if it is the same."""
     for parent in (top, os.path.join(top, "Img"), os.path.join(top, "img"), os.path.join(top, "celeba")):
         for folder in _FOLDERS:
-            for suffix in ("", ".png"):
+            for suffix in ("", PNG.suffixes[0]):
                 full_path = os.path.join(parent, folder)
                 if all(os.path.isfile(os.path.join(full_path, _renamed(file, suffix))) for file in files):
                     return os.path.normpath(full_path), suffix

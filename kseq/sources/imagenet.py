@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from kseq.errors import SourceError
+from kseq.images.formats import JPEG, PNG
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import Columns
 from kseq.sources.named_files import NamedFiles
@@ -40,7 +41,7 @@ _MAPPING = "LOC_synset_mapping.txt"
 _FILE_NAMES = r"LOC_(train|val)_solution\.csv"
 _ID, _OBJECTS = "ImageId", "PredictionString"
 _ROOTS = ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC", "")
-_SUFFIXES = (".JPEG", ".jpeg", ".jpg", ".png")
+_SUFFIXES = (JPEG.suffixes[1].upper(), JPEG.suffixes[1], JPEG.suffixes[0], PNG.suffixes[0])
 
 
 class _Place(NamedTuple):
