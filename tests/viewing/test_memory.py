@@ -22,7 +22,7 @@ import kseq
 from tests.helpers.viewing import ask, ask_json
 
 with kseq.Viewer(sys.argv[1], read_only=True) as viewer:
-    opened, measures = viewer._watched.now(), viewer._watched.measures()
+    opened, measures, _ = viewer._watched.now()
     measures._is_closed = True
     rng = np.random.default_rng(0)
     for first in range(0, opened.num_ids, 1 << 14):
