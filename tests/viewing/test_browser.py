@@ -27,6 +27,11 @@ pytestmark = [
 
 OpenPage = Callable[..., Any]
 
+# How often something is looked for, every 50 ms: a minute, on a machine that is busy.
+_TRIES = 1200
+# What a page says whose viewer was closed before it.
+_IS_GONE = "ERR_CONNECTION_REFUSED"
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -48,12 +53,12 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
         context = browser.new_context(**{"viewport": {"width": 1100, "height": 700}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("dialog", lambda dialog: problems.append(dialog.message))
         page.on("request", lambda request: request.url.startswith((viewer.url, "blob:")) or problems.append(request.url))
         if not errors:
-            page.on("console", lambda message: message.type in ("error", "warning") and problems.append(message.text))
+            page.on("console", lambda message: is_problem(message) and problems.append(message.text))
         page.goto(viewer.url + place)
         page.locator("#tabs a").first.wait_for()
         return page
@@ -62,6 +67,10 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert problems == []
+
+
+def is_problem(message: Any) -> bool:
+    return message.type in ("error", "warning") and _IS_GONE not in message.text
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +109,7 @@ def cell(page: Any, position: int) -> Any:
 
 def wait_until(page: Any, expression: str) -> None:
     """Wait until an expression is true. (Playwright's own function needs `eval`, which the page refuses.)"""
-    for _ in range(300):
+    for _ in range(_TRIES):
         if page.evaluate(expression):
             return
         page.wait_for_timeout(50)
@@ -113,16 +122,21 @@ def count_of(page: Any, text: str) -> Any:
 
 
 def ids_in_sight(page: Any) -> list[int]:
-    wait_until(page, "[...document.querySelectorAll('.cell')].every((cell) => cell.dataset.id)")
-    return page.evaluate(
-        """() => {
-            const box = document.querySelector(".grid").getBoundingClientRect();
-            return [...document.querySelectorAll(".cell")].filter((cell) => {
-                const own = cell.getBoundingClientRect();
-                return own.top >= box.top && own.bottom <= box.bottom;
-            }).map((cell) => Number(cell.dataset.id)).sort((one, other) => one - other);
-        }"""
-    )
+    """The ids of the samples in sight, once all of them have come; asked for at once, since cells may come at any moment."""
+    for _ in range(_TRIES):
+        found = page.evaluate(
+            """() => {
+                const box = document.querySelector(".grid").getBoundingClientRect();
+                return [...document.querySelectorAll(".cell")].filter((cell) => {
+                    const own = cell.getBoundingClientRect();
+                    return own.top >= box.top && own.bottom <= box.bottom;
+                }).map((cell) => cell.dataset.id || "");
+            }"""
+        )
+        if found and all(found):
+            return sorted(map(int, found))
+        page.wait_for_timeout(50)
+    raise AssertionError(found)
 
 
 def field(page: Any, name: str) -> Any:
