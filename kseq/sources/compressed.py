@@ -171,7 +171,7 @@ def _decompressor(path: str, start: bytes) -> Callable[[], Any]:
         return lzma.LZMADecompressor
     try:
         # From Python 3.14 on.
-        from compression.zstd import ZstdDecompressor  # type: ignore[import-not-found,unused-ignore]
+        from compression.zstd import ZstdDecompressor  # type: ignore[import-not-found,unused-ignore]  # of Python 3.14
     except ImportError:
         try:
             import zstandard
@@ -180,7 +180,7 @@ def _decompressor(path: str, start: bytes) -> Callable[[], Any]:
                 f"{path}: is compressed by Zstandard, which needs zstandard or Python 3.14: pip install 'kseq[zstd]'"
             ) from error
         return lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
-    return ZstdDecompressor  # type: ignore[no-any-return,unused-ignore]
+    return ZstdDecompressor  # type: ignore[no-any-return,unused-ignore]  # has no types
 
 
 def _least_bytes(file: BinaryIO, start: bytes) -> int:

@@ -45,7 +45,7 @@ def test_copies_are_counted_within_splits_and_across_them_in_whichever_way_they_
     with ThreadPoolExecutor(2) as executor:
         ways = [{"workers": 0}, {"workers": 2}, {"executor": executor}, {"workers": 0, "images": raw}]
         for number, way in enumerate(ways):
-            report = kseq.pack(source, tmp_path / f"{number}", shard_bytes=100, **way)  # type: ignore[arg-type]
+            report = kseq.pack(source, tmp_path / f"{number}", shard_bytes=100, **way)  # type: ignore[arg-type]  # of many types
             assert report.num_shards > 1
             assert report.duplicates == expected
             leak = next(line for line in report.lines if "leak" in line)

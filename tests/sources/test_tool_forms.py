@@ -33,7 +33,7 @@ def darwin(name: str) -> Any:
 def supervisely(_: str) -> Any:
     points = {"exterior": [[50, 20], [10, 60]], "interior": []}
     objects = [{"classTitle": "cat", "geometryType": "rectangle", "points": points}]
-    objects += [{"classTitle": "cat", "geometryType": "bitmap", "bitmap": {}}]  # type: ignore[list-item,dict-item]
+    objects += [{"classTitle": "cat", "geometryType": "bitmap", "bitmap": {}}]  # type: ignore[list-item,dict-item]  # of another kind
     return {"description": "", "tags": [], "size": SIZE, "objects": objects}
 
 
