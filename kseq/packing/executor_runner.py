@@ -6,7 +6,6 @@ import errno
 import os
 import pickle
 import socket
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from itertools import islice
 import numpy as np
 
 from kseq.arguments import spelled
-from kseq.errors import ArgumentError, ImageError, WriteError
+from kseq.errors import ArgumentError, ImageError, KseqError, WriteError, one_line, tell
 from kseq.packing.build_shard import ShardTask, build_shard
 from kseq.packing.progress import PROGRESS_INTERVAL, Progress
 from kseq.platforms.files import remove, rename
@@ -49,7 +48,7 @@ def build_on_executor(
         built: Called when a shard is whole, as in `kseq.packing.run.build_shards`.
 
     Returns:
-        The tasks that are left: workers died over them, or nobody can read their first image.
+        The tasks that are left: workers died over them, the executor failed with them, or nobody can read their first image.
 
     Raises:
         ArgumentError: If the executor takes no task, or its workers do not see the same files.
@@ -93,6 +92,7 @@ def _build_all(
     executor: Executor, tasks: list[ShardTask], beacon: str, progress: Progress, built: Callable[[int, np.ndarray], None]
 ) -> list[ShardTask]:
     waiting: dict[Future, ShardTask] = {}
+    failures: list[str] = []
     rest, left = iter(tasks), []
     try:
         while True:
@@ -102,10 +102,12 @@ def _build_all(
                 except BrokenExecutor:
                     left += [task, *rest]
             if not waiting:
+                if failures:
+                    tell(f"the executor failed with {len(failures)} shards, which this machine builds itself: {failures[0]}")
                 return left
             for future in wait(waiting, PROGRESS_INTERVAL, FIRST_COMPLETED).done:
                 task = waiting.pop(future)
-                checksums = _checksums(future, task)
+                checksums = _checksums(future, task, failures)
                 if checksums is None:
                     left.append(task)
                 else:
@@ -133,8 +135,13 @@ def _submit(executor: Executor, task: ShardTask, beacon: str) -> Future:
     return future
 
 
-def _checksums(future: Future, task: ShardTask) -> np.ndarray | None:
-    """The checksums of the images of a shard that is built; None if workers died over it."""
+def _checksums(future: Future, task: ShardTask, failures: list[str]) -> np.ndarray | None:
+    """The checksums of the images of a shard that is built; None if the executor failed with it.
+
+    What is not an error of kseq may be a fault of the executor, such as what Dask raises when workers died over a task several
+    times, or when one dies while its result is on the way. It is noted in `failures`. If it is a fault of the task, building
+    the shard here shows it again.
+    """
     try:
         checksums: np.ndarray | None = future.result()
         return checksums
@@ -148,12 +155,11 @@ def _checksums(future: Future, task: ShardTask) -> np.ndarray | None:
         raise ArgumentError(
             f"a worker of the executor cannot import what it needs ({error}): install kseq in its environment"
         ) from error
-    except Exception as error:
-        # Dask raises this error when workers died over this task several times.
-        distributed = sys.modules.get("distributed")
-        if distributed is not None and isinstance(error, distributed.KilledWorker):
-            return None
+    except KseqError:
         raise
+    except Exception as error:
+        failures.append(f"{type(error).__name__}: {one_line(error)}")
+        return None
 
 
 def _stop(executor: Executor, beacon: str, waiting: dict[Future, ShardTask]) -> None:

@@ -180,6 +180,32 @@ def test_what_a_broken_executor_leaves_is_built_here(source: Path, local: dict[s
     assert files(tmp_path / "packed") == local
 
 
+class Failing(Executor):
+    """Runs each task, and fails to hand on the result of the second, as Dask does where a worker dies just then."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **options: Any) -> Future:
+        self.tasks += 1
+        future: Future = Future()
+        result = fn(*args)
+        if self.tasks == 2:
+            future.set_exception(ValueError("not enough values to unpack"))
+        else:
+            future.set_result(result)
+        return future
+
+
+def test_a_shard_whose_result_the_executor_loses_is_built_here_with_a_line(
+    source: Path, local: dict[str, bytes], tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match="ValueError: not enough values") as said:
+        kseq.pack(source, tmp_path / "packed", executor=Failing(), **OPTIONS)
+    assert len(said) == 1
+    assert files(tmp_path / "packed") == local
+
+
 def shut_down() -> Executor:
     executor = ThreadPoolExecutor(1)
     executor.shutdown()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -169,7 +170,7 @@ class Gauge:
                 self._note()
 
         def open_copy(path: str) -> bytes:
-            self._under_way.pop(path + f".{num_bytes}.part")
+            self._under_way.pop(path)
             return Path(path).read_bytes()
 
         assert self.cache.open(f"data/{name}", num_bytes, get, lambda path: None, open_copy) == b"x" * num_bytes
@@ -177,8 +178,13 @@ class Gauge:
     def _note(self, path: str = "", num_bytes: int = 0) -> None:
         with self._lock:
             if path:
-                self._under_way[path] = num_bytes
-            sizes = {str(file): file.stat().st_size for file in Path(self.cache.folder).rglob("*.kseq-copy.h5")}
+                # By the name that the copy will have: between the change of its name and its opening it must not count twice.
+                self._under_way[path.removesuffix(f".{num_bytes}.part")] = num_bytes
+            sizes = {}
+            for file in Path(self.cache.folder).rglob("*.kseq-copy.h5"):
+                # Another thread may remove it meanwhile.
+                with suppress(FileNotFoundError):
+                    sizes[str(file)] = file.stat().st_size
             self.most = max(self.most, sum({**sizes, **self._under_way}.values()))
 
     def fetch_together(self, *files: tuple[str, int]) -> None:
