@@ -41,8 +41,8 @@ With `--json` every command that reports prints one JSON object on the standard 
 | `error` | | an object of `type` (the class of the error, `UsageError` for wrong arguments), `message` and `exit_code` |
 | others | the attributes of its report, as [the reference](index.md) has them | |
 
-`kseq info --samples --json` prints one object for each sample instead, a line each. Progress and messages still go to the standard
-error stream.
+`kseq info --samples --json` prints one object for each sample instead, a line each. Progress and messages still go to the
+standard error stream.
 
 A SIZE is a number of bytes, or a number with `K`, `M` or `G`: `64M` are 64 MiB. A SHARE is a number
 above 0 and below 1.

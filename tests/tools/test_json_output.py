@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,11 @@ def test_a_dry_run_is_reported_too(tmp_path: Path, capsys: pytest.CaptureFixture
     assert values["rejected"] == [{"path": "daisy/x\n.txt", "reason": values["rejected"][0]["reason"]}]
 
 
-def test_damage_is_not_ok_and_exits_with_1(numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with (numbered / "shard-00002.h5").open("ab") as file:
+def test_damage_is_not_ok_and_exits_with_1(numbered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = shutil.copytree(numbered, tmp_path / "copy")
+    with (copy / "shard-00002.h5").open("ab") as file:
         file.write(b"more")
-    code, values = run(["verify", str(numbered), "--json"], capsys)
+    code, values = run(["verify", str(copy), "--json"], capsys)
     assert (code, values["ok"], len(values["damaged"])) == (1, False, 1)
 
 

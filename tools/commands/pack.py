@@ -34,7 +34,7 @@ from ..console.text import format_bytes, format_count, format_names, printable
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
-    "source", "dataset", "help", "help_all", "source_format", "image", "label", "targets", "mask", "encoding", "image_size",
+    "source", "dataset", "help", "help_all", "source_format", "image", "label", "targets", "encoding", "image_size",
     "val", "test", "overwrite", "resume", "dry_run",
 )  # fmt: skip
 
