@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser()
     if not words:
         parser.error("a command is missing")
+    if words[0].startswith("-") and parser.knows_no(words[0]):
+        parser.refuse_words(words[:1], ())
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         parsers = subcommands(parser)

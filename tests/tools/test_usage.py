@@ -58,6 +58,8 @@ def test_help_begins_with_two_examples_that_are_right(command: str | None, capsy
         (["pack", "my", "photos", "flowers"], ("'flowers'", "quotes")),
         (["pack", "photos"], ("DATASET", "kseq pack photos flowers")),
         (["pack", "--val", "0.2"], ("DATASET", "kseq pack SOURCE flowers")),
+        (["help"], ("kseq --help?",)),
+        (["--versoin"], ("--versoin", "--version?")),
         ([], ("a command is missing", "kseq --help")),
     ],
 )
@@ -115,6 +117,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "code").mkdir()
     (folder / "code" / "train.py").touch()
     (folder / "notes.txt").touch()
+    (folder / "my photos.csv").write_text("image,label\nmy photos/daisy/00001.png,x\nmy photos/daisy/00002.png,y\n")
     kseq.pack(folder / "my photos", folder / "flowers", workers=0)
     monkeypatch.chdir(folder)
     return folder
@@ -125,13 +128,14 @@ def test_pack_alone_proposes_commands_that_work(project: Path, capsys: pytest.Ca
     assert main(["pack"]) == 0
     printed = capsys.readouterr().out
     assert sorted(project.rglob("*")) == before
-    assert r"my photos  5 images; 2 classes: daisy, ro\x1bse" in printed
-    assert "flowers    a dataset of kseq" in printed
+    assert r"my photos      5 images; 2 classes: daisy, ro\x1bse" in printed
+    assert "flowers        a dataset of kseq" in printed
     assert "  not other.csv: " in printed and "notes.txt" not in printed
     assert max(map(len, printed.splitlines())) <= 100
     commands = [line.strip() for line in printed.splitlines() if line.startswith("  kseq ")]
     assert commands == [
         "kseq pack 'my photos' 'my photos-packed' --val 0.2",
+        "kseq pack 'my photos.csv' 'my photos.csv-packed'",
         "kseq pack table.csv table-packed",
         "kseq info flowers",
     ]
@@ -164,8 +168,18 @@ def test_a_large_folder_is_proposed_without_a_look_into_it(
     monkeypatch.setattr("kseq_tools.console.proposals._MOST_ENTRIES", 4)
     assert main(["pack"]) == 0
     printed = capsys.readouterr().out
-    assert "my photos  not looked into, since it is large" in printed
+    assert "my photos      not looked into, since" in printed
     assert "  kseq pack 'my photos' 'my photos-packed'\n" in printed
+
+
+def test_a_compressed_archive_is_not_unpacked_for_a_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos.tar.gz").write_bytes(b"no archive at all")
+    monkeypatch.chdir(tmp_path)
+    assert main(["pack"]) == 0
+    assert "  kseq pack photos.tar.gz photos-packed\n" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["photos.tar.gz"]
 
 
 def test_every_parser_is_one_that_suggests() -> None:

@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument("--split", metavar="NAME", help="samples of this split (default: all samples)")
     parser.add_argument(
-        "--where", nargs="+", metavar="CONDITION", default=(), help="samples with all of these, such as label=rose height>100"
+        "--where", nargs="+", metavar="CONDITION", default=(), help="samples with all of these, such as label=rose 'height>100'"
     )
     parser.add_argument("--count", type=int, default=12, metavar="N", help="how many samples (default: %(default)s)")
     parser.add_argument(

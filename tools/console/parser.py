@@ -21,6 +21,7 @@ _OTHER_WORDS = {
     "delete": "drop", "remove": "drop", "rm": "drop", "unpack": "export", "extract": "export",
     "list": "info", "ls": "info", "stats": "info", "show": "info", "open": "view", "browse": "view", "query": "sql",
     "label": "relabel", "rename": "rename-class", "revert": "undo", "benchmark": "bench", "folds": "split",
+    "help": "--help", "version": "--version",
 }  # fmt: skip
 
 
@@ -70,6 +71,11 @@ class Parser(argparse.ArgumentParser):
         homes = [f"kseq {name}" for name, parser in others if option in parser._option_string_actions]
         meant = f"; did you mean {guess}?" if guess else f"; {' and '.join(homes[:3])} have it" if homes else ""
         self.error(f"there is no {' '.join(words)}{meant}")
+
+    def knows_no(self, option: str) -> bool:
+        """Whether it has no such option, nor one that begins with it."""
+        name = option.partition("=")[0]
+        return not any(known.startswith(name) for known in self._option_string_actions)
 
     def help_hint(self) -> str:
         """Where all options are listed."""

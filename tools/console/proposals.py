@@ -20,12 +20,17 @@ _MOST_ENTRIES, _MOST_BYTES = 20_000, 256 << 20
 # So much of a folder is looked at, and so many of the refusals are shown.
 _MOST_CANDIDATES, _MOST_PROPOSALS, _MOST_REFUSED = 50, 5, 5
 
+# Of fewer images, a share of each class would be none.
+_LEAST_TO_SPLIT = 5
+
 # Of files that nobody would pack, so that they are not listed as refused.
 _OTHER_SUFFIXES = frozenset(
     (".c", ".cfg", ".css", ".html", ".ini", ".ipynb", ".js", ".keras", ".log", ".md", ".pdf", ".py", ".rst", ".sh", ".svg",
      ".toml", ".txt", ".yaml", ".yml")
 )  # fmt: skip
 _OTHER_FOLDERS = frozenset(("__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"))
+# A look into these would unpack them to the disk.
+_COMPRESSED = frozenset((".bz2", ".gz", ".tgz", ".tbz2", ".txz", ".tzst", ".xz", ".zst"))
 _SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
 
@@ -51,7 +56,7 @@ class Proposal:
     def description(self) -> str:
         """What it holds, in a few words."""
         if self.num_samples is None:
-            return "not looked into, since it is large"
+            return "not looked into, since that would take long"
         words = [format_count(self.num_samples, "image")]
         if self.class_names:
             words.append(f"{format_count(len(self.class_names), 'class')}: {format_names(self.class_names)}")
@@ -100,10 +105,11 @@ def look_around(folder: str) -> Surroundings:
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
     datasets = [name for name in names if os.path.exists(os.path.join(folder, name, "index.h5"))]
     proposals, refused = [], {}
+    taken: set[str] = set()
     candidates = [name for name in names if name not in datasets and name not in _OTHER_FOLDERS]
     for name in [".", *candidates[:_MOST_CANDIDATES]]:
         try:
-            proposal = _propose(folder, name)
+            proposal = _propose(folder, name, taken)
         except (kseq.KseqError, OSError) as error:
             if name != ".":
                 refused[name] = str(error).removeprefix(f"{os.path.join(folder, name)}: ").removeprefix(f"{name}: ")
@@ -116,30 +122,41 @@ def look_around(folder: str) -> Surroundings:
     return Surroundings(folder, tuple(chosen[:_MOST_PROPOSALS]), tuple(datasets), refused)
 
 
-def _propose(folder: str, name: str) -> Proposal | None:
+def _propose(folder: str, name: str, taken: set[str]) -> Proposal | None:
     """A proposal for an entry of a folder, or for the folder itself; None if it is nothing that one would pack.
 
     Raises:
         KseqError: If it looks like a source, and is none.
     """
     path = folder if name == "." else os.path.join(folder, name)
-    base, suffix = os.path.splitext(name)
+    suffix = os.path.splitext(name)[1]
     if not os.path.isdir(path) and suffix.lower() in _OTHER_SUFFIXES:
         return None
-    target = f"{os.path.join(os.pardir, os.path.basename(folder)) if name == '.' else base or name}-packed"
-    words = ["kseq", "pack", shlex.quote(name), shlex.quote(target)]
-    if _is_large(path):
+    target = _target(folder, name, taken)
+    # A name that begins with a dash would be an option.
+    words = ["kseq", "pack", *(shlex.quote(f"./{word}" if word.startswith("-") else word) for word in (name, target))]
+    if suffix.lower() in _COMPRESSED or _is_large(path):
         return None if name == "." else Proposal(name, " ".join(words))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = kseq.pack(path, os.path.join(folder, target), dry_run=True, overwrite=True, workers=0)
     if not report.num_samples:
         return None
-    if set(report.splits) == {"train"} and report.num_samples > 1:
+    if set(report.splits) == {"train"} and report.num_samples >= _LEAST_TO_SPLIT:
         words += ["--val", "0.2"]
     if os.path.exists(os.path.join(folder, target)):
         words.append("--overwrite")
     return Proposal(name, " ".join(words), report.num_samples, report.class_names, report.splits)
+
+
+def _target(folder: str, name: str, taken: set[str]) -> str:
+    """The folder for the dataset, beside the source; `taken` are those that are proposed already, and gets this one."""
+    if name == ".":
+        return os.path.join(os.pardir, f"{os.path.basename(folder)}-packed")
+    base = os.path.splitext(name)[0].removesuffix(".tar")
+    target = f"{name if f'{base}-packed' in taken else base}-packed"
+    taken.add(target)
+    return target
 
 
 def _is_large(path: str) -> bool:
