@@ -110,7 +110,7 @@ class Scenarios:
             found["seconds"] = time.monotonic() - pressed[0] if not found["error"] else found["seconds"] - after
 
     def waits(self) -> None:
-        self.fit("deadline", augment=Trouble(58, "hang", self.folder), workers=2, timeout=2)
+        self.fit("deadline", augment=Trouble(58, "hang", self.folder), workers=2, timeout=4)
         for on_error in ("skip", "substitute"):
             self.fit(on_error, self.damaged, on_error=on_error, fit={"epochs": 2})
         deaths = self.folder / "deaths"
@@ -139,7 +139,7 @@ class Scenarios:
             for path in (self.path, self.damaged):
                 alive += trial(path, number)
                 gc.collect()
-            ending = time.monotonic() + 20
+            ending = time.monotonic() + 60
             while [ref for ref in alive if ref() is not None] and time.monotonic() < ending:
                 time.sleep(0.05)
                 gc.collect()

@@ -119,7 +119,7 @@ del first
 gc.collect()
 for thread in threading.enumerate():
     if thread.name == "kseq-close":
-        thread.join(20)
+        thread.join(100)
 print("not yet", file=sys.stderr)
 """
     dropped, told, ended = run_python(code, packed).stderr.partition("not yet")
