@@ -67,6 +67,19 @@ def unawaited_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lets JAX keep what it compiles, which takes some seconds in each of the many processes that tests start."""
+    base = tmp_path_factory.getbasetemp()
+    # Processes of xdist have folders of their own, in one of the run.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
+        patched.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patched.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+        yield
+
+
 @pytest.fixture(scope="session")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw dataset of 100 numbered samples of 4 x 4 pixels in 7 shards: 80 train, 20 val, classes a, b, c."""
