@@ -356,10 +356,11 @@ def test_a_plain_script_needs_no_guard(photos: Path, tmp_path: Path) -> None:
 
 
 GROWTH = """
-import resource, sys, kseq
+import sys, kseq
+from tests.helpers.memory import peak_kib
 images = kseq.ImageSettings("raw", (256, 256))
 kseq.pack(sys.argv[1], sys.argv[2], images=images, shard_bytes=16 << 20, workers=0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_kib())
 """
 
 
