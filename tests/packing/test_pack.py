@@ -358,10 +358,10 @@ def test_a_plain_script_needs_no_guard(photos: Path, tmp_path: Path) -> None:
 
 GROWTH = """
 import sys, kseq
-from tests.helpers.processes import most_memory
+from tests.helpers.memory import peak_kib
 images = kseq.ImageSettings("raw", (256, 256))
 kseq.pack(sys.argv[1], sys.argv[2], images=images, shard_bytes=16 << 20, workers=0)
-print(most_memory())
+print(peak_kib())
 """
 
 

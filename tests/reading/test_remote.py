@@ -21,6 +21,7 @@ import kseq
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, ReadError, WriteError
 from kseq.reading.dataset import sample_reader
 from kseq.storage import remote_retries
+from kseq.storage.shard_reader import ShardReader
 from tests.helpers.messages import raises
 from tests.helpers.objects import pack_objects, write_objects
 from tests.helpers.paths import ROOT
@@ -189,6 +190,29 @@ def test_a_sample_without_a_cache_is_one_request(packed_photos: Path, web: Store
     web.requests.clear()
     dataset[5], dataset[25]
     assert len(web.requests) <= 2
+
+
+@pytest.mark.parametrize(("verify", "expected"), [("first", [0, 100, 0]), ("always", [100, 100, 100]), ("never", [0, 0, 0])])
+def test_what_was_compared_when_its_shard_was_fetched_is_not_compared_again(
+    numbered: Path,
+    publish: Callable[[Path], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verify: str,
+    expected: list[int],
+) -> None:
+    url, checked = publish(numbered), list[int]()
+    plain = ShardReader.check_row
+    monkeypatch.setattr(ShardReader, "check_row", lambda reader, row: (checked.append(row), plain(reader, row))[1])
+
+    def count(dataset: kseq.ShardDataset) -> int:
+        checked.clear()
+        dataset.read(range(100))
+        return len(checked)
+
+    # Others may have written to the copies since they were fetched.
+    cold, warm = (kseq.ShardDataset(url, cache_dir=tmp_path / "cache", verify=verify) for _ in range(2))
+    assert [count(cold), count(warm), count(warm)] == expected
 
 
 def test_damaged_bytes_in_the_store_are_found(

@@ -19,7 +19,7 @@ _LOOK = """
 import sys
 import numpy as np
 import kseq
-from tests.helpers.processes import most_memory
+from tests.helpers.memory import peak_kib
 from tests.helpers.viewing import ask, ask_json
 
 with kseq.Viewer(sys.argv[1], read_only=True) as viewer:
@@ -46,7 +46,7 @@ with kseq.Viewer(sys.argv[1], read_only=True) as viewer:
     ask_json(viewer, "charts")
     for epoch in range(3):
         ask_json(viewer, "batch", epoch=epoch, height=8, width=8)
-    print(most_memory() // 1024)
+    print(peak_kib() // 1024)
 """
 
 
