@@ -29,6 +29,8 @@ OTHER_COMMANDS = ("pip", "git", "export", "python", "mkdocs", ".ci/check", "tar"
 # They take minutes, or need a cluster. Their arguments are parsed.
 SLOW_COMMANDS = ("bench", "demo")
 SLOW_OPTIONS = ("--dask",)
+# They start a process for each core, which takes longer than to pack the few images of a page.
+PACKING_COMMANDS = ("pack", "append")
 
 
 def run_block(page: Path, block: Block, names: dict[str, Any]) -> None:
@@ -67,6 +69,8 @@ def run_command(where: str, command: str, output: str) -> None:
     if words[1] in SLOW_COMMANDS or any(option in words for option in SLOW_OPTIONS):
         make_parser().parse_args(words[1:])
         return
+    if words[1] in PACKING_COMMANDS and not {"--workers", "--executor"} & set(words):
+        words += ["--workers", "0"]
     # Some commands write bytes, as a terminal takes them.
     written = io.BytesIO()
     stdout = io.TextIOWrapper(written, encoding="utf-8", write_through=True)
