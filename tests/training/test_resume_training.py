@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import kseq
 from kseq.errors import ArgumentError
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.processes import RunPython
+from tests.helpers.scenarios import Scenarios
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -35,46 +34,32 @@ on_one_backend = pytest.mark.parametrize(
 )
 
 
-class Seen:
-    """What the scenarios of resume_scenarios.py found on a backend, by name; they run when one of them is asked for."""
-
-    def __init__(self, backend: str, path: Path, factory: pytest.TempPathFactory, run_python: RunPython) -> None:
-        self._backend, self._path, self._factory, self._run_python = backend, path, factory, run_python
-        self._found: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._found:
-            names = OF_BACKENDS if name in OF_BACKENDS else OF_ALL
-            code = "from tests.helpers import resume_scenarios; resume_scenarios.main()"
-            folder = self._factory.mktemp(self._backend)
-            done = self._run_python(code, self._path, folder, *names, backend=self._backend, timeout=500)
-            self._found |= json.loads(done.stdout.splitlines()[-1])
-        return self._found[name]
-
-
 @pytest.fixture(scope="module", params=BACKENDS)
 def seen(
     request: pytest.FixtureRequest, numbered: Path, tmp_path_factory: pytest.TempPathFactory, run_python: RunPython
-) -> Seen:
-    if importlib.util.find_spec(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    return Seen(request.param, numbered, tmp_path_factory, run_python)
+) -> Scenarios:
+    """What the scenarios of resume_scenarios.py found."""
+
+    def words() -> list[object]:
+        return [numbered, tmp_path_factory.mktemp(request.param)]
+
+    return Scenarios("resume_scenarios", words, [OF_BACKENDS, OF_ALL], request.param, run_python)
 
 
 @on_one_backend
 @pytest.mark.parametrize("name", ["later", "again", "steps", "within", "chosen"])
-def test_the_epoch_of_the_data_follows_initial_epoch_unless_it_was_set(seen: Seen, name: str) -> None:
+def test_the_epoch_of_the_data_follows_initial_epoch_unless_it_was_set(seen: Scenarios, name: str) -> None:
     found = seen["initial_epoch"][name]
     assert found["steps"] == found["expected"]
 
 
-def test_after_backup_and_restore_the_data_go_on_with_keras_and_the_next_fit_makes_its_steps(seen: Seen) -> None:
+def test_after_backup_and_restore_the_data_go_on_with_keras_and_the_next_fit_makes_its_steps(seen: Scenarios) -> None:
     for found in (seen["backup"]["restored"], seen["backup"]["a fit after it"]):
         assert found["steps"] == found["expected"]
     assert seen["backup"]["restored"]["warned"] == []
 
 
-def test_backups_within_epochs_are_said_once_not_to_go_on_there(seen: Seen) -> None:
+def test_backups_within_epochs_are_said_once_not_to_go_on_there(seen: Scenarios) -> None:
     found = seen["backup"]["within epochs"]
     assert len(found["warned"]) == 1
     assert_says(found["warned"][0], "BackupAndRestore(save_freq=2)", "kseq.ResumeTraining")
@@ -82,7 +67,7 @@ def test_backups_within_epochs_are_said_once_not_to_go_on_there(seen: Seen) -> N
 
 
 @pytest.mark.parametrize("name", ["built", "not built"])
-def test_a_training_that_broke_off_goes_on_with_the_very_next_samples_and_its_history(seen: Seen, name: str) -> None:
+def test_a_training_that_broke_off_goes_on_with_the_very_next_samples_and_its_history(seen: Scenarios, name: str) -> None:
     found = seen["resume"][name]
     whole, first, rest = found["whole"], found["first"], found["rest"]
     assert whole["steps"] == found["expected"]
@@ -96,7 +81,7 @@ def test_a_training_that_broke_off_goes_on_with_the_very_next_samples_and_its_hi
 
 
 @pytest.mark.parametrize("name", ["validated on itself", "padded", "drawing"])
-def test_whatever_a_training_does_the_rest_is_that_of_one_that_did_not_break_off(seen: Seen, name: str) -> None:
+def test_whatever_a_training_does_the_rest_is_that_of_one_that_did_not_break_off(seen: Scenarios, name: str) -> None:
     if name not in seen["kinds"]:
         pytest.skip("tensorflow fetches batches ahead, and functions draw for them before a checkpoint is written")
     whole, rest = seen["kinds"][name]["whole"], seen["kinds"][name]["rest"]
@@ -106,7 +91,7 @@ def test_whatever_a_training_does_the_rest_is_that_of_one_that_did_not_break_off
     assert rest["warned"] == []
 
 
-def test_a_complete_training_trains_nothing_more_and_says_so_unless_there_are_more_epochs(seen: Seen) -> None:
+def test_a_complete_training_trains_nothing_more_and_says_so_unless_there_are_more_epochs(seen: Scenarios) -> None:
     complete, more = seen["resume"]["complete"], seen["resume"]["more epochs"]
     assert complete["steps"] == []
     assert complete["history"]["epoch"] == [0, 1, 2]
@@ -116,7 +101,7 @@ def test_a_complete_training_trains_nothing_more_and_says_so_unless_there_are_mo
     assert more["history"]["epoch"] == [0, 1, 2, 3]
 
 
-def test_only_so_many_checkpoints_are_kept(seen: Seen) -> None:
+def test_only_so_many_checkpoints_are_kept(seen: Scenarios) -> None:
     files = seen["resume"]["files"]
     assert len(files) == 3
     assert all(name.startswith("checkpoint-") for name in files)
@@ -124,7 +109,7 @@ def test_only_so_many_checkpoints_are_kept(seen: Seen) -> None:
 
 @on_one_backend
 @pytest.mark.parametrize("name", ["truncated", "changed", "empty"])
-def test_a_damaged_checkpoint_is_passed_over_with_one_line(seen: Seen, name: str) -> None:
+def test_a_damaged_checkpoint_is_passed_over_with_one_line(seen: Scenarios, name: str) -> None:
     found = seen["damage"][name]
     assert found["steps"] == found["expected"]
     assert len(found["warned"]) == 1
@@ -133,7 +118,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_line(seen: Seen, name: str
 
 @on_one_backend
 @pytest.mark.parametrize("name", ["two ranks", "two larger", "three ranks", "larger", "smaller"])
-def test_other_ranks_and_batches_go_on_with_the_same_order_and_each_sample_once(seen: Seen, name: str) -> None:
+def test_other_ranks_and_batches_go_on_with_the_same_order_and_each_sample_once(seen: Scenarios, name: str) -> None:
     elastic = seen["elastic"]
     fits = elastic[name]["fits"][::-1]
     served = [number for steps in zip(*(fit["steps"] for fit in fits), strict=True) for ids in steps for number in ids]
@@ -144,7 +129,7 @@ def test_other_ranks_and_batches_go_on_with_the_same_order_and_each_sample_once(
 
 
 @on_one_backend
-def test_a_rest_of_an_epoch_that_breaks_off_again_goes_on_too(seen: Seen) -> None:
+def test_a_rest_of_an_epoch_that_breaks_off_again_goes_on_too(seen: Scenarios) -> None:
     first, second = seen["elastic"]["twice"]["first"], seen["elastic"]["twice"]["second"]
     # The third step broke off before its checkpoint.
     served = [number for ids in [*first["steps"][:2], *second["steps"]] for number in ids]
@@ -152,7 +137,7 @@ def test_a_rest_of_an_epoch_that_breaks_off_again_goes_on_too(seen: Seen) -> Non
 
 
 @on_one_backend
-def test_another_order_is_refused_naming_what_differs_unless_told_otherwise(seen: Seen) -> None:
+def test_another_order_is_refused_naming_what_differs_unless_told_otherwise(seen: Scenarios) -> None:
     refusals = seen["refusals"]
     expected = {"seed": ("seed", "3", "4"), "shuffle": ("shuffle", "True", "False"), "balance": ("order", "balance")}
     for name, parts in expected.items():
@@ -166,7 +151,7 @@ def test_another_order_is_refused_naming_what_differs_unless_told_otherwise(seen
 
 
 @on_one_backend
-def test_what_has_no_place_is_refused(seen: Seen) -> None:
+def test_what_has_no_place_is_refused(seen: Scenarios) -> None:
     for name, parts in {
         "around": ("Around", "ShardSequence"),
         "arrays": ("ShardSequence",),
@@ -178,13 +163,13 @@ def test_what_has_no_place_is_refused(seen: Seen) -> None:
 
 
 @on_one_backend
-def test_another_model_is_refused(seen: Seen) -> None:
+def test_another_model_is_refused(seen: Scenarios) -> None:
     error, message = seen["refusals"]["model"]
     assert error == "ArgumentError"
     assert_says(message, "model", "another folder")
 
 
-def test_a_fit_goes_on_within_an_epoch_that_was_loaded(seen: Seen) -> None:
+def test_a_fit_goes_on_within_an_epoch_that_was_loaded(seen: Scenarios) -> None:
     found = seen["loaded"]["loaded"]
     assert found["steps"] == found["expected"]
 
