@@ -6,6 +6,7 @@ To add a format, write a module with a subclass of `writer.ExportWriter` and an 
 `registry`.
 
 - `export`: `kseq.export`. `registry`: the list of formats. `writer`: what each must give.
-- Formats: `folder`, `webdataset`, `tfrecord`.
+- Formats: `folder`, `webdataset`, `tfrecord`, `huggingface`.
+- `hub_columns`: what each field is in Parquet. `data_card`: the card of a dataset. `yaml_text`: YAML without a package.
 - `exported_samples`: the samples, one after the other. `rolling_files`: files of many samples, of about one size.
 """

@@ -23,11 +23,13 @@ class ExportWriter:
         columns: Field name to the column that `kseq pack` reads it from; without the fields that it finds by itself.
         split_column: The column of the splits; empty if the names of files tell them.
         source: What `kseq pack` is given, as a path below the folder; empty for the folder itself.
+        numbers_classes: Whether the files say which number each class has, so that packing need not be told.
     """
 
     columns: dict[str, str]
     split_column: str = ""
     source: str = ""
+    numbers_classes: bool = False
 
     def add(self, sample: ExportedSample) -> None:
         """Write one sample."""
