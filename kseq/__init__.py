@@ -34,6 +34,7 @@ from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
 from kseq.editing.undo import UndoReport, undo
 from kseq.errors import KseqError
+from kseq.exporting.card import CardReport, card
 from kseq.exporting.export import EXPORT_FORMATS, ExportReport, export
 from kseq.packing.pack import pack
 from kseq.packing.pack_report import PackReport
@@ -75,6 +76,7 @@ __all__ = [
     "Batches",
     "BlockShuffle",
     "BoxCounts",
+    "CardReport",
     "CenterCrop",
     "ColorJitter",
     "Columns",
@@ -113,6 +115,7 @@ __all__ = [
     "Viewer",
     "add_field",
     "append",
+    "card",
     "compact",
     "copy",
     "drop",

@@ -108,7 +108,7 @@ def _facts(dataset: ShardDataset, statements: Statements) -> Iterator[list[str]]
             yield [f"{_text(name)}, height x width", _sizes(dataset, name)]
     if dataset.class_names:
         yield ["classes", f"{len(dataset.class_names):,}"]
-    yield ["bytes", f"{dataset.num_bytes:,} in {dataset.num_shards:,} shards"]
+    yield ["bytes", f"{dataset.num_bytes:,} in {_count(dataset.num_shards, 'shard')}"]
     yield ["digest", f"`{dataset.digest}`"]
     yield ["licence", _text(statements.license) or "not stated: ask who made it before you use it"]
     for what, value in {
@@ -178,6 +178,10 @@ def _field_rows(dataset: ShardDataset) -> Iterator[list[str]]:
         ]
 
 
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def _setting(value: Any) -> str:
     if value is None:
         return "none"
@@ -192,10 +196,10 @@ def _history(dataset: ShardDataset) -> Iterator[str]:
         yield "Noted when it was packed:"
         yield _list(dataset.packing_notes)
     if len(dataset.dropped):
-        yield f"Dropped since, and in no split: {len(dataset.dropped):,} samples."
+        yield f"Dropped since, and in no split: {_count(len(dataset.dropped), 'sample')}."
     reasons = Counter(rejected.reason for rejected in dataset.rejected())
     if reasons:
-        yield f"Left out when it was packed: {sum(reasons.values()):,} files."
+        yield f"Left out when it was packed: {_count(sum(reasons.values()), 'file')}."
         rows = [[_text(reason), f"{count:,}"] for reason, count in reasons.most_common(_MOST_ROWS)]
         yield _table(["reason", "files"], rows)
 
