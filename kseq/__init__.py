@@ -54,6 +54,7 @@ from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.jax_devices import prefetch_to_device
 from kseq.training.mixing import CutMix, MixUp
 from kseq.training.sample_functions import Compose
 
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from kseq.training.batches import Batches
     from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
+    from kseq.training.torch_batches import TorchBatches
     from kseq.viewing.viewer import Viewer
 
 __version__ = "0.1.0"
@@ -110,6 +112,7 @@ __all__ = [
     "ShardSequence",
     "SplitCounts",
     "SplitReport",
+    "TorchBatches",
     "UndoReport",
     "VerifyReport",
     "Viewer",
@@ -123,6 +126,7 @@ __all__ = [
     "export",
     "merge",
     "pack",
+    "prefetch_to_device",
     "relabel",
     "rename_class",
     "split",
@@ -137,6 +141,7 @@ _LAZY = {
     "Batches": "kseq.training.batches",
     "ResumeTraining": "kseq.training.resume_training",
     "ShardSequence": "kseq.training.sequence",
+    "TorchBatches": "kseq.training.torch_batches",
     "Viewer": "kseq.viewing.viewer",
 }
 
