@@ -13,7 +13,7 @@ from kseq.arguments import choice, path_or_url, path_text, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
-from kseq.exporting.writer import ExportWriter
+from kseq.exporting.writer import ExportWriter, pack_options
 from kseq.sources.class_names import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
@@ -135,8 +135,7 @@ def _file_sizes(folder: str) -> Iterator[int]:
 
 def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
-    for name, column in writer.columns.items():
-        words += samples.fields[name].handler.pack_options(column, samples.has_one_image)
+    words += pack_options(writer.columns, samples)
     if writer.split_column:
         words += ["--split-column", writer.split_column]
     settings = samples.settings

@@ -7,8 +7,9 @@ The rules:
   maps, are the bytes of a `.npy`, which `numpy.load` reads.
 - Class numbers are of the feature `ClassLabel`, alone or in lists, with the names of all classes in the order of their numbers.
   Numbers, vectors and boxes are numbers in lists of their shape. Text is text, or bytes if one of the texts is not UTF-8.
-- The features stand in the metadata of each file, and again in the card `README.md`, which names the files of each split. A `-`
-  in the name of a split is `_` there, as `datasets` allows it; samples in no split are the split `rest`.
+- The features stand in the metadata of each file, with what each column is to kseq, and again in the card `README.md`, which
+  names the files of each split. A `-` in the name of a split is `_` there, as `datasets` allows it; samples in no split are the
+  split `rest`.
 - Files are named as at the top of `kseq/exporting/webdataset.py`: `train-000000.parquet` and so on. They are written in row
   groups of some megabytes, and not compressed, as images are already.
 
@@ -22,15 +23,16 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kseq.exporting.data_card import CARD_NAME, Statements, card_text, dataset_name
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples
 from kseq.exporting.hub_columns import METADATA_KEY, HubColumn, hub_column
 from kseq.exporting.rolling_files import RollingWriter
-from kseq.exporting.writer import ExportFormat, close_durably
+from kseq.exporting.writer import ExportFormat, close_durably, pack_options
 from kseq.sources.arrow_files import load_pyarrow
+from kseq.sources.described_columns import COLUMNS_KEY, describe_columns
 
 __all__ = ["HUGGINGFACE", "HuggingFaceWriter"]
 
@@ -64,7 +66,8 @@ class HuggingFaceWriter(RollingWriter):
         self._hub_columns = [hub_column(field, samples) for field in samples.fields.values()]
         self._rows: Counter[str] = Counter()
         columns = {name: name for name in samples.fields}
-        super().__init__(folder, ".parquet", lambda path: _ParquetFile(path, self._hub_columns), file_bytes, columns)
+        metadata = {METADATA_KEY: _features(self._hub_columns), COLUMNS_KEY: describe_columns(pack_options(columns, samples))}
+        super().__init__(folder, ".parquet", lambda path: _ParquetFile(path, self._hub_columns, metadata), file_bytes, columns)
 
     def add(self, sample: ExportedSample) -> None:
         super().add(sample)
@@ -105,6 +108,10 @@ def _hub_names(splits: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def _features(columns: list[HubColumn]) -> str:
+    return json.dumps({"info": {"features": {column.name: column.feature.in_schema for column in columns}}})
+
+
 HUGGINGFACE = ExportFormat("huggingface", HuggingFaceWriter, has_file_bytes=True)
 
 
@@ -114,15 +121,15 @@ class _ParquetFile:
     Args:
         path: The file to make.
         columns: What the columns are.
+        metadata: What stands beside the schema.
     """
 
-    def __init__(self, path: str, columns: list[HubColumn]) -> None:
+    def __init__(self, path: str, columns: list[HubColumn], metadata: Mapping[bytes, str]) -> None:
         pyarrow = load_pyarrow()
         self._columns = columns
-        features = {column.name: column.feature.in_schema for column in columns}
         self._schema = pyarrow.schema(
             [(column.name, column.feature.arrow_type) for column in columns],
-            {METADATA_KEY: json.dumps({"info": {"features": features}})},
+            metadata,
         )
         self._file = open(path, "wb")  # noqa: SIM115  # see close
         small = [column.name for column in columns if not column.is_large]

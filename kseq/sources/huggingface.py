@@ -10,6 +10,7 @@ The rules:
   label, of the labels of boxes, and of targets, which then hold several labels. With several files, each number means the name
   that its own file gives; names that only later files have follow those of the first. If some files name classes and others do
   not, nobody knows what the numbers mean, and the source is refused.
+- Files that `kseq export` wrote say what each column holds, unless the user names columns.
 - The first file that can be read tells which columns there are. A file among others that lacks one of them, or that cannot be
   read, is rejected as a whole. In a file that can be opened, images that cannot be read are rejected one by one.
 - A sample is called FILE/ROW, with the row counted from 0.
@@ -30,6 +31,7 @@ from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, value_columns
+from kseq.sources.described_columns import described_columns
 from kseq.sources.file_reading import read_file
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.source_format import SourceFormat
@@ -71,7 +73,10 @@ class HuggingFaceSource(Source):
     def has_images(path: str, columns: Columns) -> bool:
         """Whether a Parquet file holds images, and not only their paths, which may be bytes too: the first row tells."""
         file = open_arrow_file(path)
-        names = image_columns(columns) or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
+        names = (
+            image_columns(described_columns(file.schema, columns))
+            or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
+        )
         return any(file.has_encoded_images(name) and not _holds_paths(file, name) for name in names)
 
     @classmethod
@@ -87,7 +92,8 @@ class HuggingFaceSource(Source):
             SourceError: If the files cannot be read, or have no images.
         """
         files = _without_stale_files(path, find_files(path, _FILE_NAMES, "Parquet or Arrow files"))
-        columns = find_columns(columns, path, _column_names(path, files), _USUAL)
+        schema = _first_schema(path, files)
+        columns = find_columns(described_columns(schema, columns), path, list(schema.names), _USUAL)
         cells = {name: SpooledColumn() for name in value_columns(columns)}
         samples = SpooledColumn()
         names_by_file: dict[str, Mapping[str, list[str] | None]] = {}
@@ -196,10 +202,10 @@ def _data_files(folder: str) -> list[str] | None:
         return None
 
 
-def _column_names(path: str, files: Sequence[SourceFile]) -> list[str]:
-    """The columns of the first file that can be read."""
+def _first_schema(path: str, files: Sequence[SourceFile]) -> Any:
+    """The schema of the first file that can be read."""
     contents = read_files(path, files, lambda _, file: open_arrow_file(file.path).schema)
-    return next(list(schema.names) for _, schema in contents if not isinstance(schema, Rejection))
+    return next(schema for _, schema in contents if not isinstance(schema, Rejection))
 
 
 def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:

@@ -73,6 +73,7 @@ __all__ = [
     "open_again",
     "read_parts",
     "read_with_room",
+    "start_of",
     "storage_options_of",
     "without_workers",
 ]
@@ -638,6 +639,11 @@ def read_with_room(batches: Batches) -> tuple[Any, Any]:
     padded = [name for name, field in fields.items() if field.handler.is_padded and name not in fixed]
     longer = {name: _with_room(values[name]) for key in padded for name in (key, f"{key}_mask") if name in values}
     return batches._arrange(loaded, values, mixtures), batches._arrange(loaded, {**values, **longer}, mixtures)
+
+
+def start_of(batches: Batches) -> tuple[int, int]:
+    """The epoch and the batch with which a run begins: those that `load_state_dict` has set, else the first."""
+    return batches._start
 
 
 def have_one_size(batches: Batches) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError
 from kseq.training.batch_leaves import map_leaves
-from kseq.training.batches import Batches, find_batches, without_workers
+from kseq.training.batches import Batches, find_batches, start_of, without_workers
 
 __all__ = ["TorchBatches"]
 
@@ -43,7 +43,7 @@ class TorchBatches(_Dataset):
 
     Attributes:
         sampler: Gives the keys of one epoch, `(epoch, number)`, each time that it is iterated; the next time those of the next
-            epoch, if it was iterated to the end.
+            epoch, if it was iterated to the end. It begins where `load_state_dict` has put `batches` before.
 
     Raises:
         ArgumentError: If `batches` is neither, or PyTorch is not installed.
@@ -62,7 +62,7 @@ class TorchBatches(_Dataset):
         self._batches = found
         # Those of a worker of a DataLoader, and the process that it is.
         self._of_worker: tuple[int, Batches] | None = None
-        self.sampler = _EpochSampler(len(found))
+        self.sampler = _EpochSampler(found)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_of_worker": None}
@@ -110,16 +110,17 @@ class TorchBatches(_Dataset):
 class _EpochSampler(_Sampler):
     """Gives epoch and number of each batch, epoch by epoch."""
 
-    def __init__(self, num_batches: int) -> None:
-        self._num_batches = num_batches
-        self.epoch = 0
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.epoch, _ = start_of(batches)
 
     def __len__(self) -> int:
-        return self._num_batches
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         epoch = self.epoch
-        for number in range(self._num_batches):
+        first_epoch, start = start_of(self._batches)
+        for number in range(start if epoch == first_epoch else 0, len(self._batches)):
             yield epoch, number
         # A set epoch stays.
         self.epoch = epoch + 1 if self.epoch == epoch else self.epoch

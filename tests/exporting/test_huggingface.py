@@ -145,9 +145,67 @@ def test_packing_the_folder_gives_every_class_its_number_again(odd: Path, tmp_pa
     # A sample in no split goes to train, and folds count for what they are called like.
     assert sorted(sums_of_all(after)) == sorted(sums_of_all(before))
     assert "--class-names" not in report.pack_command
-    # Without options, too, as far as the names of columns tell what they are.
+    # Without options, too: the files say what their columns are.
     kseq.pack(tmp_path / "out", tmp_path / "plain", workers=0)
-    assert kseq.ShardDataset(tmp_path / "plain").class_names == before.class_names
+    plain = kseq.ShardDataset(tmp_path / "plain")
+    assert (plain.digest, plain.fields) == (after.digest, after.fields)
+    kseq.pack(next((tmp_path / "out").glob("train-*")), tmp_path / "one", workers=0)
+    assert kseq.ShardDataset(tmp_path / "one").fields == before.fields
+    # Who names columns means these.
+    kseq.pack(tmp_path / "out", tmp_path / "few", columns=kseq.Columns(label="label"), workers=0)
+    assert list(kseq.ShardDataset(tmp_path / "few").fields) == ["image", "label"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b"",
+        b"[]",
+        b'{"columns": 3}',
+        b'{"columns": {"image": 3}}',
+        b'{"columns": {"x": "y"}}',
+        b'{"columns": {"text": "lost"}}',
+        b"\xff",
+    ],
+)
+def test_a_description_of_columns_that_makes_no_sense_is_none(odd: Path, tmp_path: Path, metadata: bytes) -> None:
+    kseq.export(odd, tmp_path / "out", format="huggingface", split="train")
+    (path,) = (tmp_path / "out").glob("*.parquet")
+    table = pyarrow.parquet.read_table(path)
+    pyarrow.parquet.write_table(table.replace_schema_metadata({**table.schema.metadata, b"kseq": metadata}), path)
+    kseq.pack(tmp_path / "out", tmp_path / "again", workers=0)
+    assert list(kseq.ShardDataset(tmp_path / "again").fields) == ["image", "label"]
+
+
+@pytest.mark.parametrize("names", [["front"], ["left", "right"], ["path"]])
+def test_images_of_any_name_are_packed_again_without_an_option(tmp_path: Path, names: list[str]) -> None:
+    lines = []
+    for number in range(4):
+        for name in names:
+            Image.fromarray(photo(number, 20, 30)).save(tmp_path / f"{name}{number}.png")
+        points = [[[number, 2.5], [3, 4]]] * (number % 3)
+        lines.append(
+            json.dumps(
+                {**{name: f"{name}{number}.png" for name in names}, "points": points, "depth": f"{names[0]}{number}.npy"}
+            )
+        )
+        np.save(tmp_path / f"{names[0]}{number}.npy", np.full((20, 30), number + 0.5, np.float32))
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    columns = kseq.Columns(
+        image={name: name for name in names},
+        label="",
+        targets={"points": "points", "depth": "depth"},
+        kinds={"points": "keypoints", "depth": "map"},
+    )
+    settings = kseq.ImageSettings("raw", (20, 30))
+    kseq.pack(tmp_path / "all.jsonl", tmp_path / "packed", columns=columns, images=settings, workers=0)
+    kseq.export(tmp_path / "packed", tmp_path / "out", format="huggingface")
+    kseq.pack(tmp_path / "out", tmp_path / "again", images=settings, workers=0)
+    assert kseq.ShardDataset(tmp_path / "again").fields == kseq.ShardDataset(tmp_path / "packed").fields
+    assert checksums(tmp_path / "again") == checksums(tmp_path / "packed")
+    row = load(tmp_path / "out", tmp_path, split="train")[1]
+    assert row["points"] == [[[1, 2.5], [3, 4]]]
+    np.testing.assert_array_equal(np.load(io.BytesIO(row["depth"])).reshape(20, 30), np.full((20, 30), 1.5, np.float32))
 
 
 def sums_of_all(dataset: kseq.ShardDataset) -> list[int]:

@@ -222,6 +222,16 @@ def test_a_torch_dataset_is_indexed_by_number_in_the_epoch_that_was_set(numbered
         kseq.TorchBatches(3)
 
 
+def test_a_dataloader_goes_on_where_another_run_stopped(numbered: Path) -> None:
+    pytest.importorskip("torch")
+    with kseq.Batches(numbered, "train", batch_size=16, workers=0) as batches:
+        batches.load_state_dict(batches.state_dict(3, 2))
+        loader = loader_of(kseq.TorchBatches(batches))
+        for expected in ([(3, 2), (3, 3), (3, 4)], [(4, number) for number in range(5)]):
+            for key, batch in zip(expected, loader, strict=True):
+                same(batch, batches.batch(*key))
+
+
 # JAX
 
 
