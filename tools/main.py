@@ -17,6 +17,7 @@ from kseq.arguments import SPELLING
 from .commands import (
     add_field,
     append,
+    card,
     compact,
     completion,
     copy,
@@ -60,6 +61,7 @@ _COMMANDS = (
     compact,
     undo,
     export,
+    card,
     demo,
     bench,
     completion,
