@@ -22,6 +22,8 @@ from tests.helpers.photos import numbers_of
 from tests.helpers.processes import RunPython
 from tests.helpers.trouble import OwnError, Trouble
 
+pytestmark = pytest.mark.usefixtures("told_late")
+
 WAYS = [
     {"workers": 0},
     {"workers": 2},

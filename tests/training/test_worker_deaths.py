@@ -20,7 +20,7 @@ from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbers_of
 from tests.helpers.trouble import Trouble
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("told_late")]
 
 
 def deadly(numbered: Path, tmp_path: Path, what: str, at_most: int = 1000) -> kseq.Batches:
