@@ -28,5 +28,5 @@ def raw(table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def told_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets no wait be told of. It is after five seconds, and where the machine is busy, processes take longer to start."""
+    """Lets no wait be told of: on a busy machine processes take longer to start than the five seconds after which it is."""
     monkeypatch.setattr(waiting, "_TELL_AFTER", 500.0)
