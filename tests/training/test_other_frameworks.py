@@ -78,6 +78,17 @@ def test_each_iteration_of_a_tf_dataset_is_the_next_epoch(numbered: Path) -> Non
         same(next(iter(sequence)), sequence.batches.batch(4, 0))
 
 
+def test_a_pass_that_begins_within_an_epoch_is_shorter(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, "train", batch_size=16, workers=0) as sequence:
+        assert len(sequence.to_tf_dataset()) == 5
+        sequence.load_state_dict(sequence.batches.state_dict(2, 3))
+        dataset = sequence.to_tf_dataset()
+        assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+        for expected in ([(2, 3), (2, 4)], [(3, number) for number in range(5)]):
+            for key, batch in zip(expected, dataset, strict=True):
+                same(batch, sequence.batches.batch(*key))
+
+
 def test_an_iteration_that_breaks_off_is_begun_again(numbered: Path) -> None:
     with kseq.ShardSequence(numbered, "train", batch_size=16, workers=0) as sequence:
         dataset = sequence.to_tf_dataset()
