@@ -1,8 +1,8 @@
 """Checksums and digests of everything that kseq stores or compares: the only module that names their algorithm.
 
 All are XXH3 (https://github.com/Cyan4973/xxHash, `doc/xxhash_spec.md`): 64 bits for checksums, 128 bits for digests. They find
-damage and tell contents apart; they do not protect against somebody who looks for two contents with the same digest. What others
-read, such as Croissant, asks for SHA-256 of whole files (FIPS 180-4).
+damage and tell contents apart; they do not protect against somebody who looks for two contents with the same digest.
+What others read, such as Croissant, asks for SHA-256 of whole files (FIPS 180-4).
 """
 
 from __future__ import annotations
