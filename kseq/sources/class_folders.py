@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kseq.arguments import spelled, spelled_call
+from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
@@ -102,7 +102,8 @@ def _odd_names(tree: Tree, names: Iterable[str]) -> Iterator[str]:
     odd = sorted({name for name in names if not is_well_encoded(name) and "\\x" in folder_class_name(name)})
     if odd:
         yield (
-            f"{tree.root}: the names of {len(odd):,} class folders are not UTF-8, such as {describe_text(odd[0])}, whose class "
+            f"{tree.root}: {counted(len(odd), 'class folder has a name that is', 'class folders have names that are')} not "
+            f"UTF-8, such as {describe_text(odd[0])}, whose class "
             f"is called {folder_class_name(odd[0])} ({spelled('text_encoding')} says how names are encoded)"
         )
 

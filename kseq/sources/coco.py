@@ -25,11 +25,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kseq.arguments import spelled
+from kseq.arguments import counted, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, stated_size
 from kseq.sources.coco_keypoints import find_keypoints, read_points
 from kseq.sources.json_files import read_json
+from kseq.sources.point_names import describe_outside
 from kseq.sources.run_lengths import mask_box
 from kseq.sources.source_format import SourceRequest, check_is_file, check_root
 from kseq.storage.fields import Field
@@ -269,16 +270,18 @@ class _Annotations:
         notes = []
         if self.num_strangers:
             notes.append(
-                f"{path}: {self.num_strangers:,} annotations belong to no image of the file and were left out, the first to "
+                f"{path}: {counted(self.num_strangers, 'annotation belongs', 'annotations belong')} to no image of the file "
+                f"({'it is' if self.num_strangers == 1 else 'they are'} left out), the first to "
                 f"image_id {self.stranger!r}"
             )
         if self.num_keypoints:
             notes.append(
-                f"{path}: the keypoints of {self.num_keypoints:,} annotations are not stored, since categories differ in their "
+                f"{path}: the keypoints of {counted(self.num_keypoints, 'annotation', 'annotations')} are not stored, since "
+                "categories differ in their "
                 f"number; their boxes are ({spelled('class_names')} chooses categories of one number)"
             )
         if self.num_outside:
-            notes.append(f"{path}: {self.num_outside:,} keypoints lie outside of their image and count as not labelled")
+            notes.append(f"{path}: {describe_outside(self.num_outside)}")
         for key, name in self._categories.items():
             if key in self._used:
                 continue

@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from kseq.arguments import counted
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, may_be_path
@@ -72,7 +73,9 @@ def _open(request: SourceRequest) -> Source:
     named = {os.path.normpath(image.path) for image in images}
     num_others = sum(os.path.normpath(path) not in named for path in _image_files(folder, request.follow_links))
     if num_others:
-        notes.append(f"{folder}: {num_others:,} images are named by none of its JSON files, and are not packed")
+        notes.append(
+            f"{folder}: {counted(num_others, 'image is', 'images are')} named by none of its JSON files, and not packed"
+        )
     root = folder if request.root is None else request.root
     points = _common_keypoints(folder, keypoints, notes)
     if points is None:

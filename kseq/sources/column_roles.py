@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.cell_types import NUMBER_FORMS
-from kseq.storage.field_kinds import KINDS, FieldKind
+from kseq.storage.field_kinds import KINDS, FieldKind, Keypoints
 from kseq.storage.field_names import check_field_names, name_after_column
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "image_field_names",
     "map_targets",
     "mask_field_name",
+    "mirror_order",
     "pixel_columns",
     "used_columns",
     "value_columns",
@@ -61,6 +64,8 @@ class Columns:
             the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"` or `"keypoints"`; or `"number"`, one for
             each sample, or `"vector"`, a list of them; or `"map"`, numbers for each pixel, such as depth, whose column is one
             of files as that of images is (`.npy`, TIFF, PFM, PNG), resized bilinearly, and `"nearest_map"`, by the nearest.
+        mirror_pairs: Field name to pairs of point numbers, left and right, for targets of the kind `"keypoints"`: the points
+            that change places in a mirrored image; an empty list if none do. Batches then need none.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
             column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
@@ -78,16 +83,19 @@ class Columns:
         mask: A column, a pair of field name and column, or None.
         targets: A tuple of pairs, field name and column.
         kinds: A tuple of pairs, field name and kind.
+        mirror_pairs: A tuple of pairs, field name and pairs of point numbers.
 
     Raises:
         ArgumentError: Where a value is not a name of a column, two fields would have the same name, `box_labels` is given
-            without `boxes`, or `kinds` names a field that is not a target, or a kind that a target cannot have.
+            without `boxes`, `kinds` names a field that is not a target, or a kind that a target cannot have, or `mirror_pairs`
+            names a field that has no keypoints, or a point twice.
     """
 
     image: tuple[str | tuple[str, str], ...]
     label: str | None
     targets: tuple[tuple[str, str], ...]
     kinds: tuple[tuple[str, str], ...]
+    mirror_pairs: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
     mask: str | tuple[str, str] | None
     boxes: str | None
     box_labels: str | None
@@ -103,6 +111,7 @@ class Columns:
         label: str | None = None,
         targets: str | Mapping[str, str] | Sequence[str | tuple[str, str]] | None = None,
         kinds: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        mirror_pairs: Mapping[str, Sequence[tuple[int, int]]] | Sequence[tuple[str, Any]] | None = None,
         mask: str | tuple[str, str] | Mapping[str, str] | None = None,
         boxes: str | None = None,
         box_labels: str | None = None,
@@ -116,6 +125,7 @@ class Columns:
             "label": label,
             "targets": _target_columns(targets),
             "kinds": _target_kinds(kinds),
+            "mirror_pairs": _mirror_pairs(mirror_pairs),
             "mask": _mask_column(mask),
             "boxes": boxes,
             "box_labels": box_labels,
@@ -136,6 +146,11 @@ class Columns:
         if unknown:
             raise ArgumentError(
                 f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets', dict(self.targets))}"
+            )
+        mirrored = [name for name, _ in self.mirror_pairs if dict(self.kinds).get(name) != Keypoints.name]
+        if mirrored:
+            raise ArgumentError(
+                f"{spelled('mirror_pairs')}: {mirrored[0]!r} is no target of the kind 'keypoints' ({spelled('kinds')})"
             )
         mask_names = [] if self.mask is None else [mask_field_name(self)]
         check_field_names([*image_field_names(self), *mask_names, *_value_field_names(self)])
@@ -299,6 +314,50 @@ def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
     if len(dict(pairs)) < len(pairs):
         raise ArgumentError(f"{spelled('kinds', kinds)}: names a field twice, allowed is one kind for each")
     return tuple(pairs)
+
+
+def _mirror_pairs(pairs: Any) -> tuple[tuple[str, tuple[tuple[int, int], ...]], ...]:
+    """Pairs of field name and pairs of point numbers."""
+    listed = [] if pairs is None else list(pairs.items()) if isinstance(pairs, Mapping) else pairs
+    try:
+        chosen = tuple(
+            (str(name), tuple((_point(left), _point(right)) for left, right in of_field)) for name, of_field in listed
+        )
+        numbers = [[number for pair in of_field for number in pair] for _, of_field in chosen]
+        if not all(len(set(of_field)) == len(of_field) for of_field in numbers) or len(dict(chosen)) < len(chosen):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{spelled('mirror_pairs')}: found {str(pairs)[:60]}, allowed is a dict of field names to pairs of "
+            "point numbers, each at most once, "
+            "such as {'keypoints': [(0, 1)]}"
+        ) from error
+    return chosen
+
+
+def _point(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError
+    return int(value)
+
+
+def mirror_order(name: str, num_points: int, columns: Columns) -> tuple[int, ...]:
+    """For each keypoint of a field the number of that which takes its place in a mirrored image; empty if nobody has said.
+
+    Raises:
+        SourceError: If a pair has a number of no point.
+    """
+    pairs = dict(columns.mirror_pairs).get(name)
+    if pairs is None:
+        return ()
+    order = list(range(num_points))
+    for left, right in pairs:
+        if max(left, right) >= num_points:
+            raise SourceError(
+                f"{spelled('columns.mirror_pairs')}: ({left}, {right}) of {name}, allowed are numbers in [0, {num_points})"
+            )
+        order[left], order[right] = right, left
+    return tuple(order)
 
 
 def _is_sequence(value: Any) -> bool:

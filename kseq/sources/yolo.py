@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kseq.arguments import spelled
+from kseq.arguments import counted, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.deep_pixels import read_size
 from kseq.sources.assemble import CORNERS, box_fields, keypoint_field
 from kseq.sources.base import FileSource, ImageTable, Source, SourceImage, describe_first
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import looks_like_yolo
+from kseq.sources.point_names import describe_outside
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.tree_files import TreeFiles, zip_files
@@ -260,19 +261,21 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
     elif reader.num_without:
         yield f"{reader.num_without:,} of {num_images:,} images have no text file: they are packed as images without objects"
     if len(texts) > len(set(texts)):
-        yield f"{len(texts) - len(set(texts)):,} images share a text file with another image of the same name"
+        shared = counted(len(texts) - len(set(texts)), "image shares", "images share")
+        yield f"{shared} a text file with another image of the same name"
     if counts.poses:
         yield (
-            f"{counts.poses:,} objects have keypoints: their boxes are packed, the keypoints are left out "
+            f"{counted(counts.poses, 'object has', 'objects have')} keypoints: boxes are packed, the keypoints are left out "
             "('kpt_shape: [17, 3]' in data.yaml packs them, with their number in place of 17)"
         )
     if counts.are_oriented and not reader.keypoint_shape:
-        yield f"all {counts.objects:,} objects have four corners (YOLO OBB): these are the field corners, boxes are upright"
+        objects = counted(counts.objects, "object has", "objects have")
+        yield f"all {objects} four corners (YOLO OBB): these are the field corners, boxes are upright"
     if counts.points_outside:
-        yield f"{counts.points_outside:,} keypoints lie outside of their image and count as not labelled"
+        yield describe_outside(counts.points_outside)
     if not has_names and counts.objects:
         yield "no file names the classes (data.yaml, obj.names, classes.txt): they are called by their numbers"
     if splits:
         outside = sum(not pair.rejection and splits.split(pair.image.path) is None for pair in pairs)
         if outside:
-            yield f"{outside:,} images are in no split that the data set names: they go by their folders, or to train"
+            yield f"{counted(outside, 'image is', 'images are')} in no split that the data set names: by folders, or to train"
