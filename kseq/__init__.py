@@ -53,6 +53,7 @@ from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.instance_masks import instance_masks
 from kseq.training.mixing import CutMix, MixUp
 from kseq.training.sample_functions import Compose
 
@@ -118,6 +119,7 @@ __all__ = [
     "drop",
     "errors",
     "export",
+    "instance_masks",
     "merge",
     "pack",
     "relabel",

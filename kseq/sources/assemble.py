@@ -55,7 +55,7 @@ CORNERS = Field("corners", "keypoints", False, "<f4", (None, 4, 2), (), (1, 0, 3
 
 def map_field(name: str, kind: str) -> Field:
     """A field of maps; of which dtype and how many channels is decided when they are packed."""
-    return Field(name, kind, False, KINDS[kind].dtypes[0], (None, None, 1))
+    return Field(name, kind, KINDS[kind].can_be_encoded, KINDS[kind].dtypes[0], (None, None, 1))
 
 
 def box_fields(class_names: Sequence[str], keypoints: Field | None = None) -> tuple[Field, ...]:

@@ -15,6 +15,7 @@ from kseq.storage.field_kinds import KINDS, FieldKind, Keypoints
 from kseq.storage.field_names import check_field_names, name_after_column
 
 __all__ = [
+    "OBJECT_MASKS",
     "TARGET_KINDS",
     "USUAL",
     "Columns",
@@ -24,11 +25,15 @@ __all__ = [
     "image_field_names",
     "map_targets",
     "mask_field_name",
+    "mask_of_objects",
     "mirror_order",
     "pixel_columns",
     "used_columns",
     "value_columns",
 ]
+
+OBJECT_MASKS = ("semantic", "instances")
+"""What a mask may hold of the outlines of objects."""
 
 TARGET_KINDS = tuple(name for name, kind in KINDS.items() if kind.can_be_target)
 """The allowed values of the argument `kinds` of `Columns`."""
@@ -68,6 +73,8 @@ class Columns:
             that change places in a mirrored image; an empty list if none do. Batches then need none.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
             column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
+            Of annotations with outlines of objects (COCO, LabelMe): `"semantic"`, the class of each pixel, or `"instances"`,
+            the number of the object of each pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
         box_labels: The column of the classes of the boxes: a list with one class for each box.
         text: The column of text.
@@ -172,6 +179,12 @@ def mask_field_name(columns: Columns) -> str:
     """The name of the field of the masks: the one that is given, or that of the column."""
     assert columns.mask is not None
     return _field_name(columns.mask)
+
+
+def mask_of_objects(columns: Columns) -> str | None:
+    """`"semantic"` or `"instances"`, if the mask is to be drawn from the outlines of objects; None if not."""
+    column = None if columns.mask is None else _column(columns.mask)
+    return column if column in OBJECT_MASKS else None
 
 
 def _column(named: _NamedColumn) -> str:
