@@ -15,6 +15,7 @@ from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
+from kseq.sources.benchmarks import BENCHMARK
 from kseq.sources.box_tables import BOX_TABLE
 from kseq.sources.celeba import CELEBA
 from kseq.sources.cifar import CIFAR
@@ -81,6 +82,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     IDX,
     CIFAR,
     LMDB,
+    BENCHMARK,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
