@@ -345,7 +345,8 @@ def test_only_some_fields_fit_into_csv() -> None:
 
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
-        "--image x", "--image bands=x", "--label x", "--mask mask=x", "--target objects=x:instances", "--target depth=x:map", "--target nearest=x:nearest_map",
+        "--image x", "--image bands=x", "--label x", "--mask mask=x", "--target objects=x:instances",
+        "--target depth=x:map", "--target nearest=x:nearest_map",
         "--target tags=x --kind tags=multi_label", "--target vector=x",
         "--target trace=x", "--target points=x --kind points=keypoints",
             "--boxes x", "--box-labels x", "--target ids=x --kind ids=instance_ids", "--text x", "--sample-weight x",
