@@ -18,27 +18,27 @@ import math
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from kseq.arguments import counted, is_url, spelled
-from kseq.errors import ImageError, SourceError, image_error_prefix
+from kseq.arguments import is_url, spelled
+from kseq.errors import ImageError, SourceError
 from kseq.images.bounding_boxes import turn_boxes
 from kseq.images.codecs import upright
 from kseq.images.deep_pixels import read_size
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.platforms.files import path_bytes
-from kseq.sources.assemble import MASK, box_fields
+from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
 from kseq.sources.class_names import sort_class_names
-from kseq.sources.column_roles import Columns, mask_field_name, mask_of_objects
-from kseq.sources.object_masks import IGNORED, INSTANCES, MOST_OBJECTS, SEMANTIC, ObjectMask, OutlinedObject, draw_objects
+from kseq.sources.column_roles import mask_of_objects
+from kseq.sources.masked_source import MaskedSource, with_mask
+from kseq.sources.object_masks import INSTANCES, MOST_OBJECTS, ObjectMask, OutlinedObject, check_room, describe_bare
 from kseq.sources.source_format import SourceRequest
 from kseq.sources.url_files import FileSizes
-from kseq.storage.field_kinds import InstanceIds, Instances
 from kseq.storage.fields import Field
 
 __all__ = [
@@ -109,7 +109,7 @@ Self = TypeVar("Self", bound="AnnotatedSource")
 
 
 @dataclass(frozen=True)
-class AnnotatedSource(FileSource):
+class AnnotatedSource(MaskedSource, FileSource):
     """Image files and the boxes that annotations say of them."""
 
     @classmethod
@@ -156,6 +156,9 @@ class AnnotatedSource(FileSource):
         sizes = FileSizes(root, request.follow_links, request.storage_options)
         located = [_found(root, image, folders) for image in images]
         kind = mask_of_objects(request.columns)
+        if kind is not None:
+            # Of these the outline is stored too.
+            del counted["outline"]
         notes = [*notes, *_mask_notes(path, kind, names, images)]
         table = ImageTable.of(_samples(sizes, located, numbers, counted, keypoints, kind))
         if not len(table):
@@ -169,21 +172,21 @@ class AnnotatedSource(FileSource):
             )
         fields = box_fields(names, keypoints)
         if kind is not None:
-            fields = _with_mask(fields, request.columns, kind)
+            fields = with_mask(fields, request.columns, kind)
         return cls(root, names, table, fields, request.storage_options, box_facts=dict(counted), notes=tuple(notes))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         location = image.location
-        mask = next((field for field in self.fields if field.handler.is_pixels and not field.handler.is_image), None)
+        mask = self.mask_field
         if location is None:
             values = super().read(image)
-            return values if mask is None else values | self._drawn(mask, values, *read_size(values["image"])[:2])
+            return values if mask is None else values | self.drawn(values, *read_size(values["image"])[:2])
         path, height, width = location
         values = super().read(image._replace(location=path))
         found_height, found_width, orientation = read_size(values["image"])
         if mask is not None:
             size = (height, width) if height else (found_height, found_width)
-            values |= self._drawn(mask, values, *size)
+            values |= self.drawn(values, *size)
         if not height:
             sides = np.array([found_width, found_height] * 2, np.float32)
             return {**values, "boxes": values["boxes"] * sides}
@@ -200,26 +203,11 @@ class AnnotatedSource(FileSource):
             f"has {found_width} x {found_height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
         )
 
-    def _drawn(self, field: Field, values: Mapping[str, Any], height: int, width: int) -> dict[str, np.ndarray]:
-        """The mask of a sample, of an image on which its objects were drawn."""
-        labels = next(other for other in self.fields if other.kind == "labels")
-        numbers = {name: number for number, name in enumerate(labels.class_names)}
-        kind = INSTANCES if isinstance(field.handler, Instances) else SEMANTIC
-        with image_error_prefix(f"its {field.name}"):
-            return {field.name: draw_objects(values[field.name], height, width, kind=kind, class_numbers=numbers)}
-
-    def fetch(self, location: Any) -> Any:
-        """The bytes of an image; of a mask its objects, which are drawn when the size of the image is known."""
-        return location if isinstance(location, ObjectMask) else super().fetch(location)
-
     def stamp(self, location: Any) -> int:
         return super().stamp(_path_of(location))
 
     def _urls(self, image: SourceImage) -> dict[str, int]:
-        # Masks lie at no URL: they are drawn.
-        values = tuple(value.path if isinstance(value, ObjectMask) else value for value in image.values)
-        location = image.location if image.location is None else _path_of(image.location)
-        return super()._urls(image._replace(location=location, values=values))
+        return super()._urls(image if image.location is None else image._replace(location=_path_of(image.location)))
 
 
 def _path_of(location: Any) -> bytes:
@@ -318,17 +306,6 @@ def _samples(
         yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, tuple(values), location)
 
 
-def _with_mask(fields: tuple[Field, ...], columns: Columns, kind: str) -> tuple[Field, ...]:
-    """The fields of boxes, with a mask behind the image, and for instances the numbers of the boxes at the end."""
-    default = MASK.name if kind == SEMANTIC else Instances.name
-    name = default if isinstance(columns.mask, str) else mask_field_name(columns)
-    image, *others = fields
-    if kind == SEMANTIC:
-        return (image, replace(MASK, name=name), *others)
-    ids = Field(InstanceIds.name, InstanceIds.name, False, InstanceIds.dtypes[0], InstanceIds.shape or ())
-    return (image, replace(MASK, name=name, kind=Instances.name), *others, ids)
-
-
 def _object_mask(path: bytes, image: AnnotatedImage) -> ObjectMask:
     objects = [
         OutlinedObject(found.class_name, number, found.outline)
@@ -347,13 +324,10 @@ def _mask_notes(path: str, kind: str | None, names: Sequence[str], images: Seque
     """
     if kind is None:
         return
-    if kind == SEMANTIC and len(names) >= IGNORED:
-        allowed = IGNORED - 1
-        raise SourceError(f"{path}: has {len(names)} classes, a mask of classes has room for {allowed}")
+    check_room(path, kind, names)
     num_bare = sum(found.outline is None for image in images for found in image.objects)
     if num_bare:
-        bare = counted(num_bare, "object has no outline, and is", "objects have no outline, and are")
-        yield f"{path}: {bare} background in the mask"
+        yield f"{path}: {describe_bare(num_bare)}"
 
 
 def _turn_points(points: np.ndarray, orientation: int, height: int, width: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -214,6 +215,49 @@ def _places(name: str, folder: str) -> Benchmark:
     return found
 
 
+def _gtsrb(name: str, folder: str) -> Benchmark:
+    """The archives of the benchmark itself: folders of classes, each with a list beside its images."""
+    found = Benchmark(name, folder, has_boxes=True)
+    top = "GTSRB/" if os.path.isdir(os.path.join(folder, "GTSRB")) else ""
+    train, test = f"{top}Final_Training/Images", f"{top}Final_Test/Images"
+    try:
+        classes = sorted(entry.name for entry in os.scandir(os.path.join(folder, train)) if entry.is_dir())
+    except OSError:
+        classes = []
+    for class_name in classes:
+        for row in _table(folder, f"{train}/{class_name}/GT-{class_name}.csv"):
+            found.rows.append(_sign(f"{train}/{class_name}/{row.get('Filename')}", row, "train"))
+    places = [f"{place}GT-final_test.csv" for place in ("", top, f"{test}/")]
+    tests = next((place for place in places if os.path.isfile(os.path.join(folder, place))), f"{test}/GT-final_test.test.csv")
+    found.rows += [_sign(f"{test}/{row.get('Filename')}", row, "test") for row in _table(folder, tests)]
+    return found
+
+
+def _gtsrb_tables(name: str, folder: str) -> Benchmark:
+    """Kaggle's copy: a table for each split."""
+    found = Benchmark(name, folder, has_boxes=True)
+    for file, split in (("Train.csv", "train"), ("Test.csv", "test")):
+        found.rows += [_sign(row.get("Path") or "", row, split) for row in _table(folder, file)]
+    return found
+
+
+def _sign(path: str, row: Mapping[str, str], split: str) -> ListedImage:
+    """The image of a row: a traffic sign, its box and its class, if the row has it."""
+    try:
+        left, top, right, bottom = (float(row[f"Roi.{side}"]) for side in ("X1", "Y1", "X2", "Y2"))
+    except (KeyError, TypeError, ValueError):
+        return ListedImage(path, row.get("ClassId"), split, fault="has no whole Roi in its list")
+    number = row.get("ClassId")
+    return ListedImage(path, number, split, (left, top, right, bottom), fault=None if number else "has no class in its list")
+
+
+def _table(folder: str, name: str) -> list[dict[str, str]]:
+    """The rows of a table with commas or semicolons; none if there is no such file."""
+    lines = _lines(folder, name)
+    mark = ";" if lines and ";" in lines[0] else ","
+    return list(csv.DictReader(lines, delimiter=mark))
+
+
 _PLACES_TRAIN = ("data_large_standard", "data_256_standard", "data_large", "data_256", "train")
 _PLACES_VAL = ("val_large", "val_256", "val")
 
@@ -228,6 +272,9 @@ _BENCHMARKS: Sequence[tuple[str, tuple[str, ...], _Reader]] = (
     ("FGVC-Aircraft", ("images_variant_train.txt", "images"), _aircraft),
     ("FGVC-Aircraft", ("data/images_variant_train.txt", "data/images"), _aircraft),
     ("Food-101", ("meta/train.txt", "meta/test.txt", "images"), _food),
+    ("GTSRB", ("GTSRB/Final_Training/Images",), _gtsrb),
+    ("GTSRB", ("Final_Training/Images",), _gtsrb),
+    ("GTSRB", ("Train.csv", "Test.csv", "Meta.csv", "Train"), _gtsrb_tables),
     ("SUN397", ("ClassName.txt", "a"), _sun),
     ("Places365", ("categories_places365.txt", "places365_val.txt"), _places),
     ("Places365", ("categories_places365.txt", "places365_train_standard.txt"), _places),

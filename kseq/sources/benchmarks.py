@@ -3,11 +3,11 @@
 The rules:
 
 - A collection is told by its lists, in a folder or in the one folder in it: CUB-200, Oxford-IIIT Pet, DTD, FGVC-Aircraft,
-  Food-101, SUN397 and Places365 (`kseq/sources/benchmark_lists.py` has the files of each).
+  Food-101, GTSRB (Kaggle's copy too), SUN397 and Places365 (`kseq/sources/benchmark_lists.py` has the files of each).
 - Classes have the numbers of their list; without one, they are sorted by name. Splits are those of the lists: `trainval` is
   train. An image that no list of splits names goes by `val` and `test` of the packing, or to train.
-- CUB-200: its box is the field `boxes`. Oxford-IIIT Pet: its trimap is the field `mask`, with 1 for the animal, 2 for what is
-  around it and 3 for the edge; an image without a trimap is rejected.
+- CUB-200 and GTSRB: their box is the field `boxes`. Oxford-IIIT Pet: its trimap is the field `mask`, with 1 for the animal, 2
+  for what is around it and 3 for the edge; an image without a trimap is rejected.
 - Of several partitions (DTD, SUN397) the first is taken, and a note says so.
 - Images that no list names are not packed; a line counts them.
 
@@ -78,7 +78,7 @@ def _is_folder(path: str) -> bool:
     return any(find_benchmark(folder, reads=False) is not None for folder in _tops(path))
 
 
-BENCHMARK = SourceFormat("benchmark", _open, is_folder=_is_folder, has_root=True, has_links=True, downloads=r"\.txt")
+BENCHMARK = SourceFormat("benchmark", _open, is_folder=_is_folder, has_root=True, has_links=True, downloads=r"\.(txt|csv)")
 
 
 def _tops(path: str) -> Iterator[str]:

@@ -34,6 +34,9 @@ __all__ = ["ClassFolders", "find_class_folders", "is_named_like_image"]
 # How many names a message shows.
 _SHOWN = 5
 
+# Folders of images of nothing, in Caltech101 and Caltech256.
+_CLUTTER = frozenset({"BACKGROUND_Google", "257.clutter"})
+
 
 @dataclass(frozen=True)
 class ClassFolders:
@@ -88,13 +91,19 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
         return ClassFolders(folders, outside, (), notes)
     names = [entry.name for _, folder in folders for entry in tree.folders(folder)]
     found = set(map(folder_class_name, names))
-    notes = (*notes, *_odd_names(tree, names))
+    notes = (*notes, *_odd_names(tree, names), *_clutter(found))
     if not found:
         raise SourceError(
             f"{tree.root}: holds no class folder{_other_contents(tree)}, expected is {tree.root}/CLASS/IMAGE or "
             f"{tree.root}/train/CLASS/IMAGE"
         )
     return ClassFolders(folders, outside, _order_classes(tree.root, sort_class_names(found), given), notes)
+
+
+def _clutter(class_names: Iterable[str]) -> Iterator[str]:
+    """What to say of folders that are no class of their collection."""
+    for name in sorted(_CLUTTER.intersection(class_names)):
+        yield f"{name} is packed as a class, and is none of its collection: {spelled('without_class', [name])} leaves it out"
 
 
 def _odd_names(tree: Tree, names: Iterable[str]) -> Iterator[str]:

@@ -73,8 +73,8 @@ class Columns:
             that change places in a mirrored image; an empty list if none do. Batches then need none.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
             column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
-            Of annotations with outlines of objects (COCO, LabelMe): `"semantic"`, the class of each pixel, or `"instances"`,
-            the number of the object of each pixel.
+            Of annotations with outlines of objects (COCO, LabelMe, YOLO): `"semantic"`, the class of each pixel, or
+            `"instances"`, the number of the object of each pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
         box_labels: The column of the classes of the boxes: a list with one class for each box.
         text: The column of text.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.arguments import counted, spelled
-from kseq.errors import ImageError
+from kseq.errors import ImageError, SourceError
 from kseq.images.codecs import decode, decode_mask
 from kseq.images.formats import read_header
 from kseq.sources.column_roles import OBJECT_MASKS
@@ -36,6 +36,8 @@ __all__ = [
     "SEMANTIC",
     "ObjectMask",
     "OutlinedObject",
+    "check_room",
+    "describe_bare",
     "describe_masks",
     "describe_unused",
     "draw_objects",
@@ -95,6 +97,17 @@ def describe_unused(count: int) -> str:
     """What became of so many outlines where no mask was asked for."""
     outlined = counted(count, "object has an outline, of which the box", "objects have outlines, of which the boxes")
     return f"{outlined} alone {'is' if count == 1 else 'are'} packed: {describe_masks()} packs the pixels too"
+
+
+def describe_bare(count: int) -> str:
+    """What became of so many objects without an outline."""
+    return f"{counted(count, 'object has no outline, and is', 'objects have no outline, and are')} background in the mask"
+
+
+def check_room(path: str, kind: str, class_names: Sequence[str]) -> None:
+    """Raise SourceError if a mask of classes has no room for so many; `kind` is `SEMANTIC` or `INSTANCES`."""
+    if kind == SEMANTIC and len(class_names) >= IGNORED:
+        raise SourceError(f"{path}: has {len(class_names)} classes, a mask of classes has room for {IGNORED - 1}")
 
 
 def draw_objects(mask: ObjectMask, height: int, width: int, *, kind: str, class_numbers: Mapping[str, int]) -> np.ndarray:

@@ -82,6 +82,29 @@ def sun(folder: Path) -> None:
     write_lists(folder, Training_01="/a/abbey/sun_a.jpg\n", Testing_01="/b/bakery/shop/sun_c.jpg\n")
 
 
+HEADER = ["Filename", "Width", "Height", "Roi.X1", "Roi.Y1", "Roi.X2", "Roi.Y2", "ClassId"]
+
+
+def gtsrb(folder: Path) -> None:
+    for image in ("Final_Training/Images/00000/a", "Final_Training/Images/00011/b", "Final_Test/Images/c"):
+        path = folder / "GTSRB" / f"{image}.ppm"
+        write_image(path)
+        number = path.parent.name if path.parent.name.isdecimal() else "11"
+        table = f"GT-{path.parent.name}.csv" if path.parent.name.isdecimal() else "GT-final_test.csv"
+        row = [path.name, "30", "20", "5", "5", "25", "15", str(int(number))]
+        (path.parent / table).write_text(";".join(HEADER) + "\n" + ";".join(row) + "\n")
+
+
+def gtsrb_of_kaggle(folder: Path) -> None:
+    for name, images in (("Train", ["Train/0/a.png", "Train/11/b.png"]), ("Test", ["Test/c.png"]), ("Meta", ["Meta/0.png"])):
+        rows = [",".join([*HEADER[1:], "Path"])]
+        for image in images:
+            write_image(folder / image)
+            number = Path(image).parent.name
+            rows.append(f"30,20,5,5,25,15,{number if number.isdecimal() else 11},{image}")
+        (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+
+
 def places(folder: Path) -> None:
     write_image(folder / "data_large_standard" / "a" / "airfield" / "1.jpg")
     write_image(folder / "val_large" / "Places365_val_1.jpg")
@@ -104,6 +127,8 @@ COLLECTIONS: list[tuple[Callable[[Path], None], list[str], dict[str, list[str]]]
         ["a/abbey", "a/apartment_building/outdoor", "b/bakery/shop"],
         {"train": ["sun_a 0", "sun_b 1"], "test": ["sun_c 2"]},
     ),
+    (gtsrb, ["0", "11"], {"train": ["a 0", "b 1"], "test": ["c 1"]}),
+    (gtsrb_of_kaggle, ["0", "11"], {"train": ["a 0", "b 1"], "test": ["c 1"]}),
     (places, ["a/airfield", "w/wheat_field"], {"train": ["1 0"], "val": ["Places365_val_1 1"]}),
 ]
 
@@ -168,3 +193,17 @@ def test_collections_with_lists_of_matlab_are_named(tmp_path: Path, name: str, f
     (tmp_path / "source" / file).parent.mkdir(exist_ok=True)
     (tmp_path / "source" / file).write_bytes(b"MATLAB 5.0 MAT-file")
     assert_says(refusal(tmp_path / "source", tmp_path / "packed", SourceError), name, "image,label", "table.csv")
+
+
+def test_a_mask_for_each_object_is_no_class_for_each_image(tmp_path: Path) -> None:
+    for name in ("0a1b", "2c3d"):
+        write_image(tmp_path / "source" / name / "images" / f"{name}.png")
+        write_image(tmp_path / "source" / name / "masks" / "x.png", "L")
+    assert_says(refusal(tmp_path / "source", tmp_path / "packed", SourceError), "image,mask", "kseq.Columns(mask='mask')")
+
+
+def test_a_folder_of_clutter_is_said_to_be_no_class(tmp_path: Path) -> None:
+    for name in ("BACKGROUND_Google", "ant", "bee"):
+        write_image(tmp_path / "source" / name / "image_0001.jpg")
+    report = kseq.pack(tmp_path / "source", tmp_path / "packed", workers=0)
+    assert_says(report.notes[0], "BACKGROUND_Google", "without_class=['BACKGROUND_Google']")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,44 @@ def test_shapes_of_labelme_become_masks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask[8:10, :2], [[2, 0], [2, 2]])
     assert 24 <= int((mask[5:, 9:] == 1).sum()) <= 32
     assert_says(pack(source, None)[0].notes[0], "3 objects have", "kseq.Columns(mask='instances')")
+
+
+def write_yolo(folder: Path, lines: list[str]) -> Path:
+    write_image(folder / "images" / "train" / "1.png")
+    (folder / "labels" / "train").mkdir(parents=True)
+    (folder / "labels" / "train" / "1.txt").write_text("\n".join(lines))
+    (folder / "data.yaml").write_text("train: images/train\nnames: [cat, dog]\n")
+    return folder
+
+
+def shares(*corners: int) -> str:
+    sides = (WIDTH, HEIGHT)
+    return " ".join(str(corner / sides[number % 2]) for number, corner in enumerate(corners))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_outlines_of_yolo_become_masks(tmp_path: Path, zipped: bool) -> None:
+    five = [2, 3, 5, 3, 8, 3, 8, 9, 2, 9]
+    lines = [f"1 {shares(*five)}", f"0 {shares(*square(6, 7, 9, 10))}", "0 0.9 0.1 0.05 0.05"]
+    source = write_yolo(tmp_path / "yolo", lines)
+    if zipped:
+        source = Path(shutil.make_archive(str(tmp_path / "zip" / "yolo"), "zip", source))
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[3:9, 2:8] = 2
+    expected[7:10, 6:9] = 1
+    report, sample = pack(source, "semantic")
+    np.testing.assert_array_equal(sample["mask"][:, :, 0], expected)
+    assert "1 object has no outline" in "\n".join(report.notes)
+    assert report.boxes is not None
+    assert "outline" not in " ".join(report.boxes.lines)
+    _, sample = pack(source, "instances", class_names=["cat"])
+    np.testing.assert_array_equal(sample["instances"][:, :, 0], np.choose(expected, [0, 2, 1]))
+    assert sample["instance_ids"].tolist() == [2, 3]
+    _, sample = pack(source, "semantic", class_names=["cat"])
+    assert int((sample["mask"] > 0).sum()) == 9
+    report, sample = pack(source, None)
+    assert set(sample) == {"image", "boxes", "labels"}
+    assert_says("\n".join(report.notes).splitlines()[-1], "2 objects have", "kseq.Columns(mask='semantic')")
 
 
 def test_a_mask_of_objects_goes_with_outlines_alone(tmp_path: Path) -> None:
