@@ -71,7 +71,7 @@ def find_benchmark(folder: str, *, reads: bool = True) -> Benchmark | None:
         SourceError: If a list cannot be read, or names no image.
     """
     for name, marks, read in _BENCHMARKS:
-        if not all(os.path.exists(os.path.join(folder, mark)) for mark in marks):
+        if not all(os.path.exists(os.path.join(folder, mark)) for mark in marks) or not _begins_as(folder, marks[0]):
             continue
         if not reads:
             return Benchmark(name, folder)
@@ -80,6 +80,18 @@ def find_benchmark(folder: str, *, reads: bool = True) -> Benchmark | None:
             raise SourceError(f"{os.path.join(folder, marks[0])}: names no image")
         return found
     return None
+
+
+def _begins_as(folder: str, mark: str) -> bool:
+    """Whether the first line of a list is one of its collection, where others have lists of that name too."""
+    pattern = _FIRST_LINES.get(mark)
+    if pattern is None:
+        return True
+    try:
+        lines = _lines(folder, mark)
+    except SourceError:
+        return False
+    return bool(lines) and re.fullmatch(pattern, lines[0]) is not None
 
 
 def _lines(folder: str, name: str) -> list[str]:
@@ -260,6 +272,14 @@ def _table(folder: str, name: str) -> list[dict[str, str]]:
 
 _PLACES_TRAIN = ("data_large_standard", "data_256_standard", "data_large", "data_256", "train")
 _PLACES_VAL = ("val_large", "val_256", "val")
+
+# The lists whose names others use too.
+_FIRST_LINES = {
+    "annotations/list.txt": r"\S+_\d+ \d+ [12] \d+",
+    "annotations/trainval.txt": r"\S+_\d+ \d+ [12] \d+",
+    "images.txt": r"\d+ \S+",
+    "meta/train.txt": r"\S+/\S+",
+}
 
 _Reader = Callable[[str, str], Benchmark]
 # What each collection is called, the files that tell it, and who reads it.
