@@ -267,7 +267,8 @@ def _find_usual(
     columns: Columns, path: str, role: str, names: Sequence[str], usual: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...]:
     """The first column with a usual name; nothing if there is none, and samples hold something to learn besides a label."""
-    found = tuple(name for name in usual[role] if name in names)[:1]
+    # Classes of boxes are often called as labels are.
+    found = tuple(name for name in usual[role] if name in names and name != columns.box_labels)[:1]
     if not found and (role == "image" or not has_targets(columns)):
         none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(

@@ -15,6 +15,7 @@ __all__ = ["COLUMNS_KEY", "describe_columns", "described_columns"]
 COLUMNS_KEY = b"kseq"
 # What can be given for several fields, each as `NAME=COLUMN`, or `NAME=COLUMN:KIND`.
 _NAMED = {"--image": "image", "--mask": "mask", "--target": "targets", "--kind": "kinds"}
+_MIRROR_PAIRS = "--mirror-pairs"
 
 
 def describe_columns(options: Sequence[str]) -> str:
@@ -25,7 +26,11 @@ def describe_columns(options: Sequence[str]) -> str:
     """
     roles: dict[str, Any] = {}
     for option, value in zip(options[::2], options[1::2], strict=True):
-        if option in _NAMED:
+        if option == _MIRROR_PAIRS:
+            name, _, pairs = value.partition("=")
+            numbers = [] if pairs == "none" else [list(map(int, pair.split(":"))) for pair in pairs.split(",")]
+            roles.setdefault("mirror_pairs", {})[name] = numbers
+        elif option in _NAMED:
             name, _, column = value.partition("=")
             column, _, kind = (column or name).partition(":")
             roles.setdefault(_NAMED[option], {})[name] = column

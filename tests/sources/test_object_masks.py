@@ -198,7 +198,7 @@ def test_instances_follow_their_image_and_their_boxes_into_a_batch(tmp_path: Pat
             assert set(ids[ids > 0].tolist()) <= set(np.unique(targets["instances"]).tolist())
 
 
-@pytest.mark.parametrize("format", ["folder", "webdataset", "tfrecord"])
+@pytest.mark.parametrize("format", ["folder", "webdataset", "tfrecord", "huggingface"])
 def test_instances_survive_an_export(tmp_path: Path, format: str) -> None:
     path = write_coco(tmp_path, [annotation(1, 1, [square(0, 0, 4, 4)], bbox=[0, 0, 4, 4])])
     kseq.pack(path, tmp_path / "packed", workers=0, columns=kseq.Columns(mask="instances"))
