@@ -141,7 +141,8 @@ def parse_target(
         dtype = "<i8" if plain[1] else "<f4"
         return Field(name, "numbers", False, dtype, ()), SpooledColumn.of_array(plain[0].astype(dtype))
     values = SpooledColumn(map(parse_cell, cells))
-    if are_paths(_words(values)):
+    num_words, num_numbers = sum(map(_has_words, values)), sum(map(_is_number, values))
+    if num_words and not num_numbers and are_paths(_words(values)):
         found = next(_words(values))
         others = " or ".join(spelled("columns.kinds", {name: kind}) for kind in ("multi_label", "text"))
         raise SourceError(
@@ -149,7 +150,6 @@ def parse_target(
             f"of pixels, such as depth, {spelled('columns.mask')} masks, classes of pixels, {spelled('columns.image')} further "
             f"images ({others} takes the names themselves)"
         )
-    num_words, num_numbers = sum(map(_has_words, values)), sum(map(_is_number, values))
     if num_words and num_numbers:
         tell(
             f"target {name}: {num_numbers:,} of its cells are numbers and {num_words:,} are words: taken for "
