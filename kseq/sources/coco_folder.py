@@ -74,6 +74,7 @@ def _open(request: SourceRequest) -> Source:
         notes += content.notes
         keypoints += [] if content.keypoints is None else [content.keypoints]
     named = {os.path.normpath(image.path) for image in images}
+    named |= {os.path.relpath(image.segments, os.path.abspath(folder)) for image in images if image.segments}
     num_others = sum(os.path.normpath(path) not in named for path in _image_files(folder, request.follow_links))
     if num_others:
         notes.append(

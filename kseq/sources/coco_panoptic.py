@@ -60,8 +60,22 @@ def _png_folder(path: str, root: str, names: Sequence[str]) -> str:
     beside, stem = os.path.dirname(os.path.abspath(path)), os.path.splitext(os.path.basename(path))[0]
     places = [os.path.join(place, name) for place in (beside, os.path.abspath(root)) for name in (stem, "annotations", "")]
     for place in places:
-        if any(os.path.isfile(os.path.join(place, name)) for name in names[:5]):
+        found = next((file for name in names[:5] if os.path.isfile(file := os.path.join(place, name))), None)
+        if found is not None:
+            _check_is_here(path, found)
             return place
     raise SourceError(
         f"{path}: the PNGs of its segments, such as {next(iter(names), '')}, lie neither in {places[0]} nor in {beside}"
     )
+
+
+def _check_is_here(path: str, file: str) -> None:
+    """Raise SourceError if a PNG has its length and nothing in it, as the files of a zip and of a URL have."""
+    try:
+        with open(file, "rb") as opened:
+            head = opened.read(8)
+    except OSError:
+        # Its image will say so.
+        return
+    if head and not any(head):
+        raise SourceError(f"{path}: the PNGs of its segments are read from a folder alone: unpack or copy them, and pack that")
