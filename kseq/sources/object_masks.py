@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ __all__ = [
     "describe_unused",
     "draw_objects",
     "fill_polygon",
+    "read_object",
 ]
 
 SEMANTIC, INSTANCES = OBJECT_MASKS
@@ -59,7 +61,7 @@ class OutlinedObject(NamedTuple):
         class_name: The name of its class.
         number: Its number in the image, counted from 1; 0 for a crowd.
         outline: Polygons `[[x, y, x, y, ...], ...]`; run lengths, a dict as COCO has it; a dict of `png`, `left` and `top`, a
-            mask in base64 and where it lies; or the id of a segment.
+            mask in base64 and where it lies; a dict of `file`, a mask of the whole image; or the id of a segment.
     """
 
     class_name: str
@@ -165,6 +167,8 @@ def _pixels(found: OutlinedObject, height: int, width: int, *, in_shares: bool, 
             of_segment: np.ndarray = segments == int(outline)
             return of_segment
         if isinstance(outline, dict):
+            if "file" in outline:
+                return _checked_size(read_object(outline["file"]), height, width)
             return _small_mask(outline, height, width) if "png" in outline else mask_pixels(outline, height, width)
         covered = np.zeros((height, width), bool)
         for polygon in outline:
@@ -176,6 +180,30 @@ def _pixels(found: OutlinedObject, height: int, width: int, *, in_shares: bool, 
     except (TypeError, ValueError, OverflowError) as error:
         what = f"has an outline {str(outline)[:60]}"
         raise ImageError(f"{what}, allowed are polygons, and run lengths of {width} x {height} pixels") from error
+
+
+def read_object(file: str) -> np.ndarray:
+    """`(height, width)` bool: the pixels of a mask file that are not 0; of colours, those that are not black.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    try:
+        data = read_file(os.fsencode(file))
+        header = read_header(data)
+        pixels = decode(data, "grayscale", header.orientation, size=(header.height, header.width), strict=True)
+    except ImageError as error:
+        raise ImageError(f"has an object whose PNG {os.path.basename(file)} {error}") from error
+    covered: np.ndarray = pixels[:, :, 0] > 0
+    return covered
+
+
+def _checked_size(covered: np.ndarray, height: int, width: int) -> np.ndarray:
+    if covered.shape != (height, width):
+        raise ImageError(
+            f"has an object whose PNG has {covered.shape[1]} x {covered.shape[0]} pixels, its image has {width} x {height}"
+        )
+    return covered
 
 
 def _small_mask(outline: Mapping[str, Any], height: int, width: int) -> np.ndarray:

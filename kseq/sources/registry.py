@@ -35,6 +35,7 @@ from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
 from kseq.sources.lmdb_files import LMDB
+from kseq.sources.object_pngs import OBJECT_PNGS
 from kseq.sources.parquet import PARQUET
 from kseq.sources.pixel_rows import PIXEL_ROWS
 from kseq.sources.source_format import SourceFormat, SourceRequest
@@ -83,6 +84,7 @@ FORMATS: tuple[SourceFormat, ...] = (
     CIFAR,
     LMDB,
     BENCHMARK,
+    OBJECT_PNGS,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""

@@ -50,9 +50,6 @@ _TOOLS = (
     _Tool("Stanford Cars", r"(^|/)cars_(\w+_)?annos(_\w+)?\.mat", None, _CLASSES),
     _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
     _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS),
-    _Tool(
-        "a PNG of a mask for each object, to be joined to one of object numbers", r"(^|/)([^/]+)/images/\2\.\w+", None, _MASKS
-    ),
     _Tool("images and masks", r"_mask\.png", None, _MASKS),
     _Tool("a list of paths and labels", r"\.txt", r"^\S+\.(jpe?g|png|bmp|JPE?G|PNG)[ \t]+\d+\s*$", _CLASSES),
 )

@@ -195,13 +195,6 @@ def test_collections_with_lists_of_matlab_are_named(tmp_path: Path, name: str, f
     assert_says(refusal(tmp_path / "source", tmp_path / "packed", SourceError), name, "image,label", "table.csv")
 
 
-def test_a_mask_for_each_object_is_no_class_for_each_image(tmp_path: Path) -> None:
-    for name in ("0a1b", "2c3d"):
-        write_image(tmp_path / "source" / name / "images" / f"{name}.png")
-        write_image(tmp_path / "source" / name / "masks" / "x.png", "L")
-    assert_says(refusal(tmp_path / "source", tmp_path / "packed", SourceError), "image,mask", "kseq.Columns(mask='mask')")
-
-
 def test_a_folder_of_clutter_is_said_to_be_no_class(tmp_path: Path) -> None:
     for name in ("BACKGROUND_Google", "ant", "bee"):
         write_image(tmp_path / "source" / name / "image_0001.jpg")

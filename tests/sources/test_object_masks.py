@@ -321,6 +321,35 @@ def test_outlines_of_yolo_become_masks(tmp_path: Path, zipped: bool) -> None:
     assert_says("\n".join(report.notes).splitlines()[-1], "2 objects have", "kseq.Columns(mask='semantic')")
 
 
+def write_object(path: Path, left: int, top: int, right: int, bottom: int) -> None:
+    values = np.zeros((HEIGHT, WIDTH), np.uint8)
+    values[top:bottom, left:right] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def test_a_png_for_each_object_becomes_a_mask_and_boxes(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name in ("aa", "bb", "cc"):
+        write_image(source / name / "images" / f"{name}.png")
+    write_object(source / "aa" / "masks" / "x.png", 2, 3, 8, 9)
+    write_object(source / "aa" / "masks" / "y.png", 6, 7, 9, 10)
+    write_object(source / "bb" / "masks" / "z.png", 0, 0, 0, 0)
+    (source / "cc" / "masks").mkdir()
+    (source / "cc" / "masks" / "w.png").write_bytes(b"no image")
+    write_object(source / "dd" / "masks" / "v.png", 0, 0, 1, 1)
+    report, sample = pack(source, "instances")
+    expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+    expected[3:9, 2:8], expected[7:10, 6:9] = 1, 2
+    np.testing.assert_array_equal(sample["instances"][:, :, 0], expected)
+    assert sample["boxes"].tolist() == [[2, 3, 8, 9], [6, 7, 9, 10]]
+    assert [os.fsdecode(rejected.path) for rejected in report.rejected] == ["cc/images/cc.png"]
+    assert_says(report.rejected[0].reason, "w.png")
+    assert_says(report.notes[0], source, "1 image has")
+    assert_says(report.notes[1], source, "1 PNG of an object has")
+    assert_says(pack(source, None)[0].notes[0], "2 objects have", "kseq.Columns(mask='semantic')")
+
+
 def test_a_mask_of_objects_goes_with_outlines_alone(tmp_path: Path) -> None:
     write_image(tmp_path / "photos" / "a" / "1.png")
     with raises(ArgumentError, "kseq.Columns(mask='instances')", "coco", "labelme"):
