@@ -20,7 +20,6 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z]")
 # The report of an export holds a command line, which is the same for any caller.
 _COMMAND_LINES = {
     "exporting/export.py",
-    "sources/described_columns.py",
     "storage/field_kinds/base.py",
     "storage/field_kinds/instances.py",
     "storage/field_kinds/keypoints.py",
