@@ -54,6 +54,7 @@ from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.instance_masks import instance_masks
 from kseq.training.jax_devices import prefetch_to_device
 from kseq.training.mixing import CutMix, MixUp
 from kseq.training.sample_functions import Compose
@@ -124,6 +125,7 @@ __all__ = [
     "drop",
     "errors",
     "export",
+    "instance_masks",
     "merge",
     "pack",
     "prefetch_to_device",

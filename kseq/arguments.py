@@ -19,6 +19,7 @@ __all__ = [
     "Spelling",
     "absolute",
     "choice",
+    "counted",
     "flag",
     "instance",
     "is_url",
@@ -70,6 +71,11 @@ class PythonSpelling:
 # Set by the command alone; None for that of Python.
 SPELLING: ContextVar[Spelling | None] = ContextVar("SPELLING", default=None)
 _PYTHON = PythonSpelling()
+
+
+def counted(count: int, one: str, several: str) -> str:
+    """A number and what is counted, for messages: `1 image is`, `2,000 images are`."""
+    return f"{count:,} {one if count == 1 else several}"
 
 
 def spelled(name: str, *value: Any, **attributes: Any) -> str:

@@ -18,7 +18,13 @@ from tests.helpers.photos import write_numbered, write_photos
 _OPTION = re.compile(r"(?<![\w-])--[a-z]")
 
 # The report of an export holds a command line, which is the same for any caller.
-_COMMAND_LINES = {"exporting/export.py", "storage/field_kinds/base.py", "storage/field_kinds/maps.py"}
+_COMMAND_LINES = {
+    "exporting/export.py",
+    "storage/field_kinds/base.py",
+    "storage/field_kinds/instances.py",
+    "storage/field_kinds/keypoints.py",
+    "storage/field_kinds/maps.py",
+}
 
 
 def test_no_message_of_the_library_names_an_option() -> None:
@@ -117,9 +123,14 @@ def test_a_missing_column_is_named_by_its_argument_or_its_option(tmp_path: Path,
     assert command == python.replace("kseq.Columns(split=)", "--split-column")
 
 
-def test_settings_that_do_not_go_together_are_told_in_both_languages(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["pack", "a", "b", "--encoding", "raw"]
-    python, command = both_messages(lambda: kseq.ImageSettings("raw"), words, ValueError, capsys)
+def test_settings_that_do_not_go_together_are_told_in_both_languages(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, packed = str(photos), str(tmp_path / "packed")
+    words = ["pack", source, packed, "--encoding", "raw"]
+    python, command = both_messages(
+        lambda: kseq.pack(source, packed, images=kseq.ImageSettings("raw")), words, ValueError, capsys
+    )
     assert python == "encoding='raw': stores pixels of one size, give one, such as image_size=(224, 224)"
     assert command == "--encoding raw: stores pixels of one size, give one, such as --image-size 224 224"
 

@@ -114,7 +114,7 @@ def column_from_array(index: Index, path: str, request: FieldRequest) -> NewColu
 def _parse_cells(request: FieldRequest, cells: Sequence[Any]) -> tuple[Field, tuple[str, ...], list[Any]]:
     """The field of a column, its classes, and the value of each cell."""
     if request.name == "label":
-        class_names, numbers = number_classes(cells, request.class_names)
+        class_names, numbers = number_classes(request.column or request.name, cells, request.class_names)
         return LABEL, class_names, list(numbers)
     field, values = parse_target(request.name, cells, request.kind)
     return field, field.class_names, list(values)

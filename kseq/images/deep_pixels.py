@@ -22,7 +22,7 @@ from kseq.errors import ImageError, NotAnImageError
 from kseq.images.codecs import decode, read_image, upright
 from kseq.images.formats import FORMATS, HEAD_BYTES, MAX_PIXELS, PNG, check_pixels, detect_format, read_header
 from kseq.images.number_files import is_array_file, read_array_file, read_netpbm
-from kseq.images.pillow_pixels import PixelRules, plain_pixels
+from kseq.images.pillow_pixels import FOURTH_IS_ALPHA, PixelRules, plain_pixels
 from kseq.images.pixel_form import PixelForm, recolor
 from kseq.images.png_chunks import check_chunks
 from kseq.images.tiff_numbers import read_tiff, tiff_size
@@ -159,7 +159,7 @@ def convert_numbers(values: np.ndarray, form: PixelForm, max_pixels: int, rules:
     if pixels.shape[2] == 4 and form.color_mode != "rgba":
         opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
         if (pixels[:, :, 3] != opaque).any():
-            rules.note("has a fourth channel, which is taken for alpha and left out")
+            rules.note(FOURTH_IS_ALPHA)
     return recolor(pixels, form.color_mode)
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageMode
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import BROKEN, open_image
 
-__all__ = ["PixelRules", "mask_values", "on_background", "plain_pixels"]
+__all__ = ["FOURTH_IS_ALPHA", "PixelRules", "mask_values", "on_background", "plain_pixels"]
 
 # Pillow's names of one channel: 8 bits, palette, 1 bit.
 _MASK_MODES = ("L", "P", "1")
@@ -24,10 +25,14 @@ _DEPTHS = (8, 12, 16)
 # Pillow's names of colours with 16 bits a channel end so; 16 bits a pixel have no order of bytes.
 _DEEP_MODE = re.compile(";16[BLN]")
 _PPM = "PPM"
+FOURTH_IS_ALPHA = "has a fourth channel, which is taken for alpha and left out"
+"""The note of numbers that are no file, where nothing says what their fourth channel is."""
 # The largest value of 16 bits.
 _MOST_VALUE = (1 << 16) - 1
 # Fewer levels than this of 256 are worth a note, if the file has more.
 _FEW_LEVELS = 64
+_SAMPLES_PER_PIXEL = 277
+_HIDDEN = "has transparent pixels, whose hidden colours are taken"
 
 
 def _ignore(note: str) -> None:
@@ -64,6 +69,7 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
         ImageError: If it is broken, or there is no rule for its pixels.
     """
     deep = _deep_tiles(image)
+    _note_further_channels(image, rules)
     _load(image)
     if image.mode.startswith("I"):
         # Pillow has stretched the values of a PGM to 16 bits.
@@ -91,13 +97,27 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
     return on_background(pixels, rules)
 
 
-def on_background(pixels: np.ndarray, rules: PixelRules) -> np.ndarray:
-    """Pixels `(height, width, channels)` uint8 without their alpha, if a background is chosen; else as they are."""
+def _note_further_channels(image: ImageFile, rules: PixelRules) -> None:
+    """Tell of the channels of a TIFF that Pillow leaves out, since they are no colours."""
+    count = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) if isinstance(image, TiffImageFile) else 1
+    num_bands = len(image.getbands())
+    if num_bands < count:
+        rules.note(f"has {count} channels, of which the first {num_bands} are taken")
+
+
+def on_background(pixels: np.ndarray, rules: PixelRules, hidden: str = _HIDDEN) -> np.ndarray:
+    """Pixels `(height, width, channels)` uint8 without their alpha, if a background is chosen; else as they are.
+
+    Args:
+        pixels: The pixels.
+        rules: What is chosen.
+        hidden: The note, where some pixels are transparent and no background is chosen.
+    """
     if pixels.shape[2] != 4:
         return pixels
     if rules.background is None:
         if rules.note is not _ignore and not rules.keeps_alpha and (pixels[:, :, 3] < 255).any():
-            rules.note("has transparent pixels, whose hidden colours are taken")
+            rules.note(hidden)
         return pixels
     alpha = pixels[:, :, 3:].astype(np.uint32)
     behind = np.array(rules.background, np.uint32)

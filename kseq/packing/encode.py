@@ -15,7 +15,7 @@ from kseq.images.deep_pixels import convert_numbers, read_numbers, to_dtype
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.movement import Movement
 from kseq.images.number_files import is_array_file, read_array_file
-from kseq.images.pillow_pixels import PixelRules, on_background
+from kseq.images.pillow_pixels import FOURTH_IS_ALPHA, PixelRules, on_background
 from kseq.images.pixel_form import CHANNELS, PLAIN_FORM, recolor
 from kseq.images.png_chunks import check_chunks
 from kseq.images.rectangle import Rectangle
@@ -149,7 +149,7 @@ def _encode_image(
     if isinstance(data, np.ndarray):
         source_pixels = _check_pixels(data, settings)
         if settings.color_mode != "rgba":
-            source_pixels = on_background(source_pixels, rules)
+            source_pixels = on_background(source_pixels, rules, FOURTH_IS_ALPHA)
         fit = _fit(source_pixels.shape[0], source_pixels.shape[1], settings)
         if settings.encoding == "keep":
             return EncodedImage(encode_pixels(source_pixels), fit.height, fit.width), fit

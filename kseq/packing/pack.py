@@ -23,6 +23,7 @@ from kseq.packing.pack_report import PackReport
 from kseq.packing.plan import Plan, make_plan
 from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import ImageSettings, image_form
+from kseq.packing.stored_form import with_image_size
 from kseq.packing.url_destination import UrlDestination
 from kseq.platforms.processes import usable_cores
 from kseq.sources.column_roles import Columns
@@ -175,6 +176,7 @@ def pack(
                 form=image_form(settings),
             )
         )
+        settings = with_image_size(settings, opened_source)
         opened_source = leave_out_classes(opened_source, without)
         copies = None if duplicates == "keep" else find_copies(opened_source)
         if duplicates == "drop" and copies is not None:

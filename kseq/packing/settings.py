@@ -29,8 +29,8 @@ class ImageSettings:
     Args:
         encoding: `"keep"` stores JPEG and PNG files as they are and all other images as PNG. `"raw"` stores pixels of one size.
             `"jpeg"` encodes every image anew.
-        image_size: `(height, width)` in pixels to resize to: needed for `"raw"`, possible for `"jpeg"`. None for the size of
-            each image.
+        image_size: `(height, width)` in pixels to resize to, for `"raw"` and `"jpeg"`. None for the size of each image; with
+            `"raw"` only for arrays, whose images have one size.
         resize: What happens to another aspect ratio: `"stretch"`, `"crop"` (`crop_to_aspect_ratio` in Keras) or `"pad"`
             (`pad_to_aspect_ratio`).
         color_mode: `"rgb"`, `"grayscale"` or `"rgba"`: the channels of images, as they are stored, or as they are decoded where
@@ -144,8 +144,6 @@ class ImageSettings:
         if self.background is not None and self.color_mode == "rgba":
             raise ArgumentError(f"{spelled('background')}: goes with rgb or grayscale, found {spelled('color_mode', 'rgba')}")
         encoding, jpeg = spelled("encoding", self.encoding), spelled("encoding", "jpeg")
-        if self.encoding == "raw" and self.image_size is None:
-            raise ArgumentError(f"{encoding}: stores pixels of one size, give one, such as {spelled('image_size', (224, 224))}")
         if self.encoding == "keep" and (self.image_size or self.max_side):
             name = "image_size" if self.image_size else "max_side"
             others = jpeg if self.max_side else f"{spelled('encoding', 'raw')} or {jpeg}"

@@ -10,15 +10,31 @@ import numpy as np
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError
 from kseq.packing.settings import ImageSettings, image_form, map_form
-from kseq.sources.base import ImageTable
+from kseq.sources.base import ImageTable, Source
 from kseq.storage.fields import Field
 
-__all__ = ["estimate_bytes", "stored_field"]
+__all__ = ["estimate_bytes", "stored_field", "with_image_size"]
 
 # Three bits a pixel: a photo at quality 90 (measured).
 _JPEG_BITS_PER_PIXEL = 3
 # About as many pixels are taken for images whose size nothing limits.
 _PIXELS_OF_ANY_SIZE = 1 << 40
+
+
+def with_image_size(settings: ImageSettings, source: Source) -> ImageSettings:
+    """The settings with the size of the images of a source, where pixels are stored and the settings have none.
+
+    Raises:
+        ArgumentError: If the images have no one size that the source tells.
+    """
+    if settings.encoding != "raw" or settings.image_size is not None:
+        return settings
+    size = source.image_size()
+    if size is None:
+        raise ArgumentError(
+            f"{spelled('encoding', 'raw')}: stores pixels of one size, give one, such as {spelled('image_size', (224, 224))}"
+        )
+    return replace(settings, image_size=size)
 
 
 def stored_field(field: Field, settings: ImageSettings, size: tuple[int | None, int | None] = (None, None)) -> Field:

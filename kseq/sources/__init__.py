@@ -6,7 +6,8 @@ Reads images and their targets where they lie. Imports `kseq.storage`, `kseq.ima
 To add a source, write a module with a subclass of `Source` (in `base`) and a `SourceFormat` (in `source_format`), and add
 that to the list in `registry`, which finds the format of a path and gives the command its choices.
 
-- Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`), `celeba`, `imagenet`.
+- Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`), `celeba`, `imagenet`,
+  `benchmarks` (other well-known collections, by `benchmark_lists`).
 - Boxes: `coco`, `coco_folder` (several of its files), `cvat`, `dota`, `labelme`, `labelstudio`, `via`, `voc`, `yolo`,
   `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
 - Records: `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet` (and
@@ -14,7 +15,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - Pixels: `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `pixel_rows` (CSV files of pixels, in
   `pixel_tables`), `iterables`, `hub_datasets` (objects of the packages `datasets` and torchvision).
 - Of YOLO: `yolo_pairs` (which text file goes with which image), `yolo_text` (its lines), `yolo_config` (classes and splits).
-- Of COCO: `coco_keypoints`. `point_names`: which keypoints are left and right.
+- Of COCO: `coco_keypoints`, `coco_panoptic`. `point_names`: which keypoints are left and right. `object_masks`: masks of
+  outlined objects, `masked_source`: sources that have them. `object_pngs`: a PNG for each object.
 - What a folder or a zip looks like that is no tree of class folders: `layouts`, `tool_layouts` (known tools that are not read).
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of

@@ -8,6 +8,8 @@ The rules:
 - Where annotations say the size of the image, and that is the size of its pixels before EXIF turns them, boxes are turned too.
   Where it is another size, the image is rejected: its boxes would lie elsewhere.
 - `class_names` chooses classes and their numbers; objects of other classes are left out, and counted.
+- Where a mask is asked for, the outlines of objects are drawn as `kseq/sources/object_masks.py` says. An object without an
+  outline is background there, and counted in a note.
 """
 
 from __future__ import annotations
@@ -25,12 +27,16 @@ import numpy as np
 from kseq.arguments import is_url, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.bounding_boxes import turn_boxes
+from kseq.images.codecs import upright
 from kseq.images.deep_pixels import read_size
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.platforms.files import path_bytes
 from kseq.sources.assemble import box_fields
 from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_first
 from kseq.sources.class_names import sort_class_names
+from kseq.sources.column_roles import mask_of_objects
+from kseq.sources.masked_source import MaskedSource, with_mask
+from kseq.sources.object_masks import INSTANCES, MOST_OBJECTS, ObjectMask, OutlinedObject, check_room, describe_bare
 from kseq.sources.source_format import SourceRequest
 from kseq.sources.url_files import FileSizes
 from kseq.storage.fields import Field
@@ -58,11 +64,13 @@ class FoundObject(NamedTuple):
         class_name: The name of its class.
         box: x1, y1, x2, y2 in pixels.
         points: x, y and visibility of each keypoint, one after the other; None if it has none.
+        outline: As in `OutlinedObject`; None if it has none, or no mask is asked for.
     """
 
     class_name: str
     box: Sequence[float]
     points: Sequence[float] | None = None
+    outline: Any = None
 
 
 class AnnotatedImage(NamedTuple):
@@ -75,6 +83,8 @@ class AnnotatedImage(NamedTuple):
         split: The split that the source tells.
         rejection: Why the image cannot be packed.
         in_shares: Whether boxes are in shares of the width and the height.
+        crowds: The outlines of crowds.
+        segments: The PNG of the segments of its objects, if there is one.
     """
 
     path: str
@@ -83,6 +93,8 @@ class AnnotatedImage(NamedTuple):
     split: str | None = None
     rejection: str | None = None
     in_shares: bool = False
+    crowds: Sequence[Any] = ()
+    segments: str = ""
 
 
 class _Location(NamedTuple):
@@ -97,7 +109,7 @@ Self = TypeVar("Self", bound="AnnotatedSource")
 
 
 @dataclass(frozen=True)
-class AnnotatedSource(FileSource):
+class AnnotatedSource(MaskedSource, FileSource):
     """Image files and the boxes that annotations say of them."""
 
     @classmethod
@@ -143,7 +155,12 @@ class AnnotatedSource(FileSource):
         counted = Counter(facts)
         sizes = FileSizes(root, request.follow_links, request.storage_options)
         located = [_found(root, image, folders) for image in images]
-        table = ImageTable.of(_samples(sizes, located, numbers, counted, keypoints))
+        kind = mask_of_objects(request.columns)
+        if kind is not None:
+            # Of these the outline is stored too.
+            del counted["outline"]
+        notes = [*notes, *_mask_notes(path, kind, names, images)]
+        table = ImageTable.of(_samples(sizes, located, numbers, counted, keypoints, kind))
         if not len(table):
             raise SourceError(f"{path}: names no image")
         if table.is_rejected.all():
@@ -154,15 +171,22 @@ class AnnotatedSource(FileSource):
                 f"{path}: none of its {len(table)} images lies in {root}, such as {first} ({spelled('root')} says where)"
             )
         fields = box_fields(names, keypoints)
+        if kind is not None:
+            fields = with_mask(fields, request.columns, kind)
         return cls(root, names, table, fields, request.storage_options, box_facts=dict(counted), notes=tuple(notes))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         location = image.location
+        mask = self.mask_field
         if location is None:
-            return super().read(image)
+            values = super().read(image)
+            return values if mask is None else values | self.drawn(values, *read_size(values["image"])[:2])
         path, height, width = location
         values = super().read(image._replace(location=path))
         found_height, found_width, orientation = read_size(values["image"])
+        if mask is not None:
+            size = (height, width) if height else (found_height, found_width)
+            values |= self.drawn(values, *size)
         if not height:
             sides = np.array([found_width, found_height] * 2, np.float32)
             return {**values, "boxes": values["boxes"] * sides}
@@ -172,6 +196,8 @@ class AnnotatedSource(FileSource):
             turned = {"boxes": turn_boxes(values["boxes"], orientation, height, width)}
             if "keypoints" in values:
                 turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
+            if mask is not None:
+                turned[mask.name] = upright(values[mask.name], orientation)
             return values | turned
         raise ImageError(
             f"has {found_width} x {found_height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
@@ -245,6 +271,7 @@ def _samples(
     numbers: Mapping[str, int],
     facts: Counter[str],
     keypoints: Field | None,
+    mask_kind: str | None,
 ) -> Iterator[SourceImage]:
     used: set[bytes] = set()
     paths = [path_bytes(image.path) for image in images]
@@ -257,19 +284,50 @@ def _samples(
         if rejection is None:
             used.add(file)
         chosen = [found for found in image.objects if found.class_name in numbers]
+        if rejection is None and mask_kind == INSTANCES and len(image.objects) > MOST_OBJECTS:
+            rejection = f"has {len(image.objects)} objects, a mask of instances has room for {MOST_OBJECTS}"
         facts["unknown_class"] += len(image.objects) - len(chosen)
         boxes = np.array([found.box for found in chosen], np.float32).reshape(-1, 4)
         labels = np.array([numbers[found.class_name] for found in chosen], np.int32)
-        values = [boxes, labels]
+        values: list[Any] = [boxes, labels]
         if keypoints is not None:
             # Of an object without keypoints, none is labelled.
             points = np.zeros((len(chosen), *keypoints.handler.element_shape), np.float32)
             for row, found in zip(points, chosen, strict=True):
                 row[:] = 0 if found.points is None else np.reshape(found.points, row.shape)
             values.append(points)
+        if mask_kind is not None:
+            values.insert(0, _object_mask(path, image))
+        if mask_kind == INSTANCES:
+            ids = [number for number, found in enumerate(image.objects, 1) if found.class_name in numbers]
+            values.append(np.array(ids, np.int32))
         size = (0, 0) if image.in_shares else image.size
         location = None if size is None or rejection else _Location(path, *size)
         yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, tuple(values), location)
+
+
+def _object_mask(path: bytes, image: AnnotatedImage) -> ObjectMask:
+    objects = [
+        OutlinedObject(found.class_name, number, found.outline)
+        for number, found in enumerate(image.objects, 1)
+        if found.outline is not None
+    ]
+    crowds = [OutlinedObject("", 0, outline) for outline in image.crowds]
+    return ObjectMask.of(path, [*objects, *crowds], in_shares=image.in_shares, file=os.fsencode(image.segments))
+
+
+def _mask_notes(path: str, kind: str | None, names: Sequence[str], images: Sequence[AnnotatedImage]) -> Iterator[str]:
+    """What a user should know of masks.
+
+    Raises:
+        SourceError: If there are too many classes.
+    """
+    if kind is None:
+        return
+    check_room(path, kind, names)
+    num_bare = sum(found.outline is None for image in images for found in image.objects)
+    if num_bare:
+        yield f"{path}: {describe_bare(num_bare)}"
 
 
 def _turn_points(points: np.ndarray, orientation: int, height: int, width: int) -> np.ndarray:

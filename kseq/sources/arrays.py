@@ -39,7 +39,7 @@ from kseq.errors import KseqError, SourceError, one_line
 from kseq.images.pixel_form import CHANNELS, MOST_CHANNELS, PLAIN_FORM, PixelForm
 from kseq.sources.array_files import ARRAY_ERRORS, StoredArray, find_arrays
 from kseq.sources.assemble import FoundSample, assemble_samples
-from kseq.sources.base import Source
+from kseq.sources.base import Source, common_size
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import (
     Columns,
@@ -122,6 +122,9 @@ class ArraysSource(Source):
         images = dict.fromkeys(name for _, split_columns in by_split for name in pixel_columns(split_columns))
         image_arrays = tuple((name, arrays[name]) for name in images)
         return cls(path, assembled.class_names, assembled.images, assembled.fields, image_arrays, box_facts=assembled.box_facts)
+
+    def image_size(self) -> tuple[int, int] | None:
+        return common_size(array.shape[1:] for _, array in self.arrays)
 
     def fetch(self, location: tuple[str, int]) -> np.ndarray:
         """The pixels of an image."""

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import SourceError
 from kseq.sources.base import describe_first
 from kseq.sources.cell_types import (
     ParsedColumn,
     Rejection,
+    are_paths,
     describe_no_class,
     parse_class_name,
     parse_column,
@@ -22,14 +24,14 @@ from kseq.sources.cell_types import (
     spelled_class_name,
 )
 from kseq.sources.class_names import compose_class_name, merge_whole_names, sort_class_names, whole_class_name
-from kseq.sources.column_roles import Columns, image_field_names, map_targets, mask_field_name
+from kseq.sources.column_roles import Columns, image_field_names, map_targets, mask_field_name, mirror_order
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
 from kseq.sources.kept_elements import keep_elements
-from kseq.sources.list_cells import is_missing
+from kseq.sources.list_cells import is_missing, warn_of_several
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
-from kseq.storage.field_kinds import KINDS
+from kseq.storage.field_kinds import KINDS, Keypoints
 from kseq.storage.fields import IMAGE, LABEL, Field
 
 __all__ = [
@@ -53,7 +55,7 @@ CORNERS = Field("corners", "keypoints", False, "<f4", (None, 4, 2), (), (1, 0, 3
 
 def map_field(name: str, kind: str) -> Field:
     """A field of maps; of which dtype and how many channels is decided when they are packed."""
-    return Field(name, kind, False, KINDS[kind].dtypes[0], (None, None, 1))
+    return Field(name, kind, KINDS[kind].can_be_encoded, KINDS[kind].dtypes[0], (None, None, 1))
 
 
 def box_fields(class_names: Sequence[str], keypoints: Field | None = None) -> tuple[Field, ...]:
@@ -205,7 +207,7 @@ def assemble_blocks(
     labels: SpooledColumn | None = None
     names: tuple[str, ...] = ()
     if columns.label is not None:
-        names, labels = number_classes(cells[columns.label], class_names)
+        names, labels = number_classes(columns.label, cells[columns.label], class_names)
     of_boxes = class_names if columns.label is None else box_class_names
     others, num_unknown = list(_other_columns(columns, cells, of_boxes, target_classes or {})), 0
     if of_boxes is not None:
@@ -223,12 +225,20 @@ def assemble_blocks(
     return AssembledSamples(names, fields, images, {"unknown_class": num_unknown} if num_unknown else {})
 
 
-def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> tuple[tuple[str, ...], SpooledColumn]:
+def number_classes(
+    column: str, cells: Sequence[Any], class_names: Sequence[str] | None
+) -> tuple[tuple[str, ...], SpooledColumn]:
     """The classes of a column of labels, and for each cell the class number, or a Rejection.
 
+    Classes that look like several labels are told of.
+
     Args:
+        column: What the column is called.
         cells: The labels.
         class_names: All classes, in the order of their numbers; None for the classes that the cells name.
+
+    Raises:
+        SourceError: If the labels are paths of files.
     """
     # Whoever names classes knows how: spaces at the ends count.
     known = frozenset(class_names or ())
@@ -239,6 +249,13 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
     numbers: dict[str, int] = {}
     if class_names is None:
         usable = {name for name in distinct if parse_class_name(name) is not None}
+        if are_paths(usable):
+            raise SourceError(
+                f"label {column}: holds paths of files, such as {min(usable)!r}: "
+                f"{spelled('columns', label='', mask=column)} packs masks, classes of pixels, and "
+                f"{spelled('columns', label='', targets={column: column}, kinds={column: 'map'})} numbers, such as depth"
+            )
+        warn_of_several(column, usable)
         merged = merge_whole_names(usable)
         if set(merged.values()) - {"-1", "1"} and all(name.isdecimal() for name in merged.values() if name != "-1"):
             # The tools that number classes write -1 where they know none.
@@ -421,7 +438,10 @@ def _other_columns(
     maps = [name for name, _, _ in map_targets(columns)]
     for name, column in columns.targets:
         if name not in maps:
-            yield parse_target(name, cells[column], kinds.get(name), target_classes.get(name))
+            field, values = parse_target(name, cells[column], kinds.get(name), target_classes.get(name))
+            if isinstance(field.handler, Keypoints):
+                field = replace(field, mirror_order=mirror_order(name, field.handler.num_points, columns))
+            yield field, values
     parsed: dict[str, ParsedColumn] = {}
     for kind in KINDS.values():
         single = None if kind.column is None or kind.is_pixels or kind.is_label else getattr(columns, kind.column)

@@ -39,7 +39,7 @@ from kseq.storage.checksums import checksum
 from kseq.storage.fields import IMAGE, LABEL, Field
 from kseq.storage.rejected import with_remedy
 
-__all__ = ["FileSource", "ImageTable", "Source", "SourceImage", "describe_first"]
+__all__ = ["FileSource", "ImageTable", "Source", "SourceImage", "common_size", "describe_first"]
 
 
 Self = TypeVar("Self", bound="Source")
@@ -97,6 +97,10 @@ class Source:
         was written again.
         """
         return (self.root,)
+
+    def image_size(self) -> tuple[int, int] | None:
+        """The height and width that all images have, in pixels; None where they differ, or files would have to be opened."""
+        return None
 
     def stamp(self, location: Any) -> int:
         """A number in [0, 2**64) that differs if an image was written again, for a source without `shared_files`.
@@ -219,6 +223,17 @@ class FileSource(Source):
         if url is not None:
             return fetch_image(url, self.storage_options)
         return read_file(os.path.join(os.fsencode(self.root), location))
+
+
+def common_size(sizes: Iterable[Sequence[int]]) -> tuple[int, int] | None:
+    """The height and width that some images have in common; None if they differ, or there are none.
+
+    Args:
+        sizes: Of each image the height, the width, and what may follow.
+    """
+    found = {tuple(size[:2]) for size in sizes}
+    height, width = found.pop() if len(found) == 1 else (0, 0)
+    return (height, width) if height and width else None
 
 
 def describe_first(images: Iterable[SourceImage]) -> str:

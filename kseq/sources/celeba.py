@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from kseq.arguments import counted
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES, PNG
 from kseq.sources.cell_types import Rejection
@@ -81,7 +82,7 @@ def _open(request: SourceRequest) -> TableSource:
     files = list(dict.fromkeys(name for part in found.values() for name in part.rows))
     root, suffix = (request.root, "") if request.root is not None else _image_folder(top, files[:1])
     notes = [
-        f"{part.path}: {part.num_bad:,} lines make no sense, such as {part.first_bad!r}"
+        f"{part.path}: {counted(part.num_bad, 'line makes', 'lines make')} no sense, such as {part.first_bad!r}"
         for part in found.values()
         if part.num_bad
     ]
@@ -91,7 +92,7 @@ def _open(request: SourceRequest) -> TableSource:
             notes.append(f"{found.pop(role).path}: belongs to the images of another folder than {root}, and is not used")
     unlisted = _count_others(root, files, suffix)
     if unlisted:
-        notes.append(f"{root}: {unlisted:,} images are in no list, and are not packed")
+        notes.append(f"{root}: {counted(unlisted, 'image is', 'images are')} in no list, and not packed")
     cells, faults = _cells(files, found, suffix)
     names = NamedFiles(root, FileSizes(root, request.follow_links, request.storage_options), None)
     return TableSource.of_cells(

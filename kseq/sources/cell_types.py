@@ -19,14 +19,17 @@ The rules, for every table and every kind of record:
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from kseq.arguments import spelled
 from kseq.errors import SourceError, tell
+from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, merge_whole_names, sort_class_names
 from kseq.sources.list_cells import is_missing, parse_cell, parse_list, part_words
 from kseq.sources.spooled_column import SpooledColumn, blocks_of
@@ -38,6 +41,7 @@ __all__ = [
     "NUMBER_FORMS",
     "ParsedColumn",
     "Rejection",
+    "are_paths",
     "describe_no_class",
     "name_classes",
     "one_hot_classes",
@@ -122,7 +126,8 @@ def parse_target(
         class_names: As in `parse_column`, where a kind is given.
 
     Raises:
-        SourceError: If no cell is a number, or the numbers have several shapes, or decimal commas may be thousands.
+        SourceError: If no cell is a number, or the numbers have several shapes, or decimal commas may be thousands, or the
+            cells are paths of files.
     """
     if kind in NUMBER_FORMS:
         return _parse_numbers(name, map(parse_cell, _without_commas(name, cells)), is_list=kind == "vector")
@@ -137,6 +142,14 @@ def parse_target(
         return Field(name, "numbers", False, dtype, ()), SpooledColumn.of_array(plain[0].astype(dtype))
     values = SpooledColumn(map(parse_cell, cells))
     num_words, num_numbers = sum(map(_has_words, values)), sum(map(_is_number, values))
+    if num_words and not num_numbers and are_paths(_words(values)):
+        found = next(_words(values))
+        others = " or ".join(spelled("columns.kinds", {name: kind}) for kind in ("multi_label", "text"))
+        raise SourceError(
+            f"target {name}: holds paths of files, such as {found!r}: {spelled('columns.kinds', {name: 'map'})} reads numbers "
+            f"of pixels, such as depth, {spelled('columns.mask')} masks, classes of pixels, {spelled('columns.image')} further "
+            f"images ({others} takes the names themselves)"
+        )
     if num_words and num_numbers:
         tell(
             f"target {name}: {num_numbers:,} of its cells are numbers and {num_words:,} are words: taken for "
@@ -157,6 +170,23 @@ def _parse_numbers(name: str, values: Iterable[Any], *, is_list: bool | None = N
         return numbers.from_cell(cell, lambda parsed: parsed)
 
     return _arrays(name, numbers, SpooledColumn(_convert(convert, cell) for cell in values))
+
+
+def are_paths(names: Iterable[str]) -> bool:
+    """Whether names are those of image files, all of them."""
+    endings = (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)
+    has_names = False
+    for name in names:
+        if not name.lower().endswith(endings) or len(name) <= len(os.path.splitext(name)[1]):
+            return False
+        has_names = True
+    return has_names
+
+
+def _words(values: Iterable[Any]) -> Iterator[str]:
+    """All words in parsed cells."""
+    for value in values:
+        yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
 
 
 def _is_number(value: Any) -> bool:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from kseq.arguments import spelled, spelled_call
+from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
@@ -33,6 +33,9 @@ __all__ = ["ClassFolders", "find_class_folders", "is_named_like_image"]
 
 # How many names a message shows.
 _SHOWN = 5
+
+# Folders of images of nothing, in Caltech101 and Caltech256.
+_CLUTTER = frozenset({"BACKGROUND_Google", "257.clutter"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
         return ClassFolders(folders, outside, (), notes)
     names = [entry.name for _, folder in folders for entry in tree.folders(folder)]
     found = set(map(folder_class_name, names))
-    notes = (*notes, *_odd_names(tree, names))
+    notes = (*notes, *_odd_names(tree, names), *_clutter(found))
     if not found:
         raise SourceError(
             f"{tree.root}: holds no class folder{_other_contents(tree)}, expected is {tree.root}/CLASS/IMAGE or "
@@ -97,12 +100,19 @@ def find_class_folders(tree: Tree, class_names: Sequence[str] | None = None, *, 
     return ClassFolders(folders, outside, _order_classes(tree.root, sort_class_names(found), given), notes)
 
 
+def _clutter(class_names: Iterable[str]) -> Iterator[str]:
+    """What to say of folders that are no class of their collection."""
+    for name in sorted(_CLUTTER.intersection(class_names)):
+        yield f"{name} is packed as a class, and is none of its collection: {spelled('without_class', [name])} leaves it out"
+
+
 def _odd_names(tree: Tree, names: Iterable[str]) -> Iterator[str]:
     """What to say of class folders whose names are not UTF-8."""
     odd = sorted({name for name in names if not is_well_encoded(name) and "\\x" in folder_class_name(name)})
     if odd:
         yield (
-            f"{tree.root}: the names of {len(odd):,} class folders are not UTF-8, such as {describe_text(odd[0])}, whose class "
+            f"{tree.root}: {counted(len(odd), 'class folder has a name that is', 'class folders have names that are')} not "
+            f"UTF-8, such as {describe_text(odd[0])}, whose class "
             f"is called {folder_class_name(odd[0])} ({spelled('text_encoding')} says how names are encoded)"
         )
 

@@ -6,6 +6,9 @@ The rules:
 - A box `[x, y, width, height]` becomes x1, y1, x2, y2. Without one, the box around the polygons or the mask (`segmentation`)
   is taken. An annotation with none of these is left out, and counted.
 - Annotations of crowds (`iscrowd`) are left out, and counted. An image without annotations has no boxes.
+- Outlines (`segmentation`: polygons, run lengths, compressed or not) become a mask if `Columns(mask=...)` asks for one; see
+  `kseq/sources/object_masks.py`. Else a line says that they were not used.
+- A panoptic file is read with a mask: each segment is an object. Its PNGs lie in the folder called like it, or beside it.
 - Keypoints `[x, y, visibility, ...]` become a field `keypoints`, as many points for each box as the categories name; those of
   an object that has none, or that lie outside of the image, are not labelled. The names say which are left and right. Where
   categories differ in the number of their points, none are stored, and the report says so.
@@ -14,7 +17,7 @@ The rules:
 - An image with a file name that an earlier image has is rejected; of different files with one id, all are rejected.
 - Annotations of images that the file does not name are left out, and counted.
 
-Source: the COCO data format, cocodataset.org, "Object Detection".
+Source: the COCO data format, cocodataset.org, "Object Detection" and "Panoptic Segmentation".
 """
 
 from __future__ import annotations
@@ -25,11 +28,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kseq.arguments import spelled
+from kseq.arguments import counted, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, stated_size
 from kseq.sources.coco_keypoints import find_keypoints, read_points
+from kseq.sources.coco_panoptic import id_text, is_panoptic, read_panoptic
+from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.json_files import read_json
+from kseq.sources.object_masks import describe_masks, describe_unused
+from kseq.sources.point_names import describe_outside
 from kseq.sources.run_lengths import mask_box
 from kseq.sources.source_format import SourceRequest, check_is_file, check_root
 from kseq.storage.fields import Field
@@ -53,7 +60,7 @@ class CocoSource(AnnotatedSource):
         path = request.path
         check_is_file(path, "coco")
         root = check_root(path, request.image_root)
-        content = read_coco(path, request.class_names)
+        content = read_coco(path, request.class_names, mask=mask_of_objects(request.columns), root=root)
         return cls.of(
             request,
             path,
@@ -84,26 +91,38 @@ class CocoContent(NamedTuple):
     keypoints: Field | None
 
 
-def read_coco(path: str, class_names: Sequence[str] | None, *, may_lack_classes: bool = False) -> CocoContent:
+def read_coco(
+    path: str, class_names: Sequence[str] | None, *, mask: str | None, root: str = "", may_lack_classes: bool = False
+) -> CocoContent:
     """Read an annotation file.
 
     Args:
         path: The file.
         class_names: The classes that are wanted; None for all.
+        mask: The mask that is asked for, as `kseq.sources.column_roles.mask_of_objects` says.
+        root: The folder of the images, beside or in which that of the PNGs of a panoptic file may lie.
         may_lack_classes: Whether the file need not have all of these, as one of several.
 
     Raises:
         SourceError: If it is no COCO file, or none of its annotations belongs to an image.
     """
     lists = _check_lists(path, read_json(path))
+    segments: dict[str, str] = {}
+    if is_panoptic(lists["annotations"]):
+        if mask is None:
+            raise SourceError(f"{path}: is a COCO panoptic file (segments_info): {describe_masks()} packs its segments")
+        lists["annotations"], segments = read_panoptic(path, root, lists["annotations"])
     categories = _categories(path, lists["categories"], None if may_lack_classes else class_names)
     wanted = {key for key, name in categories.items() if class_names is None or name in class_names}
     keypoints = find_keypoints(
-        [entry for entry in lists["categories"] if _key(entry["id"]) in wanted],
-        [entry for entry in lists["annotations"] if isinstance(entry, dict) and _key(entry.get("category_id")) in wanted],
+        [entry for entry in lists["categories"] if id_text(entry["id"]) in wanted],
+        [entry for entry in lists["annotations"] if isinstance(entry, dict) and id_text(entry.get("category_id")) in wanted],
     )
-    reader = _Annotations(categories, wanted, keypoints)
+    reader = _Annotations(categories, wanted, keypoints, keeps_outlines=mask is not None)
     images = list(reader.read(lists["images"], lists["annotations"]))
+    if segments:
+        ids = [id_text(entry.get("id")) if isinstance(entry, dict) else "" for entry in lists["images"]]
+        images = [image._replace(segments=segments.get(key, "")) for image, key in zip(images, ids, strict=True)]
     if lists["annotations"] and reader.num_strangers == len(lists["annotations"]):
         raise SourceError(
             f"{path}: annotation 1 has image_id {reader.stranger!r}, the ids of its {len(images)} images are others, "
@@ -118,22 +137,11 @@ def _check_lists(path: str, content: Any) -> dict[str, list[Any]]:
     missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
     if missing:
         raise SourceError(f"{path}: has no list {missing[0]!r}, a COCO detection file has {', '.join(_LISTS)}")
-    if any(isinstance(annotation, dict) and "segments_info" in annotation for annotation in lists["annotations"][:1]):
-        raise SourceError(
-            f"{path}: is a COCO panoptic file (segments_info), allowed are instances: give a table of images and masks"
-        )
     return lists
 
 
-def _key(value: Any) -> str:
-    """An id as text, so that 7, 7.0 and "7" are one."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
 def _order(category: Mapping[str, Any]) -> tuple[int, int, str]:
-    key = _key(category["id"])
+    key = id_text(category["id"])
     return (0, int(key), key) if re.fullmatch(r"-?\d{1,18}", key) else (1, 0, key)
 
 
@@ -142,7 +150,7 @@ def _categories(path: str, entries: Sequence[Any], class_names: Sequence[str] | 
     wrong = [entry for entry in entries if not isinstance(entry, dict) or "id" not in entry or "name" not in entry]
     if wrong:
         raise SourceError(f"{path}: a category is {str(wrong[0])[:60]}, a COCO category has an 'id' and a 'name'")
-    categories = {_key(entry["id"]): str(entry["name"]) for entry in sorted(entries, key=_order)}
+    categories = {id_text(entry["id"]): str(entry["name"]) for entry in sorted(entries, key=_order)}
     if len(set(categories.values())) < len(entries):
         raise SourceError(f"{path}: two categories have the same name or the same id")
     unknown = [name for name in class_names or () if name not in categories.values()]
@@ -161,11 +169,14 @@ class _Annotations:
         stranger: The `image_id` of the first of them.
         first_id: The id of the first image.
         keypoints: The field of keypoints; None if none are stored.
+        num_outlines: How many objects have outlines that are not used.
     """
 
-    def __init__(self, categories: Mapping[str, str], wanted: Collection[str], keypoints: Field | None) -> None:
-        self.keypoints, self._wanted = keypoints, wanted
-        self.num_outside = 0
+    def __init__(
+        self, categories: Mapping[str, str], wanted: Collection[str], keypoints: Field | None, *, keeps_outlines: bool
+    ) -> None:
+        self.keypoints, self._wanted, self._keeps_outlines = keypoints, wanted, keeps_outlines
+        self.num_outside = self.num_outlines = 0
         self.facts: Counter[str] = Counter()
         self.num_strangers, self.num_keypoints = 0, 0
         self.stranger: Any = None
@@ -177,10 +188,10 @@ class _Annotations:
 
     def read(self, images: Sequence[Any], annotations: Sequence[Any]) -> Iterator[AnnotatedImage]:
         """The images with their objects."""
-        by_image: dict[str, list[Any]] = {_key(image.get("id")): [] for image in images if isinstance(image, dict)}
+        by_image: dict[str, list[Any]] = {id_text(image.get("id")): [] for image in images if isinstance(image, dict)}
         for annotation in annotations:
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
-            of_image = by_image.get(_key(image_id))
+            of_image = by_image.get(id_text(image_id))
             if of_image is not None:
                 of_image.append(annotation)
                 continue
@@ -189,7 +200,7 @@ class _Annotations:
         files: dict[str, set[str]] = {}
         for image in images:
             if isinstance(image, dict):
-                files.setdefault(_key(image.get("id")), set()).add(str(image.get("file_name")))
+                files.setdefault(id_text(image.get("id")), set()).add(str(image.get("file_name")))
         self._shared = {key for key, names in files.items() if len(names) > 1}
         self.first_id = images[0].get("id") if images and isinstance(images[0], dict) else None
         used: set[str] = set()
@@ -198,7 +209,7 @@ class _Annotations:
 
     def _image(self, number: int, image: Any, by_image: Mapping[str, Sequence[Any]], used: set[str]) -> AnnotatedImage:
         entry = image if isinstance(image, dict) else {}
-        name, key = entry.get("file_name"), _key(entry.get("id"))
+        name, key = entry.get("file_name"), id_text(entry.get("id"))
         if not isinstance(name, str) or not name or "id" not in entry:
             reason = f"is {str(image)[:60]}, an image of COCO has an 'id' and a 'file_name'"
             return AnnotatedImage(f"image {number} of the list", rejection=reason)
@@ -213,7 +224,8 @@ class _Annotations:
             objects = [found for annotation in by_image[key] if (found := self._object(annotation, size)) is not None]
         except ImageError as error:
             return AnnotatedImage(name, rejection=str(error))
-        return AnnotatedImage(name, objects, size)
+        crowds = [annotation["segmentation"] for annotation in by_image[key] if _is_outlined_crowd(annotation)]
+        return AnnotatedImage(name, objects, size, crowds=crowds if self._keeps_outlines else ())
 
     def _object(self, annotation: Mapping[str, Any], size: tuple[int, int] | None) -> FoundObject | None:
         """The object of an annotation; None if it is left out.
@@ -222,7 +234,7 @@ class _Annotations:
             ImageError: If the annotation makes no sense.
         """
         what = f"annotation {annotation.get('id')}"
-        key = _key(annotation.get("category_id"))
+        key = id_text(annotation.get("category_id"))
         if key not in self._categories:
             raise ImageError(f"{what} has category_id {annotation.get('category_id')!r}, which no category has")
         if annotation.get("iscrowd"):
@@ -233,7 +245,10 @@ class _Annotations:
             self.facts["shapeless"] += 1
             return None
         self._used.add(key)
-        return FoundObject(self._categories[key], box, self._points(annotation, what, size) if key in self._wanted else None)
+        outline = annotation.get("segmentation") or None
+        self.num_outlines += outline is not None and not self._keeps_outlines
+        points = self._points(annotation, what, size) if key in self._wanted else None
+        return FoundObject(self._categories[key], box, points, _as_polygons(outline) if self._keeps_outlines else None)
 
     def _points(self, annotation: Mapping[str, Any], what: str, size: tuple[int, int] | None) -> list[float] | None:
         """x, y and visibility of each keypoint; None if none are stored, or the object has none."""
@@ -254,6 +269,9 @@ class _Annotations:
                 return [x, y, x + width, y + height]
         outline = annotation.get("segmentation")
         try:
+            if isinstance(outline, int):
+                # The number of a segment.
+                return None
             box = mask_box(outline) if isinstance(outline, dict) else _polygons_box(outline)
         except (TypeError, ValueError, OverflowError) as error:
             raise ImageError(f"{what}: its segmentation is {str(outline)[:60]}, allowed are polygons or run lengths") from error
@@ -267,18 +285,22 @@ class _Annotations:
     def notes(self, path: str, categories: Sequence[Mapping[str, Any]]) -> list[str]:
         """What a user should know of the file as a whole."""
         notes = []
+        if self.num_outlines:
+            notes.append(f"{path}: {describe_unused(self.num_outlines)}")
         if self.num_strangers:
             notes.append(
-                f"{path}: {self.num_strangers:,} annotations belong to no image of the file and were left out, the first to "
+                f"{path}: {counted(self.num_strangers, 'annotation belongs', 'annotations belong')} to no image of the file "
+                f"({'it is' if self.num_strangers == 1 else 'they are'} left out), the first to "
                 f"image_id {self.stranger!r}"
             )
         if self.num_keypoints:
             notes.append(
-                f"{path}: the keypoints of {self.num_keypoints:,} annotations are not stored, since categories differ in their "
+                f"{path}: the keypoints of {counted(self.num_keypoints, 'annotation', 'annotations')} are not stored, since "
+                "categories differ in their "
                 f"number; their boxes are ({spelled('class_names')} chooses categories of one number)"
             )
         if self.num_outside:
-            notes.append(f"{path}: {self.num_outside:,} keypoints lie outside of their image and count as not labelled")
+            notes.append(f"{path}: {describe_outside(self.num_outside)}")
         for key, name in self._categories.items():
             if key in self._used:
                 continue
@@ -290,6 +312,15 @@ class _Annotations:
                     f"{spelled('class_names')} {names} leaves it out"
                 )
         return notes
+
+
+def _is_outlined_crowd(annotation: Mapping[str, Any]) -> bool:
+    return bool(annotation.get("iscrowd") and annotation.get("segmentation"))
+
+
+def _as_polygons(outline: Any) -> Any:
+    """An outline; of a polygon that is in no list, a list of it."""
+    return [outline] if isinstance(outline, list) and outline and not isinstance(outline[0], list) else outline
 
 
 def _polygons_box(outline: Any) -> list[float] | None:

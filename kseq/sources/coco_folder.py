@@ -20,12 +20,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from kseq.arguments import counted
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, may_be_path
 from kseq.sources.assemble import keypoint_field
 from kseq.sources.base import Source
 from kseq.sources.coco import CocoSource, read_coco
+from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.file_sets import split_from_name
 from kseq.sources.folder_tree import FolderTree
 from kseq.sources.layouts import COCO_NAME, find_layout
@@ -61,7 +63,9 @@ def _open(request: SourceRequest) -> Source:
         )
     keypoints: list[Field] = []
     for file in files:
-        content = read_coco(file, request.class_names, may_lack_classes=True)
+        content = read_coco(
+            file, request.class_names, mask=mask_of_objects(request.columns), root=folder, may_lack_classes=True
+        )
         name = os.path.relpath(file, folder).replace(os.sep, "/")
         split, place = split_from_name(name), _image_folder(folder, file, content.images)
         images += [_placed(image, place, split) for image in content.images]
@@ -70,9 +74,12 @@ def _open(request: SourceRequest) -> Source:
         notes += content.notes
         keypoints += [] if content.keypoints is None else [content.keypoints]
     named = {os.path.normpath(image.path) for image in images}
+    named |= {os.path.relpath(image.segments, os.path.abspath(folder)) for image in images if image.segments}
     num_others = sum(os.path.normpath(path) not in named for path in _image_files(folder, request.follow_links))
     if num_others:
-        notes.append(f"{folder}: {num_others:,} images are named by none of its JSON files, and are not packed")
+        notes.append(
+            f"{folder}: {counted(num_others, 'image is', 'images are')} named by none of its JSON files, and not packed"
+        )
     root = folder if request.root is None else request.root
     points = _common_keypoints(folder, keypoints, notes)
     if points is None:
@@ -108,7 +115,9 @@ def _is_folder(path: str) -> bool:
     return layout is not None and layout.name == COCO_NAME and layout.is_certain
 
 
-COCO = SourceFormat("coco", _open, (".json",), r"\.json", _is_folder, has_root=True, has_links=True, downloads=r"\.json")
+COCO = SourceFormat(
+    "coco", _open, (".json",), r"\.json", _is_folder, has_root=True, has_links=True, has_outlines=True, downloads=r"\.json"
+)
 
 
 def _choose(folder: str) -> tuple[list[str], list[str]]:

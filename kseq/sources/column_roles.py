@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError
 from kseq.sources.cell_types import NUMBER_FORMS
-from kseq.storage.field_kinds import KINDS, FieldKind
+from kseq.storage.field_kinds import KINDS, FieldKind, Keypoints
 from kseq.storage.field_names import check_field_names, name_after_column
 
 __all__ = [
+    "OBJECT_MASKS",
     "TARGET_KINDS",
     "USUAL",
     "Columns",
@@ -22,10 +25,15 @@ __all__ = [
     "image_field_names",
     "map_targets",
     "mask_field_name",
+    "mask_of_objects",
+    "mirror_order",
     "pixel_columns",
     "used_columns",
     "value_columns",
 ]
+
+OBJECT_MASKS = ("semantic", "instances")
+"""What a mask may hold of the outlines of objects."""
 
 TARGET_KINDS = tuple(name for name, kind in KINDS.items() if kind.can_be_target)
 """The allowed values of the argument `kinds` of `Columns`."""
@@ -61,8 +69,12 @@ class Columns:
             the two they are: `"text"`, `"numbers"`, `"multi_label"`, `"sample_weight"` or `"keypoints"`; or `"number"`, one for
             each sample, or `"vector"`, a list of them; or `"map"`, numbers for each pixel, such as depth, whose column is one
             of files as that of images is (`.npy`, TIFF, PFM, PNG), resized bilinearly, and `"nearest_map"`, by the nearest.
+        mirror_pairs: Field name to pairs of point numbers, left and right, for targets of the kind `"keypoints"`: the points
+            that change places in a mirrored image; an empty list if none do. Batches then need none.
         mask: The column of the paths of masks: images of one channel, with a value for each pixel. The field is called like the
             column; or a dict of one field name to its column. Masks are stored without loss and resized by the nearest pixel.
+            Of annotations with outlines of objects (COCO, LabelMe, YOLO): `"semantic"`, the class of each pixel, or
+            `"instances"`, the number of the object of each pixel.
         boxes: The column of boxes, each a list of `[x1, y1, x2, y2]` in pixels of the upright image.
         box_labels: The column of the classes of the boxes: a list with one class for each box.
         text: The column of text.
@@ -78,16 +90,19 @@ class Columns:
         mask: A column, a pair of field name and column, or None.
         targets: A tuple of pairs, field name and column.
         kinds: A tuple of pairs, field name and kind.
+        mirror_pairs: A tuple of pairs, field name and pairs of point numbers.
 
     Raises:
         ArgumentError: Where a value is not a name of a column, two fields would have the same name, `box_labels` is given
-            without `boxes`, or `kinds` names a field that is not a target, or a kind that a target cannot have.
+            without `boxes`, `kinds` names a field that is not a target, or a kind that a target cannot have, or `mirror_pairs`
+            names a field that has no keypoints, or a point twice.
     """
 
     image: tuple[str | tuple[str, str], ...]
     label: str | None
     targets: tuple[tuple[str, str], ...]
     kinds: tuple[tuple[str, str], ...]
+    mirror_pairs: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]
     mask: str | tuple[str, str] | None
     boxes: str | None
     box_labels: str | None
@@ -103,6 +118,7 @@ class Columns:
         label: str | None = None,
         targets: str | Mapping[str, str] | Sequence[str | tuple[str, str]] | None = None,
         kinds: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        mirror_pairs: Mapping[str, Sequence[tuple[int, int]]] | Sequence[tuple[str, Any]] | None = None,
         mask: str | tuple[str, str] | Mapping[str, str] | None = None,
         boxes: str | None = None,
         box_labels: str | None = None,
@@ -116,6 +132,7 @@ class Columns:
             "label": label,
             "targets": _target_columns(targets),
             "kinds": _target_kinds(kinds),
+            "mirror_pairs": _mirror_pairs(mirror_pairs),
             "mask": _mask_column(mask),
             "boxes": boxes,
             "box_labels": box_labels,
@@ -137,6 +154,11 @@ class Columns:
             raise ArgumentError(
                 f"{spelled('kinds', dict(self.kinds))}: {unknown[0]!r} is not among {spelled('targets', dict(self.targets))}"
             )
+        mirrored = [name for name, _ in self.mirror_pairs if dict(self.kinds).get(name) != Keypoints.name]
+        if mirrored:
+            raise ArgumentError(
+                f"{spelled('mirror_pairs')}: {mirrored[0]!r} is no target of the kind 'keypoints' ({spelled('kinds')})"
+            )
         mask_names = [] if self.mask is None else [mask_field_name(self)]
         check_field_names([*image_field_names(self), *mask_names, *_value_field_names(self)])
 
@@ -157,6 +179,12 @@ def mask_field_name(columns: Columns) -> str:
     """The name of the field of the masks: the one that is given, or that of the column."""
     assert columns.mask is not None
     return _field_name(columns.mask)
+
+
+def mask_of_objects(columns: Columns) -> str | None:
+    """`"semantic"` or `"instances"`, if the mask is to be drawn from the outlines of objects; None if not."""
+    column = None if columns.mask is None else _column(columns.mask)
+    return column if column in OBJECT_MASKS else None
 
 
 def _column(named: _NamedColumn) -> str:
@@ -239,7 +267,8 @@ def _find_usual(
     columns: Columns, path: str, role: str, names: Sequence[str], usual: Mapping[str, Sequence[str]]
 ) -> tuple[str, ...]:
     """The first column with a usual name; nothing if there is none, and samples hold something to learn besides a label."""
-    found = tuple(name for name in usual[role] if name in names)[:1]
+    # Classes of boxes are often called as labels are.
+    found = tuple(name for name in usual[role] if name in names and name != columns.box_labels)[:1]
     if not found and (role == "image" or not has_targets(columns)):
         none = "" if role == "image" else f" ({spelled('columns.label', '')}: there is none)"
         raise SourceError(
@@ -299,6 +328,50 @@ def _target_kinds(kinds: Any) -> tuple[tuple[str, str], ...]:
     if len(dict(pairs)) < len(pairs):
         raise ArgumentError(f"{spelled('kinds', kinds)}: names a field twice, allowed is one kind for each")
     return tuple(pairs)
+
+
+def _mirror_pairs(pairs: Any) -> tuple[tuple[str, tuple[tuple[int, int], ...]], ...]:
+    """Pairs of field name and pairs of point numbers."""
+    listed = [] if pairs is None else list(pairs.items()) if isinstance(pairs, Mapping) else pairs
+    try:
+        chosen = tuple(
+            (str(name), tuple((_point(left), _point(right)) for left, right in of_field)) for name, of_field in listed
+        )
+        numbers = [[number for pair in of_field for number in pair] for _, of_field in chosen]
+        if not all(len(set(of_field)) == len(of_field) for of_field in numbers) or len(dict(chosen)) < len(chosen):
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"{spelled('mirror_pairs')}: found {str(pairs)[:60]}, allowed is a dict of field names to pairs of "
+            "point numbers, each at most once, "
+            "such as {'keypoints': [(0, 1)]}"
+        ) from error
+    return chosen
+
+
+def _point(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise ValueError
+    return int(value)
+
+
+def mirror_order(name: str, num_points: int, columns: Columns) -> tuple[int, ...]:
+    """For each keypoint of a field the number of that which takes its place in a mirrored image; empty if nobody has said.
+
+    Raises:
+        SourceError: If a pair has a number of no point.
+    """
+    pairs = dict(columns.mirror_pairs).get(name)
+    if pairs is None:
+        return ()
+    order = list(range(num_points))
+    for left, right in pairs:
+        if max(left, right) >= num_points:
+            raise SourceError(
+                f"{spelled('columns.mirror_pairs')}: ({left}, {right}) of {name}, allowed are numbers in [0, {num_points})"
+            )
+        order[left], order[right] = right, left
+    return tuple(order)
 
 
 def _is_sequence(value: Any) -> bool:

@@ -26,7 +26,11 @@ def describe_columns(options: Sequence[str]) -> str:
     roles: dict[str, Any] = {}
     for option, value in zip(options[::2], options[1::2], strict=True):
         role = option.lstrip("-").replace("-", "_")
-        if role in _NAMED:
+        if role == "mirror_pairs":
+            name, _, pairs = value.partition("=")
+            numbers = [] if pairs == "none" else [list(map(int, pair.split(":"))) for pair in pairs.split(",")]
+            roles.setdefault(role, {})[name] = numbers
+        elif role in _NAMED:
             name, _, column = value.partition("=")
             column, _, kind = (column or name).partition(":")
             roles.setdefault(_NAMED[role], {})[name] = column

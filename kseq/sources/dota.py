@@ -21,6 +21,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, outline_box, some_files
@@ -74,7 +75,9 @@ class DotaSource(AnnotatedSource):
         num_shared = sum(place in by_place for place in places) - len(by_place.keys() & set(places))
         notes = []
         if num_shared:
-            notes.append(f"{root}: {num_shared:,} images share a text file with another image of the same name")
+            notes.append(
+                f"{root}: {counted(num_shared, 'image shares', 'images share')} a text file with another image of the same name"
+            )
         if num_without:
             notes.append(
                 f"{root}: {num_without:,} of {len(pictures):,} images have no text file: they are packed without objects"

@@ -13,7 +13,7 @@ import numpy as np
 
 from kseq.errors import ImageError, SourceError, one_line
 from kseq.sources.assemble import FoundSample, assemble_samples
-from kseq.sources.base import Source
+from kseq.sources.base import Source, common_size
 from kseq.sources.column_roles import Columns
 from kseq.sources.file_reading import read_range
 from kseq.sources.kept_open import kept_open
@@ -186,6 +186,9 @@ class FlatSource(Source):
 
     def shared_files(self) -> Sequence[str]:
         return tuple(part.file.path for part in self.files)
+
+    def image_size(self) -> tuple[int, int] | None:
+        return common_size([part.shape[axis] for axis in part.axes] for part in self.files)
 
     def fetch(self, location: tuple[int, int]) -> np.ndarray:
         """The pixels of an image."""

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from kseq.arguments import counted
 from kseq.errors import SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.cell_types import Rejection
@@ -78,7 +79,7 @@ def _open(request: SourceRequest) -> TableSource:
         notes.append(f"{path}: its column objects is taken for boxes, [x, y, width, height] in pixels")
     num_others = _count_others(path, cells[image_columns(columns)[0]])
     if num_others:
-        notes.append(f"{path}: {num_others:,} images are in none of its tables, and are not packed")
+        notes.append(f"{path}: {counted(num_others, 'image is', 'images are')} in none of its tables, and not packed")
     files = NamedFiles(path, FileSizes(path, request.follow_links, request.storage_options), request.suffix)
     return TableSource.of_cells(
         path,

@@ -33,7 +33,7 @@ from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.platforms.files import path_bytes
 from kseq.sources.arrays import check_images, check_map
 from kseq.sources.assemble import FoundSample, assemble_samples
-from kseq.sources.base import Source
+from kseq.sources.base import Source, common_size
 from kseq.sources.cell_types import name_classes, one_hot_classes
 from kseq.sources.column_roles import USUAL, Columns, find_columns, map_targets, pixel_columns, used_columns, value_columns
 from kseq.sources.file_reading import file_stamp, read_file, read_range
@@ -76,6 +76,9 @@ class SpooledSource(Source):
 
     def shared_files(self) -> Sequence[str]:
         return ()
+
+    def image_size(self) -> tuple[int, int] | None:
+        return common_size(location.shape or (0, 0) for location in self.images.locations)
 
     def stamp(self, location: SpooledImage) -> int:
         """The hash of what lies in the spool file; of an image file, when it was written last."""

@@ -6,6 +6,7 @@ The rules:
   beside the file of the same name is taken. Images without a file are rejected.
 - A rectangle of two or four points, in any order, becomes x1, y1, x2, y2; of a polygon, a circle or a mask the box around it is
   taken. Points and lines are left out, and counted.
+- All these shapes become a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
 - Classes are sorted by name. A folder called `train`, `val` or `test` on the way is the split.
 
 Source: the documentation and the files of LabelMe 5.
@@ -17,7 +18,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +33,11 @@ from kseq.sources.annotated_images import (
     some_files,
     stated_size,
 )
+from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.json_files import read_json
 from kseq.sources.layouts import annotates_most_images
+from kseq.sources.object_masks import describe_unused
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
@@ -43,6 +46,8 @@ __all__ = ["LABELME", "LabelMeSource"]
 
 _POINTS_AND_LINES = ("point", "points", "line", "linestrip")
 _HEAD = 4000
+# A circle is drawn as a polygon of so many corners.
+_CIRCLE_CORNERS = 64
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,10 @@ class LabelMeSource(AnnotatedSource):
         named = {image.path for image in images}
         others = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.path not in named]
         images += [AnnotatedImage(entry.path, rejection=entry.rejection or "has no JSON file") for entry in others]
-        return cls.of(request, path, root, images, facts=facts)
+        notes = []
+        if facts["outline"] and mask_of_objects(request.columns) is None:
+            notes.append(f"{path}: {describe_unused(facts['outline'])}")
+        return cls.of(request, path, root, images, facts=facts, notes=notes)
 
 
 LABELME = SourceFormat(
@@ -91,6 +99,7 @@ LABELME = SourceFormat(
     is_folder=LabelMeSource.is_at,
     is_file=LabelMeSource.is_file,
     has_links=True,
+    has_outlines=True,
     downloads=r"\.json",
 )
 
@@ -157,4 +166,18 @@ def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:
         facts["shapeless"] += 1
         return None
     facts["outline"] += kind not in ("rectangle", None)
-    return FoundObject(str(label).strip(), box)
+    return FoundObject(str(label).strip(), box, outline=_outline(shape, points, box))
+
+
+def _outline(shape: Mapping[str, Any], points: Sequence[tuple[float, float]], box: Sequence[float]) -> Any:
+    """The outline of a shape, as `OutlinedObject` has it."""
+    left, top, right, bottom = box
+    if shape.get("shape_type") == "mask" and shape.get("mask"):
+        return {"png": shape["mask"], "left": math.floor(left), "top": math.floor(top)}
+    if shape.get("shape_type") == "circle":
+        radius, turns = (right - left) / 2, [2 * math.pi * number / _CIRCLE_CORNERS for number in range(_CIRCLE_CORNERS)]
+        across, down = left + radius, top + radius
+        return [[part for turn in turns for part in (across + radius * math.cos(turn), down + radius * math.sin(turn))]]
+    if len(points) == 2:
+        return [[left, top, right, top, right, bottom, left, bottom]]
+    return [[number for point in points for number in point]]

@@ -45,7 +45,7 @@ _MOST_COMPARED = 1000
 # Folders that are called like this are no classes.
 _NO_CLASS = re.compile(
     r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
-    r"segmentation\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
+    r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
     r"imagesets?|xmls?|jsons?|txts?|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
     re.IGNORECASE,
 )

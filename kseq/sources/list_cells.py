@@ -4,28 +4,31 @@
 - `70 80 82`, `0.5; 1` and `1, 2` are lists of numbers. (`1,5` may be one number, with a decimal comma.)
 - Words with spaces, commas or semicolons between them are several labels only if the whole column looks like it: fewer words
   than combinations of them, or each of the words alone in some cell. A class `golden retriever` stays one.
+- A column of the one class of each sample is never parted: a line says what it looks like.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 
+from kseq.arguments import spelled
 from kseq.errors import tell
 from kseq.sources.class_names import WHOLE_NUMBER
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
-__all__ = ["is_missing", "parse_cell", "parse_list", "part_words"]
+__all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_several"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:(?:\s*;\s*|,?\s+){_NUMBER})+")
 _BETWEEN_NUMBERS = re.compile(r"[;,\s]+")
 _MARKS = {";": "semicolons", ",": "commas", " ": "spaces"}
+_BAR = "|"
 
 # A column with more different cells is no column of labels.
 _MOST_COMBINATIONS = 100_000
@@ -52,8 +55,8 @@ def parse_cell(cell: Any) -> Any:
             return json.loads(stripped)
         except (ValueError, RecursionError):
             return stripped
-    if "|" in stripped:
-        return [part.strip() for part in stripped.split("|") if part.strip()]
+    if _BAR in stripped:
+        return _parts(stripped, _BAR)
     if _NUMBERS.fullmatch(stripped):
         return [_number_or_word(part) for part in _BETWEEN_NUMBERS.split(stripped)]
     return _number_or_word(stripped)
@@ -83,6 +86,34 @@ def part_words(name: str, values: Iterable[Any]) -> SpooledColumn:
         f"(a list, such as {json.dumps([example], ensure_ascii=False)}, is one label)"
     )
     return SpooledColumn(_parts(value, mark) if isinstance(value, str) and mark in value else value for value in values)
+
+
+def warn_of_several(column: str, names: Collection[str]) -> None:
+    """Say in one line that the classes of a column look like several labels of a sample each, if they do.
+
+    Args:
+        column: The column.
+        names: Its classes.
+    """
+    words = set(names)
+    bars = {word for word in words if len(_parts(word, _BAR)) > 1}
+    mark = None if len(words) > _MOST_COMBINATIONS else next((mark for mark in _MARKS if _is_between(words, mark)), None)
+    if mark == " " and not _are_surely_words(words):
+        mark = None
+    if not bars and mark is None:
+        return
+    found, between = (bars, _BAR) if bars else ({word for word in words if mark and mark in word}, _MARKS[mark or ""])
+    several = spelled("columns", label="", targets={"tags": column})
+    tell(
+        f"label {column}: {min(found)!r} is packed as one class, and looks like several labels with {between} between them: "
+        f"{several} packs several"
+    )
+
+
+def _are_surely_words(words: set[str]) -> bool:
+    """Whether spaces stand between labels: classes such as `red rose` and `white rose` share words too."""
+    parts = {part for word in words for part in word.split()}
+    return parts <= words or 2 * len(parts) < len(words)
 
 
 def _is_between(words: set[str], mark: str) -> bool:

@@ -30,7 +30,7 @@ from kseq.errors import ImageError, SourceError, one_line
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import some_files
 from kseq.sources.assemble import FoundSample, assemble_samples
-from kseq.sources.base import Source
+from kseq.sources.base import Source, common_size
 from kseq.sources.cell_types import name_classes
 from kseq.sources.column_roles import USUAL, Columns, find_columns, value_columns
 from kseq.sources.file_reading import read_range
@@ -69,6 +69,9 @@ class PixelRowsSource(Source):
 
     def shared_files(self) -> Sequence[str]:
         return tuple(file.table.path for file in self.files)
+
+    def image_size(self) -> tuple[int, int] | None:
+        return common_size([file.form.shape[axis] for axis in file.form.axes] for file in self.files)
 
     def fetch(self, location: tuple[int, int, int]) -> np.ndarray:
         """The pixels of an image."""

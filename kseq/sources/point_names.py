@@ -1,11 +1,13 @@
-"""Which keypoints are left and right, from their names."""
+"""Which keypoints are left and right, from their names; and how a note counts keypoints."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-__all__ = ["mirror_order"]
+from kseq.arguments import counted
+
+__all__ = ["describe_outside", "mirror_order"]
 
 _SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
@@ -26,3 +28,12 @@ def mirror_order(names: Sequence[str]) -> tuple[int, ...]:
     if plain == mirrored or len(set(plain)) < len(plain) or set(plain) != set(mirrored):
         return ()
     return tuple(map(plain.index, mirrored))
+
+
+def describe_outside(count: int) -> str:
+    """What becomes of so many keypoints that lie outside of their image."""
+    return counted(
+        count,
+        "keypoint lies outside of its image and counts as not labelled",
+        "keypoints lie outside of their image and count as not labelled",
+    )

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from kseq.arguments import counted
 from kseq.sources.cell_types import Rejection
 from kseq.sources.class_names import compose_class_name, sort_class_names
 from kseq.sources.label_files import NumberedNames
@@ -153,7 +154,9 @@ def _by_records(pairs: Mapping[ClassPair, ClassPair]) -> RecordClasses:
         texts[number] = text
     by_number, notes = _different_names({number: text or str(number) for number, text in sorted(texts.items())})
     if others:
-        notes.append(f"{others:,} classes have one number and several names: the first name of each is taken")
+        notes.append(
+            f"{counted(others, 'class has', 'classes have')} one number and several names, of which the first is taken"
+        )
     return RecordClasses(list(by_number.values()), {pair: by_number[pair.number or 0] for pair in pairs}, notes)
 
 

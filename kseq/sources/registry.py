@@ -15,12 +15,13 @@ from kseq.images.pixel_form import PLAIN_FORM, PixelForm
 from kseq.sources.arrayrecord import ARRAYRECORD
 from kseq.sources.arrays import ARRAYS
 from kseq.sources.base import Source
+from kseq.sources.benchmarks import BENCHMARK
 from kseq.sources.box_tables import BOX_TABLE
 from kseq.sources.celeba import CELEBA
 from kseq.sources.cifar import CIFAR
 from kseq.sources.class_names import folder_class_name
 from kseq.sources.coco_folder import COCO
-from kseq.sources.column_roles import Columns
+from kseq.sources.column_roles import OBJECT_MASKS, Columns, mask_of_objects
 from kseq.sources.compressed import Unpacker
 from kseq.sources.cvat import CVAT
 from kseq.sources.dota import DOTA
@@ -34,6 +35,7 @@ from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
 from kseq.sources.layouts import find_layout
 from kseq.sources.lmdb_files import LMDB
+from kseq.sources.object_pngs import OBJECT_PNGS
 from kseq.sources.parquet import PARQUET
 from kseq.sources.pixel_rows import PIXEL_ROWS
 from kseq.sources.source_format import SourceFormat, SourceRequest
@@ -81,6 +83,8 @@ FORMATS: tuple[SourceFormat, ...] = (
     IDX,
     CIFAR,
     LMDB,
+    BENCHMARK,
+    OBJECT_PNGS,
 )
 SOURCE_FORMATS = tuple(source_format.name for source_format in FORMATS)
 """The names of the formats that `pack` and `append` read, for the argument `source_format`."""
@@ -128,11 +132,15 @@ def open_source(
     """
     chosen = choose_format(path, source_format)
     is_unlabelled = chosen.may_lack_label and columns == Columns(label="")
-    if not (chosen.has_columns or is_unlabelled or columns == Columns()):
+    has_mask = chosen.has_outlines and mask_of_objects(columns) is not None and columns == Columns(mask=columns.mask)
+    if not (chosen.has_columns or is_unlabelled or has_mask or columns == Columns()):
         allowed = ", ".join(known.name for known in FORMATS if known.has_columns)
         roles = [role.name for role in fields(columns) if getattr(columns, role.name) not in (None, ())]
         given = ", ".join(spelled(f"columns.{role}") for role in roles)
-        raise ArgumentError(f"{path}: columns ({given}) go with a table or with records ({allowed}), found {chosen.name}")
+        outlined = ", ".join(known.name for known in FORMATS if known.has_outlines)
+        masks = " or ".join(spelled("columns.mask", kind) for kind in OBJECT_MASKS)
+        hint = f"; {masks} with outlines of objects ({outlined})" if columns.mask is not None else ""
+        raise ArgumentError(f"{path}: columns ({given}) go with a table or with records ({allowed}){hint}, found {chosen.name}")
     if not chosen.has_root and root is not None:
         allowed = ", ".join(known.name for known in FORMATS if known.has_root)
         raise ArgumentError(f"{path}: {spelled('root', root)} goes with {allowed}, found {chosen.name}")

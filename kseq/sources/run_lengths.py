@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["mask_box"]
+__all__ = ["mask_box", "mask_pixels"]
 
 
 def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
@@ -23,11 +23,7 @@ def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
         ValueError: If it is no such mask.
         TypeError: The same.
     """
-    height, width = mask.get("size") or (0, 0)
-    counts = mask.get("counts")
-    runs = np.array(_decompress(counts) if isinstance(counts, str) else counts, np.int64).reshape(-1)
-    if height <= 0 or width <= 0 or (runs < 0).any() or runs.sum() > height * width:
-        raise ValueError("the runs of the mask do not fill its size")
+    runs, height, _ = _runs(mask)
     ends = np.cumsum(runs)
     starts, lasts = ends[:-1:2], ends[1::2] - 1
     is_run = lasts >= starts
@@ -39,6 +35,26 @@ def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
     top = 0 if crosses else int((starts % height).min())
     bottom = height - 1 if crosses else int((lasts % height).max())
     return [float(starts.min() // height), float(top), float(lasts.max() // height + 1), float(bottom + 1)]
+
+
+def mask_pixels(mask: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    """`(height, width)` bool: the ones of a mask of an image of this size; the arguments and errors are those of `mask_box`."""
+    runs, own_height, own_width = _runs(mask)
+    if (own_height, own_width) != (height, width):
+        raise ValueError("the mask is of another size")
+    values = np.zeros(height * width, bool)
+    values[: runs.sum()] = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return values.reshape(width, height).T
+
+
+def _runs(mask: Mapping[str, Any]) -> tuple[np.ndarray, int, int]:
+    """The run lengths of a mask, its height and its width."""
+    height, width = mask.get("size") or (0, 0)
+    counts = mask.get("counts")
+    runs = np.array(_decompress(counts) if isinstance(counts, str) else counts, np.int64).reshape(-1)
+    if height <= 0 or width <= 0 or (runs < 0).any() or runs.sum() > height * width:
+        raise ValueError("the runs of the mask do not fill its size")
+    return runs, height, width
 
 
 def _decompress(text: str) -> list[int]:

@@ -68,6 +68,8 @@ class SourceFormat:
         has_links: Whether it takes `follow_links`: its images are files below a folder.
         has_suffix: Whether it takes `suffix`: it may name image files without their suffixes.
         has_shape: Whether it takes `shape`: it may have images as numbers without their shape.
+        has_outlines: Whether it takes `Columns(mask="semantic")` and `Columns(mask="instances")`: it may have the outlines of
+            objects.
         downloads: A regular expression for the end of the name of a file, in upper or lower case: of a folder at a URL, files
             of such names are downloaded when it is opened, others read in place; None if none are downloaded.
         siblings: The same for files beside a file at a URL, which belong to it; None if none do.
@@ -87,6 +89,7 @@ class SourceFormat:
     has_links: bool = False
     has_suffix: bool = False
     has_shape: bool = False
+    has_outlines: bool = False
     downloads: str | None = ""
     siblings: str | None = None
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
@@ -80,7 +81,7 @@ class ToolJsonSource(AnnotatedSource):
             notes.append(f"{path}: {others:,} other JSON files are not read")
         unnamed = len(images.paths) - len(images.paths & {image.path for image in found})
         if unnamed and folder == path:
-            notes.append(f"{path}: {unnamed:,} images are named by no JSON file, and are not packed")
+            notes.append(f"{path}: {counted(unnamed, 'image is', 'images are')} named by no JSON file, and not packed")
         return cls.of(request, path, root, found, facts=facts, notes=notes)
 
 

@@ -46,6 +46,8 @@ _TOOLS = (
     _Tool("FiftyOne", r"(^|/)samples\.json", r'"_cls"\s*:|"filepath"\s*:', _BOXES),
     _Tool("FiftyOne", r"(^|/)labels\.json", r'"classes"\s*:\s*\[(.|\n)*"labels"\s*:\s*\{', _CLASSES),
     _Tool("SageMaker's labels of images", r"\.manifest", r'"source-ref"\s*:', _CLASSES),
+    _Tool("Flowers102", r"(^|/)imagelabels\.mat", None, _CLASSES),
+    _Tool("Stanford Cars", r"(^|/)cars_(\w+_)?annos(_\w+)?\.mat", None, _CLASSES),
     _Tool("Tiny ImageNet", r"(^|/)val_annotations\.txt", None, _CLASSES),
     _Tool("Cityscapes", r"_leftImg8bit\.\w+", None, _MASKS),
     _Tool("images and masks", r"_mask\.png", None, _MASKS),

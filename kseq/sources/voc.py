@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import (
@@ -248,10 +249,10 @@ def _splits(root: str) -> dict[str, str]:
 def _notes(root: str, files: _Files, images: list[AnnotatedImage], splits: Mapping[str, str]) -> list[str]:
     notes = []
     if files.num_plain:
-        notes.append(f"{root}: {files.num_plain:,} images have no XML file, and are packed without boxes")
+        notes.append(
+            f"{root}: {counted(files.num_plain, 'image without XML is', 'images without XML are')} packed without boxes"
+        )
     unlisted = sum(image.split is None and image.rejection is None for image in images) if splits else 0
     if unlisted:
-        notes.append(
-            f"{root}: {unlisted:,} images are in none of the lists train, val and test in ImageSets/Main, and go to train"
-        )
+        notes.append(f"{root}: {counted(unlisted, 'image is', 'images are')} in none of the lists in ImageSets/Main: to train")
     return notes

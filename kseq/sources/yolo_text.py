@@ -37,6 +37,10 @@ _NEAR = 0.1
 _VISIBILITIES = frozenset((0.0, 1.0, 2.0))
 
 
+# The class, the centre, the width and the height.
+_NUMBERS_OF_A_BOX = 5
+
+
 class LineError(ValueError):
     """A line that cannot be read: its number and why."""
 
@@ -98,13 +102,20 @@ class ObjectCounts:
         return 0 < self.outlines == self.like_poses and len(self.outline_sizes) == 1 and self.outline_sizes != {8}
 
 
-def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, int] | None = None) -> Objects:
+def parse_objects(
+    text: str,
+    counts: ObjectCounts,
+    keypoint_shape: tuple[int, int] | None = None,
+    outlines: list[list[float] | None] | None = None,
+) -> Objects:
     """The objects of a text file.
 
     Args:
         text: The whole file.
         counts: Where what was read is counted.
         keypoint_shape: How many keypoints follow each box, and of how many numbers each; None if none are known to.
+        outlines: Where the outline of each object is added, x, y, x, y, ... in shares of the image; None for an object that has
+            none.
 
     Raises:
         LineError: If a line cannot be read. The message continues "labels/a.txt, ".
@@ -125,6 +136,9 @@ def parse_objects(text: str, counts: ObjectCounts, keypoint_shape: tuple[int, in
                 number, line, "expected are numbers with spaces between: class, centre x, centre y, width, height"
             ) from None
         labels.append(_class_number(numbers[0], number, line))
+        if outlines is not None:
+            is_outline = keypoint_shape is None and len(numbers) > _NUMBERS_OF_A_BOX and not _is_pose(numbers[1:])
+            outlines.append(numbers[1:] if is_outline else None)
         if keypoint_shape is None:
             boxes.append(_box(numbers[1:], number, line, counts))
             if len(numbers) == 9:

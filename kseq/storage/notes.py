@@ -80,6 +80,8 @@ def note_lines(counts: Mapping[str, int], examples: Mapping[str, str]) -> list[s
 def _way_out(note: str) -> str:
     if "transparent" in note:
         return f" ({spelled('images.background', 'white')} puts a colour behind them)"
+    if "channels, of which" in note or "fourth channel" in note:
+        return f" ({spelled('images.encoding', 'raw')} {spelled('images.channels', 4)}, or as many as there are, keeps all)"
     if " bits" not in note or "8 bits a channel" in note:
         return ""
     keeps = f"{spelled('images.encoding', 'raw')} {spelled('images.dtype', 'uint16')} keeps all of them"

@@ -26,7 +26,7 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
 - `moving_fields`: which fields follow the image, and what is refused where one cannot.
 - `transforms`: applies a list of augmentations, whatever they are. `batch_functions`: functions of the user over a batch.
   `mixing`: MixUp and CutMix, which mix the samples of a batch. `sample_functions`: functions of the user over a sample.
-  `albumentations_adapter`: transforms of Albumentations as such.
+  `instance_masks`: a mask for each box. `albumentations_adapter`: transforms of Albumentations as such.
 - `batch_maker`: fills the rows of a batch from samples. `pixel_readers`: reads, cuts and fits their pixels. `image_spec`:
   what images of a batch are like. `batch_outputs`: the last step, from filled arrays to what Keras gets. `keras_layout`: the
   same as one dict, for layers of Keras. `row_weights`: the

@@ -88,7 +88,7 @@ class RandomAffine(_Affine):
 
     Args:
         degrees: Turned by up to so many degrees, either way.
-        translate: Shifted by up to these parts of the height and of the width, either way, in [0, 1].
+        translate: Shifted by up to these parts of the height and of the width, either way, in [0, 1]; one number for both.
         scale: Least and greatest factor, above 0; `(1, 1)` for none.
         shear: Sheared by up to so many degrees across, either way, below 90.
         fill: The value of image pixels that come from outside, in the numbers of the images: in [0, 255] for uint8.
@@ -105,7 +105,7 @@ class RandomAffine(_Affine):
         self,
         degrees: float = 0,
         *,
-        translate: tuple[float, float] = (0, 0),
+        translate: float | tuple[float, float] = (0, 0),
         scale: tuple[float, float] = (1, 1),
         shear: float = 0,
         fill: float = 0,
@@ -114,7 +114,8 @@ class RandomAffine(_Affine):
     ) -> None:
         self.degrees = number_in("RandomAffine degrees", degrees, 0, 180)
         self.shear = number_in("RandomAffine shear", shear, 0, 89.9)
-        self.translate = number_pair("RandomAffine translate", translate, 0, 1)
+        shifts = translate if isinstance(translate, (Sequence, np.ndarray)) else (translate, translate)
+        self.translate = number_pair("RandomAffine translate", shifts, 0, 1)
         self.scale = rising_pair("RandomAffine scale", scale, 100)
         self.fill = number_in("RandomAffine fill", fill, -_MOST, _MOST)
         self.mask_fill = whole("RandomAffine mask_fill", mask_fill, 0, 255)

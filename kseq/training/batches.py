@@ -243,7 +243,8 @@ class Batches:
         unseen, orders = target_images(fields, self._inputs), choose_orders(fields, mirror_pairs)
         steady = choose_unmoved(fields, unmoved)
         check_moves(fields, listed, composed, functions, targets=unseen, orders=orders, unmoved=steady)
-        check_mixing(fields, functions, label_mode=label_mode, has_targets=bool(self._targets), unmoved=steady)
+        has_targets, dtype_of_batch = bool(self._targets), self._spec.dtype
+        check_mixing(fields, functions, label_mode=label_mode, has_targets=has_targets, unmoved=steady, dtype=dtype_of_batch)
         maker = BatchMaker(
             self._dataset,
             list(fields),

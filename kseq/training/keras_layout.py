@@ -9,7 +9,7 @@ import numpy as np
 
 from kseq.arguments import choice
 from kseq.errors import ArgumentError
-from kseq.storage.field_kinds import Boxes, BoxLabels, Mask, MultiLabel
+from kseq.storage.field_kinds import Boxes, BoxLabels, Instances, Mask, MultiLabel
 from kseq.storage.fields import Field
 
 __all__ = ["BOX_FORMATS", "LAYOUTS", "KerasLayout", "check_layout"]
@@ -114,7 +114,7 @@ def _name(field: Field, fields: Sequence[Field]) -> str:
         return "images"
     if field.is_label or (isinstance(handler, MultiLabel) and not any(other.is_label for other in fields)):
         return "labels"
-    if isinstance(handler, Mask):
+    if isinstance(handler, Mask) and not isinstance(handler, Instances):
         return "segmentation_masks"
     if isinstance(handler, Boxes):
         return "boxes"

@@ -183,6 +183,7 @@ def check_mixing(
     label_mode: str | None,
     has_targets: bool,
     unmoved: frozenset[str],
+    dtype: str,
 ) -> None:
     """Refuse mixtures of what has none.
 
@@ -192,9 +193,11 @@ def check_mixing(
         label_mode: How labels leave.
         has_targets: Whether batches have targets.
         unmoved: The fields of numbers that are said not to lie in the image.
+        dtype: That of images in the end.
 
     Raises:
-        ArgumentError: If a field of the batch has no mean of two values, or nothing of the batch is learnt.
+        ArgumentError: If a field of the batch has no mean of two values, nothing of the batch is learnt, or images stay whole
+            numbers of 16 bits.
     """
     for function in functions:
         if not isinstance(function, (MixUp, CutMix)):
@@ -202,6 +205,11 @@ def check_mixing(
         name = type(function).__name__
         if not has_targets:
             raise ArgumentError(f"augment has {name}, which mixes what is learnt too, and the batch has no targets")
+        if isinstance(function, MixUp) and dtype == "uint16":
+            raise ArgumentError(
+                f"augment has {name}, whose means of images of uint16 have fractions, found dtype='uint16': give "
+                "dtype='float32'"
+            )
         for field in fields.values():
             reason = _reason_against(field, function, label_mode, unmoved)
             if reason:

@@ -227,7 +227,7 @@ def test_points_of_poses_outside_and_lines_of_boxes_alone(tmp_path: Path) -> Non
     text = "0 0.5 0.5 0.2 0.4 1.05 0.4 2 1 1 1 0.2 0.2 0\n0 0.5 0.5 0.2 0.2\n"
     report, samples, _ = pack(write_yolo(tmp_path / "y", YAML, text))
     assert samples["images/a.png"]["keypoints"].tolist() == [[[0, 0, 0], [100, 50, 1], [0, 0, 0]], [[0, 0, 0]] * 3]
-    assert_says(" ".join(note for note in report.notes if "keypoints" in note), 1)
+    assert_says(" ".join(note for note in report.notes if "keypoint" in note), 1)
 
 
 def test_points_of_two_numbers_have_no_visibility(tmp_path: Path) -> None:

@@ -331,5 +331,5 @@ def test_a_closed_rectangle_at_the_corner_is_no_pose(tmp_path: Path) -> None:
 
 
 def test_texts_below_annotations_that_hold_no_boxes_are_no_yolo(tmp_path: Path) -> None:
-    files = {"images/0.png": None, "annotations/list.txt": "#Image CLASS-ID\nAbyssinian_1 1 1 1\n"}
+    files = {"images/0.png": None, "annotations/list.txt": "#Image CLASS-ID\nAbyssinian_1 1 1\n"}
     assert choose_format(str(write(tmp_path / "in", files)), None).name == "folder"

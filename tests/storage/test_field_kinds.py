@@ -27,7 +27,10 @@ WEIGHT = Field("sample_weight", "sample_weight", False, "<f4", ())
 DEPTH = Field("depth", "map", False, "<f2", (6, 8, 2))
 INDEX = Field("nearest", "nearest_map", False, "<f4", (6, 8, 1))
 BANDS = Field("bands", "image", False, "<u2", (6, 8, 13))
-FIELDS = (IMAGE, BANDS, LABEL, MASK, DEPTH, INDEX, MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, TEXT, WEIGHT)
+OBJECTS = Field("objects", "instances", True, "|u1", (None, None, 1))
+IDS = Field("ids", "instance_ids", False, "<i4", (None,))
+OTHERS = (MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, IDS, TEXT, WEIGHT)
+FIELDS = (IMAGE, BANDS, LABEL, MASK, OBJECTS, DEPTH, INDEX, *OTHERS)
 
 
 def parsed(cell: Any) -> Any:
@@ -337,15 +340,16 @@ def test_a_value_is_exported_as_features() -> None:
 
 def test_only_some_fields_fit_into_csv() -> None:
     fitting = [field.name for field in FIELDS if field.handler.fits_csv]
-    assert fitting == ["image", "bands", "label", "mask", "depth", "nearest", "sample_weight"]
+    assert fitting == ["image", "bands", "label", "mask", "objects", "depth", "nearest", "sample_weight"]
 
 
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
-        "--image x", "--image bands=x", "--label x", "--mask mask=x", "--target depth=x:map", "--target nearest=x:nearest_map",
+        "--image x", "--image bands=x", "--label x", "--mask mask=x", "--target objects=x:instances",
+        "--target depth=x:map", "--target nearest=x:nearest_map",
         "--target tags=x --kind tags=multi_label", "--target vector=x",
         "--target trace=x", "--target points=x --kind points=keypoints",
-            "--boxes x", "--box-labels x", "--text x", "--sample-weight x",
+            "--boxes x", "--box-labels x", "--target ids=x --kind ids=instance_ids", "--text x", "--sample-weight x",
     ]  # fmt: skip
     assert MASK.handler.pack_options("mask.png") == ["--mask", "mask.png"]
     assert MASK.handler.pack_options("image/segmentation/class/encoded") == ["--mask", "image/segmentation/class/encoded"]

@@ -209,3 +209,7 @@ def test_a_pixel_without_a_number_stays_alone_in_jittered_images() -> None:
         np.testing.assert_array_equal(np.isfinite(found).all(axis=2), expected)
         np.testing.assert_allclose(found[expected], changed(jitter, [0.9, 0.1, 0.7, 0.5], pixels)[expected], atol=0.02)
         assert not np.isfinite(changed(jitter, [0.9, 0.1, 0.7, 0.5], np.full_like(pixels, np.nan))).any()
+
+
+def test_one_number_shifts_both_ways() -> None:
+    assert kseq.RandomAffine(translate=0.25).translate == kseq.RandomAffine(translate=(0.25, 0.25)).translate == (0.25, 0.25)

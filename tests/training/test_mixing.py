@@ -232,3 +232,14 @@ def test_a_fit_learns_from_mixtures(flat: Path) -> None:
     layout = kseq.ShardSequence(flat, "all", augment=kseq.CutMix(), targets="label", layout="keras", **options)
     assert sorted(layout[0]) == ["images", "labels", "sample_weight"]
     layout.close()
+
+
+def test_mixup_of_sixteen_bits_is_refused_when_batches_are_made(tmp_path: Path) -> None:
+    images = np.zeros((4, 8, 8, 3), np.uint16)
+    kseq.pack(
+        (images, np.arange(4) % 2), tmp_path / "packed", workers=0, images=kseq.ImageSettings("raw", (8, 8), dtype="uint16")
+    )
+    options: dict[str, Any] = {"label_mode": "categorical", "augment": kseq.MixUp()}
+    with raises(ArgumentError, "MixUp", "dtype='float32'"):
+        kseq.Batches(tmp_path / "packed", **options)
+    assert kseq.Batches(tmp_path / "packed", dtype="float32", **options).batch(0, 0)[0].dtype == np.float32

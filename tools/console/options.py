@@ -58,6 +58,13 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         type=_pair,
         help=f"kind of the target NAME, if its cells do not tell: {', '.join(kseq.TARGET_KINDS)}",
     )
+    group.add_argument(
+        "--mirror-pairs",
+        metavar="NAME=I:J,...",
+        action="append",
+        type=_mirror_pairs,
+        help="points of the keypoints NAME that change places in a mirrored image, such as 0:1,2:3; none if none do",
+    )
     group.add_argument("--mask", metavar="[NAME=]COLUMN", help="column of paths of masks: one channel, a value for each pixel")
     group.add_argument("--boxes", metavar="COLUMN", help="column of boxes: [[x1, y1, x2, y2], ...] in pixels")
     group.add_argument("--box-labels", metavar="COLUMN", help="column of their classes, one for each box")
@@ -285,6 +292,17 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and equals and column):
         raise argparse.ArgumentTypeError(f"{text!r} is no pair, expected are two names with = between them")
     return name, column
+
+
+def _mirror_pairs(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The name of a field and pairs of point numbers, or none."""
+    name, value = _pair(text)
+    if value == "none":
+        return name, []
+    pairs = [re.fullmatch(r"(\d{1,6}):(\d{1,6})", part.strip()) for part in value.split(",")]
+    if None in pairs:
+        raise argparse.ArgumentTypeError(f"{value!r}: expected are pairs of point numbers such as 0:1,2:3, or none")
+    return name, [(int(pair[1]), int(pair[2])) for pair in pairs if pair is not None]
 
 
 def size_in_bytes(text: str) -> int:

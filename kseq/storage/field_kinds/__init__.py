@@ -8,7 +8,7 @@ list it in `KINDS`, here. Sources, commands and exports ask `KINDS`: a target of
 `kseq.Columns(targets=..., kinds={NAME: KIND})`.
 
 `base`: what most kinds share. `pixels`: image, mask. `maps`: numbers for each pixel. `classes`: label, several labels, labels
-of boxes. `numbers`: numbers and vectors, loss weights. `boxes`, `keypoints`, `text`.
+of boxes. `numbers`: numbers and vectors, loss weights. `instances`: the pixels of objects. `boxes`, `keypoints`, `text`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, LabelEncoder, RowArray, SampleEncoder
 from kseq.storage.field_kinds.boxes import Boxes
 from kseq.storage.field_kinds.classes import BoxLabels, ClassNumbers, Label, MultiLabel
+from kseq.storage.field_kinds.instances import InstanceIds, Instances
 from kseq.storage.field_kinds.keypoints import Keypoints
 from kseq.storage.field_kinds.maps import Map, NearestMap
 from kseq.storage.field_kinds.numbers import Numbers, SampleWeight
@@ -30,6 +31,8 @@ __all__ = [
     "FieldKind",
     "Image",
     "ImageDescription",
+    "InstanceIds",
+    "Instances",
     "Keypoints",
     "Label",
     "LabelEncoder",
@@ -48,5 +51,20 @@ __all__ = [
 # Every kind, by the name that files and messages give it. Sources list the fields of a sample in this order.
 KINDS: dict[str, type[FieldKind]] = {
     kind.name: kind
-    for kind in (Image, Label, Mask, Map, NearestMap, MultiLabel, Numbers, BoxLabels, Boxes, Keypoints, Text, SampleWeight)
+    for kind in (
+        Image,
+        Label,
+        Mask,
+        Instances,
+        Map,
+        NearestMap,
+        MultiLabel,
+        Numbers,
+        BoxLabels,
+        Boxes,
+        Keypoints,
+        InstanceIds,
+        Text,
+        SampleWeight,
+    )
 }

@@ -123,6 +123,15 @@ class Keypoints(FieldKind):
     def condition_value(self, value: Any, class_names: Sequence[str]) -> Any:
         raise ArgumentError(f"where {self.field.name}: keypoints are chosen by a function, which is given all of them")
 
+    def pack_options(self, column: str, has_one_image: bool = True) -> list[str]:
+        order = self.field.mirror_order
+        pairs = [(point, other) for point, other in enumerate(order) if point < other]
+        # An order that is no exchange of pairs cannot be said.
+        is_said = bool(order) and all(order[other] == point for point, other in enumerate(order))
+        said = ",".join(f"{point}:{other}" for point, other in pairs) or "none"
+        options = ["--mirror-pairs", f"{self.field.name}={said}"] if is_said else []
+        return [*super().pack_options(column, has_one_image), *options]
+
     @classmethod
     def common_shape(cls, shapes: set[tuple[int, ...]]) -> tuple[int | None, ...]:
         # An empty list says nothing of how many points an object has.
