@@ -6,12 +6,13 @@
 
 The rooms, each of which imports only those further to the left:
 
-    errors <- arguments, threads, processes, workers, images/ <- ordering/, storage/ <- reading/, sources/
-           <- packing/, training/ <- editing/, exporting/ <- viewing/ <- the public names, here
+    errors <- arguments, threads, processes, workers, images/ <- display/ <- ordering/, storage/
+           <- reading/, sources/ <- packing/, training/ <- editing/, exporting/ <- viewing/ <- the public names, here
 
-- `images/`: pixels. `ordering/`: who comes when. `storage/`: bytes on disk. `sources/`: what people bring.
-- `reading/`: samples by id. `packing/`: from a source to a dataset. `training/`: batches for Keras.
-- `editing/`: changes to a dataset. `exporting/`: back to files. `viewing/`: the web page of `kseq view`.
+- `images/`: pixels. `display/`: HTML and pictures for people. `ordering/`: who comes when. `storage/`: bytes on disk.
+- `sources/`: what people bring. `reading/`: samples by id. `packing/`: from a source to a dataset.
+- `training/`: batches for Keras. `editing/`: changes to a dataset. `exporting/`: back to files. `viewing/`: the web page of
+  `kseq view`.
 - `errors`: every error. `arguments`: checks of arguments, and how messages call them. `threads`: threads that no program
   waits for. `processes`: worker processes that may die. `worker_errors`: how they fail. `workers`: pools of threads and
   processes. `platforms/`: what differs between Linux, macOS and Windows.

@@ -36,13 +36,14 @@ from kseq.storage.layout import shard_name
 from kseq.storage.notes import note_lines
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.remote_system import check_storage_options
+from kseq.storage.report import Report
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["AppendReport", "append"]
 
 
 @dataclass(frozen=True)
-class AppendReport:
+class AppendReport(Report):
     """What `kseq.append` did; `num_samples + len(rejected) == num_found`.
 
     Attributes:

@@ -13,13 +13,14 @@ from kseq.editing.shard_rewriting import ShardRewriting
 from kseq.editing.transaction import begin_transaction
 from kseq.storage.index import Index
 from kseq.storage.layout import INDEX_NAME
+from kseq.storage.report import Report
 from kseq.storage.shard_entry import ShardEntry
 
 __all__ = ["CompactReport", "compact"]
 
 
 @dataclass(frozen=True)
-class CompactReport:
+class CompactReport(Report):
     """What `kseq.compact` did.
 
     Attributes:

@@ -29,6 +29,7 @@ from kseq.storage.open_shard import CopyOpener
 from kseq.storage.output_folder import check_apart
 from kseq.storage.places import Place
 from kseq.storage.remote_system import check_storage_options
+from kseq.storage.report import Report
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import place_at, spool_folder
@@ -38,7 +39,7 @@ __all__ = ["CopyReport", "copy"]
 
 
 @dataclass(frozen=True)
-class CopyReport:
+class CopyReport(Report):
     """What `kseq.copy` did.
 
     Attributes:

@@ -17,6 +17,7 @@ from kseq.exporting.writer import ExportWriter
 from kseq.sources.class_names import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
+from kseq.storage.report import Report
 
 __all__ = ["EXPORT_FORMATS", "ExportReport", "export"]
 
@@ -27,7 +28,7 @@ EXPORT_FORMATS = tuple(export_format.name for export_format in FORMATS)
 
 
 @dataclass(frozen=True)
-class ExportReport:
+class ExportReport(Report):
     """What `kseq.export` wrote.
 
     Attributes:

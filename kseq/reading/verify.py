@@ -16,6 +16,7 @@ from kseq.storage.layout import shard_name
 from kseq.storage.open_shard import CopyOpener
 from kseq.storage.opener import opener_for
 from kseq.storage.remote_folder import RemoteFolder
+from kseq.storage.report import Report
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import spool_folder
 
@@ -23,7 +24,7 @@ __all__ = ["VerifyReport", "verify"]
 
 
 @dataclass(frozen=True)
-class VerifyReport:
+class VerifyReport(Report):
     """What `kseq.verify` found.
 
     Attributes:

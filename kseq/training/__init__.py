@@ -31,6 +31,8 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
   and what was begun for them. `crowding`: whether other jobs take the cores. `worker_process`: what runs in a process.
   `fetch_ahead`: fetches shards from under a URL. `buffers`: the memory of batches.
+- For people who look: `batch_look`: a batch in a notebook, as a figure or a picture. `batch_description`: its arrays, rows and
+  pixels. `described_images`: what its images are like, and what was cropped.
 - When something goes wrong: `waiting` tells of long waits and ends them, `worker_deaths` fills again what a process died of,
   `error_places` says where an error was raised, `damaged_samples` mends batches and tells of what they lack.
 """
