@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from kseq.arguments import flag, is_url, path_or_url, shown_url, spelled, whole
+from kseq.display.progress_bar import progress_shown
 from kseq.editing.copy_destination import CopyDestination, copy_destination
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, WriteError
 from kseq.storage.index import Index
@@ -74,7 +75,7 @@ def copy(
     connections: int = 8,
     storage_options: Mapping[str, Any] | None = None,
     destination_options: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
 ) -> CopyReport:
     """Copy a dataset: from a folder to a URL, from a URL to a folder, or between two of a kind.
 
@@ -95,7 +96,8 @@ def copy(
         connections: How many shards are copied at once, 1 or more.
         storage_options: What fsspec's file systems are made with, for both places: keys, an endpoint and the like.
         destination_options: The same for the destination alone; None for those of the source.
-        progress: Called after each shard with how many bytes are done and how many there are.
+        progress: A function that is called after each shard with how many bytes are done and there are.
+            None: a bar where a person looks, on a terminal or in a notebook, else nothing. False: nothing. True: a bar.
 
     Raises:
         ArgumentError: If an argument is not allowed, the two places are the same, or fsspec does not know the URL.
@@ -125,6 +127,7 @@ def copy(
             raise ArgumentError(f"{spelled(name)}: goes with a URL, found {' and '.join(paths)}")
     options = storage_options if destination_options is None else destination_options
     with ExitStack() as stack:
+        show = stack.enter_context(progress_shown(progress, "bytes"))
         spool = stack.enter_context(spool_folder())
         origin = place_at(origin_path, spool, storage_options, read_back=read_back)
         index = _fetch_index(origin, origin_path, spool)
@@ -134,7 +137,7 @@ def copy(
             )
         )
         try:
-            sent = _Shards(index, origin, arrival, read_back=read_back).copy(connections, progress)
+            sent = _Shards(index, origin, arrival, read_back=read_back).copy(connections, show)
         except KeyboardInterrupt as interrupt:
             interrupt.args = ("what was copied stays, the same call goes on",)
             raise
