@@ -59,6 +59,7 @@ from kseq.training.sample_functions import Compose
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
+    from kseq.training.input_logger import InputLogger
     from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
     from kseq.viewing.viewer import Viewer
@@ -89,6 +90,7 @@ __all__ = [
     "ExportReport",
     "Field",
     "ImageSettings",
+    "InputLogger",
     "KseqError",
     "LabelChange",
     "MergeReport",
@@ -129,10 +131,11 @@ __all__ = [
 ]
 
 
-# What only a training or a viewer needs is loaded when it is asked for. `sequence` and `resume_training`
-# import keras, which takes seconds; `batches` does not.
+# What only a training or a viewer needs is loaded when it is asked for. `sequence`, `resume_training` and
+# `input_logger` import keras, which takes seconds; `batches` does not.
 _LAZY = {
     "Batches": "kseq.training.batches",
+    "InputLogger": "kseq.training.input_logger",
     "ResumeTraining": "kseq.training.resume_training",
     "ShardSequence": "kseq.training.sequence",
     "Viewer": "kseq.viewing.viewer",

@@ -13,26 +13,28 @@ __all__ = ["Markup", "details", "element", "frame", "items", "table"]
 # So much of a text is shown; names of classes and files are cut before.
 _LONGEST_TEXT = 400
 
-# Neither light nor dark: colours come from where it is shown, and lines and bars are seen on any ground.
+# Neither light nor dark: colours come from where it is shown, and lines and bars are seen on any ground. The class is named
+# twice, so that it counts more than what Jupyter says of all tables and pictures.
 _STYLE = """
-.kseq{font-size:13px;line-height:1.45;max-width:100%;overflow-wrap:anywhere}
-.kseq p,.kseq ul{margin:.25em 0}
-.kseq ul{padding-left:1.4em}
-.kseq .kseq-faint{opacity:.75}
-.kseq .kseq-bad{border-left:4px solid #d0453b;padding-left:.6em}
-.kseq .kseq-wide{max-width:100%;overflow-x:auto}
-.kseq table{border-collapse:collapse;margin:.4em 0;font-size:inherit;table-layout:auto}
-.kseq th,.kseq td{border:0;border-bottom:1px solid rgba(128,128,128,.35);padding:.15em .9em .15em 0;text-align:left;
+.kseq.kseq svg{max-width:none}
+.kseq.kseq{font-size:13px;line-height:1.45;max-width:100%;overflow-wrap:anywhere}
+.kseq.kseq p,.kseq.kseq ul{margin:.25em 0}
+.kseq.kseq ul{padding-left:1.4em}
+.kseq.kseq .kseq-faint{opacity:.75}
+.kseq.kseq .kseq-bad{border-left:4px solid #d0453b;padding-left:.6em}
+.kseq.kseq .kseq-wide{max-width:100%;overflow-x:auto}
+.kseq.kseq table{border-collapse:collapse;margin:.4em 0;font-size:inherit;table-layout:auto}
+.kseq.kseq th,.kseq.kseq td{border:0;border-bottom:1px solid rgba(128,128,128,.35);padding:.15em .9em .15em 0;text-align:left;
 vertical-align:top;background:none;color:inherit;max-width:36em;white-space:normal;overflow-wrap:break-word}
-.kseq td.kseq-number,.kseq th.kseq-number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-.kseq svg.kseq-bar{width:110px;height:.8em;display:block;margin-top:.3em}
-.kseq svg.kseq-bar rect{fill:#2a9082}
-.kseq details{margin:.3em 0}
-.kseq summary{cursor:pointer}
-.kseq .kseq-strip{display:flex;flex-wrap:wrap;gap:8px;margin:.4em 0}
-.kseq figure{margin:0;width:min-content}
-.kseq figure>svg{display:block;border-radius:3px;background:#808080}
-.kseq figcaption{font-size:12px;line-height:1.3;min-width:100%;max-height:4em;overflow:hidden}
+.kseq.kseq td.kseq-number,.kseq.kseq th.kseq-number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.kseq.kseq svg.kseq-bar{width:110px;height:.8em;display:block;margin-top:.3em}
+.kseq.kseq svg.kseq-bar rect{fill:#2a9082}
+.kseq.kseq details{margin:.3em 0}
+.kseq.kseq summary{cursor:pointer}
+.kseq.kseq .kseq-strip{display:flex;flex-wrap:wrap;gap:8px;margin:.4em 0}
+.kseq.kseq figure{margin:0}
+.kseq.kseq figure>svg{display:block;border-radius:3px;background:#808080}
+.kseq.kseq figcaption{font-size:12px;line-height:1.3;min-width:100%;max-height:4em;overflow:hidden}
 """
 
 

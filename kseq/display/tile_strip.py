@@ -13,6 +13,8 @@ __all__ = ["make_strip"]
 
 # A notebook keeps what it shows: all images of a strip take at most so many bytes.
 _MOST_BYTES = 90_000
+# A caption has room for a word beside a narrow image, in pixels.
+_LEAST_WIDTH = 72
 _QUALITIES = (85, 70, 50, 30, 10)
 
 
@@ -61,4 +63,5 @@ def _figure(tile: Tile, image: bytes) -> Markup:
         aria_label=said,
         style=style,
     )
-    return element("figure", picture, element("figcaption", [element("div", text) for text in tile.caption]))
+    caption = element("figcaption", [element("div", text) for text in tile.caption])
+    return element("figure", picture, caption, style=f"width:{max(_LEAST_WIDTH, width * times)}px")

@@ -18,6 +18,9 @@ __all__ = ["DrawnBox", "DrawnPoint", "Tile", "color_of", "in_words", "make_tile"
 # How much of the image is seen through a mask.
 _THROUGH_MASK = 0.55
 
+# The kinds of fields whose words need no name before them.
+_SAID_BY_THEMSELVES = ("label", "labels", "boxes")
+
 # Of a sample, so many boxes and points are drawn, and so many words are said of a field.
 _MOST_SHAPES, _LONGEST_CAPTION = 60, 80
 
@@ -115,7 +118,7 @@ def make_tile(
     said = [value for value in values if value["kind"] != "boxes" or not any(other["kind"] == "labels" for other in values)]
     for value in said:
         words = in_words(value)
-        lines.append(visible(words if value["kind"] in ("label", "labels") else f"{value['name']}: {words}", _LONGEST_CAPTION))
+        lines.append(visible(words if value["kind"] in _SAID_BY_THEMSELVES else f"{value['name']}: {words}", _LONGEST_CAPTION))
     return Tile(shown, tuple(lines), boxes, points)
 
 

@@ -28,7 +28,7 @@ from kseq.workers import IDLE_SECONDS
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["ShardSequence"]
+__all__ = ["ShardSequence", "next_position"]
 
 
 class ShardSequence(keras.utils.PyDataset):
@@ -460,7 +460,7 @@ class ShardSequence(keras.utils.PyDataset):
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the batch that comes next, with its labels, the order, the shapes, and what is cropped."""
-        return batches_in_html(type(self).__name__, self._batches, self.epoch, self._passes.start)
+        return batches_in_html(type(self).__name__, self._batches, *next_position(self))
 
     def show(
         self,
@@ -498,6 +498,11 @@ class ShardSequence(keras.utils.PyDataset):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def next_position(sequence: ShardSequence) -> tuple[int, int]:
+    """The epoch and the number of the batch with which the next pass begins."""
+    return sequence.epoch, sequence._passes.start
 
 
 def _then(own: Any, base: Any) -> Any:
