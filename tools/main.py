@@ -17,6 +17,7 @@ from kseq.arguments import SPELLING
 from .commands import (
     add_field,
     append,
+    card,
     compact,
     copy,
     demo,
@@ -52,6 +53,7 @@ _COMMANDS = (
     compact,
     undo,
     export,
+    card,
     demo,
     bench,
 )

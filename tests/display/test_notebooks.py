@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import kseq
+from kseq.storage.report import Report
 from tests.helpers.photos import photo, write_numbered
 from tests.helpers.viewing import HOSTILE_CLASS, HOSTILE_FILE, pack_hostile, pack_objects
 
@@ -250,6 +251,11 @@ def test_reports_say_what_was_done(source: Path, tmp_path: Path) -> None:
         for field in dataclasses.fields(report):
             if field.name in ("num_samples", "num_shards", "num_dropped"):
                 assert f"{getattr(report, field.name):,}" in str(report)
+
+
+@pytest.mark.parametrize("name", [name for name in kseq.__all__ if name.endswith("Report")])
+def test_every_report_can_be_read(name: str) -> None:
+    assert issubclass(getattr(kseq, name), Report)
 
 
 def test_a_verified_dataset_that_is_damaged_says_where(packed: Path) -> None:
