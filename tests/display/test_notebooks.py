@@ -17,7 +17,10 @@ import pytest
 from PIL import Image
 
 import kseq
+from kseq.display.tile_strip import make_strip
+from kseq.display.tiles import Tile
 from kseq.storage.report import Report
+from kseq.training.batches import open_again
 from tests.helpers.photos import photo, write_numbered
 from tests.helpers.viewing import HOSTILE_CLASS, HOSTILE_FILE, pack_hostile, pack_objects
 
@@ -218,6 +221,19 @@ def test_samples_of_noise_stay_small(tmp_path: Path) -> None:
     dataset = kseq.ShardDataset(tmp_path / "packed")
     assert "400 boxes, 60 of them drawn" in read(dataset).text
     read(kseq.Batches(dataset, "all", batch_size=12))
+
+
+def test_a_strip_of_large_pictures_is_compressed_until_it_is_small() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (20, 200, 200, 3)).astype(np.uint8)
+    assert len(make_strip([Tile(pixels) for pixels in noise])) < 150_000
+
+
+def test_a_look_goes_on_where_the_batches_do(numbered: Path) -> None:
+    with kseq.Batches(numbered, batch_size=8) as batches, kseq.Batches(numbered, batch_size=12) as before:
+        # Of another size than the batch before: these begin with the sample that comes next.
+        epoch, number = batches.load_state_dict(before.state_dict(4, 3))
+        with open_again(batches, workers=0) as looked:
+            np.testing.assert_array_equal(looked.sample_ids(epoch, number), batches.sample_ids(epoch, number))
 
 
 def test_reports_say_what_was_done(source: Path, tmp_path: Path) -> None:
