@@ -6,12 +6,13 @@
 
 The rooms, each of which imports only those further to the left:
 
-    errors <- arguments, threads, processes, workers, images/ <- ordering/, storage/ <- reading/, sources/
-           <- packing/, training/ <- editing/, exporting/ <- viewing/ <- the public names, here
+    errors <- arguments, threads, processes, workers, images/ <- display/ <- ordering/, storage/
+           <- reading/, sources/ <- packing/, training/ <- editing/, exporting/ <- viewing/ <- the public names, here
 
-- `images/`: pixels. `ordering/`: who comes when. `storage/`: bytes on disk. `sources/`: what people bring.
-- `reading/`: samples by id. `packing/`: from a source to a dataset. `training/`: batches for Keras.
-- `editing/`: changes to a dataset. `exporting/`: back to files. `viewing/`: the web page of `kseq view`.
+- `images/`: pixels. `display/`: HTML and pictures for people. `ordering/`: who comes when. `storage/`: bytes on disk.
+- `sources/`: what people bring. `reading/`: samples by id. `packing/`: from a source to a dataset.
+- `training/`: batches for Keras. `editing/`: changes to a dataset. `exporting/`: back to files. `viewing/`: the web page of
+  `kseq view`.
 - `errors`: every error. `arguments`: checks of arguments, and how messages call them. `threads`: threads that no program
   waits for. `processes`: worker processes that may die. `worker_errors`: how they fail. `workers`: pools of threads and
   processes. `platforms/`: what differs between Linux, macOS and Windows.
@@ -61,6 +62,7 @@ from kseq.training.sample_functions import Compose
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
+    from kseq.training.input_logger import InputLogger
     from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
     from kseq.training.torch_batches import TorchBatches
@@ -93,6 +95,7 @@ __all__ = [
     "ExportReport",
     "Field",
     "ImageSettings",
+    "InputLogger",
     "KseqError",
     "LabelChange",
     "MergeReport",
@@ -137,10 +140,11 @@ __all__ = [
 ]
 
 
-# What only a training or a viewer needs is loaded when it is asked for. `sequence` and `resume_training`
-# import keras, which takes seconds; `batches` does not.
+# What only a training or a viewer needs is loaded when it is asked for. `sequence`, `resume_training` and
+# `input_logger` import keras, which takes seconds; `batches` does not.
 _LAZY = {
     "Batches": "kseq.training.batches",
+    "InputLogger": "kseq.training.input_logger",
     "ResumeTraining": "kseq.training.resume_training",
     "ShardSequence": "kseq.training.sequence",
     "TorchBatches": "kseq.training.torch_batches",

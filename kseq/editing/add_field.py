@@ -18,12 +18,13 @@ from kseq.storage.field_kinds import KINDS
 from kseq.storage.field_names import check_field_name, check_field_names
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
+from kseq.storage.report import Report
 
 __all__ = ["AddFieldReport", "add_field"]
 
 
 @dataclass(frozen=True)
-class AddFieldReport:
+class AddFieldReport(Report):
     """What `kseq.add_field` did.
 
     Attributes:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import absolute, instance, path_text, shown_url, spelled
+from kseq.display.progress_bar import progress_shown
 from kseq.editing.adapt_source import AdaptedSource, adapt_source
 from kseq.editing.columns import FieldArrays, concatenate_column, has_column, make_column
 from kseq.editing.transaction import Transaction, begin_transaction, remove_leftovers
@@ -22,6 +23,7 @@ from kseq.packing.left_out_classes import check_class_list, leave_out_classes
 from kseq.packing.open_source import check_source_apart, open_or_spool
 from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan, make_plan
+from kseq.packing.resume import advising_to_resume
 from kseq.packing.resume_record import source_stamp
 from kseq.packing.run import build_shards, check_run_arguments
 from kseq.packing.settings import image_form, parse_settings
@@ -36,13 +38,14 @@ from kseq.storage.layout import shard_name
 from kseq.storage.notes import note_lines
 from kseq.storage.rejected import Rejected, count_reasons
 from kseq.storage.remote_system import check_storage_options
+from kseq.storage.report import Report
 from kseq.storage.shard_reader import ShardReader
 
 __all__ = ["AppendReport", "append"]
 
 
 @dataclass(frozen=True)
-class AppendReport:
+class AppendReport(Report):
     """What `kseq.append` did; `num_samples + len(rejected) == num_found`.
 
     Attributes:
@@ -117,7 +120,7 @@ def append(
     again: bool = False,
     resume: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
 ) -> AppendReport:
     """Pack more images into a dataset, with the image settings that it was packed with.
 
@@ -156,7 +159,8 @@ def append(
         again: Append the samples even if the dataset has all of them already.
         resume: Go on with the same run, which was killed.
         storage_options: What fsspec's file systems are made with, for URLs of the source: keys, an endpoint and so on.
-        progress: Called now and then with how many images are done and how many there are.
+        progress: A function that is called now and then with how many images are done and there are.
+            None: a bar where a person looks, on a terminal or in a notebook, else nothing. False: nothing. True: a bar.
 
     Returns:
         What was appended, and which files were left out and why.
@@ -187,6 +191,7 @@ def append(
     check_storage_options(storage_options)
     check_source_apart(source, target)
     with ExitStack() as stack:
+        show = stack.enter_context(progress_shown(progress, "images"))
         change = stack.enter_context(begin_transaction(target, keep_leftovers=resume))
         index = change.index
         index.check_digest()
@@ -212,7 +217,8 @@ def append(
         adapted = adapt_source(opened_source, name, index, settings)
         plan = make_plan(adapted.source, settings, fractions, stratify=stratify, seed=seed, shard_bytes=shard_bytes)
         shards = _NewShards(change, plan)
-        num_resumed = shards.build(workers, executor, niceness, progress, stop_at_error=on_error == "fail")
+        with advising_to_resume(shards.has_any):
+            num_resumed = shards.build(workers, executor, niceness, show, stop_at_error=on_error == "fail")
         report = _publish(change, adapted, shards, _describe(name, fractions, seed), again=again)
     return replace(report, num_resumed=num_resumed, seconds=time.monotonic() - started)
 
@@ -256,6 +262,10 @@ class _NewShards:
         reader = ShardReader(self._path(number), self._index.stored_fields)
         reader.check_origin(self.plan.dataset_id, number)
         return reader
+
+    def has_any(self) -> bool:
+        """Whether any of the shards is there."""
+        return any(os.path.exists(self._path(number)) for number in range(self.plan.num_shards))
 
     def open_all(self) -> Iterator[ShardReader]:
         return (self.open(number) for number in range(self.plan.num_shards))

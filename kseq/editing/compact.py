@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kseq.display.progress_bar import progress_shown
 from kseq.editing.shard_rewriting import ShardRewriting
 from kseq.editing.transaction import begin_transaction
 from kseq.storage.index import Index
 from kseq.storage.layout import INDEX_NAME
+from kseq.storage.report import Report
 from kseq.storage.shard_entry import ShardEntry
 
 __all__ = ["CompactReport", "compact"]
 
 
 @dataclass(frozen=True)
-class CompactReport:
+class CompactReport(Report):
     """What `kseq.compact` did.
 
     Attributes:
@@ -48,7 +50,7 @@ class CompactReport:
 
 
 def compact(
-    dataset: str | os.PathLike[str], *, undo: bool = True, progress: Callable[[int, int], None] | None = None
+    dataset: str | os.PathLike[str], *, undo: bool = True, progress: Callable[[int, int], None] | bool | None = None
 ) -> CompactReport:
     """Rewrite the shards that hold dropped samples; if the index has columns, rewrite all shards, with these values in them.
 
@@ -59,7 +61,8 @@ def compact(
     Args:
         dataset: The dataset's folder.
         undo: Keep the old shards until the next change, for `kseq.undo`; False frees their disk space at once.
-        progress: Called now and then with the number of samples that are copied and the number that are to be copied.
+        progress: A function that is called now and then with how many samples are copied and are to be copied.
+            None: a bar where a person looks, on a terminal or in a notebook, else nothing. False: nothing. True: a bar.
 
     Raises:
         DatasetNotFoundError: If there is no dataset.
@@ -68,10 +71,10 @@ def compact(
         WriteError: If the operating system refuses to write; the dataset stays as it was.
     """
     started = time.monotonic()
-    with begin_transaction(dataset) as change:
+    with progress_shown(progress, "samples") as show, begin_transaction(dataset) as change:
         index, num_bytes_before = change.index, _num_bytes(change.index)
         index.check_digest()
-        rewriting = ShardRewriting(change, progress)
+        rewriting = ShardRewriting(change, show)
         folded = tuple(dict.fromkeys(name.partition("/")[0] for name in index.columns))
         new_index = index
         if rewriting.is_needed or not undo:

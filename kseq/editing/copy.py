@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from kseq.arguments import flag, is_url, path_or_url, shown_url, spelled, whole
+from kseq.display.progress_bar import progress_shown
 from kseq.editing.copy_destination import CopyDestination, copy_destination
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, WriteError
 from kseq.storage.index import Index
@@ -29,6 +30,7 @@ from kseq.storage.open_shard import CopyOpener
 from kseq.storage.output_folder import check_apart
 from kseq.storage.places import Place
 from kseq.storage.remote_system import check_storage_options
+from kseq.storage.report import Report
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import place_at, spool_folder
@@ -38,7 +40,7 @@ __all__ = ["CopyReport", "copy"]
 
 
 @dataclass(frozen=True)
-class CopyReport:
+class CopyReport(Report):
     """What `kseq.copy` did.
 
     Attributes:
@@ -73,7 +75,7 @@ def copy(
     connections: int = 8,
     storage_options: Mapping[str, Any] | None = None,
     destination_options: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
 ) -> CopyReport:
     """Copy a dataset: from a folder to a URL, from a URL to a folder, or between two of a kind.
 
@@ -94,7 +96,8 @@ def copy(
         connections: How many shards are copied at once, 1 or more.
         storage_options: What fsspec's file systems are made with, for both places: keys, an endpoint and the like.
         destination_options: The same for the destination alone; None for those of the source.
-        progress: Called after each shard with how many bytes are done and how many there are.
+        progress: A function that is called after each shard with how many bytes are done and there are.
+            None: a bar where a person looks, on a terminal or in a notebook, else nothing. False: nothing. True: a bar.
 
     Raises:
         ArgumentError: If an argument is not allowed, the two places are the same, or fsspec does not know the URL.
@@ -124,6 +127,7 @@ def copy(
             raise ArgumentError(f"{spelled(name)}: goes with a URL, found {' and '.join(paths)}")
     options = storage_options if destination_options is None else destination_options
     with ExitStack() as stack:
+        show = stack.enter_context(progress_shown(progress, "bytes"))
         spool = stack.enter_context(spool_folder())
         origin = place_at(origin_path, spool, storage_options, read_back=read_back)
         index = _fetch_index(origin, origin_path, spool)
@@ -133,7 +137,7 @@ def copy(
             )
         )
         try:
-            sent = _Shards(index, origin, arrival, read_back=read_back).copy(connections, progress)
+            sent = _Shards(index, origin, arrival, read_back=read_back).copy(connections, show)
         except KeyboardInterrupt as interrupt:
             interrupt.args = ("what was copied stays, the same call goes on",)
             raise

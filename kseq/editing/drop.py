@@ -18,12 +18,13 @@ from kseq.reading.label_counts import SplitCounts, count_splits, read_labels
 from kseq.reading.where import describe_condition
 from kseq.reading.where_text import parse_conditions
 from kseq.storage.index import Index
+from kseq.storage.report import Report
 
 __all__ = ["DropReport", "drop"]
 
 
 @dataclass(frozen=True)
-class DropReport:
+class DropReport(Report):
     """What `kseq.drop` did.
 
     Attributes:

@@ -15,6 +15,7 @@ from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
 from kseq.storage.layout import INDEX_NAME, shard_name
 from kseq.storage.output_folder import check_apart, new_folder
+from kseq.storage.report import Report
 from kseq.storage.shard_entry import ShardEntry
 from kseq.storage.shard_reader import ShardReader
 
@@ -22,7 +23,7 @@ __all__ = ["MergeReport", "merge"]
 
 
 @dataclass(frozen=True)
-class MergeReport:
+class MergeReport(Report):
     """What `kseq.merge` made.
 
     Attributes:

@@ -21,6 +21,7 @@ from kseq.errors import SourceError
 from kseq.sources.column_roles import USUAL
 from kseq.sources.list_cells import parse_list
 from kseq.storage.fields import Field
+from kseq.storage.report import Report
 
 __all__ = ["LabelChange", "RelabelReport", "relabel"]
 
@@ -38,9 +39,12 @@ class LabelChange(NamedTuple):
     after: str
     num_samples: int
 
+    def __str__(self) -> str:
+        return f"{self.before} to {self.after}: {self.num_samples:,}"
+
 
 @dataclass(frozen=True)
-class RelabelReport:
+class RelabelReport(Report):
     """What `kseq.relabel` did.
 
     Attributes:

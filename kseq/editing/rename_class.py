@@ -12,12 +12,13 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
 from kseq.sources.cell_types import parse_class_name
 from kseq.storage.class_names import no_such_class
+from kseq.storage.report import Report
 
 __all__ = ["RenameClassReport", "rename_class"]
 
 
 @dataclass(frozen=True)
-class RenameClassReport:
+class RenameClassReport(Report):
     """What `kseq.rename_class` did.
 
     Attributes:

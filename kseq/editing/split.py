@@ -26,12 +26,13 @@ from kseq.editing.transaction import begin_transaction
 from kseq.errors import ArgumentError
 from kseq.reading.label_counts import SplitCounts, count_splits, read_labels
 from kseq.storage.index import Index
+from kseq.storage.report import Report
 
 __all__ = ["SplitReport", "split"]
 
 
 @dataclass(frozen=True)
-class SplitReport:
+class SplitReport(Report):
     """What `kseq.split` did.
 
     Attributes:

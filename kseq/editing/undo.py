@@ -10,12 +10,13 @@ from kseq.errors import ArgumentError, WriteError
 from kseq.platforms.files import exchange, flush, replace
 from kseq.storage.atomic import link_or_copy, spare_name
 from kseq.storage.layout import INDEX_NAME, LAST_INDEX_NAME
+from kseq.storage.report import Report
 
 __all__ = ["UndoReport", "undo"]
 
 
 @dataclass(frozen=True)
-class UndoReport:
+class UndoReport(Report):
     """What `kseq.undo` did.
 
     Attributes:

@@ -16,6 +16,7 @@ from kseq.exporting.writer import close_durably
 from kseq.reading.dataset import ShardDataset
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
+from kseq.storage.report import Report
 
 __all__ = ["CardReport", "card"]
 
@@ -30,7 +31,7 @@ _DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
 
 @dataclass(frozen=True)
-class CardReport:
+class CardReport(Report):
     """What `kseq.card` wrote.
 
     Attributes:

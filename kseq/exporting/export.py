@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kseq.arguments import choice, path_or_url, path_text, spelled, whole
+from kseq.display.progress_bar import progress_shown
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
@@ -17,6 +18,7 @@ from kseq.exporting.writer import ExportWriter, pack_options
 from kseq.sources.class_names import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
+from kseq.storage.report import Report
 
 __all__ = ["EXPORT_FORMATS", "ExportReport", "export"]
 
@@ -27,7 +29,7 @@ EXPORT_FORMATS = tuple(export_format.name for export_format in FORMATS)
 
 
 @dataclass(frozen=True)
-class ExportReport:
+class ExportReport(Report):
     """What `kseq.export` wrote.
 
     Attributes:
@@ -59,7 +61,7 @@ def export(
     cache_dir: str | os.PathLike[str] | None = None,
     cache_bytes: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
 ) -> ExportReport:
     """Write the samples of a dataset as files that other tools read, and that `kseq.pack` packs again.
 
@@ -86,7 +88,8 @@ def export(
         cache_dir: Of a URL: where copies of its shards lie; this argument and the next two are as in `ShardDataset`.
         cache_bytes: Of a URL: how many bytes all copies may take.
         storage_options: Of a URL: what fsspec's file system gets.
-        progress: Called after each sample with the number of samples that are written and the number of all.
+        progress: A function that is called after each sample with how many are written and how many there are.
+            None: a bar where a person looks, on a terminal or in a notebook, else nothing. False: nothing. True: a bar.
 
     Raises:
         ArgumentError: If there is no such format or split, or a package is not installed.
@@ -108,7 +111,7 @@ def export(
     splits: Counter[str] = Counter()
     labels: set[int] = set()
     class_field = _class_field(samples)
-    with publishing_folder(target) as folder:
+    with progress_shown(progress, "samples") as show, publishing_folder(target) as folder:
         writer = export_format.open(folder, samples, num_bytes)
         try:
             for done, sample in enumerate(samples, start=1):
@@ -116,8 +119,8 @@ def export(
                 if sample.split is not None:
                     splits[sample.split] += 1
                 labels.update(sample.values[class_field].reshape(-1).tolist() if class_field else [])
-                if progress is not None:
-                    progress(done, len(samples))
+                if show is not None:
+                    show(done, len(samples))
         finally:
             writer.close()
         sizes = list(_file_sizes(folder))

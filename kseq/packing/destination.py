@@ -16,7 +16,14 @@ from kseq.packing.disk_space import free_bytes
 from kseq.packing.pack_report import PackReport
 from kseq.packing.pack_result import PackResult, read_pack_result
 from kseq.packing.plan import Plan
-from kseq.packing.resume import advising_to_resume, find_shards, first_number, open_shard, resumable
+from kseq.packing.resume import (
+    advising_to_resume,
+    find_shards,
+    first_number,
+    has_unfinished_packing,
+    open_shard,
+    resumable,
+)
 from kseq.packing.resume_record import ResumeRecord
 from kseq.packing.settings import format_settings
 from kseq.storage.index import Contents
@@ -99,7 +106,7 @@ class FolderDestination(Destination):
     @contextmanager
     def opened(self) -> Iterator[str]:
         with (
-            advising_to_resume(self.name),
+            advising_to_resume(lambda: has_unfinished_packing(self.name)),
             target_folder(self.name, overwrite=self._overwrite, resume=self._resume) as self._folder,
         ):
             yield self._folder

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import absolute, choice, flag, instance, is_url, path_or_url, spelled
+from kseq.display.progress_bar import progress_shown
 from kseq.errors import ArgumentError
 from kseq.packing.destination import Destination, FolderDestination
 from kseq.packing.dry_run import predict_report
@@ -60,7 +61,7 @@ def pack(
     resume: bool = False,
     dry_run: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
 ) -> PackReport:
     """Pack a collection of images into a dataset of HDF5 shards.
 
@@ -117,7 +118,8 @@ def pack(
         resume: Go on with a packing that was killed.
         dry_run: Only look at the source, and report what would be packed; nothing is written. Not for iterables.
         storage_options: What fsspec's file systems are made with, for all URLs: keys, an endpoint and the like.
-        progress: Called now and then with how many images are done and how many there are.
+        progress: A function that is called now and then with how many images are done and there are.
+            None: a bar where a person looks, on a terminal or in a notebook, else nothing. False: nothing. True: a bar.
 
     Returns:
         What was packed, and which files were left out and why.
@@ -155,8 +157,9 @@ def pack(
     destination = _destination(source, dataset, options, workers, overwrite=overwrite, resume=resume)
     fractions = {"val": val, "test": test}
     arguments = {**fractions, "stratify": stratify, "seed": seed, "shard_bytes": shard_bytes, "duplicates": duplicates}
-    build = _Building(workers, executor, niceness, progress, stop_at_error=on_error == "fail")
     with ExitStack() as stack:
+        show = stack.enter_context(progress_shown(progress, "images"))
+        build = _Building(workers, executor, niceness, show, stop_at_error=on_error == "fail")
         folder = "" if dry_run else stack.enter_context(destination.opened())
         if dry_run:
             destination.check()

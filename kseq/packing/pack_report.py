@@ -8,12 +8,13 @@ from kseq.storage.box_counts import BoxCounts
 from kseq.storage.duplicate_counts import DuplicateCounts
 from kseq.storage.notes import note_lines
 from kseq.storage.rejected import Rejected, count_reasons
+from kseq.storage.report import Report
 
 __all__ = ["PackReport"]
 
 
 @dataclass(frozen=True)
-class PackReport:
+class PackReport(Report):
     """What `kseq.pack` did; `num_samples + len(rejected) == num_found`.
 
     The report of a dry run says what a packing would do: `num_bytes` is an estimate, and files that turn out to be broken are

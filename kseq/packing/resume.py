@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_index",
     "find_shards",
     "first_number",
+    "has_unfinished_packing",
     "images_in",
     "open_shard",
     "other_packing",
@@ -87,13 +88,22 @@ def resumable(folder: str, plan: Plan, arguments: Mapping[str, Any]) -> Iterator
     remove_file(os.path.join(folder, RESUME_RECORD_NAME))
 
 
+def has_unfinished_packing(folder: str) -> bool:
+    """Whether a packing was begun in a folder that another call can go on with."""
+    return os.path.exists(os.path.join(folder, RESUME_RECORD_NAME))
+
+
 @contextmanager
-def advising_to_resume(folder: str) -> Iterator[None]:
-    """Adds to a KeyboardInterrupt of the block, if an unfinished packing stays in the folder, how to go on with it."""
+def advising_to_resume(stays: Callable[[], bool]) -> Iterator[None]:
+    """Adds to a KeyboardInterrupt of the block how to go on.
+
+    Args:
+        stays: Says whether anything stays to go on with.
+    """
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if os.path.exists(os.path.join(folder, RESUME_RECORD_NAME)):
+        if stays():
             interrupt.args = (f"what is packed stays, the same call with {spelled('resume', True)} goes on",)
         raise
 

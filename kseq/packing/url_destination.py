@@ -40,7 +40,7 @@ from kseq.packing.disk_space import check_disk_space
 from kseq.packing.pack_report import PackReport
 from kseq.packing.pack_result import ShardResult, join_shard_results, read_shard_result
 from kseq.packing.plan import Plan
-from kseq.packing.resume import check_index, images_in, other_packing
+from kseq.packing.resume import advising_to_resume, check_index, images_in, other_packing
 from kseq.packing.resume_record import ResumeRecord
 from kseq.storage.atomic import remove_file
 from kseq.storage.index import Index
@@ -98,12 +98,8 @@ class UrlDestination(Destination):
     def opened(self) -> Iterator[str]:
         with spool_folder() as self._folder:
             self.check()
-            try:
+            with advising_to_resume(lambda: self._has_begun):
                 yield self._folder
-            except KeyboardInterrupt as interrupt:
-                if self._has_begun:
-                    interrupt.args = (f"what is packed stays, the same call with {spelled('resume', True)} goes on",)
-                raise
 
     def check(self) -> None:
         sizes = self._place.sizes()

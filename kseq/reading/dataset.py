@@ -15,6 +15,7 @@ from kseq.arguments import choice, is_url, path_or_url, shown_url, spelled, spel
 from kseq.errors import ArgumentError, ClosedError, OutOfRangeError
 from kseq.reading.box_counts import count_boxes
 from kseq.reading.concatenated import ConcatenatedDatasets
+from kseq.reading.dataset_look import describe_dataset, describe_in_html, show_samples
 from kseq.reading.label_counts import SplitCounts, add_counts, count_dataset
 from kseq.reading.sample_reader import LocatedSamples, SampleReader
 from kseq.reading.where import matching
@@ -163,10 +164,28 @@ class ShardDataset:
         self.close()
 
     def __repr__(self) -> str:
-        selected = "" if self._selected is None else f": {len(self._selected)} samples"
-        opened = () if self._reader is None else self._reader.collection.indexes
-        by_pread = ", read='pread'" if any(index.read == "pread" for index in opened) else ""
-        return f"<ShardDataset {self._path!r} {self._split or 'all'}{selected}{by_pread}>"
+        if self._reader is None:
+            return f"<ShardDataset {self._path!r} {self._split or 'all'}: closed>"
+        selected = None if self._selected is None else len(self._selected)
+        return f"<ShardDataset {describe_dataset(self, self._reader, selected)}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: thumbnails, fields, classes, splits, and what packing left out."""
+        return describe_in_html(self, self._reader)
+
+    def show(self, positions: Sequence[int] | np.ndarray | None = None, *, path: str | os.PathLike[str] | None = None) -> None:
+        """Show samples as a figure of matplotlib: images, with boxes, masks and points drawn over them, and all other fields.
+
+        Args:
+            positions: Whole numbers in [0, len), at most 64; None for sixteen from all over the dataset.
+            path: The file to write the figure to, such as `"samples.png"`; None to show it, in a notebook or a window.
+
+        Raises:
+            OutOfRangeError: If a position is not in [0, len).
+            ArgumentError: If matplotlib is not installed (the extra `notebook`), has no window here, or knows no such files.
+            WriteError: If the file cannot be written.
+        """
+        show_samples(self, self._samples, positions, path)
 
     # What the dataset is.
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kseq.display.charts import class_table
+from kseq.display.html import frame
 from kseq.errors import DamagedError
 from kseq.reading.shard_cache import ShardCache
 from kseq.storage.index import Index
@@ -29,6 +31,10 @@ class SplitCounts:
     splits: dict[str, int]
     class_names: tuple[str, ...] = field(repr=False)
     class_counts: dict[str, list[int]] = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each class."""
+        return frame("SplitCounts", lambda: [class_table(self.splits, self.class_names, self.class_counts)])
 
 
 def read_labels(index: Index) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kseq.arguments import is_url, path_or_url
+from kseq.display.progress_bar import progress_shown
 from kseq.errors import KseqError, WriteError
 from kseq.reading.dataset import open_remote
 from kseq.storage.index import Index
@@ -16,6 +17,7 @@ from kseq.storage.layout import shard_name
 from kseq.storage.open_shard import CopyOpener
 from kseq.storage.opener import opener_for
 from kseq.storage.remote_folder import RemoteFolder
+from kseq.storage.report import Report
 from kseq.storage.shard_reader import ShardReader
 from kseq.storage.url_place import spool_folder
 
@@ -23,7 +25,7 @@ __all__ = ["VerifyReport", "verify"]
 
 
 @dataclass(frozen=True)
-class VerifyReport:
+class VerifyReport(Report):
     """What `kseq.verify` found.
 
     Attributes:
@@ -44,7 +46,7 @@ class VerifyReport:
 def verify(
     dataset: str | os.PathLike[str],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> VerifyReport:
     """Read every byte of a dataset and compare it with the checksums and digests that were stored when it was written.
@@ -54,7 +56,8 @@ def verify(
 
     Args:
         dataset: The dataset's folder, or its URL.
-        progress: Called after each shard with how many samples are done and how many there are.
+        progress: A function that is called after each shard with how many samples are done and there are.
+            None: a bar where a person looks, on a terminal or in a notebook, else nothing. False: nothing. True: a bar.
         storage_options: Of a URL: what fsspec's file system gets, see `ShardDataset`.
 
     Raises:
@@ -69,10 +72,11 @@ def verify(
     damaged = index.check_all() + _check_ids("dropped", lambda: index.remaining)
     for name, ids in index.splits.items():
         damaged += _check_ids(f"split {name}", functools.partial(index.check_ids, ids))
-    for number in range(index.num_shards):
-        damaged += _check_shard(index, number) if index.remote is None else _check_remote_shard(index, number, index.remote)
-        if progress is not None:
-            progress(int(index.starts[number + 1]), index.num_samples)
+    with progress_shown(progress, "samples") as show:
+        for number in range(index.num_shards):
+            damaged += _check_shard(index, number) if index.remote is None else _check_remote_shard(index, number, index.remote)
+            if show is not None:
+                show(int(index.starts[number + 1]), index.num_samples)
     return VerifyReport(index.path, index.num_samples, index.num_shards, int(index.num_bytes.sum()), damaged)
 
 

@@ -27,6 +27,7 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
   believed, its arrays, and the ids of samples that were not dropped.
 - `box_counts`: boxes by class, and which were left out. `duplicate_counts`: byte-identical images.
 - `rejected`: the files that a packing left out. `notes`: what is worth knowing of those that it packed.
+- `report`: what a long call did, for people.
 - `compatibility`, `class_union`, `class_names`: whether datasets go together, and classes of several datasets as one
   list.
 - `atomic`, `lock`, `output_folder`, `inner_folder`: files that appear whole or not at all, one writer at a time, one dataset

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kseq.arguments import spelled
+from kseq.display.charts import class_table
+from kseq.display.html import frame, items
 
 if TYPE_CHECKING:
     from kseq.storage.fields import Field
@@ -75,6 +77,10 @@ class BoxCounts:
     class_counts: dict[str, list[int]] = field(repr=False)
     left_out: dict[str, int]
     remarks: dict[str, int]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a row for each class, and what is remarkable."""
+        return frame("BoxCounts", lambda: [class_table(self.num_boxes, self.class_names, self.class_counts), items(self.lines)])
 
     @classmethod
     def of(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from kseq.arguments import absolute, choice, seconds, whole
+from kseq.display.words import format_count, format_names
 from kseq.errors import ArgumentError, ClosedError, DamagedError, KseqError, OutOfRangeError, ReadTimeoutError, WorkerDiedError
 from kseq.ordering.epoch_order import Order
 from kseq.platforms.processes import usable_cores
@@ -355,8 +356,11 @@ class Batches:
             check_ranks()
         return self._arrange(*self._read(epoch, number))
 
-    def _read(self, epoch: int, number: int) -> tuple[LoadedBatch, dict[str, Any], Sequence[Mixture]]:
-        """A batch as it was loaded, the values of its fields, see `FieldEncoder.encode`, and how its rows were mixed."""
+    def _read(self, epoch: int, number: int, *, is_look: bool = False) -> tuple[LoadedBatch, dict[str, Any], Sequence[Mixture]]:
+        """A batch as it was loaded, the values of its fields, see `FieldEncoder.encode`, and how its rows were mixed.
+
+        Other ranks are not told of what happens to who only looks.
+        """
         try:
             loaded = self._loader.load(epoch, number)
             damaged = [row for row, _ in loaded.damaged]
@@ -368,10 +372,10 @@ class Batches:
             raise
         except Exception as error:
             self._add_place(error, epoch, number)
-            if self.world_size > 1:
+            if self.world_size > 1 and not is_look:
                 note_failure(error)
             raise
-        if self.world_size > 1:
+        if self.world_size > 1 and not is_look:
             note_success()
         if number == self.num_batches - 1:
             self._damages.end_epoch(epoch)
@@ -580,6 +584,32 @@ class Batches:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {describe(self)}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a batch with its labels, the order, the shapes, and what is cropped."""
+        # Not for training, and above this module.
+        from kseq.training.batch_look import batches_in_html
+
+        return batches_in_html(type(self).__name__, self, *self._start)
+
+    def show(self, epoch: int = 0, number: int = 0, *, rows: int = 16, path: str | os.PathLike[str] | None = None) -> None:
+        """Show a batch as a figure of matplotlib, as the model gets it: images, with boxes, masks and points drawn over them.
+
+        Args:
+            epoch: 0 or more.
+            number: In [0, num_batches).
+            rows: How many rows are shown, from the first on, at most 64.
+            path: The file to write the figure to, such as `"batch.png"`; None to show it, in a notebook or a window.
+
+        Raises:
+            OutOfRangeError: If there is no batch of this number.
+            ArgumentError: If matplotlib is not installed (the extra `notebook`), has no window here, or knows no such files.
+            WriteError: If the file cannot be written.
+            KseqError: As `batch` raises it.
+        """
+        from kseq.training.batch_look import show_batch
+
+        show_batch(self, whole("epoch", epoch, 0), number, rows, path)
+
     def close(self) -> None:
         """End the workers and close the files; batches that were handed out stay valid."""
         self._closer.detach()
@@ -612,18 +642,22 @@ class BatchParts(NamedTuple):
         fields: The fields that it was made of.
         values: Their values, see `FieldEncoder.encode`: the same arrays, by the names of the fields.
         spec: What its images are like.
+        augment: What is done to them, as it was passed.
     """
 
     batch: Any
     fields: Mapping[str, Field]
     values: Mapping[str, Any]
     spec: ImageSpec
+    augment: Sequence[Any]
 
 
 def read_parts(batches: Batches, epoch: int, number: int) -> BatchParts:
     """Batch `number` of an epoch, for who looks at it field by field. Raises what `Batches.batch` raises."""
-    loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number))
-    return BatchParts(batches._arrange(loaded, values, mixtures), batches._fields_of_a_batch(), values, batches._spec)
+    loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number), is_look=True)
+    augment = batches._arguments["augment"]
+    listed = augment if isinstance(augment, Sequence) else [augment]
+    return BatchParts(batches._arrange(loaded, values, mixtures), batches._fields_of_a_batch(), values, batches._spec, listed)
 
 
 def read_with_room(batches: Batches) -> tuple[Any, Any]:
@@ -671,8 +705,10 @@ def find_batches(sequence: Any) -> Batches | None:
 
 
 def open_again(batches: Batches, **changed: Any) -> Batches:
-    """Other Batches with the same arguments but some, of the dataset as it is now."""
-    return Batches(**{**batches._arguments, **changed})
+    """Other Batches with the same arguments but some, of the dataset as it is now; after `load_state_dict`, with that state."""
+    again = Batches(**{**batches._arguments, **changed})
+    again._go_on(batches._start, dataclasses.replace(again._order, rest=batches._order.rest))
+    return again
 
 
 def dataset_of(batches: Batches) -> ShardDataset:
@@ -694,12 +730,25 @@ def num_image_bytes(batches: Batches) -> int:
 
 def describe(batches: Batches) -> str:
     """What batches are, in a line."""
-    order = {True: "shuffled anew in each epoch", False: "not shuffled", "block": "shuffled by blocks anew in each epoch"}
+    spec = batches._spec
+    shape = " x ".join(map(str, spec.shape))
+    try:
+        names = batches.class_names
+        classes = f", {format_count(len(names), 'class')}: {format_names(names)}" if names else ""
+    except ClosedError:
+        classes = ", closed"
     return (
-        f"{batches._dataset.path!r} {batches.split}: {batches.num_samples} samples, "
-        f"{len(batches)} batches of {batches.batch_size}, {order[batches.shuffle]}"
+        f"{batches._dataset.path!r} {batches.split}: {format_count(batches.num_samples, 'sample')}, "
+        f"{format_count(len(batches), 'batch')} of {batches.batch_size}, {describe_order(batches)}"
         + (f", rank {batches.rank} of {batches.world_size}" if batches.world_size > 1 else "")
+        + f"; images {shape}, {spec.dtype}{classes}"
     )
+
+
+def describe_order(batches: Batches) -> str:
+    """In which order batches have their samples, in words."""
+    order = {True: "shuffled anew in each epoch", False: "not shuffled", "block": "shuffled by blocks anew in each epoch"}
+    return order[batches.shuffle]
 
 
 def _close(loader: Loader, damages: Damages) -> None:

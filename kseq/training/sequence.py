@@ -14,6 +14,7 @@ import numpy as np
 
 from kseq.arguments import whole
 from kseq.reading.dataset import ShardDataset
+from kseq.training.batch_look import batches_in_html, show_batch
 from kseq.training.batches import Batches, check_number, describe
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.damaged_samples import DamagedSample
@@ -27,7 +28,7 @@ from kseq.workers import IDLE_SECONDS
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["ShardSequence"]
+__all__ = ["ShardSequence", "next_position"]
 
 
 class ShardSequence(keras.utils.PyDataset):
@@ -475,6 +476,36 @@ class ShardSequence(keras.utils.PyDataset):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {describe(self._batches)}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the batch that comes next, with its labels, the order, the shapes, and what is cropped."""
+        return batches_in_html(type(self).__name__, self._batches, *next_position(self))
+
+    def show(
+        self,
+        batch_number: int = 0,
+        epoch: int | None = None,
+        *,
+        rows: int = 16,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Show a batch as a figure of matplotlib, as the model gets it: images, with boxes, masks and points drawn over them.
+
+        It is made for this look alone: a `fit` or a loop that goes on is not moved.
+
+        Args:
+            batch_number: In [0, len).
+            epoch: 0 or more; None for that of the pass that comes next.
+            rows: How many rows are shown, from the first on, at most 64.
+            path: The file to write the figure to, such as `"batch.png"`; None to show it, in a notebook or a window.
+
+        Raises:
+            OutOfRangeError: If there is no batch of this number.
+            ArgumentError: If matplotlib is not installed (the extra `notebook`), has no window here, or knows no such files.
+            WriteError: If the file cannot be written.
+            KseqError: As `Batches.batch` raises it.
+        """
+        show_batch(self._batches, self.epoch if epoch is None else whole("epoch", epoch, 0), batch_number, rows, path)
+
     def close(self) -> None:
         """End the workers and close the files; batches that were handed out stay valid."""
         self._looked.clear()
@@ -485,6 +516,11 @@ class ShardSequence(keras.utils.PyDataset):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def next_position(sequence: ShardSequence) -> tuple[int, int]:
+    """The epoch and the number of the batch with which the next pass begins."""
+    return sequence.epoch, sequence._passes.start
 
 
 def _then(own: Any, base: Any) -> Any:

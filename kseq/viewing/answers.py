@@ -10,23 +10,24 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
+from kseq.display.eye_pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit
+from kseq.display.json_values import to_json
 from kseq.errors import ArgumentError
 from kseq.platforms.processes import usable_cores
+from kseq.reading.reduced_images import read_reduced
+from kseq.reading.thumbnails import COLUMNS, make_sprite
 from kseq.threads import ThreadPool
-from kseq.viewing.batch_page import describe_batch, shown_pixels
+from kseq.training.batch_description import describe_batch, shown_pixels
 from kseq.viewing.batch_settings import describe_settings, read_settings
 from kseq.viewing.charts import describe_dataset_charts
-from kseq.viewing.json_values import to_json
 from kseq.viewing.lookalikes import describe_groups
 from kseq.viewing.measures import Measures
 from kseq.viewing.mending import mend
 from kseq.viewing.model_batches import ShownBatch
 from kseq.viewing.opened import Opened
-from kseq.viewing.pixels import as_rgb, color_mask, encode_as_jpeg, encode_as_png, fit, read_reduced
 from kseq.viewing.requests import id_list, one_of, whole_number
 from kseq.viewing.sample_page import describe_rows, describe_sample
 from kseq.viewing.selection import MEASURED_ORDERS, ORDERS, Query, select
-from kseq.viewing.thumbnails import COLUMNS, make_sprite
 from kseq.viewing.watched import WatchedDataset
 
 __all__ = ["NOT_CACHED", "Answer", "Answers", "json_response"]
@@ -219,7 +220,9 @@ class Answers:
 
     def _batch(self, parameters: Mapping[str, str]) -> Response:
         opened, shown = self._read_batch(parameters)
-        return json_response({"digest": opened.digest, **describe_batch(shown, opened.dataset.class_names)})
+        described = describe_batch(shown.parts, shown.sample_ids, opened.dataset.class_names)
+        of_all = {"num_batches": shown.batches.num_batches, "num_samples": shown.batches.num_samples, "code": shown.code}
+        return json_response({"digest": opened.digest, **of_all, **described})
 
     def _read_batch(self, parameters: Mapping[str, str]) -> tuple[Opened, ShownBatch]:
         opened, _, batches = self._watched.now()

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import KseqError
+from kseq.reading.described_values import name_of
 from kseq.storage.box_counts import LEFT_OUT, REMARKS
 from kseq.storage.rejected import count_reasons
 from kseq.viewing.measures import MEASURED, Measures
 from kseq.viewing.opened import PART, Opened
-from kseq.viewing.sample_page import name_of
 
 __all__ = ["count_boxes", "describe_dataset_charts"]
 

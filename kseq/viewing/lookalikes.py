@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from kseq.display.eye_pixels import as_rgb
 from kseq.errors import KseqError
+from kseq.reading.reduced_images import read_reduced
 from kseq.viewing.features import COARSE_EDGES
 from kseq.viewing.measures import MEASURED, Measures
 from kseq.viewing.opened import Opened
-from kseq.viewing.pixels import as_rgb, read_reduced
 from kseq.viewing.sample_page import describe_rows
 
 __all__ = ["Group", "describe_groups", "find_groups"]

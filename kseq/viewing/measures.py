@@ -7,13 +7,14 @@ import threading
 import cv2
 import numpy as np
 
+from kseq.display.eye_pixels import as_rgb
 from kseq.errors import KseqError
 from kseq.platforms.processes import usable_cores
+from kseq.reading.reduced_images import read_reduced
 from kseq.storage.checksums import checksum
 from kseq.threads import ThreadPool
 from kseq.viewing.features import SIDE, describe, num_features
 from kseq.viewing.opened import Opened
-from kseq.viewing.pixels import as_rgb, read_reduced
 
 __all__ = ["BROKEN", "MEASURED", "Measures"]
 

@@ -395,12 +395,13 @@ def test_refuses_to_join_what_is_no_dataset(whole: kseq.ShardDataset, other: Any
 def test_joined_datasets_describe_themselves(numbered: Path, second: Path) -> None:
     joined = kseq.ShardDataset(numbered, "train").concat(kseq.ShardDataset(second, "train"))
     assert joined.path == f"{numbered} + {second}"
-    assert repr(joined) == f"<ShardDataset '{numbered} + {second}' train: 98 samples>"
+    content = "image (raw pixels, 4 x 4, 3 channels), label (int32), 3 classes: a, b, c"
+    assert repr(joined) == f"<ShardDataset '{numbered} + {second}' train: 98 samples, selected; {content}>"
     assert joined.splits == {"train": 98, "val": 26}
     assert (joined.rejected(), joined.class_names) == ([], ("a", "b", "c"))
     with raises(ArgumentError, 2):
         joined.split_ids("train")
-    assert repr(joined.take([3])).endswith("train: 1 samples>")
+    assert "train: 1 sample, selected;" in repr(joined.take([3]))
 
 
 def test_damage_in_a_joined_dataset_names_its_file(numbered: Path, tmp_path: Path) -> None:

@@ -267,15 +267,20 @@ def test_the_program_may_change_its_folder(numbered: Path, tmp_path: Path, monke
 
 def test_says_what_it_is_at_a_prompt(numbered: Path) -> None:
     with kseq.ShardSequence(numbered, batch_size=16) as sequence:
-        assert repr(sequence) == f"<ShardSequence '{numbered}' train: 80 samples, 5 batches of 16, shuffled anew in each epoch>"
+        images = "images 4 x 4 x 3, uint8, 3 classes: a, b, c"
+        order = "shuffled anew in each epoch"
+        assert repr(sequence) == f"<ShardSequence '{numbered}' train: 80 samples, 5 batches of 16, {order}; {images}>"
         assert repr(sequence.batches) == repr(sequence).replace("ShardSequence", "Batches")
     with kseq.Batches(numbered, "val", batch_size=16) as batches:
-        assert repr(batches) == f"<Batches '{numbered}' val: 20 samples, 2 batches of 16, not shuffled>"
+        assert repr(batches) == f"<Batches '{numbered}' val: 20 samples, 2 batches of 16, not shuffled; {images}>"
+    assert repr(batches).endswith(", closed>")
     with kseq.Batches(numbered, "val", shuffle="block") as batches:
-        assert (
-            repr(batches) == f"<Batches '{numbered}' val: 20 samples, 1 batches of 32, shuffled by blocks anew in each epoch>"
-        )
-    assert repr(kseq.ShardDataset(numbered, "val")) == f"<ShardDataset '{numbered}' val>"
+        order = "shuffled by blocks anew in each epoch"
+        assert repr(batches) == f"<Batches '{numbered}' val: 20 samples, 1 batch of 32, {order}; {images}>"
+    with kseq.ShardDataset(numbered, "val") as dataset:
+        fields = "image (raw pixels, 4 x 4, 3 channels), label (int32), 3 classes: a, b, c"
+        assert repr(dataset) == f"<ShardDataset '{numbered}' val: 20 samples; {fields}>"
+    assert repr(dataset) == f"<ShardDataset '{numbered}' val: closed>"
 
 
 def test_crops_are_the_same_whatever_the_batch_the_workers_and_the_rank(packed_photos: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import kseq
-from kseq.viewing.pixels import as_rgb, fit
+from kseq.display.eye_pixels import as_rgb, fit
 from tests.helpers.viewing import ask, ask_json
 
 SIDE = 12

@@ -7,10 +7,11 @@ from concurrent.futures import Executor
 import cv2
 import numpy as np
 
+from kseq.display.eye_pixels import as_rgb, encode_as_jpeg, fit
 from kseq.errors import KseqError
+from kseq.reading.reduced_images import read_reduced
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
-from kseq.viewing.pixels import as_rgb, encode_as_jpeg, fit, read_reduced
 
 __all__ = ["COLUMNS", "make_sprite"]
 

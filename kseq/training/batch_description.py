@@ -1,4 +1,4 @@
-"""A batch as the page shows it: its arrays, its rows with their targets, and its images as anyone can see them."""
+"""A batch as people look at it: its arrays, its rows with their targets, and its images as eyes take them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kseq.display.json_values import numbers_as_json
 from kseq.errors import ArgumentError
+from kseq.reading.described_values import describe_value, name_of
 from kseq.storage.fields import Field
 from kseq.training.batches import BatchParts
 from kseq.training.image_spec import ImageSpec
-from kseq.viewing.json_values import numbers_as_json
-from kseq.viewing.model_batches import ShownBatch
-from kseq.viewing.sample_page import describe_value, name_of
 
 __all__ = ["describe_batch", "shown_pixels"]
 
@@ -21,11 +20,10 @@ __all__ = ["describe_batch", "shown_pixels"]
 _LEAST_SHARE = 0.01
 
 
-def describe_batch(shown: ShownBatch, class_names: Sequence[str]) -> dict[str, Any]:
+def describe_batch(parts: BatchParts, sample_ids: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
     """A batch: `rows` with sample ids and targets, what its `arrays` are like, which `images` and `masks` it has, and their
     `size`, height and width."""
-    parts = shown.parts
-    rows: list[dict[str, Any]] = [{"id": sample_id, "targets": []} for sample_id in shown.sample_ids.tolist()]
+    rows: list[dict[str, Any]] = [{"id": sample_id, "targets": []} for sample_id in sample_ids.tolist()]
     images = [name for name in parts.values if name in parts.fields and parts.fields[name].is_image]
     masks = [name for name in parts.values if name in parts.fields and parts.fields[name].is_pixels and name not in images]
     for name, field in parts.fields.items():
@@ -35,9 +33,6 @@ def describe_batch(shown: ShownBatch, class_names: Sequence[str]) -> dict[str, A
     for row, weight in zip(rows, _row_weights(parts.batch, len(rows)), strict=False):
         row["weight"] = weight
     return {
-        "num_batches": shown.batches.num_batches,
-        "num_samples": shown.batches.num_samples,
-        "code": shown.code,
         "rows": rows,
         "arrays": [_describe_array(name, values) for name, values in _flatten("", parts.batch)],
         "images": images,
