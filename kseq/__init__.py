@@ -53,11 +53,13 @@ from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.input_stats import InputStats
 from kseq.training.mixing import CutMix, MixUp
 from kseq.training.sample_functions import Compose
 
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
+    from kseq.training.input_monitor import EpochInput, InputMonitor
     from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
     from kseq.viewing.viewer import Viewer
@@ -85,9 +87,12 @@ __all__ = [
     "DamagedSample",
     "DropReport",
     "DuplicateCounts",
+    "EpochInput",
     "ExportReport",
     "Field",
     "ImageSettings",
+    "InputMonitor",
+    "InputStats",
     "KseqError",
     "LabelChange",
     "MergeReport",
@@ -128,10 +133,12 @@ __all__ = [
 ]
 
 
-# What only a training or a viewer needs is loaded when it is asked for. `sequence` and `resume_training`
-# import keras, which takes seconds; `batches` does not.
+# What only a training or a viewer needs is loaded when it is asked for. `sequence`, `input_monitor`
+# and `resume_training` import keras, which takes seconds; `batches` does not.
 _LAZY = {
     "Batches": "kseq.training.batches",
+    "EpochInput": "kseq.training.input_monitor",
+    "InputMonitor": "kseq.training.input_monitor",
     "ResumeTraining": "kseq.training.resume_training",
     "ShardSequence": "kseq.training.sequence",
     "Viewer": "kseq.viewing.viewer",

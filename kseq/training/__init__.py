@@ -1,7 +1,7 @@
 """Batches by epoch and number, with the Keras Sequence on top.
 
-Only `sequence`, `resume_training`, `training_run` and `training_state` import keras. The room imports `kseq.reading`,
-`kseq.ordering` and what is below, never `kseq.packing`.
+Only `sequence`, `input_monitor`, `resume_training`, `training_run` and `training_state` import keras. The room imports
+`kseq.reading`, `kseq.ordering` and what is below, never `kseq.packing`.
 
 - `batches`: `kseq.Batches`, any batch of any epoch, without state and without Keras. `sequence`: `ShardSequence`, the same for
   Keras, which says no epoch.
@@ -31,6 +31,9 @@ Only `sequence`, `resume_training`, `training_run` and `training_state` import k
 - `loader`: threads or processes that read ahead, and where the training waits for a batch. `read_ahead`: who reads in sequence,
   and what was begun for them. `crowding`: whether other jobs take the cores. `worker_process`: what runs in a process.
   `fetch_ahead`: fetches shards from under a URL. `buffers`: the memory of batches.
+- What loading costs: `stage_times` times the stages of a batch, `input_stats` adds them up, `input_monitor` is
+  `kseq.InputMonitor`, which says for each epoch of a `fit` how much of a step waits for input. `batch_listeners`: who is told
+  when Keras gets a batch.
 - When something goes wrong: `waiting` tells of long waits and ends them, `worker_deaths` fills again what a process died of,
   `error_places` says where an error was raised, `damaged_samples` mends batches and tells of what they lack.
 """

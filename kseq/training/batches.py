@@ -41,6 +41,7 @@ from kseq.training.dataset_argument import RemoteArguments, choose_split, open_d
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.image_spec import ImageSpec
+from kseq.training.input_stats import WAIT, InputMeter, InputStats
 from kseq.training.keras_layout import KerasLayout, check_layout
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
@@ -53,6 +54,7 @@ from kseq.training.read_ahead import LoadedBatch
 from kseq.training.row_weights import RowWeights
 from kseq.training.sample_functions import SampleFunctions, last_size
 from kseq.training.sampling_argument import choose_order
+from kseq.training.stage_times import ASSEMBLE, Stopwatch
 from kseq.training.tf_sharing import check_shared_once
 from kseq.training.transforms import AugmentationList, sample_keys
 from kseq.workers import IDLE_SECONDS
@@ -269,6 +271,7 @@ class Batches:
             crowded_workers=min(_CROWDED_WORKERS * usable_cores(), _MOST_CROWDED_WORKERS) if may_crowd else 0,
             timeout=None if timeout is None else seconds("timeout", timeout),
         )
+        self._meter = InputMeter()
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader, self._damages)
         watch_end()
         # Where the next `epoch` of this number begins, after `load_state_dict`; and the batch that `epoch` hands out next.
@@ -347,17 +350,23 @@ class Batches:
             check_shared_once(sys._getframe(1), number)
             watch_ranks(self.rank, self.world_size)
             check_ranks()
-        return self._arrange(*self._read(epoch, number))
+        watch = Stopwatch()
+        loaded, values, mixtures = self._read(epoch, number, watch)
+        batch = self._arrange(loaded, values, mixtures)
+        watch.lap(ASSEMBLE)
+        self._meter.add(loaded.times, watch, fills_here=self._loader.fills_here)
+        return batch
 
-    def _read(self, epoch: int, number: int) -> tuple[LoadedBatch, dict[str, Any], Sequence[Mixture]]:
+    def _read(self, epoch: int, number: int, watch: Stopwatch) -> tuple[LoadedBatch, dict[str, Any], Sequence[Mixture]]:
         """A batch as it was loaded, the values of its fields, see `FieldEncoder.encode`, and how its rows were mixed."""
         try:
             loaded = self._loader.load(epoch, number)
+            watch.lap(WAIT)
             damaged = [row for row, _ in loaded.damaged]
             if damaged:
                 loaded = self._damages.mend(loaded, self.sample_ids(epoch, number), epoch, number)
             rows = self._rows_to_mix(loaded, damaged, epoch, number) if self._encoder.mixes else None
-            values = self._encoder.encode(loaded.arrays, rows)
+            values = self._encoder.encode(loaded.arrays, watch, rows)
         except ClosedError:
             raise
         except Exception as error:
@@ -532,6 +541,11 @@ class Batches:
         return self._order.world_size
 
     @property
+    def stats(self) -> InputStats:
+        """What the batches that were handed out so far have cost: waiting, and the stages of loading."""
+        return self._meter.stats
+
+    @property
     def split(self) -> str:
         """The split that the samples are of, or `"all"`."""
         return self._dataset.split or "all"
@@ -601,7 +615,7 @@ class BatchParts(NamedTuple):
 
 def read_parts(batches: Batches, epoch: int, number: int) -> BatchParts:
     """Batch `number` of an epoch, for who looks at it field by field. Raises what `Batches.batch` raises."""
-    loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number))
+    loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number), Stopwatch())
     return BatchParts(batches._arrange(loaded, values, mixtures), batches._fields_of_a_batch(), values, batches._spec)
 
 
