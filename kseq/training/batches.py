@@ -65,11 +65,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchParts",
     "Batches",
+    "arguments_of",
     "check_number",
     "dataset_of",
     "describe",
     "find_batches",
     "num_image_bytes",
+    "num_workers",
     "open_again",
     "read_parts",
     "storage_options_of",
@@ -628,6 +630,16 @@ def find_batches(sequence: Any) -> Batches | None:
 def open_again(batches: Batches, **changed: Any) -> Batches:
     """Other Batches with the same arguments but some, of the dataset as it is now."""
     return Batches(**{**batches._arguments, **changed})
+
+
+def arguments_of(batches: Batches) -> Mapping[str, Any]:
+    """The arguments that batches were made with, by name."""
+    return batches._arguments
+
+
+def num_workers(batches: Batches) -> int:
+    """How many threads or processes read batches; 0 for the one that asks."""
+    return batches._loader.num_workers
 
 
 def dataset_of(batches: Batches) -> ShardDataset:

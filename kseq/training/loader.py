@@ -246,6 +246,11 @@ class Loader:
         return loaded
 
     @property
+    def num_workers(self) -> int:
+        """How many threads or processes fill batches."""
+        return self._workers
+
+    @property
     def fills_here(self) -> bool:
         """Whether batches are filled in the thread that asks for them."""
         return self._workers == 0

@@ -126,17 +126,18 @@ class Pending:
 
     def wait(self, finish: Callable[[Future, Rows], Filled]) -> LoadedBatch:
         """The batch; `finish` waits for some of its rows, or fills them otherwise."""
-        filled = Filled()
+        filled: Filled | None = None
         try:
             while self._fillings:
-                filled = filled.then(finish(*self._fillings[0]))
+                more = finish(*self._fillings[0])
+                filled = more if filled is None else filled.then(more)
                 self._fillings.popleft()
         except BaseException:
             # An error refers to the variables of all functions that it went through. If they referred to the future that holds
             # the error, only the garbage collector would free the arrays.
             self._fillings.clear()
             raise
-        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted, *filled)
+        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted, *(filled or ()))
 
     def cancel(self) -> None:
         for filling, _ in list(self._fillings):

@@ -6,6 +6,7 @@ image, and to wait for pages of a mapped file before they are decoded, would cos
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,7 +49,7 @@ NO_TIMES = StageTimes()
 
 def sum_times(one: StageTimes, other: StageTimes) -> StageTimes:
     """What two fillings took together."""
-    return StageTimes._make(first + second for first, second in zip(one, other, strict=True))
+    return StageTimes._make(map(operator.add, one, other))
 
 
 def times_stages(number: int) -> bool:
