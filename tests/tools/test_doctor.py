@@ -66,8 +66,8 @@ def test_a_disk_that_sleeps_is_the_disk(numbered: Path, tmp_path: Path) -> None:
     assert found["culprit"] == "reading"
     # Two readers, 10 ms for each call.
     assert found["disk_rate"] is None or found["disk_rate"] <= 2 / 0.01
-    # More calls at once, or the map, which the library does not slow down.
-    assert found["best"]["name"].startswith(("workers=", "read='map'", "shuffle='block'"))
+    # The map, which the library does not slow down, or fewer calls.
+    assert found["best"]["gain"] > 2
     assert found["stepping"]["waiting_share"] > 0.5
 
 
@@ -126,7 +126,7 @@ def test_python_that_computes_is_the_augmentation_and_a_model_is_its_step(script
 
 @pytest.mark.slow
 def test_a_step_that_is_slow_waits_for_nothing_and_nothing_is_tried(numbered: Path) -> None:
-    found, _ = examine(numbered, "--batch-size", 4, "--rate", 10, "--workers", 2)
+    found, _ = examine(numbered, "--batch-size", 4, "--rate", 8, "--workers", 2)
     assert found["culprit"] == "step"
     assert found["best"] is None
     assert found["outcomes"] == []

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     with _open(arguments) as batches:
         print(f"kseq doctor: measures for about {arguments.seconds:.0f} s; Ctrl-C breaks off", file=sys.stderr, flush=True)
-        step: Step | None = None
+        step: Step | RateStep | None = None
         if arguments.model is not None:
             step = model_step(call_function("--model", arguments.model))
         elif arguments.rate is not None:

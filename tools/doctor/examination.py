@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import kseq
 from kseq.arguments import is_url
 from kseq.training.batches import arguments_of, dataset_of, describe, num_workers, open_again
 
 from .disk import measure_disk, memory_bytes
-from .loading import Cursor, measure_rate, measure_stages
+from .loading import Cursor, measure_rate, measure_stages, without_checksums
 from .stepping import RateStep, Step, Stepping, measure_stepping
 from .trials import Outcome, list_trials, measure_trials
 
@@ -76,12 +77,12 @@ class Examination:
         return self.memory is None or self.num_bytes <= _MOST_IN_MEMORY * self.memory
 
 
-def examine(batches: kseq.Batches, step: Step | None, seconds: float) -> Examination:
+def examine(batches: kseq.Batches, step: Step | RateStep | None, seconds: float) -> Examination:
     """Measure for about so many seconds.
 
     Args:
         batches: Of the present setting.
-        step: A training step; None if there is none.
+        step: A training step, or how many images per second it takes; None if there is none.
         seconds: How long.
     """
     cursor, dataset = Cursor(), dataset_of(batches)
@@ -111,10 +112,10 @@ def examine(batches: kseq.Batches, step: Step | None, seconds: float) -> Examina
 
 def _paced(batches: kseq.Batches, costs: kseq.InputStats) -> kseq.Batches:
     """The same in smaller batches where one takes long, so that some of them fit into the time."""
-    seconds_each = (costs.waiting + costs.cpu) / max(costs.num_samples, 1)
+    seconds_each = max(costs.waiting, costs.cpu) / max(costs.num_samples, 1)
     size = int(min(batches.batch_size, max(_LEAST_SAMPLES, _BATCH_SECONDS / max(seconds_each, 1e-9))))
-    same = {"batch_size": batches.batch_size, "global_batch_size": None}
-    return open_again(batches, **({**same, "batch_size": size} if size < batches.batch_size else {}))
+    changed: dict[str, Any] = {} if size == batches.batch_size else {"batch_size": size, "global_batch_size": None}
+    return open_again(batches, **changed, **without_checksums(batches))
 
 
 def find_culprit(examined: Examination) -> str:

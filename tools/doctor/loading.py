@@ -9,7 +9,7 @@ from typing import Any
 import kseq
 from kseq.training.batches import arguments_of, open_again
 
-__all__ = ["Cursor", "measure_rate", "measure_stages", "take"]
+__all__ = ["Cursor", "measure_rate", "measure_stages", "take", "without_checksums"]
 
 # The stages are measured in batches of so many samples at most: of slow ones, few are enough.
 _MOST_SAMPLES = 16
@@ -56,13 +56,20 @@ def measure_rate(batches: kseq.Batches, cursor: Cursor, seconds: float) -> float
     return (batches.stats - before).num_samples / passed
 
 
+def without_checksums(batches: kseq.Batches) -> dict[str, Any]:
+    """What is changed of the arguments so that each epoch is like those after the first, which compares checksums."""
+    arguments = arguments_of(batches)
+    is_opened_here = not isinstance(arguments["dataset"], kseq.ShardDataset)
+    return {"verify": "never"} if is_opened_here and arguments["verify"] == "first" else {}
+
+
 def measure_stages(batches: kseq.Batches, cursor: Cursor, seconds: float) -> kseq.InputStats:
     """What the stages cost, on one thread, which nothing holds up."""
     size = min(batches.batch_size, _MOST_SAMPLES)
-    changed = {"workers": 0, "use_multiprocessing": False, "batch_size": size, "global_batch_size": None}
+    changed: dict[str, Any] = {"workers": 0, "use_multiprocessing": False, "batch_size": size, "global_batch_size": None}
     # What is shared out among ranks has the batch size of one.
     changed |= {"rank": 0, "world_size": 1} if arguments_of(batches)["world_size"] != 1 else {}
-    with open_again(batches, **changed) as alone:
+    with open_again(batches, **changed, **without_checksums(batches)) as alone:
         coming = cursor.batches(alone)
         next(coming)
         before = alone.stats

@@ -34,7 +34,7 @@ def open_packed_sample(batches: kseq.Batches, images: kseq.ImageSettings, **chan
         samples = ({"image": dataset[int(number * step)]["image"], "label": number % 2} for number in range(count))
         kseq.pack(samples, target, images=images, workers=0)
         _give_back(target)
-        others = {"targets": None, "inputs": None, "label_mode": "int", "sample_weight": None, "balance": None}
+        others: dict[str, Any] = {"targets": None, "inputs": None, "label_mode": "int", "sample_weight": None, "balance": None}
         others |= {"sampling_weights": None, "epoch_size": None, "split": "all", "option": None, "shuffle": True}
         # Whole batches of the same size, however few samples there are.
         others |= {

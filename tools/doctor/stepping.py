@@ -44,21 +44,15 @@ class Stepping:
         return max(0.0, 1 - self.free / self.fed)
 
 
+@dataclass(frozen=True)
 class RateStep:
     """What takes as long as a step of a training of so many images per second, in batches of any size."""
 
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
+    rate: float
 
-    def __call__(self, batch: Any) -> object:
-        return time.sleep(_num_rows(batch) / self._rate)
-
-
-def _num_rows(batch: Any) -> int:
-    """How many samples a batch has."""
-    while isinstance(batch, (tuple, dict)):
-        batch = next(iter(batch.values() if isinstance(batch, dict) else batch))
-    return len(batch)
+    def seconds(self, batch_size: int) -> float:
+        """How long a step takes."""
+        return batch_size / self.rate
 
 
 def model_step(model: Any) -> Step:
@@ -75,12 +69,14 @@ def model_step(model: Any) -> Step:
     return step
 
 
-def measure_stepping(batches: kseq.Batches, step: Step, cursor: Cursor, seconds: float) -> Stepping:
+def measure_stepping(batches: kseq.Batches, step: Step | RateStep, cursor: Cursor, seconds: float) -> Stepping:
     """Both times of a step, each measured for so many seconds.
 
     Raises:
         ArgumentError: If the step fails: the model does not go with the batches.
     """
+    if isinstance(step, RateStep):
+        return _measure_waiting(batches, step.seconds(batches.batch_size), cursor, seconds)
     # Nothing is read ahead meanwhile, which would take cores from a free step, and give a fed one a good start.
     with open_again(batches, workers=0, use_multiprocessing=False) as alone:
         batch = next(cursor.batches(alone))
@@ -91,6 +87,20 @@ def measure_stepping(batches: kseq.Batches, step: Step, cursor: Cursor, seconds:
         raise ArgumentError(f"--model: a step on a batch fails: {type(error).__name__}: {line}") from error
     with open_again(batches) as fed:
         return Stepping(free, _mean_step(cursor.batches(fed), step, seconds, 1), batches.batch_size)
+
+
+def _measure_waiting(batches: kseq.Batches, pause: float, cursor: Cursor, seconds: float) -> Stepping:
+    """The same where a step only takes time: what it waits is known without the step, which the system may make longer."""
+    waited, count, started = 0.0, 0, time.perf_counter()
+    with open_again(batches) as fed:
+        coming = cursor.batches(fed)
+        next(coming)
+        while time.perf_counter() - started < seconds or count < _LEAST_STEPS:
+            time.sleep(pause)
+            asked = time.perf_counter()
+            next(coming)
+            waited, count = waited + time.perf_counter() - asked, count + 1
+    return Stepping(pause, pause + waited / count, batches.batch_size)
 
 
 def _mean_step(batches: Iterator[Any], step: Step, seconds: float, warm_up: int) -> float:

@@ -121,7 +121,7 @@ def _packings(batches: kseq.Batches, stage: str) -> Iterator[Trial]:
         "raw": image.encoded and stage in ("decoding", "assembling"),
     }
     for encoding in (encoding for encoding, is_wanted in wanted.items() if is_wanted):
-        settings = kseq.ImageSettings(encoding, size, color_mode=image.color_mode)
+        settings = kseq.ImageSettings(encoding, size, color_mode=image.color_mode or "rgb")
         name = f"kseq pack --encoding {encoding} --image-size {size[0]} {size[1]}"
         yield Trial(name, partial(open_packed_sample, batches, settings))
 
@@ -144,7 +144,7 @@ def _packed_size(batches: kseq.Batches) -> tuple[int, int]:
 def measure_trials(batches: kseq.Batches, trials: list[Trial], cursor: Cursor, seconds: float) -> list[Outcome]:
     """What each trial came to, beside the present setting before and after it: other jobs of the machine come and go."""
     outcomes = []
-    before = measure_rate(batches, cursor, seconds)
+    before = _measure_again(batches, cursor, seconds)
     for trial in trials:
         rate = error = num_bytes = None
         try:
@@ -156,8 +156,14 @@ def measure_trials(batches: kseq.Batches, trials: list[Trial], cursor: Cursor, s
         except Exception as failure:
             # Also of functions of the user, which may not bear another process, say.
             error = f"{type(failure).__name__}: {next(iter(str(failure).splitlines()), '')}"
-        after = measure_rate(batches, cursor, seconds)
+        after = _measure_again(batches, cursor, seconds)
         gain = None if rate is None else rate / statistics.mean([before, after])
         outcomes.append(Outcome(trial.name, rate, gain, error, num_bytes))
         before = after
     return outcomes
+
+
+def _measure_again(batches: kseq.Batches, cursor: Cursor, seconds: float) -> float:
+    """The rate of batches that are opened anew, as those of trials are."""
+    with open_again(batches) as opened:
+        return measure_rate(opened, cursor, seconds)
