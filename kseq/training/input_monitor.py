@@ -55,7 +55,7 @@ class EpochInput:
         )
         return (
             f"Epoch {self.epoch + 1}: {100 * self.waiting_share:.1f} % of a step waits for input "
-            f"({waiting:.1f} of {step:.1f} ms, {hand_over:.1f} of them hand-over); {self.stats}"
+            f"({waiting:.1f} of {step:.1f} ms, {hand_over:.1f} hand-over); {self.stats}"
         )
 
 

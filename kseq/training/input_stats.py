@@ -58,7 +58,7 @@ class InputStats:
     def __str__(self) -> str:
         parts = self.per_thousand()
         stages = ", ".join(f"{name} {parts[name]:.2f}" for name in ("reading", "decoding", "augmenting", "assembling"))
-        return f"{self.num_samples:,} samples; s for 1,000: {stages}; CPU {parts['cpu']:.2f}"
+        return f"s for 1,000 samples: {stages}; CPU {parts['cpu']:.2f}"
 
 
 class InputMeter:

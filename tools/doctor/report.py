@@ -18,11 +18,14 @@ _CULPRITS = {
     "assembling": "assembling: what makes arrays of samples, and batches of arrays, takes too long",
 }
 
+# Of a setting that cannot be used, with the reason.
+_WIDEST_NAME = 80
+
 # Where nothing that was tried helps.
 _ADVICE = {
     "reading": "a faster disk, or images that are packed smaller (kseq pack --encoding jpeg --image-size H W)",
     "decoding": "more cores, or images that are packed smaller or raw (kseq pack --image-size H W)",
-    "augmenting": "kseq's own augmentations in place of Python, functions over whole batches, or layers of Keras in the model",
+    "augmenting": "kseq's own augmentations in place of Python, functions over whole batches, layers of Keras",
     "assembling": "fewer fields (inputs, targets), or larger images per batch",
 }
 
@@ -56,7 +59,7 @@ def _measured(examined: Examination) -> list[str]:
     kind = "process" if examined.in_processes else "thread"
     count = examined.num_workers
     readers = f"{count} {kind}{'es' if kind == 'process' and count != 1 else 's' * (count != 1)}" if count else "no workers"
-    rows = [("one thread", f"{alone:,.0f} images/s; ms an image: {stages}")]
+    rows = [("one thread", f"{alone:,.0f} images/s"), ("", f"ms an image: {stages}")]
     rows.append((readers, f"{examined.rate:,.0f} images/s, CPU {examined.cpu:.2f} s for 1,000 images"))
     keeps = "fits" if examined.fits_in_memory else "does not fit"
     disk = "not measured" if examined.disk_rate is None else f"{examined.disk_rate:,.0f} images/s"
@@ -68,7 +71,7 @@ def _measured(examined: Examination) -> list[str]:
         free, fed = stepping.free, stepping.fed
         rows.append(("step", f"{1000 * free:.1f} ms, {stepping.batch_size / free:,.0f} images/s on a batch that is there"))
         waits = f"{1000 * fed:.1f} ms with loading: {100 * stepping.waiting_share:.1f} % of it waits for input"
-        rows.append(("", f"{waits}; a free loader would be {max(1.0, fed / free):.2f} times as fast"))
+        rows.append(("", f"{waits}; a free loader: {max(1.0, fed / free):.2f} times as fast"))
     width = max(len(name) for name, _ in rows)
     return [f"  {name.ljust(width)}  {text}" for name, text in rows]
 
@@ -77,7 +80,7 @@ def _tried(examined: Examination) -> list[list[str]]:
     rows = [["tried", "images/s", "times"]]
     for outcome in examined.outcomes:
         if outcome.rate is None or outcome.gain is None:
-            rows.append([f"{outcome.name}: {printable(outcome.error or '')[:80]}", "-", "-"])
+            rows.append([printable(f"{outcome.name}: {outcome.error or ''}")[:_WIDEST_NAME], "-", "-"])
         else:
             size = "" if outcome.num_bytes is None else f" ({format_bytes(outcome.num_bytes)})"
             rows.append([outcome.name + size, f"{outcome.rate:,.0f}", f"{outcome.gain:.2f}"])
@@ -96,4 +99,4 @@ def _change(examined: Examination) -> str:
         # A loader that is so much faster; no step is shorter than on a batch that is there.
         least = stepping.fed / max(stepping.free, stepping.fed / best.gain)
         gain += f"; steps up to {least:.2f} times as fast"
-    return f"change next: {best.name} ({gain})"
+    return f"change next: {best.name}\n  {gain}"
