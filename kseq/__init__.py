@@ -34,6 +34,7 @@ from kseq.editing.rename_class import RenameClassReport, rename_class
 from kseq.editing.split import SplitReport, split
 from kseq.editing.undo import UndoReport, undo
 from kseq.errors import KseqError
+from kseq.exporting.card import CardReport, card
 from kseq.exporting.export import EXPORT_FORMATS, ExportReport, export
 from kseq.packing.pack import pack
 from kseq.packing.pack_report import PackReport
@@ -54,6 +55,7 @@ from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
 from kseq.training.input_stats import InputStats
+from kseq.training.jax_devices import prefetch_to_device
 from kseq.training.mixing import CutMix, MixUp
 from kseq.training.sample_functions import Compose
 
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from kseq.training.input_monitor import EpochInput, InputMonitor
     from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
+    from kseq.training.torch_batches import TorchBatches
     from kseq.viewing.viewer import Viewer
 
 __version__ = "0.1.0"
@@ -77,6 +80,7 @@ __all__ = [
     "Batches",
     "BlockShuffle",
     "BoxCounts",
+    "CardReport",
     "CenterCrop",
     "ColorJitter",
     "Columns",
@@ -113,11 +117,13 @@ __all__ = [
     "ShardSequence",
     "SplitCounts",
     "SplitReport",
+    "TorchBatches",
     "UndoReport",
     "VerifyReport",
     "Viewer",
     "add_field",
     "append",
+    "card",
     "compact",
     "copy",
     "drop",
@@ -125,6 +131,7 @@ __all__ = [
     "export",
     "merge",
     "pack",
+    "prefetch_to_device",
     "relabel",
     "rename_class",
     "split",
@@ -141,6 +148,7 @@ _LAZY = {
     "InputMonitor": "kseq.training.input_monitor",
     "ResumeTraining": "kseq.training.resume_training",
     "ShardSequence": "kseq.training.sequence",
+    "TorchBatches": "kseq.training.torch_batches",
     "Viewer": "kseq.viewing.viewer",
 }
 

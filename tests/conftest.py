@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,17 +25,59 @@ settings.load_profile("kseq")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """How many processes run the tests: one for each core for a whole folder, none besides this one for single files."""
+    """How many processes run the tests: none besides this one for single files, for folders one more than there are cores.
+
+    Many tests wait: for a disk, for a process that starts, for a deadline.
+    """
     names_files = any(Path(argument.split("::")[0]).suffix == ".py" for argument in config.args)
-    return 0 if names_files else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if names_files else num_cores + 1
+
+
+# Files whose tests wait for one long process after the other: they begin first, so that no core waits for them in the end.
+LONG = (
+    "docs/test_pages.py",
+    "robustness/test_fit_trouble.py",
+    "training/test_several_processes.py",
+    "training/test_keras.py",
+    "training/test_resume_training.py",
+    "training/test_failing_ranks.py",
+    "tools/test_bench.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What belongs to a campaign is slow as well, so that `-m "not slow"` leaves it out."""
+    """What belongs to a campaign is slow as well, so that `-m "not slow"` leaves it out; the longest files come first."""
     for item in items:
         if item.get_closest_marker("campaign") is not None:
             item.add_marker(pytest.mark.slow)
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unawaited_disk() -> Iterator[None]:
+    """Lets this process wait for no disk: nobody pulls the plug, and most of the time of many a test went into it.
+
+    The processes that tests start wait as ever. A test of flushes puts its own in place of this.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", os.fstat)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Lets JAX keep what it compiles, which takes some seconds in each of the many processes that tests start."""
+    base = tmp_path_factory.getbasetemp()
+    # Processes of xdist have folders of their own, in one of the run.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
+        patched.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patched.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+        yield
 
 
 @pytest.fixture(scope="session")

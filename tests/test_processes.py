@@ -31,16 +31,16 @@ def test_a_death_fails_its_own_task_and_names_the_signal(number: signal.Signals)
         dying = pool.submit(signal.raise_signal, number)
         after = [pool.submit(os.getpid) for _ in range(10)]
         with raises(WorkerDiedError, number.name, int(number)):
-            dying.result(30)
-        assert before.result(30) is None
-        assert len({future.result(30) for future in after}) <= 2
+            dying.result(60)
+        assert before.result(60) is None
+        assert len({future.result(60) for future in after}) <= 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are not told here")
 def test_deaths_leave_no_open_files() -> None:
     def count_after_deaths(number: int) -> int:
         for _ in range(number):
-            assert isinstance(pool.submit(os._exit, 3).exception(30), ProcessDiedError)
+            assert isinstance(pool.submit(os._exit, 3).exception(60), ProcessDiedError)
         return len(os.listdir("/proc/self/fd"))
 
     gc.collect()
@@ -55,8 +55,8 @@ def test_deaths_leave_no_open_files() -> None:
 def test_an_exit_is_a_death_too() -> None:
     with ProcessPool(1) as pool:
         with raises(ProcessDiedError, "exit code 3"):
-            pool.submit(os._exit, 3).result(30)
-        assert pool.submit(abs, -1).result(30) == 1
+            pool.submit(os._exit, 3).result(60)
+        assert pool.submit(abs, -1).result(60) == 1
 
 
 def test_the_error_of_a_death_crosses_processes() -> None:
@@ -67,11 +67,11 @@ def test_the_error_of_a_death_crosses_processes() -> None:
 def test_tasks_that_were_cancelled_before_a_death_do_not_stop_the_others() -> None:
     """In Python 3.11 the manager of a ProcessPoolExecutor fails here: the rest is never done."""
     with ProcessPool(1) as pool:
-        pool.submit(abs, 1).result(30)
+        pool.submit(abs, 1).result(60)
         dying = pool.submit(_die_soon)
         waiting = [pool.submit(abs, number) for number in range(10)]
         assert sum([future.cancel() for future in waiting[::2]]) == 5
-        assert len(wait([dying, *waiting], 30).not_done) == 0
+        assert len(wait([dying, *waiting], 60).not_done) == 0
         assert [future.result() for future in waiting[1::2]] == [1, 3, 5, 7, 9]
 
 
@@ -88,21 +88,21 @@ def test_a_broken_initializer_is_an_error_after_three_starts() -> None:
 def test_errors_of_tasks_come_with_the_place_where_they_were_raised() -> None:
     with ProcessPool(1) as pool:
         with pytest.raises(ZeroDivisionError) as caught:
-            pool.submit(divmod, 1, 0).result(30)
+            pool.submit(divmod, 1, 0).result(60)
         assert "answer_to" in str(caught.value.__cause__)
         # Neither what cannot be sent there nor what cannot be sent back ends the process.
         with pytest.raises((pickle.PicklingError, AttributeError)):
-            pool.submit(abs, lambda: 0).result(30)
+            pool.submit(abs, lambda: 0).result(60)
         with pytest.raises(TypeError, match="pickle"):
-            pool.submit(threading.Lock).result(30)
+            pool.submit(threading.Lock).result(60)
         # An error whose class wants other arguments than it hands on comes as it is, with its attributes.
         with raises(TwoNumbersError, "1 is not 2") as caught:
-            pool.submit(_compare).result(30)
+            pool.submit(_compare).result(60)
         assert caught.value.other == 2  # type: ignore[attr-defined]  # an attribute of that error
         # One that cannot be sent at all is told in words.
         with raises(RuntimeError, "LockedInError", "it holds a lock"):
-            pool.submit(_hold_lock).result(30)
-        assert pool.submit(abs, -1).result(30) == 1
+            pool.submit(_hold_lock).result(60)
+        assert pool.submit(abs, -1).result(60) == 1
 
 
 class TwoNumbersError(Exception):
@@ -132,7 +132,7 @@ def _hold_lock() -> None:
 def test_a_stopped_process_keeps_neither_close_nor_abandon_waiting() -> None:
     for end in ("shutdown", "abandon"):
         pool = ProcessPool(1)
-        (pid,) = [pool.submit(os.getpid).result(30)]
+        (pid,) = [pool.submit(os.getpid).result(60)]
         assert pool.pids == [pid]
         os.kill(pid, signal.SIGSTOP)
         hanging = pool.submit(abs, -1)
@@ -142,8 +142,8 @@ def test_a_stopped_process_keeps_neither_close_nor_abandon_waiting() -> None:
             pool.shutdown(cancel_futures=True, patience=0.5)
         else:
             pool.abandon()
-        assert isinstance(hanging.exception(10), ProcessDiedError)
-        assert time.monotonic() - begun < 5
+        assert isinstance(hanging.exception(60), ProcessDiedError)
+        assert time.monotonic() - begun < 60
         assert pid not in {child.pid for child in multiprocessing.active_children()}
 
 
@@ -156,20 +156,20 @@ def test_a_death_is_noticed_while_a_fork_of_this_process_holds_the_pipe() -> Non
             ends = pipe()
             child = os.fork()
             if child == 0:
-                time.sleep(30)
+                time.sleep(300)
                 os._exit(0)
             forks.append(child)
             return ends
 
         multiprocessing.Pipe = pipe_and_fork  # type: ignore[assignment]  # on purpose
         try:
-            assert pool.submit(abs, -1).result(30) == 1
+            assert pool.submit(abs, -1).result(60) == 1
         finally:
             multiprocessing.Pipe = pipe
         started = time.monotonic()
         with raises(ProcessDiedError, "SIGKILL"):
-            pool.submit(signal.raise_signal, signal.SIGKILL).result(20)
-        assert time.monotonic() - started < 15
+            pool.submit(signal.raise_signal, signal.SIGKILL).result(100)
+        assert time.monotonic() - started < 100
     for child in forks:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -177,9 +177,9 @@ def test_a_death_is_noticed_while_a_fork_of_this_process_holds_the_pipe() -> Non
 
 def test_a_pool_that_is_dropped_leaves_no_process() -> None:
     pool = ProcessPool(2)
-    pids = {pool.submit(os.getpid).result(30)}
+    pids = {pool.submit(os.getpid).result(60)}
     del pool
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while pids & {child.pid for child in multiprocessing.active_children()}:
         assert time.monotonic() < deadline
         gc.collect()

@@ -37,7 +37,7 @@ def test_an_interrupt_waits_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(threads, "INTERRUPTED_SECONDS", 0.2)
     released, began = threading.Event(), time.monotonic()
     with pytest.raises(KeyboardInterrupt), ThreadPool(1) as pool:
-        pool.submit(released.wait, 30)
+        pool.submit(released.wait, 300)
         raise KeyboardInterrupt
-    assert 0.2 <= time.monotonic() - began < 10
+    assert 0.2 <= time.monotonic() - began < 100
     released.set()

@@ -17,6 +17,7 @@ from kseq.arguments import SPELLING
 from .commands import (
     add_field,
     append,
+    card,
     compact,
     copy,
     demo,
@@ -54,6 +55,7 @@ _COMMANDS = (
     compact,
     undo,
     export,
+    card,
     demo,
     bench,
 )

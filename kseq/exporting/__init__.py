@@ -5,7 +5,9 @@ Imports `kseq.reading`, `kseq.sources`, `kseq.storage` and what is below, never 
 To add a format, write a module with a subclass of `writer.ExportWriter` and an `ExportFormat`, and add that to
 `registry`.
 
-- `export`: `kseq.export`. `registry`: the list of formats. `writer`: what each must give.
-- Formats: `folder`, `webdataset`, `tfrecord`.
+- `export`: `kseq.export`. `card`: `kseq.card`. `registry`: the list of formats. `writer`: what each must give.
+- Formats: `folder`, `webdataset`, `tfrecord`, `huggingface`.
+- `hub_columns`: what each field is in Parquet. `data_card`: the card of a dataset. `croissant`: its
+  metadata for catalogues. `yaml_text`: YAML without a package.
 - `exported_samples`: the samples, one after the other. `rolling_files`: files of many samples, of about one size.
 """

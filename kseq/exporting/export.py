@@ -13,7 +13,7 @@ from kseq.arguments import choice, path_or_url, path_text, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.exporting.exported_samples import ExportedSamples
 from kseq.exporting.registry import FORMATS
-from kseq.exporting.writer import ExportWriter
+from kseq.exporting.writer import ExportWriter, pack_options
 from kseq.sources.class_names import sort_class_names
 from kseq.storage.atomic import publishing_folder
 from kseq.storage.output_folder import check_apart
@@ -32,7 +32,7 @@ class ExportReport:
 
     Attributes:
         path: The folder that was made.
-        format: `"folder"`, `"webdataset"` or `"tfrecord"`.
+        format: `"folder"`, `"webdataset"`, `"tfrecord"` or `"huggingface"`.
         num_samples: How many samples were exported.
         num_files: How many files were written.
         num_bytes: The size of all files, in bytes.
@@ -79,9 +79,10 @@ def export(
     Args:
         dataset: The folder of the dataset, or its URL.
         out: The folder to make.
-        format: `"folder"` (image files, and a table of all other values), `"webdataset"` (tars) or `"tfrecord"`.
+        format: `"folder"` (image files, and a table of all other values), `"webdataset"` (tars), `"tfrecord"` or
+            `"huggingface"` (Parquet with a card, for `datasets.load_dataset`).
         split: The name of a split; None for all samples.
-        file_bytes: About how large each tar or TFRecord file is to be, in bytes; None for 256 MiB.
+        file_bytes: About how large each tar, TFRecord or Parquet file is to be, in bytes; None for 256 MiB.
         cache_dir: Of a URL: where copies of its shards lie; this argument and the next two are as in `ShardDataset`.
         cache_bytes: Of a URL: how many bytes all copies may take.
         storage_options: Of a URL: what fsspec's file system gets.
@@ -120,10 +121,9 @@ def export(
         finally:
             writer.close()
         sizes = list(_file_sizes(folder))
-    words = [
-        *_pack_command(os.path.join(target, writer.source), writer, samples),
-        *_class_options(samples, class_field, labels),
-    ]
+    words = _pack_command(os.path.join(target, writer.source), writer, samples)
+    if not writer.numbers_classes:
+        words += _class_options(samples, class_field, labels)
     return ExportReport(target, format, len(samples), len(sizes), sum(sizes), dict(splits), shlex.join(words))
 
 
@@ -135,8 +135,7 @@ def _file_sizes(folder: str) -> Iterator[int]:
 
 def _pack_command(source: str, writer: ExportWriter, samples: ExportedSamples) -> list[str]:
     words = ["kseq", "pack", source.rstrip("/"), "DATASET"]
-    for name, column in writer.columns.items():
-        words += samples.fields[name].handler.pack_options(column, samples.has_one_image)
+    words += pack_options(writer.columns, samples)
     if writer.split_column:
         words += ["--split-column", writer.split_column]
     settings = samples.settings

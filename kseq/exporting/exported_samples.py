@@ -21,6 +21,8 @@ __all__ = ["ExportedSample", "ExportedSamples", "ImageFile"]
 
 # So many samples are read at a time.
 _SAMPLES_AT_ONCE = 256
+# So many texts are looked at in one go.
+_TEXTS_AT_ONCE = 1 << 14
 # A sample in several splits counts for the first of these, or else for the first by name.
 _FIRST_SPLITS = ("train", "val", "test")
 
@@ -111,6 +113,19 @@ class ExportedSamples:
         handler = self.fields[name].handler
         return handler.as_json(value, handler.class_names(self.class_names))
 
+    def are_utf8(self, name: str) -> bool:
+        """Whether all texts of a field are UTF-8: reads them."""
+        for start in range(0, len(self), _TEXTS_AT_ONCE):
+            ids = self._sample_ids(start, min(start + _TEXTS_AT_ONCE, len(self)))
+            if not all(map(_is_utf8, sample_reader(self._dataset).locate(ids).pieces(name))):
+                return False
+        return True
+
+    @property
+    def dataset(self) -> ShardDataset:
+        """The dataset that the samples are of."""
+        return self._dataset
+
     def _sample_ids(self, start: int, end: int) -> np.ndarray:
         if self.split is None:
             return self._dataset.sample_ids(np.arange(start, end))
@@ -152,6 +167,14 @@ class ExportedSamples:
 def _sorted_once(ids: np.ndarray) -> np.ndarray:
     """The sample ids of a split in rising order, each once: the same array if it is that already, else a copy."""
     return ids if (ids[1:] > ids[:-1]).all() else np.unique(ids)
+
+
+def _is_utf8(text: np.ndarray) -> bool:
+    try:
+        text.tobytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _values(field: Field, samples: LocatedSamples) -> np.ndarray | list[np.ndarray]:

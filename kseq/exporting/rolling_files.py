@@ -50,15 +50,26 @@ class RollingWriter(ExportWriter):
 
     def add(self, sample: ExportedSample) -> None:
         """Append a sample to the last file of its split."""
-        split = sample.split or _NO_SPLIT
+        split = self.split_of(sample)
         file = self._files.get(split)
         if file is None:
             count = self._counts.get(split, 0)
-            path = os.path.join(self._folder, f"{split}-{count:06d}{self._suffix}")
-            file = self._files[split] = self._open_file(path)
+            file = self._files[split] = self._open_file(self._path(split, count))
             self._counts[split] = count + 1
         if file.add(sample) >= self._file_bytes:
             self._files.pop(split).close()
+
+    @staticmethod
+    def split_of(sample: ExportedSample) -> str:
+        """What the names of the files of a sample begin with."""
+        return sample.split or _NO_SPLIT
+
+    def num_bytes(self, split: str) -> int:
+        """The size of all files of a split, in bytes."""
+        return sum(os.path.getsize(self._path(split, number)) for number in range(self._counts.get(split, 0)))
+
+    def _path(self, split: str, number: int) -> str:
+        return os.path.join(self._folder, f"{split}-{number:06d}{self._suffix}")
 
     def close(self) -> None:
         while self._files:

@@ -6,14 +6,14 @@ To add a format, write one module beside this one, with an `ExportWriter` and an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO
 
 from kseq.exporting.exported_samples import ExportedSample, ExportedSamples
 from kseq.platforms.files import flush_file
 
-__all__ = ["ExportFormat", "ExportWriter", "close_durably"]
+__all__ = ["ExportFormat", "ExportWriter", "close_durably", "pack_options"]
 
 
 class ExportWriter:
@@ -23,11 +23,13 @@ class ExportWriter:
         columns: Field name to the column that `kseq pack` reads it from; without the fields that it finds by itself.
         split_column: The column of the splits; empty if the names of files tell them.
         source: What `kseq pack` is given, as a path below the folder; empty for the folder itself.
+        numbers_classes: Whether the files say which number each class has, so that packing need not be told.
     """
 
     columns: dict[str, str]
     split_column: str = ""
     source: str = ""
+    numbers_classes: bool = False
 
     def add(self, sample: ExportedSample) -> None:
         """Write one sample."""
@@ -52,6 +54,12 @@ class ExportFormat:
     name: str
     open: Callable[[str, ExportedSamples, int], ExportWriter]
     has_file_bytes: bool
+
+
+def pack_options(columns: Mapping[str, str], samples: ExportedSamples) -> list[str]:
+    """The options of `kseq pack`, each with its value, that make fields from columns; field name to column."""
+    fields, has_one_image = samples.fields, samples.has_one_image
+    return [word for name in columns for word in fields[name].handler.pack_options(columns[name], has_one_image)]
 
 
 def close_durably(file: IO) -> None:

@@ -59,7 +59,8 @@ class ShardDataset:
             whatever fsspec has a package for.
         split: The name of a split: positions then count within it, from 0 to `len - 1`. None for all samples.
         verify: When a sample's bytes are compared with the checksum that was stored when it was packed:
-            `"first"` (the first time this object reads the sample), `"always"` or `"never"`.
+            `"first"` (the first time this object reads the sample, unless it has fetched the shard from a URL and so compared
+            all of it), `"always"` or `"never"`.
         read: How bytes come from the files. `"map"` maps the files into memory, the fastest way; if the disk fails or a file
             shrinks meanwhile, the operating system ends the process (SIGBUS), after a line that names it. `"pread"` asks for
             the bytes of each batch: a failure is a `ReadError` or `DamagedError` that names shard and sample, and the index,

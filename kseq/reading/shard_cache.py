@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -58,6 +59,7 @@ class ShardCache:
         process: The id of the process that made the object. Another process needs an object of its own.
         first_ids: `(shards + 1,)` int64: the sample id at which each shard begins; the last is the number of samples.
         is_remote: Whether any of the datasets lies under a URL.
+        was_checked: `(shards,)` bool: which shards this process fetched, and compared with their digests byte for byte.
     """
 
     def __init__(self, indexes: Sequence[Index]) -> None:
@@ -76,6 +78,7 @@ class ShardCache:
         # Only a shard that is closed gives its place on the disk back, once it was removed from the cache of local copies.
         self._most_open = min([self._most_open, *filter(None, map(_most_copies, self._indexes))])
         self.is_remote = any(index.remote is not None for index in self._indexes)
+        self.was_checked = np.zeros(self.num_shards if self.is_remote else 0, bool)
         self._reads_ranges = any(index.remote is not None and index.remote.cache is None for index in self._indexes)
         if self._keeps_descriptors:
             key = id(self)
@@ -138,7 +141,12 @@ class ShardCache:
     def _open_shard(self, shard: int) -> ShardReader:
         index, position = self._find(shard)
         # Two threads may map the same file to the same addresses: the second map shows the same bytes.
-        return open_shard(index, position, self._span, shard * self._slot_bytes, int(self.first_ids[shard]))
+        return open_shard(
+            index, position, self._span, shard * self._slot_bytes, int(self.first_ids[shard]), self._noting_checked(shard)
+        )
+
+    def _noting_checked(self, shard: int) -> Callable[[], object]:
+        return functools.partial(self.was_checked.__setitem__, shard, True)
 
     def prepare(self, shards: np.ndarray, rows: np.ndarray, arrays: Sequence[RowArray] | None = None) -> None:
         """Bring what is not on this machine, many shards and ranges at once, for some rows that are read next.
@@ -176,7 +184,7 @@ class ShardCache:
 
     def fetch(self, shard: int) -> None:
         """Fetch a shard that lies under a URL into its cache, unless it is there; errors as of `get`."""
-        fetch_shard(*self._find(shard))
+        fetch_shard(*self._find(shard), self._noting_checked(shard))
 
     def missing(self) -> np.ndarray:
         """`(shards,)` bool: which shards would have to be fetched now."""

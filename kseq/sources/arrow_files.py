@@ -10,7 +10,7 @@ from typing import Any
 from kseq.errors import ArgumentError, ImageError, SourceError, one_line
 from kseq.sources.kept_open import kept_open
 
-__all__ = ["ArrowFile", "arrow_errors", "open_arrow_file", "read_column"]
+__all__ = ["ArrowFile", "arrow_errors", "load_pyarrow", "open_arrow_file", "read_column"]
 
 # A row group can hold hundreds of megabytes of images: so many are kept for the rows that come next.
 _KEPT_PARTS = 2
@@ -40,7 +40,7 @@ class ArrowFile:
             self.schema, self._batches = _read_batches(path)
             self.part_rows = [batch.num_rows for batch in self._batches]
         else:
-            reader = self._of_thread.reader = _pyarrow().parquet.ParquetFile(path)
+            reader = self._of_thread.reader = load_pyarrow().parquet.ParquetFile(path)
             self._metadata, self.schema = reader.metadata, reader.schema_arrow
             self.part_rows = [self._metadata.row_group(part).num_rows for part in range(reader.num_row_groups)]
         # Names are decoded when they are asked for: broken names are found here, where a file is opened.
@@ -52,14 +52,14 @@ class ArrowFile:
         if self._metadata is not None:
             table = self._reader().read_row_group(part, columns=list(columns))
         else:
-            table = _pyarrow().Table.from_batches([self._batches[part]]).select(list(columns))
+            table = load_pyarrow().Table.from_batches([self._batches[part]]).select(list(columns))
         # Arrow has no checksums, and trusts offsets: wrong ones would end the process.
         table.validate(full=True)
         return table
 
     def _reader(self) -> Any:
         if not hasattr(self._of_thread, "reader"):
-            self._of_thread.reader = _pyarrow().parquet.ParquetFile(self._path, metadata=self._metadata)
+            self._of_thread.reader = load_pyarrow().parquet.ParquetFile(self._path, metadata=self._metadata)
         return self._of_thread.reader
 
     def first_value(self, name: str) -> Any:
@@ -72,7 +72,7 @@ class ArrowFile:
 
     def has_encoded_images(self, name: str) -> bool:
         """Whether a column can hold encoded images: it holds bytes, or a struct with `bytes`; in a dictionary or not."""
-        types = _pyarrow().types
+        types = load_pyarrow().types
         if name not in self.schema.names:
             return False
         column_type = _plain_type(self.schema.field(name).type)
@@ -82,7 +82,7 @@ class ArrowFile:
 
     def has_paths(self, name: str) -> bool:
         """Whether a column can hold paths of image files: it holds text, bytes or whole numbers, in a dictionary or not."""
-        types = _pyarrow().types
+        types = load_pyarrow().types
         column_type = _plain_type(self.schema.field(name).type)
         is_path = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
         is_number = (types.is_integer, types.is_floating, types.is_null)
@@ -95,13 +95,13 @@ class ArrowFile:
 
     def is_struct(self, name: str) -> bool:
         """Whether the values of a column are structs."""
-        is_struct: bool = _pyarrow().types.is_struct(_plain_type(self.schema.field(name).type))
+        is_struct: bool = load_pyarrow().types.is_struct(_plain_type(self.schema.field(name).type))
         return is_struct
 
 
 def _plain_type(column_type: Any) -> Any:
     """The type of the values of a column, whether each is stored once, in a dictionary, or not."""
-    return column_type.value_type if _pyarrow().types.is_dictionary(column_type) else column_type
+    return column_type.value_type if load_pyarrow().types.is_dictionary(column_type) else column_type
 
 
 def arrow_errors() -> tuple[type[Exception], ...]:
@@ -110,7 +110,7 @@ def arrow_errors() -> tuple[type[Exception], ...]:
     Raises:
         ArgumentError: If pyarrow is not installed.
     """
-    return (_pyarrow().ArrowException, OSError, UnicodeDecodeError)
+    return (load_pyarrow().ArrowException, OSError, UnicodeDecodeError)
 
 
 def open_arrow_file(path: str) -> ArrowFile:
@@ -120,7 +120,7 @@ def open_arrow_file(path: str) -> ArrowFile:
         ArgumentError: If pyarrow is not installed.
         SourceError: If the file cannot be read.
     """
-    pyarrow = _pyarrow()
+    pyarrow = load_pyarrow()
     try:
         return _open(path)
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
@@ -137,7 +137,7 @@ def read_column(path: str, part: int, column: str) -> Any:
     """
     try:
         return _read_column(path, part, column)
-    except (_pyarrow().ArrowException, OSError, UnicodeDecodeError, SourceError) as error:
+    except (load_pyarrow().ArrowException, OSError, UnicodeDecodeError, SourceError) as error:
         raise ImageError(f"cannot be read: {one_line(error)}") from error
 
 
@@ -153,12 +153,17 @@ def _read_column(path: str, part: int, column: str) -> Any:
 
 def _read_batches(path: str) -> tuple[Any, list[Any]]:
     """The schema and the record batches of a file as `datasets` writes it, memory-mapped."""
-    with _pyarrow().memory_map(path) as file:
-        stream = _pyarrow().ipc.open_stream(file)
+    with load_pyarrow().memory_map(path) as file:
+        stream = load_pyarrow().ipc.open_stream(file)
         return stream.schema, list(stream)
 
 
-def _pyarrow() -> Any:
+def load_pyarrow() -> Any:
+    """The package.
+
+    Raises:
+        ArgumentError: If it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

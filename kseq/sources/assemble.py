@@ -145,6 +145,7 @@ def assemble_samples(
     samples: Iterable[FoundSample],
     class_names: Sequence[str] | None = None,
     *,
+    target_classes: Mapping[str, Sequence[str]] | None = None,
     box_class_names: Sequence[str] | None = None,
 ) -> AssembledSamples:
     """Turn the columns of a source into fields, and each of its rows into a sample.
@@ -155,13 +156,16 @@ def assemble_samples(
         cells: Column to one cell for each sample; columns of images and masks are not needed.
         samples: One for each row.
         class_names: As in `assemble_blocks`.
+        target_classes: As in `assemble_blocks`.
         box_class_names: As in `assemble_blocks`.
 
     Raises:
         SourceError: If a column makes no sense as a whole, or no sample can be packed.
     """
     blocks = _blocks_of_samples(samples)
-    return assemble_blocks(path, columns, cells, blocks, class_names, box_class_names=box_class_names)
+    return assemble_blocks(
+        path, columns, cells, blocks, class_names, target_classes=target_classes, box_class_names=box_class_names
+    )
 
 
 def _blocks_of_samples(samples: Iterable[FoundSample]) -> Iterator[FoundBlock]:
@@ -226,7 +230,11 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
         cells: The labels.
         class_names: All classes, in the order of their numbers; None for the classes that the cells name.
     """
-    names = _convert_distinct(cells, lambda cell: _several_labels(cell) or spelled_class_name(cell))
+    # Whoever names classes knows how: spaces at the ends count.
+    known = frozenset(class_names or ())
+    names = _convert_distinct(
+        cells, lambda cell: cell if _is_one_of(cell, known) else _several_labels(cell) or spelled_class_name(cell)
+    )
     distinct = {name for block in names.blocks() for name in set(block) if name is not None and not isinstance(name, Rejection)}
     numbers: dict[str, int] = {}
     if class_names is None:
@@ -245,6 +253,10 @@ def number_classes(cells: Sequence[Any], class_names: Sequence[str] | None) -> t
         if whole in numbers:
             numbers[name] = numbers[whole]
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
+
+
+def _is_one_of(cell: Any, names: frozenset[str]) -> bool:
+    return isinstance(cell, str) and cell in names
 
 
 def _several_labels(cell: Any) -> Rejection | None:

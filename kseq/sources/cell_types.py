@@ -276,8 +276,11 @@ def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Seque
     values = SpooledColumn(values)
     # A Rejection is text too, and no word of a cell.
     parted = part_words(name, (None if isinstance(value, Rejection) else value for value in values))
+    # Whoever names classes knows how: spaces at the ends count.
+    known = frozenset(class_names or ())
     names_by_sample = SpooledColumn(
-        value if isinstance(value, Rejection) else _class_names(parts) for value, parts in zip(values, parted, strict=True)
+        value if isinstance(value, Rejection) else _class_names(parts, known)
+        for value, parts in zip(values, parted, strict=True)
     )
     numbers: dict[str, int] = {}
     if class_names is None:
@@ -294,9 +297,9 @@ def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Seque
     return field, SpooledColumn(_class_numbers(names, numbers, has_leader=has_leader) for names in names_by_sample)
 
 
-def _class_names(value: Any) -> list[str] | None:
-    """The class names in a cell; None if one of the values is no class name."""
-    names = [parse_class_name(item) for item in parse_list(value)]
+def _class_names(value: Any, known: frozenset[str]) -> list[str] | None:
+    """The class names in a cell; None if one of the values is none of the known ones, and no class name."""
+    names = [item if isinstance(item, str) and item in known else parse_class_name(item) for item in parse_list(value)]
     return None if None in names else [name for name in names if name is not None]
 
 

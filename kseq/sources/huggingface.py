@@ -6,9 +6,11 @@ The rules:
   (`train-00000-of-00002.parquet`), or their folders do (`train/data-00000-of-00001.arrow`). If the `state.json` of a folder
   names files, other files in the folder (`cache-....arrow`, which `map` leaves there) are skipped.
 - An image without bytes is the file at its path, relative to the folder of the files.
-- If the files name the classes of a label (`ClassLabel`), these are the classes, in their order. With several files, each
-  number means the name that its own file gives; names that only later files have follow those of the first. If some files
-  name classes and others do not, nobody knows what the numbers mean, and the source is refused.
+- If the files name the classes of a column (`ClassLabel`, alone or in a list), these are the classes, in their order: of the
+  label, of the labels of boxes, and of targets, which then hold several labels. With several files, each number means the name
+  that its own file gives; names that only later files have follow those of the first. If some files name classes and others do
+  not, nobody knows what the numbers mean, and the source is refused.
+- Files that `kseq export` wrote say what each column holds, unless the user names columns.
 - The first file that can be read tells which columns there are. A file among others that lacks one of them, or that cannot be
   read, is rejected as a whole. In a file that can be opened, images that cannot be read are rejected one by one.
 - A sample is called FILE/ROW, with the row counted from 0.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from kseq.errors import ImageError, KseqError, NotAnImageError, SourceError, one_line
@@ -29,6 +31,7 @@ from kseq.sources.assemble import FoundSample, assemble_samples
 from kseq.sources.base import Source
 from kseq.sources.cell_types import Rejection
 from kseq.sources.column_roles import USUAL, Columns, find_columns, image_columns, pixel_columns, value_columns
+from kseq.sources.described_columns import described_columns
 from kseq.sources.file_reading import read_file
 from kseq.sources.file_sets import SourceFile, find_files, read_files, split_from_name
 from kseq.sources.source_format import SourceFormat
@@ -42,6 +45,7 @@ _USUAL = {"image": ("image", "img", "jpg", *USUAL["image"]), "label": ("label", 
 _INFO_NAMES = ("dataset_info.json", "dataset_dict.json")
 _OTHER_NAME = "features.json"
 _STATE_NAME = "state.json"
+_MULTI_LABEL = "multi_label"
 _FILE_NAMES = r"\.(parquet|pq|arrow)"
 
 
@@ -69,7 +73,10 @@ class HuggingFaceSource(Source):
     def has_images(path: str, columns: Columns) -> bool:
         """Whether a Parquet file holds images, and not only their paths, which may be bytes too: the first row tells."""
         file = open_arrow_file(path)
-        names = image_columns(columns) or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
+        names = (
+            image_columns(described_columns(file.schema, columns))
+            or tuple(name for name in _USUAL["image"] if name in file.schema.names)[:1]
+        )
         return any(file.has_encoded_images(name) and not _holds_paths(file, name) for name in names)
 
     @classmethod
@@ -85,10 +92,11 @@ class HuggingFaceSource(Source):
             SourceError: If the files cannot be read, or have no images.
         """
         files = _without_stale_files(path, find_files(path, _FILE_NAMES, "Parquet or Arrow files"))
-        columns = find_columns(columns, path, _column_names(path, files), _USUAL)
+        schema = _first_schema(path, files)
+        columns = find_columns(described_columns(schema, columns), path, list(schema.names), _USUAL)
         cells = {name: SpooledColumn() for name in value_columns(columns)}
         samples = SpooledColumn()
-        names_by_file: dict[str, list[str] | None] = {}
+        names_by_file: dict[str, Mapping[str, list[str] | None]] = {}
         for file, content in read_files(path, files, lambda number, file: _read(number, file, columns)):
             if isinstance(content, Rejection):
                 samples.append(FoundSample.of_unreadable_file(file.name, content, len(pixel_columns(columns))))
@@ -97,8 +105,19 @@ class HuggingFaceSource(Source):
                 names_by_file[file.name] = content.class_names
             for name, column in cells.items():
                 column.extend([None] if isinstance(content, Rejection) else content.cells[name])
-        named_classes = _join_class_names(path, names_by_file)
-        assembled = assemble_samples(path, columns, cells, samples, named_classes if class_names is None else class_names)
+        named = {column: _join_class_names(path, column, names_by_file) for column in _class_columns(columns)}
+        columns = _with_label_lists(columns, named)
+        of_label, of_boxes = named.get(columns.label or ""), named.get(columns.box_labels or "")
+        known = of_boxes if columns.label is None else of_label
+        assembled = assemble_samples(
+            path,
+            columns,
+            cells,
+            samples,
+            known if class_names is None else class_names,
+            target_classes={name: names for name, column in columns.targets if (names := named.get(column)) is not None},
+            box_class_names=of_boxes,
+        )
         return cls(
             path,
             assembled.class_names,
@@ -132,11 +151,11 @@ HUGGINGFACE = SourceFormat(
 
 
 class _FileContents(NamedTuple):
-    """What a file holds: cells by column, a sample for each row, and the class names if the file has them."""
+    """What a file holds: cells by column, a sample for each row, and the class names by column, where the file has them."""
 
     cells: dict[str, SpooledColumn]
     samples: SpooledColumn
-    class_names: list[str] | None
+    class_names: dict[str, list[str] | None]
 
 
 def _holds_paths(file: ArrowFile, name: str) -> bool:
@@ -183,10 +202,10 @@ def _data_files(folder: str) -> list[str] | None:
         return None
 
 
-def _column_names(path: str, files: Sequence[SourceFile]) -> list[str]:
-    """The columns of the first file that can be read."""
+def _first_schema(path: str, files: Sequence[SourceFile]) -> Any:
+    """The schema of the first file that can be read."""
     contents = read_files(path, files, lambda _, file: open_arrow_file(file.path).schema)
-    return next(list(schema.names) for _, schema in contents if not isinstance(schema, Rejection))
+    return next(schema for _, schema in contents if not isinstance(schema, Rejection))
 
 
 def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
@@ -211,11 +230,10 @@ def _read(number: int, file: SourceFile, columns: Columns) -> _FileContents:
         raise
     except arrow_errors() as error:
         raise SourceError(f"{path}: cannot be read: {one_line(error)}") from error
-    class_names = _class_names(opened.schema, columns.label)
-    if class_names is not None and columns.label is not None:
-        numbers = range(len(class_names))
-        named = (class_names[cell] if cell in numbers else cell for cell in cells[columns.label])
-        cells[columns.label] = SpooledColumn(named)
+    class_names = {name: _class_names(opened.schema, name) for name in _class_columns(columns)}
+    for name, names in class_names.items():
+        if names is not None:
+            cells[name] = SpooledColumn(_named(cell, names) for cell in cells[name])
     samples = SpooledColumn(_found_samples(number, opened, file.name, pixel_columns(columns)))
     return _FileContents(cells, samples, class_names)
 
@@ -230,28 +248,56 @@ def _found_samples(number: int, opened: ArrowFile, name: str, pixels: Sequence[s
             file_row += 1
 
 
-def _class_names(schema: Any, label: str | None) -> list[str] | None:
+def _class_columns(columns: Columns) -> list[str]:
+    """The columns whose numbers may stand for classes that the files name."""
+    kinds = dict(columns.kinds)
+    targets = [column for name, column in columns.targets if kinds.get(name, _MULTI_LABEL) == _MULTI_LABEL]
+    return list(dict.fromkeys(name for name in (columns.label, columns.box_labels, *targets) if name is not None))
+
+
+def _with_label_lists(columns: Columns, named: Mapping[str, Sequence[str] | None]) -> Columns:
+    """The columns, with the kind of those targets whose classes the files name."""
+    kinds = {name: _MULTI_LABEL for name, column in columns.targets if named.get(column) is not None}
+    return replace(columns, kinds=tuple((kinds | dict(columns.kinds)).items())) if kinds else columns
+
+
+def _named(cell: Any, names: Sequence[str]) -> Any:
+    """The names of the classes that a number, or a list of numbers, stands for; what stands for none stays."""
+    if isinstance(cell, list):
+        return [_named(number, names) for number in cell]
+    return names[cell] if isinstance(cell, int) and 0 <= cell < len(names) else cell
+
+
+def _class_names(schema: Any, column: str) -> list[str] | None:
     """The class names that `datasets` writes beside the schema; None if there are none."""
     try:
-        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
+        feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][column]
+        # A list is written as a feature with a feature in it, or by old versions as a list of one feature.
+        while isinstance(feature, list) or "feature" in feature:
+            feature = feature[0] if isinstance(feature, list) else feature["feature"]
+        names = feature["names"]
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         return None
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
-def _join_class_names(path: str, names_by_file: Mapping[str, Sequence[str] | None]) -> list[str] | None:
-    """The classes of all files, in the order in which they appear; None if no file names any.
+def _join_class_names(
+    path: str, column: str, names_by_file: Mapping[str, Mapping[str, Sequence[str] | None]]
+) -> list[str] | None:
+    """The classes that all files name for a column, in the order in which they appear; None if no file names any.
 
     Raises:
         SourceError: If some files name classes and others do not.
     """
-    without = [file for file, names in names_by_file.items() if names is None]
+    of_column = {file: names[column] for file, names in names_by_file.items()}
+    without = [file for file, names in of_column.items() if names is None]
     if without:
-        with_names = [file for file, names in names_by_file.items() if names is not None]
+        with_names = [file for file, names in of_column.items() if names is not None]
         if with_names:
             raise SourceError(
-                f"{path}: {with_names[0]} names its classes, {without[0]} does not: nobody knows what its numbers mean"
+                f"{path}: {with_names[0]} names the classes of {column!r}, {without[0]} does not: nobody knows what its "
+                "numbers mean"
             )
         return None
-    joined = dict.fromkeys(name for names in names_by_file.values() for name in names or ())
-    return list(joined) if names_by_file else None
+    joined = dict.fromkeys(name for names in of_column.values() for name in names or ())
+    return list(joined) if of_column else None

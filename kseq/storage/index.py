@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -47,6 +48,9 @@ __all__ = ["Contents", "Index"]
 
 # Sums of so many are exact in every dtype that sample ids have; a damaged row count would pass it by far.
 _MOST_SAMPLES = 1 << 48
+
+# An index of a billion samples has gigabytes.
+_HASHED_AT_ONCE = 1 << 20
 
 # What settings must say, and may say of it.
 _SETTINGS: dict[str, Collection[Any]] = {
@@ -255,6 +259,20 @@ class Index:
     def num_shards(self) -> int:
         """How many shards there are."""
         return len(self.num_bytes)
+
+    def file_sha256(self) -> tuple[str, int]:
+        """The SHA-256 of the file of the index as it is now, in hexadecimal digits, and its size in bytes.
+
+        Raises:
+            ReadError: If the operating system refuses.
+        """
+        sha256, num_read = hashlib.sha256(), 0
+        with _open_bytes(self.path, INDEX_NAME, "pread", self.remote) as file:
+            while num_read < file.num_bytes:
+                part = file.read(num_read, min(num_read + _HASHED_AT_ONCE, file.num_bytes))
+                sha256.update(part)
+                num_read += len(part)
+        return sha256.hexdigest(), num_read
 
     @property
     def remaining(self) -> Remaining:

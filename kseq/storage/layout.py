@@ -24,6 +24,7 @@ __all__ = [
     "OLD_FOLDER_PREFIX",
     "RESUME_RECORD_NAME",
     "SHARD_KIND",
+    "SHARD_PATTERN",
     "SHARD_PREFIX",
     "TEMPORARY_PREFIX",
     "WRITING_RECORD_NAME",
@@ -50,6 +51,8 @@ INDEX_NAME = "index.h5"
 LAST_INDEX_NAME = "index.h5.1"
 
 SHARD_PREFIX, _SHARD_SUFFIX = "shard-", ".h5"
+# What the names of all shards match, as a shell has it.
+SHARD_PATTERN = f"{SHARD_PREFIX}*{_SHARD_SUFFIX}"
 _SHARD_NAME = re.compile(rf"{re.escape(SHARD_PREFIX)}(\d{{5,}}){re.escape(_SHARD_SUFFIX)}")
 
 # How an unfinished packing was begun.

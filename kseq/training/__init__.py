@@ -8,6 +8,9 @@ Only `sequence`, `input_monitor`, `resume_training`, `training_run` and `trainin
 - `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
   for only to learn shapes. `keras_adapter`: what an adapter of Keras does otherwise for kseq.
+- Elsewhere than in Keras: `tf_dataset` (`ShardSequence.to_tf_dataset`), `torch_batches` (`kseq.TorchBatches`), `jax_devices`
+  (`kseq.prefetch_to_device`), `joined_batches` (`Batches.arrays`). `batch_leaves`: batches as trees of arrays. `tf_passes`:
+  passes in TensorFlow's threads.
 - `ranks`: which process this is among those that train together. `keras_use`: refuses what Keras would do wrongly with it.
   `tf_sharing`: notices what TensorFlow shares out once more. `rank_failures`: a rank that fails tells the others. `rank_notes`:
   where it does, in the library that connects them.

@@ -42,6 +42,7 @@ from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.image_spec import ImageSpec
 from kseq.training.input_stats import WAIT, InputMeter, InputStats
+from kseq.training.joined_batches import joined_batches
 from kseq.training.keras_layout import KerasLayout, check_layout
 from kseq.training.label_mode import label_encoder
 from kseq.training.loader import Loader
@@ -70,11 +71,15 @@ __all__ = [
     "dataset_of",
     "describe",
     "find_batches",
+    "have_one_size",
     "num_image_bytes",
     "num_workers",
     "open_again",
     "read_parts",
+    "read_with_room",
+    "start_of",
     "storage_options_of",
+    "without_workers",
 ]
 
 # With more threads than this, they spend more time waiting for the interpreter than reading.
@@ -450,6 +455,21 @@ class Batches:
             self._next = epoch, number + 1
             yield batch
 
+    def arrays(self, epoch: int = 0) -> Any:
+        """All batches of an epoch as one, for what wants a whole split in memory, such as `fit` of scikit-learn.
+
+        Args:
+            epoch: 0 or more; without `shuffle` and `augment`, all are alike.
+
+        Returns:
+            As `batch`, with all samples as rows; rows that only fill up a batch are left out.
+
+        Raises:
+            ArgumentError: If `epoch` is below 0, or batches differ in how long they are padded.
+            KseqError: As `batch` does.
+        """
+        return joined_batches(self, epoch)
+
     def state_dict(self, epoch: int | None = None, number: int | None = None) -> dict[str, Any]:
         """The place in the data, to be kept with the weights of a checkpoint: a dict of whole numbers, texts and True or False.
 
@@ -619,6 +639,44 @@ def read_parts(batches: Batches, epoch: int, number: int) -> BatchParts:
     """Batch `number` of an epoch, for who looks at it field by field. Raises what `Batches.batch` raises."""
     loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number), Stopwatch())
     return BatchParts(batches._arrange(loaded, values, mixtures), batches._fields_of_a_batch(), values, batches._spec)
+
+
+def read_with_room(batches: Batches) -> tuple[Any, Any]:
+    """Batch 0 of epoch 0, and the same with room for one more element in what is padded to the longest sample of a batch:
+    where their shapes differ, those of batches do. Raises what `Batches.batch` raises."""
+    loaded, values, mixtures = batches._read(0, check_number(batches, 0), Stopwatch())
+    fields = batches._fields_of_a_batch()
+    lists = choose_ragged(fields, batches._arguments["ragged"])
+    if lists:
+        raise ArgumentError(
+            f"ragged: {', '.join(sorted(lists))} are lists of arrays, which are no tensors: give pad_to instead"
+        )
+    fixed = choose_pad_to(fields, batches._arguments["pad_to"], lists)
+    padded = [name for name, field in fields.items() if field.handler.is_padded and name not in fixed]
+    longer = {name: _with_room(values[name]) for key in padded for name in (key, f"{key}_mask") if name in values}
+    return batches._arrange(loaded, values, mixtures), batches._arrange(loaded, {**values, **longer}, mixtures)
+
+
+def start_of(batches: Batches) -> tuple[int, int]:
+    """The epoch and the batch with which a run begins: those that `load_state_dict` has set, else the first."""
+    return batches._start
+
+
+def have_one_size(batches: Batches) -> bool:
+    """Whether all batches have equally many rows, in every epoch and wherever it begins."""
+    return batches.remainder != "keep" and batches._arguments["on_error"] != "skip"
+
+
+def without_workers(batches: Batches) -> Batches:
+    """The same batches, at the same place, read in the thread that asks for them."""
+    state = batches.__getstate__()
+    copy = object.__new__(Batches)
+    copy.__setstate__({**state, "arguments": {**state["arguments"], "workers": 0, "use_multiprocessing": False}})
+    return copy
+
+
+def _with_room(rows: np.ndarray) -> np.ndarray:
+    return np.pad(rows, [(0, 0), (0, 1)] + [(0, 0)] * (rows.ndim - 2))
 
 
 def find_batches(sequence: Any) -> Batches | None:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import itertools
 import sys
-import time
 import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from kseq.platforms import interrupts
-from kseq.threads import EXIT_SECONDS, note_end, program_ends
 from kseq.training.batch_listeners import note_ready
+from kseq.training.tf_passes import ERROR, WeakPasses
 
 __all__ = ["adapt"]
 
 # Between the function of a model that loops over batches and the end of the loop's block.
 _MOST_FRAMES = 4
-
-# So many seconds TensorFlow's threads have to ask for a batch, and to be told that there is none, when the program ends.
-_GRACE = 0.1
-
-# The attribute of an adapter that holds the last error in reading.
-_ERROR = "_kseq_error"
 
 
 def adapt(adapter: Any, caller: FrameType) -> None:
@@ -74,7 +66,7 @@ def _adapted(adapter_class: Any) -> type:
 
         def get_tf_dataset(self) -> Any:
             interrupts.watch()
-            self._get_iterator = _Passes(self)
+            self._get_iterator = WeakPasses(self)
             try:
                 dataset = super().get_tf_dataset()
             finally:
@@ -104,80 +96,6 @@ def _announced(batches: Iterator[Any], adapter: weakref.ref[Any]) -> Iterator[An
         yield batch
 
 
-class _Passes:
-    """The function of an adapter that begins a pass, as TensorFlow may keep it for ever."""
-
-    def __init__(self, adapter: Any) -> None:
-        self._adapter = weakref.ref(adapter)
-
-    def __call__(self) -> Iterator[Any]:
-        adapter = self._adapter()
-        # Who holds the dataset holds the adapter.
-        return iter(()) if adapter is None else _Pass(adapter)
-
-
-class _Pass:
-    """A pass of Keras, in TensorFlow's threads."""
-
-    def __init__(self, adapter: Any) -> None:
-        self._adapter = weakref.ref(adapter)
-        self._batches = adapter._get_iterator()
-        self._interrupts = interrupts.count()
-        # Whether TensorFlow is in here, or has still to take note of the end.
-        self.is_busy = False
-        _passes.add(self)
-
-    def __iter__(self) -> _Pass:
-        return self
-
-    def __next__(self) -> Any:
-        self.is_busy = True
-        try:
-            with interrupts.breaks_off(self._interrupts):
-                batch = None if program_ends() else next(self._batches)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            if program_ends():
-                # Nobody is there to be told.
-                raise StopIteration from None
-            self.is_busy = False
-            adapter = self._adapter()
-            if adapter is not None:
-                setattr(adapter, _ERROR, error)
-            raise
-        if program_ends():
-            raise StopIteration
-        self.is_busy = False
-        return batch
-
-
-_passes: weakref.WeakSet[_Pass] = weakref.WeakSet()
-
-
-def _end_passes() -> None:
-    """When the program ends: wait until TensorFlow's threads have left Python.
-
-    They need its lock, which they do not get once Python takes itself apart; and that, when it frees TensorFlow's iterators,
-    waits for the threads.
-    """
-    note_end()
-    if len(_passes):
-        # A thread may be about to ask for the next batch.
-        time.sleep(_GRACE)
-    deadline = time.monotonic() + EXIT_SECONDS
-    while _are_busy() and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def _are_busy() -> bool:
-    # TensorFlow lets go of a pass that has ended: this must not hold it.
-    return any(one.is_busy for one in list(_passes))
-
-
-atexit.register(_end_passes)
-
-
 def _watch_over(epoch_iterator: Any, adapter: Any) -> None:
     """Let Keras's `EpochIterator`, which goes through the batches of an adapter, end as it should when an error ends it."""
     is_known = hasattr(epoch_iterator, "catch_stop_iteration") and getattr(epoch_iterator, "data_adapter", None) is adapter
@@ -198,7 +116,7 @@ def _watched(iterator_class: Any) -> type:
                     yield
             except BaseException as error:
                 _put_variables_back(sys._getframe(1))
-                own = self.data_adapter.__dict__.pop(_ERROR, None)
+                own = self.data_adapter.__dict__.pop(ERROR, None)
                 # Another error may come before TensorFlow has got to this one.
                 if own is None or not isinstance(error, Exception) or type(own).__name__ not in str(error):
                     raise

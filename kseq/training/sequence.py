@@ -322,6 +322,23 @@ class ShardSequence(keras.utils.PyDataset):
             if is_served:
                 self._passes.finish(current)
 
+    def to_tf_dataset(self) -> Any:
+        """The batches as a `tf.data.Dataset`, each iteration of which is one pass, in the epoch that is next.
+
+        So `repeat()` goes on with the next epoch, and an iteration that breaks off is begun again, as one of the sequence is.
+        `element_spec` has the dtypes and shapes, with None for the axes that differ between batches: the first one with
+        `remainder="keep"`, and that of boxes and other lists without `pad_to`. kseq reads ahead by itself.
+
+        Errors in reading become those of TensorFlow, with the text of kseq's.
+
+        Raises:
+            ArgumentError: If TensorFlow is not installed, or batches have lists (`ragged`).
+            KseqError: As `sequence[0]` does: a batch is read to learn the shapes.
+        """
+        from kseq.training.tf_dataset import make_tf_dataset
+
+        return make_tf_dataset(self, self._batches)
+
     @property
     def workers(self) -> int:
         """1, so that Keras does not start workers of its own. The argument of this name is for kseq's workers."""

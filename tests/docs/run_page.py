@@ -3,7 +3,7 @@
 Usage: python -m tests.docs.run_page PAGE [CODE]
 
 CODE is run after the last block, with the names that the page made: what a test wants to know of them. `run_pages` runs several
-pages in one process, since it takes longer to load TensorFlow than to run most of them.
+pages in one process, since it takes longer to load TensorFlow than to run most of them. Its trainings may be cut short.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import shlex
 import shutil
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kseq_tools.main import main, make_parser
 from tests.docs.pages import Block, blocks_of
@@ -28,6 +29,8 @@ OTHER_COMMANDS = ("pip", "git", "export", "python", "mkdocs", ".ci/check", "tar"
 # They take minutes, or need a cluster. Their arguments are parsed.
 SLOW_COMMANDS = ("bench", "demo")
 SLOW_OPTIONS = ("--dask",)
+# They start a process for each core, which takes longer than to pack the few images of a page.
+PACKING_COMMANDS = ("pack", "append")
 
 
 def run_block(page: Path, block: Block, names: dict[str, Any]) -> None:
@@ -66,6 +69,8 @@ def run_command(where: str, command: str, output: str) -> None:
     if words[1] in SLOW_COMMANDS or any(option in words for option in SLOW_OPTIONS):
         make_parser().parse_args(words[1:])
         return
+    if words[1] in PACKING_COMMANDS and not {"--workers", "--executor"} & set(words):
+        words += ["--workers", "0"]
     # Some commands write bytes, as a terminal takes them.
     written = io.BytesIO()
     stdout = io.TextIOWrapper(written, encoding="utf-8", write_through=True)
@@ -86,18 +91,56 @@ def run_page(page: Path, code: str = "") -> None:
     exec(compile(code, "the test's code", "exec"), names)
 
 
-def run_pages(workspace: Path, folder: Path, pages: list[Path]) -> None:
-    """Run each page in a copy of its own of the workspace; the last line printed is JSON: what each page failed with, or ""."""
+class PageRun(NamedTuple):
+    """A page to run.
+
+    Attributes:
+        page: Its path.
+        check: Code that runs after its last block.
+        workspace: A folder; the page runs in a copy of it.
+        cut_short: Whether each `fit` has one epoch, whatever the page says, and TensorFlow traces no graph, which takes longer
+            than such an epoch: then nothing is learned, and all else is as ever.
+    """
+
+    page: str
+    check: str
+    workspace: str
+    cut_short: bool
+
+
+def run_pages(folder: Path, runs: list[PageRun]) -> None:
+    """Run pages, one after the other; the last line printed is JSON: what each page failed with, or ""."""
     failures = {}
-    for number, page in enumerate(pages):
-        os.chdir(shutil.copytree(workspace, folder / str(number)))
+    for number, run in enumerate(runs):
+        os.chdir(shutil.copytree(run.workspace, folder / str(number)))
         try:
-            run_page(page)
+            with _one_epoch() if run.cut_short else contextlib.nullcontext():
+                run_page(Path(run.page), run.check)
         except BaseException:
-            failures[str(page)] = traceback.format_exc()
+            failures[run.page] = traceback.format_exc()
         else:
-            failures[str(page)] = ""
+            failures[run.page] = ""
     print("\n" + json.dumps(failures))
+
+
+@contextlib.contextmanager
+def _one_epoch() -> Iterator[None]:
+    """Every `fit` of Keras has one epoch, step by step."""
+    import keras
+    import tensorflow as tf
+
+    fit = keras.Model.fit
+
+    def fit_once(model: Any, *arguments: Any, epochs: int = 1, **options: Any) -> Any:
+        return fit(model, *arguments, epochs=min(epochs, options.get("initial_epoch", 0) + 1), **options)
+
+    keras.Model.fit = fit_once
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        keras.Model.fit = fit
+        tf.config.run_functions_eagerly(False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,15 @@ import kseq
 from kseq_tools.main import main
 from tests.docs.example_data import write_example_data
 from tests.docs.pages import DOCS, Block, all_pages, blocks_of, page_name
+from tests.docs.run_page import PageRun
 from tests.helpers.paths import CLOTHING
 from tests.helpers.photos import write_numbered, write_photos
 from tests.helpers.processes import RunPython
 
 RUN_PAGE = "import sys; from pathlib import Path; from tests.docs.run_page import run_page; "
 RUN_PAGE += "run_page(Path(sys.argv[1]), *sys.argv[2:])"
-RUN_PAGES = "import sys; from pathlib import Path; from tests.docs.run_page import run_pages; "
-RUN_PAGES += "run_pages(Path(sys.argv[1]), Path(sys.argv[2]), list(map(Path, sys.argv[3:])))"
+RUN_PAGES = "import json, sys; from pathlib import Path; from tests.docs.run_page import PageRun, run_pages; "
+RUN_PAGES += "run_pages(Path(sys.argv[1]), [PageRun(*words) for words in json.loads(sys.argv[2])])"
 
 # What a page's code must have reached at its end, beyond having run.
 CHECKS = {
@@ -42,10 +43,11 @@ assert history.history["val_height_mae"][-1] < 0.12, history.history
 """,
 }
 
+# The tutorial whose network learns in every run of the tests; those of the other pages learn in a campaign.
+LEARNS = "docs/tutorials/classify.md"
+
 _WITH_CODE = [page for page in all_pages() if any(block.language in ("python", "console") for block in blocks_of(page))]
 EXAMPLES = [page for page in _WITH_CODE if page.parent == DOCS / "examples"]
-# They train for long, each in a process of its own. Of the others, the examples share one, and all but those another.
-_ALONE = [page for page in _WITH_CODE if page_name(page) in ("README.md", *CHECKS)]
 
 # What the network of an example must have learned: the name of a figure, and the bound of its last value.
 LEARNED = {
@@ -63,6 +65,15 @@ LEARNED = {
 }
 
 
+def check_of(page: Path) -> str:
+    """What a page must have reached at its end, as code."""
+    bound = LEARNED.get(page.name, "") if page in EXAMPLES else ""
+    if not bound:
+        return CHECKS.get(page_name(page), "")
+    name, _, limit = bound.partition(" ")
+    return f"last = history.history['{name}'][-1]; assert last {limit}, ({page.name!r}, last)"
+
+
 @pytest.fixture(scope="session")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that the pages name, made once."""
@@ -74,43 +85,57 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", _ALONE, ids=page_name)
-def test_the_code_of_a_page_runs(
-    page: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
-) -> None:
-    shutil.copytree(workspace, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    run_python(RUN_PAGE, page, CHECKS.get(page_name(page), ""), backend="tensorflow")
+@pytest.fixture(scope="session")
+def example_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the examples name, made once."""
+    folder = tmp_path_factory.mktemp("example_data")
+    write_example_data(folder)
+    return folder
 
 
-@pytest.mark.slow
-def test_the_code_of_every_other_page_runs(workspace: Path, tmp_path: Path, run_python: RunPython) -> None:
-    pages = [page for page in _WITH_CODE if page not in (*_ALONE, *EXAMPLES)]
-    done = run_python(RUN_PAGES, workspace, tmp_path, *pages, backend="tensorflow")
-    failures = json.loads(done.stdout.splitlines()[-1])
-    assert list(failures) == list(map(str, pages))
-    assert not any(failures.values()), "\n".join(f"{page}\n{failure}" for page, failure in failures.items() if failure)
+Run = Callable[[list[Path], bool], None]
+
+
+@pytest.fixture
+def run(workspace: Path, example_data: Path, tmp_path: Path, run_python: RunPython) -> Run:
+    """Runs pages in one process, as TensorFlow takes long to load: whole and with their checks, or cut short."""
+
+    def run_all(pages: list[Path], whole: bool) -> None:
+        runs = []
+        for page in pages:
+            is_whole = whole or page_name(page) == LEARNS
+            folder = example_data if page in EXAMPLES else workspace
+            runs.append(PageRun(str(page), check_of(page) if is_whole else "", str(folder), not is_whole))
+        done = run_python(RUN_PAGES, tmp_path, json.dumps(runs), backend="tensorflow", timeout=900)
+        failures = json.loads(done.stdout.splitlines()[-1])
+        assert list(failures) == list(map(str, pages))
+        assert not any(failures.values()), "\n".join(f"{page}\n{failure}" for page, failure in failures.items() if failure)
+
+    return run_all
+
+
+def _trains(page: Path) -> bool:
+    """Whether a page is one whose network must learn, or which shows a whole training."""
+    return page in EXAMPLES or page_name(page) in ("README.md", *CHECKS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
-def test_the_examples_run_and_their_networks_learn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_python: RunPython
-) -> None:
-    """In one process: TensorFlow is loaded once for all of them."""
+def test_the_code_of_the_readme_the_tutorials_and_the_examples_runs(run: Run) -> None:
+    run([page for page in _WITH_CODE if _trains(page)], False)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_the_code_of_every_other_page_runs(run: Run) -> None:
+    run([page for page in _WITH_CODE if not _trains(page)], True)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1000)
+def test_the_networks_of_the_tutorials_and_the_examples_learn(run: Run) -> None:
     assert sorted(LEARNED) == sorted(page.name for page in EXAMPLES)
-    write_example_data(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    checks = [
-        f"last = history.history['{bound.split()[0]}'][-1]; assert last {bound.partition(' ')[2]}, ('{name}', last)"
-        if bound
-        else ""
-        for name, bound in LEARNED.items()
-    ]
-    code = "from pathlib import Path; from tests.docs.run_page import run_page\n"
-    code += "".join(f"run_page(Path({str(page)!r}), {check!r})\n" for page, check in zip(sorted(EXAMPLES), checks, strict=True))
-    run_python(code, backend="tensorflow", timeout=900)
+    run([page for page in _WITH_CODE if check_of(page) and page_name(page) != LEARNS], True)
 
 
 @pytest.mark.campaign

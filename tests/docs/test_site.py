@@ -14,7 +14,8 @@ import pytest
 from tests.helpers.paths import ROOT
 
 pytestmark = [
-    pytest.mark.slow,
+    # `.ci/check` builds the site as well.
+    pytest.mark.campaign,
     pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs pip install '.[docs]'"),
 ]
 

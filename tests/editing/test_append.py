@@ -80,6 +80,7 @@ def test_shares_and_split_folders_go_to_the_splits_of_these_names(packed: Path, 
         append(packed, tmp_path / "folders", val=0.2)
 
 
+@pytest.mark.slow
 def test_worker_processes_make_the_same_bytes(packed: Path, more: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(packed, tmp_path / "other"))
     calls: list[tuple[int, int]] = []
@@ -343,6 +344,7 @@ def killed(path: Path, seconds: float, *arguments: Any, **options: Any) -> None:
     os.waitpid(pid, 0)
 
 
+@pytest.mark.slow
 def test_an_append_that_is_killed_leaves_the_dataset_as_it_was_and_can_be_resumed(
     packed: Path, more: Path, tmp_path: Path
 ) -> None:
@@ -409,6 +411,7 @@ def test_what_a_killed_append_left_is_of_no_use_to_another(packed: Path, more: P
     assert kseq.verify(left).damaged == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error_and_can_be_resumed(packed: Path, more: Path) -> None:
     import multiprocessing
 

@@ -1,4 +1,7 @@
-"""Run by test_keras.py in a process for each backend: trainings that record what their steps really receive."""
+"""Run by test_keras.py in a process for each backend: trainings that record what their steps really receive.
+
+Arguments: the path of the numbered dataset, and the names of scenarios.
+"""
 
 from __future__ import annotations
 
@@ -320,7 +323,7 @@ def scenario_held(path: str) -> bool:
 
 
 def main() -> None:
-    path = sys.argv[1]
+    path, *names = sys.argv[1:]
     scenarios: dict[str, Callable[[], Any]] = {
         **{
             f"{80 // size} batches, {'built' if built else 'not built'}": lambda size=size, built=built: scenario_fits(
@@ -334,7 +337,7 @@ def main() -> None:
         **{f"workers {count}": lambda count=count: scenario_workers(path, count, False) for count in (0, 1, 2, 4)},
         "processes 2": lambda: scenario_workers(path, 2, True),
     }
-    print(json.dumps({name: scenario() for name, scenario in scenarios.items()}))
+    print(json.dumps({name: scenarios[name]() for name in names}))
 
 
 if __name__ == "__main__":

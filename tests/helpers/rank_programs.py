@@ -251,7 +251,7 @@ def tf_workers(path: str, rank: int, world: int, port: int) -> Found:
     return found
 
 
-def tf_evaluation(path: str, rank: int, world: int, port: int) -> Found:
+def tensorflow_evaluation(path: str, rank: int, world: int, port: int) -> Found:
     """The figures of workers of TensorFlow that only evaluate."""
     cluster = {"worker": [f"localhost:{port + number}" for number in range(world)]}
     os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": rank}})

@@ -1,4 +1,7 @@
-"""Run by test_resume_training.py in a process for each backend: trainings that break off and go on, and what they got."""
+"""Run by test_resume_training.py in a process for each backend: trainings that break off and go on, and what they got.
+
+Arguments: the path of the numbered dataset, a folder, and the names of scenarios.
+"""
 
 from __future__ import annotations
 
@@ -259,11 +262,10 @@ def scenario_loaded(dataset: str, _: Path) -> Found:
 
 
 def main() -> None:
-    dataset, folder = sys.argv[1:3]
+    dataset, folder, *names = sys.argv[1:]
     found = {}
-    for name, scenario in globals().copy().items():
-        if name.startswith("scenario_"):
-            at = Path(folder, name)
-            at.mkdir()
-            found[name.removeprefix("scenario_")] = scenario(dataset, at)
+    for name in names:
+        at = Path(folder, name)
+        at.mkdir()
+        found[name] = globals()[f"scenario_{name}"](dataset, at)
     print(json.dumps(found))

@@ -62,6 +62,7 @@ def test_antialiased_interpolations_are_those_of_tensorflow(
     assert np.abs(np.clip(theirs[f"{interpolation} {size} antialias"], 0, 255) - out).max() < 1.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_fits_are_those_of_keras(fit: str, size: tuple[int, int], theirs: dict[str, np.ndarray]) -> None:

@@ -130,9 +130,10 @@ def test_a_block_or_a_window_larger_than_the_split_is_the_whole_of_it(large: int
 
 def test_a_window_of_one_sample_costs_no_more_than_blocks_alone() -> None:
     order = Order(100_000, 4096, "block", 1, block_size=64, window=1)
-    start = time.perf_counter()
+    # Of the processor: how busy the machine is does not count.
+    start = time.thread_time()
     found = order.positions(0, 3)
-    assert time.perf_counter() - start < 0.1
+    assert time.thread_time() - start < 0.1
     assert (np.diff(found) == 1).mean() > 0.95
 
 

@@ -19,6 +19,7 @@ def epoch_of(order: Order, epoch: int) -> list[int]:
     return [int(position) for number in range(order.num_batches) for position in order.positions(epoch, number)]
 
 
+@pytest.mark.slow
 @given(
     num_samples=st.integers(1, 400),
     batch_size=st.integers(1, 50),
@@ -93,6 +94,7 @@ def test_what_fills_batches_up_is_the_same_on_one_rank_or_many_and_weighs_nothin
     assert np.isclose(np.mean(weights), 1)
 
 
+@pytest.mark.slow
 @given(
     num_samples=st.integers(1, 50),
     global_batch=st.integers(1, 30),
@@ -151,6 +153,7 @@ def test_the_shares_of_the_ranks_are_the_batch_of_one(batch_size: int, world_siz
         assert np.array_equal(together, one.positions(epoch, number))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 2**64), epoch=st.integers(0, 10**6))
 def test_another_epoch_or_seed_gives_another_order_and_the_same_the_same(seed: int, epoch: int) -> None:
     here = epoch_of(Order(200, 32, True, seed), epoch)

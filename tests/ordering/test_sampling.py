@@ -73,6 +73,7 @@ def check_passes(sampler: Sampler, groups: np.ndarray, length: int, epochs: int)
     return found
 
 
+@pytest.mark.slow
 @given(sizes=SIZES, length=st.integers(1, 60), seed=st.integers(0, 2**70))
 def test_classes_come_alike_and_so_do_the_samples_of_each(sizes: list[int], length: int, seed: int) -> None:
     groups, total = groups_of(sizes), Counter[int]()

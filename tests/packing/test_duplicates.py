@@ -38,6 +38,7 @@ def write(root: Path, pictures: dict[str, int]) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_copies_are_counted_within_splits_and_across_them_in_whichever_way_they_are_packed(tmp_path: Path) -> None:
     source = write(tmp_path / "photos", LEAKING)
     expected = kseq.DuplicateCounts(3, 1, {"train": 1}, {"train, val": 2})

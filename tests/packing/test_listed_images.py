@@ -87,6 +87,7 @@ def write_table(folder: Path) -> Path:
     return folder / "t.csv"
 
 
+@pytest.mark.slow
 def test_columns_in_files_are_packed_by_workers_as_columns_in_memory_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

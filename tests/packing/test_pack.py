@@ -346,6 +346,7 @@ def test_packing_prints_nothing_and_warns_of_nothing(
     assert not recwarn.list
 
 
+@pytest.mark.slow
 def test_a_plain_script_needs_no_guard(photos: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("import sys, kseq\nprint(kseq.pack(sys.argv[1], sys.argv[2], workers=2).num_samples)\n")
@@ -356,10 +357,11 @@ def test_a_plain_script_needs_no_guard(photos: Path, tmp_path: Path) -> None:
 
 
 GROWTH = """
-import resource, sys, kseq
+import sys, kseq
+from tests.helpers.memory import peak_kib
 images = kseq.ImageSettings("raw", (256, 256))
 kseq.pack(sys.argv[1], sys.argv[2], images=images, shard_bytes=16 << 20, workers=0)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_kib())
 """
 
 

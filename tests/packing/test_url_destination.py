@@ -47,6 +47,7 @@ def put_some(monkeypatch: pytest.MonkeyPatch, count: int, error: BaseException) 
     monkeypatch.setattr(RemoteFiles, "put", put_or_fail)
 
 
+@pytest.mark.slow
 def test_a_url_gets_the_same_bytes_as_a_folder(source: Path, local: dict[str, bytes], tmp_path: Path) -> None:
     there = memory_url()
     report = kseq.pack(source, there, workers=0, **OPTIONS)

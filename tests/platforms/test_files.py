@@ -162,7 +162,7 @@ def test_a_reader_that_does_not_let_go_is_waited_for_no_longer_than_some_seconds
     started = time.monotonic()
     with raises(WriteError, packed / "index.h5", "end the program that has it open, and try again"):
         kseq.drop(packed, ids=[0])
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert (packed / "index.h5").read_bytes() == before
 
 

@@ -21,6 +21,7 @@ import kseq
 from kseq.errors import ArgumentError, DamagedError, DatasetNotFoundError, KseqError, ReadError, WriteError
 from kseq.reading.dataset import sample_reader
 from kseq.storage import remote_retries
+from kseq.storage.shard_reader import ShardReader
 from tests.helpers.messages import raises
 from tests.helpers.objects import pack_objects, write_objects
 from tests.helpers.paths import ROOT
@@ -173,13 +174,14 @@ def test_ranges_of_a_batch_come_in_one_go(packed_photos: Path, web: Store, publi
     dataset.read(positions)
     web.requests.clear()
     others = np.random.default_rng(1).permutation(len(dataset))[:16]
-    web.pause = 0.1
+    web.pause = 0.5
     began = time.monotonic()
     dataset.read(others)
+    elapsed = time.monotonic() - began
     gets = [request for request in web.requests if request.method == "GET"]
     # One for each sample, or fewer where samples are neighbours; besides those that open further shards.
     assert len(gets) <= 16 + 2 * len(shards_of(packed_photos))
-    assert time.monotonic() - began < 0.1 * 8, "one after the other"
+    assert elapsed < 0.5 * len(gets) / 2, "one after the other"
 
 
 def test_a_sample_without_a_cache_is_one_request(packed_photos: Path, web: Store, publish: Callable[[Path], str]) -> None:
@@ -188,6 +190,29 @@ def test_a_sample_without_a_cache_is_one_request(packed_photos: Path, web: Store
     web.requests.clear()
     dataset[5], dataset[25]
     assert len(web.requests) <= 2
+
+
+@pytest.mark.parametrize(("verify", "expected"), [("first", [0, 100, 0]), ("always", [100, 100, 100]), ("never", [0, 0, 0])])
+def test_what_was_compared_when_its_shard_was_fetched_is_not_compared_again(
+    numbered: Path,
+    publish: Callable[[Path], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verify: str,
+    expected: list[int],
+) -> None:
+    url, checked = publish(numbered), list[int]()
+    plain = ShardReader.check_row
+    monkeypatch.setattr(ShardReader, "check_row", lambda reader, row: (checked.append(row), plain(reader, row))[1])
+
+    def count(dataset: kseq.ShardDataset) -> int:
+        checked.clear()
+        dataset.read(range(100))
+        return len(checked)
+
+    # Others may have written to the copies since they were fetched.
+    cold, warm = (kseq.ShardDataset(url, cache_dir=tmp_path / "cache", verify=verify) for _ in range(2))
+    assert [count(cold), count(warm), count(warm)] == expected
 
 
 def test_damaged_bytes_in_the_store_are_found(
@@ -319,6 +344,7 @@ def test_verify_reads_every_byte_of_the_store(packed: Path, web: Store, publish:
     assert [name in " ".join(damaged) for name in ("shard-00003", "shard-00004", "shard-00005")] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_the_commands_take_urls(numbered: Path, web: Store, publish: Callable[[Path], str], tmp_path: Path) -> None:
     url = publish(numbered)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "unused")}
@@ -425,7 +451,7 @@ def test_what_a_killed_process_half_fetched_is_taken_over(tmp_path: Path, web: S
     )
     command, environment = [sys.executable, "-c", code, url, str(tmp_path / "cache")], {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 100
         while not any(part.stat().st_size >= 8 << 20 for part in (tmp_path / "cache").glob("*/shard*.part")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -503,7 +529,7 @@ def test_s3_that_never_answers_is_an_error_at_the_deadline(bucket: Store, harm: 
     began = time.monotonic()
     with raises(ReadError, f"s3://{BUCKET}/flowers/shard-00000.h5", "deadline") as caught:
         dataset[0]
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 40
     assert_no_secret(str(caught.value), repr(caught.value.__context__))
 
 

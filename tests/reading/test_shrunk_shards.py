@@ -66,6 +66,7 @@ def test_a_process_that_dies_of_a_shard_that_became_shorter_names_it(packed: Pat
     assert ("Fatal Python error: Bus error" in done.stderr) == (kind == "faulthandler")
 
 
+@pytest.mark.slow
 def test_where_processes_read_a_shard_that_became_shorter_is_an_error_and_the_signal_is_explained(packed: Path) -> None:
     done = run(packed, "processes")
     assert done.returncode == 0, done

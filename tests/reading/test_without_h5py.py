@@ -65,6 +65,7 @@ def _loaded_after_filling(pickled: bytes) -> tuple[list[int], list[str]]:
     return arrays["label"].tolist(), [name for name in ("h5py", "pyfive") if name in sys.modules]
 
 
+@pytest.mark.slow
 def test_a_worker_process_fills_batches_from_all_shards_and_parses_no_file(numbered: Path) -> None:
     maker = BatchMaker(kseq.ShardDataset(numbered), ["image", "label"], ImageSpec(4, 4))
     with ProcessPool(1) as pool:

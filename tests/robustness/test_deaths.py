@@ -128,6 +128,7 @@ def no_worker_lives(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.mark.slow
 def test_processes_that_die_before_they_begin_are_an_error_after_three(
     no_worker_lives: None, photos: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_processes_that_die_before_they_begin_are_an_error_after_three(
         kseq.pack(photos, tmp_path / "packed", workers=1)
 
 
+@pytest.mark.slow
 def test_a_shard_that_is_never_built_is_an_error_and_what_is_whole_stays(
     pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

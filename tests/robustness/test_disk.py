@@ -131,6 +131,7 @@ def test_many_shards_of_every_encoding_survive_disks_of_every_size(
     fill_disks(disk, tmp_path / "photos", files(tmp_path / "fresh"), workers=workers, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_command_tells_of_a_full_disk_in_one_line(
     source: Path, expected: dict[str, bytes], disk: Disk, workers: str

@@ -59,7 +59,7 @@ def test_a_damaged_sample_ends_a_fit_with_an_error_that_names_it(
 ) -> None:
     fit = found[f"damaged, {how}"]
     assert "DamagedError" in fit["kinds"]
-    assert fit["seconds"] < 60
+    assert fit["seconds"] < 100
     assert_says(fit["text"], damaged / "shard-00001.h5", "sample 18", "a/00018.png", "checksum", "batch 2", "epoch 0")
     assert fit["again"] == 1
 
@@ -70,7 +70,7 @@ def test_an_error_of_an_augmentation_keeps_its_class_and_names_the_sample(
 ) -> None:
     fit = found[f"augmentation, {how}"]
     assert fit["error"] == "OwnError"
-    assert fit["seconds"] < 60
+    assert fit["seconds"] < 100
     assert_says(
         fit["text"], "my augmentation failed", numbered / "shard-00001.h5", "sample 18", "a/00018.png", "batch 2", "epoch 0"
     )
@@ -100,14 +100,14 @@ def test_nothing_that_keras_looked_at_is_kept_after_a_fit_that_broke_off(found: 
 def test_one_ctrl_c_ends_a_fit_and_the_next_works(found: dict[str, Any], name: str) -> None:
     fit = found[f"Ctrl-C while it {name}"]
     assert fit["error"] == "KeyboardInterrupt"
-    assert fit["seconds"] < 20
+    assert fit["seconds"] < 60
     assert fit["again"] == 1
 
 
 def test_a_deadline_ends_a_fit_with_an_error_that_says_who_waits_for_what(found: dict[str, Any], numbered: Path) -> None:
     fit = found["deadline"]
     assert "ReadTimeoutError" in fit["kinds"]
-    assert_says(fit["text"], numbered, "batch 7", "epoch 0", "58", "shard-00003.h5", "timeout=2")
+    assert_says(fit["text"], numbered, "batch 7", "epoch 0", "58", "shard-00003.h5", "timeout=4")
     assert fit["again"] == 1
 
 

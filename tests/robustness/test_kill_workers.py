@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.paths import ROOT
 
 
-@pytest.mark.parametrize("kills", [pytest.param(16, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.campaign)])
+@pytest.mark.parametrize("kills", [pytest.param(8, marks=pytest.mark.slow), pytest.param(60, marks=pytest.mark.campaign)])
 def test_workers_that_are_killed_at_any_moment_spoil_no_sample_and_nothing_hangs(kills: int) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.robustness.kill_workers", "--kills", str(kills)],

@@ -50,7 +50,9 @@ def expected(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return run_core(photos, tmp_path_factory.mktemp("plain") / "work", None)
 
 
-@pytest.mark.parametrize("system", ["windows", "macos", "bare"])
+@pytest.mark.parametrize(
+    "system", ["windows", *(pytest.param(system, marks=pytest.mark.campaign) for system in ("macos", "bare"))]
+)
 def test_the_core_does_the_same_on_a_system_that_lacks_much(
     photos: Path, expected: dict[str, Any], tmp_path: Path, system: str
 ) -> None:

@@ -106,11 +106,12 @@ def test_who_interrupts_a_copy_does_not_wait_for_a_store_that_hangs(packed: Path
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         try:
-            _, printed = process.communicate(timeout=20)
+            _, printed = process.communicate(timeout=50)
         finally:
             process.kill()
         assert process.returncode == 130
-        assert time.monotonic() - began < 10
+        # An answer that hangs does so for a minute.
+        assert time.monotonic() - began < 40
         assert_says(printed, "interrupted", "the same call goes on")
         assert len(printed.splitlines()) < 4
         web.harm = lambda _: None

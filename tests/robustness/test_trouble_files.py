@@ -239,6 +239,7 @@ def test_what_begins_like_an_image_and_is_larger_than_memory_is_left_out(photos:
     assert run_python(code, photos, photos.parent / "packed").stdout == "is larger than memory\n"
 
 
+@pytest.mark.slow
 def test_folders_may_lie_deeper_than_python_calls(photos: Path) -> None:
     deep = photos / "a"
     for _ in range(1200):
@@ -279,6 +280,7 @@ print(report.num_samples, [(os.fsdecode(each.path), each.reason) for each in rep
 """
 
 
+@pytest.mark.slow
 def test_a_file_and_a_folder_that_may_not_be_read_are_listed_and_the_run_goes_on(
     open_folder: Path, run_python: RunPython
 ) -> None:

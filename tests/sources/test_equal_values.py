@@ -32,6 +32,7 @@ def test_strings_whose_checksums_are_equal_by_chance_are_told_apart(monkeypatch:
     assert found.tolist() == [0, 1, 0, 3]
 
 
+@pytest.mark.slow
 @given(st.lists(st.none() | st.text(max_size=2)))
 def test_equal_texts_have_one_number_and_none_has_another(texts: list[str | None]) -> None:
     numbers = number_equal(iter([texts[:2], texts[2:]])).tolist()

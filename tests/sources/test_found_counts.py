@@ -82,6 +82,7 @@ def check(source: Path, target: Path, **options: Any) -> kseq.PackReport | None:
 
 
 # A table says once what its paths were taken for.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=60, deadline=None)
 @given(rows=ROWS, options=OPTIONS, kind=st.sampled_from(["csv", "jsonl"]), has_boxes=st.booleans())
@@ -138,6 +139,7 @@ RECORDS = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(
     chosen=st.lists(st.sampled_from(sorted(RECORDS)), min_size=1, max_size=8),

@@ -66,6 +66,7 @@ def test_a_folder_of_classes_is_read_in_place_and_nothing_of_it_is_downloaded(
     assert len(kseq.ShardDataset(tmp_path / "from-url").rejected()) == 3
 
 
+@pytest.mark.slow
 def test_worker_processes_read_from_a_url(folder: Path, tmp_path: Path) -> None:
     kseq.pack(folder, tmp_path / "from-disk", workers=0, shard_bytes=8_000)
     kseq.pack(f"file://{folder}", tmp_path / "from-url", workers=2, shard_bytes=8_000)

@@ -295,6 +295,7 @@ def tree_node(level: int, child: int, count: int) -> bytes:
     return struct.pack("<4sBBHQQ", b"TREE", 0, level, count, none, none) + struct.pack("<QQ", 0, child) * count + bytes(8)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_refuses_a_tree_whose_few_nodes_are_read_millions_of_times(path: str) -> None:
     data = bytearray(Path(path).read_bytes())

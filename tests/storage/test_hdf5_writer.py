@@ -29,6 +29,7 @@ def test_every_array_is_contiguous_and_starts_on_a_boundary(path: str) -> None:
             np.testing.assert_array_equal(file[name][()], expected, strict=True)
 
 
+@pytest.mark.slow
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path, run_python: RunPython) -> None:
     for name in ("one.h5", "two.h5"):
         write_file(str(tmp_path / name), ATTRIBUTES, ARRAYS)
@@ -55,6 +56,7 @@ def test_an_array_from_a_spool_is_the_array_itself(tmp_path: Path) -> None:
         assert header_of(target).locations[name].offset % 64 == 0
 
 
+@pytest.mark.slow
 @given(rows=st.integers(0, 300), name=st.sampled_from(["image", "image/bytes"]), more=st.integers(1, 3))
 def test_a_spool_that_begins_at_the_offset_of_its_array_becomes_the_file(rows: int, name: str, more: int) -> None:
     images = np.arange(rows * 70, dtype=np.uint8).reshape(rows, 7, 10)

@@ -70,6 +70,7 @@ def test_a_column_is_read_in_place_of_what_the_shards_hold(packed: Path) -> None
     assert chosen.read(range(len(chosen)))["image"][:, 0, 0, 0].tolist() == [91, 93, 95, 97, 99]
 
 
+@pytest.mark.slow
 def test_batches_have_columns_as_they_have_fields(packed: Path) -> None:
     with_columns(packed)
     targets = {name: name for name in ("label", "height", "topics", "text")}

@@ -60,6 +60,7 @@ def refusal(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     yield
 
 
+@pytest.mark.slow
 def test_packings_replace_a_dataset_again_and_again(source: Path, tmp_path: Path, refusal: None) -> None:
     target = tmp_path / "volume"
     target.mkdir()
@@ -212,6 +213,7 @@ def may_mount() -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not may_mount(), reason="nothing may be mounted here")
 def test_a_real_mount_point_is_replaced_from_inside(source: Path, tmp_path: Path) -> None:
     done = subprocess.run(

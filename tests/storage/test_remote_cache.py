@@ -62,7 +62,7 @@ def test_many_threads_fetch_a_file_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert sorted(files.fetched) == [("a", 0), ("b", 0), ("c", 0)]
 
 
@@ -138,17 +138,17 @@ def test_who_waits_for_another_removes_nothing(tmp_path: Path) -> None:
     def get(path: str, start: int) -> None:
         Path(path).write_bytes(b"x" * 90)
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         Path(path).write_bytes(b"x" * 100)
 
     threads = [threading.Thread(target=cache.fetch, args=("data/a", 100, get, lambda path: None)) for _ in range(2)]
     threads[0].start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     threads[1].start()
     time.sleep(0.3)
     go_on.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert old.exists()
 
 
@@ -238,12 +238,12 @@ def test_a_forked_child_does_not_wait_for_what_its_parent_fetches(tmp_path: Path
 
     def get(path: str, start: int) -> None:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(60)
         Path(path).write_bytes(b"x" * 100)
 
     thread = threading.Thread(target=cache.fetch, args=("data/a", 100, get, lambda path: None))
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     child = os.fork()
     if not child:
         signal.alarm(20)
@@ -253,7 +253,7 @@ def test_a_forked_child_does_not_wait_for_what_its_parent_fetches(tmp_path: Path
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     go_on.set()
-    thread.join(30)
+    thread.join(60)
 
 
 def test_a_mapped_copy_outlives_its_removal(tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_a_killed_process_loses_its_lock_and_the_next_goes_on(tmp_path: Path) ->
         threading.Thread(target=fetch, daemon=True).start()
         assert not done.wait(0.5), "another process has the lock"
         process.kill()
-        assert done.wait(20)
+        assert done.wait(60)
     assert files.fetched == [("a", 40)]
 
 

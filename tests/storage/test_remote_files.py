@@ -211,7 +211,7 @@ def test_a_store_that_never_answers_is_an_error_at_the_deadline(web: Store, harm
     began = time.monotonic()
     with raises(ReadError, f"{web.url}/a.h5", "deadline", 2):
         files_of(web, deadline=2).read("a.h5", 0, 1000)
-    assert 0.5 < time.monotonic() - began < 8
+    assert 0.5 < time.monotonic() - began < 40
     assert len(web.named("a.h5")) > 2
 
 

@@ -249,6 +249,7 @@ def test_a_dataset_whose_name_no_terminal_takes_can_be_packed_and_looked_at(phot
         assert rb"caf\udce9: " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_read_enough_is_no_error_to_print(numbered: Path) -> None:
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reading, writing = os.pipe()
@@ -259,6 +260,7 @@ def test_a_reader_that_has_read_enough_is_no_error_to_print(numbered: Path) -> N
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+@pytest.mark.slow
 def test_progress_is_a_bar_on_a_terminal(photos_to_pack: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -342,6 +344,7 @@ def test_info_lists_the_rejected_on_request(photos_to_pack: Path, tmp_path: Path
     assert json.loads(capsys.readouterr().out)["rejected"][0]["path"] == "rose/notes.txt"
 
 
+@pytest.mark.slow
 def test_append_and_info_show_what_pack_shows_of_images_and_copies(
     photos_to_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ pytest.importorskip("uvicorn", reason="the page of `kseq view` needs the extra `
 pytest.importorskip("starlette", reason="the page of `kseq view` needs the extra `view`")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_it_serves_until_it_is_interrupted(numbered: Path, stop: signal.Signals, code: int) -> None:
     words = kseq_command("view", numbered, "--no-browser", "--read-only")
@@ -30,10 +31,10 @@ def test_it_serves_until_it_is_interrupted(numbered: Path, stop: signal.Signals,
             line = process.stdout.readline()
             found = re.fullmatch(rf"{re.escape(str(numbered))}: (http://127\.0\.0\.1:\d+/[\w-]{{32,}}/)\n", line)
             assert found
-            with urllib.request.urlopen(found[1], timeout=30) as answer:
+            with urllib.request.urlopen(found[1], timeout=100) as answer:
                 assert b"kseq view" in answer.read()
             process.send_signal(stop)
-            assert process.wait(timeout=30) == code
+            assert process.wait(timeout=100) == code
             assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()
@@ -74,6 +75,7 @@ def test_what_it_cannot_show_is_one_line(tmp_path: Path, numbered: Path, capsys:
     assert_says(capsys.readouterr().err, "--port", 70_000)
 
 
+@pytest.mark.slow
 def test_without_its_packages_it_names_the_extra(numbered: Path, run_python: RunPython) -> None:
     code = "import sys; sys.modules['uvicorn'] = None; from kseq_tools.main import main; sys.exit(main(sys.argv[1:]))"
     done = run_python(code, "view", numbered, "--no-browser", check=False)
@@ -81,6 +83,7 @@ def test_without_its_packages_it_names_the_extra(numbered: Path, run_python: Run
     assert_says(done.stderr, "uvicorn", 'pip install "kseq[view]"')
 
 
+@pytest.mark.slow
 def test_importing_kseq_loads_no_server(run_python: RunPython) -> None:
     done = run_python("import sys, kseq_tools.main; print([n for n in ('starlette', 'uvicorn') if n in sys.modules])")
     assert done.stdout.strip() == "[]"

@@ -77,6 +77,7 @@ def test_the_centre_is_that_of_keras(size: Any, image: tuple[int, int], expected
     assert tuple(boxes_of(CenterCrop(size), *image, 1)[0]) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "down", "across"), [("horizontal", 0, 0.5), ("vertical", 0.5, 0), ("horizontal_and_vertical", 0.5, 0.5)]
 )

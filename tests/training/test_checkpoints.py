@@ -31,7 +31,7 @@ def test_two_processes_cannot_train_with_one_folder_until_the_first_is_gone(tmp_
                 folder.lock()
         finally:
             os.kill(process.pid, signal.SIGKILL)
-            process.wait(30)
+            process.wait(100)
         # Killed, it has given nothing back itself.
         folder.lock()
         folder.unlock()

@@ -82,13 +82,13 @@ def test_it_is_not_crowded_where_the_system_does_not_tell(clock: Clock) -> None:
 def test_the_work_of_other_processes_is_counted() -> None:
     with subprocess.Popen([sys.executable, "-c", _BUSY], stdout=subprocess.PIPE) as job:
         assert job.stdout is not None and job.stdout.readline()
-        before, own = busy_seconds(), time.process_time()
+        begun, before, own = time.monotonic(), busy_seconds(), time.process_time()
         time.sleep(0.5)
-        after = busy_seconds()
+        after, elapsed = busy_seconds(), time.monotonic() - begun
         others = -1.0 if before is None or after is None else after - before - (time.process_time() - own)
         job.kill()
     # Whatever else the machine does, at least one core worked, and never more than there are.
-    assert 0.2 <= others <= 0.8 * usable_cores()
+    assert 0.2 <= others <= 1.6 * elapsed * usable_cores()
 
 
 def test_a_crowded_loader_has_the_same_batches_from_more_threads(packed: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_memory_of_a_backlog_is_free_once_a_crowded_loader_is_idle(packed: P
         loader._crowding.is_crowded = True
         held = [batches.batch(0, number) for number in range(20)]
         del held
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(loader._buffers._idle) > loader._depth + 2:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -22,6 +22,8 @@ from tests.helpers.photos import numbers_of
 from tests.helpers.processes import RunPython
 from tests.helpers.trouble import OwnError, Trouble
 
+pytestmark = pytest.mark.usefixtures("told_late")
+
 WAYS = [
     {"workers": 0},
     {"workers": 2},
@@ -119,7 +121,7 @@ del first
 gc.collect()
 for thread in threading.enumerate():
     if thread.name == "kseq-close":
-        thread.join(20)
+        thread.join(100)
 print("not yet", file=sys.stderr)
 """
     dropped, told, ended = run_python(code, packed).stderr.partition("not yet")

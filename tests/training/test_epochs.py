@@ -109,7 +109,7 @@ def test_iterators_in_threads_have_whole_passes(five: Epochs) -> None:
     together = threading.Barrier(4)
 
     def iterate(_: int) -> list[Named]:
-        together.wait(20)
+        together.wait(60)
         return [five.iterate() for _ in range(3)]
 
     with ThreadPoolExecutor(4) as pool:
@@ -346,8 +346,15 @@ def _named_shared(number: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("method", "size"),
+    [
+        *(("fork", size) for size in SIZES),
+        ("spawn", SIZES[0]),
+        # Each process loads Keras anew.
+        *(pytest.param("spawn", size, marks=pytest.mark.campaign) for size in SIZES[1:]),
+    ],
+)
 def test_copies_in_a_pool_get_each_number_once_a_pass(numbered: Path, method: str, size: int) -> None:
     with kseq.ShardSequence(numbered, batch_size=size, seed=1, workers=1) as sequence:
         sequence.epoch = 2

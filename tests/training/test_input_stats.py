@@ -97,13 +97,16 @@ def test_a_file_that_is_slow_to_read_is_no_slow_decoder(
         return read(descriptor, buffers, offset)
 
     monkeypatch.setattr(pread_array, "read_into", slowly)
+    # The bytes of so few small images would be kept.
+    monkeypatch.setattr(pread_array, "_KEPT_BYTES", 0)
     shape = (4, 4, 3) if kind == "numbered" else (8, 8, 3)
     stats = stats_of(request.getfixturevalue(kind), read="pread", verify="never", input_shape=shape, **WAYS[way])
     # A call for each image at least, unless they are neighbours.
     assert stats.reading > 0.003 * 30
     assert stats.reading > 2 * (stats.decoding + stats.assembling)
     if way == "here":
-        assert stats.waiting >= stats.reading * 0.9
+        # The stages of some batches stand for all.
+        assert stats.waiting > stats.reading / 3
 
 
 def test_stats_begin_at_nothing_and_subtract(numbered: Path) -> None:

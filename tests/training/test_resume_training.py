@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,37 +16,50 @@ import kseq
 from kseq.errors import ArgumentError
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.processes import RunPython
+from tests.helpers.scenarios import Scenarios
 
 BACKENDS = ("tensorflow", "jax", "torch")
 
 pytestmark = pytest.mark.slow
 
 
+# What differs between backends is looked at on each of them, the rest on others than the first in campaigns.
+OF_BACKENDS = ("backup", "resume", "kinds", "loaded")
+OF_ALL = ("initial_epoch", "damage", "elastic", "refusals")
+on_one_backend = pytest.mark.parametrize(
+    "seen",
+    [BACKENDS[0], *(pytest.param(backend, marks=pytest.mark.campaign) for backend in BACKENDS[1:])],
+    indirect=True,
+    scope="module",
+)
+
+
 @pytest.fixture(scope="module", params=BACKENDS)
 def seen(
     request: pytest.FixtureRequest, numbered: Path, tmp_path_factory: pytest.TempPathFactory, run_python: RunPython
-) -> Any:
+) -> Scenarios:
     """What the scenarios of resume_scenarios.py found."""
-    if importlib.util.find_spec(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    code = "from tests.helpers import resume_scenarios; resume_scenarios.main()"
-    done = run_python(code, numbered, tmp_path_factory.mktemp(request.param), backend=request.param, timeout=500)
-    return json.loads(done.stdout.splitlines()[-1])
+
+    def words() -> list[object]:
+        return [numbered, tmp_path_factory.mktemp(request.param)]
+
+    return Scenarios("resume_scenarios", words, [OF_BACKENDS, OF_ALL], request.param, run_python)
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", ["later", "again", "steps", "within", "chosen"])
-def test_the_epoch_of_the_data_follows_initial_epoch_unless_it_was_set(seen: Any, name: str) -> None:
+def test_the_epoch_of_the_data_follows_initial_epoch_unless_it_was_set(seen: Scenarios, name: str) -> None:
     found = seen["initial_epoch"][name]
     assert found["steps"] == found["expected"]
 
 
-def test_after_backup_and_restore_the_data_go_on_with_keras_and_the_next_fit_makes_its_steps(seen: Any) -> None:
+def test_after_backup_and_restore_the_data_go_on_with_keras_and_the_next_fit_makes_its_steps(seen: Scenarios) -> None:
     for found in (seen["backup"]["restored"], seen["backup"]["a fit after it"]):
         assert found["steps"] == found["expected"]
     assert seen["backup"]["restored"]["warned"] == []
 
 
-def test_backups_within_epochs_are_said_once_not_to_go_on_there(seen: Any) -> None:
+def test_backups_within_epochs_are_said_once_not_to_go_on_there(seen: Scenarios) -> None:
     found = seen["backup"]["within epochs"]
     assert len(found["warned"]) == 1
     assert_says(found["warned"][0], "BackupAndRestore(save_freq=2)", "kseq.ResumeTraining")
@@ -56,7 +67,7 @@ def test_backups_within_epochs_are_said_once_not_to_go_on_there(seen: Any) -> No
 
 
 @pytest.mark.parametrize("name", ["built", "not built"])
-def test_a_training_that_broke_off_goes_on_with_the_very_next_samples_and_its_history(seen: Any, name: str) -> None:
+def test_a_training_that_broke_off_goes_on_with_the_very_next_samples_and_its_history(seen: Scenarios, name: str) -> None:
     found = seen["resume"][name]
     whole, first, rest = found["whole"], found["first"], found["rest"]
     assert whole["steps"] == found["expected"]
@@ -70,7 +81,7 @@ def test_a_training_that_broke_off_goes_on_with_the_very_next_samples_and_its_hi
 
 
 @pytest.mark.parametrize("name", ["validated on itself", "padded", "drawing"])
-def test_whatever_a_training_does_the_rest_is_that_of_one_that_did_not_break_off(seen: Any, name: str) -> None:
+def test_whatever_a_training_does_the_rest_is_that_of_one_that_did_not_break_off(seen: Scenarios, name: str) -> None:
     if name not in seen["kinds"]:
         pytest.skip("tensorflow fetches batches ahead, and functions draw for them before a checkpoint is written")
     whole, rest = seen["kinds"][name]["whole"], seen["kinds"][name]["rest"]
@@ -80,7 +91,7 @@ def test_whatever_a_training_does_the_rest_is_that_of_one_that_did_not_break_off
     assert rest["warned"] == []
 
 
-def test_a_complete_training_trains_nothing_more_and_says_so_unless_there_are_more_epochs(seen: Any) -> None:
+def test_a_complete_training_trains_nothing_more_and_says_so_unless_there_are_more_epochs(seen: Scenarios) -> None:
     complete, more = seen["resume"]["complete"], seen["resume"]["more epochs"]
     assert complete["steps"] == []
     assert complete["history"]["epoch"] == [0, 1, 2]
@@ -90,22 +101,24 @@ def test_a_complete_training_trains_nothing_more_and_says_so_unless_there_are_mo
     assert more["history"]["epoch"] == [0, 1, 2, 3]
 
 
-def test_only_so_many_checkpoints_are_kept(seen: Any) -> None:
+def test_only_so_many_checkpoints_are_kept(seen: Scenarios) -> None:
     files = seen["resume"]["files"]
     assert len(files) == 3
     assert all(name.startswith("checkpoint-") for name in files)
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", ["truncated", "changed", "empty"])
-def test_a_damaged_checkpoint_is_passed_over_with_one_line(seen: Any, name: str) -> None:
+def test_a_damaged_checkpoint_is_passed_over_with_one_line(seen: Scenarios, name: str) -> None:
     found = seen["damage"][name]
     assert found["steps"] == found["expected"]
     assert len(found["warned"]) == 1
     assert_says(found["warned"][0], found["path"], "passed over")
 
 
+@on_one_backend
 @pytest.mark.parametrize("name", ["two ranks", "two larger", "three ranks", "larger", "smaller"])
-def test_other_ranks_and_batches_go_on_with_the_same_order_and_each_sample_once(seen: Any, name: str) -> None:
+def test_other_ranks_and_batches_go_on_with_the_same_order_and_each_sample_once(seen: Scenarios, name: str) -> None:
     elastic = seen["elastic"]
     fits = elastic[name]["fits"][::-1]
     served = [number for steps in zip(*(fit["steps"] for fit in fits), strict=True) for ids in steps for number in ids]
@@ -115,14 +128,16 @@ def test_other_ranks_and_batches_go_on_with_the_same_order_and_each_sample_once(
     assert all(len(fit["warned"]) == bool(changed) for fit in fits)
 
 
-def test_a_rest_of_an_epoch_that_breaks_off_again_goes_on_too(seen: Any) -> None:
+@on_one_backend
+def test_a_rest_of_an_epoch_that_breaks_off_again_goes_on_too(seen: Scenarios) -> None:
     first, second = seen["elastic"]["twice"]["first"], seen["elastic"]["twice"]["second"]
     # The third step broke off before its checkpoint.
     served = [number for ids in [*first["steps"][:2], *second["steps"]] for number in ids]
     assert served == [*seen["elastic"]["rest"], *seen["elastic"]["next"]]
 
 
-def test_another_order_is_refused_naming_what_differs_unless_told_otherwise(seen: Any) -> None:
+@on_one_backend
+def test_another_order_is_refused_naming_what_differs_unless_told_otherwise(seen: Scenarios) -> None:
     refusals = seen["refusals"]
     expected = {"seed": ("seed", "3", "4"), "shuffle": ("shuffle", "True", "False"), "balance": ("order", "balance")}
     for name, parts in expected.items():
@@ -135,7 +150,8 @@ def test_another_order_is_refused_naming_what_differs_unless_told_otherwise(seen
     assert_says(told["warned"][0], "seed", "32", "epoch 0")
 
 
-def test_what_has_no_place_is_refused(seen: Any) -> None:
+@on_one_backend
+def test_what_has_no_place_is_refused(seen: Scenarios) -> None:
     for name, parts in {
         "around": ("Around", "ShardSequence"),
         "arrays": ("ShardSequence",),
@@ -146,13 +162,14 @@ def test_what_has_no_place_is_refused(seen: Any) -> None:
         assert_says(message.replace("()", ""), *parts)
 
 
-def test_another_model_is_refused(seen: Any) -> None:
+@on_one_backend
+def test_another_model_is_refused(seen: Scenarios) -> None:
     error, message = seen["refusals"]["model"]
     assert error == "ArgumentError"
     assert_says(message, "model", "another folder")
 
 
-def test_a_fit_goes_on_within_an_epoch_that_was_loaded(seen: Any) -> None:
+def test_a_fit_goes_on_within_an_epoch_that_was_loaded(seen: Scenarios) -> None:
     found = seen["loaded"]["loaded"]
     assert found["steps"] == found["expected"]
 

@@ -231,32 +231,43 @@ def test_a_first_batch_that_a_strategy_of_tensorflow_cannot_divide_is_refused(tf
 # Evaluation on each backend: in batches of 7, 14 and 21 rows, of which only those of one process are not filled up.
 
 
-def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks_of_jax(
-    jax_devices: Found, jax_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    three = start("jax_evaluation", 3, "jax", numbered, tmp_path_factory)
-    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
-    for found in (*jax_pair, *three):
+def test_an_evaluation_has_the_same_figures_on_one_and_two_ranks_of_jax(jax_devices: Found, jax_pair: list[Found]) -> None:
+    for found in jax_pair:
         assert_close(found["untrained"], jax_devices["untrained"])
 
 
-def test_an_evaluation_has_the_same_figures_on_one_two_and_three_ranks_of_torch(
-    torch_pair: list[Found], numbered: Path, tmp_path_factory: pytest.TempPathFactory
+def test_an_evaluation_has_the_same_figures_on_one_and_two_ranks_of_torch(torch_pair: list[Found]) -> None:
+    assert_evaluated_together(torch_pair)
+
+
+def test_an_evaluation_has_the_same_figures_on_one_and_two_workers_of_tensorflow(
+    tf_pair: list[Found], tf_mirrored: Found
 ) -> None:
-    three = start("torch_evaluation", 3, "torch", numbered, tmp_path_factory)
-    assert_evaluated_together(three, torch_pair)
+    assert_evaluated_together([*tf_pair, tf_mirrored])
 
 
-def test_an_evaluation_has_the_same_figures_on_one_two_and_three_workers_of_tensorflow(
-    tf_pair: list[Found], tf_mirrored: Found, numbered: Path, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.campaign
+def test_an_evaluation_has_the_same_figures_on_three_ranks_of_jax(
+    jax_devices: Found, numbered: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    three = start("tf_evaluation", 3, "tensorflow", numbered, tmp_path_factory)
-    assert_evaluated_together(three, [*tf_pair, tf_mirrored])
-
-
-def assert_evaluated_together(three: list[Found], others: list[Found]) -> None:
-    """All have, together, the loss and accuracy that Keras's `evaluate` has in one process."""
+    three = start("jax_evaluation", 3, "jax", numbered, tmp_path_factory)
     assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
-    for found in (*three, *others):
-        assert_close(found["together"], three[0]["untrained"])
-        assert_close(found["untrained"], three[0]["untrained"])
+    for found in three:
+        assert_close(found["untrained"], jax_devices["untrained"])
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("backend", ["torch", "tensorflow"])
+def test_an_evaluation_has_the_same_figures_on_three_ranks(
+    backend: str, numbered: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    three = start(f"{backend}_evaluation", 3, backend, numbered, tmp_path_factory)
+    assert [found["rank"] for found in three] == [[rank, 3] for rank in range(3)]
+    assert_evaluated_together(three)
+
+
+def assert_evaluated_together(ranks: list[Found]) -> None:
+    """All have, together, the loss and accuracy that Keras's `evaluate` has in one process."""
+    for found in ranks:
+        assert_close(found["together"], ranks[0]["untrained"])
+        assert_close(found["untrained"], ranks[0]["untrained"])

@@ -20,7 +20,7 @@ from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbers_of
 from tests.helpers.trouble import Trouble
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("told_late")]
 
 
 def deadly(numbered: Path, tmp_path: Path, what: str, at_most: int = 1000) -> kseq.Batches:
@@ -69,7 +69,7 @@ def test_a_sample_that_crashes_each_process_is_an_error_that_names_it_and_never_
         begun = time.monotonic()
         with raises(WorkerDiedError, numbered / "shard-00001.h5", "row 2", "sample 18", cause, "batch 1", "epoch 0"):
             batches.batch(0, 1)
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 100
         assert deaths(tmp_path) == 3
         assert numbers_of(batches.batch(0, 2)[0]).tolist() == list(range(32, 48))
 
@@ -102,7 +102,7 @@ def test_an_epoch_is_read_though_somebody_kills_every_process_as_soon_as_it_live
         finally:
             done.set()
             killer.join()
-        assert time.monotonic() - begun < 60
+        assert time.monotonic() - begun < 100
 
 
 def test_several_workers_that_are_killed_at_once_are_one_event(numbered: Path) -> None:

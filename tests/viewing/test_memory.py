@@ -16,9 +16,10 @@ pytest.importorskip("uvicorn", reason="the page of `kseq view` needs the extra `
 # Looks at everything as ten tabs do, and prints the most memory that the process ever had, in MiB. Measuring a million images
 # takes minutes, so their measures are made up; that they are looked for is tested elsewhere.
 _LOOK = """
-import resource, sys
+import sys
 import numpy as np
 import kseq
+from tests.helpers.memory import peak_kib
 from tests.helpers.viewing import ask, ask_json
 
 with kseq.Viewer(sys.argv[1], read_only=True) as viewer:
@@ -45,7 +46,7 @@ with kseq.Viewer(sys.argv[1], read_only=True) as viewer:
     ask_json(viewer, "charts")
     for epoch in range(3):
         ask_json(viewer, "batch", epoch=epoch, height=8, width=8)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_kib() // 1024)
 """
 
 

@@ -10,9 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from . import slow_line
 from .contest import OWN_GROUP, ContestantError
 from .cpu_time import group_seconds
 
@@ -28,10 +29,12 @@ class ObjectStore:
 
     Attributes:
         process: Its process's id.
+        port: Where it listens.
         options: The `storage_options` with which s3fs reaches it.
     """
 
     process: int
+    port: int
     options: dict[str, Any]
 
     def seconds(self) -> float:
@@ -47,6 +50,18 @@ class ObjectStore:
             system.put_file(os.path.join(folder, file), f"{_BUCKET}/{name}/{file}")
         return f"s3://{_BUCKET}/{name}"
 
+    @contextmanager
+    def through_line(self, bytes_per_second: float) -> Iterator[ObjectStore]:
+        """The same server at the end of a line that carries so many bytes a second, until the end of the block.
+
+        Raises:
+            ContestantError: If the line does not start.
+        """
+        port = _free_port()
+        with _server("-m", slow_line.__name__, str(port), str(self.port), str(bytes_per_second)) as process:
+            _wait_for(port, process)
+            yield replace(self, port=port, options=_options(port))
+
 
 @contextmanager
 def object_store() -> Iterator[ObjectStore]:
@@ -58,18 +73,31 @@ def object_store() -> Iterator[ObjectStore]:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ContestantError(f"the server that speaks S3 needs {', '.join(missing)}: pip install 'kseq[test]'")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, **quiet, **OWN_GROUP)
-    server = {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": "us-east-1"}
-    try:
+    port = _free_port()
+    with _server("-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)) as process:
         _wait_for(port, process)
-        store = ObjectStore(process.pid, {"key": "x", "secret": "x", "client_kwargs": server})
+        store = ObjectStore(process.pid, port, _options(port))
         _make_bucket(store)
         yield store
+
+
+def _options(port: int) -> dict[str, Any]:
+    server = {"endpoint_url": f"http://127.0.0.1:{port}", "region_name": "us-east-1"}
+    return {"key": "x", "secret": "x", "client_kwargs": server}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _server(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **OWN_GROUP)
+    try:
+        yield process
     finally:
         process.kill()
         process.wait()

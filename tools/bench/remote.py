@@ -1,7 +1,7 @@
 """Table remote: reading from a server that speaks S3, through a cold and a warm cache, and single samples without one.
 
-The server shares the processor with the reader, so that a real store is kinder to the cold cache and to single samples. The
-warm one asks it for next to nothing.
+The server shares the processor with the reader, so that a real store is kinder to the cold cache and to single samples: the
+former is read once more through a line of the speed that a network has. The warm one asks the server for next to nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ __all__ = ["measure_remote"]
 # Raw images of so many pixels a side, in about so many shards.
 _SIDE, _SHARDS = 64, 12
 
+# A line of one gigabit a second, as it carries it.
+_LINE = 117e6
+
 _FOLDER, _COPY, _WARM = "kseq, in a folder", "kseq, in a copy of the folder", "kseq, warm cache"
 _GET, _FETCH, _EPOCH = "fsspec.get", "kseq, all shards into the cache", "kseq, first epoch"
 
@@ -70,7 +73,7 @@ class _Remote(NamedTuple):
 
 
 def measure_remote(setting: Setting, sources: Mapping[str, str], say: Any) -> list[Table]:
-    """The three tables."""
+    """The four tables."""
     say("remote: a dataset in a store")
     with object_store() as store, tempfile.TemporaryDirectory(prefix="remote-", dir=setting.folder) as folder:
         local = os.path.join(folder, "packed")
@@ -79,9 +82,16 @@ def measure_remote(setting: Setting, sources: Mapping[str, str], say: Any) -> li
         say("remote: warm cache")
         warm = _measure_warm(remote)
         say("remote: cold cache")
-        cold = _measure_cold(remote)
+        cold = _measure_cold(remote, "on this machine")
+        say(f"remote: cold cache, {_line_name()}")
+        with store.through_line(_LINE) as distant:
+            behind = _measure_cold(remote._replace(store=distant), _line_name())
         say("remote: single samples")
-        return [warm, cold, _measure_single(remote)]
+        return [warm, cold, behind, _measure_single(remote)]
+
+
+def _line_name() -> str:
+    return f"through a line of {format_bytes(int(_LINE))} a second"
 
 
 def _make(folder: str, count: int) -> None:
@@ -149,7 +159,7 @@ def _read(batches: kseq.Batches, epoch: int) -> None:
         pass
 
 
-def _measure_cold(remote: _Remote) -> Table:
+def _measure_cold(remote: _Remote, where: str) -> Table:
     names = sorted(name for name in os.listdir(remote.local) if name.startswith("shard"))
     target = os.path.join(remote.folder, "plain")
     # Opened before the time counts, each with all that it has to ask for beside the shards.
@@ -168,7 +178,7 @@ def _measure_cold(remote: _Remote) -> Table:
         f"{format_bytes(num_bytes)} in {len(names)} shards, {FETCHED_AT_ONCE} connections",
         f"the server takes, beside that, CPU s per 1,000: {served}",
     ]
-    title = f"raw {_SIDE}x{_SIDE}x3 from S3 for the first time, {remote.setting.workers} threads"
+    title = f"raw {_SIDE}x{_SIDE}x3 from S3 {where}, for the first time, {remote.setting.workers} threads"
     goals = [Goal(_FETCH, 0.8), Goal(_EPOCH, 0.8)]
     return Table("remote", title, "images/s", list(clock.rows.values()), "", goals, notes, reference=_GET)
 

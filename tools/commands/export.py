@@ -1,4 +1,4 @@
-"""`kseq export`: a dataset back to image files, tars or TFRecords."""
+"""`kseq export`: a dataset back to image files, tars, TFRecords or Parquet."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def add_parser(commands: Any) -> None:
     """Add `export` to the command."""
     parser = commands.add_parser(
         "export",
-        help="write a dataset as image files, tars or TFRecords",
+        help="write a dataset as image files, tars, TFRecords or Parquet",
         description="Write the samples of DATASET into OUT, a new folder: image files and a table of the rest, WebDataset "
-        "tars, or TFRecords. The last line of the output is the command that packs them again.",
+        "tars, TFRecords, or Parquet with a card for Hugging Face. The last line of the output is the command that packs them "
+        "again.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="folder of a dataset, or its URL")
     parser.add_argument("out", metavar="OUT", help="folder to make")
@@ -34,7 +35,7 @@ def add_parser(commands: Any) -> None:
         "--file-bytes",
         type=size_in_bytes,
         metavar="SIZE",
-        help="about how large each tar or TFRecord file is, such as 64M (default: 256M)",
+        help="about how large each tar, TFRecord or Parquet file is, such as 64M (default: 256M)",
     )
     add_cache_options(parser)
     add_storage_options(parser)

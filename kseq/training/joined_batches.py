@@ -1,0 +1,56 @@
+"""All batches of an epoch as one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kseq.errors import ArgumentError
+from kseq.training.batch_leaves import map_leaves
+
+if TYPE_CHECKING:
+    from kseq.training.batches import Batches
+
+__all__ = ["joined_batches"]
+
+
+def joined_batches(batches: Batches, epoch: int) -> Any:
+    """The rows of all batches of an epoch that count, in arrays of the form of a batch.
+
+    Raises:
+        ArgumentError: If the arrays of batches have several shapes.
+        KseqError: If a batch cannot be read.
+    """
+    counted = [batches.is_counted(epoch, number) for number in range(len(batches))]
+    num_rows, start = int(sum(rows.sum() for rows in counted)), 0
+    joined: Any = None
+    for is_counted, batch in zip(counted, batches.epoch(epoch, start=0), strict=True):
+        if joined is None:
+            joined = map_leaves(lambda rows: np.empty((num_rows, *_shape(rows)), rows.dtype), batch)
+        start += _put(batch, joined, start, is_counted)
+    # With `on_error="skip"`, damaged samples are missing.
+    return map_leaves(lambda rows: rows[:start], joined)
+
+
+def _put(batch: Any, joined: Any, start: int, is_counted: np.ndarray) -> int:
+    """Copy the rows of a batch that count; returns how many these are."""
+    counts: list[int] = []
+
+    def put(rows: np.ndarray, all_rows: np.ndarray) -> None:
+        if rows.shape[1:] != all_rows.shape[1:]:
+            shapes = f"{all_rows.shape[1:]} and {rows.shape[1:]}"
+            raise ArgumentError(f"batches whose rows have the shapes {shapes} do not become one array: give pad_to")
+        kept = rows[is_counted] if len(rows) == len(is_counted) else rows
+        all_rows[start : start + len(kept)] = kept
+        counts.append(len(kept))
+
+    map_leaves(put, batch, joined)
+    return counts[0]
+
+
+def _shape(rows: Any) -> tuple[int, ...]:
+    if not isinstance(rows, np.ndarray):
+        raise ArgumentError("ragged: lists of arrays do not become one array: leave it out, and give pad_to")
+    shape: tuple[int, ...] = rows.shape[1:]
+    return shape
