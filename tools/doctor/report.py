@@ -70,7 +70,7 @@ def _measured(examined: Examination) -> list[str]:
     else:
         free, fed = stepping.free, stepping.fed
         rows.append(("step", f"{1000 * free:.1f} ms, {stepping.batch_size / free:,.0f} images/s on a batch that is there"))
-        waits = f"{1000 * fed:.1f} ms with loading: {100 * stepping.waiting_share:.1f} % of it waits for input"
+        waits = f"{1000 * fed:.1f} ms with loading: {100 * stepping.waiting_share:.1f} % of it waits"
         rows.append(("", f"{waits}; a free loader: {max(1.0, fed / free):.2f} times as fast"))
     width = max(len(name) for name, _ in rows)
     return [f"  {name.ljust(width)}  {text}" for name, text in rows]
