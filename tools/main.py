@@ -19,6 +19,7 @@ from .commands import (
     append,
     card,
     compact,
+    completion,
     copy,
     demo,
     doctor,
@@ -27,14 +28,19 @@ from .commands import (
     info,
     merge,
     pack,
+    preview,
     relabel,
     rename_class,
     split,
+    sql,
     undo,
     verify,
     view,
 )
 from .commands import bench as bench
+from .console.json_output import error_as_json
+from .console.next_step import next_step
+from .console.parser import Parser, subcommands
 from .console.spelling import OptionSpelling
 from .console.text import printable
 
@@ -44,6 +50,8 @@ _COMMANDS = (
     merge,
     copy,
     info,
+    sql,
+    preview,
     view,
     doctor,
     verify,
@@ -58,6 +66,7 @@ _COMMANDS = (
     card,
     demo,
     bench,
+    completion,
 )
 
 # After a signal: 128 plus its number, as shells have it. SIGINT is 2, SIGTERM 15.
@@ -68,9 +77,14 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM came. Everything stops and is cleared away as after Ctrl-C."""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The parser of the whole command."""
-    parser = argparse.ArgumentParser(prog="kseq", description="Packs images into HDF5 shards, and looks after them.")
+    parser = Parser(
+        prog="kseq",
+        description="Packs images into HDF5 shards, and looks after them. kseq pack alone looks at the folder that you are in "
+        "and proposes a command.",
+        examples=("kseq pack photos flowers --val 0.2", "kseq info flowers"),
+    )
     parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for command in _COMMANDS:
@@ -82,22 +96,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     words = sys.argv[1:] if argv is None else list(argv)
     parser = make_parser()
+    if not words:
+        parser.error("a command is missing")
+    if words[0].startswith("-") and parser.knows_no(words[0]):
+        parser.refuse_words(words[:1], ())
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        # The first word is the command: no option that may stand before it takes a value.
-        help_option = "--help-all" if words[0] == "pack" else "--help"
-        parser.error(f"there is no {' '.join(unknown)} (kseq {words[0]} {help_option} lists what there is)")
+        parsers = subcommands(parser)
+        parsers[arguments.command].refuse_words(unknown, parsers.items())
     try:
         with _sigterm_raises(), _options_in_messages(parser, arguments.command), _warnings_in_lines():
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except kseq.KseqError as error:
-        print(f"kseq: {printable(str(error))}", file=sys.stderr)
-        return EXIT_FAILED
+        return _failed(arguments, error, printable(f"{error}{next_step(error, arguments)}"))
     except KeyboardInterrupt as stop:
         is_ours = isinstance(stop, _Terminated)
-        print(": ".join(["kseq", "terminated" if is_ours else "interrupted", *stop.args]), file=sys.stderr)
-        return EXIT_TERMINATED if is_ours else EXIT_INTERRUPTED
+        text = ": ".join(["terminated" if is_ours else "interrupted", *map(str, stop.args)])
+        return _failed(arguments, stop, text, EXIT_TERMINATED if is_ours else EXIT_INTERRUPTED)
     except BrokenPipeError:
         # The reader of the output wants no more. What is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -105,8 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         reason = error.strerror or str(error)
         if error.filename is not None:
-            print(f"kseq: {printable(str(error.filename))}: {reason}", file=sys.stderr)
-            return EXIT_FAILED
+            return _failed(arguments, error, f"{printable(str(error.filename))}: {reason}")
         # An error that names no file comes from writing to stdout, the only output of the command itself.
         print(f"kseq: the output cannot be written: {reason}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -114,11 +129,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _failed(arguments: argparse.Namespace, error: BaseException, message: str, exit_code: int = EXIT_FAILED) -> int:
+    """Print what went wrong: a line on stderr, and where JSON is wanted an object on stdout; returns the exit code."""
+    if getattr(arguments, "json", None) is True:
+        kind = "KeyboardInterrupt" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+        print(error_as_json(arguments.command, kind, message, exit_code), flush=True)
+    print(f"kseq: {message}", file=sys.stderr)
+    return exit_code
+
+
 @contextmanager
-def _options_in_messages(parser: argparse.ArgumentParser, command: str) -> Iterator[None]:
+def _options_in_messages(parser: Parser, command: str) -> Iterator[None]:
     """Let messages of the library name options of the command in place of arguments."""
-    (parsers,) = (action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    token = SPELLING.set(OptionSpelling(parsers, command))
+    token = SPELLING.set(OptionSpelling(subcommands(parser), command))
     try:
         yield
     finally:

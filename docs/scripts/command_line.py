@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from kseq_tools.console.parser import Parser, subcommands
 from kseq_tools.main import make_parser
 
 PAGE = Path(__file__).parents[1] / "reference" / "command-line.md"
@@ -31,6 +32,18 @@ Progress and messages go to the standard error stream, results to the standard o
 | 130 | interrupted by Ctrl-C |
 | 143 | terminated by SIGTERM |
 
+With `--json` every command that reports prints one JSON object on the standard output, of an error too:
+
+| value | of a command that did its work | of one that did not |
+| --- | --- | --- |
+| `command` | its name | its name, `null` for a command that there is not |
+| `ok` | `true`; `false` where `kseq verify` found damage | `false` |
+| `error` | | an object of `type` (the class of the error, `UsageError` for wrong arguments), `message` and `exit_code` |
+| others | the attributes of its report, as [the reference](index.md) has them | |
+
+`kseq info --samples --json` prints one object for each sample instead, a line each. Progress and messages still go to the
+standard error stream.
+
 A SIZE is a number of bytes, or a number with `K`, `M` or `G`: `64M` are 64 MiB. A SHARE is a number
 above 0 and below 1.
 
@@ -43,15 +56,12 @@ def make_page() -> str:
     return "\n".join([_HEAD, *(_command(name, parser) for name, parser in commands().items())])
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
+def commands() -> dict[str, Parser]:
     """The parser of each subcommand, by the subcommand's name."""
-    for action in make_parser()._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    raise AssertionError("the kseq command has no subcommands")
+    return subcommands(make_parser())
 
 
-def _command(name: str, parser: argparse.ArgumentParser) -> str:
+def _command(name: str, parser: Parser) -> str:
     lines = [
         f"## kseq {name}",
         "",
@@ -59,6 +69,8 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
         "",
         "```text",
         _usage(parser),
+        "",
+        *parser.examples,
         "```",
         "",
     ]

@@ -108,7 +108,7 @@ def _facts(dataset: ShardDataset, statements: Statements) -> Iterator[list[str]]
             yield [f"{_text(name)}, height x width", _sizes(dataset, name)]
     if dataset.class_names:
         yield ["classes", f"{len(dataset.class_names):,}"]
-    yield ["bytes", f"{dataset.num_bytes:,} in {_count(dataset.num_shards, 'shard')}"]
+    yield ["packed as", f"{dataset.num_bytes:,} bytes in {_count(dataset.num_shards, 'shard')}"]
     yield ["digest", f"`{dataset.digest}`"]
     yield ["licence", _text(statements.license) or "not stated: ask who made it before you use it"]
     for what, value in {

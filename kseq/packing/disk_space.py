@@ -36,6 +36,8 @@ _STORED_SUFFIXES = tuple(suffix.encode() for suffix in STORED_SUFFIXES)
 _INDEX_BYTES = 11_500
 _SHARD_BYTES = 10_600
 _GROUP_BYTES = 3_000
+# The attributes by which viewers know an array of pixels.
+_ATTRIBUTE_BYTES = 256
 # A checksum, the offset of the source, the id in a split.
 _ROW_BYTES = 24
 # Offset, size, orientation and the offset of the tiles of an encoded image; the offset of a value whose length differs.
@@ -49,6 +51,7 @@ def planned_bytes(plan: Plan, shards: Sequence[int]) -> int:
     fields = plan.fields()
     row = _row_bytes(fields)
     shard = _SHARD_BYTES + _GROUP_BYTES * sum(field.encoded or field.is_ragged for field in fields)
+    shard += _ATTRIBUTE_BYTES * sum(bool(field.handler.array_attributes) for field in fields)
     total = _INDEX_BYTES
     rows = _rows_to_pack(plan, shards)
     images = plan.source.images

@@ -14,25 +14,26 @@ __all__ = ["COLUMNS_KEY", "describe_columns", "described_columns"]
 # The key of the metadata of a schema.
 COLUMNS_KEY = b"kseq"
 # What can be given for several fields, each as `NAME=COLUMN`, or `NAME=COLUMN:KIND`.
-_NAMED = {"--image": "image", "--mask": "mask", "--target": "targets", "--kind": "kinds"}
+_NAMED = {"image": "image", "mask": "mask", "target": "targets", "kind": "kinds"}
 
 
 def describe_columns(options: Sequence[str]) -> str:
     """The metadata that says what options of `kseq pack` say: pairs of an option and its value.
 
     Args:
-        options: Such as `["--image", "image", "--label", "label", "--target", "height=height"]`.
+        options: As `FieldKind.pack_options` gives them.
     """
     roles: dict[str, Any] = {}
     for option, value in zip(options[::2], options[1::2], strict=True):
-        if option in _NAMED:
+        role = option.lstrip("-").replace("-", "_")
+        if role in _NAMED:
             name, _, column = value.partition("=")
             column, _, kind = (column or name).partition(":")
-            roles.setdefault(_NAMED[option], {})[name] = column
+            roles.setdefault(_NAMED[role], {})[name] = column
             if kind:
                 roles.setdefault("kinds", {})[name] = kind
         else:
-            roles[option.removeprefix("--").replace("-", "_")] = value
+            roles[role] = value
     return json.dumps({"columns": {"label": "", **roles}})
 
 

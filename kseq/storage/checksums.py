@@ -2,10 +2,12 @@
 
 All are XXH3 (https://github.com/Cyan4973/xxHash, `doc/xxhash_spec.md`): 64 bits for checksums, 128 bits for digests. They find
 damage and tell contents apart; they do not protect against somebody who looks for two contents with the same digest.
+What others read, such as Croissant, asks for SHA-256 of whole files (FIPS 180-4).
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard
@@ -27,6 +29,7 @@ __all__ = [
     "is_digest",
     "row_checksum",
     "row_checksums",
+    "sha256_hex",
 ]
 
 # How checksums are stored in an array, and how many bytes a digest has.
@@ -58,6 +61,14 @@ class Digest:
     def hexdigest(self) -> str:
         """The same in hexadecimal digits."""
         return self._state.hexdigest()
+
+
+def sha256_hex(pieces: Iterable[Bytes]) -> str:
+    """The SHA-256 of some bytes, one piece after the other, in hexadecimal digits."""
+    state = hashlib.sha256()
+    for piece in pieces:
+        state.update(piece)
+    return state.hexdigest()
 
 
 def checksum(data: Bytes) -> int:

@@ -17,7 +17,10 @@ from kseq.storage.h5py_lock import H5PY_LOCK
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["SpooledArray", "first_offset", "write_file"]
+__all__ = ["AttributeValues", "SpooledArray", "first_offset", "write_file"]
+
+# Of an array: name to a text, which becomes a string of fixed length with a zero at its end, or to a number of 8 bits.
+AttributeValues = Mapping[str, str | int]
 
 # numpy.take copies the whole of an array that is not aligned, so every array starts on this boundary.
 _ALIGNMENT = 64
@@ -57,12 +60,24 @@ def first_offset(attributes: Mapping[str, int | str], name: str, dtype: str, row
         dtype: Its dtype.
         row_shape: Its shape without the first axis.
     """
-    _, offsets = _make_frame(attributes, {name: SpooledArray("", dtype, (1, *row_shape))})
+    # Attributes of arrays come behind the elements, whatever they are.
+    _, offsets = _make_frame(attributes, {name: SpooledArray("", dtype, (1, *row_shape))}, {})
     return offsets[name]
 
 
-def write_file(path: str, attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | SpooledArray]) -> None:
+def write_file(
+    path: str,
+    attributes: Mapping[str, int | str],
+    arrays: Mapping[str, np.ndarray | SpooledArray],
+    array_attributes: Mapping[str, AttributeValues] | None = None,
+) -> None:
     """Write a new HDF5 file, with an attribute `complete` of 1. One of the spools' files may become it.
+
+    Args:
+        path: The file.
+        attributes: Those of the file.
+        arrays: Name to array.
+        array_attributes: Name of an array to its attributes, which other programs look at and kseq does not.
 
     The bytes depend on the arguments alone (and on the version of the HDF5 library): no times are recorded. The first bytes are
     written last; without them, it is not an HDF5 file.
@@ -70,7 +85,7 @@ def write_file(path: str, attributes: Mapping[str, int | str], arrays: Mapping[s
     Raises:
         OSError: If the operating system refuses.
     """
-    frame, offsets = _make_frame(attributes, arrays)
+    frame, offsets = _make_frame(attributes, arrays, array_attributes or {})
     spools = {name: array for name, array in arrays.items() if isinstance(array, SpooledArray)}
     base = next((name for name, spool in spools.items() if spool.start == offsets[name]), None)
     if base is not None:
@@ -140,7 +155,9 @@ class _MemoryFile(io.RawIOBase):
 
 
 def _make_frame(
-    attributes: Mapping[str, int | str], arrays: Mapping[str, np.ndarray | SpooledArray]
+    attributes: Mapping[str, int | str],
+    arrays: Mapping[str, np.ndarray | SpooledArray],
+    array_attributes: Mapping[str, AttributeValues],
 ) -> tuple[_MemoryFile, dict[str, int]]:
     """A file without the elements of its arrays, and the offset at which those of each belong."""
     # Not at the top: who only reads must not need it, nor wait for it.
@@ -154,11 +171,14 @@ def _make_frame(
         for name, value in attributes.items():
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else np.uint64(value)
         file.attrs["complete"] = np.uint64(1)
-        return frame, {name: _reserve(file, name, array.dtype, array.shape) for name, array in arrays.items()}
+        return frame, {
+            name: _reserve(file, name, array.dtype, array.shape, array_attributes.get(name, {}))
+            for name, array in arrays.items()
+        }
 
 
-def _reserve(file: h5py.File, name: str, dtype: str | np.dtype, shape: tuple[int, ...]) -> int:
-    """Create an array without writing it; returns the offset of its elements (0 if it has none)."""
+def _reserve(file: h5py.File, name: str, dtype: str | np.dtype, shape: tuple[int, ...], attributes: AttributeValues) -> int:
+    """Create an array without writing its elements; returns the offset of these (0 if it has none)."""
     import h5py
 
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -171,4 +191,19 @@ def _reserve(file: h5py.File, name: str, dtype: str | np.dtype, shape: tuple[int
     space = h5py.h5s.create_simple(shape)
     element_type = h5py.h5t.py_create(np.dtype(dtype), logical=True)
     array = h5py.h5d.create(file.id, name.encode(), element_type, space, creation, links)
+    for attribute, value in attributes.items():
+        _write_attribute(array, attribute, value)
     return array.get_offset() or 0
+
+
+def _write_attribute(array: h5py.h5d.DatasetID, name: str, value: str | int) -> None:
+    import h5py
+
+    if isinstance(value, int):
+        data, element_type = np.array(value, np.uint8), h5py.h5t.STD_U8LE
+    else:
+        data, element_type = np.array(value.encode()), h5py.h5t.C_S1.copy()
+        element_type.set_size(len(value.encode()) + 1)
+        element_type.set_strpad(h5py.h5t.STR_NULLTERM)
+    space = h5py.h5s.create(h5py.h5s.SCALAR)
+    h5py.h5a.create(array, name.encode(), element_type, space).write(data)

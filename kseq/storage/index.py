@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ from kseq.platforms.files import can_replace_mapped_files
 from kseq.storage.array_location import ArrayLocation
 from kseq.storage.array_schema import ArraySchema
 from kseq.storage.box_counts import BOX_FACTS, parse_facts
-from kseq.storage.checksums import is_digest
+from kseq.storage.checksums import is_digest, sha256_hex
 from kseq.storage.fields import Field, parse_fields
 from kseq.storage.file_arrays import FileArrays
 from kseq.storage.hdf5_reader import FileHeader, read_header
@@ -266,13 +265,10 @@ class Index:
         Raises:
             ReadError: If the operating system refuses.
         """
-        sha256, num_read = hashlib.sha256(), 0
         with _open_bytes(self.path, INDEX_NAME, "pread", self.remote) as file:
-            while num_read < file.num_bytes:
-                part = file.read(num_read, min(num_read + _HASHED_AT_ONCE, file.num_bytes))
-                sha256.update(part)
-                num_read += len(part)
-        return sha256.hexdigest(), num_read
+            num_bytes = file.num_bytes
+            starts = range(0, num_bytes, _HASHED_AT_ONCE)
+            return sha256_hex(file.read(start, min(start + _HASHED_AT_ONCE, num_bytes)) for start in starts), num_bytes
 
     @property
     def remaining(self) -> Remaining:

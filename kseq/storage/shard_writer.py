@@ -221,7 +221,12 @@ class ShardWriter:
             self._attributes | {"rows": len(self._sources), "digest": digest_of_hashes(hashes)} | self._fact_attributes()
         )
         attributes["notes"] = self._notes.as_attribute()
-        write_file(self._path, attributes, arrays | small)
+        write_file(
+            self._path,
+            attributes,
+            arrays | small,
+            {spool_name(field): field.handler.array_attributes for field in self._fields},
+        )
 
     def _spooled_array(self, field: Field, spool: _Spool) -> SpooledArray:
         dtype, row_shape = row_type(field)

@@ -41,6 +41,11 @@ def _put(batch: Any, joined: Any, start: int, is_counted: np.ndarray) -> int:
         if rows.shape[1:] != all_rows.shape[1:]:
             shapes = f"{all_rows.shape[1:]} and {rows.shape[1:]}"
             raise ArgumentError(f"batches whose rows have the shapes {shapes} do not become one array: give pad_to")
+        if len(rows) != len(is_counted) and not is_counted.all():
+            raise ArgumentError(
+                "on_error='skip' left a sample out of a batch that others fill up: which rows count is not known, take "
+                "on_error='substitute' or remainder='keep'"
+            )
         kept = rows[is_counted] if len(rows) == len(is_counted) else rows
         all_rows[start : start + len(kept)] = kept
         counts.append(len(kept))

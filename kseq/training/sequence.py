@@ -327,7 +327,8 @@ class ShardSequence(keras.utils.PyDataset):
 
         So `repeat()` goes on with the next epoch, and an iteration that breaks off is begun again, as one of the sequence is.
         `element_spec` has the dtypes and shapes, with None for the axes that differ between batches: the first one with
-        `remainder="keep"`, and that of boxes and other lists without `pad_to`. kseq reads ahead by itself.
+        `remainder="keep"`, and that of boxes and other lists without `pad_to`. kseq reads ahead by itself. `len(dataset)` is
+        the number of batches; a run that goes on within an epoch calls `load_state_dict` before, and has none.
 
         Errors in reading become those of TensorFlow, with the text of kseq's.
 

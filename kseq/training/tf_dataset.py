@@ -10,7 +10,7 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.platforms import interrupts
 from kseq.training.batch_leaves import map_leaves
-from kseq.training.batches import Batches, have_one_size, read_with_room
+from kseq.training.batches import Batches, have_one_size, read_with_room, start_of
 from kseq.training.tf_passes import WeakPasses
 
 __all__ = ["make_tf_dataset"]
@@ -51,6 +51,9 @@ def make_tf_dataset(sequence: Iterable[Any], batches: Batches) -> Any:
     source = _Source(sequence)
     signature = map_leaves(spec, *read_with_room(batches))
     dataset = tf.data.Dataset.from_generator(WeakPasses(source), output_signature=signature)
+    if start_of(batches)[1] == 0:
+        # A pass that begins within an epoch has fewer.
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
     # kseq reads ahead by itself, and a thread that tunes would be waited for at the end of a pass: see `keras_adapter`.
     options = tf.data.Options()
     options.autotune.enabled = False

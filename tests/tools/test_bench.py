@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,6 +39,7 @@ from kseq_tools.bench import (
 from kseq_tools.bench import fit as fitting
 from kseq_tools.bench.contest import ContestantError, Row, Runner, run_once, take_turns
 from kseq_tools.bench.cpu_time import busy_seconds, group_seconds
+from kseq_tools.bench.estimate import Estimate, estimate
 from kseq_tools.bench.reading import Setting
 from kseq_tools.bench.stamps import make_once
 from kseq_tools.bench.tables import Goal, Table, cpu_bars, plot
@@ -315,6 +318,70 @@ def test_contestants_take_turns_and_one_that_breaks_is_left_out(tmp_path: Path) 
     assert (rows["good"].note, rows["wrong"].note[:23]) == ("", "not every sample once: ")
     assert rows["broken"].rates == []
     assert "ValueError: no such thing" in rows["broken"].note
+
+
+def test_each_round_is_told_when_it_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(contest, "WATCH", contest.RoundWatch(lines.append))
+    take_turns({"it": start("it", tmp_path, GOOD)}, 2, {"it": Row("it")}, {"images": 10, "label_sum": 3})
+    assert re.fullmatch(r"round 1 of 2 in \d+ s: it 5; 1 more, about \d+ s", lines[0])
+    assert re.fullmatch(r"round 2 of 2 in \d+ s: it 5", lines[1])
+
+
+def test_a_run_that_is_stopped_keeps_the_rounds_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopping(contest.Runner):
+        epochs = 0
+
+        def epoch(self) -> dict[str, Any]:
+            Stopping.epochs += 1
+            if Stopping.epochs == 6:
+                # The second contestant, in the round after the warm-up and one that counts.
+                raise KeyboardInterrupt
+            return super().epoch()
+
+    watch = contest.RoundWatch()
+    monkeypatch.setattr(contest, "WATCH", watch)
+    rows = {name: Row(name) for name in ("one", "other")}
+    runners = {name: partial(Stopping, name, script(tmp_path, GOOD), JOB, str(tmp_path)) for name in rows}
+    take_turns(runners, 5, rows, {"images": 10, "label_sum": 3})
+    assert {name: row.rates for name, row in rows.items()} == {"one": [5.0], "other": [5.0]}
+    assert watch.stopped == "stopped in round 2 of 5: figures of 1"
+    # Nothing else is begun.
+    with pytest.raises(KeyboardInterrupt):
+        start("later", tmp_path, GOOD)()
+
+
+def test_a_run_that_is_stopped_prints_and_writes_what_it_has(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(*_: Any) -> Table:
+        contest.WATCH.stopped, contest.WATCH.cause = "stopped in round 2 of 5: figures of 1", KeyboardInterrupt()
+        return Table("plan", "a title", "images/s", [Row("kseq", [7.0])], "kseq")
+
+    monkeypatch.setattr(planning, "measure_planning", measure)
+    results = tmp_path / "results.json"
+    words = ["bench", "--folder", str(folder), "--tables", "plan", "scale", "--json", str(results)]
+    assert main(words) == 130
+    printed = capsys.readouterr()
+    assert "a title" in printed.out and "stopped in round 2 of 5" in printed.out
+    assert [table["table"] for table in json.loads(results.read_text())["tables"]] == ["plan"]
+    assert printed.err.splitlines()[-1] == "kseq: interrupted"
+
+
+def test_what_a_run_takes_is_said_before_it_starts(tmp_path: Path) -> None:
+    setting = Setting(str(tmp_path))
+    everything = estimate(command._TABLES, setting)
+    assert 30 << 30 < everything.num_bytes < 80 << 30
+    assert 60 < everything.minutes < 600
+    small = estimate(["J"], Setting(str(tmp_path), num_images=1000, names=("kseq",)))
+    assert small.num_bytes < 1 << 30 and small.minutes < 2
+    assert_says(" ".join(everything.lines), "hours", "GiB", "--tables", "Ctrl-C")
+
+
+def test_a_disk_that_is_too_small_is_told(tmp_path: Path) -> None:
+    lines = Estimate(minutes=5, num_bytes=10 << 30, num_bytes_there=1 << 30, num_bytes_free=8 << 30).lines
+    assert_says(lines[0], "5 minutes", "10.0 GiB", "1.0 GiB", "8.0 GiB")
+    assert "--folder" in lines[-1]
 
 
 def test_each_round_is_checked_to_hold_every_sample(tmp_path: Path) -> None:

@@ -221,3 +221,18 @@ def test_on_several_ranks_steps_and_sizes_stay_equal(packed: Path) -> None:
 def test_on_error_is_one_of_three_words(numbered: Path, on_error: Any) -> None:
     with raises(ArgumentError, f"on_error={on_error!r}", "raise", "skip", "substitute"):
         kseq.Batches(numbered, on_error=on_error)
+
+
+def test_a_whole_array_has_no_damaged_sample_or_is_refused(packed: Path) -> None:
+    damage(packed, 18, 99)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with kseq.Batches(packed, "all", on_error="skip", workers=0, **OPTIONS) as batches:
+            images, labels = batches.arrays()
+            assert numbers_of(images).tolist() == [number for number in range(100) if number not in (18, 99)]
+            assert len(labels) == 98
+        with (
+            kseq.Batches(packed, "all", on_error="skip", remainder="pad", workers=0, **OPTIONS) as batches,
+            raises(ArgumentError, "on_error='skip'", "on_error='substitute'"),
+        ):
+            batches.arrays()

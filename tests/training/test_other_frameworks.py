@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import pickle
 import sys
@@ -78,6 +79,17 @@ def test_each_iteration_of_a_tf_dataset_is_the_next_epoch(numbered: Path) -> Non
         same(next(iter(sequence)), sequence.batches.batch(4, 0))
 
 
+def test_a_pass_that_begins_within_an_epoch_is_shorter(numbered: Path) -> None:
+    with kseq.ShardSequence(numbered, "train", batch_size=16, workers=0) as sequence:
+        assert len(sequence.to_tf_dataset()) == 5
+        sequence.load_state_dict(sequence.batches.state_dict(2, 3))
+        dataset = sequence.to_tf_dataset()
+        assert dataset.cardinality() == tf.data.UNKNOWN_CARDINALITY
+        for expected in ([(2, 3), (2, 4)], [(3, number) for number in range(5)]):
+            for key, batch in zip(expected, dataset, strict=True):
+                same(batch, sequence.batches.batch(*key))
+
+
 def test_an_iteration_that_breaks_off_is_begun_again(numbered: Path) -> None:
     with kseq.ShardSequence(numbered, "train", batch_size=16, workers=0) as sequence:
         dataset = sequence.to_tf_dataset()
@@ -96,7 +108,7 @@ def test_an_iteration_that_breaks_off_is_begun_again(numbered: Path) -> None:
         ({"layout": "keras", "remainder": "pad"}, (4, None)),
         ({"layout": "keras", "pad_to": 6}, (None, 6)),
         ({"targets": {"a": "boxes", "b": "boxes_mask", "c": "labels", "d": "height", "e": "text"}}, (None, None)),
-        ({"targets": "mask" if False else "outline", "remainder": "pad"}, (4, 1)),
+        ({"targets": "outline", "remainder": "pad"}, (4, 1)),
         ({"on_error": "skip"}, (None, None)),
     ],
 )
@@ -120,6 +132,30 @@ def test_the_element_spec_is_that_of_every_batch(
     assert (boxes.shape[0], boxes.shape[-1] if expected[1] == 1 else boxes.shape[1]) == expected
     images = spec["images"] if isinstance(spec, dict) else spec[0]
     assert images == tf.TensorSpec([expected[0], 20, 30, 3], tf.uint8)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"label_mode": None},
+        {"inputs": {"x": "image"}, "label_mode": "categorical"},
+        {"global_batch_size": 16, "batch_size": None},
+        {"sample_weight": np.arange(80.0)},
+        {"data_format": "channels_first", "dtype": "float32", "scale": 1 / 255},
+        {"augment": [kseq.MixUp()], "label_mode": "categorical"},
+    ],
+)
+def test_a_batch_of_any_form_is_the_same_everywhere(numbered: Path, arguments: dict[str, Any]) -> None:
+    with kseq.ShardSequence(numbered, "train", **{"batch_size": 16, "workers": 0, **arguments}) as sequence:
+        expected = [sequence.batches.batch(0, number) for number in range(5)]
+        for batch, other in zip(sequence.to_tf_dataset(), expected, strict=True):
+            same(batch, other)
+        same(next(kseq.prefetch_to_device(sequence.batches.epoch(0))), expected[0])
+        if importlib.util.find_spec("torch") is not None:
+            same(kseq.TorchBatches(sequence.batches)[0, 4], expected[4])
+        whole = sequence.batches.arrays()
+        same(tf.nest.map_structure(lambda rows: rows[:16], whole), expected[0])
+        same(tf.nest.map_structure(lambda rows: rows[64:], whole), expected[4])
 
 
 def test_ranks_have_their_shares_in_a_tf_dataset(numbered: Path) -> None:

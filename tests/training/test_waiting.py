@@ -82,12 +82,14 @@ def test_a_deadline_is_a_number_of_seconds_above_0(numbered: Path, timeout: Any)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
-def test_stopped_workers_are_named_and_the_deadline_and_close_get_out(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "_TELL_AFTER", 1.0)
+def test_stopped_workers_are_named_and_the_deadline_and_close_get_out(numbered: Path) -> None:
     batches = kseq.Batches(
-        numbered, "all", batch_size=16, shuffle=False, workers=2, use_multiprocessing=True, max_queue_size=1, timeout=3
+        numbered, "all", batch_size=16, shuffle=False, workers=2, use_multiprocessing=True, max_queue_size=1, timeout=200
     )
     batches.batch(0, 0)
+    # Not before: to start the processes takes long where the machine is busy.
+    patience = batches._loader._patience
+    patience.tell_after, patience.timeout = 1.0, 3.0
     time.sleep(0.5)
     children = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
     for child in children:
@@ -97,8 +99,8 @@ def test_stopped_workers_are_named_and_the_deadline_and_close_get_out(numbered: 
     (line,) = lines(list(caught))
     assert_says(line, "batch 3", "stopped")
     assert any(str(child) in line for child in children)
-    # They were killed, and others take their place, which takes long to start where the machine is busy.
-    batches._loader._patience.timeout = 100
+    # They were killed, and others take their place.
+    patience.timeout = 200.0
     assert len(batches.batch(0, 3)[1]) == 16
     for child in multiprocessing.active_children():
         assert child.pid is not None
@@ -111,7 +113,9 @@ def test_stopped_workers_are_named_and_the_deadline_and_close_get_out(numbered: 
 
 END = """
 import sys, threading, time, kseq
+from kseq.training import waiting
 from tests.helpers.trouble import Trouble
+waiting._TELL_AFTER = 500.0
 batches = kseq.Batches(
     sys.argv[1], "all", augment=Trouble(18, "hang", sys.argv[2]), batch_size=16, shuffle=False, workers=2,
     use_multiprocessing=sys.argv[3] == "processes", max_queue_size=3,
@@ -137,6 +141,8 @@ def test_a_program_ends_with_batches_in_flight_that_hang(
 
 LATER = """
 import sys, threading, time, kseq
+from kseq.training import waiting
+waiting._TELL_AFTER = 500.0
 def train():
     time.sleep(1)
     batches = kseq.Batches(sys.argv[1], "all", augment=slow, batch_size=16, workers=2)

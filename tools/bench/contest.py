@@ -22,7 +22,18 @@ from kseq.errors import KseqError
 from .cpu_time import busy_seconds, group_seconds
 from .folders import read_all
 
-__all__ = ["OWN_GROUP", "ContestantError", "Row", "Runner", "check_epoch", "play_rounds", "run_once", "take_turns", "warmed_up"]
+__all__ = [
+    "OWN_GROUP",
+    "WATCH",
+    "ContestantError",
+    "Row",
+    "Runner",
+    "check_epoch",
+    "play_rounds",
+    "run_once",
+    "take_turns",
+    "warmed_up",
+]
 
 # Seconds: writing a store, or one epoch of the slowest, takes minutes; longer than this is a hang.
 _PATIENCE = 1800
@@ -77,6 +88,11 @@ class Row:
     @property
     def median_cpu(self) -> float | None:
         return statistics.median(self.cpu) if self.cpu else None
+
+    def keep_rounds(self, count: int) -> None:
+        """Keep the figures of the first rounds alone."""
+        for figures in (self.rates, self.cpu, self.others):
+            del figures[count:]
 
     @property
     def failed(self) -> bool:
@@ -141,6 +157,7 @@ class Runner:
         folder: str,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        WATCH.check()
         os.makedirs(folder, exist_ok=True)
         self.name, self.python = name, command[0]
         self._folders = [job.get("store", ""), job.get("source", "")]
@@ -268,22 +285,87 @@ def warmed_up(starts: Mapping[str, Callable[[], Runner]], rows: Mapping[str, Row
         yield {name: runner for name, runner in runners.items() if not rows[name].failed}
 
 
+class RoundWatch:
+    """What is told of each round, and whether the run was stopped in one; one for the process.
+
+    Args:
+        say: Gets a line after each round.
+
+    Attributes:
+        stopped: Where Ctrl-C or SIGTERM came while contestants took turns: which round of how many. Their rows keep the rounds
+            before, and the table is made of them.
+        cause: What came.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
+        self._say = say
+        self.stopped = ""
+        self.cause: KeyboardInterrupt | None = None
+
+    @contextlib.contextmanager
+    def run(self, say: Callable[[str], None]) -> Iterator[None]:
+        """A whole run, whose rounds are told to `say`."""
+        self._say = say
+        try:
+            yield
+        finally:
+            self._say, self.stopped, self.cause = None, "", None
+
+    def check(self) -> None:
+        """Raise what came before, so that nothing else is begun."""
+        if self.cause is not None:
+            raise self.cause
+
+    @contextlib.contextmanager
+    def round(self, number: int, rounds: int, rows: Mapping[str, Row]) -> Iterator[None]:
+        """A round of contestants: its figures and how long the others will take, or where it was stopped."""
+        self.check()
+        started = time.monotonic()
+        try:
+            yield
+        except KeyboardInterrupt as cause:
+            if number == 1:
+                raise
+            self.stopped, self.cause = f"stopped in round {number} of {rounds}: figures of {number - 1}", cause
+            for row in rows.values():
+                row.keep_rounds(number - 1)
+            return
+        seconds = time.monotonic() - started
+        rates = ", ".join(f"{name} {row.rates[-1]:,.0f}" for name, row in rows.items() if row.rates)
+        left = f"; {rounds - number} more, about {(rounds - number) * seconds:.0f} s" if number < rounds else ""
+        self._tell(f"round {number} of {rounds} in {seconds:.0f} s: {rates}{left}")
+
+    def _tell(self, line: str) -> None:
+        if self._say is not None:
+            self._say(line)
+
+
+WATCH = RoundWatch()
+
+
 def play_rounds(runners: Mapping[str, Runner], rounds: int, rows: Mapping[str, Row], expected: Mapping[str, int]) -> None:
-    """Let them take turns, see `take_turns`."""
-    for _ in range(rounds):
-        for name, runner in runners.items():
-            row = rows[name]
-            if row.failed:
-                continue
-            with row.noting():
-                runner.warm()
-                efforts: list[Effort] = []
-                with runner.measuring(efforts):
-                    answer = runner.epoch()
-                row.note = check_epoch(answer, expected) or row.note
-                row.rates.append(answer["images"] / answer["seconds"])
-                row.cpu.extend(1e3 * effort.seconds / max(answer["images"], 1) for effort in efforts)
-                row.others.extend(effort.others for effort in efforts)
+    """Let them take turns, see `take_turns`. A run that is stopped after the first round ends here, with the rounds so far."""
+    for number in range(1, rounds + 1):
+        with WATCH.round(number, rounds, {name: rows[name] for name in runners}):
+            _play_round(runners, rows, expected)
+        if WATCH.cause is not None:
+            return
+
+
+def _play_round(runners: Mapping[str, Runner], rows: Mapping[str, Row], expected: Mapping[str, int]) -> None:
+    for name, runner in runners.items():
+        row = rows[name]
+        if row.failed:
+            continue
+        with row.noting():
+            runner.warm()
+            efforts: list[Effort] = []
+            with runner.measuring(efforts):
+                answer = runner.epoch()
+            row.note = check_epoch(answer, expected) or row.note
+            row.rates.append(answer["images"] / answer["seconds"])
+            row.cpu.extend(1e3 * effort.seconds / max(answer["images"], 1) for effort in efforts)
+            row.others.extend(effort.others for effort in efforts)
 
 
 def check_epoch(answer: Mapping[str, Any], expected: Mapping[str, int]) -> str:

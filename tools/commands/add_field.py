@@ -7,13 +7,15 @@ from typing import Any
 
 import kseq
 
-from ..console.text import format_count, printable
+from ..console.json_output import add_json_option, print_json
+from ..console.text import format_count, format_names, printable
 
 
 def add_parser(commands: Any) -> None:
     """Add `add-field` to the command."""
     parser = commands.add_parser(
         "add-field",
+        examples=("kseq add-field flowers price prices.csv", "kseq add-field flowers price prices.csv --default 0"),
         help="add a target beside the packed ones",
         description="Give every sample of DATASET a new value, the field NAME, from FILE: a table (CSV, JSON Lines, Parquet) "
         "with a column id or source, and a column of numbers, [vectors], several|labels, text or weights; or an .npy array "
@@ -35,6 +37,7 @@ def add_parser(commands: Any) -> None:
         "--class-names", nargs="+", metavar="NAME", help="all classes of a label, in the order of their numbers"
     )
     parser.add_argument("--replace", action="store_true", help="replace a field of this name")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -50,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         class_names=arguments.class_names,
         replace=arguments.replace,
     )
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
     field = report.field
     status = "in place of the one before" if report.replaced else "new"
     default = f", {format_count(report.num_defaulted, 'sample')} with the default" if report.num_defaulted else ""
@@ -57,5 +63,5 @@ def run(arguments: argparse.Namespace) -> int:
         f"{printable(report.path)}: {field.name} ({field.kind}), {status}: {format_count(report.num_given, 'value')}{default}"
     )
     if report.class_names:
-        print(f"{len(report.class_names)} classes: {', '.join(map(printable, report.class_names))}")
+        print(f"{len(report.class_names)} classes: {format_names(report.class_names)}")
     return 0

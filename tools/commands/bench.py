@@ -21,7 +21,8 @@ from kseq.platforms.processes import usable_cores
 
 from ..bench import curves, machine, packing, photo_fit, planning, reading, remote
 from ..bench import fit as fitting
-from ..bench.contest import ContestantError, Row
+from ..bench.contest import WATCH, ContestantError, Row
+from ..bench.estimate import estimate
 from ..bench.photos import describe, find_images, make_photo_source, make_raw_source, make_sources
 from ..bench.reading import BACKENDS, Setting
 from ..bench.roster import CONTESTANTS, FILES, KSEQ
@@ -42,6 +43,7 @@ def add_parser(commands: Any) -> None:
     """Add `bench` to the command."""
     parser = commands.add_parser(
         "bench",
+        examples=("kseq bench --tables J --num-images 1000", "kseq bench --images photos --tables J N --json figures.json"),
         help="measure kseq beside other loaders",
         description="Write the same photos in each loader's format, let the loaders take turns at reading them, and print what "
         "each reached: medians over the rounds, with the lowest and the highest. Other loaders are installed from PyPI, each "
@@ -77,6 +79,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print each table as soon as it is there."""
     setting = _check(arguments)
     print(_machine(setting), flush=True)
+    for line in estimate(arguments.tables, setting).lines:
+        _say(line)
+    with WATCH.run(_say):
+        tables = _measure(arguments, setting)
+    if arguments.plot:
+        plot(tables, arguments.plot)
+    return 0
+
+
+def _measure(arguments: argparse.Namespace, setting: Setting) -> list[Table]:
+    """All tables, each printed as soon as it is there; one whose rounds were stopped is the last."""
     sources: dict[str, str] = {}
     if set(arguments.tables) - set(_WITHOUT_PHOTOS):
         _say(f"photos in {setting.path('sources')}")
@@ -88,9 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
             tables.append(table)
             if arguments.json:
                 _write_json(arguments.json, setting, tables)
-    if arguments.plot:
-        plot(tables, arguments.plot)
-    return 0
+        WATCH.check()
+    return tables
 
 
 def _check(arguments: argparse.Namespace) -> Setting:
@@ -218,6 +230,7 @@ def _measured(key: str, measure: Step) -> list[Table]:
     except ContestantError as error:
         return [Table(key, "not measured", "", [Row(KSEQ, note=str(error))], KSEQ)]
     for table in tables:
+        table.notes += [WATCH.stopped] if WATCH.stopped else []
         table.notes.append(f"{machine.describe_machine()}; load {load} before, {machine.load()} after")
     return tables
 

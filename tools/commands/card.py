@@ -7,6 +7,7 @@ from typing import Any
 
 import kseq
 
+from ..console.json_output import add_json_option, print_json
 from ..console.options import add_storage_options, storage_options
 from ..console.text import printable
 
@@ -15,6 +16,10 @@ def add_parser(commands: Any) -> None:
     """Add `card` to the command."""
     parser = commands.add_parser(
         "card",
+        examples=(
+            "kseq card flowers",
+            "kseq card flowers --license CC-BY-4.0 --creator 'A. Botanist'",
+        ),
         help="write a card of a dataset, and Croissant metadata",
         description="Write README.md and croissant.json (Croissant 1.1) about DATASET into OUT, a new folder: counts, sizes, "
         "classes, splits, how it was packed, its digest. The options say what a dataset does not know of itself.",
@@ -29,6 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--citation", metavar="TEXT", help="how it is to be cited")
     parser.add_argument("--version", metavar="VERSION", default="1.0.0", help="of the dataset (default: %(default)s)")
     parser.add_argument("--date", metavar="DATE", help="when it was published, as 2026-01-31")
+    add_json_option(parser)
     add_storage_options(parser)
     parser.set_defaults(run=run)
 
@@ -48,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         date=arguments.date,
         storage_options=storage_options(arguments),
     )
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
     print(f"{printable(report.path)}: {', '.join(report.files)}, of the dataset with digest {report.digest}")
     if report.not_stated:
         print(f"not stated: {', '.join(f'--{name}' for name in report.not_stated)}")

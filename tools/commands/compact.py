@@ -7,7 +7,9 @@ from typing import Any
 
 import kseq
 
-from ..console.class_counts import count, format_change
+from ..console.class_counts import all_classes_hint, count
+from ..console.count_table import format_change
+from ..console.json_output import add_json_option, print_json
 from ..console.progress import Progress
 from ..console.text import format_bytes, format_count, printable
 
@@ -16,6 +18,7 @@ def add_parser(commands: Any) -> None:
     """Add `compact` to the command."""
     parser = commands.add_parser(
         "compact",
+        examples=("kseq compact flowers", "kseq compact flowers --no-undo"),
         help="rewrite a dataset without dropped samples",
         description="Rewrite the shards of DATASET that hold dropped samples, or all shards if fields were added or "
         "relabelled. Stored bytes are copied as they are. Sample ids change.",
@@ -24,6 +27,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--no-undo", dest="undo", action="store_false", help="remove the old shards at once, not with the next change"
     )
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     before = count(arguments.dataset)
     with Progress() as progress:
         report = kseq.compact(arguments.dataset, undo=arguments.undo, progress=progress.show)
-    print(format_change(before, count(arguments.dataset)))
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
+    print(format_change(before, count(arguments.dataset), hint=all_classes_hint(arguments.dataset)))
     print(
         f"\n{printable(report.path)}: {format_count(report.num_removed, 'dropped sample')} removed, "
         f"{format_count(report.num_rewritten, 'shard')} of {report.num_shards:,} written anew, "

@@ -7,6 +7,7 @@ from typing import Any
 
 import kseq
 
+from ..console.json_output import add_json_option, print_json
 from ..console.options import add_storage_options, storage_option, storage_options
 from ..console.progress import Progress
 from ..console.text import format_bytes, format_count, printable
@@ -16,6 +17,7 @@ def add_parser(commands: Any) -> None:
     """Add `copy` to the command."""
     parser = commands.add_parser(
         "copy",
+        examples=("kseq copy flowers /mnt/disk/flowers", "kseq copy flowers s3://bucket/flowers"),
         help="copy a dataset between folders and URLs",
         usage="kseq copy SOURCE DESTINATION [options]",
         description="Copy the dataset at SOURCE to DESTINATION; each is a folder or a URL, such as s3://bucket/flowers. Every "
@@ -44,6 +46,7 @@ def add_parser(commands: Any) -> None:
         type=storage_option,
         help="the same for DESTINATION alone (default: those of --storage-option)",
     )
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
             destination_options=storage_options(arguments, "destination_options"),
             progress=progress.show,
         )
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
     samples, shards = format_count(report.num_samples, "sample"), format_count(report.num_shards, "shard")
     print(f"{samples} in {shards} copied to {printable(report.path)}: {format_bytes(report.num_bytes)}, {report.seconds:.1f} s")
     print(f"digest {report.digest}")

@@ -45,6 +45,7 @@ def add_parser(commands: Any) -> None:
     """Add `demo` to the command."""
     parser = commands.add_parser(
         "demo",
+        examples=("kseq demo", "kseq demo --folder digits"),
         help="pack handwritten digits and train on them, in under a minute",
         description="Write the 1,797 handwritten digits that scikit-learn ships as PNG files, pack them, and train a small "
         "network on the dataset with Keras. Nothing is downloaded; scikit-learn and a backend of Keras must be installed "

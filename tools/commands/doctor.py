@@ -24,6 +24,10 @@ def add_parser(commands: Any) -> None:
     """Add `doctor` to the command."""
     parser = commands.add_parser(
         "doctor",
+        examples=(
+            "kseq doctor flowers --input-shape 224 224 3 --rate 2000",
+            "kseq doctor --batches train.py:make_train --model train.py:make_model",
+        ),
         help="measure who waits for whom in a training, and what to change",
         description="Measure how fast this disk, this decoder and these cores give batches of DATASET, how long a training "
         "step takes, and who waits for whom; try other settings, and name the one to change next. Samples are packed otherwise "

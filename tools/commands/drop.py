@@ -13,7 +13,9 @@ import kseq
 from kseq.arguments import path_text
 from kseq.errors import ArgumentError
 
-from ..console.class_counts import format_change
+from ..console.class_counts import all_classes_hint
+from ..console.count_table import format_change
+from ..console.json_output import add_json_option, print_json
 from ..console.text import format_count, printable
 
 
@@ -21,6 +23,7 @@ def add_parser(commands: Any) -> None:
     """Add `drop` to the command."""
     parser = commands.add_parser(
         "drop",
+        examples=("kseq drop flowers --ids 17 40-50", "kseq drop flowers --where label=rose"),
         help="take samples out of all splits",
         description="Take samples out of all splits of DATASET, the split all included; kseq undo takes that back. Their bytes "
         "stay until kseq compact removes them.",
@@ -39,6 +42,7 @@ def add_parser(commands: Any) -> None:
         "--rejected-by", metavar="FILE", help="samples that FILE names: a sample id or source on each line, or a table of them"
     )
     parser.add_argument("--missing-ok", action="store_true", help="ignore sources in FILE that no sample has")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,9 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
         rejected_by=arguments.rejected_by,
         missing_ok=arguments.missing_ok,
     )
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
     print(f"{printable(report.path)}: {printable(report.change or 'nothing is dropped')}")
     if report.change:
-        print(format_change(report.before, report.after))
+        print(format_change(report.before, report.after, hint=all_classes_hint(report.path)))
     if report.num_dropped_before:
         print(f"dropped before: {format_count(report.num_dropped_before, 'sample')}")
     if report.num_unknown:

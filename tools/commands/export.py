@@ -7,15 +7,18 @@ from typing import Any
 
 import kseq
 
+from ..console.count_table import format_counts
+from ..console.json_output import add_json_option, print_json
 from ..console.options import add_cache_options, add_storage_options, size_in_bytes, storage_options
 from ..console.progress import Progress
-from ..console.text import format_bytes, format_count, format_counts, printable
+from ..console.text import format_bytes, format_count, printable
 
 
 def add_parser(commands: Any) -> None:
     """Add `export` to the command."""
     parser = commands.add_parser(
         "export",
+        examples=("kseq export flowers photos", "kseq export flowers tars --to webdataset --split train"),
         help="write a dataset as image files, tars, TFRecords or Parquet",
         description="Write the samples of DATASET into OUT, a new folder: image files and a table of the rest, WebDataset "
         "tars, TFRecords, or Parquet with a card for Hugging Face. The last line of the output is the command that packs them "
@@ -39,6 +42,7 @@ def add_parser(commands: Any) -> None:
     )
     add_cache_options(parser)
     add_storage_options(parser)
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -56,6 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
             storage_options=storage_options(arguments),
             progress=progress.show,
         )
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
     files = format_count(report.num_files, "file")
     print(format_counts(report.splits, (), {}))
     print(

@@ -7,6 +7,7 @@ from typing import Any
 
 import kseq
 
+from ..console.json_output import add_json_option, print_json
 from ..console.text import format_count, format_table, printable
 
 _SHOWN_CHANGES = 20
@@ -16,6 +17,7 @@ def add_parser(commands: Any) -> None:
     """Add `relabel` to the command."""
     parser = commands.add_parser(
         "relabel",
+        examples=("kseq relabel flowers corrections.csv", "kseq relabel flowers corrections.csv --add-classes"),
         help="give some samples other labels",
         description="Give samples of DATASET the labels that FILE has for them; samples that FILE does not name keep theirs. "
         "FILE is a table (CSV, JSON Lines, Parquet) with a column id or source, and one of labels: class names or numbers.",
@@ -25,6 +27,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--field", metavar="NAME", default="label", help="field to relabel (default: %(default)s)")
     parser.add_argument("--column", metavar="COLUMN", help="column of the labels (default: the usual names)")
     parser.add_argument("--add-classes", action="store_true", help="make classes of names that are not classes yet")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -37,6 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
         column=arguments.column,
         add_classes=arguments.add_classes,
     )
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
     if report.label_changes:
         rows = [["from", "to", "samples"]]
         rows += [

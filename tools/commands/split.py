@@ -8,7 +8,9 @@ from typing import Any
 import kseq
 from kseq.errors import ArgumentError
 
-from ..console.class_counts import format_change
+from ..console.class_counts import all_classes_hint
+from ..console.count_table import format_change
+from ..console.json_output import add_json_option, print_json
 from ..console.text import format_count, printable
 
 
@@ -16,6 +18,7 @@ def add_parser(commands: Any) -> None:
     """Add `split` to the command."""
     parser = commands.add_parser(
         "split",
+        examples=("kseq split flowers --val 0.2 --test 0.1", "kseq split flowers --folds 5"),
         help="give a packed dataset other splits",
         description="Give DATASET other splits; kseq undo takes that back. Splits that no option names stay: without --test, "
         "the split test keeps its samples, and val is drawn from all others. Train is what is in neither val nor test.",
@@ -48,6 +51,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--group", metavar="FIELD", help="keep samples with the same value of this field in one split")
     parser.add_argument("--seed", type=int, default=0, help="decides which samples go to which split (default: %(default)s)")
+    add_json_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -69,8 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
         group=arguments.group,
         seed=arguments.seed,
     )
+    if arguments.json:
+        print_json(arguments, report)
+        return 0
     print(f"{printable(report.path)}: {printable(report.change)}")
-    print(format_change(report.before, report.after))
+    print(format_change(report.before, report.after, hint=all_classes_hint(report.path)))
     if report.num_dropped:
         print(f"left out of the lists, since they were dropped: {format_count(report.num_dropped, 'sample')}")
     if report.num_unused:

@@ -16,6 +16,7 @@ def add_parser(commands: Any) -> None:
     """Add `view` to the command."""
     parser = commands.add_parser(
         "view",
+        examples=("kseq view flowers", "kseq view flowers --read-only --no-browser"),
         help="look at a dataset in a browser, and mend it",
         description="Show DATASET as a web page, on this machine alone: its samples, charts, what a model gets, and images "
         "that are the same. Labels can be changed there, and samples dropped; kseq undo takes that back. Ctrl-C ends it.",

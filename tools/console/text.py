@@ -1,31 +1,31 @@
-"""Small tables, sizes and durations as a person reads them."""
+"""Tables, sizes and names as a person reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-
-import kseq
+import shutil
+import sys
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 
 __all__ = [
-    "format_boxes",
+    "display_width",
     "format_bytes",
     "format_count",
-    "format_counts",
     "format_names",
-    "format_splits",
     "format_table",
+    "line_length",
     "printable",
+    "shortened",
     "sort_splits",
 ]
 
 # Of a long list of names, so many are shown.
 _MOST_NAMES = 10
 
-# With more classes, boxes are not counted by class.
-_MOST_BOX_CLASSES = 100
-
-# A longer line would be broken by a usual terminal.
+# Of lines that no terminal shows.
 _LINE_LENGTH = 100
+# Of a name in a table.
+_LONGEST_NAME = 40
 
 
 def format_bytes(count: int) -> str:
@@ -40,51 +40,42 @@ def format_bytes(count: int) -> str:
 
 def format_count(count: int, thing: str) -> str:
     """`1 shard`, `1,000 shards`."""
-    return f"{count:,} {thing}{'s' * (count != 1)}"
+    ending = "es" if thing.endswith("ss") else "s"
+    return f"{count:,} {thing}{ending * (count != 1)}"
 
 
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells in columns, the first aligned left, the others right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+def format_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Rows of cells in columns, those of `left` aligned left, the others right."""
+    widths = [max(display_width(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        spaces = [" " * (width - display_width(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = (
+            cell + space if column in left else space + cell
+            for column, (cell, space) in enumerate(zip(row, spaces, strict=True))
+        )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
-def format_splits(rows: Sequence[Sequence[str]]) -> str:
-    """A table with a line for each class; with a line for each split if that makes a wide table narrower."""
-    table = format_table(rows)
-    if len(rows) >= len(rows[0]) or len(table.partition("\n")[0]) <= _LINE_LENGTH:
-        return table
-    _, *columns = zip(*rows, strict=True)
-    return format_table([["split", *(row[0] for row in rows[1:])], *columns])
+def display_width(text: str) -> int:
+    """How many columns of a terminal a text takes: characters of Chinese, Japanese and Korean take two, accents none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
 
 
-def format_counts(splits: Mapping[str, int], class_names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
-    """A table of classes by splits, with the sums; of the sums alone if samples have no label."""
-    names = sort_splits(splits)
-    rows = [["class" if counts else "", *names]]
-    for number, name in enumerate(class_names if counts else ()):
-        rows.append([printable(name), *(f"{counts[split][number]:,}" for split in names)])
-    rows.append(["all", *(f"{splits[split]:,}" for split in names)])
-    return format_splits(rows)
+def line_length() -> int:
+    """How long a line may be: as the terminal is wide, elsewhere 100."""
+    return shutil.get_terminal_size((_LINE_LENGTH, 24)).columns if sys.stdout.isatty() else _LINE_LENGTH
 
 
-def format_boxes(boxes: kseq.BoxCounts) -> str:
-    """A table of boxes by class and split; of the sums alone if boxes have no class or there are very many classes."""
-    names = sort_splits(boxes.num_boxes)
-    rows = [["boxes", *names]]
-    if len(boxes.class_names) <= _MOST_BOX_CLASSES:
-        for number, name in enumerate(boxes.class_names):
-            rows.append([printable(name), *(f"{boxes.class_counts[split][number]:,}" for split in names)])
-    rows.append(["all", *(f"{boxes.num_boxes[split]:,}" for split in names)])
-    rows.append(["images without", *(f"{boxes.num_empty[split]:,}" for split in names)])
-    return format_splits(rows)
+def shortened(name: str) -> str:
+    """A name in a table: of a long one the beginning."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def format_names(names: Sequence[str]) -> str:

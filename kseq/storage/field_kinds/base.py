@@ -177,6 +177,11 @@ class FieldKind:
             f"{field.name}/offsets": ArraySchema("<u8", (num_offsets,)),
         }
 
+    @property
+    def array_attributes(self) -> Mapping[str, str | int]:
+        """Attributes of the main array, by which other programs know what it holds; no reader of kseq's looks at them."""
+        return {}
+
     # Packing: how a value from a source becomes the value that is stored.
 
     def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:

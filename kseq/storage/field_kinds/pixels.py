@@ -23,6 +23,17 @@ __all__ = ["Image", "Mask", "Pixels"]
 
 ImageSpec = TypeVar("ImageSpec")
 
+# By which viewers of HDF5 files know an array of images, by its color mode: HDF5 Image and Palette Specification 1.2,
+# table 2. A text and a number of 8 bits are of the types of that table.
+_IMAGE_ATTRIBUTES: Mapping[str, str | int] = {"CLASS": "IMAGE", "IMAGE_VERSION": "1.2", "DISPLAY_ORIGIN": "UL"}
+_GRAYSCALE: Mapping[str, str | int] = {
+    **_IMAGE_ATTRIBUTES, "IMAGE_SUBCLASS": "IMAGE_GRAYSCALE", "IMAGE_WHITE_IS_ZERO": 0,
+}  # fmt: skip
+_TRUECOLOR: Mapping[str, str | int] = {
+    **_IMAGE_ATTRIBUTES, "IMAGE_SUBCLASS": "IMAGE_TRUECOLOR", "INTERLACE_MODE": "INTERLACE_PIXEL",
+}  # fmt: skip
+_VIEWED_AS = {"grayscale": _GRAYSCALE, "rgb": _TRUECOLOR, "rgba": _TRUECOLOR}
+
 _MASK_FEATURES = "image/segmentation/class"
 
 
@@ -134,6 +145,12 @@ class Image(Pixels):
     channels = tuple(CHANNELS.values())
     most_channels = MOST_CHANNELS
     column = "image"
+
+    @property
+    def array_attributes(self) -> Mapping[str, str | int]:
+        field = self.field
+        is_viewable = not field.encoded and field.dtype == self.dtypes[0]
+        return _VIEWED_AS.get(field.color_mode or "", {}) if is_viewable else {}
 
     def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:
         return encoder.encode_image(value)
