@@ -55,6 +55,7 @@ from kseq.training.batch_functions import BatchFunction
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.color_augment import ColorJitter, RandomErasing
 from kseq.training.damaged_samples import DamagedSample
+from kseq.training.input_stats import InputStats
 from kseq.training.instance_masks import instance_masks
 from kseq.training.jax_devices import prefetch_to_device
 from kseq.training.mixing import CutMix, MixUp
@@ -63,6 +64,7 @@ from kseq.training.sample_functions import Compose
 if TYPE_CHECKING:
     from kseq.training.batches import Batches
     from kseq.training.input_logger import InputLogger
+    from kseq.training.input_monitor import EpochInput, InputMonitor
     from kseq.training.resume_training import ResumeTraining
     from kseq.training.sequence import ShardSequence
     from kseq.training.torch_batches import TorchBatches
@@ -92,10 +94,13 @@ __all__ = [
     "DamagedSample",
     "DropReport",
     "DuplicateCounts",
+    "EpochInput",
     "ExportReport",
     "Field",
     "ImageSettings",
     "InputLogger",
+    "InputMonitor",
+    "InputStats",
     "KseqError",
     "LabelChange",
     "MergeReport",
@@ -140,11 +145,13 @@ __all__ = [
 ]
 
 
-# What only a training or a viewer needs is loaded when it is asked for. `sequence`, `resume_training` and
-# `input_logger` import keras, which takes seconds; `batches` does not.
+# What only a training or a viewer needs is loaded when it is asked for. `sequence`, `resume_training`, `input_logger`
+# and `input_monitor` import keras, which takes seconds; `batches` does not.
 _LAZY = {
     "Batches": "kseq.training.batches",
+    "EpochInput": "kseq.training.input_monitor",
     "InputLogger": "kseq.training.input_logger",
+    "InputMonitor": "kseq.training.input_monitor",
     "ResumeTraining": "kseq.training.resume_training",
     "ShardSequence": "kseq.training.sequence",
     "TorchBatches": "kseq.training.torch_batches",

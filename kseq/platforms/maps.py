@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Span", "make_private", "map_file", "maps_keep_descriptors", "most_descriptors", "most_maps", "will_need"]
+__all__ = ["Span", "make_private", "map_file", "maps_keep_descriptors", "most_descriptors", "most_maps", "touch", "will_need"]
 
 # <linux/mman.h>; the others are in the module mmap.
 _PROT_NONE, _MAP_FIXED, _MAP_NORESERVE = 0, 0x10, 0x4000
@@ -23,6 +23,9 @@ _MOST_ADDRESSES = 1 << 46
 
 # A disk reads a gap of so many bytes sooner than it seeks over it.
 _GAP = 128 << 10
+
+# numpy holds the interpreter while it goes through fewer elements than 500.
+_LEAST_WITHOUT_GIL = 600
 
 # Linux's vm.max_map_count, if it cannot be read.
 _MOST_MAPS = 65_530
@@ -101,6 +104,13 @@ def will_need(mapped: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
         start = (base + first) // mmap.PAGESIZE * mmap.PAGESIZE
         # Only advice, so that a failure does not matter.
         _calls().madvise(start, base + last - start, mmap.MADV_WILLNEED)
+
+
+def touch(mapped: np.ndarray) -> None:
+    """Wait until a view of a map is in memory: read a byte of each of its pages."""
+    data = mapped.reshape(-1).view(np.uint8)
+    # Of so many elements on, numpy lets other threads run meanwhile, which a slow disk would stop otherwise.
+    np.bitwise_or.reduce(data[:: max(1, min(mmap.PAGESIZE, len(data) // _LEAST_WITHOUT_GIL))])
 
 
 class Span:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from kseq.errors import DamagedError, KseqError
 from kseq.images.crop_decoding import EncodedImages
+from kseq.platforms.maps import touch
 from kseq.reading.concatenated import ConcatenatedDatasets
 from kseq.reading.shard_cache import ShardCache
 from kseq.storage.field_kinds.base import RowArray
@@ -148,6 +150,19 @@ class LocatedSamples:
             for reader, row in self._iterate(self._shards[positions], self._rows[positions]):
                 reader.check_row(row)
             self._reader.note_verified(self.sample_ids[positions])
+
+    def wait_for_pages(self, field: str) -> None:
+        """Wait until the stored bytes of a field of the samples are in memory, if their files are mapped.
+
+        What is wrong with them is left to be found by who reads them.
+        """
+        is_encoded = self._reader.fields[field].encoded
+        for reader, row in self:
+            array = reader.array(f"{field}/bytes" if is_encoded else field)
+            if not isinstance(array, np.ndarray):
+                return
+            with suppress(KseqError):
+                touch(reader.stored(field, row) if is_encoded else array[row])
 
     def gather(self, field: str, out: np.ndarray) -> None:
         """Copy a field whose samples have one shape into `out`, in a single call that holds no GIL.

@@ -10,8 +10,8 @@ Knows nothing of packing and of batches. Imports `kseq.errors`, `kseq.platforms`
 - `checksums`: the checksum of a row and all digests; no other module names their algorithm.
 - `opener`: opens every file that is read, and gives its bytes, mapped or read when they are needed: the one place that a
   path other than a local one concerns, since no other module opens or looks for files of a dataset that it reads.
-  `pread_array`: arrays that are read when they are indexed. `file_arrays`, `array_location`: the arrays of an open file, and
-  where each lies.
+  `pread_array`: arrays that are read when they are indexed. `read_times`: how long that takes. `file_arrays`,
+  `array_location`: the arrays of an open file, and where each lies.
 - `remote_files`: the files below a URL: sizes, ranges, whole files, writing. `remote_download`: whole files to local ones.
   `remote_system`: fsspec's object for them, one in each process. `remote_retries`: requests that are tried again.
   `remote_errors`: what a failed request means, and texts without credentials. `urls`: URLs taken apart and put together.

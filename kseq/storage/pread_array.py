@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 from kseq.errors import DamagedError, ReadError
 from kseq.platforms.files import ask_ahead, read_into
 from kseq.storage.array_location import ArrayLocation
+from kseq.storage.read_times import note_read
 
 __all__ = ["ByteSource", "OpenDescriptor", "PreadArray", "is_kept"]
 
@@ -195,7 +197,7 @@ class PreadArray:
             )
         for start, end in runs:
             buffers = [data[target * size : (target + 1) * size] for target in targets[start:end]]
-            self._file.read_into(buffers, self._offset + int(rising[start]) * size)
+            self._read_into(buffers, self._offset + int(rising[start]) * size)
 
     def _runs(self, rising: np.ndarray) -> list[tuple[int, int]]:
         """The positions in rising rows at which a run of neighbours in the file begins, and ends."""
@@ -225,8 +227,13 @@ class PreadArray:
         """The rows from `start` up to `end`, in a new array."""
         rows = np.empty((end - start, *self.shape[1:]), self.dtype)
         if rows.size:
-            self._file.read_into([memoryview(rows.reshape(-1).view(np.uint8))], self._offset + start * self._row_bytes)
+            self._read_into([memoryview(rows.reshape(-1).view(np.uint8))], self._offset + start * self._row_bytes)
         return rows
+
+    def _read_into(self, buffers: Sequence[memoryview], offset: int) -> None:
+        started = time.perf_counter()
+        self._file.read_into(buffers, offset)
+        note_read(time.perf_counter() - started)
 
     def will_need(self, starts: np.ndarray, ends: np.ndarray) -> None:
         """Say that ranges of bytes, counted from the beginning of the array, are read soon."""

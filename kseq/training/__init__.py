@@ -1,7 +1,7 @@
 """Batches by epoch and number, with the Keras Sequence on top.
 
-Only `sequence`, `resume_training`, `input_logger`, `training_run` and `training_state` import keras. The room imports
-`kseq.reading`, `kseq.ordering` and what is below, never `kseq.packing`.
+Only `sequence`, `resume_training`, `input_logger`, `input_monitor`, `training_run` and `training_state` import keras. The room
+imports `kseq.reading`, `kseq.ordering` and what is below, never `kseq.packing`.
 
 - `batches`: `kseq.Batches`, any batch of any epoch, without state and without Keras. `sequence`: `ShardSequence`, the same for
   Keras, which says no epoch.
@@ -37,6 +37,9 @@ Only `sequence`, `resume_training`, `input_logger`, `training_run` and `training
 - For people who look: `batch_look`: a batch in a notebook, as a figure or a picture. `batch_description`: its arrays, rows and
   pixels. `described_images`: what its images are like, and what was cropped. `input_logger`: `kseq.InputLogger`, which
   logs that of a `fit`. `run_logs`: where to.
+- What loading costs: `stage_times` times the stages of a batch, `input_stats` adds them up, `input_monitor` is
+  `kseq.InputMonitor`, which says for each epoch of a `fit` how much of a step waits for input. `batch_listeners`: who is told
+  when Keras gets a batch.
 - When something goes wrong: `waiting` tells of long waits and ends them, `worker_deaths` fills again what a process died of,
   `error_places` says where an error was raised, `damaged_samples` mends batches and tells of what they lack.
 """

@@ -20,9 +20,10 @@ from kseq.training.damaged_samples import is_damage
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.image_spec import ImageSpec
 from kseq.training.pixel_readers import PixelReader, cut_reader, fitted_reader, whole_reader
-from kseq.training.read_ahead import DamagedRow
+from kseq.training.read_ahead import DamagedRow, Filled
 from kseq.training.sample_functions import SampleFunctions
-from kseq.training.transforms import AugmentationList, Transforms, sample_keys
+from kseq.training.stage_times import ASSEMBLE, AUGMENT, DECODE, READ, Stopwatch, TimedSteps, times_stages
+from kseq.training.transforms import AugmentationList, Chain, Transforms, sample_keys
 
 __all__ = ["BatchMaker"]
 
@@ -97,6 +98,8 @@ class BatchMaker:
         # Which samples worker processes have compared with their checksums, and the process that made it.
         self._flags: Buffer | None = None
         self._flags_process = 0
+        # No lock: two threads that get one number both time their stages, or neither does.
+        self._num_fills = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """For worker processes, which parse no file, and share with this one which samples they have compared."""
@@ -107,7 +110,7 @@ class BatchMaker:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         dataset, name = from_state(state.pop("dataset")), state.pop("flags")
-        self.__dict__.update(state, dataset=dataset, _flags=None)
+        self.__dict__.update(state, dataset=dataset, _flags=None, _num_fills=0)
         reader, self._attached = sample_reader(dataset), AttachedBuffers()
         # Where the other process has ended, or may not be looked into, this one compares samples for itself.
         with suppress(OSError):
@@ -174,7 +177,7 @@ class BatchMaker:
         sample_ids: np.ndarray,
         epoch: int,
         turns: np.ndarray | None = None,
-    ) -> list[DamagedRow]:
+    ) -> Filled:
         """Fill the rows from `start` on with samples.
 
         Args:
@@ -185,7 +188,7 @@ class BatchMaker:
             turns: `(n,)` int64: how often each sample came before in the epoch; None for 0.
 
         Returns:
-            The rows whose samples are damaged; none unless that is tolerated.
+            The rows whose samples are damaged, none unless that is tolerated; and the time that it took.
 
         Raises:
             DamagedError: If stored bytes have changed.
@@ -194,24 +197,34 @@ class BatchMaker:
 
             All of these, and what an augmentation raises, name the sample, or the samples among which it is.
         """
+        watch = Stopwatch(times_stages(self._num_fills))
+        self._num_fills += 1
+        damaged: list[DamagedRow] = []
         try:
-            self._fill(arrays, start, sample_ids, epoch, turns)
+            self._fill(arrays, start, sample_ids, epoch, turns, watch)
         except Exception as error:
             if self.tolerates_damage and is_damage(error):
-                return self._fill_singly(arrays, start, sample_ids, epoch, turns)
-            if not names_sample(error):
-                add_place(error, f"among {list_samples(sample_ids)}", is_sample=True)
-            raise
-        return []
+                damaged = self._fill_singly(arrays, start, sample_ids, epoch, turns, watch)
+            else:
+                if not names_sample(error):
+                    add_place(error, f"among {list_samples(sample_ids)}", is_sample=True)
+                raise
+        return Filled(damaged, watch.times(len(sample_ids)))
 
     def _fill_singly(
-        self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray | None
+        self,
+        arrays: Mapping[str, np.ndarray],
+        start: int,
+        sample_ids: np.ndarray,
+        epoch: int,
+        turns: np.ndarray | None,
+        watch: Stopwatch,
     ) -> list[DamagedRow]:
         damaged = []
         for row in range(len(sample_ids)):
             one = slice(row, row + 1)
             try:
-                self._fill(arrays, start + row, sample_ids[one], epoch, None if turns is None else turns[one])
+                self._fill(arrays, start + row, sample_ids[one], epoch, None if turns is None else turns[one], watch)
             except KseqError as error:
                 if not is_damage(error):
                     raise
@@ -219,19 +232,33 @@ class BatchMaker:
         return damaged
 
     def _fill(
-        self, arrays: Mapping[str, np.ndarray], start: int, sample_ids: np.ndarray, epoch: int, turns: np.ndarray | None
+        self,
+        arrays: Mapping[str, np.ndarray],
+        start: int,
+        sample_ids: np.ndarray,
+        epoch: int,
+        turns: np.ndarray | None,
+        watch: Stopwatch,
     ) -> None:
         samples = sample_reader(self.dataset).locate(sample_ids)
         samples.check()
+        if watch.is_running:
+            # What is waited for while a mapped image is decoded cannot be told from decoding.
+            for field in self._fields.values():
+                if field.is_pixels and not self._is_stored_as_served(field):
+                    samples.wait_for_pages(field.name)
+        watch.lap(READ)
         transforms = self._augmentations.drawn(epoch, sample_ids, turns)
         rows = {name: array[start : start + len(samples)] for name, array in arrays.items()}
         if self._functions:
-            self._fill_changed(rows, samples, transforms, self._functions.seeds(epoch, sample_keys(sample_ids, turns)))
+            self._fill_changed(rows, samples, transforms, self._functions.seeds(epoch, sample_keys(sample_ids, turns)), watch)
+            watch.lap(ASSEMBLE)
             return
         moved: dict[str, list[_Moved]] = {}
         for name, field in self._fields.items():
             if field.is_pixels:
-                self._fill_pixels(field, rows[name], samples, transforms)
+                watch.lap(ASSEMBLE)
+                self._fill_pixels(field, rows[name], samples, transforms, watch)
             elif field.is_ragged:
                 pieces = self._moved_pieces(field, samples, transforms, moved)
                 self._check_pieces(field, rows[name], samples, pieces)
@@ -242,20 +269,28 @@ class BatchMaker:
                 samples.gather(name, rows[name])
                 if field.is_label:
                     samples.check_labels(rows[name])
+        watch.lap(ASSEMBLE)
 
     def _fill_changed(
-        self, rows: Mapping[str, np.ndarray], samples: LocatedSamples, transforms: Transforms, seeds: Sequence[int]
+        self,
+        rows: Mapping[str, np.ndarray],
+        samples: LocatedSamples,
+        transforms: Transforms,
+        seeds: Sequence[int],
+        watch: Stopwatch,
     ) -> None:
         """Fill rows with samples that functions change as a whole."""
         assert self._functions is not None
         run, size = self._functions.run, (self._spec.height, self._spec.width)
         moved: dict[str, list[_Moved]] = {}
-        values = {name: self._whole_values(field, samples, transforms, moved) for name, field in self._fields.items()}
+        values = {name: self._whole_values(field, samples, transforms, moved, watch) for name, field in self._fields.items()}
+        watch.lap(ASSEMBLE)
         changed: list[dict[str, np.ndarray]] = []
         _for_each(
             samples,
             lambda position: changed.append(run({name: of[position] for name, of in values.items()}, seeds[position], size)),
         )
+        watch.lap(AUGMENT)
         for name, field in self._fields.items():
             pieces = [sample[name] for sample in changed]
             if field.is_pixels:
@@ -268,18 +303,25 @@ class BatchMaker:
                 rows[name][:] = pieces
 
     def _whole_values(
-        self, field: Field, samples: LocatedSamples, transforms: Transforms, moved: dict[str, list[_Moved]]
+        self,
+        field: Field,
+        samples: LocatedSamples,
+        transforms: Transforms,
+        moved: dict[str, list[_Moved]],
+        watch: Stopwatch,
     ) -> Sequence[np.ndarray]:
         """The value of each sample after the augmentations, in memory of its own."""
         if field.is_pixels:
             spec = replace(self._specs[field.name], dtype=np.dtype(field.dtype).name, scale=None, data_format="channels_last")
             sizes = samples.sizes(field.name) if self._keeps_size else None
-            chain = transforms.pixel_chain(sizes, spec, self._role(field))
+            watch.lap(ASSEMBLE)
+            chain = _timed(transforms.pixel_chain(sizes, spec, self._role(field)), watch)
             read, pixels = self._reader(field, spec, samples, sizes, transforms), []
             _for_each(
                 samples,
                 lambda position: pixels.append(chain.run(position, read(position, np.empty(spec.pixel_shape, field.dtype)))),
             )
+            watch.lap(DECODE)
             return pixels
         if field.is_ragged or field.handler.has_positions:
             return [elements.copy() for elements in self._moved_pieces(field, samples, transforms, moved)]
@@ -314,21 +356,27 @@ class BatchMaker:
         spec = self._specs[field.name]
         return not field.encoded and spec.is_plain and field.shape == spec.pixel_shape
 
-    def _fill_pixels(self, field: Field, rows: np.ndarray, samples: LocatedSamples, transforms: Transforms) -> None:
+    def _fill_pixels(
+        self, field: Field, rows: np.ndarray, samples: LocatedSamples, transforms: Transforms, watch: Stopwatch
+    ) -> None:
         spec = self._specs[field.name]
         sizes = None if self._augmentations.size is None else samples.sizes(field.name)
-        chain = transforms.pixel_chain(sizes, spec, self._role(field))
+        steps = transforms.pixel_chain(sizes, spec, self._role(field))
         if sizes is None and self._is_stored_as_served(field):
             samples.gather(field.name, rows)
-            if chain:
-                _for_each(samples, lambda position: _put(chain.run(position, rows[position]), rows[position]))
+            watch.lap(READ)
+            if steps:
+                _for_each(samples, lambda position: _put(steps.run(position, rows[position]), rows[position]))
+                watch.lap(AUGMENT)
             return
+        chain = _timed(steps, watch)
         read = self._reader(field, spec, samples, sizes, transforms)
         if spec.is_plain:
             _for_each(samples, lambda position: _put(chain.run(position, read(position, rows[position])), rows[position]))
         else:
             work = np.empty(spec.pixel_shape, spec.stored_dtype)
             _for_each(samples, lambda position: spec.convert(chain.run(position, read(position, work)), rows[position]))
+        watch.lap(DECODE)
 
     def _role(self, field: Field) -> str:
         """What augmentations take the pixels of a field for."""
@@ -393,6 +441,11 @@ class BatchMaker:
                 samples, lambda position: found.append(_Moved(*move(pieces[position].copy(), movements(position), order)))
             )
         return moved[field.name]
+
+
+def _timed(steps: Chain, watch: Stopwatch) -> Chain | TimedSteps:
+    """The steps, timed while the stages are."""
+    return TimedSteps(steps.run, watch) if steps and watch.is_running else steps
 
 
 def _elements(field: Field, samples: LocatedSamples) -> Sequence[np.ndarray]:

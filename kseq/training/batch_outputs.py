@@ -13,6 +13,7 @@ from kseq.storage.fields import Field
 from kseq.training.batch_functions import BatchFunction, run_functions
 from kseq.training.image_spec import ImageSpec
 from kseq.training.mixing import CutMix, MixUp, RowsToMix
+from kseq.training.stage_times import ASSEMBLE, AUGMENT, Stopwatch
 
 __all__ = ["FieldEncoder"]
 
@@ -50,11 +51,12 @@ class FieldEncoder:
         self._target_images = target_images
         self.mixes = any(isinstance(function, (MixUp, CutMix)) for function in functions)
 
-    def encode(self, arrays: Mapping[str, np.ndarray], rows: RowsToMix | None = None) -> dict[str, Any]:
+    def encode(self, arrays: Mapping[str, np.ndarray], watch: Stopwatch, rows: RowsToMix | None = None) -> dict[str, Any]:
         """The values of a batch, by the names of its arrays: fields, and `NAME_mask` of those that are padded.
 
         Args:
             arrays: As `kseq.training.batch_maker.BatchMaker` fills them.
+            watch: Times the functions apart.
             rows: Of which mixtures are drawn; needed if `mixes`.
 
         Returns:
@@ -76,14 +78,14 @@ class FieldEncoder:
         readable = handlers if self._functions else [name for name in handlers if name in self._ragged]
         values |= {name: handlers[name].readable_value(values[name], arrays.get(f"{name}_mask")) for name in readable}
         if self._functions:
-            values = self._run_functions(values, rows)
+            values = self._run_functions(values, watch, rows)
             values |= {
                 name: handler.model_value(values[name]) for name, handler in handlers.items() if name not in self._ragged
             }
         ragged = [name for name in padded if name in self._ragged]
         return values | {name: _without_padding(values[name], values[f"{name}_mask"]) for name in ragged}
 
-    def _run_functions(self, values: Mapping[str, np.ndarray], rows: RowsToMix | None) -> dict[str, Any]:
+    def _run_functions(self, values: Mapping[str, np.ndarray], watch: Stopwatch, rows: RowsToMix | None) -> dict[str, Any]:
         images = [name for name, field in self._fields.items() if name in values and field.is_image]
         others = [name for name, field in self._fields.items() if name in values and field.is_pixels and not field.is_image]
         seen = [name for name in images if name not in self._target_images]
@@ -91,9 +93,11 @@ class FieldEncoder:
         numbers = [
             name for name, field in self._fields.items() if name in values and field.handler.blends and not field.is_pixels
         ]
+        watch.lap(ASSEMBLE)
         changed = run_functions(
             self._functions, values, seen, [*unseen, *others], numbers=numbers, rows=rows, dtype=self._spec.dtype
         )
+        watch.lap(AUGMENT)
         changed |= {name: self._converted(changed[name]) for name in images}
         if self._spec.data_format == "channels_first":
             changed |= {name: np.moveaxis(changed[name], -1, 1) for name in others}

@@ -42,6 +42,7 @@ from kseq.training.dataset_argument import RemoteArguments, choose_split, open_d
 from kseq.training.error_places import add_place, list_samples, names_sample
 from kseq.training.fetch_ahead import warn_of_small_cache
 from kseq.training.image_spec import ImageSpec
+from kseq.training.input_stats import WAIT, InputMeter, InputStats
 from kseq.training.joined_batches import joined_batches
 from kseq.training.keras_layout import KerasLayout, check_layout
 from kseq.training.label_mode import label_encoder
@@ -55,6 +56,7 @@ from kseq.training.read_ahead import LoadedBatch
 from kseq.training.row_weights import RowWeights
 from kseq.training.sample_functions import SampleFunctions, last_size
 from kseq.training.sampling_argument import choose_order
+from kseq.training.stage_times import ASSEMBLE, Stopwatch
 from kseq.training.tf_sharing import check_shared_once
 from kseq.training.transforms import AugmentationList, sample_keys
 from kseq.workers import IDLE_SECONDS
@@ -65,12 +67,14 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchParts",
     "Batches",
+    "arguments_of",
     "check_number",
     "dataset_of",
     "describe",
     "find_batches",
     "have_one_size",
     "num_image_bytes",
+    "num_workers",
     "open_again",
     "read_parts",
     "read_with_room",
@@ -276,6 +280,7 @@ class Batches:
             crowded_workers=min(_CROWDED_WORKERS * usable_cores(), _MOST_CROWDED_WORKERS) if may_crowd else 0,
             timeout=None if timeout is None else seconds("timeout", timeout),
         )
+        self._meter = InputMeter()
         self._closer = weakref.finalize(self, _close_elsewhere, self._loader, self._damages)
         watch_end()
         # Where the next `epoch` of this number begins, after `load_state_dict`; and the batch that `epoch` hands out next.
@@ -354,20 +359,28 @@ class Batches:
             check_shared_once(sys._getframe(1), number)
             watch_ranks(self.rank, self.world_size)
             check_ranks()
-        return self._arrange(*self._read(epoch, number))
+        watch = Stopwatch()
+        loaded, values, mixtures = self._read(epoch, number, watch)
+        batch = self._arrange(loaded, values, mixtures)
+        watch.lap(ASSEMBLE)
+        self._meter.add(loaded.times, watch, fills_here=self._loader.fills_here)
+        return batch
 
-    def _read(self, epoch: int, number: int, *, is_look: bool = False) -> tuple[LoadedBatch, dict[str, Any], Sequence[Mixture]]:
+    def _read(
+        self, epoch: int, number: int, watch: Stopwatch, *, is_look: bool = False
+    ) -> tuple[LoadedBatch, dict[str, Any], Sequence[Mixture]]:
         """A batch as it was loaded, the values of its fields, see `FieldEncoder.encode`, and how its rows were mixed.
 
         Other ranks are not told of what happens to who only looks.
         """
         try:
             loaded = self._loader.load(epoch, number)
+            watch.lap(WAIT)
             damaged = [row for row, _ in loaded.damaged]
             if damaged:
                 loaded = self._damages.mend(loaded, self.sample_ids(epoch, number), epoch, number)
             rows = self._rows_to_mix(loaded, damaged, epoch, number) if self._encoder.mixes else None
-            values = self._encoder.encode(loaded.arrays, rows)
+            values = self._encoder.encode(loaded.arrays, watch, rows)
         except ClosedError:
             raise
         except Exception as error:
@@ -557,6 +570,11 @@ class Batches:
         return self._order.world_size
 
     @property
+    def stats(self) -> InputStats:
+        """What the batches that were handed out so far have cost: waiting, and the stages of loading."""
+        return self._meter.stats
+
+    @property
     def split(self) -> str:
         """The split that the samples are of, or `"all"`."""
         return self._dataset.split or "all"
@@ -654,7 +672,7 @@ class BatchParts(NamedTuple):
 
 def read_parts(batches: Batches, epoch: int, number: int) -> BatchParts:
     """Batch `number` of an epoch, for who looks at it field by field. Raises what `Batches.batch` raises."""
-    loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number), is_look=True)
+    loaded, values, mixtures = batches._read(whole("epoch", epoch, 0), check_number(batches, number), Stopwatch(), is_look=True)
     augment = batches._arguments["augment"]
     listed = augment if isinstance(augment, Sequence) else [augment]
     return BatchParts(batches._arrange(loaded, values, mixtures), batches._fields_of_a_batch(), values, batches._spec, listed)
@@ -663,7 +681,7 @@ def read_parts(batches: Batches, epoch: int, number: int) -> BatchParts:
 def read_with_room(batches: Batches) -> tuple[Any, Any]:
     """Batch 0 of epoch 0, and the same with room for one more element in what is padded to the longest sample of a batch:
     where their shapes differ, those of batches do. Raises what `Batches.batch` raises."""
-    loaded, values, mixtures = batches._read(0, check_number(batches, 0))
+    loaded, values, mixtures = batches._read(0, check_number(batches, 0), Stopwatch())
     fields = batches._fields_of_a_batch()
     lists = choose_ragged(fields, batches._arguments["ragged"])
     if lists:
@@ -709,6 +727,16 @@ def open_again(batches: Batches, **changed: Any) -> Batches:
     again = Batches(**{**batches._arguments, **changed})
     again._go_on(batches._start, dataclasses.replace(again._order, rest=batches._order.rest))
     return again
+
+
+def arguments_of(batches: Batches) -> Mapping[str, Any]:
+    """The arguments that batches were made with, by name."""
+    return batches._arguments
+
+
+def num_workers(batches: Batches) -> int:
+    """How many threads or processes read batches; 0 for the one that asks."""
+    return batches._loader.num_workers
 
 
 def dataset_of(batches: Batches) -> ShardDataset:

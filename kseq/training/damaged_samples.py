@@ -104,9 +104,9 @@ class Damages:
             raise DamagedError(f"{loaded.damaged[0].reason}; so are all other {len(sample_ids) - 1} samples of the batch")
         if self._on_error == "skip":
             arrays = {name: array[is_whole] for name, array in loaded.arrays.items()}
-            return LoadedBatch(arrays, loaded.positions[is_whole], loaded.is_counted[is_whole])
+            return LoadedBatch(arrays, loaded.positions[is_whole], loaded.is_counted[is_whole], times=loaded.times)
         _substitute(loaded, np.flatnonzero(~is_whole), np.flatnonzero(is_whole))
-        return LoadedBatch(loaded.arrays, loaded.positions, loaded.is_counted & is_whole)
+        return LoadedBatch(loaded.arrays, loaded.positions, loaded.is_counted & is_whole, times=loaded.times)
 
     def end_epoch(self, epoch: int | None) -> None:
         """Tell, in a line for each, which damaged samples an epoch had, and those before it that broke off, if any.

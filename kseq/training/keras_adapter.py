@@ -6,11 +6,13 @@ import contextlib
 import functools
 import itertools
 import sys
+import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 from kseq.platforms import interrupts
+from kseq.training.batch_listeners import note_ready
 from kseq.training.tf_passes import ERROR, WeakPasses
 
 __all__ = ["adapt"]
@@ -38,9 +40,9 @@ def adapt(adapter: Any, caller: FrameType) -> None:
     - **Ctrl-C.** The main thread waits in TensorFlow while a batch is read, and would notice Ctrl-C only afterwards: the thread
       that waits for the batch gives up then (see `kseq.platforms.interrupts`).
 
-    On jax, a model outlives an error. Keras takes the variables out of it for as long as an epoch, an `evaluate` or a `predict`
-    goes on (`_get_jax_state`), and loses them if the first batch cannot be read, or any other outside of `fit`. So the first
-    batch is read before that, and the variables are put back.
+    On jax, listeners are told when a batch is ready, and a model outlives an error. Keras takes the variables out of it for as
+    long as an epoch, an `evaluate` or a `predict` goes on (`_get_jax_state`), and loses them if the first batch cannot be read,
+    or any other outside of `fit`. So the first batch is read before that, and the variables are put back.
 
     Args:
         adapter: Keras's `PyDatasetAdapter`.
@@ -77,7 +79,7 @@ def _adapted(adapter_class: Any) -> type:
             return dataset
 
         def get_jax_iterator(self) -> Any:
-            batches = super().get_jax_iterator()
+            batches = _announced(super().get_jax_iterator(), weakref.ref(self))
             epoch_iterator = sys._getframe(1).f_locals.get("self")
             # Keras makes an iterator at the end of an epoch, too, which may never be used.
             is_beginning = getattr(epoch_iterator, "_steps_seen", 1) == 0
@@ -85,6 +87,13 @@ def _adapted(adapter_class: Any) -> type:
 
     Adapter.__name__ = Adapter.__qualname__ = adapter_class.__name__
     return Adapter
+
+
+def _announced(batches: Iterator[Any], adapter: weakref.ref[Any]) -> Iterator[Any]:
+    """The same batches; each is said to be ready."""
+    for batch in batches:
+        note_ready(adapter())
+        yield batch
 
 
 def _watch_over(epoch_iterator: Any, adapter: Any) -> None:

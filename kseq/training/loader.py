@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from itertools import pairwise
 
@@ -26,7 +26,7 @@ from kseq.training.buffers import ArraySpec, BufferPool
 from kseq.training.crowding import Crowding
 from kseq.training.error_places import list_samples
 from kseq.training.fetch_ahead import FetchAhead
-from kseq.training.read_ahead import MOST_READERS, DamagedRow, Drawn, LoadedBatch, Pending, Reader, Readers, Rows
+from kseq.training.read_ahead import MOST_READERS, Drawn, Filled, LoadedBatch, Pending, Reader, Readers, Rows
 from kseq.training.waiting import Patience, Wait
 from kseq.training.worker_deaths import Filler, WorkerDeaths
 from kseq.workers import IDLE_SECONDS, WorkerPool
@@ -246,11 +246,21 @@ class Loader:
         return loaded
 
     @property
+    def num_workers(self) -> int:
+        """How many threads or processes fill batches."""
+        return self._workers
+
+    @property
+    def fills_here(self) -> bool:
+        """Whether batches are filled in the thread that asks for them."""
+        return self._workers == 0
+
+    @property
     def _crew(self) -> tuple[WorkerPool, int]:
         """Who fills batches now, and how many they are."""
         return self._crews[-1 if self._crowding.is_crowded else 0]
 
-    def _finisher(self, pending: Pending, wait: Wait) -> Callable[[Future, Rows], Sequence[DamagedRow]]:
+    def _finisher(self, pending: Pending, wait: Wait) -> Callable[[Future, Rows], Filled]:
         """What waits for some rows of a batch."""
         if not self._in_processes:
             return wait.finish
@@ -282,8 +292,8 @@ class Loader:
     def _fill_here(self, epoch: int, batch_number: int) -> LoadedBatch:
         drawn = self.samples(epoch, batch_number)
         arrays = self._buffers.take(self._maker.specs(drawn.sample_ids)).arrays
-        damaged = self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
-        return LoadedBatch(arrays, drawn.positions, drawn.is_counted, damaged)
+        filled = self._maker.fill(arrays, 0, drawn.sample_ids, epoch, drawn.turns)
+        return LoadedBatch(arrays, drawn.positions, drawn.is_counted, *filled)
 
     def sample_ids(self, epoch: int, batch_number: int) -> np.ndarray:
         """`(n,)` int64: the samples of a batch."""
@@ -362,7 +372,7 @@ class Loader:
         filling.add_done_callback(functools.partial(_keep_alive, pending.arrays))
         return filling
 
-    def _fill_rows_here(self, pending: Pending, rows: Rows) -> list[DamagedRow]:
+    def _fill_rows_here(self, pending: Pending, rows: Rows) -> Filled:
         return self._maker.fill(pending.arrays, *rows)
 
     def close(self) -> None:

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["MOST_READERS", "DamagedRow", "Drawn", "LoadedBatch", "Pending", "Reader", "Readers", "Rows"]
+from kseq.training.stage_times import NO_TIMES, StageTimes, sum_times
+
+__all__ = ["MOST_READERS", "DamagedRow", "Drawn", "Filled", "LoadedBatch", "Pending", "Reader", "Readers", "Rows"]
 
 # So many passes at once are read ahead: two iterators, say, and an evaluation. Others read when they are asked.
 MOST_READERS = 4
@@ -29,6 +31,17 @@ class DamagedRow(NamedTuple):
     reason: str
 
 
+class Filled(NamedTuple):
+    """What filling some rows came to: those that are damaged, and the time that it took."""
+
+    damaged: Sequence[DamagedRow] = ()
+    times: StageTimes = NO_TIMES
+
+    def then(self, other: Filled) -> Filled:
+        """What filling these rows and others came to."""
+        return Filled([*self.damaged, *other.damaged], sum_times(self.times, other.times))
+
+
 class LoadedBatch(NamedTuple):
     """A filled batch.
 
@@ -37,12 +50,14 @@ class LoadedBatch(NamedTuple):
         positions: `(n,)` int64: where its samples are in the split.
         is_counted: `(n,)` bool: whether each row counts, or only fills the batch up; it belongs to this batch alone.
         damaged: The rows that hold no sample; none unless damage is tolerated.
+        times: What it took to fill it.
     """
 
     arrays: dict[str, np.ndarray]
     positions: np.ndarray
     is_counted: np.ndarray
     damaged: Sequence[DamagedRow] = ()
+    times: StageTimes = NO_TIMES
 
 
 class Drawn(NamedTuple):
@@ -109,19 +124,20 @@ class Pending:
         ids = [rows.sample_ids for at, (filling, rows) in enumerate(list(self._fillings)) if at == 0 or not filling.done()]
         return np.concatenate([np.empty(0, np.int64), *ids])
 
-    def wait(self, finish: Callable[[Future, Rows], Sequence[DamagedRow]]) -> LoadedBatch:
-        """The batch; `finish` waits for some of its rows, or fills them otherwise, and returns those that are damaged."""
-        damaged: list[DamagedRow] = []
+    def wait(self, finish: Callable[[Future, Rows], Filled]) -> LoadedBatch:
+        """The batch; `finish` waits for some of its rows, or fills them otherwise."""
+        filled: Filled | None = None
         try:
             while self._fillings:
-                damaged += finish(*self._fillings[0])
+                more = finish(*self._fillings[0])
+                filled = more if filled is None else filled.then(more)
                 self._fillings.popleft()
         except BaseException:
             # An error refers to the variables of all functions that it went through. If they referred to the future that holds
             # the error, only the garbage collector would free the arrays.
             self._fillings.clear()
             raise
-        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted, damaged)
+        return LoadedBatch(self.arrays, self._drawn.positions, self._drawn.is_counted, *(filled or ()))
 
     def cancel(self) -> None:
         for filling, _ in list(self._fillings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ import numpy as np
 
 from kseq.arguments import whole
 from kseq.reading.dataset import ShardDataset
+from kseq.training.batch_listeners import note_served
 from kseq.training.batch_look import batches_in_html, show_batch
 from kseq.training.batches import Batches, check_number, describe
 from kseq.training.block_shuffle import BlockShuffle
 from kseq.training.damaged_samples import DamagedSample
 from kseq.training.epoch_count import Pass
 from kseq.training.epochs import Passes
+from kseq.training.input_stats import InputStats
 from kseq.training.keras_use import check_use, find_use
 from kseq.training.looked_batches import LookedBatches
 from kseq.training.ranks import AUTO
@@ -269,12 +272,15 @@ class ShardSequence(keras.utils.PyDataset):
         Raises:
             OutOfRangeError: If it is not in [0, len).
         """
+        asked = time.perf_counter()
         epoch, number, is_look, adapter = self._passes.locate(self, index, sys._getframe(1))
         batch = self._looked.take(adapter, epoch, number)
         if batch is None:
             batch = self._batches.batch(epoch, number)
         if is_look:
             self._looked.keep(adapter, epoch, number, batch)
+        else:
+            note_served(adapter, asked)
         return batch
 
     def on_epoch_begin(self) -> None:
@@ -427,6 +433,14 @@ class ShardSequence(keras.utils.PyDataset):
     def damaged_samples(self) -> tuple[DamagedSample, ...]:
         """The damaged samples that were met so far with `on_error="skip"` or `"substitute"`, each once, by sample id."""
         return self._batches.damaged_samples
+
+    @property
+    def stats(self) -> InputStats:
+        """What the batches that were handed out so far have cost: waiting, and the stages of loading.
+
+        [`InputMonitor`][kseq.InputMonitor] prints it for each epoch of a `fit`, beside the time of a step.
+        """
+        return self._batches.stats
 
     @property
     def split(self) -> str:

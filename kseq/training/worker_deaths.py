@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
 from kseq.errors import WorkerDiedError, tell
 from kseq.training.error_places import list_samples
-from kseq.training.read_ahead import DamagedRow, Rows
+from kseq.training.read_ahead import DamagedRow, Filled, Rows
 from kseq.worker_errors import ProcessDiedError, StartFailedError
 
 __all__ = ["Filler", "WorkerDeaths"]
@@ -43,9 +43,9 @@ class Filler(NamedTuple):
         tolerates_damage: Whether a sample that crashes each process is a damaged row, and not an error.
     """
 
-    finish: Callable[[Future, Rows], Sequence[DamagedRow]]
+    finish: Callable[[Future, Rows], Filled]
     submit: Callable[[Rows], Future]
-    fill_here: Callable[[Rows], Sequence[DamagedRow]]
+    fill_here: Callable[[Rows], Filled]
     where: Callable[[Rows], str]
     tolerates_damage: bool
 
@@ -68,14 +68,14 @@ class WorkerDeaths:
         self._name = name
         self._last_told = -_ONE_EVENT
 
-    def finisher(self, filler: Filler) -> Callable[[Future, Rows], Sequence[DamagedRow]]:
+    def finisher(self, filler: Filler) -> Callable[[Future, Rows], Filled]:
         """What waits until some rows of a batch are filled, and fills them again if the process that does so dies.
 
-        It returns the rows that are damaged, and raises WorkerDiedError if some cannot be filled.
+        It raises WorkerDiedError if some cannot be filled.
         """
         return functools.partial(self._finish, filler)
 
-    def _finish(self, filler: Filler, filling: Future, rows: Rows) -> Sequence[DamagedRow]:
+    def _finish(self, filler: Filler, filling: Future, rows: Rows) -> Filled:
         try:
             outcome = _outcome(filler, filling, rows)
         finally:
@@ -92,7 +92,7 @@ class WorkerDeaths:
         if not isinstance(outcome, _Death):
             return outcome
         if outcome.is_crash:
-            return [damaged for row in rows.singles() for damaged in _finish_alone(filler, row)]
+            return functools.reduce(Filled.then, (_finish_alone(filler, row) for row in rows.singles()))
         return _finish_here(filler, rows)
 
     def _tell(self, death: _Death, rows: Rows) -> None:
@@ -104,7 +104,7 @@ class WorkerDeaths:
             )
 
 
-def _finish_alone(filler: Filler, row: Rows) -> Sequence[DamagedRow]:
+def _finish_alone(filler: Filler, row: Rows) -> Filled:
     outcome = _outcome(filler, filler.submit(row), row)
     if not isinstance(outcome, _Death):
         return outcome
@@ -115,25 +115,25 @@ def _finish_alone(filler: Filler, row: Rows) -> Sequence[DamagedRow]:
         "times, and not in this process, which might die of it too; kseq.drop takes a sample out of a dataset"
     )
     if filler.tolerates_damage:
-        return [DamagedRow(row.start, text)]
+        return Filled([DamagedRow(row.start, text)])
     raise WorkerDiedError(text)
 
 
-def _finish_here(filler: Filler, rows: Rows) -> Sequence[DamagedRow]:
-    damaged: list[DamagedRow] = []
+def _finish_here(filler: Filler, rows: Rows) -> Filled:
+    filled = Filled()
     for row in rows.singles():
         try:
-            damaged += filler.fill_here(row)
+            filled = filled.then(filler.fill_here(row))
         except MemoryError as error:
             raise WorkerDiedError(
                 f"{filler.where(row)}: memory ran out, in worker processes and in this one: fewer workers, a smaller batch "
                 "or a smaller max_queue_size need less"
             ) from error
-    return damaged
+    return filled
 
 
-def _outcome(filler: Filler, filling: Future, rows: Rows) -> Sequence[DamagedRow] | _Death:
-    """Wait for a filling: the rows that are damaged, or how its process died."""
+def _outcome(filler: Filler, filling: Future, rows: Rows) -> Filled | _Death:
+    """Wait for a filling: what it came to, or how its process died."""
     try:
         return filler.finish(filling, rows)
     except ProcessDiedError as error:

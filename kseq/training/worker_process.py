@@ -10,7 +10,7 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.training.batch_maker import BatchMaker
 from kseq.training.buffers import ArraySpec, AttachedBuffers
-from kseq.training.read_ahead import DamagedRow
+from kseq.training.read_ahead import Filled
 
 __all__ = ["fill_rows", "pickle_maker", "prepare"]
 
@@ -34,7 +34,7 @@ def fill_rows(
     sample_ids: np.ndarray,
     epoch: int,
     turns: np.ndarray,
-) -> list[DamagedRow]:
+) -> Filled:
     """Fill some rows of the buffer `name`, one of `names`, which are all that the parent has; see `BatchMaker.fill`."""
     global _maker
     if _maker is None:

@@ -27,7 +27,7 @@ from tests.docs.pages import Block, blocks_of
 # Commands on the pages that are not kseq's. They install, download or test things, and are not run.
 OTHER_COMMANDS = ("pip", "git", "export", "python", "mkdocs", ".ci/check", "tar")
 # They take minutes, or need a cluster. Their arguments are parsed.
-SLOW_COMMANDS = ("bench", "demo")
+SLOW_COMMANDS = ("bench", "demo", "doctor")
 SLOW_OPTIONS = ("--dask",)
 # They start a process for each core, which takes longer than to pack the few images of a page.
 PACKING_COMMANDS = ("pack", "append")

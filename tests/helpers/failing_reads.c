@@ -1,5 +1,5 @@
 /* Preloaded into a process: once `reads_fail` was called, its calls that read from a file fail with an error number if they
- * reach beyond byte `from` of it. Built by tests/robustness/test_failing_reads.py. */
+ * reach beyond byte `from` of it. Built by tests/helpers/preloaded.py. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -27,6 +26,7 @@ from kseq.storage.pread_array import OpenDescriptor, PreadArray
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.objects import pack_objects, write_objects
 from tests.helpers.paths import ROOT
+from tests.helpers.preloaded import build_library
 
 
 @pytest.fixture(scope="module")
@@ -198,14 +198,7 @@ def test_a_file_that_shrinks_is_named_with_the_sample(packed: Path, name: str) -
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tests/helpers/failing_reads.c, built."""
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("there is no C compiler cc, or no preloading of libraries as Linux has it")
-    path = tmp_path_factory.mktemp("library") / "failing_reads.so"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-O1", "-o", path, ROOT / "tests/helpers/failing_reads.c", "-ldl"], check=True
-    )
-    return path
+    return build_library("failing_reads", tmp_path_factory.mktemp("library"))
 
 
 FAIL_AMID_THE_EPOCH = """

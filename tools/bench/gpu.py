@@ -26,8 +26,6 @@ from .photos import SIDE
 
 __all__ = ["main"]
 
-_WARM_UP = 20
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, and print three lines for each dataset."""
@@ -37,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     keras.mixed_precision.set_global_policy("mixed_float16" if keras.backend.backend() == "tensorflow" else "mixed_bfloat16")
     for path in arguments.datasets:
         feed = _open(path, arguments)
-        constant = _steps_on(_model(len(feed.class_names)), _constant(feed), arguments.steps)
-        fed = _steps_on(_model(len(feed.class_names)), feed.generator(), arguments.steps)
+        count, warm_up = arguments.steps, arguments.warm_up
+        constant = _steps_on(_model(feed), _constant(feed), count, warm_up)
+        fed = _steps_on(_model(feed), feed.generator(), count, warm_up)
         feed.close()
         waiting = max(0.0, 1 - constant / fed)
         print(f"{path}, {keras.backend.backend()}, batches of {arguments.batch_size}:")
@@ -53,6 +52,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("datasets", nargs="+", metavar="DATASET", help="packed datasets, raw or JPEG")
     parser.add_argument("--batch-size", type=int, default=256, metavar="N", help="samples per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="steps that count (default: %(default)s)")
+    parser.add_argument("--warm-up", type=int, default=20, metavar="N", help="steps before them (default: %(default)s)")
+    parser.add_argument("--side", type=int, default=SIDE, metavar="PIXELS", help="of the images (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), metavar="N", help="threads (default: %(default)s)")
     parser.add_argument("--processes", action="store_true", help="read in processes")
     return parser.parse_args(argv)
@@ -67,16 +68,18 @@ def _open(path: str, arguments: argparse.Namespace) -> kseq.ShardSequence:
         remainder="drop",
         workers=arguments.workers,
         use_multiprocessing=arguments.processes,
-        augment=[kseq.RandomResizedCrop(SIDE), kseq.RandomFlip()] if encoded else kseq.RandomFlip(),
+        augment=[kseq.RandomResizedCrop(arguments.side), kseq.RandomFlip()] if encoded else kseq.RandomFlip(),
     )
 
 
-def _model(num_classes: int) -> Any:
+def _model(feed: kseq.ShardSequence) -> Any:
     import keras
 
-    inputs = keras.Input((SIDE, SIDE, 3), dtype="uint8")
+    inputs = keras.Input(feed.input_shape, dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 127.5, -1)(inputs)
-    outputs = keras.applications.ResNet50(weights=None, classes=num_classes, classifier_activation=None)(scaled)
+    outputs = keras.applications.ResNet50(
+        weights=None, input_shape=feed.input_shape, classes=len(feed.class_names), classifier_activation=None
+    )(scaled)
     model = keras.Model(inputs, keras.layers.Activation("linear", dtype="float32")(outputs))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
@@ -87,17 +90,17 @@ def _constant(feed: kseq.ShardSequence) -> Iterator[tuple[Any, Any]]:
     return itertools.repeat(feed[0])
 
 
-def _steps_on(model: Any, batches: Iterator[tuple[Any, Any]], count: int) -> float:
+def _steps_on(model: Any, batches: Iterator[tuple[Any, Any]], count: int, warm_up: int) -> float:
     """The median seconds of a step, from asking for its batch until its loss is there."""
     import keras
 
     step: Callable[..., Any] = model.train_on_batch
     times = []
-    for number in range(_WARM_UP + count):
+    for number in range(warm_up + count):
         started = time.perf_counter()
         images, labels = next(batches)
         keras.ops.convert_to_numpy(step(images, labels))
-        if number >= _WARM_UP:
+        if number >= warm_up:
             times.append(time.perf_counter() - started)
     return statistics.median(times)
 

@@ -1,0 +1,253 @@
+"""`kseq doctor`: it names who is waited for, on set-ups that are slow on purpose, and what it cannot use in a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import simplejpeg
+
+import kseq
+from kseq_tools.doctor.disk import measure_disk
+from kseq_tools.doctor.examination import Examination, best_outcome, find_culprit
+from kseq_tools.doctor.report import as_json, as_text
+from kseq_tools.doctor.stepping import Stepping
+from kseq_tools.doctor.trials import Outcome
+from kseq_tools.main import main
+from tests.helpers.messages import assert_says
+from tests.helpers.paths import ROOT
+from tests.helpers.preloaded import build_library
+from tests.helpers.processes import kseq_command
+
+
+def examine(*words: object, **environment: str) -> tuple[dict[str, Any], str]:
+    """What `kseq doctor --json` prints, and what it says before."""
+    variables = dict(os.environ, PYTHONPATH=str(ROOT), TF_CPP_MIN_LOG_LEVEL="3", **environment)
+    command = kseq_command("doctor", *words, "--seconds", "2", "--json")
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def beside(dataset: Path) -> list[str]:
+    return sorted(path.name for path in dataset.parent.iterdir())
+
+
+# Three that are slow on purpose: what is slow takes a hundred times what anything else does.
+
+
+@pytest.mark.slow
+def test_large_jpegs_that_are_read_small_are_decoding_and_smaller_ones_are_proposed(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)
+    kseq.pack([(simplejpeg.encode_jpeg(noise, 85), 0)] * 24, tmp_path / "large", workers=0)
+    found, said = examine(tmp_path / "large", "--split", "all", "--input-shape", 32, 32, 3, "--rate", 5000)
+    assert found["culprit"] == "decoding"
+    assert found["best"]["name"].startswith("kseq pack --encoding")
+    assert found["best"]["name"].endswith("--image-size 32 32")
+    assert found["best"]["gain"] > 2
+    assert found["best"]["num_bytes"] < found["num_bytes"]
+    assert found["stepping"]["waiting_share"] > 0.5
+    assert "about 2 s" in said
+    # The sample that was packed otherwise is gone.
+    assert beside(tmp_path / "large") == ["large"]
+
+
+@pytest.mark.slow
+def test_a_disk_that_sleeps_is_the_disk(numbered: Path, tmp_path: Path) -> None:
+    library = build_library("slow_reads", tmp_path)
+    words = (numbered, "--read", "pread", "--batch-size", 8, "--workers", 2, "--rate", 5000)
+    found, _ = examine(*words, LD_PRELOAD=str(library), SLOW_READS="10")
+    assert found["culprit"] == "reading"
+    # Two readers, 10 ms for each call.
+    assert found["disk_rate"] is None or found["disk_rate"] <= 2 / 0.01
+    # The map, which the library does not slow down, or fewer calls.
+    assert found["best"]["gain"] > 2
+    assert found["stepping"]["waiting_share"] > 0.5
+
+
+SCRIPT = """
+import time
+import kseq
+
+def busy(sample, rng):
+    start = time.thread_time()
+    while time.thread_time() - start < 0.01:
+        pass
+    return {"image": sample["image"]}
+
+def make_batches():
+    return kseq.Batches(PATH, "train", batch_size=8, workers=2, augment=kseq.Compose(busy))
+
+def make_model():
+    import keras
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+def make_nothing():
+    return 7
+
+def fail():
+    raise RuntimeError("no such luck")
+
+def make_wrong_model():
+    import keras
+    model = keras.Sequential([keras.Input((7,)), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+"""
+
+
+@pytest.fixture
+def script(numbered: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "training_of_mine.py"
+    path.write_text(SCRIPT.replace("PATH", repr(str(numbered))))
+    return path
+
+
+@pytest.mark.slow
+def test_python_that_computes_is_the_augmentation_and_a_model_is_its_step(script: Path) -> None:
+    pytest.importorskip("jax")
+    found, _ = examine("--batches", f"{script}:make_batches", "--model", f"{script}:make_model", KERAS_BACKEND="jax")
+    assert found["culprit"] == "augmenting"
+    assert found["seconds_per_thousand"]["augmenting"] >= 10
+    assert [outcome["name"] for outcome in found["outcomes"] if "use_multiprocessing" in outcome["name"]]
+    # Functions of the script are found in worker processes.
+    assert not any(outcome["error"] for outcome in found["outcomes"])
+    assert found["best"] is None or "kseq pack" not in found["best"]["name"]
+    assert found["stepping"]["free"] < found["stepping"]["fed"]
+
+
+@pytest.mark.slow
+def test_a_step_that_is_slow_waits_for_nothing_and_nothing_is_tried(numbered: Path) -> None:
+    found, _ = examine(numbered, "--batch-size", 4, "--rate", 8, "--workers", 2)
+    assert found["culprit"] == "step"
+    assert found["best"] is None
+    assert found["outcomes"] == []
+
+
+# What follows from the figures.
+
+COSTS = kseq.InputStats(10, 1000, 1.0, 0.1, 3.0, 0.2, 0.1, 3.5)
+EXAMINED = Examination(
+    "flowers", "'flowers' train: 80 samples", 32, 2, False, COSTS, 600.0, 3.5, 4000.0, 1 << 30, 8 << 30, None, [], "", None
+)  # fmt: skip
+
+
+def examination(**changed: Any) -> Examination:
+    return dataclasses.replace(EXAMINED, **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "culprit"),
+    [
+        ({}, "decoding"),
+        ({"costs": dataclasses.replace(COSTS, reading=9.0)}, "reading"),
+        ({"costs": dataclasses.replace(COSTS, augmenting=9.0)}, "augmenting"),
+        ({"costs": dataclasses.replace(COSTS, assembling=9.0)}, "assembling"),
+        ({"stepping": Stepping(0.1, 0.102, 32)}, "step"),
+        ({"stepping": Stepping(0.1, 0.2, 32)}, "decoding"),
+        # What is in memory now will not be there when the rest of the collection has come by.
+        ({"num_bytes": 9 << 30, "disk_rate": 100.0}, "reading"),
+        ({"num_bytes": 9 << 30, "disk_rate": 1000.0}, "decoding"),
+        ({"num_bytes": 9 << 30, "disk_rate": None}, "decoding"),
+    ],
+)
+def test_who_is_waited_for(changed: dict[str, Any], culprit: str) -> None:
+    assert find_culprit(examination(**changed)) == culprit
+
+
+OUTCOMES = [
+    Outcome("workers=4", 700, 1.05),
+    Outcome("use_multiprocessing=True", 1300, 2.0),
+    Outcome("read='pread'", None, None, "ValueError: no"),
+    Outcome("jpeg", 1400, 2.2, num_bytes=1 << 20),
+    Outcome("raw", 6000, 10.0, num_bytes=1 << 30),
+]
+
+
+@pytest.mark.parametrize(
+    ("stepping", "outcomes", "name"),
+    [
+        (None, OUTCOMES, "raw"),
+        # What is about as good and easier to change comes first.
+        (None, OUTCOMES[:-1], "use_multiprocessing=True"),
+        # The step takes no more than twice as much.
+        (Stepping(0.1, 0.2, 32), OUTCOMES, "jpeg"),
+        (Stepping(0.1, 0.15, 32), OUTCOMES, "use_multiprocessing=True"),
+        (None, OUTCOMES[:1], None),
+        (None, [], None),
+    ],
+)
+def test_one_setting_is_named(stepping: Stepping | None, outcomes: list[Outcome], name: str | None) -> None:
+    best = best_outcome(outcomes, stepping)
+    assert (best.name if best else None) == name
+
+
+@pytest.mark.parametrize("stepping", [None, Stepping(0.05, 0.1, 32)])
+@pytest.mark.parametrize("culprit", ["step", "reading", "decoding", "augmenting", "assembling"])
+@pytest.mark.parametrize("best", [None, OUTCOMES[-1]])
+def test_a_report_fits_on_a_screen(stepping: Stepping | None, culprit: str, best: Outcome | None) -> None:
+    found = examination(stepping=stepping, culprit=culprit, best=best, outcomes=OUTCOMES)
+    text = as_text(found)
+    assert len(text.splitlines()) < 24
+    assert max(map(len, text.splitlines())) <= 100
+    line = " ".join(text.split())
+    assert_says(line, "flowers", "one thread", "2 threads", "decoding 3.00", "who is waited for", "change next", "1.0 GiB")
+    if culprit != "step" and best is not None:
+        assert_says(" ".join(text.splitlines()[-2:]), "change next: raw", "10.00 times")
+    if stepping is not None:
+        assert_says(line, "50.0 % of it waits", "2.00 times as fast")
+    again = json.loads(json.dumps(as_json(found)))
+    assert again["culprit"] == culprit
+    assert again["seconds_per_thousand"]["decoding"] == 3.0
+
+
+def test_the_disk_is_read_past_the_memory_or_not_at_all(numbered: Path, tmp_path: Path) -> None:
+    with kseq.ShardDataset(numbered) as dataset:
+        rate = measure_disk(dataset, 2, 0.05)
+    assert rate is None or rate > 0
+
+
+# What cannot be used.
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([], ("DATASET", "--batches")),
+        (["nowhere", "--batches", "a.py:f"], ("DATASET", "--batches")),
+        (["nowhere"], ("nowhere", "no such folder")),
+        (["PATH", "--rate", "0"], ("--rate 0", "0")),
+        (["PATH", "--rate", "nan"], ("--rate nan",)),
+        (["PATH", "--seconds", "0.1"], ("--seconds 0.1", "1")),
+        (["PATH", "--workers", "-1"], ("--workers", "-1")),
+        (["PATH", "--split", "night"], ("night", "train")),
+        (["PATH", "--model", "train"], ("--model", "'train'", "SCRIPT.py:FUNCTION")),
+        (["PATH", "--model", "missing.py:make"], ("--model", "missing.py")),
+        (["PATH", "--model", "SCRIPT:make_it"], ("--model", "make_it", "make_model")),
+        (["PATH", "--model", "SCRIPT:fail"], ("--model", "RuntimeError", "no such luck")),
+        (["PATH", "--model", "SCRIPT:make_nothing"], ("--model", "int", "Keras")),
+        (["--batches", "SCRIPT:make_nothing"], ("--batches", "int", "ShardSequence")),
+    ],
+)
+def test_what_it_cannot_use_is_one_line(
+    words: list[str], parts: tuple[str, ...], script: Path, numbered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [word.replace("SCRIPT", str(script)).replace("PATH", str(numbered)) for word in words]
+    assert main(["doctor", *filled]) == 1
+    *before, line = capsys.readouterr().err.splitlines()
+    assert len(before) <= 1
+    assert_says(line, *parts)
+
+
+def test_a_script_that_fails_is_one_line(tmp_path: Path, numbered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken_script_of_mine.py").write_text("1 / 0")
+    assert main(["doctor", str(numbered), "--model", f"{tmp_path}/broken_script_of_mine.py:make"]) == 1
+    assert_says(capsys.readouterr().err.splitlines()[-1], "broken_script_of_mine.py", "ZeroDivisionError")

@@ -1,0 +1,112 @@
+"""`kseq doctor`: who waits for whom in a training, and what to change."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from typing import Any
+
+import kseq
+
+from ..console.options import add_storage_options, storage_options
+from ..doctor.examination import examine
+from ..doctor.report import as_json, as_text
+from ..doctor.script import call_function
+from ..doctor.stepping import RateStep, Step, model_step
+
+_SECONDS = 40.0
+_LEAST_SECONDS = 1.0
+
+
+def add_parser(commands: Any) -> None:
+    """Add `doctor` to the command."""
+    parser = commands.add_parser(
+        "doctor",
+        examples=(
+            "kseq doctor flowers --input-shape 224 224 3 --rate 2000",
+            "kseq doctor --batches train.py:make_train --model train.py:make_model",
+        ),
+        help="measure who waits for whom in a training, and what to change",
+        description="Measure how fast this disk, this decoder and these cores give batches of DATASET, how long a training "
+        "step takes, and who waits for whom; try other settings, and name the one to change next. Samples are packed otherwise "
+        "in a temporary folder beside DATASET.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="folder of a dataset, or its URL")
+    parser.add_argument(
+        "--batches",
+        metavar="SCRIPT.py:FUNCTION",
+        help="function without arguments that returns the ShardSequence or Batches of your training, in place of DATASET and "
+        "the options from --split to --read",
+    )
+    step = parser.add_mutually_exclusive_group()
+    step.add_argument(
+        "--model", metavar="SCRIPT.py:FUNCTION", help="function without arguments that returns your compiled model of Keras"
+    )
+    step.add_argument("--rate", type=float, metavar="IMAGES_PER_S", help="how fast your training is on batches that are there")
+    parser.add_argument("--split", metavar="SPLIT", help="split to read (default: train)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="samples per batch (default: 32)")
+    parser.add_argument(
+        "--input-shape", nargs=3, type=int, metavar=("H", "W", "C"), help="shape of an image in a batch (default: as stored)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="threads or processes that read (default: one for each core)")
+    parser.add_argument("--use-multiprocessing", action="store_true", help="read in processes")
+    parser.add_argument(
+        "--decode", choices=("fast", "exact"), default="fast", help="how JPEGs are decoded (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--read", choices=("auto", "map", "pread"), default="auto", help="how bytes come from files (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=_SECONDS, metavar="S", help="about how long to measure (default: %(default)g)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_storage_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, and print what was found."""
+    _check(arguments)
+    with _open(arguments) as batches:
+        print(f"kseq doctor: measures for about {arguments.seconds:.0f} s; Ctrl-C breaks off", file=sys.stderr, flush=True)
+        step: Step | RateStep | None = None
+        if arguments.model is not None:
+            step = model_step(call_function("--model", arguments.model))
+        elif arguments.rate is not None:
+            step = RateStep(arguments.rate)
+        examined = examine(batches, step, arguments.seconds)
+    print(json.dumps(as_json(examined), indent=2) if arguments.json else as_text(examined))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if (arguments.dataset is None) == (arguments.batches is None):
+        raise kseq.errors.ArgumentError("kseq doctor: give DATASET, or --batches SCRIPT.py:FUNCTION, which opens it itself")
+    for option, least in (("rate", 0.0), ("seconds", _LEAST_SECONDS)):
+        value = getattr(arguments, option)
+        if value is not None and not (math.isfinite(value) and value >= least and value > 0):
+            raise kseq.errors.ArgumentError(f"--{option} {value:g}: allowed are {least:g} and more, above 0")
+
+
+def _open(arguments: argparse.Namespace) -> kseq.Batches:
+    if arguments.batches is not None:
+        made = call_function("--batches", arguments.batches)
+        batches = made if isinstance(made, kseq.Batches) else getattr(made, "batches", None)
+        if not isinstance(batches, kseq.Batches):
+            raise kseq.errors.ArgumentError(
+                f"--batches {arguments.batches}: gave a {type(made).__name__}, expected is a kseq.ShardSequence or kseq.Batches"
+            )
+        return batches
+    return kseq.Batches(
+        arguments.dataset,
+        arguments.split,
+        batch_size=arguments.batch_size,
+        input_shape=None if arguments.input_shape is None else tuple(arguments.input_shape),
+        workers=arguments.workers,
+        use_multiprocessing=arguments.use_multiprocessing,
+        decode=arguments.decode,
+        read=arguments.read,
+        storage_options=storage_options(arguments),
+    )
