@@ -97,8 +97,17 @@ Run = Callable[[list[Path], bool], None]
 
 
 @pytest.fixture
-def run(workspace: Path, example_data: Path, tmp_path: Path, run_python: RunPython) -> Run:
+def run(
+    workspace: Path,
+    example_data: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    run_python: RunPython,
+) -> Run:
     """Runs pages in one process, as TensorFlow takes long to load: whole and with their checks, or cut short."""
+    # Not in the home of whoever runs the tests.
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
 
     def run_all(pages: list[Path], whole: bool) -> None:
         runs = []
