@@ -18,6 +18,8 @@ from kseq.sources.cell_types import (
     Rejection,
     are_paths,
     describe_no_class,
+    known_class_name,
+    known_names,
     parse_class_name,
     parse_column,
     parse_target,
@@ -241,9 +243,9 @@ def number_classes(
         SourceError: If the labels are paths of files.
     """
     # Whoever names classes knows how: spaces at the ends count.
-    known = frozenset(class_names or ())
+    known = known_names(class_names)
     names = _convert_distinct(
-        cells, lambda cell: cell if _is_one_of(cell, known) else _several_labels(cell) or spelled_class_name(cell)
+        cells, lambda cell: known_class_name(cell, known) or _several_labels(cell) or spelled_class_name(cell)
     )
     distinct = {name for block in names.blocks() for name in set(block) if name is not None and not isinstance(name, Rejection)}
     numbers: dict[str, int] = {}
@@ -270,10 +272,6 @@ def number_classes(
         if whole in numbers:
             numbers[name] = numbers[whole]
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
-
-
-def _is_one_of(cell: Any, names: frozenset[str]) -> bool:
-    return isinstance(cell, str) and cell in names
 
 
 def _several_labels(cell: Any) -> Rejection | None:

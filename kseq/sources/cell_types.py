@@ -88,6 +88,17 @@ def spelled_class_name(cell: Any) -> str | None:
     return compose_class_name(name) or None
 
 
+def known_class_name(cell: Any, known: frozenset[str]) -> str | None:
+    """The class that a cell names as it is, spaces at its ends included; None if that is none of `known`, see `known_names`."""
+    name = compose_class_name(cell) if isinstance(cell, str) else None
+    return name if name in known else None
+
+
+def known_names(class_names: Iterable[str] | None) -> frozenset[str]:
+    """The names that somebody gives all classes, in one Unicode form."""
+    return frozenset(map(compose_class_name, class_names or ()))
+
+
 def one_hot_classes(rows: np.ndarray) -> np.ndarray | None:
     """The `(n,)` class numbers of one-hot rows, `(n, classes)`; None if the rows are not one-hot."""
     if rows.ndim != 2 or rows.dtype.kind not in "biuf" or not ((rows == 0) | (rows == 1)).all():
@@ -307,7 +318,7 @@ def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Seque
     # A Rejection is text too, and no word of a cell.
     parted = part_words(name, (None if isinstance(value, Rejection) else value for value in values))
     # Whoever names classes knows how: spaces at the ends count.
-    known = frozenset(class_names or ())
+    known = known_names(class_names)
     names_by_sample = SpooledColumn(
         value if isinstance(value, Rejection) else _class_names(parts, known)
         for value, parts in zip(values, parted, strict=True)
@@ -329,7 +340,7 @@ def _label_lists(name: str, kind: str, values: Iterable[Any], class_names: Seque
 
 def _class_names(value: Any, known: frozenset[str]) -> list[str] | None:
     """The class names in a cell; None if one of the values is none of the known ones, and no class name."""
-    names = [item if isinstance(item, str) and item in known else parse_class_name(item) for item in parse_list(value)]
+    names = [known_class_name(item, known) or parse_class_name(item) for item in parse_list(value)]
     return None if None in names else [name for name in names if name is not None]
 
 

@@ -28,6 +28,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "append": ("append {0}/packed {0}/more --workers 0", {"num_samples": 4, "new_class_names": ["tulip"]}),
     "info": ("info {0}/packed", {"num_samples": 34, "class_names": ["daisy", "rose", "tulip"]}),
     "sql": ("sql {0}/packed 'select count(*) as n from samples'", {"columns": ["n"], "rows": [{"n": 34}]}),
+    "doctor": ("doctor {0}/packed --rate 1000 --seconds 1", {"batch_size": 32}),
     "card": ("card {0}/packed {0}/card", {"files": ["README.md", "croissant.json"]}),
     "split": ("split {0}/packed --folds 2", {"num_unused": 0}),
     "drop": ("drop {0}/packed --ids 0-2", {"num_dropped": 3}),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from typing import Any
 
 import kseq
 
+from ..console.json_output import add_json_option, print_json
 from ..console.options import add_storage_options, storage_options
 from ..doctor.examination import examine
 from ..doctor.report import as_json, as_text
@@ -61,7 +61,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--seconds", type=float, default=_SECONDS, metavar="S", help="about how long to measure (default: %(default)g)"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json_option(parser)
     add_storage_options(parser)
     parser.set_defaults(run=run)
 
@@ -77,7 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.rate is not None:
             step = RateStep(arguments.rate)
         examined = examine(batches, step, arguments.seconds)
-    print(json.dumps(as_json(examined), indent=2) if arguments.json else as_text(examined))
+    if arguments.json:
+        print_json(arguments, as_json(examined))
+    else:
+        print(as_text(examined))
     return 0
 
 
