@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kseq.display.tiles import Tile, color_of
 
-__all__ = ["make_montage"]
+__all__ = ["make_montage", "paint_tile"]
 
 _GAP, _LINE, _GROUND, _INK = 6, 15, (255, 255, 255), (20, 20, 20)
 # So many lines of a caption are shown.
@@ -34,7 +34,7 @@ def make_montage(tiles: Sequence[Tile], columns: int = 4) -> np.ndarray:
     sheet[:] = _GROUND
     places = [(_GAP + row * step_down, _GAP + column * step_right) for row in range(rows) for column in range(columns)]
     for tile, (top, left) in zip(tiles, places, strict=False):
-        painted = _paint(tile)
+        painted = paint_tile(tile)
         sheet[top : top + painted.shape[0], left : left + painted.shape[1]] = painted
     image = Image.fromarray(sheet)
     draw, font = ImageDraw.Draw(image), ImageFont.load_default()
@@ -44,7 +44,8 @@ def make_montage(tiles: Sequence[Tile], columns: int = 4) -> np.ndarray:
     return np.asarray(image)
 
 
-def _paint(tile: Tile) -> np.ndarray:
+def paint_tile(tile: Tile) -> np.ndarray:
+    """`(height, width, 3)` uint8: the image of a tile with its boxes and points."""
     painted = np.array(tile.pixels)
     height, width = painted.shape[:2]
     for box in tile.boxes:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from kseq.display.tiles import Tile, make_tile
 from kseq.errors import ArgumentError, KseqError
-from kseq.reading.described_values import describe_value
+from kseq.reading.described_values import describe_stored
 from kseq.reading.reduced_images import read_reduced
-from kseq.reading.sample_reader import LocatedSamples, SampleReader
+from kseq.reading.sample_reader import SampleReader
 from kseq.storage.fields import Field
 
 __all__ = ["make_tiles", "shown_image"]
@@ -53,18 +51,12 @@ def _make_tile(reader: SampleReader, sample_id: int, image: Field, side: int, wi
         size = tuple(samples.sizes(image.name)[0].tolist())
         pixels = read_reduced(samples, 0, image, side)
         masks = [read_reduced(samples, 0, field, side) for field in reader.fields.values() if field.kind == "mask"]
+        class_names = reader.collection.class_names
         others = [field for field in reader.fields.values() if not field.is_pixels]
-        values = [{"name": field.name, "kind": field.kind, **_describe(reader, samples, field)} for field in others]
+        values = [
+            {"name": field.name, "kind": field.kind, **describe_stored(samples, 0, field, class_names)} for field in others
+        ]
         title = os.fsdecode(samples.sources()[0]) if with_source else ""
         return make_tile(pixels, side, size, values, masks, title)
     except (KseqError, MemoryError) as error:
         return Tile.broken(f"sample {sample_id}: {error}")
-
-
-def _describe(reader: SampleReader, samples: LocatedSamples, field: Field) -> dict[str, Any]:
-    value = field.handler.value(samples.pieces(field.name)[0]) if field.is_ragged else samples.values(field.name)[0]
-    return describe_value(field, value, _class_names(reader, field))
-
-
-def _class_names(reader: SampleReader, field: Field) -> Sequence[str]:
-    return field.handler.class_names(reader.collection.class_names)

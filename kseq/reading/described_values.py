@@ -8,15 +8,33 @@ from typing import Any
 import numpy as np
 
 from kseq.display.json_values import numbers_as_json
+from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.fields import Field
 
-__all__ = ["describe_value", "drawn_shapes", "name_of"]
+__all__ = ["describe_stored", "describe_value", "drawn_shapes", "name_of"]
 
 # So much of a text is shown.
 _MOST_TEXT = 10_000
 
 # So many boxes or points of a sample are drawn.
 _MOST_SHAPES = 2_000
+
+
+def describe_stored(samples: LocatedSamples, position: int, field: Field, class_names: Sequence[str]) -> dict[str, Any]:
+    """What a field without pixels holds in one of some samples: its `name` and `kind`, and what `describe_value` says of it.
+
+    Args:
+        samples: The samples.
+        position: Which of them, in [0, len(samples)).
+        field: The field.
+        class_names: Those of the dataset.
+
+    Raises:
+        KseqError: If it cannot be read.
+    """
+    one = samples.part(position, position + 1)
+    value = field.handler.value(one.pieces(field.name)[0]) if field.is_ragged else one.values(field.name)[0]
+    return {"name": field.name, "kind": field.kind, **describe_value(field, value, field.handler.class_names(class_names))}
 
 
 def describe_value(field: Field, value: Any, class_names: Sequence[str]) -> dict[str, Any]:

@@ -174,7 +174,8 @@ class Answers:
         opened = self._watched.now().opened
         ids = id_list(parameters.get("ids", ""), opened.num_ids, _MOST_THUMBNAILS)
         side = int(one_of(parameters, "side", "160", list(map(str, _SIDES))))
-        data = make_sprite(opened.locate(ids), opened.image, side, self._threads)
+        names = opened.dataset.class_names
+        data = make_sprite(opened.locate(ids), opened.image, side, self._threads, opened.drawn, names)
         return Response(data, headers=_CACHED, media_type="image/jpeg")
 
     def _sample(self, parameters: Mapping[str, str]) -> Response:

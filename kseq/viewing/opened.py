@@ -40,6 +40,7 @@ class Opened:
         num_ids: How many sample ids there are, those of dropped samples included.
         image: The first image field.
         label: The field of each sample's class, if there is one.
+        drawn: The fields that are drawn over thumbnails, such as boxes, and their labels; none where nothing has a place.
     """
 
     def __init__(self, dataset: ShardDataset) -> None:
@@ -52,6 +53,10 @@ class Opened:
             raise ArgumentError(f"{dataset.path}: has no image to be shown, it has {', '.join(fields)}")
         self.image = images[0]
         self.label = next((field for field in fields.values() if field.is_label), None)
+        has_places = any(field.handler.has_positions for field in fields.values())
+        self.drawn = [
+            field for field in fields.values() if field.handler.has_positions or (has_places and field.kind == "labels")
+        ]
         self._kept: OrderedDict[Any, Future] = OrderedDict()
         self._latest: dict[str, tuple[int, Future]] = {}
         self._lock = threading.Lock()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kseq.errors import KseqError
-from kseq.reading.described_values import describe_value, name_of
+from kseq.reading.described_values import describe_stored, name_of
 from kseq.reading.sample_reader import LocatedSamples
 from kseq.storage.checksums import checksum, format_checksum
 from kseq.storage.fields import Field
@@ -60,8 +60,7 @@ def _describe_field(opened: Opened, samples: LocatedSamples, field: Field) -> di
             "num_bytes": data.nbytes,
             "hash": format_checksum(checksum(data)),
         }
-    value = field.handler.value(samples.pieces(field.name)[0]) if field.is_ragged else samples.values(field.name)[0]
-    return describe_value(field, value, field.handler.class_names(opened.dataset.class_names))
+    return describe_stored(samples, 0, field, opened.dataset.class_names)
 
 
 def describe_rows(opened: Opened, ids: np.ndarray) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 import kseq
+from kseq.display.tiles import color_of
 from kseq.errors import ArgumentError, ClosedError, DatasetNotFoundError
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import numbered_pixels, photo, write_photos
@@ -264,6 +265,14 @@ def test_a_sample_is_shown_with_all_its_fields_and_its_very_pixels(viewer: kseq.
     assert (fields["image"]["height"], fields["image"]["width"], fields["image"]["num_bytes"]) == (4, 4, 48)
     shown = np.asarray(Image.open(io.BytesIO(ask(viewer, "api/image", id=51).body)))
     assert np.array_equal(shown, pixels)
+
+
+def test_thumbnails_have_the_boxes_in_the_colors_of_their_classes(objects: kseq.Viewer) -> None:
+    sprite = np.asarray(Image.open(io.BytesIO(ask(objects, "api/thumbs", ids="0,1", side=160).body))).astype(int)
+    # An image of 60 x 80 is twice as large in the middle of its square. Of each box, the middle of its upper edge.
+    for place, number in (((40, 70), 0), ((40, 160 + 70), 0), ((30, 160 + 20), 1)):
+        assert abs(sprite[place] - color_of(number)).max() < 60, place
+    assert abs(sprite[60, 70] - color_of(0)).max() > 60
 
 
 def test_boxes_labels_and_masks_lie_where_they_are_stored(objects: kseq.Viewer) -> None:
