@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,12 @@ def test_a_query_that_is_refused_is_one_line(
     line = capsys.readouterr().err
     assert line.startswith("kseq: QUERY: ") and line.count("\n") == 1
     assert_says(line, *parts)
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "duckdb"])
+def test_without_its_packages_the_query_says_which_extra_brings_them(
+    numbered: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["sql", str(numbered), "select 1"]) == 1
+    assert_says(capsys.readouterr().err, package, "pip install 'kseq[sql]'")

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = storage_options(arguments)
     is_remote = is_url(arguments.dataset)
     with kseq.ShardDataset(arguments.dataset, cache_bytes=0 if is_remote else None, storage_options=options) as dataset:
-        columns, rows = _query(arguments.query, sample_table(dataset))
+        columns, rows = _query(arguments.query, sample_table(dataset, "kseq sql", "sql"))
     if arguments.json:
         print_json(arguments, {"columns": columns, "rows": [dict(zip(columns, row, strict=True)) for row in rows]})
         return 0

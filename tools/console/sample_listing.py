@@ -48,7 +48,7 @@ def write_samples(dataset: kseq.ShardDataset, path: str) -> int:
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in (".csv", ".parquet"):
         raise ArgumentError(f"--to {path}: allowed are a file that ends with .csv, and one that ends with .parquet")
-    parquet = _pyarrow("--to a .parquet file").parquet if suffix == ".parquet" else None
+    parquet = _pyarrow("--to a .parquet file", "parquet").parquet if suffix == ".parquet" else None
     unfinished = f"{path}.unfinished"
     try:
         if parquet is not None:
@@ -64,16 +64,21 @@ def write_samples(dataset: kseq.ShardDataset, path: str) -> int:
     return len(dataset)
 
 
-def sample_table(dataset: kseq.ShardDataset) -> Any:
+def sample_table(dataset: kseq.ShardDataset, purpose: str = "the table of samples", extra: str = "parquet") -> Any:
     """The samples as a table of pyarrow: `id`, `split`, `label`, `source`, and every other field but pixels under its name.
 
     Class numbers are class names there, vectors and boxes lists. Text that is not UTF-8 has escapes. A field called like one of
     the first columns has `_field` behind its name.
 
+    Args:
+        dataset: The dataset.
+        purpose: What needs it, for the message where pyarrow is missing.
+        extra: Of kseq: brings what that needs.
+
     Raises:
         ArgumentError: If pyarrow is missing.
     """
-    arrow = _pyarrow("the table of samples")
+    arrow = _pyarrow(purpose, extra)
     others = [field for field in dataset.fields.values() if not field.is_pixels and not field.is_label]
     names = [f"{field.name}_field" if field.name in _COLUMNS else field.name for field in others]
     types = [arrow.int64(), arrow.string(), arrow.string(), arrow.string(), *(_arrow_type(arrow, field) for field in others)]
@@ -88,12 +93,12 @@ def sample_table(dataset: kseq.ShardDataset) -> Any:
     return arrow.Table.from_batches(batches, schema=schema)
 
 
-def _pyarrow(purpose: str) -> Any:
+def _pyarrow(purpose: str, extra: str) -> Any:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise ArgumentError(f"{purpose} needs pyarrow ({error}): pip install 'kseq[parquet]'") from error
+        raise ArgumentError(f"{purpose} needs pyarrow ({error}): pip install 'kseq[{extra}]'") from error
     return pyarrow
 
 
