@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kseq.errors import SourceError
+from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.text import open_text
 
 __all__ = ["Benchmark", "ListedImage", "find_benchmark"]
@@ -203,7 +204,7 @@ def _sun(name: str, folder: str) -> Benchmark:
         except OSError:
             found.notes.append(f"{folder}: has no folder of its class {class_name}")
             continue
-        paths = (f"{class_name}/{file}" for file in files if file.lower().endswith((".jpg", ".jpeg", ".png")))
+        paths = (f"{class_name}/{file}" for file in files if file.lower().endswith(IMAGE_SUFFIXES))
         found.rows += [ListedImage(path, class_name, splits.get(path)) for path in paths]
     if splits:
         found.notes.append(f"{folder}: splits are those of the first partition (Training_01.txt, Testing_01.txt)")

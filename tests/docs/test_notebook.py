@@ -77,7 +77,8 @@ def test_the_notebook_runs_and_shows_what_it_says(kernel: str, tmp_path: Path) -
     assert len([picture for cell in shown for picture in outputs_of(cell, "image/png")]) == 2
     # Nothing else is printed, but a bar where the machine is slow.
     printed = [output["text"] for cell in shown for output in cell["outputs"] if output["output_type"] == "stream"]
-    assert all("images/s" in text or not text.strip() for text in printed)
+    # Matplotlib tells where it takes long to list the fonts of this machine.
+    assert [text for text in printed if text.strip() and "images/s" not in text and "font cache" not in text] == []
     assert "200/200" in str(with_bar["outputs"])
     assert interrupted["outputs"][-1]["ename"] == "KeyboardInterrupt"
     assert "resume=True" in interrupted["outputs"][-1]["evalue"]

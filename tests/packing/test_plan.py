@@ -215,7 +215,6 @@ def test_the_dataset_id_changes_with_all_that_decides_the_bytes() -> None:
         ({"color_mode": "bgr"}, ("color_mode='bgr'", "grayscale", "rgb", "rgba")),
         ({"interpolation": "cubic"}, ("interpolation='cubic'", "bilinear", "nearest")),
         ({"encoding": "jpeg", "quality": 0}, ("quality=0", 1, 100)),
-        ({"encoding": "raw"}, ("image_size=",)),
         ({"encoding": "raw", "image_size": (0, 5)}, ("image_size=(0, 5)",)),
         ({"encoding": "raw", "image_size": (5,)}, ("image_size=(5,)",)),
         ({"image_size": (4, 4)}, ("image_size=(4, 4)", "encoding='keep'")),
