@@ -69,4 +69,4 @@ def _folded(rows: list[Sequence[Child]], head: Sequence[str], numbers: Sequence[
 def _bar(count: int, most: int) -> Markup:
     width = round(100 * count / most, 1) if most else 0
     drawn = element("rect", width=width, height=10)
-    return element("svg", drawn, class_="kseq-bar", viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true")
+    return element("svg", drawn, class_="kseq_bar", viewBox="0 0 100 10", preserveAspectRatio="none", aria_hidden="true")

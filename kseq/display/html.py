@@ -20,18 +20,18 @@ _STYLE = """
 .kseq.kseq{font-size:13px;line-height:1.45;max-width:100%;overflow-wrap:anywhere}
 .kseq.kseq p,.kseq.kseq ul{margin:.25em 0}
 .kseq.kseq ul{padding-left:1.4em}
-.kseq.kseq .kseq-faint{opacity:.75}
-.kseq.kseq .kseq-bad{border-left:4px solid #d0453b;padding-left:.6em}
-.kseq.kseq .kseq-wide{max-width:100%;overflow-x:auto}
+.kseq.kseq .kseq_faint{opacity:.75}
+.kseq.kseq .kseq_bad{border-left:4px solid #d0453b;padding-left:.6em}
+.kseq.kseq .kseq_wide{max-width:100%;overflow-x:auto}
 .kseq.kseq table{border-collapse:collapse;margin:.4em 0;font-size:inherit;table-layout:auto}
 .kseq.kseq th,.kseq.kseq td{border:0;border-bottom:1px solid rgba(128,128,128,.35);padding:.15em .9em .15em 0;text-align:left;
 vertical-align:top;background:none;color:inherit;max-width:36em;white-space:normal;overflow-wrap:break-word}
-.kseq.kseq td.kseq-number,.kseq.kseq th.kseq-number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-.kseq.kseq svg.kseq-bar{width:110px;height:.8em;display:block;margin-top:.3em}
-.kseq.kseq svg.kseq-bar rect{fill:#2a9082}
+.kseq.kseq td.kseq_number,.kseq.kseq th.kseq_number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
+.kseq.kseq svg.kseq_bar{width:110px;height:.8em;display:block;margin-top:.3em}
+.kseq.kseq svg.kseq_bar rect{fill:#2a9082}
 .kseq.kseq details{margin:.3em 0}
 .kseq.kseq summary{cursor:pointer}
-.kseq.kseq .kseq-strip{display:flex;flex-wrap:wrap;gap:8px;margin:.4em 0}
+.kseq.kseq .kseq_strip{display:flex;flex-wrap:wrap;gap:8px;margin:.4em 0}
 .kseq.kseq figure{margin:0}
 .kseq.kseq figure>svg{display:block;border-radius:3px;background:#808080}
 .kseq.kseq figcaption{font-size:12px;line-height:1.3;min-width:100%;max-height:4em;overflow:hidden}
@@ -97,7 +97,7 @@ def table(rows: Iterable[Sequence[Child]], head: Sequence[str] = (), numbers: Se
     """
 
     def kind(column: int) -> str | None:
-        return "kseq-number" if column in numbers else None
+        return "kseq_number" if column in numbers else None
 
     titles = element("tr", [element("th", title, class_=kind(column), scope="col") for column, title in enumerate(head)])
     body = []
@@ -107,7 +107,7 @@ def table(rows: Iterable[Sequence[Child]], head: Sequence[str] = (), numbers: Se
             cells[0] = element("th", row[0], scope="row")
         body.append(element("tr", cells))
     filled = element("table", element("thead", titles) if head else None, element("tbody", body))
-    return element("div", filled, class_="kseq-wide")
+    return element("div", filled, class_="kseq_wide")
 
 
 def items(texts: Iterable[Child]) -> Markup:
@@ -137,6 +137,6 @@ def frame(title: str, make: Callable[[], Iterable[Child]]) -> str:
             warnings.simplefilter("ignore")
             content = element("div", make())
     except Exception as error:
-        content = element("p", f"{type(error).__name__}: {error}", class_="kseq-bad")
+        content = element("p", f"{type(error).__name__}: {error}", class_="kseq_bad")
     heading = element("p", element("strong", title))
     return element("div", Markup(f"<style>{_STYLE}</style>"), heading, content, class_="kseq")

@@ -25,7 +25,7 @@ def make_strip(tiles: Sequence[Tile]) -> Markup:
         images = [encode_as_jpeg(tile.pixels, quality) for tile in tiles]
         if sum(map(len, images)) <= _MOST_BYTES:
             break
-    return element("div", [_figure(*pair) for pair in zip(tiles, images, strict=True)], class_="kseq-strip")
+    return element("div", [_figure(*pair) for pair in zip(tiles, images, strict=True)], class_="kseq_strip")
 
 
 def _figure(tile: Tile, image: bytes) -> Markup:

@@ -59,28 +59,28 @@ def describe_in_html(dataset: ShardDataset, reader: SampleReader | None) -> str:
     """
     title = f"ShardDataset {visible(dataset.path, 200)}, {dataset.split or 'all'}"
     if reader is None:
-        return frame(title, lambda: [element("p", "closed", class_="kseq-faint")])
+        return frame(title, lambda: [element("p", "closed", class_="kseq_faint")])
     return frame(title, lambda: _content(dataset, reader))
 
 
 def _content(dataset: ShardDataset, reader: SampleReader) -> Iterator[Child]:
     count, shards = format_count(len(dataset), "sample"), format_count(dataset.num_shards, "shard")
     facts = f"{count}. The whole dataset: {shards}, {format_bytes(dataset.num_bytes)}, digest {reader.collection.digest}"
-    yield element("p", facts, class_="kseq-faint")
+    yield element("p", facts, class_="kseq_faint")
     is_remote = any(index.remote is not None for index in reader.collection.indexes)
     yield from _thumbnails(dataset, reader, is_remote=is_remote)
     yield _fields(dataset, reader)
     yield from _classes(dataset, reader, is_remote=is_remote)
     yield from _history(dataset)
     if len(reader.collection.indexes) == 1 and not is_remote:
-        yield element("p", "All samples in a browser: ", element("code", f"kseq view {dataset.path}"), class_="kseq-faint")
+        yield element("p", "All samples in a browser: ", element("code", f"kseq view {dataset.path}"), class_="kseq_faint")
 
 
 def _thumbnails(dataset: ShardDataset, reader: SampleReader, *, is_remote: bool) -> Iterator[Child]:
     if is_remote:
         # A look must not fetch a shard.
         yield element(
-            "p", "Under a URL: ", element("code", "show()"), " fetches some samples and shows them.", class_="kseq-faint"
+            "p", "Under a URL: ", element("code", "show()"), " fetches some samples and shows them.", class_="kseq_faint"
         )
     elif len(dataset):
         positions = np.unique(np.linspace(0, len(dataset) - 1, _THUMBNAILS).astype(np.int64))
@@ -112,7 +112,7 @@ def _classes(dataset: ShardDataset, reader: SampleReader, *, is_remote: bool) ->
         yield class_table(counts.splits, counts.class_names, counts.class_counts)
         boxes = dataset.box_counts()
     except KseqError as error:
-        yield element("p", str(error), class_="kseq-bad")
+        yield element("p", str(error), class_="kseq_bad")
         return
     if boxes is not None:
         yield element("p", f"boxes: {format_numbers(boxes.num_boxes)}")

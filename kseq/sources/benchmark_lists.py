@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kseq.errors import SourceError
-from kseq.images.formats import IMAGE_SUFFIXES
+from kseq.images.formats import IMAGE_SUFFIXES, JPEG, PNG
 from kseq.sources.text import open_text
 
 __all__ = ["Benchmark", "ListedImage", "find_benchmark"]
+
+# Lists leave them out.
+_JPG, _PNG = JPEG.suffixes[0], PNG.suffixes[0]
 
 
 class ListedImage(NamedTuple):
@@ -154,8 +157,8 @@ def _pets(name: str, folder: str) -> Benchmark:
         number = numbers.split()[:1]
         classes.setdefault(number[0] if number else breed, breed)
         split = next((split for file, split in splits.items() if stem in lists[file]), None)
-        mask = f"annotations/trimaps/{stem}.png" if has_masks else None
-        found.rows.append(ListedImage(f"images/{stem}.jpg", breed, split, mask=mask))
+        mask = f"annotations/trimaps/{stem}{_PNG}" if has_masks else None
+        found.rows.append(ListedImage(f"images/{stem}{_JPG}", breed, split, mask=mask))
     found.class_names = _in_order(classes)
     if os.path.isdir(os.path.join(folder, "annotations", "xmls")):
         found.notes.append(f"{folder}: the boxes of heads in annotations/xmls are not used")
@@ -177,7 +180,7 @@ def _aircraft(name: str, folder: str) -> Benchmark:
     found = Benchmark(name, os.path.join(folder, "images"), class_names=_lines(folder, "variants.txt"))
     for split in ("train", "val", "test"):
         for stem, variant in _pairs(folder, f"images_variant_{split}.txt").items():
-            found.rows.append(ListedImage(f"{stem}.jpg", variant, split))
+            found.rows.append(ListedImage(f"{stem}{_JPG}", variant, split))
     found.notes.append(f"{folder}: classes are its variants; families, manufacturers and boxes are not used")
     return found
 
@@ -186,7 +189,7 @@ def _food(name: str, folder: str) -> Benchmark:
     found = Benchmark(name, os.path.join(folder, "images"), class_names=_lines(folder, "meta/classes.txt"))
     for split in ("train", "test"):
         for path in _lines(folder, f"meta/{split}.txt"):
-            found.rows.append(ListedImage(f"{path}.jpg", path.split("/")[0], split))
+            found.rows.append(ListedImage(f"{path}{_JPG}", path.split("/")[0], split))
     return found
 
 

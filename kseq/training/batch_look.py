@@ -77,17 +77,17 @@ def _content(batches: Batches, epoch: int, number: int) -> Iterator[Child]:
         order += f", rank {batches.rank} of {batches.world_size}"
     count, num_batches = format_count(batches.num_samples, "sample"), format_count(len(batches), "batch")
     yield element(
-        "p", f"{count} an epoch, {num_batches} of {batches.batch_size}, {order}; digest {batches.digest}", class_="kseq-faint"
+        "p", f"{count} an epoch, {num_batches} of {batches.batch_size}, {order}; digest {batches.digest}", class_="kseq_faint"
     )
     if any(index.remote is not None for index in sample_reader(dataset_of(batches)).collection.indexes):
-        yield element("p", "Under a URL: ", element("code", "show()"), " fetches a batch and shows it.", class_="kseq-faint")
+        yield element("p", "Under a URL: ", element("code", "show()"), " fetches a batch and shows it.", class_="kseq_faint")
         return
     if not len(batches):
         return
     needed = num_image_bytes(batches)
     if needed > _MOST_BYTES:
         size = f"A batch takes {needed >> 20} MiB: "
-        yield element("p", size, element("code", "show()"), " makes one and shows it.", class_="kseq-faint")
+        yield element("p", size, element("code", "show()"), " makes one and shows it.", class_="kseq_faint")
         return
     look = _look(batches, epoch, min(number, len(batches) - 1), _IN_NOTEBOOK, _NOTEBOOK_SIDE)
     num_rows = len(look.described["rows"])

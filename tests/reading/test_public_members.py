@@ -21,7 +21,7 @@ from tests.helpers.photos import write_numbered
 MEMBERS = {
     "path", "split", "verify", "class_names", "fields", "splits", "num_shards", "num_bytes", "digest", "settings", "changes",
     "dropped", "rejected", "counts", "box_counts", "packing_notes", "where", "take", "concat", "read", "values",
-    "stored_bytes", "source", "sources",
+    "show", "stored_bytes", "source", "sources",
     "sample_ids", "split_ids", "close",
 }  # fmt: skip
 SPECIAL = ("__len__", "__iter__", "__getitem__", "__enter__", "__exit__", "__repr__")

@@ -206,7 +206,7 @@ def test_a_misspelt_option_is_told_with_where_to_look(command: str, option: str,
         (["info", "nothing"], ("nothing",)),
         (["verify", "nothing"], ("nothing",)),
         (
-            ["pack", ".", "packed", "--encoding", "raw"],
+            ["pack", "photos", "packed", "--encoding", "raw"],
             ("--encoding raw", "--image-size 224 224"),
         ),
     ],
@@ -215,6 +215,7 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_1(
     words: list[str], line: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_numbered(tmp_path / "photos", {"a": 1})
     assert main(words) == 1
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -126,7 +126,7 @@ def test_a_sample_changes_alike_in_any_batch(tmp_path: Path) -> None:
         lambda: kseq.RandomAffine("a"),  # type: ignore[arg-type]  # wrong on purpose
         lambda: kseq.RandomAffine(scale=(0, 1)),
         lambda: kseq.RandomAffine(scale=(2, 1)),
-        lambda: kseq.RandomAffine(translate=0.1),  # type: ignore[arg-type]  # wrong on purpose
+        lambda: kseq.RandomAffine(translate=-0.1),
         lambda: kseq.RandomAffine(fill=256).check_dtype("uint8"),
         lambda: kseq.RandomAffine(fill=0.5).check_dtype("uint16"),
         lambda: kseq.RandomAffine(map_fill="far"),
