@@ -40,9 +40,9 @@ def adapt(adapter: Any, caller: FrameType) -> None:
     - **Ctrl-C.** The main thread waits in TensorFlow while a batch is read, and would notice Ctrl-C only afterwards: the thread
       that waits for the batch gives up then (see `kseq.platforms.interrupts`).
 
-    On jax, listeners are told when a batch is ready, and a model outlives an error. Keras takes the variables out of it for as
-    long as an epoch, an `evaluate` or a `predict` goes on (`_get_jax_state`), and loses them if the first batch cannot be read,
-    or any other outside of `fit`. So the first batch is read before that, and the variables are put back.
+    On jax and torch, listeners are told when a batch is ready. On jax, a model outlives an error: Keras takes the variables out
+    of it for as long as an epoch, an `evaluate` or a `predict` goes on (`_get_jax_state`), and loses them if the first batch
+    cannot be read, or any other outside of `fit`. So the first batch is read before that, and the variables are put back.
 
     Args:
         adapter: Keras's `PyDatasetAdapter`.
@@ -85,8 +85,24 @@ def _adapted(adapter_class: Any) -> type:
             is_beginning = getattr(epoch_iterator, "_steps_seen", 1) == 0
             return itertools.chain(list(itertools.islice(batches, 1)), batches) if is_beginning else batches
 
+        def get_torch_dataloader(self) -> Any:
+            loader = super().get_torch_dataloader()
+            loader.__class__ = _announcing(loader.__class__)
+            loader._kseq_adapter = weakref.ref(self)
+            return loader
+
     Adapter.__name__ = Adapter.__qualname__ = adapter_class.__name__
     return Adapter
+
+
+@functools.cache
+def _announcing(loader_class: Any) -> type:
+    class DataLoader(loader_class):
+        def __iter__(self) -> Iterator[Any]:
+            return _announced(super().__iter__(), self._kseq_adapter)
+
+    DataLoader.__name__ = DataLoader.__qualname__ = loader_class.__name__
+    return DataLoader
 
 
 def _announced(batches: Iterator[Any], adapter: weakref.ref[Any]) -> Iterator[Any]:
