@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import numpy as np
@@ -169,7 +169,7 @@ class ResumeRecord:
 def describe_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The settings that differ, in words."""
     return [
-        f"{name} was {_shorten(old.get(name))}, now it is {_shorten(new.get(name))}"
+        f"{name} was {_shorten(old.get(name), new.get(name))}, now it is {_shorten(new.get(name), old.get(name))}"
         for name in {**old, **new}
         if old.get(name) != new.get(name)
     ]
@@ -260,6 +260,12 @@ def _describe_names(what: str, names: Iterable[bytes]) -> str:
     return f"{', '.join(texts[:_MOST_NAMES])}{rest} {what}" if texts else ""
 
 
-def _shorten(value: Any) -> str:
+def _shorten(value: Any, other: Any) -> str:
+    """A value as text; of a long one the part where it differs from the other begins."""
     text = repr(value)
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(text, repr(other), strict=False))
+    start = max(sum(1 for _ in alike) - _MOST_CHARACTERS // 2, 0)
+    end = start + _MOST_CHARACTERS
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"

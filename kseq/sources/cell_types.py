@@ -184,11 +184,11 @@ def _parse_numbers(name: str, values: Iterable[Any], *, is_list: bool | None = N
 
 
 def are_paths(names: Iterable[str]) -> bool:
-    """Whether names are those of image files, all of them."""
+    """Whether names are those of image files, all of them; a suffix alone, such as `.png`, is none."""
     endings = (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES)
     has_names = False
     for name in names:
-        if not name.lower().endswith(endings) or len(name) <= len(os.path.splitext(name)[1]):
+        if not name.lower().endswith(endings) or not os.path.splitext(name)[1]:
             return False
         has_names = True
     return has_names

@@ -44,6 +44,8 @@ from kseq.storage.fields import Field
 __all__ = ["CocoContent", "CocoSource", "read_coco"]
 
 _LISTS = ("images", "annotations", "categories")
+# x and y of no, one or two corners.
+_NUMBERS_OF_LINES = (0, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -319,8 +321,12 @@ def _is_outlined_crowd(annotation: Mapping[str, Any]) -> bool:
 
 
 def _as_polygons(outline: Any) -> Any:
-    """An outline; of a polygon that is in no list, a list of it."""
-    return [outline] if isinstance(outline, list) and outline and not isinstance(outline[0], list) else outline
+    """An outline; of a polygon that is in no list, a list of it; None if no polygon has three corners, which cover nothing."""
+    if not isinstance(outline, list) or not outline:
+        return outline
+    polygons = outline if isinstance(outline[0], list) else [outline]
+    are_lines = all(isinstance(polygon, list) and len(polygon) in _NUMBERS_OF_LINES for polygon in polygons)
+    return None if are_lines else polygons
 
 
 def _polygons_box(outline: Any) -> list[float] | None:

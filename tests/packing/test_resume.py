@@ -19,6 +19,7 @@ from PIL import Image
 
 import kseq
 from kseq.errors import DatasetExistsError
+from kseq.packing.resume_record import describe_settings
 from tests.helpers.datasets import files
 from tests.helpers.messages import assert_says, raises
 from tests.helpers.photos import write_photos
@@ -257,3 +258,9 @@ def test_a_worker_that_is_killed_from_outside_is_survived_and_nothing_is_left_ou
     kseq.pack(source, tmp_path / "packed", val=0.2, shard_bytes=SHARD_BYTES, workers=2, progress=kill_one)
     assert killed
     assert files(tmp_path / "packed") == unkilled
+
+
+def test_of_long_settings_the_part_that_differs_is_shown() -> None:
+    common = "x" * 500
+    (text,) = describe_settings({"fields": f"{common}mask{common}"}, {"fields": f"{common}instances{common}"})
+    assert "mask" in text and "instances" in text and len(text) < 300

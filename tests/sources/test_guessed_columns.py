@@ -67,6 +67,8 @@ def test_a_label_of_paths_is_no_column_of_classes(tmp_path: Path) -> None:
     assert_says(message, "'m/0.png'", "kseq.Columns(label='', mask='label')")
     class_names = ["m/0.png", "m/1.png"]
     assert kseq.pack(table, tmp_path / "packed", workers=0, class_names=class_names).num_samples == 2
+    table.write_text(table.read_text().replace("m/0.png", ".png").replace("m/1.png", ".jpg"))
+    assert kseq.pack(table, tmp_path / "packed", workers=0, overwrite=True).class_names == (".jpg", ".png")
 
 
 def pixels(*shape: int) -> np.ndarray:

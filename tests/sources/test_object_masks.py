@@ -128,6 +128,14 @@ def test_outlines_that_no_mask_is_asked_for_are_said(tmp_path: Path) -> None:
     assert_says(report.notes[0], path, "1 object has", "kseq.Columns(mask='semantic')", "kseq.Columns(mask='instances')")
 
 
+@pytest.mark.parametrize("outline", [[[]], [[1, 2, 3, 4]], [5, 6]])
+def test_polygons_of_two_corners_are_no_outline(tmp_path: Path, outline: Any) -> None:
+    path = write_coco(tmp_path, [annotation(1, 1, outline, bbox=[2, 3, 6, 6])])
+    report, sample = pack(path, "instances")
+    assert_says(report.notes[0], "1 object has no outline")
+    assert not sample["instances"].any()
+
+
 def test_an_object_without_an_outline_is_background_and_counted(tmp_path: Path) -> None:
     path = write_coco(tmp_path, [annotation(1, 1, [], bbox=[2, 3, 6, 6]), annotation(2, 1, [square(0, 0, 2, 2)])])
     report, sample = pack(path, "semantic")

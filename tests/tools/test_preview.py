@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import kseq
+from kseq_tools.commands.preview import _cut
 from kseq_tools.console.half_blocks import draw, has_colors
 from kseq_tools.main import main
 from tests.helpers.messages import assert_says
@@ -106,6 +107,10 @@ def test_a_terminal_gets_thumbnails_side_by_side_and_no_escape_but_colours(packe
     (captions,) = [line for line in lines if line.startswith("#")]
     assert captions.count("#") == 4
     assert r"\x1b]0;" in plain and lines[-1] == "4 of 10 samples"
+
+
+def test_a_size_that_is_cut_does_not_look_like_a_smaller_one() -> None:
+    assert [_cut(text, 8) for text in ("100 x 111", "10 x 111", "日本日本日")] == ["100 x ..", "10 x 111", "日本日.."]
 
 
 def test_no_terminal_gets_no_escapes(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:

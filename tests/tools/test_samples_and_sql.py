@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sys
 from pathlib import Path
@@ -121,6 +122,12 @@ def test_sql_prints_so_many_rows_and_says_so(packed: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.splitlines()[3] == "... 3 more rows (--rows 0 prints all, --json too)"
     assert sql(packed, "select id from samples", "--rows", "0") == 0
     assert len(capsys.readouterr().out.splitlines()) == 6
+
+
+def test_sql_as_json_keeps_columns_of_one_name(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sql(packed, "select 1 as a, 2 as a_2, 3 as a, 4 as a", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row == {"a": 1, "a_2": 2, "a_3": 3, "a_4": 4}
 
 
 def test_sql_lets_no_control_character_through(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:

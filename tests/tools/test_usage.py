@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import kseq
 from kseq_tools.console.parser import Parser, subcommands
+from kseq_tools.console.text import shell_line, shell_word
 from kseq_tools.main import main, make_parser
 from tests.helpers.messages import assert_says
 from tests.helpers.photos import write_numbered
@@ -170,6 +173,37 @@ def test_a_large_folder_is_proposed_without_a_look_into_it(
     printed = capsys.readouterr().out
     assert "my photos      not looked into, since" in printed
     assert "  kseq pack 'my photos' 'my photos-packed'\n" in printed
+
+
+def test_after_some_seconds_nothing_more_is_looked_into(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kseq_tools.console.proposals._MOST_SECONDS", -1.0)
+    (project / "film.mp4").write_bytes(b"no image")
+    (project / "loop").symlink_to("loop")
+    assert main(["pack"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("not looked into, since") == 5
+    assert "film.mp4" not in printed and "flowers        a dataset of kseq" in printed
+
+
+def test_pack_alone_in_a_folder_that_is_gone_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["pack"]) == 1
+    assert_says(capsys.readouterr().err, "the folder that you are in", "gone")
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", "new\nline", "tab\t1'\\", "\x1b[31m", "caf\udce9", "日本", "$(x) `y`"])
+def test_a_command_that_is_printed_is_what_a_shell_takes(name: str) -> None:
+    word = shell_word(name)
+    assert word.isprintable()
+    done = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, timeout=60, check=True)
+    assert done.stdout == os.fsencode(name)
+    assert shell_line(shlex.join(["kseq", "pack", name])) == f"kseq pack {word}"
 
 
 def test_a_compressed_archive_is_not_unpacked_for_a_look(

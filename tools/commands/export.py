@@ -11,7 +11,7 @@ from ..console.count_table import format_counts
 from ..console.json_output import add_json_option, print_json
 from ..console.options import add_cache_options, add_storage_options, size_in_bytes, storage_options
 from ..console.progress import Progress
-from ..console.text import format_bytes, format_count, printable
+from ..console.text import format_bytes, format_count, printable, shell_line
 
 
 def add_parser(commands: Any) -> None:
@@ -68,5 +68,5 @@ def run(arguments: argparse.Namespace) -> int:
     print(
         f"\n{format_count(report.num_samples, 'sample')} in {printable(report.path)}: {files}, {format_bytes(report.num_bytes)}"
     )
-    print(f"\npacked again by\n  {printable(report.pack_command)}")
+    print(f"\npacked again by\n  {shell_line(report.pack_command)}")
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from functools import partial
 from typing import Any
@@ -30,7 +29,7 @@ from ..console.options import (
 from ..console.progress import Progress
 from ..console.proposals import look_around
 from ..console.rejected import rejected_lines
-from ..console.text import format_bytes, format_count, format_names, printable
+from ..console.text import format_bytes, format_count, format_names, printable, shell_word
 
 # The options that `--help` shows; `--help-all` shows all.
 _COMMON = (
@@ -110,7 +109,7 @@ def _run(parser: Any, arguments: argparse.Namespace) -> int:
     if arguments.source is None and _is_bare(parser, arguments):
         return _propose(arguments)
     if arguments.source is None or arguments.dataset is None:
-        source = "SOURCE" if arguments.source is None else shlex.quote(arguments.source)
+        source = "SOURCE" if arguments.source is None else shell_word(arguments.source)
         parser.error(f"DATASET, the folder to make, is missing, as in: kseq pack {source} flowers")
     with dask_executor(arguments.dask) as executor, Progress() as progress:
         report = kseq.pack(
@@ -141,7 +140,11 @@ def _is_bare(parser: Any, arguments: argparse.Namespace) -> bool:
 
 
 def _propose(arguments: argparse.Namespace) -> int:
-    found = look_around(os.getcwd())
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError as error:
+        raise ArgumentError("the folder that you are in is gone: cd to another") from error
+    found = look_around(folder)
     if not found.proposals and not found.datasets:
         raise ArgumentError(
             f"{found.folder}: holds nothing that can be packed: name a SOURCE and a DATASET, as in kseq pack photos flowers "
@@ -159,7 +162,7 @@ def _summary(report: kseq.PackReport, with_all_classes: bool) -> str:
     shards, size = format_count(report.num_shards, "shard"), format_bytes(report.num_bytes)
     outcome = f"packed into {printable(report.path)}: {shards}, {size}, {report.seconds:.1f} s ({rate:,.0f} images/s)"
     left_out = f"{len(report.rejected):,} of {report.num_found:,} files were left out:"
-    remedy = f" (kseq info --rejected {printable(report.path)})"
+    remedy = f" (kseq info --rejected {shell_word(report.path)})"
     hint = all_classes_hint(report.path)
     return "\n".join(_lines(report, with_all_classes, hint, outcome, "were", [left_out, *rejected_lines(report, remedy)]))
 

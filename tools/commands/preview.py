@@ -105,8 +105,11 @@ def _as_rgb(pixels: np.ndarray) -> np.ndarray:
 
 
 def _cut(text: str, width: int) -> str:
-    while display_width(text) > width:
-        text = text[:-1]
+    """A text that fills a width; one that is longer ends with two dots, so that no number looks like a shorter one."""
+    if display_width(text) > width:
+        while display_width(text) > width - 2:
+            text = text[:-1]
+        text += ".."
     return text + " " * (width - display_width(text))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     with kseq.ShardDataset(arguments.dataset, cache_bytes=0 if is_remote else None, storage_options=options) as dataset:
         columns, rows = _query(arguments.query, sample_table(dataset, "kseq sql", "sql"))
     if arguments.json:
-        print_json(arguments, {"columns": columns, "rows": [dict(zip(columns, row, strict=True)) for row in rows]})
+        names = _distinct(columns)
+        print_json(arguments, {"columns": names, "rows": [dict(zip(names, row, strict=True)) for row in rows]})
         return 0
     shown = rows[: most or len(rows)]
     texts = [number for number in range(len(columns)) if not all(isinstance(row[number], (int, float)) for row in shown)]
@@ -79,6 +81,15 @@ def _query(query: str, samples: Any) -> tuple[list[str], Sequence[Sequence[Any]]
             reason = " ".join(str(error).split())
             names = ", ".join(samples.column_names)
             raise ArgumentError(f"QUERY: {reason} (the table samples has the columns {names})") from error
+
+
+def _distinct(columns: Sequence[str]) -> list[str]:
+    """The names of columns, no two alike: `id`, `id_2`."""
+    names: list[str] = []
+    for column in columns:
+        tries = (f"{column}_{number}" for number in itertools.count(2))
+        names.append(column if column not in names else next(name for name in tries if name not in (*columns, *names)))
+    return names
 
 
 def _cell(value: Any) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
-
 import kseq
 from kseq.arguments import path_text
 
-from .text import printable
+from .text import shell_word
 
 __all__ = ["all_classes_hint", "count"]
 
@@ -20,4 +18,4 @@ def count(path: str) -> kseq.SplitCounts:
 
 def all_classes_hint(path: str) -> str:
     """Where the classes of a dataset are that a table folds."""
-    return f"kseq info --classes {printable(shlex.quote(path))} lists all"
+    return f"kseq info --classes {shell_word(path)} lists all"

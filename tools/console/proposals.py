@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-import shlex
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import kseq
 
-from .text import display_width, format_count, format_names, line_length, printable
+from .text import display_width, format_count, format_names, line_length, printable, shell_word
 
 __all__ = ["Proposal", "Surroundings", "look_around"]
 
-# A folder of more entries, or a file of more bytes, is proposed without a look into it, which might take minutes.
-_MOST_ENTRIES, _MOST_BYTES = 20_000, 256 << 20
+# A folder of more entries, or a file of more bytes, is proposed without a look into it, which might take minutes. Text is read
+# as a whole.
+_MOST_ENTRIES, _MOST_BYTES, _MOST_TEXT_BYTES = 5_000, 256 << 20, 16 << 20
+_TEXTS = frozenset((".csv", ".json", ".jsonl", ".ndjson", ".tsv", ".xml"))
+# After so many seconds nothing more is looked into: whoever asks what to type does not wait.
+_MOST_SECONDS = 5.0
 # So much of a folder is looked at, and so many of the refusals are shown.
 _MOST_CANDIDATES, _MOST_PROPOSALS, _MOST_REFUSED = 50, 5, 5
 
@@ -25,8 +28,9 @@ _LEAST_TO_SPLIT = 5
 
 # Of files that nobody would pack, so that they are not listed as refused.
 _OTHER_SUFFIXES = frozenset(
-    (".c", ".cfg", ".css", ".html", ".ini", ".ipynb", ".js", ".keras", ".log", ".md", ".pdf", ".py", ".rst", ".sh", ".svg",
-     ".toml", ".txt", ".yaml", ".yml")
+    (".avi", ".bin", ".c", ".cfg", ".css", ".deb", ".dmg", ".docx", ".exe", ".html", ".img", ".ini", ".ipynb", ".iso", ".js",
+     ".keras", ".log", ".md", ".mkv", ".mov", ".mp3", ".mp4", ".onnx", ".pdf", ".pkl", ".pt", ".pth", ".py", ".rst",
+     ".safetensors", ".sh", ".so", ".svg", ".toml", ".txt", ".wav", ".webm", ".whl", ".xlsx", ".yaml", ".yml")
 )  # fmt: skip
 _OTHER_FOLDERS = frozenset(("__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"))
 # A look into these would unpack them to the disk.
@@ -95,21 +99,24 @@ class Surroundings:
         if len(self.refused) > _MOST_REFUSED:
             lines.append(f"  nor {format_count(len(self.refused) - _MOST_REFUSED, 'other thing')}")
         commands = [proposal.command for proposal in self.proposals]
-        commands += [f"kseq info {shlex.quote(name)}" for name in self.datasets]
+        commands += [f"kseq info {shell_word(name)}" for name in self.datasets]
         lines += ["", "try", *(f"  {printable(command)}" for command in commands)]
         return [*lines, "", "--dry-run shows what would be packed, and writes nothing; kseq pack --help shows more"]
 
 
 def look_around(folder: str) -> Surroundings:
     """What lies in a folder: its files and folders, and the folder itself if its folders are classes or splits."""
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    datasets = [name for name in names if os.path.exists(os.path.join(folder, name, "index.h5"))]
+    with os.scandir(folder) as entries:
+        is_folder = {entry.name: _is_folder(entry) for entry in entries if not entry.name.startswith(".")}
+    names = sorted(is_folder)
+    datasets = [name for name in names if is_folder[name] and os.path.exists(os.path.join(folder, name, "index.h5"))]
     proposals, refused = [], {}
     taken: set[str] = set()
+    deadline = time.monotonic() + _MOST_SECONDS
     candidates = [name for name in names if name not in datasets and name not in _OTHER_FOLDERS]
     for name in [".", *candidates[:_MOST_CANDIDATES]]:
         try:
-            proposal = _propose(folder, name, taken)
+            proposal = _propose(folder, name, taken, deadline)
         except (kseq.KseqError, OSError) as error:
             if name != ".":
                 refused[name] = str(error).removeprefix(f"{os.path.join(folder, name)}: ").removeprefix(f"{name}: ")
@@ -122,8 +129,15 @@ def look_around(folder: str) -> Surroundings:
     return Surroundings(folder, tuple(chosen[:_MOST_PROPOSALS]), tuple(datasets), refused)
 
 
-def _propose(folder: str, name: str, taken: set[str]) -> Proposal | None:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # `is_dir` raises an error for a link to itself.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _propose(folder: str, name: str, taken: set[str], deadline: float) -> Proposal | None:
     """A proposal for an entry of a folder, or for the folder itself; None if it is nothing that one would pack.
+
+    From the deadline on, a time of `time.monotonic`, nothing is looked into.
 
     Raises:
         KseqError: If it looks like a source, and is none.
@@ -134,8 +148,8 @@ def _propose(folder: str, name: str, taken: set[str]) -> Proposal | None:
         return None
     target = _target(folder, name, taken)
     # A name that begins with a dash would be an option.
-    words = ["kseq", "pack", *(shlex.quote(f"./{word}" if word.startswith("-") else word) for word in (name, target))]
-    if suffix.lower() in _COMPRESSED or _is_large(path):
+    words = ["kseq", "pack", *(shell_word(f"./{word}" if word.startswith("-") else word) for word in (name, target))]
+    if suffix.lower() in _COMPRESSED or _is_large(path, deadline):
         return None if name == "." else Proposal(name, " ".join(words))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -159,10 +173,12 @@ def _target(folder: str, name: str, taken: set[str]) -> str:
     return target
 
 
-def _is_large(path: str) -> bool:
+def _is_large(path: str, deadline: float) -> bool:
+    """Whether a look into a file or folder would take long, or last beyond the deadline."""
     if not os.path.isdir(path):
-        return os.path.getsize(path) > _MOST_BYTES
-    return next(islice(_entries(path), _MOST_ENTRIES, None), None) is not None
+        is_text = os.path.splitext(path)[1].lower() in _TEXTS
+        return time.monotonic() > deadline or os.path.getsize(path) > (_MOST_TEXT_BYTES if is_text else _MOST_BYTES)
+    return any(count > _MOST_ENTRIES or time.monotonic() > deadline for count, _ in enumerate(_entries(path), 1))
 
 
 def _entries(path: str) -> Iterator[str]:

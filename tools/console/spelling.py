@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Mapping
 from typing import Any
+
+from .text import shell_word
 
 __all__ = ["OptionSpelling"]
 
@@ -32,7 +33,7 @@ class OptionSpelling:
 
     def call(self, function: str, *values: Any, **arguments: Any) -> str:
         command = function.replace("_", "-")
-        words = ["kseq", command, *(shlex.quote(str(value)) for value in values)]
+        words = ["kseq", command, *(shell_word(str(value)) for value in values)]
         return " ".join([*words, *(self._spell(command, name, value) for name, value in arguments.items())])
 
     def _spell(self, command: str, name: str, *value: Any) -> str:
@@ -59,7 +60,7 @@ def _words(*value: Any) -> list[str]:
     if not value or value[0] is None or isinstance(value[0], bool):
         return []
     if isinstance(value[0], Mapping):
-        return [shlex.quote(f"{name}={item}") for name, item in value[0].items()]
+        return [shell_word(f"{name}={item}") for name, item in value[0].items()]
     if isinstance(value[0], (list, tuple)):
-        return [shlex.quote("=".join(item) if isinstance(item, tuple) else str(item)) for item in value[0]]
-    return [shlex.quote(str(value[0]))] if isinstance(value[0], (str, int, float)) else []
+        return [shell_word("=".join(item) if isinstance(item, tuple) else str(item)) for item in value[0]]
+    return [shell_word(str(value[0]))] if isinstance(value[0], (str, int, float)) else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sys
 import unicodedata
@@ -15,6 +17,8 @@ __all__ = [
     "format_table",
     "line_length",
     "printable",
+    "shell_line",
+    "shell_word",
     "shortened",
     "sort_splits",
 ]
@@ -95,3 +99,25 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
         for character in text
     )
+
+
+def shell_word(text: str) -> str:
+    """A text as one word of a command that a shell takes as printed: `'a b'`, and `$'a\\012b'` of what no line can show."""
+    if text.isprintable():
+        return shlex.quote(text)
+    # As bash, zsh and ksh have it; of other characters the bytes.
+    shown = (
+        f"\\{character}" if character in "\\'" else character if character.isprintable() else _bytes_of(character)
+        for character in text
+    )
+    return f"$'{''.join(shown)}'"
+
+
+def shell_line(command: str) -> str:
+    """A command, as `shlex.join` gives it, as a shell takes it when it is printed."""
+    return " ".join(map(shell_word, shlex.split(command)))
+
+
+def _bytes_of(character: str) -> str:
+    # Three octal digits end by themselves: what follows is never taken for one more.
+    return "".join(f"\\{byte:03o}" for byte in os.fsencode(character))
