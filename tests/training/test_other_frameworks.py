@@ -324,6 +324,25 @@ def test_batches_that_are_padded_to_several_lengths_do_not_become_one_array(obje
         assert batches.arrays()[1].shape == (13, 4, 4)
 
 
+def test_texts_of_several_lengths_are_whole_and_a_loop_keeps_its_place(objects: Path) -> None:
+    settings: dict[str, Any] = {"targets": "text", "batch_size": 2, "shuffle": False, "workers": 0, "ragged": ["text"]}
+    with kseq.Batches(objects, "train", **settings) as batches:
+        next(batches.epoch(1))
+        state = batches.state_dict()
+        texts = batches.arrays()[1]
+        assert batches.state_dict() == state
+    assert texts.dtype.kind == "U"
+    assert texts.tolist() == ["a" * number for number in range(13)]
+
+
+def test_what_is_no_array_of_jax_is_named(objects: Path) -> None:
+    pytest.importorskip("jax")
+    with kseq.Batches(objects, "train", targets="text", ragged=["text"], workers=0) as batches:
+        placed = kseq.prefetch_to_device(batches.epoch(0))
+        with raises(ArgumentError, "prefetch_to_device", "ragged"):
+            next(placed)
+
+
 @pytest.mark.parametrize("package", ["jax", "torch"])
 def test_a_package_that_is_missing_is_named(numbered: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
