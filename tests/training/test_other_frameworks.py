@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import json
@@ -199,6 +200,29 @@ def test_an_error_in_reading_keeps_its_text_in_tensorflow(numbered: Path) -> Non
             list(dataset)
 
 
+def test_nothing_of_a_tf_dataset_stays_after_an_error(numbered: Path) -> None:
+    is_failing: list[bool] = []
+
+    def fail(images: np.ndarray) -> np.ndarray:
+        if is_failing:
+            raise ValueError("that was it")
+        return images
+
+    def drop_after_an_error() -> weakref.ref[Any]:
+        sequence = kseq.ShardSequence(numbered, "train", batch_size=16, workers=0, augment=fail)
+        dataset = sequence.to_tf_dataset()
+        is_failing.append(True)
+        with contextlib.suppress(tf.errors.InvalidArgumentError):
+            list(dataset)
+        return weakref.ref(sequence)
+
+    gc.disable()
+    try:
+        assert drop_after_an_error()() is None
+    finally:
+        gc.enable()
+
+
 def test_lists_are_no_tensors(objects: Path) -> None:
     with (
         kseq.ShardSequence(objects, targets="boxes", ragged=True, workers=0) as sequence,
@@ -249,6 +273,7 @@ def test_a_torch_dataset_is_indexed_by_number_in_the_epoch_that_was_set(numbered
         for view in (dataset, copy):
             same(view[1], sequence.batches.batch(2, 1))
             same(view[5, 1], sequence.batches.batch(5, 1))
+            assert repr(view) == repr(sequence).replace("ShardSequence", "TorchBatches")
             with raises(OutOfRangeError, "5", numbered):
                 view[5]
         assert sequence.epoch == 0
