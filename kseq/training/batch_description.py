@@ -121,8 +121,13 @@ def _unpadded(field: Field, values: Any, mask: Any) -> list[Any]:
     """The values of a field in a batch, sample by sample, without what fills up the rows."""
     if isinstance(values, list):
         return values
-    values = field.handler.readable_value(np.asarray(values), None if mask is None else np.asarray(mask))
-    if mask is None or len(values) != len(mask) or isinstance(values[0], str):
+    values = np.asarray(values)
+    if field.kind == "text":
+        # The padding is 0. Other numbers are what a function made of the texts.
+        is_stored = values.dtype == np.uint8 and values.ndim == 2
+        return [field.handler.value(np.trim_zeros(row, "b")) for row in values] if is_stored else list(values)
+    values = field.handler.readable_value(values, None if mask is None else np.asarray(mask))
+    if mask is None or len(values) != len(mask):
         return list(values)
     return [row[is_element] for row, is_element in zip(values, np.asarray(mask), strict=True)]
 

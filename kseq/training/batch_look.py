@@ -89,7 +89,9 @@ def _content(batches: Batches, epoch: int, number: int) -> Iterator[Child]:
         size = f"A batch takes {needed >> 20} MiB: "
         yield element("p", size, element("code", "show()"), " makes one and shows it.", class_="kseq_faint")
         return
-    look = _look(batches, epoch, min(number, len(batches) - 1), _IN_NOTEBOOK, _NOTEBOOK_SIDE)
+    # After the last batch of an epoch, that one.
+    number = min(number, len(batches) - 1)
+    look = _look(batches, epoch, number, _IN_NOTEBOOK, _NOTEBOOK_SIDE)
     num_rows = len(look.described["rows"])
     more = f", the first {len(look.tiles)} of {num_rows} rows" if len(look.tiles) < num_rows else ""
     yield element("p", f"Batch {number} of epoch {epoch}{more}:")

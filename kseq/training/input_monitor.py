@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,7 +113,8 @@ class InputMonitor(keras.callbacks.Callback):
         self._verbose = whole("verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0, 1)
         self.epochs: list[EpochInput] = []
         self._num_printed = 0
-        self._sequence: ShardSequence | None = None
+        # Not the Sequence, which would live as long as this; a `fit` holds it.
+        self._sequence: weakref.ref[ShardSequence] | None = None
         self._steps_per_execution = 1
         self._thread = 0
         # Whether no step of this `fit` has ended yet.
@@ -138,7 +140,7 @@ class InputMonitor(keras.callbacks.Callback):
                 f"InputMonitor watches a kseq.ShardSequence, found: {found}: give fit the ShardSequence itself, or read "
                 "`stats` of what you read from"
             )
-        self._sequence, self._steps_per_execution = sequence, fit.iterator.steps_per_execution
+        self._sequence, self._steps_per_execution = weakref.ref(sequence), fit.iterator.steps_per_execution
         self._served.clear()
         self._is_first = True
         listen(fit.adapter, self)
@@ -146,8 +148,7 @@ class InputMonitor(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras."""
         self._print()
-        assert self._sequence is not None
-        self._stats = self._sequence.stats
+        self._stats = self._stats_now()
         self._steps = self._here = _NOTHING
         self._thread, self._given_here, self._is_step = threading.get_ident(), None, False
         self._began = time.perf_counter()
@@ -184,15 +185,20 @@ class InputMonitor(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Called by Keras."""
         self._end_step()
-        assert self._sequence is not None
         steps = self._steps if self._steps.num_steps else self._first
-        self.epochs.append(EpochInput(epoch, *steps, self._sequence.stats - self._stats))
+        self.epochs.append(EpochInput(epoch, *steps, self._stats_now() - self._stats))
         if logs is not None:
             logs["input_wait"] = self.epochs[-1].waiting_share
 
     def on_train_end(self, logs: Any = None) -> None:
         """Called by Keras."""
         self._print()
+        self._sequence = None
+
+    def _stats_now(self) -> InputStats:
+        sequence = None if self._sequence is None else self._sequence()
+        assert sequence is not None
+        return sequence.stats
 
     def _print(self) -> None:
         for epoch in self.epochs[self._num_printed :] if self._verbose else ():

@@ -23,7 +23,7 @@ def prefetch_to_device(batches: Iterable[Any], device: Any = None, *, size: int 
         size: How many batches are on the device at most besides the one that is used; 0 for none ahead.
 
     Raises:
-        ArgumentError: If JAX is not installed, or `size` is below 0.
+        ArgumentError: If JAX is not installed, or `size` is below 0. With the batch: if JAX has no such arrays, as of texts.
 
     Examples:
         >>> for images, labels in kseq.prefetch_to_device(batches.epoch(0)):
@@ -34,7 +34,16 @@ def prefetch_to_device(batches: Iterable[Any], device: Any = None, *, size: int 
         import jax
     except ImportError as error:
         raise ArgumentError("prefetch_to_device needs JAX: pip install 'kseq[jax]'") from error
-    return _prefetch((jax.device_put(batch, device) for batch in batches), size)
+
+    def place(batch: Any) -> Any:
+        try:
+            return jax.device_put(batch, device)
+        except TypeError as error:
+            raise ArgumentError(
+                f"prefetch_to_device: {' '.join(str(error).split())}: leave texts out, or without `ragged`, as bytes"
+            ) from error
+
+    return _prefetch(map(place, batches), size)
 
 
 def _prefetch(placed: Iterator[Any], size: int) -> Iterator[Any]:

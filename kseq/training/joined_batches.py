@@ -25,12 +25,14 @@ def joined_batches(batches: Batches, epoch: int) -> Any:
     counted = [batches.is_counted(epoch, number) for number in range(len(batches))]
     num_rows, start = int(sum(rows.sum() for rows in counted)), 0
     joined: Any = None
-    for is_counted, batch in zip(counted, batches.epoch(epoch, start=0), strict=True):
+    for number, is_counted in enumerate(counted):
+        # Not those of `epoch`: a loop that goes on meanwhile keeps its place.
+        batch = batches.batch(epoch, number)
         if joined is None:
-            joined = map_leaves(lambda rows: np.empty((num_rows, *_shape(rows)), rows.dtype), batch)
+            joined = map_leaves(lambda rows: np.empty((num_rows, *_shape(rows)), _roomy(rows.dtype)), batch)
         start += _put(batch, joined, start, is_counted)
     # With `on_error="skip"`, damaged samples are missing.
-    return map_leaves(lambda rows: rows[:start], joined)
+    return map_leaves(lambda rows: _tight(rows[:start]), joined)
 
 
 def _put(batch: Any, joined: Any, start: int, is_counted: np.ndarray) -> int:
@@ -52,6 +54,15 @@ def _put(batch: Any, joined: Any, start: int, is_counted: np.ndarray) -> int:
 
     map_leaves(put, batch, joined)
     return counts[0]
+
+
+def _roomy(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """One that also holds the texts of other batches, which may be longer."""
+    return np.dtype(object) if dtype.kind == "U" else dtype
+
+
+def _tight(rows: np.ndarray) -> np.ndarray:
+    return rows.astype(np.str_) if rows.dtype == object else rows
 
 
 def _shape(rows: Any) -> tuple[int, ...]:

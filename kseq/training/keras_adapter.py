@@ -66,7 +66,7 @@ def _adapted(adapter_class: Any) -> type:
 
         def get_tf_dataset(self) -> Any:
             interrupts.watch()
-            self._get_iterator = WeakPasses(self)
+            self._get_iterator = WeakPasses(self, keeps_error=True)
             try:
                 dataset = super().get_tf_dataset()
             finally:

@@ -30,6 +30,9 @@ class RunLog(Protocol):
     def flush(self) -> None:
         """Let others see what was written."""
 
+    def close(self) -> None:
+        """Nothing more comes; of what was opened for it, nothing stays."""
+
 
 class _TensorFlowLog:
     """Event files, by `tf.summary`."""
@@ -55,6 +58,9 @@ class _TensorFlowLog:
     def flush(self) -> None:
         self._writer.flush()
 
+    def close(self) -> None:
+        self._writer.close()
+
 
 class _TorchLog:
     """Event files, by `torch.utils.tensorboard`."""
@@ -74,6 +80,9 @@ class _TorchLog:
     def flush(self) -> None:
         self._writer.flush()
 
+    def close(self) -> None:
+        self._writer.close()
+
 
 class _WandbLog:
     """A run of Weights & Biases."""
@@ -92,6 +101,10 @@ class _WandbLog:
         self._run.log({name: self._image(pixels, caption=caption), "input/epoch": epoch})
 
     def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        # The run is the user's.
         pass
 
 
@@ -129,11 +142,15 @@ def wandb_log(run: Any) -> RunLog:
     """A run of Weights & Biases, which `wandb.init` returns.
 
     Raises:
-        ArgumentError: If it is none.
+        ArgumentError: If it is none, or wandb is missing.
     """
     if not callable(getattr(run, "log", None)) or not hasattr(getattr(run, "config", None), "update"):
         raise ArgumentError(f"run={run!r}: allowed is a run of Weights & Biases, which wandb.init() returns")
-    return _WandbLog(run, importlib.import_module("wandb").Image)
+    try:
+        image = importlib.import_module("wandb").Image
+    except ImportError as error:
+        raise ArgumentError(f"run={run!r}: pictures for Weights & Biases need wandb: pip install wandb") from error
+    return _WandbLog(run, image)
 
 
 def _as_markdown(facts: Mapping[str, Any]) -> str:

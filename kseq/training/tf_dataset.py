@@ -50,7 +50,7 @@ def make_tf_dataset(sequence: Iterable[Any], batches: Batches) -> Any:
 
     source = _Source(sequence)
     signature = map_leaves(spec, *read_with_room(batches))
-    dataset = tf.data.Dataset.from_generator(WeakPasses(source), output_signature=signature)
+    dataset = tf.data.Dataset.from_generator(WeakPasses(source, keeps_error=False), output_signature=signature)
     if start_of(batches)[1] == 0:
         # A pass that begins within an epoch has fewer.
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))

@@ -26,22 +26,26 @@ class WeakPasses:
     Args:
         adapter: Its `_get_iterator()` gives the batches of a pass. It is known only as long as somebody holds it; whoever goes
             through the `tf.data.Dataset`, or holds it, has to.
+        keeps_error: Whether an error in reading becomes its attribute `ERROR`, which somebody has to take away: the error
+            refers to the adapter.
     """
 
-    def __init__(self, adapter: Any) -> None:
+    def __init__(self, adapter: Any, *, keeps_error: bool) -> None:
         self._adapter = weakref.ref(adapter)
+        self._keeps_error = keeps_error
 
     def __call__(self) -> Iterator[Any]:
         adapter = self._adapter()
         # Who holds the dataset holds the adapter.
-        return iter(()) if adapter is None else _Pass(adapter)
+        return iter(()) if adapter is None else _Pass(adapter, self._keeps_error)
 
 
 class _Pass:
     """A pass, in TensorFlow's threads."""
 
-    def __init__(self, adapter: Any) -> None:
+    def __init__(self, adapter: Any, keeps_error: bool) -> None:
         self._adapter = weakref.ref(adapter)
+        self._keeps_error = keeps_error
         self._batches = adapter._get_iterator()
         self._interrupts = interrupts.count()
         # Whether TensorFlow is in here, or has still to take note of the end.
@@ -64,7 +68,7 @@ class _Pass:
                 raise StopIteration from None
             self.is_busy = False
             adapter = self._adapter()
-            if adapter is not None:
+            if adapter is not None and self._keeps_error:
                 setattr(adapter, ERROR, error)
             raise
         if program_ends():

@@ -11,7 +11,7 @@ import numpy as np
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError
 from kseq.training.batch_leaves import map_leaves
-from kseq.training.batches import Batches, find_batches, start_of, without_workers
+from kseq.training.batches import Batches, describe, find_batches, start_of, without_workers
 
 __all__ = ["TorchBatches"]
 
@@ -66,6 +66,9 @@ class TorchBatches(_Dataset):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_of_worker": None}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {describe(self._batches)}>"
 
     def __len__(self) -> int:
         """Batches per epoch."""

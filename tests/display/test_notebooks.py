@@ -184,6 +184,19 @@ def test_the_least_common_forms_of_batches_are_shown(objects: Path, numbered: Pa
     assert "rank 1 of 3" in read(cases[3]).text
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"ragged": ["text"]}, {"augment": kseq.BatchFunction(lambda fields: {"text": np.arange(4).reshape(2, 2)})}],
+    ids=["bytes", "str", "numbers"],
+)
+def test_texts_of_a_batch_are_shown_as_they_are(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    samples = [{"image": photo(number, 8, 8), "text": "<i>rosé</i>" * number} for number in (1, 2)]
+    kseq.pack(samples, tmp_path / "packed", columns=kseq.Columns(text="text"), workers=0)
+    shown = read(kseq.Batches(tmp_path / "packed", "all", targets="text", **arguments))
+    assert "Error" not in shown.text
+    assert ("[0, 1]" if "augment" in arguments else "<i>rosé</i><i>rosé</i>") in shown.text
+
+
 def test_a_look_moves_neither_epoch_nor_pass_and_keeps_no_buffers(numbered: Path, recwarn: pytest.WarningsRecorder) -> None:
     with kseq.ShardSequence(numbered, batch_size=8) as plain, kseq.ShardSequence(numbered, batch_size=8) as looked:
         for _ in range(2):

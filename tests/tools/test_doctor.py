@@ -251,3 +251,21 @@ def test_a_script_that_fails_is_one_line(tmp_path: Path, numbered: Path, capsys:
     (tmp_path / "broken_script_of_mine.py").write_text("1 / 0")
     assert main(["doctor", str(numbered), "--model", f"{tmp_path}/broken_script_of_mine.py:make"]) == 1
     assert_says(capsys.readouterr().err.splitlines()[-1], "broken_script_of_mine.py", "ZeroDivisionError")
+    (tmp_path / "ending_script_of_mine.py").write_text("import sys\nsys.exit(2)")
+    assert main(["doctor", "--batches", f"{tmp_path}/ending_script_of_mine.py:make"]) == 1
+    assert_says(capsys.readouterr().err.splitlines()[-1], "ending_script_of_mine.py", "__main__")
+
+
+def test_batches_that_go_on_within_an_epoch_are_examined(
+    tmp_path: Path, numbered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "resumed_script_of_mine.py").write_text(
+        "import kseq\n"
+        "def make():\n"
+        f"    batches = kseq.Batches({str(numbered)!r}, batch_size=16, workers=0)\n"
+        f"    batches.load_state_dict(kseq.Batches({str(numbered)!r}, batch_size=8).state_dict(2, 7))\n"
+        "    return batches\n"
+    )
+    words = ["--batches", f"{tmp_path}/resumed_script_of_mine.py:make", "--rate", "200", "--seconds", "1"]
+    assert main(["doctor", *words]) == 0
+    assert "80 samples" in capsys.readouterr().out

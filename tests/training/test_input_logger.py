@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import sys
+import threading
 import warnings
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,6 +91,50 @@ def test_a_fit_logs_its_dataset_the_batches_it_gets_and_the_share_that_waits(
     assert any(facts["digest"].encode() in file.read_bytes() for file in (tmp_path / "logs" / "input").iterdir())
 
 
+def test_a_monitor_that_is_listed_later_is_logged_too_and_neither_keeps_the_sequence(
+    numbered: Path, model: keras.Model, run: Run
+) -> None:
+    sequence = kseq.ShardSequence(numbered, batch_size=40)
+    logger, monitor = kseq.InputLogger(run=run, rows=1), kseq.InputMonitor(verbose=0)
+    model.fit(sequence, epochs=2, verbose=0, callbacks=[logger, monitor])
+    logged = [(values["input/epoch"], values["input/wait"]) for values in run.logged if "input/wait" in values]
+    assert logged == [(epoch.epoch, epoch.waiting_share) for epoch in monitor.epochs]
+    assert len(copy.deepcopy(monitor).epochs) == len(logged) == 2
+    # A fit that breaks off calls no on_train_end.
+    error = "stops"
+
+    def stop(epoch: int, logs: Any) -> None:
+        raise ValueError(error)
+
+    with pytest.raises(ValueError, match=error):
+        model.fit(sequence, verbose=0, callbacks=[logger, monitor, keras.callbacks.LambdaCallback(on_epoch_end=stop)])
+    kept, sequence = weakref.ref(sequence), None
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_function_that_fails_in_the_picture_alone_does_not_end_the_training(
+    numbered: Path, model: keras.Model, run: Run
+) -> None:
+    calls: list[int] = []
+
+    def fail_at_looks(images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        if len(calls) == 1:
+            raise RuntimeError("no such colour")
+        return images
+
+    with (
+        kseq.ShardSequence(numbered, batch_size=80, augment=[fail_at_looks]) as sequence,
+        pytest.warns(UserWarning, match="RuntimeError: .*no such colour"),
+    ):
+        logger = kseq.InputLogger(run=run)
+        logger._logs, logger._sequence = [*logger._run_logs], weakref.ref(sequence)
+        logger.on_epoch_begin(0)
+        assert sequence.batches.batch(0, 0)
+    assert run.pictures() == []
+
+
 def test_steps_within_a_pass_show_the_batch_they_begin_with(numbered: Path, model: keras.Model, run: Run) -> None:
     with kseq.ShardSequence(numbered, batch_size=16) as sequence, kseq.Batches(numbered, batch_size=16) as plain:
         # A pass has five batches.
@@ -111,12 +159,18 @@ def test_a_picture_that_cannot_be_drawn_is_a_warning_and_the_training_goes_on(
 def test_only_the_first_rank_logs(numbered: Path, run: Run) -> None:
     logger = kseq.InputLogger(run=run)
     sequence = kseq.ShardSequence(numbered, rank=1, world_size=2, batch_size=8)
-    logger._sequence, logger._logs = sequence, []
+    logger._sequence, logger._logs = weakref.ref(sequence), []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         logger.on_epoch_begin(0)
         logger.on_epoch_end(0, {"input_wait": 0.5})
     assert run.logged == []
+
+
+def test_a_run_without_wandb_is_refused_with_the_way_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with raises(ArgumentError, "pip install wandb"):
+        kseq.InputLogger(run=run)
 
 
 def test_refuses_what_it_cannot_log_to(numbered: Path, tmp_path: Path, model: keras.Model, run: Run) -> None:
@@ -152,6 +206,10 @@ def test_either_of_two_packages_writes_event_files(package: str, tmp_path: Path,
     for part in (b"input/dataset", b"input/wait", b"input/batch", b"a\\|b'<script>"):
         assert part in data
     assert read_events(tmp_path).Tags()
+    threads = threading.active_count()
+    log.close()
+    # PyTorch's writer has a thread of its own.
+    assert threading.active_count() == threads - (package == "torch")
 
 
 def test_without_tensorboard_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

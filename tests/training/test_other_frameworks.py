@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib.util
 import json
@@ -199,6 +200,29 @@ def test_an_error_in_reading_keeps_its_text_in_tensorflow(numbered: Path) -> Non
             list(dataset)
 
 
+def test_nothing_of_a_tf_dataset_stays_after_an_error(numbered: Path) -> None:
+    is_failing: list[bool] = []
+
+    def fail(images: np.ndarray) -> np.ndarray:
+        if is_failing:
+            raise ValueError("that was it")
+        return images
+
+    def drop_after_an_error() -> weakref.ref[Any]:
+        sequence = kseq.ShardSequence(numbered, "train", batch_size=16, workers=0, augment=fail)
+        dataset = sequence.to_tf_dataset()
+        is_failing.append(True)
+        with contextlib.suppress(tf.errors.InvalidArgumentError):
+            list(dataset)
+        return weakref.ref(sequence)
+
+    gc.disable()
+    try:
+        assert drop_after_an_error()() is None
+    finally:
+        gc.enable()
+
+
 def test_lists_are_no_tensors(objects: Path) -> None:
     with (
         kseq.ShardSequence(objects, targets="boxes", ragged=True, workers=0) as sequence,
@@ -249,6 +273,7 @@ def test_a_torch_dataset_is_indexed_by_number_in_the_epoch_that_was_set(numbered
         for view in (dataset, copy):
             same(view[1], sequence.batches.batch(2, 1))
             same(view[5, 1], sequence.batches.batch(5, 1))
+            assert repr(view) == repr(sequence).replace("ShardSequence", "TorchBatches")
             with raises(OutOfRangeError, "5", numbered):
                 view[5]
         assert sequence.epoch == 0
@@ -322,6 +347,25 @@ def test_batches_that_are_padded_to_several_lengths_do_not_become_one_array(obje
         batches.arrays()
     with kseq.Batches(objects, "train", pad_to=4, **settings) as batches:
         assert batches.arrays()[1].shape == (13, 4, 4)
+
+
+def test_texts_of_several_lengths_are_whole_and_a_loop_keeps_its_place(objects: Path) -> None:
+    settings: dict[str, Any] = {"targets": "text", "batch_size": 2, "shuffle": False, "workers": 0, "ragged": ["text"]}
+    with kseq.Batches(objects, "train", **settings) as batches:
+        next(batches.epoch(1))
+        state = batches.state_dict()
+        texts = batches.arrays()[1]
+        assert batches.state_dict() == state
+    assert texts.dtype.kind == "U"
+    assert texts.tolist() == ["a" * number for number in range(13)]
+
+
+def test_what_is_no_array_of_jax_is_named(objects: Path) -> None:
+    pytest.importorskip("jax")
+    with kseq.Batches(objects, "train", targets="text", ragged=["text"], workers=0) as batches:
+        placed = kseq.prefetch_to_device(batches.epoch(0))
+        with raises(ArgumentError, "prefetch_to_device", "ragged"):
+            next(placed)
 
 
 @pytest.mark.parametrize("package", ["jax", "torch"])

@@ -101,6 +101,8 @@ def _open(arguments: argparse.Namespace) -> kseq.Batches:
             raise kseq.errors.ArgumentError(
                 f"--batches {arguments.batches}: gave a {type(made).__name__}, expected is a kseq.ShardSequence or kseq.Batches"
             )
+        # Of an epoch that was begun, not every batch can be read, and others are tried.
+        batches.forget_state()
         return batches
     return kseq.Batches(
         arguments.dataset,

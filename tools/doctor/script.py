@@ -42,7 +42,7 @@ def _load(option: str, path: str, function: str) -> Callable[[], Any]:
     sys.path.insert(0, folder)
     try:
         names = _names(os.path.join(folder, file))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ArgumentError(f"{option} {path}: the script fails: {_line(error)}") from error
     found = names.get(function)
     if not callable(found):
@@ -65,9 +65,11 @@ def _names(path: str) -> dict[str, Any]:
 def _call(option: str, name: str, function: Callable[[], Any]) -> Any:
     try:
         return function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ArgumentError(f"{option} {name}: it is called without arguments, and fails: {_line(error)}") from error
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return 'it ends the program: what parses a command line belongs below `if __name__ == "__main__":`'
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
