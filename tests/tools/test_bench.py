@@ -451,7 +451,9 @@ def test_a_contestant_that_cannot_be_installed_has_a_row_with_pips_own_line(
     monkeypatch.setattr(reading, "CONTESTANTS", (roster.CONTESTANTS[0], missing))
     assert main(["bench", "--folder", str(folder), *SMALL, "--tables", "R"]) == 0
     (row,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("missing: ")]
-    assert_says(row, "cannot be installed: ERROR: ", "/no/such/file.whl")
+    # Some versions of pip name the path, others the name of the file.
+    assert "cannot be installed: ERROR: " in row
+    assert "file.whl" in row
 
 
 def table(**rates: list[float]) -> Table:
