@@ -24,7 +24,14 @@ pytest.importorskip("starlette", reason="the page of `kseq view` needs the extra
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_it_serves_until_it_is_interrupted(numbered: Path, stop: signal.Signals, code: int) -> None:
     words = kseq_command("view", numbered, "--no-browser", "--read-only")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever started the tests in the background of a shell has let them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
