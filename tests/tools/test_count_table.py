@@ -22,7 +22,7 @@ def table_of(class_sizes: list[int], **options: bool | str) -> list[str]:
     names = [f"class {number:03d}" for number in range(len(class_sizes))]
     splits = {"train": 2 * sum(class_sizes), "val": sum(class_sizes)}
     counts = {"train": [2 * size for size in class_sizes], "val": class_sizes}
-    return format_counts(splits, names, counts, **options).split("\n")  # type: ignore[arg-type]
+    return format_counts(splits, names, counts, **options).split("\n")  # type: ignore[arg-type]  # each test gives its own options
 
 
 def test_three_hundred_classes_are_those_that_have_most_and_least_and_a_line() -> None:

@@ -44,7 +44,9 @@ class Run:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    image = lambda pixels, caption: SimpleNamespace(pixels=pixels, caption=caption)  # noqa: E731
+    def image(pixels: Any, caption: str) -> SimpleNamespace:
+        return SimpleNamespace(pixels=pixels, caption=caption)
+
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Image=image))
     return Run()
 
