@@ -11,7 +11,7 @@ from kseq.display.json_values import numbers_as_json
 from kseq.errors import ArgumentError
 from kseq.reading.described_values import describe_value, name_of
 from kseq.storage.fields import Field
-from kseq.training.batches import BatchParts
+from kseq.training.batches_inside import BatchParts
 from kseq.training.image_spec import ImageSpec
 
 __all__ = ["describe_batch", "shown_pixels"]

@@ -19,16 +19,8 @@ from kseq.display.words import format_count, visible
 from kseq.errors import ArgumentError
 from kseq.reading.dataset import sample_reader
 from kseq.training.batch_description import describe_batch, shown_pixels
-from kseq.training.batches import (
-    Batches,
-    BatchParts,
-    check_number,
-    dataset_of,
-    describe_order,
-    num_image_bytes,
-    open_again,
-    read_parts,
-)
+from kseq.training.batches import Batches, check_number, describe_order
+from kseq.training.batches_inside import BatchParts, dataset_of, num_image_bytes, open_again, read_parts
 from kseq.training.described_images import describe_images
 
 __all__ = ["batches_in_html", "draw_batch", "show_batch"]

@@ -15,7 +15,7 @@ from kseq.arguments import path_text, whole
 from kseq.display.words import visible
 from kseq.errors import ArgumentError, KseqError
 from kseq.training.batch_look import draw_batch
-from kseq.training.batches import dataset_of
+from kseq.training.batches_inside import dataset_of
 from kseq.training.keras_fit import find_fit
 from kseq.training.run_logs import RunLog, open_tensorboard, wandb_log
 from kseq.training.sequence import ShardSequence, next_position

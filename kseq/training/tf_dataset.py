@@ -10,7 +10,8 @@ import numpy as np
 from kseq.errors import ArgumentError
 from kseq.platforms import interrupts
 from kseq.training.batch_leaves import map_leaves
-from kseq.training.batches import Batches, have_one_size, read_with_room, start_of
+from kseq.training.batches import Batches
+from kseq.training.batches_inside import have_one_size, read_with_room, start_of
 from kseq.training.tf_passes import WeakPasses
 
 __all__ = ["make_tf_dataset"]

@@ -11,7 +11,8 @@ import numpy as np
 from kseq.arguments import spelled, whole
 from kseq.errors import ArgumentError
 from kseq.training.batch_leaves import map_leaves
-from kseq.training.batches import Batches, describe, find_batches, start_of, without_workers
+from kseq.training.batches import Batches, describe
+from kseq.training.batches_inside import find_batches, start_of, without_workers
 
 __all__ = ["TorchBatches"]
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ArgumentError, DamagedError
-from kseq.training.batches import Batches, BatchParts, num_image_bytes, open_again, read_parts
+from kseq.training.batches import Batches
+from kseq.training.batches_inside import BatchParts, num_image_bytes, open_again, read_parts
 from kseq.viewing.batch_settings import Chosen
 from kseq.viewing.opened import Opened
 

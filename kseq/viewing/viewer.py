@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from kseq.arguments import flag, spelled, whole
 from kseq.errors import ArgumentError
 from kseq.reading.dataset import sample_reader
-from kseq.training.batches import Batches, dataset_of, find_batches, storage_options_of
+from kseq.training.batches import Batches
+from kseq.training.batches_inside import dataset_of, find_batches, storage_options_of
 from kseq.viewing.guard import Guard, is_loopback
 from kseq.viewing.watched import WatchedDataset
 

@@ -20,7 +20,7 @@ import kseq
 from kseq.display.tile_strip import make_strip
 from kseq.display.tiles import Tile
 from kseq.storage.report import Report
-from kseq.training.batches import open_again
+from kseq.training.batches_inside import open_again
 from tests.helpers.photos import photo, write_numbered
 from tests.helpers.viewing import HOSTILE_CLASS, HOSTILE_FILE, pack_hostile, pack_objects
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import kseq
 from kseq.arguments import is_url
-from kseq.training.batches import arguments_of, dataset_of, describe, num_workers, open_again
+from kseq.training.batches import describe
+from kseq.training.batches_inside import arguments_of, dataset_of, num_workers, open_again
 
 from .disk import measure_disk, memory_bytes
 from .loading import Cursor, measure_rate, measure_stages, without_checksums

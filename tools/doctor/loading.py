@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import kseq
-from kseq.training.batches import arguments_of, open_again
+from kseq.training.batches_inside import arguments_of, open_again
 
 __all__ = ["Cursor", "measure_rate", "measure_stages", "take", "without_checksums"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import kseq
-from kseq.training.batches import dataset_of, open_again
+from kseq.training.batches_inside import dataset_of, open_again
 
 from .disk import num_stored
 

@@ -12,7 +12,7 @@ import numpy as np
 
 import kseq
 from kseq.errors import ArgumentError
-from kseq.training.batches import open_again
+from kseq.training.batches_inside import open_again
 
 from .loading import Cursor
 

@@ -14,7 +14,7 @@ import numpy as np
 import kseq
 from kseq.arguments import is_url
 from kseq.platforms.processes import usable_cores
-from kseq.training.batches import arguments_of, dataset_of, num_workers, open_again
+from kseq.training.batches_inside import arguments_of, dataset_of, num_workers, open_again
 
 from .disk import num_stored
 from .loading import Cursor, measure_rate
