@@ -24,48 +24,48 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from kseq import errors
-from kseq.editing.add_field import AddFieldReport, add_field
-from kseq.editing.append import AppendReport, append
-from kseq.editing.compact import CompactReport, compact
-from kseq.editing.copy import CopyReport, copy
-from kseq.editing.drop import DropReport, drop
-from kseq.editing.merge import MergeReport, merge
-from kseq.editing.relabel import LabelChange, RelabelReport, relabel
-from kseq.editing.rename_class import RenameClassReport, rename_class
-from kseq.editing.split import SplitReport, split
-from kseq.editing.undo import UndoReport, undo
 from kseq.errors import KseqError
-from kseq.exporting.card import CardReport, card
-from kseq.exporting.export import EXPORT_FORMATS, ExportReport, export
-from kseq.packing.pack import pack
-from kseq.packing.pack_report import PackReport
-from kseq.packing.settings import ImageSettings
-from kseq.reading.dataset import ShardDataset
-from kseq.reading.label_counts import SplitCounts
-from kseq.reading.verify import VerifyReport, verify
-from kseq.sources.column_roles import TARGET_KINDS, Columns
-from kseq.sources.registry import SOURCE_FORMATS
-from kseq.storage.box_counts import BoxCounts
-from kseq.storage.duplicate_counts import DuplicateCounts
-from kseq.storage.fields import Field
-from kseq.storage.rejected import Rejected
-from kseq.training.affine_augment import RandomAffine, RandomRotation, RandomTranslation, RandomZoom
-from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
-from kseq.training.batch_functions import BatchFunction
-from kseq.training.block_shuffle import BlockShuffle
-from kseq.training.color_augment import ColorJitter, RandomErasing
-from kseq.training.damaged_samples import DamagedSample
-from kseq.training.input_stats import InputStats
-from kseq.training.instance_masks import instance_masks
-from kseq.training.jax_devices import prefetch_to_device
-from kseq.training.mixing import CutMix, MixUp
-from kseq.training.sample_functions import Compose
 
 if TYPE_CHECKING:
+    from kseq.editing.add_field import AddFieldReport, add_field
+    from kseq.editing.append import AppendReport, append
+    from kseq.editing.compact import CompactReport, compact
+    from kseq.editing.copy import CopyReport, copy
+    from kseq.editing.drop import DropReport, drop
+    from kseq.editing.merge import MergeReport, merge
+    from kseq.editing.relabel import LabelChange, RelabelReport, relabel
+    from kseq.editing.rename_class import RenameClassReport, rename_class
+    from kseq.editing.split import SplitReport, split
+    from kseq.editing.undo import UndoReport, undo
+    from kseq.exporting.card import CardReport, card
+    from kseq.exporting.export import EXPORT_FORMATS, ExportReport, export
+    from kseq.packing.pack import pack
+    from kseq.packing.pack_report import PackReport
+    from kseq.packing.settings import ImageSettings
+    from kseq.reading.dataset import ShardDataset
+    from kseq.reading.label_counts import SplitCounts
+    from kseq.reading.verify import VerifyReport, verify
+    from kseq.sources.column_roles import TARGET_KINDS, Columns
+    from kseq.sources.registry import SOURCE_FORMATS
+    from kseq.storage.box_counts import BoxCounts
+    from kseq.storage.duplicate_counts import DuplicateCounts
+    from kseq.storage.fields import Field
+    from kseq.storage.rejected import Rejected
+    from kseq.training.affine_augment import RandomAffine, RandomRotation, RandomTranslation, RandomZoom
+    from kseq.training.augment import Augmentation, CenterCrop, RandomFlip, RandomResizedCrop
+    from kseq.training.batch_functions import BatchFunction
     from kseq.training.batches import Batches
+    from kseq.training.block_shuffle import BlockShuffle
+    from kseq.training.color_augment import ColorJitter, RandomErasing
+    from kseq.training.damaged_samples import DamagedSample
     from kseq.training.input_logger import InputLogger
     from kseq.training.input_monitor import EpochInput, InputMonitor
+    from kseq.training.input_stats import InputStats
+    from kseq.training.instance_masks import instance_masks
+    from kseq.training.jax_devices import prefetch_to_device
+    from kseq.training.mixing import CutMix, MixUp
     from kseq.training.resume_training import ResumeTraining
+    from kseq.training.sample_functions import Compose
     from kseq.training.sequence import ShardSequence
     from kseq.training.torch_batches import TorchBatches
     from kseq.viewing.viewer import Viewer
@@ -145,26 +145,85 @@ __all__ = [
 ]
 
 
-# What only a training or a viewer needs is loaded when it is asked for. `sequence`, `resume_training`, `input_logger`
-# and `input_monitor` import keras, which takes seconds; `batches` does not.
-_LAZY = {
+# Where each public name is defined. It is loaded when it is asked for: most programs and processes want a few of them.
+_HOMES = {
+    "AddFieldReport": "kseq.editing.add_field",
+    "AppendReport": "kseq.editing.append",
+    "Augmentation": "kseq.training.augment",
+    "BatchFunction": "kseq.training.batch_functions",
     "Batches": "kseq.training.batches",
+    "BlockShuffle": "kseq.training.block_shuffle",
+    "BoxCounts": "kseq.storage.box_counts",
+    "CardReport": "kseq.exporting.card",
+    "CenterCrop": "kseq.training.augment",
+    "ColorJitter": "kseq.training.color_augment",
+    "Columns": "kseq.sources.column_roles",
+    "CompactReport": "kseq.editing.compact",
+    "Compose": "kseq.training.sample_functions",
+    "CopyReport": "kseq.editing.copy",
+    "CutMix": "kseq.training.mixing",
+    "DamagedSample": "kseq.training.damaged_samples",
+    "DropReport": "kseq.editing.drop",
+    "DuplicateCounts": "kseq.storage.duplicate_counts",
+    "EXPORT_FORMATS": "kseq.exporting.export",
     "EpochInput": "kseq.training.input_monitor",
+    "ExportReport": "kseq.exporting.export",
+    "Field": "kseq.storage.fields",
+    "ImageSettings": "kseq.packing.settings",
     "InputLogger": "kseq.training.input_logger",
     "InputMonitor": "kseq.training.input_monitor",
+    "InputStats": "kseq.training.input_stats",
+    "LabelChange": "kseq.editing.relabel",
+    "MergeReport": "kseq.editing.merge",
+    "MixUp": "kseq.training.mixing",
+    "PackReport": "kseq.packing.pack_report",
+    "RandomAffine": "kseq.training.affine_augment",
+    "RandomErasing": "kseq.training.color_augment",
+    "RandomFlip": "kseq.training.augment",
+    "RandomResizedCrop": "kseq.training.augment",
+    "RandomRotation": "kseq.training.affine_augment",
+    "RandomTranslation": "kseq.training.affine_augment",
+    "RandomZoom": "kseq.training.affine_augment",
+    "Rejected": "kseq.storage.rejected",
+    "RelabelReport": "kseq.editing.relabel",
+    "RenameClassReport": "kseq.editing.rename_class",
     "ResumeTraining": "kseq.training.resume_training",
+    "SOURCE_FORMATS": "kseq.sources.registry",
+    "ShardDataset": "kseq.reading.dataset",
     "ShardSequence": "kseq.training.sequence",
+    "SplitCounts": "kseq.reading.label_counts",
+    "SplitReport": "kseq.editing.split",
+    "TARGET_KINDS": "kseq.sources.column_roles",
     "TorchBatches": "kseq.training.torch_batches",
+    "UndoReport": "kseq.editing.undo",
+    "VerifyReport": "kseq.reading.verify",
     "Viewer": "kseq.viewing.viewer",
+    "add_field": "kseq.editing.add_field",
+    "append": "kseq.editing.append",
+    "card": "kseq.exporting.card",
+    "compact": "kseq.editing.compact",
+    "copy": "kseq.editing.copy",
+    "drop": "kseq.editing.drop",
+    "export": "kseq.exporting.export",
+    "instance_masks": "kseq.training.instance_masks",
+    "merge": "kseq.editing.merge",
+    "pack": "kseq.packing.pack",
+    "prefetch_to_device": "kseq.training.jax_devices",
+    "relabel": "kseq.editing.relabel",
+    "rename_class": "kseq.editing.rename_class",
+    "split": "kseq.editing.split",
+    "undo": "kseq.editing.undo",
+    "verify": "kseq.reading.verify",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name that only a training or a viewer needs."""
-    if name not in _LAZY:
+    """Load a public name."""
+    if name not in _HOMES:
         raise AttributeError(f"module 'kseq' has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return found
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+    return sorted({*globals(), *_HOMES})

@@ -28,6 +28,27 @@ def test_importing_kseq_loads_no_keras(run_python: RunPython) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_importing_kseq_loads_only_its_errors_and_a_training_no_source(run_python: RunPython) -> None:
+    done = run_python(
+        "import sys, kseq\n"
+        "print(sorted(n for n in sys.modules if n.startswith('kseq')), 'numpy' in sys.modules)\n"
+        "kseq.ShardDataset, kseq.Batches, kseq.RandomFlip\n"
+        "rooms = ('kseq.sources', 'kseq.packing', 'kseq.editing', 'kseq.exporting', 'kseq.viewing', 'asyncio')\n"
+        "print([n for n in sys.modules if n.startswith(rooms)])"
+    )
+    assert done.stdout.splitlines() == ["['kseq', 'kseq.errors'] False", "[]"]
+
+
+def test_what_type_checkers_see_of_kseq_is_what_is_loaded_when_asked_for() -> None:
+    (block,) = [node for node in ast.parse(Path(kseq.__file__).read_text()).body if isinstance(node, ast.If)]
+    seen = {name.name: part.module for part in block.body if isinstance(part, ast.ImportFrom) for name in part.names}
+    assert seen == kseq._HOMES
+    assert sorted([*seen, "KseqError", "errors"]) == sorted(kseq.__all__)
+    assert {*kseq.__all__} <= {*dir(kseq)}
+    with pytest.raises(AttributeError, match="kseq.*pakc"):
+        kseq.pakc  # noqa: B018 - the access is what is tested
+
+
 def test_every_room_imports_only_the_rooms_below_it() -> None:
     """The contracts of setup.cfg, as `lint-imports` checks them."""
     code = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports())"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import functools
+import importlib
 import os
 import signal
 import sys
@@ -14,60 +16,39 @@ from contextlib import contextmanager
 import kseq
 from kseq.arguments import SPELLING
 
-from .commands import (
-    add_field,
-    append,
-    card,
-    compact,
-    completion,
-    copy,
-    demo,
-    doctor,
-    drop,
-    export,
-    info,
-    merge,
-    pack,
-    preview,
-    relabel,
-    rename_class,
-    split,
-    sql,
-    undo,
-    verify,
-    view,
-)
-from .commands import bench as bench
 from .console.json_output import error_as_json
 from .console.next_step import next_step
 from .console.parser import Parser, subcommands
 from .console.spelling import OptionSpelling
 from .console.text import printable
 
-_COMMANDS = (
-    pack,
-    append,
-    merge,
-    copy,
-    info,
-    sql,
-    preview,
-    view,
-    doctor,
-    verify,
-    split,
-    drop,
-    relabel,
-    rename_class,
-    add_field,
-    compact,
-    undo,
-    export,
-    card,
-    demo,
-    bench,
-    completion,
+# In the order of the help. Each is loaded when it is asked for: to load all takes longer than many of them run.
+COMMANDS = (
+    "pack",
+    "append",
+    "merge",
+    "copy",
+    "info",
+    "sql",
+    "preview",
+    "view",
+    "doctor",
+    "verify",
+    "split",
+    "drop",
+    "relabel",
+    "rename-class",
+    "add-field",
+    "compact",
+    "undo",
+    "export",
+    "card",
+    "demo",
+    "bench",
+    "completion",
 )
+# They say what all commands have.
+_OF_ALL = ("completion",)
 
 # After a signal: 128 plus its number, as shells have it. SIGINT is 2, SIGTERM 15.
 EXIT_OK, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 130, 143
@@ -77,8 +58,8 @@ class _Terminated(KeyboardInterrupt):
     """SIGTERM came. Everything stops and is cleared away as after Ctrl-C."""
 
 
-def make_parser() -> Parser:
-    """The parser of the whole command."""
+def make_parser(names: Sequence[str] = COMMANDS) -> Parser:
+    """The parser of the whole command, or of some subcommands alone."""
     parser = Parser(
         prog="kseq",
         description="Packs images into HDF5 shards, and looks after them. kseq pack alone looks at the folder that you are in "
@@ -87,25 +68,26 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"kseq {kseq.__version__}")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_parser(commands)
+    for name in names:
+        module = importlib.import_module(f".commands.{name.replace('-', '_')}", __package__)
+        module.add_parser(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 if it failed, 2 for wrong usage, 130 after Ctrl-C, 143 after SIGTERM."""
     words = sys.argv[1:] if argv is None else list(argv)
-    parser = make_parser()
+    is_one = bool(words) and words[0] in COMMANDS and words[0] not in _OF_ALL
+    parser = make_parser(words[:1] if is_one else COMMANDS)
     if not words:
         parser.error("a command is missing")
     if words[0].startswith("-") and parser.knows_no(words[0]):
         parser.refuse_words(words[:1], ())
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        parsers = subcommands(parser)
-        parsers[arguments.command].refuse_words(unknown, parsers.items())
+        subcommands(parser)[arguments.command].refuse_words(unknown, subcommands(make_parser()).items())
     try:
-        with _sigterm_raises(), _options_in_messages(parser, arguments.command), _warnings_in_lines():
+        with _sigterm_raises(), _options_in_messages(arguments.command), _warnings_in_lines():
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except kseq.KseqError as error:
@@ -138,10 +120,16 @@ def _failed(arguments: argparse.Namespace, error: BaseException, message: str, e
     return exit_code
 
 
+@functools.cache
+def _find_parser(command: str) -> Parser | None:
+    """The parser of a subcommand, if there is one of this name."""
+    return subcommands(make_parser((command,)))[command] if command in COMMANDS else None
+
+
 @contextmanager
-def _options_in_messages(parser: Parser, command: str) -> Iterator[None]:
+def _options_in_messages(command: str) -> Iterator[None]:
     """Let messages of the library name options of the command in place of arguments."""
-    token = SPELLING.set(OptionSpelling(subcommands(parser), command))
+    token = SPELLING.set(OptionSpelling(_find_parser, command))
     try:
         yield
     finally:

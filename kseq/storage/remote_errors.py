@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import itertools
 import re
@@ -71,7 +70,7 @@ def meaning(error: BaseException) -> str:
 
 
 def _is_broken_connection(error: BaseException) -> bool:
-    if isinstance(error, (asyncio.TimeoutError, TimeoutError, ConnectionError)):
+    if isinstance(error, (TimeoutError, ConnectionError)):
         return True
     if isinstance(error, (FileNotFoundError, PermissionError, ValueError, TypeError, ImportError)):
         return False

@@ -6,7 +6,6 @@ file system object of its own, as a process does that got one through pickle.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import os
@@ -105,11 +104,14 @@ class RemoteSystem:
             seconds: So long it may stand still.
             grown: Called now and then with the sizes between which the local file has grown.
         """
+        # Loaded by fsspec in any case, and by nobody who reads local files.
+        from asyncio import run_coroutine_threadsafe
+
         file_system, _ = self._file_system()
         # s3fs would keep ten parts of a large file in memory.
         takes = inspect.signature(file_system._get_file).parameters
         options = {"max_concurrency": 1} if "max_concurrency" in takes else {}
-        future = asyncio.run_coroutine_threadsafe(file_system._get_file(self.path(name), local, **options), file_system.loop)
+        future = run_coroutine_threadsafe(file_system._get_file(self.path(name), local, **options), file_system.loop)
         size, moved = 0, time.monotonic()
         try:
             while not wait([future], min(seconds, _LOOK_SECONDS)).done:

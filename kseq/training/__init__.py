@@ -3,8 +3,8 @@
 Only `sequence`, `resume_training`, `input_logger`, `input_monitor`, `training_run` and `training_state` import keras. The room
 imports `kseq.reading`, `kseq.ordering` and what is below, never `kseq.packing`.
 
-- `batches`: `kseq.Batches`, any batch of any epoch, without state and without Keras. `batches_inside`: what other modules ask of
-  it, beyond what users may. `sequence`: `ShardSequence`, the same for Keras, which says no epoch.
+- `batches`: `kseq.Batches`, any batch of any epoch, without state and without Keras. `batches_inside`: what other modules ask
+  of it, beyond what users may. `sequence`: `ShardSequence`, the same for Keras, which says no epoch.
 - `epochs`: which epoch each batch of a Sequence is of, whoever asks. `callers`: who asks. `keras_passes`, `plain_loops`: what
   Keras's iterations and loops of one's own ask for. `epoch_count`: counts what is complete. `looked_batches`: what Keras asks
   for only to learn shapes. `keras_adapter`: what an adapter of Keras does otherwise for kseq.

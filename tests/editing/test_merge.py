@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import kseq
+import kseq.editing.merge
 from kseq.editing.transaction import begin_transaction
 from kseq.errors import (
     ArgumentError,

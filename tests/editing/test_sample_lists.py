@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import kseq
 from kseq.editing.sample_lists import SampleList, read_sample_list
 from kseq.errors import DamagedError, SourceError
+from kseq.reading.shard_cache import ShardCache
 from kseq.storage.index import Index
 from kseq.storage.index_writer import write_index
 from tests.helpers.messages import Parts, raises
@@ -200,10 +201,8 @@ def test_offsets_of_sources_that_are_broken_are_named(numbered: Path, tmp_path: 
 
 def test_rows_in_any_order_are_found_in_one_pass(doubled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    get = kseq.reading.shard_cache.ShardCache.get
-    monkeypatch.setattr(
-        kseq.reading.shard_cache.ShardCache, "get", lambda self, number: asked.append(number) or get(self, number)
-    )
+    get = ShardCache.get
+    monkeypatch.setattr(ShardCache, "get", lambda self, number: asked.append(number) or get(self, number))
     index = Index.open(str(doubled))
     write_index(str(doubled), index.contents(dropped=np.arange(100)))
     index = Index.open(str(doubled))

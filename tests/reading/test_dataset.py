@@ -469,7 +469,7 @@ FORKS = """
 import os, sys, threading
 import numpy as np
 import numpy.random  # numpy loads it when first used, under a lock that a child may inherit held
-import kseq
+import kseq, kseq.reading.shard_cache
 from tests.helpers.photos import numbers_of
 
 def check(dataset, seed, reads):

@@ -21,6 +21,7 @@ import kseq
 from kseq.errors import ArgumentError, DamagedError
 from kseq.platforms.files import is_remote, read_into
 from kseq.storage.array_location import ArrayLocation
+from kseq.storage.index import Index
 from kseq.storage.opener import choose_read
 from kseq.storage.pread_array import OpenDescriptor, PreadArray
 from tests.helpers.messages import assert_says, raises
@@ -180,7 +181,7 @@ def test_calls_that_return_less_are_made_again(tmp_path: Path, monkeypatch: pyte
 
 def shard_of(path: Path, position: int) -> Path:
     """The shard in which a sample of the numbered dataset lies: 14 or 15 samples each."""
-    index = kseq.storage.index.Index.open(str(path))
+    index = Index.open(str(path))
     return Path(index.shard_path(int(np.searchsorted(index.starts, position, side="right")) - 1))
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import kseq
 from kseq.errors import ArgumentError, DatasetExistsError, KseqError, SourceError
+from kseq.packing.plan import make_plan
 from kseq.sources.column_roles import Columns
 from kseq.sources.registry import open_source
 from kseq.sources.table import TableSource
@@ -178,7 +179,7 @@ def test_paths_are_relative_to_the_table_or_to_the_root_or_absolute(tmp_path: Pa
 def test_images_of_a_group_share_a_split(tmp_path: Path) -> None:
     rows = [{"image": f"{n}.jpg", "label": f"c{n % 2}", "patient": f"p{n // 10}" if n < 90 else ""} for n in range(100)]
     source = load(write_csv(tmp_path / "t", rows), Columns(group="patient"))
-    plan = kseq.packing.plan.make_plan(source, kseq.packing.settings.ImageSettings(), {"val": 0.3, "test": 0.2})
+    plan = make_plan(source, kseq.ImageSettings(), {"val": 0.3, "test": 0.2})
     for patient in range(9):
         assert len(set(plan.splits[10 * patient : 10 * patient + 10])) == 1
     assert {"train", "val", "test"} == set(plan.splits)
@@ -191,7 +192,7 @@ def test_a_group_that_lies_in_two_splits_is_a_leak(tmp_path: Path) -> None:
     rows += [{"image": "2.jpg", "label": "a", "who": "ann", "split": "test"}]
     source = load(write_csv(tmp_path / "t", rows), Columns(split="split", group="who"))
     with raises(SourceError, "'ann'", "train", "test"):
-        kseq.packing.plan.make_plan(source, kseq.packing.settings.ImageSettings(), {})
+        make_plan(source, kseq.ImageSettings(), {})
 
 
 @pytest.mark.parametrize(

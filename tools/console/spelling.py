@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .text import shell_word
@@ -18,12 +18,12 @@ class OptionSpelling:
     """Arguments and calls as a shell has them: `--val 0.2`, `kseq compact flowers`.
 
     Args:
-        parsers: Subcommand to its parser.
+        find_parser: The parser of a subcommand; None where there is no such command.
         command: The subcommand that runs.
     """
 
-    def __init__(self, parsers: Mapping[str, argparse.ArgumentParser], command: str) -> None:
-        self._parsers = parsers
+    def __init__(self, find_parser: Callable[[str], argparse.ArgumentParser | None], command: str) -> None:
+        self._find_parser = find_parser
         self._command = command
 
     def argument(self, name: str, *value: Any, **attributes: Any) -> str:
@@ -51,8 +51,8 @@ class OptionSpelling:
         return option if action.nargs == 0 else " ".join([option, *_words(*value)])
 
     def _action(self, command: str, name: str) -> argparse.Action | None:
-        actions = self._parsers[command]._actions if command in self._parsers else []
-        return next((action for action in actions if action.dest == name), None)
+        parser = self._find_parser(command)
+        return next((action for action in parser._actions if action.dest == name), None) if parser is not None else None
 
 
 def _words(*value: Any) -> list[str]:
