@@ -18,7 +18,7 @@ from tests.ordering.test_epoch_order import epoch_of
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(
     num_samples=st.integers(1, 300),
     batch_size=st.integers(1, 40),

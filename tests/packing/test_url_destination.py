@@ -203,7 +203,7 @@ kseq.pack(sys.argv[1], sys.argv[2], workers=0, val=0.2, shard_bytes=8000, resume
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_packing_that_is_killed_again_and_again_ends_the_same(source: Path, local: dict[str, bytes], tmp_path: Path) -> None:
     target = tmp_path / "place"
     environment = {**os.environ, "TMPDIR": str(tmp_path)}

@@ -61,7 +61,7 @@ def deaths(folder: Path) -> int:
     return len(list((folder / "deaths").iterdir()))
 
 
-@pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.slow) for how in ("segfault", "exit"))])
+@pytest.mark.parametrize("how", ["killed", *(pytest.param(how, marks=pytest.mark.campaign) for how in ("segfault", "exit"))])
 def test_an_image_that_kills_is_left_out_and_all_else_is_packed(pack: Pack, tmp_path: Path, how: str) -> None:
     report = pack("packed", how, workers=2)
     assert [(rejection.path, rejection.reason) for rejection in report.rejected] == [(DEADLY, DIED.format(HOW[how]))]
@@ -70,7 +70,7 @@ def test_an_image_that_kills_is_left_out_and_all_else_is_packed(pack: Pack, tmp_
     assert files(tmp_path / "packed") == files(tmp_path / "by-other-means")
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_several_that_kill_are_left_out_and_the_progress_never_falls(pack: Pack, tmp_path: Path) -> None:
     deadly, seen = (b"cat/00000.jpg", b"cat/00001.jpg", b"dog/00059.jpg"), []
     report = pack("packed", "killed", deadly, workers=2, progress=lambda done, total: seen.append(done))
@@ -82,7 +82,7 @@ def test_several_that_kill_are_left_out_and_the_progress_never_falls(pack: Pack,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("at_most", [1, 3])
+@pytest.mark.parametrize("at_most", [1, pytest.param(3, marks=pytest.mark.campaign)])
 def test_an_image_that_was_only_there_when_processes_died_is_packed(pack: Pack, tmp_path: Path, at_most: int) -> None:
     assert not pack("packed", "killed", at_most=at_most, workers=2).rejected
     assert deaths(tmp_path) == at_most

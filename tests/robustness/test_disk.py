@@ -191,7 +191,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("calls", [pytest.param("writes", marks=pytest.mark.slow), "flushes"])
+@pytest.mark.parametrize("calls", [pytest.param("writes", marks=pytest.mark.campaign), "flushes"])
 def test_every_call_that_fails_is_told_and_no_flush_is_tried_again(library: Path, memory: Path, calls: str) -> None:
     environment = dict(os.environ, LD_PRELOAD=str(library))
     done = subprocess.run(

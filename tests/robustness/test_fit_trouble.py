@@ -32,7 +32,10 @@ def damaged(numbered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+@pytest.fixture(
+    scope="module",
+    params=[BACKENDS[0], *(pytest.param(backend, marks=pytest.mark.campaign) for backend in BACKENDS[1:])],
+)
 def found(
     request: pytest.FixtureRequest,
     numbered: Path,

@@ -93,7 +93,7 @@ def peak_bytes(path: Path) -> int:
         tracemalloc.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_table_takes_less_memory_than_its_file_has_bytes(tmp_path: Path) -> None:
     few, many = (write_table(tmp_path / f"{count}.csv", count) for count in (20_000, 120_000))
     more = peak_bytes(many) - peak_bytes(few)

@@ -59,7 +59,9 @@ FORMS: dict[str, tuple[Callable[[Path, Path, int], Path], str]] = {
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="forks a process that has OpenCV loaded: safe on Linux")
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=pytest.mark.campaign) if form == "array record" else form for form in FORMS]
+)
 def test_forks_of_a_process_that_has_a_source_open_read_every_byte(folder: Path, tmp_path: Path, form: str) -> None:
     write, split = FORMS[form]
     words = [str(write(folder, tmp_path, 3)), *([split] if split else [])]

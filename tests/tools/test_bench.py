@@ -565,7 +565,7 @@ def test_a_cold_epoch_that_fails_has_a_row(folder: Path, monkeypatch: pytest.Mon
     assert [(row.note, len(row.rates)) for row in found.rows] == [("", 2), ("it broke", 0), ("", 2), ("", 2)]
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_time_to_the_first_batch_is_told_for_each_backend_that_works(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -643,7 +643,7 @@ def test_every_fit_reads_a_store_that_was_prepared(tmp_path: Path, monkeypatch: 
     assert store("h5py by hand", "R") == "h5py_by_hand.py R None"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_a_fit_reports_the_images_that_the_model_trained_on(folder: Path) -> None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     begin = partial(fitting._start, backend=backend, setting=setting(folder), say=quiet, epochs=2)
@@ -796,7 +796,7 @@ def test_sparse_shards_are_a_dataset_that_takes_no_room(tmp_path: Path) -> None:
     assert sum(path.stat().st_blocks for path in (tmp_path / "sparse").iterdir()) * 512 < 20 * 40_000
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_planning_a_table_is_told_in_seconds_and_memory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "_FOLDERS", 3)
     monkeypatch.setattr(planning, "_FILES", 5)

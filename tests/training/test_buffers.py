@@ -438,7 +438,7 @@ with kseq.ShardSequence(sys.argv[1], batch_size=16, workers=2, use_multiprocessi
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd here")
 def test_worker_processes_fill_buffers_of_a_program_that_lets_nobody_look_into_it(
     numbered: Path, run_python: RunPython

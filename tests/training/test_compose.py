@@ -65,7 +65,7 @@ def test_a_function_gets_what_is_documented(raw: Path) -> None:
             np.testing.assert_array_equal(value, expected)
 
 
-@pytest.mark.parametrize("use_multiprocessing", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("use_multiprocessing", [False, pytest.param(True, marks=pytest.mark.campaign)])
 def test_a_sample_changes_alike_in_any_batch_thread_and_process(raw: Path, use_multiprocessing: bool) -> None:
     augment = [kseq.RandomFlip(), kseq.Compose([darken, mirror_sample])]
     whole = read(raw, augment, 3, seed=5)[0]

@@ -350,9 +350,8 @@ def _named_shared(number: int) -> list[int]:
     ("method", "size"),
     [
         *(("fork", size) for size in SIZES),
-        ("spawn", SIZES[0]),
         # Each process loads Keras anew.
-        *(pytest.param("spawn", size, marks=pytest.mark.campaign) for size in SIZES[1:]),
+        *(pytest.param("spawn", size, marks=pytest.mark.campaign) for size in SIZES),
     ],
 )
 def test_copies_in_a_pool_get_each_number_once_a_pass(numbered: Path, method: str, size: int) -> None:

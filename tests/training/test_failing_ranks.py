@@ -50,6 +50,7 @@ def test_a_rank_is_told_which_other_one_failed_and_of_what(ended: list[Ended], f
     assert_says(line, f"rank {failing} of 2", "FloatingPointError", "my own trouble", "epoch 1", f"rank {1 - failing}")
 
 
+@pytest.mark.campaign
 def test_a_rank_that_fails_before_its_first_batch_tells_the_others_too(numbered: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("jax") is None:
         pytest.skip("jax is not installed")

@@ -44,7 +44,9 @@ def test_fields_are_called_like_their_columns(named: Path) -> None:
     assert sorted(kseq.ShardDataset(named).fields) == ["above", "height", "lesion_mask", "photo", "text", "width"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    "backend", [BACKENDS[0], *(pytest.param(backend, marks=pytest.mark.campaign) for backend in BACKENDS[1:])]
+)
 def test_models_train_on_fields_named_in_every_way(named: Path, run_python: RunPython, backend: str) -> None:
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

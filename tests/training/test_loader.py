@@ -942,7 +942,7 @@ print(before, resident())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is not told here")
 def test_memory_after_twenty_epochs_is_that_after_two(packed_photos: Path, run_python: RunPython) -> None:
     before, after = map(int, run_python(GROWTH, packed_photos, backend="torch").stdout.split()[-2:])

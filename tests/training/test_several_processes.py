@@ -141,6 +141,7 @@ def test_two_devices_of_one_process_divide_its_batches(jax_devices: Found, numbe
 # PyTorch.
 
 
+@pytest.mark.campaign
 def test_processes_of_torch_in_a_loop_of_ones_own_train_as_one(torch_pair: list[Found], numbered: Path) -> None:
     assert [found["rank"] for found in torch_pair] == [[0, 2], [1, 2]]
     loops = [found["loop"] for found in torch_pair]
@@ -189,6 +190,7 @@ def test_keras_distribution_on_torch_trains_as_one_process_does(
 # TensorFlow.
 
 
+@pytest.mark.campaign
 def test_workers_of_tensorflow_get_their_shares_in_a_loop_of_ones_own(tf_pair: list[Found], numbered: Path) -> None:
     assert [found["rank"] for found in tf_pair] == [[0, 2], [1, 2]]
     expected = global_batches(numbered, batch_size=14, remainder="drop")

@@ -130,7 +130,7 @@ print(time.time(), flush=True)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["threads", "processes"])
-@pytest.mark.parametrize("who", ["nobody", "waiting"])
+@pytest.mark.parametrize("who", [pytest.param("nobody", marks=pytest.mark.campaign), "waiting"])
 def test_a_program_ends_with_batches_in_flight_that_hang(
     numbered: Path, tmp_path: Path, run_python: RunPython, how: str, who: str
 ) -> None:
