@@ -75,6 +75,8 @@ _FILES = {
     r"\.safetensors": "is a file of tensors: load it, and give kseq.pack((images, labels), ...)",
 }
 
+_TELLING = re.compile(f"({'|'.join(tool.file for tool in _TOOLS)})$")
+
 
 def refused_file(path: str) -> str | None:
     """Why a file that holds images is not read, and the way out; None if its name is that of no such file."""
@@ -93,8 +95,10 @@ def find_tool(
         images: Those of them that have names of images.
         head: Gives the beginning of a file.
     """
+    # Most names are of images that no tool wrote.
+    telling = [name for name in names if _TELLING.search(name)]
     for tool in _TOOLS:
-        files = [name for name in names if re.search(rf"{tool.file}$", name)][:_OPENED]
+        files = [name for name in telling if re.search(rf"{tool.file}$", name)][:_OPENED]
         # Lists of names belong to many layouts that are read.
         told = next((name for name in files if tool.head is None or re.search(tool.head, head(name), re.MULTILINE)), None)
         if told is not None and images:
