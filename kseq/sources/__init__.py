@@ -21,8 +21,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
 - What a sample holds: `column_roles` (which column is what: `kseq.Columns`), `cell_types` (what a cell may say),
   `list_cells` (cells of several values), `assemble` (from columns to samples), `kept_elements` (boxes and labels of
   classes that are left out).
-- Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_folders` (which
-  folders are which).
+- Splits and classes: `split_names` (what people call splits), `class_names` (their forms and order), `class_numbers` (of
+  labels), `class_folders` (which folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
   for each box).
 - Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `run_lengths`

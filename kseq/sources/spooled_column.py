@@ -6,7 +6,7 @@ import os
 import pickle
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import IO, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from kseq.errors import WriteError
 from kseq.sources.value_blocks import Block, block_of_array, decode, encode
 
-__all__ = ["BLOCK_ROWS", "SpooledColumn", "blocks_of"]
+__all__ = ["BLOCK_ROWS", "SpooledColumn", "blocks_of", "convert_distinct"]
 
 BLOCK_ROWS = 4096
 """How many values are encoded together: so many that their number costs nothing, so few that they fit into a cache."""
@@ -142,6 +142,18 @@ def blocks_of(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     if isinstance(values, SpooledColumn):
         return values.blocks()
     return (values[start : start + BLOCK_ROWS] for start in range(0, len(values), BLOCK_ROWS))
+
+
+def convert_distinct(cells: Sequence[Any], convert: Callable[[Any], Any]) -> SpooledColumn:
+    """The converted cells; in a block of texts, each distinct text is converted once."""
+    converted = SpooledColumn()
+    for block in blocks_of(cells):
+        if set(map(type, block)) <= {str, type(None)}:
+            known = {cell: convert(cell) for cell in set(block)}
+            converted.extend(map(known.__getitem__, block))
+        else:
+            converted.extend(map(convert, block))
+    return converted
 
 
 def _temporary_folder() -> str:
