@@ -115,7 +115,8 @@ def kill_readers(folder: Path, kills: int) -> Counter[str]:
                 # So that some deaths come while the workers rest.
                 time.sleep(0.01 * (number % 3))
     lines = [str(warning.message) for warning in told]
-    if unnamed := [line for line in lines if "SIGKILL" not in line]:
+    # On a busy machine, a batch whose worker starts anew may take so long that this is told too.
+    if unnamed := [line for line in lines if "SIGKILL" not in line and "waits for batch" not in line]:
         raise WrongSampleError(f"the signal is not named: {unnamed[0]}")
     counts["lines that told of a death"] = len(lines)
     counts["kills of readers"] = killer.kills
