@@ -373,6 +373,8 @@ def test_what_is_no_array_of_jax_is_named(objects: Path) -> None:
 def test_a_package_that_is_missing_is_named(numbered: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "kseq.training.torch_batches", raising=False)
+    # kseq keeps what was asked for.
+    monkeypatch.delitem(vars(kseq), "TorchBatches", raising=False)
     with kseq.Batches(numbered, "train", workers=0) as batches, raises(ArgumentError, f"kseq[{package}]"):
         kseq.prefetch_to_device(iter(())) if package == "jax" else kseq.TorchBatches(batches)
     sys.modules.pop("kseq.training.torch_batches", None)
