@@ -17,6 +17,7 @@ from kseq.sources.base import ImageTable, Source
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.class_union import class_numbers, dataset_classes, unite_classes
 from kseq.storage.compatibility import common_field, row_layouts
+from kseq.storage.field_kinds import Instances, WideInstances
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
@@ -65,6 +66,7 @@ def adapt_source(source: Source, name: str, index: Index, settings: ImageSetting
     Raises:
         SourceError: If the source lacks a field, has one that the dataset lacks, or one that holds something else.
     """
+    source = _widened(source, index)
     source_fields = {field.name: stored_field(field, settings) for field in source.fields}
     _check_stored_fields(index)
     _check_names(name, list(source_fields), index)
@@ -86,6 +88,18 @@ def adapt_source(source: Source, name: str, index: Index, settings: ImageSetting
     adapted_fields = tuple(field if field.is_pixels else dataset_fields[field.name] for field in source.fields)
     beside = {field.name: positions.get(field.name) for field in fields if field.name not in stored_names}
     return AdaptedSource(replace(source, class_names=classes, images=images, fields=adapted_fields), fields, beside)
+
+
+def _widened(source: Source, index: Index) -> Source:
+    """The source with masks of instances of 16 bits where the dataset has such ones."""
+    wide = {field.name for field in index.fields if field.kind == WideInstances.name}
+    fields = [
+        replace(field, kind=WideInstances.name, dtype=WideInstances.dtypes[0])
+        if field.name in wide and field.kind == Instances.name
+        else field
+        for field in source.fields
+    ]
+    return replace(source, fields=tuple(fields))
 
 
 def _check_stored_fields(index: Index) -> None:
@@ -115,6 +129,11 @@ def _merge_field(field: Field, source_field: Field, path: str, source: str) -> F
     Raises:
         SourceError: If the source field holds something else.
     """
+    if (field.kind, source_field.kind) == (Instances.name, WideInstances.name):
+        raise SourceError(
+            f"{source}: has an image of more than 255 objects, field {field.name!r} of {path} has room for 255: pack all of "
+            "them anew, whose masks of instances are uint16 then, or append the other images alone"
+        )
     if field.is_pixels:
         # The sizes of encoded images are known only when they are read.
         size = field.shape[:2] if field.encoded and source_field.encoded else source_field.shape[:2]

@@ -25,8 +25,9 @@ that to the list in `registry`, which finds the format of a path and gives the c
   folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
   for each box).
-- Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `run_lengths`
-  (masks of COCO), `json_files` and `xml_files` (their files).
+- Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `shape_outlines`
+  (rectangles, ellipses, polygons), `run_lengths` (masks of COCO and CVAT), `brush_masks` (those of Label Studio), `json_files`
+  and `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).

@@ -28,9 +28,10 @@ DEPTH = Field("depth", "map", False, "<f2", (6, 8, 2))
 INDEX = Field("nearest", "nearest_map", False, "<f4", (6, 8, 1))
 BANDS = Field("bands", "image", False, "<u2", (6, 8, 13))
 OBJECTS = Field("objects", "instances", True, "|u1", (None, None, 1))
+CROWDED = Field("crowded", "wide_instances", True, "<u2", (None, None, 1))
 IDS = Field("ids", "instance_ids", False, "<i4", (None,))
 OTHERS = (MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, IDS, TEXT, WEIGHT)
-FIELDS = (IMAGE, BANDS, LABEL, MASK, OBJECTS, DEPTH, INDEX, *OTHERS)
+FIELDS = (IMAGE, BANDS, LABEL, MASK, OBJECTS, CROWDED, DEPTH, INDEX, *OTHERS)
 
 
 def parsed(cell: Any) -> Any:
