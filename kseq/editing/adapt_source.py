@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import spelled_call
+from kseq.editing.missing_fields import describe_missing, describe_surplus
 from kseq.errors import SourceError
 from kseq.packing.settings import ImageSettings
 from kseq.packing.stored_form import stored_field
@@ -69,7 +70,7 @@ def adapt_source(source: Source, name: str, index: Index, settings: ImageSetting
     source = _widened(source, index)
     source_fields = {field.name: stored_field(field, settings) for field in source.fields}
     _check_stored_fields(index)
-    _check_names(name, list(source_fields), index)
+    _check_names(name, source, index)
     fields = tuple(_merge_field(field, source_fields[field.name], index.path, name) for field in index.fields)
     stored_names = {field.name for field in index.stored_fields}
     for field in fields:
@@ -114,13 +115,13 @@ def _check_stored_fields(index: Index) -> None:
             )
 
 
-def _check_names(source: str, names: Sequence[str], index: Index) -> None:
-    dataset_names = [field.name for field in index.fields]
-    both = f"the samples of {index.path} hold {', '.join(dataset_names)}, those of {source} {', '.join(names)}"
-    for name in (name for name in dataset_names if name not in names):
-        raise SourceError(f"{source}: has no field {name!r}: {both}")
-    for name in (name for name in names if name not in dataset_names):
-        raise SourceError(f"{source}: has a field {name!r} too many: {both}")
+def _check_names(name: str, source: Source, index: Index) -> None:
+    dataset_names, names = ([field.name for field in fields] for fields in (index.fields, source.fields))
+    both = f"the samples of {index.path} hold {', '.join(dataset_names)}, those of {name} {', '.join(names)}"
+    for field in (field for field in index.fields if field.name not in names):
+        raise SourceError(f"{name}: has no field {field.name!r}: {both}: {describe_missing(field, source)}")
+    for field in (field for field in source.fields if field.name not in dataset_names):
+        raise SourceError(f"{name}: has a field {field.name!r} too many: {both}: {describe_surplus(field)}")
 
 
 def _merge_field(field: Field, source_field: Field, path: str, source: str) -> Field:

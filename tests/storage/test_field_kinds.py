@@ -341,12 +341,13 @@ def test_a_value_is_exported_as_features() -> None:
 
 def test_only_some_fields_fit_into_csv() -> None:
     fitting = [field.name for field in FIELDS if field.handler.fits_csv]
-    assert fitting == ["image", "bands", "label", "mask", "objects", "depth", "nearest", "sample_weight"]
+    assert fitting == ["image", "bands", "label", "mask", "objects", "crowded", "depth", "nearest", "sample_weight"]
 
 
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
         "--image x", "--image bands=x", "--label x", "--mask mask=x", "--target objects=x:instances",
+        "--target crowded=x:wide_instances",
         "--target depth=x:map", "--target nearest=x:nearest_map",
         "--target tags=x --kind tags=multi_label", "--target vector=x",
         "--target trace=x", "--target points=x --kind points=keypoints",
