@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from kseq.sources.run_lengths import join_runs
+
 __all__ = ["brush_runs"]
 
 _CHANNELS, _OPACITY = 4, 3
@@ -63,7 +65,7 @@ def brush_runs(numbers: Any, height: int, width: int) -> list[int]:
         raise ValueError(f"it is of {total / _CHANNELS:g} pixels, its image has {width} x {height}")
     length = bits.number(5) + 1
     lengths = [bits.number(4) + 1 for _ in range(4)]
-    counts, covered = [np.zeros(1, np.int64)], [np.zeros(1, bool)]
+    counts, covered = list[np.ndarray](), list[np.ndarray]()
     start = 0
     while start < total:
         repeats = bits.number(1)
@@ -77,14 +79,7 @@ def brush_runs(numbers: Any, height: int, width: int) -> list[int]:
             counts.append(np.ones(len(opacities), np.int64))
             covered.append(opacities > 0)
         start = stop
-    all_counts, are_covered = np.concatenate(counts), np.concatenate(covered)
-    is_pixel = all_counts > 0
-    # The first run is of zeros, if only none of them.
-    is_pixel[0] = True
-    all_counts, are_covered = all_counts[is_pixel], are_covered[is_pixel]
-    firsts = np.flatnonzero(np.diff(are_covered, prepend=True))
-    runs: list[int] = np.add.reduceat(all_counts, firsts).tolist()
-    return runs
+    return join_runs(np.concatenate(counts), np.concatenate(covered))
 
 
 def _pixels_before(position: int) -> int:

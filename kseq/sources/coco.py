@@ -234,7 +234,7 @@ class _Annotations:
             objects = [found for annotation in by_image[key] if (found := self._object(annotation, size)) is not None]
         except ImageError as error:
             return AnnotatedImage(name, rejection=str(error))
-        crowds = [annotation["segmentation"] for annotation in by_image[key] if _is_outlined_crowd(annotation)]
+        crowds = [_as_polygons(annotation["segmentation"]) for annotation in by_image[key] if _is_outlined_crowd(annotation)]
         return AnnotatedImage(name, objects, size, crowds=crowds if self._keeps_outlines else ())
 
     def _object(self, annotation: Mapping[str, Any], size: tuple[int, int] | None) -> FoundObject | None:
@@ -252,7 +252,7 @@ class _Annotations:
                 f"has a segment with the id {annotation.get('id')!r}, allowed are whole numbers from 0 to {MOST_SEGMENTS:,}, "
                 "which its PNG has for colours"
             )
-        if annotation.get("iscrowd"):
+        if _is_crowd(annotation):
             self.facts["crowd"] += 1
             return None
         box = self._box(annotation, what)
@@ -286,6 +286,7 @@ class _Annotations:
         try:
             if isinstance(outline, dict) and "segment" in outline:
                 return None
+            outline = _as_polygons(outline)
             box = mask_box(outline) if isinstance(outline, dict) else _polygons_box(outline)
         except (TypeError, ValueError, OverflowError) as error:
             raise ImageError(f"{what}: its segmentation is {str(outline)[:60]}, allowed are polygons or run lengths") from error
@@ -329,11 +330,19 @@ class _Annotations:
 
 
 def _is_outlined_crowd(annotation: Mapping[str, Any]) -> bool:
-    return bool(annotation.get("iscrowd") and annotation.get("segmentation"))
+    return _is_crowd(annotation) and bool(annotation.get("segmentation"))
+
+
+def _is_crowd(annotation: Mapping[str, Any]) -> bool:
+    """Whether `iscrowd` says so: as a number, or as the text of one."""
+    return str(annotation.get("iscrowd") or 0).strip().lower() not in ("0", "0.0", "false", "none", "")
 
 
 def _as_polygons(outline: Any) -> Any:
     """An outline; of a polygon that is in no list, a list of it; None if no polygon has three corners, which cover nothing."""
+    if isinstance(outline, list) and len(outline) == 1 and isinstance(outline[0], dict):
+        # Run lengths in a list of their own.
+        return outline[0]
     if not isinstance(outline, list) or not outline:
         return outline
     polygons = outline if isinstance(outline[0], list) else [outline]

@@ -5,7 +5,7 @@ The rules:
 - The source is the file, or a folder with a file `annotations.xml`. The name of an image is relative to the folder of the file,
   to `images` in it, or to `images/SUBSET` if the image has a subset.
 - `xtl`, `ytl`, `xbr`, `ybr` become x1, y1, x2, y2; of a turned box, a polygon, an ellipse, a mask or a line that ends where it
-  begins, the box around it is taken. Points, other lines, cuboids and skeletons are left out, and counted. Tags are not read.
+  begins, the box around it is taken. Points, other lines, cuboids and skeletons are left out, and counted; so are tags.
 - All that has a box becomes a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
 - Classes are the labels of the task in their order, else sorted by name. A subset called as a split is one.
 
@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import (
     AnnotatedImage,
@@ -89,7 +91,8 @@ class CvatSource(AnnotatedSource):
         labels = [(label.findtext("name") or "").strip() for label in annotations.iter("label")]
         found = {found.class_name for image in images for found in image.objects}
         names = list(dict.fromkeys([*filter(None, labels), *sort_class_names(found)]))
-        return cls.of(request, path, root, images, facts=facts, known_classes=names, notes=unused_outlines(request, facts))
+        notes = [*unused_outlines(request, facts), *_tag_notes(path, annotations)]
+        return cls.of(request, path, root, images, facts=facts, known_classes=names, notes=notes)
 
 
 CVAT = SourceFormat(
@@ -104,6 +107,12 @@ CVAT = SourceFormat(
     has_outlines=True,
     downloads=r"\.xml",
 )
+
+
+def _tag_notes(path: str, annotations: ElementTree.Element) -> Iterator[str]:
+    num_tags = sum(1 for _ in annotations.iter("tag"))
+    if num_tags:
+        yield f"{path}: {counted(num_tags, 'tag of an image is', 'tags of images are')} not read: boxes and masks are"
 
 
 def _image(root: str, number: int, element: ElementTree.Element, facts: Counter[str]) -> AnnotatedImage:

@@ -46,6 +46,11 @@ __all__ = ["LABELME", "LabelMeSource"]
 
 _POINTS_AND_LINES = ("point", "points", "line")
 _HEAD = 4000
+# Why an image is not packed that lies in its JSON file alone.
+_INSIDE = (
+    "has its image in itself (imageData), and no file {path} beside it: write it there, "
+    "open('{path}', 'wb').write(base64.b64decode(content['imageData']))"
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,8 @@ def _read(root: str, entry: Entry, facts: Counter[str]) -> AnnotatedImage:
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         return AnnotatedImage(entry.path, rejection="has no list 'shapes', a file of LabelMe has one")
     path = _image_path(root, entry.path, content)
+    if content.get("imageData") and may_be_path(path) and not os.path.lexists(os.path.join(root, path)):
+        return AnnotatedImage(entry.path, rejection=_INSIDE.format(path=path))
     try:
         found = [_object(f"{entry.path}: shape {number}", shape, facts) for number, shape in enumerate(content["shapes"], 1)]
     except ImageError as error:

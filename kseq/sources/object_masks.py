@@ -83,7 +83,8 @@ class OutlinedObject(NamedTuple):
         number: Its number in the image, counted from 1; 0 for a crowd.
         outline: Polygons `[[x, y, x, y, ...], ...]`; run lengths, a dict as COCO has it, or as
             `kseq.sources.run_lengths.row_runs_box` takes it; a dict of `png`, `left` and `top`, a mask in base64 and where it
-            lies; a dict of `file`, a mask of the whole image; or a dict of `segment`, its id in a PNG of segments.
+            lies; a dict of `polygons` and `holes` in them; a dict of `file`, a mask of the whole image; or a dict of `segment`,
+            its id in a PNG of segments.
     """
 
     class_name: str
@@ -211,6 +212,8 @@ def _note(outline: Any, size: int, image: tuple[int, int]) -> str | None:
     if is_mask and "segment" in outline:
         return _NO_SEGMENT_PIXEL
     height, width = image
+    if is_mask and "polygons" in outline:
+        outline, is_mask = outline["polygons"], False
     if is_mask:
         left, top = (outline.get(side, 0) for side in ("left", "top"))
         return _OUTSIDE if left >= width or top >= height or left < 0 or top < 0 else _NO_PIXEL
@@ -249,17 +252,22 @@ def _pixels(found: OutlinedObject, height: int, width: int, *, in_shares: bool, 
             return of_segment
         if isinstance(outline, dict):
             return _mask_pixels(outline, height, width)
-        covered = np.zeros((height, width), bool)
-        for polygon in outline:
-            points = np.array(polygon, np.float64).reshape(-1, 2)
-            if not np.isfinite(points).all():
-                raise ValueError
-            covered |= fill_polygon(points * (width, height) if in_shares else points, height, width)
-        return covered
+        return _united(outline, height, width, in_shares=in_shares)
     except (TypeError, ValueError, OverflowError) as error:
-        reason = f" ({error})" if isinstance(outline, dict) else ""
+        reason = f" ({error})" if isinstance(outline, dict) and str(error) else ""
         what = f"has an outline {str(outline)[:60]}{reason}"
         raise ImageError(f"{what}, allowed are polygons, and run lengths of {width} x {height} pixels") from error
+
+
+def _united(polygons: Sequence[Sequence[float]], height: int, width: int, *, in_shares: bool = False) -> np.ndarray:
+    """`(height, width)` bool: the pixels of several polygons."""
+    covered = np.zeros((height, width), bool)
+    for polygon in polygons:
+        points = np.array(polygon, np.float64).reshape(-1, 2)
+        if not np.isfinite(points).all():
+            raise ValueError("a number is not finite")
+        covered |= fill_polygon(points * (width, height) if in_shares else points, height, width)
+    return covered
 
 
 def _mask_pixels(outline: Mapping[str, Any], height: int, width: int) -> np.ndarray:
@@ -268,6 +276,9 @@ def _mask_pixels(outline: Mapping[str, Any], height: int, width: int) -> np.ndar
         return _checked_size(read_object(outline["file"]), height, width)
     if "png" in outline:
         return _placed(_small_mask(outline), outline, height, width)
+    if "polygons" in outline:
+        without_holes: np.ndarray = _united(outline["polygons"], height, width) & ~_united(outline["holes"], height, width)
+        return without_holes
     if "row_runs" in outline:
         return _placed(row_runs_pixels(outline), outline, height, width)
     return mask_pixels(outline, height, width)
@@ -304,7 +315,10 @@ def _small_mask(outline: Mapping[str, Any]) -> np.ndarray:
     except (binascii.Error, ValueError, TypeError) as error:
         raise ImageError("has a mask that is not base64") from error
     header = read_header(data)
-    values: np.ndarray = decode_mask(data, 1, size=(header.height, header.width), strict=True)[:, :, 0] > 0
+    size = (header.height, header.width)
+    # Of one that is transparent in parts, what is not.
+    pixels = decode(data, "rgba", size=size, strict=True) if header.has_alpha else decode_mask(data, 1, size=size, strict=True)
+    values: np.ndarray = pixels[:, :, -1] > 0
     return values
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ends_early", "mask_box", "mask_pixels", "row_runs_box", "row_runs_pixels"]
+__all__ = ["ends_early", "join_runs", "mask_box", "mask_pixels", "row_runs_box", "row_runs_pixels"]
 
 
 def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
@@ -64,6 +64,23 @@ def row_runs_pixels(mask: Mapping[str, Any]) -> np.ndarray:
     """`(height, width)` bool: the ones of a mask of rows, in its own size; the arguments and errors are those of
     `row_runs_box`."""
     return _pixels(_row_runs(mask), mask["height"], mask["width"])
+
+
+def join_runs(counts: np.ndarray, are_ones: np.ndarray) -> list[int]:
+    """Run lengths of zeros and ones in turn, zeros first.
+
+    Args:
+        counts: `(n,)` int64: how many pixels follow each other.
+        are_ones: `(n,)` bool: whether they are ones; neighbours may be alike.
+    """
+    # The first run is of zeros, if only none of them.
+    counts, are_ones = np.insert(counts, 0, 0), np.insert(are_ones, 0, False)
+    is_run = counts > 0
+    is_run[0] = True
+    counts, are_ones = counts[is_run], are_ones[is_run]
+    firsts = np.flatnonzero(np.diff(are_ones, prepend=True))
+    runs: list[int] = np.add.reduceat(counts, firsts).tolist()
+    return runs
 
 
 def _pixels(runs: np.ndarray, lines: int, length: int) -> np.ndarray:

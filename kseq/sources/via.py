@@ -8,10 +8,12 @@ The rules:
 - The class of a region is the attribute `label`, `class`, `name`, `type`, `category` or `object`, or the only one it has; of
   several choices the one that is true. A region without one is of the class `object`, if no region has one; else its image is
   rejected.
+- Project files of VIA 3 are read as those of VIA 2, see `kseq/sources/via3.py`; what they say of times and of whole images is
+  left out, and counted.
 - The images of a project are those of its annotations; the project file (`_via_img_metadata`) and the export are alike. A COCO
   file of VIA is a COCO file.
 
-Source: the pages of VIA 2, and its files.
+Source: the pages of VIA 2 and 3, and their files.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_fil
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.table_files import Table
 from kseq.sources.text import open_text
+from kseq.sources.via3 import is_via3, read_via3
 
 __all__ = ["VIA"]
 
@@ -70,10 +73,10 @@ class ViaSource(AnnotatedSource):
         path = request.path
         check_is_file(path, "via")
         root = check_root(path, request.image_root)
-        found = list(_csv_images(path) if re.search(r"\.[ct]sv$", path, re.IGNORECASE) else _json_images(path))
+        facts: Counter[str] = Counter()
+        found = list(_csv_images(path) if re.search(r"\.[ct]sv$", path, re.IGNORECASE) else _json_images(path, facts))
         regions = [region for image in found for region in image.regions]
         default = None if any(_class_name(region) for region in regions) else _ONE_CLASS
-        facts: Counter[str] = Counter()
         images = [_annotated(image, default, facts) for image in found]
         notes = [f"{path}: its regions have no class: all are called {_ONE_CLASS!r}"] if default and regions else []
         return cls.of(request, path, root, images, facts=facts, notes=[*notes, *unused_outlines(request, facts)])
@@ -87,7 +90,7 @@ def _is_file(path: str) -> bool:
         return False
     if re.search(r"\.[ct]sv$", path, re.IGNORECASE):
         return "region_shape_attributes" in head.split("\n", 1)[0]
-    return '"_via_' in head or re.search(r'"(regions|shape_attributes|file_attributes)"\s*:', head) is not None
+    return '"_via_' in head or re.search(r'"(vid_list|regions|shape_attributes|file_attributes)"\s*:', head) is not None
 
 
 VIA = SourceFormat(
@@ -102,8 +105,14 @@ VIA = SourceFormat(
 )
 
 
-def _json_images(path: str) -> Iterator[_Image]:
+def _json_images(path: str, facts: Counter[str]) -> Iterator[_Image]:
     content = read_json(path)
+    if is_via3(content):
+        for number, (file_name, regions, num_others) in enumerate(read_via3(content), 1):
+            facts["other_shape"] += num_others
+            known = [_Region(region["shape_attributes"], region["region_attributes"]) for region in regions]
+            yield _Image(file_name, known) if file_name else _Image(f"file {number}", [], "names no image")
+        return
     if isinstance(content, dict) and isinstance(content.get("_via_img_metadata"), dict):
         content = content["_via_img_metadata"]
     entries = [entry for entry in content.values() if isinstance(entry, dict)] if isinstance(content, dict) else []
