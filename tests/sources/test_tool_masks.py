@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import kseq
 from kseq.sources.brush_masks import brush_runs
@@ -276,3 +280,162 @@ def test_a_circle_of_labelme_and_its_closed_line_are_masks(tmp_path: Path) -> No
     np.testing.assert_array_equal(sample["mask"][:, :, 0] == 1, rectangle(2, 3, 8, 9))
     assert report.boxes is not None
     assert list(report.boxes.left_out.values()) == [1]
+
+
+def png_text(values: np.ndarray, mode: str = "L") -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray((values * 255).astype(np.uint8))
+    if mode == "RGBA":
+        image = Image.merge("RGBA", [Image.new("L", image.size, 255)] * 3 + [image])
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def supervisely(shape: dict[str, Any]) -> Any:
+    size = {"height": HEIGHT, "width": WIDTH}
+    return {"description": "", "tags": [], "size": size, "objects": [{"classTitle": "cat", **shape}]}
+
+
+def darwin(*shapes: dict[str, Any]) -> Any:
+    item = {"name": "1.png", "slots": [{"type": "image", "height": HEIGHT, "width": WIDTH}]}
+    box = {"bounding_box": {"x": 2, "y": 3, "w": 6, "h": 6}}
+    return {"version": "2.0", "item": item, "annotations": [{"id": "a", "name": "cat", **box, **shape} for shape in shapes]}
+
+
+def superannotate(shape: dict[str, Any]) -> Any:
+    return {"metadata": {"name": "1.png", "height": HEIGHT, "width": WIDTH}, "instances": [{"className": "cat", **shape}]}
+
+
+def datumaro(shape: dict[str, Any]) -> Any:
+    items = [{"id": "1", "annotations": [{"label_id": 0, **shape}], "image": {"path": "1.png", "size": [HEIGHT, WIDTH]}}]
+    return {"info": {}, "categories": {"label": {"labels": [{"name": "cat"}]}}, "items": items}
+
+
+def pairs(corners: list[int]) -> list[list[int]]:
+    return [list(pair) for pair in zip(corners[::2], corners[1::2], strict=True)]
+
+
+def dense(values: np.ndarray) -> list[int]:
+    """The raster layer of Darwin: a value and how often it comes, row after row."""
+    counts = row_runs(values)
+    return [number for place, count in enumerate(counts) if count for number in (7 * (place % 2), count)]
+
+
+BITMAP = {"origin": [1, 2], "data": base64.b64encode(zlib.compress(png_text(STROKE[2:4, 1:5]))).decode()}
+CLEAR = {"origin": [1, 2], "data": base64.b64encode(zlib.compress(png_text(STROKE[2:4, 1:5], "RGBA"))).decode()}
+HOLE = rectangle(2, 3, 8, 9) & ~rectangle(4, 5, 6, 7)
+LAYER = {"id": "l", "raster_layer": {"dense_rle": dense(STROKE), "mask_annotation_ids_mapping": {"a": 7}}}
+ROUND = {"center": {"x": 8, "y": 6}, "radius": {"x": 6, "y": 2}, "angle": math.radians(30)}
+PATH = [{"x": x, "y": y} for x, y in pairs(TOP)]
+CORNERS = {f"{side}{place}": value for place, (x, y) in enumerate(pairs(TOP), 1) for side, value in (("x", x), ("y", y))}
+ALL_RUNS = {"size": [HEIGHT, WIDTH], "counts": runs(2, 3, 8, 9)}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "slack"),
+    [
+        (supervisely({"geometryType": "bitmap", "bitmap": BITMAP}), rectangle(1, 2, 5, 4), 0),
+        (supervisely({"geometryType": "bitmap", "bitmap": CLEAR}), rectangle(1, 2, 5, 4), 0),
+        (
+            supervisely(
+                {"geometryType": "polygon", "points": {"exterior": pairs(TOP), "interior": [pairs(square(4, 5, 6, 7))]}}
+            ),
+            HOLE,
+            0,
+        ),
+        (
+            supervisely({"geometryType": "rectangle", "points": {"exterior": [[8, 3], [2, 9]], "interior": []}}),
+            rectangle(2, 3, 8, 9),
+            0,
+        ),
+        (darwin({"polygon": {"paths": [PATH]}}), rectangle(2, 3, 8, 9), 0),
+        (darwin({"polygon": {"path": PATH}}), rectangle(2, 3, 8, 9), 0),
+        (darwin({"ellipse": ROUND}), TURNED, 4),
+        (darwin({"mask": {}}, LAYER), STROKE, 0),
+        (darwin({}), rectangle(2, 3, 8, 9), 0),
+        (superannotate({"type": "polygon", "points": TOP, "exclude": [square(4, 5, 6, 7)]}), HOLE, 0),
+        (superannotate({"type": "ellipse", "cx": 8, "cy": 6, "rx": 6, "ry": 2, "angle": 30}), TURNED, 4),
+        (superannotate({"type": "rbbox", "points": CORNERS}), rectangle(2, 3, 8, 9), 0),
+        (datumaro({"type": "polygon", "points": TOP}), rectangle(2, 3, 8, 9), 0),
+        (datumaro({"type": "mask", "rle": ALL_RUNS}), rectangle(2, 3, 8, 9), 0),
+        (datumaro({"type": "ellipse", "points": [2, 4, 14, 8]}), ellipse(8, 6, 6, 2), 4),
+    ],
+)
+def test_shapes_of_other_tools_become_masks(tmp_path: Path, content: Any, expected: np.ndarray, slack: int) -> None:
+    write_image(tmp_path / "source" / "1.png")
+    (tmp_path / "source" / "1.png.json").write_text(json.dumps(content))
+    report, sample = pack(tmp_path / "source", "semantic")
+    assert np.count_nonzero((sample["mask"][:, :, 0] == 1) != expected) <= slack
+    rows, columns = np.flatnonzero(expected.any(axis=1)), np.flatnonzero(expected.any(axis=0))
+    np.testing.assert_allclose(sample["boxes"][0], [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], atol=slack / 8)
+    assert report.boxes is not None
+    assert (report.rejected, report.boxes.left_out) == ([], {})
+
+
+def test_outlines_of_other_tools_that_no_mask_is_asked_for_are_said(tmp_path: Path) -> None:
+    write_image(tmp_path / "source" / "1.png")
+    (tmp_path / "source" / "1.png.json").write_text(json.dumps(darwin({"polygon": {"paths": [PATH]}})))
+    assert_says(pack(tmp_path / "source", None)[0].notes[-1], "1 object has", "kseq.Columns(mask='instances')")
+
+
+def test_polygons_of_voc_are_masks_and_lists_of_segmentation_are_splits(tmp_path: Path) -> None:
+    corners = "".join(f"<x{place}>{x}</x{place}><y{place}>{y}</y{place}>" for place, (x, y) in enumerate(pairs(TOP), 1))
+    box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>8</xmax><ymax>9</ymax></bndbox>"
+    source = tmp_path / "source"
+    for name, split in {"1": "train", "2": "val"}.items():
+        write_image(source / "JPEGImages" / f"{name}.png")
+        found = f"<object><name>cat</name>{box}<polygon>{corners}</polygon></object>"
+        for path, text in {
+            f"Annotations/{name}.xml": f"<annotation><filename>{name}.png</filename>{found}</annotation>",
+            f"ImageSets/Segmentation/{split}.txt": name,
+        }.items():
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / path).write_text(text)
+    report, sample = pack(source, "semantic")
+    np.testing.assert_array_equal(sample["mask"][:, :, 0] == 1, rectangle(2, 3, 8, 9))
+    assert report.splits == {"train": 1, "val": 1}
+    assert_says(pack(source, None)[0].notes[-1], "2 objects have", "kseq.Columns(mask='semantic')")
+
+
+def test_a_project_of_via_3_is_read(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png")
+    regions = {
+        "a": {"vid": "1", "z": [], "xy": [7, *TOP], "av": {"1": "1"}},
+        "b": {"vid": "1", "z": [], "xy": [2, 10, 1, 2, 3], "av": {"1": "0"}},
+        "c": {"vid": "1", "z": [1.5], "xy": [], "av": {"1": "0"}},
+    }
+    content = {
+        "project": {"pid": "x", "vid_list": ["1"]},
+        "attribute": {"1": {"aname": "animal", "options": {"0": "cat", "1": "dog"}}},
+        "file": {"1": {"fid": "1", "fname": "1.png", "type": 2}},
+        "view": {"1": {"fid_list": ["1"]}},
+        "metadata": regions,
+    }
+    (tmp_path / "project.json").write_text(json.dumps(content))
+    report, sample = pack(tmp_path / "project.json", "semantic")
+    expected = 2 * rectangle(2, 3, 8, 9) + rectangle(10, 1, 12, 4)
+    np.testing.assert_array_equal(sample["mask"][:, :, 0], expected)
+    assert report.boxes is not None
+    assert (report.boxes.class_names, list(report.boxes.left_out.values())) == (("cat", "dog"), [1])
+
+
+@pytest.mark.parametrize(("value", "count"), [("0", 1), (0.0, 1), (False, 1), ("1", 0), (1, 0), (True, 0)])
+def test_a_crowd_is_said_by_a_number_or_its_text(tmp_path: Path, value: Any, count: int) -> None:
+    crowd = annotation(1, 1, [{"size": [HEIGHT, WIDTH], "counts": runs(2, 3, 8, 9)}], bbox=[2, 3, 6, 6], iscrowd=value)
+    _, sample = pack(write_coco(tmp_path, [crowd]), "semantic")
+    assert len(sample["boxes"]) == count
+    np.testing.assert_array_equal(sample["mask"][:, :, 0], rectangle(2, 3, 8, 9) * (1 if count else 255))
+
+
+def test_an_image_that_lies_in_its_json_alone_is_named(tmp_path: Path) -> None:
+    source = write_labelme(tmp_path / "labelme", [])
+    content = json.loads((source / "1.json").read_text()) | {"imagePath": "2.png", "imageData": "aaaa"}
+    (source / "2.json").write_text(json.dumps(content))
+    (rejected,) = pack(source, None)[0].rejected
+    assert rejected.path == b"2.json"
+    assert_says(rejected.reason, "imageData", "2.png")
+
+
+def test_tags_of_cvat_are_counted(tmp_path: Path) -> None:
+    source = write_cvat(tmp_path / "source", f'<polygon label="cat" points="{points(TOP)}"/><tag label="night"/>')
+    assert_says(pack(source, "semantic")[0].notes[0], source, "1 tag")
