@@ -37,7 +37,7 @@ from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.json_files import read_json
 from kseq.sources.object_masks import describe_masks, describe_unused
 from kseq.sources.point_names import describe_outside
-from kseq.sources.run_lengths import mask_box
+from kseq.sources.run_lengths import mask_box, plain_mask
 from kseq.sources.shape_outlines import outline_box
 from kseq.sources.source_format import SourceRequest, check_is_file, check_root
 from kseq.storage.fields import Field
@@ -342,7 +342,9 @@ def _as_polygons(outline: Any) -> Any:
     """An outline; of a polygon that is in no list, a list of it; None if no polygon has three corners, which cover nothing."""
     if isinstance(outline, list) and len(outline) == 1 and isinstance(outline[0], dict):
         # Run lengths in a list of their own.
-        return outline[0]
+        outline = outline[0]
+    if isinstance(outline, dict) and outline.keys() != {"segment"}:
+        return plain_mask(outline)
     if not isinstance(outline, list) or not outline:
         return outline
     polygons = outline if isinstance(outline[0], list) else [outline]

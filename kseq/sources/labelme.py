@@ -6,6 +6,7 @@ The rules:
   beside the file of the same name is taken. Images without a file are rejected.
 - A rectangle of two or four points, in any order, becomes x1, y1, x2, y2; of a polygon, a circle, a mask or a line that ends
   where it begins, the box around it is taken. Points and other lines are left out, and counted.
+- Polygons of one class and one `group_id` are parts of one object, and counted.
 - All these shapes become a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
 - Classes are sorted by name. A folder called `train`, `val` or `test` on the way is the split.
 
@@ -121,6 +122,7 @@ def _read(root: str, entry: Entry, facts: Counter[str]) -> AnnotatedImage:
         found = [_object(f"{entry.path}: shape {number}", shape, facts) for number, shape in enumerate(content["shapes"], 1)]
     except ImageError as error:
         return AnnotatedImage(path, rejection=str(error))
+    found = _joined(content["shapes"], found, facts)
     split = split_of_path(path)
     size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
     return AnnotatedImage(path, [each for each in found if each is not None], size, split)
@@ -174,6 +176,29 @@ def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:
         return None
     facts["outline"] += kind not in ("rectangle", None)
     return FoundObject(str(label).strip(), box, outline=_outline(shape, points, box))
+
+
+def _joined(shapes: Sequence[Any], found: Sequence[FoundObject | None], facts: Counter[str]) -> list[FoundObject | None]:
+    """The objects, where polygons of one class and one `group_id` are one."""
+    joined: list[FoundObject | None] = []
+    places: dict[tuple[str, Any], int] = {}
+    for shape, each in zip(shapes, found, strict=True):
+        group = shape.get("group_id")
+        if each is None or group is None or not isinstance(group, (int, str)) or not isinstance(each.outline, list):
+            joined.append(each)
+            continue
+        place = places.setdefault((each.class_name, group), len(joined))
+        if place == len(joined):
+            joined.append(each)
+            continue
+        first = joined[place]
+        assert first is not None
+        facts["grouped"] += 1
+        left, top, right, bottom = zip(first.box, each.box, strict=True)
+        joined[place] = first._replace(
+            box=[min(left), min(top), max(right), max(bottom)], outline=[*first.outline, *each.outline]
+        )
+    return joined
 
 
 def _outline(shape: Mapping[str, Any], points: Sequence[tuple[float, float]], box: Sequence[float]) -> Any:

@@ -5,7 +5,8 @@ The rules:
 - Rectangles are in percent of the image, and become x1, y1, x2, y2 in pixels; of a turned rectangle, an ellipse, a polygon or a
   painted mask (`rle`) the box around it is taken. Points and anything else are left out, and counted. Predictions are not read.
 - All that has a box becomes a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
-- Results of one id are one region. A task with regions of several images is rejected.
+- Results of one id are one region; of several labels the first is taken, and counted. A task with regions of several images is
+  rejected.
 - Of several annotations of a task the first that was not cancelled is taken, and a line says so. A task without one has no
   boxes.
 - The image is the value of the task's data that names one. An uploaded file has the name that Label Studio gave it
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from kseq.arguments import is_url
+from kseq.arguments import counted, is_url
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.sources.annotated_images import (
@@ -100,6 +101,9 @@ class LabelStudioSource(AnnotatedSource):
         several: list[int] = []
         images = [_image(root, number, task, facts, several) for number, task in enumerate(tasks, 1)]
         notes = [f"{path}: {len(several):,} tasks have several annotations, the first is taken"] if several else []
+        num_predicted = sum(bool(task.get("predictions")) and not _is_annotated(task) for task in tasks)
+        if num_predicted:
+            notes.append(f"{path}: {counted(num_predicted, 'task has', 'tasks have')} predictions alone, which are not read")
         return cls.of(request, path, root, images, facts=facts, notes=[*notes, *unused_outlines(request, facts)])
 
 
@@ -133,6 +137,11 @@ def _image(root: str, number: int, task: Mapping[str, Any], facts: Counter[str],
     except ImageError as error:
         return AnnotatedImage(path, rejection=str(error))
     return AnnotatedImage(path, [each for each in found if each is not None], size)
+
+
+def _is_annotated(task: Mapping[str, Any]) -> bool:
+    annotations = task.get("annotations") or task.get("completions")
+    return any(isinstance(each, dict) and not each.get("was_cancelled") for each in annotations or ())
 
 
 def _data(task: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -216,6 +225,7 @@ def _object(what: str, region: Mapping[str, Any], size: tuple[int, int], facts: 
     labels = [value for name, value in region.items() if name.endswith("labels") and isinstance(value, list) and value]
     label = str(labels[0][0]).strip() if labels else ""
     found = _shape(what, region, size, facts)
+    facts["several_labels"] += found is not None and bool(labels) and len(labels[0]) > 1
     if found is not None and not label:
         raise ImageError(f"{what} has no label")
     return None if found is None else FoundObject(label, found[0], outline=found[1])

@@ -217,9 +217,10 @@ def _note(outline: Any, size: int, image: tuple[int, int]) -> str | None:
     if is_mask:
         left, top = (outline.get(side, 0) for side in ("left", "top"))
         return _OUTSIDE if left >= width or top >= height or left < 0 or top < 0 else _NO_PIXEL
-    sides = [side for polygon in outline for side in polygon]
-    xs, ys = sides[::2], sides[1::2]
-    is_outside = bool(sides) and (max(xs) <= 0 or min(xs) >= width or max(ys) <= 0 or min(ys) >= height)
+    points = np.concatenate([np.array(polygon, np.float64).reshape(-1, 2) for polygon in outline])
+    if not len(points):
+        return _NO_PIXEL
+    is_outside = (points.max(axis=0) <= 0).any() or (points.min(axis=0) >= (width, height)).any()
     return _OUTSIDE if is_outside else _NO_PIXEL
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ends_early", "join_runs", "mask_box", "mask_pixels", "row_runs_box", "row_runs_pixels"]
+__all__ = ["ends_early", "join_runs", "mask_box", "mask_pixels", "plain_mask", "row_runs_box", "row_runs_pixels"]
 
 
 def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
@@ -27,6 +27,11 @@ def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
     """
     runs, height, _ = _runs(mask)
     return None if (found := _box(runs, height)) is None else [found[1], found[0], found[3], found[2]]
+
+
+def plain_mask(mask: Mapping[str, Any]) -> dict[str, Any]:
+    """A mask of COCO with nothing in it but what says its pixels."""
+    return {"size": mask.get("size"), "counts": mask.get("counts")}
 
 
 def mask_pixels(mask: Mapping[str, Any], height: int, width: int) -> np.ndarray:

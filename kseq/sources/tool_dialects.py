@@ -19,7 +19,7 @@ from kseq.errors import ImageError
 from kseq.images.formats import read_header
 from kseq.sources.annotated_images import check_box, stated_size
 from kseq.sources.object_masks import WHOLE_BOX
-from kseq.sources.run_lengths import join_runs, mask_box, row_runs_box
+from kseq.sources.run_lengths import join_runs, mask_box, plain_mask, row_runs_box
 from kseq.sources.shape_outlines import ellipse_box, ellipse_corners, outline_box
 from kseq.sources.text import open_text
 
@@ -210,7 +210,7 @@ def _datumaro_shape(found: Mapping[str, Any], names: Sequence[str]) -> FoundShap
         x1, y1, x2, y2 = check_box(found["points"], "an ellipse")
         return _ellipse(name, (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2)
     if kind == "mask" and isinstance(found.get("rle"), dict):
-        return FoundShape(name, mask_box(found["rle"]), found["rle"])
+        return FoundShape(name, mask_box(found["rle"]), plain_mask(found["rle"]))
     return FoundShape(name, None)
 
 

@@ -6,8 +6,8 @@ The rules:
   is taken. Points and other lines are left out, and counted.
 - All that has a box becomes a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
 - The class of a region is the attribute `label`, `class`, `name`, `type`, `category` or `object`, or the only one it has; of
-  several choices the one that is true. A region without one is of the class `object`, if no region has one; else its image is
-  rejected.
+  several choices the first that is true, and such regions are counted. A region without one is of the class `object`, if no
+  region has one; else its image is rejected.
 - Project files of VIA 3 are read as those of VIA 2, see `kseq/sources/via3.py`; what they say of times and of whole images is
   left out, and counted.
 - The images of a project are those of its annotations; the project file (`_via_img_metadata`) and the export are alike. A COCO
@@ -158,11 +158,21 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _class_name(region: _Region) -> str | None:
-    """The class of a region; None if nothing says it."""
+def _class_value(region: _Region) -> Any:
+    """What says the class of a region; None if nothing does."""
     attributes = {str(name).strip().lower(): value for name, value in region.attributes.items()}
     known = [attributes[name] for name in _CLASSES if attributes.get(name)]
-    value = known[0] if known else next(iter(attributes.values())) if len(attributes) == 1 else None
+    return known[0] if known else next(iter(attributes.values())) if len(attributes) == 1 else None
+
+
+def _has_several(region: _Region) -> bool:
+    value = _class_value(region)
+    return isinstance(value, dict) and sum(map(bool, value.values())) > 1
+
+
+def _class_name(region: _Region) -> str | None:
+    """The class of a region; None if nothing says it."""
+    value = _class_value(region)
     if isinstance(value, dict):
         value = next((name for name, is_chosen in value.items() if is_chosen), None)
     return str(value).strip() or None if value is not None else None
@@ -178,6 +188,7 @@ def _annotated(image: _Image, default: str | None, facts: Counter[str]) -> Annot
             name = _class_name(region) or default
             if found is not None and name is None:
                 raise ImageError(f"region {number} has no class, its attributes are {str(dict(region.attributes))[:40]}")
+            facts["several_labels"] += found is not None and _has_several(region)
             if found is not None and name is not None:
                 objects.append(FoundObject(name, found[0], outline=found[1]))
     except ImageError as error:

@@ -439,3 +439,51 @@ def test_an_image_that_lies_in_its_json_alone_is_named(tmp_path: Path) -> None:
 def test_tags_of_cvat_are_counted(tmp_path: Path) -> None:
     source = write_cvat(tmp_path / "source", f'<polygon label="cat" points="{points(TOP)}"/><tag label="night"/>')
     assert_says(pack(source, "semantic")[0].notes[0], source, "1 tag")
+
+
+def test_polygons_of_one_group_of_labelme_are_one_object(tmp_path: Path) -> None:
+    shapes = [
+        {"label": label, "shape_type": "polygon", "points": pairs(corners), "group_id": group}
+        for label, corners, group in [("cat", TOP, 1), ("cat", square(9, 3, 12, 9), 1), ("dog", square(0, 0, 1, 1), 1)]
+    ]
+    report, sample = pack(write_labelme(tmp_path / "labelme", shapes), "instances")
+    expected = rectangle(2, 3, 8, 9) + rectangle(9, 3, 12, 9) + 2 * rectangle(0, 0, 1, 1)
+    np.testing.assert_array_equal(sample["instances"][:, :, 0], expected)
+    assert sample["boxes"].tolist() == [[2, 3, 12, 9], [0, 0, 1, 1]]
+    assert report.boxes is not None
+    assert list(report.boxes.remarks.values()) == [1]
+
+
+@pytest.mark.parametrize("tool", ["via", "labelstudio"])
+def test_of_several_labels_the_first_is_taken_and_counted(tmp_path: Path, tool: str) -> None:
+    if tool == "via":
+        source = write_via(tmp_path, [{"name": "rect", "x": 2, "y": 3, "width": 6, "height": 6}])
+        content = json.loads(source.read_text())
+        content["1.png5"]["regions"][0]["region_attributes"] = {"type": {"cat": True, "dog": True, "cow": False}}
+        source.write_text(json.dumps(content))
+    else:
+        source = write_studio(tmp_path, [{**SIDES, "labels": ["cat", "dog"]}])
+    report, _ = pack(source, None)
+    assert report.boxes is not None
+    assert (report.boxes.class_names, list(report.boxes.remarks.values())) == (("cat",), [1])
+
+
+def test_predictions_of_label_studio_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    source = write_studio(tmp_path, [SIDES])
+    tasks = json.loads(source.read_text())
+    tasks[0]["predictions"] = tasks[0].pop("annotations")
+    source.write_text(json.dumps([{**tasks[0], "annotations": []}]))
+    assert_says(pack(source, None)[0].notes[0], "1 task has")
+
+
+@pytest.mark.parametrize(
+    "outline", [{"file": "1.png"}, {"row_runs": [1]}, {"polygons": [[0, 0, 1, 1, 2, 2]]}, {"png": "", "left": 0}]
+)
+def test_a_coco_file_has_no_other_form_of_outline(tmp_path: Path, outline: dict[str, Any]) -> None:
+    path = write_coco(tmp_path, [annotation(1, 1, outline, bbox=[2, 3, 6, 6])])
+    assert_says(refusal(path, tmp_path / "packed", columns=kseq.Columns(mask="semantic")), "1.png", "outline")
+
+
+def test_corners_may_be_pairs(tmp_path: Path) -> None:
+    path = write_coco(tmp_path, [annotation(1, 1, [[[20, 3], [30, 3], [30, 9]]], bbox=[2, 3, 6, 6])])
+    assert_says(next(iter(pack(path, "semantic")[0].image_notes)), "outside")
