@@ -71,6 +71,9 @@ def palette() -> np.ndarray:
 def color_mask(values: np.ndarray) -> np.ndarray:
     """`(height, width, 4)` uint8: a mask, `(height, width, 1)`, in colours; 0 is transparent, 255 gray."""
     numbers = values[:, :, 0]
+    if numbers.dtype == np.uint16:
+        # Of many objects, neighbours in number differ.
+        numbers = np.where(numbers > 0, (numbers - 1) % 254 + 1, 0).astype(np.uint8)
     if numbers.dtype != np.uint8:
         numbers = _stretch(values)[:, :, 0]
     colored = np.empty((*numbers.shape, 4), np.uint8)

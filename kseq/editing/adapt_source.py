@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import spelled_call
+from kseq.editing.missing_fields import describe_missing, describe_surplus
 from kseq.errors import SourceError
 from kseq.packing.settings import ImageSettings
 from kseq.packing.stored_form import stored_field
@@ -17,6 +18,7 @@ from kseq.sources.base import ImageTable, Source
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.storage.class_union import class_numbers, dataset_classes, unite_classes
 from kseq.storage.compatibility import common_field, row_layouts
+from kseq.storage.field_kinds import Instances, WideInstances
 from kseq.storage.fields import Field
 from kseq.storage.index import Index
 
@@ -65,9 +67,10 @@ def adapt_source(source: Source, name: str, index: Index, settings: ImageSetting
     Raises:
         SourceError: If the source lacks a field, has one that the dataset lacks, or one that holds something else.
     """
+    source = _widened(source, index)
     source_fields = {field.name: stored_field(field, settings) for field in source.fields}
     _check_stored_fields(index)
-    _check_names(name, list(source_fields), index)
+    _check_names(name, source, index)
     fields = tuple(_merge_field(field, source_fields[field.name], index.path, name) for field in index.fields)
     stored_names = {field.name for field in index.stored_fields}
     for field in fields:
@@ -88,6 +91,18 @@ def adapt_source(source: Source, name: str, index: Index, settings: ImageSetting
     return AdaptedSource(replace(source, class_names=classes, images=images, fields=adapted_fields), fields, beside)
 
 
+def _widened(source: Source, index: Index) -> Source:
+    """The source with masks of instances of 16 bits where the dataset has such ones."""
+    wide = {field.name for field in index.fields if field.kind == WideInstances.name}
+    fields = [
+        replace(field, kind=WideInstances.name, dtype=WideInstances.dtypes[0])
+        if field.name in wide and field.kind == Instances.name
+        else field
+        for field in source.fields
+    ]
+    return replace(source, fields=tuple(fields))
+
+
 def _check_stored_fields(index: Index) -> None:
     """Raise SourceError if a field was replaced by values of another form: new shards must hold what the old ones do."""
     stored_fields = {field.name: field for field in index.stored_fields}
@@ -100,13 +115,13 @@ def _check_stored_fields(index: Index) -> None:
             )
 
 
-def _check_names(source: str, names: Sequence[str], index: Index) -> None:
-    dataset_names = [field.name for field in index.fields]
-    both = f"the samples of {index.path} hold {', '.join(dataset_names)}, those of {source} {', '.join(names)}"
-    for name in (name for name in dataset_names if name not in names):
-        raise SourceError(f"{source}: has no field {name!r}: {both}")
-    for name in (name for name in names if name not in dataset_names):
-        raise SourceError(f"{source}: has a field {name!r} too many: {both}")
+def _check_names(name: str, source: Source, index: Index) -> None:
+    dataset_names, names = ([field.name for field in fields] for fields in (index.fields, source.fields))
+    both = f"the samples of {index.path} hold {', '.join(dataset_names)}, those of {name} {', '.join(names)}"
+    for field in (field for field in index.fields if field.name not in names):
+        raise SourceError(f"{name}: has no field {field.name!r}: {both}: {describe_missing(field, source)}")
+    for field in (field for field in source.fields if field.name not in dataset_names):
+        raise SourceError(f"{name}: has a field {field.name!r} too many: {both}: {describe_surplus(field)}")
 
 
 def _merge_field(field: Field, source_field: Field, path: str, source: str) -> Field:
@@ -115,6 +130,11 @@ def _merge_field(field: Field, source_field: Field, path: str, source: str) -> F
     Raises:
         SourceError: If the source field holds something else.
     """
+    if (field.kind, source_field.kind) == (Instances.name, WideInstances.name):
+        raise SourceError(
+            f"{source}: has an image of more than 255 objects, field {field.name!r} of {path} has room for 255: pack all of "
+            "them anew, whose masks of instances are uint16 then, or append the other images alone"
+        )
     if field.is_pixels:
         # The sizes of encoded images are known only when they are read.
         size = field.shape[:2] if field.encoded and source_field.encoded else source_field.shape[:2]

@@ -9,6 +9,7 @@ Imports only `kseq.errors` and `kseq.arguments`.
 - `other_files`: what is no image, by name, and what to do with it.
 - `pixel_form`: the dtype and the channels of pixels. `deep_pixels`: files to pixels of more than 8 bits or other numbers of
   channels, in the numbers of the file. `number_files`: `.npy`, PGM, PPM, PFM. `tiff_numbers`: TIFF, by tifffile.
+- `noted_pixels`: pixels that were drawn, and notes of them.
 - `crop_decoding`: decodes only the box of an image that is needed. `jpeg_tiles`: where a JPEG can be cut for that.
 - `resize`: interpolations, antialiasing, and the three ways to treat another aspect ratio. `rectangle`: boxes of pixels.
 - `movement`: where points and boxes go when an image is cropped, resized or turned.

@@ -163,14 +163,19 @@ def encode_png(data: bytes, rules: PixelRules = _DEFAULT_RULES) -> bytes:
 
 
 def encode_pixels(pixels: np.ndarray) -> bytes:
-    """`(height, width, 1, 3 or 4)` uint8 as the bytes of a PNG."""
+    """`(height, width, 1, 3 or 4)` uint8, or `(height, width, 1)` uint16, as the bytes of a PNG."""
     target = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(target, PNG.name)
     return target.getvalue()
 
 
 def decode_mask(
-    data: bytes | np.ndarray, orientation: int = 1, *, size: tuple[int, int] | None = None, strict: bool = False
+    data: bytes | np.ndarray,
+    orientation: int = 1,
+    *,
+    size: tuple[int, int] | None = None,
+    strict: bool = False,
+    dtype: str = "uint8",
 ) -> np.ndarray:
     """Values of an encoded mask, upright.
 
@@ -179,17 +184,18 @@ def decode_mask(
         orientation: EXIF's, 1 to 8, from `read_header`.
         size: Height and width that the upright mask must have by its header; None for any.
         strict: Refuse a PNG with a wrong checksum or no end.
+        dtype: `"uint8"`, or `"uint16"` for greater values.
 
     Returns:
-        `(height, width, 1)` uint8.
+        `(height, width, 1)` of the dtype.
 
     Raises:
-        ImageError: If the bytes are broken, or hold colours.
+        ImageError: If the bytes are broken, or hold colours, or greater values.
     """
 
     def read(image: ImageFile) -> np.ndarray:
         _compare_size(image.height, image.width, orientation, size)
-        return mask_values(image)
+        return mask_values(image, dtype)
 
     values = read_image(data, read)
     if strict and PNG.begins(bytes(data[:16])):

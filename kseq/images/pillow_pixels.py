@@ -125,18 +125,18 @@ def on_background(pixels: np.ndarray, rules: PixelRules, hidden: str = _HIDDEN) 
     return mixed.astype(np.uint8)
 
 
-def mask_values(image: ImageFile) -> np.ndarray:
-    """`(height, width, 1)` uint8: the values of an opened mask, not turned upright.
+def mask_values(image: ImageFile, dtype: str = "uint8") -> np.ndarray:
+    """`(height, width, 1)` of a dtype, uint8 or uint16: the values of an opened mask, not turned upright.
 
     Raises:
-        ImageError: If it is broken, or holds colours, or values above 255.
+        ImageError: If it is broken, or holds colours, or values that the dtype does not hold.
     """
     if image.mode.startswith("I;16"):
         _load(image)
         deep = np.asarray(image)
-        if deep.max() > 255:
-            raise ImageError(f"has values up to {deep.max()}, allowed for a mask are 0 to 255")
-        return deep.astype(np.uint8)[:, :, None]
+        if deep.max() > (most := np.iinfo(dtype).max):
+            raise ImageError(f"has values up to {deep.max()}, allowed for a mask are 0 to {most}")
+        return deep.astype(dtype)[:, :, None]
     if image.mode not in _MASK_MODES:
         raise ImageError(f"has pixels of mode {image.mode!r}, allowed for a mask are {', '.join(_MASK_MODES)}: one channel")
     greatest = _greatest_value(image)
@@ -148,7 +148,7 @@ def mask_values(image: ImageFile) -> np.ndarray:
     elif greatest < 255:
         # Pillow stretches them to 255.
         values = np.rint(values * (greatest / 255)).astype(np.uint8)
-    return values[:, :, None]
+    return values.astype(dtype, copy=False)[:, :, None]
 
 
 def _greatest_value(image: ImageFile) -> int:

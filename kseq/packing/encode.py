@@ -14,6 +14,7 @@ from kseq.images.codecs import decode, decode_mask, encode_jpeg, encode_pixels, 
 from kseq.images.deep_pixels import convert_numbers, read_numbers, to_dtype
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
 from kseq.images.movement import Movement
+from kseq.images.noted_pixels import NotedPixels
 from kseq.images.number_files import is_array_file, read_array_file
 from kseq.images.pillow_pixels import FOURTH_IS_ALPHA, PixelRules, on_background
 from kseq.images.pixel_form import CHANNELS, PLAIN_FORM, recolor
@@ -46,8 +47,8 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
 
     Args:
         values: Field name to value. The value of an image or a mask is the bytes of a file, or `(height, width)` or
-            `(height, width, channels)` pixels; that of another field is an array of the shape of the field. Masks and
-            boxes belong to the first image.
+            `(height, width, channels)` pixels, which a mask may have as `NotedPixels`; that of another field is an array of the
+            shape of the field. Masks and boxes belong to the first image.
         fields: What a sample holds; the first field is an image.
         settings: How images are stored.
 
@@ -193,32 +194,41 @@ def _keep(data: bytes, header: ImageHeader, settings: ImageSettings, rules: Pixe
     return EncodedImage(data, header.height, header.width, header.orientation)
 
 
-def _check_pixels(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
-    """Pixels as `(height, width, channels)` uint8; the last axis may be missing.
+def _check_pixels(pixels: np.ndarray, settings: ImageSettings, dtype: str = "uint8") -> np.ndarray:
+    """Pixels as `(height, width, channels)` uint8, or of another dtype that may be; the last axis may be missing.
 
     Raises:
         ImageError: If they have another dtype, shape or number of channels, or are too many.
     """
     shaped = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    if shaped.dtype != np.uint8 or shaped.ndim != 3 or 0 in shaped.shape or shaped.shape[2] not in CHANNELS.values():
+    if (
+        shaped.dtype not in (np.uint8, dtype)
+        or shaped.ndim != 3
+        or 0 in shaped.shape
+        or shaped.shape[2] not in CHANNELS.values()
+    ):
         raise ImageError(f"is {pixels.dtype} of shape {pixels.shape}, allowed is {PLAIN_FORM.describe()}")
     check_pixels(shaped.shape[0], shaped.shape[1], settings.max_pixels)
     return np.ascontiguousarray(shaped)
 
 
 def _encode_mask(
-    data: bytes | np.ndarray, fit: _Fit, settings: ImageSettings, note: Callable[[str], None]
+    data: bytes | np.ndarray | NotedPixels, fit: _Fit, settings: ImageSettings, note: Callable[[str], None], dtype: str
 ) -> EncodedImage | np.ndarray:
     """A mask without loss, whatever the encoding of images is: as PNG, or for `raw` as values."""
+    if isinstance(data, NotedPixels):
+        for text in data.notes:
+            note(text)
+        data = data.pixels
     if not isinstance(data, np.ndarray) and is_array_file(data):
         data = read_array_file(data, settings.max_pixels)
     if isinstance(data, np.ndarray):
-        values, png_orientation = _check_pixels(data, settings), None
+        values, png_orientation = _check_pixels(data, settings, dtype).astype(dtype, copy=False), None
         if values.shape[2] != 1:
             raise ImageError(f"has {values.shape[2]} channels, allowed is one")
     else:
         header = read_header(data, settings.max_pixels)
-        values = decode_mask(data, header.orientation, size=(header.height, header.width), strict=True)
+        values = decode_mask(data, header.orientation, size=(header.height, header.width), strict=True, dtype=dtype)
         png_orientation = header.orientation if header.format is PNG else None
         if header.orientation == 1 and fit.orientation != 1:
             values, is_turned = _turn_along(values, fit, note)
@@ -284,9 +294,9 @@ class _SampleEncoder(NamedTuple):
         """Encode another image, which is resized by itself."""
         return _encode_image(value, self.settings, self.rules)[0]
 
-    def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
-        """Encode a mask of the first image."""
-        return _encode_mask(value, self.fit, self.settings, self.rules.note)
+    def encode_mask(self, value: bytes | np.ndarray | NotedPixels, dtype: str) -> EncodedImage | np.ndarray:
+        """Encode a mask of the first image as values of a dtype."""
+        return _encode_mask(value, self.fit, self.settings, self.rules.note, dtype)
 
     def encode_map(self, value: bytes | np.ndarray, name: str, interpolation: str) -> np.ndarray:
         """Encode a map of the first image."""

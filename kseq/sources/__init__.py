@@ -8,8 +8,8 @@ that to the list in `registry`, which finds the format of a path and gives the c
 
 - Images in files: `folder`, `zip_archive`, `table`, `image_folder` (images with `metadata.csv`), `celeba`, `imagenet`,
   `benchmarks` (other well-known collections, by `benchmark_lists`).
-- Boxes: `coco`, `coco_folder` (several of its files), `cvat`, `dota`, `labelme`, `labelstudio`, `via`, `voc`, `yolo`,
-  `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
+- Boxes: `coco`, `coco_folder` (several of its files), `cvat`, `dota`, `labelme`, `labelstudio`, `via` (and `via3`), `voc`,
+  `yolo`, `box_tables` (CSV files of boxes, in `box_dialects`), `tool_json` (JSON of further tools, in `tool_dialects`).
 - Records: `webdataset`, `tfrecord`, `arrayrecord`, `huggingface`, `parquet` (and
   `described_columns`), `lmdb_files` (and `caffe_datum`).
 - Pixels: `arrays`, `idx` (MNIST's files), `cifar` (its binary version, and STL-10's), `pixel_rows` (CSV files of pixels, in
@@ -25,8 +25,9 @@ that to the list in `registry`, which finds the format of a path and gives the c
   labels), `class_folders` (which folders are which).
 - Tables: `table_files` (CSV, JSON Lines, Parquet), `named_files` (files whose names are spelled otherwise), `box_rows` (a row
   for each box).
-- Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `run_lengths`
-  (masks of COCO), `json_files` and `xml_files` (their files).
+- Annotation tools: `annotated_images` (what their formats share), `labelstudio_tasks` (CSV exports, choices), `shape_outlines`
+  (rectangles, ellipses, polygons), `run_lengths` (masks of COCO and CVAT), `brush_masks` (those of Label Studio), `json_files`
+  and `xml_files` (their files).
 - Millions of samples: `image_table` (all samples of a source, column by column), `spooled_column` (a column in memory or in a
   file), `value_blocks` (values as a few arrays), `equal_values` (which names and groups are equal).
 - URLs: `outline` (files at a URL as a folder of this machine), `url_files` (image files that are read in place).

@@ -36,7 +36,21 @@ from kseq.sources.base import FileSource, ImageTable, SourceImage, describe_firs
 from kseq.sources.class_names import sort_class_names
 from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.masked_source import MaskedSource, with_mask
-from kseq.sources.object_masks import INSTANCES, MOST_OBJECTS, ObjectMask, OutlinedObject, check_room, describe_bare
+from kseq.sources.object_masks import (
+    INSTANCES,
+    MOST_OBJECTS,
+    WHOLE_BOX,
+    ObjectMask,
+    OutlinedObject,
+    check_room,
+    describe_bare,
+    describe_crowded,
+    describe_rectangles,
+    describe_unused,
+    describe_wide,
+    needs_wide,
+)
+from kseq.sources.shape_outlines import rectangle_corners
 from kseq.sources.source_format import SourceRequest
 from kseq.sources.url_files import FileSizes
 from kseq.storage.fields import Field
@@ -47,10 +61,9 @@ __all__ = [
     "FoundObject",
     "check_box",
     "may_be_path",
-    "outline_box",
     "some_files",
     "stated_size",
-    "turned_box",
+    "unused_outlines",
 ]
 
 # To tell the format of a folder, so many folders, names in each, and files are looked at.
@@ -64,7 +77,7 @@ class FoundObject(NamedTuple):
         class_name: The name of its class.
         box: x1, y1, x2, y2 in pixels.
         points: x, y and visibility of each keypoint, one after the other; None if it has none.
-        outline: As in `OutlinedObject`; None if it has none, or no mask is asked for.
+        outline: As in `OutlinedObject`; `WHOLE_BOX` for a rectangle; None if it has none, or no mask is asked for.
     """
 
     class_name: str
@@ -172,7 +185,7 @@ class AnnotatedSource(MaskedSource, FileSource):
             )
         fields = box_fields(names, keypoints)
         if kind is not None:
-            fields = with_mask(fields, request.columns, kind)
+            fields = with_mask(fields, request.columns, kind, is_wide=needs_wide(kind, _most_objects(located)))
         return cls(root, names, table, fields, request.storage_options, box_facts=dict(counted), notes=tuple(notes))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
@@ -193,11 +206,12 @@ class AnnotatedSource(MaskedSource, FileSource):
         if (found_height, found_width) == (height, width):
             return values
         if orientation > 4 and (found_width, found_height) == (height, width):
-            turned = {"boxes": turn_boxes(values["boxes"], orientation, height, width)}
+            turned: dict[str, Any] = {"boxes": turn_boxes(values["boxes"], orientation, height, width)}
             if "keypoints" in values:
                 turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
             if mask is not None:
-                turned[mask.name] = upright(values[mask.name], orientation)
+                drawn = values[mask.name]
+                turned[mask.name] = drawn._replace(pixels=upright(drawn.pixels, orientation))
             return values | turned
         raise ImageError(
             f"has {found_width} x {found_height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
@@ -285,7 +299,7 @@ def _samples(
             used.add(file)
         chosen = [found for found in image.objects if found.class_name in numbers]
         if rejection is None and mask_kind == INSTANCES and len(image.objects) > MOST_OBJECTS:
-            rejection = f"has {len(image.objects)} objects, a mask of instances has room for {MOST_OBJECTS}"
+            rejection = describe_crowded(len(image.objects))
         facts["unknown_class"] += len(image.objects) - len(chosen)
         boxes = np.array([found.box for found in chosen], np.float32).reshape(-1, 4)
         labels = np.array([numbers[found.class_name] for found in chosen], np.int32)
@@ -308,12 +322,22 @@ def _samples(
 
 def _object_mask(path: bytes, image: AnnotatedImage) -> ObjectMask:
     objects = [
-        OutlinedObject(found.class_name, number, found.outline)
+        OutlinedObject(found.class_name, number, [rectangle_corners(found.box)] if _is_rectangle(found) else found.outline)
         for number, found in enumerate(image.objects, 1)
         if found.outline is not None
     ]
     crowds = [OutlinedObject("", 0, outline) for outline in image.crowds]
     return ObjectMask.of(path, [*objects, *crowds], in_shares=image.in_shares, file=os.fsencode(image.segments))
+
+
+def _most_objects(images: Sequence[AnnotatedImage]) -> int:
+    """How many objects an image that has room for them has at most."""
+    counts = (len(image.objects) for image in images if image.rejection is None)
+    return max((count for count in counts if count <= MOST_OBJECTS), default=0)
+
+
+def _is_rectangle(found: FoundObject) -> bool:
+    return found.outline is WHOLE_BOX
 
 
 def _mask_notes(path: str, kind: str | None, names: Sequence[str], images: Sequence[AnnotatedImage]) -> Iterator[str]:
@@ -328,6 +352,12 @@ def _mask_notes(path: str, kind: str | None, names: Sequence[str], images: Seque
     num_bare = sum(found.outline is None for image in images for found in image.objects)
     if num_bare:
         yield f"{path}: {describe_bare(num_bare)}"
+    most_objects = _most_objects(images)
+    if needs_wide(kind, most_objects):
+        yield f"{path}: {describe_wide(most_objects)}"
+    num_rectangles = sum(_is_rectangle(found) for image in images for found in image.objects)
+    if num_rectangles:
+        yield f"{path}: {describe_rectangles(num_rectangles)}"
 
 
 def _turn_points(points: np.ndarray, orientation: int, height: int, width: int) -> np.ndarray:
@@ -337,6 +367,13 @@ def _turn_points(points: np.ndarray, orientation: int, height: int, width: int) 
     return np.concatenate([turned.reshape(*points.shape[:-1], 2), points[..., 2:]], axis=-1)
 
 
+def unused_outlines(request: SourceRequest, facts: Mapping[str, int]) -> list[str]:
+    """A line that says that outlines are not packed, where none asks for them, of a format that has them."""
+    if not facts.get("outline") or mask_of_objects(request.columns) is not None:
+        return []
+    return [f"{request.path}: {describe_unused(facts['outline'])}"]
+
+
 def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
     """The height and width that an annotation says, as numbers or text; None if they are none, or 0."""
     try:
@@ -344,39 +381,6 @@ def stated_size(height: Any, width: Any) -> tuple[int, int] | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return size if min(size) > 0 else None
-
-
-def turned_box(x: float, y: float, width: float, height: float, degrees: float, about: tuple[float, float]) -> list[float]:
-    """The box around a turned box.
-
-    Args:
-        x: Of its left edge before it is turned, in pixels; `y`, `width` and `height` likewise.
-        y: Of its upper edge.
-        width: Its width.
-        height: Its height.
-        degrees: By how much it is turned, clockwise.
-        about: The point that it is turned about, x and y.
-    """
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    corners = [(left - about[0], top - about[1]) for left in (x, x + width) for top in (y, y + height)]
-    xs = [about[0] + left * cosine - top * sine for left, top in corners]
-    ys = [about[1] + left * sine + top * cosine for left, top in corners]
-    return [min(xs), min(ys), max(xs), max(ys)]
-
-
-def outline_box(points: Sequence[Any]) -> list[float] | None:
-    """The box around points x, y, x, y, ...; None unless there are three points or more.
-
-    Raises:
-        ValueError: If something is no number.
-        TypeError: The same.
-    """
-    numbers = [float(number) for number in points]
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError("a number is not finite")
-    if len(numbers) < 6 or len(numbers) % 2:
-        return None
-    return [min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])]
 
 
 def check_box(box: Sequence[Any], what: str) -> list[float]:

@@ -30,14 +30,15 @@ from typing import Any, NamedTuple
 
 from kseq.arguments import counted, spelled
 from kseq.errors import ImageError, SourceError
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, outline_box, stated_size
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, stated_size
 from kseq.sources.coco_keypoints import find_keypoints, read_points
-from kseq.sources.coco_panoptic import id_text, is_panoptic, read_panoptic
+from kseq.sources.coco_panoptic import MOST_SEGMENTS, id_text, is_panoptic, read_panoptic
 from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.json_files import read_json
 from kseq.sources.object_masks import describe_masks, describe_unused
 from kseq.sources.point_names import describe_outside
-from kseq.sources.run_lengths import mask_box
+from kseq.sources.run_lengths import mask_box, plain_mask
+from kseq.sources.shape_outlines import outline_box
 from kseq.sources.source_format import SourceRequest, check_is_file, check_root
 from kseq.storage.fields import Field
 
@@ -120,7 +121,7 @@ def read_coco(
         [entry for entry in lists["categories"] if id_text(entry["id"]) in wanted],
         [entry for entry in lists["annotations"] if isinstance(entry, dict) and id_text(entry.get("category_id")) in wanted],
     )
-    reader = _Annotations(categories, wanted, keypoints, keeps_outlines=mask is not None)
+    reader = _Annotations(categories, wanted, keypoints, keeps_outlines=mask is not None, has_segments=bool(segments))
     images = list(reader.read(lists["images"], lists["annotations"]))
     if segments:
         ids = [id_text(entry.get("id")) if isinstance(entry, dict) else "" for entry in lists["images"]]
@@ -175,9 +176,16 @@ class _Annotations:
     """
 
     def __init__(
-        self, categories: Mapping[str, str], wanted: Collection[str], keypoints: Field | None, *, keeps_outlines: bool
+        self,
+        categories: Mapping[str, str],
+        wanted: Collection[str],
+        keypoints: Field | None,
+        *,
+        keeps_outlines: bool,
+        has_segments: bool,
     ) -> None:
         self.keypoints, self._wanted, self._keeps_outlines = keypoints, wanted, keeps_outlines
+        self._has_segments = has_segments
         self.num_outside = self.num_outlines = 0
         self.facts: Counter[str] = Counter()
         self.num_strangers, self.num_keypoints = 0, 0
@@ -226,7 +234,7 @@ class _Annotations:
             objects = [found for annotation in by_image[key] if (found := self._object(annotation, size)) is not None]
         except ImageError as error:
             return AnnotatedImage(name, rejection=str(error))
-        crowds = [annotation["segmentation"] for annotation in by_image[key] if _is_outlined_crowd(annotation)]
+        crowds = [_as_polygons(annotation["segmentation"]) for annotation in by_image[key] if _is_outlined_crowd(annotation)]
         return AnnotatedImage(name, objects, size, crowds=crowds if self._keeps_outlines else ())
 
     def _object(self, annotation: Mapping[str, Any], size: tuple[int, int] | None) -> FoundObject | None:
@@ -239,7 +247,12 @@ class _Annotations:
         key = id_text(annotation.get("category_id"))
         if key not in self._categories:
             raise ImageError(f"{what} has category_id {annotation.get('category_id')!r}, which no category has")
-        if annotation.get("iscrowd"):
+        if self._has_segments and annotation.get("segmentation") is None:
+            raise ImageError(
+                f"has a segment with the id {annotation.get('id')!r}, allowed are whole numbers from 0 to {MOST_SEGMENTS:,}, "
+                "which its PNG has for colours"
+            )
+        if _is_crowd(annotation):
             self.facts["crowd"] += 1
             return None
         box = self._box(annotation, what)
@@ -271,9 +284,9 @@ class _Annotations:
                 return [x, y, x + width, y + height]
         outline = annotation.get("segmentation")
         try:
-            if isinstance(outline, int):
-                # The number of a segment.
+            if isinstance(outline, dict) and "segment" in outline:
                 return None
+            outline = _as_polygons(outline)
             box = mask_box(outline) if isinstance(outline, dict) else _polygons_box(outline)
         except (TypeError, ValueError, OverflowError) as error:
             raise ImageError(f"{what}: its segmentation is {str(outline)[:60]}, allowed are polygons or run lengths") from error
@@ -317,11 +330,21 @@ class _Annotations:
 
 
 def _is_outlined_crowd(annotation: Mapping[str, Any]) -> bool:
-    return bool(annotation.get("iscrowd") and annotation.get("segmentation"))
+    return _is_crowd(annotation) and bool(annotation.get("segmentation"))
+
+
+def _is_crowd(annotation: Mapping[str, Any]) -> bool:
+    """Whether `iscrowd` says so: as a number, or as the text of one."""
+    return str(annotation.get("iscrowd") or 0).strip().lower() not in ("0", "0.0", "false", "none", "")
 
 
 def _as_polygons(outline: Any) -> Any:
     """An outline; of a polygon that is in no list, a list of it; None if no polygon has three corners, which cover nothing."""
+    if isinstance(outline, list) and len(outline) == 1 and isinstance(outline[0], dict):
+        # Run lengths in a list of their own.
+        outline = outline[0]
+    if isinstance(outline, dict) and outline.keys() != {"segment"}:
+        return plain_mask(outline)
     if not isinstance(outline, list) or not outline:
         return outline
     polygons = outline if isinstance(outline[0], list) else [outline]

@@ -8,7 +8,10 @@ from typing import Any
 
 from kseq.errors import SourceError
 
-__all__ = ["id_text", "is_panoptic", "read_panoptic"]
+__all__ = ["MOST_SEGMENTS", "id_text", "is_panoptic", "read_panoptic"]
+
+MOST_SEGMENTS = (1 << 24) - 1
+"""The greatest id of a segment."""
 
 
 def id_text(value: Any) -> str:
@@ -32,7 +35,8 @@ def read_panoptic(path: str, root: str, annotations: Sequence[Any]) -> tuple[lis
         annotations: One for each image.
 
     Returns:
-        An annotation of COCO for each segment, whose `segmentation` is its id; and the id of an image, as `id_text` makes it,
+        An annotation of COCO for each segment, whose `segmentation` is a dict of its id, `segment`, or None where that is no
+        whole number of 24 bits; and the id of an image, as `id_text` makes it,
         to its PNG.
 
     Raises:
@@ -50,9 +54,15 @@ def read_panoptic(path: str, root: str, annotations: Sequence[Any]) -> tuple[lis
         names[id_text(image_id)] = name
         for segment in found:
             of_segment = segment if isinstance(segment, dict) else {}
-            segments.append({**of_segment, "image_id": image_id, "segmentation": of_segment.get("id")})
+            segments.append({**of_segment, "image_id": image_id, "segmentation": _segment(of_segment.get("id"))})
     folder = _png_folder(path, root, list(names.values()))
     return segments, {key: os.path.join(folder, name) for key, name in names.items()}
+
+
+def _segment(value: Any) -> dict[str, int] | None:
+    text = "" if isinstance(value, bool) else id_text(value)
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    return {"segment": number} if 0 <= number <= MOST_SEGMENTS else None
 
 
 def _png_folder(path: str, root: str, names: Sequence[str]) -> str:

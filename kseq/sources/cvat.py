@@ -4,8 +4,9 @@ The rules:
 
 - The source is the file, or a folder with a file `annotations.xml`. The name of an image is relative to the folder of the file,
   to `images` in it, or to `images/SUBSET` if the image has a subset.
-- `xtl`, `ytl`, `xbr`, `ybr` become x1, y1, x2, y2; of a turned box, a polygon, an ellipse or a mask the box around it is taken.
-  Points, lines, cuboids and skeletons are left out, and counted. Tags are not read.
+- `xtl`, `ytl`, `xbr`, `ybr` become x1, y1, x2, y2; of a turned box, a polygon, an ellipse, a mask or a line that ends where it
+  begins, the box around it is taken. Points, other lines, cuboids and skeletons are left out, and counted; so are tags.
+- All that has a box becomes a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
 - Classes are the labels of the task in their order, else sorted by name. A subset called as a split is one.
 
 Source: CVAT's documentation, "XML annotation format".
@@ -15,20 +16,31 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.sources.annotated_images import (
     AnnotatedImage,
     AnnotatedSource,
     FoundObject,
     check_box,
-    outline_box,
     stated_size,
-    turned_box,
+    unused_outlines,
 )
 from kseq.sources.class_names import sort_class_names
+from kseq.sources.object_masks import WHOLE_BOX
+from kseq.sources.run_lengths import row_runs_box
+from kseq.sources.shape_outlines import (
+    ellipse_box,
+    ellipse_corners,
+    is_closed_line,
+    outline_box,
+    rectangle_corners,
+    turned_box,
+)
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_root
 from kseq.sources.split_names import SPLITS
 from kseq.sources.text import open_text
@@ -79,7 +91,8 @@ class CvatSource(AnnotatedSource):
         labels = [(label.findtext("name") or "").strip() for label in annotations.iter("label")]
         found = {found.class_name for image in images for found in image.objects}
         names = list(dict.fromkeys([*filter(None, labels), *sort_class_names(found)]))
-        return cls.of(request, path, root, images, facts=facts, known_classes=names)
+        notes = [*unused_outlines(request, facts), *_tag_notes(path, annotations)]
+        return cls.of(request, path, root, images, facts=facts, known_classes=names, notes=notes)
 
 
 CVAT = SourceFormat(
@@ -91,8 +104,15 @@ CVAT = SourceFormat(
     is_file=CvatSource.is_file,
     has_root=True,
     has_links=True,
+    has_outlines=True,
     downloads=r"\.xml",
 )
+
+
+def _tag_notes(path: str, annotations: ElementTree.Element) -> Iterator[str]:
+    num_tags = sum(1 for _ in annotations.iter("tag"))
+    if num_tags:
+        yield f"{path}: {counted(num_tags, 'tag of an image is', 'tags of images are')} not read: boxes and masks are"
 
 
 def _image(root: str, number: int, element: ElementTree.Element, facts: Counter[str]) -> AnnotatedImage:
@@ -119,27 +139,54 @@ def _object(what: str, shape: ElementTree.Element, facts: Counter[str]) -> Found
     label = (shape.get("label") or "").strip()
     if not label:
         raise ImageError(f"{what} has no label")
-    if shape.tag == "box":
-        box = check_box([shape.get(side) for side in ("xtl", "ytl", "xbr", "ybr")], what)
-        angle = check_box([shape.get("rotation") or 0, 0, 0, 0], f"{what}: its rotation")[0]
-        if angle:
-            x1, y1, x2, y2 = box
-            facts["turned"] += 1
-            box = turned_box(x1, y1, x2 - x1, y2 - y1, angle, ((x1 + x2) / 2, (y1 + y2) / 2))
-        return FoundObject(label, box)
-    if shape.tag in ("ellipse", "mask"):
-        sides = ("cx", "cy", "rx", "ry") if shape.tag == "ellipse" else ("left", "top", "width", "height")
-        x, y, width, height = check_box([shape.get(side) for side in sides], what)
+    if shape.tag in ("box", "ellipse"):
+        return _box_or_ellipse(what, label, shape, facts)
+    if shape.tag == "mask":
         facts["outline"] += 1
-        is_mask = shape.tag == "mask"
-        return FoundObject(label, [x, y, x + width, y + height] if is_mask else [x - width, y - height, x + width, y + height])
-    if shape.tag == "polygon":
+        return _mask(what, label, shape)
+    if shape.tag in ("polygon", "polyline"):
         try:
-            outline = outline_box((shape.get("points") or "").replace(";", ",").split(","))
+            points = [float(side) for side in (shape.get("points") or "").replace(";", ",").split(",")]
+            box = outline_box(points)
         except ValueError as error:
             raise ImageError(f"{what} has points {(shape.get('points') or '')[:60]}, allowed are numbers x,y;x,y") from error
-        if outline is not None:
+        if box is not None and (shape.tag == "polygon" or is_closed_line(points)):
             facts["outline"] += 1
-            return FoundObject(label, outline)
+            return FoundObject(label, box, outline=[points])
     facts["other_shape" if shape.tag in _NO_BOXES else "shapeless"] += 1
     return None
+
+
+def _box_or_ellipse(what: str, label: str, shape: ElementTree.Element, facts: Counter[str]) -> FoundObject:
+    sides = ("xtl", "ytl", "xbr", "ybr") if shape.tag == "box" else ("cx", "cy", "rx", "ry")
+    numbers = check_box([shape.get(side) for side in sides], what)
+    degrees = check_box([shape.get("rotation") or 0, 0, 0, 0], f"{what}: its rotation")[0]
+    if shape.tag == "ellipse":
+        x, y, across, down = numbers
+        facts["outline"] += 1
+        outline = ellipse_corners(x, y, across, down, degrees)
+        return FoundObject(label, ellipse_box(x, y, across, down, degrees), outline=[outline])
+    if not degrees:
+        return FoundObject(label, numbers, outline=WHOLE_BOX)
+    x1, y1, x2, y2 = numbers
+    about = (x1 + x2) / 2, (y1 + y2) / 2
+    facts["turned"] += 1
+    turned = turned_box(x1, y1, x2 - x1, y2 - y1, degrees, about)
+    return FoundObject(label, turned, outline=[rectangle_corners(numbers, degrees, about)])
+
+
+def _mask(what: str, label: str, shape: ElementTree.Element) -> FoundObject:
+    left, top, width, height = check_box([shape.get(side) for side in ("left", "top", "width", "height")], what)
+    box = [left, top, left + width, top + height]
+    runs = shape.get("rle")
+    if not runs:
+        return FoundObject(label, box)
+    try:
+        mask = {"row_runs": [int(run) for run in runs.split(",")], "left": int(left), "top": int(top)}
+        outline = mask | {"width": int(width), "height": int(height)}
+        row_runs_box(outline)
+    except ValueError as error:
+        raise ImageError(
+            f"{what}: its rle makes no sense ({error}), expected are run lengths of {width:g} x {height:g} pixels"
+        ) from error
+    return FoundObject(label, box, outline=outline)

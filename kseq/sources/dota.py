@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, outline_box, some_files
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, some_files
 from kseq.sources.assemble import CORNERS
 from kseq.sources.folder_tree import Entry, FolderTree
+from kseq.sources.shape_outlines import outline_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text

@@ -4,8 +4,9 @@ The rules:
 
 - The source is a folder of such files, or one file. `imagePath` is relative to its file; if nothing lies there, the image
   beside the file of the same name is taken. Images without a file are rejected.
-- A rectangle of two or four points, in any order, becomes x1, y1, x2, y2; of a polygon, a circle or a mask the box around it is
-  taken. Points and lines are left out, and counted.
+- A rectangle of two or four points, in any order, becomes x1, y1, x2, y2; of a polygon, a circle, a mask or a line that ends
+  where it begins, the box around it is taken. Points and other lines are left out, and counted.
+- Polygons of one class and one `group_id` are parts of one object, and counted.
 - All these shapes become a mask if `Columns(mask=...)` asks for one; see `kseq/sources/object_masks.py`.
 - Classes are sorted by name. A folder called `train`, `val` or `test` on the way is the split.
 
@@ -29,25 +30,28 @@ from kseq.sources.annotated_images import (
     AnnotatedSource,
     FoundObject,
     may_be_path,
-    outline_box,
     some_files,
     stated_size,
+    unused_outlines,
 )
-from kseq.sources.column_roles import mask_of_objects
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.json_files import read_json
 from kseq.sources.layouts import annotates_most_images
-from kseq.sources.object_masks import describe_unused
+from kseq.sources.object_masks import WHOLE_BOX
+from kseq.sources.shape_outlines import ellipse_box, ellipse_corners, is_closed_line, outline_box
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
 
 __all__ = ["LABELME", "LabelMeSource"]
 
-_POINTS_AND_LINES = ("point", "points", "line", "linestrip")
+_POINTS_AND_LINES = ("point", "points", "line")
 _HEAD = 4000
-# A circle is drawn as a polygon of so many corners.
-_CIRCLE_CORNERS = 64
+# Why an image is not packed that lies in its JSON file alone.
+_INSIDE = (
+    "has its image in itself (imageData), and no file {path} beside it: write it there, "
+    "open('{path}', 'wb').write(base64.b64decode(content['imageData']))"
+)
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,7 @@ class LabelMeSource(AnnotatedSource):
         named = {image.path for image in images}
         others = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.path not in named]
         images += [AnnotatedImage(entry.path, rejection=entry.rejection or "has no JSON file") for entry in others]
-        notes = []
-        if facts["outline"] and mask_of_objects(request.columns) is None:
-            notes.append(f"{path}: {describe_unused(facts['outline'])}")
-        return cls.of(request, path, root, images, facts=facts, notes=notes)
+        return cls.of(request, path, root, images, facts=facts, notes=unused_outlines(request, facts))
 
 
 LABELME = SourceFormat(
@@ -115,10 +116,13 @@ def _read(root: str, entry: Entry, facts: Counter[str]) -> AnnotatedImage:
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         return AnnotatedImage(entry.path, rejection="has no list 'shapes', a file of LabelMe has one")
     path = _image_path(root, entry.path, content)
+    if content.get("imageData") and may_be_path(path) and not os.path.lexists(os.path.join(root, path)):
+        return AnnotatedImage(entry.path, rejection=_INSIDE.format(path=path))
     try:
         found = [_object(f"{entry.path}: shape {number}", shape, facts) for number, shape in enumerate(content["shapes"], 1)]
     except ImageError as error:
         return AnnotatedImage(path, rejection=str(error))
+    found = _joined(content["shapes"], found, facts)
     split = split_of_path(path)
     size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
     return AnnotatedImage(path, [each for each in found if each is not None], size, split)
@@ -151,15 +155,20 @@ def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:
         points = [(float(x), float(y)) for x, y in shape["points"]]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ImageError(f"{what} has points {str(shape.get('points'))[:60]}, allowed are pairs of numbers") from error
+    if kind == "linestrip" and not is_closed_line([side for point in points for side in point]):
+        facts["other_shape"] += 1
+        return None
     box: list[float] | None = None
     if kind == "circle" and len(points) == 2:
         (x, y), edge = points
         radius = math.dist((x, y), edge)
-        box = [x - radius, y - radius, x + radius, y + radius]
+        box = ellipse_box(x, y, radius, radius)
     elif len(points) == 2:
         # Two corners, whichever was drawn first.
         xs, ys = zip(*points, strict=True)
-        box = [min(xs), min(ys), max(xs), max(ys)]
+        # The corners of a mask are its first and its last pixel.
+        last = 1 if kind == "mask" else 0
+        box = [min(xs), min(ys), max(xs) + last, max(ys) + last]
     else:
         box = outline_box([number for point in points for number in point])
     if box is None:
@@ -169,15 +178,37 @@ def _object(what: str, shape: Any, facts: Counter[str]) -> FoundObject | None:
     return FoundObject(str(label).strip(), box, outline=_outline(shape, points, box))
 
 
+def _joined(shapes: Sequence[Any], found: Sequence[FoundObject | None], facts: Counter[str]) -> list[FoundObject | None]:
+    """The objects, where polygons of one class and one `group_id` are one."""
+    joined: list[FoundObject | None] = []
+    places: dict[tuple[str, Any], int] = {}
+    for shape, each in zip(shapes, found, strict=True):
+        group = shape.get("group_id")
+        if each is None or group is None or not isinstance(group, (int, str)) or not isinstance(each.outline, list):
+            joined.append(each)
+            continue
+        place = places.setdefault((each.class_name, group), len(joined))
+        if place == len(joined):
+            joined.append(each)
+            continue
+        first = joined[place]
+        assert first is not None
+        facts["grouped"] += 1
+        left, top, right, bottom = zip(first.box, each.box, strict=True)
+        joined[place] = first._replace(
+            box=[min(left), min(top), max(right), max(bottom)], outline=[*first.outline, *each.outline]
+        )
+    return joined
+
+
 def _outline(shape: Mapping[str, Any], points: Sequence[tuple[float, float]], box: Sequence[float]) -> Any:
     """The outline of a shape, as `OutlinedObject` has it."""
-    left, top, right, bottom = box
+    left, top, right, _ = box
     if shape.get("shape_type") == "mask" and shape.get("mask"):
         return {"png": shape["mask"], "left": math.floor(left), "top": math.floor(top)}
     if shape.get("shape_type") == "circle":
-        radius, turns = (right - left) / 2, [2 * math.pi * number / _CIRCLE_CORNERS for number in range(_CIRCLE_CORNERS)]
-        across, down = left + radius, top + radius
-        return [[part for turn in turns for part in (across + radius * math.cos(turn), down + radius * math.sin(turn))]]
-    if len(points) == 2:
-        return [[left, top, right, top, right, bottom, left, bottom]]
+        radius = (right - left) / 2
+        return [ellipse_corners(left + radius, top + radius, radius, radius)]
+    if len(points) == 2 or shape.get("shape_type") == "rectangle":
+        return WHOLE_BOX
     return [[number for point in points for number in point]]

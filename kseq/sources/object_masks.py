@@ -6,7 +6,11 @@ The rules:
 - `instances`: 0 is background, the i-th object of the image is i, counted from 1; crowds are background. The numbers of the
   objects whose boxes are packed are the field `instance_ids`, one for each box.
 - Where objects overlap, the smaller one is on top; of two of one size, the later one.
-- A polygon covers the pixels that the COCO API gives it; several polygons of an object are united.
+- A polygon covers the pixels that the COCO API gives it; several polygons of an object are united. A rectangle covers its box.
+- Masks of instances are uint8, or uint16 if an image of the source has more than 255 objects.
+- What an image has and its mask has not is a note of the image: outlines that cover no pixel or lie outside of it, objects that
+  others cover wholly, run lengths that end early, and pixels of a panoptic PNG that are of no segment (but for the id 0, which
+  the format keeps for these).
 
 Source: the COCO API, maskApi, "rleFrPoly"; the COCO panoptic format, whose ids are R + 256 G + 65536 B.
 """
@@ -26,29 +30,46 @@ from kseq.arguments import counted, spelled
 from kseq.errors import ImageError, SourceError
 from kseq.images.codecs import decode, decode_mask
 from kseq.images.formats import read_header
+from kseq.images.noted_pixels import NotedPixels
 from kseq.sources.column_roles import OBJECT_MASKS
 from kseq.sources.file_reading import read_file
-from kseq.sources.run_lengths import mask_pixels
+from kseq.sources.run_lengths import ends_early, mask_pixels, row_runs_pixels
 
 __all__ = [
     "IGNORED",
     "INSTANCES",
     "MOST_OBJECTS",
     "SEMANTIC",
+    "WHOLE_BOX",
     "ObjectMask",
     "OutlinedObject",
     "check_room",
     "describe_bare",
+    "describe_crowded",
     "describe_masks",
+    "describe_rectangles",
     "describe_unused",
+    "describe_wide",
     "draw_objects",
     "fill_polygon",
+    "needs_wide",
     "read_object",
 ]
 
 SEMANTIC, INSTANCES = OBJECT_MASKS
 IGNORED = 255
-MOST_OBJECTS = 255
+# How many objects of an image a mask of instances numbers in 8 bits, and how many in 16.
+_MOST_NARROW, MOST_OBJECTS = 255, 65535
+
+WHOLE_BOX = ("box",)
+"""The outline of an object whose box is drawn."""
+
+_NO_PIXEL = "has an outline that covers no pixel: its object is not in the mask"
+_OUTSIDE = "has an outline that lies outside of the image: its object is not in the mask"
+_COVERED = "has an object that others cover wholly: it is not in the mask"
+_NO_SEGMENT_PIXEL = "has a segment of which its PNG has no pixel: it is not in the mask"
+_OF_NO_SEGMENT = "has pixels of no segment in its PNG: they are background in the mask"
+_ENDS_EARLY = "has a mask whose run lengths end before it does: the rest of it is background"
 
 # Of the COCO API: edges are drawn at five times the size.
 _SCALE = 5
@@ -60,8 +81,10 @@ class OutlinedObject(NamedTuple):
     Attributes:
         class_name: The name of its class.
         number: Its number in the image, counted from 1; 0 for a crowd.
-        outline: Polygons `[[x, y, x, y, ...], ...]`; run lengths, a dict as COCO has it; a dict of `png`, `left` and `top`, a
-            mask in base64 and where it lies; a dict of `file`, a mask of the whole image; or the id of a segment.
+        outline: Polygons `[[x, y, x, y, ...], ...]`; run lengths, a dict as COCO has it, or as
+            `kseq.sources.run_lengths.row_runs_box` takes it; a dict of `png`, `left` and `top`, a mask in base64 and where it
+            lies; a dict of `polygons` and `holes` in them; a dict of `file`, a mask of the whole image; or a dict of `segment`,
+            its id in a PNG of segments.
     """
 
     class_name: str
@@ -106,14 +129,39 @@ def describe_bare(count: int) -> str:
     return f"{counted(count, 'object has no outline, and is', 'objects have no outline, and are')} background in the mask"
 
 
+def describe_rectangles(count: int) -> str:
+    """What became of so many rectangles, which say no more than a box does."""
+    return (
+        f"{counted(count, 'object is a rectangle, and covers', 'objects are rectangles, and cover')} all of its box in the mask"
+    )
+
+
+def needs_wide(kind: str | None, most_objects: int) -> bool:
+    """Whether masks of a kind need 16 bits, where an image has so many objects."""
+    return kind == INSTANCES and most_objects > _MOST_NARROW
+
+
+def describe_wide(most_objects: int) -> str:
+    """What becomes of masks that need 16 bits."""
+    return f"an image has {most_objects:,} objects, and 8 bits number {_MOST_NARROW}: the masks of instances are uint16"
+
+
+def describe_crowded(count: int) -> str:
+    """Why an image of so many objects has no mask of instances, as a reason, and the way out."""
+    way_out = f"{spelled('columns.mask', SEMANTIC)} has a class for each pixel, or cut the image into several"
+    return f"has {count:,} objects, a mask of instances has room for {MOST_OBJECTS:,}: {way_out}"
+
+
 def check_room(path: str, kind: str, class_names: Sequence[str]) -> None:
     """Raise SourceError if a mask of classes has no room for so many; `kind` is `SEMANTIC` or `INSTANCES`."""
     if kind == SEMANTIC and len(class_names) >= IGNORED:
         raise SourceError(f"{path}: has {len(class_names)} classes, a mask of classes has room for {IGNORED - 1}")
 
 
-def draw_objects(mask: ObjectMask, height: int, width: int, *, kind: str, class_numbers: Mapping[str, int]) -> np.ndarray:
-    """`(height, width, 1)` uint8: the objects of an image, by the rules of this module.
+def draw_objects(
+    mask: ObjectMask, height: int, width: int, *, kind: str, class_numbers: Mapping[str, int], dtype: str = "|u1"
+) -> NotedPixels:
+    """`(height, width, 1)` of a dtype: the objects of an image, by the rules of this module, and what is not drawn.
 
     Args:
         mask: The objects.
@@ -121,6 +169,7 @@ def draw_objects(mask: ObjectMask, height: int, width: int, *, kind: str, class_
         width: Of the same image.
         kind: `SEMANTIC` or `INSTANCES`.
         class_numbers: The number of each class; objects of others are background in a semantic mask.
+        dtype: Of the mask.
 
     Raises:
         ImageError: If an outline makes no sense, or goes with an image of another size.
@@ -128,6 +177,7 @@ def draw_objects(mask: ObjectMask, height: int, width: int, *, kind: str, class_
     objects = [OutlinedObject(*entry) for entry in json.loads(mask.objects)]
     segments = _segments(mask.file, height, width) if mask.file else None
     drawn: list[tuple[int, int, np.ndarray]] = []
+    notes: dict[str, None] = {}
     for found in objects:
         if kind == INSTANCES:
             value = found.number
@@ -137,12 +187,47 @@ def draw_objects(mask: ObjectMask, height: int, width: int, *, kind: str, class_
             value = IGNORED
         if value:
             covered = _pixels(found, height, width, in_shares=mask.in_shares, segments=segments)
+            size = int(covered.sum())
+            if (note := _note(found.outline, size, (1, 1) if mask.in_shares else (height, width))) is not None:
+                notes[note] = None
             # Crowds lie below all objects.
-            drawn.append((int(covered.sum()) if found.number else height * width + 1, value, covered))
-    values = np.zeros((height, width, 1), np.uint8)
+            drawn.append((size if found.number else height * width + 1, value, covered))
+    if segments is not None and _has_others(segments, objects):
+        notes[_OF_NO_SEGMENT] = None
+    values = np.zeros((height, width, 1), dtype)
     for _, value, covered in sorted(drawn, key=lambda entry: -entry[0]):
         values[covered] = value
-    return values
+    if kind == INSTANCES and not {value for size, value, _ in drawn if size} <= set(np.unique(values).tolist()):
+        notes[_COVERED] = None
+    return NotedPixels(values, tuple(notes))
+
+
+def _note(outline: Any, size: int, image: tuple[int, int]) -> str | None:
+    """What is worth knowing of an outline that covers so many pixels of an image; None if nothing is."""
+    is_mask = isinstance(outline, dict)
+    if is_mask and ("row_runs" in outline or "counts" in outline) and ends_early(outline):
+        return _ENDS_EARLY
+    if size:
+        return None
+    if is_mask and "segment" in outline:
+        return _NO_SEGMENT_PIXEL
+    height, width = image
+    if is_mask and "polygons" in outline:
+        outline, is_mask = outline["polygons"], False
+    if is_mask:
+        left, top = (outline.get(side, 0) for side in ("left", "top"))
+        return _OUTSIDE if left >= width or top >= height or left < 0 or top < 0 else _NO_PIXEL
+    points = np.concatenate([np.array(polygon, np.float64).reshape(-1, 2) for polygon in outline])
+    if not len(points):
+        return _NO_PIXEL
+    is_outside = (points.max(axis=0) <= 0).any() or (points.min(axis=0) >= (width, height)).any()
+    return _OUTSIDE if is_outside else _NO_PIXEL
+
+
+def _has_others(segments: np.ndarray, objects: Sequence[OutlinedObject]) -> bool:
+    """Whether pixels are of a segment that is none of the objects."""
+    known = {0, *(found.outline["segment"] for found in objects)}
+    return sum(int((segments == number).sum()) for number in known) < segments.size
 
 
 def _segments(file: bytes, height: int, width: int) -> np.ndarray:
@@ -164,22 +249,40 @@ def _pixels(found: OutlinedObject, height: int, width: int, *, in_shares: bool, 
     outline = found.outline
     try:
         if segments is not None:
-            of_segment: np.ndarray = segments == int(outline)
+            of_segment: np.ndarray = segments == outline["segment"]
             return of_segment
         if isinstance(outline, dict):
-            if "file" in outline:
-                return _checked_size(read_object(outline["file"]), height, width)
-            return _small_mask(outline, height, width) if "png" in outline else mask_pixels(outline, height, width)
-        covered = np.zeros((height, width), bool)
-        for polygon in outline:
-            points = np.array(polygon, np.float64).reshape(-1, 2)
-            if not np.isfinite(points).all():
-                raise ValueError
-            covered |= fill_polygon(points * (width, height) if in_shares else points, height, width)
-        return covered
+            return _mask_pixels(outline, height, width)
+        return _united(outline, height, width, in_shares=in_shares)
     except (TypeError, ValueError, OverflowError) as error:
-        what = f"has an outline {str(outline)[:60]}"
+        reason = f" ({error})" if isinstance(outline, dict) and str(error) else ""
+        what = f"has an outline {str(outline)[:60]}{reason}"
         raise ImageError(f"{what}, allowed are polygons, and run lengths of {width} x {height} pixels") from error
+
+
+def _united(polygons: Sequence[Sequence[float]], height: int, width: int, *, in_shares: bool = False) -> np.ndarray:
+    """`(height, width)` bool: the pixels of several polygons."""
+    covered = np.zeros((height, width), bool)
+    for polygon in polygons:
+        points = np.array(polygon, np.float64).reshape(-1, 2)
+        if not np.isfinite(points).all():
+            raise ValueError("a number is not finite")
+        covered |= fill_polygon(points * (width, height) if in_shares else points, height, width)
+    return covered
+
+
+def _mask_pixels(outline: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    """`(height, width)` bool of an outline that is a mask in one of several forms."""
+    if "file" in outline:
+        return _checked_size(read_object(outline["file"]), height, width)
+    if "png" in outline:
+        return _placed(_small_mask(outline), outline, height, width)
+    if "polygons" in outline:
+        without_holes: np.ndarray = _united(outline["polygons"], height, width) & ~_united(outline["holes"], height, width)
+        return without_holes
+    if "row_runs" in outline:
+        return _placed(row_runs_pixels(outline), outline, height, width)
+    return mask_pixels(outline, height, width)
 
 
 def read_object(file: str) -> np.ndarray:
@@ -206,19 +309,26 @@ def _checked_size(covered: np.ndarray, height: int, width: int) -> np.ndarray:
     return covered
 
 
-def _small_mask(outline: Mapping[str, Any], height: int, width: int) -> np.ndarray:
-    """`(height, width)` bool of a mask that covers a part of an image."""
+def _small_mask(outline: Mapping[str, Any]) -> np.ndarray:
+    """`(height, width)` bool of a mask that is a PNG, in its own size."""
     try:
         data = base64.b64decode(outline["png"], validate=True)
     except (binascii.Error, ValueError, TypeError) as error:
         raise ImageError("has a mask that is not base64") from error
     header = read_header(data)
-    values = decode_mask(data, 1, size=(header.height, header.width), strict=True)[:, :, 0]
+    size = (header.height, header.width)
+    # Of one that is transparent in parts, what is not.
+    pixels = decode(data, "rgba", size=size, strict=True) if header.has_alpha else decode_mask(data, 1, size=size, strict=True)
+    values: np.ndarray = pixels[:, :, -1] > 0
+    return values
+
+
+def _placed(values: np.ndarray, outline: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    """`(height, width)` bool of a mask that covers a part of an image; what reaches out of the image is cut off."""
     top, left = int(outline["top"]), int(outline["left"])
     covered = np.zeros((height, width), bool)
-    # What reaches out of the image is cut off.
     shown = values[max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)]
-    covered[max(0, top) : max(0, top) + shown.shape[0], max(0, left) : max(0, left) + shown.shape[1]] = shown > 0
+    covered[max(0, top) : max(0, top) + shown.shape[0], max(0, left) : max(0, left) + shown.shape[1]] = shown
     return covered
 
 

@@ -1,6 +1,8 @@
-"""Masks as COCO writes them: run lengths of zeros and ones in turn, column after column, as a list or compressed to text.
+"""Masks as run lengths of zeros and ones in turn: column after column, as COCO has them, or row after row, as other tools.
 
-Source: the COCO API, maskApi, "RLE".
+COCO's are a list or compressed to text, of the size of the image; the others are a list, and may lie anywhere in the image.
+
+Source: the COCO API, maskApi, "RLE"; CVAT's documentation, "XML annotation format", of masks.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["mask_box", "mask_pixels"]
+__all__ = ["ends_early", "join_runs", "mask_box", "mask_pixels", "plain_mask", "row_runs_box", "row_runs_pixels"]
 
 
 def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
@@ -24,17 +26,12 @@ def mask_box(mask: Mapping[str, Any]) -> list[float] | None:
         TypeError: The same.
     """
     runs, height, _ = _runs(mask)
-    ends = np.cumsum(runs)
-    starts, lasts = ends[:-1:2], ends[1::2] - 1
-    is_run = lasts >= starts
-    starts, lasts = starts[is_run], lasts[is_run]
-    if not starts.size:
-        return None
-    # A run that goes on into another column fills the columns between from top to bottom.
-    crosses = bool((starts // height < lasts // height).any())
-    top = 0 if crosses else int((starts % height).min())
-    bottom = height - 1 if crosses else int((lasts % height).max())
-    return [float(starts.min() // height), float(top), float(lasts.max() // height + 1), float(bottom + 1)]
+    return None if (found := _box(runs, height)) is None else [found[1], found[0], found[3], found[2]]
+
+
+def plain_mask(mask: Mapping[str, Any]) -> dict[str, Any]:
+    """A mask of COCO with nothing in it but what says its pixels."""
+    return {"size": mask.get("size"), "counts": mask.get("counts")}
 
 
 def mask_pixels(mask: Mapping[str, Any], height: int, width: int) -> np.ndarray:
@@ -42,19 +39,96 @@ def mask_pixels(mask: Mapping[str, Any], height: int, width: int) -> np.ndarray:
     runs, own_height, own_width = _runs(mask)
     if (own_height, own_width) != (height, width):
         raise ValueError("the mask is of another size")
-    values = np.zeros(height * width, bool)
+    return _pixels(runs, width, height).T
+
+
+def ends_early(mask: Mapping[str, Any]) -> bool:
+    """Whether the run lengths of a mask end before its size does; the arguments and errors are those of `mask_box`."""
+    if "row_runs" in mask:
+        runs, height, width = np.array(mask["row_runs"], np.int64), mask["height"], mask["width"]
+    else:
+        runs, height, width = _runs(mask)
+    return bool(runs.sum() < height * width)
+
+
+def row_runs_box(mask: Mapping[str, Any]) -> list[float] | None:
+    """The box x1, y1, x2, y2 in the image around the ones of a mask of rows; None if it has none.
+
+    Args:
+        mask: `row_runs`, a list of run lengths; `left`, `top`, `width` and `height`: where it lies in the image, whole numbers.
+
+    Raises:
+        ValueError: If the runs do not fit into its size.
+    """
+    left, top = mask["left"], mask["top"]
+    found = _box(_row_runs(mask), mask["width"])
+    return None if found is None else [left + found[0], top + found[1], left + found[2], top + found[3]]
+
+
+def row_runs_pixels(mask: Mapping[str, Any]) -> np.ndarray:
+    """`(height, width)` bool: the ones of a mask of rows, in its own size; the arguments and errors are those of
+    `row_runs_box`."""
+    return _pixels(_row_runs(mask), mask["height"], mask["width"])
+
+
+def join_runs(counts: np.ndarray, are_ones: np.ndarray) -> list[int]:
+    """Run lengths of zeros and ones in turn, zeros first.
+
+    Args:
+        counts: `(n,)` int64: how many pixels follow each other.
+        are_ones: `(n,)` bool: whether they are ones; neighbours may be alike.
+    """
+    # The first run is of zeros, if only none of them.
+    counts, are_ones = np.insert(counts, 0, 0), np.insert(are_ones, 0, False)
+    is_run = counts > 0
+    is_run[0] = True
+    counts, are_ones = counts[is_run], are_ones[is_run]
+    firsts = np.flatnonzero(np.diff(are_ones, prepend=True))
+    runs: list[int] = np.add.reduceat(counts, firsts).tolist()
+    return runs
+
+
+def _pixels(runs: np.ndarray, lines: int, length: int) -> np.ndarray:
+    """`(lines, length)` bool of runs that go line by line."""
+    values = np.zeros(lines * length, bool)
     values[: runs.sum()] = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return values.reshape(width, height).T
+    return values.reshape(lines, length)
+
+
+def _box(runs: np.ndarray, length: int) -> list[float] | None:
+    """The box around the ones of runs that go line by line, each of this length: its place along a line, its first line, and
+    the ends of both; None if there are none."""
+    ends = np.cumsum(runs)
+    starts, lasts = ends[:-1:2], ends[1::2] - 1
+    is_run = lasts >= starts
+    starts, lasts = starts[is_run], lasts[is_run]
+    if not starts.size:
+        return None
+    # A run that goes on into another line fills the lines between from end to end.
+    crosses = bool((starts // length < lasts // length).any())
+    first = 0 if crosses else int((starts % length).min())
+    last = length - 1 if crosses else int((lasts % length).max())
+    return [float(first), float(starts.min() // length), float(last + 1), float(lasts.max() // length + 1)]
+
+
+def _row_runs(mask: Mapping[str, Any]) -> np.ndarray:
+    return _checked(mask["row_runs"], mask["height"], mask["width"])
 
 
 def _runs(mask: Mapping[str, Any]) -> tuple[np.ndarray, int, int]:
-    """The run lengths of a mask, its height and its width."""
+    """The run lengths of a mask of COCO, its height and its width."""
     height, width = mask.get("size") or (0, 0)
     counts = mask.get("counts")
-    runs = np.array(_decompress(counts) if isinstance(counts, str) else counts, np.int64).reshape(-1)
-    if height <= 0 or width <= 0 or (runs < 0).any() or runs.sum() > height * width:
+    return _checked(_decompress(counts) if isinstance(counts, str) else counts, height, width), height, width
+
+
+def _checked(counts: Any, height: int, width: int) -> np.ndarray:
+    runs = np.array(counts, np.int64).reshape(-1)
+    if height <= 0 or width <= 0 or (runs < 0).any():
         raise ValueError("the runs of the mask do not fill its size")
-    return runs, height, width
+    if runs.sum() > height * width:
+        raise ValueError(f"the run lengths are of {runs.sum():,} pixels, the mask has {width} x {height}")
+    return runs
 
 
 def _decompress(text: str) -> list[int]:

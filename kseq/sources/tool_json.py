@@ -3,8 +3,10 @@
 The rules, besides those of `kseq/sources/annotated_images.py`:
 
 - Dialects: Apple's CreateML, BDD100K, Supervisely, V7's Darwin, SuperAnnotate, Datumaro, VoTT, FiftyOne's detections, and the
-  manifests of AWS SageMaker (an object on each line). Of polygons the box around them is taken; points, lines and masks are
-  left out, and counted.
+  manifests of AWS SageMaker (an object on each line). Of polygons, ellipses and masks the box around them is taken; points,
+  lines and all that has no place in the image are left out, and counted.
+- What has an outline becomes a mask if `Columns(mask=...)` asks for one, see `kseq/sources/object_masks.py`; all paths of a
+  polygon of Darwin are filled.
 - An image is found by its name among all images of the folder. Of several of one name, the one counts whose path has most in
   common with that of the JSON file, where `ann` and `annotations` stand for `img` and `images`; if none has most, it is
   rejected.
@@ -28,10 +30,11 @@ from typing import Any
 from kseq.arguments import counted
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
-from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box
+from kseq.sources.annotated_images import AnnotatedImage, AnnotatedSource, FoundObject, check_box, unused_outlines
 from kseq.sources.file_sets import split_from_name
 from kseq.sources.folder_tree import FolderTree
 from kseq.sources.json_files import read_json
+from kseq.sources.object_masks import WHOLE_BOX
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
@@ -82,7 +85,7 @@ class ToolJsonSource(AnnotatedSource):
         unnamed = len(images.paths) - len(images.paths & {image.path for image in found})
         if unnamed and folder == path:
             notes.append(f"{path}: {counted(unnamed, 'image is', 'images are')} named by no JSON file, and not packed")
-        return cls.of(request, path, root, found, facts=facts, notes=notes)
+        return cls.of(request, path, root, found, facts=facts, notes=[*notes, *unused_outlines(request, facts)])
 
 
 def _image_entries(root: str, folder: str, files: Sequence[Any], follow_links: bool) -> list[Any]:
@@ -116,6 +119,7 @@ TOOL_JSON = SourceFormat(
     lambda path: find_tool_dialect(path) is not None,
     has_root=True,
     has_links=True,
+    has_outlines=True,
     downloads=_FILE_NAMES,
 )
 
@@ -203,11 +207,12 @@ def _annotated(found: FoundImage, text: str, images: _Images, facts: Counter[str
     try:
         path = images.find(found.name, text)
         objects = []
-        for name, sides in found.objects:
+        for name, sides, outline in found.objects:
             if sides is None:
                 facts["other_shape"] += 1
             else:
-                objects.append(FoundObject(name.strip(), check_box(sides, "a box")))
+                facts["outline"] += outline is not None and outline is not WHOLE_BOX
+                objects.append(FoundObject(name.strip(), check_box(sides, "a box"), outline=outline))
     except ImageError as error:
         return AnnotatedImage(found.name, rejection=f"{text}: {error}")
     split = split_of_path(path) or split_of_path(text) or split_from_name(text.rpartition("/")[2])

@@ -5,10 +5,12 @@ The rules:
 - XML files lie beside their images, or in a folder `Annotations` beside one of images (`JPEGImages`, `images`). The image of an
   XML file is the one of the same name in its folder or at the same place in the other; else the one that `filename` names.
 - `xmin`, `ymin`, `xmax`, `ymax` become x1, y1, x2, y2, as they are: pixels counted from 1 are not moved. Of a polygon or a
-  turned box, the box around it is taken. `difficult` and `truncated` objects are objects.
+  turned box, the box around it is taken, and a mask drawn if `Columns(mask=...)` asks for one. `difficult` and `truncated`
+  objects are objects.
 - An image without an XML file has no boxes, and is counted. An XML file without an image is rejected, and one that cannot be
   read rejects its image.
-- Classes are sorted by name. `ImageSets/Main/train.txt`, `val.txt` and `test.txt` tell the splits, else folders do.
+- Classes are sorted by name. `ImageSets/Main/train.txt`, `val.txt` and `test.txt` tell the splits, or those in
+  `ImageSets/Segmentation` where there are none; else folders do.
 
 Source: the development kit of the PASCAL Visual Object Classes Challenge 2012.
 """
@@ -21,6 +23,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from xml.etree import ElementTree
 
 from kseq.arguments import counted
@@ -31,13 +34,13 @@ from kseq.sources.annotated_images import (
     AnnotatedSource,
     FoundObject,
     check_box,
-    outline_box,
     some_files,
     stated_size,
-    turned_box,
+    unused_outlines,
 )
 from kseq.sources.folder_tree import Entry, FolderTree
 from kseq.sources.layouts import annotates_most_images
+from kseq.sources.shape_outlines import outline_box, rectangle_corners
 from kseq.sources.source_format import SourceFormat, SourceRequest
 from kseq.sources.split_names import split_of_path
 from kseq.sources.text import open_text
@@ -75,10 +78,13 @@ class VocSource(AnnotatedSource):
         splits = _splits(root)
         facts: Counter[str] = Counter()
         images = list(_images(root, files, splits, facts))
-        return cls.of(request, root, root, images, facts=facts, notes=_notes(root, files, images, splits))
+        notes = [*_notes(root, files, images, splits), *unused_outlines(request, facts)]
+        return cls.of(request, root, root, images, facts=facts, notes=notes)
 
 
-VOC = SourceFormat("voc", VocSource.open, is_folder=VocSource.is_at, has_links=True, downloads=r"\.(xml|txt)")
+VOC = SourceFormat(
+    "voc", VocSource.open, is_folder=VocSource.is_at, has_links=True, has_outlines=True, downloads=r"\.(xml|txt)"
+)
 
 
 def _begins_like_voc(path: str) -> bool:
@@ -205,32 +211,47 @@ def _object(number: int, element: ElementTree.Element, path: str, facts: Counter
     if not name:
         raise ImageError(f"{what} has no name")
     box, turned, polygon = element.find("bndbox"), element.find("robndbox"), element.find("polygon")
+    outline, around = (None, None) if polygon is None else _polygon(what, polygon)
     if box is not None:
-        return FoundObject(name, check_box([box.findtext(side) for side in _SIDES], f"{what}: its bndbox"))
+        facts["outline"] += outline is not None
+        sides = check_box([box.findtext(side) for side in _SIDES], f"{what}: its bndbox")
+        return FoundObject(name, sides, outline=outline)
     if turned is not None:
         sides = check_box([turned.findtext(side) for side in ("cx", "cy", "w", "h")], f"{what}: its robndbox")
         x, y, width, height = sides
         (angle,) = check_box([turned.findtext("angle"), 0, 0, 0], f"{what}: its angle")[:1]
         facts["turned"] += 1
         # The angle is in radians, as roLabelImg writes it.
-        return FoundObject(name, turned_box(x - width / 2, y - height / 2, width, height, math.degrees(angle), (x, y)))
-    if polygon is not None:
-        try:
-            outline = outline_box([child.text for child in polygon.iter() if child is not polygon and child.tag[:1] in "xy"])
-        except (TypeError, ValueError) as error:
-            raise ImageError(f"{what}: its polygon has something that is no number") from error
-        if outline is not None:
-            facts["outline"] += 1
-            return FoundObject(name, outline)
+        corners = rectangle_corners([x - width / 2, y - height / 2, x + width / 2, y + height / 2], math.degrees(angle), (x, y))
+        return FoundObject(name, outline_box(corners) or [], outline=[corners])
+    if around is not None:
+        facts["outline"] += 1
+        return FoundObject(name, around, outline=outline)
     facts["shapeless"] += 1
     return None
+
+
+def _polygon(what: str, element: ElementTree.Element) -> tuple[Any, list[float] | None]:
+    """The outline of a polygon and the box around it; None twice if it has too few corners.
+
+    Raises:
+        ImageError: If something in it is no number.
+    """
+    try:
+        # `x1`, `y1`, `x2`, ... of Roboflow, or points of `x` and `y`.
+        points = [float(child.text or "") for child in element.iter() if child is not element and child.tag[:1] in "xy"]
+        box = outline_box(points)
+    except ValueError as error:
+        raise ImageError(f"{what}: its polygon has something that is no number") from error
+    return (None if box is None else [points]), box
 
 
 def _splits(root: str) -> dict[str, str]:
     """The name of an image, without its suffix, to its split, as the lists in `ImageSets` say; empty if there are none."""
     splits: dict[str, str] = {}
     for parent in (root, *sorted(os.path.join(root, name) for name in os.listdir(root))):
-        folder = os.path.join(parent, "ImageSets", "Main")
+        sets = [os.path.join(parent, "ImageSets", name) for name in ("Main", "Segmentation")]
+        folder = next((path for path in sets if os.path.isdir(path)), sets[0])
         for split in ("train", "val", "test"):
             path = os.path.join(folder, f"{split}.txt")
             if not os.path.isfile(path):
@@ -254,5 +275,5 @@ def _notes(root: str, files: _Files, images: list[AnnotatedImage], splits: Mappi
         )
     unlisted = sum(image.split is None and image.rejection is None for image in images) if splits else 0
     if unlisted:
-        notes.append(f"{root}: {counted(unlisted, 'image is', 'images are')} in none of the lists in ImageSets/Main: to train")
+        notes.append(f"{root}: {counted(unlisted, 'image is', 'images are')} in none of the lists in ImageSets: to train")
     return notes

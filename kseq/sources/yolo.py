@@ -39,7 +39,10 @@ from kseq.sources.object_masks import (
     OutlinedObject,
     check_room,
     describe_bare,
+    describe_crowded,
     describe_unused,
+    describe_wide,
+    needs_wide,
 )
 from kseq.sources.point_names import describe_outside
 from kseq.sources.source_format import SourceFormat, SourceRequest
@@ -147,6 +150,7 @@ class _Reader:
         num_without: How many images have no text file.
         num_left_out: How many objects are of classes that are left out.
         num_bare: How many objects have no outline, where a mask is asked for.
+        most_objects: How many objects an image has at most.
     """
 
     files: TreeFiles
@@ -159,6 +163,7 @@ class _Reader:
     num_without: int = 0
     num_left_out: int = 0
     num_bare: int = 0
+    most_objects: int = 0
 
     def sample(self, pair: Pair, split: str | None) -> SourceImage:
         """The sample of an image; rejected if its text file cannot be read. Where a mask is asked for, its location and the
@@ -197,7 +202,8 @@ class _Reader:
             )
         self.highest = max(self.highest, highest)
         if self.mask == INSTANCES and len(objects.labels) > MOST_OBJECTS:
-            raise ImageError(f"has {len(objects.labels)} objects, a mask of instances has room for {MOST_OBJECTS}")
+            raise ImageError(describe_crowded(len(objects.labels)))
+        self.most_objects = max(self.most_objects, len(objects.labels))
         outlined = list(self._outlined(objects.labels.tolist(), outlines or []))
         ids = np.arange(1, len(objects.labels) + 1, dtype=np.int32)
         if self.numbers is None:
@@ -263,7 +269,7 @@ def _scan(files: TreeFiles, class_names: Sequence[str] | None, columns: Columns)
     values = [boxes, labels] if points is None else [boxes, labels, keypoints]
     if mask is not None:
         check_room(root, mask, names)
-        fields = with_mask(fields, columns, mask)
+        fields = with_mask(fields, columns, mask, is_wide=needs_wide(mask, reader.most_objects))
         values = [masks[0], *values, *(masks[1:] if mask == INSTANCES else ())]
     images = replace(images, values=tuple(values))
     # Of four corners, the outline is stored, and in a mask.
@@ -326,6 +332,8 @@ def _notes(reader: _Reader, pairs: Sequence[Pair], splits: YoloSplits, images: I
         yield describe_unused(counts.outlines)
     if reader.num_bare:
         yield describe_bare(reader.num_bare)
+    if needs_wide(reader.mask, reader.most_objects):
+        yield describe_wide(reader.most_objects)
     if counts.points_outside:
         yield describe_outside(counts.points_outside)
     if not has_names and counts.objects:

@@ -53,6 +53,8 @@ REMARKS = {
     "shares": "lie inside the first pixel of their image: boxes are in pixels, these look like shares of the image",
     "outline": "are boxes around an outline or a mask: the outline is not stored",
     "turned": "are boxes around a turned box: the angle is not stored",
+    "several_labels": "have several labels, of which the first is taken",
+    "grouped": "are parts of one object (group_id), which has one box",
 }
 # What is known only when an image is read; a source knows the rest.
 SHARD_FACTS = ("flat", "outside", "cropped", "cut", "small", "shares")

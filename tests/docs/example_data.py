@@ -23,6 +23,9 @@ def write_example_data(folder: Path) -> None:
     write_dark_and_bright(folder / "lol_dataset")
     write_look_alikes(folder)
     write_tags(folder / "planet")
+    write_detection(folder / "coco")
+    write_scans(folder / "scans")
+    write_clips(folder / "clips")
 
 
 def write_cats_and_dogs(folder: Path) -> None:
@@ -128,3 +131,56 @@ def write_tags(folder: Path) -> None:
         image.save(folder / "train-jpg" / f"train_{number}.jpg")
         lines.append(f"train_{number},{' '.join(chosen)}")
     (folder / "train_v2.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_detection(folder: Path) -> None:
+    """Photos with one to three discs and squares in each, and COCO's files of their boxes."""
+    rng = np.random.default_rng(7)
+    categories = [{"id": 1, "name": "disc"}, {"id": 2, "name": "square"}]
+    (folder / "annotations").mkdir(parents=True)
+    for split, count in {"train": 240, "val": 40}.items():
+        (folder / split).mkdir()
+        images, found = [], []
+        for number in range(count):
+            height, width = (int(side) for side in rng.integers(64, 96, 2))
+            image = Image.fromarray((0.4 * photo(number + len(split), height, width)).astype(np.uint8))
+            for _ in range(int(rng.integers(1, 4))):
+                category, side = int(rng.integers(2)), int(rng.integers(12, 28))
+                left, top = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
+                draw = ImageDraw.Draw(image)
+                shape = draw.rectangle if category else draw.ellipse
+                shape([left, top, left + side, top + side], fill=tuple(rng.integers(140, 256, 3).tolist()))
+                box = [left, top, side, side]
+                found.append({"id": len(found), "image_id": number, "category_id": category + 1, "bbox": box, "iscrowd": 0})
+            image.save(folder / split / f"{number}.jpg")
+            images.append({"id": number, "file_name": f"{number}.jpg", "height": height, "width": width})
+        content = {"images": images, "annotations": found, "categories": categories}
+        (folder / "annotations" / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+def write_scans(folder: Path) -> None:
+    """Volumes of noise, of which one class has a bright ball in it."""
+    rng = np.random.default_rng(8)
+    rows, columns, slices = np.mgrid[:48, :48, :16]
+    for name in ("CT-0", "CT-23"):
+        (folder / name).mkdir(parents=True)
+        for number in range(60):
+            volume = rng.normal(0, 0.3, (48, 48, 16)).astype(np.float32)
+            if name == "CT-23":
+                y, x, z = rng.integers((12, 12, 4), (36, 36, 12))
+                volume += (rows - y) ** 2 + (columns - x) ** 2 + 4 * (slices - z) ** 2 < 25
+            np.save(folder / name / f"{number}.npy", volume)
+
+
+def write_clips(folder: Path) -> None:
+    """Four frames of a disc that moves to the left or to the right."""
+    rng = np.random.default_rng(9)
+    for name, step in {"left": -4, "right": 4}.items():
+        for clip in range(60):
+            (folder / name / str(clip)).mkdir(parents=True)
+            ground = (0.2 * photo(clip, 32, 32)).astype(np.uint8)
+            x, y = int(rng.integers(12, 16)) - 2 * step // 2, int(rng.integers(4, 20))
+            for number in range(4):
+                image, left = Image.fromarray(ground), x + number * step
+                ImageDraw.Draw(image).ellipse([left - 4, y, left + 4, y + 8], fill=(240, 200, 60))
+                image.save(folder / name / str(clip) / f"{number}.jpg")

@@ -60,8 +60,10 @@ LEARNED = {
     "keypoints.md": "val_loss < 0.015",
     "look-alikes.md": "val_loss < 1.5",
     "low-light.md": "val_loss < 40",
+    "object-detection.md": "val_loss < 1.2",
     "segmentation.md": "val_accuracy > 0.85",
     "tagging.md": "val_binary_accuracy > 0.85",
+    "volumes.md": "val_accuracy > 0.85",
 }
 
 

@@ -253,11 +253,11 @@ def test_another_schema_is_refused_before_an_image_is_read(packed: Path, tmp_pat
     source.write_text('{"image": "0.png", "label": "a", "height": 1.5}\n{"image": "1.png", "label": "b", "height": 2.5}')
     with raises(SourceError, "more.jsonl", "'height'", "image", "label"):
         append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
-    with raises(SourceError, "more.jsonl", "'label'", "image", "label"):
+    with raises(SourceError, "more.jsonl", "'label'", "image", "label", "kseq.Columns(label='COLUMN')"):
         append(packed, source, columns=kseq.Columns(label="", targets={"height": "height"}))
     assert files(packed) == before
     publish(packed, fields=(*Index.open(str(packed)).fields, HEIGHT), columns={"height": np.zeros(100, "<f4")})
-    with raises(SourceError, "more.jsonl", "'height'"):
+    with raises(SourceError, "more.jsonl", "'height'", "kseq.Columns(targets={'height': 'COLUMN'})"):
         append(packed, source)
     source.write_text('{"image": "0.png", "label": "a", "height": "high"}')
     with raises(SourceError, "'height'", "multi_label", "int32", "float32", "numbers"):
@@ -265,6 +265,36 @@ def test_another_schema_is_refused_before_an_image_is_read(packed: Path, tmp_pat
     source.write_text('{"image": "0.png", "label": "a", "height": [1, 2]}')
     with raises(SourceError, "'height'", "int64", 2, "numbers", "float32"):
         append(packed, source, columns=kseq.Columns(targets={"height": "height"}))
+
+
+OBJECTS = [
+    {"image_id": 0, "category_id": 1, "bbox": [0, 0, 4, 2], "segmentation": [[0, 0, 4, 0, 4, 2, 0, 2]]},
+    {"image_id": 0, "category_id": 2, "bbox": [4, 4, 4, 2], "segmentation": [[4, 4, 8, 4, 8, 6, 4, 6]]},
+]
+
+
+def write_objects(folder: Path, names: list[str]) -> Path:
+    folder.mkdir()
+    Image.new("RGB", (8, 8), (len(folder.name), 0, 0)).save(folder / "0.png")
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+    content = {"images": [{"id": 0, "file_name": "0.png"}], "annotations": OBJECTS, "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(content))
+    return folder / "instances.json"
+
+
+@pytest.mark.parametrize("mask", ["semantic", "instances", {"things": "semantic"}, {"things": "instances"}])
+def test_the_argument_that_draws_the_masks_of_the_dataset_is_named(tmp_path: Path, mask: Any) -> None:
+    first, more = write_objects(tmp_path / "a", ["cat", "dog"]), write_objects(tmp_path / "more", ["dog", "cat"])
+    columns, target = kseq.Columns(mask=mask), tmp_path / "packed"
+    kseq.pack(first, target, workers=0, columns=columns)
+    with raises(SourceError, more, f"kseq.Columns(mask={mask!r})"):
+        append(target, more)
+    append(target, more, columns=columns)
+    with kseq.ShardDataset(target) as dataset:
+        name = next(name for name, field in dataset.fields.items() if field.is_pixels and not field.is_image)
+        assert dataset[1]["labels"].tolist() == [1, 0]
+        values = dataset[1][name][[0, 4], [0, 4], 0].tolist()
+        assert values == ([1, 2] if name == "instances" or "instances" in str(mask) else [2, 1])
 
 
 def test_boxes_beside_the_shards_need_compact(packed: Path, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from PIL import Image
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import kseq
-from kseq.errors import ArgumentError
+from kseq.errors import ArgumentError, SourceError
+from kseq.sources import annotated_images, object_masks
 from kseq.sources.object_masks import fill_polygon
 from kseq_tools.main import main
 from tests.helpers.messages import assert_says, raises, refusal
@@ -174,10 +175,52 @@ def test_classes_that_are_left_out_are_background(tmp_path: Path) -> None:
         assert sample["instance_ids"].tolist() == [2]
 
 
-def test_more_objects_than_a_mask_holds_reject_their_image(tmp_path: Path) -> None:
-    found = [annotation(number, 1, [square(0, 0, 4, 2)], bbox=[0, 0, 4, 2]) for number in range(256)]
-    path = write_coco(tmp_path, found)
-    assert_says(refusal(path, tmp_path / "packed", columns=kseq.Columns(mask="instances")), "256", "255")
+MANY = 300
+
+
+def write_many(folder: Path) -> Path:
+    """An image with more objects than 8 bits number: the last are a pixel each, the others lie one upon the other."""
+    places = [(number % WIDTH, number // WIDTH % HEIGHT) for number in range(MANY)]
+    found = [annotation(number, 1, [square(x, y, x + 1, y + 1)], bbox=[x, y, 1, 1]) for number, (x, y) in enumerate(places)]
+    return write_coco(folder, found)
+
+
+@pytest.mark.parametrize("encoding", ["keep", "raw"])
+def test_more_than_255_objects_are_numbered_in_16_bits(tmp_path: Path, encoding: str) -> None:
+    options = {} if encoding == "keep" else {"images": kseq.ImageSettings("raw", (HEIGHT, WIDTH))}
+    report, sample = pack(write_many(tmp_path), "instances", **options)
+    expected = np.arange(1, HEIGHT * WIDTH + 1).reshape(HEIGHT, WIDTH)
+    expected = np.where(expected + HEIGHT * WIDTH <= MANY, expected + HEIGHT * WIDTH, expected)
+    np.testing.assert_array_equal(sample["instances"][:, :, 0], expected)
+    assert (sample["instances"].dtype, sample["instance_ids"].max()) == (np.uint16, MANY)
+    assert_says(report.notes[0], "300", "255", "uint16")
+    for augment in ([], [kseq.RandomFlip()], [kseq.RandomResizedCrop((HEIGHT, WIDTH))], [kseq.RandomAffine(degrees=90)]):
+        target = tmp_path / f"packed-{len(list(tmp_path.iterdir())) - 1}"
+        with kseq.Batches(target, "train", batch_size=1, augment=augment, seed=1) as batches:
+            numbers = batches.batch(0, 0)[1]["instances"]
+            assert numbers.dtype == np.uint16
+            assert set(np.unique(numbers)) <= {0, *np.unique(expected).tolist()}
+            assert augment or np.array_equal(numbers[0, :, :, 0], expected)
+
+
+def test_instances_of_8_and_of_16_bits_are_appended_where_there_is_room(tmp_path: Path) -> None:
+    many, few = write_many(tmp_path / "many"), write_coco(tmp_path / "few", [annotation(1, 1, [square(0, 0, 4, 2)])])
+    columns = kseq.Columns(mask="instances")
+    kseq.pack(many, tmp_path / "wide", workers=0, columns=columns)
+    kseq.append(tmp_path / "wide", few, workers=0, columns=columns)
+    with kseq.ShardDataset(tmp_path / "wide") as dataset:
+        assert [dataset[number]["instances"].max() for number in range(2)] == [MANY, 1]
+    kseq.pack(few, tmp_path / "narrow", workers=0, columns=columns)
+    with raises(SourceError, tmp_path / "narrow", many, "255", "instances"):
+        kseq.append(tmp_path / "narrow", many, workers=0, columns=columns)
+
+
+def test_more_objects_than_16_bits_number_reject_their_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (object_masks, annotated_images):
+        monkeypatch.setattr(module, "MOST_OBJECTS", 299)
+    path = write_many(tmp_path)
+    message = refusal(path, tmp_path / "packed", columns=kseq.Columns(mask="instances"))
+    assert_says(message, "300", "299", "kseq.Columns(mask='semantic')")
     assert pack(path, "semantic")[0].num_samples == 1
 
 
@@ -207,9 +250,11 @@ def test_instances_follow_their_image_and_their_boxes_into_a_batch(tmp_path: Pat
             assert set(ids[ids > 0].tolist()) <= set(np.unique(targets["instances"]).tolist())
 
 
+@pytest.mark.parametrize("is_wide", [False, True])
 @pytest.mark.parametrize("format", ["folder", "webdataset", "tfrecord", "huggingface"])
-def test_instances_survive_an_export(tmp_path: Path, format: str) -> None:
-    path = write_coco(tmp_path, [annotation(1, 1, [square(0, 0, 4, 4)], bbox=[0, 0, 4, 4])])
+def test_instances_survive_an_export(tmp_path: Path, format: str, is_wide: bool) -> None:
+    few = [annotation(1, 1, [square(0, 0, 4, 4)], bbox=[0, 0, 4, 4])]
+    path = write_many(tmp_path) if is_wide else write_coco(tmp_path, few)
     kseq.pack(path, tmp_path / "packed", workers=0, columns=kseq.Columns(mask="instances"))
     words = shlex.split(kseq.export(tmp_path / "packed", tmp_path / "out", format=format).pack_command)
     words[words.index("DATASET")] = str(tmp_path / "again")

@@ -28,9 +28,10 @@ DEPTH = Field("depth", "map", False, "<f2", (6, 8, 2))
 INDEX = Field("nearest", "nearest_map", False, "<f4", (6, 8, 1))
 BANDS = Field("bands", "image", False, "<u2", (6, 8, 13))
 OBJECTS = Field("objects", "instances", True, "|u1", (None, None, 1))
+CROWDED = Field("crowded", "wide_instances", True, "<u2", (None, None, 1))
 IDS = Field("ids", "instance_ids", False, "<i4", (None,))
 OTHERS = (MULTI, NUMBERS, TRACE, POINTS, BOXES, LABELS, IDS, TEXT, WEIGHT)
-FIELDS = (IMAGE, BANDS, LABEL, MASK, OBJECTS, DEPTH, INDEX, *OTHERS)
+FIELDS = (IMAGE, BANDS, LABEL, MASK, OBJECTS, CROWDED, DEPTH, INDEX, *OTHERS)
 
 
 def parsed(cell: Any) -> Any:
@@ -340,12 +341,13 @@ def test_a_value_is_exported_as_features() -> None:
 
 def test_only_some_fields_fit_into_csv() -> None:
     fitting = [field.name for field in FIELDS if field.handler.fits_csv]
-    assert fitting == ["image", "bands", "label", "mask", "objects", "depth", "nearest", "sample_weight"]
+    assert fitting == ["image", "bands", "label", "mask", "objects", "crowded", "depth", "nearest", "sample_weight"]
 
 
 def test_options_of_pack_bring_fields_back() -> None:
     assert [" ".join(field.handler.pack_options("x")) for field in FIELDS] == [
         "--image x", "--image bands=x", "--label x", "--mask mask=x", "--target objects=x:instances",
+        "--target crowded=x:wide_instances",
         "--target depth=x:map", "--target nearest=x:nearest_map",
         "--target tags=x --kind tags=multi_label", "--target vector=x",
         "--target trace=x", "--target points=x --kind points=keypoints",

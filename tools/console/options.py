@@ -65,7 +65,11 @@ def add_source_options(parser: argparse.ArgumentParser) -> None:
         type=_mirror_pairs,
         help="points of the keypoints NAME that change places in a mirrored image, such as 0:1,2:3; none if none do",
     )
-    group.add_argument("--mask", metavar="[NAME=]COLUMN", help="column of paths of masks: one channel, a value for each pixel")
+    group.add_argument(
+        "--mask",
+        metavar="[NAME=]COLUMN",
+        help="column of paths of masks: one channel, a value for each pixel; of outlines of objects: semantic or instances",
+    )
     group.add_argument("--boxes", metavar="COLUMN", help="column of boxes: [[x1, y1, x2, y2], ...] in pixels")
     group.add_argument("--box-labels", metavar="COLUMN", help="column of their classes, one for each box")
     group.add_argument("--text", metavar="COLUMN", help="column of text")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from kseq.storage.field_kinds.base import FieldKind, ImageDescription, LabelEncoder, RowArray, SampleEncoder
 from kseq.storage.field_kinds.boxes import Boxes
 from kseq.storage.field_kinds.classes import BoxLabels, ClassNumbers, Label, MultiLabel
-from kseq.storage.field_kinds.instances import InstanceIds, Instances
+from kseq.storage.field_kinds.instances import InstanceIds, Instances, WideInstances
 from kseq.storage.field_kinds.keypoints import Keypoints
 from kseq.storage.field_kinds.maps import Map, NearestMap
 from kseq.storage.field_kinds.numbers import Numbers, SampleWeight
@@ -46,6 +46,7 @@ __all__ = [
     "SampleEncoder",
     "SampleWeight",
     "Text",
+    "WideInstances",
 ]
 
 # Every kind, by the name that files and messages give it. Sources list the fields of a sample in this order.
@@ -56,6 +57,7 @@ KINDS: dict[str, type[FieldKind]] = {
         Label,
         Mask,
         Instances,
+        WideInstances,
         Map,
         NearestMap,
         MultiLabel,

@@ -46,8 +46,9 @@ class SampleEncoder(Protocol):
     def encode_image(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
         """An image file, or `(height, width[, channels])` pixels, as the settings of the packing store it."""
 
-    def encode_mask(self, value: bytes | np.ndarray) -> EncodedImage | np.ndarray:
-        """A mask file, or `(height, width[, 1])` uint8 values, resized as the first image is and stored without loss."""
+    def encode_mask(self, value: bytes | np.ndarray, dtype: str) -> EncodedImage | np.ndarray:
+        """A mask file, or `(height, width[, 1])` values, resized as the first image is and stored without loss as `"uint8"` or
+        `"uint16"`."""
 
     def encode_map(self, value: bytes | np.ndarray, name: str, interpolation: str) -> np.ndarray:
         """A file of numbers, or `(height, width[, channels])` numbers, of the field `name`, resized as the first image is, and

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from kseq.errors import ArgumentError
+from kseq.images.pixel_form import LITTLE_ENDIAN
 from kseq.storage.field_kinds.base import FieldKind
 from kseq.storage.field_kinds.pixels import Mask
 
-__all__ = ["InstanceIds", "Instances"]
+__all__ = ["InstanceIds", "Instances", "WideInstances"]
 
 
 class Instances(Mask):
@@ -26,6 +27,18 @@ class Instances(Mask):
 
     def pack_options(self, column: str, has_one_image: bool = True) -> list[str]:
         return ["--target", f"{self.field.name}={column}:{self.name}"]
+
+
+class WideInstances(Instances):
+    """The same for images of more objects, 1 to 65,535: a PNG of 16 bits, or numbers."""
+
+    name = "wide_instances"
+    dtypes = (LITTLE_ENDIAN["uint16"],)
+    meaning = "the number of the object of each pixel, of more than 255"
+
+    @property
+    def fits_png(self) -> bool:
+        return True
 
 
 class InstanceIds(FieldKind):

@@ -54,7 +54,7 @@ class Pixels(FieldKind):
 
     def _check_form(self) -> None:
         field = self.field
-        if field.encoded and (field.dtype != "|u1" or not self.can_be_encoded):
+        if field.encoded and (field.dtype != self.dtypes[0] or not self.can_be_encoded):
             raise ArgumentError(f"field {field.name}: is encoded, allowed is {field.dtype} as numbers")
         allowed = self.channels if field.encoded else range(1, self.most_channels + 1)
         if len(field.shape) != 3 or field.shape[2] not in allowed:
@@ -186,7 +186,7 @@ class Mask(Pixels):
     column = "mask"
 
     def encode(self, value: Any, encoder: SampleEncoder) -> EncodedImage | np.ndarray:
-        return encoder.encode_mask(value)
+        return encoder.encode_mask(value, np.dtype(self.dtypes[0]).name)
 
     def stored_pixels(self, images: PixelForm, maps: PixelForm) -> tuple[str, int]:
         return self.dtypes[0], 1
@@ -194,14 +194,15 @@ class Mask(Pixels):
     def _decode(
         self, data: np.ndarray, orientation: int, size: tuple[int, int], color_mode: str | None, out: np.ndarray | None
     ) -> np.ndarray:
-        values = decode_mask(data, orientation, size=size)
+        values = decode_mask(data, orientation, size=size, dtype=np.dtype(self.dtypes[0]).name)
         if out is None:
             return values
         np.copyto(out, values)
         return out
 
     def image_spec(self, spec: Any) -> Any:
-        plain = {"color_mode": "grayscale", "channels": None, "stored_dtype": "uint8", "dtype": "uint8", "scale": None}
+        dtype = np.dtype(self.dtypes[0]).name
+        plain = {"color_mode": "grayscale", "channels": None, "stored_dtype": dtype, "dtype": dtype, "scale": None}
         return replace(spec, **plain, interpolation="nearest")
 
     def feature_name(self, has_one_image: bool) -> str:
@@ -211,4 +212,5 @@ class Mask(Pixels):
         return {**super().image_features(data, format, image), f"{_MASK_FEATURES}/format": [format.encode()]}
 
     def describe_storage(self, settings: Mapping[str, Any]) -> str:
-        return f"{'PNG' if self.field.encoded else 'uint8 values'}, {self._describe_size()}, {self.meaning}"
+        values = f"{np.dtype(self.dtypes[0]).name} values"
+        return f"{'PNG' if self.field.encoded else values}, {self._describe_size()}, {self.meaning}"
