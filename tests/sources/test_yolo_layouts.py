@@ -126,7 +126,8 @@ def test_every_image_and_every_text_of_boxes_is_packed_or_listed(tmp_path: Path)
     ("line", "parts"),
     [
         ("0 0.5 0.5 0.2", ("'0 0.5 0.5 0.2'", 3)),
-        ("cat 0.5 0.5 0.2 0.2", ("'cat 0.5 0.5 0.2 0.2'",)),
+        ("cat 0.5 0.5 0.2 0.2", ("'cat 0.5 0.5 0.2 0.2'", "number")),
+        ("0 0.5 0.5 0.4 0.2 45", ("angle", "corners")),
         ("0,0.5,0.5,0.2,0.2", ("'0,0.5,0.5,0.2,0.2'",)),
         ("-1 0.5 0.5 0.2 0.2", (-1,)),
         ("1e9 0.5 0.5 0.2 0.2", ("1e+09",)),
@@ -333,3 +334,13 @@ def test_a_closed_rectangle_at_the_corner_is_no_pose(tmp_path: Path) -> None:
 def test_texts_below_annotations_that_hold_no_boxes_are_no_yolo(tmp_path: Path) -> None:
     files = {"images/0.png": None, "annotations/list.txt": "#Image CLASS-ID\nAbyssinian_1 1 1\n"}
     assert choose_format(str(write(tmp_path / "in", files)), None).name == "folder"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0,0.5,0.5,0.2,0.2\n", "0, .5, .5, .2, .2\n", "cat 0.5 0.5 0.2 0.2\n", "0 0,5 0,5 0,2 0,2\n", f"class x y w h\n{LINE}"],
+)
+def test_a_data_set_whose_lines_are_all_of_another_form_is_refused_by_its_first_line(tmp_path: Path, text: str) -> None:
+    source = write(tmp_path / "y", {"images/a.png": None, "labels/a.txt": text})
+    with raises(SourceError, "images/a.png", "labels/a.txt", "line 1"):
+        Packed(source)
