@@ -74,5 +74,6 @@ def _written(module: bytes | None, form: bytes, arguments: int) -> str:
     text = ctypes.create_string_buffer(_MOST_BYTES)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).vsnprintf(text, ctypes.c_size_t(_MOST_BYTES), form, ctypes.c_void_p(arguments))
-    said = (text.value or form).decode("utf-8", "replace")
-    return f"{module.decode('utf-8', 'replace')}: {said}" if module else said
+    said = (text.value or form).decode("ascii", "replace")
+    name = f"{module.decode('ascii', 'replace')}: " if module else ""
+    return " ".join(f"{name}{said}".split())

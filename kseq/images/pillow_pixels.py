@@ -240,8 +240,8 @@ def _load(image: ImageFile) -> None:
             image.load()
     except BROKEN as error:
         # libtiff says what is wrong, Pillow the number of the error.
-        reason = messages[0] if messages else error
-        raise ImageError(f"broken {image.format}: {one_line(reason)}") from error
+        reason = messages[0] if messages else one_line(error)
+        raise ImageError(f"broken {image.format}: {reason}") from error
     except Image.DecompressionBombError as error:
         # A MemoryError is not the file's fault, and passes: packing tries such an image again.
         raise ImageError(f"broken {image.format}: announces more pixels than may be") from error
