@@ -45,12 +45,15 @@ __all__ = [
     "AnnotatedImage",
     "AnnotatedSource",
     "FoundObject",
+    "SizedLocation",
     "check_box",
     "may_be_path",
     "outline_box",
+    "path_of",
     "some_files",
     "stated_size",
     "turned_box",
+    "turned_boxes",
 ]
 
 # To tell the format of a folder, so many folders, names in each, and files are looked at.
@@ -97,7 +100,7 @@ class AnnotatedImage(NamedTuple):
     segments: str = ""
 
 
-class _Location(NamedTuple):
+class SizedLocation(NamedTuple):
     """Where an image lies, and the height and width that its boxes were drawn on; 0 and 0 if they are in shares of these."""
 
     path: bytes
@@ -190,27 +193,47 @@ class AnnotatedSource(MaskedSource, FileSource):
         if not height:
             sides = np.array([found_width, found_height] * 2, np.float32)
             return {**values, "boxes": values["boxes"] * sides}
-        if (found_height, found_width) == (height, width):
-            return values
-        if orientation > 4 and (found_width, found_height) == (height, width):
-            turned = {"boxes": turn_boxes(values["boxes"], orientation, height, width)}
-            if "keypoints" in values:
-                turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
-            if mask is not None:
-                turned[mask.name] = upright(values[mask.name], orientation)
-            return values | turned
-        raise ImageError(
-            f"has {found_width} x {found_height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
-        )
+        turned = turned_boxes(values, (height, width), (found_height, found_width), orientation)
+        if turned and mask is not None:
+            turned[mask.name] = upright(values[mask.name], orientation)
+        return values | turned
 
     def stamp(self, location: Any) -> int:
-        return super().stamp(_path_of(location))
+        return super().stamp(path_of(location))
 
     def _urls(self, image: SourceImage) -> dict[str, int]:
-        return super()._urls(image if image.location is None else image._replace(location=_path_of(image.location)))
+        return super()._urls(image if image.location is None else image._replace(location=path_of(image.location)))
 
 
-def _path_of(location: Any) -> bytes:
+def turned_boxes(
+    values: Mapping[str, Any], said: tuple[int, int], found: tuple[int, int], orientation: int
+) -> dict[str, np.ndarray]:
+    """Boxes and keypoints on the upright image, where an annotation is of the pixels before EXIF turns them; else none.
+
+    Args:
+        values: What a sample holds.
+        said: The height and width that the annotation says.
+        found: Those of the upright image.
+        orientation: EXIF's.
+
+    Raises:
+        ImageError: If the annotation is of another size.
+    """
+    height, width = said
+    if found == said:
+        return {}
+    if orientation <= 4 or found != (width, height):
+        raise ImageError(
+            f"has {found[1]} x {found[0]} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
+        )
+    turned = {"boxes": turn_boxes(values["boxes"], orientation, height, width)}
+    if "keypoints" in values:
+        turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
+    return turned
+
+
+def path_of(location: Any) -> bytes:
+    """The path of a file whose location may say the size that its boxes were drawn on."""
     path: bytes = location[0] if isinstance(location, tuple) else location
     return path
 
@@ -302,7 +325,7 @@ def _samples(
             ids = [number for number, found in enumerate(image.objects, 1) if found.class_name in numbers]
             values.append(np.array(ids, np.int32))
         size = (0, 0) if image.in_shares else image.size
-        location = None if size is None or rejection else _Location(path, *size)
+        location = None if size is None or rejection else SizedLocation(path, *size)
         yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, tuple(values), location)
 
 
