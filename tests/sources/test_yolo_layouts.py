@@ -174,6 +174,11 @@ NUMBERS = {f"images/{part}/{n}.png": None for part in ("one", "two", "more") for
             "one two more", ("t.txt", 1, 3),
         ),
         (
+            {"data.yaml": YAML, "train.txt": "images/one/0.png\nimages/one/1.png\n", "autosplit_val.txt":
+             "./images/two/0.png\n./images/two/1.png\n", "test.txt": "not a list\n"},
+            "one+more two", ("train.txt", "autosplit_val.txt"),
+        ),
+        (
             {"obj.data": "classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\n",
              "obj.names": "cat\ndog\n", "train.txt": "data/images/one/0.png\ndata/images/one/1.png\n",
              "valid.txt": "data/images/two/0.png\ndata/images/two/1.png\n"},
@@ -344,3 +349,10 @@ def test_a_data_set_whose_lines_are_all_of_another_form_is_refused_by_its_first_
     source = write(tmp_path / "y", {"images/a.png": None, "labels/a.txt": text})
     with raises(SourceError, "images/a.png", "labels/a.txt", "line 1"):
         Packed(source)
+
+
+def test_a_blank_line_between_names_and_a_second_list_of_names_are_told(tmp_path: Path) -> None:
+    files = {"a.png": None, "a.txt": LINE, "obj.names": "cat\n\ndog\n", "classes.txt": "dog\ncat\n"}
+    packed = Packed(write(tmp_path / "y", files))
+    assert packed.class_names == ("cat", "dog")
+    assert_says(" ".join(packed.report.notes), "blank", "obj.names", "classes.txt")
