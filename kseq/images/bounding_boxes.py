@@ -20,7 +20,10 @@ import numpy as np
 from kseq.errors import ImageError
 from kseq.images.rectangle import Rectangle
 
-__all__ = ["check_boxes", "flip_boxes", "judge_boxes", "move_boxes", "transform_boxes", "turn_boxes"]
+__all__ = ["ARE_PLACED", "check_boxes", "flip_boxes", "judge_boxes", "move_boxes", "transform_boxes", "turn_boxes"]
+
+ARE_PLACED = "(boxes are placed)"
+"""The key of a sample's values which says that its boxes are known to be those of the upright image."""
 
 # Sides that were rounded may lie so many pixels beyond the image.
 _ROUNDED = 1.0

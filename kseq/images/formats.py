@@ -34,6 +34,7 @@ from kseq.images.jpeg_tiles import segments
 from kseq.images.number_files import is_array_file
 from kseq.images.other_files import describe_other
 from kseq.images.png_chunks import texts_first, without_side_chunks
+from kseq.images.tiff_oddities import refuse_raw
 
 __all__ = [
     "BROKEN",
@@ -297,11 +298,13 @@ def open_image(data: bytes | np.ndarray) -> ImageFile:
 
 def _open(file_format: FileFormat, data: bytes | np.ndarray) -> ImageFile:
     try:
-        return file_format.open(io.BytesIO(data), "")
+        image = file_format.open(io.BytesIO(data), "")
     except BROKEN as error:
         raise ImageError(f"broken {file_format.name} header: {one_line(error)}") from error
     except _TOO_LARGE as error:
         raise ImageError(f"broken {file_format.name} header: announces more pixels than there is memory for") from error
+    refuse_raw(image, bytes(data[:16]))
+    return image
 
 
 def detect_format(start: bytes) -> FileFormat:

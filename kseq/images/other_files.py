@@ -8,6 +8,7 @@ __all__ = ["describe_other"]
 
 _UNPACK = "unpack it first"
 _CONVERT = "convert it to JPEG or PNG first"
+_SLICES = "save its arrays as .npy, or as a TIFF"
 _FRAMES = "save its frames as images first"
 _DOWNLOAD = "the download went wrong"
 
@@ -15,6 +16,7 @@ _DOWNLOAD = "the download went wrong"
 _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (rb"(?s)....ftyp(hei[cmsx]|hev[cmx]|mif1|msf1)", "HEIC", f"{_CONVERT}, as with pillow-heif"),
     (rb"(?s)....ftypcrx", "a camera's raw file (CR3)", f"develop it, or {_CONVERT}"),
+    (rb"FUJIFILMCCD-RAW|II(RO|RS|U\0)|MMOR", "a camera's raw file", f"develop it, or {_CONVERT}"),
     (rb"(?s)....ftyp", "a video (MP4 or QuickTime)", _FRAMES),
     (rb"(?s)RIFF....AVI ", "a video (AVI)", _FRAMES),
     (rb"\x1a\x45\xdf\xa3", "a video (Matroska or WebM)", _FRAMES),
@@ -32,6 +34,20 @@ _OTHERS: tuple[tuple[bytes, str, str], ...] = (
     (rb"%PDF-", "PDF", "save its pages as images first"),
     (rb"%!PS", "PostScript", _CONVERT),
     (rb"(?s).{128}DICM", "DICOM", f"{_CONVERT}, as with pydicom"),
+    (rb"\x5c\x01\0\0|\0\0\x01\x5c", "NIfTI", f"{_SLICES}, as with nibabel"),
+    (rb"SIMPLE  =", "FITS", f"{_SLICES}, as with astropy"),
+    (rb"ZISRAWFILE", "CZI", f"{_SLICES}, as with czifile"),
+    (rb"gimp xcf", "XCF", _CONVERT),
+    (rb"\x0a[\0-\x05][\0\x01][\x01\x02\x04\x08]", "PCX", _CONVERT),
+    (rb"#define\s+\w+_width", "XBM", _CONVERT),
+    (rb"/\* XPM \*/", "XPM", _CONVERT),
+    (rb"farbfeld", "farbfeld", _CONVERT),
+    (
+        rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "what Windows keeps beside images (Thumbs.db), or an old Office file",
+        "leave it out",
+    ),
+    (rb"\0{64}", "a file of zeros", "fetch it again: a download or a disk lost it"),
     (rb"DDS ", "DDS", _CONVERT),
     (rb"P7\s+(#|WIDTH|HEIGHT)", "PAM", _CONVERT),
     (rb"\0\0\x02\0[^\0]\0", "a cursor (CUR)", _CONVERT),

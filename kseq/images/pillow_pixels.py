@@ -15,6 +15,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import BROKEN, open_image
+from kseq.images.libtiff_messages import libtiff_messages
+from kseq.images.tiff_oddities import SAMPLES_PER_PIXEL, correct_planes, white_up
 
 __all__ = ["FOURTH_IS_ALPHA", "PixelRules", "mask_values", "on_background", "plain_pixels"]
 
@@ -31,7 +33,6 @@ FOURTH_IS_ALPHA = "has a fourth channel, which is taken for alpha and left out"
 _MOST_VALUE = (1 << 16) - 1
 # Fewer levels than this of 256 are worth a note, if the file has more.
 _FEW_LEVELS = 64
-_SAMPLES_PER_PIXEL = 277
 _HIDDEN = "has transparent pixels, whose hidden colours are taken"
 
 
@@ -68,6 +69,7 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
     Raises:
         ImageError: If it is broken, or there is no rule for its pixels.
     """
+    correct_planes(image)
     deep = _deep_tiles(image)
     _note_further_channels(image, rules)
     _load(image)
@@ -99,7 +101,7 @@ def plain_pixels(image: ImageFile, data: bytes | np.ndarray, rules: PixelRules) 
 
 def _note_further_channels(image: ImageFile, rules: PixelRules) -> None:
     """Tell of the channels of a TIFF that Pillow leaves out, since they are no colours."""
-    count = image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) if isinstance(image, TiffImageFile) else 1
+    count = image.tag_v2.get(SAMPLES_PER_PIXEL, 1) if isinstance(image, TiffImageFile) else 1
     num_bands = len(image.getbands())
     if num_bands < count:
         rules.note(f"has {count} channels, of which the first {num_bands} are taken")
@@ -169,7 +171,7 @@ def _whole_numbers(image: ImageFile) -> np.ndarray:
         raise ImageError(
             f"has values from {least} to {most}, allowed are 0 to {_MOST_VALUE}, of which 8 bits are kept: scale them"
         )
-    return values.astype(np.uint16)
+    return white_up(image, values.astype(np.uint16))
 
 
 def _to_eight_bits(values: np.ndarray, rules: PixelRules) -> np.ndarray:
@@ -229,10 +231,17 @@ def _low_bytes(data: bytes | np.ndarray, tiles: list[Any]) -> np.ndarray | None:
 
 
 def _load(image: ImageFile) -> None:
+    messages: list[str] = []
     try:
-        image.load()
+        if isinstance(image, TiffImageFile):
+            with libtiff_messages() as messages:
+                image.load()
+        else:
+            image.load()
     except BROKEN as error:
-        raise ImageError(f"broken {image.format}: {one_line(error)}") from error
+        # libtiff says what is wrong, Pillow the number of the error.
+        reason = messages[0] if messages else one_line(error)
+        raise ImageError(f"broken {image.format}: {reason}") from error
     except Image.DecompressionBombError as error:
         # A MemoryError is not the file's fault, and passes: packing tries such an image again.
         raise ImageError(f"broken {image.format}: announces more pixels than may be") from error

@@ -11,6 +11,7 @@ import numpy as np
 
 from kseq.errors import ImageError, one_line
 from kseq.images.formats import check_pixels
+from kseq.images.tiff_oddities import is_raw
 
 __all__ = ["read_tiff", "tiff_size"]
 
@@ -88,6 +89,9 @@ def _orientation(page: Any) -> int:
 
 def _read(file: Any, channels: int | None, max_pixels: int, note: Callable[[str], None]) -> tuple[np.ndarray, int] | None:
     first = file.pages[0]
+    if is_raw(b"", first.tags, int(first.subfiletype)):
+        # Told apart where it is opened.
+        return None
     pages = [page for page in file.pages if page is first or not _is_copy(page)]
     height, width, count = first.imagelength, first.imagewidth, first.samplesperpixel
     check_pixels(height, width, max_pixels)

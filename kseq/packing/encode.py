@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.errors import ImageError, image_error_prefix
+from kseq.images.bounding_boxes import ARE_PLACED
 from kseq.images.codecs import decode, decode_mask, encode_jpeg, encode_pixels, encode_png, shrunk_rectangle, upright
 from kseq.images.deep_pixels import convert_numbers, read_numbers, to_dtype
 from kseq.images.formats import PNG, ImageHeader, check_pixels, read_header
@@ -66,6 +67,13 @@ def encode_sample(values: Mapping[str, Any], fields: Sequence[Field], settings: 
     for field in others:
         with image_error_prefix(f"its {field.name}"):
             stored[field.name] = field.handler.encode(values[field.name], encoder)
+    positions = [stored[field.name] for field in fields if field.handler.has_positions]
+    if (
+        fit.orientation != 1
+        and ARE_PLACED not in values
+        and any(isinstance(part, np.ndarray) and part.size for part in positions)
+    ):
+        rules.note("has an EXIF orientation: its boxes or points are taken as drawn on the upright image")
     box_facts = _transform_positions(stored, fields, fit)
     return EncodedSample(stored, tuple(notes), box_facts)
 

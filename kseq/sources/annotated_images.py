@@ -4,7 +4,8 @@ The rules:
 
 - A path with backslashes, as tools on Windows write it, is the path with slashes, unless a file has that very name.
 - A file that is not where an annotation says is looked for by its path below `images` beside the annotations, or below other
-  folders that its format names; a name without the suffix of an image, with one.
+  folders that its format names; a name without the suffix of an image, with one; then by the last parts of its path, which
+  other machines begin otherwise, and a line counts these.
 - Where annotations say the size of the image, and that is the size of its pixels before EXIF turns them, boxes are turned too.
   Where it is another size, the image is rejected: its boxes would lie elsewhere.
 - `class_names` chooses classes and their numbers; objects of other classes are left out, and counted.
@@ -17,16 +18,16 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from kseq.arguments import is_url, spelled
+from kseq.arguments import counted, is_url, spelled
 from kseq.errors import ImageError, SourceError
-from kseq.images.bounding_boxes import turn_boxes
+from kseq.images.bounding_boxes import ARE_PLACED, turn_boxes
 from kseq.images.codecs import upright
 from kseq.images.deep_pixels import read_size
 from kseq.images.formats import IMAGE_SUFFIXES
@@ -59,10 +60,13 @@ __all__ = [
     "AnnotatedImage",
     "AnnotatedSource",
     "FoundObject",
+    "SizedLocation",
     "check_box",
     "may_be_path",
+    "path_of",
     "some_files",
     "stated_size",
+    "turned_boxes",
     "unused_outlines",
 ]
 
@@ -110,7 +114,7 @@ class AnnotatedImage(NamedTuple):
     segments: str = ""
 
 
-class _Location(NamedTuple):
+class SizedLocation(NamedTuple):
     """Where an image lies, and the height and width that its boxes were drawn on; 0 and 0 if they are in shares of these."""
 
     path: bytes
@@ -137,7 +141,7 @@ class AnnotatedSource(MaskedSource, FileSource):
         known_classes: Sequence[str] | None = None,
         keypoints: Field | None = None,
         notes: Iterable[str] = (),
-        folders: Sequence[str] = ("images",),
+        folders: Sequence[str] = ("images", "data"),
     ) -> Self:
         """A source of some images.
 
@@ -165,15 +169,17 @@ class AnnotatedSource(MaskedSource, FileSource):
                 f"{path}: {spelled('class_names')} are {', '.join(names)}, allowed are different ones of {allowed}"
             )
         numbers = {name: number for number, name in enumerate(names)}
-        counted = Counter(facts)
+        counts = Counter(facts)
         sizes = FileSizes(root, request.follow_links, request.storage_options)
-        located = [_found(root, image, folders) for image in images]
+        written = {image.path.replace("\\", "/") for image in images}
+        located = [_found(root, image, folders, written) for image in images]
+        notes = [*notes, *(f"{path}: {note}" for note in _count_tails(images, located))]
         kind = mask_of_objects(request.columns)
         if kind is not None:
             # Of these the outline is stored too.
-            del counted["outline"]
+            del counts["outline"]
         notes = [*notes, *_mask_notes(path, kind, names, images)]
-        table = ImageTable.of(_samples(sizes, located, numbers, counted, keypoints, kind))
+        table = ImageTable.of(_samples(sizes, located, numbers, counts, keypoints, kind))
         if not len(table):
             raise SourceError(f"{path}: names no image")
         if table.is_rejected.all():
@@ -186,7 +192,7 @@ class AnnotatedSource(MaskedSource, FileSource):
         fields = box_fields(names, keypoints)
         if kind is not None:
             fields = with_mask(fields, request.columns, kind, is_wide=needs_wide(kind, _most_objects(located)))
-        return cls(root, names, table, fields, request.storage_options, box_facts=dict(counted), notes=tuple(notes))
+        return cls(root, names, table, fields, request.storage_options, box_facts=dict(counts), notes=tuple(notes))
 
     def read(self, image: SourceImage) -> dict[str, Any]:
         location = image.location
@@ -203,28 +209,48 @@ class AnnotatedSource(MaskedSource, FileSource):
         if not height:
             sides = np.array([found_width, found_height] * 2, np.float32)
             return {**values, "boxes": values["boxes"] * sides}
-        if (found_height, found_width) == (height, width):
-            return values
-        if orientation > 4 and (found_width, found_height) == (height, width):
-            turned: dict[str, Any] = {"boxes": turn_boxes(values["boxes"], orientation, height, width)}
-            if "keypoints" in values:
-                turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
-            if mask is not None:
-                drawn = values[mask.name]
-                turned[mask.name] = drawn._replace(pixels=upright(drawn.pixels, orientation))
-            return values | turned
-        raise ImageError(
-            f"has {found_width} x {found_height} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
-        )
+        turned = turned_boxes(values, (height, width), (found_height, found_width), orientation)
+        if "boxes" in turned and mask is not None:
+            drawn = values[mask.name]
+            turned[mask.name] = drawn._replace(pixels=upright(drawn.pixels, orientation))
+        return values | turned
 
     def stamp(self, location: Any) -> int:
-        return super().stamp(_path_of(location))
+        return super().stamp(path_of(location))
 
     def _urls(self, image: SourceImage) -> dict[str, int]:
-        return super()._urls(image if image.location is None else image._replace(location=_path_of(image.location)))
+        return super()._urls(image if image.location is None else image._replace(location=path_of(image.location)))
 
 
-def _path_of(location: Any) -> bytes:
+def turned_boxes(values: Mapping[str, Any], said: tuple[int, int], found: tuple[int, int], orientation: int) -> dict[str, Any]:
+    """Boxes and keypoints on the upright image, where an annotation is of the pixels before EXIF turns them; else none; and
+    `ARE_PLACED`, where the size tells which of the two it is of.
+
+    Args:
+        values: What a sample holds.
+        said: The height and width that the annotation says.
+        found: Those of the upright image.
+        orientation: EXIF's.
+
+    Raises:
+        ImageError: If the annotation is of another size.
+    """
+    height, width = said
+    if found == said:
+        # Turned by a quarter, the pixels would be of another size.
+        return {ARE_PLACED: True} if orientation > 4 and height != width else {}
+    if orientation <= 4 or found != (width, height):
+        raise ImageError(
+            f"has {found[1]} x {found[0]} pixels, its annotation is of {width} x {height}: boxes would lie elsewhere"
+        )
+    turned = {ARE_PLACED: True, "boxes": turn_boxes(values["boxes"], orientation, height, width)}
+    if "keypoints" in values:
+        turned["keypoints"] = _turn_points(values["keypoints"], orientation, height, width)
+    return turned
+
+
+def path_of(location: Any) -> bytes:
+    """The path of a file whose location may say the size that its boxes were drawn on."""
     path: bytes = location[0] if isinstance(location, tuple) else location
     return path
 
@@ -259,14 +285,14 @@ def may_be_path(name: str) -> bool:
         return False
 
 
-def _found(root: str, image: AnnotatedImage, folders: Sequence[str]) -> AnnotatedImage:
+def _found(root: str, image: AnnotatedImage, folders: Sequence[str], written: Set[str]) -> AnnotatedImage:
     """An image with the path at which its file lies, by the rules at the top of this module."""
     if not may_be_path(image.path):
         return AnnotatedImage(ascii(image.path), rejection="has a path that no file can have")
-    return image if image.rejection or not image.path else image._replace(path=_find(root, image.path, folders))
+    return image if image.rejection or not image.path else image._replace(path=_find(root, image.path, folders, written))
 
 
-def _find(root: str, path: str, folders: Sequence[str]) -> str:
+def _find(root: str, path: str, folders: Sequence[str], written: Set[str]) -> str:
     if is_url(path) or is_url(root):
         return path.replace("\\", "/")
     plain = path.replace("\\", "/")
@@ -275,8 +301,28 @@ def _find(root: str, path: str, folders: Sequence[str]) -> str:
         candidates += [f"{folder}/{plain}" for folder in folders]
     if not plain.lower().endswith(IMAGE_SUFFIXES):
         candidates += [f"{candidate}{suffix}" for candidate in candidates for suffix in IMAGE_SUFFIXES]
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    for start in range(1, len(parts)):
+        tail = "/".join(parts[start:])
+        if tail in written:
+            # The file of another image.
+            break
+        candidates += [tail, *(f"{folder}/{tail}" for folder in folders)]
     existing = (candidate for candidate in candidates if os.path.lexists(os.path.join(root, candidate)))
     return next(existing, plain)
+
+
+def _count_tails(images: Sequence[AnnotatedImage], located: Sequence[AnnotatedImage]) -> Iterator[str]:
+    """A line on images that were found by the last parts of their paths."""
+    pairs = [
+        (image.path, found.path)
+        for image, found in zip(images, located, strict=True)
+        if found.path.count("/") < image.path.replace("\\", "/").removeprefix("./").count("/")
+    ]
+    if pairs:
+        written, path = pairs[0]
+        lie = counted(len(pairs), "image lies", "images lie")
+        yield f"{lie} elsewhere than is written, such as {written}: {path} is taken"
 
 
 def _samples(
@@ -316,7 +362,7 @@ def _samples(
             ids = [number for number, found in enumerate(image.objects, 1) if found.class_name in numbers]
             values.append(np.array(ids, np.int32))
         size = (0, 0) if image.in_shares else image.size
-        location = None if size is None or rejection else _Location(path, *size)
+        location = None if size is None or rejection else SizedLocation(path, *size)
         yield SourceImage(path, -1, image.split, 0 if rejection else num_bytes, rejection, None, tuple(values), location)
 
 

@@ -4,7 +4,8 @@ The rules:
 
 - Classes are the categories, in the order of their ids; a class number is the position of a category in that order.
 - A box `[x, y, width, height]` becomes x1, y1, x2, y2. Without one, the box around the polygons or the mask (`segmentation`)
-  is taken. An annotation with none of these is left out, and counted.
+  is taken. An annotation with none of these is left out, and counted. Where `bbox_mode` (detectron's) or the `area` of every
+  box say that boxes are x1, y1, x2, y2, they are read so, and a line says it.
 - Annotations of crowds (`iscrowd`) are left out, and counted. An image without annotations has no boxes.
 - Outlines (`segmentation`: polygons, run lengths, compressed or not) become a mask if `Columns(mask=...)` asks for one; see
   `kseq/sources/object_masks.py`. Else a line says that they were not used.
@@ -12,7 +13,7 @@ The rules:
 - Keypoints `[x, y, visibility, ...]` become a field `keypoints`, as many points for each box as the categories name; those of
   an object that has none, or that lie outside of the image, are not labelled. The names say which are left and right. Where
   categories differ in the number of their points, none are stored, and the report says so.
-- Ids may be numbers or text: 7 and "7" are one id.
+- Ids may be numbers or text: 7 and "7" are one id. Without `file_name`, the end of `coco_url` is the file (LVIS).
 - A fault in an annotation, or in the entry of an image, rejects that image.
 - An image with a file name that an earlier image has is rejected; of different files with one id, all are rejected.
 - Annotations of images that the file does not name are left out, and counted.
@@ -155,7 +156,9 @@ def _categories(path: str, entries: Sequence[Any], class_names: Sequence[str] | 
         raise SourceError(f"{path}: a category is {str(wrong[0])[:60]}, a COCO category has an 'id' and a 'name'")
     categories = {id_text(entry["id"]): str(entry["name"]) for entry in sorted(entries, key=_order)}
     if len(set(categories.values())) < len(entries):
-        raise SourceError(f"{path}: two categories have the same name or the same id")
+        names, ids = ([str(entry[key]) for entry in entries] for key in ("name", "id"))
+        again = next(value for value in (*names, *ids) if names.count(value) > 1 or ids.count(value) > 1)
+        raise SourceError(f"{path}: two categories have the same name or the same id, {again!r}: give one of them another")
     unknown = [name for name in class_names or () if name not in categories.values()]
     if unknown:
         found = ", ".join(categories.values())
@@ -173,6 +176,7 @@ class _Annotations:
         first_id: The id of the first image.
         keypoints: The field of keypoints; None if none are stored.
         num_outlines: How many objects have outlines that are not used.
+        are_corners: Whether boxes are x1, y1, x2, y2.
     """
 
     def __init__(
@@ -188,6 +192,7 @@ class _Annotations:
         self._has_segments = has_segments
         self.num_outside = self.num_outlines = 0
         self.facts: Counter[str] = Counter()
+        self.are_corners = False
         self.num_strangers, self.num_keypoints = 0, 0
         self.stranger: Any = None
         self.first_id: Any = None
@@ -198,6 +203,7 @@ class _Annotations:
 
     def read(self, images: Sequence[Any], annotations: Sequence[Any]) -> Iterator[AnnotatedImage]:
         """The images with their objects."""
+        self.are_corners = _are_corners(annotations)
         by_image: dict[str, list[Any]] = {id_text(image.get("id")): [] for image in images if isinstance(image, dict)}
         for annotation in annotations:
             image_id = annotation.get("image_id") if isinstance(annotation, dict) else None
@@ -210,7 +216,7 @@ class _Annotations:
         files: dict[str, set[str]] = {}
         for image in images:
             if isinstance(image, dict):
-                files.setdefault(id_text(image.get("id")), set()).add(str(image.get("file_name")))
+                files.setdefault(id_text(image.get("id")), set()).add(str(_file_name(image)))
         self._shared = {key for key, names in files.items() if len(names) > 1}
         self.first_id = images[0].get("id") if images and isinstance(images[0], dict) else None
         used: set[str] = set()
@@ -219,7 +225,7 @@ class _Annotations:
 
     def _image(self, number: int, image: Any, by_image: Mapping[str, Sequence[Any]], used: set[str]) -> AnnotatedImage:
         entry = image if isinstance(image, dict) else {}
-        name, key = entry.get("file_name"), id_text(entry.get("id"))
+        name, key = _file_name(entry), id_text(entry.get("id"))
         if not isinstance(name, str) or not name or "id" not in entry:
             reason = f"is {str(image)[:60]}, an image of COCO has an 'id' and a 'file_name'"
             return AnnotatedImage(f"image {number} of the list", rejection=reason)
@@ -280,6 +286,8 @@ class _Annotations:
     def _box(self, annotation: Mapping[str, Any], what: str) -> list[float] | None:
         if annotation.get("bbox"):
             x, y, width, height = check_box(annotation["bbox"], f"{what}: its bbox")
+            if self.are_corners:
+                width, height = width - x, height - y
             if width or height:
                 return [x, y, x + width, y + height]
         outline = annotation.get("segmentation")
@@ -300,6 +308,8 @@ class _Annotations:
     def notes(self, path: str, categories: Sequence[Mapping[str, Any]]) -> list[str]:
         """What a user should know of the file as a whole."""
         notes = []
+        if self.are_corners:
+            notes.append(f"{path}: its bbox are x1, y1, x2, y2, as bbox_mode or the areas beside them say: read so")
         if self.num_outlines:
             notes.append(f"{path}: {describe_unused(self.num_outlines)}")
         if self.num_strangers:
@@ -335,7 +345,35 @@ def _is_outlined_crowd(annotation: Mapping[str, Any]) -> bool:
 
 def _is_crowd(annotation: Mapping[str, Any]) -> bool:
     """Whether `iscrowd` says so: as a number, or as the text of one."""
-    return str(annotation.get("iscrowd") or 0).strip().lower() not in ("0", "0.0", "false", "none", "")
+    mark = annotation.get("iscrowd")
+    return mark.strip().lower() not in ("", "0", "0.0", "false", "no", "none") if isinstance(mark, str) else bool(mark)
+
+
+def _are_corners(annotations: Sequence[Any]) -> bool:
+    """Whether boxes are x1, y1, x2, y2: detectron's `bbox_mode` says so, or their areas do, all of them."""
+    num_corners = 0
+    for annotation in annotations:
+        if not isinstance(annotation, dict) or not annotation.get("bbox"):
+            continue
+        if annotation.get("bbox_mode") == 0:
+            num_corners += 1
+            continue
+        try:
+            x, y, right, bottom = map(float, annotation["bbox"])
+            area = float(annotation["area"])
+        except (KeyError, TypeError, ValueError):
+            return False
+        sides = (right - x) * (bottom - y)
+        if min(right - x, bottom - y) <= 0 or abs(sides - area) > 0.01 * area or abs(right * bottom - area) <= 0.01 * area:
+            return False
+        num_corners += 1
+    return num_corners > 0
+
+
+def _file_name(entry: Mapping[str, Any]) -> Any:
+    """The file of an image: `file_name`, or in LVIS the end of its URL, the folder and the name."""
+    name, url = entry.get("file_name"), entry.get("coco_url")
+    return "/".join(url.split("/")[-2:]) if not name and isinstance(url, str) else name
 
 
 def _as_polygons(outline: Any) -> Any:

@@ -5,8 +5,8 @@ The rules, besides those of `kseq/sources/coco.py`:
 - The files are `instances_*.json`, where there are such, else all JSON files of COCO in the folder and in those in it; others
   (`captions_*.json`, `person_keypoints_*.json`, `image_info_*.json`) are not used, and a line names them.
 - The name of a file tells its split (`instances_train2017.json`), else its folder does (`train/_annotations.coco.json`).
-- Its images lie beside it, or in a folder called like the end of its name (`train2017`), in `images`, or in one called like
-  that in `images`: wherever the first of them is found.
+- Its images lie beside it, or in a folder called like the end of its name (`train2017`), in `images` or `data`, or in one
+  called like that in `images`: wherever the first of them is found.
 - Classes are those of the first file, in the order of their ids; names that only later files have follow.
 - Keypoints are stored where all files have the same number of them for each object; else none are, and a line says so.
 
@@ -73,7 +73,7 @@ def _open(request: SourceRequest) -> Source:
         facts += content.facts
         notes += content.notes
         keypoints += [] if content.keypoints is None else [content.keypoints]
-    named = {os.path.normpath(image.path) for image in images}
+    named = {os.path.normpath(path) for image in images for path in (image.path, image.path.replace("\\", "/"))}
     named |= {os.path.relpath(image.segments, os.path.abspath(folder)) for image in images if image.segments}
     num_others = sum(os.path.normpath(path) not in named for path in _image_files(folder, request.follow_links))
     if num_others:
@@ -156,7 +156,9 @@ def _image_folder(folder: str, file: str, images: Sequence[AnnotatedImage]) -> s
     end = re.sub(r"^(instances|person_keypoints|annotations?)[_-]?", "", os.path.splitext(os.path.basename(file))[0])
     places = [own]
     for parent in dict.fromkeys((own, os.path.dirname(own) if own != folder else own, folder)):
-        places += [os.path.join(parent, *parts) for parts in (("images", end), (end, "images"), (end,), ("images",), ())]
+        places += [
+            os.path.join(parent, *parts) for parts in (("images", end), (end, "images"), (end,), ("images",), ("data",), ())
+        ]
     names = [image.path for image in images[:_MOST_TRIED] if image.path and may_be_path(image.path)]
     for place in dict.fromkeys(places):
         if any(os.path.isfile(os.path.join(place, name.replace("\\", "/"))) for name in names):

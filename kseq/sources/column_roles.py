@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "TARGET_KINDS",
     "USUAL",
     "Columns",
+    "describe_unused_columns",
     "find_columns",
     "has_targets",
     "image_columns",
@@ -45,6 +47,13 @@ USUAL: Mapping[str, Sequence[str]] = {
 }
 # The name of a column or, for a field of another name, the name of the field and the column.
 _NamedColumn = str | tuple[str, str]
+
+# Columns of what people draw on images.
+_ANNOTATIONS = re.compile(
+    r"(?<![a-z])(b?box(es)?\w*|bounding_?box\w*|masks?|segmentations?|polygons?|key_?points?|landmarks?|rles?|encodedpixels|"
+    r"objects?)(?![a-z])",
+    re.IGNORECASE,
+)
 
 _SINGLE = ("label", "split", "group", "boxes", "box_labels", "text", "sample_weight")
 
@@ -210,6 +219,14 @@ def has_targets(columns: Columns) -> bool:
     """Whether a sample holds something to learn besides a label; one of several images may be that."""
     kinds = [kind for kind in KINDS.values() if kind.is_default_target and not kind.is_label]
     return bool(columns.targets) or len(columns.image) > 1 or any(_column_of(columns, kind) is not None for kind in kinds)
+
+
+def describe_unused_columns(path: str, names: Sequence[str], columns: Columns) -> list[str]:
+    """What to say of columns that look like annotations and that nothing is read from."""
+    used = {name for _, name in used_columns(columns)}
+    unused = [name for name in names if name not in used and _ANNOTATIONS.search(name)]
+    options = ", ".join(spelled(f"columns.{role}") for role in ("boxes", "mask", "targets"))
+    return [f"{path}: not packed: column {', '.join(unused[:5])} ({options} pack more)"] if unused else []
 
 
 def used_columns(columns: Columns) -> list[tuple[str, str]]:

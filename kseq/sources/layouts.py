@@ -26,6 +26,7 @@ from kseq.arguments import spelled, spelled_call
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
+from kseq.sources.base import Source
 from kseq.sources.split_names import folder_split
 from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
@@ -33,7 +34,15 @@ from kseq.sources.yolo_text import looks_like_boxes
 from kseq.sources.zip_archive import read_zip_tree
 from kseq.sources.zip_members import read_zip_member
 
-__all__ = ["COCO_NAME", "Layout", "annotates_most_images", "find_layout", "looks_like_yolo"]
+__all__ = [
+    "COCO_NAME",
+    "Layout",
+    "annotates_most_images",
+    "describe_around",
+    "find_layout",
+    "looks_like_yolo",
+    "refuse_no_classes",
+]
 
 COCO_NAME = "COCO"
 _MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
@@ -46,7 +55,7 @@ _MOST_COMPARED = 1000
 _NO_CLASS = re.compile(
     r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
     r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
-    r"imagesets?|xmls?|jsons?|txts?|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
+    r"imagesets?|xmls?|jsons?|txts?|b(ounding_?)?box(es)?|keypoints|landmarks|captions|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
     re.IGNORECASE,
 )
 _MASKS = re.compile(
@@ -114,7 +123,8 @@ def find_layout(path: str) -> Layout | None:
     for find in (_find_yolo, _find_dota, _find_xml, _find_json):
         found = find(sample)
         if found is not None:
-            return Layout(*found, sample.has_no_class)
+            is_certain = sample.has_no_class or (found[0] == COCO_NAME and _names_most_images(sample, found[1]))
+            return Layout(*found, is_certain)
     found = find_tool(path, sample.names, sample.images, sample.head)
     if found is not None:
         return Layout(*found, True)
@@ -178,6 +188,65 @@ def _sample(path: str) -> _Sample | None:
         return _Sample(path, [entry.path for entry in islice(tree.files(tree.top), _MOST_MEMBERS) if entry.rejection is None])
     except (OSError, SourceError, zipfile.BadZipFile):
         return None
+
+
+def refuse_no_classes(path: str, source: Source, source_format: str) -> None:
+    """Raise SourceError if the folders that were taken for classes are called like no class, and one has no image, or images
+    of two have the same names.
+
+    Args:
+        path: The folder or the archive.
+        source: What was found in it.
+        source_format: Packs the folders as classes.
+    """
+    class_names = source.class_names
+    if len(class_names) < 2 or not all(map(_NO_CLASS.fullmatch, class_names)):
+        return
+    stems: dict[int, set[str]] = {number: set() for number in range(len(class_names))}
+    for image in source.images:
+        if image.rejection is None:
+            name = os.fsdecode(image.path).rpartition("/")[2]
+            stems[image.label].add(name.rpartition(".")[0] or name)
+    if all(stems.values()) and len(set.union(*stems.values())) == sum(map(len, stems.values())):
+        return
+    is_folder = os.path.isdir(path)
+    inner = [name for name in class_names if is_folder and _holds_folders(os.path.join(path, name))]
+    if not is_folder:
+        way_out = "unpack it, and give that folder: more layouts are known there"
+    elif len(inner) == 1:
+        way_out = f"{spelled_call('pack', os.path.join(path, inner[0]), 'DATASET')} packs the folders in one of them as classes"
+    else:
+        table = spelled_call("pack", "table.csv", "DATASET", root=path)
+        way_out = (
+            f"list the images in a table (image,label, or image,xmin,ymin,xmax,ymax,class): {table}; or "
+            f"{spelled('columns.label', '')} packs images alone"
+        )
+    raise SourceError(
+        f"{path}: its folders ({', '.join(class_names[:5])}) are called like no class, and what lies in them is of no known "
+        f"layout: {way_out}; {spelled('source_format', source_format)} packs them as classes"
+    )
+
+
+def _holds_folders(folder: str) -> bool:
+    """Whether a folder holds folders with images."""
+    names = islice(_walk(folder), _MOST_FILES)
+    return any("/" in name and name.lower().endswith(IMAGE_SUFFIXES) for name in names)
+
+
+def describe_around(path: str) -> str:
+    """Of which layout the folder around a part of it is, such as `images` of YOLO's, and how it is packed; empty if of none."""
+    folder = os.path.abspath(path)
+    if not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    for _ in range(2):
+        name = os.path.basename(folder)
+        if not name or not (_NO_CLASS.fullmatch(name) or folder_split(name)):
+            return ""
+        path, folder = os.path.dirname(path.rstrip("/")) or ".", os.path.dirname(folder)
+        layout = find_layout(folder)
+        if layout is not None and layout.is_certain and layout.name in (COCO_NAME, "YOLO", "Pascal VOC"):
+            return f"; {path} looks like {layout.name} ({layout.evidence}): {spelled_call('pack', path, 'DATASET')}"
+    return ""
 
 
 def _walk(root: str) -> Iterator[str]:
@@ -282,6 +351,15 @@ def _folder_of_images(sample: _Sample, annotations: str, head: str) -> str:
     ]
     matching = [folder for folder in folders if folder and folder.rpartition("/")[2].lower() in stem]
     return next(iter(by_name or matching or folders), "")
+
+
+def _names_most_images(sample: _Sample, file: str) -> bool:
+    """Whether a file of COCO names more than half of the images; of a long file, whether most that it names are there."""
+    head = sample.head(file)
+    named = {re.split(r"[/\\]", name)[-1] for name in re.findall(r'"file_name"\s*:\s*"([^"]+)"', head)}
+    images = {image.rpartition("/")[2] for image in sample.images}
+    is_long = len(head) > _HEAD
+    return 2 * len(named & images) > (min(len(named), len(images)) if is_long else len(images))
 
 
 def _find_masks(sample: _Sample) -> _Found:

@@ -1,6 +1,7 @@
 """Cells that hold several values: JSON lists, parts between `|`, numbers in a row, words with a mark between them.
 
-- `[0.5, 1]` is JSON, `garden|summer` are two words.
+- `[0.5, 1]` is JSON, `garden|summer` are two words. `['a', 'b']`, `[(1, 2), (3, 4)]` and `[[1 2] [3 4]]` are lists as Python
+  and numpy write them.
 - `70 80 82`, `0.5; 1` and `1, 2` are lists of numbers. (`1,5` may be one number, with a decimal comma.)
 - Words with spaces, commas or semicolons between them are several labels only if the whole column looks like it: fewer words
   than combinations of them, or each of the words alone in some cell. A class `golden retriever` stays one.
@@ -9,9 +10,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,10 @@ __all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_seve
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:(?:\s*;\s*|,?\s+){_NUMBER})+")
 _BETWEEN_NUMBERS = re.compile(r"[;,\s]+")
+# What numpy prints: numbers with spaces between.
+_NUMPY_ARRAY = re.compile(rf"\[[\[\]\s]*{_NUMBER}([\[\]\s]+{_NUMBER})*[\[\]\s]*\]")
+_BETWEEN_ARRAY = re.compile(r"(?<=[\d.\]])\s+(?=[-+\d.\[])")
+_BARE_POINT = re.compile(r"\d\.(?=[\s\]])")
 _MARKS = {";": "semicolons", ",": "commas", " ": "spaces"}
 _BAR = "|"
 
@@ -50,16 +57,33 @@ def parse_cell(cell: Any) -> Any:
     if not isinstance(cell, str):
         return cell
     stripped = cell.strip()
-    if stripped.startswith("["):
-        try:
-            return json.loads(stripped)
-        except (ValueError, RecursionError):
-            return stripped
+    if stripped.startswith(("[", "(")):
+        return _parse_written(stripped)
     if _BAR in stripped:
         return _parts(stripped, _BAR)
     if _NUMBERS.fullmatch(stripped):
         return [_number_or_word(part) for part in _BETWEEN_NUMBERS.split(stripped)]
     return _number_or_word(stripped)
+
+
+def _parse_written(text: str) -> Any:
+    """A list as JSON, as Python or as numpy writes it; the text, if it is none of them."""
+    with suppress(ValueError, RecursionError):
+        if text.startswith("["):
+            return json.loads(text)
+    with suppress(ValueError, RecursionError):
+        if _NUMPY_ARRAY.fullmatch(text):
+            return json.loads(_BETWEEN_ARRAY.sub(", ", _BARE_POINT.sub(r"\g<0>0", text)))
+    # It makes plain values, and runs nothing.
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        value = ast.literal_eval(text)
+        if isinstance(value, (list, tuple)):
+            return _as_lists(value)
+    return text
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def parse_list(cell: Any) -> list[Any]:

@@ -33,7 +33,7 @@ from kseq.sources.image_folder import IMAGE_FOLDER
 from kseq.sources.imagenet import IMAGENET
 from kseq.sources.labelme import LABELME
 from kseq.sources.labelstudio import LABELSTUDIO
-from kseq.sources.layouts import find_layout
+from kseq.sources.layouts import describe_around, find_layout, refuse_no_classes
 from kseq.sources.lmdb_files import LMDB
 from kseq.sources.object_pngs import OBJECT_PNGS
 from kseq.sources.parquet import PARQUET
@@ -171,7 +171,13 @@ def open_source(
         form=form,
     )
     with reading_texts_as(check_text_encoding(text_encoding)):
-        source = chosen.open(request)
+        try:
+            source = chosen.open(request)
+        except SourceError as error:
+            hint = describe_around(path) if chosen in (FOLDER, VOC) and os.path.isdir(path) else ""
+            raise (SourceError(f"{error}{hint}") if hint else error) from error
+    if chosen in (FOLDER, ZIP, WEBDATASET) and source_format is None and class_names is None:
+        refuse_no_classes(path, source, chosen.name)
     notes = [*source.notes, *(() if unpacker is None else unpacker.notes), *([] if layout is None else [layout.note()])]
     return _with_encoded_classes(replace(source, notes=tuple(notes)))
 

@@ -27,11 +27,13 @@ from typing import Any
 import numpy as np
 
 from kseq.arguments import is_url
+from kseq.images.deep_pixels import read_size
 from kseq.platforms.files import path_bytes
+from kseq.sources.annotated_images import SizedLocation, path_of, turned_boxes
 from kseq.sources.assemble import FoundBlock, assemble_blocks
-from kseq.sources.base import FileSource
+from kseq.sources.base import FileSource, SourceImage
 from kseq.sources.box_rows import find_box_columns
-from kseq.sources.column_roles import Columns, find_columns, image_columns, pixel_columns, used_columns
+from kseq.sources.column_roles import Columns, describe_unused_columns, find_columns, image_columns, pixel_columns, used_columns
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.named_files import NamedFiles, look_for
 from kseq.sources.source_format import SourceFormat, SourceRequest, check_is_file, check_root
@@ -78,17 +80,20 @@ class TableSource(FileSource):
         table = Table.open(path, table_format)
         box_rows = find_box_columns(columns, table.names)
         columns = find_columns(columns if box_rows is None else box_rows.columns, path, table.names)
-        boxes = () if box_rows is None else box_rows.corners
+        boxes = () if box_rows is None else box_rows.used
         faults = SpooledColumn()
         cells = table.read(list(dict.fromkeys([*(name for _, name in used_columns(columns) if name), *boxes])), faults)
         files = NamedFiles(root, FileSizes(root, follow_links, storage_options), suffix)
         if box_rows is None:
-            return cls.of_cells(path, root, files, columns, cells, faults, class_names, storage_options=storage_options)
+            notes = describe_unused_columns(path, table.names, columns)
+            return cls.of_cells(
+                path, root, files, columns, cells, faults, class_names, storage_options=storage_options, notes=notes
+            )
         rows = _NamedRows.find(files, [cells[name] for name in pixel_columns(columns)], faults)
         files.tell(path)
         firsts = rows.first_rows(files, len(image_columns(columns)))
         grouped = box_rows.group(path, columns, cells, firsts)
-        assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows), class_names)
+        assembled = assemble_blocks(path, grouped.columns, grouped.cells, rows.blocks(grouped.rows, grouped.sizes), class_names)
         parts = (assembled.class_names, assembled.images, assembled.fields)
         return cls(root, *parts, storage_options, box_facts=assembled.box_facts)
 
@@ -134,6 +139,22 @@ class TableSource(FileSource):
         )
         parts = (assembled.class_names, assembled.images, assembled.fields)
         return cls(root, *parts, storage_options, box_facts=assembled.box_facts, notes=tuple(notes))
+
+    def read(self, image: SourceImage) -> dict[str, Any]:
+        location = image.location
+        if not isinstance(location, SizedLocation):
+            return super().read(image)
+        values = super().read(image._replace(location=location.path))
+        height, width, orientation = read_size(values[self.fields[0].name])
+        if not location.height:
+            return values | {"boxes": values["boxes"] * np.array([width, height] * 2, np.float32)}
+        return values | turned_boxes(values, (location.height, location.width), (height, width), orientation)
+
+    def stamp(self, location: Any) -> int:
+        return super().stamp(path_of(location))
+
+    def _urls(self, image: SourceImage) -> dict[str, int]:
+        return super()._urls(image if image.location is None else image._replace(location=path_of(image.location)))
 
     def where_is(self, path: bytes) -> str | None:
         """The folder that the paths of the table seem to be relative to."""
@@ -230,11 +251,12 @@ class _NamedRows:
         )
         return firsts
 
-    def blocks(self, rows: Sequence[int] | None = None) -> Iterator[FoundBlock]:
+    def blocks(self, rows: Sequence[int] | None = None, stated: Sequence[tuple[int, int] | None] = ()) -> Iterator[FoundBlock]:
         """The samples.
 
         Args:
             rows: The rows that are samples; None for all.
+            stated: For each of these rows the height and width that its boxes were drawn on, or None.
         """
         start = 0
         columns = [*self._paths, self._num_bytes, self._rejections]
@@ -249,6 +271,11 @@ class _NamedRows:
                 names = [name or b"(row %d)" % (row + 1) for row, name in zip(numbers, names, strict=True)]
             sizes = [0 if rejection else size for size, rejection in zip(num_bytes, rejections, strict=True)]
             of_rows = None if rows is None else [row + 1 for row in numbers]
+            if rows is not None:
+                said = stated[start : start + count]
+                paths[0] = [
+                    path if size is None else SizedLocation(path, *size) for path, size in zip(paths[0], said, strict=True)
+                ]
             yield FoundBlock(names, paths, sizes, [None] * count, rejections, [True] * count, of_rows)
             start += count
 

@@ -72,6 +72,12 @@ _FILES = {
     r"\.beton": "is a file of FFCV: read it by ffcv.Loader, and give kseq.pack its samples as an iterable",
     r"\.mds(\.\w+)?": "is a shard of MosaicML: read it by streaming.StreamingDataset, and give kseq.pack that as an iterable",
     r"\.rec": "is a file of MXNet's RecordIO: read it by mxnet.recordio, and give kseq.pack its samples as an iterable",
+    r"\.ya?ml": "names the classes and the splits of a data set: give the folder that it lies in",
+    r"\.xlsx?": "is a spreadsheet: save it as CSV, and give that",
+    r"\.txt": "is text: give the folder of a data set, or a table with a first line such as image,label: .csv or .jsonl",
+    r"\.(csv|tsv|jsonl?|ndjson|parquet)\.(gz|bz2|xz|zst)": "is a compressed table or annotation file: unpack it first",
+    r"\.odgt": "is of a form that is not read: write a table with image,xmin,ymin,xmax,ymax,class, a line for each box",
+    r"\.xml": "is no XML of CVAT: give the folder of XML files and images, as of Pascal VOC",
     r"\.safetensors": "is a file of tensors: load it, and give kseq.pack((images, labels), ...)",
 }
 

@@ -9,8 +9,10 @@ The rules:
   objects are objects.
 - An image without an XML file has no boxes, and is counted. An XML file without an image is rejected, and one that cannot be
   read rejects its image.
-- Classes are sorted by name. `ImageSets/Main/train.txt`, `val.txt` and `test.txt` tell the splits, or those in
-  `ImageSets/Segmentation` where there are none; else folders do.
+- An object is an element `object` at any depth; a file with a `bndbox` outside of these rejects its image.
+- Classes are sorted by name. `ImageSets/Main/train.txt`, `val.txt`, `test.txt` and `trainval.txt` (train, as far as no other
+  list says more) tell the splits of the folder that `ImageSets` lies in; without `Main`, lists in another folder of
+  `ImageSets`, or beside the images, which a line says; else folders do.
 
 Source: the development kit of the PASCAL Visual Object Classes Challenge 2012.
 """
@@ -75,7 +77,7 @@ class VocSource(AnnotatedSource):
         if not os.path.isdir(root):
             raise SourceError(f"{root}: is not a folder, expected is one of images and XML files (voc)")
         files = _Files.find(FolderTree(root, request.follow_links))
-        splits = _splits(root)
+        splits = _splits(root, files)
         facts: Counter[str] = Counter()
         images = list(_images(root, files, splits, facts))
         notes = [*_notes(root, files, images, splits), *unused_outlines(request, facts)]
@@ -133,7 +135,7 @@ def _stem(path: str) -> str:
     return "/".join([*kept, os.path.splitext(name)[0]])
 
 
-def _images(root: str, files: _Files, splits: Mapping[str, str], facts: Counter[str]) -> Iterator[AnnotatedImage]:
+def _images(root: str, files: _Files, splits: _Splits, facts: Counter[str]) -> Iterator[AnnotatedImage]:
     annotations: dict[str, Entry] = {}
     unclear: dict[str, str] = {}
     lost: list[AnnotatedImage] = []
@@ -156,7 +158,7 @@ def _images(root: str, files: _Files, splits: Mapping[str, str], facts: Counter[
                 lost.append(AnnotatedImage(text.path, rejection=reason))
     found = sorted((entry for entries in files.images.values() for entry in entries), key=lambda entry: os.fsencode(entry.path))
     for entry in found:
-        split = splits.get(os.path.splitext(entry.name)[0]) if splits else split_of_path(entry.path)
+        split = splits.split(entry.path) if splits.by_folder else split_of_path(entry.path)
         own = annotations.get(entry.path)
         if entry.rejection is not None or (own is None and entry.path in unclear):
             yield AnnotatedImage(entry.path, split=split, rejection=entry.rejection or unclear[entry.path])
@@ -194,7 +196,11 @@ def _parse(root: str, path: str) -> ElementTree.Element:
 def _read(root: str, entry: Entry, text: Entry, split: str | None, facts: Counter[str]) -> AnnotatedImage:
     try:
         annotation = _parse(root, text.path)
-        found = [_object(number, element, text.path, facts) for number, element in enumerate(annotation.findall("object"), 1)]
+        objects = list(annotation.iter("object"))
+        found = [_object(number, element, text.path, facts) for number, element in enumerate(objects, 1)]
+        num_boxes = sum(1 for _ in annotation.iter("bndbox"))
+        if num_boxes > sum(1 for element in objects for _ in element.iter("bndbox")):
+            raise ImageError(f"{text.path} has a bndbox that is in no object")
     except ImageError as error:
         return AnnotatedImage(entry.path, split=split, rejection=str(error))
     size = stated_size(annotation.findtext("size/height"), annotation.findtext("size/width"))
@@ -246,34 +252,75 @@ def _polygon(what: str, element: ElementTree.Element) -> tuple[Any, list[float] 
     return (None if box is None else [points]), box
 
 
-def _splits(root: str) -> dict[str, str]:
-    """The name of an image, without its suffix, to its split, as the lists in `ImageSets` say; empty if there are none."""
+@dataclass(frozen=True)
+class _Splits:
+    """The splits that lists tell.
+
+    Attributes:
+        by_folder: A folder below the root to the names of its images, without suffix, to their splits.
+        notes: What a user should know.
+    """
+
+    by_folder: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...] = ()
+
+    def split(self, path: str) -> str | None:
+        """The split of an image; None if no list names it."""
+        stem = _list_name(path)
+        folders = (folder for folder in self.by_folder if not folder or path.startswith(f"{folder}/"))
+        return next((split for folder in folders if (split := self.by_folder[folder].get(stem)) is not None), None)
+
+
+def _splits(root: str, files: _Files) -> _Splits:
+    """What the lists say of the images that are there."""
+    stems = {_list_name(entry.name) for entries in files.images.values() for entry in entries}
+    by_folder: dict[str, Mapping[str, str]] = {}
+    notes = []
+    for name in ("", *sorted(os.listdir(root))):
+        parent = os.path.join(root, name) if name else root
+        sets = os.path.join(parent, "ImageSets")
+        inner = sorted(os.listdir(sets)) if os.path.isdir(sets) else []
+        for folder in (os.path.join(sets, "Main"), *(os.path.join(sets, each) for each in inner), sets, parent):
+            found = _read_lists(folder)
+            if not stems.isdisjoint(found):
+                by_folder[name] = found
+                if not folder.endswith("Main"):
+                    notes.append(f"{folder}: its lists tell the splits")
+                break
+    return _Splits(by_folder, tuple(notes))
+
+
+def _read_lists(folder: str) -> dict[str, str]:
+    """The name of an image, without its suffix, to its split, as the lists in a folder say; empty if there are none."""
     splits: dict[str, str] = {}
-    for parent in (root, *sorted(os.path.join(root, name) for name in os.listdir(root))):
-        sets = [os.path.join(parent, "ImageSets", name) for name in ("Main", "Segmentation")]
-        folder = next((path for path in sets if os.path.isdir(path)), sets[0])
-        for split in ("train", "val", "test"):
-            path = os.path.join(folder, f"{split}.txt")
-            if not os.path.isfile(path):
-                continue
-            try:
-                with open_text(path) as file:
-                    for line in file:
-                        # Lists of one class have a second column.
-                        name = re.sub(r"\s+-?[01]$", "", line.strip())
-                        splits.setdefault(os.path.splitext(name)[0] if name.lower().endswith(IMAGE_SUFFIXES) else name, split)
-            except (OSError, UnicodeError) as error:
-                raise SourceError(f"{path}: cannot be read: {error}") from error
+    for name, split in (("train", "train"), ("val", "val"), ("test", "test"), ("trainval", "train")):
+        path = os.path.join(folder, f"{name}.txt")
+        if not os.path.isfile(path):
+            continue
+        try:
+            with open_text(path) as file:
+                for line in file:
+                    # Lists of one class have a second column.
+                    splits.setdefault(_list_name(re.sub(r"\s+-?[01]$", "", line.strip())), split)
+        except (OSError, UnicodeError) as error:
+            raise SourceError(f"{path}: cannot be read: {error}") from error
+    splits.pop("", None)
     return splits
 
 
-def _notes(root: str, files: _Files, images: list[AnnotatedImage], splits: Mapping[str, str]) -> list[str]:
-    notes = []
+def _list_name(path: str) -> str:
+    """What a list calls an image: its name without the suffix."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return os.path.splitext(name)[0] if name.lower().endswith((*IMAGE_SUFFIXES, ".xml")) else name
+
+
+def _notes(root: str, files: _Files, images: list[AnnotatedImage], splits: _Splits) -> list[str]:
+    notes = list(splits.notes)
     if files.num_plain:
         notes.append(
             f"{root}: {counted(files.num_plain, 'image without XML is', 'images without XML are')} packed without boxes"
         )
-    unlisted = sum(image.split is None and image.rejection is None for image in images) if splits else 0
+    unlisted = sum(image.split is None and image.rejection is None for image in images) if splits.by_folder else 0
     if unlisted:
-        notes.append(f"{root}: {counted(unlisted, 'image is', 'images are')} in none of the lists in ImageSets: to train")
+        notes.append(f"{root}: {counted(unlisted, 'image is', 'images are')} in none of the lists of splits: to train")
     return notes

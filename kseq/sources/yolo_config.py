@@ -8,12 +8,15 @@ The rules:
 - `train`, `val` (`valid`, `validation`) and `test` in the YAML file, else in `obj.data`, name folders of images, or text files
   that list images. Of such a path that part counts which is there: files written on another machine name its folders
   (`/content/data/train/images`, `../train/images`).
+- Where neither names any, `train.txt`, `val.txt` and `test.txt` (also `autosplit_train.txt`) do that list images which are
+  there, and a line says so.
 - An image belongs to the innermost folder that is named. If it is in two splits, the first counts: train, val, test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -21,10 +24,13 @@ from kseq.arguments import spelled
 from kseq.errors import ArgumentError, SourceError, one_line
 from kseq.sources.point_names import mirror_order
 from kseq.sources.split_names import SPLITS
+from kseq.sources.yolo_pairs import has_label_role
 
 __all__ = ["TextFiles", "YoloConfig", "YoloSplits", "find_splits", "read_config"]
 
 _SHOWN = 5
+
+_LIST = re.compile(r"(?:autosplit_)?(train|valid|validation|val|test)\.txt")
 
 
 class TextFiles(Protocol):
@@ -210,8 +216,16 @@ def _from_darknet(files: TextFiles, by_depth: Sequence[str]) -> YoloConfig:
     path = named if named in known.files else next(iter(lists), None)
     if path is None:
         return YoloConfig("", folder, None, tuple(splits))
-    names = [line.strip() for line in files.text(path).splitlines() if line.strip()]
-    return YoloConfig(files.shown(path), folder, _different(files.shown(path), names) or None, tuple(splits))
+    lines = [line.strip() for line in files.text(path).strip().splitlines()]
+    names, shown = [line for line in lines if line], files.shown(path)
+    notes = [f"{shown}: a blank line stands between its names, and for no class"] if len(names) < len(lines) else []
+    same = {
+        path,
+        *(other for other in lists if [line.strip() for line in files.text(other).split("\n") if line.strip()] == names),
+    }
+    others = [files.shown(other) for other in lists if other not in same]
+    notes += [f"{shown} names the classes, {', '.join(others[:_SHOWN])} not used"] if others else []
+    return YoloConfig(shown, folder, _different(shown, names) or None, tuple(splits), notes=tuple(notes))
 
 
 class _Known:
@@ -282,6 +296,12 @@ def find_splits(files: TextFiles, config: YoloConfig) -> YoloSplits:
     by_folder: dict[str, str] = {}
     by_image: dict[str, str] = {}
     notes = []
+    for path, split in _plain_lists(known) if not config.splits else ():
+        listed = dict(by_image)
+        told = _add_list(files, known, path, split, listed)
+        if len(listed) > len(by_image):
+            by_image = listed
+            notes += [f"{files.shown(path)}: lists the images of {split}", *told]
     for split, paths in sorted(config.splits, key=lambda named: ("train", "val", "test").index(named[0])):
         for written in paths:
             place = known.find(written, config.folder, config.path)
@@ -294,6 +314,13 @@ def find_splits(files: TextFiles, config: YoloConfig) -> YoloSplits:
                     f"{split} and {by_folder[place]} are the same folder ({written}): its images are in {by_folder[place]}"
                 )
     return YoloSplits(by_folder, by_image, tuple(notes))
+
+
+def _plain_lists(known: _Known) -> Iterator[tuple[str, str]]:
+    """Text files that are called like splits, as far as they are not in a folder of labels, with their splits."""
+    named = [(path, _LIST.fullmatch(path.rpartition("/")[2].lower())) for path in sorted(known.files)]
+    found = [(path, SPLITS[match[1]]) for path, match in named if match and not has_label_role(path.rpartition("/")[0])]
+    yield from sorted(found, key=lambda each: ("train", "val", "test").index(each[1]))
 
 
 def _add_list(files: TextFiles, known: _Known, path: str, split: str, by_image: dict[str, str]) -> list[str]:

@@ -19,10 +19,14 @@ Source: the documentation of Ultralytics YOLO, "Object Detection", "Instance Seg
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+
+from kseq.images.formats import IMAGE_SUFFIXES
 
 __all__ = ["LineError", "ObjectCounts", "Objects", "looks_like_boxes", "parse_objects"]
 
@@ -132,9 +136,10 @@ def parse_objects(
             if not all(map(math.isfinite, numbers)):
                 raise ValueError
         except ValueError:
-            raise _fault(
-                number, line, "expected are numbers with spaces between: class, centre x, centre y, width, height"
-            ) from None
+            why = "expected are numbers with spaces between: class, centre x, centre y, width, height"
+            if len(words) > 1 and not _is_number(words[0]) and all(map(_is_number, words[1:])):
+                why = f"the class is {words[0]!r}, expected is its number"
+            raise _fault(number, line, why) from None
         labels.append(_class_number(numbers[0], number, line))
         if outlines is not None:
             is_outline = keypoint_shape is None and len(numbers) > _NUMBERS_OF_A_BOX and not _is_pose(numbers[1:])
@@ -200,7 +205,9 @@ def _box(numbers: list[float], number: int, line: str, counts: ObjectCounts) -> 
         counts.poses += 1
         return _upright(numbers[:4], number, line)
     if len(numbers) == 5:
-        raise _fault(number, line, "the fifth number after the class is the confidence of a prediction: leave it out")
+        confidence = "the confidence of a prediction, which is to be left out, or " if 0 <= numbers[4] <= 1 else ""
+        turned = "the angle of a turned box, in whose place its four corners are read, class x y x y x y x y"
+        raise _fault(number, line, f"the fifth number after the class is {confidence}{turned}")
     if len(numbers) < 6 or len(numbers) % 2:
         raise _fault(number, line, f"has {len(numbers)} numbers after the class, expected are 4, or an outline x y x y ...")
     _check_shares(numbers, number, line)
@@ -246,10 +253,27 @@ def _count_outline(numbers: list[float], counts: ObjectCounts) -> None:
 
 
 def looks_like_boxes(text: str) -> bool:
-    """Whether the first line of a text that is not blank might be one of YOLO's: a class and four numbers or more."""
-    words = next((line.split() for line in text.splitlines() if line.strip()), [])
+    """Whether one of the first two lines of a text that are not blank might be meant as one of YOLO's.
+
+    That is a class and four numbers or more, with commas between them too, or the name of a class and four or five numbers:
+    such a line is a fault, which its image is told of. The first line may name what the numbers are.
+    """
+    lines = (line for line in text.splitlines() if line.strip())
+    return any(map(_looks_like_object, islice(lines, 2)))
+
+
+def _looks_like_object(line: str) -> bool:
+    first, *others = [word for word in re.split(r"[\s,;]+", line) if word] or [""]
+    if len(others) < _NUMBERS_OF_A_BOX - 1 or not all(map(_is_number, others)):
+        return False
+    if _is_number(first):
+        return float(first).is_integer()
+    # A list of images may have boxes in its lines.
+    return len(others) <= _NUMBERS_OF_A_BOX and not first.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _is_number(word: str) -> bool:
     try:
-        numbers = [float(word) for word in words]
+        return math.isfinite(float(word))
     except ValueError:
         return False
-    return len(numbers) >= 5 and numbers[0].is_integer()

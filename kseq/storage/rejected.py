@@ -24,7 +24,7 @@ _READ_FAILURE = "cannot be read: "
 
 # Reasons are kept in shards, for any caller, so the argument that helps is named only where a reason is shown.
 _TOO_LARGE = re.compile(r"has more pixels than the \d+ allowed: \d+ x \d+$")
-_ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: ")
+_ENCODING = re.compile(r"(^|^row \d+ )(has a label that )?is not UTF-8: |is not UTF-8 and declares no other encoding$")
 _SEVERAL_LABELS = re.compile(r"(^|^row \d+ )has several labels: ")
 _SEVERAL = re.compile(r"is not there, is it .* or ")
 # Numbers that need another dtype than uint8; channels that are no colours, of which the second group says how many there are.

@@ -15,7 +15,7 @@ import kseq
 from kseq.errors import SourceError
 from kseq.sources.registry import choose_format
 from kseq.sources.run_lengths import mask_box
-from tests.helpers.messages import raises
+from tests.helpers.messages import assert_says, raises
 from tests.sources.test_coco_and_yolo import objects
 
 CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
@@ -343,3 +343,132 @@ def test_class_names_that_no_object_has_are_refused(tmp_path: Path) -> None:
     for names in (["Cat"], ["cat", "cat"]):
         with raises(SourceError, names[0], "cat"):
             kseq.pack(tmp_path / "in", tmp_path / "out", workers=0, class_names=names)
+
+
+def voc_text(boxes: str, head: str = "", size: str = "") -> str:
+    return f"{head}<annotation>{size}{boxes}</annotation>"
+
+
+CAT = (
+    "<object><name>caf\u00e9 \u732b</name>"
+    "<bndbox><xmin>40</xmin><ymin>40</ymin><xmax>60</xmax><ymax>60</ymax></bndbox></object>"
+)
+TEXTS: dict[str, bytes] = {
+    "namespace": voc_text(CAT).replace("<annotation>", '<annotation xmlns="http://a.b/c">').encode(),
+    "upper case": voc_text(CAT).replace("object>", "Object>").replace("bndbox>", "BndBox>").encode(),
+    "wrapped": voc_text(f"<objects>{CAT}</objects>").encode(),
+    "blank line first": b"\n" + voc_text(CAT, '<?xml version="1.0"?>').encode(),
+    "gbk": voc_text(CAT, '<?xml version="1.0" encoding="GB2312"?>').encode("gb18030"),
+    "utf-16": voc_text(CAT, '<?xml version="1.0" encoding="utf-16"?>').encode("utf-16"),
+    "part before the box": voc_text(
+        CAT.replace("</name>", f"</name><part><name>head</name>{CAT.partition('</name>')[2].removesuffix('</object>')}</part>")
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("form", TEXTS)
+def test_an_object_of_voc_is_found_in_whatever_form_the_file_is(tmp_path: Path, form: str) -> None:
+    write_image(tmp_path / "voc" / "a.png")
+    (tmp_path / "voc" / "a.xml").write_bytes(TEXTS[form])
+    _, found = pack(tmp_path / "voc")
+    assert found == {"a.png": [("caf\u00e9 \u732b", [40, 40, 60, 60])]}
+
+
+def test_a_box_of_voc_that_belongs_to_no_object_rejects_its_image(tmp_path: Path) -> None:
+    for name, text in (("a", voc_text(CAT)), ("b", voc_text(CAT.replace("object>", "item>")))):
+        write_image(tmp_path / "voc" / f"{name}.png")
+        (tmp_path / "voc" / f"{name}.xml").write_text(text, "utf-8")
+    report, found = pack(tmp_path / "voc")
+    assert list(found) == ["a.png"]
+    assert_says(report.rejected[0].reason, "b.xml", "bndbox")
+
+
+def test_a_file_of_voc_of_another_encoding_is_read_when_that_is_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_image(tmp_path / "voc" / f"{name}.png")
+        (tmp_path / "voc" / f"{name}.xml").write_bytes(voc_text(CAT).encode("gb18030" if name == "a" else "utf-8"))
+    report, found = pack(tmp_path / "voc")
+    assert list(found) == ["b.png"]
+    assert_says(report.rejected[0].explanation, "a.xml", "UTF-8", "text_encoding")
+    for name in ("b.xml", "b.png"):
+        (tmp_path / "voc" / name).unlink()
+    _, found = pack(tmp_path / "voc", text_encoding="gb18030", overwrite=True)
+    assert found["a.png"] == [("caf\u00e9 \u732b", [40, 40, 60, 60])]
+
+
+@pytest.mark.parametrize(
+    ("lists", "splits"),
+    [
+        ({"VOC2007/ImageSets/Main/train.txt": "a\n", "VOC2012/ImageSets/Main/val.txt": "a\n"}, {"train": 1, "val": 1}),
+        ({"VOC2007/ImageSets/Main/trainval.txt": "a\r\n", "VOC2012/ImageSets/Main/test.txt": "a\r\n"}, {"train": 1, "test": 1}),
+        ({"VOC2007/ImageSets/Layout/train.txt": "JPEGImages/a.png\n", "VOC2012/val.txt": "a.xml\n"}, {"train": 1, "val": 1}),
+    ],
+)
+def test_the_lists_of_voc_tell_the_splits_of_their_own_folder(
+    tmp_path: Path, lists: dict[str, str], splits: dict[str, int]
+) -> None:
+    for year in ("VOC2007", "VOC2012"):
+        write_image(tmp_path / "voc" / year / "JPEGImages" / "a.png", (100, 100 + len(year)))
+        (tmp_path / "voc" / year / "Annotations").mkdir()
+        (tmp_path / "voc" / year / "Annotations" / "a.xml").write_text(voc_text(CAT), "utf-8")
+    for name, text in lists.items():
+        path = tmp_path / "voc" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    report, _ = pack(tmp_path / "voc")
+    assert report.splits == splits
+    with kseq.ShardDataset(tmp_path / "voc-packed", "train") as dataset:
+        assert dataset.source(0).startswith("VOC2007")
+    assert any("lists" in note for note in report.notes) == ("VOC2012/val.txt" in lists)
+
+
+@pytest.mark.parametrize("mark", ["0", "false", 0, False, None, ""])
+def test_a_mark_that_says_no_makes_no_crowd(tmp_path: Path, mark: Any) -> None:
+    _, found = pack(write_coco(tmp_path, [annotation(7, iscrowd=mark)]))
+    assert found["0.png"] == [("cat", [40, 40, 60, 60])]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "are_corners"),
+    [
+        ([annotation(7, [10, 20, 40, 60], area=1200), annotation(8, [1, 2, 3, 4], area=4)], True),
+        ([annotation(7, [10, 20, 40, 60], bbox_mode=0)], True),
+        ([annotation(7, [10, 20, 40, 60], bbox_mode=1)], False),
+        ([annotation(7, [10, 20, 40, 60], area=2400)], False),
+        ([annotation(7, [10, 20, 40, 60], area=1200), annotation(8, [1, 2, 3, 4], area=12)], False),
+        ([annotation(7, [10, 20, 40, 60], area=1200), annotation(8, [1, 2, 3, 4])], False),
+    ],
+)
+def test_boxes_of_coco_that_are_corners_by_their_areas_are_read_so(
+    tmp_path: Path, annotations: list[dict[str, Any]], are_corners: bool
+) -> None:
+    report, found = pack(write_coco(tmp_path, annotations))
+    assert found["0.png"] == [("cat", [10, 20, 40, 60] if are_corners else [10, 20, 50, 80])]
+    assert any("bbox" in note for note in report.notes) == are_corners
+
+
+@pytest.mark.parametrize("written", ["images/0.png", "C:\\data\\0.png", "/content/data/0.png", "http://a.b/train2017/0.png"])
+def test_a_path_of_another_machine_is_found_by_its_end_and_a_line_says_so(tmp_path: Path, written: str) -> None:
+    key = "coco_url" if written.startswith("http") else "file_name"
+    report, found = pack(
+        write_coco(tmp_path, [annotation(7)], images=[{"id": 7, key: written}, {"id": 8, "file_name": "1.png"}])
+    )
+    assert found == {"0.png": [("cat", [40, 40, 60, 60])], "1.png": []}
+    assert_says(" ".join(report.notes), 1, "0.png")
+    # The file of another image is not taken.
+    images = [{"id": 7, "file_name": "other/1.png"}, {"id": 8, "file_name": "1.png"}]
+    (tmp_path / "ann.json").write_text(json.dumps({"images": images, "annotations": [], "categories": CATEGORIES}))
+    report, found = pack(tmp_path / "ann.json", overwrite=True)
+    assert (list(found), [os.fsdecode(each.path) for each in report.rejected]) == (["1.png"], ["other/1.png"])
+
+
+@pytest.mark.parametrize(("size", "is_told"), [((60, 100), False), ((100, 60), False), (None, True)])
+def test_boxes_of_a_turned_photo_whose_annotation_says_no_size_are_told(
+    tmp_path: Path, size: tuple[int, int] | None, is_told: bool
+) -> None:
+    stated = {} if size is None else {"width": size[0], "height": size[1]}
+    source = write_coco(tmp_path, [annotation(7, [10, 20, 30, 20])], images=[{"id": 7, "file_name": "t.jpg", **stated}])
+    write_image(tmp_path / "t.jpg", (100, 60), 6)
+    report, found = pack(source)
+    assert found["t.jpg"][0][1] == ([20, 10, 40, 40] if size == (100, 60) else [10, 20, 40, 40])
+    assert any("upright" in note for note in report.image_notes) == is_told

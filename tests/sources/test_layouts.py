@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -101,3 +103,65 @@ def test_the_command_and_append_print_notes(tmp_path: Path, capsys: pytest.Captu
     source = write(tmp_path / "in", {"cat/0.png": None})
     assert main(["pack", str(source), str(tmp_path / "out"), "--workers", "0"]) == 0
     assert "'cat'" in capsys.readouterr().out
+
+
+UNKNOWN = {
+    "annotations of no known form": ({"images/0.png": None, "labels/0.json": "{}"}, "images"),
+    "boxes of a code of one's own": ({"images/0.png": None, "bboxes/0.txt": "left: 4, top: 7\n"}, "bboxes"),
+    "classes inside one of them": ({"Images/cat/0.png": None, "Images/dog/1.png": None, "Annotation/cat/0": VOC}, "Annotation"),
+}
+
+
+@pytest.mark.parametrize("layout", UNKNOWN)
+@pytest.mark.parametrize("form", ["folder", "zip", "tar"])
+def test_folders_that_are_called_like_no_class_become_none_in_silence(tmp_path: Path, layout: str, form: str) -> None:
+    files, name = UNKNOWN[layout]
+    source = write(tmp_path / "in", files)
+    if form != "folder":
+        source = Path(shutil.make_archive(str(tmp_path / "in"), form, source))
+    known = {"tar": "webdataset"}.get(form, form)
+    way_out = source / "Images" if (form, name) == ("folder", "Annotation") else re.compile("table.csv|unpack")
+    with raises(SourceError, source, name, way_out, f"source_format={known!r}"):
+        kseq.pack(source, tmp_path / "out", workers=0)
+    assert name in kseq.pack(source, tmp_path / "out", source_format=known, workers=0).class_names
+
+
+def test_images_and_masks_in_a_tar_are_no_classes(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", {"images/0.png": None, "masks/0.png": None})
+    with raises(SourceError, "in.tar", "images", "masks"):
+        kseq.pack(shutil.make_archive(str(tmp_path / "in"), "tar", source), tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "part", "name"),
+    [
+        ({"images/0.png": None, "labels/0.txt": "0 .5 .5 .2 .2"}, "images", "YOLO"),
+        ({"images/train/0.png": None, "labels/train/0.txt": "0 .5 .5 .2 .2"}, "images/train", "YOLO"),
+        ({"JPEGImages/0.png": None, "Annotations/0.xml": VOC}, "JPEGImages", "Pascal VOC"),
+        ({"JPEGImages/0.png": None, "Annotations/0.xml": VOC}, "Annotations", "Pascal VOC"),
+    ],
+)
+def test_a_part_of_a_layout_is_refused_with_the_whole(
+    tmp_path: Path, files: dict[str, str | bytes | None], part: str, name: str
+) -> None:
+    source = write(tmp_path / "in", files)
+    with raises(SourceError, name, f"kseq.pack('{source}', 'DATASET')"):
+        kseq.pack(source / part, tmp_path / "out", workers=0)
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "t.xlsx", "t.csv.gz", "a.json.gz", "list.txt", "Annotations/a.xml"])
+def test_a_file_that_is_no_source_is_named_with_the_way_out(tmp_path: Path, name: str) -> None:
+    source = write(tmp_path / "in", {name: "names: [cat]\n"})
+    with raises(SourceError, source / name, re.compile("give|unpack")):
+        kseq.pack(source / name, tmp_path / "out", workers=0)
+
+
+def test_a_coco_file_that_names_the_images_of_numbered_folders_is_coco(tmp_path: Path) -> None:
+    content = {
+        "images": [{"id": 1, "file_name": "images\\0\\a.png"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 0, "name": "cat"}],
+    }
+    source = write(tmp_path / "in", {"images/0/a.png": None, "result.json": json.dumps(content)})
+    report = kseq.pack(source, tmp_path / "out", workers=0)
+    assert (report.class_names, report.notes) == (("cat",), ())

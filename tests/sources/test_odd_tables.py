@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,74 @@ def test_a_row_for_each_box_is_a_sample_for_each_image(tmp_path: Path, names: st
     ]
     assert_says(left_out["d.png"], "row 5", "'x'")
     assert list(left_out) == ["d.png", "(row 6)"]
+
+
+BOX_COLUMNS = {
+    "image,x,y,w,h,label": "10,20,30,40",
+    "filename,bbox_x,bbox_y,bbox_width,bbox_height,class": "10,20,30,40",
+    "image,left,top,width,height,label": "10,20,30,40",
+    "image,x0,y0,x1,y1,label": "10,20,40,60",
+    "image,xtl,ytl,xbr,ybr,label": "10,20,40,60",
+    "image_name,x-min,y-min,x-max,y-max,label_name": "10,20,40,60",
+    "Filename,Roi.X1,Roi.Y1,Roi.X2,Roi.Y2,ClassId": "10,20,40,60",
+    "image,startX,startY,endX,endY,label": "10,20,40,60",
+    "image,x_center,y_center,width,height,label": "25,40,30,40",
+    "path,cx,cy,w,h,label": ".25,.4,.3,.4",
+    "image,xmin,ymin,xmax,ymax,label": ".1,.2,.4,.6",
+}
+
+
+@pytest.mark.parametrize("names", BOX_COLUMNS)
+def test_sides_of_boxes_are_read_from_columns_of_each_form(tmp_path: Path, names: str) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    table = put_table(tmp_path, f"{names}\na.png,{BOX_COLUMNS[names]},cat\na.png,{BOX_COLUMNS[names]},dog\nb.png,,,,,\n")
+    with pytest.warns(UserWarning, match="shares of the image" if "." in BOX_COLUMNS[names] else "row for each box"):
+        dataset, left_out = pack(table)
+    np.testing.assert_allclose(dataset[0]["boxes"], [[10, 20, 40, 60]] * 2, atol=1e-4)
+    assert [dataset.class_names[label] for label in dataset[0]["labels"]] == ["cat", "dog"]
+    assert (dataset[1]["boxes"].shape, left_out) == ((0, 4), {})
+
+
+def test_a_size_beside_corners_is_that_of_the_pixels_which_the_boxes_were_drawn_on(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (100, 60)).save(tmp_path / "turned.jpg", exif=exif)
+    put_images(tmp_path, "a.png", "other.png")
+    rows = ["turned.jpg,100,60,x,10,20,50,40", "a.png,100,100,x,10,20,50,40", "other.png,50,50,x,10,20,50,40"]
+    table = put_table(tmp_path, "\n".join(["filename,width,height,class,xmin,ymin,xmax,ymax", *rows]))
+    with pytest.warns(UserWarning, match="row for each box"):
+        dataset, left_out = pack(table)
+    assert [sample["boxes"].tolist() for sample in dataset] == [[[20, 10, 40, 50]], [[10, 20, 50, 40]]]
+    assert_says(left_out["other.png"], 100, 50)
+
+
+def test_a_column_of_annotations_that_is_not_packed_is_told(tmp_path: Path) -> None:
+    put_images(tmp_path, "a.png", "b.png")
+    rows = "".join(
+        json.dumps({"image": name, "label": name[0], "bboxes": [[1, 2, 3, 4]]}) + "\n" for name in ("a.png", "b.png")
+    )
+    report = kseq.pack(put_table(tmp_path, rows, "t.jsonl"), tmp_path / "packed", workers=0)
+    assert_says(" ".join(report.notes), "bboxes", "boxes")
+    columns = kseq.Columns(boxes="bboxes")
+    assert kseq.pack(tmp_path / "t.jsonl", tmp_path / "again", columns=columns, workers=0).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("boxes", "kinds"),
+    [
+        ("[[1, 2, 3, 4], [5, 6, 7, 8]]", "['it', 'dog']"),
+        ("[(1, 2, 3, 4), (5, 6, 7, 8)]", "('it', 'dog')"),
+        ("[[1 2 3 4]\n [5 6 7 8]]", '["it", "dog"]'),
+        ("[[1. 2. 3. 4.]\n [5. 6. 7. 8.]]", "it|dog"),
+    ],
+)
+def test_lists_as_python_and_numpy_write_them_are_lists(tmp_path: Path, boxes: str, kinds: str) -> None:
+    put_images(tmp_path, "a.png")
+    quoted = [cell.replace('"', '""') for cell in (boxes, kinds)]
+    table = put_table(tmp_path, 'image,b,k\na.png,"{}","{}"\n'.format(*quoted))
+    dataset, _ = pack(table, columns=kseq.Columns(label="", boxes="b", box_labels="k"))
+    assert dataset[0]["boxes"].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert dataset.fields["labels"].class_names == ("dog", "it")
 
 
 def test_an_image_whose_boxes_lie_in_two_splits_is_left_out(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_every_image_and_every_text_of_boxes_is_packed_or_listed(tmp_path: Path)
     ("line", "parts"),
     [
         ("0 0.5 0.5 0.2", ("'0 0.5 0.5 0.2'", 3)),
-        ("cat 0.5 0.5 0.2 0.2", ("'cat 0.5 0.5 0.2 0.2'",)),
+        ("cat 0.5 0.5 0.2 0.2", ("'cat 0.5 0.5 0.2 0.2'", "number")),
+        ("0 0.5 0.5 0.4 0.2 45", ("angle", "corners")),
         ("0,0.5,0.5,0.2,0.2", ("'0,0.5,0.5,0.2,0.2'",)),
         ("-1 0.5 0.5 0.2 0.2", (-1,)),
         ("1e9 0.5 0.5 0.2 0.2", ("1e+09",)),
@@ -171,6 +172,11 @@ NUMBERS = {f"images/{part}/{n}.png": None for part in ("one", "two", "more") for
             {"data.yaml": f"train: lists/t.txt\nval: images/two\ntest: images/more\n{YAML}",
              "lists/t.txt": "./images/one/0.png\n/elsewhere/images/one/1.png\n./images/one/gone.png\n"},
             "one two more", ("t.txt", 1, 3),
+        ),
+        (
+            {"data.yaml": YAML, "train.txt": "images/one/0.png\nimages/one/1.png\n", "autosplit_val.txt":
+             "./images/two/0.png\n./images/two/1.png\n", "test.txt": "not a list\n"},
+            "one+more two", ("train.txt", "autosplit_val.txt"),
         ),
         (
             {"obj.data": "classes = 2\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\n",
@@ -333,3 +339,20 @@ def test_a_closed_rectangle_at_the_corner_is_no_pose(tmp_path: Path) -> None:
 def test_texts_below_annotations_that_hold_no_boxes_are_no_yolo(tmp_path: Path) -> None:
     files = {"images/0.png": None, "annotations/list.txt": "#Image CLASS-ID\nAbyssinian_1 1 1\n"}
     assert choose_format(str(write(tmp_path / "in", files)), None).name == "folder"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0,0.5,0.5,0.2,0.2\n", "0, .5, .5, .2, .2\n", "cat 0.5 0.5 0.2 0.2\n", "0 0,5 0,5 0,2 0,2\n", f"class x y w h\n{LINE}"],
+)
+def test_a_data_set_whose_lines_are_all_of_another_form_is_refused_by_its_first_line(tmp_path: Path, text: str) -> None:
+    source = write(tmp_path / "y", {"images/a.png": None, "labels/a.txt": text})
+    with raises(SourceError, "images/a.png", "labels/a.txt", "line 1"):
+        Packed(source)
+
+
+def test_a_blank_line_between_names_and_a_second_list_of_names_are_told(tmp_path: Path) -> None:
+    files = {"a.png": None, "a.txt": LINE, "obj.names": "cat\n\ndog\n", "classes.txt": "dog\ncat\n"}
+    packed = Packed(write(tmp_path / "y", files))
+    assert packed.class_names == ("cat", "dog")
+    assert_says(" ".join(packed.report.notes), "blank", "obj.names", "classes.txt")

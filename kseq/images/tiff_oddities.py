@@ -1,0 +1,70 @@
+"""What Pillow takes for something else in a TIFF: corrected, or refused by name.
+
+The rules:
+
+- A camera's raw file (DNG, NEF, CR2, ARW and others) is a TIFF whose first page is a small copy of the photo: it is refused. So
+  is any DNG.
+- Colours of 16 bits that are stored one by one, uncompressed: Pillow takes them for 8 bits.
+- More than 8 bits of gray with 0 for white (PhotometricInterpretation 0): Pillow turns 8 bits round, and no more.
+
+Source: TIFF 6.0; Adobe's Digital Negative (DNG) Specification 1.7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import numpy as np
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from kseq.errors import NotAnImageError
+
+__all__ = ["SAMPLES_PER_PIXEL", "correct_planes", "is_raw", "refuse_raw", "white_up"]
+
+SAMPLES_PER_PIXEL = 277
+_SUBFILE_TYPE, _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 254, 258, 262, 330, 50706
+# What Canon writes behind the first eight bytes.
+_CR2 = b"CR"
+_COLOURS = ("R", "G", "B", "A")
+
+
+def is_raw(start: bytes, tags: Container[int], subfile_type: int) -> bool:
+    """Whether a TIFF is a camera's raw file.
+
+    Args:
+        start: Its first bytes.
+        tags: The numbers of the tags of its first page.
+        subfile_type: NewSubfileType of its first page.
+    """
+    is_copy = bool(subfile_type & 1) and _SUB_IFDS in tags
+    return start[8:10] == _CR2 or _DNG_VERSION in tags or is_copy
+
+
+def refuse_raw(image: ImageFile, start: bytes) -> None:
+    """Raise NotAnImageError if an opened image is a camera's raw file."""
+    if isinstance(image, TiffImageFile) and is_raw(start, image.tag_v2, int(image.tag_v2.get(_SUBFILE_TYPE, 0))):
+        raise NotAnImageError(
+            "is a camera's raw file (DNG, NEF, CR2 or another): develop it, or convert it to JPEG or PNG first"
+        )
+
+
+def correct_planes(image: ImageFile) -> None:
+    """Tell Pillow of 16 bits in a TIFF that stores each colour by itself, before it decodes."""
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(_BITS_PER_SAMPLE, (8,))[0] != 16:
+        return
+    order = "L" if image.tag_v2.prefix == b"II" else "B"
+    image.tile = [
+        tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:]))
+        if tile.codec_name == "raw" and isinstance(tile.args, tuple) and tile.args[0] in _COLOURS
+        else tile
+        for tile in image.tile
+    ]
+
+
+def white_up(image: ImageFile, values: np.ndarray) -> np.ndarray:
+    """`(height, width)` uint16 of an opened image of more than 8 bits, in which 0 is black."""
+    if not isinstance(image, TiffImageFile) or image.tag_v2.get(_PHOTOMETRIC) != 0 or not image.mode.startswith("I;16"):
+        return values
+    bits = int(image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0])
+    return ((1 << bits) - 1 - values).astype(np.uint16)

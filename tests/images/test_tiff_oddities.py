@@ -1,0 +1,127 @@
+"""What Pillow takes for something else in a TIFF: corrected, refused by name, and not printed."""
+
+from __future__ import annotations
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+import kseq
+from kseq.errors import ImageError, NotAnImageError
+from kseq.images.codecs import decode, encode_png
+from kseq.images.deep_pixels import read_numbers
+from kseq.images.pillow_pixels import PixelRules
+from kseq.images.pixel_form import PixelForm
+from tests.helpers.messages import raises
+from tests.helpers.photos import photo
+
+PHOTO = photo(3, 24, 32)
+
+
+def tiff(pixels: np.ndarray, **options: Any) -> bytes:
+    data = io.BytesIO()
+    tifffile.imwrite(data, pixels, **options)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize(("compression", "top"), [(None, 257), (None, 16), ("zlib", 257)])
+def test_colours_of_sixteen_bits_that_lie_one_by_one_are_those_of_the_file(
+    byteorder: str, compression: str | None, top: int
+) -> None:
+    planes = np.moveaxis(PHOTO.astype(np.uint16) * top, 2, 0)
+    data = tiff(planes, photometric="rgb", planarconfig="separate", byteorder=byteorder, compression=compression)
+    np.testing.assert_array_equal(decode(data, "rgb"), PHOTO)
+
+
+@pytest.mark.parametrize(("dtype", "byteorder"), [("uint8", "<"), ("uint8", ">"), ("uint16", "<")])
+def test_gray_in_which_white_is_zero_is_turned_round_whatever_its_depth(byteorder: str, dtype: str) -> None:
+    most = np.iinfo(dtype).max
+    data = tiff(most - PHOTO[..., 0].astype(dtype) * (most // 255), photometric="miniswhite", byteorder=byteorder)
+    np.testing.assert_array_equal(decode(data, "grayscale")[..., 0], PHOTO[..., 0])
+
+
+def raw(**tags: Any) -> bytes:
+    """A small picture as the first page, and the pixels of a sensor below it, as cameras write them."""
+    data = io.BytesIO()
+    with tifffile.TiffWriter(data) as file:
+        file.write(PHOTO, photometric="rgb", subfiletype=1, subifds=1, metadata=None, **tags)
+        file.write(np.zeros((48, 64), np.uint16), photometric="minisblack", metadata=None)
+    return data.getvalue()
+
+
+DNG = [(50706, "B", 4, (1, 4, 0, 0), True)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [raw(), raw(extratags=DNG), tiff(PHOTO, photometric="rgb", extratags=DNG), b"II*\0\x10\0\0\0CR" + tiff(PHOTO)[10:]],
+    ids=["nef", "dng", "linear dng", "cr2"],
+)
+def test_a_raw_file_of_a_camera_is_not_taken_for_its_small_picture(data: bytes) -> None:
+    for read in (lambda: decode(data, "rgb"), lambda: encode_png(data)):
+        with pytest.raises(ImageError):
+            read()
+    if data[8:10] != b"CR":
+        with raises(NotAnImageError, "DNG"):
+            decode(data, "rgb")
+        with raises(NotAnImageError, "DNG"):
+            read_numbers(data, PixelForm("uint16", 3), 10**6, PixelRules())
+
+
+def test_a_smaller_copy_behind_a_picture_makes_no_raw_file_of_it() -> None:
+    data = io.BytesIO()
+    with tifffile.TiffWriter(data) as file:
+        file.write(PHOTO, photometric="rgb", subifds=1, metadata=None)
+        file.write(PHOTO[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    np.testing.assert_array_equal(decode(data.getvalue(), "rgb"), PHOTO)
+
+
+def broken_tiff() -> bytes:
+    """One whose pixels are compressed, and damaged: libtiff prints what it finds."""
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
+        data, "TIFF", compression="tiff_adobe_deflate"
+    )
+    return data.getvalue()[:200] + b"\xff" * 200 + data.getvalue()[400:]
+
+
+def test_libtiff_prints_nothing_while_kseq_decodes_and_its_words_are_the_reason(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in" / "c").mkdir(parents=True)
+    Image.fromarray(PHOTO).save(tmp_path / "in" / "c" / "a.png")
+    (tmp_path / "in" / "c" / "b.tif").write_bytes(broken_tiff())
+    for workers in (0, 1):
+        report = kseq.pack(tmp_path / "in", tmp_path / f"out{workers}", workers=workers)
+        assert "ZIPDecode" in report.rejected[0].reason
+    assert "ZIPDecode" not in "".join(capfd.readouterr())
+
+
+def test_what_libtiff_says_to_others_is_printed_all_the_while(capfd: pytest.CaptureFixture[str]) -> None:
+    data = broken_tiff()
+    stop, failed = threading.Event(), threading.Event()
+
+    def decode_on() -> None:
+        while not stop.is_set():
+            with pytest.raises(ImageError):
+                decode(data, "rgb")
+            failed.set()
+
+    thread = threading.Thread(target=decode_on)
+    thread.start()
+    try:
+        assert failed.wait(60)
+        capfd.readouterr()
+        with Image.open(io.BytesIO(data)) as image, pytest.raises(OSError, match="decoder"):
+            image.load()
+    finally:
+        stop.set()
+        thread.join()
+    assert capfd.readouterr().err.count("ZIPDecode") == 1
