@@ -26,6 +26,7 @@ from kseq.arguments import spelled, spelled_call
 from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
+from kseq.sources.class_names import is_no_class_name
 from kseq.sources.split_names import folder_split
 from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
@@ -42,13 +43,6 @@ _MOST_FOLDERS, _MOST_FILES, _MOST_MEMBERS = 100, 300, 100_000
 _OPENED, _HEAD = 5, 1 << 16
 _MOST_COMPARED = 1000
 
-# Folders that are called like this are no classes.
-_NO_CLASS = re.compile(
-    r"(jpegimages|images?|imgs?|img_?dir|photos?|pictures?|pics?|data(set)?s?|files?|annotations?|ann(_?dir)?|labels?|masks?|"
-    r"segmentation\w*|panoptic\w*|depths?(_?maps?)?|disparit(y|ies)|heat_?maps?|"
-    r"imagesets?|xmls?|jsons?|txts?|gt|ground_?truth|trimaps|obj_\w+_data|meta|splits?|default)s?\d*",
-    re.IGNORECASE,
-)
 _MASKS = re.compile(
     r"(?<![a-z])(masks?|segmentation\w*|trimaps?|gt|ground_?truth|annotations?|labels?)(?![a-z])", re.IGNORECASE
 )
@@ -146,7 +140,7 @@ class _Sample:
     def has_no_class(self) -> bool:
         """Whether no folder on the way to an image is called like a class."""
         folders = {part for name in self.images for part in name.split("/")[:-1]}
-        return all(_NO_CLASS.fullmatch(part) or folder_split(part) is not None for part in folders)
+        return all(is_no_class_name(part) or folder_split(part) is not None for part in folders)
 
     def head(self, name: str) -> str:
         """The beginning and the end of a file, as text; empty if it cannot be read."""
