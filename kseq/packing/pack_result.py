@@ -104,9 +104,8 @@ class PackResult:
         if alike:
             first = " and ".join(map(repr, alike[0][:_SHOWN]))
             more = f", and {len(alike) - 1} more groups" if len(alike) > 1 else ""
-            notes.append(
-                f"the classes {first} differ in how they are written alone{more}: {spelled_call('relabel')} makes one of them"
-            )
+            way_out = f"{spelled_call('relabel')} makes one of them"
+            notes.append(f"the classes {first} differ in how they are written alone{more}: {way_out}")
         return tuple(notes)
 
     def box_counts(self, splits: Mapping[str, np.ndarray]) -> BoxCounts | None:

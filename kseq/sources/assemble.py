@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kseq.arguments import spelled
-from kseq.errors import SourceError
+from kseq.errors import SourceError, tell
 from kseq.sources.base import describe_first
 from kseq.sources.cell_types import (
     ParsedColumn,
@@ -25,12 +25,12 @@ from kseq.sources.cell_types import (
     parse_target,
     spelled_class_name,
 )
-from kseq.sources.class_names import compose_class_name, merge_whole_names, sort_class_names, whole_class_name
+from kseq.sources.class_names import WHOLE_NUMBER, compose_class_name, merge_whole_names, sort_class_names, whole_class_name
 from kseq.sources.column_roles import Columns, image_field_names, map_targets, mask_field_name, mirror_order
 from kseq.sources.equal_values import find_first_rows
 from kseq.sources.image_table import ImageTable, TableBuilder
 from kseq.sources.kept_elements import keep_elements
-from kseq.sources.list_cells import is_missing, warn_of_several
+from kseq.sources.list_cells import is_missing, warn_of_odd_classes, warn_of_several
 from kseq.sources.split_names import SPLITS
 from kseq.sources.spooled_column import BLOCK_ROWS, SpooledColumn, blocks_of
 from kseq.storage.field_kinds import KINDS, Keypoints
@@ -255,9 +255,11 @@ def number_classes(
             raise SourceError(
                 f"label {column}: holds paths of files, such as {min(usable)!r}: "
                 f"{spelled('columns', label='', mask=column)} packs masks, classes of pixels, and "
-                f"{spelled('columns', label='', targets={column: column}, kinds={column: 'map'})} numbers, such as depth"
+                f"{spelled('columns', label='', targets={column: column}, kinds={column: 'map'})} numbers, such as depth; "
+                f"{spelled('class_names')} says which are names of classes"
             )
         warn_of_several(column, usable)
+        warn_of_odd_classes(column, usable)
         merged = merge_whole_names(usable)
         if set(merged.values()) - {"-1", "1"} and all(name.isdecimal() for name in merged.values() if name != "-1"):
             # The tools that number classes write -1 where they know none.
@@ -267,11 +269,25 @@ def number_classes(
         numbers = {name: positions[whole] for name, whole in merged.items()}
     class_names = [compose_class_name(name) for name in class_names]
     numbers |= {name: number for number, name in enumerate(class_names)}
+    if not any(name in numbers or whole_class_name(name) in numbers for name in distinct):
+        numbers |= _positions(column, distinct, class_names)
     for name in distinct - numbers.keys():
         whole = whole_class_name(name)
         if whole in numbers:
             numbers[name] = numbers[whole]
     return tuple(class_names), _convert_distinct(names, lambda name: numbers[name] if name in numbers else _no_class(name))
+
+
+def _positions(column: str, names: Iterable[str], class_names: Sequence[str]) -> dict[str, int]:
+    """The numbers of labels that are positions in the names of the classes; empty if they are names. A line tells of it."""
+    whole = {name: whole_class_name(name) for name in names if parse_class_name(name) is not None}
+    if not whole or not all(map(WHOLE_NUMBER.fullmatch, whole.values())):
+        return {}
+    found = {name: int(text) for name, text in whole.items() if text != "-1"}
+    if not found or not set(found.values()) <= set(range(len(class_names))):
+        return {}
+    tell(f"label {column}: its numbers are taken for positions in {spelled('class_names')}: 0 is {class_names[0]!r}")
+    return found
 
 
 def _several_labels(cell: Any) -> Rejection | None:
@@ -411,14 +427,21 @@ def _convert_distinct(cells: Sequence[Any], convert: Callable[[Any], Any]) -> Sp
 
 
 def _splits(path: str, cells: Sequence[Any]) -> SpooledColumn:
-    splits = _convert_distinct(cells, lambda cell: None if is_missing(cell) else SPLITS.get(str(cell).strip().lower(), ""))
+    splits = _convert_distinct(cells, lambda cell: None if _is_no_split(cell) else SPLITS.get(str(cell).strip().lower(), ""))
     start = 0
     for block in splits.blocks():
         if "" in block:
             row = start + block.index("")
-            raise SourceError(f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}")
+            raise SourceError(
+                f"{path}: row {row + 1}: split {str(cells[row])!r}, allowed are {', '.join(SPLITS)}, and an empty cell for none"
+            )
         start += len(block)
     return splits
+
+
+def _is_no_split(cell: Any) -> bool:
+    """Whether a cell names no split: it is missing, or the word that pandas writes then."""
+    return is_missing(cell) or str(cell).strip().lower() == "nan"
 
 
 def _groups(cells: Sequence[Any]) -> SpooledColumn:

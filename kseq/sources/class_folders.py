@@ -168,7 +168,7 @@ def _find_splits(tree: Tree, top: Entry, *, has_classes: bool) -> list[tuple[str
     if others:
         raise SourceError(
             f"{tree.root}: holds split folders ({names}) beside others ({', '.join(others[:_SHOWN])}): "
-            "expected are splits only or classes only: call the others train, val or test if they are splits, else move them away"
+            "expected are splits only or classes only: call the others train, val or test if they are that, else move them away"
         )
     if not with_classes:
         raise SourceError(

@@ -46,13 +46,11 @@ def describe_inner_folders(root: str, inner: Mapping[str, Sequence[str]]) -> Ite
     names = sorted({folder for folders in inner.values() for folder in folders})
     if not names or all(map(is_no_class_name, names)):
         return
-    way_out = (
-        f"if the inner ones are, {spelled_call('pack')} one outer folder after the other, and {spelled_call('merge')} them"
-    )
     outer = next(iter(inner))
+    calls = f"{spelled_call('pack')} one outer folder after the other, and {spelled_call('merge')} them"
     yield (
-        f"{root}: the class folders hold folders, such as {outer}/{inner[outer][0]}, and the outer ones ({_some(inner)}) are the "
-        f"classes: {way_out}"
+        f"{root}: the class folders hold folders, such as {outer}/{inner[outer][0]}, and the outer ones ({_some(inner)}) are "
+        f"the classes: if the inner ones are, {calls}"
     )
 
 

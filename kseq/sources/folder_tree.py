@@ -13,8 +13,8 @@ from kseq.sources.symlinks import LinkRule
 
 __all__ = ["Entry", "FolderTree", "Tree", "is_hidden", "is_named_like_image"]
 
-# What systems keep beside the files of people, in lower case: macOS in zips, Synology's and other network disks, Windows, Linux,
-# Python. Some of it is made of images: small copies, or what was thrown away.
+# What systems keep beside the files of people, in lower case: macOS in zips, network disks such as Synology's, Windows, Linux,
+# Python. Some of it is images: small copies, or what was thrown away.
 _OF_SYSTEMS = frozenset(
     {"__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
     | {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}

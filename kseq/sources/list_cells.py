@@ -1,6 +1,6 @@
 """Cells that hold several values: JSON lists, parts between `|`, numbers in a row, words with a mark between them.
 
-- `[0.5, 1]` is JSON, `garden|summer` are two words.
+- `[0.5, 1]` is JSON, `['a', 'b']` is a list of Python, `garden|summer` are two words.
 - `70 80 82`, `0.5; 1` and `1, 2` are lists of numbers. (`1,5` may be one number, with a decimal comma.)
 - Words with spaces, commas or semicolons between them are several labels only if the whole column looks like it: fewer words
   than combinations of them, or each of the words alone in some cell. A class `golden retriever` stays one.
@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,18 @@ from kseq.sources.class_names import WHOLE_NUMBER
 from kseq.sources.spooled_column import SpooledColumn
 from kseq.sources.text import decode_name
 
-__all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_several"]
+__all__ = ["is_missing", "parse_cell", "parse_list", "part_words", "warn_of_odd_classes", "warn_of_several"]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _NUMBERS = re.compile(rf"{_NUMBER}(?:(?:\s*;\s*|,?\s+){_NUMBER})+")
+# One that is not whole.
+_DECIMAL = re.compile(r"[-+]?\d*[.,]0*[1-9]\d*(?:[eE][-+]?\d+)?")
 _BETWEEN_NUMBERS = re.compile(r"[;,\s]+")
 _MARKS = {";": "semicolons", ",": "commas", " ": "spaces"}
 _BAR = "|"
+# What tools write, in lower case, where there is nothing.
+_NOTHING = frozenset({"na", "n/a", "#n/a", "none", "null", "nil", "<na>", "?", "-", "--"})
+_SHOWN, _SHOWN_LETTERS = 3, 60
 
 # A column with more different cells is no column of labels.
 _MOST_COMBINATIONS = 100_000
@@ -54,12 +60,21 @@ def parse_cell(cell: Any) -> Any:
         try:
             return json.loads(stripped)
         except (ValueError, RecursionError):
-            return stripped
+            return _python_list(stripped)
     if _BAR in stripped:
         return _parts(stripped, _BAR)
     if _NUMBERS.fullmatch(stripped):
         return [_number_or_word(part) for part in _BETWEEN_NUMBERS.split(stripped)]
     return _number_or_word(stripped)
+
+
+def _python_list(text: str) -> Any:
+    """A list as Python and pandas write it, with single quotes; the text itself if it is none."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return value if isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value) else text
 
 
 def parse_list(cell: Any) -> list[Any]:
@@ -108,6 +123,40 @@ def warn_of_several(column: str, names: Collection[str]) -> None:
         f"label {column}: {min(found)!r} is packed as one class, and looks like several labels with {between} between them: "
         f"{several} packs several"
     )
+
+
+def warn_of_odd_classes(column: str, names: Collection[str]) -> None:
+    """Say in one line of each kind that classes of a column look like no classes, if they do: lists, numbers, missing values.
+
+    Args:
+        column: The column.
+        names: Its classes.
+    """
+    lists = [name for name in names if (name[0], name[-1]) == ("[", "]")]
+    if lists:
+        several = spelled("columns", label="", targets={"tags": column})
+        tell(
+            f"label {column}: {_listed([min(lists)])} is packed as one class, and looks like a list: {several} packs the labels in it"
+        )
+    objects = [name for name in names if (name[0], name[-1]) == ("{", "}")]
+    if objects:
+        shown = _listed([min(objects)])
+        tell(f"label {column}: {shown} is packed as one class, and looks like an object: write the name of a class alone")
+    nothing = sorted(name for name in names if name.lower() in _NOTHING)
+    if nothing and len(nothing) < len(names):
+        left_out = spelled("without_class", nothing)
+        says = f"{_listed(nothing)} {'counts as a class' if len(nothing) == 1 else 'count as classes'}"
+        tell(f"label {column}: {says}: if that means that there is none, {left_out} leaves it out")
+    decimals = [name for name in names if _DECIMAL.fullmatch(name)]
+    if decimals and all(_DECIMAL.fullmatch(name) or WHOLE_NUMBER.fullmatch(name) for name in names):
+        numbers = spelled("columns", label="", targets={column: column})
+        tell(
+            f"label {column}: numbers with decimals, such as {min(decimals)!r}, are packed as classes: {numbers} packs numbers"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name[:_SHOWN_LETTERS]) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _are_surely_words(words: set[str]) -> bool:

@@ -74,19 +74,12 @@ class ZipSource(Source):
 
 def _describe_code_page(path: str) -> Iterator[str]:
     """What to say of names that nobody knows the encoding of."""
-    odd = [name for name, member in open_zip(path).members if is_of_code_page(member) and name != _as_utf8(member.filename)]
+    odd = [name for name, member in open_zip(path).members if is_of_code_page(member)]
     if odd:
         yield (
             f"{path}: {counted(len(odd), 'name is', 'names are')} not UTF-8, and read in the code page 437, such as {odd[0]!r} "
             f"({spelled('text_encoding')} says how names are encoded)"
         )
-
-
-def _as_utf8(name: str) -> str | None:
-    try:
-        return name.encode("cp437").decode()
-    except UnicodeError:
-        return None
 
 
 def read_zip_tree(path: str, encoding: str | None = None) -> tuple[NamedTree, list[SourceImage]]:

@@ -94,19 +94,20 @@ def open_zip(path: str, encoding: str | None = None) -> _Archive:
 def _name(member: zipfile.ZipInfo, encoding: str, *, has_slash: bool) -> str:
     """The name of a member, with `/` between folders, and none before the first one."""
     name = member.filename
-    if is_of_code_page(member):
-        # As zipfile has read it.
-        data = name.encode(_CODE_PAGE)
-        try:
-            # Bytes that are UTF-8 all the same.
-            name = data.decode()
-        except UnicodeError:
-            with suppress(UnicodeError):
-                name = data.decode(encoding)
+    if not (name.isascii() or member.flag_bits & _SAYS_UTF8):
+        # As zipfile has read it; macOS has UTF-8 without saying it.
+        with suppress(UnicodeError):
+            name = name.encode(_CODE_PAGE).decode(encoding if is_of_code_page(member) else "utf-8")
     name = name if has_slash else name.replace("\\", "/")
     return _BEFORE_THE_FIRST.sub("", name)
 
 
 def is_of_code_page(member: zipfile.ZipInfo) -> bool:
-    """Whether the name of a member is neither ASCII nor said to be UTF-8."""
-    return not (member.filename.isascii() or member.flag_bits & _SAYS_UTF8)
+    """Whether the name of a member is not UTF-8, so that nobody knows its encoding."""
+    if member.filename.isascii() or member.flag_bits & _SAYS_UTF8:
+        return False
+    try:
+        member.filename.encode(_CODE_PAGE).decode()
+    except UnicodeError:
+        return True
+    return False
