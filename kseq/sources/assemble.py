@@ -244,9 +244,7 @@ def number_classes(
     """
     # Whoever names classes knows how: spaces at the ends count.
     known = known_names(class_names)
-    names = _convert_distinct(
-        cells, lambda cell: known_class_name(cell, known) or _several_labels(cell) or spelled_class_name(cell)
-    )
+    names = _convert_distinct(cells, lambda cell: _label_name(cell, known))
     distinct = {name for block in names.blocks() for name in set(block) if name is not None and not isinstance(name, Rejection)}
     numbers: dict[str, int] = {}
     if class_names is None:
@@ -290,13 +288,21 @@ def _positions(column: str, names: Iterable[str], class_names: Sequence[str]) ->
     return found
 
 
-def _several_labels(cell: Any) -> Rejection | None:
-    """Why a cell with several labels is no label."""
-    if isinstance(cell, Rejection):
-        return cell
-    if not isinstance(cell, list) or len(cell) < 2:
-        return None
-    return Rejection(f"has several labels: {str(cell)[:40]}, allowed is one")
+def _lone_label(cell: Any) -> Any:
+    """What a list of one label holds; any other cell as it is, and a Rejection for one that is no label."""
+    if isinstance(cell, list) and len(cell) == 1 and not isinstance(cell[0], (list, dict)):
+        return cell[0]
+    if isinstance(cell, list) and len(cell) > 1:
+        return Rejection(f"has several labels: {str(cell)[:40]}, allowed is one")
+    if isinstance(cell, dict):
+        return Rejection(f"has an object as its label: {str(cell)[:40]}, allowed is the name of a class")
+    return cell
+
+
+def _label_name(cell: Any, known: frozenset[str]) -> str | None:
+    """The name that a cell gives; a Rejection if it cannot be one."""
+    label = _lone_label(cell)
+    return label if isinstance(label, Rejection) else known_class_name(label, known) or spelled_class_name(label)
 
 
 def _no_class(name: str | None) -> Rejection:

@@ -17,11 +17,13 @@ The rules:
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from kseq.arguments import counted, spelled, spelled_call
 from kseq.errors import SourceError
+from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import folder_class_name, sort_class_names
 from kseq.sources.folder_notes import are_splits, describe_inner_folders, describe_split_words, folders_in_folders
 from kseq.sources.folder_tree import Entry, Tree, is_named_like_image
@@ -34,6 +36,10 @@ __all__ = ["ClassFolders", "find_class_folders"]
 
 # How many names a message shows.
 _SHOWN = 5
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+
+_ARRAY_OF_IMAGES = re.compile(r"((train|test|val)_?)?(x|images?|data)(_?(train|test|val))?\.npy", re.IGNORECASE)
 
 # Folders of images of nothing, in Caltech101 and Caltech256.
 _CLUTTER = frozenset({"BACKGROUND_Google", "257.clutter"})
@@ -220,5 +226,17 @@ def _other_contents(tree: Tree) -> str:
     rejected = next((entry for entry in entries if entry.rejection is not None), None)
     if rejected is not None:
         return f" (but {rejected.path}: {with_remedy(rejected.rejection or '')})"
+    archives = [entry.name for entry in entries if entry.name.lower().endswith(_ARCHIVES)]
+    if archives:
+        return f" (but {counted(len(archives), 'archive', 'archives')}, such as {archives[0]}: unpack them in place first)"
+    arrays = [entry.path for entry in entries if entry.name.lower().endswith(ARRAY_SUFFIXES)]
+    if arrays and len(arrays) == sum(map(is_named_like_image, entries)):
+        images = next((array for array in arrays if _ARRAY_OF_IMAGES.fullmatch(array)), None)
+        call = (
+            f"{spelled_call('pack', os.path.join(tree.root, images), 'DATASET')} packs them"
+            if images
+            else ("kseq.pack((images, labels), ...) packs two arrays")
+        )
+        return f" (but {counted(len(arrays), 'array', 'arrays')}: {call})"
     num_images = sum(map(is_named_like_image, entries))
     return f" (but {num_images} images: {spelled('columns.label', '')} packs images without classes)" if num_images else ""

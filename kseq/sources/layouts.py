@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +27,7 @@ from kseq.errors import ImageError, SourceError
 from kseq.images.formats import IMAGE_SUFFIXES
 from kseq.images.number_files import ARRAY_SUFFIXES
 from kseq.sources.class_names import is_no_class_name
+from kseq.sources.side_files import find_side_file
 from kseq.sources.split_names import folder_split
 from kseq.sources.tool_layouts import find_tool
 from kseq.sources.yolo_pairs import has_image_role, has_label_role, is_plain_text
@@ -113,6 +114,9 @@ def find_layout(path: str) -> Layout | None:
     if found is not None:
         return Layout(*found, True)
     found = _find_masks(sample) or _find_table(sample)
+    if found is None and not sample.has_no_class:
+        folders = {part for name in sample.images for part in name.split("/")[:-1]}
+        found = find_side_file(path, sample.names, folders, sample.head)
     return None if found is None else Layout(*found, sample.has_no_class)
 
 
@@ -311,8 +315,25 @@ def _find_table(sample: _Sample) -> _Found:
     for name in sorted(tables, key=lambda name: re.search(r"submission|test", name, re.IGNORECASE) is not None):
         if os.path.isfile(sample.path):
             return "images and a table", name, f"unpack it, and pack the table ({spelled('root')} says where the images are)"
-        folders = sorted({_folder(image) for image in sample.images})
-        like = [folder for folder in folders if folder and folder.rpartition("/")[2].lower() in _stem(name).lower()]
-        root = os.path.join(sample.path, next(iter(like or folders), ""))
+        root = os.path.join(sample.path, _root_of_table(sample, name)).rstrip("/")
         return "images and a table", name, spelled_call("pack", os.path.join(sample.path, name), "DATASET", root=root)
     return None
+
+
+def _root_of_table(sample: _Sample, table: str) -> str:
+    """The folder that most of the paths in a table seem to be relative to; else one that is called like the table."""
+    cells = set(re.split(r"[,;\t|\r\n]+", sample.head(table).replace('"', "")))
+    by_stem: dict[str, list[str]] = {}
+    for cell in cells:
+        by_stem.setdefault(_stem(cell) or cell.rpartition("/")[2], []).append(cell.strip().replace("\\", "/"))
+    roots: Counter[str] = Counter()
+    for image in sample.images:
+        for cell in by_stem.get(_stem(image), ()):
+            for whole in (image, image.rpartition(".")[0]):
+                if f"/{whole}".endswith(f"/{cell}"):
+                    roots[whole[: -len(cell)].rstrip("/")] += 1
+    if roots:
+        return roots.most_common(1)[0][0]
+    folders = sorted({_folder(image) for image in sample.images})
+    like = [folder for folder in folders if folder and folder.rpartition("/")[2].lower() in _stem(table).lower()]
+    return next(iter(like or folders), "")

@@ -135,9 +135,8 @@ def warn_of_odd_classes(column: str, names: Collection[str]) -> None:
     lists = [name for name in names if (name[0], name[-1]) == ("[", "]")]
     if lists:
         several = spelled("columns", label="", targets={"tags": column})
-        tell(
-            f"label {column}: {_listed([min(lists)])} is packed as one class, and looks like a list: {several} packs the labels in it"
-        )
+        shown = _listed([min(lists)])
+        tell(f"label {column}: {shown} is packed as one class, and looks like a list: {several} packs the labels in it")
     objects = [name for name in names if (name[0], name[-1]) == ("{", "}")]
     if objects:
         shown = _listed([min(objects)])

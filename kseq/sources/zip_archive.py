@@ -93,7 +93,7 @@ def read_zip_tree(path: str, encoding: str | None = None) -> tuple[NamedTree, li
     except ZIP_ERRORS as error:
         reason = describe_wrong_file(path, ".zip") or one_line(error)
         raise SourceError(f"{path}: is not a zip file that can be read: {reason}") from error
-    rejections = {name: reason for name, member in members if (reason := member_rejection(member)) is not None}
+    rejections = {name: why for name, member in members if (why := member_rejection(member)) is not None}
     tree = NamedTree(path, rejections)
     return tree, list(_add_members(tree, members))
 
